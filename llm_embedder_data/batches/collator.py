@@ -1,0 +1,165 @@
+"""Groups, eval queries and passages to padded tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.batches.tokens import InstructedText, TextTokenizer
+from llm_embedder_data.config import ConfigError, check_choice
+from llm_embedder_data.rows.schema import DataError
+
+Layout = Literal["padded"]
+
+Batch = dict[str, Any]
+
+
+@dataclass
+class RetrievalDataCollator:
+    """Makes the tensors of a batch: of training groups, of eval queries or of corpus passages.
+
+    It takes what a dataset of this package gives for one batch (a mapping), or a list of elements as a
+    DataLoader gives it: rows such as ``{"query": str, "key": [str, ...], ...}``, or whole batches such as
+    ``{"query": [str, ...], "key": [[str, ...], ...], ...}``. Keys of query i are rows ``i*G`` to
+    ``i*G + G - 1``, the positive first; where queries have different numbers of keys, as in reranking,
+    empty texts fill up and ``key_mask`` [B, G] int64 is 0 there.
+
+    Args:
+        tokenizer: from transformers; its padding and truncation sides are followed.
+        query_max_length: tokens, special tokens included.
+        key_max_length: tokens, special tokens included.
+        inbatch_same_dataset: kept for LLM-Embedder's users; whether an element is a row or a whole batch
+            is seen from the element.
+        cross: (query, key) pairs under ``cross`` [B*G, L], with ``batch_size`` = B, in place of
+            ``query`` and ``key``.
+        pad_to_multiple_of: pad to a multiple of so many tokens.
+        layout: ``padded``.
+
+    Raises:
+        DataError: rows of different tasks in one batch.
+    """
+
+    tokenizer: PreTrainedTokenizerBase | None = None
+    query_max_length: int = 256
+    key_max_length: int = 256
+    inbatch_same_dataset: bool | str | None = False
+    cross: bool = False
+    pad_to_multiple_of: int | None = None
+    layout: Layout = "padded"
+
+    def __post_init__(self) -> None:
+        check_choice(self.layout, Layout, "data.layout")
+        if self.tokenizer is None:
+            raise ConfigError("RetrievalDataCollator needs a tokenizer")
+        self.query_tokenizer = self._side(self.query_max_length)
+        self.key_tokenizer = self._side(self.key_max_length)
+        self.pair_tokenizer = self._side(self.query_max_length + self.key_max_length)
+
+    def _side(self, max_length: int) -> TextTokenizer:
+        assert self.tokenizer is not None
+        return TextTokenizer(self.tokenizer, max_length, self.pad_to_multiple_of)
+
+    def __call__(self, batch_elem: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Batch:
+        if isinstance(batch_elem, Mapping):
+            return self._collate(dict(batch_elem))
+        columns = _columns(batch_elem)
+        batch = self._collate(columns)
+        ids = batch.get("query_id")
+        if ids and all(type(one) is int for one in ids):
+            batch["query_id"] = torch.tensor(ids)  # as LLM-Embedder's collator does
+        return batch
+
+    def _collate(self, columns: dict[str, Any]) -> Batch:
+        query, key = columns.pop("query", None), columns.pop("key", None)
+        query_instruction = columns.pop("query_instruction", "")
+        key_instruction = columns.pop("key_instruction", "")
+        mask = columns.pop("key_mask", None)
+        batch: Batch = {}
+        if query is not None and not self.cross:
+            batch["query"] = self.query_tokenizer(query, query_instruction)
+        if key is not None:
+            flat, found_mask = _filled_up(key)
+            batch["key_mask"] = torch.from_numpy(found_mask if mask is None else mask)
+            if self.cross:
+                width = len(flat) // len(key)
+                batch["cross"] = self.pair_tokenizer.pairs(
+                    [_instructed(query_instruction, text) for text in query for _ in range(width)],
+                    [_instructed(key_instruction, text) for text in flat],
+                )
+                batch["batch_size"] = len(query)
+            else:
+                batch["key"] = self.key_tokenizer(flat, key_instruction)
+        if "content" in columns:
+            batch["content"] = self.key_tokenizer(columns.pop("content"), key_instruction)
+        for name, values in columns.items():
+            batch[name] = _value(name, values)
+        return batch
+
+
+def _instructed(instruction: str, text: str) -> str:
+    return InstructedText(instruction, text) if instruction else text
+
+
+def _columns(elements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A list of rows, or of whole batches, as columns."""
+    first = elements[0]
+    whole = isinstance(first.get("query", first.get("content")), list)
+    columns: dict[str, Any] = {}
+    for name in first:
+        if not whole:
+            columns[name] = [element[name] for element in elements]
+        elif isinstance(first[name], list):
+            columns[name] = [value for element in elements for value in element[name]]
+        else:
+            columns[name] = [element[name] for element in elements for _ in element["query"]]
+    if "task" in columns:
+        tasks = sorted(set(columns["task"]))
+        if len(tasks) > 1:
+            raise DataError(
+                f"a batch holds rows of the tasks {', '.join(tasks)}: all rows of a batch need one task (use "
+                "RetrievalDataModule or SameDatasetTrainDataset, which keep to it)"
+            )
+        columns["task"] = tasks[0]
+    return columns
+
+
+def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[str], NDArray[np.int64]]:
+    """The texts of all lists, each filled up with empty ones, and ``[B, G]`` int64: 1 for a real one."""
+    width = max(map(len, lists))
+    texts = [text for one in lists for text in (*one, *[""] * (width - len(one)))]
+    sizes = np.fromiter(map(len, lists), np.int64, len(lists))
+    return texts, (np.arange(width) < sizes[:, None]).astype(np.int64)
+
+
+def _value(name: str, values: Any) -> Any:
+    """Anything beside texts as a tensor where it is numbers, else as it is."""
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(values)
+    if not isinstance(values, list) or name == "query_id":
+        return values
+    if all(value is None for value in values):
+        return None
+    if name == "teacher_scores":
+        return _scores(values)
+    if isinstance(values[0], list):
+        width = max(map(len, values))
+        return torch.tensor([[*one, *[-1] * (width - len(one))] for one in values])
+    if isinstance(values[0], str):
+        return values
+    return torch.tensor(values)
+
+
+def _scores(values: Sequence[Sequence[float] | None]) -> Tensor:
+    """``[B, G]`` float32; NaN in the rows without scores."""
+    width = max(len(one) for one in values if one is not None)
+    return torch.tensor(
+        [[float("nan")] * width if one is None else list(one) for one in values],
+        dtype=torch.float32,
+    )

@@ -1,0 +1,122 @@
+"""Which positive and which negatives a query gets this epoch: pure, for a whole batch at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_embedder_data.hashing import below, derive_key, hash_rows
+from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The keys that the queries of a batch may choose from, as flat arrays.
+
+    Attributes:
+        offsets: ``[B + 1]`` int64; the candidates of query b are ``offsets[b]`` to ``offsets[b + 1]``,
+            its labelled positives first.
+        n_pos: ``[B]`` int64, labelled positives.
+        first_same: ``[offsets[-1]]`` int32, for each candidate the first of its row with the same text.
+        scores: ``[offsets[-1]]`` float64, the teacher's; NaN in rows without.
+    """
+
+    offsets: NDArray[np.int64]
+    n_pos: NDArray[np.int64]
+    first_same: NDArray[np.int32]
+    scores: NDArray[np.float64]
+
+
+def select(
+    candidates: Candidates,
+    *,
+    group_size: int,
+    select_positive: PositiveStrategy,
+    select_negative: NegativeStrategy,
+    stable_distill: bool,
+    rows: NDArray[np.int64],
+    key: int,
+) -> NDArray[np.int64]:
+    """Choose one positive and ``group_size - 1`` negatives for each query.
+
+    - ``first``: the first positive, the first negatives. ``random``: any.
+    - ``teacher``: the candidate with the highest score is the positive, a negative too; it leaves the
+      negatives, and so do others with its text. ``teacher-pos``: the labelled positive with the highest.
+    - ``teacher+`` / ``teacher-``: negatives with the highest / lowest scores first; ties keep their order.
+    - A row without scores takes the first positive and random negatives where a strategy needs scores.
+
+    A labelled positive never is a negative, nor is a text that equals one. Where there are fewer negatives
+    than wanted, all are taken in turn, in the strategy's order, before any is taken again.
+
+    Args:
+        candidates: of the B queries.
+        group_size: G, keys per query.
+        select_positive: strategy.
+        select_negative: strategy.
+        stable_distill: sort the chosen negatives by score, descending.
+        rows: ``[B]`` int64, the number that a query's random choices are a function of.
+        key: from :func:`draw_key`.
+
+    Returns:
+        ``[B, G]`` int64, places in the flat arrays, the positive first; -1 where there is no negative.
+    """
+    starts, n_keys = candidates.offsets[:-1], np.diff(candidates.offsets)
+    n_pos = candidates.n_pos[:, None]  # [B, 1]
+    place = np.arange(int(n_keys.max(initial=1)))[None, :]  # [1, N]
+    exists = place < n_keys[:, None]  # [B, N]
+    flat = np.where(exists, starts[:, None] + place, 0)
+    same = candidates.first_same[flat]
+    score = np.where(exists, candidates.scores[flat], np.nan)
+    scored = ~np.isnan(score[:, 0])  # [B]
+
+    positive = np.zeros(len(rows), np.int64)
+    if select_positive == "random":
+        positive = below(hash_rows(derive_key(key, "positive"), rows), np.maximum(n_pos[:, 0], 1))
+    elif select_positive != "first":
+        eligible = exists if select_positive == "teacher" else exists & (place < n_pos)
+        best = np.argmax(np.where(eligible & scored[:, None], score, -np.inf), axis=1)
+        positive = np.where(scored, best, 0)
+
+    chosen_text = np.take_along_axis(same, positive[:, None], axis=1)
+    negative = exists & (place >= n_pos) & (same >= n_pos) & (same != chosen_text)
+    n_negatives = negative.sum(axis=1)
+    rank = _rank_keys(select_negative, place, score, scored, rows, key)
+    order = np.argsort(np.where(negative, rank, np.inf), axis=1, kind="stable")
+    turn = np.arange(group_size - 1)[None, :] % np.maximum(n_negatives, 1)[:, None]
+    negatives = np.take_along_axis(order, turn, axis=1)  # [B, G-1]
+    if stable_distill and group_size > 1:
+        falling = np.argsort(-np.take_along_axis(score, negatives, axis=1), axis=1, kind="stable")
+        negatives = np.where(
+            scored[:, None], np.take_along_axis(negatives, falling, axis=1), negatives
+        )
+    chosen = starts[:, None] + np.concatenate([positive[:, None], negatives], axis=1)
+    chosen[n_negatives == 0, 1:] = -1
+    return chosen
+
+
+def draw_key(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
+    """The key of all choices for a dataset's rows in one pass of one epoch."""
+    return derive_key(seed, "selection", dataset, epoch, repeat)
+
+
+def _rank_keys(
+    strategy: NegativeStrategy,
+    place: NDArray[np.int64],
+    score: NDArray[np.float64],
+    scored: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    key: int,
+) -> NDArray[np.float64]:
+    """``[B, N]`` float64: negatives are taken in ascending order of it."""
+    if strategy == "first":
+        return np.broadcast_to(place.astype(np.float64), score.shape)
+    if strategy != "random" and scored.all():
+        return -score if strategy == "teacher+" else score
+    row_words = hash_rows(derive_key(key, "negatives"), rows)
+    words = hash_rows(0, (row_words[:, None] + place.astype(np.uint64)).view(np.int64))
+    drawn = (words >> np.uint64(11)).astype(np.float64)  # 53 bits: exact
+    if strategy == "random":
+        return drawn
+    return np.where(scored[:, None], -score if strategy == "teacher+" else score, drawn)

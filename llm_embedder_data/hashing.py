@@ -1,0 +1,50 @@
+"""Randomness as a function: 64-bit hashes of what a draw is for, never a generator that is advanced."""
+
+from __future__ import annotations
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MUL_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MUL_2 = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+_MASK = (1 << 64) - 1
+
+
+def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hash 64-bit words, each on its own: SplitMix64's finaliser (Steele et al., OOPSLA 2014)."""
+    values = (values ^ (values >> _S30)) * _MUL_1
+    values = (values ^ (values >> _S27)) * _MUL_2
+    return values ^ (values >> _S31)
+
+
+def derive_key(*parts: int | str) -> int:
+    """Fold a tuple such as ``(seed, "negatives", epoch)`` into one 64-bit key.
+
+    Order and length both count, so no two decisions share a stream by accident: NumPy's
+    ``default_rng([7])`` and ``default_rng([7, 0])`` do, and ``seed + epoch`` makes (0, 1) equal (1, 0).
+    """
+    key = len(parts)
+    for part in parts:
+        word = xxhash.xxh3_64_intdigest(part.encode()) if isinstance(part, str) else part
+        key = _mix_one((key * 0x9E3779B97F4A7C15 + word) & _MASK)
+    return key
+
+
+def hash_rows(key: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """One independent 64-bit word for each number under ``key``, in the shape of ``rows``."""
+    return mix(np.uint64(key) + (rows.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+
+
+def below(words: NDArray[np.uint64], n: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    """Words as numbers in ``[0, n)``, n up to 2**32, by multiplication and shift (Lemire, 2019)."""
+    high = words >> np.uint64(32)
+    return ((high * np.asarray(n, np.uint64)) >> np.uint64(32)).astype(np.int64)
+
+
+def _mix_one(word: int) -> int:
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
+    return word ^ (word >> 31)

@@ -1,0 +1,82 @@
+"""Which rank this is, and that all ranks agree before the first step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed as dist
+
+from llm_embedder_data.config import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among the data-parallel ranks.
+
+    Attributes:
+        rank: of this process.
+        num_replicas: data-parallel ranks.
+        per_node: processes that share this machine's cores.
+    """
+
+    rank: int = 0
+    num_replicas: int = 1
+    per_node: int = 1
+
+    @classmethod
+    def of(cls, trainer: Any) -> Ranks:
+        """From a Lightning trainer; else from torch.distributed; else rank 0 of 1."""
+        kwargs = getattr(trainer, "distributed_sampler_kwargs", None)
+        if kwargs:
+            return cls(kwargs["rank"], kwargs["num_replicas"], trainer.num_devices)
+        if trainer is None and dist.is_available() and dist.is_initialized():
+            world = dist.get_world_size()
+            return cls(dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+        return cls()
+
+    def spare_cores(self) -> int:
+        """Cores for workers when each process of this machine keeps one: at least 1, at most 8."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return max(1, min(8, (cores or 1) // self.per_node - 1))
+
+
+@contextmanager
+def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
+    """Fill the mapping with facts; on leaving, every rank raises if a rank failed or has other facts.
+
+    Costs one small collective. Ranks that read other files, or were given other settings, would train on
+    different tasks at one step, or wait for each other for ever.
+
+    Raises:
+        ConfigError: naming the rank, the fact, and both values.
+    """
+    facts: dict[str, Any] = {}
+    failure: BaseException | None = None
+    try:
+        yield facts
+    except Exception as error:
+        failure = error
+    together = ranks.num_replicas > 1 and dist.is_available() and dist.is_initialized()
+    if not together:
+        if failure is not None:
+            raise failure
+        return
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, (None if failure is None else str(failure), facts))
+    if failure is not None:
+        raise failure
+    for rank, (error, _) in enumerate(gathered):
+        if error is not None:
+            raise ConfigError(f"rank {rank} cannot go on: {error}")
+    for rank, (_, other) in enumerate(gathered):
+        for name in sorted({*gathered[0][1], *other}):
+            here, there = gathered[0][1].get(name), other.get(name)
+            if here != there:
+                raise ConfigError(
+                    f"ranks do not agree on {name}:\n  rank 0: {here!r}\n  rank {rank}: {there!r}\n"
+                    "(give every rank the same files and settings)"
+                )

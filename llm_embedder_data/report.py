@@ -1,0 +1,96 @@
+"""What was read, what was kept, what was dropped and why, in numbers and as a table."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from llm_embedder_data.batches.plan import EpochPlan
+from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+
+_DETAILS = ("task", "settings", "scored_rows", "rows_without_negatives", "weight")
+
+
+class Report(dict[str, Any]):
+    """``{"train": {name: {...}}, "eval": {...}, "corpus": {...}}`` in plain Python; prints as a table.
+
+    Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read = kept +
+    dropped) and ``notes``. Training sets also have ``task``, ``settings`` (in force), ``scored_rows``,
+    ``rows_without_negatives``, ``steps_per_epoch`` and ``rows_left_out_per_epoch`` (they sit out in turn).
+    """
+
+    def __str__(self) -> str:
+        table = Table("", "dataset", "task", "read", "kept", "dropped", "steps", "scored", title="Data")
+        for kind, entries in self.items():
+            for name, entry in entries.items():
+                dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items())
+                numbers = (entry["rows_read"], entry["rows_kept"])
+                table.add_row(
+                    kind,
+                    name,
+                    entry.get("task", ""),
+                    *map(str, numbers),
+                    dropped or "-",
+                    str(entry.get("steps_per_epoch", "")),
+                    str(entry.get("scored_rows", "")),
+                )
+        console = Console(file=io.StringIO(), width=110)
+        console.print(table)
+        for entries in self.values():
+            for name, entry in entries.items():
+                for note in entry["notes"]:
+                    console.print(f"- {name}: {note}", markup=False, highlight=False)
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return text.rstrip()
+
+
+def make_report(
+    train: Iterable[TrainSet],
+    evals: Iterable[EvalSet],
+    corpora: Iterable[Corpus],
+    plan: EpochPlan | None,
+) -> Report:
+    """The report of what the builders made and of what the plan does with it."""
+    steps = plan.steps if plan else {}
+    report = Report(train={}, eval={}, corpus={})
+    for one in train:
+        settings = asdict(one.settings)
+        settings.pop("asked")
+        entry = _common(one) | {
+            "task": one.task,
+            "settings": settings,
+            "scored_rows": one.n_scored,
+            "rows_without_negatives": one.n_without_negatives,
+            "weight": one.weight,
+            "in_batch_negatives": one.in_batch_negatives,
+        }
+        if plan is not None:
+            global_batch = plan.batch_size[one.name] * plan.num_replicas
+            used = one.name in steps
+            entry["global_batch"] = global_batch
+            entry["steps_per_epoch"] = steps.get(one.name, 0)
+            entry["rows_left_out_per_epoch"] = len(one.kept) % global_batch if used else len(one.kept)
+            if not used:
+                entry["dropped"]["small_dataset"] = len(one.kept)
+                entry["rows_kept"] = 0
+        report["train"][one.name] = entry
+    for evaluated in evals:
+        report["eval"][evaluated.name] = _common(evaluated) | {"task": evaluated.task}
+    for corpus in corpora:
+        report["corpus"][corpus.name] = _common(corpus) | {"key_template": corpus.template}
+    return report
+
+
+def _common(one: TrainSet | EvalSet | Corpus) -> dict[str, Any]:
+    return {
+        "files": list(one.files),
+        "rows_read": one.n_read,
+        "rows_kept": len(one.kept),
+        "dropped": dict(one.dropped),
+        "notes": list(one.notes),
+    }

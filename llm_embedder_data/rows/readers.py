@@ -1,0 +1,299 @@
+"""Files of any kind to memory-mapped Arrow with canonical columns, read once and cached by content."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import datasets
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from llm_embedder_data.rows.schema import DataError, Record
+from llm_embedder_data.rows.sources import COMPRESSIONS, Format, compression_suffix, format_of
+
+# Part of every cache key: raise it when what is written changes.
+CACHE_VERSION = 1
+
+# Read, converted and checked at a time, bytes; a batch of Arrow holds a few times as much.
+BLOCK_BYTES = 8 << 20
+
+BatchBuilder = Callable[[Sequence[Record], list[str | None]], pa.RecordBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a kind of file becomes canonical columns.
+
+    Attributes:
+        kind: names the reading in cache keys, with everything that changes what is written.
+        schema: of the batches.
+        build: records and the faults found so far to a batch.
+        fields: what a canonical field is called in the file, where it is called otherwise.
+    """
+
+    kind: str
+    schema: pa.Schema
+    build: BatchBuilder
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def default_cache_dir() -> Path:
+    """A folder beside Hugging Face datasets' own, so that HF_HOME and HF_DATASETS_CACHE move it."""
+    return Path(datasets.config.HF_DATASETS_CACHE) / "llm_embedder_data"
+
+
+def read_file(
+    path: str, reading: Reading, *, format: Format = "auto", cache_dir: Path | None = None
+) -> datasets.Dataset:
+    """The rows of one file as a memory-mapped dataset; row i is the i-th record of the file.
+
+    The first call converts the file and writes the cache; it appears whole or not at all, so a killed
+    process leaves nothing behind that is read, and processes that prepare the same file at once do not
+    disturb each other. The cache is found by the file's content: a changed file is read anew whatever its
+    modification time says.
+
+    Args:
+        path: of the file.
+        reading: what to make of it.
+        format: of the file.
+        cache_dir: where the Arrow file goes; None for :func:`default_cache_dir`.
+
+    Raises:
+        DataError: a file that is missing, empty, truncated or of another format. A record that breaks
+            a rule raises nothing here: its row has the reason in the column ``fault``.
+    """
+    file_format = format_of(path, format)
+    folder = cache_dir or default_cache_dir()
+    key = xxhash.xxh3_128_hexdigest(
+        repr(
+            (CACHE_VERSION, content_digest(path, folder), file_format, reading.kind, reading.fields)
+        ).encode()
+    )
+    cached = folder / f"{key}.arrow"
+    if not cached.exists():
+        _make_folder(folder)
+        _write(cached, path, file_format, reading)
+    return datasets.Dataset.from_file(str(cached))
+
+
+def content_digest(path: str, cache_dir: Path | None = None) -> str:
+    """128 bits of the file's content, in hexadecimal.
+
+    The digest is remembered beside the cache together with size, inode, modification and change time. The
+    change time moves with every write and cannot be set back, so a file whose four agree was not changed.
+    """
+    folder = cache_dir or default_cache_dir()
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise DataError.at(path, f"cannot be read: {error.strerror} (mend the path)") from error
+    stamp = [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+    memo = folder / f"{xxhash.xxh3_128_hexdigest(os.path.abspath(path).encode())}.digest"
+    with suppress(OSError, ValueError):  # no memo, or half of one: the file is read below
+        remembered = json.loads(memo.read_bytes())
+        if remembered["stamp"] == stamp:
+            return str(remembered["digest"])
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    with suppress(
+        OSError
+    ):  # a memo only saves time: where it cannot be written the content is read again
+        folder.mkdir(parents=True, exist_ok=True)
+        with _atomic(memo) as file:
+            file.write(json.dumps({"stamp": stamp, "digest": digest.hexdigest()}).encode())
+    return digest.hexdigest()
+
+
+def line_of_row(path: str, row: int, format: Format = "auto") -> int | None:
+    """The line, counted from 1, on which a record stands; None where the file has no lines."""
+    if format_of(path, format) != "json" or _is_json_array(path):
+        return None
+    for line, text in enumerate(_lines(path), start=1):
+        if not text or text.isspace():
+            continue
+        if row == 0:
+            return line
+        row -= 1
+    return None
+
+
+def first_record(path: str, format: Format = "auto") -> dict[str, Any]:
+    """The first record of a file, as it stands there; empty where that is no object."""
+    records, _ = next(_blocks(path, format_of(path, format)), ([None], []))
+    return dict(records[0] or {})
+
+
+# ---------------------------------------------------------------------------------------------------
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise DataError.at(
+            str(folder),
+            f"the cache cannot be written: {error.strerror} (give another data.cache_dir)",
+        ) from error
+
+
+class _atomic:
+    """A file that appears under its name only when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> IO[bytes]:
+        handle, self._temporary = tempfile.mkstemp(dir=self._path.parent, suffix=".part")
+        self._file = os.fdopen(handle, "wb")
+        return self._file
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            self._file.close()
+            if kind is None:
+                os.replace(self._temporary, self._path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary)
+
+
+def _write(cached: Path, path: str, file_format: Format, reading: Reading) -> None:
+    n_rows = 0
+    try:
+        with _atomic(cached) as file, pa.ipc.new_stream(file, reading.schema) as writer:
+            for records, faults in _blocks(path, file_format):
+                renamed = _renamed(records, reading.fields)
+                writer.write_batch(reading.build(renamed, faults))
+                n_rows += len(records)
+            if n_rows == 0:
+                raise DataError.at(path, "the file holds no row (fill it, or leave it out)")
+    except OSError as error:
+        raise DataError.at(
+            str(cached.parent),
+            f"the cache of {path} could not be written: {error.strerror or error} "
+            "(make room, or give another data.cache_dir)",
+        ) from error
+
+
+def _renamed(records: Sequence[Record], fields: tuple[tuple[str, str], ...]) -> Sequence[Record]:
+    if not fields:
+        return records
+    return [
+        None if record is None else {**record, **{name: record.get(own) for name, own in fields}}
+        for record in records
+    ]
+
+
+def _blocks(path: str, file_format: Format) -> Iterator[tuple[list[Record], list[str | None]]]:
+    """The records of a file, some thousand at a time, each with what is wrong with it as text."""
+    try:
+        if file_format == "json" and not _is_json_array(path):
+            yield from _json_lines(path)
+        elif file_format == "json":
+            with _opened(path) as file:
+                yield _checked(json.loads(file.read()))
+        else:
+            for batch in _tables(path, file_format):
+                yield _checked(batch.to_pylist())
+    except (OSError, EOFError, pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError.at(
+            path,
+            f"cannot be read as {file_format}: {error} (is it whole, and is its ending right?)",
+        ) from error
+
+
+def _json_lines(path: str) -> Iterator[tuple[list[Record], list[str | None]]]:
+    records: list[Record] = []
+    faults: list[str | None] = []
+    size = 0
+    for line in _lines(path):
+        if not line or line.isspace():
+            continue
+        try:
+            record, fault = orjson.loads(line), None
+        except orjson.JSONDecodeError as error:
+            record, fault = _lenient(line, error)
+        if fault is None and type(record) is not dict:
+            record, fault = None, f"{line[:60]!r} is no JSON object (one {{...}} a line is needed)"
+        records.append(record)
+        faults.append(fault)
+        size += len(line)
+        if size >= BLOCK_BYTES:
+            yield records, faults
+            records, faults, size = [], [], 0
+    if records:
+        yield records, faults
+
+
+def _lenient(line: bytes, error: orjson.JSONDecodeError) -> tuple[Any, str | None]:
+    """NaN and Infinity, which Python writes and JSON has not, reach the rule that names their field."""
+    try:
+        return json.loads(line), None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return (
+            None,
+            f"not JSON: {error} (one {{...}} a line is needed; mend the line or take it out)",
+        )
+
+
+def _checked(records: list[Any]) -> tuple[list[Record], list[str | None]]:
+    faults = [
+        None
+        if isinstance(record, dict)
+        else f"{str(record)[:60]!r} is no JSON object ({{...}} is needed)"
+        for record in records
+    ]
+    return [r if isinstance(r, dict) else None for r in records], faults
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    rest = b""
+    with _opened(path) as file:
+        first = True
+        while block := file.read(BLOCK_BYTES):
+            if first:
+                block, first = block.removeprefix(b"\xef\xbb\xbf"), False
+            *lines, rest = (rest + block).split(b"\n")
+            yield from lines
+    if rest:
+        yield rest
+
+
+def _opened(path: str) -> Any:
+    return pa.input_stream(path, compression=COMPRESSIONS.get(compression_suffix(path)))
+
+
+def _is_json_array(path: str) -> bool:
+    try:
+        with _opened(path) as file:
+            return file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    except OSError as error:
+        raise DataError.at(
+            path, f"cannot be read: {error} (is it whole, and is its ending right?)"
+        ) from error
+
+
+def _tables(path: str, file_format: Format) -> Iterator[pa.RecordBatch]:
+    if file_format == "parquet":
+        yield from pq.ParquetFile(path).iter_batches(batch_size=1024)
+        return
+    with pa.memory_map(path) as source:
+        try:
+            reader = pa.ipc.open_file(source)
+            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
+        except pa.ArrowInvalid:  # the stream format, which Hugging Face datasets writes
+            source.seek(0)
+            yield from pa.ipc.open_stream(source)

@@ -1,0 +1,262 @@
+"""What a user's ``train_data``, ``eval_data`` or ``corpus`` names: datasets, each with its files."""
+
+from __future__ import annotations
+
+import glob
+import importlib.resources
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
+from llm_embedder_data.rows.schema import DataError
+
+Format = Literal["auto", "json", "parquet", "arrow"]
+
+# Endings, compression taken off, and the format that "auto" reads them as.
+ENDINGS: dict[str, Format] = {
+    ".jsonl": "json",
+    ".json": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+DATA_ROOT_PREFIX = "llm-embedder:"
+PACKAGE_PREFIX = "pkg://"
+
+# What a dict source may say beside ``path`` and the names of its fields.
+SETTINGS = ("task", "format", "weight", "batch_size", "in_batch_negatives", "max_sample_num")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One dataset as the user named it.
+
+    Attributes:
+        name: of the dataset, unique among its kind.
+        files: absolute paths, in the order in which their rows are counted.
+        task: of rows that name none; None leaves it to ``default_task``.
+        format: of the files.
+        fields: what a canonical field is called in the files, where it is called otherwise.
+        weight: passes over the dataset per epoch.
+        batch_size: queries per rank and step; None for the module's.
+        in_batch_negatives: whether other queries' keys are negatives.
+        max_sample_num: rows to sample; None for the module's.
+        key_template: of a corpus; None for the module's.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    task: str | None = None
+    format: Format = "auto"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    weight: float = 1.0
+    batch_size: int | None = None
+    in_batch_negatives: bool = True
+    max_sample_num: int | None = None
+    key_template: str | None = None
+
+
+def resolve_sources(
+    data: Any,
+    *,
+    key: str,
+    fields: Sequence[str],
+    settings: Sequence[str] = SETTINGS,
+    data_root: str | os.PathLike[str] | None = None,
+) -> list[Source]:
+    """Datasets from a path, a glob, a folder, a list of them, or a mapping {name: source}.
+
+    A source is a path or a dict with ``path``, settings and names of fields. A dataset that the user did
+    not name is called after its file's folder, with as many more parts of the path as make it unique;
+    a path that is listed again is a dataset of its own, ``name#2``. Files come in the order in which
+    the user lists them; what one glob or folder holds is sorted.
+
+    Args:
+        data: what the user gave.
+        key: the setting's full name, for messages.
+        fields: canonical fields that a dict source may rename.
+        settings: other keys that a dict source may have.
+        data_root: what the prefix ``llm-embedder:`` stands for.
+
+    Raises:
+        ConfigError: a setting that is unknown or has an impossible value.
+        DataError: a file that is not there, or a glob that matches nothing.
+    """
+    if data is None:
+        return []
+    if isinstance(data, Mapping) and "path" not in data:
+        named = []
+        for name, entry in data.items():
+            where = f"{key}.{name}"
+            if entry is None:
+                raise ConfigError(f"{where}: no source (give a path, or take it out with ~{where})")
+            options = _options(entry, where, fields, settings)
+            files = _expand_all(options.pop("path"), where, data_root)
+            named.append(Source(name=str(name), files=tuple(files), **options))
+        return named
+
+    entries = data if isinstance(data, Sequence) and not isinstance(data, str) else [data]
+    found: list[tuple[str, dict[str, Any]]] = []
+    for number, entry in enumerate(entries):
+        where = key if entries is not data else f"{key}[{number}]"
+        options = _options(entry, where, fields, settings)
+        path = options.pop("path")
+        found += [(file, options) for file in _expand_all(path, where, data_root)]
+    names = _dataset_names([file for file, _ in found])
+    return [
+        Source(name=name, files=(file,), **options)
+        for name, (file, options) in zip(names, found, strict=True)
+    ]
+
+
+def format_of(path: str, chosen: Format) -> Format:
+    """The format of a file: the chosen one, or what its ending says.
+
+    Raises:
+        DataError: ``auto`` and an ending that says nothing.
+    """
+    if chosen != "auto":
+        return chosen
+    plain = Path(path.removesuffix(compression_suffix(path)))
+    if plain.suffix not in ENDINGS:
+        raise DataError.at(
+            path,
+            f"the ending {plain.suffix!r} is not one of {', '.join(ENDINGS)}, with or without "
+            f"{', '.join(COMPRESSIONS)} (rename it, or give the source a format: "
+            f"{', '.join(get_args(Format)[1:])})",
+        )
+    return ENDINGS[plain.suffix]
+
+
+def compression_suffix(path: str) -> str:
+    """``".gz"`` and the like, or the empty string."""
+    suffix = Path(path).suffix
+    return suffix if suffix in COMPRESSIONS else ""
+
+
+def _options(
+    entry: Any, where: str, fields: Sequence[str], settings: Sequence[str]
+) -> dict[str, Any]:
+    if isinstance(entry, str | os.PathLike):
+        return {"path": entry}
+    if isinstance(entry, Sequence):
+        return {"path": entry}
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}={entry!r}: expected a path, or a mapping with the key 'path'")
+    allowed = ["path", *settings, *fields]
+    for name in entry:
+        if name not in allowed:
+            raise ConfigError(
+                f"{where}: unknown key {name!r}, expected one of {', '.join(allowed)}"
+                f"{did_you_mean(name, allowed)}"
+            )
+    if entry.get("path") is None:
+        raise ConfigError(f"{where}: no path (name the file or files to read)")
+    options = {name: entry[name] for name in ("path", *settings) if entry.get(name) is not None}
+    options["fields"] = {name: str(entry[name]) for name in fields if entry.get(name) is not None}
+    _check(options, where)
+    return options
+
+
+def _check(options: Mapping[str, Any], where: str) -> None:
+    if "format" in options:
+        check_choice(options["format"], Format, f"{where}.format")
+    weight = options.get("weight", 1.0)
+    if (
+        isinstance(weight, bool)
+        or not isinstance(weight, int | float)
+        or not 0 < weight < float("inf")
+    ):
+        raise ConfigError(
+            f"{where}.weight={weight!r}: expected a number above 0 (passes over the dataset per epoch; "
+            f"to leave it out, remove the source)"
+        )
+    for name in ("batch_size", "max_sample_num"):
+        number = options.get(name, 1)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ConfigError(f"{where}.{name}={number!r}: expected an integer of at least 1")
+    flag = options.get("in_batch_negatives", True)
+    if not isinstance(flag, bool):
+        raise ConfigError(f"{where}.in_batch_negatives={flag!r}: expected true or false")
+    for name in ("task", "key_template"):
+        if name in options and not isinstance(options[name], str):
+            raise ConfigError(f"{where}.{name}={options[name]!r}: expected a string")
+
+
+def _expand_all(path: Any, where: str, data_root: str | os.PathLike[str] | None) -> list[str]:
+    paths = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]
+    files: list[str] = []
+    for one in paths:
+        if not isinstance(one, str | os.PathLike):
+            raise ConfigError(f"{where}: {one!r} is no path")
+        files += _expand(os.fspath(one), where, data_root)
+    if not files:
+        raise ConfigError(f"{where}: an empty list (name at least one file, or give null)")
+    return files
+
+
+def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> list[str]:
+    """The files that one path stands for, absolute; a glob's and a folder's are sorted."""
+    shown = path
+    if path.startswith(DATA_ROOT_PREFIX):
+        if data_root is None:
+            raise ConfigError(
+                f"{where}={path!r}: the prefix {DATA_ROOT_PREFIX!r} stands for data_root, which is not "
+                f"set (give data.data_root)"
+            )
+        path = os.path.join(os.fspath(data_root), path.removeprefix(DATA_ROOT_PREFIX))
+    elif path.startswith(PACKAGE_PREFIX):
+        package, _, rest = path.removeprefix(PACKAGE_PREFIX).partition("/")
+        path = os.path.join(str(importlib.resources.files(package)), rest)
+    path = os.path.abspath(os.path.expanduser(path))
+
+    if os.path.isfile(path):
+        return [path]
+    if os.path.isdir(path):
+        files = sorted(
+            entry.path
+            for entry in os.scandir(path)
+            if entry.is_file()
+            and Path(entry.name.removesuffix(compression_suffix(entry.name))).suffix in ENDINGS
+        )
+        if not files:
+            raise DataError.at(
+                path, f"the folder holds no data file ({where}; {', '.join(ENDINGS)})"
+            )
+        return files
+    if glob.has_magic(path):
+        files = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
+        if not files:
+            raise DataError.at(
+                path, f"the pattern matches no file ({where}={shown!r}; mend the pattern)"
+            )
+        return files
+    raise DataError.at(path, f"there is no such file ({where}={shown!r}; mend the path)")
+
+
+def _dataset_names(files: Sequence[str]) -> list[str]:
+    """The folder of each file, and as much more of the path as tells different files apart."""
+    names = {file: Path(file).parent.name or Path(file).stem for file in files}
+    for parts in range(1, max((len(Path(file).parts) for file in files), default=1)):
+        clashing = Counter(names[file] for file in set(files))
+        for file in names:
+            if clashing[names[file]] > 1:
+                path = Path(file)
+                folders = path.parent.parts[-parts:]
+                names[file] = "/".join([*(part.strip("/") for part in folders), _stem(path)])
+    times: Counter[str] = Counter()
+    unique = []
+    for file in files:
+        times[file] += 1
+        unique.append(names[file] if times[file] == 1 else f"{names[file]}#{times[file]}")
+    return unique
+
+
+def _stem(path: Path) -> str:
+    name = path.name.removesuffix(compression_suffix(path.name))
+    return Path(name).stem

@@ -1,0 +1,1 @@
+"""A consumer of the data module: an embedder, its losses, and its exact evaluation."""

@@ -1,0 +1,613 @@
+"""An embedder that encodes queries and keys apart, trained on RetrievalDataModule's batches."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import lightning
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    get_scheduler,
+)
+
+from llm_embedder_data.config import ConfigError, check_choice
+from llm_embedder_data.recipes import Recipe, load_recipe
+from llm_embedder_data.training.losses import (
+    combine,
+    contrastive_loss,
+    has_teacher_scores,
+    kl_distillation,
+    known_positive_mask,
+    stable_distillation,
+)
+from llm_embedder_data.training.retrieval_eval import (
+    EvalQueries,
+    EvalShard,
+    merge_top_k,
+    rerank_order,
+    retrieval_metrics,
+    top_k,
+)
+
+Pooling = Literal["cls", "mean", "last"]
+Similarity = Literal["cos", "dot"]
+Schedule = Literal["linear", "cosine", "constant"]
+Batch = Mapping[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossSettings:
+    """How one task is trained: see the arguments of :class:`BiEncoder` of the same names."""
+
+    contrastive_weight: float
+    distill_weight: float
+    teacher_temperature: float
+    student_temperature: float
+    stable_distill: bool
+
+
+class BiEncoder(lightning.LightningModule):
+    """Encodes queries and keys with one encoder; trains by contrast and by distillation.
+
+    A training batch is DESIGN 4's. Each rank scores its own queries against the keys of all ranks;
+    known positives and padded keys are left out. The gradient that data-parallel training averages
+    is exactly that of the mean loss over the global batch, however many ranks share it, provided
+    that all ranks have the same number of queries and of keys per query.
+
+    Evaluation retrieves exactly from a corpus that the ranks encoded in disjoint shards. The ranks
+    may have different numbers of batches; no rank holds more than its shard and all queries.
+
+    Only ``encoder`` is trained, without its pooler, which would be a parameter without gradient.
+
+    Args:
+        encoder: a name or path for AutoModel, loaded as float32, or a model, whose pooler is taken
+            off and which checkpoints do not name: give it again to ``load_from_checkpoint``.
+        pooling: what stands for a text: its first token, the mean of its tokens, or its last token.
+        similarity: cosine, or inner product of embeddings that are not normalised.
+        temperature: divides the cosine; the inner product is taken as it is.
+        contrastive_weight: of the contrastive loss, beside distillation; 0: distillation alone.
+        distill_weight: of the distillation loss; 0: contrastive alone. A query without teacher
+            scores is trained by the contrastive loss alone, whatever the weights.
+        teacher_temperature: divides the teacher's scores.
+        student_temperature: divides the scores that are to become like the teacher's.
+        gather_negatives: whether the keys of other ranks compete too.
+        recipe: name, path, mapping or Recipe whose training settings of a batch's task override
+            the four arguments above. None: the data module's, if its ``use_train_config`` is set.
+        learning_rate: of AdamW, at its highest.
+        weight_decay: of AdamW; biases and norms have none.
+        warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
+        schedule: how the learning rate falls to 0 after that, or constant.
+        cutoffs: the k of MRR@k, Recall@k and nDCG@k.
+        gradient_checkpointing: recompute activations in the backward pass, to save memory.
+
+    Raises:
+        ConfigError: naming every argument that cannot be used.
+    """
+
+    def __init__(
+        self,
+        encoder: str | os.PathLike[str] | PreTrainedModel,
+        *,
+        pooling: Pooling = "cls",
+        similarity: Similarity = "cos",
+        temperature: float = 0.01,
+        contrastive_weight: float = 0.2,
+        distill_weight: float = 1.0,
+        teacher_temperature: float = 1.0,
+        student_temperature: float = 1.0,
+        gather_negatives: bool = True,
+        recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe | None = None,
+        learning_rate: float = 5e-6,
+        weight_decay: float = 0.01,
+        warmup_ratio: float = 0.1,
+        schedule: Schedule = "linear",
+        cutoffs: Sequence[int] = (1, 5, 10, 100),
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        check_choice(pooling, Pooling, "model.pooling")
+        check_choice(similarity, Similarity, "model.similarity")
+        check_choice(schedule, Schedule, "model.schedule")
+        # What is saved is what stands in these names now: plain Python, or a checkpoint would not
+        # load with torch's default weights_only (OmegaConf gives its own lists and mappings).
+        cutoffs = tuple(cutoffs)
+        self._recipe = None if recipe is None else load_recipe(recipe)
+        if self._recipe is not None:
+            recipe = _plain(recipe, self._recipe)
+        if not isinstance(encoder, nn.Module):
+            encoder = os.fspath(encoder)
+        self.save_hyperparameters(ignore=["encoder"] if isinstance(encoder, nn.Module) else [])
+
+        self.pooling = pooling
+        self.similarity = similarity
+        self.temperature = temperature
+        self.settings = LossSettings(
+            contrastive_weight=contrastive_weight,
+            distill_weight=distill_weight,
+            teacher_temperature=teacher_temperature,
+            student_temperature=student_temperature,
+            stable_distill=False,
+        )
+        self.gather_negatives = gather_negatives
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_ratio = warmup_ratio
+        self.schedule = schedule
+        self.cutoffs = cutoffs
+        self._check_numbers()
+
+        # float32 whatever the files hold: AdamW at 5e-6 would round away in bfloat16, and the
+        # precision to compute in is the trainer's to say.
+        self.encoder: PreTrainedModel = (
+            AutoModel.from_pretrained(encoder, dtype=torch.float32)
+            if isinstance(encoder, str)
+            else encoder
+        )
+        if getattr(self.encoder.config, "is_encoder_decoder", False):
+            raise ConfigError(
+                f"encoder={type(self.encoder).__name__}: an encoder-decoder, expected an encoder "
+                "or a decoder (give its encoder, e.g. T5EncoderModel.from_pretrained(...))"
+            )
+        # In a tuple, so that it is no submodule: without a gradient, yet there to be exported.
+        self._pooler = (getattr(self.encoder, "pooler", None),)
+        if self._pooler[0] is not None:
+            self.encoder.pooler = None
+        if gradient_checkpointing:
+            self.encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        self.train()  # from_pretrained leaves it in eval mode, and Lightning 2.6 keeps modes
+        self._shard = EvalShard()
+
+    def _check_numbers(self) -> None:
+        faults = []
+        for name, value in (
+            ("temperature", self.temperature),
+            ("teacher_temperature", self.settings.teacher_temperature),
+            ("student_temperature", self.settings.student_temperature),
+        ):
+            if not value > 0:  # NaN is not above 0 either
+                faults.append(f"model.{name}={value!r}: expected a number above 0")
+        for name, value in (
+            ("contrastive_weight", self.settings.contrastive_weight),
+            ("distill_weight", self.settings.distill_weight),
+        ):
+            if not value >= 0:
+                faults.append(f"model.{name}={value!r}: expected a number of at least 0")
+        if not 0 <= self.warmup_ratio <= 1:
+            faults.append(f"model.warmup_ratio={self.warmup_ratio!r}: expected a number in [0, 1]")
+        if not self.cutoffs or min(self.cutoffs) < 1:
+            faults.append(f"model.cutoffs={self.cutoffs!r}: expected one or more integers above 0")
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    # Embeddings
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Embed tokenized texts: ``[N, D]`` float32, of length 1 if the similarity is the cosine.
+
+        Args:
+            inputs: what the tokenizer gives, int64 ``[N, L]`` each, padded on either side.
+        """
+        hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]
+        embedding = pool(hidden.float(), inputs["attention_mask"], self.pooling)
+        return F.normalize(embedding, dim=1) if self.similarity == "cos" else embedding
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """:meth:`encode`."""
+        return self.encode(inputs)
+
+    def _embed_queries(self, batch: Batch) -> Tensor:
+        """``[B, D]``."""
+        return self.encode(batch["query"])
+
+    def _embed_keys(self, batch: Batch) -> Tensor:
+        """``[B*G, D]``; key g of query b is row ``b * G + g``."""
+        return self.encode(batch["key"])
+
+    # Training
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch; logged as ``train/loss`` and ``train/loss/<task>``, this rank's."""
+        loss = self.loss(batch)
+        n_queries = len(batch["key_mask"])
+        # No reduction over ranks: it would be one more collective at each step.
+        self.log("train/loss", loss, prog_bar=True, batch_size=n_queries)
+        self.log(f"train/loss/{batch['task']}", loss, batch_size=n_queries)
+        return loss
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean over the batch's queries of each query's loss; a scalar.
+
+        On several ranks all must call this, at the same step, with the same ``in_batch_negatives``
+        and the same shape of ``key_mask``.
+
+        Raises:
+            ConfigError: the batch holds pairs for a cross-encoder.
+        """
+        if "cross" in batch:
+            raise ConfigError(
+                "data.cross=True: the batch holds (query, key) pairs, and BiEncoder encodes query "
+                "and key apart (set data.cross=false, or train a cross-encoder)"
+            )
+        settings = self.settings_of(batch["task"])
+        key_mask, teacher = batch["key_mask"], batch["teacher_scores"]
+        query = self._embed_queries(batch)
+        keys, target, excluded = self._competing_keys(batch, self._embed_keys(batch))
+
+        # bfloat16 has 8 bits: a cosine divided by 0.01 would be off by a quarter.
+        with torch.autocast(query.device.type, enabled=False):
+            scores = query @ keys.T  # [B, K]
+            if self.similarity == "cos":
+                scores = scores / self.temperature
+            contrastive = contrastive_loss(scores, target, excluded, reduction="none")
+            if teacher is None:
+                return contrastive.mean()
+            if settings.stable_distill:
+                distillation = stable_distillation(
+                    scores, target, teacher, key_mask, excluded, reduction="none"
+                )
+            else:
+                places = torch.arange(key_mask.shape[1], device=target.device)
+                own = target[:, None] + places  # [B, G]
+                distillation = kl_distillation(
+                    scores.gather(1, own),
+                    teacher,
+                    key_mask,
+                    student_temperature=settings.student_temperature,
+                    teacher_temperature=settings.teacher_temperature,
+                    reduction="none",
+                )
+            return combine(
+                contrastive,
+                distillation,
+                has_teacher_scores(teacher, key_mask),
+                contrastive_weight=settings.contrastive_weight,
+                distill_weight=settings.distill_weight,
+            ).mean()
+
+    def _competing_keys(self, batch: Batch, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The keys that this rank's queries are scored against, and which of them count.
+
+        Args:
+            batch: a training batch.
+            key: ``[B*G, D]``, this rank's keys.
+
+        Returns:
+            keys: ``[K, D]``, of all ranks where they are gathered.
+            target: ``[B]`` int64, the column of each query's first key.
+            excluded: ``[B, K]`` bool, no negatives of a query: its known positives, padding, and,
+                without in-batch negatives, the keys of other queries.
+        """
+        keys, key_id, real = key, batch["key_id"], batch["key_mask"].flatten()  # [K, D], [K], [K]
+        n_queries, group_size = batch["key_mask"].shape
+        query_number = torch.arange(n_queries, device=key.device)
+        target = query_number * group_size
+        if self.gather_negatives and batch["in_batch_negatives"] and self._num_replicas > 1:
+            # The backward pass sums over the ranks what their queries ask of this rank's keys, and
+            # DDP divides by the ranks: the gradient of the mean over the global batch.
+            keys = cast(Tensor, self.all_gather(key, sync_grads=True)).flatten(0, 1)
+            both = cast(Tensor, self.all_gather(torch.stack([key_id, real])))  # [W, 2, B*G]
+            key_id, real = both.transpose(0, 1).flatten(1)
+            target = target + self.global_rank * len(key)
+        excluded = known_positive_mask(key_id, batch["positive_id"]) | (real == 0)
+        if not batch["in_batch_negatives"]:
+            query_of_key = torch.arange(len(keys), device=key.device) // group_size
+            excluded |= query_of_key != query_number[:, None]
+        return keys, target, excluded
+
+    def settings_of(self, task: str) -> LossSettings:
+        """How a task is trained: the recipe's word where it has one, else the arguments'."""
+        datamodule = self._datamodule
+        recipe = self._recipe
+        if recipe is None and getattr(datamodule, "use_train_config", False):
+            recipe = getattr(datamodule, "recipe", None)
+        own = asdict(self.settings)
+        own["stable_distill"] = bool(getattr(datamodule, "stable_distill", False))
+        if isinstance(recipe, Recipe):
+            said = asdict(recipe.settings(task))
+            own |= {name: said[name] for name in own if said[name] is not None}
+        return LossSettings(**own)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, and a learning rate that rises, then follows ``schedule``, step by step.
+
+        Raises:
+            ConfigError: a schedule over a run without an end.
+        """
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},  # biases, norms
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
+        if self.schedule == "constant" and self.warmup_ratio == 0:
+            return optimizer
+        n_steps = self.trainer.estimated_stepping_batches
+        if math.isinf(n_steps):
+            raise ConfigError(
+                f"model.schedule={self.schedule!r} with model.warmup_ratio={self.warmup_ratio}: "
+                "the run has no end (set trainer.max_steps or trainer.max_epochs, or "
+                "model.schedule=constant and model.warmup_ratio=0)"
+            )
+        scheduler = get_scheduler(
+            "constant_with_warmup" if self.schedule == "constant" else self.schedule,
+            optimizer,
+            num_warmup_steps=math.ceil(n_steps * self.warmup_ratio),
+            num_training_steps=int(n_steps),
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    # Evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what an evaluation that was cut short may have left."""
+        self._shard = EvalShard()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Encode a batch of queries or of a corpus and keep it; ranks do not meet here."""
+        name = batch["dataset"]
+        if "content" in batch:
+            if len(batch["index"]):
+                part = _on_cpu(self.encode(batch["content"])), _on_cpu(batch["index"])
+                self._shard.corpora.setdefault(name, []).append(part)
+            return
+        if not len(batch["row"]):
+            return
+        embedding, ranked = self._embed_queries(batch), None
+        if "key" in batch:
+            keys = self._embed_keys(batch).view(*batch["key_mask"].shape, embedding.shape[1])
+            # Not a matrix product, which mixed precision would round.
+            scores = (embedding[:, None] * keys).sum(2)  # [n, G]
+            no_key = batch["key_mask"] == 0
+            ranked = rerank_order(scores, batch["key_index"].masked_fill(no_key, -1))
+            embedding = embedding[:, :0]
+        queries = EvalQueries(
+            corpus=batch.get("corpus"),
+            embedding=_on_cpu(embedding),
+            row=_on_cpu(batch["row"]),
+            positives=_on_cpu(batch["pos_index"]),
+            ranked=None if ranked is None else _on_cpu(ranked),
+        )
+        self._shard.queries.setdefault(name, []).append(queries)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """:meth:`validation_step`."""
+        self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Search, and log ``val/<eval set>/mrr@10`` etc., and the mean of the sets, ``val/mrr@10``.
+
+        Nothing is logged of the sanity check, which sees but a few batches of a corpus.
+        """
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """As after validation, under ``test/``."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, stage: str) -> None:
+        shard, self._shard = self._shard, EvalShard()
+        measured = self._evaluate(shard)
+        if self.trainer.sanity_checking:
+            return
+        values = {
+            f"{stage}/{eval_set}/{name}": value
+            for eval_set, metrics in measured.items()
+            for name, value in metrics.items()
+        }
+        for name in dict.fromkeys(name for metrics in measured.values() for name in metrics):
+            having = [metrics[name] for metrics in measured.values() if name in metrics]
+            values[f"{stage}/{name}"] = math.fsum(having) / len(having)
+        # All ranks have the same values already. The greatest of them is that value to the last
+        # bit, which a mean over three ranks need not be, and Lightning does not warn.
+        for name, value in values.items():
+            self.log(name, value, sync_dist=True, reduce_fx="max", batch_size=1)
+
+    def _evaluate(self, shard: EvalShard) -> dict[str, dict[str, float]]:
+        """The metrics of each eval set, the same on every rank; all ranks must call this."""
+        everyone = self._gather_objects((shard.own_queries(), sorted(shard.corpora)))
+        corpora = {name for _, names in everyone for name in names}
+        measured = {}
+        for name in sorted({name for queries, _ in everyone for name in queries}):
+            queries = EvalQueries.joined([owned[name] for owned, _ in everyone if name in owned])
+            if queries.ranked is not None:
+                retrieved = queries.ranked
+            elif queries.corpus in corpora:
+                retrieved = self._search(queries, shard)
+            else:
+                self._say(
+                    f"eval set {name!r}: no metrics, for no batch of its corpus {queries.corpus!r} "
+                    "came (give data.corpus, or set data.eval_method=rerank)"
+                )
+                continue
+            n_without = int((queries.positives < 0).all(1).sum())
+            if n_without:
+                self._say(
+                    f"eval set {name!r}: {n_without} of {len(queries.row)} queries have no "
+                    "positive and are left out of the metrics"
+                )
+            measured[name] = retrieval_metrics(retrieved, queries.positives, self.cutoffs)
+        return measured
+
+    def _search(self, queries: EvalQueries, shard: EvalShard) -> Tensor:
+        """Index of the best corpus rows over all ranks, ``[Q, k]``; all ranks must call this."""
+        k, block = max(self.cutoffs), 4096
+        embedding, index = shard.corpus(cast(str, queries.corpus), queries.embedding.shape[1])
+        scores, found = top_k(queries.embedding.to(self.device), embedding, index, k)
+        if self._num_replicas == 1:
+            return found.cpu()
+        merged = []
+        for start in range(0, len(found), block):  # W * Q * k at once may not fit
+            # [W, q, k] to [q, W*k]
+            wide_scores, wide_index = (
+                cast(Tensor, self.all_gather(part)).transpose(0, 1).flatten(1).cpu()
+                for part in (scores[start : start + block], found[start : start + block])
+            )
+            merged.append(merge_top_k(wide_scores, wide_index, k)[1])
+        return torch.cat(merged)
+
+    def predict_step(
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
+        """Embed a corpus batch: index ``[n]`` int64, embedding ``[n, D]`` float32, on the CPU."""
+        return {
+            "index": _on_cpu(batch["index"]),
+            "embedding": _on_cpu(self.encode(batch["content"])),
+        }
+
+    # Export
+
+    def export(
+        self, path: str | os.PathLike[str], *, tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> None:
+        """Write the encoder for AutoModel and for SentenceTransformer; rank 0 writes.
+
+        Args:
+            path: a folder, made if it is not there.
+            tokenizer: written beside the encoder. None: the data module's, else that of the name
+                ``encoder``, else none, with a warning.
+        """
+        if self.global_rank != 0:
+            return
+        folder = Path(path)
+        weights = self.encoder.state_dict()
+        if self._pooler[0] is not None:
+            weights |= self._pooler[0].state_dict(prefix="pooler.")
+        self.encoder.save_pretrained(folder, state_dict=weights)
+
+        tokenizer = tokenizer or getattr(self._datamodule, "tokenizer", None)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
+            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
+            tokenizer.save_pretrained(folder)
+        else:
+            logger.warning("%s has no tokenizer: give one to export(tokenizer=...)", folder)
+
+        modules = ["Transformer", "Pooling", *(["Normalize"] if self.similarity == "cos" else [])]
+        places = ["", *(f"{i}_{name}" for i, name in enumerate(modules) if i)]
+        for place in places:
+            (folder / place).mkdir(exist_ok=True)
+        # The names that sentence-transformers has read since 2.0, and still does (6.2).
+        _write_json(
+            folder / "modules.json",
+            [
+                {
+                    "idx": i,
+                    "name": str(i),
+                    "path": place,
+                    "type": f"sentence_transformers.models.{name}",
+                }
+                for i, (name, place) in enumerate(zip(modules, places, strict=True))
+            ],
+        )
+        _write_json(
+            folder / "1_Pooling" / "config.json",
+            {
+                "word_embedding_dimension": self.encoder.config.hidden_size,
+                "pooling_mode_cls_token": self.pooling == "cls",
+                "pooling_mode_mean_tokens": self.pooling == "mean",
+                "pooling_mode_max_tokens": False,
+                "pooling_mode_mean_sqrt_len_tokens": False,
+                "pooling_mode_lasttoken": self.pooling == "last",
+            },
+        )
+        _write_json(
+            folder / "config_sentence_transformers.json",
+            {"similarity_fn_name": {"cos": "cosine", "dot": "dot"}[self.similarity]},
+        )
+
+    # The trainer, which a notebook may not have
+
+    @property
+    def _attached(self) -> lightning.Trainer | None:
+        try:
+            return self.trainer
+        except RuntimeError:  # Lightning's answer where there is none
+            return None
+
+    @property
+    def _datamodule(self) -> lightning.LightningDataModule | None:
+        return getattr(self._attached, "datamodule", None)
+
+    @property
+    def _num_replicas(self) -> int:
+        return 1 if self._attached is None else self._attached.world_size
+
+    def _say(self, message: str) -> None:
+        """Warn on rank 0; not in the sanity check, which sees a part only."""
+        if self.global_rank == 0 and not self.trainer.sanity_checking:
+            logger.warning(message)
+
+    def _gather_objects(self, value: Any) -> list[Any]:
+        """``value`` of every rank, in the order of the ranks."""
+        if self._num_replicas == 1:
+            return [value]
+        values = [None] * self._num_replicas
+        dist.all_gather_object(values, value)
+        return values
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+    """One vector per text from its tokens; padding has no say, on whichever side it is.
+
+    Args:
+        hidden: ``[N, L, D]``.
+        attention_mask: ``[N, L]`` int64, 0 where a token is padding.
+        pooling: ``cls``: the first token; ``mean``: of all tokens; ``last``: the last token.
+
+    Returns:
+        ``[N, D]``.
+
+    >>> hidden, mask = torch.tensor([[[9.0], [1.0], [3.0]]]), torch.tensor([[0, 1, 1]])
+    >>> [pool(hidden, mask, how).item() for how in ("cls", "mean", "last")]
+    [1.0, 2.0, 3.0]
+    """
+    if pooling == "mean":
+        real = attention_mask.bool()[:, :, None]
+        total = hidden.masked_fill(~real, 0.0).sum(1)
+        return total / attention_mask.sum(1, keepdim=True).clamp(min=1)
+    if pooling == "cls":
+        place = attention_mask.argmax(1)  # [N], of the first 1
+    else:
+        place = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), place]
+
+
+def _plain(given: Any, recipe: Recipe) -> str | dict[str, Any]:
+    """A recipe as a checkpoint may hold it, which ``load_recipe`` reads again."""
+    if isinstance(given, str | os.PathLike):
+        return os.fspath(given)
+    return {
+        "name": recipe.name,
+        "instruction": {task: asdict(texts) for task, texts in recipe.instructions.items()},
+        "training": {task: asdict(settings) for task, settings in recipe.training.items()},
+    }
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
