@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
-import torch
-import xxhash
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from omegaconf import OmegaConf
-from torch.utils.data import DataLoader, Sampler
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from llm_embedder_data.arguments import Tokenize, check_arguments, plain, train_settings
 from llm_embedder_data.batches.collator import Layout, RetrievalDataCollator
 from llm_embedder_data.batches.groups import CorpusPassages, EvalQueries, TrainGroups
 from llm_embedder_data.batches.plan import EpochPlan, OrganizeMethod, Remainder, SmallDatasets
-from llm_embedder_data.batches.sampler import OverfitSampler, SameTaskSampler, ShardSampler
-from llm_embedder_data.config import ConfigError, check_choice
+from llm_embedder_data.batches.sampler import OverfitSampler, SameTaskSampler
+from llm_embedder_data.config import ConfigError
+from llm_embedder_data.evaluation import CorpusView, Matching, loader_names, match
+from llm_embedder_data.loaders import Auto, BatchLoader, LoaderSettings, SequentialShardSampler
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
     Instruction,
@@ -32,7 +32,7 @@ from llm_embedder_data.recipes import (
     load_recipe,
 )
 from llm_embedder_data.report import Report, make_report
-from llm_embedder_data.resume import check_same_run, make_state, position, read_state
+from llm_embedder_data.resume import batch_facts, check_same_run, make_state, progress, read_state
 from llm_embedder_data.rows.builders import (
     DEFAULT_KEY_TEMPLATE,
     TRAIN_FIELDS,
@@ -42,19 +42,16 @@ from llm_embedder_data.rows.builders import (
     OnBadRow,
     OnNoNegatives,
     TrainSet,
-    TrainSettings,
     build_corpus,
     build_eval_sets,
     build_train_sets,
     eval_fields,
     template_fields,
 )
-from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import Source, resolve_sources
 
-Auto = Literal["auto"]
-Loader = DataLoader[Any]
-Loaders = Loader | dict[str, Loader]
+Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
+Loaders = BatchLoader | dict[str, BatchLoader]
 
 
 class RetrievalDataModule(LightningDataModule):
@@ -134,7 +131,7 @@ class RetrievalDataModule(LightningDataModule):
 
     def __init__(
         self,
-        tokenizer: str | PreTrainedTokenizerBase,
+        tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase,
         train_data: Any = None,
         eval_data: Any = None,
         corpus: Any = None,
@@ -160,7 +157,7 @@ class RetrievalDataModule(LightningDataModule):
         cross: bool = False,
         layout: Layout = "padded",
         pad_to_multiple_of: int | None = 8,
-        tokenize: Literal["on-the-fly"] = "on-the-fly",
+        tokenize: Tokenize = "on-the-fly",
         key_template: str = DEFAULT_KEY_TEMPLATE,
         eval_method: EvalMethod = "retrieve",
         eval_batch_size: int = 256,
@@ -172,8 +169,8 @@ class RetrievalDataModule(LightningDataModule):
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        arguments = {name: _plain(value) for name, value in locals().items() if name in _DEFAULTS}
-        _check_arguments(arguments)
+        arguments = {name: plain(value) for name, value in locals().items() if name in _DEFAULTS}
+        check_arguments(arguments)
         self.recipe = load_recipe(arguments["recipe"])
         self.default_task = default_task
         self.add_instruction = add_instruction
@@ -184,6 +181,8 @@ class RetrievalDataModule(LightningDataModule):
         self.seed = seed
         self.eval_method = eval_method
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
+        # Fewer eval queries than ranks: a rank has none, and Lightning is to let it.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self._arguments = arguments
         self._tokenizer = tokenizer
         self._train: dict[str, TrainSet] | None = None
@@ -197,73 +196,68 @@ class RetrievalDataModule(LightningDataModule):
         """Fetch the tokenizer and write the Arrow caches; touches the disk only."""
         try:
             _ = self.tokenizer
-            self._build("fit")
-        except (DataError, ConfigError):
-            # One rank of many prepares. All ranks meet the same error in setup, and none waits for it.
+            self._build_train()
+            self._build_evals()
+            self._build_corpora()
+        except Exception:
+            # One rank of many prepares, and the others wait for it. All meet the error in setup.
             if self._ranks.num_replicas == 1:
                 raise
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the caches; a second call for the same stage does nothing.
+        """Open the caches; a second call for the same stage does nothing but compare the ranks.
 
         Raises:
             DataError: data that cannot be used.
             ConfigError: settings that cannot be met, or ranks that do not agree on data and settings.
         """
         with check_ranks_agree(self._ranks) as facts:
-            built = self._build(stage or "fit")
-            for notes in built:
-                rank_zero_warn(notes)
-            facts.update(self._facts())
-            if self._train is not None:
-                plan = self._plan()
-                if plan.left_out:
-                    rank_zero_warn(
-                        "datasets smaller than a global batch are left out (data.small_datasets="
-                        f"'drop'): {', '.join(f'{n} ({rows} rows)' for n, rows in plan.left_out.items())}"
-                    )
-                self._check_instructions_fit()
+            notes = []
+            if self._train is None and stage in ("fit", None):
+                self._train = self._build_train()
+                notes += _notes(self._train)
+            if self._evals is None or self._corpora is None:
+                self._evals, self._corpora = self._build_evals(), self._build_corpora()
+                notes += _notes(self._evals) + _notes(self._corpora)
+            for note in notes:
+                rank_zero_warn(note)
+            self._check_instructions_fit()
+            facts.update(self._facts_of_ranks())
+            if stage in ("validate", "test") and not self._evals:
+                raise ConfigError(f"data.eval_data=None: nothing to {stage} (give eval data)")
 
-    def train_dataloader(self) -> Loader:
+    def train_dataloader(self) -> BatchLoader:
         """This rank's training batches; ``len`` is the steps of an epoch, the same on every rank."""
-        plan = self._plan()
-        trainer = self._fitting_trainer()
-        start = (0, 0)
-        if trainer is not None:
-            start = (trainer.fit_loop.epoch_progress.current.processed, 0)
+        plan, trainer = self.plan(), self._fitting_trainer()
+        start = (trainer.fit_loop.epoch_progress.current.processed, 0) if trainer else (0, 0)
         if self._resume is not None:
             check_same_run(self._resume, self._facts(plan))
-            start = position(self._resume, len(plan))
-            self._resume = None
-        sampler = SameTaskSampler
-        if trainer is not None and trainer.overfit_batches:
-            sampler = OverfitSampler
+            start = max(start, (self._resume["epoch"], self._resume["step"]))
+        sampler = OverfitSampler if trainer and trainer.overfit_batches else SameTaskSampler
+        sets = self._train_sets()
+        groups = TrainGroups(
+            sets,
+            {one.name: self._instruction(one.task) for one in sets.values()},
+            group_size=self.train_group_size,
+            seed=self.seed,
+        )
         return self._loader(
-            TrainGroups(
-                self._require(self._train),
-                {one.name: self._instruction(one.task) for one in self._train_sets},
-                group_size=self.train_group_size,
-                seed=self.seed,
-            ),
-            sampler(plan, rank=self._ranks.rank, start=start),
-            persistent=True,
+            groups, sampler(plan, rank=self._ranks.rank, start=start), persistent=True
         )
 
     def val_dataloader(self) -> Loaders:
-        """The eval queries, and in retrieve mode the corpora beside them, this rank's share of each.
+        """The eval queries, and in retrieve mode their corpora beside them, this rank's share of each.
 
         One loader alone where there is one; else a dict: the eval sets by name, then ``corpus``, or
         ``corpus/<name>`` where there are several.
         """
-        loaders: dict[str, Loader] = {}
-        for one in self._require(self._evals).values():
-            corpus = self._corpus_of(one.name)
-            view = self._view_name(corpus, one.task) if corpus else None
-            dataset = EvalQueries(one, self._instruction(one.task), view)
-            loaders[one.name] = self._loader(dataset, self._shard(len(dataset)))
-        if self.eval_method == "retrieve":
-            loaders |= self._corpus_loaders()
-        return _one_or_all(loaders)
+        matching = self._matching()
+        loaders: dict[str, BatchLoader] = {}
+        for one in _opened(self._evals).values():
+            view = matching.of_eval.get(one.name)
+            queries = EvalQueries(one, self._instruction(one.task), view.name if view else None)
+            loaders[one.name] = self._shard_loader(queries)
+        return _one_or_all(loaders | self._corpus_loaders(matching.used()))
 
     def test_dataloader(self) -> Loaders:
         """The same as :meth:`val_dataloader`."""
@@ -271,7 +265,7 @@ class RetrievalDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> Loaders:
         """This rank's share of the corpus, or of each by name where there are several."""
-        loaders = self._corpus_loaders()
+        loaders = self._corpus_loaders(self._matching().views)
         if not loaders:
             raise ConfigError("data.corpus=None: predicting encodes a corpus (give one)")
         return _one_or_all(loaders)
@@ -279,21 +273,33 @@ class RetrievalDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Where the run stands, in plain Python: the same on every rank, whatever their number."""
         trainer = self._fitting_trainer()
-        if trainer is None or self._train is None:
+        if trainer is None or not self._train:
             return {}
-        epoch, step = _progress(trainer)
-        return make_state(epoch, step, self._facts())
+        return make_state(progress(trainer), self._facts(self.plan()))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the position of a checkpoint for the next :meth:`train_dataloader`."""
+        """Keep the position of a checkpoint for the :meth:`train_dataloader` of this fit."""
         self._resume = read_state(state_dict)
+        trainer = self._fitting_trainer()
+        if trainer is not None:
+            # Strategies that restore after their setup (FSDP, DeepSpeed) come here when a learning-rate
+            # schedule has already asked for the loader; Lightning 2.6 then makes no other by itself.
+            trainer.fit_loop._combined_loader = None
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Forget a checkpoint's position: it is for one fit."""
+        self._resume = None
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Forget a checkpoint's position: it is for one fit."""
+        self._resume = None
 
     # -- what users call ----------------------------------------------------------------------------
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, loaded at its first use."""
-        if not isinstance(self._tokenizer, str):
+        if isinstance(self._tokenizer, PreTrainedTokenizerBase):
             return self._tokenizer
         try:
             return AutoTokenizer.from_pretrained(self._tokenizer)  # type: ignore[no-any-return]
@@ -309,182 +315,129 @@ class RetrievalDataModule(LightningDataModule):
             (self._train or {}).values(),
             (self._evals or {}).values(),
             (self._corpora or {}).values(),
-            self._plan() if self._train else None,
+            self.plan() if self._train else None,
         )
 
     def plan(self, epoch: int = 0) -> EpochPlan:
         """The global batches of an epoch. Needs :meth:`setup`."""
-        return self._plan().at(epoch)
-
-    def task_settings(self, task: str) -> TaskSettings:
-        """The training settings of a task in force: arguments, and the recipe's where they apply."""
-        settings = self.recipe.settings(task) if self.use_train_config else TaskSettings()
-        ours = asdict(self._settings_of(task))
-        return TaskSettings(**asdict(settings) | {k: v for k, v in ours.items() if k != "asked"})
-
-    # -- parts --------------------------------------------------------------------------------------
-
-    def _build(self, stage: str) -> list[str]:
-        """Build what the stage needs and is not there yet; sentences that the user should see."""
-        if stage == "fit" and self._train is None and self._arguments["train_data"] is not None:
-            self._train = _by_name(
-                one for source in self._sources("train_data") for one in self._train_of(source)
-            )
-            fresh: list[Any] = list(self._train.values())
-        else:
-            fresh = []
-        if self._evals is None and stage != "predict":
-            self._evals = _by_name(
-                one
-                for source in self._sources("eval_data")
-                for one in build_eval_sets(
-                    source,
-                    eval_method=self.eval_method,
-                    recipe=self.recipe,
-                    default_task=self.default_task,
-                    on_bad_row=self._arguments["on_bad_row"],
-                    cache_dir=self.cache_dir,
-                )
-            )
-            fresh += self._evals.values()
-        if self._corpora is None:
-            self._corpora = _by_name(
-                build_corpus(
-                    source,
-                    key_template=self._arguments["key_template"],
-                    on_bad_row=self._arguments["on_bad_row"],
-                    cache_dir=self.cache_dir,
-                )
-                for source in self._sources("corpus")
-            )
-            fresh += self._corpora.values()
-            for name in self._evals or {}:
-                self._corpus_of(name)
-        return [f"{one.name}: {note}" for one in fresh for note in one.notes]
-
-    def _sources(self, kind: str) -> list[Source]:
-        fields: Sequence[str]
-        if kind == "train_data":
-            return resolve_sources(
-                self._arguments[kind],
-                key=f"data.{kind}",
-                fields=TRAIN_FIELDS,
-                data_root=self._arguments["data_root"],
-            )
-        fields, settings = eval_fields(self.eval_method), ("task", "format")
-        if kind == "corpus":
-            settings = ("format", "key_template")
-            fields = template_fields(self._arguments["key_template"])
-        return resolve_sources(
-            self._arguments[kind],
-            key=f"data.{kind}",
-            fields=[name for name in fields if name not in settings],
-            settings=settings,
-            data_root=self._arguments["data_root"],
-        )
-
-    def _train_of(self, source: Source) -> list[TrainSet]:
-        return build_train_sets(
-            source,
-            settings_of=self._settings_of,
-            recipe=self.recipe,
-            default_task=self.default_task,
-            on_bad_row=self._arguments["on_bad_row"],
-            on_no_negatives=self._arguments["on_no_negatives"],
-            seed=self.seed,
-            cache_dir=self.cache_dir,
-        )
-
-    def _settings_of(self, task: str) -> TrainSettings:
-        """Arguments that were given, then the recipe's settings, then the defaults."""
-        recipe = self.recipe.settings(task) if self.use_train_config else TaskSettings()
-        values: dict[str, Any] = {}
-        asked = set()
-        for name in _SELECTION:
-            argument, from_recipe = self._arguments[name], getattr(recipe, name)
-            if argument != _DEFAULTS[name]:
-                asked.add(name)
-            values[name] = argument if name in asked or from_recipe is None else from_recipe
-        return TrainSettings(**values, asked=frozenset(asked))
-
-    @property
-    def _train_sets(self) -> list[TrainSet]:
-        return list(self._require(self._train).values())
-
-    def _instruction(self, task: str) -> Instruction:
-        return self.recipe.instruction(task) if self.add_instruction else Instruction()
-
-    def _plan(self) -> EpochPlan:
-        sets = self._train_sets
+        sets = self._train_sets().values()
         return EpochPlan(
             {one.name: len(one.kept) for one in sets},
             {one.name: one.batch_size or self.batch_size for one in sets},
             self._ranks.num_replicas,
             self.seed,
             self._arguments["organize_method"],
+            epoch,
             remainder=self._arguments["remainder"],
             small_datasets=self._arguments["small_datasets"],
             weights={one.name: one.weight for one in sets},
         )
 
-    def _corpus_of(self, eval_name: str) -> Corpus | None:
-        corpora = self._corpora or {}
-        if not corpora or self.eval_method != "retrieve":
-            return None
-        if len(corpora) == 1:
-            return next(iter(corpora.values()))
-        name = eval_name if eval_name in corpora else eval_name.partition(":")[0]
-        if name not in corpora:
-            raise ConfigError(
-                f"no corpus for eval set {eval_name!r}: data.corpus has {', '.join(corpora)} (name one of "
-                "them like the eval set, as mappings {name: path} do)"
+    def task_settings(self, task: str) -> TaskSettings:
+        """The training settings of a task in force: arguments, and the recipe's where they apply."""
+        recipe = self._recipe_settings(task)
+        data = asdict(train_settings(self._arguments, _DEFAULTS, recipe))
+        data.pop("asked")
+        return TaskSettings(**asdict(recipe) | data)
+
+    # -- parts --------------------------------------------------------------------------------------
+
+    def _build_train(self) -> dict[str, TrainSet]:
+        return _by_name(
+            train_set
+            for source in self._sources("train_data", TRAIN_FIELDS)
+            for train_set in build_train_sets(
+                source,
+                settings_of=lambda task: train_settings(
+                    self._arguments, _DEFAULTS, self._recipe_settings(task)
+                ),
+                recipe=self.recipe,
+                default_task=self.default_task,
+                on_bad_row=self._arguments["on_bad_row"],
+                on_no_negatives=self._arguments["on_no_negatives"],
+                seed=self.seed,
+                cache_dir=self.cache_dir,
             )
-        return corpora[name]
-
-    def _view_name(self, corpus: Corpus, task: str) -> str:
-        """A corpus' name, with the task where tasks put different instructions before its keys."""
-        instructions = {self._instruction(t).key for t in self._tasks_on(corpus)}
-        return corpus.name if len(instructions) == 1 else f"{corpus.name}@{task}"
-
-    def _tasks_on(self, corpus: Corpus) -> list[str]:
-        tasks = [one.task for one in (self._evals or {}).values() if self._corpus_of(one.name) is corpus]
-        return list(dict.fromkeys(tasks or [self.default_task]))
-
-    def _corpus_loaders(self) -> dict[str, Loader]:
-        views: dict[str, Loader] = {}
-        for corpus in self._require(self._corpora).values():
-            for task in self._tasks_on(corpus):
-                name = self._view_name(corpus, task)
-                if name not in views:
-                    dataset = CorpusPassages(corpus, self._instruction(task).key, name)
-                    views[name] = self._loader(dataset, self._shard(len(dataset)))
-        if len(views) == 1:
-            return {"corpus": next(iter(views.values()))}
-        return {f"corpus/{name}": loader for name, loader in views.items()}
-
-    def _shard(self, n_rows: int) -> ShardSampler:
-        return ShardSampler(
-            n_rows,
-            self._arguments["eval_batch_size"],
-            rank=self._ranks.rank,
-            num_replicas=self._ranks.num_replicas,
         )
 
-    def _loader(self, dataset: Any, sampler: Sampler[Any], *, persistent: bool = False) -> Loader:
-        workers, prefetch = self._arguments["num_workers"], self._arguments["prefetch_factor"]
-        pin = self._arguments["pin_memory"]
-        if workers == "auto":
-            workers = self._ranks.spare_cores() if torch.accelerator.is_available() else 0
-        return DataLoader(
-            dataset,
-            sampler=sampler,
-            batch_size=None,  # an index is a whole batch: see SameTaskSampler
-            collate_fn=self._collator,
-            num_workers=workers,
-            pin_memory=torch.cuda.is_available() if pin == "auto" else pin,
-            prefetch_factor=None if not workers else 4 if prefetch == "auto" else prefetch,
-            persistent_workers=persistent and workers > 0,
-            worker_init_fn=_tokenize_in_one_thread,
+    def _build_evals(self) -> dict[str, EvalSet]:
+        fields = [name for name in eval_fields(self.eval_method) if name != "task"]
+        return _by_name(
+            eval_set
+            for source in self._sources("eval_data", fields, settings=("task", "format"))
+            for eval_set in build_eval_sets(
+                source,
+                eval_method=self.eval_method,
+                recipe=self.recipe,
+                default_task=self.default_task,
+                on_bad_row=self._arguments["on_bad_row"],
+                cache_dir=self.cache_dir,
+            )
+        )
+
+    def _build_corpora(self) -> dict[str, Corpus]:
+        fields = template_fields(self._arguments["key_template"])
+        return _by_name(
+            build_corpus(
+                source,
+                key_template=self._arguments["key_template"],
+                on_bad_row=self._arguments["on_bad_row"],
+                cache_dir=self.cache_dir,
+            )
+            for source in self._sources("corpus", fields, settings=("format", "key_template"))
+        )
+
+    def _sources(self, argument: str, fields: Iterable[str], **settings: Any) -> list[Source]:
+        return resolve_sources(
+            self._arguments[argument],
+            key=f"data.{argument}",
+            fields=list(fields),
+            data_root=self._arguments["data_root"],
+            **settings,
+        )
+
+    def _recipe_settings(self, task: str) -> TaskSettings:
+        return self.recipe.settings(task) if self.use_train_config else TaskSettings()
+
+    def _instruction(self, task: str) -> Instruction:
+        return self.recipe.instruction(task) if self.add_instruction else Instruction()
+
+    def _train_sets(self) -> dict[str, TrainSet]:
+        sets = _opened(self._train)
+        if not sets:
+            raise ConfigError("data.train_data=None: nothing to train on (give training data)")
+        return sets
+
+    def _matching(self) -> Matching:
+        return match(
+            _opened(self._evals) if self.eval_method == "retrieve" else {},
+            _opened(self._corpora),
+            key_instruction=lambda task: self._instruction(task).key,
+            default_task=self.default_task,
+        )
+
+    def _corpus_loaders(self, views: Mapping[str, CorpusView]) -> dict[str, BatchLoader]:
+        names = loader_names(views)
+        return {
+            names[name]: self._shard_loader(CorpusPassages(view.corpus, view.key_instruction, name))
+            for name, view in views.items()
+        }
+
+    def _shard_loader(self, dataset: EvalQueries | CorpusPassages) -> BatchLoader:
+        ranks, batch_size = self._ranks, self._arguments["eval_batch_size"]
+        sampler = SequentialShardSampler(
+            len(dataset), batch_size, rank=ranks.rank, num_replicas=ranks.num_replicas
+        )
+        return self._loader(dataset, sampler)
+
+    def _loader(self, dataset: Any, sampler: Any, *, persistent: bool = False) -> BatchLoader:
+        settings = LoaderSettings(
+            self._arguments["num_workers"],
+            self._arguments["pin_memory"],
+            self._arguments["prefetch_factor"],
+        )
+        return settings.loader(
+            dataset, sampler, self._collator, ranks=self._ranks, persistent=persistent
         )
 
     @cached_property
@@ -499,35 +452,31 @@ class RetrievalDataModule(LightningDataModule):
         )
 
     def _check_instructions_fit(self) -> None:
-        for task in {one.task for one in self._train_sets}:
-            instruction = self._instruction(task)
+        for one in [*(self._train or {}).values(), *(self._evals or {}).values()]:
+            instruction = self._instruction(one.task)
             self._collator.query_tokenizer.check_room(instruction.query, "data.query_max_length")
             self._collator.key_tokenizer.check_room(instruction.key, "data.key_max_length")
 
-    def _facts(self, plan: EpochPlan | None = None) -> dict[str, Any]:
-        """What the batches are a function of, by name, in plain Python; for ranks and checkpoints."""
-        facts: dict[str, Any] = {name: self._arguments[name] for name in ("seed", "train_group_size")}
-        facts |= {name: self._arguments[name] for name in ("organize_method", "remainder")}
-        facts["instructions"] = {
-            task: asdict(self._instruction(task))
-            for task in sorted({one.task for one in (self._train or {}).values()})
-        }
+    def _facts(self, plan: EpochPlan) -> dict[str, Any]:
+        sets = self._train_sets().values()
+        instructions = {one.task: self._instruction(one.task) for one in sets}
+        return batch_facts(sets, plan, self._arguments, instructions)
+
+    def _facts_of_ranks(self) -> dict[str, Any]:
+        """What ranks must agree on; building it meets whatever the parts refuse when put together."""
+        facts: dict[str, Any] = {}
         if self._train:
-            plan = plan or self._plan()
-        for one in (self._train or {}).values():
-            assert plan is not None
-            settings = asdict(one.settings)
-            settings["asked"] = sorted(settings["asked"])
-            facts[f"dataset {one.name}"] = {
-                "task": one.task,
-                "files": list(one.digests),
-                "rows kept": len(one.kept),
-                "rows digest": xxhash.xxh3_64_hexdigest(one.kept.tobytes()),
-                "global batch": plan.batch_size[one.name] * plan.num_replicas,
-                "weight": one.weight,
-                "in_batch_negatives": one.in_batch_negatives,
-                "settings": settings,
-            }
+            plan = self.plan()
+            if plan.left_out:
+                small = ", ".join(f"{name} ({rows} rows)" for name, rows in plan.left_out.items())
+                rank_zero_warn(
+                    f"left out as smaller than a global batch (data.small_datasets): {small}"
+                )
+            facts |= self._facts(plan)
+        for kind, built in (("eval set", self._evals), ("corpus", self._corpora)):
+            for one in (built or {}).values():
+                facts[f"{kind} {one.name}"] = list(one.digests)
+        facts["loaders"] = [*(self._evals or {}), *self._matching().views]
         return facts
 
     @property
@@ -538,104 +487,29 @@ class RetrievalDataModule(LightningDataModule):
         trainer = self.trainer
         return trainer if trainer is not None and hasattr(trainer, "fit_loop") else None
 
-    @staticmethod
-    def _require(built: Any) -> Any:
-        if built is None:
-            raise ConfigError("no data yet: call prepare_data() and setup(), as a Trainer does")
-        return built
+
+def _opened(built: dict[str, Built] | None) -> dict[str, Built]:
+    if built is None:
+        raise ConfigError("no data yet: call prepare_data() and setup(), as a Trainer does")
+    return built
 
 
-def _progress(trainer: Trainer) -> tuple[int, int]:
-    """(epochs done, steps done of the next) of a trainer."""
-    epochs = trainer.fit_loop.epoch_progress.current
-    under_way = epochs.ready > epochs.processed
-    step = trainer.fit_loop.epoch_loop.batch_progress.current.ready if under_way else 0
-    return epochs.processed, step
-
-
-def _tokenize_in_one_thread(worker: int) -> None:
-    # A tokenizer that the parent used before the fork deadlocks in a worker that asks for threads.
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-
-def _one_or_all(loaders: dict[str, Loader]) -> Loaders:
-    return next(iter(loaders.values())) if len(loaders) == 1 else loaders
-
-
-def _by_name(built: Any) -> dict[str, Any]:
+def _by_name(built: Iterable[Built]) -> dict[str, Built]:
     return {one.name: one for one in built}
+
+
+def _notes(built: Mapping[str, Built]) -> list[str]:
+    return [f"{one.name}: {note}" for one in built.values() for note in one.notes]
+
+
+def _one_or_all(loaders: dict[str, BatchLoader]) -> Loaders:
+    if not loaders:
+        # Lightning 2.6 asks whether this is on purpose, of every run that does not validate.
+        warnings.filterwarnings("ignore", "Total length of `dict` across ranks is zero")
+    return next(iter(loaders.values())) if len(loaders) == 1 else loaders
 
 
 _DEFAULTS = {
     name: parameter.default
     for name, parameter in inspect.signature(RetrievalDataModule).parameters.items()
 }
-
-_SELECTION = (
-    "select_positive",
-    "select_negative",
-    "teacher_scores_min",
-    "teacher_scores_margin",
-    "max_sample_num",
-    "stable_distill",
-)
-
-_CHOICES: dict[str, Any] = {
-    "select_positive": PositiveStrategy,
-    "select_negative": NegativeStrategy,
-    "organize_method": OrganizeMethod,
-    "remainder": Remainder,
-    "small_datasets": SmallDatasets,
-    "layout": Layout,
-    "tokenize": Literal["on-the-fly"],
-    "eval_method": EvalMethod,
-    "on_bad_row": OnBadRow,
-    "on_no_negatives": OnNoNegatives,
-}
-
-# The least value of each whole number, and whether null or auto is one.
-_WHOLE: dict[str, tuple[int, str | None | type[int]]] = {
-    "train_group_size": (1, int),
-    "batch_size": (1, int),
-    "seed": (0, int),
-    "query_max_length": (1, int),
-    "key_max_length": (1, int),
-    "eval_batch_size": (1, int),
-    "max_sample_num": (1, None),
-    "pad_to_multiple_of": (1, None),
-    "num_workers": (0, "auto"),
-    "prefetch_factor": (1, "auto"),
-}
-
-
-def _plain(value: Any) -> Any:
-    """Hydra's containers as plain Python, which checkpoints load with torch's default weights_only."""
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _check_arguments(arguments: Mapping[str, Any]) -> None:
-    for name, choices in _CHOICES.items():
-        check_choice(arguments[name], choices, f"data.{name}")
-    for name, (least, other) in _WHOLE.items():
-        value = arguments[name]
-        if other is not int and value == other:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            or_else = {None: ", or null", "auto": ", or auto"}.get(other, "")  # type: ignore[arg-type]
-            raise ConfigError(
-                f"data.{name}={value!r}: expected a whole number of at least {least}{or_else}"
-            )
-    for name in ("add_instruction", "use_train_config", "stable_distill", "cross"):
-        if not isinstance(arguments[name], bool):
-            raise ConfigError(f"data.{name}={arguments[name]!r}: expected true or false")
-    if arguments["pin_memory"] not in (True, False, "auto"):
-        raise ConfigError(f"data.pin_memory={arguments['pin_memory']!r}: expected true, false or auto")
-    for name in ("teacher_scores_min", "teacher_scores_margin"):
-        value = arguments[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ConfigError(f"data.{name}={value!r}: expected a number, or null")
-    if not isinstance(arguments["tokenizer"], str | PreTrainedTokenizerBase):
-        raise ConfigError(
-            f"data.tokenizer={arguments['tokenizer']!r}: expected a name, a path, or a tokenizer"
-        )
-    template_fields(arguments["key_template"])

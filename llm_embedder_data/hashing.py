@@ -1,4 +1,4 @@
-"""Randomness as a function: 64-bit hashes of what a draw is for, never a generator that is advanced."""
+"""Randomness as a function: 64-bit hashes of what a draw is for, no generator that is advanced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def derive_key(*parts: int | str) -> int:
     """Fold a tuple such as ``(seed, "negatives", epoch)`` into one 64-bit key.
 
     Order and length both count, so no two decisions share a stream by accident: NumPy's
-    ``default_rng([7])`` and ``default_rng([7, 0])`` do, and ``seed + epoch`` makes (0, 1) equal (1, 0).
+    ``default_rng([7])`` and ``default_rng([7, 0])`` do, and so do seeds 0 and 1 under
+    ``seed + epoch``, an epoch apart.
     """
     key = len(parts)
     for part in parts:

@@ -11,6 +11,7 @@ from typing import Any
 import torch.distributed as dist
 
 from llm_embedder_data.config import ConfigError
+from llm_embedder_data.resume import different_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +53,33 @@ def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
     different tasks at one step, or wait for each other for ever.
 
     Raises:
-        ConfigError: naming the rank, the fact, and both values.
+        ConfigError: naming each rank that failed, or that differs from rank 0, the fact, and both values.
     """
     facts: dict[str, Any] = {}
-    failure: BaseException | None = None
+    failure: Exception | None = None
     try:
         yield facts
     except Exception as error:
         failure = error
-    together = ranks.num_replicas > 1 and dist.is_available() and dist.is_initialized()
-    if not together:
-        if failure is not None:
-            raise failure
-        return
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, (None if failure is None else str(failure), facts))
-    if failure is not None:
+    gathered: list[tuple[str | None, dict[str, Any]]] = []
+    if ranks.num_replicas > 1 and dist.is_available() and dist.is_initialized():
+        gathered = [(None, {})] * dist.get_world_size()
+        dist.all_gather_object(gathered, (None if failure is None else str(failure), facts))
+    if failure is not None and all(error is not None for error, _ in gathered):
         raise failure
-    for rank, (error, _) in enumerate(gathered):
-        if error is not None:
-            raise ConfigError(f"rank {rank} cannot go on: {error}")
-    for rank, (_, other) in enumerate(gathered):
-        for name in sorted({*gathered[0][1], *other}):
-            here, there = gathered[0][1].get(name), other.get(name)
-            if here != there:
-                raise ConfigError(
-                    f"ranks do not agree on {name}:\n  rank 0: {here!r}\n  rank {rank}: {there!r}\n"
-                    "(give every rank the same files and settings)"
-                )
+    failures = [
+        f"rank {rank}: {error}" for rank, (error, _) in enumerate(gathered) if error is not None
+    ]
+    if failures:
+        raise ConfigError("not every rank can go on:\n" + "\n".join(failures)) from failure
+    differences = [
+        f"{name}\n  rank 0: {first!r}\n  rank {rank}: {own!r}"
+        for rank, (_, other) in enumerate(gathered)
+        for name, first, own in different_facts(gathered[0][1], other)
+    ]
+    if differences:
+        raise ConfigError(
+            "ranks do not agree on "
+            + "\n".join(differences)
+            + "\n(give every rank the same files and settings)"
+        )

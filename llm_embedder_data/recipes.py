@@ -1,4 +1,4 @@
-"""What a task asks for: its instructions and its training settings, read from conf/recipe/*.yaml."""
+"""What a task asks for: instructions and training settings, read from conf/recipe/*.yaml."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from llm_embedder_data.config import CONF_DIR, ConfigError, check_choice, did_you_mean
 
@@ -30,8 +32,8 @@ class Instruction:
 class TaskSettings:
     """What a recipe says of the training of one task; None where it says nothing.
 
-    The first six concern the data (see :class:`~llm_embedder_data.RetrievalDataModule`), the others the
-    loss (see :class:`~llm_embedder_data.BiEncoder`).
+    The first six concern the data (see :class:`~llm_embedder_data.RetrievalDataModule`), the others
+    the loss (see :class:`~llm_embedder_data.BiEncoder`).
     """
 
     select_positive: PositiveStrategy | None = None
@@ -44,13 +46,18 @@ class TaskSettings:
     distill_weight: float | None = None
     teacher_temperature: float | None = None
     student_temperature: float | None = None
+    given: frozenset[str] = frozenset()  # the keys that the recipe has, null ones too
+
+
+_SETTINGS = tuple(f.name for f in fields(TaskSettings) if f.name != "given")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Instructions and settings of every task that a recipe knows.
 
-    A task is known where it has an entry under ``instruction``; an entry ``"*"`` stands for every task.
+    A task is known where it has an entry under ``instruction``; an entry ``"*"`` stands for every
+    task.
     """
 
     name: str
@@ -104,7 +111,10 @@ def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> 
     if isinstance(recipe, Mapping):
         return _from_mapping(recipe, origin=str(recipe.get("name", "recipe")))
     path = _find(recipe)
-    loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    try:
+        loaded: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"recipe {path} cannot be read: {error} (mend the YAML)") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"recipe {path}: expected a mapping with the key 'instruction'")
     return _from_mapping(loaded, origin=path.stem)
@@ -139,20 +149,21 @@ def _from_mapping(loaded: Mapping[str, Any], origin: str) -> Recipe:
         instructions[task] = Instruction(entry.get("query") or "", entry.get("key") or "")
     if not instructions:
         raise ConfigError(
-            f"recipe {origin!r}: no task under 'instruction' (give at least one, or \"{ANY_TASK}\" for all)"
+            f"recipe {origin!r}: no task under 'instruction' (give at least one, or \"{ANY_TASK}\" "
+            "for all)"
         )
     training: dict[str, TaskSettings] = {}
     for task, entry in _mapping(loaded.get("training"), f"recipe {origin!r}, training").items():
         where = f"recipe {origin!r}, training of task {task!r}"
         entry = _mapping(entry, where)
-        _check_keys(entry, tuple(f.name for f in fields(TaskSettings)), where)
+        _check_keys(entry, _SETTINGS, where)
         for name, choices in (
             ("select_positive", PositiveStrategy),
             ("select_negative", NegativeStrategy),
         ):
             if entry.get(name) is not None:
                 check_choice(entry[name], choices, f"{where}, {name}")
-        training[task] = TaskSettings(**entry)
+        training[task] = TaskSettings(**entry, given=frozenset(entry))
     return Recipe(str(loaded.get("name", origin)), instructions, training)
 
 

@@ -25,7 +25,9 @@ class Report(dict[str, Any]):
     """
 
     def __str__(self) -> str:
-        table = Table("", "dataset", "task", "read", "kept", "dropped", "steps", "scored", title="Data")
+        table = Table(
+            "", "dataset", "task", "read", "kept", "dropped", "steps", "scored", title="Data"
+        )
         for kind, entries in self.items():
             for name, entry in entries.items():
                 dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items())
@@ -74,7 +76,9 @@ def make_report(
             used = one.name in steps
             entry["global_batch"] = global_batch
             entry["steps_per_epoch"] = steps.get(one.name, 0)
-            entry["rows_left_out_per_epoch"] = len(one.kept) % global_batch if used else len(one.kept)
+            entry["rows_left_out_per_epoch"] = (
+                len(one.kept) % global_batch if used else len(one.kept)
+            )
             if not used:
                 entry["dropped"]["small_dataset"] = len(one.kept)
                 entry["rows_kept"] = 0

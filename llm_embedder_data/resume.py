@@ -1,17 +1,87 @@
-"""The state that goes into a checkpoint: where a run stands, and what its batches are a function of."""
+"""Where a run stands, and what its batches are a function of: the data module's part of a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+import xxhash
+
+from llm_embedder_data.batches.plan import EpochPlan
 from llm_embedder_data.config import ConfigError
+from llm_embedder_data.recipes import Instruction
+from llm_embedder_data.rows.builders import TrainSet
 
 STATE_VERSION = 1
 
+# Arguments that every batch depends on, beside what is said of each dataset.
+_OF_ALL = (
+    "seed",
+    "train_group_size",
+    "organize_method",
+    "remainder",
+    "query_max_length",
+    "key_max_length",
+    "cross",
+)
 
-def make_state(epoch: int, step: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+
+def progress(trainer: Any) -> tuple[int, int]:
+    """(epoch, step) of the first batch that a Lightning trainer has not trained on.
+
+    A batch whose training step did not end is not counted, as Lightning does not count it when it
+    restarts. The end of an epoch, which ``limit_train_batches`` may bring forward, is the beginning of
+    the next.
+    """
+    epochs = trainer.fit_loop.epoch_progress.current
+    if epochs.ready <= epochs.processed:
+        return epochs.processed, 0
+    step = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+    return (
+        (epochs.processed + 1, 0)
+        if step >= trainer.num_training_batches
+        else (epochs.processed, step)
+    )
+
+
+def batch_facts(
+    train_sets: Iterable[TrainSet],
+    plan: EpochPlan,
+    arguments: Mapping[str, Any],
+    instructions: Mapping[str, Instruction],
+) -> dict[str, Any]:
+    """What training batches are a function of, by name, in plain Python.
+
+    Args:
+        train_sets: in their order, which the plan depends on.
+        plan: of any epoch.
+        arguments: of the data module.
+        instructions: by task.
+    """
+    facts: dict[str, Any] = {name: arguments[name] for name in _OF_ALL}
+    facts["instructions"] = {task: asdict(one) for task, one in instructions.items()}
+    facts["datasets"] = list(plan.sizes)
+    for one in train_sets:
+        settings = asdict(one.settings)
+        settings.pop("asked")  # who chose a setting changes no batch
+        facts[f"dataset {one.name}"] = {
+            "task": one.task,
+            "files": list(one.digests),
+            "rows kept": len(one.kept),
+            "rows digest": xxhash.xxh3_64_hexdigest(one.kept.tobytes()),
+            "global batch": plan.batch_size[one.name] * plan.num_replicas,
+            "steps": plan.steps.get(one.name, 0),
+            "weight": one.weight,
+            "in_batch_negatives": one.in_batch_negatives,
+            "settings": settings,
+        }
+    return facts
+
+
+def make_state(position: tuple[int, int], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Plain Python, so that it loads with torch's default ``weights_only``."""
+    epoch, step = position
     return {"version": STATE_VERSION, "epoch": epoch, "step": step, "facts": dict(facts)}
 
 
@@ -23,18 +93,12 @@ def read_state(state: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     if not state:
         return None
-    if state.get("version", 0) > STATE_VERSION:
+    if state["version"] > STATE_VERSION:
         raise ConfigError(
             f"the checkpoint's data state has version {state['version']}, this package reads up to "
             f"{STATE_VERSION} (install a later llm_embedder_data)"
         )
     return dict(state)
-
-
-def position(state: Mapping[str, Any], n_steps: int) -> tuple[int, int]:
-    """(epoch, step) at which the run goes on; the end of an epoch is the beginning of the next."""
-    epoch, step = int(state["epoch"]), int(state["step"])
-    return (epoch + 1, 0) if step >= n_steps else (epoch, step)
 
 
 def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -43,12 +107,9 @@ def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: every difference, the checkpoint's side and this run's on lines of their own.
     """
-    before = _flat(state.get("facts", {}))
-    now = _flat(facts)
     differences = [
-        f"{name}\n  checkpoint: {before.get(name, 'absent')!r}\n  this run:   {now.get(name, 'absent')!r}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
+        f"{name}\n  checkpoint: {before!r}\n  this run:   {now!r}"
+        for name, before, now in different_facts(state["facts"], facts)
     ]
     if differences:
         raise ConfigError(
@@ -56,6 +117,16 @@ def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
             + "\n".join(differences)
             + "\n(give the same data and settings; or start anew from the weights alone)"
         )
+
+
+def different_facts(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, one side, other side) of each fact that differs; 'absent' where a side has none."""
+    flat, other_flat = _flat(one), _flat(other)
+    return [
+        (name, flat.get(name, "absent"), other_flat.get(name, "absent"))
+        for name in sorted({*flat, *other_flat})
+        if flat.get(name, "absent") != other_flat.get(name, "absent")
+    ]
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,18 +25,18 @@ Batch = dict[str, Any]
 class RetrievalDataCollator:
     """Makes the tensors of a batch: of training groups, of eval queries or of corpus passages.
 
-    It takes what a dataset of this package gives for one batch (a mapping), or a list of elements as a
-    DataLoader gives it: rows such as ``{"query": str, "key": [str, ...], ...}``, or whole batches such as
-    ``{"query": [str, ...], "key": [[str, ...], ...], ...}``. Keys of query i are rows ``i*G`` to
-    ``i*G + G - 1``, the positive first; where queries have different numbers of keys, as in reranking,
-    empty texts fill up and ``key_mask`` [B, G] int64 is 0 there.
+    It takes what a dataset of this package gives for one batch (a mapping), or a list of elements
+    as a DataLoader gives it: rows such as ``{"query": str, "key": [str, ...], ...}``, or whole
+    batches such as ``{"query": [str, ...], "key": [[str, ...], ...], ...}``. Keys of query i are
+    rows ``i*G`` to ``i*G + G - 1``, the positive first; where queries have different numbers of
+    keys, as in reranking, empty texts fill up and ``key_mask`` [B, G] int64 is 0 there.
 
     Args:
         tokenizer: from transformers; its padding and truncation sides are followed.
         query_max_length: tokens, special tokens included.
         key_max_length: tokens, special tokens included.
-        inbatch_same_dataset: kept for LLM-Embedder's users; whether an element is a row or a whole batch
-            is seen from the element.
+        inbatch_same_dataset: kept for LLM-Embedder's users; whether an element is a row or a whole
+            batch is seen from the element.
         cross: (query, key) pairs under ``cross`` [B*G, L], with ``batch_size`` = B, in place of
             ``query`` and ``key``.
         pad_to_multiple_of: pad to a multiple of so many tokens.
@@ -111,27 +111,35 @@ def _columns(elements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A list of rows, or of whole batches, as columns."""
     first = elements[0]
     whole = isinstance(first.get("query", first.get("content")), list)
-    columns: dict[str, Any] = {}
-    for name in first:
-        if not whole:
-            columns[name] = [element[name] for element in elements]
-        elif isinstance(first[name], list):
-            columns[name] = [value for element in elements for value in element[name]]
-        else:
-            columns[name] = [element[name] for element in elements for _ in element["query"]]
-    if "task" in columns:
+    if whole and len(elements) == 1:
+        columns = dict(first)
+    elif whole:
+        columns = {
+            name: [value for element in elements for value in _each(element, name)]
+            for name in first
+        }
+    else:
+        columns = {name: [element[name] for element in elements] for name in first}
+    if isinstance(columns.get("task"), list):
         tasks = sorted(set(columns["task"]))
         if len(tasks) > 1:
             raise DataError(
-                f"a batch holds rows of the tasks {', '.join(tasks)}: all rows of a batch need one task (use "
-                "RetrievalDataModule or SameDatasetTrainDataset, which keep to it)"
+                f"a batch holds rows of the tasks {', '.join(tasks)}: all rows of a batch need "
+                "one task (use RetrievalDataModule or SameDatasetTrainDataset, which keep to it)"
             )
         columns["task"] = tasks[0]
     return columns
 
 
+def _each(batch: Mapping[str, Any], name: str) -> list[Any]:
+    """One value a row of a whole batch."""
+    values = batch[name]
+    n_rows = len(batch.get("query", batch.get("content", [])))
+    return values if isinstance(values, list) else [values] * n_rows
+
+
 def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[str], NDArray[np.int64]]:
-    """The texts of all lists, each filled up with empty ones, and ``[B, G]`` int64: 1 for a real one."""
+    """The texts of all lists, each filled up with empty ones, and ``[B, G]`` int64: 1 if real."""
     width = max(map(len, lists))
     texts = [text for one in lists for text in (*one, *[""] * (width - len(one)))]
     sizes = np.fromiter(map(len, lists), np.int64, len(lists))

@@ -1,4 +1,4 @@
-"""Row numbers to groups: (query, keys, teacher scores), only the chosen texts made into Python strings."""
+"""Row numbers to groups; only the chosen texts are made into Python strings."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Groups:
         key_mask: ``[B, G]`` int64, 0 where a key fills up.
         key_id: ``[B*G]`` int64, hashes of the key texts, 0 where a key fills up.
         positive_id: ``[B, P]`` int64, hashes of all known positives, 0 where a row has fewer.
-        teacher_scores: ``[B, G]`` float32, NaN in rows without and 0 where a key fills up; None where
-            the dataset has none at all.
+        teacher_scores: ``[B, G]`` float64, NaN in rows without and 0 where a key fills up; None
+            where the dataset has none at all.
     """
 
     query: list[str]
@@ -49,7 +49,7 @@ class Groups:
     key_mask: NDArray[np.int64]
     key_id: NDArray[np.int64]
     positive_id: NDArray[np.int64]
-    teacher_scores: NDArray[np.float32] | None
+    teacher_scores: NDArray[np.float64] | None
 
 
 class TrainRows:
@@ -70,13 +70,21 @@ class TrainRows:
     def __len__(self) -> int:
         return len(self.train_set.kept)
 
-    def groups(self, rows: NDArray[np.int64], epoch: int, repeat: int = 0) -> Groups:
+    def groups(
+        self,
+        rows: NDArray[np.int64],
+        epoch: int,
+        repeat: int = 0,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> Groups:
         """The groups of B kept rows.
 
         Args:
             rows: ``[B]`` int64, row numbers within the dataset (not places among the kept ones).
             epoch: that choices are drawn for.
             repeat: pass of the epoch that choices are drawn for.
+            numbers: ``[B]`` int64 that choices are a function of, where they are not the row
+                numbers.
         """
         train_set, settings = self.train_set, self.train_set.settings
         table: pa.Table = self._arrow[rows.tolist()]
@@ -88,7 +96,7 @@ class TrainRows:
             select_positive=settings.select_positive,
             select_negative=settings.select_negative,
             stable_distill=settings.stable_distill,
-            rows=rows,
+            rows=rows if numbers is None else numbers,
             key=draw_key(self.seed, train_set.name, epoch, repeat),
         )
         real = chosen >= 0  # [B, G]
@@ -98,7 +106,7 @@ class TrainRows:
             texts = [t if r else "" for t, r in zip(texts, real.ravel().tolist(), strict=True)]
         scores = None
         if train_set.n_scored:
-            scores = np.where(real, candidates.scores[at], 0).astype(np.float32)
+            scores = np.where(real, candidates.scores[at], 0.0)
             scores[np.isnan(scores[:, 0])] = np.nan  # a row without scores has none for its filling
         group = self.group_size
         return Groups(
@@ -144,14 +152,14 @@ class TrainGroups:
         train_set = source.train_set
         rows = train_set.kept[np.array(index.rows, np.int64)]
         groups = source.groups(rows, index.epoch, index.repeat)
-        instruction = self._instructions[index.dataset]
+        instruction, scores = self._instructions[index.dataset], groups.teacher_scores
         return {
             "query": groups.query,
             "query_instruction": instruction.query,
             "key": groups.key,
             "key_instruction": instruction.key,
             "key_mask": groups.key_mask,
-            "teacher_scores": groups.teacher_scores,
+            "teacher_scores": None if scores is None else scores.astype(np.float32),
             "task": train_set.task,
             "dataset": train_set.name,
             "query_id": groups.query_id,
@@ -230,18 +238,17 @@ class CorpusPassages:
 
 
 def text_ids(texts: list[str]) -> NDArray[np.int64]:
-    """A stable 64-bit hash of each text (XXH3), ``[n]`` int64; never 0, which stands for no text."""
+    """A stable 64-bit hash of each text (XXH3), ``[n]`` int64; never 0, which means no text."""
     ids = np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], np.uint64)
     return np.where(ids == 0, np.uint64(1), ids).view(np.int64)
 
 
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def _one(table: pa.Table, name: str) -> Any:
-    """A column as one array, beginning at offset 0."""
-    column = table.column(name)
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    """A column as one array; a copy, as a single chunk may be a slice of a longer array."""
+    return table.column(name).combine_chunks()
 
 
 def _candidates(keys: pa.ListArray, table: pa.Table) -> Candidates:

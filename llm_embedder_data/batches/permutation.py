@@ -15,10 +15,11 @@ _ROUNDS = 8
 def permute(places: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]:
     """Send each of ``places`` to its image under the permutation of ``range(n)`` named by ``key``.
 
-    A generalised Feistel network over ``range(a * b)``, a and b about the root of n, whose two halves are
-    in turn shifted modulo a and b by a hash of the other; an image of n or more is sent on until it falls
-    inside (Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002, section 5, and cycle
-    walking, section 4). ``a * b < n + a``, so hardly any is. O(len(places)) time and memory whatever n is.
+    A generalised Feistel network over ``range(a * b)``, a and b about the root of n, whose two
+    halves are in turn shifted modulo a and b by a hash of the other; an image of n or more is sent
+    on until it falls inside (Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002,
+    section 5, and cycle walking, section 4). ``a * b < n + a``, so hardly any is. O(len(places))
+    time and memory whatever n is.
 
     Args:
         places: ``[m]`` int64, each in ``[0, n)``.

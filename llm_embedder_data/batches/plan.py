@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.permutation import permute
-from llm_embedder_data.config import ConfigError, check_choice
+from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.hashing import below, derive_key, hash_rows
 
 OrganizeMethod = Literal["epoch", "epoch-static", "epoch-random", "random"]
@@ -25,7 +25,8 @@ class PlannedBatch:
 
     Attributes:
         dataset: that all its rows come from.
-        rows: int64 row numbers within the dataset: ``[global batch]``, or one rank's ``[batch size]``.
+        rows: ``[global batch]`` int64, row numbers within the dataset; ``[batch size]`` for one
+            rank's share.
         repeat: how many whole passes over the dataset went before in this epoch; above 0 only for
             weights above 1. Choices drawn for a row differ between passes.
     """
@@ -38,24 +39,26 @@ class PlannedBatch:
 class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     """The global batches of one epoch, each of one dataset, the same on every rank.
 
-    A global batch has ``batch_size * num_replicas`` rows; how ranks share it changes nothing else, so 8
-    ranks of 32 plan as 4 ranks of 64 do. No list of the epoch is kept: any step costs
-    O(global batch + log datasets) time, whatever the number of rows, and the plan's memory is a few words
-    a dataset.
+    A global batch has ``batch_size * num_replicas`` rows; how ranks share it changes nothing else,
+    so 8 ranks of 32 plan as 4 ranks of 64 do. No list of the epoch is kept: any step costs O(global
+    batch + log datasets) time, whatever the number of rows, and the plan's memory is a few words a
+    dataset.
 
-    A pass over a dataset of n rows has ``floor(n / global batch)`` global batches, without a row twice.
-    The ``n mod global batch`` rows that fill none sit the pass out, and ``remainder="rotate"`` lets
-    others sit out in the next pass, so that over n passes all rows are left out equally often.
-    ``weights`` says how many passes an epoch makes; a broken pass goes on in the next epoch.
+    A pass over a dataset of n rows has ``floor(n / global batch)`` global batches, without a row
+    twice. The ``n mod global batch`` rows that fill none sit the pass out, and
+    ``remainder="rotate"`` lets others sit out in the next pass, so that over n passes all rows are
+    left out equally often. ``weights`` says how many passes an epoch makes; a broken pass goes on
+    in the next epoch.
 
     How the batches are ordered:
 
     - ``epoch``: every epoch deals the rows anew and shuffles the batches of all datasets together.
     - ``epoch-static``: the batches of epoch 0, shuffled as whole batches in each epoch.
-    - ``epoch-random``: the dataset of each step is drawn in proportion to the batches that are left of
-      it, without replacement. (Such draws are a uniformly random order of all batches; hence no list.)
-    - ``random``: the dataset of each step is drawn in proportion to its rows (times its weight), then a
-      global batch without repeats; rows may come again at another step of the epoch.
+    - ``epoch-random``: the dataset of each step is drawn in proportion to the batches that are left
+      of it, without replacement. (Such draws are a uniformly random order of all batches; hence no
+      list.)
+    - ``random``: the dataset of each step is drawn in proportion to its rows (times its weight),
+      then a global batch without repeats; rows may come again at another step of the epoch.
 
     Args:
         sizes: rows of each dataset, by name.
@@ -65,8 +68,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         organize_method: see above.
         epoch: zero-based.
         remainder: ``rotate``, or ``drop`` the same rows in every pass.
-        small_datasets: what becomes of a dataset smaller than one global batch: ``error``; ``drop`` it;
-            or ``repeat`` its rows within the batch, the one case in which a batch holds a row twice.
+        small_datasets: what becomes of a dataset smaller than one global batch: ``error``; ``drop``
+            it; or ``repeat`` its rows within the batch, the one case in which a batch holds a row
+            twice.
         weights: passes over each dataset per epoch, 1.0 where left out.
 
     Raises:
@@ -100,9 +104,13 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self.epoch = epoch
         self.remainder = remainder
         self.small_datasets = small_datasets
-        self.batch_size = {
-            name: batch_size if isinstance(batch_size, int) else batch_size[name] for name in sizes
-        }
+        if isinstance(batch_size, int):
+            batch_size = dict.fromkeys(sizes, batch_size)
+        _check_names("batch_size", batch_size, sizes)
+        _check_names("weights", weights or {}, sizes)
+        if missing := [name for name in sizes if name not in batch_size]:
+            raise ConfigError(f"batch_size names no {missing[0]!r} (give one for each dataset)")
+        self.batch_size = {name: batch_size[name] for name in sizes}
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in sizes}
         self.left_out = self._too_small()
 
@@ -120,15 +128,15 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         # A repeated small dataset makes one batch a pass.
         self._per_pass = np.maximum(self._n_rows // self._global_batch, 1)
         weight = np.array([self.weights[name] for name in self._names])
-        self._per_epoch = np.floor(weight * self._per_pass + 1e-9).astype(np.int64)
-        for name, n_batches, per_pass in zip(
-            self._names, self._per_epoch, self._per_pass, strict=True
-        ):
-            if n_batches == 0:
+        per_epoch = np.floor(weight * self._per_pass + 1e-9)
+        for name, n_batches, per_pass in zip(self._names, per_epoch, self._per_pass, strict=True):
+            if not 1 <= n_batches < np.inf:
                 raise ConfigError(
-                    f"weight {self.weights[name]:g} of dataset {name!r} gives it no global batch in an "
-                    f"epoch: a pass has {per_pass} (raise the weight to at least {1 / per_pass:.3g})"
+                    f"weight {self.weights[name]:g} of dataset {name!r} gives it {n_batches:g} "
+                    f"global batches an epoch: a pass has {per_pass} (give a weight of at least "
+                    f"{1 / per_pass:.3g})"
                 )
+        self._per_epoch = per_epoch.astype(np.int64)
         self._ends = np.cumsum(self._per_epoch)
         self._row_ends = np.cumsum(self._n_rows * weight)
 
@@ -148,9 +156,10 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             small[name] = n_rows
             faults.append(
                 f"dataset {name!r} has {n_rows} rows, fewer than one global batch of "
-                f"{batch_size * self.num_replicas} ({batch_size} per rank x {self.num_replicas} ranks)"
+                f"{batch_size * self.num_replicas} ({batch_size} per rank x {self.num_replicas} "
+                "ranks)"
             )
-        if faults and self.small_datasets == "error":
+        if faults and self.small_datasets != "drop":
             raise ConfigError(
                 "\n".join(faults)
                 + "\n(make data.batch_size smaller, or set data.small_datasets to drop or repeat)"
@@ -233,8 +242,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     ) -> NDArray[np.int64]:
         """The rows at the places ``share`` of the ``block``-th global batch of a pass.
 
-        The dataset has one fixed order. Each pass leaves out ``n mod global batch`` consecutive places of
-        it, with ``rotate`` the next ones each time, and deals the others into blocks anew.
+        The dataset has one fixed order. Each pass leaves out ``n mod global batch`` consecutive
+        places of it, with ``rotate`` the next ones each time, and deals the others into blocks
+        anew.
         """
         n_rows, global_batch = int(self._n_rows[dataset]), int(self._global_batch[dataset])
         name = self._names[dataset]
@@ -263,6 +273,16 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
 
     def __repr__(self) -> str:
         return (
-            f"EpochPlan({len(self)} steps, datasets={self.steps}, num_replicas={self.num_replicas}, "
+            f"EpochPlan({len(self)} steps, datasets={self.steps}, "
+            f"num_replicas={self.num_replicas}, "
             f"seed={self.seed}, organize_method={self.organize_method!r}, epoch={self.epoch})"
         )
+
+
+def _check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, int]) -> None:
+    for name in given:
+        if name not in sizes:
+            raise ConfigError(
+                f"{setting} names dataset {name!r}, expected one of {', '.join(sizes)}"
+                f"{did_you_mean(name, sizes)}"
+            )

@@ -34,10 +34,10 @@ class BatchIndex:
 class SameTaskSampler(DistributedSampler[BatchIndex]):
     """Yields one :class:`BatchIndex` a step; at each step all ranks draw from one dataset.
 
-    Give it to ``DataLoader(..., sampler=sampler, batch_size=None)``. It is a ``DistributedSampler`` by name
-    only: Lightning 2.6 leaves that type in place and calls its ``set_epoch``, and does neither for a
-    ``batch_sampler``. It never communicates and never counts what was drawn: workers prefetch, so where a
-    run stands is the trainer's to say.
+    Give it to ``DataLoader(..., sampler=sampler, batch_size=None)``. It is a ``DistributedSampler``
+    by name only: Lightning 2.6 leaves that type in place and calls its ``set_epoch``, and does
+    neither for a ``batch_sampler``. It never communicates and never counts what was drawn: workers
+    prefetch, so where a run stands is the trainer's to say.
 
     Args:
         plan: of any epoch; equal on all ranks.
@@ -79,23 +79,24 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
 class OverfitSampler(SameTaskSampler, SequentialSampler):
     """The first batches of epoch 0, in every epoch.
 
-    ``Trainer(overfit_batches=...)`` replaces any sampler that is not a ``SequentialSampler`` by one that
-    yields plain integers; this one is one, by name only.
+    ``Trainer(overfit_batches=...)`` replaces any sampler that is not a ``SequentialSampler`` by one
+    that yields plain integers; this one is one, by name only.
     """
 
     def set_epoch(self, epoch: int) -> None:
         """Stay at epoch 0."""
 
-    def __iter__(self) -> Iterator[BatchIndex]:
+    def __iter__(self) -> Iterator[BatchIndex]:  # type: ignore[override]
         for step in range(len(self)):
             yield self.index(0, step)
 
 
 class ShardSampler(DistributedSampler[NDArray[np.int64]]):
-    """Batches of row numbers: over the ranks each of ``range(n_rows)`` once, nothing added, nothing left.
+    """Batches of row numbers: over the ranks each of ``range(n_rows)`` exactly once.
 
-    Rank r has the r-th of ``num_replicas`` runs of consecutive rows, whose lengths differ by one at the
-    most, and cuts it into as many batches as the other ranks cut theirs (a rank without any row has none).
+    Rank r has the r-th of ``num_replicas`` runs of consecutive rows, whose lengths differ by one at
+    the most, and cuts it into as many batches as the other ranks do (a rank with fewer rows than
+    batches, as happens with a batch size of 1, has one batch a row).
 
     Args:
         n_rows: rows to share.

@@ -16,10 +16,11 @@ class Candidates:
     """The keys that the queries of a batch may choose from, as flat arrays.
 
     Attributes:
-        offsets: ``[B + 1]`` int64; the candidates of query b are ``offsets[b]`` to ``offsets[b + 1]``,
-            its labelled positives first.
+        offsets: ``[B + 1]`` int64; the candidates of query b are ``offsets[b]`` to
+            ``offsets[b + 1]``, its labelled positives first.
         n_pos: ``[B]`` int64, labelled positives.
-        first_same: ``[offsets[-1]]`` int32, for each candidate the first of its row with the same text.
+        first_same: ``[offsets[-1]]`` int32, for each candidate the first of its row with the same
+            text.
         scores: ``[offsets[-1]]`` float64, the teacher's; NaN in rows without.
     """
 
@@ -42,13 +43,17 @@ def select(
     """Choose one positive and ``group_size - 1`` negatives for each query.
 
     - ``first``: the first positive, the first negatives. ``random``: any.
-    - ``teacher``: the candidate with the highest score is the positive, a negative too; it leaves the
-      negatives, and so do others with its text. ``teacher-pos``: the labelled positive with the highest.
-    - ``teacher+`` / ``teacher-``: negatives with the highest / lowest scores first; ties keep their order.
-    - A row without scores takes the first positive and random negatives where a strategy needs scores.
+    - ``teacher``: the candidate with the highest score is the positive, a negative too; it leaves
+      the negatives, and so do others with its text. ``teacher-pos``: the labelled positive with the
+      highest.
+    - ``teacher+`` / ``teacher-``: negatives with the highest / lowest scores first; ties keep their
+      order.
+    - A row without scores takes the first positive and random negatives where a strategy needs
+      scores.
 
-    A labelled positive never is a negative, nor is a text that equals one. Where there are fewer negatives
-    than wanted, all are taken in turn, in the strategy's order, before any is taken again.
+    A labelled positive never is a negative, nor is a text that equals one. Where there are fewer
+    negatives than wanted, all are taken in turn, in the strategy's order, before any is taken
+    again.
 
     Args:
         candidates: of the B queries.
@@ -60,7 +65,8 @@ def select(
         key: from :func:`draw_key`.
 
     Returns:
-        ``[B, G]`` int64, places in the flat arrays, the positive first; -1 where there is no negative.
+        ``[B, G]`` int64, places in the flat arrays, the positive first; -1 where there is no
+        negative.
     """
     starts, n_keys = candidates.offsets[:-1], np.diff(candidates.offsets)
     n_pos = candidates.n_pos[:, None]  # [B, 1]
@@ -91,7 +97,8 @@ def select(
         negatives = np.where(
             scored[:, None], np.take_along_axis(negatives, falling, axis=1), negatives
         )
-    chosen = starts[:, None] + np.concatenate([positive[:, None], negatives], axis=1)
+    places = np.concatenate([positive[:, None], negatives], axis=1)
+    chosen: NDArray[np.int64] = starts[:, None] + places
     chosen[n_negatives == 0, 1:] = -1
     return chosen
 

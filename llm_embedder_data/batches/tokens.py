@@ -1,4 +1,4 @@
-"""Text to token ids, padded: what the tokenizer's own call gives, but for an instruction kept whole."""
+"""Texts to padded token ids, as the tokenizer's own call, but with the instruction kept whole."""
 
 from __future__ import annotations
 
@@ -36,15 +36,19 @@ class InstructedText(str):
 class TextTokenizer:
     """One side's tokenizer: texts to padded tensors of at most ``max_length`` tokens.
 
-    The tensors equal ``tokenizer(texts, truncation=True, padding=True, max_length=...)``. One thing differs:
-    a tokenizer that truncates on the left would cut the instruction off first; here the text loses tokens
-    and the instruction stays, on either side. A fast tokenizer is called without the wrapper, on a copy of
-    its own, so no setting of the caller's tokenizer changes.
+    The tensors equal ``tokenizer(texts, truncation=True, padding=True, max_length=...)``. One thing
+    differs: a tokenizer that truncates on the left would cut the instruction off first; here the
+    text loses tokens and the instruction stays, on either side (pairs of a slow tokenizer
+    excepted). A fast tokenizer is called without the wrapper, on a copy of its own, so no setting
+    of the caller's tokenizer changes.
 
     Args:
         tokenizer: from transformers, fast or slow.
         max_length: tokens, special tokens included.
         pad_to_multiple_of: pad to a multiple of so many tokens; None for the longest text's length.
+
+    Raises:
+        ConfigError: a tokenizer without a padding token.
     """
 
     def __init__(
@@ -55,8 +59,8 @@ class TextTokenizer:
     ) -> None:
         if tokenizer.pad_token_id is None:
             raise ConfigError(
-                f"the tokenizer {tokenizer.name_or_path!r} has no padding token, which batches need (set "
-                "tokenizer.pad_token, for instance to its eos_token)"
+                f"the tokenizer {tokenizer.name_or_path!r} has no padding token, which batches "
+                "need (set tokenizer.pad_token, for instance to its eos_token)"
             )
         self._tokenizer = tokenizer
         self.max_length = max_length
@@ -71,32 +75,27 @@ class TextTokenizer:
             self._truncate(True)
 
     def __call__(self, texts: Sequence[str], instruction: str = "") -> dict[str, Tensor]:
-        """Tokens of texts, each with ``instruction`` in front: tensors ``[len(texts), L]`` int64."""
+        """Tokens of texts, each behind ``instruction``: tensors ``[len(texts), L]`` int64."""
         if instruction:
             texts = [InstructedText(instruction, text) for text in texts]
+        if self._left and _any_instructed(texts):
+            return self._padded(*self._cut_behind_instruction(texts))
         if self._backend is None:
             return self._padded(*self._slow(texts, None))
-        if not (self._left and any(isinstance(text, InstructedText) for text in texts)):
-            encodings = self._backend.encode_batch_fast([str(text) for text in texts])
-            return self._padded([e.ids for e in encodings], self._types(encodings))
-        self._truncate(False)
         encodings = self._backend.encode_batch_fast([str(text) for text in texts])
-        ids = [e.ids for e in encodings]
-        for i, text in enumerate(texts):
-            if len(ids[i]) > self.max_length:
-                ids[i] = self._shortened(encodings[i], getattr(text, "instruction", ""))
-        self._truncate(True)
-        return self._padded(ids, None)
+        return self._padded([e.ids for e in encodings], self._types(encodings))
 
     def pairs(self, queries: Sequence[str], keys: Sequence[str]) -> dict[str, Tensor]:
-        """Tokens of (query, key) pairs for a cross-encoder, ``[len(keys), L]`` int64, longest cut first."""
+        """Tokens of (query, key) pairs, ``[len(keys), L]`` int64; the longer text is cut first."""
         if self._backend is None:
             return self._padded(*self._slow(queries, keys))
-        if not (self._left and any(isinstance(text, InstructedText) for text in [*queries, *keys])):
+        if self._left and (_any_instructed(queries) or _any_instructed(keys)):
+            self._truncate(False)
+            encodings = [self._pair(query, key) for query, key in zip(queries, keys, strict=True)]
+            self._truncate(True)
+        else:
             pairs = [(str(query), str(key)) for query, key in zip(queries, keys, strict=True)]
             encodings = self._backend.encode_batch_fast(pairs)
-        else:
-            encodings = [self._pair(query, key) for query, key in zip(queries, keys, strict=True)]
         types = [e.type_ids for e in encodings] if self._wants_types else None
         return self._padded([e.ids for e in encodings], types)
 
@@ -109,9 +108,9 @@ class TextTokenizer:
         ids = self._tokenizer(instruction)["input_ids"]
         if instruction and len(ids) >= self.max_length:
             raise ConfigError(
-                f"{setting}={self.max_length}: the instruction {instruction!r} takes {len(ids)} tokens, special "
-                f"tokens included, and leaves none for the text (give at least {len(ids) + 1}, or set "
-                "data.add_instruction=false)"
+                f"{setting}={self.max_length}: the instruction {instruction!r} takes {len(ids)} "
+                "tokens, special tokens included, and leaves none for the text (give at least "
+                f"{len(ids) + 1}, or set data.add_instruction=false)"
             )
 
     def _truncate(self, on: bool) -> None:
@@ -138,47 +137,63 @@ class TextTokenizer:
             return [e.type_ids for e in encodings]
         return None
 
-    def _shortened(self, encoding: Any, instruction: str) -> list[int]:
-        """The tokens of a text that is too long: special tokens, instruction, and the text's end."""
-        ids: list[int] = encoding.ids
-        special = np.array(encoding.special_tokens_mask, bool)
-        first = int(np.argmin(special))
-        last = len(ids) - int(np.argmin(special[::-1]))
-        kept = self._instruction_ids(instruction)
-        room = self.max_length - first - (len(ids) - last) - len(kept)
-        body = ids[first:last]
-        return [*ids[:first], *kept, *body[len(body) - max(room, 0) :], *ids[last:]]
+    def _cut_behind_instruction(self, texts: Sequence[str]) -> tuple[Ids, Ids | None]:
+        """Tokens of texts, those too long cut on the left, but behind their instruction."""
+        plain = [str(text) for text in texts]
+        ids: Ids
+        types: Ids | None
+        if self._backend is None:
+            encoded = self._tokenizer(plain, return_special_tokens_mask=True, verbose=False)
+            ids, types = encoded["input_ids"], encoded.get("token_type_ids")
+            special = encoded["special_tokens_mask"]
+        else:
+            self._truncate(False)
+            encodings = self._backend.encode_batch_fast(plain)
+            self._truncate(True)
+            ids, types = [e.ids for e in encodings], self._types(encodings)
+            special = [e.special_tokens_mask for e in encodings]
+        for i, text in enumerate(texts):
+            if len(ids[i]) > self.max_length:
+                places = self._kept_places(special[i], _instruction_of(text))
+                ids[i] = [ids[i][place] for place in places]
+                if types is not None:
+                    types[i] = [types[i][place] for place in places]
+        return ids, types
 
-    def _instruction_ids(self, instruction: str) -> list[int]:
+    def _kept_places(self, special: Sequence[int], instruction: str) -> list[int]:
+        """The tokens that a text keeps: special ones, the instruction's, and those of its end."""
+        is_special = np.array(special, bool)
+        first = int(np.argmin(is_special))
+        last = len(special) - int(np.argmin(is_special[::-1]))
+        room = max(self.max_length - first - (len(special) - last), 0)
+        head = min(self._n_tokens(instruction), room)
+        return [*range(first + head), *range(last - (room - head), len(special))]
+
+    def _n_tokens(self, instruction: str) -> int:
         # Without its last space, which a tokenizer may have joined to the first word of the text.
-        ids: list[int] = self._backend.encode(instruction.rstrip(), add_special_tokens=False).ids
-        return ids
+        return len(self._tokenizer(instruction.rstrip(), add_special_tokens=False)["input_ids"])
 
     def _pair(self, query: str, key: str) -> Any:
-        """One pair cut on the left, each text behind its instruction, the longer one first."""
-        self._truncate(False)
+        """One pair cut on the left, each text behind its instruction, the longer one first.
+
+        How many tokens each keeps is the rule of tokenizers 0.23, ``LongestFirst``.
+        """
         parts = [self._backend.encode(str(text), add_special_tokens=False) for text in (query, key)]
         room = self.max_length - self._backend.num_special_tokens_to_add(True)
-        shorter = min(len(part.ids) for part in parts)
-        lengths = [
-            min(
-                len(part.ids),
-                max(room - shorter, room - room // 2) if i == 0 else max(room - shorter, room // 2),
-            )
-            for i, part in enumerate(parts)
-        ]
-        cut = []
-        for part, text, length in zip(parts, (query, key), lengths, strict=True):
-            if len(part.ids) > length:
-                n_kept = len(self._instruction_ids(getattr(text, "instruction", "")))
-                head, tail = deepcopy(part), deepcopy(part)
-                head.truncate(n_kept, direction="right")
-                tail.truncate(length - n_kept, direction="left")
-                part = type(part).merge([head, tail], growing_offsets=False)
-            cut.append(part)
-        joined = self._backend.post_process(*cut)
-        self._truncate(True)
-        return joined
+        shorter, longer = sorted((0, 1), key=lambda i: len(parts[i].ids))
+        if len(parts[0].ids) + len(parts[1].ids) > room:
+            length = min(len(parts[shorter].ids), room // 2)
+            parts[shorter] = self._cut(parts[shorter], (query, key)[shorter], length)
+            parts[longer] = self._cut(parts[longer], (query, key)[longer], room - length)
+        return self._backend.post_process(*parts)
+
+    def _cut(self, part: Any, text: str, length: int) -> Any:
+        """The first tokens of an encoding, which are the instruction's, and the last ones."""
+        head, tail = deepcopy(part), deepcopy(part)
+        n_kept = min(self._n_tokens(_instruction_of(text)), length)
+        head.truncate(n_kept, direction="right")
+        tail.truncate(length - n_kept, direction="left")
+        return type(part).merge([head, tail], growing_offsets=False)
 
     def _padded(self, ids: Ids, types: Ids | None) -> dict[str, Tensor]:
         """Padded on the tokenizer's side, with the names that the tokenizer gives, in its order."""
@@ -200,6 +215,14 @@ class TextTokenizer:
             out["token_type_ids"] = torch.from_numpy(filled)
         out["attention_mask"] = torch.from_numpy(real.astype(np.int64))
         return out
+
+
+def _any_instructed(texts: Sequence[str]) -> bool:
+    return any(isinstance(text, InstructedText) for text in texts)
+
+
+def _instruction_of(text: str) -> str:
+    return text.instruction if isinstance(text, InstructedText) else ""
 
 
 def _filled(rows: Ids, real: NDArray[np.bool_], padding: int) -> NDArray[np.int64]:

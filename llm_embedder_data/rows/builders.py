@@ -1,9 +1,9 @@
-"""The train, eval and corpus builders: which rows of a source are used, and what became of the others."""
+"""The builders: which rows of a source are used, and what became of the others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from string import Formatter
@@ -16,60 +16,35 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.config import ConfigError, did_you_mean
-from llm_embedder_data.hashing import derive_key, hash_rows
-from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy, Recipe
+from llm_embedder_data.hashing import derive_key
+from llm_embedder_data.recipes import Recipe
 from llm_embedder_data.rows import schema
+from llm_embedder_data.rows.filters import (
+    OnNoNegatives,
+    RowFacts,
+    TrainSettings,
+    count_reasons,
+    drop_reasons,
+    sample,
+)
 from llm_embedder_data.rows.readers import (
     Reading,
     content_digest,
-    first_record,
+    field_names,
     line_of_row,
     read_file,
 )
-from llm_embedder_data.rows.schema import DataError
+from llm_embedder_data.rows.schema import DataError, Record
 from llm_embedder_data.rows.sources import Source
 
 OnBadRow = Literal["raise", "skip"]
-OnNoNegatives = Literal["drop", "keep"]
 EvalMethod = Literal["retrieve", "rerank"]
 
 DEFAULT_KEY_TEMPLATE = "{title} {text}"
 
 TRAIN_FIELDS = (*(column.name for column in schema.TRAIN_COLUMNS), schema.QUERY_ID)
-EVAL_FIELDS = (*(column.name for column in schema.RERANK_COLUMNS), schema.QUERY_ID)
 
-_TEACHER_POSITIVES = ("teacher", "teacher-pos")
-_TEACHER_NEGATIVES = ("teacher+", "teacher-")
 _FAULTS_IN_FULL = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSettings:
-    """How the rows of a task are filtered and their keys chosen.
-
-    Attributes:
-        asked: names of the settings that the user gave; the others are a recipe's or defaults. Where
-            data has no teacher scores, an asked setting that needs them is an error, another gives way.
-    """
-
-    select_positive: PositiveStrategy = "first"
-    select_negative: NegativeStrategy = "random"
-    teacher_scores_min: float | None = None
-    teacher_scores_margin: float | None = None
-    max_sample_num: int | None = None
-    stable_distill: bool = False
-    asked: frozenset[str] = frozenset()
-
-    def needing_scores(self) -> dict[str, Any]:
-        """The settings in force that mean nothing without teacher scores."""
-        needing: dict[str, Any] = {}
-        if self.select_positive in _TEACHER_POSITIVES:
-            needing["select_positive"] = self.select_positive
-        if self.select_negative in _TEACHER_NEGATIVES:
-            needing["select_negative"] = self.select_negative
-        if self.stable_distill:
-            needing["stable_distill"] = True
-        return needing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,35 +133,51 @@ class Corpus:
         return self.texts(np.array([row]))[0]
 
     def texts(self, rows: NDArray[np.int64]) -> list[str]:
-        """The key texts of rows, without instruction; a null field is empty, never the word None."""
+        """The key texts of rows, without instruction; a null field is empty, never "None"."""
         columns = self.rows[rows.tolist()]
-        return [
-            self.template.format(
-                **{name: text or "" for name, text in zip(self.fields, row, strict=True)}
-            )
-            if all(row)
-            else self.template.format(
-                **{name: text or "" for name, text in zip(self.fields, row, strict=True)}
-            ).strip()
-            for row in zip(*(columns[name] for name in self.fields), strict=True)
-        ]
+        texts = []
+        for row in zip(*(columns[name] for name in self.fields), strict=True):
+            values = (value or "" for value in row)
+            text = self.template.format(**dict(zip(self.fields, values, strict=True)))
+            texts.append(text if all(row) else text.strip())
+        return texts
 
 
 @dataclass(slots=True)
 class _Read:
-    """A source's rows and the ones among them that are sound."""
+    """A source's rows, and which of them are sound.
 
+    Attributes:
+        n_rows: of each file.
+        sound: ``[n]`` bool.
+    """
+
+    source: Source
     rows: datasets.Dataset
+    n_rows: tuple[int, ...]
     digests: tuple[str, ...]
     sound: NDArray[np.bool_]
-    dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def bad_rows(self, among: NDArray[np.bool_] | slice = slice(None)) -> dict[str, int]:
+        """How many rows were dropped because they are not sound, as ``dropped`` has it."""
+        n_rows = int((~self.sound[among]).sum())
+        return {"bad_row": n_rows} if n_rows else {}
+
+    def error(self, row: int, sentence: str) -> DataError:
+        """An error at a row of the source, as a row of the file that holds it."""
+        for file, n_rows in zip(self.source.files, self.n_rows, strict=True):
+            if row < n_rows:
+                line = line_of_row(file, row, self.source.format)
+                return DataError.at(file, sentence, row=row, line=line)
+            row -= n_rows
+        return DataError.at(self.source.name, sentence, row=row)
 
 
 def build_train_sets(
     source: Source,
     *,
-    settings_of: Any,
+    settings_of: Callable[[str], TrainSettings],
     recipe: Recipe,
     default_task: str,
     on_bad_row: OnBadRow = "raise",
@@ -198,102 +189,66 @@ def build_train_sets(
 
     Args:
         source: where the rows are.
-        settings_of: the :class:`TrainSettings` of a task, a function of its name.
+        settings_of: the settings of a task, a function of its name.
         recipe: which tasks there are.
         default_task: of rows that name none, where the source names none either.
         on_bad_row: raise, or skip and count, a row that breaks a rule of ``schema``.
-        on_no_negatives: drop a row that has no hard negative, or keep it with other queries' keys only.
+        on_no_negatives: drop a row that has no hard negative, or keep it with other queries' keys
+            only.
         seed: of the sample that ``max_sample_num`` takes.
         cache_dir: see :func:`~llm_embedder_data.rows.readers.read_file`.
 
     Raises:
-        DataError: a bad row, an unknown task, a setting asked for that needs scores which rows lack, or
-            nothing left.
+        DataError: a bad row, an unknown task, a setting asked for that needs scores which rows
+            lack, or nothing left.
     """
-    reading = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, _renames(source))
+    reading = Reading(
+        "train", schema.TRAIN_SCHEMA, schema.train_batch, TRAIN_FIELDS, _renames(source)
+    )
     read = _read(source, reading, on_bad_row, cache_dir)
-    column = partial(_numbers, read.rows)
-    n_pos, n_neg, n_neg_teacher = column("n_pos"), column("n_neg"), column("n_neg_teacher")
-    highest, lowest = column("score_max"), column("score_min")
-    scored = ~np.isnan(highest)
-
     sets = []
-    for name, task, chosen in _by_task(source, read, recipe, default_task):
-        wanted: TrainSettings = settings_of(task)
-        settings, notes = _within_reach(wanted, source, name, task, chosen & read.sound, scored)
-        reason = np.full(len(chosen), "", dtype=object)
-        reason[~read.sound] = "bad_row"
-
-        needs_pos = ~scored if settings.select_positive == "teacher" else np.ones(len(chosen), bool)
-        no_positive = chosen & (reason == "") & needs_pos & (n_pos == 0)
-        if no_positive.any() and on_bad_row == "raise":
-            row = int(np.flatnonzero(no_positive)[0])
-            raise _error_at(
-                source,
-                row,
-                f"no positive, which select_positive={settings.select_positive!r} of task {task!r} needs "
-                "(give the row a pos; or teacher_scores and select_positive=teacher; or skip such rows "
-                f"with data.on_bad_row=skip) [{int(no_positive.sum())} such rows]",
-            )
-        reason[no_positive] = "no_positive"
-
-        left = (
-            np.where(scored, n_neg_teacher, n_neg)
-            if settings.select_positive == "teacher"
-            else n_neg
+    for name, task, chosen in _by_task(read, recipe, default_task):
+        settings, notes = _within_reach(settings_of(task), read, name, task, chosen)
+        made = _train_set(
+            read,
+            name,
+            task,
+            chosen,
+            settings,
+            [*read.notes, *notes],
+            on_bad_row=on_bad_row,
+            on_no_negatives=on_no_negatives,
+            seed=seed,
         )
-        without = (left == 0) & (reason == "")
-        if on_no_negatives == "drop":
-            reason[without] = "no_negatives"
-        with np.errstate(invalid="ignore"):  # NaN, a row without scores, passes every filter
-            if settings.teacher_scores_margin is not None:
-                low = highest - lowest < settings.teacher_scores_margin
-                reason[low & (reason == "")] = "teacher_scores_margin"
-            if settings.teacher_scores_min is not None:
-                low = highest < settings.teacher_scores_min
-                reason[low & (reason == "")] = "teacher_scores_min"
-        kept = np.flatnonzero(chosen & (reason == ""))
-        limit = source.max_sample_num or settings.max_sample_num
-        if limit is not None and len(kept) > limit:
-            words = hash_rows(derive_key(seed, "max_sample_num", name), kept)
-            out = kept[np.argsort(words, kind="stable")[limit:]]
-            reason[out] = "max_sample_num"
-            kept = np.flatnonzero(chosen & (reason == ""))
-        reasons, counts = np.unique(reason[chosen].astype(str), return_counts=True)
-        dropped = {str(r): int(n) for r, n in zip(reasons, counts, strict=True) if r}
-        if len(kept) == 0:
-            raise DataError.at(
-                ", ".join(source.files),
-                f"none of the {int(chosen.sum())} rows of dataset {name!r} (task {task!r}) is left: dropped "
-                + ", ".join(f"{n} for {r}" for r, n in dropped.items())
-                + " (loosen the setting of that name"
-                + (
-                    "; data.on_no_negatives=keep keeps rows without"
-                    if "no_negatives" in dropped
-                    else ""
-                )
-                + ", or leave the source out)",
-            )
-        sets.append(
-            TrainSet(
-                name=name,
-                task=task,
-                files=source.files,
-                digests=read.digests,
-                rows=read.rows,
-                kept=kept,
-                n_read=int(chosen.sum()),
-                dropped=dropped,
-                settings=settings,
-                n_scored=int(scored[kept].sum()),
-                n_without_negatives=int(without[kept].sum()),
-                batch_size=source.batch_size,
-                weight=source.weight,
-                in_batch_negatives=source.in_batch_negatives,
-                notes=(*read.notes, *notes),
-            )
-        )
+        _require_rows(made)
+        sets.append(made)
     return sets
+
+
+def group_records(
+    records: Sequence[Record], *, settings: TrainSettings, default_task: str
+) -> TrainSet:
+    """A training set of records in memory, of one task, filtered like a file's; it may be empty.
+
+    Raises:
+        DataError: a record that breaks a rule, or lacks scores that a setting asked for needs.
+    """
+    batch = schema.train_batch(records, [None] * len(records))
+    rows = datasets.Dataset(pa.Table.from_batches([batch]))
+    read = _read_of(Source(name="records", files=()), rows, (), (), "raise")
+    chosen = np.ones(len(rows), bool)
+    settings, notes = _within_reach(settings, read, "records", default_task, chosen)
+    return _train_set(
+        read,
+        "records",
+        default_task,
+        chosen,
+        settings,
+        notes,
+        on_bad_row="raise",
+        on_no_negatives="drop",
+        seed=0,
+    )
 
 
 def build_eval_sets(
@@ -310,14 +265,18 @@ def build_eval_sets(
     Raises:
         DataError: a bad row, or an unknown task.
     """
-    reading = (
-        Reading("retrieve", schema.RETRIEVE_SCHEMA, schema.retrieve_batch, _renames(source))
-        if eval_method == "retrieve"
-        else Reading("rerank", schema.RERANK_SCHEMA, schema.rerank_batch, _renames(source))
+    retrieve = eval_method == "retrieve"
+    reading = Reading(
+        eval_method,
+        schema.RETRIEVE_SCHEMA if retrieve else schema.RERANK_SCHEMA,
+        schema.retrieve_batch if retrieve else schema.rerank_batch,
+        eval_fields(eval_method),
+        _renames(source),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
-    return [
-        EvalSet(
+    sets = []
+    for name, task, chosen in _by_task(read, recipe, default_task):
+        made = EvalSet(
             name=name,
             task=task,
             files=source.files,
@@ -325,11 +284,12 @@ def build_eval_sets(
             rows=read.rows,
             kept=np.flatnonzero(chosen & read.sound),
             n_read=int(chosen.sum()),
-            dropped={"bad_row": int((chosen & ~read.sound).sum())} if not read.sound.all() else {},
+            dropped=read.bad_rows(chosen),
             notes=tuple(read.notes),
         )
-        for name, task, chosen in _by_task(source, read, recipe, default_task)
-    ]
+        _require_rows(made)
+        sets.append(made)
+    return sets
 
 
 def build_corpus(
@@ -341,8 +301,8 @@ def build_corpus(
 ) -> Corpus:
     """The corpus of a source.
 
-    A field of the template that no record has is an error, but for the default template: without titles
-    it gives the text alone, which is said in the report.
+    A field of the template that no record has is an error, but for the default template: without
+    titles it gives the text alone, which is said in the report.
 
     Raises:
         ConfigError: a template with anything but plain field names.
@@ -354,21 +314,23 @@ def build_corpus(
         f"corpus {fields!r}",
         schema.corpus_schema(fields),
         partial(schema.corpus_batch, fields=fields),
+        fields,
         _renames(source),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
     missing = [name for name in fields if read.rows.data.column(name).null_count == len(read.rows)]
-    if missing:
-        there = sorted(first_record(source.files[0], source.format))
+    if missing and read.sound.any():
+        there = sorted(field_names(source.files[0], source.format))
         near = "".join(did_you_mean(name, there) for name in missing)
         if template != DEFAULT_KEY_TEMPLATE or missing == list(fields) or near:
             raise DataError.at(
                 ", ".join(source.files),
-                f"no record has the field {', '.join(map(repr, missing))} of key_template={template!r}; "
-                f"there are {', '.join(there)}{near} (mend data.key_template, or name one for this source)",
+                f"no record has the field {', '.join(map(repr, missing))} of "
+                f"key_template={template!r}; there are {', '.join(there)}{near} (mend "
+                "data.key_template, or name one for this source)",
             )
         read.notes.append(f"no record has a {', '.join(missing)}: the key text is the text alone")
-    return Corpus(
+    corpus = Corpus(
         name=source.name,
         files=source.files,
         digests=read.digests,
@@ -377,16 +339,19 @@ def build_corpus(
         rows=read.rows,
         kept=np.flatnonzero(read.sound),
         n_read=len(read.rows),
-        dropped=read.dropped,
+        dropped=read.bad_rows(),
         notes=tuple(read.notes),
     )
+    _require_rows(corpus)
+    return corpus
 
 
 def template_fields(template: str) -> tuple[str, ...]:
     """The field names of a key template, in order, each once.
 
     Raises:
-        ConfigError: no field, or a format expression such as ``{a.b}``, ``{a[0]}``, ``{a!r}``, ``{a:>9}``.
+        ConfigError: no field, or a format expression such as ``{a.b}``, ``{a[0]}``, ``{a!r}``,
+            ``{a:>9}``.
     """
     try:
         parts = list(Formatter().parse(template))
@@ -400,8 +365,8 @@ def template_fields(template: str) -> tuple[str, ...]:
             continue
         if not name.isidentifier() or spec or conversion:
             raise ConfigError(
-                f"data.key_template={template!r}: expected plain field names such as {{title}}, without "
-                "attribute, index, conversion or format"
+                f"data.key_template={template!r}: expected plain field names such as {{title}}, "
+                "without attribute, index, conversion or format"
             )
         names.append(name)
     if not names:
@@ -411,7 +376,13 @@ def template_fields(template: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-# ---------------------------------------------------------------------------------------------------
+def eval_fields(eval_method: EvalMethod) -> tuple[str, ...]:
+    """The fields of an eval row that a source may rename."""
+    columns = schema.RERANK_COLUMNS if eval_method == "rerank" else schema.RETRIEVE_COLUMNS
+    return (*(column.name for column in columns), schema.QUERY_ID)
+
+
+# --------------------------------------------------------------------------------------------------
 
 
 def _renames(source: Source) -> tuple[tuple[str, str], ...]:
@@ -423,140 +394,172 @@ def _read(source: Source, reading: Reading, on_bad_row: OnBadRow, cache_dir: Pat
         read_file(file, reading, format=source.format, cache_dir=cache_dir) for file in source.files
     ]
     rows = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
-    fault = rows.data.column("fault")
-    sound = np.ones(len(rows), bool)
-    dropped = {}
-    if fault.null_count < len(rows):
-        sound = pc.is_null(fault).to_numpy()
-        bad = np.flatnonzero(~sound)
-        if on_bad_row == "raise":
-            raise _faults_error(source, bad, fault)
-        dropped = {"bad_row": len(bad)}
+    n_rows = tuple(map(len, parts))
     digests = tuple(content_digest(file, cache_dir) for file in source.files)
-    read = _Read(rows, digests, sound, dropped)
-    if dropped:
-        first = _error_at(source, int(bad[0]), str(fault[int(bad[0])]))
-        read.notes.append(f"{len(bad)} bad rows were skipped, the first: {first}")
-    return read
+    return _read_of(source, rows, n_rows, digests, on_bad_row)
 
 
-def _faults_error(source: Source, bad: NDArray[np.int64], fault: pa.ChunkedArray) -> DataError:
-    errors = [_error_at(source, int(row), str(fault[int(row)])) for row in bad[:_FAULTS_IN_FULL]]
+def _read_of(
+    source: Source,
+    rows: datasets.Dataset,
+    n_rows: tuple[int, ...],
+    digests: tuple[str, ...],
+    on_bad_row: OnBadRow,
+) -> _Read:
+    """The rows and which are sound.
+
+    Raises:
+        DataError: all bad rows, the first ten in full, where they are not to be skipped.
+    """
+    fault = rows.data.column("fault")
+    read = _Read(source, rows, n_rows, digests, pc.is_null(fault).to_numpy())
+    bad = np.flatnonzero(~read.sound)
+    if not len(bad):
+        return read
+    shown = bad[:_FAULTS_IN_FULL] if on_bad_row == "raise" else bad[:1]
+    errors = [read.error(int(row), str(fault[int(row)])) for row in shown]
+    if on_bad_row == "skip":
+        read.notes.append(f"{len(bad)} bad rows were skipped, the first: {errors[0]}")
+        return read
     sentence = "\n".join(str(error) for error in errors)
     if len(bad) > len(errors):
         sentence += f"\n... and {len(bad) - len(errors)} more bad rows"
     error = DataError(f"{sentence}\n(data.on_bad_row=skip skips and counts bad rows)")
     error.path, error.row = errors[0].path, errors[0].row
-    return error
-
-
-def _error_at(source: Source, row: int, sentence: str) -> DataError:
-    """An error at a row of a source, as a row of the file that holds it."""
-    for file in source.files:
-        n_rows = _n_records(file, source) if len(source.files) > 1 else row + 1
-        if row < n_rows:
-            return DataError.at(file, sentence, row=row, line=line_of_row(file, row, source.format))
-        row -= n_rows
-    raise AssertionError("a row beyond the source's last")
-
-
-def _n_records(file: str, source: Source) -> int:
-    reading = Reading("count", schema.RETRIEVE_SCHEMA, schema.retrieve_batch, _renames(source))
-    return len(read_file(file, reading, format=source.format))
-
-
-def _numbers(rows: datasets.Dataset, name: str) -> NDArray[Any]:
-    """A numeric column, null as NaN in a column of floats."""
-    return rows.data.column(name).to_numpy()  # type: ignore[no-any-return]
+    raise error
 
 
 def _by_task(
-    source: Source, read: _Read, recipe: Recipe, default_task: str
+    read: _Read, recipe: Recipe, default_task: str
 ) -> list[tuple[str, str, NDArray[np.bool_]]]:
     """(dataset name, task, which rows) for each task of the source.
 
     Raises:
-        DataError: a task that the recipe does not know, or rows of several tasks some of which name none.
+        DataError: a task that the recipe does not know, or rows of several tasks some of which name
+            none.
     """
-    named = read.rows.data.column("task").combine_chunks().dictionary_encode()
-    codes = named.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    names: list[str] = named.dictionary.to_pylist()
-    unnamed = (codes < 0) & read.sound
+    source = read.source
+    # What an unsound row says of its task does not count.
+    own = pc.if_else(pa.array(read.sound), read.rows.data.column("task").combine_chunks(), None)
+    encoded = own.dictionary_encode()
+    names: list[str] = encoded.dictionary.to_pylist()
+    codes = encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
     fallback = source.task or default_task
-    if unnamed.any():
-        if source.task is None and set(names) - {fallback}:
-            row = int(np.flatnonzero(unnamed)[0])
-            raise _error_at(
-                source,
-                row,
-                f"no task, while other rows of the file name {', '.join(map(repr, sorted(names)))} (name "
-                "a task in every row, or give the source a task)",
+    unnamed = np.flatnonzero((codes == len(names)) & read.sound)
+    if len(unnamed) and source.task is None:
+        if set(names) - {fallback}:
+            raise read.error(
+                int(unnamed[0]),
+                "no task, while other rows of the source name "
+                f"{', '.join(map(repr, sorted(names)))} (name a task in every row, or give the "
+                "source a task)",
             )
-        if source.task is None:
-            read.notes.append(
-                f"{int(unnamed.sum())} rows name no task: taken as {fallback!r} (data.default_task)"
-            )
-    task_of_code = [*names, fallback]  # -1 is the last
-    tasks = sorted({task_of_code[code] for code in np.unique(codes[read.sound])})
+        read.notes.append(
+            f"{len(unnamed)} rows name no task: taken as {fallback!r} (data.default_task)"
+        )
+    task_of_code = np.array([*names, fallback], dtype=object)
+    tasks = sorted(set(task_of_code[np.unique(codes[read.sound])])) or [fallback]
+    task_of_row = task_of_code[codes]
     for task in tasks:
         if not recipe.knows(task):
-            row = (
-                int(np.flatnonzero(read.sound & (codes == task_of_code.index(task)))[0])
-                if task in names
-                else 0
-            )
-            raise _error_at(source, row, recipe.unknown_task(task))
-    if len(tasks) <= 1:
-        return [(source.name, tasks[0] if tasks else fallback, np.ones(len(codes), bool))]
-    of_task = np.array([tasks.index(t) if t in tasks else -1 for t in task_of_code])[codes]
-    # An unsound row is counted with the first task: it has no say in where it belongs.
-    of_task[~read.sound] = 0
-    return [(f"{source.name}:{task}", task, of_task == i) for i, task in enumerate(tasks)]
+            first = int(np.argmax(read.sound & (task_of_row == task)))
+            raise read.error(first, recipe.unknown_task(task))
+    if len(tasks) == 1:
+        return [(source.name, tasks[0], np.ones(len(codes), bool))]
+    task_of_row[~read.sound] = tasks[0]  # an unsound row is counted with the first task
+    return [(f"{source.name}:{task}", task, task_of_row == task) for task in tasks]
+
+
+def _train_set(
+    read: _Read,
+    name: str,
+    task: str,
+    chosen: NDArray[np.bool_],
+    settings: TrainSettings,
+    notes: Sequence[str],
+    *,
+    on_bad_row: OnBadRow,
+    on_no_negatives: OnNoNegatives,
+    seed: int,
+) -> TrainSet:
+    """The training set of one task's rows, every row kept or counted under the reason it is not."""
+    facts = RowFacts(read.rows.data)
+    no_positive = np.flatnonzero(chosen & read.sound & facts.without_positive(settings))
+    if len(no_positive) and on_bad_row == "raise":
+        raise read.error(
+            int(no_positive[0]),
+            f"no positive, which select_positive={settings.select_positive!r} of task {task!r} "
+            f"needs; so in {len(no_positive)} rows (give the row a pos; or teacher_scores and "
+            "select_positive=teacher; or skip such rows with data.on_bad_row=skip)",
+        )
+    numbers = np.flatnonzero(chosen)
+    reasons = drop_reasons(facts, read.sound, settings, on_no_negatives)[numbers]
+    limit = read.source.max_sample_num or settings.max_sample_num
+    sample(reasons, numbers, limit, derive_key(seed, "max_sample_num", name))
+    kept = numbers[reasons == 0]
+    return TrainSet(
+        name=name,
+        task=task,
+        files=read.source.files,
+        digests=read.digests,
+        rows=read.rows,
+        kept=kept,
+        n_read=int(chosen.sum()),
+        dropped=count_reasons(reasons),
+        settings=settings,
+        n_scored=int(facts.scored[kept].sum()),
+        n_without_negatives=int(facts.without_negatives(settings)[kept].sum()),
+        batch_size=read.source.batch_size,
+        weight=read.source.weight,
+        in_batch_negatives=read.source.in_batch_negatives,
+        notes=tuple(notes),
+    )
+
+
+def _require_rows(made: TrainSet | EvalSet | Corpus) -> None:
+    """Refuse a dataset that has no row left, with what its rows were dropped for."""
+    if len(made.kept):
+        return
+    dropped = ", ".join(f"{n_rows} for {reason}" for reason, n_rows in made.dropped.items())
+    keep = (
+        "; data.on_no_negatives=keep keeps rows without" if "no_negatives" in made.dropped else ""
+    )
+    raise DataError.at(
+        ", ".join(made.files),
+        f"none of the {made.n_read} rows of dataset {made.name!r} is left: dropped {dropped} "
+        f"(loosen the setting of that name{keep}; or leave the source out)",
+    )
 
 
 def _within_reach(
-    wanted: TrainSettings,
-    source: Source,
-    name: str,
-    task: str,
-    rows: NDArray[np.bool_],
-    scored: NDArray[np.bool_],
+    wanted: TrainSettings, read: _Read, name: str, task: str, chosen: NDArray[np.bool_]
 ) -> tuple[TrainSettings, list[str]]:
-    """The settings that the data allows: without scores, what needs them is an error or gives way."""
+    """The settings that the data allows, and what to say of it.
+
+    Raises:
+        DataError: rows without the scores that a setting asked for needs; another one gives way.
+    """
     needing = wanted.needing_scores()
-    unscored = rows & ~scored
-    if not needing or not unscored.any():
+    rows = chosen & read.sound
+    unscored = np.flatnonzero(rows & ~RowFacts(read.rows.data).scored)
+    n_rows, n_unscored = int(rows.sum()), len(unscored)
+    if not needing or not n_unscored:
         return wanted, []
     asked = [f"{key}={value!r}" for key, value in needing.items() if key in wanted.asked]
     if asked:
-        raise _error_at(
-            source,
-            int(np.flatnonzero(unscored)[0]),
-            f"no teacher_scores, which {', '.join(asked)} needs for task {task!r}; {int(unscored.sum())} of "
-            f"{int(rows.sum())} rows have none (score the rows, or take the setting back)",
+        raise read.error(
+            int(unscored[0]),
+            f"no teacher_scores, which {', '.join(asked)} needs for task {task!r}; {n_unscored} of "
+            f"{n_rows} rows have none (score the rows, or take the setting back)",
         )
-    if unscored.sum() < rows.sum():
+    if n_unscored < n_rows:
         return wanted, [
-            f"{int(unscored.sum())} of {int(rows.sum())} rows have no teacher_scores: they take the first "
-            "positive and random negatives, and the contrastive loss alone"
+            f"{n_unscored} of {n_rows} rows have no teacher_scores: they take the first positive "
+            "and random negatives, and the contrastive loss alone"
         ]
     given_up = ", ".join(f"{key}={value!r}" for key, value in needing.items())
-    settings = TrainSettings(
-        select_positive="first" if "select_positive" in needing else wanted.select_positive,
-        select_negative="random" if "select_negative" in needing else wanted.select_negative,
-        teacher_scores_min=wanted.teacher_scores_min,
-        teacher_scores_margin=wanted.teacher_scores_margin,
-        max_sample_num=wanted.max_sample_num,
-        asked=wanted.asked,
-    )
-    return settings, [
-        f"dataset {name!r} has no teacher_scores: the recipe's {given_up} for task {task!r} gives way, and "
-        "it is trained with the contrastive loss alone"
+    defaults: dict[str, Any] = {key: getattr(TrainSettings(), key) for key in needing}
+    return replace(wanted, **defaults), [
+        f"dataset {name!r} has no teacher_scores: the recipe's {given_up} for task {task!r} gives "
+        "way, and it is trained with the contrastive loss alone"
     ]
-
-
-def eval_fields(eval_method: EvalMethod) -> Sequence[str]:
-    """The fields of an eval row that a source may rename."""
-    return (
-        EVAL_FIELDS if eval_method == "rerank" else ("query", "task", "pos_index", schema.QUERY_ID)
-    )

@@ -1,15 +1,15 @@
-"""Files of any kind to memory-mapped Arrow with canonical columns, read once and cached by content."""
+"""Files of any kind to memory-mapped canonical columns, read once and cached by content."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 import datasets
 import orjson
@@ -37,13 +37,19 @@ class Reading:
         kind: names the reading in cache keys, with everything that changes what is written.
         schema: of the batches.
         build: records and the faults found so far to a batch.
+        wanted: canonical fields that are read; no other column of a file is looked at.
         fields: what a canonical field is called in the file, where it is called otherwise.
     """
 
     kind: str
     schema: pa.Schema
     build: BatchBuilder
+    wanted: tuple[str, ...]
     fields: tuple[tuple[str, str], ...] = ()
+
+    def names_in_file(self) -> set[str]:
+        """What the wanted fields are called in the file."""
+        return {dict(self.fields).get(name, name) for name in self.wanted}
 
 
 def default_cache_dir() -> Path:
@@ -56,10 +62,10 @@ def read_file(
 ) -> datasets.Dataset:
     """The rows of one file as a memory-mapped dataset; row i is the i-th record of the file.
 
-    The first call converts the file and writes the cache; it appears whole or not at all, so a killed
-    process leaves nothing behind that is read, and processes that prepare the same file at once do not
-    disturb each other. The cache is found by the file's content: a changed file is read anew whatever its
-    modification time says.
+    The first call converts the file and writes the cache; it appears whole or not at all, so a
+    killed process leaves nothing behind that is read, and processes that prepare the same file at
+    once do not disturb each other. The cache is found by the file's content: a changed file is read
+    anew whatever its modification time says.
 
     Args:
         path: of the file.
@@ -68,8 +74,8 @@ def read_file(
         cache_dir: where the Arrow file goes; None for :func:`default_cache_dir`.
 
     Raises:
-        DataError: a file that is missing, empty, truncated or of another format. A record that breaks
-            a rule raises nothing here: its row has the reason in the column ``fault``.
+        DataError: a file that is missing, empty, truncated or of another format. A record that
+            breaks a rule raises nothing here: its row has the reason in the column ``fault``.
     """
     file_format = format_of(path, format)
     folder = cache_dir or default_cache_dir()
@@ -88,8 +94,9 @@ def read_file(
 def content_digest(path: str, cache_dir: Path | None = None) -> str:
     """128 bits of the file's content, in hexadecimal.
 
-    The digest is remembered beside the cache together with size, inode, modification and change time. The
-    change time moves with every write and cannot be set back, so a file whose four agree was not changed.
+    The digest is remembered beside the cache together with size, inode, modification and change
+    time. The change time moves with every write and cannot be set back, so a file whose four agree
+    was not changed.
     """
     folder = cache_dir or default_cache_dir()
     try:
@@ -106,9 +113,7 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
     with open(path, "rb") as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-    with suppress(
-        OSError
-    ):  # a memo only saves time: where it cannot be written the content is read again
+    with suppress(OSError):  # a memo only saves time
         folder.mkdir(parents=True, exist_ok=True)
         with _atomic(memo) as file:
             file.write(json.dumps({"stamp": stamp, "digest": digest.hexdigest()}).encode())
@@ -128,13 +133,13 @@ def line_of_row(path: str, row: int, format: Format = "auto") -> int | None:
     return None
 
 
-def first_record(path: str, format: Format = "auto") -> dict[str, Any]:
-    """The first record of a file, as it stands there; empty where that is no object."""
+def field_names(path: str, format: Format = "auto") -> list[str]:
+    """The fields of a file's first record."""
     records, _ = next(_blocks(path, format_of(path, format)), ([None], []))
-    return dict(records[0] or {})
+    return list(records[0] or {})
 
 
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def _make_folder(folder: Path) -> None:
@@ -156,8 +161,9 @@ class _atomic:
         self._path = path
 
     def __enter__(self) -> IO[bytes]:
-        handle, self._temporary = tempfile.mkstemp(dir=self._path.parent, suffix=".part")
-        self._file = os.fdopen(handle, "wb")
+        # Not by tempfile, whose files no other user of a shared cache may read.
+        self._temporary = self._path.with_name(f"{self._path.name}.{uuid4().hex}.part")
+        self._file = open(self._temporary, "xb")
         return self._file
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -174,7 +180,7 @@ def _write(cached: Path, path: str, file_format: Format, reading: Reading) -> No
     n_rows = 0
     try:
         with _atomic(cached) as file, pa.ipc.new_stream(file, reading.schema) as writer:
-            for records, faults in _blocks(path, file_format):
+            for records, faults in _blocks(path, file_format, reading.names_in_file()):
                 renamed = _renamed(records, reading.fields)
                 writer.write_batch(reading.build(renamed, faults))
                 n_rows += len(records)
@@ -197,8 +203,13 @@ def _renamed(records: Sequence[Record], fields: tuple[tuple[str, str], ...]) -> 
     ]
 
 
-def _blocks(path: str, file_format: Format) -> Iterator[tuple[list[Record], list[str | None]]]:
-    """The records of a file, some thousand at a time, each with what is wrong with it as text."""
+def _blocks(
+    path: str, file_format: Format, wanted: Collection[str] | None = None
+) -> Iterator[tuple[list[Record], list[str | None]]]:
+    """The records of a file, some thousand at a time, each with what is wrong with it as text.
+
+    A table gives the columns in ``wanted`` only: others may hold what Python cannot.
+    """
     try:
         if file_format == "json" and not _is_json_array(path):
             yield from _json_lines(path)
@@ -207,8 +218,11 @@ def _blocks(path: str, file_format: Format) -> Iterator[tuple[list[Record], list
                 yield _checked(json.loads(file.read()))
         else:
             for batch in _tables(path, file_format):
-                yield _checked(batch.to_pylist())
-    except (OSError, EOFError, pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
+                names = [name for name in batch.schema.names if wanted is None or name in wanted]
+                columns = [batch.column(name).to_pylist() for name in names]
+                rows = zip(*columns, strict=True) if names else [()] * batch.num_rows
+                yield _checked([dict(zip(names, row, strict=True)) for row in rows])
+    except (OSError, EOFError, pa.ArrowException, ValueError) as error:
         raise DataError.at(
             path,
             f"cannot be read as {file_format}: {error} (is it whole, and is its ending right?)",
@@ -227,7 +241,7 @@ def _json_lines(path: str) -> Iterator[tuple[list[Record], list[str | None]]]:
         except orjson.JSONDecodeError as error:
             record, fault = _lenient(line, error)
         if fault is None and type(record) is not dict:
-            record, fault = None, f"{line[:60]!r} is no JSON object (one {{...}} a line is needed)"
+            record, fault = None, _no_object(record)
         records.append(record)
         faults.append(fault)
         size += len(line)
@@ -239,24 +253,20 @@ def _json_lines(path: str) -> Iterator[tuple[list[Record], list[str | None]]]:
 
 
 def _lenient(line: bytes, error: orjson.JSONDecodeError) -> tuple[Any, str | None]:
-    """NaN and Infinity, which Python writes and JSON has not, reach the rule that names their field."""
+    """NaN and Infinity, which Python writes and JSON has not, reach the rule that names them."""
     try:
         return json.loads(line), None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        return (
-            None,
-            f"not JSON: {error} (one {{...}} a line is needed; mend the line or take it out)",
-        )
+        return None, f"not JSON: {error} (a row is one {{...}} a line; mend it, or take it out)"
 
 
 def _checked(records: list[Any]) -> tuple[list[Record], list[str | None]]:
-    faults = [
-        None
-        if isinstance(record, dict)
-        else f"{str(record)[:60]!r} is no JSON object ({{...}} is needed)"
-        for record in records
-    ]
-    return [r if isinstance(r, dict) else None for r in records], faults
+    faults = [None if isinstance(record, dict) else _no_object(record) for record in records]
+    return [record if isinstance(record, dict) else None for record in records], faults
+
+
+def _no_object(record: Any) -> str:
+    return f"{repr(record)[:60]} is no JSON object (a row is {{...}})"
 
 
 def _lines(path: str) -> Iterator[bytes]:
@@ -277,13 +287,9 @@ def _opened(path: str) -> Any:
 
 
 def _is_json_array(path: str) -> bool:
-    try:
-        with _opened(path) as file:
-            return file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
-    except OSError as error:
-        raise DataError.at(
-            path, f"cannot be read: {error} (is it whole, and is its ending right?)"
-        ) from error
+    with _opened(path) as file:
+        beginning: bytes = file.read(1024)
+    return beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
 def _tables(path: str, file_format: Format) -> Iterator[pa.RecordBatch]:

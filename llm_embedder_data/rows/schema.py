@@ -1,9 +1,9 @@
 """What a row must look like, and how a bad one is reported.
 
-A file's records come in as plain dicts and leave as one Arrow batch of canonical columns. What a column
-is read as depends on this page alone, never on which rows come first; other columns are not looked at.
-A row that breaks a rule keeps its place and carries the reason in the column ``fault``, so that row
-numbers always count the records of the file.
+A file's records come in as plain dicts and leave as one Arrow batch of canonical columns. What a
+column is read as depends on this page alone, never on which rows come first; other columns are not
+looked at. A row that breaks a rule keeps its place and carries the reason in the column ``fault``,
+so that row numbers always count the records of the file.
 """
 
 from __future__ import annotations
@@ -37,10 +37,7 @@ TRAIN_SCHEMA = pa.schema(
         *_IDENTITY,
         ("key", STRINGS),
         ("teacher_scores", FLOATS),  # null, or one a key
-        (
-            "first_same",
-            pa.list_(pa.int32()),
-        ),  # for each key the first one of its row with the same text
+        ("first_same", pa.list_(pa.int32())),  # a key: the row's first key with the same text
         ("n_pos", pa.int32()),
         ("n_neg", pa.int32()),  # negatives whose text is no positive's
         ("n_neg_teacher", pa.int32()),  # of these, whose text is not that of the teacher's best key
@@ -55,8 +52,8 @@ RERANK_SCHEMA = pa.schema([*_IDENTITY, ("pos_index", INTS), ("key", STRINGS), ("
 class DataError(ValueError):
     """A file or a row that cannot be used; ``path`` and ``row`` say which.
 
-    Built from its message alone: a DataLoader re-raises a worker's exception as ``type(message)``, and
-    one whose constructor wants more comes back as a bare RuntimeError (torch 2.13).
+    Built from its message alone: a DataLoader re-raises a worker's exception as ``type(message)``,
+    and one whose constructor wants more comes back as a bare RuntimeError (torch 2.13).
     """
 
     path: str | None = None
@@ -111,14 +108,15 @@ QUERY_ID = "query_id"
 def train_batch(records: Sequence[Record], faults: list[str | None]) -> pa.RecordBatch:
     """Training records as a batch of :data:`TRAIN_SCHEMA`.
 
-    ``history`` takes the place of pos and neg: its turns are the candidates and none is a labelled
-    positive. ``faults`` has one entry a record, a sentence where the record could not even be parsed.
+    ``history`` takes the place of pos and neg: its turns are the candidates, none is a labelled
+    positive. ``faults`` has one entry a record, a sentence where the record could not even be
+    parsed.
     """
     columns = _columns(records, TRAIN_COLUMNS, faults)
     _require_query(columns["query"], faults)
     history = _ListView(columns["history"])
     pos, neg = _ListView(columns["pos"]), _ListView(columns["neg"])
-    has_history = columns["history"].is_valid().to_numpy(zero_copy_only=False)
+    has_history = history.lengths > 0
     n_pos = np.where(has_history, 0, pos.lengths)
     n_neg = np.where(has_history, history.lengths, neg.lengths)
 
@@ -172,18 +170,18 @@ def train_batch(records: Sequence[Record], faults: list[str | None]) -> pa.Recor
 
 
 def retrieve_batch(records: Sequence[Record], faults: list[str | None]) -> pa.RecordBatch:
-    """Eval records as a batch of :data:`RETRIEVE_SCHEMA`; ``pos_index`` counts the corpus' records."""
+    """Eval records as a batch of :data:`RETRIEVE_SCHEMA`; ``pos_index`` counts corpus records."""
     columns = _columns(records, RETRIEVE_COLUMNS, faults)
     _require_query(columns["query"], faults)
     return _batch(RETRIEVE_SCHEMA, records, columns, faults, pos_index=columns["pos_index"])
 
 
 def rerank_batch(records: Sequence[Record], faults: list[str | None]) -> pa.RecordBatch:
-    """Eval records as a batch of :data:`RERANK_SCHEMA`: candidates, what they count as, which are right.
+    """Eval records as a batch of :data:`RERANK_SCHEMA`: candidates, their indices, the right ones.
 
-    Candidates are ``key``, else ``pos`` followed by ``neg``. Their indices are ``key_index`` (or
-    ``pos_index`` followed by ``neg_index``), else 0, 1, 2, ...; without a ``pos_index`` the positives are
-    the first ``len(pos)`` of them.
+    Candidates are ``key``, and ``pos_index`` names the right ones; or they are ``pos`` followed by
+    ``neg``, and the right ones are ``pos``. Their indices are ``key_index``, or ``pos_index``
+    followed by ``neg_index``, or 0, 1, 2, ...
     """
     columns = _columns(records, RERANK_COLUMNS, faults)
     _require_query(columns["query"], faults)
@@ -192,31 +190,22 @@ def rerank_batch(records: Sequence[Record], faults: list[str | None]) -> pa.Reco
     pos_indices: list[list[int] | None] = []
     rows = zip(*(columns[c.name].to_pylist() for c in RERANK_COLUMNS[2:]), strict=True)
     for row, (key, key_index, pos, neg, pos_index, neg_index) in enumerate(rows):
-        fault = None
-        if key is None and pos is None:
-            fault = "no key and no pos (reranking needs candidates)"
-        candidates = key if key is not None else [*(pos or []), *(neg or [])]
-        if key is None and pos_index is not None and neg_index is not None:
+        candidates = [*(pos or []), *(neg or [])] if key is None else key
+        if key is None and key_index is None and pos_index is not None and neg_index is not None:
             key_index = [*pos_index, *neg_index]
-        elif key is None:
-            pos_index = None  # the corpus' numbers say nothing of candidates that have none
         if key_index is None:
             key_index = list(range(len(candidates)))
-            if key is None:
-                pos_index = list(range(len(pos or [])))
-        if len(key_index) != len(candidates):
-            fault = (
-                fault
-                or f"{len(key_index)} indices for {len(candidates)} candidates (give one each)"
-            )
-        if any(text is None for text in candidates):
-            fault = fault or "a candidate is null (give a text, or take the entry out)"
+        fault = None
         if not candidates:
-            fault = fault or "no candidates (reranking needs at least one)"
+            fault = "no candidates (reranking needs key, or pos and neg)"
+        elif any(text is None for text in candidates):
+            fault = "a candidate is null (give a text, or take the entry out)"
+        elif len(key_index) != len(candidates):
+            fault = f"{len(key_index)} indices for {len(candidates)} candidates (give one each)"
         faults[row] = faults[row] or fault
         keys.append(candidates)
         key_indices.append(key_index)
-        pos_indices.append(pos_index)
+        pos_indices.append(key_index[: len(pos or [])] if key is None else pos_index)
     return _batch(
         RERANK_SCHEMA,
         records,
@@ -237,25 +226,17 @@ def corpus_batch(
     records: Sequence[Record], faults: list[str | None], fields: Sequence[str]
 ) -> pa.RecordBatch:
     """Corpus records; a number becomes its decimal text, a missing or null field stays null."""
-    values: dict[str, list[str | None]] = {name: [] for name in fields}
-    for row, record in enumerate(records):
-        for name in fields:
-            value = None if record is None else record.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                value = str(value)
-            elif not isinstance(value, str | None):
-                faults[row] = (
-                    faults[row] or f"{name}={_shown(value)} (a string or a number is needed)"
-                )
-                value = None
-            values[name].append(value)
-    arrays = [pa.array(column, pa.string()) for column in values.values()]
+    arrays = []
+    for name in fields:
+        values = [None if record is None else record.get(name) for record in records]
+        texts = [str(value) if type(value) in (int, float) else value for value in values]
+        arrays.append(_array(texts, Column(name, pa.string(), str), faults))
     return pa.RecordBatch.from_arrays(
         [*arrays, pa.array(faults, pa.string())], schema=corpus_schema(fields)
     )
 
 
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 class _ListView:
@@ -270,10 +251,11 @@ class _ListView:
 
 
 def _runs(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``starts[0], starts[0] + 1, ... , starts[1], ...``: ``lengths[i]`` numbers from each start."""
+    """``starts[0], starts[0] + 1, ..., starts[1], ...``: ``lengths[i]`` numbers from each."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    runs: NDArray[np.int64] = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    return runs
 
 
 def _first_same(
@@ -290,25 +272,29 @@ def _first_same(
 def _columns(
     records: Sequence[Record], wanted: Sequence[Column], faults: list[str | None]
 ) -> dict[str, pa.Array]:
-    """Arrow columns of the records' fields; a value of another type is a fault, and reads as null."""
+    """Arrow columns of the records' fields; a value of another type is a fault and reads null."""
     columns = {}
     for column in wanted:
         values = [None if record is None else record.get(column.name) for record in records]
-        array = _converted(values, column)
-        if array is None:
-            for row, value in enumerate(values):
-                if _converted([value], column) is None:
-                    faults[row] = (
-                        faults[row] or f"{column.name}={_shown(value)} ({column.wanted} is needed)"
-                    )
-                    values[row] = None
-            array = pa.array(values, column.type)
-        columns[column.name] = array
+        columns[column.name] = _array(values, column, faults)
     return columns
 
 
+def _array(values: list[Any], column: Column, faults: list[str | None]) -> pa.Array:
+    array = _converted(values, column)
+    if array is not None:
+        return array
+    for row, value in enumerate(values):
+        if _converted([value], column) is None:
+            sentence = f"{column.name}={_shown(value)} ({column.wanted} is needed)"
+            faults[row] = faults[row] or sentence
+            values[row] = None
+    return pa.array(values, column.type)
+
+
 def _converted(values: list[Any], column: Column) -> pa.Array | None:
-    # Without the check of the Python type, pa.array takes the string "abc" for the list ["a", "b", "c"].
+    # Without the check of the Python type, pa.array takes the string "abc" for the list ["a", "b",
+    # "c"].
     if not set(map(type, values)) <= {column.python, type(None)}:
         return None
     try:
@@ -366,7 +352,7 @@ def _checked_scores(
 def _is_best(
     scores: pa.ListArray, n_key: NDArray[np.int64], faults: Sequence[str | None]
 ) -> NDArray[np.bool_]:
-    """Which keys are their row's first with the highest score, [n_keys] bool; none in rows without."""
+    """``[n_keys]`` bool, the first key of each row with its highest score; none in rows without."""
     offsets = np.concatenate([[0], np.cumsum(n_key)])
     best = np.zeros(offsets[-1], bool)
     view = _ListView(scores)
@@ -408,7 +394,7 @@ def _batch(
     arrays = {
         "query": columns["query"],
         "query_id_int": pa.array(ints, pa.int64()),
-        "query_id_str": pa.array(strings, pa.string()),
+        "query_id_str": _array(strings, Column(QUERY_ID, pa.string(), str), faults),
         "task": columns["task"],
         "fault": pa.array(faults, pa.string()),
         **more,

@@ -1,4 +1,4 @@
-"""What a user's ``train_data``, ``eval_data`` or ``corpus`` names: datasets, each with its files."""
+"""What ``train_data``, ``eval_data`` or ``corpus`` names: datasets, each with its files."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def resolve_sources(
 ) -> list[Source]:
     """Datasets from a path, a glob, a folder, a list of them, or a mapping {name: source}.
 
-    A source is a path or a dict with ``path``, settings and names of fields. A dataset that the user did
-    not name is called after its file's folder, with as many more parts of the path as make it unique;
-    a path that is listed again is a dataset of its own, ``name#2``. Files come in the order in which
-    the user lists them; what one glob or folder holds is sorted.
+    A source is a path or a dict with ``path``, settings and names of fields. A dataset that the
+    user did not name is called after its file's folder, with as many more parts of the path as make
+    it unique; a path that is listed again is a dataset of its own, ``name#2``. Files come in the
+    order in which the user lists them; what one glob or folder holds is sorted.
 
     Args:
         data: what the user gave.
@@ -148,6 +148,7 @@ def _options(
         return {"path": entry}
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}={entry!r}: expected a path, or a mapping with the key 'path'")
+    fields = [name for name in fields if name not in settings]
     allowed = ["path", *settings, *fields]
     for name in entry:
         if name not in allowed:
@@ -173,8 +174,8 @@ def _check(options: Mapping[str, Any], where: str) -> None:
         or not 0 < weight < float("inf")
     ):
         raise ConfigError(
-            f"{where}.weight={weight!r}: expected a number above 0 (passes over the dataset per epoch; "
-            f"to leave it out, remove the source)"
+            f"{where}.weight={weight!r}: expected a number above 0 (passes over the dataset per "
+            "epoch; to leave it out, remove the source)"
         )
     for name in ("batch_size", "max_sample_num"):
         number = options.get(name, 1)
@@ -206,13 +207,16 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
     if path.startswith(DATA_ROOT_PREFIX):
         if data_root is None:
             raise ConfigError(
-                f"{where}={path!r}: the prefix {DATA_ROOT_PREFIX!r} stands for data_root, which is not "
-                f"set (give data.data_root)"
+                f"{where}={path!r}: the prefix {DATA_ROOT_PREFIX!r} stands for data_root, which "
+                "is not set (give data.data_root)"
             )
         path = os.path.join(os.fspath(data_root), path.removeprefix(DATA_ROOT_PREFIX))
     elif path.startswith(PACKAGE_PREFIX):
         package, _, rest = path.removeprefix(PACKAGE_PREFIX).partition("/")
-        path = os.path.join(str(importlib.resources.files(package)), rest)
+        try:
+            path = os.path.join(str(importlib.resources.files(package)), rest)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"{where}={shown!r}: {error} (install it, or give a path)") from error
     path = os.path.abspath(os.path.expanduser(path))
 
     if os.path.isfile(path):
@@ -222,6 +226,7 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
             entry.path
             for entry in os.scandir(path)
             if entry.is_file()
+            and not entry.name.startswith(".")  # as glob has it
             and Path(entry.name.removesuffix(compression_suffix(entry.name))).suffix in ENDINGS
         )
         if not files:
@@ -241,14 +246,18 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
 
 def _dataset_names(files: Sequence[str]) -> list[str]:
     """The folder of each file, and as much more of the path as tells different files apart."""
-    names = {file: Path(file).parent.name or Path(file).stem for file in files}
-    for parts in range(1, max((len(Path(file).parts) for file in files), default=1)):
-        clashing = Counter(names[file] for file in set(files))
-        for file in names:
+    paths = {file: Path(file) for file in files}
+    stems = Counter((path.parent, _stem(path)) for path in paths.values())
+    names = {file: path.parent.name or _stem(path) for file, path in paths.items()}
+    for parts in range(1, max((len(path.parts) for path in paths.values()), default=1)):
+        clashing = Counter(names.values())
+        for file, path in paths.items():
             if clashing[names[file]] > 1:
-                path = Path(file)
-                folders = path.parent.parts[-parts:]
-                names[file] = "/".join([*(part.strip("/") for part in folders), _stem(path)])
+                folders = [part.strip("/") for part in path.parent.parts[-parts:]]
+                stem = _stem(path)  # files that differ in their endings alone keep these
+                names[file] = "/".join(
+                    [*folders, stem if stems[path.parent, stem] == 1 else path.name]
+                )
     times: Counter[str] = Counter()
     unique = []
     for file in files:

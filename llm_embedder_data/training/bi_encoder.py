@@ -7,9 +7,9 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import lightning
 import torch
@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from llm_embedder_data.config import ConfigError, check_choice
-from llm_embedder_data.recipes import Recipe, load_recipe
+from llm_embedder_data.recipes import Recipe, TaskSettings, load_recipe
 from llm_embedder_data.training.losses import (
     combine,
     contrastive_loss,
@@ -63,6 +63,14 @@ class LossSettings:
     stable_distill: bool
 
 
+@runtime_checkable
+class GivesTaskSettings(Protocol):
+    """A data module that says how a task is trained, as RetrievalDataModule does."""
+
+    def task_settings(self, task: str) -> TaskSettings:
+        """The settings in force for a task; None where nothing is said."""
+
+
 class BiEncoder(lightning.LightningModule):
     """Encodes queries and keys with one encoder; trains by contrast and by distillation.
 
@@ -89,7 +97,8 @@ class BiEncoder(lightning.LightningModule):
         student_temperature: divides the scores that are to become like the teacher's.
         gather_negatives: whether the keys of other ranks compete too.
         recipe: name, path, mapping or Recipe whose training settings of a batch's task override
-            the four arguments above. None: the data module's, if its ``use_train_config`` is set.
+            the four weights and temperatures above, and say whether distillation is list-wise
+            (``stable_distill``). None: the settings in force in the data module.
         learning_rate: of AdamW, at its highest.
         weight_decay: of AdamW; biases and norms have none.
         warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
@@ -313,15 +322,13 @@ class BiEncoder(lightning.LightningModule):
 
     def settings_of(self, task: str) -> LossSettings:
         """How a task is trained: the recipe's word where it has one, else the arguments'."""
-        datamodule = self._datamodule
-        recipe = self._recipe
-        if recipe is None and getattr(datamodule, "use_train_config", False):
-            recipe = getattr(datamodule, "recipe", None)
-        own = asdict(self.settings)
-        own["stable_distill"] = bool(getattr(datamodule, "stable_distill", False))
-        if isinstance(recipe, Recipe):
-            said = asdict(recipe.settings(task))
-            own |= {name: said[name] for name in own if said[name] is not None}
+        datamodule, in_force = self._datamodule, TaskSettings()
+        if isinstance(datamodule, GivesTaskSettings):
+            in_force = datamodule.task_settings(task)
+        said = in_force if self._recipe is None else self._recipe.settings(task)
+        stable = in_force.stable_distill if said.stable_distill is None else said.stable_distill
+        own = {**asdict(self.settings), "stable_distill": bool(stable)}
+        own |= {name: value for name, value in _said(said).items() if name in own}
         return LossSettings(**own)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -479,7 +486,7 @@ class BiEncoder(lightning.LightningModule):
     # Export
 
     def export(
-        self, path: str | os.PathLike[str], *, tokenizer: PreTrainedTokenizerBase | None = None
+        self, path: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase | None = None
     ) -> None:
         """Write the encoder for AutoModel and for SentenceTransformer; rank 0 writes.
 
@@ -601,8 +608,14 @@ def _plain(given: Any, recipe: Recipe) -> str | dict[str, Any]:
     return {
         "name": recipe.name,
         "instruction": {task: asdict(texts) for task, texts in recipe.instructions.items()},
-        "training": {task: asdict(settings) for task, settings in recipe.training.items()},
+        "training": {task: _said(settings) for task, settings in recipe.training.items()},
     }
+
+
+def _said(settings: TaskSettings) -> dict[str, Any]:
+    """What the settings say something about."""
+    names = [one.name for one in fields(settings) if one.name != "given"]
+    return {name: value for name in names if (value := getattr(settings, name)) is not None}
 
 
 def _on_cpu(tensor: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def stable_distillation(
     rest = own[:, None, :].masked_fill(~follows, floor).logsumexp(2)  # [B, G]
     cross_entropy = torch.logaddexp(others[:, None], rest) - own  # [B, G]
 
-    weighted = _teacher_weights(teacher, key_mask, 1.0) * cross_entropy.masked_fill(~real, 0.0)
+    weighted = _teacher_weights(teacher, key_mask, 1.0) * cross_entropy
     return _reduce(weighted.sum(1), has_teacher_scores(teacher, key_mask), reduction)
 
 

@@ -57,13 +57,14 @@ def top_k(
         for start in range(0, len(queries), chunk):
             here = slice(start, start + chunk)
             fresh = queries[here].float() @ block.T  # [q, n]
+            # It comes behind the k places that hold no row, so its index is never found.
             fresh = fresh.masked_fill(~fresh.isfinite(), -torch.inf)
             both = torch.cat([scores[here], fresh], dim=1)  # [q, k + n]
             both_index = torch.cat([found[here], block_index.expand(len(fresh), -1)], dim=1)
             column = _first_largest(both, k)  # [q, k]
             scores[here] = both.gather(1, column)
             found[here] = both_index.gather(1, column)
-    return scores, found.masked_fill(scores == -torch.inf, -1)
+    return scores, found
 
 
 def merge_top_k(scores: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:

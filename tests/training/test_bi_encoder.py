@@ -24,7 +24,7 @@ from training_cases import (
 from transformers import AutoModel, AutoTokenizer, Qwen2Config, Qwen2Model, T5Config, T5Model
 
 from llm_embedder_data.config import CONF_DIR, ConfigError
-from llm_embedder_data.recipes import load_recipe
+from llm_embedder_data.datamodule import RetrievalDataModule
 from llm_embedder_data.training.bi_encoder import BiEncoder, pool
 from llm_embedder_data.training.losses import (
     contrastive_loss,
@@ -232,15 +232,21 @@ def test_arguments_hold_where_the_recipe_says_nothing():
 @pytest.mark.parametrize("use_train_config", [True, False])
 @pytest.mark.parametrize("stable_distill", [True, False])
 def test_the_recipe_of_the_data_module_is_used_if_it_is_to_be(use_train_config, stable_distill):
+    settings = RetrievalDataModule(
+        "no tokenizer", use_train_config=use_train_config, stable_distill=stable_distill
+    )
     data = Batches([training_batch("chat")])
-    data.recipe, data.use_train_config = load_recipe("llm_embedder"), use_train_config
-    data.stable_distill = stable_distill
+    data.task_settings = settings.task_settings
     model = BiEncoder(tiny_bert())
     quiet_trainer(max_steps=1).fit(model, datamodule=data)
 
     assert model.settings_of("chat").teacher_temperature == (0.1 if use_train_config else 1.0)
     assert model.settings_of("qa").stable_distill is (use_train_config or stable_distill)
-    assert model.settings_of("chat").stable_distill is (stable_distill and not use_train_config)
+    # An argument that was given wins over the recipe, which says false of chat.
+    assert model.settings_of("chat").stable_distill is stable_distill
+    own = BiEncoder(tiny_bert(), recipe={"instruction": {"*": {}}})
+    own.trainer = model.trainer
+    assert own.settings_of("chat").stable_distill is stable_distill
 
 
 def test_loss_is_logged_as_a_whole_and_by_task():
@@ -384,11 +390,19 @@ def test_a_positive_that_was_not_encoded_is_not_retrieved():
     assert limited["val/trivia/recall@10"] == 0.5
 
 
+def share_of_none(batch):
+    """The batch without its rows."""
+    return {
+        name: {key: one[:0] for key, one in value.items()} if isinstance(value, dict) else value
+        for name, value in batch.items()
+    }
+
+
 def test_an_empty_batch_is_no_trouble():
     queries, corpus = query_batch("trivia", [4]), corpus_batch("wiki", [*range(40)])
     nothing = [
-        {**queries, "row": torch.empty(0).long()},
-        {**corpus, "index": torch.empty(0).long()},
+        {**share_of_none(queries), "row": torch.empty(0).long()},
+        {**share_of_none(corpus), "index": torch.empty(0).long()},
     ]
 
     assert validate([[queries, nothing[0]], [nothing[1], corpus]]) == validate(
@@ -418,6 +432,19 @@ def test_a_second_evaluation_begins_afresh():
     first = trainer.validate(model, datamodule=data, verbose=False)
 
     assert trainer.validate(model, datamodule=data, verbose=False) == first
+
+
+def test_an_evaluation_that_was_cut_short_leaves_nothing():
+    trainer, model = quiet_trainer(), BiEncoder(tiny_bert())
+    whole = [[query_batch("trivia", [4])], [corpus_batch("wiki", [4])]]
+    with pytest.raises(KeyError):
+        trainer.validate(model, datamodule=Batches(evaluate=[*whole, [{"dataset": "broken"}]]))
+
+    again = trainer.validate(model, datamodule=Batches(evaluate=whole), verbose=False)
+    assert again == quiet_trainer().validate(
+        model, datamodule=Batches(evaluate=whole), verbose=False
+    )
+    assert again[0]["val/trivia/recall@1"] <= 1
 
 
 def test_predictions_are_the_embeddings_of_the_corpus():

@@ -3,6 +3,7 @@
 import lightning
 import pytest
 import torch
+from processes import returned, run_on_ranks
 from torch.testing import assert_close
 from training_cases import (
     Batches,
@@ -10,7 +11,6 @@ from training_cases import (
     query_batch,
     quiet_trainer,
     rerank_batch,
-    run_on_ranks,
     share,
     tiny_bert,
     training_batch,
@@ -107,7 +107,7 @@ def on_rank(rank):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    return run_on_ranks(on_rank, 2, tmp_path_factory.mktemp("ranks"))
+    return returned(run_on_ranks(on_rank, 2, tmp_path_factory.mktemp("ranks")))
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,22 @@ def test_metrics_are_those_of_every_query_against_every_corpus_row(alone):
             reciprocal_ranks.append(1 / (1 + first) if first < 10 else 0.0)
 
     assert alone["val"]["val/trivia/mrr@10"] == pytest.approx(sum(reciprocal_ranks) / 4)
+
+
+def test_reranking_orders_the_keys_of_each_query_and_no_padding(alone):
+    encoder, reciprocal_ranks = model().eval(), []
+    for batch in (one for loader in ALONE for one in loader if "key" in one):
+        with torch.no_grad():
+            query, key = encoder.encode(batch["query"]), encoder.encode(batch["key"])
+        for i, positives in enumerate(batch["pos_index"].tolist()):
+            scores = query[i] @ key[4 * i : 4 * i + 4].T
+            order = sorted(range(4), key=lambda g, scores=scores: -float(scores[g]))
+            real = [int(batch["key_index"][i, g]) for g in order if batch["key_mask"][i, g]]
+            hits = [place for place, index in enumerate(real) if index in positives]
+            reciprocal_ranks.append(1 / (1 + hits[0]) if hits else 0.0)
+
+    assert 0.0 in reciprocal_ranks
+    assert alone["val"]["val/tools/mrr@10"] == pytest.approx(sum(reciprocal_ranks) / 5)
 
 
 def test_the_sanity_check_logs_no_metric(ranks, alone):

@@ -15,6 +15,7 @@ from torchmetrics.functional.retrieval import (
 from llm_embedder_data.training.retrieval_eval import (
     EvalQueries,
     EvalShard,
+    _first_largest,
     merge_top_k,
     rerank_order,
     retrieval_metrics,
@@ -82,15 +83,13 @@ def test_real_numbers_are_ordered_as_torch_orders_them():
 
 def test_a_score_that_is_no_number_is_never_retrieved():
     corpus = torch.tensor([[float("nan")], [1.0], [float("inf")], [-2.0]])
-    scores, found = top_k(torch.ones(1, 1), corpus, torch.arange(4), 3)
+    scores, found = top_k(torch.ones(1, 1), corpus, torch.arange(4), 4)
 
-    assert as_rows(scores, found) == [[(1.0, 1), (-2.0, 3), (NOWHERE, -1)]]
+    assert as_rows(scores, found) == [[(1.0, 1), (-2.0, 3), (NOWHERE, -1), (NOWHERE, -1)]]
 
 
 def test_zero_and_minus_zero_are_equal():
-    corpus = torch.tensor([[-0.0], [0.0], [-0.0]])
-
-    assert top_k(torch.ones(1, 1), corpus, torch.tensor([3, 2, 1]), 3)[1].tolist() == [[1, 2, 3]]
+    assert _first_largest(torch.tensor([[-0.0, 0.0, -0.0, 0.0]]), 4).tolist() == [[0, 1, 2, 3]]
 
 
 def test_keys_are_reranked_by_score_then_index_and_count_once():

@@ -1,12 +1,7 @@
-"""What the tests of BiEncoder are made of: tiny encoders, batches, and processes in one group."""
-
-import os
-import pickle
+"""What the tests of BiEncoder are made of: tiny encoders, batches, trainers."""
 
 import lightning
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.utils.data import DataLoader
 from transformers import BertConfig, BertModel
 
@@ -101,19 +96,18 @@ def query_batch(name, rows, corpus="wiki", positives=None, seed=50):
 
 
 def rerank_batch(name, rows, n_keys=4):
-    """The same queries, each with its positive, three other keys, of which the last is padding."""
+    """The same queries, each with its positive and three other keys."""
     batch = query_batch(name, rows, corpus=None)
     key_index = torch.tensor([[(row + 3 * i) % 40 for i in range(n_keys)] for row in rows])
-    key_index[:, -1] = -1
+    key_mask = torch.ones_like(key_index)
+    key_mask[:, 0] = torch.tensor(rows) % 2  # every second positive is padding
     whole = texts(40, 50)
     key = {key: value[key_index.flatten()] for key, value in whole.items()}
-    return {**batch, "key": key, "key_mask": (key_index >= 0).long(), "key_index": key_index}
+    return {**batch, "key": key, "key_mask": key_mask, "key_index": key_index}
 
 
 class Batches(lightning.LightningDataModule):
     """Ready batches: a list to train on, and lists to evaluate on."""
-
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(self, train=(), evaluate=(), predict=()):
         super().__init__()
@@ -146,24 +140,3 @@ def quiet_trainer(**settings):
         "use_distributed_sampler": False,
     }
     return lightning.Trainer(**(quiet | settings))
-
-
-def run_on_ranks(function, n_ranks, folder):
-    """``[function(rank) for rank in range(n_ranks)]``, each in a process of its own, in one group.
-
-    A Trainer made there with ``devices=n_ranks, strategy="ddp"`` finds the group and starts none.
-    """
-    mp.spawn(_enter, args=(function, n_ranks, folder), nprocs=n_ranks)
-    return [pickle.loads((folder / f"rank{rank}").read_bytes()) for rank in range(n_ranks)]
-
-
-def _enter(rank, function, n_ranks, folder):
-    torch.set_num_threads(1)
-    os.environ["LOCAL_RANK"] = str(rank)
-    # A file store needs no port, so tests may run side by side.
-    store = f"file://{folder}/store"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=n_ranks)
-    try:
-        (folder / f"rank{rank}").write_bytes(pickle.dumps(function(rank)))
-    finally:
-        dist.destroy_process_group()

@@ -1,0 +1,45 @@
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help fit test test-slow lint format bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+fit: $(VENV)/.fit  ## set up and fine-tune a real encoder on the embedded sample of six tasks
+	$(BIN)/llm-embedder-data fit
+
+test: $(VENV)/.test lint  ## set up and run the linters, the type checker and the tests
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(VENV)/.test  ## the tests marked slow
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(VENV)/.test  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.fit  ## the data path beside sentence-transformers' own
+	$(BIN)/python benchmarks/data_path.py
+
+clean:  ## remove the environment and what the tools leave behind
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis outputs
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.fit: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt -e '.[demo,dev]'
+	@touch $@ $(VENV)/.fit

@@ -1,0 +1,127 @@
+"""What the data module's arguments may be, and which of them a task's training follows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.batches.collator import Layout
+from llm_embedder_data.batches.plan import OrganizeMethod, Remainder, SmallDatasets
+from llm_embedder_data.config import ConfigError, check_choice
+from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy, TaskSettings
+from llm_embedder_data.rows.builders import (
+    EvalMethod,
+    OnBadRow,
+    OnNoNegatives,
+    TrainSettings,
+    template_fields,
+)
+
+Tokenize = Literal["on-the-fly"]
+
+_CHOICES: dict[str, Any] = {
+    "select_positive": PositiveStrategy,
+    "select_negative": NegativeStrategy,
+    "organize_method": OrganizeMethod,
+    "remainder": Remainder,
+    "small_datasets": SmallDatasets,
+    "layout": Layout,
+    "tokenize": Tokenize,
+    "eval_method": EvalMethod,
+    "on_bad_row": OnBadRow,
+    "on_no_negatives": OnNoNegatives,
+}
+
+# The least value of each whole number.
+_WHOLE = {
+    "train_group_size": 1,
+    "batch_size": 1,
+    "seed": 0,
+    "query_max_length": 1,
+    "key_max_length": 1,
+    "eval_batch_size": 1,
+    "max_sample_num": 1,
+    "pad_to_multiple_of": 1,
+    "num_workers": 0,
+    "prefetch_factor": 1,
+}
+_NUMBERS = ("teacher_scores_min", "teacher_scores_margin")
+_FLAGS = ("add_instruction", "use_train_config", "stable_distill", "cross", "pin_memory")
+
+# What else an argument may be.
+_OR_NULL = ("max_sample_num", "pad_to_multiple_of", *_NUMBERS)
+_OR_AUTO = ("num_workers", "prefetch_factor", "pin_memory")
+
+# Arguments that a recipe has for each task too.
+_PER_TASK = (
+    "select_positive",
+    "select_negative",
+    "teacher_scores_min",
+    "teacher_scores_margin",
+    "max_sample_num",
+    "stable_distill",
+)
+
+
+def plain(value: Any) -> Any:
+    """Hydra's containers as plain Python, which checkpoints load with torch's default weights_only."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse what cannot be used.
+
+    Raises:
+        ConfigError: naming the argument, its value and what is allowed.
+    """
+    for name, choices in _CHOICES.items():
+        check_choice(arguments[name], choices, f"data.{name}")
+    for name, least in _WHOLE.items():
+        value = arguments[name]
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        _check(arguments, name, whole, f"a whole number of at least {least}")
+    for name in _NUMBERS:
+        value = arguments[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        _check(arguments, name, number, "a number")
+    for name in _FLAGS:
+        _check(arguments, name, isinstance(arguments[name], bool), "true or false")
+    known = isinstance(arguments["tokenizer"], str | os.PathLike | PreTrainedTokenizerBase)
+    _check(arguments, "tokenizer", known, "a name, a path, or a tokenizer")
+    _check(arguments, "default_task", isinstance(arguments["default_task"], str), "a task's name")
+    template_fields(arguments["key_template"])
+
+
+def train_settings(
+    arguments: Mapping[str, Any], defaults: Mapping[str, Any], recipe: TaskSettings
+) -> TrainSettings:
+    """How a task's rows are chosen: as the arguments that were given say, then the recipe, then defaults.
+
+    An argument that equals its default was not given.
+
+    Args:
+        arguments: of the data module.
+        defaults: of these.
+        recipe: settings of the task.
+    """
+    asked = {name for name in _PER_TASK if arguments[name] != defaults[name]}
+    values = {
+        name: arguments[name]
+        if name in asked or getattr(recipe, name) is None
+        else getattr(recipe, name)
+        for name in _PER_TASK
+    }
+    return TrainSettings(**values, asked=frozenset(asked))
+
+
+def _check(arguments: Mapping[str, Any], name: str, good: bool, expected: str) -> None:
+    value = arguments[name]
+    other: list[Any] = [None] * (name in _OR_NULL) + ["auto"] * (name in _OR_AUTO)
+    if good or any(value is one or value == one for one in other):
+        return
+    allowed = ", or ".join([expected, *("null" if one is None else one for one in other)])
+    raise ConfigError(f"data.{name}={value!r}: expected {allowed}")

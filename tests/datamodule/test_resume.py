@@ -1,0 +1,338 @@
+"""A run that was interrupted anywhere goes on as if it had not been."""
+
+import re
+import warnings
+
+import lightning
+import pytest
+import torch
+from datamodule_cases import (
+    STEPS,
+    Recorder,
+    eval_arguments,
+    make_datamodule,
+    make_trainer,
+    write_train,
+)
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from processes import returned, run_on_ranks
+
+from llm_embedder_data import ConfigError
+
+EPOCHS = 3
+
+
+class Saver(lightning.Callback):
+    """A checkpoint at the end of every step, every validation and every epoch."""
+
+    def __init__(self, folder):
+        self.folder, self.n_saved = folder, 0
+
+    def save(self, trainer, where):
+        if not trainer.sanity_checking:
+            n_trained = len(trainer.lightning_module.trained)
+            name = f"{self.n_saved:03} after {n_trained} steps, {where} end.ckpt"
+            trainer.save_checkpoint(self.folder / name)
+            self.n_saved += 1
+
+    def on_train_batch_end(self, trainer, *_):
+        self.save(trainer, "step")
+
+    def on_validation_end(self, trainer, *_):
+        self.save(trainer, "validation")
+
+    def on_train_epoch_end(self, trainer, *_):
+        self.save(trainer, "epoch")
+
+
+class LateStrategy(SingleDeviceStrategy):
+    """Restores after its setup, as FSDP and DeepSpeed do."""
+
+    restore_checkpoint_after_setup = True
+
+    def __init__(self):
+        super().__init__(accelerator=CPUAccelerator(), device="cpu")
+
+
+def run(folder, data, trainer, *, scheduled=False, callbacks=(), ckpt_path=None):
+    """What every step was given, the last global_step, and the lengths of the loaders."""
+    recorder = Recorder(scheduled)
+    trainer = make_trainer(**({"max_epochs": EPOCHS} | trainer), callbacks=list(callbacks))
+    datamodule = make_datamodule(folder, **data)
+    trainer.fit(recorder, datamodule=datamodule, ckpt_path=ckpt_path)
+    return recorder.trained, trainer.global_step, set(recorder.loader_lengths)
+
+
+def resume_everywhere(folder, checkpoints, data=None, trainer=None, scheduled=False):
+    """(steps of the whole run, resumes): from each checkpoint, and each was exact."""
+    data, trainer = data or {}, trainer or {}
+    whole, n_steps, lengths = run(
+        folder, data, trainer, scheduled=scheduled, callbacks=[Saver(checkpoints)]
+    )
+    paths = sorted(checkpoints.glob("*.ckpt"))
+    for path in paths:
+        n_trained = int(re.search(r"after (\d+)", path.name)[1])
+        left = dict(list(whole.items())[n_trained:])
+        resumed = run(folder, data, trainer, scheduled=scheduled, ckpt_path=path)
+        if left:
+            assert resumed == (left, n_steps, lengths), path.name
+        else:
+            assert resumed[:2] == ({}, n_steps), path.name
+    return len(whole), len(paths)
+
+
+def resume_on_rank(rank, *args):
+    return resume_everywhere(*args)
+
+
+TWO_RANKS = {"devices": 2, "strategy": "ddp"}
+ORDERS = ("epoch", "epoch-static", "epoch-random", "random")
+CASES = {
+    "plain": {},
+    "scheduled": {"scheduled": True},
+    "accumulating": {"trainer": {"accumulate_grad_batches": 3}},
+    "accumulating, scheduled": {"trainer": {"accumulate_grad_batches": 3}, "scheduled": True},
+    "validating inside": {"trainer": {"val_check_interval": 4}},
+    "validating inside, scheduled": {"trainer": {"val_check_interval": 0.3}, "scheduled": True},
+    "limited": {"trainer": {"limit_train_batches": 7}},
+    "limited to a share, scheduled": {"trainer": {"limit_train_batches": 0.5}, "scheduled": True},
+    "reloading": {"trainer": {"reload_dataloaders_every_n_epochs": 1}},
+    "reloading, scheduled": {
+        "trainer": {"reload_dataloaders_every_n_epochs": 1},
+        "scheduled": True,
+    },
+    "restored late": {"trainer": {"strategy": LateStrategy}},
+    "restored late, scheduled": {"trainer": {"strategy": LateStrategy}, "scheduled": True},
+    "max_steps": {"trainer": {"max_steps": 27, "max_epochs": -1}},
+    **{order: {"data": {"organize_method": order}} for order in ORDERS[1:]},
+}
+
+
+def resume_case(folder, checkpoints, case):
+    trainer = dict(case.get("trainer", {}))
+    if "strategy" in trainer:
+        trainer |= {"strategy": trainer["strategy"](), "accelerator": "auto"}
+    data = dict(case.get("data", {}))
+    if "val_check_interval" in trainer:
+        data |= eval_arguments(folder)
+    return resume_everywhere(folder, checkpoints, data, trainer, case.get("scheduled", False))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resume_is_exact_from_every_checkpoint(folder, tmp_path, case):
+    _, n_resumes = resume_case(folder, tmp_path, CASES[case])
+
+    assert n_resumes >= 18
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["plain", "scheduled", "validating inside", "restored late"])
+def test_resume_is_exact_with_persistent_workers(folder, tmp_path, case):
+    settings = CASES[case] | {"data": {"num_workers": 2, "prefetch_factor": 3}}
+
+    _, n_resumes = resume_case(folder, tmp_path, settings)
+
+    assert n_resumes >= EPOCHS * (STEPS + 1)
+
+
+RANK_CASES = {
+    "plain": {},
+    "scheduled": {"scheduled": True},
+    "accumulating, validating inside": {
+        "trainer": {"accumulate_grad_batches": 3, "val_check_interval": 4}
+    },
+    "own sampling": {"trainer": {"use_distributed_sampler": False}},
+    "workers, scheduled": {"scheduled": True, "data": {"num_workers": 2}},
+}
+
+
+def resume_on_rank(rank, folder, checkpoints, case):
+    trainer = case.get("trainer", {}) | {"devices": 2, "strategy": "ddp"}
+    data = case.get("data", {}) | {"batch_size": 2}
+    return resume_case(folder, checkpoints, case | {"trainer": trainer, "data": data})
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+@pytest.mark.parametrize("case", RANK_CASES)
+def test_resume_is_exact_on_two_ranks(folder, tmp_path, case):
+    counts = returned(run_on_ranks(resume_on_rank, 2, tmp_path, folder, tmp_path, RANK_CASES[case]))
+
+    assert counts[0] == counts[1]
+    assert counts[0][1] >= EPOCHS * (STEPS + 1)
+
+
+class Interruption(lightning.Callback):
+    """Ends a run by an exception, and saves a checkpoint as it goes."""
+
+    def __init__(self, path, after, inside_a_step=False):
+        self.path, self.left, self.inside = path, after, inside_a_step
+
+    def on_train_batch_start(self, *_):
+        if self.inside and self.left == 0:
+            raise KeyError("interrupted")
+
+    def on_train_batch_end(self, trainer, *_):
+        self.left -= 1
+        if self.left == 0 and not self.inside:
+            trainer.save_checkpoint(self.path)
+            raise KeyError("interrupted")
+
+    def on_exception(self, trainer, *_):
+        if self.inside:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("inside_a_step", [False, True])
+@pytest.mark.parametrize("lengths", [(4, 3, 2), (2, 8, 12), (1, 1, 1), (10, 13, 5)])
+def test_a_chain_of_three_interruptions_is_exact(folder, tmp_path, lengths, inside_a_step):
+    whole, n_steps, _ = run(folder, {}, {})
+    trained, path = {}, None
+
+    for number, length in enumerate(lengths):
+        before, path = path, tmp_path / f"{number}.ckpt"
+        datamodule, recorder = make_datamodule(folder), Recorder()
+        trainer = make_trainer(callbacks=[Interruption(path, length, inside_a_step)])
+        with pytest.raises(KeyError, match="interrupted"):
+            trainer.fit(recorder, datamodule=datamodule, ckpt_path=before)
+        assert not trained.keys() & recorder.trained.keys()
+        trained |= recorder.trained
+    resumed, resumed_steps, _ = run(folder, {}, {}, ckpt_path=path)
+
+    assert not trained.keys() & resumed.keys()
+    assert trained | resumed == whole
+    assert resumed_steps == n_steps
+
+
+def whole_batches(rank, folder, path, save):
+    """The rows of every step on two ranks, from a checkpoint or into one."""
+    settings = {"devices": 2, "strategy": "ddp"}
+    callbacks = [Interruption(path, 14)] if save else []
+    recorder = Recorder()
+    trainer = make_trainer(**settings, callbacks=callbacks)
+    datamodule = make_datamodule(folder, batch_size=2)
+    try:
+        trainer.fit(recorder, datamodule=datamodule, ckpt_path=None if save else path)
+    except KeyError:
+        assert save
+    return recorder.trained, trainer.global_step
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+def test_a_run_moves_between_one_rank_and_two(folder, tmp_path):
+    whole, n_steps, _ = run(folder, {}, {})
+    rows = {at: (dataset, rows) for at, (dataset, rows, _) in whole.items()}
+    alone, both = tmp_path / "alone.ckpt", tmp_path / "both.ckpt"
+    with pytest.raises(KeyError):
+        run(folder, {}, {}, callbacks=[Interruption(alone, 14)])
+
+    first = returned(run_on_ranks(whole_batches, 2, tmp_path, folder, both, True))
+    second = returned(run_on_ranks(whole_batches, 2, tmp_path, folder, alone, False))
+    third = run(folder, {}, {}, ckpt_path=both)
+
+    for part, places in ((first, list(rows)[:14]), (second, list(rows)[14:])):
+        together = {
+            at: (part[0][0][at][0], part[0][0][at][1] + part[1][0][at][1]) for at in part[0][0]
+        }
+        assert together == {at: rows[at] for at in places}
+    assert second[0][1] == second[1][1] == n_steps
+    assert third[0] == dict(list(whole.items())[14:])
+    assert third[1] == n_steps
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder, tmp_path_factory):
+    """Of a run of 14 steps."""
+    path = tmp_path_factory.mktemp("checkpoint") / "14.ckpt"
+    with pytest.raises(KeyError):
+        run(folder, {}, {}, callbacks=[Interruption(path, 14)])
+    return path
+
+
+def test_a_checkpoint_loads_with_weights_only_and_its_state_is_the_same_whatever_the_rank(
+    checkpoint,
+):
+    state = torch.load(checkpoint, weights_only=True)["RetrievalDataModule"]
+
+    assert (state["epoch"], state["step"]) == (1, 3)
+    assert "rank" not in str(state)
+
+
+CHANGES = {
+    "seed": ({"seed": 6}, r"seed\n  checkpoint: 5\n  this run:   6"),
+    "group": ({"train_group_size": 2}, r"train_group_size\n  checkpoint: 3\n  this run:   2"),
+    "batch": ({"batch_size": 2}, r"dataset qa, global batch\n  checkpoint: 4\n  this run:   2"),
+    "order": ({"organize_method": "random"}, r"checkpoint: 'epoch'\n  this run:   'random'"),
+    "length": ({"key_max_length": 16}, r"key_max_length\n  checkpoint: 24\n  this run:   16"),
+    "filter": ({"teacher_scores_min": 12}, "dataset qa, rows kept"),
+    "instruction": ({"add_instruction": False}, r"instructions, chat, key\n  checkpoint: 'said '"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_resume_with_other_settings_is_refused_with_both_sides(folder, checkpoint, change):
+    arguments, sentence = CHANGES[change]
+
+    with pytest.raises(ConfigError, match=sentence):
+        run(folder, arguments, {}, ckpt_path=checkpoint)
+
+
+def test_a_resume_with_other_files_is_refused_whatever_their_names(folder, checkpoint, tmp_path):
+    path = write_train(tmp_path / "train.jsonl", "qa", 23, scored=True)
+    train = {name: str(folder / name / "train.jsonl") for name in ("qa", "tool", "chat")}
+
+    run(folder, {"train_data": train | {"qa": str(path)}}, {}, ckpt_path=checkpoint)  # a copy
+    path.write_text(path.read_text().replace("qa neg 7 1", "qa neg 7 one"))
+    with pytest.raises(ConfigError, match="dataset qa, files\n  checkpoint: .*\n  this run: "):
+        run(folder, {"train_data": train | {"qa": str(path)}}, {}, ckpt_path=checkpoint)
+    reordered = dict(reversed(train.items()))
+    with pytest.raises(ConfigError, match="datasets\n  checkpoint: .'qa', 'tool', 'chat'."):
+        run(folder, {"train_data": reordered}, {}, ckpt_path=checkpoint)
+    with pytest.raises(ConfigError, match="dataset qa, weight\n  checkpoint: 1.0"):
+        weighted = {"path": train["qa"], "weight": 2}
+        run(folder, {"train_data": train | {"qa": weighted}}, {}, ckpt_path=checkpoint)
+
+
+def test_a_state_of_a_later_version_is_refused(folder):
+    with pytest.raises(ConfigError, match="version 99, this package reads up to 1"):
+        make_datamodule(folder).load_state_dict({"version": 99, "epoch": 0, "step": 0, "facts": {}})
+
+
+def test_a_checkpoint_that_was_only_tested_moves_no_later_run(folder, checkpoint):
+    datamodule = make_datamodule(folder, **eval_arguments(folder))
+    fresh, again = Recorder(), Recorder()
+    make_trainer(max_epochs=1).fit(fresh, datamodule=make_datamodule(folder))
+
+    make_trainer().test(Recorder(), datamodule=datamodule, ckpt_path=checkpoint, verbose=False)
+    make_trainer(max_epochs=1).fit(again, datamodule=datamodule)
+
+    assert again.trained == fresh.trained
+
+
+def test_a_resume_makes_no_batch_of_those_before_it(folder, checkpoint, monkeypatch):
+    from llm_embedder_data.batches.groups import TrainGroups
+
+    made = []
+    original = TrainGroups.__getitem__
+    monkeypatch.setattr(
+        TrainGroups, "__getitem__", lambda self, at: made.append(at) or original(self, at)
+    )
+
+    run(folder, {}, {}, ckpt_path=checkpoint)
+
+    assert [(at.epoch, at.step) for at in made] == [
+        *((1, step) for step in range(3, STEPS)),
+        *((2, step) for step in range(STEPS)),
+    ]
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_lightning_finds_nothing_to_warn_of_in_a_resumed_run(folder, checkpoint, scheduled):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        run(folder, {}, {}, scheduled=False, ckpt_path=checkpoint)
+
+    said = [str(one.message) for one in found if "lightning" in one.filename]
+    assert not [one for one in said if "many workers" not in one and "treespec" not in one]

