@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help fit test test-slow lint format bench clean
+.PHONY: help fit test test-slow test-hydra lint format bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -17,6 +17,10 @@ test: $(VENV)/.test lint  ## set up and run the linters, the type checker and th
 
 test-slow: $(VENV)/.test  ## the tests marked slow
 	$(BIN)/python -m pytest -n 2 -m slow
+
+test-hydra: $(VENV)/.test  ## the console script's tests on Hydra's next release
+	$(PIP) install -q --upgrade --pre --target $(VENV)/hydra-next 'hydra-core>=1.4.0rc1,<1.5'
+	PYTHONPATH=$(VENV)/hydra-next $(BIN)/python -m pytest tests/test_cli.py -m 'not slow'
 
 lint: $(VENV)/.test  ## ruff and mypy
 	$(BIN)/ruff check .

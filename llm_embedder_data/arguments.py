@@ -68,7 +68,7 @@ _PER_TASK = (
 
 
 def plain(value: Any) -> Any:
-    """Hydra's containers as plain Python, which checkpoints load with torch's default weights_only."""
+    """Hydra's containers as plain Python, which checkpoints load with weights_only."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
@@ -99,7 +99,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 def train_settings(
     arguments: Mapping[str, Any], defaults: Mapping[str, Any], recipe: TaskSettings
 ) -> TrainSettings:
-    """How a task's rows are chosen: as the arguments that were given say, then the recipe, then defaults.
+    """How a task's rows are chosen: arguments that were given, then the recipe, then defaults.
 
     An argument that equals its default was not given.
 

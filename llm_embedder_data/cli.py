@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import os
 import sys
@@ -27,6 +28,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 from rich.table import Table
+from transformers.utils.logging import disable_progress_bar
 
 from llm_embedder_data.config import (
     CONF_DIR,
@@ -34,11 +36,13 @@ from llm_embedder_data.config import (
     ConfigError,
     build,
     did_you_mean,
+    hydra_base,
     load_config,
     target_class,
 )
 from llm_embedder_data.datamodule import RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
+from llm_embedder_data.inspection import plan_facts, plan_table, step_facts
 from llm_embedder_data.report import Report
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.training.bi_encoder import BiEncoder
@@ -53,7 +57,8 @@ _OUR_MODEL = "llm_embedder_data.BiEncoder"
 
 def main() -> None:
     """The console script."""
-    # Lightning 2.6 with torch 2.13: nothing that a user could act on.
+    # Of Lightning 2.6, torch 2.13 and transformers 5: nothing that a user could act on.
+    disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "Tip: " not in record.getMessage()
@@ -100,7 +105,28 @@ def validate(cfg: DictConfig) -> None:
     _show_metrics({}, metrics)
 
 
-VERBS: dict[str, Callable[[DictConfig], None]] = {"fit": fit, "validate": validate}
+def plan(cfg: DictConfig) -> None:
+    """Show the plan of a configuration on world_size ranks, and the rows of any of its steps."""
+    datamodule = _data(cfg)
+    datamodule.setup("fit")
+    epoch_plan = datamodule.plan(cfg.epoch, num_replicas=cfg.world_size)
+    sets = datamodule.report()["train"]
+    facts = plan_facts(epoch_plan, {name: one["task"] for name, one in sets.items()})
+    rows = None if cfg.step is None else step_facts(epoch_plan, cfg.step, cfg.rank)
+    if cfg.json:
+        sys.stdout.write(json.dumps(facts if rows is None else facts | {"step": rows}) + "\n")
+        return
+    _print(plan_table(facts))
+    if rows is not None:
+        _print(rows)
+
+
+# Each verb, and the file in conf/ that it is composed from.
+VERBS: dict[str, tuple[Callable[[DictConfig], None], str]] = {
+    "fit": (fit, "config"),
+    "validate": (validate, "config"),
+    "plan": (plan, "plan"),
+}
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -117,10 +143,10 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     overrides = [one for one in arguments if one[0] != "-" and ("=" in one or one[0] == "~")]
     program = sys.argv[0]
     if not {"--help", "-h", "--hydra-help", "--version"} & set(arguments):
-        check_keys(overrides)
+        check_keys(overrides, VERBS[verb][1])
     extra = _demo_unless_named(overrides)
 
-    @hydra.main(version_base="1.3", config_path=f"pkg://{CONF_MODULE}", config_name="config")
+    @hydra.main(config_path=f"pkg://{CONF_MODULE}", config_name=VERBS[verb][1], **hydra_base())
     def task(cfg: DictConfig) -> None:
         # Lightning starts further ranks with this command line: the verb, and this one job's overrides.
         job = HydraConfig.get()
@@ -128,7 +154,7 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
         with read_write(job), open_dict(job):
             job.run.dir = job.runtime.output_dir
         try:
-            VERBS[verb](cfg)
+            VERBS[verb][0](cfg)
         except (ConfigError, DataError) as error:
             _give_up(verb, error)
         finally:
@@ -140,7 +166,7 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     task()
 
 
-def check_keys(overrides: Sequence[str]) -> None:
+def check_keys(overrides: Sequence[str], config_name: str) -> None:
     """Refuse a key that is not there before Hydra does, which would advise to add it with a plus.
 
     Raises:
@@ -150,7 +176,10 @@ def check_keys(overrides: Sequence[str]) -> None:
     groups = [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
     chosen = [one for one in parsed if one.key_or_group in groups]
     try:
-        config = load_config([str(one.input_line) for one in chosen if not one.is_sweep_override()])
+        config = load_config(
+            [str(one.input_line) for one in chosen if not one.is_sweep_override()],
+            config_name=config_name,
+        )
     except HydraException:
         return  # a choice that is not there: Hydra lists the ones that are
     own_model = any(one.key_or_group == "model._target_" for one in parsed)
@@ -191,21 +220,25 @@ def _demo_unless_named(overrides: Sequence[str]) -> list[str]:
 
 def _parts(cfg: DictConfig, stage: str) -> tuple[Trainer, Any, Any]:
     """The trainer, the model and the data that a configuration describes; shows what was read."""
-    if "demo" in (cfg.encoder, cfg.data.tokenizer):
-        cfg.encoder = demo_encoder()
     seed_everything(cfg.seed, workers=True, verbose=False)
     callbacks = _each(cfg.callbacks, Callback, "callbacks")
     if cfg.trainer.enable_progress_bar is False:
         callbacks = [one for one in callbacks if not isinstance(one, ProgressBar)]
     loggers = _each(cfg.logger, Logger, "logger")
     trainer = build(cfg.trainer, Trainer, "trainer", callbacks=callbacks, logger=loggers)
-    datamodule = build(cfg.data, LightningDataModule, "data")
+    datamodule = _data(cfg)
     if isinstance(datamodule, RetrievalDataModule):
         datamodule.trainer = trainer  # it says how many ranks there will be
         datamodule.prepare_data()  # a wrong path ends here, before a model is loaded
         datamodule.setup(stage)
         _print(datamodule.report())
     return trainer, build(_model_node(cfg), LightningModule, "model"), datamodule
+
+
+def _data(cfg: DictConfig) -> Any:
+    if "demo" in (cfg.encoder, cfg.data.tokenizer):
+        cfg.encoder = demo_encoder()
+    return build(cfg.data, LightningDataModule, "data")
 
 
 def _each(nodes: DictConfig | None, kind: type[T], key: str) -> list[T]:
@@ -264,7 +297,7 @@ def _print(thing: Any) -> None:
 
 def _usage() -> str:
     lines = ["llm-embedder-data VERB [KEY=VALUE ...]", ""]
-    lines += [f"  {name:10} {(verb.__doc__ or '').strip()}" for name, verb in VERBS.items()]
+    lines += [f"  {name:10} {(verb.__doc__ or '').strip()}" for name, (verb, _) in VERBS.items()]
     lines += ["", "llm-embedder-data VERB --help shows every key. Without data named, fit runs a demo."]
     return "\n".join(lines)
 

@@ -48,7 +48,16 @@ def did_you_mean(value: Any, choices: Iterable[Any]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def load_config(overrides: Sequence[str] = (), *, output_dir: str = "outputs") -> DictConfig:
+def hydra_base() -> dict[str, str]:
+    """The ``version_base`` that Hydra 1.3 wants to be told; later ones deprecate to be told any."""
+    import hydra
+
+    return {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
+
+
+def load_config(
+    overrides: Sequence[str] = (), *, output_dir: str = "outputs", config_name: str = "config"
+) -> DictConfig:
     """The configuration that the shell would compose, for notebooks and scripts.
 
     >>> load_config(["recipe=bge", "data.batch_size=4"]).data.batch_size
@@ -59,6 +68,7 @@ def load_config(overrides: Sequence[str] = (), *, output_dir: str = "outputs") -
     Args:
         overrides: as on the command line.
         output_dir: where a run would write; on the shell that is Hydra's run folder.
+        config_name: the file of conf/ to begin with.
     """
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
@@ -66,8 +76,8 @@ def load_config(overrides: Sequence[str] = (), *, output_dir: str = "outputs") -
     outer = dict(GlobalHydra.instance().__dict__)
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_module(CONF_MODULE, version_base="1.3"):
-            return compose("config", overrides=[f"output_dir={output_dir}", *overrides])
+        with initialize_config_module(CONF_MODULE, **hydra_base()):
+            return compose(config_name, overrides=[f"output_dir={output_dir}", *overrides])
     finally:
         GlobalHydra.instance().__dict__.update(outer)
 
@@ -120,11 +130,12 @@ def build(node: Mapping[str, Any], kind: type[T], key: str, **arguments: Any) ->
         options["_execution_whitelist_"] = [target, *(f"{package}.*" for package in TRUSTED)]
     try:
         return instantiate(node, **options, **arguments)  # type: ignore[no-any-return]
-    except InstantiationException as error:
-        cause = error.__cause__ or error
+    except Exception as error:
+        # Hydra 1.3 wraps what a constructor raises, 1.4 does not.
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if isinstance(cause, ConfigError):
             raise cause from None
-        raise ConfigError(f"{key}: {target} cannot be made: {cause}") from error
+        raise ConfigError(f"{key}: {target} cannot be made: {cause or error}") from error
 
 
 def _targets(values: Iterable[Any]) -> list[str]:

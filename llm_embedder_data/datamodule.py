@@ -1,4 +1,4 @@
-"""RetrievalDataModule: the builders, the plan, the groups and the collator, put together for Lightning."""
+"""RetrievalDataModule: builders, plan, groups and collator, put together for Lightning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.arguments import Tokenize, check_arguments, plain, train_settings
@@ -57,10 +57,10 @@ Loaders = BatchLoader | dict[str, BatchLoader]
 class RetrievalDataModule(LightningDataModule):
     """Feeds the training and evaluation of retrieval embedding models.
 
-    At every step all ranks hold rows of one dataset, and different ones; every rank makes the same number
-    of steps; and what a step holds is a function of (data, arguments, seed, epoch, step), so batches are
-    the same with any number of workers, after a restart from a Lightning checkpoint, and on any number of
-    ranks with the same global batch.
+    At every step all ranks hold rows of one dataset, and different ones; every rank makes the same
+    number of steps; and what a step holds is a function of (data, arguments, seed, epoch, step), so
+    batches are the same with any number of workers, after a restart from a Lightning checkpoint,
+    and on any number of ranks with the same global batch.
 
     >>> datamodule = RetrievalDataModule(
     ...     tokenizer="BAAI/bge-small-en-v1.5", train_data="data/*/train.jsonl"
@@ -72,33 +72,37 @@ class RetrievalDataModule(LightningDataModule):
     - ``query``: what the tokenizer gives (input_ids, attention_mask, ...), int64 [B, L]
     - ``key``: the same, [B*G, L]; keys of query i are rows i*G .. i*G+G-1, the positive first
     - ``key_mask``: int64 [B, G], 0 where a key is padding
-    - ``teacher_scores``: float32 [B, G], or None where the dataset has none; NaN in a row that has none
-    - ``task``, ``dataset``: str; ``query_id``: list of int or str; ``row``: int64 [B], rows of the dataset
-    - ``key_id``: int64 [B*G], a hash of each key's text; ``positive_id``: int64 [B, P], of all known
-      positives, 0 for none. Gathered over ranks they tell a loss which keys are no negatives.
+    - ``teacher_scores``: float32 [B, G], or None where the dataset has none; NaN in a row that has
+      none
+    - ``task``, ``dataset``: str; ``query_id``: list of int or str; ``row``: int64 [B], rows of the
+      dataset
+    - ``key_id``: int64 [B*G], a hash of each key's text; ``positive_id``: int64 [B, P], of all
+      known positives, 0 for none. Gathered over ranks they tell a loss which keys are no negatives.
     - ``in_batch_negatives``: bool, the same on all ranks
     - with ``cross``: ``cross`` [B*G, L] and ``batch_size`` in place of ``query`` and ``key``
 
-    An eval batch has query, query_id, task, dataset, corpus, row and pos_index (int64 [n, P], the right
-    passages' indices, -1 padded), for reranking also key, key_mask and key_index (int64 [n, G], -1
-    padded). A corpus batch has content, index (int64 [n]) and dataset.
+    An eval batch has query, query_id, task, dataset, corpus, row and pos_index (int64 [n, P], the
+    right passages' indices, -1 padded), for reranking also key, key_mask and key_index (int64 [n,
+    G], -1 padded). A corpus batch has content, index (int64 [n]) and dataset.
 
     Args:
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
-        train_data: a path, glob or folder, a list of them, or a mapping {name: source}; a source is a
-            path, or a dict with ``path`` and any of ``task``, ``format``, ``weight``, ``batch_size``,
-            ``in_batch_negatives``, ``max_sample_num`` and names of fields (``query: question``).
+        train_data: a path, glob or folder, a list of them, or a mapping {name: source}; a source is
+            a path, or a dict with ``path`` and any of ``task``, ``format``, ``weight``,
+            ``batch_size``, ``in_batch_negatives``, ``max_sample_num`` and names of fields (``query:
+            question``).
         eval_data: likewise; the settings of a source are ``task`` and ``format``.
-        corpus: likewise; ``format`` and ``key_template``. An eval set is matched against the corpus of its
-            name, or against the only one there is.
+        corpus: likewise; ``format`` and ``key_template``. An eval set is matched against the corpus
+            of its name, or against the only one there is.
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
         recipe: instructions and per-task settings: a name in conf/recipe, a path, or a mapping.
         default_task: task of rows that name none, where their source names none either.
         add_instruction: whether the recipe's instructions are put before queries and keys.
-        use_train_config: whether the recipe's per-task settings apply. An argument that differs from its
-            default wins over them.
+        use_train_config: whether the recipe's per-task settings apply. An argument that differs
+            from its default wins over them.
         train_group_size: G, keys per query: 1 positive and G-1 negatives.
-        select_positive: first, random, teacher (best score of all keys), teacher-pos (of the positives).
+        select_positive: first, random, teacher (best score of all keys), teacher-pos (of the
+            positives).
         select_negative: random, first, teacher+ (highest scores first), teacher- (lowest first).
         teacher_scores_min: drop rows whose highest score is lower.
         teacher_scores_margin: drop rows whose highest and lowest score differ by less.
@@ -190,7 +194,7 @@ class RetrievalDataModule(LightningDataModule):
         self._corpora: dict[str, Corpus] | None = None
         self._resume: dict[str, Any] | None = None
 
-    # -- what Lightning calls -----------------------------------------------------------------------
+    # -- what Lightning calls ------------------------------------------------------------------
 
     def prepare_data(self) -> None:
         """Fetch the tokenizer and write the Arrow caches; touches the disk only."""
@@ -209,13 +213,19 @@ class RetrievalDataModule(LightningDataModule):
 
         Raises:
             DataError: data that cannot be used.
-            ConfigError: settings that cannot be met, or ranks that do not agree on data and settings.
+            ConfigError: settings that cannot be met, or ranks that do not agree on data and
+                settings.
         """
         with check_ranks_agree(self._ranks) as facts:
             notes = []
             if self._train is None and stage in ("fit", None):
                 self._train = self._build_train()
                 notes += _notes(self._train)
+                if self._train and (small := self.plan().left_out):
+                    notes.append(
+                        "left out as smaller than a global batch (data.small_datasets): "
+                        + ", ".join(f"{name} ({rows} rows)" for name, rows in small.items())
+                    )
             if self._evals is None or self._corpora is None:
                 self._evals, self._corpora = self._build_evals(), self._build_corpora()
                 notes += _notes(self._evals) + _notes(self._corpora)
@@ -227,13 +237,14 @@ class RetrievalDataModule(LightningDataModule):
                 raise ConfigError(f"data.eval_data=None: nothing to {stage} (give eval data)")
 
     def train_dataloader(self) -> BatchLoader:
-        """This rank's training batches; ``len`` is the steps of an epoch, the same on every rank."""
+        """This rank's training batches; ``len`` is an epoch's steps, the same on every rank."""
         plan, trainer = self.plan(), self._fitting_trainer()
-        start = (trainer.fit_loop.epoch_progress.current.processed, 0) if trainer else (0, 0)
+        start = (trainer.current_epoch, 0) if trainer else (0, 0)
         if self._resume is not None:
             check_same_run(self._resume, self._facts(plan))
             start = max(start, (self._resume["epoch"], self._resume["step"]))
-        sampler = OverfitSampler if trainer and trainer.overfit_batches else SameTaskSampler
+        overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        sampler = OverfitSampler if overfit else SameTaskSampler
         sets = self._train_sets()
         groups = TrainGroups(
             sets,
@@ -246,7 +257,7 @@ class RetrievalDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> Loaders:
-        """The eval queries, and in retrieve mode their corpora beside them, this rank's share of each.
+        """The eval queries, in retrieve mode their corpora beside them; this rank's share of each.
 
         One loader alone where there is one; else a dict: the eval sets by name, then ``corpus``, or
         ``corpus/<name>`` where there are several.
@@ -282,8 +293,9 @@ class RetrievalDataModule(LightningDataModule):
         self._resume = read_state(state_dict)
         trainer = self._fitting_trainer()
         if trainer is not None:
-            # Strategies that restore after their setup (FSDP, DeepSpeed) come here when a learning-rate
-            # schedule has already asked for the loader; Lightning 2.6 then makes no other by itself.
+            # Strategies that restore after their setup (FSDP, DeepSpeed) come here when a
+            # learning-rate schedule has already asked for the loader; Lightning 2.6 then makes no
+            # other by itself.
             trainer.fit_loop._combined_loader = None
 
     def teardown(self, stage: str | None = None) -> None:
@@ -294,7 +306,7 @@ class RetrievalDataModule(LightningDataModule):
         """Forget a checkpoint's position: it is for one fit."""
         self._resume = None
 
-    # -- what users call ----------------------------------------------------------------------------
+    # -- what users call -----------------------------------------------------------------------
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -302,15 +314,15 @@ class RetrievalDataModule(LightningDataModule):
         if isinstance(self._tokenizer, PreTrainedTokenizerBase):
             return self._tokenizer
         try:
-            return AutoTokenizer.from_pretrained(self._tokenizer)  # type: ignore[no-any-return]
+            return AutoTokenizer.from_pretrained(self._tokenizer)
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"data.tokenizer={self._tokenizer!r} cannot be loaded: {str(error).splitlines()[0]} (give "
-                "a name on the Hugging Face hub, a folder that holds a tokenizer, or a tokenizer)"
+                f"data.tokenizer={self._tokenizer!r} cannot be loaded: {str(error).splitlines()[0]} "
+                "(give a name on the Hugging Face hub, a folder that holds a tokenizer, or a tokenizer)"
             ) from error
 
     def report(self) -> Report:
-        """What was read, kept, dropped and why: a dict that prints as a table. Needs :meth:`setup`."""
+        """What was read, kept and dropped: a dict that prints as a table. Needs :meth:`setup`."""
         return make_report(
             (self._train or {}).values(),
             (self._evals or {}).values(),
@@ -318,13 +330,18 @@ class RetrievalDataModule(LightningDataModule):
             self.plan() if self._train else None,
         )
 
-    def plan(self, epoch: int = 0) -> EpochPlan:
-        """The global batches of an epoch. Needs :meth:`setup`."""
+    def plan(self, epoch: int = 0, num_replicas: int | None = None) -> EpochPlan:
+        """The global batches of an epoch, on any number of ranks. Needs :meth:`setup`.
+
+        Args:
+            epoch: zero-based.
+            num_replicas: data-parallel ranks; None for this run's.
+        """
         sets = self._train_sets().values()
         return EpochPlan(
             {one.name: len(one.kept) for one in sets},
             {one.name: one.batch_size or self.batch_size for one in sets},
-            self._ranks.num_replicas,
+            num_replicas or self._ranks.num_replicas,
             self.seed,
             self._arguments["organize_method"],
             epoch,
@@ -334,13 +351,13 @@ class RetrievalDataModule(LightningDataModule):
         )
 
     def task_settings(self, task: str) -> TaskSettings:
-        """The training settings of a task in force: arguments, and the recipe's where they apply."""
+        """The training settings in force for a task: arguments, and the recipe's where they apply."""
         recipe = self._recipe_settings(task)
         data = asdict(train_settings(self._arguments, _DEFAULTS, recipe))
         data.pop("asked")
         return TaskSettings(**asdict(recipe) | data)
 
-    # -- parts --------------------------------------------------------------------------------------
+    # -- parts ---------------------------------------------------------------------------------
 
     def _build_train(self) -> dict[str, TrainSet]:
         return _by_name(
@@ -452,8 +469,12 @@ class RetrievalDataModule(LightningDataModule):
         )
 
     def _check_instructions_fit(self) -> None:
-        for one in [*(self._train or {}).values(), *(self._evals or {}).values()]:
-            instruction = self._instruction(one.task)
+        sets: list[TrainSet | EvalSet] = [
+            *(self._train or {}).values(),
+            *_opened(self._evals).values(),
+        ]
+        for task in {one.task: None for one in sets}:
+            instruction = self._instruction(task)
             self._collator.query_tokenizer.check_room(instruction.query, "data.query_max_length")
             self._collator.key_tokenizer.check_room(instruction.key, "data.key_max_length")
 
@@ -463,16 +484,10 @@ class RetrievalDataModule(LightningDataModule):
         return batch_facts(sets, plan, self._arguments, instructions)
 
     def _facts_of_ranks(self) -> dict[str, Any]:
-        """What ranks must agree on; building it meets whatever the parts refuse when put together."""
+        """What ranks must agree on; on the way, whatever the parts refuse together is met."""
         facts: dict[str, Any] = {}
         if self._train:
-            plan = self.plan()
-            if plan.left_out:
-                small = ", ".join(f"{name} ({rows} rows)" for name, rows in plan.left_out.items())
-                rank_zero_warn(
-                    f"left out as smaller than a global batch (data.small_datasets): {small}"
-                )
-            facts |= self._facts(plan)
+            facts |= self._facts(self.plan())
         for kind, built in (("eval set", self._evals), ("corpus", self._corpora)):
             for one in (built or {}).values():
                 facts[f"{kind} {one.name}"] = list(one.digests)

@@ -1,4 +1,4 @@
-"""Which corpus an eval set is matched against, and behind which instruction its passages are embedded."""
+"""Which corpus an eval set is matched against, and behind which instruction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class CorpusView:
     """A corpus as the queries of some tasks see it: its passages behind one instruction.
 
     Attributes:
-        name: the corpus' own, or ``<corpus>@<task>`` where tasks put different instructions before it.
+        name: the corpus' own, or ``<corpus>@<task>`` where tasks put different instructions before
+            it.
         corpus: the passages.
         key_instruction: put before each; may be empty.
     """
@@ -32,8 +33,8 @@ class Matching:
     """Eval sets and corpora, brought together.
 
     Attributes:
-        of_eval: the view that an eval set is matched against, by the eval set's name; not in it where
-            there is no corpus at all.
+        of_eval: the view that an eval set is matched against, by the eval set's name; not in it
+            where there is no corpus at all.
         views: of all corpora, those without an eval set too, by the view's name.
     """
 
@@ -55,8 +56,8 @@ def match(
 ) -> Matching:
     """Bring eval sets and corpora together.
 
-    An eval set goes with the only corpus, or with the one of its name; one of several tasks of a file,
-    ``<name>:<task>``, also with the corpus ``<name>``.
+    An eval set goes with the only corpus, or with the one of its name; one of several tasks of a
+    file, ``<name>:<task>``, also with the corpus ``<name>``.
 
     Args:
         evals: by name.
@@ -65,8 +66,8 @@ def match(
         default_task: whose instruction a corpus gets that no eval set is matched against.
 
     Raises:
-        ConfigError: several corpora and none of an eval set's name, or an eval set with a corpus' name
-            for a loader.
+        ConfigError: several corpora and none of an eval set's name, or an eval set with a corpus'
+            name for a loader.
     """
     tasks: dict[str, list[str]] = {name: [] for name in corpora}
     for one in evals.values():
@@ -96,7 +97,7 @@ def match(
 
 
 def loader_names(views: Mapping[str, CorpusView]) -> dict[str, str]:
-    """What the loader of each view is called: ``corpus``, or ``corpus/<name>`` where there are several."""
+    """What each view's loader is called: ``corpus``, or ``corpus/<name>`` where there are more."""
     return {name: CORPUS if len(views) == 1 else f"{CORPUS}/{name}" for name in views}
 
 
@@ -106,7 +107,7 @@ def _corpus_of(eval_name: str, corpora: Mapping[str, Corpus]) -> str:
     name = eval_name if eval_name in corpora else eval_name.partition(":")[0]
     if name not in corpora:
         raise ConfigError(
-            f"no corpus for eval set {eval_name!r}: data.corpus has {', '.join(corpora)} (name one of them "
-            "like the eval set, as mappings {name: path} do)"
+            f"no corpus for eval set {eval_name!r}: data.corpus has {', '.join(corpora)} (name one of "
+            "them like the eval set, as mappings {name: path} do)"
         )
     return name

@@ -19,8 +19,8 @@ Auto = Literal["auto"]
 class BatchLoader(DataLoader[Any]):
     """A DataLoader that Lightning takes for resumable, as it is: the state is the data module's.
 
-    What Lightning saves of it is empty. Lightning 2.6 restores a loader's own state only where nothing
-    asked for the loader earlier, and a learning-rate schedule does
+    What Lightning saves of it is empty. Lightning 2.6 restores a loader's own state only where
+    nothing asked for the loader earlier, and a learning-rate schedule does
     (``trainer.estimated_stepping_batches``).
     """
 
@@ -32,8 +32,8 @@ class BatchLoader(DataLoader[Any]):
         """Take nothing."""
 
 
-class SequentialShardSampler(ShardSampler, SequentialSampler):
-    """A ShardSampler that ``Trainer(overfit_batches=...)`` leaves in place, as any SequentialSampler."""
+class SequentialShardSampler(ShardSampler, SequentialSampler):  # type: ignore[misc]
+    """A ShardSampler that ``Trainer(overfit_batches=...)`` leaves in place: it is sequential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class LoaderSettings:
     """How batches come to the process that trains.
 
     Attributes:
-        num_workers: processes that make batches; auto: none without an accelerator, else the spare cores.
+        num_workers: processes that make batches; auto: none without an accelerator, else the spare
+            cores.
         pin_memory: auto: where CUDA is.
         prefetch_factor: batches that each worker keeps ready; auto: 4.
     """

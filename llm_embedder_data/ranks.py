@@ -49,11 +49,12 @@ class Ranks:
 def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
     """Fill the mapping with facts; on leaving, every rank raises if a rank failed or has other facts.
 
-    Costs one small collective. Ranks that read other files, or were given other settings, would train on
-    different tasks at one step, or wait for each other for ever.
+    Costs one small collective. Ranks that read other files, or were given other settings, would
+    train on different tasks at one step, or wait for each other for ever.
 
     Raises:
-        ConfigError: naming each rank that failed, or that differs from rank 0, the fact, and both values.
+        ConfigError: naming each rank that failed, or that differs from rank 0, the fact, and both
+            values.
     """
     facts: dict[str, Any] = {}
     failure: Exception | None = None

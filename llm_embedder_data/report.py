@@ -19,9 +19,10 @@ _DETAILS = ("task", "settings", "scored_rows", "rows_without_negatives", "weight
 class Report(dict[str, Any]):
     """``{"train": {name: {...}}, "eval": {...}, "corpus": {...}}`` in plain Python; prints as a table.
 
-    Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read = kept +
-    dropped) and ``notes``. Training sets also have ``task``, ``settings`` (in force), ``scored_rows``,
-    ``rows_without_negatives``, ``steps_per_epoch`` and ``rows_left_out_per_epoch`` (they sit out in turn).
+    Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read =
+    kept + dropped) and ``notes``. Training sets also have ``task``, ``settings`` (in force),
+    ``scored_rows``, ``rows_without_negatives``, ``steps_per_epoch`` and ``rows_left_out_per_epoch``
+    (they sit out in turn).
     """
 
     def __str__(self) -> str:
@@ -41,12 +42,12 @@ class Report(dict[str, Any]):
                     str(entry.get("steps_per_epoch", "")),
                     str(entry.get("scored_rows", "")),
                 )
-        console = Console(file=io.StringIO(), width=110)
+        console = Console(file=io.StringIO(), width=110, markup=False, highlight=False)
         console.print(table)
         for entries in self.values():
             for name, entry in entries.items():
                 for note in entry["notes"]:
-                    console.print(f"- {name}: {note}", markup=False, highlight=False)
+                    console.print(f"- {name}: {note}")
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return text.rstrip()
 

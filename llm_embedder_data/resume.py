@@ -1,4 +1,4 @@
-"""Where a run stands, and what its batches are a function of: the data module's part of a checkpoint."""
+"""The data module's part of a checkpoint: where a run stands, and what its batches depend on."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def progress(trainer: Any) -> tuple[int, int]:
     """(epoch, step) of the first batch that a Lightning trainer has not trained on.
 
     A batch whose training step did not end is not counted, as Lightning does not count it when it
-    restarts. The end of an epoch, which ``limit_train_batches`` may bring forward, is the beginning of
-    the next.
+    restarts. The end of an epoch, which ``limit_train_batches`` may bring forward, is the beginning
+    of the next.
     """
     epochs = trainer.fit_loop.epoch_progress.current
     if epochs.ready <= epochs.processed:

@@ -20,8 +20,10 @@ def run_on_ranks(function, n_ranks, folder, *args, timeout=300):
     """
     folder = Path(folder) / f"ranks-{time.monotonic_ns()}"
     folder.mkdir(parents=True)
-    # Not daemons, or they could have no DataLoader workers.
-    context = mp.get_context("spawn")
+    # Forked from a server that has imported the heavy libraries once; not daemons, or they could have
+    # no DataLoader workers.
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["lightning", "transformers", "llm_embedder_data"])
     processes = [
         context.Process(target=_enter, args=(rank, n_ranks, folder, function, args))
         for rank in range(n_ranks)
@@ -54,6 +56,9 @@ def returned(results):
 
 def _enter(rank, n_ranks, folder, function, args):
     torch.set_num_threads(1)
+    mp.set_start_method(
+        "fork", force=True
+    )  # of DataLoader workers: the default of a process on Linux
     os.environ["LOCAL_RANK"] = str(rank)
     # A file store needs no port, so tests may run side by side.
     store = f"file://{folder}/store"

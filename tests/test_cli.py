@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule, cli
-from llm_embedder_data.config import CONF_DIR, build, load_config
+from llm_embedder_data.config import CONF_DIR, build, hydra_base, load_config
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.recipes import recipe_names
 
@@ -46,6 +46,9 @@ def run(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(sys, "argv", ["llm-embedder-data", *arguments])
         try:
             cli.main()
+        except SystemExit as leaving:
+            if leaving.code:  # Hydra 1.4 leaves with 0 after --cfg and --help
+                raise
         finally:
             GlobalHydra.instance().clear()
         return capsys.readouterr().out
@@ -292,7 +295,7 @@ def test_every_recipe_composes_and_builds(recipe, minilm):
 def test_load_config_works_within_an_initialised_hydra():
     from hydra import compose, initialize_config_dir
 
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), **hydra_base()):
         assert load_config(["data.batch_size=3"]).data.batch_size == 3
         assert compose("config", ["data.batch_size=5"]).data.batch_size == 5
 

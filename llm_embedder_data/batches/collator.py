@@ -140,7 +140,7 @@ def _each(batch: Mapping[str, Any], name: str) -> list[Any]:
 
 def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[str], NDArray[np.int64]]:
     """The texts of all lists, each filled up with empty ones, and ``[B, G]`` int64: 1 if real."""
-    width = max(map(len, lists))
+    width = max(map(len, lists), default=1)
     texts = [text for one in lists for text in (*one, *[""] * (width - len(one)))]
     sizes = np.fromiter(map(len, lists), np.int64, len(lists))
     return texts, (np.arange(width) < sizes[:, None]).astype(np.int64)

@@ -171,7 +171,7 @@ class TrainGroups:
 
 
 class EvalQueries:
-    """The queries of an eval set; give it row numbers and get them as a mapping.
+    """The queries of an eval set; give it places among its kept rows and get a mapping.
 
     Args:
         eval_set: the rows.
@@ -211,7 +211,7 @@ class EvalQueries:
 
 
 class CorpusPassages:
-    """The passages of a corpus; give it row numbers and get them as a mapping.
+    """The passages of a corpus; give it places among its kept rows and get a mapping.
 
     Args:
         corpus: the rows.
@@ -286,7 +286,7 @@ def _positive_ids(
     starts = candidates.offsets[:-1]
     promoted = chosen - starts >= candidates.n_pos  # [B]
     counts = candidates.n_pos + promoted
-    out = np.zeros((len(starts), int(counts.max())), np.int64)
+    out = np.zeros((len(starts), int(counts.max(initial=0))), np.int64)
     filled = np.arange(out.shape[1]) < counts[:, None]
     at = starts[:, None] + np.arange(out.shape[1])
     at[promoted, candidates.n_pos[promoted]] = chosen[promoted]

@@ -95,8 +95,8 @@ class ShardSampler(DistributedSampler[NDArray[np.int64]]):
     """Batches of row numbers: over the ranks each of ``range(n_rows)`` exactly once.
 
     Rank r has the r-th of ``num_replicas`` runs of consecutive rows, whose lengths differ by one at
-    the most, and cuts it into as many batches as the other ranks do (a rank with fewer rows than
-    batches, as happens with a batch size of 1, has one batch a row).
+    the most, and cuts it into as many batches as the other ranks do, for a rank that stops before
+    the others leaves them waiting. Where there are fewer rows than ranks, some batches are empty.
 
     Args:
         n_rows: rows to share.
@@ -116,7 +116,7 @@ class ShardSampler(DistributedSampler[NDArray[np.int64]]):
         self._first = rank * n_rows // num_replicas
         self._last = (rank + 1) * n_rows // num_replicas
         longest = -(-n_rows // num_replicas)
-        self._n_batches = min(-(-longest // batch_size), self._last - self._first)
+        self._n_batches = -(-longest // batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Every epoch is the same."""

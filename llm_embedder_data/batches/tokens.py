@@ -67,6 +67,7 @@ class TextTokenizer:
         self.pad_to_multiple_of = pad_to_multiple_of
         self._wants_types = "token_type_ids" in tokenizer.model_input_names
         self._left = tokenizer.truncation_side == "left"
+        self._lengths: dict[str, int] = {}  # tokens of each instruction
         self._backend: Any = None
         if tokenizer.is_fast:
             self._backend = deepcopy(tokenizer.backend_tokenizer)
@@ -90,14 +91,11 @@ class TextTokenizer:
         if self._backend is None:
             return self._padded(*self._slow(queries, keys))
         if self._left and (_any_instructed(queries) or _any_instructed(keys)):
-            self._truncate(False)
-            encodings = [self._pair(query, key) for query, key in zip(queries, keys, strict=True)]
-            self._truncate(True)
-        else:
-            pairs = [(str(query), str(key)) for query, key in zip(queries, keys, strict=True)]
-            encodings = self._backend.encode_batch_fast(pairs)
-        types = [e.type_ids for e in encodings] if self._wants_types else None
-        return self._padded([e.ids for e in encodings], types)
+            pairs = list(zip(queries, keys, strict=True))
+            return self._padded(*self._pairs_cut_behind_instruction(pairs))
+        plain = [(str(query), str(key)) for query, key in zip(queries, keys, strict=True)]
+        encodings = self._backend.encode_batch_fast(plain)
+        return self._padded([e.ids for e in encodings], [e.type_ids for e in encodings])
 
     def check_room(self, instruction: str, setting: str) -> None:
         """Refuse an instruction that leaves no room for a text.
@@ -166,39 +164,57 @@ class TextTokenizer:
         first = int(np.argmin(is_special))
         last = len(special) - int(np.argmin(is_special[::-1]))
         room = max(self.max_length - first - (len(special) - last), 0)
-        head = min(self._n_tokens(instruction), room)
-        return [*range(first + head), *range(last - (room - head), len(special))]
+        own = self._head_and_tail(range(first, last), instruction, room)
+        return [*range(first), *own, *range(last, len(special))]
+
+    def _head_and_tail(self, places: Sequence[int], instruction: str, n_kept: int) -> list[int]:
+        """``n_kept`` of a text's places: the first, which are the instruction's, and the last."""
+        if len(places) <= n_kept:
+            return list(places)
+        head = min(self._n_tokens(instruction), n_kept)
+        return [*places[:head], *places[len(places) - (n_kept - head) :]]
 
     def _n_tokens(self, instruction: str) -> int:
-        # Without its last space, which a tokenizer may have joined to the first word of the text.
-        return len(self._tokenizer(instruction.rstrip(), add_special_tokens=False)["input_ids"])
+        if instruction not in self._lengths:
+            # Without its last space, which a tokenizer may join to the first word of the text.
+            ids = self._tokenizer(instruction.rstrip(), add_special_tokens=False)["input_ids"]
+            self._lengths[instruction] = len(ids)
+        return self._lengths[instruction]
 
-    def _pair(self, query: str, key: str) -> Any:
-        """One pair cut on the left, each text behind its instruction, the longer one first.
+    def _pairs_cut_behind_instruction(
+        self, pairs: Sequence[tuple[str, str]]
+    ) -> tuple[Ids, Ids | None]:
+        """Tokens of pairs, both texts cut on the left, but behind their instructions."""
+        self._truncate(False)
+        encodings = self._backend.encode_batch([(str(query), str(key)) for query, key in pairs])
+        self._truncate(True)
+        ids, types = [], []
+        for encoding, pair in zip(encodings, pairs, strict=True):
+            own_ids, own_types = encoding.ids, encoding.type_ids
+            places = self._kept_places_of_pair(encoding.sequence_ids, pair)
+            ids.append([own_ids[place] for place in places])
+            types.append([own_types[place] for place in places])
+        return ids, types
 
-        How many tokens each keeps is the rule of tokenizers 0.23, ``LongestFirst``.
-        """
-        parts = [self._backend.encode(str(text), add_special_tokens=False) for text in (query, key)]
-        room = self.max_length - self._backend.num_special_tokens_to_add(True)
-        shorter, longer = sorted((0, 1), key=lambda i: len(parts[i].ids))
-        if len(parts[0].ids) + len(parts[1].ids) > room:
-            length = min(len(parts[shorter].ids), room // 2)
-            parts[shorter] = self._cut(parts[shorter], (query, key)[shorter], length)
-            parts[longer] = self._cut(parts[longer], (query, key)[longer], room - length)
-        return self._backend.post_process(*parts)
-
-    def _cut(self, part: Any, text: str, length: int) -> Any:
-        """The first tokens of an encoding, which are the instruction's, and the last ones."""
-        head, tail = deepcopy(part), deepcopy(part)
-        n_kept = min(self._n_tokens(_instruction_of(text)), length)
-        head.truncate(n_kept, direction="right")
-        tail.truncate(length - n_kept, direction="left")
-        return type(part).merge([head, tail], growing_offsets=False)
+    def _kept_places_of_pair(
+        self, text_of_token: Sequence[int | None], pair: tuple[str, str]
+    ) -> list[int]:
+        """The tokens that a pair keeps; how many of each text is tokenizers' rule LongestFirst."""
+        if len(text_of_token) <= self.max_length:
+            return list(range(len(text_of_token)))
+        kept = [i for i, text in enumerate(text_of_token) if text is None]
+        room = max(self.max_length - len(kept), 0)
+        own = [[i for i, text in enumerate(text_of_token) if text == which] for which in (0, 1)]
+        shorter, longer = sorted((0, 1), key=lambda which: len(own[which]))
+        n_kept = min(len(own[shorter]), room // 2)
+        kept += self._head_and_tail(own[shorter], _instruction_of(pair[shorter]), n_kept)
+        kept += self._head_and_tail(own[longer], _instruction_of(pair[longer]), room - n_kept)
+        return sorted(kept)
 
     def _padded(self, ids: Ids, types: Ids | None) -> dict[str, Tensor]:
         """Padded on the tokenizer's side, with the names that the tokenizer gives, in its order."""
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        width = int(lengths.max(initial=0))
+        width = int(lengths.max(initial=1))  # one column at the least, also where there is no text
         multiple = self.pad_to_multiple_of or 1
         width += -width % multiple
         place = np.arange(width)

@@ -34,7 +34,7 @@ from llm_embedder_data.rows.readers import (
     line_of_row,
     read_file,
 )
-from llm_embedder_data.rows.schema import DataError, Record
+from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import Source
 
 OnBadRow = Literal["raise", "skip"]
@@ -171,7 +171,7 @@ class _Read:
                 line = line_of_row(file, row, self.source.format)
                 return DataError.at(file, sentence, row=row, line=line)
             row -= n_rows
-        return DataError.at(self.source.name, sentence, row=row)
+        raise AssertionError("a row beyond the source's last")
 
 
 def build_train_sets(
@@ -223,32 +223,6 @@ def build_train_sets(
         _require_rows(made)
         sets.append(made)
     return sets
-
-
-def group_records(
-    records: Sequence[Record], *, settings: TrainSettings, default_task: str
-) -> TrainSet:
-    """A training set of records in memory, of one task, filtered like a file's; it may be empty.
-
-    Raises:
-        DataError: a record that breaks a rule, or lacks scores that a setting asked for needs.
-    """
-    batch = schema.train_batch(records, [None] * len(records))
-    rows = datasets.Dataset(pa.Table.from_batches([batch]))
-    read = _read_of(Source(name="records", files=()), rows, (), (), "raise")
-    chosen = np.ones(len(rows), bool)
-    settings, notes = _within_reach(settings, read, "records", default_task, chosen)
-    return _train_set(
-        read,
-        "records",
-        default_task,
-        chosen,
-        settings,
-        notes,
-        on_bad_row="raise",
-        on_no_negatives="drop",
-        seed=0,
-    )
 
 
 def build_eval_sets(
@@ -390,29 +364,23 @@ def _renames(source: Source) -> tuple[tuple[str, str], ...]:
 
 
 def _read(source: Source, reading: Reading, on_bad_row: OnBadRow, cache_dir: Path | None) -> _Read:
-    parts = [
-        read_file(file, reading, format=source.format, cache_dir=cache_dir) for file in source.files
-    ]
-    rows = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
-    n_rows = tuple(map(len, parts))
-    digests = tuple(content_digest(file, cache_dir) for file in source.files)
-    return _read_of(source, rows, n_rows, digests, on_bad_row)
-
-
-def _read_of(
-    source: Source,
-    rows: datasets.Dataset,
-    n_rows: tuple[int, ...],
-    digests: tuple[str, ...],
-    on_bad_row: OnBadRow,
-) -> _Read:
-    """The rows and which are sound.
+    """The rows of a source.
 
     Raises:
         DataError: all bad rows, the first ten in full, where they are not to be skipped.
     """
+    parts = [
+        read_file(file, reading, format=source.format, cache_dir=cache_dir) for file in source.files
+    ]
+    rows = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
     fault = rows.data.column("fault")
-    read = _Read(source, rows, n_rows, digests, pc.is_null(fault).to_numpy())
+    read = _Read(
+        source,
+        rows,
+        n_rows=tuple(map(len, parts)),
+        digests=tuple(content_digest(file, cache_dir) for file in source.files),
+        sound=pc.is_null(fault).to_numpy(),
+    )
     bad = np.flatnonzero(~read.sound)
     if not len(bad):
         return read

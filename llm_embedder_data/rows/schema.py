@@ -293,9 +293,10 @@ def _array(values: list[Any], column: Column, faults: list[str | None]) -> pa.Ar
 
 
 def _converted(values: list[Any], column: Column) -> pa.Array | None:
-    # Without the check of the Python type, pa.array takes the string "abc" for the list ["a", "b",
-    # "c"].
+    # pa.array would take the string "abc" for the list ["a", "b", "c"], and 1.5 for the integer 1.
     if not set(map(type, values)) <= {column.python, type(None)}:
+        return None
+    if column.type == INTS and not {type(one) for row in values for one in row or ()} <= {int}:
         return None
     try:
         return pa.array(values, column.type)

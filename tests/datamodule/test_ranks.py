@@ -142,7 +142,9 @@ def test_lightnings_own_launchers_start_ranks_that_share(folder, tmp_path, whole
     ranks = [
         {
             (epoch, step): (dataset, tuple(rows), None)
-            for epoch, step, dataset, rows in json.loads((tmp_path / f"rank{rank}.json").read_text())
+            for epoch, step, dataset, rows in json.loads(
+                (tmp_path / f"rank{rank}.json").read_text()
+            )
         }
         for rank in range(2)
     ]

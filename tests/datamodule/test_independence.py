@@ -1,0 +1,145 @@
+"""What a batch holds depends on data, arguments, seed, epoch and step, and on nothing else."""
+
+import gc
+import itertools
+
+import psutil
+import pytest
+from datamodule_cases import (
+    Recorder,
+    batches,
+    digest,
+    eval_arguments,
+    make_datamodule,
+    make_trainer,
+    opened,
+    write_train,
+)
+
+
+def fit(folder, **arguments):
+    recorder = Recorder()
+    make_trainer(max_epochs=2).fit(recorder, datamodule=make_datamodule(folder, **arguments))
+    return recorder.trained
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    return fit(folder)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_run_with_workers_is_the_run_without(folder, expected, workers):
+    assert fit(folder, num_workers=workers, prefetch_factor=2) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_give_the_same_batches_however_they_start(folder, workers, persistent, method):
+    datamodule = opened(make_datamodule(folder))
+    epochs = [[digest(batch) for batch in batches(datamodule, epoch)] for epoch in range(2)]
+
+    loader = opened(make_datamodule(folder, num_workers=workers)).train_dataloader()
+    loader.multiprocessing_context, loader.persistent_workers = method, persistent
+    for epoch, whole in enumerate(epochs):
+        loader.sampler.set_epoch(epoch)
+        assert [digest(batch) for batch in loader] == whole
+
+
+def test_epochs_differ_in_order_and_in_negatives_and_a_seed_repeats_them(folder, expected):
+    datamodule = opened(make_datamodule(folder, select_negative="random"))
+    keys, orders = [], []
+    for epoch in (0, 1):
+        seen = batches(datamodule, epoch)
+        orders.append([tuple(batch["row"].tolist()) for batch in seen])
+        keys.append(
+            {
+                (batch["dataset"], row): ids
+                for batch in seen
+                for row, ids in zip(
+                    batch["row"].tolist(), batch["key_id"].view(-1, 3).tolist(), strict=True
+                )
+            }
+        )
+    both = keys[0].keys() & keys[1].keys()
+
+    assert orders[0] != orders[1]
+    assert sum(keys[0][row][1:] != keys[1][row][1:] for row in both) > 0.8 * len(both)
+    assert fit(folder) == expected
+    assert fit(folder, seed=6) != expected
+
+
+def test_another_seed_chooses_anew_from_a_cache_that_is_there(folder, tmp_path):
+    first = {"cache_dir": tmp_path / "cache"}
+    chosen = [
+        [digest(batch) for batch in batches(opened(make_datamodule(folder, seed=seed, **first)))]
+        for seed in (1, 2, 1)
+    ]
+
+    assert chosen[0] == chosen[2]
+    assert not set(chosen[0]) & set(chosen[1])
+
+
+def test_a_rows_choices_do_not_depend_on_the_rows_beside_it(folder):
+    narrow, wide = (
+        {
+            (batch["dataset"], row): ids
+            for batch in batches(opened(make_datamodule(folder, batch_size=size, remainder="drop")))
+            for row, ids in zip(
+                batch["row"].tolist(), batch["key_id"].view(-1, 3).tolist(), strict=True
+            )
+        }
+        for size in (2, 8)
+    )
+
+    both = narrow.keys() & wide.keys()
+    assert len(both) >= 30
+    assert {row: narrow[row] for row in both} == {row: wide[row] for row in both}
+
+
+def test_ten_eval_sets_do_not_start_ten_times_the_workers(folder):
+    evals = eval_arguments(folder)
+    many = {f"set{i}": evals["eval_data"]["qa"] for i in range(10)}
+    counts = []
+
+    class Counter(Recorder):
+        def validation_step(self, *_, **__):
+            counts.append(len(psutil.Process().children(recursive=True)))
+
+    before = len(psutil.Process().children(recursive=True))
+    datamodule = make_datamodule(
+        folder, eval_data=many, corpus=evals["corpus"]["qa"], num_workers=1
+    )
+    make_trainer().validate(Counter(), datamodule=datamodule, verbose=False)
+
+    assert len(counts) == 10 * 4 + 9
+    assert max(counts) - before <= 3
+
+
+@pytest.mark.slow
+def test_memory_grows_neither_with_epochs_nor_with_rows(tmp_path):
+    process = psutil.Process()
+    growth = {}
+    for n_rows in (10_000, 100_000):
+        path = write_train(tmp_path / str(n_rows) / "train.jsonl", "qa", n_rows, scored=True)
+        settings = {"train_data": str(path), "cache_dir": str(tmp_path / "cache"), "batch_size": 50}
+        opened(make_datamodule(tmp_path, **settings))  # writes the cache
+        gc.collect()
+        before = process.memory_full_info().uss
+        datamodule = opened(make_datamodule(tmp_path, **settings))
+        loader = datamodule.train_dataloader()
+        used = []
+        for epoch in range(4):
+            loader.sampler.set_epoch(epoch)
+            for _ in itertools.islice(loader, 100):
+                pass
+            gc.collect()
+            used.append((process.memory_full_info().uss - before) / 2**20)
+        growth[n_rows] = used
+
+    for used in growth.values():
+        assert used[-1] - used[0] < 8, growth  # MiB, over three epochs
+    # 90,000 rows of 10 texts each: as Python objects they would be 100 MiB and more.
+    assert growth[100_000][-1] - growth[10_000][-1] < 24, growth
