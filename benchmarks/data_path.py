@@ -2,10 +2,10 @@
 
     python benchmarks/data_path.py [--rows 500] [--negatives 30] [--steps 60] [--repeats 3]
 
-Each system runs in a process of its own with an empty cache, in turn, ``repeats`` times; the table has
-medians. Both give the same work: six tasks, one positive and seven negatives a query, 32 queries a step,
-texts cut at 256 tokens, one dataset a step, no worker processes. "Ready" is from the files to the first
-batch, imports left out; tokens are real ones, padding left out.
+Each system runs in a process of its own with an empty cache, in turn, ``repeats`` times; the table
+has medians. Both give the same work: six tasks, one positive and seven negatives a query, 32
+queries a step, texts cut at 256 tokens, one dataset a step, no worker processes. "Ready" is from
+the files to the first batch, imports left out; tokens are real ones, padding left out.
 """
 
 from __future__ import annotations
@@ -85,13 +85,19 @@ def sentence_transformers(folder: Path, model: str) -> Iterator[tuple[int, Any]]
     tasks = {}
     for task in TASKS:
         data = load_dataset(
-            "json", data_files=str(folder / task / "train.jsonl"), split="train", cache_dir=str(folder / "cache")
+            "json",
+            data_files=str(folder / task / "train.jsonl"),
+            split="train",
+            cache_dir=str(folder / "cache"),
         )
         tasks[task] = data.map(columns, remove_columns=data.column_names)
     trainer = SentenceTransformerTrainer(
         model=encoder,
         args=Arguments(
-            str(folder / "out"), per_device_train_batch_size=BATCH_SIZE, use_cpu=True, report_to="none"
+            str(folder / "out"),
+            per_device_train_batch_size=BATCH_SIZE,
+            use_cpu=True,
+            report_to="none",
         ),
         train_dataset=DatasetDict(tasks),
         loss=MultipleNegativesRankingLoss(encoder),
@@ -119,7 +125,9 @@ def measure(system: str, folder: Path, model: str, steps: int) -> dict[str, floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=500, help="rows a task")
     parser.add_argument("--negatives", type=int, default=30, help="negatives a row")
     parser.add_argument("--steps", type=int, default=60, help="steps timed")
@@ -140,7 +148,15 @@ def main() -> None:
         for name in SYSTEMS:
             with tempfile.TemporaryDirectory() as folder:
                 make_load(Path(folder), arguments.rows, arguments.negatives)
-                command = [sys.executable, __file__, "--steps", str(arguments.steps), "--one", name, folder]
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--steps",
+                    str(arguments.steps),
+                    "--one",
+                    name,
+                    folder,
+                ]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
                     sys.exit(done.stderr)

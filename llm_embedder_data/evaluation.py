@@ -107,7 +107,7 @@ def _corpus_of(eval_name: str, corpora: Mapping[str, Corpus]) -> str:
     name = eval_name if eval_name in corpora else eval_name.partition(":")[0]
     if name not in corpora:
         raise ConfigError(
-            f"no corpus for eval set {eval_name!r}: data.corpus has {', '.join(corpora)} (name one of "
-            "them like the eval set, as mappings {name: path} do)"
+            f"no corpus for eval set {eval_name!r}: data.corpus has {', '.join(corpora)} "
+            "(name one of them like the eval set, as mappings {name: path} do)"
         )
     return name

@@ -19,9 +19,10 @@ def plan_facts(plan: EpochPlan, tasks: Mapping[str, str]) -> dict[str, Any]:
         tasks: task of each dataset, by name.
 
     Returns:
-        ``steps_per_epoch``, ``num_replicas``, ``tasks`` ({task: share of the steps}) and ``datasets``:
-        for each its task, rows, batch_size (per rank), global_batch, steps_per_epoch, share (of the
-        steps), passes_per_epoch, rows_per_epoch (drawn) and left_out_per_pass (rows that sit a pass out).
+        ``steps_per_epoch``, ``num_replicas``, ``tasks`` ({task: share of the steps}) and
+        ``datasets``: for each its task, rows, batch_size (per rank), global_batch, steps_per_epoch,
+        share (of the steps), passes_per_epoch, rows_per_epoch (drawn) and left_out_per_pass (rows
+        that sit a pass out).
 
     """
     datasets: dict[str, dict[str, Any]] = {}

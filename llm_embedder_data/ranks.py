@@ -47,7 +47,7 @@ class Ranks:
 
 @contextmanager
 def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
-    """Fill the mapping with facts; on leaving, every rank raises if a rank failed or has other facts.
+    """Fill the mapping with facts; at the end every rank raises if one failed or has other facts.
 
     Costs one small collective. Ranks that read other files, or were given other settings, would
     train on different tasks at one step, or wait for each other for ever.

@@ -17,7 +17,7 @@ _DETAILS = ("task", "settings", "scored_rows", "rows_without_negatives", "weight
 
 
 class Report(dict[str, Any]):
-    """``{"train": {name: {...}}, "eval": {...}, "corpus": {...}}`` in plain Python; prints as a table.
+    """``{"train": {name: {...}}, "eval": {...}, "corpus": {...}}``; prints as a table.
 
     Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read =
     kept + dropped) and ``notes``. Training sets also have ``task``, ``settings`` (in force),

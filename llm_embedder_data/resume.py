@@ -27,22 +27,51 @@ _OF_ALL = (
 )
 
 
-def progress(trainer: Any) -> tuple[int, int]:
-    """(epoch, step) of the first batch that a Lightning trainer has not trained on.
+class EpochClock:
+    """Where a Lightning fit stands in the plan, whatever Lightning counts as an epoch.
 
-    A batch whose training step did not end is not counted, as Lightning does not count it when it
-    restarts. The end of an epoch, which ``limit_train_batches`` may bring forward, is the beginning
-    of the next.
+    A fit that resumes at an epoch's end with ``max_steps`` and no ``max_epochs`` first passes
+    through an epoch without a batch (Lightning 2.6.6), and from then on counts one too many. Here
+    an epoch counts only when something was trained on in it.
+
+    Args:
+        trainer: that fits.
+        start: (epoch, step) at which it begins.
     """
-    epochs = trainer.fit_loop.epoch_progress.current
-    if epochs.ready <= epochs.processed:
-        return epochs.processed, 0
-    step = trainer.fit_loop.epoch_loop.batch_progress.current.processed
-    return (
-        (epochs.processed + 1, 0)
-        if step >= trainer.num_training_batches
-        else (epochs.processed, step)
-    )
+
+    def __init__(self, trainer: Any, start: tuple[int, int] = (0, 0)) -> None:
+        self.trainer = trainer
+        self.is_over = False
+        self._start = start
+        self._epoch = start[0]
+        self._announced: int | None = None
+        self._n_trained = 0
+
+    def epoch_of(self, announced: int) -> int:
+        """The plan's epoch, as the trainer announces one of its own."""
+        n_trained = self._total_trained()
+        if self._announced not in (None, announced) and n_trained != self._n_trained:
+            self._epoch += 1
+        self._announced, self._n_trained = announced, n_trained
+        return self._epoch
+
+    def position(self) -> tuple[int, int]:
+        """(epoch, step) of the first batch that was not trained on.
+
+        A batch whose training step did not end is not counted, as Lightning does not count it when
+        it restarts. The end of an epoch, which ``limit_train_batches`` may bring forward, is the
+        beginning of the next.
+        """
+        if self._announced is None or self._total_trained() == self._n_trained:
+            return self._start if self._epoch == self._start[0] else (self._epoch, 0)
+        epochs = self.trainer.fit_loop.epoch_progress.current
+        step = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        is_over = epochs.ready <= epochs.processed or step >= self.trainer.num_training_batches
+        return (self._epoch + 1, 0) if is_over else (self._epoch, step)
+
+    def _total_trained(self) -> int:
+        total: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        return total
 
 
 def batch_facts(

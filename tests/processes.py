@@ -14,14 +14,15 @@ import torch.multiprocessing as mp
 def run_on_ranks(function, n_ranks, folder, *args, timeout=300):
     """``[function(rank, *args) for rank in range(n_ranks)]``, each in a process of its own.
 
-    The processes are one gloo group; a ``Trainer(devices=n_ranks, strategy="ddp")`` made there finds it
-    and starts none. An exception is a rank's result like another (:class:`Failure`), so that a test can
-    look at those of all ranks. After ``timeout`` seconds what still runs is killed and the test fails.
+    The processes are one gloo group; a ``Trainer(devices=n_ranks, strategy="ddp")`` made there
+    finds it and starts none. An exception is a rank's result like another (:class:`Failure`), so
+    that a test can look at those of all ranks. After ``timeout`` seconds what still runs is killed
+    and the test fails.
     """
     folder = Path(folder) / f"ranks-{time.monotonic_ns()}"
     folder.mkdir(parents=True)
-    # Forked from a server that has imported the heavy libraries once; not daemons, or they could have
-    # no DataLoader workers.
+    # Forked from a server that has imported the heavy libraries once. Not daemons, or they could
+    # have no DataLoader workers.
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["lightning", "transformers", "llm_embedder_data"])
     processes = [

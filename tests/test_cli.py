@@ -1,4 +1,4 @@
-"""The console script: its verbs on small models, its configuration, and what it says of mistakes."""
+"""The console script: its verbs on small models, its configuration, what it says of mistakes."""
 
 import inspect
 import json
@@ -198,7 +198,8 @@ def test_a_mistake_ends_in_one_sentence(run, tiny, sample_dir, override, sentenc
 
 def test_an_unknown_verb_names_the_known_ones(run):
     with pytest.raises(
-        SystemExit, match="'fti' is no verb: expected one of fit, validate; did you mean 'fit'"
+        SystemExit,
+        match="'fti' is no verb: expected one of fit, validate, plan; did you mean 'fit'",
     ):
         run("fti")
 
@@ -256,7 +257,8 @@ def test_two_devices_train_through_the_console_script(tiny, sample_dir, tmp_path
     assert "'global batch': 8" in str(state["RetrievalDataModule"])
 
 
-# -- the configuration ------------------------------------------------------------------------------
+# -- the configuration
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,16 @@ def wheel(tmp_path_factory) -> Path:
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     # A copy, so that no build folder is left in the checkout.
     source = folder / "source"
-    names = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=False
-    ).stdout.decode().split("\n")
+    names = (
+        subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=False,
+        )
+        .stdout.decode()
+        .split("\n")
+    )
     if not names[0]:
         pytest.skip("not a git checkout")
     for name in filter(None, names):
@@ -63,7 +70,13 @@ def test_the_configuration_composes_from_the_wheel_in_another_folder(wheel, tmp_
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:llm_embedder_data", "-c", _COMPOSE.format(site=str(site))],
+        [
+            sys.executable,
+            "-W",
+            "error::UserWarning:llm_embedder_data",
+            "-c",
+            _COMPOSE.format(site=str(site)),
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,18 +44,28 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         rank: this process among the data-parallel ranks.
         start: (epoch, step) at which the first pass begins. A resumed run's loader is made, and its
             workers prefetch, before the first ``set_epoch``, so the start is given here.
+        epoch_of: the plan's epoch for one that a trainer announces, where the two may differ.
     """
 
-    def __init__(self, plan: EpochPlan, *, rank: int = 0, start: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        plan: EpochPlan,
+        *,
+        rank: int = 0,
+        start: tuple[int, int] = (0, 0),
+        epoch_of: Callable[[int], int] = int,
+    ) -> None:
         if not 0 <= rank < plan.num_replicas:
             raise ValueError(f"rank must be in [0, {plan.num_replicas}), got {rank}")
         self.plan = plan
         self.rank = rank
         self.num_replicas = plan.num_replicas
         self.epoch, self.first_step = start
+        self._epoch_of = epoch_of
 
     def set_epoch(self, epoch: int) -> None:
         """Go to another epoch, at its first step; the epoch it is at keeps its start."""
+        epoch = self._epoch_of(epoch)
         if epoch != self.epoch:
             self.epoch, self.first_step = epoch, 0
 

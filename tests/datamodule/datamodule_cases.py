@@ -1,9 +1,8 @@
-"""What the tests of the data module are made of: tiny data, a tiny model, and runs that are recorded."""
+"""What the tests of the data module are made of: tiny data, a tiny model, recorded runs."""
 
 import hashlib
 import json
 import logging
-import os
 import warnings
 from types import SimpleNamespace
 
@@ -17,6 +16,8 @@ from llm_embedder_data import RetrievalDataModule
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789 "
 TRAIN = ["qa", "tool", "chat"]
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
 STEPS = 11  # of an epoch of these at a global batch of 4
 RECIPE = {
     "instruction": {
@@ -203,10 +204,6 @@ def visits(plans):
     return counts
 
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-
-
 def as_rank(datamodule, rank, n_ranks):
     """Set up as one of several ranks, without the others."""
     kwargs = {"rank": rank, "num_replicas": n_ranks}
@@ -215,7 +212,7 @@ def as_rank(datamodule, rank, n_ranks):
 
 
 def examples(batch):
-    """{row: (tokens of the query, tokens of each key, ids of the keys)}: no padding, no neighbours."""
+    """{row: (tokens of the query, tokens of each key, ids of the keys)}, without padding."""
     ids = {side: _unpadded(batch[side]) for side in ("query", "key")}
     n_keys = len(ids["key"]) // len(ids["query"])
     key_id = batch["key_id"].view(-1, n_keys).tolist()

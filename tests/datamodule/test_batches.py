@@ -32,7 +32,7 @@ ALWAYS = [
 
 def check_tokens(tokens, n_texts, longest):
     assert type(tokens) is dict
-    assert list(tokens)[0] == "input_ids"
+    assert next(iter(tokens)) == "input_ids"
     assert {"input_ids", "attention_mask"} <= set(tokens)
     for one in tokens.values():
         assert one.dtype == torch.int64

@@ -216,7 +216,7 @@ def test_evaluating_without_eval_data_is_refused(folder, stage):
 
 
 def test_predicting_without_a_corpus_is_refused(folder):
-    with pytest.raises(ConfigError, match="data.corpus=None: predicting encodes a corpus"):
+    with pytest.raises(ConfigError, match=r"data\.corpus=None: predicting encodes a corpus"):
         opened(make_datamodule(folder), "predict").predict_dataloader()
 
 

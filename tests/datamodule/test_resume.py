@@ -82,11 +82,6 @@ def resume_everywhere(folder, checkpoints, data=None, trainer=None, scheduled=Fa
     return len(whole), len(paths)
 
 
-def resume_on_rank(rank, *args):
-    return resume_everywhere(*args)
-
-
-TWO_RANKS = {"devices": 2, "strategy": "ddp"}
 ORDERS = ("epoch", "epoch-static", "epoch-random", "random")
 CASES = {
     "plain": {},
@@ -285,13 +280,13 @@ def test_a_resume_with_other_files_is_refused_whatever_their_names(folder, check
 
     run(folder, {"train_data": train | {"qa": str(path)}}, {}, ckpt_path=checkpoint)  # a copy
     path.write_text(path.read_text().replace("qa neg 7 1", "qa neg 7 one"))
-    with pytest.raises(ConfigError, match="dataset qa, files\n  checkpoint: .*\n  this run: "):
+    with pytest.raises(ConfigError, match=r"dataset qa, files\n  checkpoint: .*\n  this run: "):
         run(folder, {"train_data": train | {"qa": str(path)}}, {}, ckpt_path=checkpoint)
     reordered = dict(reversed(train.items()))
-    with pytest.raises(ConfigError, match="datasets\n  checkpoint: .'qa', 'tool', 'chat'."):
+    with pytest.raises(ConfigError, match=r"datasets\n  checkpoint: .'qa', 'tool', 'chat'."):
         run(folder, {"train_data": reordered}, {}, ckpt_path=checkpoint)
-    with pytest.raises(ConfigError, match="dataset qa, weight\n  checkpoint: 1.0"):
-        weighted = {"path": train["qa"], "weight": 2}
+    weighted = {"path": train["qa"], "weight": 2}
+    with pytest.raises(ConfigError, match=r"dataset qa, weight\n  checkpoint: 1\.0"):
         run(folder, {"train_data": train | {"qa": weighted}}, {}, ckpt_path=checkpoint)
 
 

@@ -293,7 +293,7 @@ def test_an_unknown_task_is_refused_with_those_that_there_are(folder, tmp_path):
 
 
 def test_a_tokenizer_that_is_not_there_is_refused(folder):
-    with pytest.raises(ConfigError, match="data.tokenizer='/nowhere' cannot be loaded"):
+    with pytest.raises(ConfigError, match=r"data\.tokenizer='/nowhere' cannot be loaded"):
         opened(make_datamodule(folder, tokenizer="/nowhere"))
 
 
