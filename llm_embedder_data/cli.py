@@ -25,7 +25,7 @@ from lightning.pytorch import (
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
@@ -161,7 +161,8 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
         # overrides.
         job = HydraConfig.get()
         sys.argv = [program, verb, *job.overrides.task]
-        OmegaConf.update(cast(DictConfig, job), "run.dir", job.runtime.output_dir)
+        with read_write(cast(DictConfig, job)):
+            job.run.dir = job.runtime.output_dir
         try:
             VERBS[verb][0](cfg)
         except (ConfigError, DataError) as error:
@@ -250,7 +251,7 @@ def _data(cfg: DictConfig) -> Any:
     return build(cfg.data, LightningDataModule, "data")
 
 
-def _each(nodes: DictConfig | None, kind: type[T], key: str) -> list[T]:
+def _each(nodes: Mapping[str, Any] | None, kind: type[T], key: str) -> list[T]:
     return [build(node, kind, f"{key}.{name}") for name, node in (nodes or {}).items() if node]
 
 
