@@ -336,3 +336,16 @@ def test_altered_demo_weights_are_refused(monkeypatch, tmp_path):
 
     with pytest.raises(ConfigError, match="SHA-256"):
         demo_encoder()
+
+
+def test_plan_shows_a_world_that_is_not_here(run, tiny, sample_dir):
+    data = [f"encoder={tiny}", f"data.train_data={sample_dir}/*/train.jsonl", "data.batch_size=4"]
+    out = run("plan", *data, "world_size=8", "json=true", "epoch=3", "step=1", "rank=5")
+
+    facts = json.loads(out)
+    assert facts["num_replicas"] == 8
+    assert facts["datasets"]["qa"]["steps_per_epoch"] == 112 // 32
+    assert sum(facts["tasks"].values()) == pytest.approx(1)
+    assert len(facts["step"]["rows"]) == 4
+    assert not Path("outputs").exists()
+    assert "8 ranks" in run("plan", *data, "world_size=8")
