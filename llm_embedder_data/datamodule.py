@@ -191,8 +191,6 @@ class RetrievalDataModule(LightningDataModule):
         self.seed = seed
         self.eval_method = eval_method
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
-        # Fewer eval queries than ranks: a rank has none, and Lightning is to let it.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         self._arguments = arguments
         self._tokenizer = tokenizer
         self._train: dict[str, TrainSet] | None = None

@@ -28,11 +28,13 @@ _OF_ALL = (
 
 
 class EpochClock:
-    """Where a Lightning fit stands in the plan, whatever Lightning counts as an epoch.
+    """Where a Lightning fit stands in the plan, whatever Lightning counts.
 
-    A fit that resumes at an epoch's end with ``max_steps`` and no ``max_epochs`` first passes
-    through an epoch without a batch (Lightning 2.6.6), and from then on counts one too many. Here
-    an epoch counts only when something was trained on in it.
+    Lightning 2.6.6 miscounts in two cases. A fit that resumes at an epoch's end with ``max_steps``
+    and no ``max_epochs`` passes through an epoch without a batch, and counts one too many from then
+    on. One that resumes from an epoch's last step, before the epoch's end, counts one too few, and
+    a later resume begins its epoch at step 0 once more. Here an epoch counts only when something
+    was trained on in it, and its steps are the batches trained on since it was announced.
 
     Args:
         trainer: that fits.
@@ -60,14 +62,18 @@ class EpochClock:
 
         A batch whose training step did not end is not counted, as Lightning does not count it when
         it restarts. The end of an epoch, which ``limit_train_batches`` may bring forward, is the
-        beginning of the next.
+        beginning of the next; where ``max_steps`` ended a run inside an epoch, a longer run goes on
+        inside it.
         """
+        first = self._start[1] if self._epoch == self._start[0] else 0
         if self._announced is None or self._total_trained() == self._n_trained:
-            return self._start if self._epoch == self._start[0] else (self._epoch, 0)
-        epochs = self.trainer.fit_loop.epoch_progress.current
-        step = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
-        is_over = epochs.ready <= epochs.processed or step >= self.trainer.num_training_batches
-        return (self._epoch + 1, 0) if is_over else (self._epoch, step)
+            return self._epoch, first
+        step = first + self._total_trained() - self._n_trained
+        return (
+            (self._epoch + 1, 0)
+            if step >= self.trainer.num_training_batches
+            else (self._epoch, step)
+        )
 
     def _total_trained(self) -> int:
         total: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed

@@ -82,6 +82,19 @@ def test_tasks_of_one_instruction_share_a_corpus_loader(folder):
     assert next(iter(found["tool"]))["corpus"] == next(iter(found["corpus"]))["dataset"] == "qa"
 
 
+def test_a_corpus_is_embedded_once_for_each_instruction_not_for_each_task(folder):
+    rows = [{"query": f"q{i}", "task": ["a", "b", "c"][i % 3], "pos_index": [0]} for i in range(6)]
+    recipe = {"instruction": {"a": {"key": "one "}, "b": {"key": "two "}, "c": {"key": "one "}}}
+    file = write(folder / "three" / "eval.jsonl", rows)
+    corpus = str(folder / "qa" / "corpus.jsonl")
+    arguments = {"recipe": recipe, "eval_data": str(file), "corpus": corpus, "default_task": "a"}
+    found = loaders(make_datamodule(folder, **arguments, train_data=None))
+
+    names = {name: next(iter(found[f"three:{name}"]))["corpus"] for name in "abc"}
+    assert names == {"a": "qa@a", "b": "qa@b", "c": "qa@a"}
+    assert list(found)[3:] == ["corpus/qa@a", "corpus/qa@b"]
+
+
 def test_the_tasks_of_one_file_share_the_corpus_of_its_name(folder, tmp_path):
     rows = [{"query": f"q{i}", "task": ["qa", "tool"][i % 2], "pos_index": [0]} for i in range(6)]
     arguments = {

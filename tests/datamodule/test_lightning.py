@@ -100,6 +100,23 @@ def test_a_trainer_that_fits_on_goes_on_with_the_next_epoch(folder, plain):
     assert recorder.trained == plain
 
 
+def test_a_trainer_that_fits_again_after_an_exception_begins_its_epoch_anew(folder, plain):
+    class Once(Recorder):
+        def on_train_batch_start(self, batch, batch_idx):
+            if batch_idx == 4 and not self.loader_lengths[1:]:
+                raise KeyError("once")
+
+    datamodule, recorder, trainer = make_datamodule(folder), Once(), make_trainer()
+    with pytest.raises(KeyError, match="once"):
+        trainer.fit(recorder, datamodule=datamodule)
+    assert len(recorder.trained) == 4
+
+    trainer.fit(recorder, datamodule=datamodule)
+
+    assert recorder.trained == plain
+    assert len(recorder.order) == 4 + 3 * STEPS
+
+
 def test_a_loop_without_a_trainer_gets_the_same_batches(folder, plain):
     datamodule = opened(make_datamodule(folder))
 

@@ -113,7 +113,8 @@ if __name__ == "__main__":
     folder = Path({folder!r})
     settings = {{"strategy": {strategy!r}, "max_epochs": {epochs}, "num_sanity_val_steps": 2}}
     trainer = make_trainer(devices=2, **settings)
-    datamodule = make_datamodule(folder, batch_size=2, num_workers=1, **eval_arguments(folder))
+    evals = {{}} if {strategy!r} == "ddp_spawn" else eval_arguments(folder)
+    datamodule = make_datamodule(folder, batch_size=2, num_workers=1, **evals)
     trainer.fit(Writer(), datamodule=datamodule)
 """
 

@@ -39,6 +39,11 @@ def test_prepare_data_writes_files_and_changes_nothing_else(folder, tmp_path):
         datamodule.train_dataloader()
 
 
+def test_preparing_alone_meets_what_is_wrong(folder):
+    with pytest.raises(DataError, match=r"/nowhere\.jsonl: there is no such file"):
+        make_datamodule(folder, train_data="/nowhere.jsonl").prepare_data()
+
+
 def test_setup_reads_no_file_again_and_builds_nothing_twice(folder, tmp_path, monkeypatch):
     datamodule = make_datamodule(folder, **eval_arguments(folder), cache_dir=tmp_path / "cache")
     datamodule.prepare_data()
@@ -172,12 +177,15 @@ def test_hydras_containers_and_paths_are_taken_like_plain_python(folder, tmp_pat
     make_tokenizer().save_pretrained(tmp_path / "tokenizer")
     plain = make_datamodule(folder)
     train = {name: str(folder / name / "train.jsonl") for name in ("qa", "tool", "chat")}
+    config = OmegaConf.create(train)
     hydra = make_datamodule(
         folder,
         tokenizer=tmp_path / "tokenizer",
-        train_data=OmegaConf.create(train),
+        train_data=config,
         recipe=OmegaConf.create(RECIPE),
     )
+
+    config.qa = "/changed/later"
 
     first, second = (
         [digest(b["key"]["input_ids"]) for b in batches(opened(one))] for one in (plain, hydra)
