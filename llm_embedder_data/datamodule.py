@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -13,6 +12,8 @@ from typing import Any, TypeVar
 
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.arguments import Tokenize, check_arguments, plain, train_settings
@@ -57,7 +58,18 @@ from llm_embedder_data.rows.filters import OnNoNegatives
 from llm_embedder_data.rows.sources import Source, resolve_sources
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
-Loaders = BatchLoader | dict[str, BatchLoader]
+
+
+class NoLoaders(CombinedLoader):
+    """Of a run that does not validate; Lightning 2.6 takes an empty dict for an empty loader."""
+
+    flattened: Any = ()
+
+    def __init__(self) -> None:
+        super().__init__({}, "sequential")
+
+
+Loaders = BatchLoader | dict[str, BatchLoader] | NoLoaders
 
 
 class RetrievalDataModule(LightningDataModule):
@@ -268,23 +280,25 @@ class RetrievalDataModule(LightningDataModule):
             persistent=True,
         )
 
-    def val_dataloader(self) -> Loaders:
-        """The eval queries, in retrieve mode their corpora beside them; this rank's share of each.
+    @property
+    def val_dataloader(self) -> Callable[[], Loaders]:
+        """Gives the eval queries, in retrieve mode their corpora beside them: this rank's share.
 
         One loader alone where there is one; else a dict: the eval sets by name, then ``corpus``, or
         ``corpus/<name>`` where there are several.
         """
-        matching = self._matching()
-        loaders: dict[str, BatchLoader] = {}
-        for one in _opened(self._evals).values():
-            view = matching.of_eval.get(one.name)
-            queries = EvalQueries(one, self._instruction(one.task), view.name if view else None)
-            loaders[one.name] = self._shard_loader(queries)
-        return _one_or_all(loaders | self._corpus_loaders(matching.used()))
+        # A property, for Lightning 2.6 warns of a model without validation_step where this is
+        # overridden, and of one with it where it is not. Without eval data neither is a mistake.
+        trainer = self._fitting_trainer()
+        if trainer is None or self._arguments["eval_data"]:
+            return self._eval_dataloaders
+        if is_overridden("validation_step", trainer.lightning_module):
+            return self._eval_dataloaders
+        return super().val_dataloader
 
     def test_dataloader(self) -> Loaders:
-        """The same as :meth:`val_dataloader`."""
-        return self.val_dataloader()
+        """The same as :attr:`val_dataloader` gives."""
+        return self._eval_dataloaders()
 
     def predict_dataloader(self) -> Loaders:
         """This rank's share of the corpus, or of each by name where there are several."""
@@ -454,6 +468,18 @@ class RetrievalDataModule(LightningDataModule):
             for name, view in views.items()
         }
 
+    def _eval_dataloaders(self) -> Loaders:
+        matching = self._matching()
+        loaders: dict[str, BatchLoader] = {}
+        for one in _opened(self._evals).values():
+            view = matching.of_eval.get(one.name)
+            queries = EvalQueries(one, self._instruction(one.task), view.name if view else None)
+            loaders[one.name] = self._shard_loader(queries)
+        loaders |= self._corpus_loaders(matching.used())
+        if not loaders and self._fitting_trainer() is not None:
+            return NoLoaders()
+        return _one_or_all(loaders)
+
     def _shard_loader(self, dataset: EvalQueries | CorpusPassages) -> BatchLoader:
         ranks, batch_size = self._ranks, self._arguments["eval_batch_size"]
         sampler = SequentialShardSampler(
@@ -532,9 +558,6 @@ def _notes(built: Mapping[str, Built]) -> list[str]:
 
 
 def _one_or_all(loaders: dict[str, BatchLoader]) -> Loaders:
-    if not loaders:
-        # Lightning 2.6 asks whether this is on purpose, of every run that does not validate.
-        warnings.filterwarnings("ignore", "Total length of `dict` across ranks is zero")
     return next(iter(loaders.values())) if len(loaders) == 1 else loaders
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 
+import lightning
 import pytest
 from datamodule_cases import (
     STEPS,
@@ -19,9 +20,15 @@ from processes import returned, run_on_ranks
 ADVICE = ("many workers", "treespec", "logging interval")
 
 
-def fit(folder, data=None, **trainer):
+class TrainOnly(Recorder):
+    """A model that cannot validate."""
+
+    validation_step = lightning.LightningModule.validation_step
+
+
+def fit(folder, data=None, model=Recorder, **trainer):
     """(recorder, what Lightning warned of)."""
-    recorder = Recorder()
+    recorder = model()
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         datamodule = make_datamodule(folder, **(data or {}))
@@ -35,9 +42,20 @@ def plain(folder):
     return fit(folder)[0].trained
 
 
+@pytest.mark.parametrize("sanity", [0, 1])
+@pytest.mark.parametrize("model", [Recorder, TrainOnly])
 @pytest.mark.parametrize("evals", [False, True])
-def test_a_run_is_not_warned_of(folder, evals):
-    assert fit(folder, eval_arguments(folder) if evals else {}, num_sanity_val_steps=1)[1] == []
+def test_a_run_is_warned_of_nothing_but_of_eval_data_that_the_model_cannot_use(
+    folder, evals, model, sanity
+):
+    data = eval_arguments(folder) if evals else {}
+
+    recorder, said = fit(folder, data, model, num_sanity_val_steps=sanity)
+
+    assert len(recorder.trained) == 3 * STEPS
+    assert bool(recorder.evaluated) == (evals and model is Recorder)
+    in_vain = "You passed in a `val_dataloader` but have no `validation_step`. Skipping val loop."
+    assert said == ([in_vain] if evals and model is TrainOnly else [])
 
 
 @pytest.mark.parametrize(("limit", "n_steps"), [(4, 4), (0.5, 5), (1.0, STEPS), (99, STEPS)])
