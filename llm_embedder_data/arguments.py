@@ -9,7 +9,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.collator import Layout
+from llm_embedder_data.batches.layouts import Layout
 from llm_embedder_data.batches.plan import OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.config import ConfigError, check_choice
 from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy, TaskSettings
@@ -46,10 +46,11 @@ _WHOLE = {
     "max_sample_num": 1,
     "pad_to_multiple_of": 1,
     "num_workers": 0,
+    "chunk_size": 1,
     "prefetch_factor": 1,
 }
 _NUMBERS = ("teacher_scores_min", "teacher_scores_margin")
-_FLAGS = ("add_instruction", "use_train_config", "stable_distill", "cross", "pin_memory")
+_FLAGS = ("add_instruction", "use_train_config", "stable_distill", "cross", "unique_keys", "pin_memory")
 
 # What else an argument may be.
 _OR_NULL = ("max_sample_num", "pad_to_multiple_of", *_NUMBERS)

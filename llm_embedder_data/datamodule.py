@@ -17,8 +17,9 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.arguments import Tokenize, check_arguments, plain, train_settings
-from llm_embedder_data.batches.collator import Layout, RetrievalDataCollator
+from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups import CorpusPassages, EvalQueries, TrainGroups
+from llm_embedder_data.batches.layouts import Layout
 from llm_embedder_data.batches.plan import EpochPlan, OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.batches.sampler import OverfitSampler, SameTaskSampler
 from llm_embedder_data.config import ConfigError
@@ -98,6 +99,8 @@ class RetrievalDataModule(LightningDataModule):
       known positives, 0 for none. Gathered over ranks they tell a loss which keys are no negatives.
     - ``in_batch_negatives``: bool, the same on all ranks
     - with ``cross``: ``cross`` [B*G, L] and ``batch_size`` in place of ``query`` and ``key``
+    - where chunks or unique keys put a text in another row than its own: ``query_inverse`` [B],
+      ``key_inverse`` [B*G], int64, the row of each; see :class:`RetrievalDataCollator`
 
     An eval batch has query, query_id, task, dataset, corpus, row and pos_index (int64 [n, P], the
     right passages' indices, -1 padded), for reranking also key, key_mask and key_index (int64 [n,
@@ -134,7 +137,10 @@ class RetrievalDataModule(LightningDataModule):
         query_max_length: tokens, special tokens included.
         key_max_length: tokens, special tokens included.
         cross: (query, key) pairs for a cross-encoder.
-        layout: padded.
+        layout: padded; chunked, texts of like length padded together; or packed, one row without
+            padding.
+        chunk_size: texts in a chunk, at most.
+        unique_keys: tokenize and encode a text that is several keys of a batch once.
         pad_to_multiple_of: pad to a multiple of so many tokens; None for no such rule.
         tokenize: on-the-fly.
         key_template: corpus fields to key text; plain field names in braces.
@@ -178,6 +184,8 @@ class RetrievalDataModule(LightningDataModule):
         key_max_length: int = 256,
         cross: bool = False,
         layout: Layout = "padded",
+        chunk_size: int = 32,
+        unique_keys: bool = False,
         pad_to_multiple_of: int | None = 8,
         tokenize: Tokenize = "on-the-fly",
         key_template: str = DEFAULT_KEY_TEMPLATE,
@@ -506,6 +514,8 @@ class RetrievalDataModule(LightningDataModule):
             cross=self.cross,
             pad_to_multiple_of=self._arguments["pad_to_multiple_of"],
             layout=self._arguments["layout"],
+            chunk_size=self._arguments["chunk_size"],
+            unique_keys=self._arguments["unique_keys"],
         )
 
     def _check_instructions_fit(self) -> None:

@@ -1,10 +1,10 @@
-"""Groups, eval queries and passages to padded tensors."""
+"""Groups, eval queries and passages to the tensors of a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.tokens import InstructedText, TextTokenizer
-from llm_embedder_data.config import ConfigError, check_choice
+from llm_embedder_data.batches.layouts import Layout, TensorLayout, Tokens
+from llm_embedder_data.batches.tokens import TextTokenizer
+from llm_embedder_data.config import ConfigError
 from llm_embedder_data.rows.schema import DataError
-
-Layout = Literal["padded"]
 
 Batch = dict[str, Any]
 
@@ -40,10 +39,19 @@ class RetrievalDataCollator:
         cross: (query, key) pairs under ``cross`` [B*G, L], with ``batch_size`` = B, in place of
             ``query`` and ``key``.
         pad_to_multiple_of: pad to a multiple of so many tokens.
-        layout: ``padded``.
+        layout: ``padded``, ``chunked`` or ``packed``: see :class:`TensorLayout`.
+        chunk_size: texts in a chunk, at most.
+        unique_keys: tokenize a text that several keys of the batch are, once: ``key`` then has a
+            row for each different text.
+
+    Where chunks or unique keys put a text in another row than its own, ``query_inverse`` [B],
+    ``key_inverse`` [B*G], ``content_inverse`` or ``cross_inverse``, int64, has the row of each:
+    ``torch.cat(embeddings_of_chunks)[key_inverse]`` are the keys in their order.
 
     Raises:
         DataError: rows of different tasks in one batch.
+        ConfigError: no tokenizer, or one without a padding token where padding is needed; an
+            unknown layout; ``unique_keys`` with ``cross``.
     """
 
     tokenizer: PreTrainedTokenizerBase | None = None
@@ -53,18 +61,25 @@ class RetrievalDataCollator:
     cross: bool = False
     pad_to_multiple_of: int | None = None
     layout: Layout = "padded"
+    chunk_size: int = 32
+    unique_keys: bool = False
 
     def __post_init__(self) -> None:
-        check_choice(self.layout, Layout, "data.layout")
         if self.tokenizer is None:
             raise ConfigError("RetrievalDataCollator needs a tokenizer")
-        self.query_tokenizer = self._side(self.query_max_length)
-        self.key_tokenizer = self._side(self.key_max_length)
-        self.pair_tokenizer = self._side(self.query_max_length + self.key_max_length)
-
-    def _side(self, max_length: int) -> TextTokenizer:
-        assert self.tokenizer is not None
-        return TextTokenizer(self.tokenizer, max_length, self.pad_to_multiple_of)
+        if self.unique_keys and self.cross:
+            raise ConfigError(
+                "data.unique_keys=True with data.cross=True: a pair holds one query's key (set one "
+                "of them to false)"
+            )
+        self._layout = TensorLayout(
+            self.tokenizer, self.layout, self.pad_to_multiple_of, self.chunk_size
+        )
+        self.query_tokenizer = TextTokenizer(self.tokenizer, self.query_max_length)
+        self.key_tokenizer = TextTokenizer(self.tokenizer, self.key_max_length)
+        self.pair_tokenizer = TextTokenizer(
+            self.tokenizer, self.query_max_length + self.key_max_length
+        )
 
     def __call__(self, batch_elem: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Batch:
         if isinstance(batch_elem, Mapping):
@@ -80,31 +95,37 @@ class RetrievalDataCollator:
         query, key = columns.pop("query", None), columns.pop("key", None)
         query_instruction = columns.pop("query_instruction", "")
         key_instruction = columns.pop("key_instruction", "")
-        mask = columns.pop("key_mask", None)
-        batch: Batch = {}
+        mask, content = columns.pop("key_mask", None), columns.pop("content", None)
+        # Numbers go first: Lightning takes the first tensor's length for the batch size, and a
+        # packed side has one row.
+        batch: Batch = {name: _value(name, values) for name, values in columns.items()}
         if query is not None and not self.cross:
-            batch["query"] = self.query_tokenizer(query, query_instruction)
+            self._lay_out(batch, "query", self.query_tokenizer(query, query_instruction))
         if key is not None:
-            flat, found_mask = _filled_up(key)
-            batch["key_mask"] = torch.from_numpy(found_mask if mask is None else mask)
+            if mask is None:
+                key, mask = _filled_up(key)
+            batch["key_mask"] = torch.from_numpy(mask)
+            flat = [text for texts in key for text in texts]
             if self.cross:
-                width = len(flat) // len(key)
-                batch["cross"] = self.pair_tokenizer.pairs(
-                    [_instructed(query_instruction, text) for text in query for _ in range(width)],
-                    [_instructed(key_instruction, text) for text in flat],
+                queries = [text for text in query for _ in range(mask.shape[1])]
+                tokens = self.pair_tokenizer.pairs(
+                    queries, flat, query_instruction, key_instruction
                 )
+                self._lay_out(batch, "cross", tokens)
                 batch["batch_size"] = len(query)
             else:
-                batch["key"] = self.key_tokenizer(flat, key_instruction)
-        if "content" in columns:
-            batch["content"] = self.key_tokenizer(columns.pop("content"), key_instruction)
-        for name, values in columns.items():
-            batch[name] = _value(name, values)
+                flat, inverse = _unique(flat) if self.unique_keys else (flat, None)
+                self._lay_out(batch, "key", self.key_tokenizer(flat, key_instruction), inverse)
+        if content is not None:
+            self._lay_out(batch, "content", self.key_tokenizer(content, key_instruction))
         return batch
 
-
-def _instructed(instruction: str, text: str) -> str:
-    return InstructedText(instruction, text) if instruction else text
+    def _lay_out(
+        self, batch: Batch, name: str, tokens: Tokens, inverse: NDArray[np.int64] | None = None
+    ) -> None:
+        batch[name], inverse = self._layout(tokens, inverse)
+        if inverse is not None:
+            batch[f"{name}_inverse"] = torch.from_numpy(inverse)
 
 
 def _columns(elements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -138,12 +159,19 @@ def _each(batch: Mapping[str, Any], name: str) -> list[Any]:
     return values if isinstance(values, list) else [values] * n_rows
 
 
-def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[str], NDArray[np.int64]]:
-    """The texts of all lists, each filled up with empty ones, and ``[B, G]`` int64: 1 if real."""
+def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[list[str]], NDArray[np.int64]]:
+    """All lists filled up with empty texts, and ``[B, G]`` int64: 1 where a text is real."""
     width = max(map(len, lists), default=1)
-    texts = [text for one in lists for text in (*one, *[""] * (width - len(one)))]
     sizes = np.fromiter(map(len, lists), np.int64, len(lists))
-    return texts, (np.arange(width) < sizes[:, None]).astype(np.int64)
+    filled = [[*one, *[""] * (width - len(one))] for one in lists]
+    return filled, (np.arange(width) < sizes[:, None]).astype(np.int64)
+
+
+def _unique(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """The different texts, as they first come, and ``[n]`` int64: which of them each text is."""
+    number: dict[str, int] = {}
+    inverse = [number.setdefault(text, len(number)) for text in texts]
+    return list(number), np.array(inverse, np.int64)
 
 
 def _value(name: str, values: Any) -> Any:

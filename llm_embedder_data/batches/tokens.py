@@ -1,18 +1,15 @@
-"""Texts to padded token ids, as the tokenizer's own call, but with the instruction kept whole."""
+"""Texts to token ids, as the tokenizer's own call, but with the instruction kept whole."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from itertools import chain
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.layouts import Part, Tokens
 from llm_embedder_data.config import ConfigError
 
 Ids = list[list[int]]
@@ -34,37 +31,22 @@ class InstructedText(str):
 
 
 class TextTokenizer:
-    """One side's tokenizer: texts to padded tensors of at most ``max_length`` tokens.
+    """One side's tokenizer: texts to at most ``max_length`` token ids each.
 
-    The tensors equal ``tokenizer(texts, truncation=True, padding=True, max_length=...)``. One thing
-    differs: a tokenizer that truncates on the left would cut the instruction off first; here the
-    text loses tokens and the instruction stays, on either side (pairs of a slow tokenizer
-    excepted). A fast tokenizer is called without the wrapper, on a copy of its own, so no setting
-    of the caller's tokenizer changes.
+    The ids equal ``tokenizer(texts, truncation=True, max_length=...)``. One thing differs: a
+    tokenizer that truncates on the left would cut the instruction off first; here the text loses
+    tokens and the instruction stays, on either side (pairs of a slow tokenizer excepted). A fast
+    tokenizer is called without the wrapper, on a copy of its own, so no setting of the caller's
+    tokenizer changes.
 
     Args:
         tokenizer: from transformers, fast or slow.
         max_length: tokens, special tokens included.
-        pad_to_multiple_of: pad to a multiple of so many tokens; None for the longest text's length.
-
-    Raises:
-        ConfigError: a tokenizer without a padding token.
     """
 
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        max_length: int,
-        pad_to_multiple_of: int | None = None,
-    ) -> None:
-        if tokenizer.pad_token_id is None:
-            raise ConfigError(
-                f"the tokenizer {tokenizer.name_or_path!r} has no padding token, which batches "
-                "need (set tokenizer.pad_token, for instance to its eos_token)"
-            )
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         self._tokenizer = tokenizer
         self.max_length = max_length
-        self.pad_to_multiple_of = pad_to_multiple_of
         self._wants_types = "token_type_ids" in tokenizer.model_input_names
         self._left = tokenizer.truncation_side == "left"
         self._lengths: dict[str, int] = {}  # tokens of each instruction
@@ -75,27 +57,37 @@ class TextTokenizer:
             self._backend.no_padding()
             self._truncate(True)
 
-    def __call__(self, texts: Sequence[str], instruction: str = "") -> dict[str, Tensor]:
-        """Tokens of texts, each behind ``instruction``: tensors ``[len(texts), L]`` int64."""
-        if instruction:
-            texts = [InstructedText(instruction, text) for text in texts]
-        if self._left and _any_instructed(texts):
-            return self._padded(*self._cut_behind_instruction(texts))
+    def __call__(self, texts: Sequence[str], instruction: str = "") -> Tokens:
+        """Tokens of texts, each behind ``instruction``."""
+        if self._left:
+            if instruction:
+                texts = [InstructedText(instruction, text) for text in texts]
+            if any(isinstance(text, InstructedText) for text in texts):
+                return _tokens(*self._cut_behind_instruction(texts))
         if self._backend is None:
-            return self._padded(*self._slow(texts, None))
-        encodings = self._backend.encode_batch_fast([str(text) for text in texts])
-        return self._padded([e.ids for e in encodings], self._types(encodings))
+            return _tokens(*self._slow([instruction + text for text in texts], None))
+        encodings = self._backend.encode_batch_fast([instruction + text for text in texts])
+        return _tokens([e.ids for e in encodings], self._types(encodings))
 
-    def pairs(self, queries: Sequence[str], keys: Sequence[str]) -> dict[str, Tensor]:
-        """Tokens of (query, key) pairs, ``[len(keys), L]`` int64; the longer text is cut first."""
+    def pairs(
+        self,
+        queries: Sequence[str],
+        keys: Sequence[str],
+        query_instruction: str = "",
+        key_instruction: str = "",
+    ) -> Tokens:
+        """Tokens of (query, key) pairs; the longer text is cut first."""
+        if query_instruction:
+            queries = [InstructedText(query_instruction, text) for text in queries]
+        if key_instruction:
+            keys = [InstructedText(key_instruction, text) for text in keys]
         if self._backend is None:
-            return self._padded(*self._slow(queries, keys))
-        if self._left and (_any_instructed(queries) or _any_instructed(keys)):
-            pairs = list(zip(queries, keys, strict=True))
-            return self._padded(*self._pairs_cut_behind_instruction(pairs))
-        plain = [(str(query), str(key)) for query, key in zip(queries, keys, strict=True)]
-        encodings = self._backend.encode_batch_fast(plain)
-        return self._padded([e.ids for e in encodings], [e.type_ids for e in encodings])
+            return _tokens(*self._slow(queries, keys))
+        pairs = list(zip(queries, keys, strict=True))
+        if self._left and any(_instruction_of(one) for pair in pairs for one in pair):
+            return _tokens(*self._pairs_cut_behind_instruction(pairs))
+        encodings = self._backend.encode_batch_fast([(str(one), str(two)) for one, two in pairs])
+        return _tokens([e.ids for e in encodings], [e.type_ids for e in encodings])
 
     def check_room(self, instruction: str, setting: str) -> None:
         """Refuse an instruction that leaves no room for a text.
@@ -211,37 +203,10 @@ class TextTokenizer:
         kept += self._head_and_tail(own[longer], _instruction_of(pair[longer]), room - n_kept)
         return sorted(kept)
 
-    def _padded(self, ids: Ids, types: Ids | None) -> dict[str, Tensor]:
-        """Padded on the tokenizer's side, with the names that the tokenizer gives, in its order."""
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        width = int(lengths.max(initial=1))  # one column at the least, also where there is no text
-        multiple = self.pad_to_multiple_of or 1
-        width += -width % multiple
-        place = np.arange(width)
-        if self._tokenizer.padding_side == "right":
-            real = place < lengths[:, None]
-        else:
-            real = place >= width - lengths[:, None]
-        out = {"input_ids": torch.from_numpy(_filled(ids, real, self._tokenizer.pad_token_id))}
-        if self._wants_types:
-            pad_type = self._tokenizer.pad_token_type_id
-            filled = (
-                np.where(real, 0, pad_type) if types is None else _filled(types, real, pad_type)
-            )
-            out["token_type_ids"] = torch.from_numpy(filled)
-        out["attention_mask"] = torch.from_numpy(real.astype(np.int64))
-        return out
 
-
-def _any_instructed(texts: Sequence[str]) -> bool:
-    return any(isinstance(text, InstructedText) for text in texts)
+def _tokens(ids: Ids, types: Ids | None) -> Tokens:
+    return Tokens((Part.of_lists(ids, types),))
 
 
 def _instruction_of(text: str) -> str:
     return text.instruction if isinstance(text, InstructedText) else ""
-
-
-def _filled(rows: Ids, real: NDArray[np.bool_], padding: int) -> NDArray[np.int64]:
-    out = np.full(real.shape, padding, np.int64)
-    out[real] = np.fromiter(chain.from_iterable(rows), np.int64, int(real.sum()))
-    return out

@@ -1,0 +1,114 @@
+"""Token ids to a model's tensors: padded, in chunks, packed."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+from transformers.data import DataCollatorWithFlattening
+
+from llm_embedder_data.batches.layouts import Part, TensorLayout, Tokens
+from llm_embedder_data.config import ConfigError
+
+LISTS = st.lists(st.lists(st.integers(5, 900), max_size=12), max_size=9)
+SIDES = ("left", "right")
+
+
+@pytest.fixture(scope="session", params=SIDES)
+def tokenizer(request, minilm):
+    return AutoTokenizer.from_pretrained(minilm, padding_side=request.param)
+
+
+def tokens_of(lists):
+    return Tokens((Part.of_lists(lists),))
+
+
+def unpadded(inputs):
+    mask = inputs["attention_mask"].bool()
+    return [ids[real].tolist() for ids, real in zip(inputs["input_ids"], mask, strict=True)]
+
+
+@given(lists=LISTS, multiple=st.sampled_from([None, 1, 8]))
+def test_padding_is_the_tokenizers_own(tokenizer, lists, multiple):
+    inputs, inverse = TensorLayout(tokenizer, "padded", multiple)(tokens_of(lists))
+
+    assert inverse is None
+    assert inputs["input_ids"].shape[1] >= 1
+    if any(lists):
+        wanted = tokenizer.pad(
+            {"input_ids": lists}, pad_to_multiple_of=multiple, return_tensors="pt"
+        )
+        assert torch.equal(inputs["input_ids"], wanted["input_ids"])
+        assert torch.equal(inputs["attention_mask"], wanted["attention_mask"])
+    assert torch.equal(inputs["token_type_ids"], torch.zeros_like(inputs["input_ids"]))
+
+
+@given(lists=LISTS, chunk_size=st.integers(1, 5), multiple=st.sampled_from([None, 8]))
+def test_chunks_hold_every_text_once_the_longest_first(tokenizer, lists, chunk_size, multiple):
+    layout = TensorLayout(tokenizer, "chunked", multiple, chunk_size)
+    chunks, inverse = layout(tokens_of(lists))
+    rows = [row for chunk in chunks for row in unpadded(chunk)]
+
+    assert [rows[place] for place in inverse] == lists
+    assert [len(row) for row in rows] == sorted(map(len, lists), reverse=True)
+    assert len(chunks) == max(-(-len(lists) // chunk_size), 1)
+    assert all(len(chunk["input_ids"]) <= chunk_size for chunk in chunks)
+    for chunk in chunks:  # padded on its own
+        longest = max(map(len, unpadded(chunk)), default=0)
+        assert chunk["input_ids"].shape[1] - max(longest, 1) < (multiple or 1)
+
+
+def test_fewer_different_texts_make_as_many_chunks(tokenizer):
+    layout = TensorLayout(tokenizer, "chunked", None, chunk_size=2)
+    lists, inverse = [[7], [8, 8], [9, 9, 9]], np.array([2, 0, 0, 1, 2, 2])
+
+    chunks, rows = layout(tokens_of(lists), inverse)
+
+    assert len(chunks) == 3
+    encoded = [row for chunk in chunks for row in unpadded(chunk)]
+    assert [encoded[row] for row in rows] == [lists[text] for text in inverse]
+
+
+@given(lists=LISTS.filter(any))
+def test_packing_is_transformers_flattening(tokenizer, lists):
+    lists = [one for one in lists if one]
+    inputs, inverse = TensorLayout(tokenizer, "packed")(tokens_of(lists))
+    wanted = DataCollatorWithFlattening(return_flash_attn_kwargs=True)(
+        [{"input_ids": one} for one in lists]
+    )
+
+    assert inverse is None
+    assert set(inputs) == {*wanted, "token_type_ids"} - {"labels"}
+    for name in set(inputs) - {"token_type_ids"}:
+        if isinstance(wanted[name], torch.Tensor):
+            assert torch.equal(inputs[name], wanted[name]), name
+            assert inputs[name].dtype == wanted[name].dtype, name
+        else:
+            assert inputs[name] == wanted[name], name
+
+
+def test_parts_are_laid_one_after_the_other_with_their_types(tokenizer):
+    source = np.arange(100, 120, dtype=np.uint16)
+    parts = (
+        Part.constant([1, 2], 2),
+        Part(source, np.array([3, 10]), np.array([2, 0]), types=1),
+        Part(source, np.array([0, 5]), np.array([1, 3]), types=np.arange(20) % 3),
+    )
+
+    inputs, _ = TensorLayout(tokenizer)(Tokens(parts).take(np.array([1, 0])))
+
+    assert unpadded(inputs) == [[1, 2, 105, 106, 107], [1, 2, 103, 104, 100]]
+    mask = inputs["attention_mask"].bool()
+    assert inputs["token_type_ids"][mask].tolist() == [0, 0, 2, 0, 1, 0, 0, 1, 1, 0]
+
+
+def test_padding_needs_a_token_for_it_and_packing_does_not(unigram):
+    tokenizer = AutoTokenizer.from_pretrained(unigram)
+    tokenizer.pad_token = None
+
+    for layout in ("padded", "chunked"):
+        with pytest.raises(ConfigError, match=r"has no padding token.*set tokenizer.pad_token"):
+            TensorLayout(tokenizer, layout)
+    packed, _ = TensorLayout(tokenizer, "packed")(tokens_of([[5], [6]]))
+    assert packed["input_ids"].tolist() == [[5, 6]]
