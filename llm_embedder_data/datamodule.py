@@ -246,9 +246,9 @@ class RetrievalDataModule(LightningDataModule):
             if self._train is None and stage in ("fit", None):
                 self._train = self._build_train()
                 notes += _notes(self._train)
-                if self._train and (small := self.plan().left_out):
+                if self._train and (small := self.plan().dropped):
                     notes.append(
-                        "left out as smaller than a global batch (data.small_datasets): "
+                        "dropped as smaller than a global batch (data.small_datasets): "
                         + ", ".join(f"{name} ({rows} rows)" for name, rows in small.items())
                     )
             if self._evals is None or self._corpora is None:

@@ -7,12 +7,15 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.hashing import derive_key, mix
+from llm_embedder_data.hashing import derive_keys, mix
 
-_ROUNDS = 8
+_ROUNDS = np.arange(8)
+_ONE = np.array(1, np.uint64)
 
 
-def permute(places: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]:
+def permute(
+    places: NDArray[np.int64], n: int | NDArray[np.int64], key: int | NDArray[np.uint64]
+) -> NDArray[np.int64]:
     """Send each of ``places`` to its image under the permutation of ``range(n)`` named by ``key``.
 
     A generalised Feistel network over ``range(a * b)``, a and b about the root of n, whose two
@@ -21,27 +24,58 @@ def permute(places: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]:
     section 5, and cycle walking, section 4). ``a * b < n + a``, so hardly any is. O(len(places))
     time and memory whatever n is.
 
+    Several permutations are asked at once, which costs little more than one, with arrays for n and
+    key that broadcast to the shape of ``places``.
+
     Args:
-        places: ``[m]`` int64, each in ``[0, n)``.
+        places: int64, of any shape, each in ``[0, n)``.
         n: size of the range, at least 1.
         key: from :func:`~llm_embedder_data.hashing.derive_key`.
 
     Returns:
-        The images, ``[m]`` int64.
+        The images, in the shape of ``places``.
+
+    >>> import numpy as np
+    >>> permute(np.arange(5), 5, key=1).tolist()
+    [2, 3, 0, 4, 1]
     """
-    width = isqrt(n - 1) + 1
-    a, b = np.uint64(width), np.uint64(-(-n // width))
-    round_keys = [np.uint64(derive_key(key, number)) for number in range(_ROUNDS)]
-    out = places.astype(np.uint64)
-    walking: NDArray[np.int64] | slice = slice(None)
-    while True:
-        right, left = np.divmod(out[walking], a)  # left in [0, a), right in [0, b)
-        for number, round_key in enumerate(round_keys):
-            if number % 2:
-                right = (right + mix(left + round_key) % b) % b
-            else:
-                left = (left + mix(right + round_key) % a) % a
-        out[walking] = right * a + left
-        walking = np.flatnonzero(out >= np.uint64(n))
-        if not len(walking):
-            return out.astype(np.int64)
+    size, keys = np.asarray(n, np.uint64), np.asarray(key, np.uint64)
+    if size.size == keys.size == 1:  # NumPy broadcasts arrays without a dimension the fastest
+        size, keys = size.reshape(()), keys.reshape(())
+    widths = [isqrt(one - 1) + 1 for one in size.ravel().tolist()]
+    a = np.array(widths, np.uint64).reshape(size.shape)
+    b = np.asarray((size + a - _ONE) // a)
+    keys = derive_keys(keys[..., None], _ROUNDS)
+    parts = [a, b, *(keys[..., number] for number in _ROUNDS.tolist())]
+    images = _network(places.astype(np.uint64), *parts)
+    while len(outside := np.flatnonzero(images >= size)):
+        walking = np.unravel_index(outside, images.shape)
+        images[walking] = _network(
+            images[walking], *(np.broadcast_to(one, images.shape)[walking] for one in parts)
+        )
+    return images.astype(np.int64)
+
+
+def _network(
+    values: NDArray[np.uint64],
+    a: NDArray[np.uint64],
+    b: NDArray[np.uint64],
+    *round_keys: NDArray[np.uint64],
+) -> NDArray[np.uint64]:
+    """A permutation of ``range(a * b)``."""
+    right = values // a  # in [0, b)
+    left = values - right * a  # in [0, a)
+    for number, round_key in enumerate(round_keys):
+        if number % 2:
+            right = _shifted(right, mix(left + round_key), b)
+        else:
+            left = _shifted(left, mix(right + round_key), a)
+    return right * a + left
+
+
+def _shifted(
+    half: NDArray[np.uint64], words: NDArray[np.uint64], n: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """``(half + words) mod n`` without a second division; half is in ``[0, n)``."""
+    total = half + words % n
+    return np.minimum(total, total - n)  # below n, the difference wraps to a huge number

@@ -73,14 +73,15 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         """Steps of a whole epoch, wherever this one begins."""
         return len(self.plan)
 
-    def index(self, epoch: int, step: int) -> BatchIndex:
-        """This rank's share of a step."""
-        batch = self.plan.at(epoch).batch(step, self.rank)
-        return BatchIndex(epoch, step, batch.dataset, tuple(batch.rows.tolist()), batch.repeat)
-
     def __iter__(self) -> Iterator[BatchIndex]:
-        for step in range(self.first_step, len(self)):
-            yield self.index(self.epoch, step)
+        return self._from(self.epoch, self.first_step)
+
+    def _from(self, epoch: int, first_step: int) -> Iterator[BatchIndex]:
+        """This rank's share of the steps of an epoch."""
+        steps = range(first_step, len(self))
+        batches = self.plan.at(epoch).batches(steps, self.rank)
+        for step, batch in zip(steps, batches, strict=True):
+            yield BatchIndex(epoch, step, batch.dataset, tuple(batch.rows.tolist()), batch.repeat)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rank={self.rank} of {self.num_replicas}, epoch={self.epoch})"
@@ -97,8 +98,7 @@ class OverfitSampler(SameTaskSampler, SequentialSampler):
         """Stay at epoch 0."""
 
     def __iter__(self) -> Iterator[BatchIndex]:  # type: ignore[override]
-        for step in range(len(self)):
-            yield self.index(0, step)
+        return self._from(0, 0)
 
 
 class ShardSampler(DistributedSampler[NDArray[np.int64]]):

@@ -217,7 +217,7 @@ def test_a_dataset_too_small_is_an_error_that_names_it_and_the_remedies():
 def test_small_datasets_can_be_dropped_and_are_named():
     plan = EpochPlan({"qa": 3, "chat": 40}, 4, 2, small_datasets="drop")
 
-    assert plan.left_out == {"qa": 3}
+    assert plan.dropped == {"qa": 3}
     assert set(rows_per_dataset(plan)) == {"chat"}
 
 
