@@ -168,13 +168,15 @@ class TensorLayout:
             return self._packed(tokens), inverse
         if self.layout == "padded":
             return self._padded(tokens), inverse
-        # As many chunks as without unique keys: ranks must call their encoders equally often.
+        # As many chunks as without unique keys: ranks must call their encoders equally often. Where
+        # there are too few texts for them, a text is encoded again, to no end.
         n_texts = len(tokens) if inverse is None else len(inverse)
         n_chunks = max(-(-n_texts // self.chunk_size), 1)
         order = np.argsort(-tokens.lengths, kind="stable")
         row = np.empty_like(order)
         row[order] = np.arange(len(order))
-        chunks = [self._padded(tokens.take(part)) for part in np.array_split(order, n_chunks)]
+        parts = [part if len(part) else order[:1] for part in np.array_split(order, n_chunks)]
+        chunks = [self._padded(tokens.take(part)) for part in parts]
         return chunks, row if inverse is None else row[inverse]
 
     def _padded(self, tokens: Tokens) -> Inputs:

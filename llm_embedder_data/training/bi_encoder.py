@@ -35,6 +35,11 @@ from llm_embedder_data.training.losses import (
     known_positive_mask,
     stable_distillation,
 )
+from llm_embedder_data.training.packed_attention import (
+    AttentionSwitch,
+    positions,
+    text_of_token,
+)
 from llm_embedder_data.training.retrieval_eval import (
     EvalQueries,
     EvalShard,
@@ -48,6 +53,7 @@ Pooling = Literal["cls", "mean", "last"]
 Similarity = Literal["cos", "dot"]
 Schedule = Literal["linear", "cosine", "constant"]
 Batch = Mapping[str, Any]
+Inputs = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +186,7 @@ class BiEncoder(lightning.LightningModule):
             self.encoder.pooler = None
         if gradient_checkpointing:
             self.encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        self._attention = AttentionSwitch(self.encoder)
         self.train()  # from_pretrained leaves it in eval mode, and Lightning 2.6 keeps modes
         self._shard = EvalShard()
 
@@ -207,27 +214,41 @@ class BiEncoder(lightning.LightningModule):
 
     # Embeddings
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def encode(self, inputs: Inputs, inverse: Tensor | None = None) -> Tensor:
         """Embed tokenized texts: ``[N, D]`` float32, of length 1 if the similarity is the cosine.
 
         Args:
-            inputs: what the tokenizer gives, int64 ``[N, L]`` each, padded on either side.
+            inputs: of any layout: what the tokenizer gives, int64 ``[N, L]`` each, padded on
+                either side; a list of such chunks; or texts packed in one row.
+            inverse: ``[N]`` int64, the row of each text where chunks or unique keys moved it.
+
+        Raises:
+            ConfigError: packed texts, and an encoder that would mix them.
         """
-        hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]
-        embedding = pool(hidden.float(), inputs["attention_mask"], self.pooling)
-        return F.normalize(embedding, dim=1) if self.similarity == "cos" else embedding
+        chunks = [inputs] if isinstance(inputs, Mapping) else inputs
+        embedding = torch.cat([self._encode_chunk(chunk) for chunk in chunks])
+        if self.similarity == "cos":
+            embedding = F.normalize(embedding, dim=1)
+        return embedding if inverse is None else embedding[inverse]
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def _encode_chunk(self, inputs: Mapping[str, Any]) -> Tensor:
+        packed = "cu_seq_lens_q" in inputs
+        self._attention.set(packed)
+        if not packed:
+            hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]
+            return pool(hidden.float(), inputs["attention_mask"], self.pooling)
+        where = positions(self.encoder, inputs["position_ids"])
+        hidden = self.encoder(**{**inputs, "position_ids": where}).last_hidden_state  # [1, T, D]
+        return pool_packed(hidden[0].float(), inputs["cu_seq_lens_q"], self.pooling)
+
+    def forward(self, inputs: Inputs, inverse: Tensor | None = None) -> Tensor:
         """:meth:`encode`."""
-        return self.encode(inputs)
+        return self.encode(inputs, inverse)
 
-    def _embed_queries(self, batch: Batch) -> Tensor:
-        """``[B, D]``."""
-        return self.encode(batch["query"])
-
-    def _embed_keys(self, batch: Batch) -> Tensor:
-        """``[B*G, D]``; key g of query b is row ``b * G + g``."""
-        return self.encode(batch["key"])
+    def _embed(self, batch: Batch, name: str) -> Tensor:
+        """One side of a batch: ``query`` ``[B, D]``; ``key`` ``[B*G, D]``, key g of query b in row
+        ``b * G + g``; or ``content`` ``[n, D]``."""
+        return self.encode(batch[name], batch.get(f"{name}_inverse"))
 
     # Training
 
@@ -256,8 +277,8 @@ class BiEncoder(lightning.LightningModule):
             )
         settings = self.settings_of(batch["task"])
         key_mask, teacher = batch["key_mask"], batch["teacher_scores"]
-        query = self._embed_queries(batch)
-        keys, target, excluded = self._competing_keys(batch, self._embed_keys(batch))
+        query = self._embed(batch, "query")
+        keys, target, excluded = self._competing_keys(batch, self._embed(batch, "key"))
 
         # bfloat16 has 8 bits: a cosine divided by 0.01 would be off by a quarter.
         with torch.autocast(query.device.type, enabled=False):
@@ -376,14 +397,14 @@ class BiEncoder(lightning.LightningModule):
         name = batch["dataset"]
         if "content" in batch:
             if len(batch["index"]):
-                part = _on_cpu(self.encode(batch["content"])), _on_cpu(batch["index"])
+                part = _on_cpu(self._embed(batch, "content")), _on_cpu(batch["index"])
                 self._shard.corpora.setdefault(name, []).append(part)
             return
         if not len(batch["row"]):
             return
-        embedding, ranked = self._embed_queries(batch), None
+        embedding, ranked = self._embed(batch, "query"), None
         if "key" in batch:
-            keys = self._embed_keys(batch).view(*batch["key_mask"].shape, embedding.shape[1])
+            keys = self._embed(batch, "key").view(*batch["key_mask"].shape, embedding.shape[1])
             # Not a matrix product, which mixed precision would round.
             scores = (embedding[:, None] * keys).sum(2)  # [n, G]
             no_key = batch["key_mask"] == 0
@@ -480,7 +501,7 @@ class BiEncoder(lightning.LightningModule):
         """Embed a corpus batch: index ``[n]`` int64, embedding ``[n, D]`` float32, on the CPU."""
         return {
             "index": _on_cpu(batch["index"]),
-            "embedding": _on_cpu(self.encode(batch["content"])),
+            "embedding": _on_cpu(self._embed(batch, "content")),
         }
 
     # Export
@@ -599,6 +620,30 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
     else:
         place = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), place]
+
+
+def pool_packed(hidden: Tensor, bounds: Tensor, pooling: Pooling) -> Tensor:
+    """:func:`pool` of texts packed in one row; a text without a token gives zeros.
+
+    Args:
+        hidden: ``[T, D]``.
+        bounds: ``[N+1]`` int, where each text begins, and the end.
+        pooling: as in :func:`pool`.
+
+    Returns:
+        ``[N, D]``.
+
+    >>> hidden, bounds = torch.tensor([[9.0], [1.0], [3.0]]), torch.tensor([0, 1, 3])
+    >>> [pool_packed(hidden, bounds, how).tolist() for how in ("cls", "mean", "last")]
+    [[[9.0], [1.0]], [[9.0], [2.0]], [[9.0], [3.0]]]
+    """
+    lengths = bounds.diff()[:, None]  # [N, 1]
+    if pooling == "mean":
+        total = hidden.new_zeros(len(lengths), hidden.shape[1])
+        total = total.index_add(0, text_of_token(bounds, len(hidden)), hidden)
+        return total / lengths.clamp(min=1)
+    place = bounds[:-1] if pooling == "cls" else bounds[1:] - 1
+    return hidden[place.clamp(0, len(hidden) - 1)].masked_fill(lengths == 0, 0.0)
 
 
 def _plain(given: Any, recipe: Recipe) -> str | dict[str, Any]:

@@ -69,6 +69,11 @@ def test_fewer_different_texts_make_as_many_chunks(tokenizer):
     encoded = [row for chunk in chunks for row in unpadded(chunk)]
     assert [encoded[row] for row in rows] == [lists[text] for text in inverse]
 
+    chunks, rows = layout(tokens_of([[7]]), np.zeros(6, np.int64))
+
+    assert [unpadded(chunk) for chunk in chunks] == [[[7]]] * 3
+    assert rows.tolist() == [0] * 6
+
 
 @given(lists=LISTS.filter(any))
 def test_packing_is_transformers_flattening(tokenizer, lists):
