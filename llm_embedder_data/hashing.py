@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 _GOLDEN = np.array(0x9E3779B97F4A7C15, np.uint64)
 _MUL_1 = np.array(0xBF58476D1CE4E5B9, np.uint64)
 _MUL_2 = np.array(0x94D049BB133111EB, np.uint64)
-_S30, _S27, _S31 = (np.array(bits, np.uint64) for bits in (30, 27, 31))
+_S30, _S27, _S31, _S32 = (np.array(bits, np.uint64) for bits in (30, 27, 31, 32))
+_ONE = np.array(1, np.uint64)
 _MASK = (1 << 64) - 1
 _TWO_PARTS = np.array((2 * 0x9E3779B97F4A7C15) & _MASK, np.uint64)
 
@@ -43,13 +44,12 @@ def derive_keys(keys: NDArray[np.uint64], numbers: NDArray[np.int64]) -> NDArray
 
 def hash_rows(key: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """One independent 64-bit word for each number under ``key``, in the shape of ``rows``."""
-    return mix(np.uint64(key) + (rows.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+    return mix((rows.astype(np.uint64) + _ONE) * _GOLDEN + np.array(key, np.uint64))
 
 
 def below(words: NDArray[np.uint64], n: NDArray[np.int64] | int) -> NDArray[np.int64]:
     """Words as numbers in ``[0, n)``, n up to 2**32, by multiplication and shift (Lemire, 2019)."""
-    high = words >> np.uint64(32)
-    return ((high * np.asarray(n, np.uint64)) >> np.uint64(32)).astype(np.int64)
+    return (((words >> _S32) * np.asarray(n, np.uint64)) >> _S32).astype(np.int64)
 
 
 def _mix_one(word: int) -> int:

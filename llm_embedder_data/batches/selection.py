@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from llm_embedder_data.hashing import below, derive_key, hash_rows
 from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy
 
+_S11 = np.array(11, np.uint64)
+_BY_SCORE = {"teacher", "teacher-pos", "teacher+", "teacher-"}
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -70,11 +73,15 @@ def select(
     """
     starts, n_keys = candidates.offsets[:-1], np.diff(candidates.offsets)
     n_pos = candidates.n_pos[:, None]  # [B, 1]
-    place = np.arange(int(n_keys.max(initial=1)))[None, :]  # [1, N]
+    query = np.arange(len(rows))[:, None]  # [B, 1]
+    place = np.arange(int(n_keys.max(initial=1)))  # [N]
     exists = place < n_keys[:, None]  # [B, N]
     flat = np.where(exists, starts[:, None] + place, 0)
     same = candidates.first_same[flat]
-    score = np.where(exists, candidates.scores[flat], np.nan)
+    if stable_distill or {select_positive, select_negative} & _BY_SCORE:
+        score = np.where(exists, candidates.scores[flat], np.nan)
+    else:
+        score = np.full(flat.shape, np.nan)
     scored = ~np.isnan(score[:, 0])  # [B]
 
     positive = np.zeros(len(rows), np.int64)
@@ -85,18 +92,16 @@ def select(
         best = np.argmax(np.where(eligible & scored[:, None], score, -np.inf), axis=1)
         positive = np.where(scored, best, 0)
 
-    chosen_text = np.take_along_axis(same, positive[:, None], axis=1)
-    negative = exists & (place >= n_pos) & (same >= n_pos) & (same != chosen_text)
+    # A text is first at its own place or before it: from n_pos on, it is no positive's.
+    negative = exists & (same >= n_pos) & (same != same[query, positive[:, None]])
     n_negatives = negative.sum(axis=1)
     rank = _rank_keys(select_negative, place, score, scored, rows, key)
     order = np.argsort(np.where(negative, rank, np.inf), axis=1, kind="stable")
-    turn = np.arange(group_size - 1)[None, :] % np.maximum(n_negatives, 1)[:, None]
-    negatives = np.take_along_axis(order, turn, axis=1)  # [B, G-1]
+    turn = np.arange(group_size - 1) % np.maximum(n_negatives, 1)[:, None]
+    negatives = order[query, turn]  # [B, G-1]
     if stable_distill and group_size > 1:
-        falling = np.argsort(-np.take_along_axis(score, negatives, axis=1), axis=1, kind="stable")
-        negatives = np.where(
-            scored[:, None], np.take_along_axis(negatives, falling, axis=1), negatives
-        )
+        falling = np.argsort(-score[query, negatives], axis=1, kind="stable")
+        negatives = np.where(scored[:, None], negatives[query, falling], negatives)
     places = np.concatenate([positive[:, None], negatives], axis=1)
     chosen: NDArray[np.int64] = starts[:, None] + places
     chosen[n_negatives == 0, 1:] = -1
@@ -123,7 +128,7 @@ def _rank_keys(
         return -score if strategy == "teacher+" else score
     row_words = hash_rows(derive_key(key, "negatives"), rows)
     words = hash_rows(0, (row_words[:, None] + place.astype(np.uint64)).view(np.int64))
-    drawn = (words >> np.uint64(11)).astype(np.float64)  # 53 bits: exact
+    drawn = (words >> _S11).astype(np.float64)  # 53 bits: exact
     if strategy == "random":
         return drawn
     return np.where(scored[:, None], -score if strategy == "teacher+" else score, drawn)

@@ -30,6 +30,18 @@ def test_a_place_has_one_image_whoever_asks_with_it(n, data):
     assert images.tolist() == permute(np.arange(n), n, 7)[places].tolist()
 
 
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 2**64 - 1)), min_size=1, max_size=6))
+def test_many_permutations_at_once_are_the_permutations_one_by_one(named):
+    sizes = np.array([n for n, _ in named])
+    keys = np.array([key for _, key in named], np.uint64)
+    places = np.arange(7) % sizes[:, None]
+
+    together = permute(places, sizes[:, None], keys[:, None])
+
+    for images, own, (n, key) in zip(together, places, named, strict=True):
+        assert images.tolist() == permute(own, n, key).tolist()
+
+
 @pytest.mark.parametrize("n", [3, 4])
 def test_all_permutations_come_equally_often(n):
     n_keys = 6000
