@@ -17,6 +17,7 @@ from datamodule_cases import (
 )
 from processes import returned, run_on_ranks
 
+EVALUATIONS = ("validate", "test", "predict")
 ADVICE = ("many workers", "treespec", "logging interval")
 
 
@@ -58,12 +59,132 @@ def test_a_run_is_warned_of_nothing_but_of_eval_data_that_the_model_cannot_use(
     assert said == ([in_vain] if evals and model is TrainOnly else [])
 
 
-@pytest.mark.parametrize(("limit", "n_steps"), [(4, 4), (0.5, 5), (1.0, STEPS), (99, STEPS)])
-def test_limit_train_batches_takes_the_first_of_each_epoch(folder, plain, limit, n_steps):
-    limited, said = fit(folder, limit_train_batches=limit)
+# flags: steps trained in each epoch, optimizer steps, steps trained before each validation
+EVERY, AT_EPOCHS_ENDS = (STEPS,) * 3, [11, 22, 33]
+FLAGS = [
+    ({}, EVERY, 33, AT_EPOCHS_ENDS),
+    ({"max_epochs": 2}, (11, 11), 22, [11, 22]),
+    ({"max_epochs": 0}, (), 0, []),
+    ({"max_steps": 15}, (11, 4), 15, [11]),
+    ({"max_steps": 15, "max_epochs": -1}, (11, 4), 15, [11]),
+    ({"max_steps": 5, "accumulate_grad_batches": 3}, (11, 3), 5, [11]),
+    ({"max_time": "00:01:00:00"}, EVERY, 33, AT_EPOCHS_ENDS),
+    ({"accumulate_grad_batches": 3}, EVERY, 12, AT_EPOCHS_ENDS),
+    ({"limit_train_batches": 4}, (4, 4, 4), 12, [4, 8, 12]),
+    ({"limit_train_batches": 0.5}, (5, 5, 5), 15, [5, 10, 15]),
+    ({"limit_train_batches": 1.0}, EVERY, 33, AT_EPOCHS_ENDS),
+    ({"limit_train_batches": 99}, EVERY, 33, AT_EPOCHS_ENDS),
+    ({"limit_train_batches": 0}, (), 0, []),
+    ({"overfit_batches": 3}, (3, 3, 3), 9, [3, 6, 9]),
+    ({"overfit_batches": 0.5}, (5, 5, 5), 15, [5, 10, 15]),
+    ({"overfit_batches": 1.0}, EVERY, 33, AT_EPOCHS_ENDS),
+    ({"fast_dev_run": True}, (1,), 1, [1]),
+    ({"fast_dev_run": 4}, (4,), 4, [4]),
+    ({"val_check_interval": 4}, EVERY, 33, [4, 8, 15, 19, 26, 30]),
+    ({"val_check_interval": 0.5}, EVERY, 33, [5, 10, 16, 21, 27, 32]),
+    (
+        {"val_check_interval": 8, "check_val_every_n_epoch": None},
+        EVERY,
+        33,
+        [8, 16, 24, 32],
+    ),
+    ({"check_val_every_n_epoch": 2}, EVERY, 33, [22]),
+    ({"limit_val_batches": 1}, EVERY, 33, AT_EPOCHS_ENDS),
+    ({"limit_val_batches": 0}, EVERY, 33, []),
+    ({"num_sanity_val_steps": 2}, EVERY, 33, [0, *AT_EPOCHS_ENDS]),
+    ({"num_sanity_val_steps": -1}, EVERY, 33, [0, *AT_EPOCHS_ENDS]),
+    ({"reload_dataloaders_every_n_epochs": 1}, EVERY, 33, AT_EPOCHS_ENDS),
+    ({"reload_dataloaders_every_n_epochs": 2}, EVERY, 33, AT_EPOCHS_ENDS),
+    ({"use_distributed_sampler": False}, EVERY, 33, AT_EPOCHS_ENDS),
+    ({"barebones": True}, EVERY, 33, AT_EPOCHS_ENDS),
+    (
+        {
+            "limit_train_batches": 7,
+            "accumulate_grad_batches": 2,
+            "reload_dataloaders_every_n_epochs": 1,
+        },
+        (7, 7, 7),
+        12,
+        [7, 14, 21],
+    ),
+    ({"limit_train_batches": 0.5, "val_check_interval": 0.5}, (5, 5, 5), 15, [2, 4, 7, 9, 12, 14]),
+    (
+        {
+            "overfit_batches": 3,
+            "accumulate_grad_batches": 2,
+            "reload_dataloaders_every_n_epochs": 1,
+        },
+        (3, 3, 3),
+        6,
+        [3, 6, 9],
+    ),
+    (
+        {"max_steps": 27, "max_epochs": -1, "val_check_interval": 5}
+        | {"check_val_every_n_epoch": None},
+        (11, 11, 5),
+        27,
+        [5, 10, 15, 20, 25],
+    ),
+]
 
-    assert limited.trained == {at: seen for at, seen in plain.items() if at[1] < n_steps}
-    assert said == []
+
+class Validating(Recorder):
+    """Also keeps how many steps were trained before each validation."""
+
+    def __init__(self):
+        super().__init__()
+        self.validated_after = []
+
+    def on_validation_start(self):
+        self.validated_after.append(len(self.order))
+
+
+def fit_with_each_flag(rank, folder, n_ranks):
+    """For each of FLAGS what this rank trained on, optimizer steps, validations, and warnings."""
+    seen = []
+    for flags, *_ in FLAGS:
+        sizes = {"batch_size": 4 // n_ranks, "eval_batch_size": 2 // n_ranks}
+        data = eval_arguments(folder) | sizes
+        ranks = {"devices": n_ranks, "strategy": "ddp"} if n_ranks > 1 else {}
+        recorder, said = fit(folder, data, Validating, **ranks, **flags)
+        rows = [rows for _, rows, _ in recorder.trained.values()]
+        steps = recorder.trainer.global_step
+        seen.append((recorder.order, rows, steps, recorder.validated_after, said))
+    return seen
+
+
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.ranks)])
+def fitted(request, folder, tmp_path_factory):
+    """What each rank did, of one and of two."""
+    if request.param == 1:
+        return [fit_with_each_flag(0, folder, 1)]
+    path = tmp_path_factory.mktemp("ranks")
+    return returned(run_on_ranks(fit_with_each_flag, request.param, path, folder, request.param))
+
+
+@pytest.fixture(scope="module")
+def plans(folder):
+    """The plans of three epochs, on one rank."""
+    datamodule = opened(make_datamodule(folder))
+    return [datamodule.plan(epoch) for epoch in range(3)]
+
+
+@pytest.mark.parametrize("number", range(len(FLAGS)), ids=lambda number: str(FLAGS[number][0]))
+def test_a_flag_trains_on_the_batches_of_the_plan_that_it_stands_for(fitted, plans, number):
+    flags, n_steps, n_updates, validated_after = FLAGS[number]
+    epochs = [0] * 3 if "overfit_batches" in flags else range(3)
+    expected = [
+        plans[epoch][step] for epoch, n in zip(epochs, n_steps, strict=False) for step in range(n)
+    ]
+
+    ranks = [rank[number] for rank in fitted]
+
+    for tasks, *_ in ranks:
+        assert tasks == [dataset for dataset, _ in expected]
+    together = [sum(shares, ()) for shares in zip(*(rows for _, rows, *_ in ranks), strict=True)]
+    assert together == [tuple(rows.tolist()) for _, rows in expected]
+    for *_, updates, validated, said in ranks:
+        assert (updates, validated, said) == (n_updates, validated_after, [])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -81,41 +202,64 @@ def test_overfit_batches_repeats_the_first_batches_and_says_nothing(
     assert said == []
 
 
-def test_fast_dev_run_makes_one_step_of_each_kind(folder):
-    recorder, said = fit(folder, eval_arguments(folder), fast_dev_run=True)
-
-    assert list(recorder.trained) == [(0, 0)]
-    assert len(recorder.evaluated) == 4  # two eval sets, two corpora
-    assert said == []
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_reloading_the_loader_each_epoch_changes_nothing(folder, plain, workers):
     data = {"num_workers": workers}
     assert fit(folder, data, reload_dataloaders_every_n_epochs=1)[0].trained == plain
 
 
-def test_max_steps_stops_inside_an_epoch(folder, plain):
-    assert fit(folder, max_steps=15)[0].trained == dict(list(plain.items())[:15])
+def run_one_module_again_and_again(rank, folder, n_ranks):
+    """{run: what this rank trained on in it}, all of one data module."""
+    sizes = {"batch_size": 4 // n_ranks, "eval_batch_size": 2}
+    ranks = {"devices": n_ranks, "strategy": "ddp"} if n_ranks > 1 else {}
+    datamodule = make_datamodule(folder, **eval_arguments(folder), **sizes)
 
+    def trained(recorder):
+        return [seen[:2] for seen in recorder.trained.values()]
 
-def test_several_fits_of_one_module_each_begin_at_the_beginning(folder, plain):
-    datamodule = make_datamodule(folder)
-    for _ in range(2):
+    runs = {}
+    for name in ("a trainer", "another trainer"):
         recorder = Recorder()
-        make_trainer().fit(recorder, datamodule=datamodule)
-        assert recorder.trained == plain
-
-
-def test_a_trainer_that_fits_on_goes_on_with_the_next_epoch(folder, plain):
-    datamodule, recorder = make_datamodule(folder), Recorder()
-    trainer = make_trainer(max_epochs=2)
-
+        make_trainer(**ranks).fit(recorder, datamodule=datamodule)
+        runs[name] = trained(recorder)
+    recorder, trainer = Recorder(), make_trainer(max_epochs=2, **ranks)
     trainer.fit(recorder, datamodule=datamodule)
+    runs["two epochs"] = trained(recorder)
+    for name in EVALUATIONS:
+        getattr(trainer, name)(Recorder(), datamodule=datamodule)
     trainer.fit_loop.max_epochs = 3
     trainer.fit(recorder, datamodule=datamodule)
+    runs["on to the third epoch, after evaluating"] = trained(recorder)
+    recorder = Recorder()
+    make_trainer(max_steps=15, **ranks).fit(recorder, datamodule=datamodule)
+    runs["fifteen steps"] = trained(recorder)
+    recorder = Recorder()
+    make_trainer(max_epochs=1, **ranks).fit(recorder, datamodule=datamodule)
+    runs["a trainer after a run that stopped inside an epoch"] = trained(recorder)
+    return runs
 
-    assert recorder.trained == plain
+
+@pytest.mark.parametrize("n_ranks", [1, pytest.param(2, marks=pytest.mark.ranks)])
+def test_each_run_of_one_module_begins_where_its_trainer_does(folder, plain, tmp_path, n_ranks):
+    if n_ranks == 1:
+        results = [run_one_module_again_and_again(0, folder, 1)]
+    else:
+        results = returned(
+            run_on_ranks(run_one_module_again_and_again, n_ranks, tmp_path, folder, n_ranks)
+        )
+
+    whole = [seen[:2] for seen in plain.values()]
+    for name, n_steps in {
+        "a trainer": 33,
+        "another trainer": 33,
+        "two epochs": 22,
+        "on to the third epoch, after evaluating": 33,
+        "fifteen steps": 15,
+        "a trainer after a run that stopped inside an epoch": 11,
+    }.items():
+        shares = zip(*(result[name] for result in results), strict=True)
+        together = [(share[0][0], sum((rows for _, rows in share), ())) for share in shares]
+        assert together == whole[:n_steps], name
 
 
 def test_a_trainer_that_fits_again_after_an_exception_begins_its_epoch_anew(folder, plain):
@@ -148,9 +292,6 @@ def test_a_batch_size_that_is_set_later_holds(folder):
     datamodule.batch_size = 8  # as Lightning's batch-size finder does
 
     assert {len(batch["row"]) for batch in batches(datamodule)} == {8}
-
-
-EVALUATIONS = ("validate", "test", "predict")
 
 
 def evaluate(folder, **trainer):
