@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,15 +21,17 @@ from llm_embedder_data.recipes import Recipe
 from llm_embedder_data.rows import schema
 from llm_embedder_data.rows.filters import (
     OnNoNegatives,
-    RowFacts,
     TrainSettings,
     count_reasons,
     drop_reasons,
+    facts_by_block,
     sample,
 )
+from llm_embedder_data.rows.numbers import numbers_where
 from llm_embedder_data.rows.readers import (
     Reading,
     content_digest,
+    default_cache_dir,
     field_names,
     line_of_row,
     read_file,
@@ -150,6 +152,7 @@ class _Read:
     Attributes:
         n_rows: of each file.
         sound: ``[n]`` bool.
+        folder: of the caches.
     """
 
     source: Source
@@ -157,6 +160,7 @@ class _Read:
     n_rows: tuple[int, ...]
     digests: tuple[str, ...]
     sound: NDArray[np.bool_]
+    folder: Path
     notes: list[str] = field(default_factory=list)
 
     def bad_rows(self, among: NDArray[np.bool_] | slice = slice(None)) -> dict[str, int]:
@@ -256,7 +260,7 @@ def build_eval_sets(
             files=source.files,
             digests=read.digests,
             rows=read.rows,
-            kept=np.flatnonzero(chosen & read.sound),
+            kept=numbers_where(chosen & read.sound, read.folder),
             n_read=int(chosen.sum()),
             dropped=read.bad_rows(chosen),
             notes=tuple(read.notes),
@@ -311,7 +315,7 @@ def build_corpus(
         template=template,
         fields=fields,
         rows=read.rows,
-        kept=np.flatnonzero(read.sound),
+        kept=numbers_where(read.sound, read.folder),
         n_read=len(read.rows),
         dropped=read.bad_rows(),
         notes=tuple(read.notes),
@@ -380,6 +384,7 @@ def _read(source: Source, reading: Reading, on_bad_row: OnBadRow, cache_dir: Pat
         n_rows=tuple(map(len, parts)),
         digests=tuple(content_digest(file, cache_dir) for file in source.files),
         sound=pc.is_null(fault).to_numpy(),
+        folder=cache_dir or default_cache_dir(),
     )
     bad = np.flatnonzero(~read.sound)
     if not len(bad):
@@ -399,7 +404,7 @@ def _read(source: Source, reading: Reading, on_bad_row: OnBadRow, cache_dir: Pat
 
 def _by_task(
     read: _Read, recipe: Recipe, default_task: str
-) -> list[tuple[str, str, NDArray[np.bool_]]]:
+) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     """(dataset name, task, which rows) for each task of the source.
 
     Raises:
@@ -407,35 +412,53 @@ def _by_task(
             none.
     """
     source = read.source
-    # What an unsound row says of its task does not count.
-    own = pc.if_else(pa.array(read.sound), read.rows.data.column("task").combine_chunks(), None)
-    encoded = own.dictionary_encode()
-    names: list[str] = encoded.dictionary.to_pylist()
-    codes = encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
     fallback = source.task or default_task
-    unnamed = np.flatnonzero((codes == len(names)) & read.sound)
-    if len(unnamed) and source.task is None:
-        if set(names) - {fallback}:
+    first: dict[str, int] = {}  # row of each task that is named
+    first_unnamed, n_unnamed = -1, 0
+    for rows, own in _own_tasks(read):
+        for name in own.unique().drop_null().to_pylist():
+            if name not in first:
+                first[name] = rows.start + pc.index(own, name).as_py()
+        unnamed = np.flatnonzero(own.is_null().to_numpy(zero_copy_only=False) & read.sound[rows])
+        if len(unnamed) and not n_unnamed:
+            first_unnamed = rows.start + int(unnamed[0])
+        n_unnamed += len(unnamed)
+    if n_unnamed and source.task is None:
+        if set(first) - {fallback}:
             raise read.error(
-                int(unnamed[0]),
+                first_unnamed,
                 "no task, while other rows of the source name "
-                f"{', '.join(map(repr, sorted(names)))} (name a task in every row, or give the "
+                f"{', '.join(map(repr, sorted(first)))} (name a task in every row, or give the "
                 "source a task)",
             )
         read.notes.append(
-            f"{len(unnamed)} rows name no task: taken as {fallback!r} (data.default_task)"
+            f"{n_unnamed} rows name no task: taken as {fallback!r} (data.default_task)"
         )
-    task_of_code = np.array([*names, fallback], dtype=object)
-    tasks = sorted(set(task_of_code[np.unique(codes[read.sound])])) or [fallback]
-    task_of_row = task_of_code[codes]
+    if n_unnamed or not first:
+        first[fallback] = min(first.get(fallback, len(read.sound)), max(first_unnamed, 0))
+    tasks = sorted(first)
     for task in tasks:
         if not recipe.knows(task):
-            first = int(np.argmax(read.sound & (task_of_row == task)))
-            raise read.error(first, recipe.unknown_task(task))
+            raise read.error(first[task], recipe.unknown_task(task))
     if len(tasks) == 1:
-        return [(source.name, tasks[0], np.ones(len(codes), bool))]
-    task_of_row[~read.sound] = tasks[0]  # an unsound row is counted with the first task
-    return [(f"{source.name}:{task}", task, task_of_row == task) for task in tasks]
+        yield source.name, tasks[0], np.ones(len(read.sound), bool)
+        return
+    for task in tasks:
+        chosen = np.zeros(len(read.sound), bool)
+        for rows, own in _own_tasks(read):
+            named = pc.equal(own.fill_null(fallback), task).to_numpy(zero_copy_only=False)
+            # An unsound row is counted with the first task.
+            chosen[rows] = np.where(read.sound[rows], named, task == tasks[0])
+        yield f"{source.name}:{task}", task, chosen
+
+
+def _own_tasks(read: _Read) -> Iterator[tuple[slice, pa.StringArray]]:
+    """The tasks that rows name, some thousand rows at a time; what an unsound row says is null."""
+    end = 0
+    for task in read.rows.data.column("task").chunks:
+        start, end = end, end + len(task)
+        rows = slice(start, end)
+        yield rows, pc.if_else(pa.array(read.sound[rows]), task, None)
 
 
 def _train_set(
@@ -451,32 +474,44 @@ def _train_set(
     seed: int,
 ) -> TrainSet:
     """The training set of one task's rows, every row kept or counted under the reason it is not."""
-    facts = RowFacts(read.rows.data)
-    no_positive = np.flatnonzero(chosen & read.sound & facts.without_positive(settings))
-    if len(no_positive) and on_bad_row == "raise":
+    reasons = np.empty(len(chosen), np.uint8)
+    first_without, n_without = -1, 0
+    for rows, facts in facts_by_block(read.rows.data.table):
+        reasons[rows] = drop_reasons(facts, read.sound[rows], settings, on_no_negatives)
+        without = np.flatnonzero(chosen[rows] & read.sound[rows] & facts.without_positive(settings))
+        if len(without) and not n_without:
+            first_without = rows.start + int(without[0])
+        n_without += len(without)
+    if n_without and on_bad_row == "raise":
         raise read.error(
-            int(no_positive[0]),
+            first_without,
             f"no positive, which select_positive={settings.select_positive!r} of task {task!r} "
-            f"needs; so in {len(no_positive)} rows (give the row a pos; or teacher_scores and "
+            f"needs; so in {n_without} rows (give the row a pos; or teacher_scores and "
             "select_positive=teacher; or skip such rows with data.on_bad_row=skip)",
         )
-    numbers = np.flatnonzero(chosen)
-    reasons = drop_reasons(facts, read.sound, settings, on_no_negatives)[numbers]
     limit = read.source.max_sample_num or settings.max_sample_num
-    sample(reasons, numbers, limit, derive_key(seed, "max_sample_num", name))
-    kept = numbers[reasons == 0]
+    if limit is not None:
+        numbers = np.flatnonzero(chosen)
+        own = reasons[numbers]
+        sample(own, numbers, limit, derive_key(seed, "max_sample_num", name))
+        reasons[numbers] = own
+    kept = chosen & (reasons == 0)
+    n_scored = n_without_negatives = 0
+    for rows, facts in facts_by_block(read.rows.data.table):
+        n_scored += int((facts.scored & kept[rows]).sum())
+        n_without_negatives += int((facts.without_negatives(settings) & kept[rows]).sum())
     return TrainSet(
         name=name,
         task=task,
         files=read.source.files,
         digests=read.digests,
         rows=read.rows,
-        kept=kept,
+        kept=numbers_where(kept, read.folder),
         n_read=int(chosen.sum()),
-        dropped=count_reasons(reasons),
+        dropped=count_reasons(reasons[chosen]),
         settings=settings,
-        n_scored=int(facts.scored[kept].sum()),
-        n_without_negatives=int(facts.without_negatives(settings)[kept].sum()),
+        n_scored=n_scored,
+        n_without_negatives=n_without_negatives,
         batch_size=read.source.batch_size,
         weight=read.source.weight,
         in_batch_negatives=read.source.in_batch_negatives,
@@ -508,15 +543,21 @@ def _within_reach(
         DataError: rows without the scores that a setting asked for needs; another one gives way.
     """
     needing = wanted.needing_scores()
-    rows = chosen & read.sound
-    unscored = np.flatnonzero(rows & ~RowFacts(read.rows.data).scored)
-    n_rows, n_unscored = int(rows.sum()), len(unscored)
-    if not needing or not n_unscored:
+    if not needing:
+        return wanted, []
+    first_unscored, n_unscored, n_rows = -1, 0, 0
+    for place, facts in facts_by_block(read.rows.data.table):
+        rows = chosen[place] & read.sound[place]
+        unscored = np.flatnonzero(rows & ~facts.scored)
+        if len(unscored) and not n_unscored:
+            first_unscored = place.start + int(unscored[0])
+        n_unscored, n_rows = n_unscored + len(unscored), n_rows + int(rows.sum())
+    if not n_unscored:
         return wanted, []
     asked = [f"{key}={value!r}" for key, value in needing.items() if key in wanted.asked]
     if asked:
         raise read.error(
-            int(unscored[0]),
+            first_unscored,
             f"no teacher_scores, which {', '.join(asked)} needs for task {task!r}; {n_unscored} of "
             f"{n_rows} rows have none (score the rows, or take the setting back)",
         )

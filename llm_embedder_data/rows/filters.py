@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,6 +58,9 @@ class TrainSettings:
         return needing
 
 
+_FACTS = ["n_pos", "n_neg", "n_neg_teacher", "score_max", "score_min"]
+
+
 class RowFacts:
     """The numbers of each row that filters look at, ``[n]`` each, read from its table.
 
@@ -92,6 +95,14 @@ class RowFacts:
             n_left = np.where(self.scored, self.n_negatives_of_teacher, n_left)
         without: NDArray[np.bool_] = n_left == 0
         return without
+
+
+def facts_by_block(table: pa.Table) -> Iterator[tuple[slice, RowFacts]]:
+    """The facts of a table's rows some thousand at a time, each time with the rows' place."""
+    end = 0
+    for batch in table.select(_FACTS).to_batches():
+        start, end = end, end + len(batch)
+        yield slice(start, end), RowFacts(pa.Table.from_batches([batch]))
 
 
 def drop_reasons(

@@ -354,14 +354,19 @@ def _is_best(
     scores: pa.ListArray, n_key: NDArray[np.int64], faults: Sequence[str | None]
 ) -> NDArray[np.bool_]:
     """``[n_keys]`` bool, the first key of each row with its highest score; none in rows without."""
-    offsets = np.concatenate([[0], np.cumsum(n_key)])
-    best = np.zeros(offsets[-1], bool)
+    best = np.zeros(int(n_key.sum()), bool)
     view = _ListView(scores)
     values = view.values.to_numpy(zero_copy_only=False)
     sound = np.array([fault is None for fault in faults], bool)
-    for row in np.flatnonzero((view.lengths > 0) & sound):
-        start = view.starts[row]
-        best[offsets[row] + np.argmax(values[start : start + n_key[row]])] = True
+    scored = np.flatnonzero((view.lengths > 0) & sound)
+    if not len(scored):
+        return best
+    lengths = view.lengths[scored]  # n_key's, or there is a fault
+    starts = np.cumsum(lengths) - lengths
+    values = values[_runs(view.starts[scored], lengths)]
+    is_highest = np.flatnonzero(values == np.repeat(np.maximum.reduceat(values, starts), lengths))
+    first = is_highest[np.searchsorted(is_highest, starts)]
+    best[(np.cumsum(n_key) - n_key)[scored] + first - starts] = True
     return best
 
 
