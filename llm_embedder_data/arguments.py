@@ -39,6 +39,7 @@ _CHOICES: dict[str, Any] = {
 _WHOLE = {
     "train_group_size": 1,
     "batch_size": 1,
+    "length_window": 2,
     "seed": 0,
     "query_max_length": 1,
     "key_max_length": 1,
@@ -53,7 +54,7 @@ _NUMBERS = ("teacher_scores_min", "teacher_scores_margin")
 _FLAGS = ("add_instruction", "use_train_config", "stable_distill", "cross", "unique_keys", "pin_memory")
 
 # What else an argument may be.
-_OR_NULL = ("max_sample_num", "pad_to_multiple_of", *_NUMBERS)
+_OR_NULL = ("max_sample_num", "length_window", "pad_to_multiple_of", *_NUMBERS)
 _OR_AUTO = ("num_workers", "prefetch_factor", "pin_memory")
 
 # Arguments that a recipe has for each task too.

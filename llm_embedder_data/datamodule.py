@@ -10,10 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.arguments import Tokenize, check_arguments, plain, train_settings
@@ -56,6 +58,7 @@ from llm_embedder_data.rows.builders import (
     template_fields,
 )
 from llm_embedder_data.rows.filters import OnNoNegatives
+from llm_embedder_data.rows.lengths import row_lengths
 from llm_embedder_data.rows.sources import Source, resolve_sources
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
@@ -133,6 +136,7 @@ class RetrievalDataModule(LightningDataModule):
         organize_method: epoch, epoch-static, epoch-random, random; see :class:`EpochPlan`.
         remainder: rows that fill no global batch: rotate (others each epoch) or drop.
         small_datasets: a dataset smaller than one global batch: error, drop, repeat.
+        length_window: deal so many global batches of a dataset by length; None: by chance alone.
         seed: of every random choice.
         query_max_length: tokens, special tokens included.
         key_max_length: tokens, special tokens included.
@@ -179,6 +183,7 @@ class RetrievalDataModule(LightningDataModule):
         organize_method: OrganizeMethod = "epoch",
         remainder: Remainder = "rotate",
         small_datasets: SmallDatasets = "error",
+        length_window: int | None = None,
         seed: int = 42,
         query_max_length: int = 256,
         key_max_length: int = 256,
@@ -384,6 +389,8 @@ class RetrievalDataModule(LightningDataModule):
             remainder=self._arguments["remainder"],
             small_datasets=self._arguments["small_datasets"],
             weights={one.name: one.weight for one in sets},
+            length_window=self._arguments["length_window"],
+            lengths=self._lengths,
         )
 
     def task_settings(self, task: str) -> TaskSettings:
@@ -517,6 +524,15 @@ class RetrievalDataModule(LightningDataModule):
             chunk_size=self._arguments["chunk_size"],
             unique_keys=self._arguments["unique_keys"],
         )
+
+    @cached_property
+    def _lengths(self) -> dict[str, NDArray[np.float32]]:
+        """Of the rows of each training set, where they are dealt by length."""
+        if self._arguments["length_window"] is None:
+            return {}
+        limits = {name: self._arguments[name] for name in ("query_max_length", "key_max_length")}
+        sets = self._train_sets().values()
+        return {one.name: row_lengths(one.rows, one.kept, **limits) for one in sets}
 
     def _check_instructions_fit(self) -> None:
         sets: list[TrainSet | EvalSet] = [

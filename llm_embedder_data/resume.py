@@ -21,6 +21,7 @@ _OF_ALL = (
     "train_group_size",
     "organize_method",
     "remainder",
+    "length_window",
     "query_max_length",
     "key_max_length",
     "cross",

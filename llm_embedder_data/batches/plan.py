@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import Literal, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from llm_embedder_data.batches.permutation import permute
+from llm_embedder_data.batches.windows import LengthWindows
 from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.hashing import below, derive_key, hash_rows
 
@@ -65,6 +66,11 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     - ``random``: the dataset of each step is drawn in proportion to its rows (times its weight),
       then a global batch without repeats; rows may come again at another step of the epoch.
 
+    With ``length_window``, so many consecutive global batches of a pass are dealt anew among
+    themselves, so that each holds rows of like length. All else stays: the dataset of each step,
+    what a pass holds, the same global batch on any number of ranks. A step whose window was not
+    dealt lately costs O(window) time.
+
     Args:
         sizes: rows of each dataset, by name.
         batch_size: queries per rank and step, one for all or one a dataset.
@@ -77,6 +83,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             it; or ``repeat`` its rows within the batch, the one case in which a batch holds a row
             twice.
         weights: passes over each dataset per epoch, 1.0 where left out.
+        length_window: global batches that are dealt by length together; None for no such rule.
+        lengths: ``[rows]`` numbers a dataset, one for each row, where there is a ``length_window``.
 
     Raises:
         ConfigError: an impossible value, or datasets too small for a global batch.
@@ -94,6 +102,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         remainder: Remainder = "rotate",
         small_datasets: SmallDatasets = "error",
         weights: Mapping[str, float] | None = None,
+        length_window: int | None = None,
+        lengths: Mapping[str, ArrayLike] | None = None,
     ) -> None:
         check_choice(organize_method, OrganizeMethod, "data.organize_method")
         check_choice(remainder, Remainder, "data.remainder")
@@ -117,6 +127,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             raise ConfigError(f"batch_size names no {missing[0]!r} (give one for each dataset)")
         self.batch_size = {name: batch_size[name] for name in sizes}
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in sizes}
+        self.length_window = length_window
+        self._windows = self._made_windows(lengths or {})
         self.dropped = self._too_small()
 
         self._names = [name for name in sizes if name not in self.dropped]
@@ -173,6 +185,17 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
                 + "\n(make data.batch_size smaller, or set data.small_datasets to drop or repeat)"
             )
         return small
+
+    def _made_windows(self, lengths: Mapping[str, ArrayLike]) -> LengthWindows | None:
+        if self.length_window is None:
+            return None
+        if self.organize_method == "random":
+            raise ConfigError(
+                f"data.length_window={self.length_window} with data.organize_method='random', "
+                "which draws each global batch on its own and has no pass to sort (take another "
+                "organize_method, or data.length_window=null)"
+            )
+        return LengthWindows(self.length_window, lengths, self.sizes, self.seed)
 
     def at(self, epoch: int) -> EpochPlan:
         """The plan of another epoch."""
@@ -244,6 +267,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
 
     def _planned(self, steps: NDArray[np.int64], rank: int | None) -> Iterator[PlannedBatch]:
         """The batches of ``[k]`` steps, all computed together."""
+        rows: Sequence[NDArray[np.int64]] | NDArray[np.int64]
         if self.organize_method == "random":
             dataset, rows = self._drawn(steps, rank)
             repeat = np.zeros_like(steps)
@@ -257,7 +281,11 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             block = first + place - (self._ends - self._per_epoch)[dataset]
             pass_number, block = np.divmod(block, self._per_pass[dataset])
             repeat = pass_number - first // self._per_pass[dataset]
-            rows = self._rows_of_blocks(dataset, block, pass_number, rank)
+            if self._windows is None:
+                rows = self._rows_of_blocks(dataset, block, pass_number, rank)
+            else:
+                asked = zip(dataset.tolist(), block.tolist(), pass_number.tolist(), strict=True)
+                rows = [self._rows_by_length(self._windows, *one, rank) for one in asked]
         sizes = self._share(rank)[1][dataset]
         for one, own, size, number in zip(dataset, rows, sizes, repeat.tolist(), strict=True):
             yield PlannedBatch(self._names[one], own[:size], number)
@@ -315,6 +343,25 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             repeated, pass_number * global_batch + places, left_out * (turn + 1) + dealt
         )
         return permute(places % n_rows, n_rows, self._row_order[dataset, None])
+
+    def _rows_by_length(
+        self, windows: LengthWindows, dataset: int, block: int, pass_number: int, rank: int | None
+    ) -> NDArray[np.int64]:
+        """The same for one global batch, where rows of like length meet."""
+
+        def planned(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+            same = np.ones_like(blocks)
+            return self._rows_of_blocks(dataset * same, blocks, pass_number * same, None)
+
+        first, size = self._share(rank)
+        return windows.rows(
+            self._names[dataset],
+            pass_number,
+            block,
+            per_pass=int(self._per_pass[dataset]),
+            places=np.arange(first[dataset], first[dataset] + size[dataset]),
+            planned=planned,
+        )
 
     def _drawn(
         self, steps: NDArray[np.int64], rank: int | None
