@@ -26,7 +26,13 @@ from llm_embedder_data.batches.plan import EpochPlan, OrganizeMethod, Remainder,
 from llm_embedder_data.batches.sampler import OverfitSampler, SameTaskSampler
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.evaluation import CorpusView, Matching, loader_names, match
-from llm_embedder_data.loaders import Auto, BatchLoader, LoaderSettings, SequentialShardSampler
+from llm_embedder_data.loaders import (
+    Auto,
+    BatchLoader,
+    LoaderSettings,
+    SequentialShardSampler,
+    explain_lost_worker,
+)
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
     Instruction,
@@ -343,7 +349,8 @@ class RetrievalDataModule(LightningDataModule):
             self._clock.is_over = True
 
     def on_exception(self, exception: BaseException) -> None:
-        """Forget a checkpoint's position: it is for one fit."""
+        """Say what a lost worker means, and forget a checkpoint's position: it is for one fit."""
+        explain_lost_worker(exception)
         self.teardown()
 
     # -- what users call -----------------------------------------------------------------------

@@ -66,7 +66,7 @@ def locked(path: Path, patience: float = 600.0) -> Iterator[None]:
 
     No more than that: after ``patience`` seconds, and where the folder has no locks or cannot be
     written, the block runs without. So it must begin by asking whether the work was done, and end
-    in an :func:`atomic_file`. The empty file ``<name>.lock`` stays.
+    in an :func:`atomic_file`.
 
     Args:
         path: of the file to make; its folder exists.
@@ -79,6 +79,10 @@ def locked(path: Path, patience: float = 600.0) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
+            # Whoever waits holds the lock of a file without a name next, beside a newcomer: both
+            # find the work done.
+            with suppress(OSError):
+                os.unlink(lock.lock_file)
             lock.release()
 
 
@@ -95,7 +99,7 @@ def is_whole(path: Path) -> bool:
             length = file.seek(0, os.SEEK_END) - 16
             file.seek(max(0, length))
             return file.read() == _SEAL + max(0, length).to_bytes(8, "little")
-    except FileNotFoundError:
+    except OSError:  # what cannot be read is made anew, or fails there with the reason
         return False
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
-from llm_embedder_data.batches.sampler import ShardSampler
+from llm_embedder_data.batches.sampler import BatchIndex, ShardSampler
 from llm_embedder_data.ranks import Ranks
 
 Auto = Literal["auto"]
+
+_BUS_ERROR = -getattr(signal, "SIGBUS", 7)  # as the exit code of a process
+_LOST = "A process that makes batches is gone:"
 
 
 class BatchLoader(DataLoader[Any]):
@@ -24,12 +29,39 @@ class BatchLoader(DataLoader[Any]):
     (``trainer.estimated_stepping_batches``).
     """
 
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return _Explained(super().__iter__())
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take nothing."""
+
+
+def explain_lost_worker(error: BaseException, *, by_bus_error: bool = False) -> None:
+    """Add to torch's error about a worker that died what that means; nothing to another error.
+
+    torch raises it in the process that trains wherever that stands, so not every such error comes
+    from a loader.
+
+    Args:
+        error: any.
+        by_bus_error: whether that is known otherwise. torch does not always say which signal it
+            was: a Lightning fit takes torch's own handler away for later ones.
+    """
+    lost = re.search(r"DataLoader worker \(pid.*\) (is killed by signal|exited)", str(error))
+    if lost is None or not isinstance(error, RuntimeError) or _LOST in str(error):
+        return
+    reason = (
+        "it read a cache file that was cut off meanwhile, or /dev/shm is full (start again, which "
+        "mends the cache in data.cache_dir; give shared memory more room)"
+        if by_bus_error or "Bus error" in f"{error} {error.__cause__}"
+        else "most likely there was no memory left for it (give data.num_workers or "
+        "data.prefetch_factor a smaller value)"
+    )
+    error.args = (f"{str(error).strip()}\n{_LOST} {reason}",)
 
 
 class SequentialShardSampler(ShardSampler, SequentialSampler):  # type: ignore[misc]
@@ -73,16 +105,62 @@ class LoaderSettings:
         if workers == "auto":
             workers = ranks.spare_cores() if torch.accelerator.is_available() else 0
         return BatchLoader(
-            dataset,
+            _Batches(dataset, collate),
             sampler=sampler,
             batch_size=None,  # an index is a whole batch: see SameTaskSampler
-            collate_fn=collate,
+            collate_fn=_as_it_is,
             num_workers=workers,
             pin_memory=torch.cuda.is_available() if self.pin_memory == "auto" else self.pin_memory,
             prefetch_factor=None if not workers else 4 if prefetch == "auto" else prefetch,
             persistent_workers=persistent and workers > 0,
             worker_init_fn=_tokenize_in_one_thread,
         )
+
+
+class _Batches(Dataset[Any]):
+    """Whole batches by index; what fails in making one says which."""
+
+    def __init__(self, dataset: Any, collate: Callable[[Any], Any]) -> None:
+        self._dataset, self._collate = dataset, collate
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return self._collate(self._dataset[index])
+        except Exception as error:
+            # A note, for it leaves a worker with the message and changes no type.
+            error.add_note(f"(in making the batch of {_place(index)})")
+            raise
+
+
+def _place(index: Any) -> str:
+    if isinstance(index, BatchIndex):
+        return f"dataset {index.dataset!r}, epoch {index.epoch}, step {index.step}"
+    return f"rows {index[0]} to {index[-1]}" if len(index) else "no row"
+
+
+class _Explained:
+    """The batches of a pass."""
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> _Explained:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._batches)
+        except RuntimeError as error:
+            codes = [worker.exitcode for worker in getattr(self._batches, "_workers", ())]
+            explain_lost_worker(error, by_bus_error=_BUS_ERROR in codes)
+            raise
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _tokenize_in_one_thread(worker: int) -> None:

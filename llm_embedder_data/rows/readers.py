@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-from uuid import uuid4
+from typing import Any
 
 import datasets
 import orjson
@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from llm_embedder_data.files import atomic_file, is_whole, locked, seal
 from llm_embedder_data.rows.schema import DataError, Record
 from llm_embedder_data.rows.sources import COMPRESSIONS, Format, compression_suffix, format_of
 
 # Part of every cache key: raise it when what is written changes.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 # Read, converted and checked at a time, bytes; a batch of Arrow holds a few times as much.
 BLOCK_BYTES = 8 << 20
@@ -63,9 +64,10 @@ def read_file(
     """The rows of one file as a memory-mapped dataset; row i is the i-th record of the file.
 
     The first call converts the file and writes the cache; it appears whole or not at all, so a
-    killed process leaves nothing behind that is read, and processes that prepare the same file at
-    once do not disturb each other. The cache is found by the file's content: a changed file is read
-    anew whatever its modification time says.
+    killed process leaves nothing behind that is read. Of processes that prepare the same file at
+    once, one does the work where the folder has locks, and each does it where it has none. The
+    cache is found by the file's content: a changed file is read anew whatever its modification time
+    says. A cache that was cut off since is written again.
 
     Args:
         path: of the file.
@@ -74,21 +76,28 @@ def read_file(
         cache_dir: where the Arrow file goes; None for :func:`default_cache_dir`.
 
     Raises:
-        DataError: a file that is missing, empty, truncated or of another format. A record that
-            breaks a rule raises nothing here: its row has the reason in the column ``fault``.
+        DataError: a file that is missing, empty, truncated, of another format, or changed while it
+            is read; a cache folder that cannot be written where it must be. A record that breaks a
+            rule raises nothing here: its row has the reason in the column ``fault``.
     """
     file_format = format_of(path, format)
     folder = cache_dir or default_cache_dir()
+    stamp = _stamp(path)
     key = xxhash.xxh3_128_hexdigest(
         repr(
             (CACHE_VERSION, content_digest(path, folder), file_format, reading.kind, reading.fields)
         ).encode()
     )
     cached = folder / f"{key}.arrow"
-    if not cached.exists():
+    if not is_whole(cached):
         _make_folder(folder)
-        _write(cached, path, file_format, reading)
-    return datasets.Dataset.from_file(str(cached))
+        with locked(cached):
+            if not is_whole(cached):
+                _write(cached, path, stamp, file_format, reading)
+    try:
+        return datasets.Dataset.from_file(str(cached))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError.at(str(cached), f"the cache is damaged: {error} (delete it)") from error
 
 
 def content_digest(path: str, cache_dir: Path | None = None) -> str:
@@ -99,11 +108,7 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
     was not changed.
     """
     folder = cache_dir or default_cache_dir()
-    try:
-        state = os.stat(path)
-    except OSError as error:
-        raise DataError.at(path, f"cannot be read: {error.strerror} (mend the path)") from error
-    stamp = [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+    stamp = _stamp(path)
     memo = folder / f"{xxhash.xxh3_128_hexdigest(os.path.abspath(path).encode())}.digest"
     with suppress(OSError, ValueError):  # no memo, or half of one: the file is read below
         remembered = json.loads(memo.read_bytes())
@@ -115,7 +120,7 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
             digest.update(block)
     with suppress(OSError):  # a memo only saves time
         folder.mkdir(parents=True, exist_ok=True)
-        with _atomic(memo) as file:
+        with atomic_file(memo) as file:
             file.write(json.dumps({"stamp": stamp, "digest": digest.hexdigest()}).encode())
     return digest.hexdigest()
 
@@ -142,11 +147,19 @@ def field_names(path: str, format: Format = "auto") -> list[str]:
 # --------------------------------------------------------------------------------------------------
 
 
+def _stamp(path: str) -> list[int]:
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise DataError.at(path, f"cannot be read: {error.strerror} (mend the path)") from error
+    return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "it is read-only, or another user's")
     except OSError as error:
         raise DataError.at(
             str(folder),
@@ -154,36 +167,36 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-class _atomic:
-    """A file that appears under its name only when it is whole."""
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """For the making of many records: they are trees, in which the collector finds nothing.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> IO[bytes]:
-        # Not by tempfile, whose files no other user of a shared cache may read.
-        self._temporary = self._path.with_name(f"{self._path.name}.{uuid4().hex}.part")
-        self._file = open(self._temporary, "xb")
-        return self._file
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        try:
-            self._file.close()
-            if kind is None:
-                os.replace(self._temporary, self._path)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(self._temporary)
+    It walks through them again and again all the same, for half of the time of a training file.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
-def _write(cached: Path, path: str, file_format: Format, reading: Reading) -> None:
+@_without_garbage_collection()
+def _write(
+    cached: Path, path: str, stamp: list[int], file_format: Format, reading: Reading
+) -> None:
     n_rows = 0
     try:
-        with _atomic(cached) as file, pa.ipc.new_stream(file, reading.schema) as writer:
-            for records, faults in _blocks(path, file_format, reading.names_in_file()):
-                renamed = _renamed(records, reading.fields)
-                writer.write_batch(reading.build(renamed, faults))
-                n_rows += len(records)
+        with atomic_file(cached) as file:
+            with pa.ipc.new_stream(file, reading.schema) as writer:
+                for records, faults in _blocks(path, file_format, reading.names_in_file()):
+                    renamed = _renamed(records, reading.fields)
+                    writer.write_batch(reading.build(renamed, faults))
+                    n_rows += len(records)
+            seal(file)
+            if _stamp(path) != stamp:  # the cache would be found by the digest of other content
+                raise DataError.at(path, "changed while it was read (start again when it is whole)")
             if n_rows == 0:
                 raise DataError.at(path, "the file holds no row (fill it, or leave it out)")
     except OSError as error:
