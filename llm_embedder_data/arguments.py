@@ -20,7 +20,7 @@ from llm_embedder_data.rows.builders import (
 )
 from llm_embedder_data.rows.filters import OnNoNegatives, TrainSettings
 
-Tokenize = Literal["on-the-fly"]
+Tokenize = Literal["on-the-fly", "cached"]
 
 _CHOICES: dict[str, Any] = {
     "select_positive": PositiveStrategy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +18,16 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from llm_embedder_data.arguments import Tokenize, check_arguments, plain, train_settings
+from llm_embedder_data.arguments import Tokenize, check_arguments, plain
 from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups import CorpusPassages, EvalQueries, TrainGroups
 from llm_embedder_data.batches.layouts import Layout
 from llm_embedder_data.batches.plan import EpochPlan, OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.batches.sampler import OverfitSampler, SameTaskSampler
+from llm_embedder_data.batches.token_table import TokenTable
+from llm_embedder_data.building import DatasetBuilder
 from llm_embedder_data.config import ConfigError
-from llm_embedder_data.evaluation import CorpusView, Matching, loader_names, match
+from llm_embedder_data.evaluation import CorpusView, Matching, loader_names
 from llm_embedder_data.loaders import (
     Auto,
     BatchLoader,
@@ -35,7 +37,6 @@ from llm_embedder_data.loaders import (
 )
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
-    Instruction,
     NegativeStrategy,
     PositiveStrategy,
     TaskSettings,
@@ -51,21 +52,14 @@ from llm_embedder_data.resume import (
 )
 from llm_embedder_data.rows.builders import (
     DEFAULT_KEY_TEMPLATE,
-    TRAIN_FIELDS,
     Corpus,
     EvalMethod,
     EvalSet,
     OnBadRow,
     TrainSet,
-    build_corpus,
-    build_eval_sets,
-    build_train_sets,
-    eval_fields,
-    template_fields,
 )
 from llm_embedder_data.rows.filters import OnNoNegatives
 from llm_embedder_data.rows.lengths import row_lengths
-from llm_embedder_data.rows.sources import Source, resolve_sources
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
@@ -152,7 +146,9 @@ class RetrievalDataModule(LightningDataModule):
         chunk_size: texts in a chunk, at most.
         unique_keys: tokenize and encode a text that is several keys of a batch once.
         pad_to_multiple_of: pad to a multiple of so many tokens; None for no such rule.
-        tokenize: on-the-fly.
+        tokenize: on-the-fly; or cached: each distinct text is tokenized once, by
+            :meth:`prepare_data`, and batches are put together from ids on disk. The batches are the
+            same.
         key_template: corpus fields to key text; plain field names in braces.
         eval_method: retrieve or rerank.
         eval_batch_size: queries or passages per rank and step.
@@ -161,7 +157,8 @@ class RetrievalDataModule(LightningDataModule):
         prefetch_factor: batches that each worker keeps ready; auto: 4.
         on_bad_row: raise, or skip and count, rows that break a rule.
         on_no_negatives: rows without a hard negative: drop, or keep (with in-batch negatives only).
-        cache_dir: where Arrow files are kept; None: beside Hugging Face datasets' cache.
+        cache_dir: where Arrow files and token tables are kept; None: beside Hugging Face datasets'
+            cache.
 
     Raises:
         ConfigError: an argument that cannot be used; which, why, and what is allowed.
@@ -224,9 +221,11 @@ class RetrievalDataModule(LightningDataModule):
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._arguments = arguments
         self._tokenizer = tokenizer
+        self._builder = DatasetBuilder(arguments, _DEFAULTS, self.recipe, self.cache_dir)
         self._train: dict[str, TrainSet] | None = None
         self._evals: dict[str, EvalSet] | None = None
         self._corpora: dict[str, Corpus] | None = None
+        self._tables: dict[str, dict[str, TokenTable]] = {"train": {}, "eval": {}, "corpus": {}}
         self._resume: dict[str, Any] | None = None
         self._clock: EpochClock | None = None
 
@@ -236,9 +235,13 @@ class RetrievalDataModule(LightningDataModule):
         """Fetch the tokenizer and write the Arrow caches; touches the disk only."""
         try:
             _ = self.tokenizer
-            self._build_train()
-            self._build_evals()
-            self._build_corpora()
+            train = self._builder.train_sets()
+            evals, corpora = self._builder.eval_sets(), self._builder.corpora()
+            if self._trainer_fn in ("fit", None):
+                self._builder.token_tables(self.tokenizer, train)
+            self._builder.token_tables(self.tokenizer, evals)
+            views = self._builder.matching(evals, corpora).views
+            self._builder.token_tables(self.tokenizer, views)
         except Exception:
             # One rank of many prepares, and the others wait for it. All meet the error in setup.
             if self._ranks.num_replicas == 1:
@@ -255,16 +258,18 @@ class RetrievalDataModule(LightningDataModule):
         with check_ranks_agree(self._ranks) as facts:
             notes = []
             if self._train is None and stage in ("fit", None):
-                self._train = self._build_train()
-                notes += _notes(self._train)
+                self._train = self._builder.train_sets()
+                notes += _notes(self._train) + self._open_tables("train", self._train)
                 if self._train and (small := self.plan().dropped):
                     notes.append(
                         "dropped as smaller than a global batch (data.small_datasets): "
                         + ", ".join(f"{name} ({rows} rows)" for name, rows in small.items())
                     )
             if self._evals is None or self._corpora is None:
-                self._evals, self._corpora = self._build_evals(), self._build_corpora()
+                self._evals, self._corpora = self._builder.eval_sets(), self._builder.corpora()
                 notes += _notes(self._evals) + _notes(self._corpora)
+                notes += self._open_tables("eval", self._evals)
+                notes += self._open_tables("corpus", self._matching().views)
             for note in notes:
                 rank_zero_warn(note)
             self._check_instructions_fit()
@@ -289,9 +294,10 @@ class RetrievalDataModule(LightningDataModule):
         sets = self._train_sets()
         groups = TrainGroups(
             sets,
-            {one.name: self._instruction(one.task) for one in sets.values()},
+            {one.name: self._builder.instruction(one.task) for one in sets.values()},
             group_size=self.train_group_size,
             seed=self.seed,
+            tables=self._tables["train"],
         )
         return self._loader(
             groups,
@@ -402,72 +408,11 @@ class RetrievalDataModule(LightningDataModule):
 
     def task_settings(self, task: str) -> TaskSettings:
         """A task's training settings in force: arguments, and the recipe's where they apply."""
-        recipe = self._recipe_settings(task)
-        data = asdict(train_settings(self._arguments, _DEFAULTS, recipe))
+        data = asdict(self._builder.train_settings(task))
         data.pop("asked")
-        return TaskSettings(**asdict(recipe) | data)
+        return TaskSettings(**asdict(self._builder.recipe_settings(task)) | data)
 
     # -- parts ---------------------------------------------------------------------------------
-
-    def _build_train(self) -> dict[str, TrainSet]:
-        return _by_name(
-            train_set
-            for source in self._sources("train_data", TRAIN_FIELDS)
-            for train_set in build_train_sets(
-                source,
-                settings_of=lambda task: train_settings(
-                    self._arguments, _DEFAULTS, self._recipe_settings(task)
-                ),
-                recipe=self.recipe,
-                default_task=self.default_task,
-                on_bad_row=self._arguments["on_bad_row"],
-                on_no_negatives=self._arguments["on_no_negatives"],
-                seed=self.seed,
-                cache_dir=self.cache_dir,
-            )
-        )
-
-    def _build_evals(self) -> dict[str, EvalSet]:
-        fields = [name for name in eval_fields(self.eval_method) if name != "task"]
-        return _by_name(
-            eval_set
-            for source in self._sources("eval_data", fields, settings=("task", "format"))
-            for eval_set in build_eval_sets(
-                source,
-                eval_method=self.eval_method,
-                recipe=self.recipe,
-                default_task=self.default_task,
-                on_bad_row=self._arguments["on_bad_row"],
-                cache_dir=self.cache_dir,
-            )
-        )
-
-    def _build_corpora(self) -> dict[str, Corpus]:
-        fields = template_fields(self._arguments["key_template"])
-        return _by_name(
-            build_corpus(
-                source,
-                key_template=self._arguments["key_template"],
-                on_bad_row=self._arguments["on_bad_row"],
-                cache_dir=self.cache_dir,
-            )
-            for source in self._sources("corpus", fields, settings=("format", "key_template"))
-        )
-
-    def _sources(self, argument: str, fields: Iterable[str], **settings: Any) -> list[Source]:
-        return resolve_sources(
-            self._arguments[argument],
-            key=f"data.{argument}",
-            fields=list(fields),
-            data_root=self._arguments["data_root"],
-            **settings,
-        )
-
-    def _recipe_settings(self, task: str) -> TaskSettings:
-        return self.recipe.settings(task) if self.use_train_config else TaskSettings()
-
-    def _instruction(self, task: str) -> Instruction:
-        return self.recipe.instruction(task) if self.add_instruction else Instruction()
 
     def _train_sets(self) -> dict[str, TrainSet]:
         sets = _opened(self._train)
@@ -475,18 +420,22 @@ class RetrievalDataModule(LightningDataModule):
             raise ConfigError("data.train_data=None: nothing to train on (give training data)")
         return sets
 
+    def _open_tables(self, kind: str, built: Mapping[str, Any]) -> list[str]:
+        """Open the token tables of a kind of dataset; what to say of them."""
+        self._tables[kind], notes = self._builder.token_tables(self.tokenizer, built)
+        return notes
+
     def _matching(self) -> Matching:
-        return match(
-            _opened(self._evals) if self.eval_method == "retrieve" else {},
-            _opened(self._corpora),
-            key_instruction=lambda task: self._instruction(task).key,
-            default_task=self.default_task,
-        )
+        return self._builder.matching(_opened(self._evals), _opened(self._corpora))
 
     def _corpus_loaders(self, views: Mapping[str, CorpusView]) -> dict[str, BatchLoader]:
         names = loader_names(views)
         return {
-            names[name]: self._shard_loader(CorpusPassages(view.corpus, view.key_instruction, name))
+            names[name]: self._shard_loader(
+                CorpusPassages(
+                    view.corpus, view.key_instruction, name, self._tables["corpus"].get(name)
+                )
+            )
             for name, view in views.items()
         }
 
@@ -495,7 +444,12 @@ class RetrievalDataModule(LightningDataModule):
         loaders: dict[str, BatchLoader] = {}
         for one in _opened(self._evals).values():
             view = matching.of_eval.get(one.name)
-            queries = EvalQueries(one, self._instruction(one.task), view.name if view else None)
+            queries = EvalQueries(
+                one,
+                self._builder.instruction(one.task),
+                view.name if view else None,
+                self._tables["eval"].get(one.name),
+            )
             loaders[one.name] = self._shard_loader(queries)
         loaders |= self._corpus_loaders(matching.used())
         if not loaders and self._fitting_trainer() is not None:
@@ -547,13 +501,13 @@ class RetrievalDataModule(LightningDataModule):
             *_opened(self._evals).values(),
         ]
         for task in {one.task: None for one in sets}:
-            instruction = self._instruction(task)
+            instruction = self._builder.instruction(task)
             self._collator.query_tokenizer.check_room(instruction.query, "data.query_max_length")
             self._collator.key_tokenizer.check_room(instruction.key, "data.key_max_length")
 
     def _facts(self, plan: EpochPlan) -> dict[str, Any]:
         sets = self._train_sets().values()
-        instructions = {one.task: self._instruction(one.task) for one in sets}
+        instructions = {one.task: self._builder.instruction(one.task) for one in sets}
         return batch_facts(sets, plan, self._arguments, instructions)
 
     def _facts_of_ranks(self) -> dict[str, Any]:
@@ -571,6 +525,12 @@ class RetrievalDataModule(LightningDataModule):
     def _ranks(self) -> Ranks:
         return Ranks.of(self.trainer)
 
+    @property
+    def _trainer_fn(self) -> str | None:
+        """fit, validate, test or predict; None without a trainer that says so."""
+        state = getattr(self.trainer, "state", None)
+        return None if state is None or state.fn is None else str(state.fn.value)
+
     def _fitting_trainer(self) -> Trainer | None:
         trainer = self.trainer
         return trainer if trainer is not None and hasattr(trainer, "fit_loop") else None
@@ -580,10 +540,6 @@ def _opened(built: dict[str, Built] | None) -> dict[str, Built]:
     if built is None:
         raise ConfigError("no data yet: call prepare_data() and setup(), as a Trainer does")
     return built
-
-
-def _by_name(built: Iterable[Built]) -> dict[str, Built]:
-    return {one.name: one for one in built}
 
 
 def _notes(built: Mapping[str, Built]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -50,6 +52,12 @@ def hash_rows(key: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
 def below(words: NDArray[np.uint64], n: NDArray[np.int64] | int) -> NDArray[np.int64]:
     """Words as numbers in ``[0, n)``, n up to 2**32, by multiplication and shift (Lemire, 2019)."""
     return (((words >> _S32) * np.asarray(n, np.uint64)) >> _S32).astype(np.int64)
+
+
+def text_ids(texts: Sequence[str]) -> NDArray[np.int64]:
+    """A stable 64-bit hash of each text (XXH3), ``[n]`` int64; never 0, which means no text."""
+    ids = np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], np.uint64)
+    return np.where(ids == 0, np.uint64(1), ids).view(np.int64)
 
 
 def _mix_one(word: int) -> int:

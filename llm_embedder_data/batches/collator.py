@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.cached_tokens import CachedTexts, CachedTokenizer
 from llm_embedder_data.batches.layouts import Layout, TensorLayout, Tokens
-from llm_embedder_data.batches.tokens import TextTokenizer
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.rows.schema import DataError
 
 Batch = dict[str, Any]
+Texts = Sequence[str] | CachedTexts
 
 
 @dataclass
@@ -75,9 +77,9 @@ class RetrievalDataCollator:
         self._layout = TensorLayout(
             self.tokenizer, self.layout, self.pad_to_multiple_of, self.chunk_size
         )
-        self.query_tokenizer = TextTokenizer(self.tokenizer, self.query_max_length)
-        self.key_tokenizer = TextTokenizer(self.tokenizer, self.key_max_length)
-        self.pair_tokenizer = TextTokenizer(
+        self.query_tokenizer = CachedTokenizer(self.tokenizer, self.query_max_length)
+        self.key_tokenizer = CachedTokenizer(self.tokenizer, self.key_max_length)
+        self.pair_tokenizer = CachedTokenizer(
             self.tokenizer, self.query_max_length + self.key_max_length
         )
 
@@ -105,16 +107,20 @@ class RetrievalDataCollator:
             if mask is None:
                 key, mask = _filled_up(key)
             batch["key_mask"] = torch.from_numpy(mask)
-            flat = [text for texts in key for text in texts]
+            flat: Texts = (
+                key if isinstance(key, CachedTexts) else [one for texts in key for one in texts]
+            )
             if self.cross:
-                queries = [text for text in query for _ in range(mask.shape[1])]
+                queries = _repeated(query, mask.shape[1])
                 tokens = self.pair_tokenizer.pairs(
                     queries, flat, query_instruction, key_instruction
                 )
                 self._lay_out(batch, "cross", tokens)
                 batch["batch_size"] = len(query)
             else:
-                flat, inverse = _unique(flat) if self.unique_keys else (flat, None)
+                inverse = None
+                if self.unique_keys:
+                    flat, inverse = _unique(flat)
                 self._lay_out(batch, "key", self.key_tokenizer(flat, key_instruction), inverse)
         if content is not None:
             self._lay_out(batch, "content", self.key_tokenizer(content, key_instruction))
@@ -167,11 +173,21 @@ def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[list[str]], NDArray
     return filled, (np.arange(width) < sizes[:, None]).astype(np.int64)
 
 
-def _unique(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+def _repeated(texts: Texts, times: int) -> Texts:
+    """Each text so often, one after the other."""
+    if isinstance(texts, CachedTexts):
+        return texts.take(np.repeat(np.arange(len(texts)), times))
+    return [text for text in texts for _ in range(times)]
+
+
+def _unique(texts: Texts) -> tuple[Texts, NDArray[np.int64]]:
     """The different texts, as they first come, and ``[n]`` int64: which of them each text is."""
-    number: dict[str, int] = {}
-    inverse = [number.setdefault(text, len(number)) for text in texts]
-    return list(number), np.array(inverse, np.int64)
+    names = texts.numbers.tolist() if isinstance(texts, CachedTexts) else texts
+    number: dict[Any, int] = {}
+    inverse = np.array([number.setdefault(name, len(number)) for name in names], np.int64)
+    if isinstance(texts, CachedTexts):
+        return CachedTexts(texts.table, texts.column, np.array(list(number), np.int64)), inverse
+    return list(number), inverse
 
 
 def _value(name: str, values: Any) -> Any:

@@ -50,7 +50,7 @@ class Part:
         )
 
     @classmethod
-    def constant(cls, ids: Sequence[int], n_texts: int, types: int = 0) -> Part:
+    def constant(cls, ids: Sequence[int], n_texts: int, types: NDArray[np.int64] | int = 0) -> Part:
         """The same ids in each of N texts."""
         source = np.array(ids, np.int64)
         return cls(source, np.zeros(n_texts, np.int64), np.full(n_texts, len(ids)), types)

@@ -12,9 +12,9 @@ from llm_embedder_data.batches.groups import (
     EvalQueries,
     TrainGroups,
     TrainRows,
-    text_ids,
 )
 from llm_embedder_data.batches.sampler import BatchIndex
+from llm_embedder_data.hashing import text_ids
 from llm_embedder_data.recipes import Instruction, load_recipe
 from llm_embedder_data.rows.builders import (
     TRAIN_FIELDS,

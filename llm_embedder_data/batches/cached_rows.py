@@ -1,0 +1,178 @@
+"""Rows whose tokens are in a table: no text is read to make a batch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from llm_embedder_data.batches.cached_tokens import CachedTexts
+from llm_embedder_data.batches.choices import (
+    Groups,
+    candidates_of,
+    choose,
+    positive_ids,
+    query_ids_of,
+    scores_of,
+)
+from llm_embedder_data.batches.selection import Candidates
+from llm_embedder_data.batches.token_table import Block, TokenTable
+from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+
+# Rows whose texts are Python strings at a time.
+_BLOCK_ROWS = 1024
+
+
+def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
+    """The kept rows: columns ``query`` and ``key``, and what the choice of keys looks at."""
+    columns = ["query", "key", "teacher_scores", "first_same", "n_pos"]
+    arrow = train_set.rows.with_format("arrow", columns=columns)
+
+    def blocks(first: int) -> Iterator[Block]:
+        for rows in _runs(train_set.kept, first):
+            table: pa.Table = arrow[rows.tolist()]
+            candidates = candidates_of(table)
+            keys = table.column("key").combine_chunks()
+            arrays = {
+                "n_keys": np.diff(candidates.offsets),
+                "n_pos": candidates.n_pos.astype(np.int32),
+                "first_same": candidates.first_same,
+            }
+            if train_set.n_scored:
+                arrays["scores"] = candidates.scores
+            texts = {"query": table.column("query").to_pylist(), "key": keys.flatten().to_pylist()}
+            yield Block(len(rows), texts, arrays)
+
+    return blocks
+
+
+def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[Block]]:
+    """The kept rows: column ``query``, and ``key`` where there are keys to rank."""
+    ranks = "key" in eval_set.rows.column_names
+    arrow = eval_set.rows.with_format("arrow", columns=["query", "key"] if ranks else ["query"])
+
+    def blocks(first: int) -> Iterator[Block]:
+        for rows in _runs(eval_set.kept, first):
+            table: pa.Table = arrow[rows.tolist()]
+            texts, arrays = {"query": table.column("query").to_pylist()}, {}
+            if ranks:
+                keys = table.column("key").to_pylist()
+                texts["key"] = [key for one in keys for key in one]
+                arrays["n_keys"] = np.fromiter(map(len, keys), np.int64, len(keys))
+            yield Block(len(rows), texts, arrays)
+
+    return blocks
+
+
+def corpus_blocks(corpus: Corpus) -> Callable[[int], Iterator[Block]]:
+    """The kept passages: column ``text``."""
+
+    def blocks(first: int) -> Iterator[Block]:
+        for rows in _runs(corpus.kept, first):
+            yield Block(len(rows), {"text": corpus.texts(rows)})
+
+    return blocks
+
+
+class CachedTrainRows:
+    """TrainRows whose keys are numbers of texts in a table; the choices are the same.
+
+    Args:
+        train_set: the rows and how their keys are chosen.
+        table: of :func:`train_blocks`.
+        group_size: G, keys per query.
+        seed: of the choices.
+    """
+
+    def __init__(self, train_set: TrainSet, table: TokenTable, group_size: int, seed: int) -> None:
+        self.train_set = train_set
+        self.group_size = group_size
+        self.seed = seed
+        self._table = table
+        self._bounds = _bounds(table)
+        ids = train_set.rows.data.column("query_id_str"), train_set.rows.data.column("query_id_int")
+        self._has_ids = any(column.null_count < len(column) for column in ids)
+        columns = ["query_id_int", "query_id_str"]
+        self._arrow = train_set.rows.with_format("arrow", columns=columns)
+
+    def __len__(self) -> int:
+        return len(self.train_set.kept)
+
+    def at(
+        self, places: NDArray[np.int64], epoch: int, repeat: int = 0
+    ) -> Groups[CachedTexts, CachedTexts]:
+        """The groups of B kept rows, by their places among these, ``[B]`` int64."""
+        rows = self.train_set.kept[places]
+        table, group = self._table, self.group_size
+        begins = self._bounds[places]
+        n_keys = self._bounds[places + 1] - begins
+        offsets = np.concatenate(([0], np.cumsum(n_keys)))
+        at = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], n_keys)
+        scored = self.train_set.n_scored > 0
+        candidates = Candidates(
+            offsets,
+            table.array("n_pos")[places].astype(np.int64),
+            table.array("first_same")[at],
+            table.array("scores")[at] if scored else np.full(len(at), np.nan),
+        )
+        chosen = choose(self.train_set, candidates, rows, group, self.seed, epoch, repeat)
+        real = chosen >= 0
+        texts = table.array("key")[at]
+        keys = np.where(real, texts[np.where(real, chosen, 0)], table.empty["key"]).ravel()
+        ids = table.text_ids
+        return Groups(
+            query=CachedTexts(table, "query", table.array("query")[places]),
+            query_id=self._query_ids(rows),
+            key=CachedTexts(table, "key", keys),
+            key_mask=real.astype(np.int64),
+            key_id=np.where(real.ravel(), ids[keys], 0),
+            positive_id=positive_ids(candidates, chosen[:, 0], lambda at: ids[texts[at]]),
+            teacher_scores=scores_of(candidates, chosen) if scored else None,
+        )
+
+    def _query_ids(self, rows: NDArray[np.int64]) -> list[int | str]:
+        if self._has_ids:
+            return query_ids_of(self._arrow[rows.tolist()], rows)
+        numbers: list[int | str] = rows.tolist()
+        return numbers
+
+
+class CachedEvalRows:
+    """The texts of an eval set as numbers in a table of :func:`eval_blocks`."""
+
+    def __init__(self, table: TokenTable) -> None:
+        self._table = table
+        self._bounds = _bounds(table) if "key" in table.prefixes else None
+
+    def texts(self, places: NDArray[np.int64]) -> dict[str, Any]:
+        """``query``; and where there are keys to rank, ``key``, filled up, and ``key_mask`` [B, G].
+
+        Args:
+            places: ``[B]`` int64, among the kept rows.
+        """
+        table = self._table
+        texts: dict[str, Any] = {"query": CachedTexts(table, "query", table.array("query")[places])}
+        if self._bounds is not None:
+            begins, ends = self._bounds[places], self._bounds[places + 1]
+            at = begins[:, None] + np.arange(int((ends - begins).max(initial=1)))
+            real = at < ends[:, None]
+            keys = np.where(real, table.array("key")[np.where(real, at, 0)], table.empty["key"])
+            texts["key"] = CachedTexts(table, "key", keys.ravel())
+            texts["key_mask"] = real.astype(np.int64)
+        return texts
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _bounds(table: TokenTable) -> NDArray[np.int64]:
+    """``[n + 1]``, where the keys of each row begin, and the end."""
+    return np.concatenate(([0], np.cumsum(table.array("n_keys"))))
+
+
+def _runs(rows: NDArray[np.int64], first: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(first, len(rows), _BLOCK_ROWS):
+        yield rows[start : start + _BLOCK_ROWS]

@@ -1,0 +1,110 @@
+"""Distinct texts by number, found by hash; on disk, so that memory does not grow with them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST_SLOTS = 1 << 12
+
+
+class TextIndex:
+    """A hash table in two memory-mapped files: open addressing with linear probing.
+
+    ``hashes.bin`` has the 128-bit hash of each text in the order of their numbers, ``slots.bin``
+    numbers plus one at the places that hashes lead to, 0 where there is none. At most half of the
+    slots are taken.
+
+    Args:
+        folder: of the files, which are made if they are not there.
+        n_texts: in the index; what the files hold beyond, a killed process left.
+        writable: whether texts may be added; by one process.
+    """
+
+    def __init__(self, folder: Path, n_texts: int = 0, *, writable: bool = False) -> None:
+        self._folder = folder
+        self.n_texts = n_texts
+        if not writable:
+            self._slots = _mapped(folder / "slots.bin", np.int64, "r")
+            self._hashes = _mapped(folder / "hashes.bin", np.uint64, "r").reshape(-1, 2)
+            return
+        slots = folder / "slots.bin"
+        if not slots.exists():
+            _resize(slots, 8 * _LEAST_SLOTS)
+        self._open(slots.stat().st_size // 8)
+        for start in range(0, len(self._slots), 1 << 20):
+            part = self._slots[start : start + (1 << 20)]
+            part[part > n_texts] = 0
+
+    def find(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The number of each text, ``[m]`` int64, -1 where it is not there.
+
+        Args:
+            hashes: ``[m, 2]``.
+        """
+        numbers = np.full(len(hashes), -1, np.int64)
+        slot, todo = self._first_slot(hashes), np.arange(len(hashes))
+        while len(todo):
+            found = self._slots[slot[todo]] - 1
+            todo, found = todo[found >= 0], found[found >= 0]
+            same = (self._hashes[found] == hashes[todo]).all(axis=1)
+            numbers[todo[same]] = found[same]
+            todo = todo[~same]
+            slot[todo] = self._next(slot[todo])
+        return numbers
+
+    def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Give the next numbers, ``[m]`` int64, to different texts that are not there."""
+        numbers = np.arange(self.n_texts, self.n_texts + len(hashes))
+        if 2 * (self.n_texts + len(hashes)) > len(self._slots):
+            self._grow(1 << (2 * (self.n_texts + len(hashes))).bit_length())
+        self._hashes[numbers] = hashes
+        self._place(numbers)
+        self.n_texts += len(hashes)
+        return numbers
+
+    def close(self) -> None:
+        """Give back the room for more; no text can be added after it."""
+        _resize(self._folder / "hashes.bin", 16 * self.n_texts)
+
+    def _first_slot(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        return (hashes[:, 0] & np.uint64(len(self._slots) - 1)).astype(np.int64)
+
+    def _next(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (slots + 1) & (len(self._slots) - 1)
+
+    def _place(self, numbers: NDArray[np.int64]) -> None:
+        slot, todo = self._first_slot(self._hashes[numbers]), np.arange(len(numbers))
+        while len(todo):
+            free = todo[self._slots[slot[todo]] == 0]
+            self._slots[slot[free]] = numbers[free] + 1  # of several, the last one stays
+            todo = todo[self._slots[slot[todo]] != numbers[todo] + 1]
+            slot[todo] = self._next(slot[todo])
+
+    def _grow(self, n_slots: int) -> None:
+        (self._folder / "slots.bin").unlink()
+        _resize(self._folder / "slots.bin", 8 * n_slots)
+        self._open(n_slots)
+        for start in range(0, self.n_texts, 1 << 16):
+            self._place(np.arange(start, min(start + (1 << 16), self.n_texts)))
+
+    def _open(self, n_slots: int) -> None:
+        _resize(self._folder / "hashes.bin", 8 * n_slots)
+        self._slots = _mapped(self._folder / "slots.bin", np.int64, "r+")
+        self._hashes = _mapped(self._folder / "hashes.bin", np.uint64, "r+").reshape(-1, 2)
+
+
+def _resize(path: Path, n_bytes: int) -> None:
+    """Files with room ahead take no place on the disk for it."""
+    with open(path, "ab") as file:
+        os.truncate(file.fileno(), n_bytes)
+
+
+def _mapped(path: Path, dtype: type, mode: Literal["r", "r+"]) -> NDArray[Any]:
+    if not path.stat().st_size:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode).view(np.ndarray)

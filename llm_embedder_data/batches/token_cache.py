@@ -1,0 +1,132 @@
+"""Token tables of datasets, found or made: which there are, and what to say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import xxhash
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.batches.cached_rows import corpus_blocks, eval_blocks, train_blocks
+from llm_embedder_data.batches.cached_tokens import Splicing
+from llm_embedder_data.batches.token_table import (
+    TABLE_VERSION,
+    Block,
+    TokenTable,
+    Unusable,
+    build_table,
+)
+from llm_embedder_data.recipes import Instruction
+from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+
+
+class TokenCache:
+    """Tokens of datasets' texts, each distinct text once, by tokenizer.
+
+    A table depends on the tokenizer, the files, and which rows are kept; not on lengths, group
+    size, strategies or seed, and not on the instruction, unless the tokenizer joins it to texts.
+
+    Args:
+        tokenizer: from transformers, fast or slow.
+        folder: of all tables.
+
+    Attributes:
+        notes: sentences for the report and the log.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+        self._splicing = Splicing(tokenizer)
+        self._folder = folder / self._splicing.fingerprint()
+        self._n_ids = len(tokenizer)
+        self.notes: list[str] = []
+
+    def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
+        """The table of a training set's kept rows."""
+        put = {"query": instruction.query, "key": instruction.key}
+        scored = "scored" if train_set.n_scored else "unscored"
+        return self._table(train_set, ("train", scored), put, train_blocks(train_set))
+
+    def of_eval_set(self, eval_set: EvalSet, instruction: Instruction) -> TokenTable:
+        """The table of an eval set's kept rows."""
+        put = {"query": instruction.query}
+        if "key" in eval_set.rows.column_names:
+            put["key"] = instruction.key
+        return self._table(eval_set, ("eval",), put, eval_blocks(eval_set))
+
+    def of_corpus(self, corpus: Corpus, key_instruction: str) -> TokenTable:
+        """The table of a corpus' kept passages."""
+        kind = ("corpus", corpus.template)
+        return self._table(corpus, kind, {"text": key_instruction}, corpus_blocks(corpus))
+
+    def _table(
+        self,
+        built: TrainSet | EvalSet | Corpus,
+        kind: tuple[str, ...],
+        instructions: Mapping[str, str],
+        blocks: Callable[[int], Iterator[Block]],
+    ) -> TokenTable:
+        """Tokenize texts apart from their instruction where that is exact, else behind it."""
+        choices = {
+            column: iter(self._splicing.prefixes(instruction))
+            for column, instruction in instructions.items()
+        }
+        prefixes = {column: next(one) for column, one in choices.items()}
+
+        def inspect(column: str, texts: Sequence[str]) -> None:
+            if not self._splicing.is_exact(instructions[column], prefixes[column], texts):
+                raise Unusable(column)
+
+        while True:
+            try:
+                table = self._build(built, kind, prefixes, blocks, inspect)
+                for column, witnesses in table.witnesses.items():
+                    inspect(column, witnesses)
+                break
+            except Unusable as refusal:
+                column = str(refusal)
+                prefixes[column] = next(choices[column])
+        for column, prefix in prefixes.items():
+            if prefix and prefix == instructions[column]:
+                self.notes.append(
+                    f"{built.name}: the tokenizer joins the instruction {prefix!r} to the texts "
+                    f"behind it, so each {column} is cached together with it (another instruction "
+                    "is tokenized anew)"
+                )
+        return table
+
+    def _build(
+        self,
+        built: TrainSet | EvalSet | Corpus,
+        kind: tuple[str, ...],
+        prefixes: Mapping[str, str],
+        blocks: Callable[[int], Iterator[Block]],
+        inspect: Callable[[str, Sequence[str]], None],
+    ) -> TokenTable:
+        files = [Path(file["filename"]).name for file in built.rows.cache_files]
+        kept = xxhash.xxh3_128_hexdigest(built.kept.tobytes())
+        key = repr((TABLE_VERSION, kind, files, kept, sorted(prefixes.items())))
+        console = Console(stderr=True)
+        bar = Progress(
+            TextColumn("tokenizing {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rows"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        with bar:
+            task = bar.add_task(built.name, total=len(built.kept))
+            return build_table(
+                self._folder / xxhash.xxh3_128_hexdigest(key.encode()),
+                blocks,
+                prefixes,
+                self._splicing.ids,
+                n_ids=self._n_ids,
+                inspect=inspect,
+                progress=lambda n_rows: bar.advance(task, n_rows),
+            )

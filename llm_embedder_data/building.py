@@ -1,0 +1,161 @@
+"""The data module's arguments to datasets, their matching, and their token tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.arguments import train_settings
+from llm_embedder_data.batches.token_cache import TokenCache
+from llm_embedder_data.batches.token_table import TokenTable
+from llm_embedder_data.evaluation import CorpusView, Matching, match
+from llm_embedder_data.recipes import Instruction, Recipe, TaskSettings
+from llm_embedder_data.rows.builders import (
+    TRAIN_FIELDS,
+    Corpus,
+    EvalSet,
+    TrainSet,
+    build_corpus,
+    build_eval_sets,
+    build_train_sets,
+    eval_fields,
+    template_fields,
+)
+from llm_embedder_data.rows.filters import TrainSettings
+from llm_embedder_data.rows.readers import default_cache_dir
+from llm_embedder_data.rows.sources import Source, resolve_sources
+
+Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
+
+
+class DatasetBuilder:
+    """Builds what the arguments of the data module ask for; keeps nothing.
+
+    Args:
+        arguments: of the data module, by name.
+        defaults: of these.
+        recipe: of the argument of that name.
+        cache_dir: of Arrow files and token tables; None for the default one.
+    """
+
+    def __init__(
+        self,
+        arguments: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        recipe: Recipe,
+        cache_dir: Path | None,
+    ) -> None:
+        self._arguments = arguments
+        self._defaults = defaults
+        self._recipe = recipe
+        self._cache_dir = cache_dir
+
+    def train_sets(self) -> dict[str, TrainSet]:
+        """The training sets, by name."""
+        return _by_name(
+            train_set
+            for source in self._sources("train_data", TRAIN_FIELDS)
+            for train_set in build_train_sets(
+                source,
+                settings_of=self.train_settings,
+                recipe=self._recipe,
+                default_task=self._arguments["default_task"],
+                on_bad_row=self._arguments["on_bad_row"],
+                on_no_negatives=self._arguments["on_no_negatives"],
+                seed=self._arguments["seed"],
+                cache_dir=self._cache_dir,
+            )
+        )
+
+    def eval_sets(self) -> dict[str, EvalSet]:
+        """The eval sets, by name."""
+        eval_method = self._arguments["eval_method"]
+        fields = [name for name in eval_fields(eval_method) if name != "task"]
+        return _by_name(
+            eval_set
+            for source in self._sources("eval_data", fields, settings=("task", "format"))
+            for eval_set in build_eval_sets(
+                source,
+                eval_method=eval_method,
+                recipe=self._recipe,
+                default_task=self._arguments["default_task"],
+                on_bad_row=self._arguments["on_bad_row"],
+                cache_dir=self._cache_dir,
+            )
+        )
+
+    def corpora(self) -> dict[str, Corpus]:
+        """The corpora, by name."""
+        key_template = self._arguments["key_template"]
+        return _by_name(
+            build_corpus(
+                source,
+                key_template=key_template,
+                on_bad_row=self._arguments["on_bad_row"],
+                cache_dir=self._cache_dir,
+            )
+            for source in self._sources(
+                "corpus", template_fields(key_template), settings=("format", "key_template")
+            )
+        )
+
+    def matching(self, evals: Mapping[str, EvalSet], corpora: Mapping[str, Corpus]) -> Matching:
+        """Which corpus each eval set is matched against; none where it is to rank its own keys."""
+        return match(
+            evals if self._arguments["eval_method"] == "retrieve" else {},
+            corpora,
+            key_instruction=lambda task: self.instruction(task).key,
+            default_task=self._arguments["default_task"],
+        )
+
+    def token_tables(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        built: Mapping[str, TrainSet | EvalSet] | Mapping[str, CorpusView],
+    ) -> tuple[dict[str, TokenTable], list[str]]:
+        """The token tables of datasets, by name, and what to say of them; none on the fly."""
+        if self._arguments["tokenize"] != "cached":
+            return {}, []
+        folder = (self._cache_dir or default_cache_dir()) / "tokens"
+        cache = TokenCache(tokenizer, folder)
+        tables = {}
+        for name, one in built.items():
+            if isinstance(one, CorpusView):
+                tables[name] = cache.of_corpus(one.corpus, one.key_instruction)
+            elif isinstance(one, TrainSet):
+                tables[name] = cache.of_train_set(one, self.instruction(one.task))
+            else:
+                tables[name] = cache.of_eval_set(one, self.instruction(one.task))
+        return tables, cache.notes
+
+    def train_settings(self, task: str) -> TrainSettings:
+        """How a task's rows are chosen."""
+        return train_settings(self._arguments, self._defaults, self.recipe_settings(task))
+
+    def recipe_settings(self, task: str) -> TaskSettings:
+        """What the recipe says of a task's training, if it is to be heard."""
+        return (
+            self._recipe.settings(task) if self._arguments["use_train_config"] else TaskSettings()
+        )
+
+    def instruction(self, task: str) -> Instruction:
+        """What is put before a task's queries and keys; empty where nothing is wanted."""
+        return (
+            self._recipe.instruction(task) if self._arguments["add_instruction"] else Instruction()
+        )
+
+    def _sources(self, argument: str, fields: Iterable[str], **settings: Any) -> list[Source]:
+        return resolve_sources(
+            self._arguments[argument],
+            key=f"data.{argument}",
+            fields=list(fields),
+            data_root=self._arguments["data_root"],
+            **settings,
+        )
+
+
+def _by_name(built: Iterable[Built]) -> dict[str, Built]:
+    return {one.name: one for one in built}
