@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from hypothesis import strategies as st
 
 from llm_embedder_data.batches.plan import EpochPlan
@@ -13,22 +14,32 @@ TEXTS = ("a", "b", "c", "d", "e", "f", "g\u00e9", "h h")
 SCORES = (-1.5, 0.0, 0.25, 1.0, 3.0)
 
 
+def lengths_of(sizes):
+    """A length for each row of each dataset; many rows have the same."""
+    return {name: np.arange(n_rows) * 7919 % 13 for name, n_rows in sizes.items()}
+
+
 @st.composite
-def plans(draw, methods=METHODS, weights=(1.0,), remainders=("rotate", "drop")):
+def plans(
+    draw, methods=METHODS, weights=(1.0,), remainders=("rotate", "drop"), windows=(None, 2, 3)
+):
     """Plans whose datasets all fill a global batch."""
     n_ranks = draw(st.integers(1, 4))
     names = draw(st.lists(st.sampled_from("abcde"), min_size=1, unique=True))
     batch_size = {name: draw(st.integers(1, 5)) for name in names}
     sizes = {name: draw(st.integers(batch_size[name] * n_ranks, 60)) for name in names}
+    method = draw(st.sampled_from(methods))
     return EpochPlan(
         sizes,
         batch_size,
         n_ranks,
         draw(st.integers(0, 9)),
-        draw(st.sampled_from(methods)),
+        method,
         draw(st.integers(0, 5)),
         remainder=draw(st.sampled_from(remainders)),
         weights={name: draw(st.sampled_from(weights)) for name in names},
+        length_window=None if method == "random" else draw(st.sampled_from(windows)),
+        lengths=lengths_of(sizes),
     )
 
 
