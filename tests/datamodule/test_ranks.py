@@ -1,10 +1,6 @@
 """Real ranks train on one task at a time, on different rows, and stop together if they disagree."""
 
-import json
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,61 +90,6 @@ def test_ranks_share_each_task_and_no_row_with_and_without_lightnings_sampler(
                 one for one in result[flag][2] if "sampler" in one.lower() or "resum" in one.lower()
             ]
             assert not warned
-
-
-SCRIPT = """
-import json, os, sys
-sys.path[:0] = {paths!r}
-from pathlib import Path
-from datamodule_cases import Recorder, eval_arguments, make_datamodule, make_trainer
-
-
-class Writer(Recorder):
-    def on_train_end(self):
-        trained = [[*at, *seen[:2]] for at, seen in self.trained.items()]
-        Path({out!r}, f"rank{{self.trainer.global_rank}}.json").write_text(json.dumps(trained))
-
-
-if __name__ == "__main__":
-    folder = Path({folder!r})
-    settings = {{"strategy": {strategy!r}, "max_epochs": {epochs}, "num_sanity_val_steps": 2}}
-    trainer = make_trainer(devices=2, **settings)
-    evals = {{}} if {strategy!r} == "ddp_spawn" else eval_arguments(folder)
-    datamodule = make_datamodule(folder, batch_size=2, num_workers=1, **evals)
-    trainer.fit(Writer(), datamodule=datamodule)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
-def test_lightnings_own_launchers_start_ranks_that_share(folder, tmp_path, whole, strategy):
-    here = Path(__file__).parent
-    script = tmp_path / "train.py"
-    script.write_text(
-        SCRIPT.format(
-            paths=[str(here), str(here.parent)],
-            out=str(tmp_path),
-            folder=str(folder),
-            strategy=strategy,
-            epochs=EPOCHS,
-        )
-    )
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert "TypeError" not in done.stderr
-    ranks = [
-        {
-            (epoch, step): (dataset, tuple(rows), None)
-            for epoch, step, dataset, rows in json.loads(
-                (tmp_path / f"rank{rank}.json").read_text()
-            )
-        }
-        for rank in range(2)
-    ]
-    assert_one_task_and_no_row_twice(ranks, whole)
 
 
 # -- global batches whatever the number of ranks --------------------------------------------------
