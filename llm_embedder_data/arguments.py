@@ -51,7 +51,14 @@ _WHOLE = {
     "prefetch_factor": 1,
 }
 _NUMBERS = ("teacher_scores_min", "teacher_scores_margin")
-_FLAGS = ("add_instruction", "use_train_config", "stable_distill", "cross", "unique_keys", "pin_memory")
+_FLAGS = (
+    "add_instruction",
+    "use_train_config",
+    "stable_distill",
+    "cross",
+    "unique_keys",
+    "pin_memory",
+)
 
 # What else an argument may be.
 _OR_NULL = ("max_sample_num", "length_window", "pad_to_multiple_of", *_NUMBERS)

@@ -115,10 +115,10 @@ class DatasetBuilder:
         self,
         tokenizer: PreTrainedTokenizerBase,
         built: Mapping[str, TrainSet | EvalSet] | Mapping[str, CorpusView],
-    ) -> tuple[dict[str, TokenTable], list[str]]:
-        """The token tables of datasets, by name, and what to say of them; none on the fly."""
+    ) -> tuple[dict[str, TokenTable], dict[str, list[str]]]:
+        """The token tables of datasets and what to say of these, by name; none on the fly."""
         if self._arguments["tokenize"] != "cached":
-            return {}, []
+            return {}, {}
         folder = (self._cache_dir or default_cache_dir()) / "tokens"
         cache = TokenCache(tokenizer, folder)
         tables = {}

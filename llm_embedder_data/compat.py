@@ -22,8 +22,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.choices import TrainRows
+from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups import CorpusPassages, EvalQueries
 from llm_embedder_data.batches.plan import EpochPlan, OrganizeMethod
 from llm_embedder_data.batches.tokens import InstructedText

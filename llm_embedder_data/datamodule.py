@@ -225,6 +225,7 @@ class RetrievalDataModule(LightningDataModule):
         self._train: dict[str, TrainSet] | None = None
         self._evals: dict[str, EvalSet] | None = None
         self._corpora: dict[str, Corpus] | None = None
+        self._token_notes: dict[str, list[str]] = {}
         self._tables: dict[str, dict[str, TokenTable]] = {"train": {}, "eval": {}, "corpus": {}}
         self._resume: dict[str, Any] | None = None
         self._clock: EpochClock | None = None
@@ -382,6 +383,7 @@ class RetrievalDataModule(LightningDataModule):
             (self._evals or {}).values(),
             (self._corpora or {}).values(),
             self.plan() if self._train else None,
+            self._token_notes,
         )
 
     def plan(self, epoch: int = 0, num_replicas: int | None = None) -> EpochPlan:
@@ -423,7 +425,8 @@ class RetrievalDataModule(LightningDataModule):
     def _open_tables(self, kind: str, built: Mapping[str, Any]) -> list[str]:
         """Open the token tables of a kind of dataset; what to say of them."""
         self._tables[kind], notes = self._builder.token_tables(self.tokenizer, built)
-        return notes
+        self._token_notes |= notes
+        return [f"{name}: {note}" for name, own in notes.items() for note in own]
 
     def _matching(self) -> Matching:
         return self._builder.matching(_opened(self._evals), _opened(self._corpora))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -57,8 +57,17 @@ def make_report(
     evals: Iterable[EvalSet],
     corpora: Iterable[Corpus],
     plan: EpochPlan | None,
+    notes: Mapping[str, Sequence[str]],
 ) -> Report:
-    """The report of what the builders made and of what the plan does with it."""
+    """The report of what the builders made and of what the plan does with it.
+
+    Args:
+        train: the training sets.
+        evals: the eval sets.
+        corpora: the corpora.
+        plan: of any epoch; None where there is nothing to train on.
+        notes: by dataset, beside those of the builders.
+    """
     steps = plan.steps if plan else {}
     report = Report(train={}, eval={}, corpus={})
     for one in train:
@@ -88,6 +97,9 @@ def make_report(
         report["eval"][evaluated.name] = _common(evaluated) | {"task": evaluated.task}
     for corpus in corpora:
         report["corpus"][corpus.name] = _common(corpus) | {"key_template": corpus.template}
+    for entries in report.values():
+        for name, entry in entries.items():
+            entry["notes"] += notes.get(name, [])
     return report
 
 

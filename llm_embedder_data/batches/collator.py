@@ -107,9 +107,7 @@ class RetrievalDataCollator:
             if mask is None:
                 key, mask = _filled_up(key)
             batch["key_mask"] = torch.from_numpy(mask)
-            flat: Texts = (
-                key if isinstance(key, CachedTexts) else [one for texts in key for one in texts]
-            )
+            flat: Texts = key if isinstance(key, CachedTexts) else list(chain.from_iterable(key))
             if self.cross:
                 queries = _repeated(query, mask.shape[1])
                 tokens = self.pair_tokenizer.pairs(

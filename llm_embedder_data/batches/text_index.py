@@ -21,7 +21,7 @@ class TextIndex:
 
     Args:
         folder: of the files, which are made if they are not there.
-        n_texts: in the index; what the files hold beyond, a killed process left.
+        n_texts: in the index; what ``hashes.bin`` holds beyond, a killed process left.
         writable: whether texts may be added; by one process.
     """
 
@@ -32,13 +32,7 @@ class TextIndex:
             self._slots = _mapped(folder / "slots.bin", np.int64, "r")
             self._hashes = _mapped(folder / "hashes.bin", np.uint64, "r").reshape(-1, 2)
             return
-        slots = folder / "slots.bin"
-        if not slots.exists():
-            _resize(slots, 8 * _LEAST_SLOTS)
-        self._open(slots.stat().st_size // 8)
-        for start in range(0, len(self._slots), 1 << 20):
-            part = self._slots[start : start + (1 << 20)]
-            part[part > n_texts] = 0
+        self._make_slots(max(_LEAST_SLOTS, _slots_for(n_texts)))
 
     def find(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The number of each text, ``[m]`` int64, -1 where it is not there.
@@ -60,8 +54,9 @@ class TextIndex:
     def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Give the next numbers, ``[m]`` int64, to different texts that are not there."""
         numbers = np.arange(self.n_texts, self.n_texts + len(hashes))
-        if 2 * (self.n_texts + len(hashes)) > len(self._slots):
-            self._grow(1 << (2 * (self.n_texts + len(hashes))).bit_length())
+        n_slots = _slots_for(self.n_texts + len(hashes))
+        if n_slots > len(self._slots):
+            self._make_slots(n_slots)
         self._hashes[numbers] = hashes
         self._place(numbers)
         self.n_texts += len(hashes)
@@ -85,23 +80,28 @@ class TextIndex:
             todo = todo[self._slots[slot[todo]] != numbers[todo] + 1]
             slot[todo] = self._next(slot[todo])
 
-    def _grow(self, n_slots: int) -> None:
-        (self._folder / "slots.bin").unlink()
-        _resize(self._folder / "slots.bin", 8 * n_slots)
-        self._open(n_slots)
+    def _make_slots(self, n_slots: int) -> None:
+        """Slots anew, and room for half as many hashes."""
+        slots, hashes = self._folder / "slots.bin", self._folder / "hashes.bin"
+        slots.unlink(missing_ok=True)
+        _resize(slots, 8 * n_slots)
+        _resize(hashes, 8 * n_slots)
+        self._slots = _mapped(slots, np.int64, "r+")
+        self._hashes = _mapped(hashes, np.uint64, "r+").reshape(-1, 2)
         for start in range(0, self.n_texts, 1 << 16):
             self._place(np.arange(start, min(start + (1 << 16), self.n_texts)))
 
-    def _open(self, n_slots: int) -> None:
-        _resize(self._folder / "hashes.bin", 8 * n_slots)
-        self._slots = _mapped(self._folder / "slots.bin", np.int64, "r+")
-        self._hashes = _mapped(self._folder / "hashes.bin", np.uint64, "r+").reshape(-1, 2)
+
+def _slots_for(n_texts: int) -> int:
+    return 1 << (2 * n_texts).bit_length()
 
 
 def _resize(path: Path, n_bytes: int) -> None:
-    """Files with room ahead take no place on the disk for it."""
     with open(path, "ab") as file:
         os.truncate(file.fileno(), n_bytes)
+        if hasattr(os, "posix_fallocate") and n_bytes:
+            # A full disk is to be met here: where it is met in writing to memory, that kills.
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
 
 
 def _mapped(path: Path, dtype: type, mode: Literal["r", "r+"]) -> NDArray[Any]:

@@ -34,14 +34,14 @@ class TokenCache:
         folder: of all tables.
 
     Attributes:
-        notes: sentences for the report and the log.
+        notes: sentences for the report and the log, by dataset.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         self._splicing = Splicing(tokenizer)
         self._folder = folder / self._splicing.fingerprint()
         self._n_ids = len(tokenizer)
-        self.notes: list[str] = []
+        self.notes: dict[str, list[str]] = {}
 
     def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
         """The table of a training set's kept rows."""
@@ -90,8 +90,8 @@ class TokenCache:
                 prefixes[column] = next(choices[column])
         for column, prefix in prefixes.items():
             if prefix and prefix == instructions[column]:
-                self.notes.append(
-                    f"{built.name}: the tokenizer joins the instruction {prefix!r} to the texts "
+                self.notes.setdefault(built.name, []).append(
+                    f"the tokenizer joins the instruction {prefix!r} to the texts "
                     f"behind it, so each {column} is cached together with it (another instruction "
                     "is tokenized anew)"
                 )

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,9 +139,9 @@ def build_table(
             with suppress(FileNotFoundError):
                 return TokenTable(folder)
             with _workplace(folder) as place:
-                build = _Build(place, prefixes, n_ids, _neighbours(folder))
-                build.run(blocks, tokenize, inspect, progress)
-                build.finish()
+                with closing(_Build(place, prefixes, n_ids, _neighbours(folder))) as build:
+                    build.run(blocks, tokenize, inspect, progress)
+                    build.finish()
                 _move(place, folder)
     except OSError as error:
         raise DataError.at(
@@ -185,6 +185,7 @@ class _Build:
     def _open(self, name: str, size: int) -> Any:
         file = open(self._folder / f"{name}.bin", "ab")  # noqa: SIM115
         file.truncate(size)
+        file.seek(size)
         return file
 
     def run(
@@ -301,14 +302,17 @@ class _Build:
             "empty": self._empty,
             "witnesses": {c: one.texts for c, one in self._witnesses.items()},
         }
-        for file in self._files.values():
-            file.close()
         self._index.close()
         with atomic_file(self._folder / "meta.json") as file:
             file.write(json.dumps(meta).encode())
         for name in ("state.json", "owner.json"):
             with suppress(FileNotFoundError):
                 (self._folder / name).unlink()
+
+    def close(self) -> None:
+        """Leave the files to the next process that may take them up."""
+        for file in self._files.values():
+            file.close()
 
 
 @dataclass(slots=True)
@@ -414,13 +418,14 @@ class _workplace:
 
 
 def _move(place: Path, folder: Path) -> None:
-    if folder.exists() and not (folder / "meta.json").exists():
-        shutil.rmtree(folder)
     try:
+        TokenTable(folder)
+    except FileNotFoundError:
+        if folder.exists():  # and its files were cut off
+            shutil.rmtree(folder)
         os.rename(place, folder)
-    except OSError:
-        TokenTable(folder)  # another process was first, where there are no locks
-        shutil.rmtree(place)
+    else:
+        shutil.rmtree(place)  # another process was first, where there are no locks
 
 
 def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
