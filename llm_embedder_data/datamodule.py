@@ -227,6 +227,7 @@ class RetrievalDataModule(LightningDataModule):
         self._corpora: dict[str, Corpus] | None = None
         self._token_notes: dict[str, list[str]] = {}
         self._tables: dict[str, dict[str, TokenTable]] = {"train": {}, "eval": {}, "corpus": {}}
+        self._set_up_as = Ranks()
         self._resume: dict[str, Any] | None = None
         self._clock: EpochClock | None = None
 
@@ -256,7 +257,8 @@ class RetrievalDataModule(LightningDataModule):
             ConfigError: settings that cannot be met, or ranks that do not agree on data and
                 settings.
         """
-        with check_ranks_agree(self._ranks) as facts:
+        self._set_up_as = self._ranks
+        with check_ranks_agree(self._set_up_as) as facts:
             notes = []
             if self._train is None and stage in ("fit", None):
                 self._train = self._builder.train_sets()
@@ -280,6 +282,8 @@ class RetrievalDataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """This rank's training batches; ``len`` is an epoch's steps, the same on every rank."""
+        if self.trainer is None and self._train is not None and self._set_up_as != self._ranks:
+            self.setup("fit")  # a loop that called init_process_group() late: compare the ranks now
         plan, trainer = self.plan(), self._fitting_trainer()
         start = (trainer.current_epoch if trainer else 0, 0)
         if self._resume is not None:

@@ -22,22 +22,34 @@ class Ranks:
         rank: of this process.
         num_replicas: data-parallel ranks.
         per_node: processes that share this machine's cores.
+        connected: whether the ranks can talk to each other yet.
     """
 
     rank: int = 0
     num_replicas: int = 1
     per_node: int = 1
+    connected: bool = False
 
     @classmethod
     def of(cls, trainer: Any) -> Ranks:
-        """From a Lightning trainer; else from torch.distributed; else rank 0 of 1."""
+        """From a Lightning trainer; without one from torch.distributed; else rank 0 of 1.
+
+        A loop that has not called ``init_process_group()`` yet has the rank that it will get there,
+        from RANK and WORLD_SIZE, as torchrun sets them.
+        """
+        connected = dist.is_available() and dist.is_initialized()
         kwargs = getattr(trainer, "distributed_sampler_kwargs", None)
         if kwargs:
-            return cls(kwargs["rank"], kwargs["num_replicas"], trainer.num_devices)
-        if trainer is None and dist.is_available() and dist.is_initialized():
-            world = dist.get_world_size()
-            return cls(dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
-        return cls()
+            return cls(kwargs["rank"], kwargs["num_replicas"], trainer.num_devices, connected)
+        if trainer is not None:
+            return cls()
+        if connected:
+            rank, world = dist.get_rank(), dist.get_world_size()
+        elif "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+            rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        else:
+            return cls()
+        return cls(rank, world, int(os.environ.get("LOCAL_WORLD_SIZE", world)), connected)
 
     def spare_cores(self) -> int:
         """Cores for workers when each process of this machine keeps one: at least 1, at most 8."""
@@ -63,7 +75,7 @@ def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
     except Exception as error:
         failure = error
     gathered: list[tuple[str | None, dict[str, Any]]] = []
-    if ranks.num_replicas > 1 and dist.is_available() and dist.is_initialized():
+    if ranks.num_replicas > 1 and ranks.connected:
         gathered = [(None, {})] * dist.get_world_size()
         dist.all_gather_object(gathered, (None if failure is None else str(failure), facts))
     if failure is not None and all(error is not None for error, _ in gathered):
