@@ -1,10 +1,11 @@
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+BENCH := benchmarks/.venv
 PIP := $(BIN)/pip --disable-pip-version-check
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help fit test test-slow test-hydra lint format bench clean
+.PHONY: help fit test test-slow test-hydra lint format bench out-of-core clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -31,11 +32,14 @@ format: $(VENV)/.test  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.fit  ## the data path beside sentence-transformers' own
-	$(BIN)/python benchmarks/data_path.py
+bench: $(BENCH)/.installed  ## the data path beside its peers; ARGS=--quick for a few minutes
+	$(BENCH)/bin/python benchmarks/data_path.py $(ARGS)
+
+out-of-core: $(BENCH)/.installed  ## a million rows and five million passages: time, disk, memory
+	$(BENCH)/bin/python benchmarks/out_of_core.py $(ARGS)
 
 clean:  ## remove the environment and what the tools leave behind
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis outputs
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis outputs
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,3 +51,9 @@ $(VENV)/.fit: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) install -q -c constraints.txt -e '.[demo,dev]'
 	@touch $@ $(VENV)/.fit
+
+# The peers beside the same torch, transformers and datasets as ours; none of them is in .venv.
+$(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip --disable-pip-version-check install -q -c constraints.txt -r benchmarks/requirements.txt -e '.[demo]'
+	@touch $@

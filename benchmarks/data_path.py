@@ -1,177 +1,336 @@
-"""How fast batches come: this package beside sentence-transformers, on one made-up load.
+"""How fast batches come, and what they cost: this package beside its peers, and beside the limits.
 
-    python benchmarks/data_path.py [--rows 500] [--negatives 30] [--steps 60] [--repeats 3]
+    make bench                                 # in an environment with the peers; ARGS=--quick
+    python benchmarks/data_path.py [--rows 2000] [--data FOLDER] [--quick] ...
 
-Each system runs in a process of its own with an empty cache, in turn, ``repeats`` times; the table
-has medians. Both give the same work: six tasks, one positive and seven negatives a query, 32
-queries a step, texts cut at 256 tokens, one dataset a step, no worker processes. "Ready" is from
-the files to the first batch, imports left out; tokens are real ones, padding left out.
+Each system runs in processes of its own, in turn, ``repeats`` times; the figures are medians. A
+cold process starts with empty caches, a warm one finds those of the cold one. Both time from the
+files to the first batch ("ready"); imports, the tokenizer and the peer's model are left out. The
+warm one then times steps for batches of 32 and 128 and for 0, 1 and 2 worker processes. Tokens are
+real ones, padding left out. The results, a page, a plot and every figure as JSON, go to
+benchmarks/results.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import random
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import cycle, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-TASKS = ("qa", "convsearch", "chat", "lrlm", "icl", "tool")
-BATCH_SIZE, GROUP_SIZE, MAX_LENGTH = 32, 8, 256
+from data_path_page import write_page
+from feeds import FEEDS, GROUP_SIZE, MAX_LENGTH, WITHOUT_WORKERS, Ours
+from loads import SAMPLE, copy_load, make_load
+from measuring import run, size_mb
+
+RESULTS = Path(__file__).parent / "results"
+BATCH_SIZES = (32, 128)
+LAYOUTS = ("padded", "chunked", "packed")
+LENGTH_WINDOWS = (None, 32)
+PLANNED_ROWS = (10**3, 10**5, 10**7, 10**9)
+CURVE = (10**3, 10**4, 10**5, 10**6)
+
+Figures = dict[str, Any]
 
 
-def make_load(folder: Path, rows: int, negatives: int) -> None:
-    """Six tasks of JSON Lines; words of the sample's texts, about 80 a key and 20 a query."""
-    sample = Path(__file__).parent.parent / "llm_embedder_data/sample"
-    words = (sample / "qa/corpus.jsonl").read_text().replace('"', "").split()
-    draw = random.Random(7)
-
-    def text(n_words: int) -> str:
-        start = draw.randrange(len(words) - 200)
-        return " ".join(words[start : start + draw.randint(n_words // 2, 3 * n_words // 2)])
-
-    for task in TASKS:
-        (folder / task).mkdir()
-        with open(folder / task / "train.jsonl", "w") as file:
-            for number in range(rows):
-                row = {"query": text(20), "query_id": number, "task": task}
-                row |= {"pos": [text(80)], "neg": [text(80) for _ in range(negatives)]}
-                row["teacher_scores"] = [draw.random() for _ in range(negatives + 1)]
-                file.write(json.dumps(row) + "\n")
+# -- what a process of its own measures -----------------------------------------------------------
 
 
-def ours(folder: Path, model: str) -> Iterator[tuple[int, Any]]:
-    from llm_embedder_data import RetrievalDataModule
-
-    yield 0, None
-    datamodule = RetrievalDataModule(
-        model,
-        train_data=str(folder / "*/train.jsonl"),
-        batch_size=BATCH_SIZE,
-        train_group_size=GROUP_SIZE,
-        query_max_length=MAX_LENGTH,
-        key_max_length=MAX_LENGTH,
-        num_workers=0,
-        cache_dir=folder / "cache",
-    )
-    datamodule.prepare_data()
-    datamodule.setup("fit")
-    for batch in datamodule.train_dataloader():
-        masks = [batch[side]["attention_mask"] for side in ("query", "key")]
-        yield int(sum(mask.sum() for mask in masks)), batch
-
-
-def sentence_transformers(folder: Path, model: str) -> Iterator[tuple[int, Any]]:
-    from datasets import DatasetDict, load_dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
-    from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
-    from sentence_transformers.losses import MultipleNegativesRankingLoss
-
-    encoder = SentenceTransformer(model, device="cpu")
-    encoder.max_seq_length = MAX_LENGTH
-    yield 0, None
-
-    def columns(row: dict[str, Any]) -> dict[str, str]:
-        negatives = {f"negative_{i}": row["neg"][i] for i in range(GROUP_SIZE - 1)}
-        return {"anchor": row["query"], "positive": row["pos"][0]} | negatives
-
-    tasks = {}
-    for task in TASKS:
-        data = load_dataset(
-            "json",
-            data_files=str(folder / task / "train.jsonl"),
-            split="train",
-            cache_dir=str(folder / "cache"),
-        )
-        tasks[task] = data.map(columns, remove_columns=data.column_names)
-    trainer = SentenceTransformerTrainer(
-        model=encoder,
-        args=Arguments(
-            str(folder / "out"),
-            per_device_train_batch_size=BATCH_SIZE,
-            use_cpu=True,
-            report_to="none",
-        ),
-        train_dataset=DatasetDict(tasks),
-        loss=MultipleNegativesRankingLoss(encoder),
-    )
-    for batch in trainer.get_train_dataloader():
-        yield int(sum(v.sum() for k, v in batch.items() if k.endswith("attention_mask"))), batch
-
-
-SYSTEMS = {"llm_embedder_data": ours, "sentence-transformers": sentence_transformers}
-
-
-def measure(system: str, folder: Path, model: str, steps: int) -> dict[str, float]:
-    batches = SYSTEMS[system](folder, model)
-    next(batches)  # imports and the model, which both need, are behind us
+def time_to_first(feed: str, folder: Path, cache: Path) -> Figures:
+    """Seconds from the files to the first batch."""
+    system = FEEDS[feed](folder, cache, _model())
     begin = time.perf_counter()
-    next(batches)
-    ready = time.perf_counter() - begin
-    begin, tokens, done = time.perf_counter(), 0, 0
-    for real, _ in batches:
-        tokens, done = tokens + real, done + 1
-        if done == steps:
-            break
+    next(system.batches(32, 0))
+    return {"ready": time.perf_counter() - begin}
+
+
+def rates(feed: str, folder: Path, cache: Path, seconds: float, cases: str) -> Figures:
+    """Ready on the caches that are there, then rates for each case of batch size and workers."""
+    system = FEEDS[feed](folder, cache, _model())
+    figures: Figures = {"cases": {}}
+    for case in cases.split(","):
+        batch_size, workers = map(int, case.split("/"))
+        begin = time.perf_counter()
+        batches = system.batches(batch_size, workers)
+        next(batches)
+        figures.setdefault("ready", time.perf_counter() - begin)
+        figures["cases"][case] = _rate(batches, system.masks, seconds)
+        batches.close()  # type: ignore[attr-defined]
+    return figures
+
+
+def limits(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figures:
+    """What no loader can beat: the bare tokenizer on the same texts, and a copy of the tensors."""
+    system, figures = Ours(folder, cache, _model()), {}
+    lines = {file.parent.name: file.read_bytes().splitlines() for file in _files(folder)}
+    for batch_size in map(int, batch_sizes.split(",")):
+        loader = system.loader(batch_size, 0, select_negative="first")
+        batches = list(islice(loader, 20))
+        texts = [_texts(lines[batch["dataset"]], batch["row"].tolist()) for batch in batches]
+        backend = system.tokenizer.backend_tokenizer
+        backend.no_padding()
+        backend.enable_truncation(MAX_LENGTH)
+        n_tokens = [int(sum(mask.sum() for mask in system.masks(batch))) for batch in batches]
+        per_step = statistics.mean(n_tokens)
+        encoded = _steps(map(backend.encode_batch_fast, cycle(texts)), seconds)
+        copied = _steps((_counted(_copy(batch)) for batch in cycle(batches)), seconds)
+        figures[batch_size] = {
+            "tokenizer": {"steps/s": encoded, "tokens/s": encoded * per_step},
+            "copy": {"steps/s": copied, "tokens/s": copied * per_step},
+        }
+    return {"limits": figures}
+
+
+def padding(folder: Path, cache: Path, batch_size: int) -> Figures:
+    """The share of padded tokens of an epoch, by dataset, layout and planning by length."""
+    system = Ours(folder, cache, _model())
+    shares: Figures = {}
+    for window in LENGTH_WINDOWS:
+        for layout in LAYOUTS:
+            real: dict[str, int] = {}
+            given: dict[str, int] = {}
+            for batch in system.loader(batch_size, 0, layout=layout, length_window=window):
+                name = batch["dataset"]
+                for side in ("query", "key"):
+                    n_real, n_given = _tokens(batch[side])
+                    real[name] = real.get(name, 0) + n_real
+                    given[name] = given.get(name, 0) + n_given
+            plan = "by chance" if window is None else f"length_window={window}"
+            shares[f"{layout}, {plan}"] = {name: 1 - real[name] / given[name] for name in real}
+    return {"padding": shares}
+
+
+def planning(n_rows: int) -> Figures:
+    """Seconds to make an epoch's plan, and steps/s of any of its steps."""
+    import numpy as np
+
+    from llm_embedder_data import EpochPlan
+
+    begin = time.perf_counter()
+    plan = EpochPlan({"a": n_rows // 2, "b": n_rows - n_rows // 2}, 32)
     seconds = time.perf_counter() - begin
-    return {"ready s": ready, "steps/s": done / seconds, "tokens/s": tokens / seconds}
+    steps = np.random.default_rng(0).integers(len(plan), size=500).tolist()
+    begin = time.perf_counter()
+    for step in steps:
+        plan[step]
+    return {"ready": seconds, "steps/s": len(steps) / (time.perf_counter() - begin)}
 
 
-def main() -> None:
+MEASURES: dict[str, Callable[..., Figures]] = {
+    "first": lambda feed, folder, cache: time_to_first(feed, Path(folder), Path(cache)),
+    "rates": lambda feed, folder, cache, seconds, cases: rates(
+        feed, Path(folder), Path(cache), float(seconds), cases
+    ),
+    "limits": lambda folder, cache, seconds, sizes: limits(
+        Path(folder), Path(cache), float(seconds), sizes
+    ),
+    "padding": lambda folder, cache, size: padding(Path(folder), Path(cache), int(size)),
+    "plan": lambda n_rows: planning(int(n_rows)),
+}
+
+
+@lru_cache  # it compares a checksum
+def _model() -> str:
+    from llm_embedder_data.demo import demo_encoder
+
+    return demo_encoder()
+
+
+def _rate(
+    batches: Iterator[Any], masks: Callable[[Any], list[Any]], seconds: float
+) -> dict[str, float]:
+    """Steps, real and padded tokens; masks are summed on the way, which a model would do too."""
+    for _ in range(3):
+        next(batches)
+    real = given = done = 0
+    begin = time.perf_counter()
+    while done < 5 or time.perf_counter() - begin < seconds:
+        for mask in masks(next(batches)):
+            real, given = real + int(mask.sum()), given + mask.numel()
+        done += 1
+    taken = time.perf_counter() - begin
+    return {"steps/s": done / taken, "tokens/s": real / taken, "padding": 1 - real / given}
+
+
+def _steps(done: Iterable[Any], seconds: float) -> float:
+    begin = time.perf_counter()
+    for n_done, _ in enumerate(done, start=1):
+        taken = time.perf_counter() - begin
+        if taken > seconds:
+            return n_done / taken
+    raise AssertionError("it has no end")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/train.jsonl"))
+
+
+def _texts(lines: list[bytes], rows: list[int]) -> list[str]:
+    """The queries and keys of a batch of rows that take their first positive and negatives."""
+    chosen = [json.loads(lines[row]) for row in rows]
+    keys = [text for row in chosen for text in (row["pos"][0], *row["neg"][: GROUP_SIZE - 1])]
+    return [row["query"] for row in chosen] + keys
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copy(one) for name, one in value.items()}
+    return value.clone() if hasattr(value, "clone") else value
+
+
+def _counted(batch: Any) -> int:
+    """Its tokens, as a loader's are counted."""
+    return sum(int(batch[side]["attention_mask"].sum()) for side in ("query", "key"))
+
+
+def _tokens(side: Any) -> tuple[int, int]:
+    """Real tokens and all of them, of one side in any layout."""
+    chunks = side if isinstance(side, list) else [side]
+    given = sum(chunk["input_ids"].numel() for chunk in chunks)
+    if "attention_mask" not in chunks[0]:
+        return given, given
+    return sum(int(chunk["attention_mask"].sum()) for chunk in chunks), given
+
+
+# -- the whole comparison -------------------------------------------------------------------------
+
+
+def compare(arguments: argparse.Namespace, measure: Callable[..., Figures]) -> Figures:
+    """Every figure: the medians of ``repeats`` interleaved runs.
+
+    Args:
+        arguments: of the command line.
+        measure: runs one of :data:`MEASURES` with its arguments, and adds its peaks of memory.
+    """
+    cases = {
+        name: [
+            f"{size}/{workers}"
+            for size in arguments.batch_sizes
+            for workers in arguments.workers
+            if workers == 0 or name not in WITHOUT_WORKERS
+        ]
+        for name in arguments.systems
+    }
+    with TemporaryDirectory() as folder:
+        load = Path(folder)
+        if arguments.data:
+            copy_load(Path(arguments.data), load)
+        else:
+            make_load(
+                load, rows=arguments.rows, negatives=arguments.negatives, words=arguments.words
+            )
+        runs = [one_run(load, cases, arguments, measure) for _ in range(arguments.repeats)]
+        figures: Figures = median(runs)
+        files = _files(load)
+        n_rows = sum(file.read_bytes().count(b"\n") for file in files)
+        figures["load"] = {"files": size_mb(load), "datasets": len(files), "rows": n_rows}
+    sizes = () if arguments.data else arguments.curve
+    figures["curve"] = [curve(n_rows, arguments, measure) for n_rows in sizes]
+    figures["plan"] = {n_rows: measure("plan", n_rows) for n_rows in PLANNED_ROWS}
+    with TemporaryDirectory() as folder:
+        copy_load(Path(arguments.data or SAMPLE), Path(folder) / "load")
+        size = 32 if arguments.data else 8  # the sample has some forty rows a task
+        padded = measure("padding", Path(folder) / "load", Path(folder) / "cache", size)
+        figures["padding"] = {"batch size": size, "shares": padded["padding"]}
+    return figures
+
+
+def one_run(
+    load: Path,
+    cases: dict[str, list[str]],
+    arguments: argparse.Namespace,
+    measure: Callable[..., Figures],
+) -> Figures:
+    """Each system once, and the limits."""
+    systems = {}
+    for name, its_cases in cases.items():
+        with TemporaryDirectory() as cache:
+            cold = measure("first", name, load, cache)
+            cold["cache"] = size_mb(Path(cache))
+            rates = measure("rates", name, load, cache, arguments.seconds, ",".join(its_cases))
+        systems[name] = {"cold": cold, "warm": rates}
+    sizes = ",".join(map(str, arguments.batch_sizes))
+    with TemporaryDirectory() as cache:
+        asked = ("limits", load, cache, arguments.seconds, sizes)
+        limits = {
+            "all cores": measure(*asked),
+            "one thread": measure(*asked, environment={"RAYON_NUM_THREADS": "1"}),
+        }
+    return {"systems": systems, "limits": limits}
+
+
+def curve(n_rows: int, arguments: argparse.Namespace, measure: Callable[..., Figures]) -> Figures:
+    """Each system once on small texts: rows of 8 keys of 8 words."""
+    systems = {}
+    with TemporaryDirectory() as folder:
+        load = Path(folder) / "load"
+        make_load(load, rows=-(-n_rows // 6), negatives=7, words=8)
+        for name in arguments.systems:
+            with TemporaryDirectory() as cache:
+                cold = measure("first", name, load, cache)
+                warm = measure("rates", name, load, cache, arguments.seconds, "32/0")
+            systems[name] = {"cold": cold, "warm": warm}
+    return {"rows": n_rows, "systems": systems}
+
+
+def median(runs: list[Any]) -> Any:
+    """Of numbers at the same place of dicts within dicts."""
+    if isinstance(runs[0], dict):
+        return {name: median([one[name] for one in runs]) for name in runs[0]}
+    return statistics.median(runs)
+
+
+def in_a_process(what: str, *arguments: Any, environment: dict[str, str] | None = None) -> Figures:
+    """One of :data:`MEASURES` in a process of its own, with its peaks of memory."""
+    begin = time.perf_counter()
+    command = [__file__, "--one", what, *map(str, arguments)]
+    figures = run(command, environment)
+    said = " ".join(str(one) for one in arguments if not isinstance(one, Path))
+    print(f"{time.perf_counter() - begin:6.1f} s  {what} {said}", file=sys.stderr, flush=True)
+    return figures
+
+
+def parsed(command_line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=500, help="rows a task")
+    parser.add_argument("--rows", type=int, default=2000, help="rows of each of the six tasks")
     parser.add_argument("--negatives", type=int, default=30, help="negatives a row")
-    parser.add_argument("--steps", type=int, default=60, help="steps timed")
+    parser.add_argument("--words", type=int, default=80, help="words a key")
+    parser.add_argument("--data", help="a folder of train.jsonl files, in place of a made-up load")
+    parser.add_argument("--systems", nargs="+", default=list(FEEDS), choices=FEEDS)
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=list(BATCH_SIZES))
+    parser.add_argument("--workers", nargs="+", type=int, default=[0, 1, 2], help="processes")
+    parser.add_argument("--curve", nargs="*", type=int, default=list(CURVE), help="rows")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--one", nargs=2, metavar=("SYSTEM", "FOLDER"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=2.0, help="for which each rate is timed")
+    parser.add_argument("--quick", action="store_true", help="one repeat of a smaller load")
+    parser.add_argument("--results", default=str(RESULTS), help="folder of the results")
+    parser.add_argument("--name", default="data_path", help="of the results' files")
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(command_line)
+    if arguments.quick:
+        arguments.rows, arguments.repeats, arguments.seconds = 300, 1, 1.0
+        arguments.curve = arguments.curve[:2]
+    return arguments
 
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    from llm_embedder_data.demo import demo_encoder
 
+def main() -> None:
+    arguments = parsed()
     if arguments.one:
-        system, folder = arguments.one
-        print(json.dumps(measure(system, Path(folder), demo_encoder(), arguments.steps)))
+        what, *values = arguments.one
+        print(json.dumps(MEASURES[what](*values)))
         return
-
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in SYSTEMS}
-    for _ in range(arguments.repeats):
-        for name in SYSTEMS:
-            with tempfile.TemporaryDirectory() as folder:
-                make_load(Path(folder), arguments.rows, arguments.negatives)
-                command = [
-                    sys.executable,
-                    __file__,
-                    "--steps",
-                    str(arguments.steps),
-                    "--one",
-                    name,
-                    folder,
-                ]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    sys.exit(done.stderr)
-                results[name].append(json.loads(done.stdout.splitlines()[-1]))
-
-    names = list(results["llm_embedder_data"][0])
-    medians = {
-        system: {name: statistics.median(run[name] for run in runs) for name in names}
-        for system, runs in results.items()
-    }
-    print(f"| | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
-    for system, values in medians.items():
-        print(f"| {system} | {' | '.join(f'{values[name]:,.1f}' for name in names)} |")
-    first, second = medians.values()
-    print(f"| ratio | {' | '.join(f'{first[name] / second[name]:.2f}' for name in names)} |")
+    figures = compare(arguments, in_a_process)
+    asked = vars(arguments) | {"data": bool(arguments.data), "results": None, "one": None}
+    write_page(figures, asked, Path(arguments.results), arguments.name)
 
 
 if __name__ == "__main__":

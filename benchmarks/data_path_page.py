@@ -1,0 +1,237 @@
+"""The figures of the data path as a page of tables and a plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from measuring import machine, table
+
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning")
+PEERS = ("sentence-transformers", "FlagEmbedding")
+ON_THE_FLY, CACHED = "ours, on the fly", "ours, cached"
+COLOURS = {ON_THE_FLY: "C0", CACHED: "C1", PEERS[0]: "C2", PEERS[1]: "C3"}
+
+Figures = Mapping[str, Any]
+
+
+def write_page(figures: Figures, arguments: Mapping[str, Any], folder: Path, name: str) -> None:
+    """``<name>.md``, ``<name>.json`` and, where matplotlib is, ``<name>.svg``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(
+        json.dumps({"arguments": arguments, "figures": figures}, indent=1) + "\n"
+    )
+    parts = [
+        "# The data path, measured",
+        machine([*PACKAGES, *(one for one in PEERS if _is_installed(one))]),
+        _said_of_load(figures["load"], arguments),
+        "## To the first batch, and what it takes",
+        _first_batches(figures["systems"]),
+        "Seconds from the files to the first batch of 32; memory is the cold process' peak, "
+        "imports included: all of its resident set, and the part that is its own (anonymous); the "
+        "rest are pages of mapped files. Caches are beside the files; padding is the share of "
+        "padded tokens.",
+        "## Steps a second",
+        _rates(figures, "steps/s", 1),
+        "## Real tokens a second, thousands",
+        _rates(figures, "tokens/s", 1000),
+        "Columns are queries a step / worker processes. FlagEmbedding allows no workers where a "
+        "batch is of one task. The tokenizer is the bare `encode_batch_fast` of the same texts, "
+        "the copy a clone of the same padded tensors.",
+        "## Against the best peer, and against the limits",
+        _ratios(figures),
+    ]
+    if figures["curve"]:
+        parts += [
+            "## Over rows",
+            _curve(figures["curve"]),
+            "Each system once, short texts: 8 keys of 8 words a row, batches of 32, no workers. "
+            "Seconds to the first batch cold and warm, and steps a second.",
+        ]
+    parts += [
+        "## Plans",
+        table(
+            ["rows", "seconds to make", "steps/s, in any order"],
+            [
+                [f"{int(n):,}", f"{one['ready']:.4f}", f"{one['steps/s']:,.0f}"]
+                for n, one in figures["plan"].items()
+            ],
+        ),
+        "## Share of padded tokens",
+        _padding(figures["padding"]["shares"]),
+        f"An epoch of {'the folder' if arguments['data'] else 'the six tasks of the sample'} in "
+        f"batches of {figures['padding']['batch size']}, queries and keys, padded to a multiple of "
+        "8. `length_window` deals so many global batches of a dataset by length together.",
+    ]
+    if find_spec("matplotlib"):
+        _plot(figures, folder / f"{name}.svg")
+        parts.insert(3, f"![Tokens a second, and time over rows]({name}.svg)")
+    (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _said_of_load(load: Figures, arguments: Mapping[str, Any]) -> str:
+    made = (
+        "real rows of a folder (--data)"
+        if arguments["data"]
+        else f"made-up rows of {arguments['negatives']} negatives, {arguments['words']} words a key"
+    )
+    return (
+        f"{load['datasets']} datasets, {load['rows']:,} rows, {load['files']:.0f} MB of JSON "
+        f"Lines; {made}. A step has 1 positive and 7 negatives a query, texts of at most 256 "
+        "tokens of all-MiniLM-L6-v2's tokenizer, no instructions. Medians of "
+        f"{arguments['repeats']} interleaved runs, {arguments['seconds']} s a rate."
+    )
+
+
+def _first_batches(systems: Figures) -> str:
+    header = [
+        "",
+        "ready cold s",
+        "ready warm s",
+        "peak resident MB",
+        "of these its own",
+        "caches MB",
+    ]
+    rows = []
+    for name, one in systems.items():
+        cold, warm = one["cold"], one["warm"]
+        padding = next(iter(warm["cases"].values()))["padding"]
+        numbers = [cold["resident"], cold["anonymous"], cold["cache"]]
+        rows.append(
+            [name, f"{cold['ready']:.2f}", f"{warm['ready']:.2f}"]
+            + [f"{n:,.0f}" for n in numbers]
+            + [f"{padding:.1%}"]
+        )
+    return table([*header, "padding"], rows)
+
+
+def _rates(figures: Figures, what: str, unit: float) -> str:
+    cases = list(dict.fromkeys(c for s in figures["systems"].values() for c in s["warm"]["cases"]))
+    rows = []
+    for name, one in figures["systems"].items():
+        rates = one["warm"]["cases"]
+        rows.append([name, *(_number(rates[c][what] / unit) if c in rates else "" for c in cases)])
+    for label, pick in _LIMITS.items():
+        limit = [pick(figures, case) for case in cases]
+        rows.append([f"*{label}*", *(_number(one[what] / unit) for one in limit)])
+    return table(["", *cases], rows)
+
+
+_LIMITS = {
+    "bare tokenizer, all cores": lambda figures, case: _limit(
+        figures, case, "all cores", "tokenizer"
+    ),
+    "bare tokenizer, one thread": lambda figures, case: _limit(
+        figures, case, "one thread", "tokenizer"
+    ),
+    "copy of the tensors": lambda figures, case: _limit(figures, case, "all cores", "copy"),
+}
+
+
+def _limit(figures: Figures, case: str, threads: str, what: str) -> Any:
+    by_size = figures["limits"][threads]["limits"]
+    return by_size[case.partition("/")[0]][what]
+
+
+def _ratios(figures: Figures) -> str:
+    systems = figures["systems"]
+    peers = [systems[name] for name in PEERS if name in systems]
+    if not peers:
+        return "No peer was measured."
+    rows = []
+    for name in (ON_THE_FLY, CACHED):
+        if name not in systems:
+            continue
+        for case, own in systems[name]["warm"]["cases"].items():
+            best = max(
+                p["warm"]["cases"][case]["tokens/s"] for p in peers if case in p["warm"]["cases"]
+            )
+            steps = max(
+                p["warm"]["cases"][case]["steps/s"] for p in peers if case in p["warm"]["cases"]
+            )
+            shares = [
+                own["tokens/s"] / pick(figures, case)["tokens/s"] for pick in _LIMITS.values()
+            ]
+            rows.append(
+                [name, case, f"{own['steps/s'] / steps:.2f}", f"{own['tokens/s'] / best:.2f}"]
+                + [f"{share:.2f}" for share in (shares[0], shares[2])]
+            )
+        for kind in ("cold", "warm"):
+            best = min(peer[kind]["ready"] for peer in peers)
+            share = f"{systems[name][kind]['ready'] / best:.3f} of the best peer's time"
+            rows.append([name, f"ready {kind}", share, "", "", ""])
+    return table(
+        ["", "case", "steps/s", "tokens/s", "of the bare tokenizer's rate", "of the copy's rate"],
+        rows,
+    )
+
+
+def _curve(points: Iterable[Figures]) -> str:
+    rows = []
+    for point in points:
+        for name, one in point["systems"].items():
+            cold, warm = one["cold"], one["warm"]
+            rate, own = warm["cases"]["32/0"]["steps/s"], cold["anonymous"]
+            times = [f"{cold['ready']:.2f}", f"{warm['ready']:.2f}"]
+            rows.append([f"{point['rows']:,}", name, *times, _number(rate), f"{own:,.0f}"])
+    return table(
+        ["rows", "", "ready cold s", "ready warm s", "steps/s", "peak of own memory, cold, MB"],
+        rows,
+    )
+
+
+def _padding(shares: Figures) -> str:
+    names = list(dict.fromkeys(name for one in shares.values() for name in one))
+    rows = [[kind, *(f"{one[name]:.1%}" for name in names)] for kind, one in shares.items()]
+    return table(["", *names], rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
+def _plot(figures: Figures, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "data_path"  # the same file for the same figures
+    from matplotlib import pyplot
+
+    plot, axes = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    bars, ready, steps = axes
+    cases = list(dict.fromkeys(c for s in figures["systems"].values() for c in s["warm"]["cases"]))
+    width = 0.8 / len(figures["systems"])
+    for i, (name, one) in enumerate(figures["systems"].items()):
+        rates = one["warm"]["cases"]
+        at = [x + i * width for x, case in enumerate(cases) if case in rates]
+        heights = [rates[case]["tokens/s"] for case in cases if case in rates]
+        bars.bar(at, heights, width, label=name, color=COLOURS[name], align="edge")
+    for style, (label, pick) in zip(("--", ":", "-."), _LIMITS.items(), strict=True):
+        bars.axhline(pick(figures, cases[0])["tokens/s"], ls=style, c="grey", label=label)
+    bars.set(yscale="log", title="real tokens/s; queries a step / workers")
+    bars.set_xticks([x + 0.4 for x in range(len(cases))], cases)
+    bars.legend(fontsize="x-small")
+    for name in figures["systems"]:
+        rows = [point["rows"] for point in figures["curve"]]
+        own = [point["systems"][name] for point in figures["curve"]]
+        label = {"color": COLOURS[name], "marker": ".", "label": name}
+        ready.plot(rows, [one["cold"]["ready"] for one in own], **label)
+        ready.plot(
+            rows, [one["warm"]["ready"] for one in own], **label | {"ls": "--", "label": None}
+        )
+        steps.plot(rows, [one["warm"]["cases"]["32/0"]["steps/s"] for one in own], **label)
+    ready.set(xscale="log", yscale="log", xlabel="rows", title="s to the first batch; dashed: warm")
+    steps.set(xscale="log", yscale="log", xlabel="rows", title="steps/s of short texts, no workers")
+    ready.legend(fontsize="x-small")
+    plot.savefig(path, metadata={"Date": None})

@@ -1,0 +1,193 @@
+"""The data paths that are compared: each makes the same batches in its own way.
+
+32 or 128 queries a step, one positive and seven negatives each, texts cut at 256 tokens, no
+instructions, padded to a multiple of 8 where the system can. What all of them need is left out of
+every timing: imports, the tokenizer, and sentence-transformers' model.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+GROUP_SIZE, MAX_LENGTH, MULTIPLE = 8, 256, 8
+
+
+class Feed(Protocol):
+    """A system's way from the files in a folder to batches."""
+
+    def batches(self, batch_size: int, workers: int) -> Iterator[Any]:
+        """Batches without end, epoch after epoch; all that is not yet cached is made on the way."""
+
+    def masks(self, batch: Any) -> list[Any]:
+        """The attention masks of a batch."""
+
+
+class Ours:
+    """This package.
+
+    Args:
+        folder: with ``<name>/train.jsonl`` files.
+        cache: where caches go.
+        model: folder of the tokenizer.
+    """
+
+    tokenize = "on-the-fly"
+
+    def __init__(self, folder: Path, cache: Path, model: str) -> None:
+        from transformers import AutoTokenizer
+
+        import llm_embedder_data
+
+        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self._make = llm_embedder_data.RetrievalDataModule
+        self._arguments: dict[str, Any] = {
+            "tokenizer": self.tokenizer,
+            "train_data": {f.parent.name: str(f) for f in sorted(folder.glob("*/train.jsonl"))},
+            "add_instruction": False,
+            "use_train_config": False,
+            "train_group_size": GROUP_SIZE,
+            "query_max_length": MAX_LENGTH,
+            "key_max_length": MAX_LENGTH,
+            "pad_to_multiple_of": MULTIPLE,
+            "tokenize": self.tokenize,
+            "cache_dir": cache,
+        }
+
+    def loader(self, batch_size: int, workers: int, **more: Any) -> Any:
+        """The loader of the first epoch."""
+        warnings.simplefilter("ignore")
+        arguments = self._arguments | {"batch_size": batch_size, "num_workers": workers} | more
+        datamodule = self._make(**arguments)
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        return datamodule.train_dataloader()
+
+    def batches(self, batch_size: int, workers: int) -> Iterator[Any]:
+        loader, epoch = self.loader(batch_size, workers), 0
+        while True:
+            loader.sampler.set_epoch(epoch)
+            yield from loader
+            epoch += 1
+
+    def masks(self, batch: Any) -> list[Any]:
+        return [batch[side]["attention_mask"] for side in ("query", "key")]
+
+
+class OursCached(Ours):
+    """This package with its token cache."""
+
+    tokenize = "cached"
+
+
+class SentenceTransformers:
+    """Its trainer's loader over a DatasetDict, the rows made columns as it wants them."""
+
+    def __init__(self, folder: Path, cache: Path, model: str) -> None:
+        from datasets import DatasetDict, load_dataset
+        from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+        from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
+        from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+        self._encoder = SentenceTransformer(model, device="cpu")
+        self._encoder.max_seq_length = MAX_LENGTH
+        loss = MultipleNegativesRankingLoss(self._encoder)
+
+        def make(batch_size: int, workers: int) -> Any:
+            tasks = {}
+            for file in sorted(folder.glob("*/train.jsonl")):
+                data = load_dataset(
+                    "json", data_files=str(file), split="train", cache_dir=str(cache)
+                )
+                tasks[file.parent.name] = data.map(_columns, remove_columns=data.column_names)
+            arguments = Arguments(
+                str(cache / "out"),
+                per_device_train_batch_size=batch_size,
+                dataloader_num_workers=workers,
+                dataloader_persistent_workers=workers > 0,
+                dataloader_pin_memory=False,
+                use_cpu=True,
+                report_to="none",
+            )
+            trainer = SentenceTransformerTrainer(
+                model=self._encoder, args=arguments, train_dataset=DatasetDict(tasks), loss=loss
+            )
+            return trainer.get_train_dataloader()
+
+        self._make: Callable[[int, int], Any] = make
+
+    def batches(self, batch_size: int, workers: int) -> Iterator[Any]:
+        loader = self._make(batch_size, workers)
+        while True:
+            yield from loader
+
+    def masks(self, batch: Any) -> list[Any]:
+        return [value for name, value in batch.items() if name.endswith("attention_mask")]
+
+
+def _columns(row: dict[str, Any]) -> dict[str, str]:
+    negatives = {f"negative_{i}": row["neg"][i % len(row["neg"])] for i in range(GROUP_SIZE - 1)}
+    return {"anchor": row["query"], "positive": row["pos"][0]} | negatives
+
+
+class FlagEmbedding:
+    """Its same-dataset batches, in the loader that its trainer makes (AbsRunner: no workers)."""
+
+    def __init__(self, folder: Path, cache: Path, model: str) -> None:
+        from FlagEmbedding.abc.finetune.embedder.AbsArguments import AbsEmbedderDataArguments
+        from FlagEmbedding.abc.finetune.embedder.AbsDataset import (
+            AbsEmbedderSameDatasetCollator,
+            AbsEmbedderSameDatasetTrainDataset,
+        )
+        from torch.utils.data import DataLoader
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        arguments = AbsEmbedderDataArguments(
+            train_data=[str(file) for file in sorted(folder.glob("*/train.jsonl"))],
+            cache_path=str(cache),
+            train_group_size=GROUP_SIZE,
+            query_max_len=MAX_LENGTH,
+            passage_max_len=MAX_LENGTH,
+            pad_to_multiple_of=MULTIPLE,
+            same_dataset_within_batch=True,
+            query_instruction_for_retrieval="",
+            max_example_num_per_dataset=10**9,
+        )
+
+        def make(batch_size: int) -> Any:
+            dataset = AbsEmbedderSameDatasetTrainDataset(
+                arguments, default_batch_size=batch_size, seed=42, tokenizer=tokenizer
+            )
+            collator = AbsEmbedderSameDatasetCollator(
+                tokenizer,
+                query_max_len=MAX_LENGTH,
+                passage_max_len=MAX_LENGTH,
+                pad_to_multiple_of=MULTIPLE,
+                padding=True,
+                return_tensors="pt",
+            )
+            return DataLoader(dataset, batch_size=1, shuffle=True, collate_fn=collator)
+
+        self._make: Callable[[int], Any] = make
+
+    def batches(self, batch_size: int, workers: int) -> Iterator[Any]:
+        assert workers == 0, "its runner sets the workers of same-dataset training to none"
+        loader = self._make(batch_size)
+        while True:
+            yield from loader
+            loader.dataset.refresh_epoch()
+
+    def masks(self, batch: Any) -> list[Any]:
+        return [batch[side]["attention_mask"] for side in ("queries", "passages")]
+
+
+FEEDS: dict[str, Callable[[Path, Path, str], Feed]] = {
+    "ours, on the fly": Ours,
+    "ours, cached": OursCached,
+    "sentence-transformers": SentenceTransformers,
+    "FlagEmbedding": FlagEmbedding,
+}
+WITHOUT_WORKERS = {"FlagEmbedding"}

@@ -1,0 +1,95 @@
+"""What a process takes: its result, and the most memory that it held while it ran."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_POLL_SECONDS = 0.02
+
+
+def run(command: list[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a command of this folder's scripts; the JSON of its last line, with its memory peaks.
+
+    Args:
+        command: arguments of the Python that runs this.
+        environment: added to this process' own.
+
+    Returns:
+        The result, and in MB ``resident`` (VmHWM: its own memory and the touched pages of mapped
+        files, which the system takes back when it needs them) and ``anonymous`` (its own alone).
+        Both are of the one process, without its children.
+    """
+    with subprocess.Popen(
+        [sys.executable, *command],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        # What it prints is little and fits into the pipes, so they are read when it has ended.
+        anonymous = resident = 0.0
+        while process.poll() is None:
+            status = _status(process.pid)
+            anonymous = max(anonymous, status.get("RssAnon", 0.0))
+            resident = max(resident, status.get("VmHWM", 0.0))
+            time.sleep(_POLL_SECONDS)
+        out, error = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{error}")
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return {**result, "resident": resident, "anonymous": anonymous}
+
+
+def anonymous_mb() -> float:
+    """This process' own memory now, MB."""
+    return _status(os.getpid()).get("RssAnon", 0.0)
+
+
+def size_mb(folder: Path) -> float:
+    """Of all files below a folder, on the disk."""
+    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file()) / 1e6
+
+
+def _status(pid: int) -> dict[str, float]:
+    """The memory lines of /proc, MB; nothing where the process is gone or there is no /proc."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    fields = (line.split() for line in lines)
+    return {f[0].rstrip(":"): int(f[1]) * 1024 / 1e6 for f in fields if f[-1:] == ["kB"]}
+
+
+def machine(packages: Iterable[str]) -> str:
+    """Processor, memory, system and versions, a Markdown paragraph with today's date."""
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"{time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores ({_processor()}), "
+        f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB memory, "
+        f"{platform.system()} {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}, {versions}."
+    )
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    header = list(header)
+    lines = [header, ["---"] * len(header), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

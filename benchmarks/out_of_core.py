@@ -1,0 +1,170 @@
+"""Data far larger than memory should be: what time, disk and memory grow with.
+
+    python benchmarks/out_of_core.py [--rows 1000000] [--candidates 30] [--passages 5000000]
+
+A generator writes a training set and a corpus of short texts, in growing sizes up to those asked
+for. Each phase runs in a process of its own, so that its peak of memory is its own:
+
+- prepare: the files to the caches, in an empty cache;
+- open: setup() on the caches that are there, imports left out;
+- train: steps of the epoch, spread over it, in the process that opened;
+- encode: passages of the corpus, likewise.
+
+Memory is anonymous (the process' own), its peak less what imports and tokenizer take; the touched
+pages of the mapped caches come on top, and the system takes them back when it needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from loads import write_corpus, write_train
+from measuring import anonymous_mb, machine, run, size_mb, table
+
+RESULTS = Path(__file__).parent / "results"
+PHASES = ("prepare", "train", "encode")
+
+
+def measure(phase: str, folder: Path, steps: int) -> dict[str, float]:
+    """One phase, in this process."""
+    warnings.simplefilter("ignore")
+    from llm_embedder_data import RetrievalDataModule
+    from llm_embedder_data.demo import demo_encoder
+
+    datamodule = RetrievalDataModule(
+        demo_encoder(),
+        train_data=str(folder / "train.jsonl"),
+        corpus=str(folder / "corpus.jsonl"),
+        num_workers=0,
+        cache_dir=folder / "cache",
+    )
+    datamodule.tokenizer  # noqa: B018 (its import and its files are no part of the data)
+    result = {"before": anonymous_mb()}
+    begin = time.perf_counter()
+    datamodule.prepare_data()
+    result["prepare"] = time.perf_counter() - begin
+    if phase == "prepare":
+        return result
+    begin = time.perf_counter()
+    datamodule.setup("fit" if phase == "train" else "predict")
+    result["open"] = result["prepare"] + time.perf_counter() - begin
+    result["opened"] = anonymous_mb()
+    make = datamodule.train_dataloader if phase == "train" else datamodule.predict_dataloader
+    loader = make()
+    begin = time.perf_counter()
+    n_done = sum(1 for _ in islice(loader, steps))
+    result["per s"] = n_done / (time.perf_counter() - begin)
+    result["iterated"] = anonymous_mb()
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the largest training set")
+    parser.add_argument("--candidates", type=int, default=30, help="keys a row")
+    parser.add_argument("--passages", type=int, default=5_000_000, help="of the largest corpus")
+    parser.add_argument("--words", type=int, default=8, help="words a key")
+    parser.add_argument(
+        "--steps", type=int, default=2000, help="iterated, of 32 queries or 256 passages"
+    )
+    parser.add_argument("--sizes", type=int, default=3, help="a tenth of the size each time")
+    parser.add_argument("--folder", help="where the data goes; a temporary one if left out")
+    parser.add_argument("--results", default=str(RESULTS), help="where the table goes")
+    parser.add_argument("--one", nargs=2, metavar=("PHASE", "FOLDER"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        phase, folder = arguments.one
+        print(json.dumps(measure(phase, Path(folder), arguments.steps)))
+        return
+    rows: list[dict[str, Any]] = []
+    for power in reversed(range(arguments.sizes)):
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+            rows.append(measure_size(Path(name), arguments, 10**power))
+            print(f"{rows[-1]['rows']:,} rows measured", file=sys.stderr, flush=True)
+    write(rows, arguments, Path(arguments.results))
+
+
+def measure_size(folder: Path, arguments: argparse.Namespace, share: int) -> dict[str, Any]:
+    n_rows, n_passages = arguments.rows // share, arguments.passages // share
+    begin = time.perf_counter()
+    write_train(
+        folder / "train.jsonl",
+        task="qa",
+        rows=n_rows,
+        negatives=arguments.candidates - 1,
+        words=arguments.words,
+    )
+    write_corpus(folder / "corpus.jsonl", passages=n_passages, words=arguments.words)
+    row = {"rows": n_rows, "passages": n_passages, "generate": time.perf_counter() - begin}
+    row["files"] = size_mb(folder)
+    script = [__file__, "--steps", str(arguments.steps), "--one"]
+    row |= {phase: run([*script, phase, str(folder)]) for phase in PHASES}
+    row["cache"] = size_mb(folder / "cache")
+    return row
+
+
+def write(rows: list[dict[str, Any]], arguments: argparse.Namespace, folder: Path) -> None:
+    """``out_of_core.md``, and every figure beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "out_of_core.json").write_text(json.dumps(rows, indent=1) + "\n")
+    parts = [
+        "# Out of core, measured",
+        machine(["torch", "datasets", "pyarrow", "lightning"]),
+        f"A training set of rows of {arguments.candidates} candidates and a corpus of passages, "
+        f"texts of {arguments.words} words, in growing sizes. The last column grew by so much from "
+        "the smallest size to the largest.",
+        table(
+            ["", *(f"{row['rows']:,} rows, {row['passages']:,} passages" for row in rows), ""],
+            [_line(label, pick, rows) for label, pick in _LINES.items()],
+        ),
+        "Own memory is a phase's peak of anonymous memory above what imports and tokenizer take; "
+        "all of it is the peak of the resident set, which has the touched pages of the mapped "
+        "caches too: the system takes these back when it needs them. Opening is prepare_data() and "
+        "setup() on caches that are there.",
+    ]
+    (folder / "out_of_core.md").write_text("\n\n".join(parts) + "\n")
+
+
+_LINES: dict[str, Callable[[dict[str, Any]], float]] = {
+    "files, MB": lambda row: row["files"],
+    "caches, MB": lambda row: row["cache"],
+    "prepare, s": lambda row: row["prepare"]["prepare"],
+    "prepare, thousand rows and passages/s": lambda row: (
+        (row["rows"] + row["passages"]) / row["prepare"]["prepare"] / 1e3
+    ),
+    "prepare, own memory MB": lambda row: _own(row["prepare"]),
+    "open to train, s": lambda row: row["train"]["open"],
+    "train, steps/s": lambda row: row["train"]["per s"],
+    "train, own memory MB": lambda row: _own(row["train"]),
+    "train, all resident MB": lambda row: row["train"]["resident"],
+    "open to encode, s": lambda row: row["encode"]["open"],
+    "encode, batches of 256/s": lambda row: row["encode"]["per s"],
+    "encode, own memory MB": lambda row: _own(row["encode"]),
+    "encode, all resident MB": lambda row: row["encode"]["resident"],
+}
+
+
+def _own(phase: dict[str, float]) -> float:
+    return phase["anonymous"] - phase["before"]
+
+
+def _line(
+    label: str, pick: Callable[[dict[str, Any]], float], rows: list[dict[str, Any]]
+) -> list[str]:
+    values = [pick(row) for row in rows]
+    return [label, *(f"{value:,.4g}" for value in values), f"x {values[-1] / values[0]:.3g}"]
+
+
+if __name__ == "__main__":
+    main()

