@@ -6,6 +6,7 @@ import gc
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,11 +190,20 @@ def _write(
     n_rows = 0
     try:
         with atomic_file(cached) as file:
-            with pa.ipc.new_stream(file, reading.schema) as writer:
-                for records, faults in _blocks(path, file_format, reading.names_in_file()):
+            with pa.ipc.new_stream(file, reading.schema) as writer, ThreadPoolExecutor(1) as thread:
+
+                def write(records: Sequence[Record], faults: list[str | None]) -> int:
                     renamed = _renamed(records, reading.fields)
                     writer.write_batch(reading.build(renamed, faults))
-                    n_rows += len(records)
+                    return len(records)
+
+                # One block is written while the next is parsed; no third is in memory.
+                pending: Future[int] | None = None
+                for block in _blocks(path, file_format, reading.names_in_file()):
+                    n_rows += pending.result() if pending else 0
+                    pending = thread.submit(write, *block)
+                    del block
+                n_rows += pending.result() if pending else 0
             seal(file)
             if _stamp(path) != stamp:  # the cache would be found by the digest of other content
                 raise DataError.at(path, "changed while it was read (start again when it is whole)")
