@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.cached_tokens import CachedTexts
@@ -28,7 +30,7 @@ _BLOCK_ROWS = 1024
 
 def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
     """The kept rows: columns ``query`` and ``key``, and what the choice of keys looks at."""
-    columns = ["query", "key", "teacher_scores", "first_same", "n_pos"]
+    columns = ["query", "query_id_int", "key", "teacher_scores", "first_same", "n_pos"]
     arrow = train_set.rows.with_format("arrow", columns=columns)
 
     def blocks(first: int) -> Iterator[Block]:
@@ -36,7 +38,9 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
             table: pa.Table = arrow[rows.tolist()]
             candidates = candidates_of(table)
             keys = table.column("key").combine_chunks()
+            ids = table.column("query_id_int").combine_chunks()
             arrays = {
+                "query_id": pc.coalesce(ids, pa.array(rows)).to_numpy(),
                 "n_keys": np.diff(candidates.offsets),
                 "n_pos": candidates.n_pos.astype(np.int32),
                 "first_same": candidates.first_same,
@@ -93,10 +97,11 @@ class CachedTrainRows:
         self.seed = seed
         self._table = table
         self._bounds = _bounds(table)
-        ids = train_set.rows.data.column("query_id_str"), train_set.rows.data.column("query_id_int")
-        self._has_ids = any(column.null_count < len(column) for column in ids)
-        columns = ["query_id_int", "query_id_str"]
-        self._arrow = train_set.rows.with_format("arrow", columns=columns)
+        names = train_set.rows.data.column("query_id_str")
+        self._named: datasets.Dataset | None = None
+        if names.null_count < len(names):
+            columns = ["query_id_int", "query_id_str"]
+            self._named = train_set.rows.with_format("arrow", columns=columns)
 
     def __len__(self) -> int:
         return len(self.train_set.kept)
@@ -125,7 +130,7 @@ class CachedTrainRows:
         ids = table.text_ids
         return Groups(
             query=CachedTexts(table, "query", table.array("query")[places]),
-            query_id=self._query_ids(rows),
+            query_id=self._query_ids(places, rows),
             key=CachedTexts(table, "key", keys),
             key_mask=real.astype(np.int64),
             key_id=np.where(real.ravel(), ids[keys], 0),
@@ -133,11 +138,11 @@ class CachedTrainRows:
             teacher_scores=scores_of(candidates, chosen) if scored else None,
         )
 
-    def _query_ids(self, rows: NDArray[np.int64]) -> list[int | str]:
-        if self._has_ids:
-            return query_ids_of(self._arrow[rows.tolist()], rows)
-        numbers: list[int | str] = rows.tolist()
-        return numbers
+    def _query_ids(self, places: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int | str]:
+        if self._named is not None:
+            return query_ids_of(self._named[rows.tolist()], rows)
+        ids: list[int | str] = self._table.array("query_id")[places].tolist()
+        return ids
 
 
 class CachedEvalRows:
