@@ -42,7 +42,7 @@ from llm_embedder_data.config import (
 )
 from llm_embedder_data.datamodule import RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
-from llm_embedder_data.inspection import plan_facts, plan_table, step_facts
+from llm_embedder_data.inspection import plan_facts, plan_table, step_facts, step_text
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.training.bi_encoder import BiEncoder
 
@@ -116,18 +116,23 @@ def validate(cfg: DictConfig) -> None:
 
 def plan(cfg: DictConfig) -> None:
     """Show the plan of a configuration on world_size ranks, and the rows of any of its steps."""
+    for name, least in (("world_size", 1), ("epoch", 0), ("step", 0), ("rank", 0)):
+        value, optional = cfg[name], name in ("step", "rank")
+        if not (optional and value is None) and (type(value) is not int or value < least):
+            raise ConfigError(f"{name}={value!r}: expected a whole number of at least {least}")
+    if cfg.rank is not None and cfg.step is None:
+        raise ConfigError(f"rank={cfg.rank} names whose rows to show, but of no step (give step=)")
     datamodule = _data(cfg)
     datamodule.setup("fit")
-    epoch_plan = datamodule.plan(cfg.epoch, num_replicas=cfg.world_size)
-    sets = datamodule.report()["train"]
-    facts = plan_facts(epoch_plan, {name: one["task"] for name, one in sets.items()})
-    rows = None if cfg.step is None else step_facts(epoch_plan, cfg.step, cfg.rank)
+    epoch_plan, sets = datamodule.plan(cfg.epoch, cfg.world_size), datamodule.train_sets()
+    facts = plan_facts(epoch_plan, sets)
+    rows = None if cfg.step is None else step_facts(epoch_plan, sets, cfg.step, cfg.rank)
     if cfg.json:
         sys.stdout.write(json.dumps(facts if rows is None else facts | {"step": rows}) + "\n")
         return
     _print(plan_table(facts))
     if rows is not None:
-        _print(rows)
+        _print(step_text(rows))
 
 
 # Each verb, and the file in conf/ that it is composed from.

@@ -501,6 +501,7 @@ def _grouped(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> T
         files=(),
         digests=(),
         rows=rows,
+        n_rows=(),
         kept=kept,
         n_read=len(records),
         dropped=count_reasons(reasons),

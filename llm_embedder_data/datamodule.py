@@ -45,8 +45,10 @@ from llm_embedder_data.recipes import (
 from llm_embedder_data.report import Report, make_report
 from llm_embedder_data.resume import (
     EpochClock,
+    OnOtherGlobalBatch,
     batch_facts,
     check_same_run,
+    continued,
     make_state,
     read_state,
 )
@@ -157,6 +159,10 @@ class RetrievalDataModule(LightningDataModule):
         prefetch_factor: batches that each worker keeps ready; auto: 4.
         on_bad_row: raise, or skip and count, rows that break a rule.
         on_no_negatives: rows without a hard negative: drop, or keep (with in-batch negatives only).
+        on_other_global_batch: a checkpoint of a run with another batch_size times ranks: raise, or
+            continue inside its epoch with the rows that were left of it, none of them twice; those
+            that fill no global batch of this run are left out of that epoch. Later epochs are as in
+            a run that always had these global batches.
         cache_dir: where Arrow files and token tables are kept; None: beside Hugging Face datasets'
             cache.
 
@@ -204,6 +210,7 @@ class RetrievalDataModule(LightningDataModule):
         prefetch_factor: int | Auto = "auto",
         on_bad_row: OnBadRow = "raise",
         on_no_negatives: OnNoNegatives = "drop",
+        on_other_global_batch: OnOtherGlobalBatch = "raise",
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
@@ -229,6 +236,7 @@ class RetrievalDataModule(LightningDataModule):
         self._tables: dict[str, dict[str, TokenTable]] = {"train": {}, "eval": {}, "corpus": {}}
         self._set_up_as = Ranks()
         self._resume: dict[str, Any] | None = None
+        self._began: dict[str, Any] | None = None
         self._clock: EpochClock | None = None
 
     # -- what Lightning calls ------------------------------------------------------------------
@@ -286,17 +294,24 @@ class RetrievalDataModule(LightningDataModule):
             self.setup("fit")  # a loop that called init_process_group() late: compare the ranks now
         plan, trainer = self.plan(), self._fitting_trainer()
         start = (trainer.current_epoch if trainer else 0, 0)
+        renumber, self._began = False, None
         if self._resume is not None:
-            check_same_run(self._resume, self._facts(plan))
-            start = (self._resume["epoch"], self._resume["step"])
+            policy = self._arguments["on_other_global_batch"]
+            check_same_run(self._resume, self._facts(plan), policy)
+            limit = trainer.limit_train_batches if trainer else 1.0
+            going_on = continued(self._resume, plan, self._plan_of, limit)
+            plan, start, self._began = going_on.plan, going_on.start, going_on.began
+            if going_on.note is not None:
+                renumber = start[1] > 0
+                rank_zero_warn(going_on.note)
         epoch_of: Callable[[int], int] = int
         if trainer is not None:
             if self._clock is None or self._clock.trainer is not trainer or self._clock.is_over:
-                self._clock = EpochClock(trainer, start)
+                self._clock = EpochClock(trainer, start, renumber=renumber)
             start, epoch_of = self._clock.position(), self._clock.epoch_of
         overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
         sampler = OverfitSampler if overfit else SameTaskSampler
-        sets = self._train_sets()
+        sets = self.train_sets()
         groups = TrainGroups(
             sets,
             {one.name: self._builder.instruction(one.task) for one in sets.values()},
@@ -341,7 +356,7 @@ class RetrievalDataModule(LightningDataModule):
         """Where the run stands, in plain Python: the same on every rank, whatever their number."""
         if self._clock is None or not self._train:
             return {}
-        return make_state(self._clock.position(), self._facts(self.plan()))
+        return make_state(self._clock.position(), self._facts(self.plan()), self._began)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the position of a checkpoint for the :meth:`train_dataloader` of this fit."""
@@ -390,18 +405,35 @@ class RetrievalDataModule(LightningDataModule):
             self._token_notes,
         )
 
+    def train_sets(self) -> dict[str, TrainSet]:
+        """The training rows and what is known of them, by dataset. Needs :meth:`setup`."""
+        sets = _opened(self._train)
+        if not sets:
+            raise ConfigError("data.train_data=None: nothing to train on (give training data)")
+        return sets
+
     def plan(self, epoch: int = 0, num_replicas: int | None = None) -> EpochPlan:
         """The global batches of an epoch, on any number of ranks. Needs :meth:`setup`.
+
+        Its rows are places among a dataset's kept rows: ``train_sets()[name].kept[rows]`` are their
+        numbers in the dataset.
 
         Args:
             epoch: zero-based.
             num_replicas: data-parallel ranks; None for this run's.
         """
-        sets = self._train_sets().values()
+        sets = self.train_sets().values()
+        batch_size = {one.name: one.batch_size or self.batch_size for one in sets}
+        return self._plan_of(batch_size, epoch, num_replicas or self._ranks.num_replicas)
+
+    def _plan_of(
+        self, batch_size: Mapping[str, int], epoch: int = 0, num_replicas: int = 1
+    ) -> EpochPlan:
+        sets = self.train_sets().values()
         return EpochPlan(
             {one.name: len(one.kept) for one in sets},
-            {one.name: one.batch_size or self.batch_size for one in sets},
-            num_replicas or self._ranks.num_replicas,
+            batch_size,
+            num_replicas,
             self.seed,
             self._arguments["organize_method"],
             epoch,
@@ -419,12 +451,6 @@ class RetrievalDataModule(LightningDataModule):
         return TaskSettings(**asdict(self._builder.recipe_settings(task)) | data)
 
     # -- parts ---------------------------------------------------------------------------------
-
-    def _train_sets(self) -> dict[str, TrainSet]:
-        sets = _opened(self._train)
-        if not sets:
-            raise ConfigError("data.train_data=None: nothing to train on (give training data)")
-        return sets
 
     def _open_tables(self, kind: str, built: Mapping[str, Any]) -> list[str]:
         """Open the token tables of a kind of dataset; what to say of them."""
@@ -499,7 +525,7 @@ class RetrievalDataModule(LightningDataModule):
         if self._arguments["length_window"] is None:
             return {}
         limits = {name: self._arguments[name] for name in ("query_max_length", "key_max_length")}
-        sets = self._train_sets().values()
+        sets = self.train_sets().values()
         return {one.name: row_lengths(one.rows, one.kept, **limits) for one in sets}
 
     def _check_instructions_fit(self) -> None:
@@ -513,7 +539,7 @@ class RetrievalDataModule(LightningDataModule):
             self._collator.key_tokenizer.check_room(instruction.key, "data.key_max_length")
 
     def _facts(self, plan: EpochPlan) -> dict[str, Any]:
-        sets = self._train_sets().values()
+        sets = self.train_sets().values()
         instructions = {one.task: self._builder.instruction(one.task) for one in sets}
         return batch_facts(sets, plan, self._arguments, instructions)
 

@@ -59,6 +59,7 @@ class TrainSet:
         files: in the order in which rows are counted.
         digests: of the files' content.
         rows: every row, memory-mapped, columns of ``schema.TRAIN_SCHEMA``.
+        n_rows: of each file.
         kept: ``[n]`` int64, ascending, the numbers of the rows trained on.
         n_read: rows of this task in the files.
         dropped: how many rows went, by reason.
@@ -76,6 +77,7 @@ class TrainSet:
     files: tuple[str, ...]
     digests: tuple[str, ...]
     rows: datasets.Dataset
+    n_rows: tuple[int, ...]
     kept: NDArray[np.int64]
     n_read: int
     dropped: Mapping[str, int]
@@ -506,6 +508,7 @@ def _train_set(
         files=read.source.files,
         digests=read.digests,
         rows=read.rows,
+        n_rows=read.n_rows,
         kept=numbers_where(kept, read.folder),
         n_read=int(chosen.sum()),
         dropped=count_reasons(reasons[chosen]),
