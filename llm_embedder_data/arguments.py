@@ -13,6 +13,7 @@ from llm_embedder_data.batches.layouts import Layout
 from llm_embedder_data.batches.plan import OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.config import ConfigError, check_choice
 from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy, TaskSettings
+from llm_embedder_data.resume import OnOtherGlobalBatch
 from llm_embedder_data.rows.builders import (
     EvalMethod,
     OnBadRow,
@@ -33,6 +34,7 @@ _CHOICES: dict[str, Any] = {
     "eval_method": EvalMethod,
     "on_bad_row": OnBadRow,
     "on_no_negatives": OnNoNegatives,
+    "on_other_global_batch": OnOtherGlobalBatch,
 }
 
 # The least value of each whole number.

@@ -312,6 +312,192 @@ def test_a_resume_with_other_files_is_refused_whatever_their_names(folder, check
         run(folder, {"train_data": train | {"qa": weighted}}, {}, ckpt_path=checkpoint)
 
 
+# -- another global batch --------------------------------------------------------------------------
+
+
+def test_another_global_batch_is_refused_with_what_allows_it(folder, checkpoint):
+    with pytest.raises(ConfigError, match=r"or set data\.on_other_global_batch=continue"):
+        run(folder, {"batch_size": 2}, {}, ckpt_path=checkpoint)
+    with pytest.raises(ConfigError, match=r"start anew from the weights alone\)$") as refused:
+        run(folder, {"batch_size": 2, "seed": 6}, {}, ckpt_path=checkpoint)
+    assert "continue" not in str(refused.value).splitlines()[-1]
+    with pytest.raises(ConfigError, match=r"seed\n  checkpoint: 5\n  this run:   6") as refused:
+        run(
+            folder,
+            {"batch_size": 2, "seed": 6, "on_other_global_batch": "continue"},
+            {},
+            ckpt_path=checkpoint,
+        )
+    assert "batch\n" not in str(refused.value)
+
+
+def pairs(steps, epochs):
+    """The rows of some epochs of a run, each with its dataset."""
+    return [
+        (dataset, row)
+        for (epoch, _), (dataset, rows, _) in steps.items()
+        if epoch in epochs
+        for row in rows
+    ]
+
+
+CONTINUED = {
+    "halved": ({"batch_size": 2}, {}),
+    "a third less": ({"batch_size": 3}, {}),
+    "doubled": ({"batch_size": 8}, {}),
+    "scheduled": ({"batch_size": 2}, {"scheduled": True}),
+    "doubled, scheduled": ({"batch_size": 8}, {"scheduled": True}),
+    "workers": ({"batch_size": 2, "num_workers": 2}, {}),
+    "accumulating": ({"batch_size": 2}, {"trainer": {"accumulate_grad_batches": 3}}),
+    "static": ({"batch_size": 2, "organize_method": "epoch-static"}, {}),
+    "reloading": ({"batch_size": 2}, {"trainer": {"reload_dataloaders_every_n_epochs": 1}}),
+    "restored late": ({"batch_size": 8}, {"trainer": {"strategy": LateStrategy}}),
+}
+
+
+@pytest.mark.parametrize("n_trained", [1, 12, 14, 18])
+@pytest.mark.parametrize("case", CONTINUED)
+def test_a_run_with_another_global_batch_trains_on_the_rows_that_are_left(
+    folder, tmp_path, case, n_trained
+):
+    data, settings = CONTINUED[case]
+    settings = dict(settings)
+    trainer = dict(settings.pop("trainer", {}))
+    if trainer.get("strategy") is LateStrategy:
+        trainer |= {"strategy": LateStrategy(), "accelerator": "auto"}
+    before = {name: value for name, value in data.items() if name == "organize_method"}
+    path = tmp_path / "some.ckpt"
+    with pytest.raises(KeyError):
+        run(folder, before, {}, callbacks=[Interruption(path, n_trained)])
+    first, *_ = run(folder, before, {})
+    first = dict(list(first.items())[:n_trained])
+    fresh, *_ = run(folder, data, {})
+    epoch, step = n_trained // STEPS, n_trained % STEPS
+    steps = len([1 for at in fresh if at[0] == 0])
+
+    with pytest.warns(
+        UserWarning, match="this run has other global batches than the checkp"
+    ) as said:
+        resumed, *_ = run(
+            folder,
+            data | {"on_other_global_batch": "continue"},
+            trainer,
+            ckpt_path=path,
+            **settings,
+        )
+
+    rest = pairs(resumed, {epoch})
+    whole = rest + pairs(first, {epoch})
+    assert len(set(whole)) == len(whole)
+    # What is left of each dataset is in global batches; fewer rows than one are left out of each.
+    [note] = {str(one.message) for one in said if "other global" in str(one.message)}
+    first_step = min(at[1] for at in resumed if at[0] == epoch)
+    assert f"epoch {epoch} goes on with the {4 * (STEPS - step)} rows that were left of it" in note
+    assert f"in {steps - first_step} steps from step {first_step} on" in note
+    assert f"{4 * (STEPS - step) - len(rest)} rows that fill no global batch are left out" in note
+    assert 4 * (STEPS - step) - len(rest) < len(TRAIN) * data["batch_size"]
+    # Lightning numbers the steps as if the epoch had been this run's from its beginning.
+    assert [at for at in resumed if at[0] == epoch] == [
+        (epoch, number) for number in range(first_step, steps)
+    ]
+    assert {at: one for at, one in resumed.items() if at[0] > epoch} == {
+        at: one for at, one in fresh.items() if at[0] > epoch
+    }
+
+
+def test_a_run_that_went_on_with_another_global_batch_goes_on_like_any_other(
+    folder, checkpoint, tmp_path
+):
+    """From each of its checkpoints: with its own global batch exactly, and with a third one."""
+    data = {"batch_size": 2, "on_other_global_batch": "continue"}
+    first = pairs(dict(list(run(folder, {}, {})[0].items())[:14]), {1})
+    saver = Saver(tmp_path)
+    whole, n_steps, _ = run(folder, data, {}, ckpt_path=checkpoint, callbacks=[saver])
+    fresh, *_ = run(folder, {"batch_size": 3}, {})
+    paths = sorted(tmp_path.glob("*.ckpt"))
+    assert len(paths) == len(whole) + 2
+
+    for path in paths:
+        n_trained = int(re.search(r"after (\d+)", path.name)[1])
+        left = dict(list(whole.items())[n_trained:])
+        assert run(folder, data, {}, ckpt_path=path)[:2] == (left, n_steps), path.name
+        if n_trained > 10:
+            continue
+        third, *_ = run(folder, data | {"batch_size": 3}, {}, ckpt_path=path)
+        epoch_1 = first + pairs(dict(list(whole.items())[:n_trained]), {1}) + pairs(third, {1})
+        assert len(set(epoch_1)) == len(epoch_1) >= 44 - 2 * len(TRAIN) - 2
+        assert {at: one for at, one in third.items() if at[0] == 2} == {
+            at: one for at, one in fresh.items() if at[0] == 2
+        }
+
+
+def test_random_draws_go_on_as_far_into_the_epoch(folder, tmp_path):
+    path, order = tmp_path / "14.ckpt", {"organize_method": "random"}
+    with pytest.raises(KeyError):
+        run(folder, order, {}, callbacks=[Interruption(path, 14)])
+    data = order | {"batch_size": 2}
+    fresh, *_ = run(folder, data, {})
+
+    with pytest.warns(UserWarning, match="epoch 1 goes on at step 6, as far in"):
+        resumed, *_ = run(folder, data | {"on_other_global_batch": "continue"}, {}, ckpt_path=path)
+
+    assert resumed == {at: one for at, one in fresh.items() if at >= (1, 6)}
+
+
+def test_an_epochs_end_leaves_nothing_to_go_on_with(folder, tmp_path):
+    run(folder, {}, {"max_epochs": 1}, callbacks=[Saver(tmp_path)])
+    [path] = tmp_path.glob("*epoch end.ckpt")
+    fresh, *_ = run(folder, {"batch_size": 8}, {})
+
+    with pytest.warns(UserWarning, match="chat 8 rows, not 4; it goes on with epoch 1"):
+        resumed, *_ = run(
+            folder, {"batch_size": 8, "on_other_global_batch": "continue"}, {}, ckpt_path=path
+        )
+
+    assert resumed == {at: one for at, one in fresh.items() if at[0] > 0}
+
+
+@pytest.mark.parametrize(
+    ("limit", "steps"), [(20, range(8, 20)), (0.5, range(8, 12)), (8, [7]), (4, [3])]
+)
+def test_a_limited_epoch_ends_where_lightning_ends_it(folder, checkpoint, limit, steps):
+    """With 8 steps of 24 done; a limit that is passed already leaves one step."""
+    data = {"batch_size": 2, "on_other_global_batch": "continue"}
+
+    resumed, *_ = run(folder, data, {"limit_train_batches": limit}, ckpt_path=checkpoint)
+
+    assert [step for epoch, step in resumed if epoch == 1] == list(steps)
+    assert [step for epoch, step in resumed if epoch == 2] == list(range(steps[-1] + 1))
+
+
+def test_validation_comes_where_it_would_have_come(folder, checkpoint):
+    class Checks(lightning.Callback):
+        places = ()
+
+        def on_validation_start(self, trainer, module):
+            last = list(module.trained)[-1]
+            Checks.places = (*Checks.places, last)
+
+    data = {"batch_size": 2, "on_other_global_batch": "continue"} | eval_arguments(folder)
+    run(folder, data, {}, ckpt_path=checkpoint, callbacks=[Checks()])
+
+    assert Checks.places == ((1, 23), (2, 23))
+
+
+def test_rows_that_fill_no_global_batch_end_the_epoch_with_a_step_of_its_own(folder, tmp_path):
+    path = tmp_path / "21.ckpt"
+    with pytest.raises(KeyError):
+        run(folder, {}, {}, callbacks=[Interruption(path, 21)])
+    fresh, *_ = run(folder, {"batch_size": 8}, {})
+
+    with pytest.warns(UserWarning, match="has 4 rows left, which fill no global batch"):
+        resumed, *_ = run(
+            folder, {"batch_size": 8, "on_other_global_batch": "continue"}, {}, ckpt_path=path
+        )
+
+    assert resumed == {at: one for at, one in fresh.items() if at >= (1, 4)}
+
+
 def test_a_setting_may_move_from_the_recipe_to_an_argument(folder, tmp_path):
     recipe = RECIPE | {"training": {task: {"select_negative": "first"} for task in TRAIN}}
     path = tmp_path / "2.ckpt"
