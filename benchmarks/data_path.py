@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from data_path_page import write_page
-from feeds import FEEDS, GROUP_SIZE, MAX_LENGTH, WITHOUT_WORKERS, Ours
+from feeds import FEEDS, GROUP_SIZE, MAX_LENGTH, WITHOUT_WORKERS, Ours, OursCached
 from loads import SAMPLE, copy_load, make_load
 from measuring import run, size_mb
 
@@ -48,7 +48,10 @@ def time_to_first(feed: str, folder: Path, cache: Path) -> Figures:
     system = FEEDS[feed](folder, cache, _model())
     begin = time.perf_counter()
     next(system.batches(32, 0))
-    return {"ready": time.perf_counter() - begin}
+    figures = {"ready": time.perf_counter() - begin}
+    if isinstance(system, OursCached):
+        figures["tokens"] = system.cached_tokens()
+    return figures
 
 
 def rates(feed: str, folder: Path, cache: Path, seconds: float, cases: str) -> Figures:
@@ -68,6 +71,9 @@ def rates(feed: str, folder: Path, cache: Path, seconds: float, cases: str) -> F
 
 def limits(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figures:
     """What no loader can beat: the bare tokenizer on the same texts, and a copy of the tensors."""
+    import torch
+
+    torch.set_num_threads(1)  # as a loader's worker has it
     system, figures = Ours(folder, cache, _model()), {}
     lines = {file.parent.name: file.read_bytes().splitlines() for file in _files(folder)}
     for batch_size in map(int, batch_sizes.split(",")):
@@ -77,8 +83,7 @@ def limits(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figur
         backend = system.tokenizer.backend_tokenizer
         backend.no_padding()
         backend.enable_truncation(MAX_LENGTH)
-        n_tokens = [int(sum(mask.sum() for mask in system.masks(batch))) for batch in batches]
-        per_step = statistics.mean(n_tokens)
+        per_step = statistics.mean(map(_counted, batches))
         encoded = _steps(map(backend.encode_batch_fast, cycle(texts)), seconds)
         copied = _steps((_counted(_copy(batch)) for batch in cycle(batches)), seconds)
         figures[batch_size] = {
@@ -153,7 +158,7 @@ def _rate(
     begin = time.perf_counter()
     while done < 5 or time.perf_counter() - begin < seconds:
         for mask in masks(next(batches)):
-            real, given = real + int(mask.sum()), given + mask.numel()
+            real, given = real + _sum(mask), given + mask.numel()
         done += 1
     taken = time.perf_counter() - begin
     return {"steps/s": done / taken, "tokens/s": real / taken, "padding": 1 - real / given}
@@ -187,7 +192,12 @@ def _copy(value: Any) -> Any:
 
 def _counted(batch: Any) -> int:
     """Its tokens, as a loader's are counted."""
-    return sum(int(batch[side]["attention_mask"].sum()) for side in ("query", "key"))
+    return sum(_sum(batch[side]["attention_mask"]) for side in ("query", "key"))
+
+
+def _sum(mask: Any) -> int:
+    # torch would ask for all cores, which a loader's workers have, and wait for them.
+    return int(mask.numpy().sum())
 
 
 def _tokens(side: Any) -> tuple[int, int]:
@@ -196,7 +206,7 @@ def _tokens(side: Any) -> tuple[int, int]:
     given = sum(chunk["input_ids"].numel() for chunk in chunks)
     if "attention_mask" not in chunks[0]:
         return given, given
-    return sum(int(chunk["attention_mask"].sum()) for chunk in chunks), given
+    return sum(_sum(chunk["attention_mask"]) for chunk in chunks), given
 
 
 # -- the whole comparison -------------------------------------------------------------------------

@@ -81,6 +81,13 @@ class OursCached(Ours):
 
     tokenize = "cached"
 
+    def cached_tokens(self) -> int:
+        """Tokens in the cache, each distinct text's once."""
+        from llm_embedder_data.batches.token_table import TokenTable
+
+        folder = Path(self._arguments["cache_dir"])
+        return sum(len(TokenTable(meta.parent).ids) for meta in folder.rglob("meta.json"))
+
 
 class SentenceTransformers:
     """Its trainer's loader over a DatasetDict, the rows made columns as it wants them."""

@@ -6,9 +6,10 @@ A generator writes a training set and a corpus of short texts, in growing sizes 
 for. Each phase runs in a process of its own, so that its peak of memory is its own:
 
 - prepare: the files to the caches, in an empty cache;
-- open: setup() on the caches that are there, imports left out;
-- train: steps of the epoch, spread over it, in the process that opened;
-- encode: passages of the corpus, likewise.
+- train: open the caches, imports left out, and take steps, whose rows lie all over the file;
+- encode: open the caches, and take passages of the corpus.
+
+With ``--tokenize cached`` the caches are those of the texts and those of their tokens.
 
 Memory is anonymous (the process' own), its peak less what imports and tokenizer take; the touched
 pages of the mapped caches come on top, and the system takes them back when it needs them.
@@ -34,7 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 PHASES = ("prepare", "train", "encode")
 
 
-def measure(phase: str, folder: Path, steps: int) -> dict[str, float]:
+def measure(phase: str, folder: Path, steps: int, tokenize: str) -> dict[str, float]:
     """One phase, in this process."""
     warnings.simplefilter("ignore")
     from llm_embedder_data import RetrievalDataModule
@@ -44,6 +45,7 @@ def measure(phase: str, folder: Path, steps: int) -> dict[str, float]:
         demo_encoder(),
         train_data=str(folder / "train.jsonl"),
         corpus=str(folder / "corpus.jsonl"),
+        tokenize=tokenize,
         num_workers=0,
         cache_dir=folder / "cache",
     )
@@ -67,7 +69,7 @@ def measure(phase: str, folder: Path, steps: int) -> dict[str, float]:
     return result
 
 
-def main() -> None:
+def parsed(command_line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -79,13 +81,19 @@ def main() -> None:
         "--steps", type=int, default=2000, help="iterated, of 32 queries or 256 passages"
     )
     parser.add_argument("--sizes", type=int, default=3, help="a tenth of the size each time")
+    parser.add_argument("--tokenize", default="on-the-fly", choices=("on-the-fly", "cached"))
     parser.add_argument("--folder", help="where the data goes; a temporary one if left out")
-    parser.add_argument("--results", default=str(RESULTS), help="where the table goes")
+    parser.add_argument("--results", default=str(RESULTS), help="folder of the results")
+    parser.add_argument("--name", default="out_of_core", help="of the results' files")
     parser.add_argument("--one", nargs=2, metavar=("PHASE", "FOLDER"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    return parser.parse_args(command_line)
+
+
+def main() -> None:
+    arguments = parsed()
     if arguments.one:
         phase, folder = arguments.one
-        print(json.dumps(measure(phase, Path(folder), arguments.steps)))
+        print(json.dumps(measure(phase, Path(folder), arguments.steps, arguments.tokenize)))
         return
     rows: list[dict[str, Any]] = []
     for power in reversed(range(arguments.sizes)):
@@ -108,22 +116,22 @@ def measure_size(folder: Path, arguments: argparse.Namespace, share: int) -> dic
     write_corpus(folder / "corpus.jsonl", passages=n_passages, words=arguments.words)
     row = {"rows": n_rows, "passages": n_passages, "generate": time.perf_counter() - begin}
     row["files"] = size_mb(folder)
-    script = [__file__, "--steps", str(arguments.steps), "--one"]
+    script = [__file__, "--steps", str(arguments.steps), "--tokenize", arguments.tokenize, "--one"]
     row |= {phase: run([*script, phase, str(folder)]) for phase in PHASES}
     row["cache"] = size_mb(folder / "cache")
     return row
 
 
 def write(rows: list[dict[str, Any]], arguments: argparse.Namespace, folder: Path) -> None:
-    """``out_of_core.md``, and every figure beside it."""
+    """A page of one table, and every figure beside it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "out_of_core.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (folder / f"{arguments.name}.json").write_text(json.dumps(rows, indent=1) + "\n")
     parts = [
         "# Out of core, measured",
         machine(["torch", "datasets", "pyarrow", "lightning"]),
         f"A training set of rows of {arguments.candidates} candidates and a corpus of passages, "
-        f"texts of {arguments.words} words, in growing sizes. The last column grew by so much from "
-        "the smallest size to the largest.",
+        f"texts of {arguments.words} words, in growing sizes, tokenized {arguments.tokenize}. The "
+        "last column is the largest size's figure over the smallest size's.",
         table(
             ["", *(f"{row['rows']:,} rows, {row['passages']:,} passages" for row in rows), ""],
             [_line(label, pick, rows) for label, pick in _LINES.items()],
@@ -133,7 +141,7 @@ def write(rows: list[dict[str, Any]], arguments: argparse.Namespace, folder: Pat
         "caches too: the system takes these back when it needs them. Opening is prepare_data() and "
         "setup() on caches that are there.",
     ]
-    (folder / "out_of_core.md").write_text("\n\n".join(parts) + "\n")
+    (folder / f"{arguments.name}.md").write_text("\n\n".join(parts) + "\n")
 
 
 _LINES: dict[str, Callable[[dict[str, Any]], float]] = {

@@ -1,6 +1,5 @@
 """The benchmarks run, on loads of a few rows and without the peers."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -81,16 +80,16 @@ def test_the_data_path_is_measured_and_written_as_a_page(tmp_path):
 
 def test_out_of_core_is_measured_and_written_as_a_page(tmp_path):
     from loads import write_corpus, write_train
-    from out_of_core import PHASES, measure, write
+    from out_of_core import PHASES, measure, parsed, write
 
     write_train(tmp_path / "train.jsonl", task="qa", rows=70, negatives=9, words=4)
     write_corpus(tmp_path / "corpus.jsonl", passages=300, words=4)
 
-    row = {phase: measure(phase, tmp_path, 2) | {"resident": 2e4} for phase in PHASES}
+    row = {phase: measure(phase, tmp_path, 2, "cached") | {"resident": 2e4} for phase in PHASES}
     for phase in row.values():
         phase["anonymous"] = phase["before"] + 10
     row |= {"rows": 70, "passages": 300, "files": 1.0, "cache": 1.0}
-    write([row], argparse.Namespace(candidates=10, words=4), tmp_path / "results")
+    write([row], parsed(["--candidates", "10"]), tmp_path / "results")
 
     assert (
         "| train, own memory MB | 10 | x 1 |" in (tmp_path / "results/out_of_core.md").read_text()
