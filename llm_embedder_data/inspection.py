@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from math import gcd
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -69,7 +70,8 @@ def plan_facts(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[str,
 def plan_table(facts: Mapping[str, Any]) -> RenderableType:
     """:func:`plan_facts` to look at."""
     ranks, steps = facts["num_replicas"], facts["steps_per_epoch"]
-    table = Table(title=f"{steps:,} steps an epoch on {ranks:,} ranks ({facts['organize_method']})")
+    title = f"{steps:,} steps an epoch on {ranks:,} ranks ({facts['organize_method']})"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0)  # nine columns in 80 characters
     for name in ("dataset", "task"):
         table.add_column(name, overflow="fold")
     for name in (
@@ -94,7 +96,7 @@ def plan_table(facts: Mapping[str, Any]) -> RenderableType:
             f"{one['passes_per_epoch']:.4g}",
             f"{one['left_out_per_pass']:,}",
         )
-    tasks = Table("task", title="Share of the steps")
+    tasks = Table("task", title="Share of the steps", box=SIMPLE_HEAD)
     tasks.add_column("share", justify="right")
     for task, share in facts["tasks"].items():
         tasks.add_row(task, f"{share:.1%}")
