@@ -119,7 +119,8 @@ class CachedTokenizer(TextTokenizer):
             return super().__call__(texts, instruction)
         frame = self._frame(1)
         room = np.full(len(texts), frame.room(self.max_length))
-        return frame.around(len(texts), self._cut(texts, instruction, room, frame.types[0]))
+        own = self._cut(texts, instruction, room, frame.types[0])
+        return frame.around(len(texts), texts.table.ids.dtype, own)
 
     def pairs(
         self,
@@ -141,6 +142,7 @@ class CachedTokenizer(TextTokenizer):
         )
         return frame.around(
             len(keys),
+            keys.table.ids.dtype,
             self._cut(queries, query_instruction, rooms[0], frame.types[0]),
             self._cut(keys, key_instruction, rooms[1], frame.types[1]),
         )
@@ -167,7 +169,7 @@ class CachedTokenizer(TextTokenizer):
         table, numbers = texts.table, texts.numbers
         starts = table.bounds[numbers]
         lengths = table.bounds[numbers + 1] - starts
-        head = self._head(instruction, table.prefixes[texts.column])
+        head = self._head(instruction, table.prefixes[texts.column]).astype(table.ids.dtype)
         n_head = np.minimum(len(head), room)
         instructed = Part(head, np.zeros(len(texts), np.int64), n_head, type)
         room = room - n_head
@@ -216,9 +218,12 @@ class _Frame:
         """Tokens that are left for the texts."""
         return max(max_length - sum(len(ids) for ids, _ in self.special), 0)
 
-    def around(self, n_rows: int, *texts: tuple[Part, ...]) -> Tokens:
+    def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[Part, ...]) -> Tokens:
         """Rows of special tokens and texts in turn."""
-        parts = [Part.constant(ids, n_rows, types) for ids, types in self.special]
+        parts = [
+            Part.constant(np.array(ids, dtype), n_rows, types.astype(dtype))
+            for ids, types in self.special
+        ]
         for place, own in reversed(list(enumerate(texts, start=1))):
             parts[place:place] = own
         return Tokens(tuple(parts))

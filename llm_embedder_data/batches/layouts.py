@@ -25,10 +25,10 @@ class Part:
     """A run of tokens of each text, as places in one array that holds them all.
 
     Attributes:
-        source: ``[T]`` of any integer type.
+        source: ``[T]`` of any integer type, contiguous.
         starts: ``[N]`` int64, where each text's run begins.
         lengths: ``[N]`` int64, its tokens.
-        types: token types, parallel to ``source``, or one for all.
+        types: ``[T]`` token types of the type of ``source``, or one for all.
     """
 
     source: NDArray[Any]
@@ -50,37 +50,33 @@ class Part:
         )
 
     @classmethod
-    def constant(cls, ids: Sequence[int], n_texts: int, types: NDArray[np.int64] | int = 0) -> Part:
-        """The same ids in each of N texts."""
-        source = np.array(ids, np.int64)
-        return cls(source, np.zeros(n_texts, np.int64), np.full(n_texts, len(ids)), types)
+    def constant(cls, source: NDArray[Any], n_texts: int, types: NDArray[Any] | int = 0) -> Part:
+        """The same tokens, all of ``source``, in each of N texts."""
+        return cls(source, np.zeros(n_texts, np.int64), np.full(n_texts, len(source)), types)
 
     def take(self, texts: NDArray[np.int64]) -> Part:
         """Some of the texts, in another order."""
         return Part(self.source, self.starts[texts], self.lengths[texts], self.types)
 
-    def write(
-        self, at: NDArray[np.int64], out: NDArray[np.int64], what: NDArray[Any] | int
-    ) -> None:
-        """Write each text's run of ``what``, the ids or the types, to ``at[n]`` and on."""
-        lengths = self.lengths
-        if len(lengths) and (lengths == lengths[0]).all():
-            run = np.arange(lengths[0])
-            to = at[:, None] + run
-            out[to] = what if isinstance(what, int) else what[self.starts[:, None] + run]
-            return
-        # Slices copy faster than places gather, but for the shortest texts.
-        for begin, start, length in zip(
-            at.tolist(), self.starts.tolist(), lengths.tolist(), strict=True
-        ):
-            out[begin : begin + length] = (
-                what if isinstance(what, int) else what[start : start + length]
-            )
+    def runs(self, of_types: bool = False) -> list[memoryview]:
+        """Each text's ids, or its types, as bytes."""
+        starts, lengths, what = self.starts, self.lengths, self.types if of_types else self.source
+        if isinstance(what, int):
+            what = np.full(int(lengths.max(initial=0)), what, self.source.dtype)
+            starts = np.zeros_like(starts)
+        view = what.data.cast("B") if len(what) else memoryview(b"")
+        first, last = starts * what.itemsize, (starts + lengths) * what.itemsize
+        if len(first) and (first == first[0]).all() and (last == last[0]).all():
+            return [view[first[0] : last[0]]] * len(first)
+        return [view[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """N texts as token ids without padding, each its parts one after the other."""
+    """N texts as token ids without padding, each its parts one after the other.
+
+    The arrays of all parts have one type.
+    """
 
     parts: tuple[Part, ...]
 
@@ -102,24 +98,19 @@ class Tokens:
         """Some of the texts, in another order."""
         return Tokens(tuple(part.take(texts) for part in self.parts))
 
-    def write(
-        self,
-        at: NDArray[np.int64],
-        ids: NDArray[np.int64],
-        types: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Write the ids, and the types if asked for, of text n to ``at[n]`` and on.
+    def filled(self, width: int, padding: int, type: int, right: bool) -> Tokens:
+        """All texts filled up to ``width`` tokens at one end."""
+        dtype, n_missing = self.parts[0].source.dtype, width - self.lengths
+        source = np.full(width, padding, dtype)
+        filling = Part(source, np.zeros_like(n_missing), n_missing, type)
+        return Tokens((*self.parts, filling) if right else (filling, *self.parts))
 
-        Args:
-            at: ``[N]`` int64, places in ``ids``.
-            ids: flat, written to.
-            types: flat, written to.
-        """
-        for part in self.parts:
-            part.write(at, ids, part.source)
-            if types is not None:
-                part.write(at, types, part.types)
-            at = at + part.lengths
+    def flat(self, of_types: bool = False) -> NDArray[np.int64]:
+        """The ids, or the types, of all texts end to end, ``[T]`` int64."""
+        # Joining slices of bytes is twice as fast as gathering by places.
+        runs = zip(*(part.runs(of_types) for part in self.parts), strict=True)
+        joined = b"".join(chain.from_iterable(runs))
+        return np.frombuffer(joined, self.parts[0].source.dtype).astype(np.int64)
 
 
 class TensorLayout:
@@ -196,33 +187,26 @@ class TensorLayout:
         lengths = tokens.lengths
         width = int(lengths.max(initial=1))  # one column at the least, also where there is no text
         width += -width % self._multiple
-        place, begins = np.arange(width), np.arange(len(tokens)) * width
-        if self._pads_right:
-            real = place < lengths[:, None]
-        else:
-            real = place >= width - lengths[:, None]
-            begins += width - lengths
-        ids = np.full((len(tokens), width), self._pad_id, np.int64)
+        place, bound = np.arange(width, dtype=np.int32), lengths.astype(np.int32)[:, None]
+        real = place < bound if self._pads_right else place >= width - bound
+        shape = (len(tokens), width)
+        filled = tokens.filled(width, self._pad_id, self._pad_type, self._pads_right)
         types = None
         if self._has_types:
-            types = np.where(real, 0, self._pad_type) if self._pad_type else np.zeros_like(ids)
-        tokens.write(
-            begins,
-            ids.reshape(-1),
-            types.reshape(-1) if types is not None and tokens.typed else None,
-        )
+            typed = filled.typed
+            types = filled.flat(True).reshape(shape) if typed else np.zeros(shape, np.int64)
+        ids = filled.flat().reshape(shape)
         return self._named(ids, types) | {"attention_mask": _tensor(real.astype(np.int64))}
 
     def _packed(self, tokens: Tokens) -> Inputs:
         lengths = tokens.lengths
         ends = np.concatenate(([0], np.cumsum(lengths)))
-        ids = np.empty(ends[-1], np.int64)
-        types = np.zeros_like(ids) if self._has_types else None
-        tokens.write(ends[:-1], ids, types)
-        places = np.arange(len(ids)) - np.repeat(ends[:-1], lengths)
+        places = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
         bounds, longest = _tensor(ends.astype(np.int32)), int(lengths.max(initial=0))
         return {
-            **self._named(ids[None], None if types is None else types[None]),
+            **self._named(
+                tokens.flat()[None], tokens.flat(True)[None] if self._has_types else None
+            ),
             "position_ids": _tensor(places[None]),
             "cu_seq_lens_q": bounds,
             "cu_seq_lens_k": bounds,

@@ -40,7 +40,7 @@ class TokenCache:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         self._splicing = Splicing(tokenizer)
         self._folder = folder / self._splicing.fingerprint()
-        self._n_ids = len(tokenizer)
+        self._tokenizer = tokenizer
         self.notes: dict[str, list[str]] = {}
 
     def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
@@ -126,7 +126,7 @@ class TokenCache:
                 blocks,
                 prefixes,
                 self._splicing.ids,
-                n_ids=self._n_ids,
+                n_ids=lambda: 1 + max(self._tokenizer.get_vocab().values()),
                 inspect=inspect,
                 progress=lambda n_rows: bar.advance(task, n_rows),
             )

@@ -107,7 +107,7 @@ def build_table(
     prefixes: Mapping[str, str],
     tokenize: Tokenize,
     *,
-    n_ids: int,
+    n_ids: Callable[[], int],
     inspect: Callable[[str, Sequence[str]], None] = lambda column, texts: None,
     progress: Callable[[int], None] = lambda n_rows: None,
 ) -> TokenTable:
@@ -122,7 +122,7 @@ def build_table(
         blocks: the rows from a given one on; the same each time.
         prefixes: by column, put before each of its texts when it is tokenized.
         tokenize: texts to ids, without special tokens.
-        n_ids: how many different ids there are.
+        n_ids: one more than the highest id; asked for where there is something to build.
         inspect: called with a column and texts that begin as none before did; raises
             :class:`Unusable` where the table is not to be.
         progress: called with the number of rows done since the last call.
@@ -139,7 +139,7 @@ def build_table(
             with suppress(FileNotFoundError):
                 return TokenTable(folder)
             with _workplace(folder) as place:
-                with closing(_Build(place, prefixes, n_ids, _neighbours(folder))) as build:
+                with closing(_Build(place, prefixes, n_ids(), _neighbours(folder))) as build:
                     build.run(blocks, tokenize, inspect, progress)
                     build.finish()
                 _move(place, folder)

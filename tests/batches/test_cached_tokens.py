@@ -61,7 +61,7 @@ def cached(tmp_path_factory):
             lambda first: iter([Block(len(texts), {"text": texts})]),
             {"text": prefix},
             splicing.ids,
-            n_ids=len(tokenizer),
+            n_ids=lambda: len(tokenizer),
         )
         return CachedTexts(table, "text", table.array("text"))
 

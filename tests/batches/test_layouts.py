@@ -96,9 +96,11 @@ def test_packing_is_transformers_flattening(tokenizer, lists):
 def test_parts_are_laid_one_after_the_other_with_their_types(tokenizer):
     source = np.arange(100, 120, dtype=np.uint16)
     parts = (
-        Part.constant([1, 2], 2),
+        Part.constant(np.array([1, 2], np.uint16), 2),
         Part(source, np.array([3, 10]), np.array([2, 0]), types=1),
-        Part(source, np.array([0, 5]), np.array([1, 3]), types=np.arange(20) % 3),
+        Part(
+            source, np.array([0, 5]), np.array([1, 3]), types=(np.arange(20) % 3).astype(np.uint16)
+        ),
     )
 
     inputs, _ = TensorLayout(tokenizer)(Tokens(parts).take(np.array([1, 0])))

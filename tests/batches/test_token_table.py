@@ -44,7 +44,7 @@ ROWS = st.lists(
 
 
 def build(folder, rows, tokenize=letters, **settings):
-    return build_table(folder, blocks_of(rows), PREFIXES, tokenize, n_ids=60_000, **settings)
+    return build_table(folder, blocks_of(rows), PREFIXES, tokenize, n_ids=lambda: 60_000, **settings)
 
 
 def ids_of(table, numbers):
@@ -121,7 +121,7 @@ def test_many_different_ids_are_kept_whole(tmp_path):
         lambda first: iter([Block(1, {"text": ["a"]})]),
         {"text": ""},
         lambda texts: [[250_000] * len(text) for text in texts],
-        n_ids=250_001,
+        n_ids=lambda: 250_001,
     )
 
     assert ids_of(table, table.array("text")) == [[250_000]]
