@@ -103,6 +103,7 @@ CASES = {
     "restored late, scheduled": {"trainer": {"strategy": LateStrategy}, "scheduled": True},
     "max_steps": {"trainer": {"max_steps": 27, "max_epochs": -1}},
     **{order: {"data": {"organize_method": order}} for order in ORDERS[1:]},
+    "dealt by length": {"data": {"length_window": 2}},
 }
 
 
