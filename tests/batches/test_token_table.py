@@ -44,7 +44,8 @@ ROWS = st.lists(
 
 
 def build(folder, rows, tokenize=letters, **settings):
-    return build_table(folder, blocks_of(rows), PREFIXES, tokenize, n_ids=lambda: 60_000, **settings)
+    settings |= {"n_ids": lambda: 60_000}
+    return build_table(folder, blocks_of(rows), PREFIXES, tokenize, **settings)
 
 
 def ids_of(table, numbers):

@@ -264,7 +264,7 @@ def test_every_layout_trains_and_evaluates_alike(sample_dir, minilm, tmp_path):
             )
         )
         model = BiEncoder(encoder, pooling="mean", learning_rate=1e-3, warmup_ratio=0.0)
-        trainer = make_trainer(max_steps=5, val_check_interval=5)
+        trainer = make_trainer(max_steps=3, val_check_interval=3)
         trainer.fit(model, datamodule=datamodule)
         metrics[layout] = {name: float(one) for name, one in trainer.callback_metrics.items()}
 
