@@ -49,9 +49,20 @@ def run(command: list[str], environment: Mapping[str, str] | None = None) -> dic
     return {**result, "resident": resident, "anonymous": anonymous}
 
 
-def anonymous_mb() -> float:
-    """This process' own memory now, MB."""
-    return _status(os.getpid()).get("RssAnon", 0.0)
+def anonymous_mb(pid: int | None = None) -> float:
+    """A process' own memory now, MB; this one's where none is named."""
+    return _status(pid or os.getpid()).get("RssAnon", 0.0)
+
+
+def open_files(pid: int | None = None) -> int:
+    """A process' open files, sockets and pipes; this one's where none is named."""
+    return len(os.listdir(f"/proc/{pid or os.getpid()}/fd"))
+
+
+def children() -> list[int]:
+    """The processes that this one's threads have started and that still run."""
+    files = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return [int(pid) for file in files for pid in file.read_text().split()]
 
 
 def size_mb(folder: Path) -> float:
