@@ -32,7 +32,7 @@ Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
 
 class DatasetBuilder:
-    """Builds what the arguments of the data module ask for; keeps nothing.
+    """Builds what the arguments of the data module ask for; keeps none of it.
 
     Args:
         arguments: of the data module, by name.
@@ -52,6 +52,7 @@ class DatasetBuilder:
         self._defaults = defaults
         self._recipe = recipe
         self._cache_dir = cache_dir
+        self._token_cache: TokenCache | None = None
 
     def train_sets(self) -> dict[str, TrainSet]:
         """The training sets, by name."""
@@ -119,9 +120,10 @@ class DatasetBuilder:
         """The token tables of datasets and what to say of these, by name; none on the fly."""
         if self._arguments["tokenize"] != "cached":
             return {}, {}
-        folder = (self._cache_dir or default_cache_dir()) / "tokens"
-        cache = TokenCache(tokenizer, folder)
-        tables = {}
+        if self._token_cache is None:
+            folder = (self._cache_dir or default_cache_dir()) / "tokens"
+            self._token_cache = TokenCache(tokenizer, folder)
+        cache, tables = self._token_cache, {}
         for name, one in built.items():
             if isinstance(one, CorpusView):
                 tables[name] = cache.of_corpus(one.corpus, one.key_instruction)
@@ -129,7 +131,12 @@ class DatasetBuilder:
                 tables[name] = cache.of_train_set(one, self.instruction(one.task))
             else:
                 tables[name] = cache.of_eval_set(one, self.instruction(one.task))
-        return tables, cache.notes
+        names = {
+            one.corpus.name if isinstance(one, CorpusView) else one.name for one in built.values()
+        }
+        return tables, {
+            name: list(own.values()) for name, own in cache.notes.items() if name in names
+        }
 
     def train_settings(self, task: str) -> TrainSettings:
         """How a task's rows are chosen."""

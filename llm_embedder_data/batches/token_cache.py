@@ -34,14 +34,15 @@ class TokenCache:
         folder: of all tables.
 
     Attributes:
-        notes: sentences for the report and the log, by dataset.
+        notes: sentences for the report and the log, by dataset and column.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         self._splicing = Splicing(tokenizer)
         self._folder = folder / self._splicing.fingerprint()
         self._tokenizer = tokenizer
-        self.notes: dict[str, list[str]] = {}
+        self._checked: set[tuple[Path, str, str]] = set()
+        self.notes: dict[str, dict[str, str]] = {}
 
     def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
         """The table of a training set's kept rows."""
@@ -83,14 +84,17 @@ class TokenCache:
             try:
                 table = self._build(built, kind, prefixes, blocks, inspect)
                 for column, witnesses in table.witnesses.items():
-                    inspect(column, witnesses)
+                    checked = (table.folder, column, instructions[column])
+                    if checked not in self._checked:
+                        inspect(column, witnesses)
+                        self._checked.add(checked)
                 break
             except Unusable as refusal:
                 column = str(refusal)
                 prefixes[column] = next(choices[column])
         for column, prefix in prefixes.items():
             if prefix and prefix == instructions[column]:
-                self.notes.setdefault(built.name, []).append(
+                self.notes.setdefault(built.name, {})[column] = (
                     f"the tokenizer joins the instruction {prefix!r} to the texts "
                     f"behind it, so each {column} is cached together with it (another instruction "
                     "is tokenized anew)"
