@@ -1,0 +1,159 @@
+"""Rows by number, or by a list of numbers, as transformers' Trainer reads a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from llm_embedder_data.batches.choices import TrainRows
+from llm_embedder_data.batches.groups import CorpusPassages, EvalQueries
+from llm_embedder_data.batches.tokens import InstructedText
+from llm_embedder_data.recipes import Instruction
+
+
+class NumberedRows(Dataset[dict[str, Any]]):
+    """Rows of several parts one after the other, by number or by a list of numbers."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._ends = np.cumsum(np.asarray(sizes, np.int64))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.int64]) -> dict[str, Any]:
+        if isinstance(index, int | np.integer):
+            return {
+                name: values[0] for name, values in self._columns(self._checked([index])).items()
+            }
+        if isinstance(index, slice):
+            index = range(*index.indices(len(self)))
+        return self._columns(self._checked(index))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        columns = self._columns(self._checked(indices))
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def _checked(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        numbers = np.asarray(indices, np.int64)
+        if len(numbers) and not -len(self) <= numbers.min() <= numbers.max() < len(self):
+            raise IndexError(f"row must be in [0, {len(self)}), got {indices}")
+        return numbers % max(len(self), 1)
+
+    def _columns(self, indices: NDArray[np.int64]) -> dict[str, list[Any]]:
+        """The columns of rows in the order asked for, gathered part by part."""
+        part_of = np.searchsorted(self._ends, indices, side="right")
+        found: dict[str, list[Any]] = {}
+        for part in np.unique(part_of):
+            at = np.flatnonzero(part_of == part)
+            first = int(self._ends[part - 1]) if part else 0
+            for name, values in self._part(int(part), indices[at] - first).items():
+                column = found.setdefault(name, [None] * len(indices))
+                for place, value in zip(at, values, strict=True):
+                    column[place] = value
+        return found
+
+    def _part(self, part: int, places: NDArray[np.int64]) -> dict[str, list[Any]]:
+        raise NotImplementedError
+
+
+class TrainDataset(NumberedRows):
+    """What :meth:`RetrievalDataset.prepare_train_dataset` gives.
+
+    Random choices are a function of (seed, epoch, row); a Trainer calls :meth:`set_epoch`.
+    """
+
+    def __init__(self, parts: Sequence[TrainRows], instructions: Sequence[Instruction]) -> None:
+        super().__init__([len(part) for part in parts])
+        self._parts, self._instructions = list(parts), list(instructions)
+        self._scored = any(part.train_set.n_scored for part in parts)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the choices of another epoch."""
+        self.epoch = epoch
+
+    @property
+    def column_names(self) -> list[str]:
+        return ["query", "key", "task", *(["teacher_scores"] if self._scored else [])]
+
+    @property
+    def indices_range(self) -> dict[str, tuple[int, int]]:
+        """{dataset name: (first row, last row + 1)}."""
+        starts = [0, *self._ends.tolist()]
+        return {
+            part.train_set.name: (start, end)
+            for part, start, end in zip(self._parts, starts, self._ends.tolist(), strict=False)
+        }
+
+    def _part(self, part: int, places: NDArray[np.int64]) -> dict[str, list[Any]]:
+        rows, put = self._parts[part], self._instructions[part]
+        groups = rows.groups(rows.train_set.kept[places], self.epoch)
+        columns: dict[str, list[Any]] = {
+            "query": [_instructed(put.query, text) for text in groups.query],
+            "key": [
+                [_instructed(put.key, text) for text, real in zip(texts, mask, strict=True) if real]
+                for texts, mask in zip(groups.key, groups.key_mask.tolist(), strict=True)
+            ],
+            "task": [rows.train_set.task] * len(places),
+        }
+        if self._scored:
+            scores = groups.teacher_scores
+            columns["teacher_scores"] = (
+                [None] * len(places) if scores is None else score_lists(scores)
+            )
+        return columns
+
+
+class EvalDataset(NumberedRows):
+    """What :meth:`RetrievalDataset.prepare_eval_dataset` gives."""
+
+    def __init__(self, parts: Sequence[EvalQueries]) -> None:
+        super().__init__([len(part) for part in parts])
+        self._parts = list(parts)
+
+    def _part(self, part: int, places: NDArray[np.int64]) -> dict[str, list[Any]]:
+        found = self._parts[part][places]
+        put = Instruction(found["query_instruction"], found.get("key_instruction", ""))
+        columns = {
+            "query": [_instructed(put.query, text) for text in found["query"]],
+            "query_id": found["query_id"],
+            "task": [found["task"]] * len(places),
+        }
+        if "key" in found:
+            columns["key_index"] = [
+                [one for one in row if one >= 0] for row in found["key_index"].tolist()
+            ]
+            columns["key"] = [
+                [_instructed(put.key, text) for text in texts] for texts in found["key"]
+            ]
+        return columns
+
+
+class CorpusDataset(NumberedRows):
+    """What :meth:`RetrievalDataset.prepare_corpus` gives."""
+
+    def __init__(self, parts: Sequence[CorpusPassages]) -> None:
+        super().__init__([len(part) for part in parts])
+        self._parts = list(parts)
+
+    def _part(self, part: int, places: NDArray[np.int64]) -> dict[str, list[Any]]:
+        found = self._parts[part][places]
+        return {
+            "content": [_instructed(found["key_instruction"], text) for text in found["content"]]
+        }
+
+
+def score_lists(scores: NDArray[np.float64]) -> list[list[float] | None]:
+    """The scores of each row; None for a row that has none."""
+    return [None if np.isnan(row[0]) else row.tolist() for row in scores]
+
+
+def _instructed(instruction: str, text: str) -> str:
+    return InstructedText(instruction, text) if instruction else text

@@ -1,0 +1,46 @@
+"""A training set of records in memory, as datasets.map hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.filters import RowFacts, TrainSettings, count_reasons, drop_reasons
+from llm_embedder_data.rows.schema import DataError, train_batch
+
+
+def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:
+    """The records that no filter takes out.
+
+    Raises:
+        DataError: a record that breaks a rule, or finds no positive.
+    """
+    faults: list[str | None] = [None] * len(records)
+    rows = datasets.Dataset(pa.Table.from_batches([train_batch(records, faults)]))
+    facts = RowFacts(rows.data)
+    for row in np.flatnonzero(facts.without_positive(settings)).tolist():
+        faults[row] = faults[row] or f"no positive for {settings.select_positive!r} (give it a pos)"
+    for number, fault in enumerate(faults):
+        if fault is not None:
+            raise DataError.at("batch", fault, row=number)
+    reasons = drop_reasons(facts, np.ones(len(records), bool), settings)
+    kept = np.flatnonzero(reasons == 0)
+    return TrainSet(
+        name="batch",
+        task="",
+        files=(),
+        digests=(),
+        rows=rows,
+        n_rows=(),
+        kept=kept,
+        n_read=len(records),
+        dropped=count_reasons(reasons),
+        settings=settings,
+        n_scored=int(facts.scored.sum()),
+        n_without_negatives=0,
+    )

@@ -1,0 +1,242 @@
+"""LLM-Embedder's builders, over this package's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from llm_embedder_data.batches.choices import TrainRows
+from llm_embedder_data.batches.groups import CorpusPassages, EvalQueries
+from llm_embedder_data.compat.numbered_rows import (
+    CorpusDataset,
+    EvalDataset,
+    TrainDataset,
+    score_lists,
+)
+from llm_embedder_data.compat.records import train_set_of
+from llm_embedder_data.compat.task_config import recipe_of
+from llm_embedder_data.config import ConfigError, check_choice
+from llm_embedder_data.recipes import (
+    ANY_TASK,
+    Instruction,
+    NegativeStrategy,
+    PositiveStrategy,
+    Recipe,
+    TaskSettings,
+)
+from llm_embedder_data.rows.builders import (
+    TRAIN_FIELDS,
+    EvalMethod,
+    build_corpus,
+    build_eval_sets,
+    build_train_sets,
+    eval_fields,
+    template_fields,
+)
+from llm_embedder_data.rows.filters import TrainSettings
+from llm_embedder_data.rows.sources import resolve_sources
+
+DEFAULT_TASK = "qa"
+
+# Files that name no task are all one task, whatever it is called.
+_ANY = Recipe("any", {ANY_TASK: Instruction()})
+
+
+class RetrievalDataset:
+    """The builders of LLM-Embedder, as static methods."""
+
+    @staticmethod
+    def get_train_process_fn(
+        train_group_size: int = 8,
+        select_positive: PositiveStrategy = "first",
+        select_negative: NegativeStrategy = "random",
+        teacher_scores_margin: float | None = None,
+        teacher_scores_min: float | None = None,
+        stable_distill: bool = False,
+        instruction: Mapping[str, str] | None = None,
+        seed: int = 42,
+    ) -> Callable[..., dict[str, Any]]:
+        """A function for ``datasets.map(batched=True)``: raw columns to query, key, task, scores.
+
+        Rows that a filter takes out, or that have no negative, are missing from what it returns.
+        With ``with_indices=True`` random choices are a function of (seed, row number); without, of
+        the row's place in the batch.
+        """
+        settings = TrainSettings(
+            select_positive=select_positive,
+            select_negative=select_negative,
+            teacher_scores_margin=teacher_scores_margin,
+            teacher_scores_min=teacher_scores_min,
+            stable_distill=stable_distill,
+            asked=_asked(select_positive, select_negative, stable_distill),
+        )
+        put = Instruction(**(instruction or {}))
+
+        def process(
+            batch: Mapping[str, Sequence[Any]], indices: Sequence[int] | None = None
+        ) -> Any:
+            names = list(batch)
+            records = [
+                dict(zip(names, row, strict=True)) for row in zip(*batch.values(), strict=True)
+            ]
+            made = train_set_of(records, settings)
+            rows = TrainRows(made, train_group_size, seed)
+            numbers = None if indices is None else np.asarray(indices, np.int64)[made.kept]
+            groups = rows.groups(made.kept, epoch=0, numbers=numbers)
+            columns: dict[str, Any] = {
+                "query": [put.query + text for text in groups.query],
+                "key": [[put.key + text for text in keys] for keys in groups.key],
+                "task": [records[row].get("task") or DEFAULT_TASK for row in made.kept],
+            }
+            if groups.teacher_scores is not None:
+                columns["teacher_scores"] = score_lists(groups.teacher_scores)
+            return columns
+
+        return process
+
+    @staticmethod
+    def prepare_train_dataset(
+        data_file: str | Sequence[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        train_group_size: int = 8,
+        select_positive: PositiveStrategy = "first",
+        select_negative: NegativeStrategy = "random",
+        max_sample_num: int | None = None,
+        teacher_scores_margin: float | None = None,
+        teacher_scores_min: float | None = None,
+        stable_distill: bool = False,
+        add_instruction: bool = False,
+        instruction: Mapping[str, str] | None = None,
+        use_train_config: bool = False,
+        seed: int = 42,
+    ) -> tuple[TrainDataset, dict[str, tuple[int, int]]] | tuple[None, None]:
+        """(dataset, {dataset name: (first, last + 1)}) of training files.
+
+        ``dataset[i]`` and ``dataset[[i, j]]`` give query, key, task and, where the data has them,
+        teacher_scores. ``config`` is an entry of :data:`TASK_CONFIG`; ``use_train_config`` lets its
+        ``training`` override the arguments, as LLM-Embedder does.
+
+        Raises:
+            DataError: a file or row that cannot be used.
+            ConfigError: an unknown strategy, or a config that is missing or has no such task.
+        """
+        if data_file is None:
+            return None, None
+        check_choice(select_positive, PositiveStrategy, "select_positive")
+        check_choice(select_negative, NegativeStrategy, "select_negative")
+        if config is None and (add_instruction or use_train_config):
+            raise ConfigError(
+                "config=None: add_instruction and use_train_config need one (give an entry of "
+                "TASK_CONFIG)"
+            )
+        recipe = _ANY if config is None else recipe_of(config)
+        arguments = TrainSettings(
+            select_positive=select_positive,
+            select_negative=select_negative,
+            teacher_scores_margin=teacher_scores_margin,
+            teacher_scores_min=teacher_scores_min,
+            max_sample_num=max_sample_num,
+            stable_distill=stable_distill,
+            asked=_asked(select_positive, select_negative, stable_distill),
+        )
+
+        def settings_of(task: str) -> TrainSettings:
+            return _overridden(arguments, recipe.settings(task)) if use_train_config else arguments
+
+        sets = [
+            one
+            for source in resolve_sources(data_file, key="data_file", fields=TRAIN_FIELDS)
+            for one in build_train_sets(
+                source,
+                settings_of=settings_of,
+                recipe=recipe if add_instruction else _ANY,
+                default_task=DEFAULT_TASK,
+                seed=seed,
+                cache_dir=_path(cache_dir),
+            )
+        ]
+        given = Instruction(**(instruction or {}))
+        dataset = TrainDataset(
+            [TrainRows(one, train_group_size, seed) for one in sets],
+            [recipe.instruction(one.task) if add_instruction else given for one in sets],
+        )
+        return dataset, dataset.indices_range
+
+    @staticmethod
+    def prepare_eval_dataset(
+        data_file: str | Sequence[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        instruction: Mapping[str, str] | None = None,
+        eval_method: Literal["retrieve", "retrieval", "rerank"] = "retrieve",
+    ) -> EvalDataset | None:
+        """Eval queries: ``dataset[i]`` gives query, query_id, task; to rerank key, key_index."""
+        if data_file is None:
+            return None
+        check_choice(eval_method, ("retrieve", "retrieval", "rerank"), "eval_method")
+        method: EvalMethod = "rerank" if eval_method == "rerank" else "retrieve"
+        put = Instruction(**(instruction or {}))
+        sources = resolve_sources(data_file, key="data_file", fields=eval_fields(method))
+        return EvalDataset(
+            [
+                EvalQueries(one, put)
+                for source in sources
+                for one in build_eval_sets(
+                    source,
+                    eval_method=method,
+                    recipe=_ANY,
+                    default_task=DEFAULT_TASK,
+                    cache_dir=_path(cache_dir),
+                )
+            ]
+        )
+
+    @staticmethod
+    def prepare_corpus(
+        data_file: str | Sequence[str] | None,
+        key_template: str,
+        cache_dir: str | os.PathLike[str] | None = None,
+        instruction: Mapping[str, str] | None = None,
+    ) -> CorpusDataset | None:
+        """A corpus: ``dataset[i]`` gives content, its fields put together by ``key_template``."""
+        if data_file is None:
+            return None
+        put = Instruction(**(instruction or {}))
+        fields = template_fields(key_template)
+        sources = resolve_sources(data_file, key="data_file", fields=fields)
+        return CorpusDataset(
+            [
+                CorpusPassages(
+                    build_corpus(source, key_template=key_template, cache_dir=_path(cache_dir)),
+                    put.key,
+                    source.name,
+                )
+                for source in sources
+            ]
+        )
+
+
+def _path(cache_dir: str | os.PathLike[str] | None) -> Path | None:
+    return None if cache_dir is None else Path(cache_dir).expanduser()
+
+
+def _overridden(arguments: TrainSettings, settings: TaskSettings) -> TrainSettings:
+    """The config's settings in place of the arguments; a null in it counts, as in LLM-Embedder."""
+    values = asdict(arguments) | {
+        name: getattr(settings, name)
+        for name in settings.given
+        if name in TrainSettings.__dataclass_fields__
+    }
+    values["asked"] = arguments.asked - settings.given
+    return TrainSettings(**values)
+
+
+def _asked(select_positive: str, select_negative: str, stable_distill: bool) -> frozenset[str]:
+    asked = {"select_positive": select_positive != "first"}
+    asked |= {"select_negative": select_negative != "random", "stable_distill": stable_distill}
+    return frozenset(name for name, is_asked in asked.items() if is_asked)

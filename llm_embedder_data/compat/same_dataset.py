@@ -1,0 +1,94 @@
+"""Whole batches of one dataset as items, for trainers that sample items."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from llm_embedder_data.batches.plan import EpochPlan, OrganizeMethod
+from llm_embedder_data.config import ConfigError
+
+
+class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
+    """An item is a whole batch, all of one dataset: item k is this process' share of step k.
+
+    Unlike the original, an item is a function of its number and the epoch: items may be read in any
+    order, by any number of workers, again after a restart. For transformers' ``Trainer`` set
+    ``per_device_train_batch_size=1`` and give it :class:`RetrievalDataCollator`.
+
+    Accelerate deals the items of a dataset out among processes. Under it, with several processes,
+    the length is steps x processes, and item i belongs to process ``i mod processes`` at step ``i
+    // processes``: set ``TrainingArguments(train_sampling_strategy="sequential")``, else the
+    processes would be at different steps, and so at different tasks, which raises an error.
+
+    Args:
+        dataset: from :meth:`RetrievalDataset.prepare_train_dataset`.
+        dataset_indices_range: likewise.
+        batch_size: queries per process and step.
+        seed: of the plan.
+        organize_method: epoch, epoch-static, epoch-random, random; see
+            :class:`~llm_embedder_data.EpochPlan`.
+        process_index: this process.
+        num_processes: all processes.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        dataset_indices_range: Mapping[str, tuple[int, int]],
+        batch_size: int,
+        seed: int,
+        organize_method: OrganizeMethod,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        if not 0 <= process_index < num_processes:
+            raise ConfigError(f"process_index must be in [0, {num_processes}), got {process_index}")
+        self.dataset = dataset
+        self.process_index = process_index
+        self.num_processes = num_processes
+        self._ranges = dict(dataset_indices_range)
+        self._plan = EpochPlan(
+            {name: stop - start for name, (start, stop) in self._ranges.items()},
+            batch_size,
+            num_processes,
+            seed,
+            organize_method,
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to another epoch, with an order and choices of its own."""
+        self._plan = self._plan.at(epoch)
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Steps of an epoch; under accelerate times the processes, which share them out."""
+        return len(self._plan) * (self.num_processes if self._is_dealt_out() else 1)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        step = int(index)
+        if self._is_dealt_out():
+            step, process = divmod(step, self.num_processes)
+            if process != self.process_index:
+                raise ConfigError(
+                    f"item {index} belongs to process {process} of {self.num_processes}, and "
+                    f"process {self.process_index} asked for it: a shuffling sampler takes "
+                    "processes to different tasks (the items are shuffled already: set "
+                    "TrainingArguments(train_sampling_strategy='sequential'))"
+                )
+        name, rows = self._plan.for_rank(step, self.process_index)
+        batch: dict[str, Any] = self.dataset[(rows + self._ranges[name][0]).tolist()]
+        return batch
+
+    def _is_dealt_out(self) -> bool:
+        """Whether accelerate runs these processes, and so deals the items out among them."""
+        state = sys.modules.get("accelerate.state")
+        return bool(
+            self.num_processes > 1
+            and state is not None
+            and state.PartialState._shared_state.get("num_processes", 1) == self.num_processes
+        )

@@ -1,0 +1,44 @@
+"""The recipes as LLM-Embedder's TASK_CONFIG, and back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from llm_embedder_data.recipes import ANY_TASK, Recipe, load_recipe, recipe_names
+
+
+def _task_config() -> dict[str, dict[str, Any]]:
+    config: dict[str, dict[str, Any]] = {}
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        entry: dict[str, Any] = {}
+        instructions = {task: asdict(one) for task, one in recipe.instructions.items()}
+        if ANY_TASK in instructions:
+            anything = instructions.pop(ANY_TASK)
+            entry["instruction"] = defaultdict(anything.copy, instructions)
+        else:
+            entry["instruction"] = instructions
+        if recipe.training:
+            entry["training"] = {
+                task: {
+                    key: value for key, value in asdict(settings).items() if key in settings.given
+                }
+                for task, settings in recipe.training.items()
+            }
+        config[recipe.name] = entry
+    return config
+
+
+TASK_CONFIG = _task_config()
+
+
+def recipe_of(config: Mapping[str, Any]) -> Recipe:
+    """The recipe that an entry of TASK_CONFIG, or one like it, stands for."""
+    instruction = config["instruction"]
+    entries = dict(instruction)
+    if isinstance(instruction, defaultdict) and instruction.default_factory is not None:
+        entries[ANY_TASK] = instruction.default_factory()
+    return load_recipe({"instruction": entries, "training": config.get("training")})
