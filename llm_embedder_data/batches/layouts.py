@@ -58,7 +58,7 @@ class Part:
         """Some of the texts, in another order."""
         return Part(self.source, self.starts[texts], self.lengths[texts], self.types)
 
-    def runs(self, of_types: bool = False) -> list[memoryview]:
+    def runs(self, of_types: bool = False) -> list[bytes]:
         """Each text's ids, or its types, as bytes."""
         starts, lengths, what = self.starts, self.lengths, self.types if of_types else self.source
         if isinstance(what, int):
@@ -67,8 +67,9 @@ class Part:
         view = what.data.cast("B") if len(what) else memoryview(b"")
         first, last = starts * what.itemsize, (starts + lengths) * what.itemsize
         if len(first) and (first == first[0]).all() and (last == last[0]).all():
-            return [view[first[0] : last[0]]] * len(first)
-        return [view[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+            return [view[first[0] : last[0]].tobytes()] * len(first)
+        # Bytes, and no views: these the garbage collector counts, and it runs after a few hundred.
+        return [view[a:b].tobytes() for a, b in zip(first.tolist(), last.tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,9 @@ class Tokens:
     @property
     def typed(self) -> bool:
         """Whether a token has a type other than 0."""
-        return any(np.any(part.types) for part in self.parts)
+        return any(
+            part.types if isinstance(part.types, int) else part.types.any() for part in self.parts
+        )
 
     def take(self, texts: NDArray[np.int64]) -> Tokens:
         """Some of the texts, in another order."""
