@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from datamodule_cases import (
     seen_batch,
     write,
 )
+from lightning.pytorch.utilities.data import extract_batch_size
 from processes import returned, run_on_ranks
 from transformers import AutoTokenizer, BertConfig, BertModel
 
@@ -209,6 +211,9 @@ def test_a_layout_holds_the_same_rows_and_texts(folder, layout):
 
     for wanted, found in zip(batches(one), batches(other), strict=True):
         assert seen(found) == examples(wanted)
+        with warnings.catch_warnings():  # it asks for batch_size=, as other tensors are longer
+            warnings.simplefilter("ignore")
+            assert extract_batch_size(found) == extract_batch_size(wanted) == 4
 
 
 def seen(batch):
