@@ -50,9 +50,8 @@ def permute(
     images = _network(places.astype(np.uint64), *parts)
     while len(outside := np.flatnonzero(images >= size)):
         walking = np.unravel_index(outside, images.shape)
-        images[walking] = _network(
-            images[walking], *(np.broadcast_to(one, images.shape)[walking] for one in parts)
-        )
+        own = (np.broadcast_to(one, images.shape)[walking] if one.ndim else one for one in parts)
+        images[walking] = _network(images[walking], *own)
     return images.astype(np.int64)
 
 
