@@ -21,7 +21,8 @@ from llm_embedder_data.batches.choices import (
     scores_of,
 )
 from llm_embedder_data.batches.selection import Candidates
-from llm_embedder_data.batches.token_table import Block, TokenTable
+from llm_embedder_data.batches.table_building import Block
+from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
 # Rows whose texts are Python strings at a time.

@@ -12,13 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.cached_rows import corpus_blocks, eval_blocks, train_blocks
 from llm_embedder_data.batches.cached_tokens import Splicing
-from llm_embedder_data.batches.token_table import (
-    TABLE_VERSION,
-    Block,
-    TokenTable,
-    Unusable,
-    build_table,
-)
+from llm_embedder_data.batches.table_building import Block, Unusable, build_table
+from llm_embedder_data.batches.token_table import TABLE_VERSION, TokenTable
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 

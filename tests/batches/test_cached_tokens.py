@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, ByT5Tokenizer
 
 from llm_embedder_data.batches.cached_tokens import CachedTexts, CachedTokenizer, Splicing
 from llm_embedder_data.batches.layouts import TensorLayout
-from llm_embedder_data.batches.token_table import Block, build_table
+from llm_embedder_data.batches.table_building import Block, build_table
 from llm_embedder_data.batches.tokens import TextTokenizer
 
 KINDS = ("minilm", "byte_level_bpe", "unigram")

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_embedder_data.batches import token_table
+from llm_embedder_data.batches import table_building
+from llm_embedder_data.batches.table_building import Block, Unusable, build_table
 from llm_embedder_data.batches.text_index import TextIndex
-from llm_embedder_data.batches.token_table import Block, TokenTable, Unusable, build_table
+from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.hashing import text_ids
 from llm_embedder_data.rows.schema import DataError
 
@@ -133,7 +134,7 @@ LONG = [(f"query {i}", [f"key {i % 50} {k}" for k in range(4)]) for i in range(9
 
 @pytest.fixture(autouse=True)
 def small_records(monkeypatch):
-    monkeypatch.setattr(token_table, "_RECORD_EVERY", 100)
+    monkeypatch.setattr(table_building, "_RECORD_EVERY", 100)
 
 
 def stopped_build(folder, n_rows, stop):
