@@ -1,0 +1,116 @@
+"""A data module's batches as sentence-transformers' trainer takes them.
+
+The trainer builds its own loader; give it this one in its place::
+
+    class Trainer(SentenceTransformerTrainer):
+        def get_train_dataloader(self):
+            return feature_loader(datamodule)
+
+    trainer = Trainer(model=model, args=arguments, loss=MultipleNegativesRankingLoss(model))
+    trainer.train()
+
+The batches are those of any other loop: same task on all ranks, keys chosen anew each epoch,
+instructions in place (give the trainer no prompts), and, from a checkpoint, where it stopped. Batch
+size and workers are the data module's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from llm_embedder_data.batches.sampler import BatchIndex, SameTaskSampler
+from llm_embedder_data.config import ConfigError
+from llm_embedder_data.datamodule import RetrievalDataModule
+
+
+def feature_loader(datamodule: RetrievalDataModule) -> DataLoader[Any]:
+    """This rank's training batches, as features that sentence-transformers' losses take.
+
+    A batch has the columns ``query``, ``positive``, ``negative_1`` ... ``negative_<G-1>``, each as
+    the tokenizer's tensors ``<column>_input_ids`` int64 [B, L] and so on; ``dataset_name``, which
+    chooses among several losses; and, where the dataset has teacher scores, ``label``, float32
+    [B, G], for losses that distil.
+
+    Args:
+        datamodule: after ``prepare_data()`` and ``setup()``, of the layout ``padded``.
+    """
+    loader = datamodule.train_dataloader()
+    assert isinstance(loader.sampler, SameTaskSampler)
+    assert loader.collate_fn is not None
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=_EpochBatches(loader.sampler),
+        collate_fn=_FeatureCollator(loader.collate_fn),
+        num_workers=loader.num_workers,
+        pin_memory=loader.pin_memory,
+        persistent_workers=loader.persistent_workers,
+        prefetch_factor=loader.prefetch_factor,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+    )
+
+
+@dataclass
+class _EpochBatches:
+    """The sampler's indices as batches of one.
+
+    transformers' Trainer (5.x) calls ``set_epoch`` of ``loader.batch_sampler.batch_sampler``: the
+    sampler itself, or this, where accelerate's ``skip_first_batches`` has wrapped it to resume.
+    """
+
+    batch_sampler: SameTaskSampler
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batch_sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[list[BatchIndex]]:
+        return ([index] for index in self.batch_sampler)
+
+
+@dataclass
+class _FeatureCollator:
+    """Makes a batch by ``collate``, and features of it."""
+
+    collate: Callable[[Any], Mapping[str, Any]]
+
+    def __call__(self, groups: list[Any]) -> dict[str, Any]:
+        batch = self.collate(groups[0])
+        query, key = batch.get("query"), batch.get("key")
+        if query is None or key is None or not (_is_padded(query) and _is_padded(key)):
+            raise ConfigError(
+                "sentence-transformers takes queries and keys padded to one length each (set "
+                "data.layout='padded' and data.cross=False)"
+            )
+        if not batch["key_mask"].all():
+            raise ConfigError(
+                f"dataset {batch['dataset']!r} has a query without negatives, and "
+                "sentence-transformers' losses know no padded key (set "
+                "data.on_no_negatives='drop', or data.train_group_size=1)"
+            )
+        n_queries, group_size = batch["key_mask"].shape
+        row_of_key = batch.get("key_inverse", torch.arange(n_queries * group_size))
+        columns = {"query": query}
+        for place in range(group_size):  # keys of query i are i*G .. i*G+G-1
+            name = f"negative_{place}" if place else "positive"
+            rows_of_place = row_of_key[place::group_size]
+            columns[name] = {what: rows[rows_of_place] for what, rows in key.items()}
+        features = {
+            f"{name}_{what}": rows
+            for name, column in columns.items()
+            for what, rows in column.items()
+        }
+        if batch["teacher_scores"] is not None:
+            features["label"] = batch["teacher_scores"]
+        return features | {"dataset_name": batch["dataset"]}
+
+
+def _is_padded(side: Any) -> bool:
+    return isinstance(side, Mapping) and "attention_mask" in side
