@@ -1,5 +1,6 @@
 """Lightning's own switches do with the data module what they say."""
 
+import contextlib
 import warnings
 
 import lightning
@@ -15,6 +16,7 @@ from datamodule_cases import (
     opened,
     seen_batch,
 )
+from lightning.pytorch.strategies import DDPStrategy
 from processes import returned, run_on_ranks
 
 EVALUATIONS = ("validate", "test", "predict")
@@ -292,6 +294,54 @@ def test_a_batch_size_that_is_set_later_holds(folder):
     datamodule.batch_size = 8  # as Lightning's batch-size finder does
 
     assert {len(batch["row"]) for batch in batches(datamodule)} == {8}
+
+
+class LateDDP(DDPStrategy):
+    """Restores after its setup, as FSDP and DeepSpeed do, which want a GPU (Lightning 2.6.6)."""
+
+    restore_checkpoint_after_setup = True
+
+
+class Stop(lightning.Callback):
+    """Saves after so many steps, and ends the run."""
+
+    def __init__(self, path, n_steps):
+        self.path, self.n_steps = path, n_steps
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.n_steps:
+            trainer.save_checkpoint(self.path)
+            raise KeyError("stopped")
+
+
+def resume_late(rank, folder, checkpoints):
+    """What a rank trains on without a stop, and from checkpoints at several steps."""
+
+    def trained(ckpt_path=None, callbacks=()):
+        recorder = Recorder(scheduled=True)  # so that the loader is there before the checkpoint is
+        strategy = LateDDP(process_group_backend="gloo")
+        trainer = make_trainer(devices=2, strategy=strategy, callbacks=list(callbacks))
+        datamodule = make_datamodule(folder, batch_size=2)
+        with contextlib.suppress(KeyError):
+            trainer.fit(recorder, datamodule=datamodule, ckpt_path=ckpt_path)
+        return recorder.trained
+
+    whole, resumed = trained(), {}
+    for n_steps in (3, 11, 14, 22):
+        path = checkpoints / f"{n_steps}.ckpt"
+        trained(callbacks=[Stop(path, n_steps)])
+        resumed[n_steps] = trained(ckpt_path=path)
+    return list(whole.values()), {n: list(after.values()) for n, after in resumed.items()}
+
+
+@pytest.mark.ranks
+def test_a_strategy_that_restores_late_goes_on_where_it_stopped_on_two_ranks(folder, tmp_path):
+    ranks = returned(run_on_ranks(resume_late, 2, tmp_path, folder, tmp_path))
+
+    for whole, resumed in ranks:
+        assert len(whole) == 3 * STEPS
+        for n_steps, after in resumed.items():
+            assert after == whole[n_steps:]
 
 
 def evaluate(folder, **trainer):
