@@ -526,7 +526,10 @@ class RetrievalDataModule(LightningDataModule):
             return {}
         limits = {name: self._arguments[name] for name in ("query_max_length", "key_max_length")}
         sets = self.train_sets().values()
-        return {one.name: row_lengths(one.rows, one.kept, **limits) for one in sets}
+        return {
+            one.name: row_lengths(one.rows, one.kept, group_size=self.train_group_size, **limits)
+            for one in sets
+        }
 
     def _check_instructions_fit(self) -> None:
         sets: list[TrainSet | EvalSet] = [
