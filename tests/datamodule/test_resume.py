@@ -1,7 +1,10 @@
 """A run that was interrupted anywhere goes on as if it had not been."""
 
+import json
 import re
 import warnings
+from contextlib import suppress
+from pathlib import Path
 
 import lightning
 import pytest
@@ -12,6 +15,7 @@ from datamodule_cases import (
     TRAIN,
     Recorder,
     eval_arguments,
+    examples,
     make_datamodule,
     make_trainer,
     write_train,
@@ -207,57 +211,150 @@ def test_a_chain_of_three_interruptions_is_exact(folder, tmp_path, lengths, insi
     assert resumed_steps == n_steps
 
 
+class Validations(lightning.Callback):
+    """How many steps were trained before each."""
+
+    def __init__(self):
+        self.after = []
+
+    def on_validation_start(self, trainer, module):
+        self.after.append(len(module.trained))
+
+
+LONGER = {
+    "plain": {},
+    "limited": {"limit_train_batches": 7},
+    "accumulating": {"accumulate_grad_batches": 3},
+    "validating inside": {"val_check_interval": 4},
+}
+
+
+def lengthened(folder, checkpoints, saved, settings, data=None):
+    """A run of 40 optimizer steps at once; and in three, each going on with the last one's end.
+
+    ``saved``: whether that is a checkpoint of the last step, or of the end of the epoch that was
+    cut off, which Lightning took for a whole one.
+    """
+    runs = []
+    for max_steps in ([40], [15, 26, 40]):
+        trained, validated, positions, path = [], [], {}, None
+        for number, n_steps in enumerate(max_steps):
+            out = checkpoints / f"{len(runs)} {number}"
+            out.mkdir(parents=True, exist_ok=True)
+            validations = Validations()
+            steps, last, _ = run(
+                folder,
+                data or {},
+                settings | {"max_steps": n_steps, "max_epochs": -1},
+                callbacks=[Saver(out), validations],
+                ckpt_path=path,
+            )
+            assert last == n_steps
+            for file in out.glob("*.ckpt"):
+                n_trained = len(trained) + int(re.search(r"after (\d+)", file.name)[1])
+                state = torch.load(file, weights_only=True)["RetrievalDataModule"]
+                positions.setdefault(n_trained, set()).add((state["epoch"], state["step"]))
+            validated += [len(trained) + after for after in validations.after]
+            trained += steps.values()
+            path = max(out.glob(f"* {saved} end.ckpt"))
+        runs.append((trained, validated, positions))
+    return runs
+
+
+def assert_as_at_once(runs, n_in_an_epoch):
+    whole, parts = runs
+    assert parts[0] == whole[0]
+    assert parts[1] == whole[1] != []
+    for trained, _, positions in runs:
+        assert positions == {n: {divmod(n, n_in_an_epoch)} for n in range(1, len(trained) + 1)}
+
+
 @pytest.mark.parametrize("saved", ["step", "epoch"])
-def test_a_longer_run_goes_on_where_a_shorter_one_stopped_inside_an_epoch(folder, tmp_path, saved):
-    def steps(n_steps):
-        return {"max_steps": n_steps, "max_epochs": -1}
+@pytest.mark.parametrize("case", LONGER)
+def test_a_longer_run_goes_on_where_a_shorter_one_stopped_inside_an_epoch(
+    folder, tmp_path, case, saved
+):
+    """Batches, validations and the position in every checkpoint, through two continuations."""
+    runs = lengthened(folder, tmp_path, saved, LONGER[case], eval_arguments(folder))
 
-    whole, *_ = run(folder, {}, steps(40))
-    short, *_ = run(folder, {}, steps(15), callbacks=[Saver(tmp_path)])
-    (path,) = tmp_path.glob(f"* after 15 steps, {saved} end.ckpt")
-
-    longer, n_steps, _ = run(folder, {}, steps(40), ckpt_path=path)
-
-    # Saved at its end, Lightning took the cut epoch for a whole one, and numbers the steps so.
-    assert [*short.values(), *longer.values()] == list(whole.values())
-    assert n_steps == 40
+    assert_as_at_once(runs, LONGER[case].get("limit_train_batches", STEPS))
 
 
-def whole_batches(rank, folder, path, save):
-    """The rows of every step on two ranks, from a checkpoint or into one."""
-    settings = {"devices": 2, "strategy": "ddp"}
-    callbacks = [Interruption(path, 14)] if save else []
-    recorder = Recorder()
-    trainer = make_trainer(**settings, callbacks=callbacks)
-    datamodule = make_datamodule(folder, batch_size=2)
-    try:
-        trainer.fit(recorder, datamodule=datamodule, ckpt_path=None if save else path)
-    except KeyError:
-        assert save
+def lengthened_on_rank(rank, folder, checkpoints, saved, settings):
+    data = eval_arguments(folder) | {"batch_size": 2}
+    return lengthened(
+        folder, checkpoints, saved, settings | {"devices": 2, "strategy": "ddp"}, data
+    )
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize(
+    ("case", "saved"), [("plain", "epoch"), ("limited", "epoch"), ("accumulating", "step")]
+)
+def test_a_longer_run_goes_on_inside_an_epoch_on_two_ranks(folder, tmp_path, case, saved):
+    args = (lengthened_on_rank, 2, tmp_path, folder, tmp_path, saved, LONGER[case])
+
+    for runs in returned(run_on_ranks(*args)):
+        assert_as_at_once(runs, LONGER[case].get("limit_train_batches", STEPS))
+
+
+class Examples(Recorder):
+    """Keeps each row's tokens and keys, which do not depend on the rows beside it."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        at = self.current_epoch, batch_idx
+        self.trained[at] = [(batch["dataset"], *one) for one in examples(batch).items()]
+        return loss
+
+
+def examples_of_run(rank, n_ranks, folder, ckpt_path=None, save=None, data=None):
+    """Of every step, from a checkpoint on, or until one is saved after 14 steps."""
+    recorder, callbacks = Examples(), [] if save is None else [Interruption(save, 14)]
+    ranks = {"devices": n_ranks, "strategy": "ddp"} if n_ranks > 1 else {}
+    datamodule = make_datamodule(folder, **({"batch_size": 4 // n_ranks} | (data or {})))
+    trainer = make_trainer(**ranks, callbacks=callbacks)
+    with suppress(KeyError):
+        trainer.fit(recorder, datamodule=datamodule, ckpt_path=ckpt_path)
     return recorder.trained, trainer.global_step
 
 
-@pytest.mark.slow
+def on_two_ranks(tmp_path, folder, *args):
+    """What :func:`examples_of_run` gives, the ranks' shares put together in their order."""
+    (first, n_steps), (second, others) = returned(
+        run_on_ranks(examples_of_run, 2, tmp_path, 2, folder, *args)
+    )
+    assert list(first) == list(second)
+    assert n_steps == others
+    return {at: first[at] + second[at] for at in first}, n_steps
+
+
 @pytest.mark.ranks
 def test_a_run_moves_between_one_rank_and_two(folder, tmp_path):
-    whole, n_steps, _ = run(folder, {}, {})
-    rows = {at: (dataset, rows) for at, (dataset, rows, _) in whole.items()}
+    """The same rows with the same positives and negatives, at the same global batch."""
+    whole, n_steps = examples_of_run(0, 1, folder)
     alone, both = tmp_path / "alone.ckpt", tmp_path / "both.ckpt"
-    with pytest.raises(KeyError):
-        run(folder, {}, {}, callbacks=[Interruption(alone, 14)])
+    first, last = (dict(part) for part in (list(whole.items())[:14], list(whole.items())[14:]))
 
-    first = returned(run_on_ranks(whole_batches, 2, tmp_path, folder, both, True))
-    second = returned(run_on_ranks(whole_batches, 2, tmp_path, folder, alone, False))
-    third = run(folder, {}, {}, ckpt_path=both)
+    assert examples_of_run(0, 1, folder, None, alone) == (first, 14)
+    assert on_two_ranks(tmp_path, folder, None, both) == (first, 14)
+    assert on_two_ranks(tmp_path, folder, alone) == (last, n_steps)
+    assert examples_of_run(0, 1, folder, both) == (last, n_steps)
 
-    for part, places in ((first, list(rows)[:14]), (second, list(rows)[14:])):
-        together = {
-            at: (part[0][0][at][0], part[0][0][at][1] + part[1][0][at][1]) for at in part[0][0]
-        }
-        assert together == {at: rows[at] for at in places}
-    assert second[0][1] == second[1][1] == n_steps
-    assert third[0] == dict(list(whole.items())[14:])
-    assert third[1] == n_steps
+
+@pytest.mark.ranks
+def test_twice_as_many_ranks_go_on_with_the_rows_that_are_left(folder, tmp_path):
+    """One rank of 4 queries, then two of 4: the examples that one rank of 8 would be given."""
+    path = tmp_path / "14.ckpt"
+    first, _ = examples_of_run(0, 1, folder, None, path)
+    data = {"batch_size": 8, "on_other_global_batch": "continue"}
+    alone = examples_of_run(0, 1, folder, path, None, data)
+
+    both = on_two_ranks(tmp_path, folder, path, None, data | {"batch_size": 4})
+
+    assert both == alone
+    rows = [one[:2] for part in (first, both[0]) for at in part if at[0] == 1 for one in part[at]]
+    assert len(set(rows)) == len(rows)
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +383,17 @@ CHANGES = {
     "length": ({"key_max_length": 16}, r"key_max_length\n  checkpoint: 24\n  this run:   16"),
     "filter": ({"teacher_scores_min": 12}, "dataset qa, rows kept"),
     "instruction": ({"add_instruction": False}, r"instructions, chat, key\n  checkpoint: 'said '"),
+    "recipe": (
+        {"recipe": RECIPE | {"training": {"qa": {"select_negative": "first"}}}},
+        r"qa, settings, select_negative\n  checkpoint: 'random'\n  this run:   'first'",
+    ),
+    "recipe's task": (
+        {"recipe": RECIPE | {"training": {}}},
+        r"chat, settings, select_positive\n  checkpoint: 'teacher'\n  this run:   'first'",
+    ),
+    "remainder": ({"remainder": "drop"}, r"remainder\n  checkpoint: 'rotate'"),
+    "sample": ({"max_sample_num": 20}, r"qa, rows kept\n  checkpoint: 23\n  this run:   20"),
+    "pairs": ({"cross": True}, r"cross\n  checkpoint: False\n  this run:   True"),
 }
 
 
@@ -302,9 +410,16 @@ def test_a_resume_with_other_files_is_refused_whatever_their_names(folder, check
     train = {name: str(folder / name / "train.jsonl") for name in ("qa", "tool", "chat")}
 
     run(folder, {"train_data": train | {"qa": str(path)}}, {}, ckpt_path=checkpoint)  # a copy
-    path.write_text(path.read_text().replace("qa neg 7 1", "qa neg 7 one"))
+    path.write_text(path.read_text().replace("qa neg 7 1", "qa neg 7 2"))  # as long as before
     with pytest.raises(ConfigError, match=r"dataset qa, files\n  checkpoint: .*\n  this run: "):
         run(folder, {"train_data": train | {"qa": str(path)}}, {}, ckpt_path=checkpoint)
+    with path.open("a") as file:
+        file.write(json.dumps({"query": "one more", "pos": ["p"], "neg": ["n"], "task": "qa"}))
+    with pytest.raises(ConfigError, match=r"rows kept\n  checkpoint: 23\n  this run:   24"):
+        run(folder, {"train_data": train | {"qa": str(path)}}, {}, ckpt_path=checkpoint)
+    fewer = {name: train[name] for name in ("qa", "tool")}
+    with pytest.raises(ConfigError, match=r"dataset chat, task\n  checkpoint: 'chat'\n .*'absent'"):
+        run(folder, {"train_data": fewer}, {}, ckpt_path=checkpoint)
     reordered = dict(reversed(train.items()))
     with pytest.raises(ConfigError, match=r"datasets\n  checkpoint: .'qa', 'tool', 'chat'."):
         run(folder, {"train_data": reordered}, {}, ckpt_path=checkpoint)
@@ -471,6 +586,19 @@ def test_a_limited_epoch_ends_where_lightning_ends_it(folder, checkpoint, limit,
     assert [step for epoch, step in resumed if epoch == 2] == list(range(steps[-1] + 1))
 
 
+def test_a_limited_epoch_that_is_left_before_its_one_step_goes_on_with_the_same(
+    folder, checkpoint, tmp_path
+):
+    data = {"batch_size": 2, "on_other_global_batch": "continue"}
+    limit, path = {"limit_train_batches": 8}, tmp_path / "none.ckpt"
+    whole, *_ = run(folder, data, limit, ckpt_path=checkpoint)
+
+    with pytest.raises(KeyError):
+        run(folder, data, limit, ckpt_path=checkpoint, callbacks=[Interruption(path, 0, True)])
+
+    assert run(folder, data, limit, ckpt_path=path)[0] == whole
+
+
 def test_validation_comes_where_it_would_have_come(folder, checkpoint):
     class Checks(lightning.Callback):
         places = ()
@@ -509,6 +637,22 @@ def test_a_setting_may_move_from_the_recipe_to_an_argument(folder, tmp_path):
     resumed, *_ = run(folder, argument, {}, ckpt_path=path)
 
     assert len(resumed) == EPOCHS * STEPS - 2
+
+
+def test_a_state_of_version_1_is_read_by_this_version(folder, checkpoint, tmp_path):
+    """The file is never edited: a version that cannot read it has to learn how.
+
+    It is what this module wrote into a checkpoint after 14 steps; the paths of files are not in it.
+    """
+    state = json.loads((Path(__file__).parent / "state_version_1.json").read_text())
+    whole, *_ = run(folder, {}, {})
+    stored = torch.load(checkpoint, weights_only=True) | {"RetrievalDataModule": state}
+    torch.save(stored, tmp_path / "old.ckpt")
+
+    resumed, *_ = run(folder, {}, {}, ckpt_path=tmp_path / "old.ckpt")
+
+    assert state["version"] == 1
+    assert resumed == dict(list(whole.items())[14:])
 
 
 def test_a_state_of_a_later_version_is_refused(folder):
