@@ -20,8 +20,8 @@ import xxhash
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.text_index import TextIndex
-from llm_embedder_data.batches.token_table import TokenTable
+from llm_embedder_data.batches.text_index import GrowingTextIndex, TextIndex
+from llm_embedder_data.batches.token_table import TABLE_FILE, TokenTable
 from llm_embedder_data.files import atomic_file, locked
 from llm_embedder_data.hashing import text_ids
 from llm_embedder_data.rows.schema import DataError
@@ -30,6 +30,11 @@ Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
 # Between two records of how far a build has come, texts.
 _RECORD_EVERY = 100_000
+
+# For another process that builds the same table, seconds.
+_PATIENCE = 86400.0
+
+_COPY_BYTES = 16 << 20
 
 # What a killed process left of a table that nobody asked for again, seconds.
 _FORGOTTEN = 7 * 86400.0
@@ -88,13 +93,14 @@ def build_table(
         return TokenTable(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
+        with locked(folder, patience=_PATIENCE):
             with suppress(FileNotFoundError):
                 return TokenTable(folder)
             with _workplace(folder) as place:
-                with closing(_Build(place, prefixes, n_ids(), _neighbours(folder))) as build:
-                    build.run(blocks, tokenize, inspect, progress)
-                    build.finish()
+                if not (place / "meta.json").exists():
+                    with closing(_Build(place, prefixes, n_ids(), _neighbours(folder))) as build:
+                        build.run(blocks, tokenize, inspect, progress)
+                        build.finish()
                 _move(place, folder)
     except OSError as error:
         raise DataError.at(
@@ -124,10 +130,13 @@ class _Build:
             "witnesses": {c: [] for c in prefixes},
         }
         with suppress(FileNotFoundError):
+            # One that stopped while it put the arrays together.
+            os.rename(folder / TABLE_FILE, folder / "ids.bin")
+        with suppress(FileNotFoundError):
             state |= json.loads((folder / "state.json").read_bytes())
         self.n_rows: int = state["n_rows"]
         self._types |= state.get("types", {})
-        self._index = TextIndex(folder, state["n_texts"], writable=True)
+        self._index = GrowingTextIndex(folder, state["n_texts"])
         self._witnesses = {c: _Witnesses(texts) for c, texts in state["witnesses"].items()}
         self._empty: dict[str, int] = state.get("empty", {})
         self._files = {name: self._open(name, state["sizes"].get(name, 0)) for name in self._types}
@@ -238,7 +247,7 @@ class _Build:
         """Write down how far the build is, for a process that takes it up."""
         state = {
             "n_rows": self.n_rows,
-            "n_texts": self._index.n_texts,
+            "n_texts": len(self._index),
             "sizes": self._sizes(),
             "types": self._types,
             "empty": self._empty,
@@ -248,19 +257,32 @@ class _Build:
             file.write(json.dumps(state).encode())
 
     def finish(self) -> None:
-        """Write what makes it a table."""
+        """Put all arrays behind the ids, and write down where they are."""
+        sizes = self._sizes() | {
+            "slots": (self._folder / "slots.bin").stat().st_size,
+            "hashes": 16 * len(self._index),
+        }
+        types = self._types | {"slots": "int64", "hashes": "uint64"}
+        table = self._files["ids"]
+        arrays = {"ids": (types["ids"], 0, sizes.pop("ids"))}
+        for name, size in sizes.items():
+            start = table.seek(-(-table.tell() // 64) * 64)
+            table.truncate(start)
+            with open(self._folder / f"{name}.bin", "rb") as file:
+                for at in range(0, size, _COPY_BYTES):
+                    table.write(file.read(min(_COPY_BYTES, size - at)))
+            arrays[name] = (types[name], start, table.tell())
         meta = {
-            "arrays": {name: (self._types[name], size) for name, size in self._sizes().items()},
+            "n_bytes": table.tell(),
+            "arrays": arrays,
             "prefixes": self._prefixes,
             "empty": self._empty,
             "witnesses": {c: one.texts for c, one in self._witnesses.items()},
         }
-        self._index.close()
+        self.close()
+        os.rename(self._folder / "ids.bin", self._folder / TABLE_FILE)
         with atomic_file(self._folder / "meta.json") as file:
             file.write(json.dumps(meta).encode())
-        for name in ("state.json", "owner.json"):
-            with suppress(FileNotFoundError):
-                (self._folder / name).unlink()
 
     def close(self) -> None:
         """Leave the files to the next process that may take them up."""
@@ -326,7 +348,7 @@ def _neighbours(folder: Path) -> list[_Neighbour]:
     for meta in sorted(folder.parent.glob("*/meta.json")):
         with suppress(FileNotFoundError):
             table = TokenTable(meta.parent)
-            found.append(_Neighbour(table, TextIndex(meta.parent, len(table))))
+            found.append(_Neighbour(table, table.index()))
     return found
 
 
@@ -371,6 +393,9 @@ class _workplace:
 
 
 def _move(place: Path, folder: Path) -> None:
+    for path in place.iterdir():
+        if path.name not in (TABLE_FILE, "meta.json", "owner.lock"):
+            path.unlink()
     try:
         TokenTable(folder)
     except FileNotFoundError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +12,19 @@ _LEAST_SLOTS = 1 << 12
 
 
 class TextIndex:
-    """A hash table in two memory-mapped files: open addressing with linear probing.
-
-    ``hashes.bin`` has the 128-bit hash of each text in the order of their numbers, ``slots.bin``
-    numbers plus one at the places that hashes lead to, 0 where there is none. At most half of the
-    slots are taken.
+    """A hash table: open addressing with linear probing. At most half of the slots are taken.
 
     Args:
-        folder: of the files, which are made if they are not there.
-        n_texts: in the index; what ``hashes.bin`` holds beyond, a killed process left.
-        writable: whether texts may be added; by one process.
+        slots: ``[s]`` int64, s a power of 2: numbers plus one at the places that hashes lead to, 0
+            where there is none.
+        hashes: ``[n, 2]`` uint64, 128 bits of each text, in the order of their numbers.
     """
 
-    def __init__(self, folder: Path, n_texts: int = 0, *, writable: bool = False) -> None:
-        self._folder = folder
-        self.n_texts = n_texts
-        if not writable:
-            self._slots = _mapped(folder / "slots.bin", np.int64, "r")
-            self._hashes = _mapped(folder / "hashes.bin", np.uint64, "r").reshape(-1, 2)
-            return
-        self._make_slots(max(_LEAST_SLOTS, _slots_for(n_texts)))
+    def __init__(self, slots: NDArray[np.int64], hashes: NDArray[np.uint64]) -> None:
+        self._slots, self._hashes = slots, hashes
+
+    def __len__(self) -> int:
+        return len(self._hashes)
 
     def find(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The number of each text, ``[m]`` int64, -1 where it is not there.
@@ -51,26 +43,38 @@ class TextIndex:
             slot[todo] = self._next(slot[todo])
         return numbers
 
-    def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Give the next numbers, ``[m]`` int64, to different texts that are not there."""
-        numbers = np.arange(self.n_texts, self.n_texts + len(hashes))
-        n_slots = _slots_for(self.n_texts + len(hashes))
-        if n_slots > len(self._slots):
-            self._make_slots(n_slots)
-        self._hashes[numbers] = hashes
-        self._place(numbers)
-        self.n_texts += len(hashes)
-        return numbers
-
-    def close(self) -> None:
-        """Give back the room for more; no text can be added after it."""
-        _resize(self._folder / "hashes.bin", 16 * self.n_texts)
-
     def _first_slot(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         return (hashes[:, 0] & np.uint64(len(self._slots) - 1)).astype(np.int64)
 
     def _next(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         return (slots + 1) & (len(self._slots) - 1)
+
+
+class GrowingTextIndex(TextIndex):
+    """One that texts are added to, in two memory-mapped files, by one process.
+
+    Args:
+        folder: of ``slots.bin`` and ``hashes.bin``, which are made if they are not there.
+        n_texts: in the index; what ``hashes.bin`` holds beyond, a killed process left.
+    """
+
+    def __init__(self, folder: Path, n_texts: int = 0) -> None:
+        self._folder, self._n_texts = folder, n_texts
+        self._make_slots(max(_LEAST_SLOTS, _slots_for(n_texts)))
+
+    def __len__(self) -> int:
+        return self._n_texts
+
+    def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Give the next numbers, ``[m]`` int64, to different texts that are not there."""
+        numbers = np.arange(len(self), len(self) + len(hashes))
+        n_slots = _slots_for(len(self) + len(hashes))
+        if n_slots > len(self._slots):
+            self._make_slots(n_slots)
+        self._hashes[numbers] = hashes
+        self._place(numbers)
+        self._n_texts += len(hashes)
+        return numbers
 
     def _place(self, numbers: NDArray[np.int64]) -> None:
         slot, todo = self._first_slot(self._hashes[numbers]), np.arange(len(numbers))
@@ -86,10 +90,10 @@ class TextIndex:
         slots.unlink(missing_ok=True)
         _resize(slots, 8 * n_slots)
         _resize(hashes, 8 * n_slots)
-        self._slots = _mapped(slots, np.int64, "r+")
-        self._hashes = _mapped(hashes, np.uint64, "r+").reshape(-1, 2)
-        for start in range(0, self.n_texts, 1 << 16):
-            self._place(np.arange(start, min(start + (1 << 16), self.n_texts)))
+        self._slots = np.memmap(slots, np.int64, "r+").view(np.ndarray)
+        self._hashes = np.memmap(hashes, np.uint64, "r+").view(np.ndarray).reshape(-1, 2)
+        for start in range(0, len(self), 1 << 16):
+            self._place(np.arange(start, min(start + (1 << 16), len(self))))
 
 
 def _slots_for(n_texts: int) -> int:
@@ -102,9 +106,3 @@ def _resize(path: Path, n_bytes: int) -> None:
         if hasattr(os, "posix_fallocate") and n_bytes:
             # A full disk is to be met here: where it is met in writing to memory, that kills.
             os.posix_fallocate(file.fileno(), 0, n_bytes)
-
-
-def _mapped(path: Path, dtype: type, mode: Literal["r", "r+"]) -> NDArray[Any]:
-    if not path.stat().st_size:
-        return np.empty(0, dtype)
-    return np.memmap(path, dtype, mode).view(np.ndarray)

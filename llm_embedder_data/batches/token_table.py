@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llm_embedder_data.batches.text_index import TextIndex
+
 # Raise it when what is written changes.
 TABLE_VERSION = 1
+
+
+# All arrays of a table.
+TABLE_FILE = "table.bin"
 
 
 class TokenTable:
@@ -25,20 +31,20 @@ class TokenTable:
         witnesses: texts that begin in every way in which texts of a column do.
 
     Raises:
-        FileNotFoundError: no table, or one whose files were cut off since.
+        FileNotFoundError: no table, or one whose file was cut off since.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         meta = json.loads((folder / "meta.json").read_bytes())
-        self._arrays = {}
-        for name, (dtype, n_bytes) in meta["arrays"].items():
-            path = folder / f"{name}.bin"
-            if path.stat().st_size != n_bytes:
-                raise FileNotFoundError(path)
-            self._arrays[name] = (
-                np.memmap(path, dtype, "r").view(np.ndarray) if n_bytes else np.empty(0, dtype)
-            )
+        if (folder / TABLE_FILE).stat().st_size != meta["n_bytes"]:
+            raise FileNotFoundError(folder / TABLE_FILE)
+        # One file, for a mapped file stays open, and there may be hundreds of tables.
+        content = np.memmap(folder / TABLE_FILE, np.uint8, "r").view(np.ndarray)
+        self._arrays: dict[str, NDArray[Any]] = {
+            name: content[start:end].view(dtype)
+            for name, (dtype, start, end) in meta["arrays"].items()
+        }
         self.ids = self._arrays["ids"]
         self.bounds = self._arrays["bounds"]
         self.text_ids = self._arrays["text_ids"]
@@ -52,6 +58,10 @@ class TokenTable:
     def __len__(self) -> int:
         """Distinct texts."""
         return len(self.text_ids)
+
+    def index(self) -> TextIndex:
+        """By which its texts are found."""
+        return TextIndex(self.array("slots"), self.array("hashes").reshape(-1, 2))
 
     def array(self, name: str) -> NDArray[Any]:
         """An array that went with the rows, or a column's text numbers, int64."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from llm_embedder_data.batches import table_building
 from llm_embedder_data.batches.table_building import Block, Unusable, build_table
-from llm_embedder_data.batches.text_index import TextIndex
+from llm_embedder_data.batches.text_index import GrowingTextIndex
 from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.hashing import text_ids
 from llm_embedder_data.rows.schema import DataError
@@ -81,7 +82,7 @@ def test_a_table_has_every_text_once_under_its_number(tmp_path_factory, rows):
     size=st.integers(1, 7),
 )
 def test_an_index_finds_what_was_added_however_slots_collide(tmp_path_factory, hashes, size):
-    index = TextIndex(tmp_path_factory.mktemp("i"), writable=True)
+    index = GrowingTextIndex(tmp_path_factory.mktemp("i"))
     known = {}
     for start in range(0, len(hashes), size):
         part = list(dict.fromkeys(hashes[start : start + size]))
@@ -97,13 +98,14 @@ def test_an_index_finds_what_was_added_however_slots_collide(tmp_path_factory, h
 
 def test_an_index_grows_and_is_read_again(tmp_path):
     hashes = np.random.default_rng(3).integers(0, 2**64, (30_000, 2), np.uint64)
-    index = TextIndex(tmp_path, writable=True)
+    index = GrowingTextIndex(tmp_path)
     for part in np.array_split(hashes, 7):
         index.add(part)
-    index.close()
 
-    assert TextIndex(tmp_path, 30_000).find(hashes).tolist() == list(range(30_000))
-    assert (tmp_path / "hashes.bin").stat().st_size == hashes.nbytes
+    again = GrowingTextIndex(tmp_path, 29_000)  # as one finds it whose last texts do not count
+
+    assert index.find(hashes).tolist() == list(range(30_000))
+    assert again.find(hashes).tolist() == [*range(29_000), *[-1] * 1000]
 
 
 def test_a_text_of_another_table_is_not_tokenized_again(tmp_path):
@@ -186,6 +188,35 @@ def test_a_killed_build_is_taken_up_where_it_stood(tmp_path, n_rows):
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["t"]
 
 
+def build_killed_behind(folder, name):
+    """A process that is killed when a file or folder has got a name."""
+
+    def watched(function):
+        def call(source, target):
+            function(source, target)
+            if Path(target).name == name:
+                kill()
+
+        return call
+
+    os.rename, os.replace = watched(os.rename), watched(os.replace)
+    build(folder, LONG)
+
+
+@pytest.mark.parametrize("name", ["table.bin", "meta.json", "t"])
+def test_a_build_killed_while_it_ends_is_taken_up(tmp_path, name):
+    process = multiprocessing.get_context("fork").Process(
+        target=build_killed_behind, args=(tmp_path / "t", name)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+    check(build(tmp_path / "t", LONG), LONG)
+
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["t"]
+
+
 def test_an_error_in_a_build_is_met_and_leaves_no_table(tmp_path):
     def fails(texts):
         raise KeyError("tokenizer")
@@ -242,7 +273,7 @@ def test_of_processes_that_build_the_same_table_one_does_the_work(tmp_path):
 
 def test_a_file_that_was_cut_off_is_found_out_and_made_again(tmp_path):
     build(tmp_path / "t", LONG)
-    with open(tmp_path / "t" / "ids.bin", "r+b") as file:
+    with open(tmp_path / "t" / "table.bin", "r+b") as file:
         file.truncate(100)
 
     with pytest.raises(FileNotFoundError):
