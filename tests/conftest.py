@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from tokenizers import (
     Tokenizer,
@@ -26,6 +27,9 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 import llm_embedder_data
+
+# Several tests at once on few cores: torch's threads would wait for each other.
+torch.set_num_threads(1)
 
 settings.register_profile(
     "house",
