@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any, Literal
 
 import torch
@@ -154,9 +155,21 @@ class _Explained:
         try:
             return next(self._batches)
         except RuntimeError as error:
-            codes = [worker.exitcode for worker in getattr(self._batches, "_workers", ())]
-            explain_lost_worker(error, by_bus_error=_BUS_ERROR in codes)
+            self._explain(error)
             raise
+        except (ConnectionError, EOFError, FileNotFoundError) as error:
+            # Of a batch that a worker was sending when it died; torch may not know of that yet.
+            workers = getattr(self._batches, "_workers", ())
+            if not wait([worker.sentinel for worker in workers], timeout=1.0):
+                raise
+            pids = ", ".join(str(worker.pid) for worker in workers if not worker.is_alive())
+            lost = RuntimeError(f"DataLoader worker (pid(s) {pids}) exited unexpectedly")
+            self._explain(lost)
+            raise lost from error
+
+    def _explain(self, error: RuntimeError) -> None:
+        codes = [worker.exitcode for worker in getattr(self._batches, "_workers", ())]
+        explain_lost_worker(error, by_bus_error=_BUS_ERROR in codes)
 
 
 def _as_it_is(batch: Any) -> Any:
