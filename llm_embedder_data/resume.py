@@ -164,8 +164,8 @@ def read_state(state: Mapping[str, Any]) -> dict[str, Any] | None:
             f"the checkpoint's data state has version {state['version']}, this package reads up to "
             f"{STATE_VERSION} (install a later llm_embedder_data)"
         )
-    # A fact that a later version adds is to be filled in here for the states of earlier ones.
-    return dict(state)
+    # A fact that a later version adds is filled in here for the states of earlier ones.
+    return {**state, "facts": {"length_window": None, **state["facts"]}}
 
 
 def check_same_run(

@@ -11,7 +11,15 @@ HOUSE = Path(llm_embedder_data.__file__).parent
 
 FLOOR = {"config": 0, "files": 0, "hashing": 0, "recipes": 0, "rows": 0, "conf": 0, "batches": 1}
 FLOOR |= {"report": 2, "ranks": 2, "resume": 2, "arguments": 2, "loaders": 2, "evaluation": 2}
-FLOOR |= {"building": 2, "datamodule": 2, "training": 3, "compat": 3, "inspection": 3, "demo": 3, "cli": 4}
+FLOOR |= {
+    "building": 2,
+    "datamodule": 2,
+    "training": 3,
+    "compat": 3,
+    "inspection": 3,
+    "demo": 3,
+    "cli": 4,
+}
 FLOOR |= {"__init__": 5, "__main__": 5}
 ONLY_IN = {"lightning": {"datamodule", "training", "cli"}, "hydra": {"config", "cli"}}
 
