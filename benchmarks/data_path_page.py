@@ -174,7 +174,7 @@ def _ratios(figures: Figures) -> str:
             ]
             rows.append(
                 [name, case, f"{own['steps/s'] / steps:.2f}", f"{own['tokens/s'] / best:.2f}"]
-                + [f"{share:.2f}" for share in (shares[0], shares[2])]
+                + [f"{share:.3g}" for share in (shares[0], shares[2])]
             )
         for kind in ("cold", "warm"):
             best = min(peer[kind]["ready"] for peer in peers)
