@@ -65,7 +65,8 @@ _OUR_MODEL = "llm_embedder_data.BiEncoder"
 
 def main() -> None:
     """The console script."""
-    faulthandler.enable()  # a mapped file that is cut off ends a process without a word
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)  # a mapped file cut off kills without a word
     # Of Lightning 2.6, torch 2.13 and transformers 5: nothing that a user could act on.
     disable_progress_bar()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -98,9 +98,8 @@ class RetrievalDataCollator:
         query_instruction = columns.pop("query_instruction", "")
         key_instruction = columns.pop("key_instruction", "")
         mask, content = columns.pop("key_mask", None), columns.pop("content", None)
-        # Numbers go first: Lightning takes the first tensor's length for the batch size, and a
-        # packed side has one row.
-        batch: Batch = {name: _value(name, values) for name, values in columns.items()}
+        others: Batch = {name: _value(name, values) for name, values in columns.items()}
+        batch: Batch = {}
         if query is not None and not self.cross:
             self._lay_out(batch, "query", self.query_tokenizer(query, query_instruction))
         if key is not None:
@@ -122,7 +121,9 @@ class RetrievalDataCollator:
                 self._lay_out(batch, "key", self.key_tokenizer(flat, key_instruction), inverse)
         if content is not None:
             self._lay_out(batch, "content", self.key_tokenizer(content, key_instruction))
-        return batch
+        # Lightning takes the first tensor's length for the batch size: a chunk has another, and a
+        # packed row is one.
+        return batch | others if self.layout == "padded" else others | batch
 
     def _lay_out(
         self, batch: Batch, name: str, tokens: Tokens, inverse: NDArray[np.int64] | None = None

@@ -223,7 +223,7 @@ def test_a_small_dataset_that_is_dropped_is_said_and_counted(folder):
     datamodule = make_datamodule(folder, batch_size=9, small_datasets="drop")
     datamodule.prepare_data()
 
-    with pytest.warns(UserWarning, match=r"left out .*: chat \(8 rows\)"):
+    with pytest.warns(UserWarning, match=r"dropped as smaller .*: chat \(8 rows\)"):
         datamodule.setup("fit")
     entry = datamodule.report()["train"]["chat"]
     assert (entry["rows_kept"], entry["steps_per_epoch"]) == (0, 0)
