@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import datasets
 import numpy as np
@@ -15,10 +13,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.layouts import Part, Tokens
+from llm_embedder_data.batches.plain_tokens import PlainTokens
 from llm_embedder_data.batches.token_table import TokenTable
-from llm_embedder_data.batches.tokens import Ids, TextTokenizer
-
-_EXAMPLE = "a"
+from llm_embedder_data.batches.tokens import TextTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +49,22 @@ class Splicing:
 
     Args:
         tokenizer: from transformers, fast or slow.
+        plain: of the same tokenizer.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, plain: PlainTokens | None = None
+    ) -> None:
         self._tokenizer = tokenizer
-        self._backend: Any = None
-        if tokenizer.is_fast:
-            self._backend = deepcopy(tokenizer.backend_tokenizer)
-            self._backend.encode_special_tokens = tokenizer.split_special_tokens
-            self._backend.no_padding()
-            self._backend.no_truncation()
-
-    def ids(self, texts: Sequence[str]) -> Ids:
-        """Tokens of texts, without special ones, however long they are."""
-        if self._backend is None:
-            ids: Ids = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)[
-                "input_ids"
-            ]
-            return ids
-        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        self.ids = plain or PlainTokens(tokenizer)
 
     def fingerprint(self) -> str:
         """128 bits of all that a text's tokens depend on, in hexadecimal."""
-        if self._backend is None:
+        backend = self.ids.backend
+        if backend is None:
             return str(datasets.fingerprint.Hasher.hash(self._tokenizer))
-        settings = orjson.loads(self._backend.to_str())
-        said = orjson.dumps([settings, self._backend.encode_special_tokens])
+        backend.no_truncation()
+        said = orjson.dumps([orjson.loads(backend.to_str()), backend.encode_special_tokens])
         return xxhash.xxh3_128_hexdigest(said)
 
     def prefixes(self, instruction: str) -> list[str]:
@@ -88,7 +74,7 @@ class Splicing:
 
     def head(self, instruction: str, prefix: str) -> list[int]:
         """The tokens that go before those of a text that was tokenized behind ``prefix``."""
-        return [] if prefix == instruction else self.ids([instruction.rstrip()])[0]
+        return [] if prefix == instruction else list(self.ids([instruction.rstrip()])[0])
 
     def is_exact(self, instruction: str, prefix: str, texts: Sequence[str]) -> bool:
         """Whether texts behind the instruction have the tokens that are put together for them."""
@@ -96,7 +82,8 @@ class Splicing:
             return True
         head = self.head(instruction, prefix)
         parts = self.ids([prefix + text for text in texts])
-        return self.ids([instruction + text for text in texts]) == [head + ids for ids in parts]
+        whole = self.ids([instruction + text for text in texts])
+        return list(map(list, whole)) == [head + list(ids) for ids in parts]
 
 
 class CachedTokenizer(TextTokenizer):
@@ -105,13 +92,18 @@ class CachedTokenizer(TextTokenizer):
     Args:
         tokenizer: from transformers, fast or slow.
         max_length: tokens, special tokens included.
+        plain: of the same tokenizer; several sides may share one.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-        super().__init__(tokenizer, max_length)
-        self._splicing = Splicing(tokenizer)
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        plain: PlainTokens | None = None,
+    ) -> None:
+        super().__init__(tokenizer, max_length, plain)
+        self._splicing = Splicing(tokenizer, self._plain)
         self._heads: dict[tuple[str, str], NDArray[np.int64]] = {}
-        self._frames: dict[int, _Frame] = {}
 
     def __call__(self, texts: Sequence[str] | CachedTexts, instruction: str = "") -> Tokens:
         """Tokens of texts, each behind ``instruction``."""
@@ -185,48 +177,6 @@ class CachedTokenizer(TextTokenizer):
             Part(table.ids, starts, n_first, type),
             Part(table.ids, starts + lengths - n_last, n_last, type),
         )
-
-    def _frame(self, n_texts: int) -> _Frame:
-        """The special tokens around one text or two, as an example has them."""
-        if n_texts not in self._frames:
-            n_own = len(self._splicing.ids([_EXAMPLE])[0])
-            encoded = self._tokenizer(*[_EXAMPLE] * n_texts, return_special_tokens_mask=True)
-            ids = encoded["input_ids"]
-            types = encoded.get("token_type_ids", [0] * len(ids))
-            own = np.flatnonzero(np.equal(encoded["special_tokens_mask"], 0)).reshape(
-                n_texts, n_own
-            )
-            starts, ends = [0, *(own[:, -1] + 1)], [*own[:, 0], len(ids)]
-            self._frames[n_texts] = _Frame(
-                [
-                    (ids[start:end], np.array(types[start:end], np.int64))
-                    for start, end in zip(starts, ends, strict=True)
-                ],
-                [types[place] for place in own[:, 0]],
-            )
-        return self._frames[n_texts]
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Special tokens before, between and behind texts, as (ids, types), and the texts' types."""
-
-    special: list[tuple[list[int], NDArray[np.int64]]]
-    types: list[int]
-
-    def room(self, max_length: int) -> int:
-        """Tokens that are left for the texts."""
-        return max(max_length - sum(len(ids) for ids, _ in self.special), 0)
-
-    def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[Part, ...]) -> Tokens:
-        """Rows of special tokens and texts in turn."""
-        parts = [
-            Part.constant(np.array(ids, dtype), n_rows, types.astype(dtype))
-            for ids, types in self.special
-        ]
-        for place, own in reversed(list(enumerate(texts, start=1))):
-            parts[place:place] = own
-        return Tokens(tuple(parts))
 
 
 def _shared(

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.cached_tokens import CachedTexts, CachedTokenizer
 from llm_embedder_data.batches.layouts import Layout, TensorLayout, Tokens
+from llm_embedder_data.batches.plain_tokens import PlainTokens
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.rows.schema import DataError
 
@@ -77,10 +78,11 @@ class RetrievalDataCollator:
         self._layout = TensorLayout(
             self.tokenizer, self.layout, self.pad_to_multiple_of, self.chunk_size
         )
-        self.query_tokenizer = CachedTokenizer(self.tokenizer, self.query_max_length)
-        self.key_tokenizer = CachedTokenizer(self.tokenizer, self.key_max_length)
+        plain = PlainTokens(self.tokenizer)
+        self.query_tokenizer = CachedTokenizer(self.tokenizer, self.query_max_length, plain)
+        self.key_tokenizer = CachedTokenizer(self.tokenizer, self.key_max_length, plain)
         self.pair_tokenizer = CachedTokenizer(
-            self.tokenizer, self.query_max_length + self.key_max_length
+            self.tokenizer, self.query_max_length + self.key_max_length, plain
         )
 
     def __call__(self, batch_elem: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Batch:

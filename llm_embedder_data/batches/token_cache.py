@@ -105,7 +105,7 @@ class TokenCache:
         inspect: Callable[[str, Sequence[str]], None],
     ) -> TokenTable:
         files = [Path(file["filename"]).name for file in built.rows.cache_files]
-        kept = xxhash.xxh3_128_hexdigest(built.kept.tobytes())
+        kept = xxhash.xxh3_128_hexdigest(built.kept.data)
         key = repr((TABLE_VERSION, kind, files, kept, sorted(prefixes.items())))
         console = Console(stderr=True)
         bar = Progress(

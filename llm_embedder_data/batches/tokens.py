@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.layouts import Part, Tokens
+from llm_embedder_data.batches.plain_tokens import PlainTokens, WordMemo, joined_ids
 from llm_embedder_data.config import ConfigError
 
 Ids = list[list[int]]
+
+_EXAMPLE = "a"
 
 
 class InstructedText(str):
@@ -42,20 +46,23 @@ class TextTokenizer:
     Args:
         tokenizer: from transformers, fast or slow.
         max_length: tokens, special tokens included.
+        plain: of the same tokenizer; several sides may share one.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        plain: PlainTokens | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self.max_length = max_length
+        self._plain = plain or PlainTokens(tokenizer)
         self._wants_types = "token_type_ids" in tokenizer.model_input_names
         self._left = tokenizer.truncation_side == "left"
         self._lengths: dict[str, int] = {}  # tokens of each instruction
-        self._backend: Any = None
-        if tokenizer.is_fast:
-            self._backend = deepcopy(tokenizer.backend_tokenizer)
-            self._backend.encode_special_tokens = tokenizer.split_special_tokens
-            self._backend.no_padding()
-            self._truncate(True)
+        self._frames: dict[int, Frame] = {}
+        self._backend: Any = self._plain.backend
 
     def __call__(self, texts: Sequence[str], instruction: str = "") -> Tokens:
         """Tokens of texts, each behind ``instruction``."""
@@ -64,9 +71,13 @@ class TextTokenizer:
                 texts = [InstructedText(instruction, text) for text in texts]
             if any(isinstance(text, InstructedText) for text in texts):
                 return _tokens(*self._cut_behind_instruction(texts))
+        texts = [instruction + text for text in texts]
         if self._backend is None:
-            return _tokens(*self._slow([instruction + text for text in texts], None))
-        encodings = self._backend.encode_batch_fast([instruction + text for text in texts])
+            return _tokens(*self._slow(texts, None))
+        if self._plain.words is not None and not self._left:
+            return self._by_words(texts, self._plain.words)
+        self._truncate(True)
+        encodings = self._backend.encode_batch_fast(texts)
         return _tokens([e.ids for e in encodings], self._types(encodings))
 
     def pairs(
@@ -86,6 +97,7 @@ class TextTokenizer:
         pairs = list(zip(queries, keys, strict=True))
         if self._left and any(_instruction_of(one) for pair in pairs for one in pair):
             return _tokens(*self._pairs_cut_behind_instruction(pairs))
+        self._truncate(True)
         encodings = self._backend.encode_batch_fast([(str(one), str(two)) for one, two in pairs])
         return _tokens([e.ids for e in encodings], [e.type_ids for e in encodings])
 
@@ -103,7 +115,34 @@ class TextTokenizer:
                 f"{len(ids) + 1}, or set data.add_instruction=false)"
             )
 
+    def _by_words(self, texts: Sequence[str], words: WordMemo) -> Tokens:
+        frame = self._frame(1)
+        ids, lengths = joined_ids(words.ids(texts, frame.room(self.max_length)))
+        own = Part(ids, np.cumsum(lengths) - lengths, lengths, frame.types[0])
+        return frame.around(len(texts), ids.dtype, (own,))
+
+    def _frame(self, n_texts: int) -> Frame:
+        """The special tokens around one text or two, as an example has them."""
+        if n_texts not in self._frames:
+            n_own = len(self._plain([_EXAMPLE])[0])
+            encoded = self._tokenizer(*[_EXAMPLE] * n_texts, return_special_tokens_mask=True)
+            ids = encoded["input_ids"]
+            types = encoded.get("token_type_ids", [0] * len(ids))
+            own = np.flatnonzero(np.equal(encoded["special_tokens_mask"], 0)).reshape(
+                n_texts, n_own
+            )
+            starts, ends = [0, *(own[:, -1] + 1)], [*own[:, 0], len(ids)]
+            self._frames[n_texts] = Frame(
+                [
+                    (ids[start:end], np.array(types[start:end], np.int64))
+                    for start, end in zip(starts, ends, strict=True)
+                ],
+                [types[place] for place in own[:, 0]],
+            )
+        return self._frames[n_texts]
+
     def _truncate(self, on: bool) -> None:
+        # At each call: the sides share the tokenizer.
         if on:
             side = "left" if self._left else "right"
             self._backend.enable_truncation(
@@ -139,7 +178,6 @@ class TextTokenizer:
         else:
             self._truncate(False)
             encodings = self._backend.encode_batch_fast(plain)
-            self._truncate(True)
             ids, types = [e.ids for e in encodings], self._types(encodings)
             special = [e.special_tokens_mask for e in encodings]
         for i, text in enumerate(texts):
@@ -179,7 +217,6 @@ class TextTokenizer:
         """Tokens of pairs, both texts cut on the left, but behind their instructions."""
         self._truncate(False)
         encodings = self._backend.encode_batch([(str(query), str(key)) for query, key in pairs])
-        self._truncate(True)
         ids, types = [], []
         for encoding, pair in zip(encodings, pairs, strict=True):
             own_ids, own_types = encoding.ids, encoding.type_ids
@@ -210,3 +247,25 @@ def _tokens(ids: Ids, types: Ids | None) -> Tokens:
 
 def _instruction_of(text: str) -> str:
     return text.instruction if isinstance(text, InstructedText) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Special tokens before, between and behind texts, as (ids, types), and the texts' types."""
+
+    special: list[tuple[list[int], NDArray[np.int64]]]
+    types: list[int]
+
+    def room(self, max_length: int) -> int:
+        """Tokens that are left for the texts."""
+        return max(max_length - sum(len(ids) for ids, _ in self.special), 0)
+
+    def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[Part, ...]) -> Tokens:
+        """Rows of special tokens and texts in turn."""
+        parts = [
+            Part.constant(np.array(ids, dtype), n_rows, types.astype(dtype))
+            for ids, types in self.special
+        ]
+        for place, own in reversed(list(enumerate(texts, start=1))):
+            parts[place:place] = own
+        return Tokens(tuple(parts))
