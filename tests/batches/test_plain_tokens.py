@@ -14,18 +14,6 @@ from llm_embedder_data.batches import plain_tokens
 from llm_embedder_data.batches.plain_tokens import PlainTokens, takes_words_apart
 
 PIECES = ["the", "Ferry", "naïve", "日本語", "[SEP]", "[MASK]x", "\u0301a", "ΑΣ", "\t", "\x1c"]
-    "the",
-    "Ferry",
-    "naïve",
-    "日本語",
-    "[SEP]",
-    "[MASK]x",
-    "\u0301a",
-    "ΑΣ",
-    "\t",
-    "\x1c",
-    "\xa0",
-]
 PIECES += ["\xa0", "", "x" * 120, "don't", "\u200d", "é\u0323", "\n\n", "a\x00b", "\U0001f600"]
 TEXTS = st.lists(
     st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map(" ".join), max_size=4
