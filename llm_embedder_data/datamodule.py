@@ -26,6 +26,7 @@ from llm_embedder_data.batches.plan import EpochPlan, OrganizeMethod, Remainder,
 from llm_embedder_data.batches.sampler import OverfitSampler, SameTaskSampler
 from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.building import DatasetBuilder
+from llm_embedder_data.clock import EpochClock
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.evaluation import CorpusView, Matching, loader_names
 from llm_embedder_data.loaders import (
@@ -44,7 +45,6 @@ from llm_embedder_data.recipes import (
 )
 from llm_embedder_data.report import Report, make_report
 from llm_embedder_data.resume import (
-    EpochClock,
     OnOtherGlobalBatch,
     batch_facts,
     check_same_run,

@@ -13,6 +13,7 @@ FLOOR = {"config": 0, "files": 0, "hashing": 0, "recipes": 0, "rows": 0, "conf":
 FLOOR |= {"report": 2, "ranks": 2, "resume": 2, "arguments": 2, "loaders": 2, "evaluation": 2}
 FLOOR |= {
     "building": 2,
+    "clock": 2,
     "datamodule": 2,
     "training": 3,
     "compat": 3,
