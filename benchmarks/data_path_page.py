@@ -224,8 +224,11 @@ def _plot(figures: Figures, path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "data_path"  # the same file for the same figures
     from matplotlib import pyplot
 
-    plot, axes = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    bars, ready, steps = axes
+    n_axes = 3 if figures["curve"] else 1
+    plot, axes = pyplot.subplots(
+        1, n_axes, figsize=(1 + 4 * n_axes, 4), layout="constrained", squeeze=False
+    )
+    bars = axes[0][0]
     cases = list(dict.fromkeys(c for s in figures["systems"].values() for c in s["warm"]["cases"]))
     width = 0.8 / len(figures["systems"])
     for i, (name, one) in enumerate(figures["systems"].items()):
@@ -238,6 +241,12 @@ def _plot(figures: Figures, path: Path) -> None:
     bars.set(yscale="log", title="real tokens/s; queries a step / workers")
     bars.set_xticks([x + 0.4 for x in range(len(cases))], cases)
     bars.legend(fontsize="x-small")
+    if figures["curve"]:
+        _plot_curve(figures, *axes[0][1:])
+    plot.savefig(path, metadata={"Date": None})
+
+
+def _plot_curve(figures: Figures, ready: Any, steps: Any) -> None:
     for name in figures["systems"]:
         rows = [point["rows"] for point in figures["curve"]]
         own = [point["systems"][name] for point in figures["curve"]]
@@ -250,4 +259,3 @@ def _plot(figures: Figures, path: Path) -> None:
     ready.set(xscale="log", yscale="log", xlabel="rows", title="s to the first batch; dashed: warm")
     steps.set(xscale="log", yscale="log", xlabel="rows", title="steps/s of short texts, no workers")
     ready.legend(fontsize="x-small")
-    plot.savefig(path, metadata={"Date": None})

@@ -117,6 +117,18 @@ def test_pairs_of_a_table_have_the_tokens_of_pairs(
     assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
 
 
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("max_length", [12, 13])
+def test_of_a_pair_of_equal_lengths_the_same_one_is_cut_more(load, cached, side, max_length):
+    tokenizer = load(side)
+    texts = ["the reef " * 20]
+
+    found = CachedTokenizer(tokenizer, max_length).pairs(*[cached(tokenizer, texts, "")] * 2)
+    wanted = TextTokenizer(tokenizer, max_length).pairs(texts, texts)
+
+    assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
+
+
 def test_which_text_before_a_text_is_exact_depends_on_the_tokenizer(minilm, byte_level_bpe):
     texts = ["the night ferry", "Eskerby", "42"]
     wordpiece, bpe = (Splicing(AutoTokenizer.from_pretrained(f)) for f in (minilm, byte_level_bpe))

@@ -246,6 +246,17 @@ def test_a_table_that_is_not_to_be_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
+def test_every_first_letter_is_met_however_many_beginnings_there_are(tmp_path):
+    met = []
+    rows = [(f"a{chr(200 + i)}", []) for i in range(400)] + [("zz", []), ("zy", [])]
+
+    build(tmp_path / "t", rows, inspect=lambda column, texts: met.extend(texts))
+
+    assert met[-1] == "zz"
+    assert len(met) == 257
+    assert TokenTable(tmp_path / "t").witnesses["query"] == met
+
+
 def concurrent_build(folder, counts, number):
     def slowly(texts):
         counts[number] += len(texts)
