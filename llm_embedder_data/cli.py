@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, cast
@@ -29,6 +30,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 from rich.table import Table
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from transformers.utils.logging import disable_progress_bar
 
 from llm_embedder_data.config import (
@@ -161,7 +163,7 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     program = sys.argv[0]
     if not {"--help", "-h", "--hydra-help", "--version"} & set(arguments):
         check_keys(overrides, VERBS[verb][1])
-    extra = _demo_unless_named(overrides)
+    extra = [*_demo_unless_named(overrides), *_folder_of_ranks(overrides)]
 
     @hydra.main(config_path=f"pkg://{CONF_MODULE}", config_name=VERBS[verb][1], **hydra_base())
     def task(cfg: DictConfig) -> None:
@@ -182,6 +184,17 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     flags = [one for one in arguments if one not in overrides]  # argparse wants the others together
     sys.argv = [program, *flags, *overrides, *extra]
     task()
+
+
+def _folder_of_ranks(overrides: Sequence[str]) -> list[str]:
+    """Under torchrun, the run's folder by the moment at which its first rank got here, on all."""
+    named = any(one.startswith("hydra.run.dir=") for one in overrides)
+    if named or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return []
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    key = f"llm_embedder_data/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    moment = store.compare_set(key, "", time.strftime("%Y-%m-%d/%H-%M-%S")).decode()
+    return [f"hydra.run.dir=outputs/{moment}"]
 
 
 def check_keys(overrides: Sequence[str], config_name: str) -> None:

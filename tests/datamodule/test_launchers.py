@@ -86,16 +86,18 @@ def test_ranks_on_two_nodes_share_each_step(folder, tmp_path):
 @pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
 def test_ranks_of_the_console_script_share_each_step(folder, minilm, tmp_path, launcher):
     script = str(Path(sys.executable).with_name("llm-embedder-data"))
-    start = {"lightning": [script], "torchrun": [*ON_ONE_NODE, "--no-python", script]}[launcher]
+    late = ["bash", "-c", 'sleep $((2 * LOCAL_RANK)); exec "$0" "$@"', script]
+    start = {"lightning": [script], "torchrun": [*ON_ONE_NODE, "--no-python", *late]}[launcher]
     train = ", ".join(f"{name}: {folder / name / 'train.jsonl'}" for name in TRAIN)
     data = {"data.train_data": f"{{{train}}}", "data.batch_size": 2, "data.seed": 5}
     model = {"model._target_": "launched.Writer", "+model.out": tmp_path, "encoder": minilm}
     ranks = {"trainer.devices": 2, "trainer.strategy": "ddp", "trainer.accelerator": "cpu"}
-    more = {"trainer.max_epochs": EPOCHS, "export": False, "hydra.run.dir": "out"}
+    more = {"trainer.max_epochs": EPOCHS, "export": False}
     overrides = [f"{key}={value}" for key, value in (data | model | ranks | more).items()]
 
     (written,) = finish([[*start, "fit", *overrides]], tmp_path)
 
     assert_ranks_share_the_plan(folder, tmp_path)
     assert written.count("Checkpoint: ") == 1  # said by rank 0 alone
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "rank0.json", "rank1.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs", "rank0.json", "rank1.json"}
+    assert len(list(tmp_path.glob("outputs/*/*"))) == 1  # though ranks start seconds apart
