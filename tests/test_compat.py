@@ -349,6 +349,7 @@ def test_a_transformers_trainer_trains_on_it(workers, sample_dir, minilm, tmp_pa
 _TWO_PROCESSES = """
 import os
 import sys
+from pathlib import Path
 import torch
 from transformers import AutoTokenizer, Trainer, TrainingArguments
 from llm_embedder_data.compat import *
@@ -376,7 +377,8 @@ if __name__ == "__main__":
     torch.distributed.all_gather_object(gathered, tasks)
     assert gathered[0] == gathered[1], gathered
     assert len(tasks) * 2 == len(train)
-    print("ranks agree on", len(tasks), "steps", flush=True)
+    # A file a rank: what two processes print may come in pieces, each between the other's.
+    Path({out!r}, f"rank{{args.process_index}}").write_text("ranks agree")
     torch.distributed.barrier()
     os._exit(0)  # gloo's own threads may abort a process that leaves after the other has
 """
@@ -403,7 +405,8 @@ def test_two_processes_keep_to_one_task_or_say_what_is_wrong(
     )
 
     if strategy == "sequential":
-        assert done.stdout.count("ranks agree on") == 2, done.stdout + done.stderr[:3000]
+        said = [path.read_text() for path in (tmp_path / "out").glob("rank*")]
+        assert said == ["ranks agree"] * 2, done.stdout + done.stderr[:3000]
     else:
         assert done.returncode != 0
         assert "set TrainingArguments(train_sampling_strategy='sequential')" in done.stderr

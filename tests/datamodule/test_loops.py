@@ -76,7 +76,6 @@ CONNECT = ("before setup", "after setup", "after the loader")
 
 def plain_loop(rank, folder, n_ranks, connect, store):
     """What a rank trains on whose loop calls init_process_group() early or late."""
-    dist.destroy_process_group()  # the one of run_on_ranks: this loop makes its own
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(n_ranks)}
 
     def reached(place):
@@ -106,13 +105,12 @@ def test_a_plain_loop_trains_on_the_plan_whenever_its_ranks_connect(
     folder, tmp_path, n_ranks, connect
 ):
     arguments = (folder, n_ranks, connect, tmp_path / "store")
-    ranks = returned(run_on_ranks(plain_loop, n_ranks, tmp_path, *arguments))
+    ranks = returned(run_on_ranks(plain_loop, n_ranks, tmp_path, *arguments, connect=False))
 
     assert_shares_of_the_plan(folder, ranks)
 
 
 def connect_late_and_disagree(rank, folder, store):
-    dist.destroy_process_group()
     datamodule = opened(make_datamodule(folder, batch_size=2, seed=rank))
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     return batches(datamodule)
@@ -120,7 +118,9 @@ def connect_late_and_disagree(rank, folder, store):
 
 def test_ranks_that_connect_late_and_disagree_stop_before_the_first_batch(folder, tmp_path):
     arguments = (folder, tmp_path / "store")
-    results = run_on_ranks(connect_late_and_disagree, 2, tmp_path, *arguments, timeout=60)
+    results = run_on_ranks(
+        connect_late_and_disagree, 2, tmp_path, *arguments, timeout=60, connect=False
+    )
 
     for result in results:
         assert isinstance(result, Failure)
