@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,10 +57,9 @@ class DatasetBuilder:
 
     def train_sets(self) -> dict[str, TrainSet]:
         """The training sets, by name."""
-        return _by_name(
-            train_set
-            for source in self._sources("train_data", TRAIN_FIELDS)
-            for train_set in build_train_sets(
+
+        def build(source: Source) -> list[TrainSet]:
+            return build_train_sets(
                 source,
                 settings_of=self.train_settings,
                 recipe=self._recipe,
@@ -69,16 +69,16 @@ class DatasetBuilder:
                 seed=self._arguments["seed"],
                 cache_dir=self._cache_dir,
             )
-        )
+
+        return _by_name(build, self._sources("train_data", TRAIN_FIELDS))
 
     def eval_sets(self) -> dict[str, EvalSet]:
         """The eval sets, by name."""
         eval_method = self._arguments["eval_method"]
         fields = [name for name in eval_fields(eval_method) if name != "task"]
-        return _by_name(
-            eval_set
-            for source in self._sources("eval_data", fields, settings=("task", "format"))
-            for eval_set in build_eval_sets(
+
+        def build(source: Source) -> list[EvalSet]:
+            return build_eval_sets(
                 source,
                 eval_method=eval_method,
                 recipe=self._recipe,
@@ -86,22 +86,24 @@ class DatasetBuilder:
                 on_bad_row=self._arguments["on_bad_row"],
                 cache_dir=self._cache_dir,
             )
-        )
+
+        return _by_name(build, self._sources("eval_data", fields, settings=("task", "format")))
 
     def corpora(self) -> dict[str, Corpus]:
         """The corpora, by name."""
         key_template = self._arguments["key_template"]
-        return _by_name(
-            build_corpus(
+
+        def build(source: Source) -> list[Corpus]:
+            corpus = build_corpus(
                 source,
                 key_template=key_template,
                 on_bad_row=self._arguments["on_bad_row"],
                 cache_dir=self._cache_dir,
             )
-            for source in self._sources(
-                "corpus", template_fields(key_template), settings=("format", "key_template")
-            )
-        )
+            return [corpus]
+
+        settings, fields = ("format", "key_template"), template_fields(key_template)
+        return _by_name(build, self._sources("corpus", fields, settings=settings))
 
     def matching(self, evals: Mapping[str, EvalSet], corpora: Mapping[str, Corpus]) -> Matching:
         """Which corpus each eval set is matched against; none where it is to rank its own keys."""
@@ -164,5 +166,7 @@ class DatasetBuilder:
         )
 
 
-def _by_name(built: Iterable[Built]) -> dict[str, Built]:
-    return {one.name: one for one in built}
+def _by_name(build: Callable[[Source], list[Built]], sources: Iterable[Source]) -> dict[str, Built]:
+    """What each source is built to, two of them at a time: one is written, another parsed."""
+    with ThreadPoolExecutor(2) as threads:
+        return {one.name: one for built in threads.map(build, sources) for one in built}

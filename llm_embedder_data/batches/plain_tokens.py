@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
 # Words that are remembered, some 150 bytes each; when there are more, they are forgotten.
@@ -63,6 +63,7 @@ class WordMemo(dict[str, bytes]):
     def __init__(self, backend: Tokenizer) -> None:
         super().__init__()
         self._backend = backend
+        self._is_young = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return WordMemo, (self._backend,)
@@ -70,13 +71,26 @@ class WordMemo(dict[str, bytes]):
     def __missing__(self, word: str) -> bytes:
         if len(self) >= _MOST_WORDS:
             self.clear()
+            self._is_young = True
         self._backend.no_truncation()
-        ids = array("i", self._backend.encode(word, add_special_tokens=False).ids).tobytes()
-        self[word] = ids
+        ids = self[word] = _bytes(self._backend.encode(word, add_special_tokens=False))
         return ids
+
+    def _learn(self, texts: Sequence[str]) -> None:
+        """Ask for all new words of texts at once, a third of the time, while most are new."""
+        words = {word for text in texts for word in text.split(" ")}
+        new = list(words - self.keys())
+        self._is_young = 8 * len(new) > len(words)
+        if len(self) + len(new) > _MOST_WORDS:
+            return
+        self._backend.no_truncation()
+        encodings = self._backend.encode_batch_fast(new, add_special_tokens=False)
+        self.update(zip(new, map(_bytes, encodings), strict=True))
 
     def ids(self, texts: Sequence[str], room: int | None = None) -> list[bytes]:
         """The ids of each text, int32, its first ``room`` at most."""
+        if self._is_young and texts:
+            self._learn(texts)
         # Only at the space: what else Python takes for white space, a tokenizer may not.
         if room is None:
             return [b"".join(map(self.__getitem__, text.split(" "))) for text in texts]
@@ -90,6 +104,10 @@ class WordMemo(dict[str, bytes]):
                 ids += b"".join(map(self.__getitem__, rest.split(" ")))
             joined.append(ids[:n_bytes])
         return joined
+
+
+def _bytes(encoding: Encoding) -> bytes:
+    return array("i", encoding.ids).tobytes()
 
 
 def takes_words_apart(backend: Tokenizer) -> bool:

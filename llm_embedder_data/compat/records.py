@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.columns import columns_of_records
 from llm_embedder_data.rows.filters import RowFacts, TrainSettings, count_reasons, drop_reasons
-from llm_embedder_data.rows.schema import DataError, train_batch
+from llm_embedder_data.rows.schema import TRAIN_COLUMNS, DataError, train_batch
 
 
 def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:
@@ -21,7 +22,8 @@ def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) 
         DataError: a record that breaks a rule, or finds no positive.
     """
     faults: list[str | None] = [None] * len(records)
-    rows = datasets.Dataset(pa.Table.from_batches([train_batch(records, faults)]))
+    columns = columns_of_records(records, TRAIN_COLUMNS, faults)
+    rows = datasets.Dataset(pa.Table.from_batches([train_batch(columns, faults)]))
     facts = RowFacts(rows.data)
     for row in np.flatnonzero(facts.without_positive(settings)).tolist():
         faults[row] = faults[row] or f"no positive for {settings.select_positive!r} (give it a pos)"

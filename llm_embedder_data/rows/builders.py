@@ -44,7 +44,7 @@ EvalMethod = Literal["retrieve", "rerank"]
 
 DEFAULT_KEY_TEMPLATE = "{title} {text}"
 
-TRAIN_FIELDS = (*(column.name for column in schema.TRAIN_COLUMNS), schema.QUERY_ID)
+TRAIN_FIELDS = tuple(column.name for column in schema.TRAIN_COLUMNS)
 
 _FAULTS_IN_FULL = 10
 
@@ -209,7 +209,7 @@ def build_train_sets(
             lack, or nothing left.
     """
     reading = Reading(
-        "train", schema.TRAIN_SCHEMA, schema.train_batch, TRAIN_FIELDS, _renames(source)
+        "train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS, _renames(source)
     )
     read = _read(source, reading, on_bad_row, cache_dir)
     sets = []
@@ -250,7 +250,7 @@ def build_eval_sets(
         eval_method,
         schema.RETRIEVE_SCHEMA if retrieve else schema.RERANK_SCHEMA,
         schema.retrieve_batch if retrieve else schema.rerank_batch,
-        eval_fields(eval_method),
+        schema.RETRIEVE_COLUMNS if retrieve else schema.RERANK_COLUMNS,
         _renames(source),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
@@ -294,7 +294,7 @@ def build_corpus(
         f"corpus {fields!r}",
         schema.corpus_schema(fields),
         partial(schema.corpus_batch, fields=fields),
-        fields,
+        schema.corpus_columns(fields),
         _renames(source),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
@@ -359,7 +359,7 @@ def template_fields(template: str) -> tuple[str, ...]:
 def eval_fields(eval_method: EvalMethod) -> tuple[str, ...]:
     """The fields of an eval row that a source may rename."""
     columns = schema.RERANK_COLUMNS if eval_method == "rerank" else schema.RETRIEVE_COLUMNS
-    return (*(column.name for column in columns), schema.QUERY_ID)
+    return tuple(column.name for column in columns)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,22 +14,35 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
 from llm_embedder_data.files import atomic_file, is_whole, locked, seal
-from llm_embedder_data.rows.schema import DataError, Record
+from llm_embedder_data.rows.columns import (
+    Block,
+    Column,
+    Columns,
+    Faults,
+    columns_of,
+    first_record,
+    renamed,
+)
+from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import COMPRESSIONS, Format, compression_suffix, format_of
 
 # Part of every cache key: raise it when what is written changes.
 CACHE_VERSION = 2
 
-# Read, converted and checked at a time, bytes; a batch of Arrow holds a few times as much.
-BLOCK_BYTES = 8 << 20
+# Read, converted and checked at a time, bytes; its columns and its batch hold as much again.
+BLOCK_BYTES = 4 << 20
 
-BatchBuilder = Callable[[Sequence[Record], list[str | None]], pa.RecordBatch]
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# Blocks that are converted side by side, at most.
+_MOST_THREADS = 8
+
+BatchBuilder = Callable[[Columns, Faults], pa.RecordBatch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +52,16 @@ class Reading:
     Attributes:
         kind: names the reading in cache keys, with everything that changes what is written.
         schema: of the batches.
-        build: records and the faults found so far to a batch.
-        wanted: canonical fields that are read; no other column of a file is looked at.
-        fields: what a canonical field is called in the file, where it is called otherwise.
+        build: columns of some rows, and the faults found so far, to a batch.
+        columns: that are read; no other column of a file is looked at.
+        fields: what a column is called in the file, where it is called otherwise.
     """
 
     kind: str
     schema: pa.Schema
     build: BatchBuilder
-    wanted: tuple[str, ...]
+    columns: tuple[Column, ...]
     fields: tuple[tuple[str, str], ...] = ()
-
-    def names_in_file(self) -> set[str]:
-        """What the wanted fields are called in the file."""
-        return {dict(self.fields).get(name, name) for name in self.wanted}
 
 
 def default_cache_dir() -> Path:
@@ -141,8 +151,7 @@ def line_of_row(path: str, row: int, format: Format = "auto") -> int | None:
 
 def field_names(path: str, format: Format = "auto") -> list[str]:
     """The fields of a file's first record."""
-    records, _ = next(_blocks(path, format_of(path, format)), ([None], []))
-    return list(records[0] or {})
+    return list(first_record(next(_blocks(path, format_of(path, format)), [{}])))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -190,20 +199,10 @@ def _write(
     n_rows = 0
     try:
         with atomic_file(cached) as file:
-            with pa.ipc.new_stream(file, reading.schema) as writer, ThreadPoolExecutor(1) as thread:
-
-                def write(records: Sequence[Record], faults: list[str | None]) -> int:
-                    renamed = _renamed(records, reading.fields)
-                    writer.write_batch(reading.build(renamed, faults))
-                    return len(records)
-
-                # One block is written while the next is parsed; no third is in memory.
-                pending: Future[int] | None = None
-                for block in _blocks(path, file_format, reading.names_in_file()):
-                    n_rows += pending.result() if pending else 0
-                    pending = thread.submit(write, *block)
-                    del block
-                n_rows += pending.result() if pending else 0
+            with pa.ipc.new_stream(file, reading.schema) as writer:
+                for batch in _batches(path, file_format, reading):
+                    writer.write_batch(batch)
+                    n_rows += len(batch)
             seal(file)
             if _stamp(path) != stamp:  # the cache would be found by the digest of other content
                 raise DataError.at(path, "changed while it was read (start again when it is whole)")
@@ -217,34 +216,32 @@ def _write(
         ) from error
 
 
-def _renamed(records: Sequence[Record], fields: tuple[tuple[str, str], ...]) -> Sequence[Record]:
-    if not fields:
-        return records
-    return [
-        None if record is None else {**record, **{name: record.get(own) for name, own in fields}}
-        for record in records
-    ]
+def _batches(path: str, file_format: Format, reading: Reading) -> Iterator[pa.RecordBatch]:
+    """The canonical columns of a file's blocks, in their order, made side by side."""
+    wanted = renamed(reading.columns, dict(reading.fields))
+    n_threads = min(pa.cpu_count(), _MOST_THREADS)
+    pending: deque[Future[pa.RecordBatch]] = deque()
+    with ThreadPoolExecutor(n_threads) as threads:
+        for block in _blocks(path, file_format):
+            pending.append(
+                threads.submit(lambda block: reading.build(*columns_of(block, wanted)), block)
+            )
+            if len(pending) > n_threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-def _blocks(
-    path: str, file_format: Format, wanted: Collection[str] | None = None
-) -> Iterator[tuple[list[Record], list[str | None]]]:
-    """The records of a file, some thousand at a time, each with what is wrong with it as text.
-
-    A table gives the columns in ``wanted`` only: others may hold what Python cannot.
-    """
+def _blocks(path: str, file_format: Format) -> Iterator[Block]:
+    """The rows of a file, some thousand at a time."""
     try:
         if file_format == "json" and not _is_json_array(path):
-            yield from _json_lines(path)
+            yield from _line_blocks(path)
         elif file_format == "json":
             with _opened(path) as file:
-                yield _checked(json.loads(file.read()))
+                yield json.loads(file.read())
         else:
-            for batch in _tables(path, file_format):
-                names = [name for name in batch.schema.names if wanted is None or name in wanted]
-                columns = [batch.column(name).to_pylist() for name in names]
-                rows = zip(*columns, strict=True) if names else [()] * batch.num_rows
-                yield _checked([dict(zip(names, row, strict=True)) for row in rows])
+            yield from _tables(path, file_format)
     except (OSError, EOFError, pa.ArrowException, ValueError) as error:
         raise DataError.at(
             path,
@@ -252,53 +249,28 @@ def _blocks(
         ) from error
 
 
-def _json_lines(path: str) -> Iterator[tuple[list[Record], list[str | None]]]:
-    records: list[Record] = []
-    faults: list[str | None] = []
-    size = 0
-    for line in _lines(path):
-        if not line or line.isspace():
-            continue
-        try:
-            record, fault = orjson.loads(line), None
-        except orjson.JSONDecodeError as error:
-            record, fault = _lenient(line, error)
-        if fault is None and type(record) is not dict:
-            record, fault = None, _no_object(record)
-        records.append(record)
-        faults.append(fault)
-        size += len(line)
-        if size >= BLOCK_BYTES:
-            yield records, faults
-            records, faults, size = [], [], 0
-    if records:
-        yield records, faults
-
-
-def _lenient(line: bytes, error: orjson.JSONDecodeError) -> tuple[Any, str | None]:
-    """NaN and Infinity, which Python writes and JSON has not, reach the rule that names them."""
-    try:
-        return json.loads(line), None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None, f"not JSON: {error} (a row is one {{...}} a line; mend it, or take it out)"
-
-
-def _checked(records: list[Any]) -> tuple[list[Record], list[str | None]]:
-    faults = [None if isinstance(record, dict) else _no_object(record) for record in records]
-    return [record if isinstance(record, dict) else None for record in records], faults
-
-
-def _no_object(record: Any) -> str:
-    return f"{repr(record)[:60]} is no JSON object (a row is {{...}})"
+def _line_blocks(path: str) -> Iterator[memoryview]:
+    """Whole lines, as many as :data:`BLOCK_BYTES` hold, or one that is longer."""
+    with _opened(path) as file:
+        rest = bytearray(file.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK))
+        while True:
+            # The lines are never copied: only what was read of the next one is.
+            block = bytearray(BLOCK_BYTES + len(rest))
+            block[: len(rest)] = rest
+            n_read = file.readinto(memoryview(block)[len(rest) :])
+            end = len(rest) + n_read
+            whole = block.rfind(b"\n", 0, end) + 1 if n_read else end
+            rest = block[whole:end]
+            if whole:
+                yield memoryview(block)[:whole]
+            if not n_read:
+                return
 
 
 def _lines(path: str) -> Iterator[bytes]:
-    rest = b""
     with _opened(path) as file:
-        first = True
+        rest = file.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
         while block := file.read(BLOCK_BYTES):
-            if first:
-                block, first = block.removeprefix(b"\xef\xbb\xbf"), False
             *lines, rest = (rest + block).split(b"\n")
             yield from lines
     if rest:
@@ -312,7 +284,7 @@ def _opened(path: str) -> Any:
 def _is_json_array(path: str) -> bool:
     with _opened(path) as file:
         beginning: bytes = file.read(1024)
-    return beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    return beginning.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"[")
 
 
 def _tables(path: str, file_format: Format) -> Iterator[pa.RecordBatch]:

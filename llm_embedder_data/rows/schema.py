@@ -1,15 +1,13 @@
 """What a row must look like, and how a bad one is reported.
 
-A file's records come in as plain dicts and leave as one Arrow batch of canonical columns. What a
-column is read as depends on this page alone, never on which rows come first; other columns are not
-looked at. A row that breaks a rule keeps its place and carries the reason in the column ``fault``,
-so that row numbers always count the records of the file.
+A file's columns come in as they were read and leave as one Arrow batch of canonical columns. A row
+that breaks a rule keeps its place and carries the reason in the column ``fault``, so that row
+numbers always count the records of the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-Record = Mapping[str, Any] | None  # None stands for a line that could not be parsed
-
-STRINGS = pa.list_(pa.string())
-FLOATS = pa.list_(pa.float64())
-INTS = pa.list_(pa.int64())
+from llm_embedder_data.hashing import hash_rows, mix
+from llm_embedder_data.rows.columns import FLOATS, INTS, STRINGS, Column, Columns, Faults, shown
 
 _IDENTITY = [
     ("query", pa.string()),
@@ -71,48 +66,45 @@ class DataError(ValueError):
         return error
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """What one field of a record may hold; null and missing are one, and always allowed here."""
+_QUERY = Column("query", "string")
+_TASK = Column("task", "string")
+_POS = Column("pos", "strings")
+_NEG = Column("neg", "strings")
+_POS_INDEX = Column("pos_index", "integers")
+_QUERY_ID = Column("query_id", "id")
 
-    name: str
-    type: pa.DataType
-    python: type  # str or list
-
-    @property
-    def wanted(self) -> str:
-        if self.python is str:
-            return "a string"
-        return {STRINGS: "a list of strings", FLOATS: "a list of numbers"}.get(
-            self.type, "a list of integers"
-        )
-
-
-QUERY = Column("query", pa.string(), str)
-TASK = Column("task", pa.string(), str)
-POS = Column("pos", STRINGS, list)
-NEG = Column("neg", STRINGS, list)
-HISTORY = Column("history", STRINGS, list)
-TEACHER_SCORES = Column("teacher_scores", FLOATS, list)
-KEY = Column("key", STRINGS, list)
-KEY_INDEX = Column("key_index", INTS, list)
-POS_INDEX = Column("pos_index", INTS, list)
-NEG_INDEX = Column("neg_index", INTS, list)
-
-TRAIN_COLUMNS = (QUERY, TASK, POS, NEG, HISTORY, TEACHER_SCORES)
-RETRIEVE_COLUMNS = (QUERY, TASK, POS_INDEX)
-RERANK_COLUMNS = (QUERY, TASK, KEY, KEY_INDEX, POS, NEG, POS_INDEX, NEG_INDEX)
-QUERY_ID = "query_id"
+TRAIN_COLUMNS = (
+    _QUERY,
+    _TASK,
+    _POS,
+    _NEG,
+    Column("history", "strings"),
+    Column("teacher_scores", "numbers"),
+    _QUERY_ID,
+)
+RETRIEVE_COLUMNS = (_QUERY, _TASK, _POS_INDEX, _QUERY_ID)
+_CANDIDATES = (
+    Column("key", "strings"),
+    Column("key_index", "integers"),
+    _POS,
+    _NEG,
+    _POS_INDEX,
+    Column("neg_index", "integers"),
+)
+RERANK_COLUMNS = (_QUERY, _TASK, *_CANDIDATES, _QUERY_ID)
 
 
-def train_batch(records: Sequence[Record], faults: list[str | None]) -> pa.RecordBatch:
-    """Training records as a batch of :data:`TRAIN_SCHEMA`.
+def corpus_columns(fields: Sequence[str]) -> tuple[Column, ...]:
+    """Those of a corpus: a number becomes its decimal text."""
+    return tuple(Column(name, "text") for name in fields)
+
+
+def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
+    """:data:`TRAIN_COLUMNS` of some rows as a batch of :data:`TRAIN_SCHEMA`.
 
     ``history`` takes the place of pos and neg: its turns are the candidates, none is a labelled
-    positive. ``faults`` has one entry a record, a sentence where the record could not even be
-    parsed.
+    positive. ``faults`` has what is wrong with each row so far.
     """
-    columns = _columns(records, TRAIN_COLUMNS, faults)
     _require_query(columns["query"], faults)
     history = _ListView(columns["history"])
     pos, neg = _ListView(columns["pos"]), _ListView(columns["neg"])
@@ -138,10 +130,9 @@ def train_batch(records: Sequence[Record], faults: list[str | None]) -> pa.Recor
     usable_negative = ~is_positive & (first_same >= n_pos[row_of_key])
     _fault_where(n_key == 0, faults, lambda row: "no pos, neg or history (a row needs candidates)")
     null = np.flatnonzero(texts.is_null().to_numpy(zero_copy_only=False))
-    blank = (
-        pc.equal(pc.utf8_trim_whitespace(texts), "").fill_null(False).to_numpy(zero_copy_only=False)
-    )
-    for key in [*null, *np.flatnonzero(blank & is_positive)]:
+    positives = np.flatnonzero(is_positive)
+    blank = positives[_is_blank(texts.take(pa.array(positives)))]
+    for key in [*null, *blank]:
         row = int(row_of_key[key])
         field = "history" if has_history[row] else "pos" if is_positive[key] else "neg"
         what = "blank text" if texts[int(key)].is_valid else "null"
@@ -155,7 +146,6 @@ def train_batch(records: Sequence[Record], faults: list[str | None]) -> pa.Recor
     left_to_teacher = usable_negative & (first_same != best_text[row_of_key])
     return _batch(
         TRAIN_SCHEMA,
-        records,
         columns,
         faults,
         key=pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts),
@@ -169,26 +159,27 @@ def train_batch(records: Sequence[Record], faults: list[str | None]) -> pa.Recor
     )
 
 
-def retrieve_batch(records: Sequence[Record], faults: list[str | None]) -> pa.RecordBatch:
-    """Eval records as a batch of :data:`RETRIEVE_SCHEMA`; ``pos_index`` counts corpus records."""
-    columns = _columns(records, RETRIEVE_COLUMNS, faults)
+def retrieve_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
+    """:data:`RETRIEVE_COLUMNS` of some rows as a batch of :data:`RETRIEVE_SCHEMA`.
+
+    ``pos_index`` counts corpus records.
+    """
     _require_query(columns["query"], faults)
-    return _batch(RETRIEVE_SCHEMA, records, columns, faults, pos_index=columns["pos_index"])
+    return _batch(RETRIEVE_SCHEMA, columns, faults)
 
 
-def rerank_batch(records: Sequence[Record], faults: list[str | None]) -> pa.RecordBatch:
-    """Eval records as a batch of :data:`RERANK_SCHEMA`: candidates, their indices, the right ones.
+def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
+    """:data:`RERANK_COLUMNS` of some rows as a batch of :data:`RERANK_SCHEMA`.
 
     Candidates are ``key``, and ``pos_index`` names the right ones; or they are ``pos`` followed by
     ``neg``, and the right ones are ``pos``. Their indices are ``key_index``, or ``pos_index``
     followed by ``neg_index``, or 0, 1, 2, ...
     """
-    columns = _columns(records, RERANK_COLUMNS, faults)
     _require_query(columns["query"], faults)
     keys: list[list[str]] = []
     key_indices: list[list[int]] = []
     pos_indices: list[list[int] | None] = []
-    rows = zip(*(columns[c.name].to_pylist() for c in RERANK_COLUMNS[2:]), strict=True)
+    rows = zip(*(columns[one.name].to_pylist() for one in _CANDIDATES), strict=True)
     for row, (key, key_index, pos, neg, pos_index, neg_index) in enumerate(rows):
         candidates = [*(pos or []), *(neg or [])] if key is None else key
         if key is None and key_index is None and pos_index is not None and neg_index is not None:
@@ -208,7 +199,6 @@ def rerank_batch(records: Sequence[Record], faults: list[str | None]) -> pa.Reco
         pos_indices.append(key_index[: len(pos or [])] if key is None else pos_index)
     return _batch(
         RERANK_SCHEMA,
-        records,
         columns,
         faults,
         pos_index=pa.array(pos_indices, INTS),
@@ -222,18 +212,9 @@ def corpus_schema(fields: Sequence[str]) -> pa.Schema:
     return pa.schema([*((name, pa.string()) for name in fields), ("fault", pa.string())])
 
 
-def corpus_batch(
-    records: Sequence[Record], faults: list[str | None], fields: Sequence[str]
-) -> pa.RecordBatch:
-    """Corpus records; a number becomes its decimal text, a missing or null field stays null."""
-    arrays = []
-    for name in fields:
-        values = [None if record is None else record.get(name) for record in records]
-        texts = [str(value) if type(value) in (int, float) else value for value in values]
-        arrays.append(_array(texts, Column(name, pa.string(), str), faults))
-    return pa.RecordBatch.from_arrays(
-        [*arrays, pa.array(faults, pa.string())], schema=corpus_schema(fields)
-    )
+def corpus_batch(columns: Columns, faults: Faults, fields: Sequence[str]) -> pa.RecordBatch:
+    """:func:`corpus_columns` of some rows; a missing or null field stays null."""
+    return _batch(corpus_schema(fields), columns, faults)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -259,65 +240,70 @@ def _runs(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _first_same(
-    texts: pa.Array, offsets: NDArray[np.int64], row_of_key: NDArray[np.int64]
+    texts: pa.StringArray, offsets: NDArray[np.int64], row_of_key: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """For each key the place within its row of the first key with the same text, [n_keys] int32."""
-    encoded = texts.dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    named = row_of_key * (len(encoded.dictionary) + 1) + codes
-    _, first, inverse = np.unique(named, return_index=True, return_inverse=True)
-    return (first[inverse] - offsets[row_of_key]).astype(np.int32)
+    place = np.arange(len(texts)) - offsets[row_of_key]
+    # Few rows have a text twice; only those that may are looked at closely.
+    looks = np.sort(seen := _looks(texts, row_of_key))
+    twice = looks[1:][looks[1:] == looks[:-1]]
+    if len(twice):
+        rows = np.unique(row_of_key[np.isin(seen, twice)])
+        keys = np.flatnonzero(np.isin(row_of_key, rows))
+        encoded = texts.take(pa.array(keys)).dictionary_encode()
+        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        named = row_of_key[keys] * (len(encoded.dictionary) + 1) + codes
+        _, first, inverse = np.unique(named, return_index=True, return_inverse=True)
+        place[keys] = place[keys[first[inverse]]]
+    return place.astype(np.int32)
 
 
-def _columns(
-    records: Sequence[Record], wanted: Sequence[Column], faults: list[str | None]
-) -> dict[str, pa.Array]:
-    """Arrow columns of the records' fields; a value of another type is a fault and reads null."""
-    columns = {}
-    for column in wanted:
-        values = [None if record is None else record.get(column.name) for record in records]
-        columns[column.name] = _array(values, column, faults)
-    return columns
+def _looks(texts: pa.StringArray, row_of_key: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A word for each key, ``[n_keys]``: the same for the same text in the same row.
+
+    Of the text it sees the length, and 8 bytes each from its beginning, middle and end.
+    """
+    _, bounds, content = texts.buffers()
+    ends = np.frombuffer(bounds, np.int32)[: len(texts) + 1].astype(np.int64)
+    starts, lengths = ends[:-1], np.diff(ends)
+    size = int(ends[-1])
+    held = np.frombuffer(content, np.uint8)[:size] if size > 8 else _filled_up(content, size)
+    words = np.ndarray(len(held) - 7, "<u8", held, strides=(1,))  # 8 bytes from each place on
+    # Of a text that is shorter, what comes behind it is cut off.
+    n_bits = np.minimum(lengths, 7).astype(np.uint64) * np.uint64(8)
+    cut = np.where(lengths < 8, (np.uint64(1) << n_bits) - np.uint64(1), ~np.uint64(0))
+    looks = hash_rows(0, row_of_key) + lengths.astype(np.uint64)
+    last = np.maximum(lengths - 8, 0)
+    for at in (starts, starts + last // 2, starts + last):
+        before = np.minimum(at, len(held) - 8)
+        looks = mix(looks + (words[before] >> (8 * (at - before)).astype(np.uint64) & cut))
+    return looks
 
 
-def _array(values: list[Any], column: Column, faults: list[str | None]) -> pa.Array:
-    array = _converted(values, column)
-    if array is not None:
-        return array
-    for row, value in enumerate(values):
-        if _converted([value], column) is None:
-            sentence = f"{column.name}={_shown(value)} ({column.wanted} is needed)"
-            faults[row] = faults[row] or sentence
-            values[row] = None
-    return pa.array(values, column.type)
+def _filled_up(content: pa.Buffer | None, size: int) -> NDArray[np.uint8]:
+    held = np.zeros(8, np.uint8)
+    held[:size] = np.frombuffer(content or b"", np.uint8)[:size]
+    return held
 
 
-def _converted(values: list[Any], column: Column) -> pa.Array | None:
-    # pa.array would take the string "abc" for the list ["a", "b", "c"], and 1.5 for the integer 1.
-    if not set(map(type, values)) <= {column.python, type(None)}:
-        return None
-    if column.type == INTS and not {type(one) for row in values for one in row or ()} <= {int}:
-        return None
-    try:
-        return pa.array(values, column.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        return None
-
-
-def _require_query(query: pa.Array, faults: list[str | None]) -> None:
+def _require_query(query: pa.Array, faults: Faults) -> None:
     missing = query.is_null().to_numpy(zero_copy_only=False)
     _fault_where(missing, faults, lambda row: "no query (a row needs a query)")
-    blank = pc.equal(pc.utf8_trim_whitespace(query), "").fill_null(False)
-    _fault_where(
-        blank.to_numpy(zero_copy_only=False), faults, lambda row: "query is blank (give it a text)"
+    _fault_where(_is_blank(query), faults, lambda row: "query is blank (give it a text)")
+
+
+def _is_blank(texts: pa.StringArray) -> NDArray[np.bool_]:
+    blank: NDArray[np.bool_] = (
+        pc.equal(pc.utf8_trim_whitespace(texts), "").fill_null(False).to_numpy(zero_copy_only=False)
     )
+    return blank
 
 
 def _checked_scores(
     column: pa.ListArray,
     n_pos: NDArray[np.int64],
     n_neg: NDArray[np.int64],
-    faults: list[str | None],
+    faults: Faults,
 ) -> tuple[pa.Array, pa.Array]:
     """The highest and the lowest score of each row, null where a row has none."""
     view = _ListView(column)
@@ -343,7 +329,7 @@ def _checked_scores(
         bad,
         faults,
         lambda row: (
-            f"teacher_scores={_shown(column[row].as_py())} holds a value that is no finite number "
+            f"teacher_scores={shown(column[row].as_py())} holds a value that is no finite number "
             "(give a finite one, or leave the field out)"
         ),
     )
@@ -374,40 +360,11 @@ def _count(rows: NDArray[np.int64], n_rows: int) -> pa.Array:
     return pa.array(np.bincount(rows, minlength=n_rows), pa.int32())
 
 
-def _fault_where(mask: NDArray[np.bool_], faults: list[str | None], sentence: Any) -> None:
+def _fault_where(mask: NDArray[np.bool_], faults: Faults, sentence: Any) -> None:
     for row in np.flatnonzero(mask):
         faults[row] = faults[row] or sentence(int(row))
 
 
-def _batch(
-    schema: pa.Schema,
-    records: Sequence[Record],
-    columns: Mapping[str, pa.Array],
-    faults: list[str | None],
-    **more: pa.Array,
-) -> pa.RecordBatch:
-    ints: list[int | None] = []
-    strings: list[str | None] = []
-    for row, record in enumerate(records):
-        value = None if record is None else record.get(QUERY_ID)
-        is_int = type(value) is int and -(2**63) <= value < 2**63
-        if value is not None and not is_int and not isinstance(value, str):
-            faults[row] = (
-                faults[row] or f"query_id={_shown(value)} (an integer or a string is needed)"
-            )
-        ints.append(value if is_int else None)
-        strings.append(value if isinstance(value, str) else None)
-    arrays = {
-        "query": columns["query"],
-        "query_id_int": pa.array(ints, pa.int64()),
-        "query_id_str": _array(strings, Column(QUERY_ID, pa.string(), str), faults),
-        "task": columns["task"],
-        "fault": pa.array(faults, pa.string()),
-        **more,
-    }
+def _batch(schema: pa.Schema, columns: Columns, faults: Faults, **more: pa.Array) -> pa.RecordBatch:
+    arrays = {**columns, "fault": pa.array(faults, pa.string()), **more}
     return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -31,7 +31,6 @@ from hypothesis import strategies as st
 
 from llm_embedder_data.batches.groups import TrainGroups
 from llm_embedder_data.rows import schema
-from llm_embedder_data.rows.builders import TRAIN_FIELDS
 from llm_embedder_data.rows.readers import Reading, read_file
 from llm_embedder_data.rows.schema import DataError
 
@@ -56,7 +55,7 @@ def seen(datamodule):
 
 
 def reading(build=schema.train_batch):
-    return Reading("train", schema.TRAIN_SCHEMA, build, TRAIN_FIELDS)
+    return Reading("train", schema.TRAIN_SCHEMA, build, schema.TRAIN_COLUMNS)
 
 
 def in_a_process(function, *args):

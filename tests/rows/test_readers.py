@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from strategies import file_rows
 
 from llm_embedder_data.rows import schema
-from llm_embedder_data.rows.builders import TRAIN_FIELDS
 from llm_embedder_data.rows.readers import (
     Reading,
     content_digest,
@@ -29,7 +28,7 @@ from llm_embedder_data.rows.readers import (
 )
 from llm_embedder_data.rows.schema import DataError
 
-TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, TRAIN_FIELDS)
+TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.bz2", ".json", ".parquet", ".arrow")
 
 
@@ -189,7 +188,9 @@ def test_large_strings_and_dictionaries_are_strings(tmp_path):
 def test_fields_of_another_name_are_read_under_their_own(tmp_path):
     rows = [{"question": "q", "query": "no", "positives": ["p"], "neg": ["n"]}]
     renames = (("pos", "positives"), ("query", "question"))
-    reading = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, TRAIN_FIELDS, renames)
+    reading = Reading(
+        "train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS, renames
+    )
 
     for ending in (".jsonl", ".parquet"):
         [row] = canonical(write(tmp_path / f"a{ending}", rows), tmp_path, reading)
@@ -263,7 +264,11 @@ def test_a_file_of_the_same_content_elsewhere_has_the_same_cache(tmp_path):
 def test_another_reading_of_the_file_has_a_cache_of_its_own(tmp_path):
     path = write(tmp_path / "a.jsonl", [{**ROW, "question": "other"}])
     renamed = Reading(
-        "train", schema.TRAIN_SCHEMA, schema.train_batch, TRAIN_FIELDS, (("query", "question"),)
+        "train",
+        schema.TRAIN_SCHEMA,
+        schema.train_batch,
+        schema.TRAIN_COLUMNS,
+        (("query", "question"),),
     )
 
     assert canonical(path, tmp_path)[0]["query"] == "q"
@@ -283,7 +288,11 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 def read_in_a_process(path, cache_dir, build=schema.train_batch, barrier=None):
     if barrier is not None:
         barrier.wait()
-    read_file(path, Reading("train", schema.TRAIN_SCHEMA, build, TRAIN_FIELDS), cache_dir=cache_dir)
+    read_file(
+        path,
+        Reading("train", schema.TRAIN_SCHEMA, build, schema.TRAIN_COLUMNS),
+        cache_dir=cache_dir,
+    )
 
 
 def killed_while_building(records, faults):
