@@ -163,7 +163,10 @@ class CachedTokenizer(TextTokenizer):
         lengths = table.bounds[numbers + 1] - starts
         head = self._head(instruction, table.prefixes[texts.column]).astype(table.ids.dtype)
         n_head = np.minimum(len(head), room)
-        instructed = Part(head, np.zeros(len(texts), np.int64), n_head, type)
+        if (n_head == len(head)).all():
+            instructed = Part.constant(head, len(texts), type)
+        else:
+            instructed = Part(head, np.zeros(len(texts), np.int64), n_head, type)
         room = room - n_head
         kept = np.minimum(lengths, room)
         if not self._left:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -29,12 +30,14 @@ class Part:
         starts: ``[N]`` int64, where each text's run begins.
         lengths: ``[N]`` int64, its tokens.
         types: ``[T]`` token types of the type of ``source``, or one for all.
+        is_constant: whether each text has all of ``source``.
     """
 
     source: NDArray[Any]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     types: NDArray[Any] | int = 0
+    is_constant: bool = False
 
     @classmethod
     def of_lists(
@@ -52,11 +55,34 @@ class Part:
     @classmethod
     def constant(cls, source: NDArray[Any], n_texts: int, types: NDArray[Any] | int = 0) -> Part:
         """The same tokens, all of ``source``, in each of N texts."""
-        return cls(source, np.zeros(n_texts, np.int64), np.full(n_texts, len(source)), types)
+        return cls(source, np.zeros(n_texts, np.int64), np.full(n_texts, len(source)), types, True)
 
     def take(self, texts: NDArray[np.int64]) -> Part:
         """Some of the texts, in another order."""
-        return Part(self.source, self.starts[texts], self.lengths[texts], self.types)
+        return replace(self, starts=self.starts[texts], lengths=self.lengths[texts])
+
+    def mirrored(self) -> Part:
+        """All runs, and the array that holds them, backwards."""
+        starts = len(self.source) - self.starts - self.lengths
+        types = self.types if isinstance(self.types, int) else self.types[::-1]
+        return replace(self, source=self.source[::-1], starts=starts, types=types)
+
+    def windows(self, width: int, of_types: bool = False) -> NDArray[Any]:
+        """``[N, width]``: each text's run, and behind it whatever comes there."""
+        source = self.types if of_types else self.source
+        if isinstance(source, int):
+            return np.full((len(self.starts), width), source, self.source.dtype)
+        if len(source) < width:
+            source = np.concatenate([source, np.zeros(width - len(source), source.dtype)])
+        # Rows of a view that begins at every place are copied whole: a tenth of what it takes to
+        # gather tokens one by one.
+        stride, last = source.strides[0], len(source) - width
+        windows = as_strided(source, (last + 1, width), (stride, stride), writeable=False)
+        found: NDArray[Any] = windows[np.minimum(self.starts, last)]
+        for text in np.flatnonzero(self.starts > last).tolist():
+            start, length = self.starts[text], self.lengths[text]
+            found[text, :length] = source[start : start + length]
+        return found
 
     def runs(self, of_types: bool = False) -> list[bytes]:
         """Each text's ids, or its types, as bytes."""
@@ -101,12 +127,30 @@ class Tokens:
         """Some of the texts, in another order."""
         return Tokens(tuple(part.take(texts) for part in self.parts))
 
-    def filled(self, width: int, padding: int, type: int, right: bool) -> Tokens:
-        """All texts filled up to ``width`` tokens at one end."""
-        dtype, n_missing = self.parts[0].source.dtype, width - self.lengths
-        source = np.full(width, padding, dtype)
-        filling = Part(source, np.zeros_like(n_missing), n_missing, type)
-        return Tokens((*self.parts, filling) if right else (filling, *self.parts))
+    def padded(
+        self, real: NDArray[np.bool_], filling: int, right: bool, of_types: bool = False
+    ) -> NDArray[np.int64]:
+        """The ids, or the types, of all texts filled up at one end.
+
+        Args:
+            real: ``[N, L]``, where a text has a token.
+            filling: where it has none.
+            right: whether that is at the right end.
+            of_types: the types.
+
+        Returns:
+            ``[N, L]`` int64, contiguous.
+        """
+        if sum(not part.is_constant for part in self.parts) > 1:  # where one ends, another begins
+            laid = np.empty(real.shape, self.parts[0].source.dtype)
+            laid[real] = self.flat(of_types)
+        elif right:
+            laid = _laid(self.parts, real.shape[1], of_types)
+        else:
+            backwards = [part.mirrored() for part in reversed(self.parts)]
+            laid = _laid(backwards, real.shape[1], of_types)[:, ::-1]
+        laid[~real] = filling
+        return laid.astype(np.int64, order="C")
 
     def flat(self, of_types: bool = False) -> NDArray[np.int64]:
         """The ids, or the types, of all texts end to end, ``[T]`` int64."""
@@ -114,6 +158,30 @@ class Tokens:
         runs = zip(*(part.runs(of_types) for part in self.parts), strict=True)
         joined = b"".join(chain.from_iterable(runs))
         return np.frombuffer(joined, self.parts[0].source.dtype).astype(np.int64)
+
+
+def _laid(parts: Sequence[Part], width: int, of_types: bool) -> NDArray[Any]:
+    """``[N, width]``: the parts, of which one at the most is not constant, one after the other.
+
+    Whatever stands behind the last is to be overwritten.
+    """
+    n_texts = len(parts[0].lengths)
+    laid = np.empty((n_texts, width), parts[0].source.dtype)
+    texts, at = np.arange(n_texts)[:, None], None  # where the next part begins, if not in a column
+    column = 0
+    for part in parts:
+        if not part.is_constant:
+            laid[:, column:] = part.windows(width - column, of_types)
+            at = column + part.lengths[:, None]
+            continue
+        own, n_own = part.types if of_types else part.source, len(part.source)
+        if at is None:
+            laid[:, column : column + n_own] = own
+            column += n_own
+        else:
+            laid[texts, at + np.arange(n_own)] = own
+            at = at + n_own
+    return laid
 
 
 class TensorLayout:
@@ -192,13 +260,12 @@ class TensorLayout:
         width += -width % self._multiple
         place, bound = np.arange(width, dtype=np.int32), lengths.astype(np.int32)[:, None]
         real = place < bound if self._pads_right else place >= width - bound
-        shape = (len(tokens), width)
-        filled = tokens.filled(width, self._pad_id, self._pad_type, self._pads_right)
         types = None
-        if self._has_types:
-            typed = filled.typed
-            types = filled.flat(True).reshape(shape) if typed else np.zeros(shape, np.int64)
-        ids = filled.flat().reshape(shape)
+        if self._has_types and tokens.typed:
+            types = tokens.padded(real, self._pad_type, self._pads_right, of_types=True)
+        elif self._has_types:
+            types = np.zeros(real.shape, np.int64)
+        ids = tokens.padded(real, self._pad_id, self._pads_right)
         return self._named(ids, types) | {"attention_mask": _tensor(real.astype(np.int64))}
 
     def _packed(self, tokens: Tokens) -> Inputs:
