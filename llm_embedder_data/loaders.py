@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from llm_embedder_data.batches.sampler import BatchIndex, ShardSampler
+from llm_embedder_data.parcels import parcelled
 from llm_embedder_data.ranks import Ranks
 
 Auto = Literal["auto"]
@@ -31,6 +32,9 @@ class BatchLoader(DataLoader[Any]):
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if self.num_workers == 0 and not self.pin_memory:
+            # torch's own iterator of one process does no more, and takes as long as a cached batch.
+            return map(self.dataset.__getitem__, iter(self.sampler))
         return _Explained(super().__iter__())
 
     def state_dict(self) -> dict[str, Any]:
@@ -109,12 +113,13 @@ class LoaderSettings:
             _Batches(dataset, collate),
             sampler=sampler,
             batch_size=None,  # an index is a whole batch: see SameTaskSampler
-            collate_fn=_as_it_is,
+            collate_fn=parcelled,
             num_workers=workers,
             pin_memory=torch.cuda.is_available() if self.pin_memory == "auto" else self.pin_memory,
             prefetch_factor=None if not workers else 4 if prefetch == "auto" else prefetch,
             persistent_workers=persistent and workers > 0,
             worker_init_fn=_tokenize_in_one_thread,
+            generator=torch.Generator(),  # else each pass would draw from torch's global one
         )
 
 
@@ -170,10 +175,6 @@ class _Explained:
     def _explain(self, error: RuntimeError) -> None:
         codes = [worker.exitcode for worker in getattr(self._batches, "_workers", ())]
         explain_lost_worker(error, by_bus_error=_BUS_ERROR in codes)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def _tokenize_in_one_thread(worker: int) -> None:

@@ -16,7 +16,7 @@ size and workers are the data module's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from llm_embedder_data.batches.sampler import BatchIndex, SameTaskSampler
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.datamodule import RetrievalDataModule
+from llm_embedder_data.parcels import parcelled
 
 
 def feature_loader(datamodule: RetrievalDataModule) -> DataLoader[Any]:
@@ -41,11 +42,10 @@ def feature_loader(datamodule: RetrievalDataModule) -> DataLoader[Any]:
     """
     loader = datamodule.train_dataloader()
     assert isinstance(loader.sampler, SameTaskSampler)
-    assert loader.collate_fn is not None
     return DataLoader(
         loader.dataset,
         batch_sampler=_EpochBatches(loader.sampler),
-        collate_fn=_FeatureCollator(loader.collate_fn),
+        collate_fn=_features,
         num_workers=loader.num_workers,
         pin_memory=loader.pin_memory,
         persistent_workers=loader.persistent_workers,
@@ -75,41 +75,34 @@ class _EpochBatches:
         return ([index] for index in self.batch_sampler)
 
 
-@dataclass
-class _FeatureCollator:
-    """Makes a batch by ``collate``, and features of it."""
-
-    collate: Callable[[Any], Mapping[str, Any]]
-
-    def __call__(self, groups: list[Any]) -> dict[str, Any]:
-        batch = self.collate(groups[0])
-        query, key = batch.get("query"), batch.get("key")
-        if query is None or key is None or not (_is_padded(query) and _is_padded(key)):
-            raise ConfigError(
-                "sentence-transformers takes queries and keys padded to one length each (set "
-                "data.layout='padded' and data.cross=False)"
-            )
-        if not batch["key_mask"].all():
-            raise ConfigError(
-                f"dataset {batch['dataset']!r} has a query without negatives, and "
-                "sentence-transformers' losses know no padded key (set "
-                "data.on_no_negatives='drop', or data.train_group_size=1)"
-            )
-        n_queries, group_size = batch["key_mask"].shape
-        row_of_key = batch.get("key_inverse", torch.arange(n_queries * group_size))
-        columns = {"query": query}
-        for place in range(group_size):  # keys of query i are i*G .. i*G+G-1
-            name = f"negative_{place}" if place else "positive"
-            rows_of_place = row_of_key[place::group_size]
-            columns[name] = {what: rows[rows_of_place] for what, rows in key.items()}
-        features = {
-            f"{name}_{what}": rows
-            for name, column in columns.items()
-            for what, rows in column.items()
-        }
-        if batch["teacher_scores"] is not None:
-            features["label"] = batch["teacher_scores"]
-        return features | {"dataset_name": batch["dataset"]}
+def _features(batches: list[Mapping[str, Any]]) -> Any:
+    """The features of one batch."""
+    [batch] = batches
+    query, key = batch.get("query"), batch.get("key")
+    if query is None or key is None or not (_is_padded(query) and _is_padded(key)):
+        raise ConfigError(
+            "sentence-transformers takes queries and keys padded to one length each (set "
+            "data.layout='padded' and data.cross=False)"
+        )
+    if not batch["key_mask"].all():
+        raise ConfigError(
+            f"dataset {batch['dataset']!r} has a query without negatives, and "
+            "sentence-transformers' losses know no padded key (set "
+            "data.on_no_negatives='drop', or data.train_group_size=1)"
+        )
+    n_queries, group_size = batch["key_mask"].shape
+    row_of_key = batch.get("key_inverse", torch.arange(n_queries * group_size))
+    columns = {"query": query}
+    for place in range(group_size):  # keys of query i are i*G .. i*G+G-1
+        name = f"negative_{place}" if place else "positive"
+        rows_of_place = row_of_key[place::group_size]
+        columns[name] = {what: rows[rows_of_place] for what, rows in key.items()}
+    features = {
+        f"{name}_{what}": rows for name, column in columns.items() for what, rows in column.items()
+    }
+    if batch["teacher_scores"] is not None:
+        features["label"] = batch["teacher_scores"]
+    return parcelled(features | {"dataset_name": batch["dataset"]})
 
 
 def _is_padded(side: Any) -> bool:

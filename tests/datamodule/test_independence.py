@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from datamodule_cases import (
     Recorder,
     batches,
@@ -89,6 +90,16 @@ def test_another_seed_chooses_anew_from_a_cache_that_is_there(folder, tmp_path):
 
     assert first == again
     assert sum(first[row] != second[row] for row in both) > 0.8 * len(both)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_pass_leaves_the_global_random_state_alone(folder, workers):
+    datamodule = opened(make_datamodule(folder, num_workers=workers))
+    before = torch.get_rng_state()
+
+    assert len(list(datamodule.train_dataloader())) > 1
+
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_rows_choices_do_not_depend_on_the_rows_beside_it(folder):
