@@ -93,6 +93,59 @@ def limits(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figur
     return {"limits": figures}
 
 
+def profile(folder: Path, cache: Path) -> Figures:
+    """Where the time to the first batch goes, seconds; and that of a cached step of 32, too."""
+    import pyarrow as pa
+    import pyarrow.json
+    import torch
+
+    from llm_embedder_data.rows.readers import content_digest
+
+    def seconds(work: Callable[[], Any]) -> float:
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+
+    texts = pa.list_(pa.string())
+    schema = pa.schema({"query": pa.string(), "pos": texts, "neg": texts})
+    options = pyarrow.json.ParseOptions(schema, unexpected_field_behavior="ignore")
+    blocks = pyarrow.json.ReadOptions(block_size=4 << 20)
+
+    def parse() -> None:
+        for file in _files(folder):
+            pyarrow.json.read_json(file, blocks, options)
+
+    parse()  # what a first call costs is no part of it
+    figures = {"bare JSON parser, all cores": seconds(parse)}
+    figures["files hashed"] = seconds(
+        lambda: [content_digest(str(file), cache / "digests") for file in _files(folder)]
+    )
+    datamodule = Ours(folder, cache, _model()).datamodule(32, 0)
+    figures["prepare_data()"] = seconds(datamodule.prepare_data)
+    figures["setup()"] = seconds(lambda: datamodule.setup("fit"))
+    figures["first batch"] = seconds(lambda: next(iter(datamodule.train_dataloader())))
+
+    torch.set_num_threads(1)
+    loader = OursCached(folder, cache, _model()).loader(32, 0)
+    indices = list(islice(loader.sampler, 300))
+    batches = loader.dataset
+    chosen = [batches.dataset[index] for index in indices]
+    made = list(islice(loader, 20))
+    steps = {
+        "keys chosen": (batches.dataset.__getitem__, indices),
+        "tensors made": (batches.collate, chosen),
+        "copy of the tensors": (_copy, made * (len(indices) // len(made))),
+    }
+    for name, (work, values) in steps.items():
+        times = [seconds(lambda work=work, value=value: work(value)) for value in values]
+        figures[f"step: {name}"] = statistics.median(times)
+    whole = iter(loader)
+    figures["step: all"] = statistics.median(
+        [seconds(lambda: next(whole)) for _ in range(min(300, len(loader)))]
+    )
+    return {"profile": figures}
+
+
 def padding(folder: Path, cache: Path, batch_size: int) -> Figures:
     """The share of padded tokens of an epoch, by dataset, layout and planning by length."""
     system = Ours(folder, cache, _model())
@@ -136,6 +189,7 @@ MEASURES: dict[str, Callable[..., Figures]] = {
     "limits": lambda folder, cache, seconds, sizes: limits(
         Path(folder), Path(cache), float(seconds), sizes
     ),
+    "profile": lambda folder, cache: profile(Path(folder), Path(cache)),
     "padding": lambda folder, cache, size: padding(Path(folder), Path(cache), int(size)),
     "plan": lambda n_rows: planning(int(n_rows)),
 }
@@ -238,6 +292,7 @@ def compare(arguments: argparse.Namespace, measure: Callable[..., Figures]) -> F
             )
         runs = [one_run(load, cases, arguments, measure) for _ in range(arguments.repeats)]
         figures: Figures = median(runs)
+        figures["profile"] = median([one_profile(load, measure) for _ in runs])
         files = _files(load)
         n_rows = sum(file.read_bytes().count(b"\n") for file in files)
         figures["load"] = {"files": size_mb(load), "datasets": len(files), "rows": n_rows}
@@ -274,6 +329,13 @@ def one_run(
             "one thread": measure(*asked, environment={"RAYON_NUM_THREADS": "1"}),
         }
     return {"systems": systems, "limits": limits}
+
+
+def one_profile(load: Path, measure: Callable[..., Figures]) -> Figures:
+    """Where time goes, in a process that finds no cache."""
+    with TemporaryDirectory() as cache:
+        figures: Figures = measure("profile", load, cache)["profile"]
+    return figures
 
 
 def curve(n_rows: int, arguments: argparse.Namespace, measure: Callable[..., Figures]) -> Figures:

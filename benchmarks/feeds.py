@@ -56,11 +56,15 @@ class Ours:
             "cache_dir": cache,
         }
 
-    def loader(self, batch_size: int, workers: int, **more: Any) -> Any:
-        """The loader of the first epoch."""
+    def datamodule(self, batch_size: int, workers: int, **more: Any) -> Any:
+        """It, before ``prepare_data()``."""
         warnings.simplefilter("ignore")
         arguments = self._arguments | {"batch_size": batch_size, "num_workers": workers} | more
-        datamodule = self._make(**arguments)
+        return self._make(**arguments)
+
+    def loader(self, batch_size: int, workers: int, **more: Any) -> Any:
+        """The loader of the first epoch."""
+        datamodule = self.datamodule(batch_size, workers, **more)
         datamodule.prepare_data()
         datamodule.setup("fit")
         return datamodule.train_dataloader()

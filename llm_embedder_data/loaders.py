@@ -127,14 +127,14 @@ class _Batches(Dataset[Any]):
     """Whole batches by index; what fails in making one says which."""
 
     def __init__(self, dataset: Any, collate: Callable[[Any], Any]) -> None:
-        self._dataset, self._collate = dataset, collate
+        self.dataset, self.collate = dataset, collate
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self.dataset)
 
     def __getitem__(self, index: Any) -> Any:
         try:
-            return self._collate(self._dataset[index])
+            return self.collate(self.dataset[index])
         except Exception as error:
             # A note, for it leaves a worker with the message and changes no type.
             error.add_note(f"(in making the batch of {_place(index)})")

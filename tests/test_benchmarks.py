@@ -71,6 +71,9 @@ def test_the_data_path_is_measured_and_written_as_a_page(tmp_path):
     assert 0 < case["padding"] < 1
     assert page.count(f"| {name} |") >= 4
     assert figures["load"]["rows"] == 6 * 40
+    profile = figures["profile"]
+    assert profile["step: all"] > profile["step: tensors made"] > 0
+    assert "| prepare_data() | " in page
     shares = figures["padding"]["shares"]
     assert set(shares["packed, by chance"].values()) == {0.0}
     for task, share in shares["chunked, by chance"].items():

@@ -118,7 +118,7 @@ def first_record(block: Block) -> Mapping[str, Any]:
     if isinstance(block, pa.RecordBatch):
         return dict.fromkeys(block.schema.names)
     records, _ = _records(block, ())
-    return records[0] or {}
+    return next(iter(records), None) or {}
 
 
 def shown(value: Any) -> str:
