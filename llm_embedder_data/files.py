@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -101,6 +101,31 @@ def is_whole(path: Path) -> bool:
             return file.read() == _SEAL + max(0, length).to_bytes(8, "little")
     except OSError:  # what cannot be read is made anew, or fails there with the reason
         return False
+
+
+class MappedFiles:
+    """Files whose content is mapped into memory, each as long as it is when this is made.
+
+    Args:
+        paths: of the files.
+    """
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        states = [(str(path), os.stat(path)) for path in paths]
+        self._files = [(path, state.st_ino, state.st_size) for path, state in states]
+
+    def cut_off(self) -> str | None:
+        """The first file that is shorter now; None where all are whole.
+
+        Behind its end a mapped file reads as zeros to the end of the page, and only then ends the
+        process. One that was deleted or replaced reads as before.
+        """
+        for path, inode, size in self._files:
+            with suppress(OSError):
+                state = os.stat(path)
+                if state.st_ino == inode and state.st_size < size:
+                    return path
+        return None
 
 
 # --------------------------------------------------------------------------------------------------

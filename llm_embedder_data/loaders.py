@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from llm_embedder_data.batches.sampler import BatchIndex, ShardSampler
 from llm_embedder_data.parcels import parcelled
 from llm_embedder_data.ranks import Ranks
+from llm_embedder_data.rows.schema import DataError
 
 Auto = Literal["auto"]
 
@@ -134,11 +135,22 @@ class _Batches(Dataset[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         try:
-            return self.collate(self.dataset[index])
+            batch = self.collate(self.dataset[index])
         except Exception as error:
+            self._refuse_cut_off_files(index)  # whatever the error is, that is its cause
             # A note, for it leaves a worker with the message and changes no type.
             error.add_note(f"(in making the batch of {_place(index)})")
             raise
+        self._refuse_cut_off_files(index)
+        return batch
+
+    def _refuse_cut_off_files(self, index: Any) -> None:
+        if (path := self.dataset.cut_off(index)) is not None:
+            raise DataError.at(
+                path,
+                "the cache was cut off while it was in use, so what was read of it for the batch "
+                f"of {_place(index)} may be wrong (start again, which writes it anew)",
+            )
 
 
 def _place(index: Any) -> str:

@@ -15,6 +15,7 @@ from llm_embedder_data.batches.cached_tokens import CachedTexts
 from llm_embedder_data.batches.choices import TrainRows, query_ids_of
 from llm_embedder_data.batches.sampler import BatchIndex
 from llm_embedder_data.batches.token_table import TokenTable
+from llm_embedder_data.files import MappedFiles
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
@@ -47,6 +48,13 @@ class TrainGroups:
             for name, one in train_sets.items()
         }
         self._instructions = dict(instructions)
+        self._mapped = {
+            name: _mapped(one.rows, tables.get(name)) for name, one in train_sets.items()
+        }
+
+    def cut_off(self, index: BatchIndex) -> str | None:
+        """A file of the index' dataset that is shorter than it was, if there is one."""
+        return self._mapped[index.dataset].cut_off()
 
     def __len__(self) -> int:
         """Kept rows of all sets."""
@@ -99,6 +107,11 @@ class EvalQueries:
         unread = () if table is None else ("query", "key")
         columns = [name for name in eval_set.rows.column_names if name not in unread]
         self._arrow: datasets.Dataset = eval_set.rows.with_format("arrow", columns=columns)
+        self._mapped = _mapped(eval_set.rows, table)
+
+    def cut_off(self, places: NDArray[np.int64]) -> str | None:
+        """A file of the set that is shorter than it was, if there is one."""
+        return self._mapped.cut_off()
 
     def __len__(self) -> int:
         return len(self.eval_set.kept)
@@ -143,6 +156,11 @@ class CorpusPassages:
         self._table = table
         self._instruction = key_instruction
         self._name = name
+        self._mapped = _mapped(corpus.rows, table)
+
+    def cut_off(self, places: NDArray[np.int64]) -> str | None:
+        """A file of the corpus that is shorter than it was, if there is one."""
+        return self._mapped.cut_off()
 
     def __len__(self) -> int:
         return len(self.corpus.kept)
@@ -161,6 +179,11 @@ class CorpusPassages:
 
 
 # --------------------------------------------------------------------------------------------------
+
+
+def _mapped(rows: datasets.Dataset, table: TokenTable | None) -> MappedFiles:
+    files = [file["filename"] for file in rows.cache_files]
+    return MappedFiles(files if table is None else [*files, table.file])
 
 
 def _one(table: pa.Table, name: str) -> Any:

@@ -37,10 +37,10 @@ class TokenTable:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         meta = json.loads((folder / "meta.json").read_bytes())
-        if (folder / TABLE_FILE).stat().st_size != meta["n_bytes"]:
-            raise FileNotFoundError(folder / TABLE_FILE)
+        if self.file.stat().st_size != meta["n_bytes"]:
+            raise FileNotFoundError(self.file)
         # One file, for a mapped file stays open, and there may be hundreds of tables.
-        content = np.memmap(folder / TABLE_FILE, np.uint8, "r").view(np.ndarray)
+        content = np.memmap(self.file, np.uint8, "r").view(np.ndarray)
         self._arrays: dict[str, NDArray[Any]] = {
             name: content[start:end].view(dtype)
             for name, (dtype, start, end) in meta["arrays"].items()
@@ -58,6 +58,11 @@ class TokenTable:
     def __len__(self) -> int:
         """Distinct texts."""
         return len(self.text_ids)
+
+    @property
+    def file(self) -> Path:
+        """That holds its arrays."""
+        return self.folder / TABLE_FILE
 
     def index(self) -> TextIndex:
         """By which its texts are found."""

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from datamodule_cases import (
     TRAIN,
     Recorder,
     batches,
+    eval_arguments,
     make_datamodule,
     make_trainer,
     opened,
@@ -292,6 +294,29 @@ def test_a_cache_that_was_cut_off_before_its_last_rows_is_written_again(own, mon
     for at in begins:
         os.truncate(cached, at)
         assert read_file(source, reading(), cache_dir=own / "cache")[:] == rows
+
+
+CACHES = {"on-the-fly": "cache/*.arrow", "cached": "cache/tokens/*/*/table.bin"}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("name", ["train", "qa", "corpus/qa"])
+@pytest.mark.parametrize("tokenize", CACHES)
+def test_no_batch_is_made_of_a_cache_that_was_cut_off_meanwhile(
+    folder, tmp_path, tokenize, name, workers
+):
+    """Though what is missing of its last page reads as zeros, without an error."""
+    own = shutil.copytree(folder, tmp_path / "own", ignore=shutil.ignore_patterns("cache"))
+    arguments = eval_arguments(own) | {"tokenize": tokenize, "num_workers": workers}
+    datamodule = opened(make_datamodule(own, **arguments))
+    loaders = {"train": datamodule.train_dataloader(), **datamodule.val_dataloader()}
+    files = list(own.glob(CACHES[tokenize]))
+    assert len(files) > 5
+    for file in files:
+        os.truncate(file, file.stat().st_size - 1)
+
+    with pytest.raises(DataError, match=r"was cut off while it was in use.*start again, which wr"):
+        next(iter(loaders[name]))
 
 
 def test_a_cache_that_is_cut_off_in_mid_run_ends_the_run_and_is_mended_by_the_next(own):
