@@ -261,7 +261,7 @@ class TensorLayout:
         place, bound = np.arange(width, dtype=np.int32), lengths.astype(np.int32)[:, None]
         real = place < bound if self._pads_right else place >= width - bound
         types = None
-        if self._has_types and tokens.typed:
+        if self._has_types and (tokens.typed or self._pad_type):
             types = tokens.padded(real, self._pad_type, self._pads_right, of_types=True)
         elif self._has_types:
             types = np.zeros(real.shape, np.int64)

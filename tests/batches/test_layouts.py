@@ -1,5 +1,8 @@
 """Token ids to a model's tensors: padded, in chunks, packed."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +45,46 @@ def test_padding_is_the_tokenizers_own(tokenizer, lists, multiple):
         assert torch.equal(inputs["input_ids"], wanted["input_ids"])
         assert torch.equal(inputs["attention_mask"], wanted["attention_mask"])
     assert torch.equal(inputs["token_type_ids"], torch.zeros_like(inputs["input_ids"]))
+
+
+@given(
+    lists=LISTS.filter(len),
+    ends=st.tuples(*[st.lists(st.integers(5, 900), max_size=3)] * 2),
+    types=st.sampled_from([(0, 0, 0), (0, 1, 2), (1, 0, 0)]),
+    pad_type=st.sampled_from([0, 3]),
+    n_second=st.integers(0, 4),
+)
+def test_parts_are_laid_one_after_the_other(tokenizer, lists, ends, types, pad_type, n_second):
+    padder = copy.copy(tokenizer)
+    padder._pad_token_type_id = pad_type
+    (before, behind), n_texts = map(np.array, ends), len(lists)
+    before, behind = before.astype(np.int64), behind.astype(np.int64)
+    second = [(ids * n_second)[: n_second + i % 2] for i, ids in enumerate(lists)]
+    parts = [
+        Part.constant(before, n_texts, types[0]),
+        replace(Part.of_lists(lists), types=types[1]),
+        Part.constant(behind, n_texts, types[2]),
+    ]
+    if n_second:
+        parts.append(Part.of_lists(second))
+    whole = [
+        [*ends[0], *ids, *ends[1], *(own if n_second else [])]
+        for ids, own in zip(lists, second, strict=True)
+    ]
+    own_types = [
+        [types[0]] * len(ends[0])
+        + [types[1]] * len(ids)
+        + [types[2]] * len(ends[1])
+        + [0] * len(own if n_second else [])
+        for ids, own in zip(lists, second, strict=True)
+    ]
+
+    inputs, _ = TensorLayout(padder, "padded")(Tokens(tuple(parts)))
+
+    if any(whole):
+        wanted = padder.pad({"input_ids": whole, "token_type_ids": own_types}, return_tensors="pt")
+        for name in ("input_ids", "attention_mask", "token_type_ids"):
+            assert torch.equal(inputs[name], wanted[name]), name
 
 
 @given(lists=LISTS, chunk_size=st.integers(1, 5), multiple=st.sampled_from([None, 8]))
