@@ -34,19 +34,19 @@ class _Parcel:
     """
 
     def __init__(self, batch: Any) -> None:
-        self._batch = batch
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # Not when it is pickled: that is in a thread of torch's, whose errors nobody gets.
         places: list[tuple[_Place, Tensor]] = []
-        packed = _packed(self._batch, places)
-        block = None
+        packed, block = _packed(batch, places), None
         if places:
             last, _ = places[-1]
             block = torch.empty(last.end, dtype=torch.uint8)
             block.share_memory_()  # type: ignore[no-untyped-call]
             for place, tensor in places:
                 place.of(block).copy_(tensor)
-        return _unpacked, (packed, block)
+        self._content = packed, block
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _unpacked, self._content
 
 
 @dataclass(frozen=True, slots=True)

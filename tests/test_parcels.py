@@ -92,3 +92,10 @@ def test_what_arrives_may_be_written_to_and_lasts():
 def test_without_workers_a_batch_is_handed_over_itself():
     for batch in loader(BATCH, 0):
         assert batch is BATCH
+
+
+def test_an_error_in_packing_a_batch_reaches_the_process_that_trains():
+    batch = {"embedding": torch.ones(3, requires_grad=True)}
+
+    with pytest.raises(RuntimeError, match="requires grad"):
+        list(loader(batch, 1, timeout=30))
