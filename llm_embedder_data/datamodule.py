@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -252,10 +253,11 @@ class RetrievalDataModule(LightningDataModule):
             self._builder.token_tables(self.tokenizer, evals)
             views = self._builder.matching(evals, corpora).views
             self._builder.token_tables(self.tokenizer, views)
-        except Exception:
+        except Exception as error:
             # One rank of many prepares, and the others wait for it. All meet the error in setup.
             if self._ranks.num_replicas == 1:
                 raise
+            warnings.warn(f"prepare_data() failed, setup() tries again: {error}", stacklevel=1)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the caches; a second call for the same stage does nothing but compare the ranks.

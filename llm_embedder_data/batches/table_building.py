@@ -365,7 +365,7 @@ class _workplace:
         for place in places:
             if place.name.startswith(self._folder.name) and self._take_over(place):
                 return place
-            if time.time() - place.stat().st_mtime > _FORGOTTEN and self._take_over(place):
+            if _is_forgotten(place) and self._take_over(place):
                 shutil.rmtree(place)
                 self._lock.release()
         place = self._folder.with_name(f"{self._folder.name}.{uuid4().hex}.building")
@@ -390,6 +390,13 @@ class _workplace:
         if kind is not None and issubclass(kind, Unusable):
             shutil.rmtree(self._place)
         self._lock.release()
+
+
+def _is_forgotten(place: Path) -> bool:
+    try:
+        return time.time() - place.stat().st_mtime > _FORGOTTEN
+    except FileNotFoundError:  # another process has just finished that table
+        return False
 
 
 def _move(place: Path, folder: Path) -> None:

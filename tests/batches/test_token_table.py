@@ -307,6 +307,13 @@ def test_what_was_left_long_ago_is_deleted_and_what_is_being_made_is_not(tmp_pat
     assert alive.exists()
 
 
+def test_a_build_that_another_process_finishes_meanwhile_is_no_hindrance(tmp_path):
+    # Its folder is renamed between being listed and being looked at: so it is there, and is not.
+    (tmp_path / "other.renamed.building").symlink_to("nowhere")
+
+    check(build(tmp_path / "t", LONG), LONG)
+
+
 def test_a_full_disk_is_said_and_the_build_goes_on_after_it(tmp_path):
     import resource
 

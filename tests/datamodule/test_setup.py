@@ -12,6 +12,7 @@ import pytest
 from datamodule_cases import (
     RECIPE,
     Recorder,
+    as_rank,
     batches,
     digest,
     eval_arguments,
@@ -42,6 +43,13 @@ def test_prepare_data_writes_files_and_changes_nothing_else(folder, tmp_path):
 def test_preparing_alone_meets_what_is_wrong(folder):
     with pytest.raises(DataError, match=r"/nowhere\.jsonl: there is no such file"):
         make_datamodule(folder, train_data="/nowhere.jsonl").prepare_data()
+
+
+def test_preparing_for_other_ranks_warns_of_what_is_wrong_and_leaves_it_to_all_in_setup(folder):
+    datamodule = as_rank(make_datamodule(folder, train_data="/nowhere.jsonl"), 0, 2)
+
+    with pytest.warns(UserWarning, match=r"setup\(\) tries again: .*/nowhere\.jsonl: there is no"):
+        datamodule.prepare_data()
 
 
 def test_setup_reads_no_file_again_and_builds_nothing_twice(folder, tmp_path, monkeypatch):
