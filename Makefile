@@ -5,7 +5,7 @@ BENCH := benchmarks/.venv
 PIP := $(BIN)/pip --disable-pip-version-check
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help fit test test-slow test-hydra lint format bench soak out-of-core clean
+.PHONY: help fit test test-slow test-hydra lint format bench bench-gpu soak out-of-core clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ format: $(VENV)/.test  ## let ruff rewrite what it can
 
 bench: $(BENCH)/.installed  ## the data path beside its peers; ARGS=--quick for a few minutes
 	$(BENCH)/bin/python benchmarks/data_path.py $(ARGS)
+
+bench-gpu: $(BENCH)/.installed  ## how long a GPU waits for its data; on a machine with CUDA
+	$(BENCH)/bin/python benchmarks/gpu.py $(ARGS)
 
 soak: $(VENV)/.fit  ## an hour of checked batches on two ranks; ARGS='--minutes 600'
 	$(BIN)/python benchmarks/soak.py $(ARGS)

@@ -94,15 +94,22 @@ class OursCached(Ours):
 
 
 class SentenceTransformers:
-    """Its trainer's loader over a DatasetDict, the rows made columns as it wants them."""
+    """Its trainer's loader over a DatasetDict, the rows made columns as it wants them.
 
-    def __init__(self, folder: Path, cache: Path, model: str) -> None:
+    Args:
+        folder: with ``<name>/train.jsonl`` files.
+        cache: where caches go.
+        model: folder of the tokenizer, and of the model that its trainer asks for.
+        on_gpu: whether the loader pins the batches and moves them to the GPU.
+    """
+
+    def __init__(self, folder: Path, cache: Path, model: str, *, on_gpu: bool = False) -> None:
         from datasets import DatasetDict, load_dataset
         from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
         from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
         from sentence_transformers.losses import MultipleNegativesRankingLoss
 
-        self._encoder = SentenceTransformer(model, device="cpu")
+        self._encoder = SentenceTransformer(model, device="cuda" if on_gpu else "cpu")
         self._encoder.max_seq_length = MAX_LENGTH
         loss = MultipleNegativesRankingLoss(self._encoder)
 
@@ -118,8 +125,8 @@ class SentenceTransformers:
                 per_device_train_batch_size=batch_size,
                 dataloader_num_workers=workers,
                 dataloader_persistent_workers=workers > 0,
-                dataloader_pin_memory=False,
-                use_cpu=True,
+                dataloader_pin_memory=on_gpu,
+                use_cpu=not on_gpu,
                 report_to="none",
             )
             trainer = SentenceTransformerTrainer(
@@ -127,10 +134,10 @@ class SentenceTransformers:
             )
             return trainer.get_train_dataloader()
 
-        self._make: Callable[[int, int], Any] = make
+        self.loader: Callable[[int, int], Any] = make
 
     def batches(self, batch_size: int, workers: int) -> Iterator[Any]:
-        loader = self._make(batch_size, workers)
+        loader = self.loader(batch_size, workers)
         while True:
             yield from loader
 

@@ -256,8 +256,10 @@ class BiEncoder(lightning.LightningModule):
         """The loss of a batch; logged as ``train/loss`` and ``train/loss/<task>``, this rank's."""
         loss = self.loss(batch)
         n_queries = len(batch["key_mask"])
+        # What a bar shows is read at every step, for which the host waits for the device.
+        has_bar = self._trainer is not None and self._trainer.progress_bar_callback is not None
         # No reduction over ranks: it would be one more collective at each step.
-        self.log("train/loss", loss, prog_bar=True, batch_size=n_queries)
+        self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
         self.log(f"train/loss/{batch['task']}", loss, batch_size=n_queries)
         return loss
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 from training_cases import (
@@ -255,6 +255,15 @@ def test_loss_is_logged_as_a_whole_and_by_task():
     trainer.fit(BiEncoder(tiny_bert()), datamodule=Batches(batches))
 
     assert set(trainer.callback_metrics) == {"train/loss", "train/loss/qa", "train/loss/tool"}
+
+
+@pytest.mark.parametrize("has_bar", [True, False])
+def test_loss_is_read_at_every_step_only_where_a_bar_shows_it(has_bar):
+    callbacks = [ProgressBar()] if has_bar else []
+    trainer = quiet_trainer(max_epochs=1, enable_progress_bar=has_bar, callbacks=callbacks)
+    trainer.fit(BiEncoder(tiny_bert()), datamodule=Batches([training_batch("qa")]))
+
+    assert set(trainer.progress_bar_metrics) == ({"train/loss"} if has_bar else set())
 
 
 def test_training_finds_the_positives():
