@@ -11,6 +11,7 @@ from llm_embedder_data.hashing import below, derive_key, hash_rows
 from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy
 
 _S11 = np.array(11, np.uint64)
+_LAST = np.array((1 << 64) - 1, np.uint64)
 _BY_SCORE = {"teacher", "teacher-pos", "teacher+", "teacher-"}
 
 
@@ -95,8 +96,7 @@ def select(
     # A text is first at its own place or before it: from n_pos on, it is no positive's.
     negative = exists & (same >= n_pos) & (same != same[query, positive[:, None]])
     n_negatives = negative.sum(axis=1)
-    rank = _rank_keys(select_negative, place, score, scored, rows, key)
-    order = np.argsort(np.where(negative, rank, np.inf), axis=1, kind="stable")
+    order = _in_turn(select_negative, negative, score, scored, rows, key)
     turn = np.arange(group_size - 1) % np.maximum(n_negatives, 1)[:, None]
     negatives = order[query, turn]  # [B, G-1]
     if stable_distill and group_size > 1:
@@ -113,22 +113,33 @@ def draw_key(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
     return derive_key(seed, "selection", dataset, epoch, repeat)
 
 
-def _rank_keys(
+def _in_turn(
     strategy: NegativeStrategy,
-    place: NDArray[np.int64],
+    negative: NDArray[np.bool_],
     score: NDArray[np.float64],
     scored: NDArray[np.bool_],
     rows: NDArray[np.int64],
     key: int,
-) -> NDArray[np.float64]:
-    """``[B, N]`` float64: negatives are taken in ascending order of it."""
+) -> NDArray[np.int64]:
+    """``[B, N]`` int64: the places of the negatives as they are taken, behind them any others."""
+    place = np.arange(negative.shape[1])
     if strategy == "first":
-        return np.broadcast_to(place.astype(np.float64), score.shape)
+        return _sorted(~negative)
+    by_score = -score if strategy == "teacher+" else score
     if strategy != "random" and scored.all():
-        return -score if strategy == "teacher+" else score
+        return _sorted(np.where(negative, by_score, np.inf))
     row_words = hash_rows(derive_key(key, "negatives"), rows)
     words = hash_rows(0, (row_words[:, None] + place.astype(np.uint64)).view(np.int64))
-    drawn = (words >> _S11).astype(np.float64)  # 53 bits: exact
     if strategy == "random":
-        return drawn
-    return np.where(scored[:, None], -score if strategy == "teacher+" else score, drawn)
+        # Words that end in their own place are sorted by themselves, several times as fast.
+        low = np.array((1 << max(11, len(place).bit_length())) - 1, np.uint64)
+        words = np.where(negative, words & ~low | place.astype(np.uint64), _LAST)
+        order = (np.sort(words, axis=1) & low).view(np.int64)
+        return np.clip(order, None, place[-1])
+    drawn = (words >> _S11).astype(np.float64)  # 53 bits: exact
+    return _sorted(np.where(negative, np.where(scored[:, None], by_score, drawn), np.inf))
+
+
+def _sorted(rank: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The places of each row in ascending order of ``rank``."""
+    return np.argsort(rank, axis=1, kind="stable")
