@@ -37,6 +37,12 @@ CACHE_VERSION = 2
 # Read, converted and checked at a time, bytes; its columns and its batch hold as much again.
 BLOCK_BYTES = 4 << 20
 
+# Hashed at a time, bytes: what the processor's cache holds.
+_HASHED_BYTES = 1 << 18
+
+# Searched for a line break at a time, from the end.
+_TAIL_BYTES = 1 << 16
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # Blocks that are converted side by side, at most.
@@ -127,7 +133,7 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
             return str(remembered["digest"])
     digest = xxhash.xxh3_128()
     with open(path, "rb") as file:
-        while block := file.read(BLOCK_BYTES):
+        while block := file.read(_HASHED_BYTES):
             digest.update(block)
     with suppress(OSError):  # a memo only saves time
         folder.mkdir(parents=True, exist_ok=True)
@@ -252,19 +258,31 @@ def _blocks(path: str, file_format: Format) -> Iterator[Block]:
 def _line_blocks(path: str) -> Iterator[memoryview]:
     """Whole lines, as many as :data:`BLOCK_BYTES` hold, or one that is longer."""
     with _opened(path) as file:
-        rest = bytearray(file.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK))
+        rest = file.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
         while True:
-            # The lines are never copied: only what was read of the next one is.
-            block = bytearray(BLOCK_BYTES + len(rest))
+            # The lines are never copied: only what was read of the next one is. And Arrow gives the
+            # memory of blocks that are done again, where the system's would be cleared first.
+            block = memoryview(pa.allocate_buffer(BLOCK_BYTES + len(rest))).cast("B")
             block[: len(rest)] = rest
-            n_read = file.readinto(memoryview(block)[len(rest) :])
+            n_read = file.readinto(block[len(rest) :])
             end = len(rest) + n_read
-            whole = block.rfind(b"\n", 0, end) + 1 if n_read else end
-            rest = block[whole:end]
+            whole = _end_of_lines(block[:end]) if n_read else end
+            rest = block[whole:end].tobytes()
             if whole:
-                yield memoryview(block)[:whole]
+                yield block[:whole]
             if not n_read:
                 return
+
+
+def _end_of_lines(block: memoryview) -> int:
+    """Behind the last line break, 0 where there is none."""
+    start = len(block)
+    while start > 0:
+        end, start = start, max(0, start - _TAIL_BYTES)
+        found = block[start:end].tobytes().rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+    return 0
 
 
 def _lines(path: str) -> Iterator[bytes]:
