@@ -25,6 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from data_path_page import write_page
 from feeds import FEEDS, GROUP_SIZE, MAX_LENGTH, WITHOUT_WORKERS, Ours, OursCached
 from loads import SAMPLE, copy_load, make_load
@@ -134,6 +135,7 @@ def profile(folder: Path, cache: Path) -> Figures:
     steps = {
         "keys chosen": (batches.dataset.__getitem__, indices),
         "tensors made": (batches.collate, chosen),
+        "bare gather of its keys' tokens": (_gathered, chosen),
         "copy of the tensors": (_copy, made * (len(indices) // len(made))),
     }
     for name, (work, values) in steps.items():
@@ -167,8 +169,6 @@ def padding(folder: Path, cache: Path, batch_size: int) -> Figures:
 
 def planning(n_rows: int) -> Figures:
     """Seconds to make an epoch's plan, and steps/s of any of its steps."""
-    import numpy as np
-
     from llm_embedder_data import EpochPlan
 
     begin = time.perf_counter()
@@ -236,6 +236,15 @@ def _texts(lines: list[bytes], rows: list[int]) -> list[str]:
     chosen = [json.loads(lines[row]) for row in rows]
     keys = [text for row in chosen for text in (row["pos"][0], *row["neg"][: GROUP_SIZE - 1])]
     return [row["query"] for row in chosen] + keys
+
+
+def _gathered(groups: Any) -> Any:
+    """The ids of a cached batch's keys as they lie in the table, each text's and what follows."""
+    table, numbers = groups["key"].table, groups["key"].numbers
+    starts = table.bounds[numbers]
+    width = int((table.bounds[numbers + 1] - starts).max())
+    windows = np.lib.stride_tricks.sliding_window_view(table.ids, width)
+    return windows[np.minimum(starts, len(windows) - 1)]
 
 
 def _copy(value: Any) -> Any:
