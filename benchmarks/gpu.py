@@ -4,11 +4,11 @@
     python benchmarks/gpu.py [--batch-size 128] [--words 64] [--tokenizer FOLDER] ...
 
 In each case ``Trainer(precision="bf16-mixed")`` trains the same BiEncoder of random weights, and
-CUDA events tell what the GPU does. It waits from the last work of a step until
-the next batch lies in its memory, the copy included; the copy alone is timed, too. "Held in
-memory" is the limit: pinned batches that were made before. sentence-transformers' loader is that of
-its own trainer, which pins and moves batches itself; each of its columns is a chunk of the keys.
-The results, a page and every figure as JSON, go to benchmarks/results.
+CUDA events tell what the GPU does. It waits from the last work of a step until the next batch lies
+in its memory, the copy included; the copy alone is timed, too. "Held in memory" is the limit:
+pinned batches that were made before. sentence-transformers' loader is that of its own trainer,
+which pins and moves batches itself; each of its columns is a chunk of the keys. The results, a page
+and every figure as JSON, go to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -217,10 +217,11 @@ class _Converted:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
-        return map(_as_batch, self._loader)
+        return map(as_batch, self._loader)
 
 
-def _as_batch(features: dict[str, Any]) -> dict[str, Any]:
+def as_batch(features: dict[str, Any]) -> dict[str, Any]:
+    """A batch of its trainer's loader, ``<column>_<input>``, as one of ours."""
     names = ["anchor", "positive", *(f"negative_{i}" for i in range(GROUP_SIZE - 1))]
     inputs = ("input_ids", "attention_mask", "token_type_ids")
     query, *key = [
@@ -252,7 +253,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[Figures]]:
     with TemporaryDirectory() as folder:
         load = Path(folder) / "load"
         make_load(load, rows=arguments.rows, negatives=GROUP_SIZE - 1, words=arguments.words)
-        model = _model(Path(folder) / "model", arguments.tokenizer)
+        model = make_model(Path(folder) / "model", arguments.tokenizer)
         for size in arguments.sizes:
             for feed, workers in CASES[size]:
                 case = train(
@@ -266,7 +267,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[Figures]]:
     return figures
 
 
-def _model(folder: Path, tokenizer: str | None) -> str:
+def make_model(folder: Path, tokenizer: str | None) -> str:
     """A folder with a tokenizer, and the smallest of encoders, as sentence-transformers asks."""
     loaded = AutoTokenizer.from_pretrained(tokenizer or demo_encoder())
     loaded.save_pretrained(folder)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -98,3 +99,36 @@ def test_out_of_core_is_measured_and_written_as_a_page(tmp_path):
         "| train, own memory MB | 10 | x 1 |" in (tmp_path / "results/out_of_core.md").read_text()
     )
     assert row["train"]["per s"] > 0
+
+
+def test_a_training_is_watched_and_written_as_a_page(tmp_path):
+    from gpu import HELD, make_model, page, train
+    from loads import make_load
+
+    make_load(tmp_path / "load", rows=30, negatives=7, words=6)
+    model = make_model(tmp_path / "model", None)
+    feeds = (HELD, "ours, on the fly", "ours, cached, packed")
+    cases = [
+        {"feed": feed, "workers": "0"} | train("tiny", feed, "0", tmp_path / "load", model, 8, 3)
+        for feed in feeds
+    ]
+
+    assert all(0 < case["wait"] < 1 and case["step ms"] > 0 for case in cases)
+    arguments = {"batch_size": 8, "words": 6, "steps": 3}
+    written = page({"machine": "", "arguments": arguments, "figures": {"tiny": cases}})
+    assert [feed for feed in feeds if f"| {feed} | 0 |" in written] == list(feeds)
+
+
+def test_sentence_transformers_columns_become_the_keys_of_each_query():
+    from gpu import as_batch
+
+    names = ["anchor", "positive", *(f"negative_{i}" for i in range(7))]
+    features = {
+        f"{name}_input_ids": torch.tensor([[10 * n], [10 * n + 1]]) for n, name in enumerate(names)
+    }
+    batch = as_batch(features)
+
+    keys = torch.cat([chunk["input_ids"] for chunk in batch["key"]])[batch["key_inverse"]]
+    assert batch["query"]["input_ids"].flatten().tolist() == [0, 1]
+    assert keys.view(2, 8).tolist() == [[10 * n + b for n in range(1, 9)] for b in (0, 1)]
+    assert batch["positive_id"].tolist() == [[0], [8]]
