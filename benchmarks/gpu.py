@@ -313,8 +313,8 @@ def page(results: Figures) -> str:
         parts += [f"## {size}: {layers} layers of {width}", table(header, rows)]
     parts.append(
         "The GPU waits from the last work of a step until the next batch lies in its memory, the "
-        "copy included. sentence-transformers' loader moves batches itself, so its copy is not "
-        "told apart. `auto` workers are the spare cores, 8 at most."
+        "copy included. sentence-transformers' loader moves batches itself, so that its copy is a "
+        "part of the wait, and not of its column. `auto` workers are the spare cores, 8 at most."
     )
     return "\n\n".join(parts) + "\n"
 

@@ -243,7 +243,10 @@ class RetrievalDataModule(LightningDataModule):
     # -- what Lightning calls ------------------------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Fetch the tokenizer and write the Arrow caches; touches the disk only."""
+        """Fetch the tokenizer and write the caches; touches the disk only.
+
+        Where it prepares for other ranks, what is wrong is a warning, and setup's error on all.
+        """
         try:
             _ = self.tokenizer
             train = self._builder.train_sets()

@@ -107,12 +107,15 @@ class MappedFiles:
     """Files whose content is mapped into memory, each as long as it is when this is made.
 
     Args:
-        paths: of the files.
+        paths: of the files; those that are deleted by now are as good as whole.
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
-        states = [(str(path), os.stat(path)) for path in paths]
-        self._files = [(path, state.st_ino, state.st_size) for path, state in states]
+        self._files: list[tuple[str, int, int]] = []
+        for path in paths:
+            with suppress(OSError):
+                state = os.stat(path)
+                self._files.append((str(path), state.st_ino, state.st_size))
 
     def cut_off(self) -> str | None:
         """The first file that is shorter now; None where all are whole.

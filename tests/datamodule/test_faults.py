@@ -320,6 +320,26 @@ def test_no_batch_is_made_of_a_cache_that_was_cut_off_meanwhile(
         next(iter(loaders[name]))
 
 
+@pytest.mark.parametrize("tokenize", CACHES)
+def test_loaders_are_made_anew_without_the_caches_that_are_open(folder, tmp_path, tokenize):
+    """As with ``reload_dataloaders_every_n_epochs``."""
+    own = shutil.copytree(folder, tmp_path / "own", ignore=shutil.ignore_patterns("cache"))
+    datamodule = opened(make_datamodule(own, **eval_arguments(own), tokenize=tokenize))
+    before = seen_batches(datamodule)
+    shutil.rmtree(own / "cache")
+
+    assert seen_batches(datamodule) == before
+
+
+def seen_batches(datamodule):
+    """The row numbers of every batch of every loader, by loader."""
+    loaders = {"train": datamodule.train_dataloader(), **datamodule.val_dataloader()}
+    where = {name: "index" if name.startswith("corpus/") else "row" for name in loaders}
+    return {
+        name: [batch[where[name]].tolist() for batch in loader] for name, loader in loaders.items()
+    }
+
+
 def test_a_cache_that_is_cut_off_in_mid_run_ends_the_run_and_is_mended_by_the_next(own):
     undisturbed = seen(make_datamodule(own))
     files = list(own.glob("cache/*.arrow"))
