@@ -124,10 +124,12 @@ class MappedFiles:
         process. One that was deleted or replaced reads as before.
         """
         for path, inode, size in self._files:
-            with suppress(OSError):
+            try:
                 state = os.stat(path)
-                if state.st_ino == inode and state.st_size < size:
-                    return path
+            except OSError:
+                continue
+            if state.st_ino == inode and state.st_size < size:
+                return path
         return None
 
 

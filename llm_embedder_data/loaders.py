@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
+from llm_embedder_data.batches.collator import RetrievalDataCollator
+from llm_embedder_data.batches.groups import TrainGroups
 from llm_embedder_data.batches.sampler import BatchIndex, ShardSampler
 from llm_embedder_data.parcels import parcelled
 from llm_embedder_data.ranks import Ranks
@@ -21,6 +24,10 @@ from llm_embedder_data.rows.schema import DataError
 Auto = Literal["auto"]
 
 _BUS_ERROR = -getattr(signal, "SIGBUS", 7)  # as the exit code of a process
+
+# Rows of the steps among which those of one dataset are found, about; they are numbers yet.
+_ROWS_AHEAD = 8192
+
 _LOST = "A process that makes batches is gone:"
 
 
@@ -35,7 +42,8 @@ class BatchLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if self.num_workers == 0 and not self.pin_memory:
             # torch's own iterator of one process does no more, and takes as long as a cached batch.
-            return map(self.dataset.__getitem__, iter(self.sampler))
+            assert isinstance(self.dataset, _Batches)
+            return self.dataset.in_turn(iter(self.sampler))
         return _Explained(super().__iter__())
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,7 +101,7 @@ class LoaderSettings:
         self,
         dataset: Any,
         sampler: Sampler[Any],
-        collate: Callable[[Any], Any],
+        collate: RetrievalDataCollator,
         *,
         ranks: Ranks,
         persistent: bool = False,
@@ -127,7 +135,7 @@ class LoaderSettings:
 class _Batches(Dataset[Any]):
     """Whole batches by index; what fails in making one says which."""
 
-    def __init__(self, dataset: Any, collate: Callable[[Any], Any]) -> None:
+    def __init__(self, dataset: Any, collate: RetrievalDataCollator) -> None:
         self.dataset, self.collate = dataset, collate
 
     def __len__(self) -> int:
@@ -144,6 +152,34 @@ class _Batches(Dataset[Any]):
         self._refuse_cut_off_files(index)
         return batch
 
+    def in_turn(self, indices: Iterator[Any]) -> Iterator[Any]:
+        """The batches of indices; those of one dataset are made together, some steps ahead."""
+        if not isinstance(self.dataset, TrainGroups):
+            yield from map(self.__getitem__, indices)
+            return
+        n_ahead = 1  # whoever wants the first batch is not to wait for others
+        while ahead := list(islice(indices, n_ahead)):
+            n_ahead = max(1, _ROWS_AHEAD // len(ahead[0].rows))
+            alike: dict[Any, list[BatchIndex]] = {}
+            for index in ahead:
+                alike.setdefault(_pass(index), []).append(index)
+            batches = {one: self._together(own) for one, own in alike.items()}
+            for index in ahead:
+                yield next(batches[_pass(index)])
+
+    def _together(self, indices: Sequence[BatchIndex]) -> Iterator[Any]:
+        batches = self.collate.several(self.dataset.several(indices))
+        made = []  # a name for the batch would keep its memory until the next of the dataset
+        for place, index in enumerate(indices):
+            try:
+                made.append(next(batches))
+                self._refuse_cut_off_files(index)
+            except Exception:
+                # Maybe of a later batch: made one by one, those before it come, and it says which.
+                yield from map(self.__getitem__, indices[place:])
+                return
+            yield made.pop()
+
     def _refuse_cut_off_files(self, index: Any) -> None:
         if (path := self.dataset.cut_off(index)) is not None:
             raise DataError.at(
@@ -151,6 +187,10 @@ class _Batches(Dataset[Any]):
                 "the cache was cut off while it was in use, so what was read of it for the batch "
                 f"of {_place(index)} may be wrong (start again, which writes it anew)",
             )
+
+
+def _pass(index: BatchIndex) -> tuple[str, int, int]:
+    return index.dataset, index.epoch, index.repeat
 
 
 def _place(index: Any) -> str:

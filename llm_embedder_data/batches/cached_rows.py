@@ -16,6 +16,7 @@ from llm_embedder_data.batches.choices import (
     Groups,
     candidates_of,
     choose,
+    files_of,
     positive_ids,
     query_ids_of,
     scores_of,
@@ -27,6 +28,9 @@ from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
 # Rows whose texts are Python strings at a time.
 _BLOCK_ROWS = 1024
+
+# Keys among which is chosen in one call, about: a call costs as much as the choice for some rows.
+_KEYS_AT_ONCE = 1 << 16
 
 
 def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
@@ -42,7 +46,7 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
             ids = table.column("query_id_int").combine_chunks()
             arrays = {
                 "query_id": pc.coalesce(ids, pa.array(rows)).to_numpy(),
-                "n_keys": np.diff(candidates.offsets),
+                "n_keys": candidates.n_keys,
                 "n_pos": candidates.n_pos.astype(np.int32),
                 "first_same": candidates.first_same,
             }
@@ -90,6 +94,10 @@ class CachedTrainRows:
         table: of :func:`train_blocks`.
         group_size: G, keys per query.
         seed: of the choices.
+
+    Attributes:
+        at_once: rows whose groups are made together where more are asked for.
+        files: that are read.
     """
 
     def __init__(self, train_set: TrainSet, table: TokenTable, group_size: int, seed: int) -> None:
@@ -98,10 +106,14 @@ class CachedTrainRows:
         self.seed = seed
         self._table = table
         self._bounds = _bounds(table)
+        self.at_once = _KEYS_AT_ONCE * len(self) // int(self._bounds[-1])
+        self._no_scores = np.broadcast_to(np.nan, int(self._bounds[-1]))
         names = train_set.rows.data.column("query_id_str")
+        self.files = [str(table.file)]
         self._named: datasets.Dataset | None = None
         if names.null_count < len(names):
             columns = ["query_id_int", "query_id_str"]
+            self.files += files_of(train_set.rows)
             self._named = train_set.rows.with_format("arrow", columns=columns)
 
     def __len__(self) -> int:
@@ -113,29 +125,25 @@ class CachedTrainRows:
         """The groups of B kept rows, by their places among these, ``[B]`` int64."""
         rows = self.train_set.kept[places]
         table, group = self._table, self.group_size
-        begins = self._bounds[places]
-        n_keys = self._bounds[places + 1] - begins
-        offsets = np.concatenate(([0], np.cumsum(n_keys)))
-        at = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], n_keys)
+        starts = self._bounds[places]
         scored = self.train_set.n_scored > 0
         candidates = Candidates(
-            offsets,
+            starts,
+            self._bounds[places + 1] - starts,
             table.array("n_pos")[places].astype(np.int64),
-            table.array("first_same")[at],
-            table.array("scores")[at] if scored else np.full(len(at), np.nan),
+            table.array("first_same"),
+            table.array("scores") if scored else self._no_scores,
         )
         chosen = choose(self.train_set, candidates, rows, group, self.seed, epoch, repeat)
-        real = chosen >= 0
-        texts = table.array("key")[at]
-        keys = np.where(real, texts[np.where(real, chosen, 0)], table.empty["key"]).ravel()
-        ids = table.text_ids
+        real, texts, ids = chosen >= 0, table.array("key"), table.text_ids
+        keys = np.where(real, texts[np.maximum(chosen, 0)], table.empty["key"]).ravel()
         return Groups(
             query=CachedTexts(table, "query", table.array("query")[places]),
             query_id=self._query_ids(places, rows),
             key=CachedTexts(table, "key", keys),
             key_mask=real.astype(np.int64),
             key_id=np.where(real.ravel(), ids[keys], 0),
-            positive_id=positive_ids(candidates, chosen[:, 0], lambda at: ids[texts[at]]),
+            positive_id=positive_ids(candidates, chosen[:, 0], lambda places: ids[texts[places]]),
             teacher_scores=scores_of(candidates, chosen) if scored else None,
         )
 

@@ -35,9 +35,15 @@ class CachedTexts:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, places: NDArray[np.int64]) -> CachedTexts:
-        """Some of the texts, in another order."""
+    def __getitem__(self, places: slice | NDArray[np.int64]) -> CachedTexts:
+        """Some of the texts, in any order."""
         return CachedTexts(self.table, self.column, self.numbers[places])
+
+    @classmethod
+    def joined(cls, several: Sequence[CachedTexts]) -> CachedTexts:
+        """Texts of one column, one after the other."""
+        first = several[0]
+        return cls(first.table, first.column, np.concatenate([one.numbers for one in several]))
 
 
 class Splicing:
@@ -140,8 +146,8 @@ class CachedTokenizer(TextTokenizer):
         )
 
     def _lengths_of(self, texts: CachedTexts, instruction: str) -> NDArray[np.int64]:
-        bounds = texts.table.bounds
         head = len(self._head(instruction, texts.table.prefixes[texts.column]))
+        bounds = texts.table.bounds
         lengths: NDArray[np.int64] = bounds[texts.numbers + 1] - bounds[texts.numbers] + head
         return lengths
 

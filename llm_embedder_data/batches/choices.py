@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import datasets
 import numpy as np
@@ -26,8 +26,16 @@ _TRAIN_COLUMNS = [
 ]
 
 
-Queries = TypeVar("Queries")
-Keys = TypeVar("Keys")
+Queries = TypeVar("Queries", bound="Texts")
+Keys = TypeVar("Keys", bound="Texts")
+
+
+class Texts(Protocol):
+    """A list, or what is cut like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: slice, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,21 @@ class Groups(Generic[Queries, Keys]):
     positive_id: NDArray[np.int64]
     teacher_scores: NDArray[np.float64] | None
 
+    def part(self, start: int, end: int) -> Groups[Queries, Keys]:
+        """Queries ``start`` to ``end`` with their keys."""
+        per_query, group = len(self.key) // len(self.query), self.key_mask.shape[1]
+        positive_id, scores = self.positive_id[start:end], self.teacher_scores
+        n_positives = np.count_nonzero(positive_id.any(axis=0))  # zeros are behind them
+        return Groups(
+            query=self.query[start:end],
+            query_id=self.query_id[start:end],
+            key=self.key[start * per_query : end * per_query],
+            key_mask=self.key_mask[start:end],
+            key_id=self.key_id[start * group : end * group],
+            positive_id=np.ascontiguousarray(positive_id[:, :n_positives]),
+            teacher_scores=None if scores is None else scores[start:end],
+        )
+
 
 TextGroups = Groups[list[str], list[list[str]]]
 
@@ -64,12 +87,20 @@ class TrainRows:
         train_set: the rows and how their keys are chosen.
         group_size: G, keys per query.
         seed: of the choices.
+
+    Attributes:
+        at_once: rows whose groups are made together where more are asked for: none, as texts are
+            large.
+        files: that are read.
     """
+
+    at_once = 1
 
     def __init__(self, train_set: TrainSet, group_size: int, seed: int) -> None:
         self.train_set = train_set
         self.group_size = group_size
         self.seed = seed
+        self.files = files_of(train_set.rows)
         self._arrow: datasets.Dataset = train_set.rows.with_format("arrow", columns=_TRAIN_COLUMNS)
 
     def __len__(self) -> int:
@@ -120,6 +151,11 @@ class TrainRows:
         )
 
 
+def files_of(rows: datasets.Dataset) -> list[str]:
+    """The files that rows are mapped from."""
+    return [file["filename"] for file in rows.cache_files]
+
+
 def candidates_of(table: pa.Table) -> Candidates:
     """The keys that rows of a training set's table may choose from."""
     offsets = _one(table, "key").offsets.to_numpy().astype(np.int64)
@@ -133,7 +169,8 @@ def candidates_of(table: pa.Table) -> Candidates:
         for b in np.flatnonzero(np.diff(ends)):
             scores[offsets[b] : offsets[b + 1]] = flat[ends[b] : ends[b + 1]]
     return Candidates(
-        offsets=offsets,
+        starts=offsets[:-1],
+        n_keys=np.diff(offsets),
         n_pos=_one(table, "n_pos").to_numpy().astype(np.int64),
         first_same=_one(table, "first_same").values.to_numpy(),
         scores=scores,
@@ -194,7 +231,7 @@ def positive_ids(
     Returns:
         ``[B, P]`` int64, 0 where a query has fewer.
     """
-    starts = candidates.offsets[:-1]
+    starts = candidates.starts
     promoted = chosen - starts >= candidates.n_pos  # [B]
     counts = candidates.n_pos + promoted
     out = np.zeros((len(starts), int(counts.max(initial=0))), np.int64)

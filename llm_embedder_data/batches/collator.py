@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,17 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.cached_tokens import CachedTexts, CachedTokenizer
-from llm_embedder_data.batches.layouts import Layout, TensorLayout, Tokens
+from llm_embedder_data.batches.layouts import Inputs, Layout, TensorLayout, Tokens
 from llm_embedder_data.batches.plain_tokens import PlainTokens
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.rows.schema import DataError
 
 Batch = dict[str, Any]
 Texts = Sequence[str] | CachedTexts
+
+# Cached tokens that are looked up in one call, at most: those of a few steps of a small batch. Each
+# dataset of a run may have so many in memory.
+_TOKENS_AT_ONCE = 1 << 19
 
 
 @dataclass
@@ -75,6 +79,8 @@ class RetrievalDataCollator:
                 "data.unique_keys=True with data.cross=True: a pair holds one query's key (set one "
                 "of them to false)"
             )
+        # Whether a batch's rows are those of its texts, in their order.
+        self._splits = self.layout == "padded" and not self.cross and not self.unique_keys
         self._layout = TensorLayout(
             self.tokenizer, self.layout, self.pad_to_multiple_of, self.chunk_size
         )
@@ -95,21 +101,48 @@ class RetrievalDataCollator:
             batch["query_id"] = torch.tensor(ids)  # as LLM-Embedder's collator does
         return batch
 
-    def _collate(self, columns: dict[str, Any]) -> Batch:
+    def several(self, groups: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
+        """The batches of several training groups, all of one dataset, one after the other.
+
+        They are those that a call for each gives; cached tokens are looked up for many at once.
+        """
+        groups = iter(groups)
+        for first in groups:
+            if self._splits and isinstance(first["key"], CachedTexts):
+                n_at_once = _TOKENS_AT_ONCE // (len(first["key"]) * self.key_max_length)
+                yield from self._together([first, *islice(groups, max(n_at_once - 1, 0))])
+            else:
+                yield self._collate(dict(first))
+
+    def _together(self, groups: Sequence[Mapping[str, Any]]) -> Iterator[Batch]:
+        laid = {}
+        for side, tokenizer in ("query", self.query_tokenizer), ("key", self.key_tokenizer):
+            texts = [group[side] for group in groups]
+            tokens = tokenizer(CachedTexts.joined(texts), groups[0][f"{side}_instruction"])
+            laid[side] = self._layout.padded(tokens, list(map(len, texts)))
+        for group in groups:
+            yield self._collate(dict(group), {side: next(own) for side, own in laid.items()})
+
+    def _collate(self, columns: dict[str, Any], laid: Mapping[str, Inputs] | None = None) -> Batch:
         query, key = columns.pop("query", None), columns.pop("key", None)
         query_instruction = columns.pop("query_instruction", "")
         key_instruction = columns.pop("key_instruction", "")
         mask, content = columns.pop("key_mask", None), columns.pop("content", None)
         others: Batch = {name: _value(name, values) for name, values in columns.items()}
         batch: Batch = {}
-        if query is not None and not self.cross:
+        laid = laid or {}
+        if "query" in laid:
+            batch["query"] = laid["query"]
+        elif query is not None and not self.cross:
             self._lay_out(batch, "query", self.query_tokenizer(query, query_instruction))
         if key is not None:
             if mask is None:
                 key, mask = _filled_up(key)
             batch["key_mask"] = torch.from_numpy(mask)
             flat: Texts = key if isinstance(key, CachedTexts) else list(chain.from_iterable(key))
-            if self.cross:
+            if "key" in laid:
+                batch["key"] = laid["key"]
+            elif self.cross:
                 queries = _repeated(query, mask.shape[1])
                 tokens = self.pair_tokenizer.pairs(
                     queries, flat, query_instruction, key_instruction
@@ -177,7 +210,7 @@ def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[list[str]], NDArray
 def _repeated(texts: Texts, times: int) -> Texts:
     """Each text so often, one after the other."""
     if isinstance(texts, CachedTexts):
-        return texts.take(np.repeat(np.arange(len(texts)), times))
+        return texts[np.repeat(np.arange(len(texts)), times)]
     return [text for text in texts for _ in range(times)]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import datasets
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.batches.cached_rows import CachedEvalRows, CachedTrainRows
 from llm_embedder_data.batches.cached_tokens import CachedTexts
-from llm_embedder_data.batches.choices import TrainRows, query_ids_of
+from llm_embedder_data.batches.choices import TrainRows, files_of, query_ids_of
 from llm_embedder_data.batches.sampler import BatchIndex
 from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.files import MappedFiles
@@ -48,9 +49,7 @@ class TrainGroups:
             for name, one in train_sets.items()
         }
         self._instructions = dict(instructions)
-        self._mapped = {
-            name: _mapped(one.rows, tables.get(name)) for name, one in train_sets.items()
-        }
+        self._mapped = {name: MappedFiles(rows.files) for name, rows in self._rows.items()}
 
     def cut_off(self, index: BatchIndex) -> str | None:
         """A file of the index' dataset that is shorter than it was, if there is one."""
@@ -61,26 +60,41 @@ class TrainGroups:
         return sum(len(rows) for rows in self._rows.values())
 
     def __getitem__(self, index: BatchIndex) -> dict[str, Any]:
-        source = self._rows[index.dataset]
+        return next(self.several([index]))
+
+    def several(self, indices: Iterable[BatchIndex]) -> Iterator[dict[str, Any]]:
+        """What each index gives, all of one dataset, epoch and pass: keys are chosen at once."""
+        indices = iter(indices)
+        for first in indices:
+            n_at_once = self._rows[first.dataset].at_once // len(first.rows)
+            yield from self._together([first, *islice(indices, max(n_at_once - 1, 0))])
+
+    def _together(self, indices: Sequence[BatchIndex]) -> Iterator[dict[str, Any]]:
+        first = indices[0]
+        source, instruction = self._rows[first.dataset], self._instructions[first.dataset]
         train_set = source.train_set
-        places = np.array(index.rows, np.int64)
-        groups = source.at(places, index.epoch, index.repeat)
-        instruction, scores = self._instructions[index.dataset], groups.teacher_scores
-        return {
-            "query": groups.query,
-            "query_instruction": instruction.query,
-            "key": groups.key,
-            "key_instruction": instruction.key,
-            "key_mask": groups.key_mask,
-            "teacher_scores": None if scores is None else scores.astype(np.float32),
-            "task": train_set.task,
-            "dataset": train_set.name,
-            "query_id": groups.query_id,
-            "row": train_set.kept[places],
-            "key_id": groups.key_id,
-            "positive_id": groups.positive_id,
-            "in_batch_negatives": train_set.in_batch_negatives,
-        }
+        places = np.array([place for index in indices for place in index.rows], np.int64)
+        groups, rows = source.at(places, first.epoch, first.repeat), train_set.kept[places]
+        end = 0
+        for index in indices:
+            start, end = end, end + len(index.rows)
+            own = groups.part(start, end) if len(indices) > 1 else groups
+            scores = own.teacher_scores
+            yield {
+                "query": own.query,
+                "query_instruction": instruction.query,
+                "key": own.key,
+                "key_instruction": instruction.key,
+                "key_mask": own.key_mask,
+                "teacher_scores": None if scores is None else scores.astype(np.float32),
+                "task": train_set.task,
+                "dataset": train_set.name,
+                "query_id": own.query_id,
+                "row": rows[start:end],
+                "key_id": own.key_id,
+                "positive_id": own.positive_id,
+                "in_batch_negatives": train_set.in_batch_negatives,
+            }
 
 
 class EvalQueries:
@@ -182,7 +196,7 @@ class CorpusPassages:
 
 
 def _mapped(rows: datasets.Dataset, table: TokenTable | None) -> MappedFiles:
-    files = [file["filename"] for file in rows.cache_files]
+    files = files_of(rows)
     return MappedFiles(files if table is None else [*files, table.file])
 
 

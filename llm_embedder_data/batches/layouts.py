@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.runs import runs_at
 from llm_embedder_data.config import ConfigError, check_choice
 
 Layout = Literal["padded", "chunked", "packed"]
@@ -67,22 +67,12 @@ class Part:
         types = self.types if isinstance(self.types, int) else self.types[::-1]
         return replace(self, source=self.source[::-1], starts=starts, types=types)
 
-    def windows(self, width: int, of_types: bool = False) -> NDArray[Any]:
-        """``[N, width]``: each text's run, and behind it whatever comes there."""
+    def windows(self, width: int, before: int = 0, of_types: bool = False) -> NDArray[Any]:
+        """``[N, width]``: each text's run from column ``before`` on; anything around it."""
         source = self.types if of_types else self.source
         if isinstance(source, int):
             return np.full((len(self.starts), width), source, self.source.dtype)
-        if len(source) < width:
-            source = np.concatenate([source, np.zeros(width - len(source), source.dtype)])
-        # Rows of a view that begins at every place are copied whole: a tenth of what it takes to
-        # gather tokens one by one.
-        stride, last = source.strides[0], len(source) - width
-        windows = as_strided(source, (last + 1, width), (stride, stride), writeable=False)
-        found: NDArray[Any] = windows[np.minimum(self.starts, last)]
-        for text in np.flatnonzero(self.starts > last).tolist():
-            start, length = self.starts[text], self.lengths[text]
-            found[text, :length] = source[start : start + length]
-        return found
+        return runs_at(source, self.starts - before, width)
 
     def runs(self, of_types: bool = False) -> list[bytes]:
         """Each text's ids, or its types, as bytes."""
@@ -117,6 +107,11 @@ class Tokens:
         return total
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the ids."""
+        return self.parts[0].source.dtype
+
+    @property
     def typed(self) -> bool:
         """Whether a token has a type other than 0."""
         return any(
@@ -128,39 +123,41 @@ class Tokens:
         return Tokens(tuple(part.take(texts) for part in self.parts))
 
     def padded(
-        self, real: NDArray[np.bool_], filling: int, right: bool, of_types: bool = False
-    ) -> NDArray[np.int64]:
+        self, real: NDArray[Any], filling: int, right: bool, of_types: bool = False
+    ) -> NDArray[Any]:
         """The ids, or the types, of all texts filled up at one end.
 
         Args:
-            real: ``[N, L]``, where a text has a token.
+            real: ``[N, L]`` of the type of the parts' arrays: 1 where a text has a token, else 0.
             filling: where it has none.
             right: whether that is at the right end.
             of_types: the types.
 
         Returns:
-            ``[N, L]`` int64, contiguous.
+            ``[N, L]`` of the type of the parts' arrays.
         """
         if sum(not part.is_constant for part in self.parts) > 1:  # where one ends, another begins
-            laid = np.empty(real.shape, self.parts[0].source.dtype)
-            laid[real] = self.flat(of_types)
+            laid = np.empty(real.shape, self.dtype)
+            laid[real == 1] = self.flat(of_types)
         elif right:
             laid = _laid(self.parts, real.shape[1], of_types)
         else:
             backwards = [part.mirrored() for part in reversed(self.parts)]
             laid = _laid(backwards, real.shape[1], of_types)[:, ::-1]
         # Arithmetic that wraps around is exact, and takes half as long as writing through a mask.
-        laid -= laid.dtype.type(filling)
+        if filling:
+            laid -= laid.dtype.type(filling)
         laid *= real
-        laid += laid.dtype.type(filling)
-        return laid.astype(np.int64, order="C")
+        if filling:
+            laid += laid.dtype.type(filling)
+        return laid
 
     def flat(self, of_types: bool = False) -> NDArray[np.int64]:
         """The ids, or the types, of all texts end to end, ``[T]`` int64."""
         # Joining slices of bytes is twice as fast as gathering by places.
         runs = zip(*(part.runs(of_types) for part in self.parts), strict=True)
         joined = b"".join(chain.from_iterable(runs))
-        return np.frombuffer(joined, self.parts[0].source.dtype).astype(np.int64)
+        return np.frombuffer(joined, self.dtype).astype(np.int64)
 
 
 def _laid(parts: Sequence[Part], width: int, of_types: bool) -> NDArray[Any]:
@@ -168,22 +165,20 @@ def _laid(parts: Sequence[Part], width: int, of_types: bool) -> NDArray[Any]:
 
     Whatever stands behind the last is to be overwritten.
     """
-    n_texts = len(parts[0].lengths)
-    laid = np.empty((n_texts, width), parts[0].source.dtype)
-    texts, at = np.arange(n_texts)[:, None], None  # where the next part begins, if not in a column
-    column = 0
-    for part in parts:
-        if not part.is_constant:
-            laid[:, column:] = part.windows(width - column, of_types)
-            at = column + part.lengths[:, None]
-            continue
-        own, n_own = part.types if of_types else part.source, len(part.source)
-        if at is None:
-            laid[:, column : column + n_own] = own
-            column += n_own
-        else:
-            laid[texts, at + np.arange(n_own)] = own
-            at = at + n_own
+    before = list(takewhile(lambda part: part.is_constant, parts))
+    column = sum(len(part.source) for part in before)
+    if len(before) < len(parts):
+        own = parts[len(before)]
+        laid = own.windows(width, column, of_types)
+        texts, at = np.arange(len(laid))[:, None], column + own.lengths[:, None]
+        for part in parts[len(before) + 1 :]:
+            laid[texts, at + np.arange(len(part.source))] = part.types if of_types else part.source
+            at = at + part.lengths[:, None]
+    else:
+        laid = np.empty((len(before[0].lengths), width), before[0].source.dtype)
+    for part in reversed(before):
+        column -= len(part.source)
+        laid[:, column : column + len(part.source)] = part.types if of_types else part.source
     return laid
 
 
@@ -257,20 +252,41 @@ class TensorLayout:
         chunks = [self._padded(tokens.take(part)) for part in parts]
         return chunks, row if inverse is None else row[inverse]
 
-    def _padded(self, tokens: Tokens) -> Inputs:
+    def padded(self, tokens: Tokens, sizes: Sequence[int]) -> Iterator[Inputs]:
+        """The inputs of so many texts each, one after the other, whatever the layout."""
         lengths = tokens.lengths
-        width = int(lengths.max(initial=1))  # one column at the least, also where there is no text
-        width += -width % self._multiple
-        short: type[np.signedinteger[Any]] = np.int16 if width < 1 << 15 else np.int64
-        place, bound = np.arange(width, dtype=short), lengths.astype(short)[:, None]
-        real = place < bound if self._pads_right else place >= width - bound
+        width = self._width(lengths)
+        yes, no = np.ones(width, tokens.dtype), np.zeros(width, tokens.dtype)
+        if self._pads_right:
+            real = runs_at(np.concatenate([yes, no]), width - lengths, width)
+        else:
+            real = runs_at(np.concatenate([no, yes]), lengths, width)
+        ids = tokens.padded(real, self._pad_id, self._pads_right)
         types = None
         if self._has_types and (tokens.typed or self._pad_type):
             types = tokens.padded(real, self._pad_type, self._pads_right, of_types=True)
-        elif self._has_types:
-            types = np.zeros(real.shape, np.int64)
-        ids = tokens.padded(real, self._pad_id, self._pads_right)
-        return self._named(ids, types) | {"attention_mask": _tensor(real.astype(np.int64))}
+        first = 0
+        for size in sizes:
+            own_width = self._width(lengths[first : first + size])
+            columns = slice(own_width) if self._pads_right else slice(width - own_width, width)
+            own, first = (slice(first, first + size), columns), first + size
+            yield self._inputs(ids[own], None if types is None else types[own], real[own])
+
+    def _padded(self, tokens: Tokens) -> Inputs:
+        return next(self.padded(tokens, [len(tokens)]))
+
+    def _inputs(self, ids: NDArray[Any], types: NDArray[Any] | None, real: NDArray[Any]) -> Inputs:
+        # One block, as the three are freed together: of several blocks of a large batch, glibc
+        # gives the memory back to the system, which clears it for the next batch.
+        block = np.empty((3 if self._has_types else 2, *ids.shape), np.int64)
+        block[0], block[-1] = ids, real
+        if self._has_types:
+            block[1] = 0 if types is None else types
+        return self._named(*block[:-1]) | {"attention_mask": _tensor(block[-1])}
+
+    def _width(self, lengths: NDArray[np.int64]) -> int:
+        width = int(lengths.max(initial=1))  # one column at the least, also where there is no text
+        return width + -width % self._multiple
 
     def _packed(self, tokens: Tokens) -> Inputs:
         lengths = tokens.lengths
@@ -288,7 +304,9 @@ class TensorLayout:
             "max_length_k": longest,
         }
 
-    def _named(self, ids: NDArray[np.int64], types: NDArray[np.int64] | None) -> dict[str, Tensor]:
+    def _named(
+        self, ids: NDArray[np.int64], types: NDArray[np.int64] | None = None
+    ) -> dict[str, Tensor]:
         named = {"input_ids": _tensor(ids)}
         return named if types is None else named | {"token_type_ids": _tensor(types)}
 

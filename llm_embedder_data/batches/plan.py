@@ -22,7 +22,7 @@ SmallDatasets = Literal["error", "drop", "repeat"]
 
 # So many rows are planned at once: enough that NumPy's cost a call is shared, few enough to stay in
 # a processor's cache.
-_ROWS_AHEAD = 2048
+_ROWS_AHEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)

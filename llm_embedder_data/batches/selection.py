@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llm_embedder_data.batches.runs import runs_at
 from llm_embedder_data.hashing import below, derive_key, hash_rows
 from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy
 
@@ -17,18 +18,19 @@ _BY_SCORE = {"teacher", "teacher-pos", "teacher+", "teacher-"}
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The keys that the queries of a batch may choose from, as flat arrays.
+    """The keys that the queries of a batch may choose from, somewhere in flat arrays.
 
     Attributes:
-        offsets: ``[B + 1]`` int64; the candidates of query b are ``offsets[b]`` to
-            ``offsets[b + 1]``, its labelled positives first.
+        starts: ``[B]`` int64, where the candidates of each query begin, its labelled positives
+            first.
+        n_keys: ``[B]`` int64, candidates.
         n_pos: ``[B]`` int64, labelled positives.
-        first_same: ``[offsets[-1]]`` int32, for each candidate the first of its row with the same
-            text.
-        scores: ``[offsets[-1]]`` float64, the teacher's; NaN in rows without.
+        first_same: ``[n]`` int32, for each candidate the first of its row with the same text.
+        scores: ``[n]`` float64, the teacher's; NaN in rows without.
     """
 
-    offsets: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    n_keys: NDArray[np.int64]
     n_pos: NDArray[np.int64]
     first_same: NDArray[np.int32]
     scores: NDArray[np.float64]
@@ -72,17 +74,16 @@ def select(
         ``[B, G]`` int64, places in the flat arrays, the positive first; -1 where there is no
         negative.
     """
-    starts, n_keys = candidates.offsets[:-1], np.diff(candidates.offsets)
+    starts, n_keys = candidates.starts, candidates.n_keys
     n_pos = candidates.n_pos[:, None]  # [B, 1]
     query = np.arange(len(rows))[:, None]  # [B, 1]
     place = np.arange(int(n_keys.max(initial=1)))  # [N]
     exists = place < n_keys[:, None]  # [B, N]
-    flat = np.where(exists, starts[:, None] + place, 0)
-    same = candidates.first_same[flat]
+    same = runs_at(candidates.first_same, starts, len(place))  # [B, N]
     if stable_distill or {select_positive, select_negative} & _BY_SCORE:
-        score = np.where(exists, candidates.scores[flat], np.nan)
+        score = np.where(exists, runs_at(candidates.scores, starts, len(place)), np.nan)
     else:
-        score = np.full(flat.shape, np.nan)
+        score = np.full(same.shape, np.nan)
     scored = ~np.isnan(score[:, 0])  # [B]
 
     positive = np.zeros(len(rows), np.int64)

@@ -192,6 +192,6 @@ def test_strings_are_tokenized_on_the_fly_and_a_pickle_opens_the_table_again(min
     assert_same(tensors(tokenizer, again(texts_again)), wanted)
     assert len(pickle.dumps(texts)) < 2000 + texts.numbers.nbytes
     assert_same(
-        tensors(tokenizer, tokens(texts.take(np.array([1, 0])))),
+        tensors(tokenizer, tokens(texts[np.array([1, 0])])),
         tensors(tokenizer, TextTokenizer(tokenizer, 16)(["a", "the night ferry"])),
     )

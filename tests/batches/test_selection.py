@@ -22,7 +22,8 @@ def candidates_of(rows):
         row.get("teacher_scores", [np.nan] * len(k)) for row, k in zip(rows, keys, strict=True)
     ]
     return Candidates(
-        offsets=np.cumsum([0, *map(len, keys)]),
+        starts=np.cumsum([0, *map(len, keys)])[:-1],
+        n_keys=np.array(list(map(len, keys))),
         n_pos=np.array([len(row["pos"]) for row in rows]),
         first_same=np.array([one.index(text) for one in keys for text in one], np.int32),
         scores=np.array([score for one in scores for score in one]),
@@ -41,7 +42,7 @@ def choose(rows, positive, negative, *, group_size=4, stable=False, numbers=None
         rows=np.arange(len(rows)) if numbers is None else np.array(numbers),
         key=key,
     )
-    places = np.where(chosen < 0, -1, chosen - candidates.offsets[:-1, None])
+    places = np.where(chosen < 0, -1, chosen - candidates.starts[:, None])
     return places.tolist()
 
 

@@ -16,6 +16,7 @@ from datamodule_cases import (
     eval_arguments,
     examples,
     make_datamodule,
+    make_tokenizer,
     make_trainer,
     opened,
     seen_batch,
@@ -57,6 +58,50 @@ def test_cached_batches_are_those_made_on_the_fly(folder, settings, workers):
     for epoch in (0, 1):
         wanted, found = ([digest(b) for b in batches(dm, epoch)] for dm in (one, other))
         assert found == wanted
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batches_that_are_made_together_are_those_made_alone(tmp_path, side, batch_size):
+    """Of rows that have other numbers of keys, of positives and of tokens than the next."""
+    rows = [
+        {
+            "query": "what" * (i % 7),
+            "pos": [f"{i} is right " * (1 + (i + n) % 5) for n in range(i % 4)],
+            "neg": [f"{i} is wrong " * (1 + n % 3) for n in range(1 + i % 6)],
+            "query_id": f"q{i}" if i % 2 else i,
+        }
+        for i in range(60)
+    ]
+    for row in rows[::3]:
+        row["teacher_scores"] = [
+            float(len(row["query"]) + n) for n in range(len(row["pos"] + row["neg"]))
+        ]
+    tokenizer = make_tokenizer(padding_side=side, truncation_side=side)
+    datamodule = make_datamodule(
+        tmp_path,
+        tokenizer=tokenizer,
+        train_data={"qa": {"path": str(write(tmp_path / "qa.jsonl", rows)), "weight": 2.0}},
+        select_negative="random",
+        tokenize="cached",
+        batch_size=batch_size,
+        key_max_length=40,
+        on_bad_row="skip",
+        train_group_size=4,
+    )
+    loader = opened(datamodule).train_dataloader()
+
+    together, alone = list(loader), [loader.dataset[index] for index in loader.sampler]
+
+    assert len(together) > 10
+    assert [digest(batch) for batch in together] == [digest(batch) for batch in alone]
+    assert all(t.is_contiguous() for batch in together for t in tensors_of(batch))
+
+
+def tensors_of(value):
+    if isinstance(value, dict):
+        return [tensor for one in value.values() for tensor in tensors_of(one)]
+    return [value] if isinstance(value, torch.Tensor) else []
 
 
 @pytest.mark.parametrize("eval_method", ["retrieve", "rerank"])

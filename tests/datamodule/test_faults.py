@@ -18,9 +18,11 @@ from pathlib import Path
 import lightning
 import pytest
 from datamodule_cases import (
+    STEPS,
     TRAIN,
     Recorder,
     batches,
+    digest,
     eval_arguments,
     make_datamodule,
     make_trainer,
@@ -185,22 +187,25 @@ def test_no_rank_waits_for_one_that_lost_its_worker(folder, tmp_path, victim):
 def test_an_error_in_making_a_batch_keeps_its_type_and_says_which_batch(
     folder, monkeypatch, num_workers, error
 ):
-    original = TrainGroups.__getitem__
+    original = TrainGroups.several
 
-    def fail(self, index):
-        if (index.epoch, index.step) == (1, 3):
+    def fail(self, indices):
+        if any((index.epoch, index.step) == (1, 3) for index in indices):
             raise error
-        return original(self, index)
+        yield from original(self, indices)
 
-    monkeypatch.setattr(TrainGroups, "__getitem__", fail)
+    monkeypatch.setattr(TrainGroups, "several", fail)
     datamodule = make_datamodule(folder, num_workers=num_workers)
     dataset, _ = opened(make_datamodule(folder)).plan(1)[3]
+    recorder = Recorder()
 
     with pytest.raises(
         type(error),
         match=rf"{error.args[0]}[\s\S]*in making the batch of dataset '{dataset}', epoch 1, step 3",
     ):
-        make_trainer().fit(Recorder(), datamodule=datamodule)
+        make_trainer().fit(recorder, datamodule=datamodule)
+
+    assert len(recorder.trained) == STEPS + 3  # all that come before it
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -318,6 +323,20 @@ def test_no_batch_is_made_of_a_cache_that_was_cut_off_meanwhile(
 
     with pytest.raises(DataError, match=r"was cut off while it was in use.*start again, which wr"):
         next(iter(loaders[name]))
+
+
+@pytest.mark.parametrize("tokenize", CACHES)
+def test_no_batch_that_was_begun_before_a_cache_was_cut_off_is_given(folder, tmp_path, tokenize):
+    own = shutil.copytree(folder, tmp_path / "own", ignore=shutil.ignore_patterns("cache"))
+    datamodule = opened(make_datamodule(own, tokenize=tokenize))
+    wanted = [digest(batch) for batch in datamodule.train_dataloader()]
+    loader = iter(datamodule.train_dataloader())
+
+    assert [digest(next(loader)) for _ in range(4)] == wanted[:4]
+    for file in own.glob(CACHES[tokenize]):
+        os.truncate(file, file.stat().st_size - 1)
+    with pytest.raises(DataError, match=r"was cut off while it was in use.* step 4"):
+        next(loader)
 
 
 @pytest.mark.parametrize("tokenize", CACHES)
