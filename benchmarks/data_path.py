@@ -18,9 +18,11 @@ import json
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import cycle, islice
+from itertools import chain, cycle, groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -94,10 +96,41 @@ def limits(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figur
     return {"limits": figures}
 
 
+def bare_start(folder: Path, cache: Path) -> Figures:
+    """Seconds of what a path to memory-mapped rows that are found by content cannot leave out.
+
+    All files are hashed, parsed by pyarrow and written as Arrow, a file a core; and the texts of
+    one batch are tokenized. No row is looked at.
+    """
+    import pyarrow.json
+    import xxhash
+    from transformers import AutoTokenizer
+
+    backend = AutoTokenizer.from_pretrained(_model()).backend_tokenizer
+    backend.enable_truncation(MAX_LENGTH)
+
+    def rows_of(file: Path) -> Any:
+        digest = xxhash.xxh3_128()
+        with open(file, "rb") as content:
+            while block := content.read(1 << 18):
+                digest.update(block)
+        rows = _parsed(file)
+        with pyarrow.ipc.new_stream(str(cache / file.parent.name), rows.schema) as writer:
+            writer.write_table(rows)
+        return rows
+
+    cache.mkdir(parents=True, exist_ok=True)
+    begin = time.perf_counter()
+    with ThreadPoolExecutor() as threads:
+        first, *_ = threads.map(rows_of, _files(folder))
+    rows = first.slice(0, 32).to_pylist()
+    keys = [text for row in rows for text in [row["pos"][0], *row["neg"][: GROUP_SIZE - 1]]]
+    backend.encode_batch_fast([*(row["query"] for row in rows), *keys])
+    return {"ready": time.perf_counter() - begin}
+
+
 def profile(folder: Path, cache: Path) -> Figures:
     """Where the time to the first batch goes, seconds; and that of a cached step of 32, too."""
-    import pyarrow as pa
-    import pyarrow.json
     import torch
 
     from llm_embedder_data.rows.readers import content_digest
@@ -107,14 +140,9 @@ def profile(folder: Path, cache: Path) -> Figures:
         work()
         return time.perf_counter() - begin
 
-    texts = pa.list_(pa.string())
-    schema = pa.schema({"query": pa.string(), "pos": texts, "neg": texts})
-    options = pyarrow.json.ParseOptions(schema, unexpected_field_behavior="ignore")
-    blocks = pyarrow.json.ReadOptions(block_size=4 << 20)
-
     def parse() -> None:
         for file in _files(folder):
-            pyarrow.json.read_json(file, blocks, options)
+            _parsed(file)
 
     parse()  # what a first call costs is no part of it
     figures = {"bare JSON parser, all cores": seconds(parse)}
@@ -128,23 +156,22 @@ def profile(folder: Path, cache: Path) -> Figures:
 
     torch.set_num_threads(1)
     loader = OursCached(folder, cache, _model()).loader(32, 0)
-    indices = list(islice(loader.sampler, 300))
-    batches = loader.dataset
-    chosen = [batches.dataset[index] for index in indices]
+    groups, collate = loader.dataset.dataset, loader.dataset.collate
+    steps = sorted(loader.sampler, key=lambda index: index.dataset)
+    of_one = [list(own) for _, own in groupby(steps, key=lambda index: index.dataset)]
+    chosen = [list(groups.several(own)) for own in of_one]
+    each = [one for own in chosen for one in own]
     made = list(islice(loader, 20))
-    steps = {
-        "keys chosen": (batches.dataset.__getitem__, indices),
-        "tensors made": (batches.collate, chosen),
-        "bare gather of its keys' tokens": (_gathered, chosen),
-        "copy of the tensors": (_copy, made * (len(indices) // len(made))),
+    works: dict[str, Callable[[], Iterable[Any]]] = {
+        "keys chosen": lambda: chain.from_iterable(map(groups.several, of_one)),
+        "tensors made": lambda: chain.from_iterable(map(collate.several, chosen)),
+        "bare gather of its keys' tokens": lambda: map(_gathered, each),
+        "copy of the tensors": lambda: map(_copy, islice(cycle(made), len(steps))),
+        "all": lambda: loader,
     }
-    for name, (work, values) in steps.items():
-        times = [seconds(lambda work=work, value=value: work(value)) for value in values]
-        figures[f"step: {name}"] = statistics.median(times)
-    whole = iter(loader)
-    figures["step: all"] = statistics.median(
-        [seconds(lambda: next(whole)) for _ in range(min(300, len(loader)))]
-    )
+    for name, work in works.items():
+        times = [seconds(lambda work=work: deque(work(), maxlen=0)) for _ in range(5)]
+        figures[f"step: {name}"] = statistics.median(times) / len(steps)
     return {"profile": figures}
 
 
@@ -189,6 +216,7 @@ MEASURES: dict[str, Callable[..., Figures]] = {
     "limits": lambda folder, cache, seconds, sizes: limits(
         Path(folder), Path(cache), float(seconds), sizes
     ),
+    "bare": lambda folder, cache: bare_start(Path(folder), Path(cache)),
     "profile": lambda folder, cache: profile(Path(folder), Path(cache)),
     "padding": lambda folder, cache, size: padding(Path(folder), Path(cache), int(size)),
     "plan": lambda n_rows: planning(int(n_rows)),
@@ -225,6 +253,20 @@ def _steps(done: Iterable[Any], seconds: float) -> float:
         if taken > seconds:
             return n_done / taken
     raise AssertionError("it has no end")
+
+
+def _parsed(file: Path) -> Any:
+    """Queries and texts alone, by pyarrow on all cores."""
+    import pyarrow as pa
+    import pyarrow.json
+
+    texts = pa.list_(pa.string())
+    schema = pa.schema({"query": pa.string(), "pos": texts, "neg": texts})
+    return pyarrow.json.read_json(
+        file,
+        pyarrow.json.ReadOptions(block_size=4 << 20),
+        pyarrow.json.ParseOptions(schema, unexpected_field_behavior="ignore"),
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -334,6 +376,7 @@ def one_run(
     with TemporaryDirectory() as cache:
         asked = ("limits", load, cache, arguments.seconds, sizes)
         limits = {
+            "bare start": measure("bare", load, Path(cache) / "bare"),
             "all cores": measure(*asked),
             "one thread": measure(*asked, environment={"RAYON_NUM_THREADS": "1"}),
         }

@@ -15,6 +15,13 @@ from transformers import PreTrainedTokenizerBase
 # Words that are remembered, some 150 bytes each; when there are more, they are forgotten.
 _MOST_WORDS = 1 << 18
 
+# Up to so many, most words of the next text are new, whatever they were of the last.
+_FEW_WORDS = 1 << 10
+
+# Of more encodings at a time Python's garbage collector takes notice: it looks through all that is
+# in memory, for a third of a second where torch and transformers are.
+_WORDS_AT_ONCE = 128
+
 
 class PlainTokens:
     """Tokens of texts without special ones, however long; and the copy of the tokenizer for all.
@@ -80,12 +87,14 @@ class WordMemo(dict[str, bytes]):
         """Ask for all new words of texts at once, a third of the time, while most are new."""
         words = {word for text in texts for word in text.split(" ")}
         new = list(words - self.keys())
-        self._is_young = 8 * len(new) > len(words)
+        self._is_young = 8 * len(new) > len(words) or len(self) < _FEW_WORDS
         if len(self) + len(new) > _MOST_WORDS:
             return
         self._backend.no_truncation()
-        encodings = self._backend.encode_batch_fast(new, add_special_tokens=False)
-        self.update(zip(new, map(_bytes, encodings), strict=True))
+        for start in range(0, len(new), _WORDS_AT_ONCE):
+            some = new[start : start + _WORDS_AT_ONCE]
+            encodings = self._backend.encode_batch_fast(some, add_special_tokens=False)
+            self.update(zip(some, map(_bytes, encodings), strict=True))
 
     def ids(self, texts: Sequence[str], room: int | None = None) -> list[bytes]:
         """The ids of each text, int32, its first ``room`` at most."""

@@ -112,7 +112,9 @@ def read_file(
             if not is_whole(cached):
                 _write(cached, path, stamp, file_format, reading)
     try:
-        return datasets.Dataset.from_file(str(cached))
+        # With a fingerprint: Dataset.from_file would pickle the whole dataset for one.
+        table = datasets.table.MemoryMappedTable.from_file(str(cached))
+        return datasets.Dataset(table, fingerprint=key)
     except (OSError, pa.ArrowException) as error:
         raise DataError.at(str(cached), f"the cache is damaged: {error} (delete it)") from error
 
