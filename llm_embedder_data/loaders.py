@@ -25,7 +25,7 @@ Auto = Literal["auto"]
 
 _BUS_ERROR = -getattr(signal, "SIGBUS", 7)  # as the exit code of a process
 
-# Rows of the steps among which those of one dataset are found, about; they are numbers yet.
+# How far ahead a dataset's other steps are looked for, in rows, of which only numbers are kept.
 _ROWS_AHEAD = 8192
 
 _LOST = "A process that makes batches is gone:"
@@ -41,7 +41,7 @@ class BatchLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if self.num_workers == 0 and not self.pin_memory:
-            # torch's own iterator of one process does no more, and takes as long as a cached batch.
+            # torch's own iterator of one process makes each by itself: twice as long, where cached.
             assert isinstance(self.dataset, _Batches)
             return self.dataset.in_turn(iter(self.sampler))
         return _Explained(super().__iter__())

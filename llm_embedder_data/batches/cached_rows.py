@@ -29,7 +29,7 @@ from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 # Rows whose texts are Python strings at a time.
 _BLOCK_ROWS = 1024
 
-# Keys among which is chosen in one call, about: a call costs as much as the choice for some rows.
+# Keys among which is chosen in one call: a call alone costs as much as the choice for some rows.
 _KEYS_AT_ONCE = 1 << 16
 
 
@@ -106,7 +106,8 @@ class CachedTrainRows:
         self.seed = seed
         self._table = table
         self._bounds = _bounds(table)
-        self.at_once = _KEYS_AT_ONCE * len(self) // int(self._bounds[-1])
+        # By the longest row: as many places are looked at in each row that it is chosen with.
+        self.at_once = _KEYS_AT_ONCE // int(table.array("n_keys").max())
         self._no_scores = np.broadcast_to(np.nan, int(self._bounds[-1]))
         names = train_set.rows.data.column("query_id_str")
         self.files = [str(table.file)]
