@@ -97,7 +97,7 @@ def limits(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figur
 
 
 def bare_start(folder: Path, cache: Path) -> Figures:
-    """Seconds of what a path to memory-mapped rows that are found by content cannot leave out.
+    """Seconds of what is left of a path by pyarrow to memory-mapped rows, found by content.
 
     All files are hashed, parsed by pyarrow and written as Arrow, a file a core; and the texts of
     one batch are tokenized. No row is looked at.

@@ -34,8 +34,8 @@ def write_page(figures: Figures, arguments: Mapping[str, Any], folder: Path, nam
         "Seconds from the files to the first batch of 32; memory is the cold process' peak, "
         "imports included: all of its resident set, and the part that is its own (anonymous); the "
         "rest are pages of mapped files. Caches are beside the files; padding is the share of "
-        "padded tokens. The bare start is what no path can leave out that keeps its rows in "
-        "memory-mapped files, found by their content: all files are hashed, parsed by pyarrow and "
+        "padded tokens. The bare start is what is left of a path by pyarrow that keeps its "
+        "rows in memory-mapped files, found by their content: all files are hashed, parsed and "
         "written, a file a core, and one batch's texts tokenized. No row is looked at.",
         *_token_cache(figures["systems"]),
         "## Steps a second",

@@ -253,7 +253,12 @@ class TensorLayout:
         return chunks, row if inverse is None else row[inverse]
 
     def padded(self, tokens: Tokens, sizes: Sequence[int]) -> Iterator[Inputs]:
-        """The inputs of so many texts each, one after the other, whatever the layout."""
+        """Padded inputs, whatever the layout, of consecutive runs of texts.
+
+        Args:
+            tokens: of all texts.
+            sizes: texts of each run; each is as wide as its own longest.
+        """
         lengths = tokens.lengths
         width = self._width(lengths)
         yes, no = np.ones(width, tokens.dtype), np.zeros(width, tokens.dtype)
