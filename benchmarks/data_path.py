@@ -39,6 +39,7 @@ LAYOUTS = ("padded", "chunked", "packed")
 LENGTH_WINDOWS = (None, 32)
 PLANNED_ROWS = (10**3, 10**5, 10**7, 10**9)
 CURVE = (10**3, 10**4, 10**5, 10**6)
+TURNS = 10
 
 Figures = dict[str, Any]
 
@@ -94,6 +95,27 @@ def limits(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figur
             "copy": {"steps/s": copied, "tokens/s": copied * per_step},
         }
     return {"limits": figures}
+
+
+def beside_copy(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figures:
+    """Seconds of a cached step without workers, and of the copy of its tensors, taken in turn.
+
+    A machine's speed changes from minute to minute, and so would their ratio.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    system, figures = OursCached(folder, cache, _model()), {}
+    for batch_size in map(int, batch_sizes.split(",")):
+        steps = system.batches(batch_size, 0)
+        copies = map(_copy, cycle(list(islice(steps, 20))))
+        works = (steps, copies)
+        turns = [[1 / _steps(one, seconds / TURNS) for one in works] for _ in range(1 + TURNS)]
+        del turns[0]  # it met cold files
+        step, copy = map(statistics.median, zip(*turns, strict=True))
+        times = statistics.median(step / copy for step, copy in turns)
+        figures[batch_size] = {"step": step, "copy": copy, "times": times}
+    return {"beside copy": figures}
 
 
 def bare_start(folder: Path, cache: Path) -> Figures:
@@ -214,6 +236,9 @@ MEASURES: dict[str, Callable[..., Figures]] = {
         feed, Path(folder), Path(cache), float(seconds), cases
     ),
     "limits": lambda folder, cache, seconds, sizes: limits(
+        Path(folder), Path(cache), float(seconds), sizes
+    ),
+    "beside": lambda folder, cache, seconds, sizes: beside_copy(
         Path(folder), Path(cache), float(seconds), sizes
     ),
     "bare": lambda folder, cache: bare_start(Path(folder), Path(cache)),
@@ -343,7 +368,7 @@ def compare(arguments: argparse.Namespace, measure: Callable[..., Figures]) -> F
             )
         runs = [one_run(load, cases, arguments, measure) for _ in range(arguments.repeats)]
         figures: Figures = median(runs)
-        figures["profile"] = median([one_profile(load, measure) for _ in runs])
+        figures |= median([one_profile(load, arguments, measure) for _ in runs])
         files = _files(load)
         n_rows = sum(file.read_bytes().count(b"\n") for file in files)
         figures["load"] = {"files": size_mb(load), "datasets": len(files), "rows": n_rows}
@@ -383,11 +408,15 @@ def one_run(
     return {"systems": systems, "limits": limits}
 
 
-def one_profile(load: Path, measure: Callable[..., Figures]) -> Figures:
-    """Where time goes, in a process that finds no cache."""
+def one_profile(
+    load: Path, arguments: argparse.Namespace, measure: Callable[..., Figures]
+) -> Figures:
+    """Where time goes, in a process that finds no cache; and a cached step beside the copy."""
+    sizes = ",".join(map(str, arguments.batch_sizes))
     with TemporaryDirectory() as cache:
-        figures: Figures = measure("profile", load, cache)["profile"]
-    return figures
+        profile = measure("profile", load, cache)["profile"]
+        beside = measure("beside", load, cache, arguments.seconds, sizes)["beside copy"]
+    return {"profile": profile, "beside copy": beside}
 
 
 def curve(n_rows: int, arguments: argparse.Namespace, measure: Callable[..., Figures]) -> Figures:

@@ -47,10 +47,20 @@ def write_page(figures: Figures, arguments: Mapping[str, Any], folder: Path, nam
         "the copy a clone of the same padded tensors.",
         "## Against the best peer, and against the limits",
         _ratios(figures),
+        "Each rate was measured in a process of its own, minutes from the others, while the "
+        "machine's speed changes. A cached step without workers and the copy of its tensors, in "
+        "turn in one process:",
+        table(
+            ["queries a step", "step ms", "copy ms", "times the copy"],
+            [
+                [size, *map(_milliseconds, (one["step"], one["copy"])), f"{one['times']:.2f}"]
+                for size, one in figures["beside copy"].items()
+            ],
+        ),
         "## Where the time goes",
         table(
             ["", "ms"],
-            [[name, f"{1000 * one:,.3g}"] for name, one in figures["profile"].items()],
+            [[name, _milliseconds(one)] for name, one in figures["profile"].items()],
         ),
         "Of one cold start on the fly, and of a cached step of 32 without workers: the mean of an "
         "epoch, as keys are chosen and tokens looked up for several steps at once. The bare parser "
@@ -223,6 +233,10 @@ def _padding(shares: Figures) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:,.3g}"
 
 
 def _is_installed(package: str) -> bool:

@@ -75,6 +75,9 @@ def test_the_data_path_is_measured_and_written_as_a_page(tmp_path):
     profile = figures["profile"]
     assert profile["step: all"] > profile["step: tensors made"] > 0
     assert "| prepare_data() | " in page
+    beside = figures["beside copy"]["32"]
+    assert beside["step"] > beside["copy"] > 0
+    assert f"| {beside['times']:.2f} |" in page
     shares = figures["padding"]["shares"]
     assert set(shares["packed, by chance"].values()) == {0.0}
     for task, share in shares["chunked, by chance"].items():
