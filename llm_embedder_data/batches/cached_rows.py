@@ -46,14 +46,13 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
             ids = table.column("query_id_int").combine_chunks()
             arrays = {
                 "query_id": pc.coalesce(ids, pa.array(rows)).to_numpy(),
-                "n_keys": candidates.n_keys,
                 "n_pos": candidates.n_pos.astype(np.int32),
                 "first_same": candidates.first_same,
             }
             if train_set.n_scored:
                 arrays["scores"] = candidates.scores
             texts = {"query": table.column("query").to_pylist(), "key": keys.flatten().to_pylist()}
-            yield Block(len(rows), texts, arrays)
+            yield Block(len(rows), texts, {"key": candidates.n_keys}, arrays)
 
     return blocks
 
@@ -66,12 +65,12 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[Block]]:
     def blocks(first: int) -> Iterator[Block]:
         for rows in _runs(eval_set.kept, first):
             table: pa.Table = arrow[rows.tolist()]
-            texts, arrays = {"query": table.column("query").to_pylist()}, {}
+            texts, sizes = {"query": table.column("query").to_pylist()}, {}
             if ranks:
                 keys = table.column("key").to_pylist()
                 texts["key"] = [key for one in keys for key in one]
-                arrays["n_keys"] = np.fromiter(map(len, keys), np.int64, len(keys))
-            yield Block(len(rows), texts, arrays)
+                sizes["key"] = np.fromiter(map(len, keys), np.int64, len(keys))
+            yield Block(len(rows), texts, sizes)
 
     return blocks
 
@@ -105,9 +104,9 @@ class CachedTrainRows:
         self.group_size = group_size
         self.seed = seed
         self._table = table
-        self._bounds = _bounds(table)
+        self._bounds = table.array("key_bounds")
         # By the longest row: as many places are looked at in each row that it is chosen with.
-        self.at_once = _KEYS_AT_ONCE // int(table.array("n_keys").max())
+        self.at_once = _KEYS_AT_ONCE // _longest(self._bounds)
         self._no_scores = np.broadcast_to(np.nan, int(self._bounds[-1]))
         names = train_set.rows.data.column("query_id_str")
         self.files = [str(table.file)]
@@ -160,7 +159,7 @@ class CachedEvalRows:
 
     def __init__(self, table: TokenTable) -> None:
         self._table = table
-        self._bounds = _bounds(table) if "key" in table.prefixes else None
+        self._bounds = table.array("key_bounds") if "key" in table.prefixes else None
 
     def texts(self, places: NDArray[np.int64]) -> dict[str, Any]:
         """``query``; and where there are keys to rank, ``key``, filled up, and ``key_mask`` [B, G].
@@ -183,9 +182,10 @@ class CachedEvalRows:
 # --------------------------------------------------------------------------------------------------
 
 
-def _bounds(table: TokenTable) -> NDArray[np.int64]:
-    """``[n + 1]``, where the keys of each row begin, and the end."""
-    return np.concatenate(([0], np.cumsum(table.array("n_keys"))))
+def _longest(bounds: NDArray[np.int64]) -> int:
+    """The most keys of a row; some rows are looked at at a time, for all would take memory."""
+    firsts = range(0, len(bounds) - 1, _BLOCK_ROWS)
+    return max(int(np.diff(bounds[first : first + _BLOCK_ROWS + 1]).max()) for first in firsts)
 
 
 def _runs(rows: NDArray[np.int64], first: int) -> Iterator[NDArray[np.int64]]:

@@ -47,11 +47,13 @@ class Block:
     Attributes:
         n_rows: of the dataset.
         texts: by column, any number of them.
+        sizes: ``[n_rows]`` int64, of the columns of which rows have any number of texts.
         arrays: by name, of any length; those of all blocks are laid end to end.
     """
 
     n_rows: int
     texts: Mapping[str, list[str]]
+    sizes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
@@ -140,9 +142,6 @@ class _Build:
         self._witnesses = {c: _Witnesses(texts) for c, texts in state["witnesses"].items()}
         self._empty: dict[str, int] = state.get("empty", {})
         self._files = {name: self._open(name, state["sizes"].get(name, 0)) for name in self._types}
-        self._n_tokens = self._files["ids"].tell() // np.dtype(self._types["ids"]).itemsize
-        if not self._files["bounds"].tell():
-            self._write("bounds", np.zeros(1, np.int64))
 
     def _open(self, name: str, size: int) -> Any:
         file = open(self._folder / f"{name}.bin", "ab")  # noqa: SIM115
@@ -188,6 +187,8 @@ class _Build:
     def _take(self, block: Block) -> _New:
         """Write all of a block but the tokens of its new texts, and give these."""
         new = _New()
+        for column, sizes in block.sizes.items():
+            self._write_bounds(f"{column}_bounds", column, sizes)
         for column, texts in block.texts.items():
             self._write(column, self._number(column, texts, new))
         for name, array in block.arrays.items():
@@ -227,10 +228,15 @@ class _Build:
         ids = pending.ids()
         if not ids:
             return
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        self._write_bounds("bounds", "ids", np.fromiter(map(len, ids), np.int64, len(ids)))
         self._write("ids", np.concatenate(ids))
-        self._write("bounds", self._n_tokens + np.cumsum(lengths))
-        self._n_tokens += int(lengths.sum())
+
+    def _write_bounds(self, name: str, of: str, sizes: NDArray[np.int64]) -> None:
+        """Where runs end that are about to be written to an array; before the first, a 0."""
+        n_written = self._files[of].tell() // np.dtype(self._types[of]).itemsize
+        ends = n_written + np.cumsum(sizes)
+        is_first = name not in self._files or not self._files[name].tell()
+        self._write(name, np.append(0, ends) if is_first else ends)
 
     def _write(self, name: str, array: NDArray[Any]) -> None:
         if name not in self._files:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.text_index import TextIndex
 
 # Raise it when what is written changes.
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 
 
 # All arrays of a table.
@@ -69,5 +69,9 @@ class TokenTable:
         return TextIndex(self.array("slots"), self.array("hashes").reshape(-1, 2))
 
     def array(self, name: str) -> NDArray[Any]:
-        """An array that went with the rows, or a column's text numbers, int64."""
+        """An array that went with the rows, or a column's text numbers, int64.
+
+        ``<column>_bounds``, ``[n_rows + 1]`` int64, has where among these each row's begin, and the
+        end, where rows have any number of them.
+        """
         return self._arrays[name]

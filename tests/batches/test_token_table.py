@@ -32,7 +32,7 @@ def blocks_of(rows, size=3):
             part = rows[start : start + size]
             keys = [key for _, own in part for key in own]
             n_keys = np.array([len(own) for _, own in part])
-            yield Block(len(part), {"query": [q for q, _ in part], "key": keys}, {"n_keys": n_keys})
+            yield Block(len(part), {"query": [q for q, _ in part], "key": keys}, {"key": n_keys})
 
     return blocks
 
@@ -62,7 +62,8 @@ def check(table, rows):
         assert ids_of(table, numbers) == letters([PREFIXES[column] + text for text in own])
         assert table.text_ids[numbers].tolist() == text_ids(own).tolist()
         assert ids_of(table, [table.empty[column]]) == letters([PREFIXES[column]])
-    assert table.array("n_keys").tolist() == [len(own) for _, own in rows]
+    ends = np.cumsum([len(own) for _, own in rows]).tolist()
+    assert table.array("key_bounds").tolist() == [0, *ends]
     put = {PREFIXES[column] + text for column, own in texts.items() for text in [*own, ""]}
     assert len(table) == len(put)
 
