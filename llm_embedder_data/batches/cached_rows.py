@@ -26,7 +26,7 @@ from llm_embedder_data.batches.table_building import Block
 from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
-# Rows whose texts are Python strings at a time.
+# Rows at a time where what is made of them takes memory: Python strings, or numbers.
 _BLOCK_ROWS = 1024
 
 # Keys among which is chosen in one call: a call alone costs as much as the choice for some rows.
@@ -183,7 +183,7 @@ class CachedEvalRows:
 
 
 def _longest(bounds: NDArray[np.int64]) -> int:
-    """The most keys of a row; some rows are looked at at a time, for all would take memory."""
+    """The most keys of a row."""
     firsts = range(0, len(bounds) - 1, _BLOCK_ROWS)
     return max(int(np.diff(bounds[first : first + _BLOCK_ROWS + 1]).max()) for first in firsts)
 

@@ -22,8 +22,8 @@ from llm_embedder_data.rows.schema import DataError
 Batch = dict[str, Any]
 Texts = Sequence[str] | CachedTexts
 
-# Cached tokens that are looked up in one call, at most: those of a few steps of a small batch. Each
-# dataset of a run may have so many in memory.
+# Cached tokens of a side that are looked up in one call, at most: those of a few steps of a small
+# batch. Each dataset of a run may have so many in memory.
 _TOKENS_AT_ONCE = 1 << 19
 
 
@@ -109,8 +109,12 @@ class RetrievalDataCollator:
         groups = iter(groups)
         for first in groups:
             if self._splits and isinstance(first["key"], CachedTexts):
-                n_at_once = _TOKENS_AT_ONCE // (len(first["key"]) * self.key_max_length)
-                yield from self._together([first, *islice(groups, max(n_at_once - 1, 0))])
+                n_tokens = max(
+                    len(first["query"]) * self.query_max_length,
+                    len(first["key"]) * self.key_max_length,
+                )
+                n_more = max(_TOKENS_AT_ONCE // n_tokens - 1, 0)
+                yield from self._together([first, *islice(groups, n_more)])
             else:
                 yield self._collate(dict(first))
 

@@ -257,7 +257,10 @@ class TensorLayout:
 
         Args:
             tokens: of all texts.
-            sizes: texts of each run; each is as wide as its own longest.
+            sizes: texts of each run.
+
+        Returns:
+            Of each run a dict of int64 tensors ``[size, L]``, as wide as its own longest text.
         """
         lengths = tokens.lengths
         width = self._width(lengths)

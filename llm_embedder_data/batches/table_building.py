@@ -47,7 +47,7 @@ class Block:
     Attributes:
         n_rows: of the dataset.
         texts: by column, any number of them.
-        sizes: ``[n_rows]`` int64, of the columns of which rows have any number of texts.
+        sizes: by column, ``[n_rows]`` int64, the texts of each row, where these are not one a row.
         arrays: by name, of any length; those of all blocks are laid end to end.
     """
 

@@ -71,7 +71,7 @@ class TokenTable:
     def array(self, name: str) -> NDArray[Any]:
         """An array that went with the rows, or a column's text numbers, int64.
 
-        ``<column>_bounds``, ``[n_rows + 1]`` int64, has where among these each row's begin, and the
-        end, where rows have any number of them.
+        Where a column has not one text a row, ``<column>_bounds``, ``[n_rows + 1]`` int64, says at
+        which of them each row's begin, and the end.
         """
         return self._arrays[name]

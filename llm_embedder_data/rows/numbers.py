@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 # Up to so many numbers, a megabyte, are an array in memory.
 _IN_MEMORY = 1 << 17
 
+# Rows that are looked at at a time.
+_ROWS_AT_ONCE = 1 << 14
+
 
 def numbers_where(chosen: NDArray[np.bool_], folder: Path) -> NDArray[np.int64]:
     """The places at which ``chosen`` is true, ascending; read only.
@@ -28,8 +31,8 @@ def numbers_where(chosen: NDArray[np.bool_], folder: Path) -> NDArray[np.int64]:
         return np.flatnonzero(chosen)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            for start in range(0, len(chosen), _IN_MEMORY):
-                numbers = np.flatnonzero(chosen[start : start + _IN_MEMORY]) + start
+            for start in range(0, len(chosen), _ROWS_AT_ONCE):
+                numbers = np.flatnonzero(chosen[start : start + _ROWS_AT_ONCE]) + start
                 file.write(numbers.tobytes())
             file.flush()
             return np.asarray(np.memmap(file, np.int64, "r", shape=(n_chosen,)))

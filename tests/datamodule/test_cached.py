@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -102,6 +103,25 @@ def tensors_of(value):
     if isinstance(value, dict):
         return [tensor for one in value.values() for tensor in tensors_of(one)]
     return [value] if isinstance(value, torch.Tensor) else []
+
+
+@pytest.mark.parametrize("tokenize", ["on-the-fly", "cached"])
+def test_opening_caches_takes_no_array_of_numbers_for_all_rows(tmp_path, tokenize):
+    def peak(n_rows):
+        """Bytes, on the way to the first batch."""
+        file = tmp_path / f"{n_rows}.jsonl"
+        file.write_text('{"query": "a", "pos": ["b"], "neg": ["c"], "task": "qa"}\n' * n_rows)
+        datamodule = make_datamodule(tmp_path, train_data=str(file), tokenize=tokenize)
+        datamodule.prepare_data()
+        tracemalloc.start()
+        datamodule.setup("fit")
+        next(iter(datamodule.train_dataloader()))
+        _, found = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return found
+
+    small, large = 140_000, 280_000
+    assert (peak(large) - peak(small)) / (large - small) < 6
 
 
 @pytest.mark.parametrize("eval_method", ["retrieve", "rerank"])
