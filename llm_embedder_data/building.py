@@ -31,26 +31,22 @@ from llm_embedder_data.rows.sources import Source, resolve_sources
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
+_EVAL_SETTINGS = ("task", "task_description", "format")
+
 
 class DatasetBuilder:
     """Builds what the arguments of the data module ask for; keeps none of it.
 
     Args:
         arguments: of the data module, by name.
-        defaults: of these.
-        recipe: of the argument of that name.
+        recipe: instructions and settings in force.
         cache_dir: of Arrow files and token tables; None for the default one.
     """
 
     def __init__(
-        self,
-        arguments: Mapping[str, Any],
-        defaults: Mapping[str, Any],
-        recipe: Recipe,
-        cache_dir: Path | None,
+        self, arguments: Mapping[str, Any], recipe: Recipe, cache_dir: Path | None
     ) -> None:
         self._arguments = arguments
-        self._defaults = defaults
         self._recipe = recipe
         self._cache_dir = cache_dir
         self._token_cache: TokenCache | None = None
@@ -87,7 +83,7 @@ class DatasetBuilder:
                 cache_dir=self._cache_dir,
             )
 
-        return _by_name(build, self._sources("eval_data", fields, settings=("task", "format")))
+        return _by_name(build, self._sources("eval_data", fields, settings=_EVAL_SETTINGS))
 
     def corpora(self) -> dict[str, Corpus]:
         """The corpora, by name."""
@@ -130,9 +126,9 @@ class DatasetBuilder:
             if isinstance(one, CorpusView):
                 tables[name] = cache.of_corpus(one.corpus, one.key_instruction)
             elif isinstance(one, TrainSet):
-                tables[name] = cache.of_train_set(one, self.instruction(one.task))
+                tables[name] = cache.of_train_set(one, self.instruction_of(one))
             else:
-                tables[name] = cache.of_eval_set(one, self.instruction(one.task))
+                tables[name] = cache.of_eval_set(one, self.instruction_of(one))
         names = {
             one.corpus.name if isinstance(one, CorpusView) else one.name for one in built.values()
         }
@@ -142,7 +138,7 @@ class DatasetBuilder:
 
     def train_settings(self, task: str) -> TrainSettings:
         """How a task's rows are chosen."""
-        return train_settings(self._arguments, self._defaults, self.recipe_settings(task))
+        return train_settings(self._arguments, self.recipe_settings(task))
 
     def recipe_settings(self, task: str) -> TaskSettings:
         """What the recipe says of a task's training, if it is to be heard."""
@@ -150,11 +146,22 @@ class DatasetBuilder:
             self._recipe.settings(task) if self._arguments["use_train_config"] else TaskSettings()
         )
 
-    def instruction(self, task: str) -> Instruction:
+    def instruction(self, task: str, description: str | None = None) -> Instruction:
         """What is put before a task's queries and keys; empty where nothing is wanted."""
-        return (
-            self._recipe.instruction(task) if self._arguments["add_instruction"] else Instruction()
-        )
+        if not self._arguments["add_instruction"]:
+            return Instruction()
+        return self._recipe.instruction(task, description)
+
+    def instruction_of(self, one: TrainSet | EvalSet) -> Instruction:
+        """What is put before the queries and keys of a dataset."""
+        return self.instruction(one.task, one.task_description)
+
+    @property
+    def origin_of_instructions(self) -> str:
+        """Where the instructions come from, and how to change them."""
+        if not self._arguments["add_instruction"]:
+            return "none: data.add_instruction=false"
+        return self._recipe.origin
 
     def _sources(self, argument: str, fields: Iterable[str], **settings: Any) -> list[Source]:
         return resolve_sources(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.building import DatasetBuilder
 from llm_embedder_data.clock import EpochClock
 from llm_embedder_data.config import ConfigError
+from llm_embedder_data.conventions import leaves_prompt_out, with_conventions
 from llm_embedder_data.evaluation import CorpusView, Matching, loader_names
 from llm_embedder_data.loaders import (
     Auto,
@@ -39,12 +40,15 @@ from llm_embedder_data.loaders import (
 )
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
+    Instruction,
+    ModelSettings,
     NegativeStrategy,
     PositiveStrategy,
+    Recipe,
     TaskSettings,
     load_recipe,
 )
-from llm_embedder_data.report import Report, make_report
+from llm_embedder_data.report import Report, described, make_report
 from llm_embedder_data.resume import (
     OnOtherGlobalBatch,
     batch_facts,
@@ -61,7 +65,7 @@ from llm_embedder_data.rows.builders import (
     OnBadRow,
     TrainSet,
 )
-from llm_embedder_data.rows.filters import OnNoNegatives
+from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, OnNoNegatives
 from llm_embedder_data.rows.lengths import row_lengths
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
@@ -115,26 +119,33 @@ class RetrievalDataModule(LightningDataModule):
     Args:
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
         train_data: a path, glob or folder, a list of them, or a mapping {name: source}; a source is
-            a path, or a dict with ``path`` and any of ``task``, ``format``, ``weight``,
-            ``batch_size``, ``in_batch_negatives``, ``max_sample_num`` and names of fields (``query:
-            question``).
-        eval_data: likewise; the settings of a source are ``task`` and ``format``.
+            a path, or a dict with ``path`` and any of ``task``, ``task_description``, ``format``,
+            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num`` and names of
+            fields (``query: question``).
+        eval_data: likewise; the settings of a source are ``task``, ``task_description`` and
+            ``format``.
         corpus: likewise; ``format`` and ``key_template``. An eval set is matched against the corpus
             of its name, or against the only one there is.
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
-        recipe: instructions and per-task settings: a name in conf/recipe, a path, or a mapping.
+        recipe: instructions and per-task settings. ``auto``: those that the encoder was trained
+            with, read from the files beside the tokenizer, else from a table of published
+            conventions. Or a name in conf/recipe, a path, or a mapping; one without instructions
+            takes the encoder's own.
         default_task: task of rows that name none, where their source names none either.
         add_instruction: whether the recipe's instructions are put before queries and keys.
-        use_train_config: whether the recipe's per-task settings apply. An argument that differs
-            from its default wins over them.
-        train_group_size: G, keys per query: 1 positive and G-1 negatives.
+        use_train_config: whether the recipe's per-task settings apply. An argument that is not None
+            wins over them.
+        train_group_size: G, keys per query: 1 positive and G-1 negatives. A dataset of which no row
+            has so many different keys gives fewer.
         select_positive: first, random, teacher (best score of all keys), teacher-pos (of the
-            positives).
-        select_negative: random, first, teacher+ (highest scores first), teacher- (lowest first).
+            positives); None: the recipe's, else first, and teacher in rows that have scores and no
+            labelled positive.
+        select_negative: random, first, teacher+ (highest scores first), teacher- (lowest first);
+            None: the recipe's, else random.
         teacher_scores_min: drop rows whose highest score is lower.
         teacher_scores_margin: drop rows whose highest and lowest score differ by less.
         max_sample_num: train on a random sample of so many rows a dataset, the same for a seed.
-        stable_distill: sort negatives by teacher score, descending.
+        stable_distill: sort negatives by teacher score, descending; None: the recipe's, else not.
         batch_size: queries per rank and step.
         organize_method: epoch, epoch-static, epoch-random, random; see :class:`EpochPlan`.
         remainder: rows that fill no global batch: rotate (others each epoch) or drop.
@@ -178,17 +189,17 @@ class RetrievalDataModule(LightningDataModule):
         eval_data: Any = None,
         corpus: Any = None,
         data_root: str | os.PathLike[str] | None = None,
-        recipe: str | os.PathLike[str] | Mapping[str, Any] = "llm_embedder",
+        recipe: Mapping[str, Any] | str | os.PathLike[str] = "auto",
         default_task: str = "qa",
         add_instruction: bool = True,
         use_train_config: bool = True,
         train_group_size: int = 8,
-        select_positive: PositiveStrategy = "first",
-        select_negative: NegativeStrategy = "random",
+        select_positive: PositiveStrategy | None = None,
+        select_negative: NegativeStrategy | None = None,
         teacher_scores_min: float | None = None,
         teacher_scores_margin: float | None = None,
         max_sample_num: int | None = None,
-        stable_distill: bool = False,
+        stable_distill: bool | None = None,
         batch_size: int = 32,
         organize_method: OrganizeMethod = "epoch",
         remainder: Remainder = "rotate",
@@ -217,7 +228,7 @@ class RetrievalDataModule(LightningDataModule):
         super().__init__()
         arguments = {name: plain(value) for name, value in locals().items() if name in _DEFAULTS}
         check_arguments(arguments)
-        self.recipe = load_recipe(arguments["recipe"])
+        self._given_recipe = load_recipe(arguments["recipe"])
         self.default_task = default_task
         self.add_instruction = add_instruction
         self.use_train_config = use_train_config
@@ -229,7 +240,6 @@ class RetrievalDataModule(LightningDataModule):
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._arguments = arguments
         self._tokenizer = tokenizer
-        self._builder = DatasetBuilder(arguments, _DEFAULTS, self.recipe, self.cache_dir)
         self._train: dict[str, TrainSet] | None = None
         self._evals: dict[str, EvalSet] | None = None
         self._corpora: dict[str, Corpus] | None = None
@@ -276,6 +286,9 @@ class RetrievalDataModule(LightningDataModule):
             if self._train is None and stage in ("fit", None):
                 self._train = self._builder.train_sets()
                 notes += _notes(self._train) + self._open_tables("train", self._train)
+                notes += [
+                    f"{name}: {note}" for name, own in self._group_notes().items() for note in own
+                ]
                 if self._train and (small := self.plan().dropped):
                     notes.append(
                         "dropped as smaller than a global batch (data.small_datasets): "
@@ -288,6 +301,7 @@ class RetrievalDataModule(LightningDataModule):
                 notes += self._open_tables("corpus", self._matching().views)
             for note in notes:
                 rank_zero_warn(note)
+            self._say_instructions()
             self._check_instructions_fit()
             facts.update(self._facts_of_ranks())
             if stage in ("validate", "test") and not self._evals:
@@ -319,7 +333,7 @@ class RetrievalDataModule(LightningDataModule):
         sets = self.train_sets()
         groups = TrainGroups(
             sets,
-            {one.name: self._builder.instruction(one.task) for one in sets.values()},
+            {one.name: self._builder.instruction_of(one) for one in sets.values()},
             group_size=self.train_group_size,
             seed=self.seed,
             tables=self._tables["train"],
@@ -387,6 +401,12 @@ class RetrievalDataModule(LightningDataModule):
     # -- what users call -----------------------------------------------------------------------
 
     @cached_property
+    def recipe(self) -> Recipe:
+        """Instructions and per-task settings in force: with ``auto``, the encoder's own."""
+        given = self._given_recipe
+        return with_conventions(given, self._model_name) if given.is_auto else given
+
+    @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, loaded at its first use."""
         if isinstance(self._tokenizer, PreTrainedTokenizerBase):
@@ -407,7 +427,13 @@ class RetrievalDataModule(LightningDataModule):
             (self._evals or {}).values(),
             (self._corpora or {}).values(),
             self.plan() if self._train else None,
-            self._token_notes,
+            notes={
+                name: [*self._token_notes.get(name, []), *self._group_notes().get(name, [])]
+                for name in {*self._token_notes, *self._group_notes()}
+            },
+            instruction=self._builder.instruction_of,
+            origin=self._builder.origin_of_instructions,
+            key_instructions=self._key_instructions(),
         )
 
     def train_sets(self) -> dict[str, TrainSet]:
@@ -453,9 +479,65 @@ class RetrievalDataModule(LightningDataModule):
         """A task's training settings in force: arguments, and the recipe's where they apply."""
         data = asdict(self._builder.train_settings(task))
         data.pop("asked")
+        if data["select_positive"] == FIRST_ELSE_TEACHER:  # the default, before the data are seen
+            data["select_positive"] = "first"
         return TaskSettings(**asdict(self._builder.recipe_settings(task)) | data)
 
+    def model_settings(self) -> ModelSettings:
+        """What the recipe says of the training of the whole model, where it is to be heard."""
+        return self.recipe.model if self.use_train_config else ModelSettings()
+
+    def instruction(self, task: str) -> Instruction:
+        """The texts put before the queries and keys of a task; empty where none are wanted."""
+        return self._builder.instruction(task)
+
     # -- parts ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _builder(self) -> DatasetBuilder:
+        return DatasetBuilder(self._arguments, self.recipe, self.cache_dir)
+
+    @property
+    def _model_name(self) -> str | None:
+        """The folder or hub name that the tokenizer comes from; None where that is not known."""
+        tokenizer = self._tokenizer
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
+            return tokenizer.name_or_path or None
+        return os.fspath(tokenizer)
+
+    def _group_notes(self) -> dict[str, list[str]]:
+        """What to say of datasets that fill no group of train_group_size keys, by name."""
+        wanted = self.train_group_size
+        return {
+            one.name: [
+                f"no row has more than {one.most_negatives} hard negatives, so each query gets "
+                f"{one.group_size(wanted)} keys (data.train_group_size={wanted} asks for more)"
+            ]
+            for one in (self._train or {}).values()
+            if one.group_size(wanted) < wanted
+        }
+
+    def _key_instructions(self) -> dict[str, list[str]]:
+        """What is put before the passages of each corpus, once for each view of it."""
+        found: dict[str, list[str]] = {}
+        for view in self._matching().views.values() if self._evals is not None else ():
+            found.setdefault(view.corpus.name, []).append(view.key_instruction)
+        return found
+
+    def _say_instructions(self) -> None:
+        """Log, once for each, the instructions in force."""
+        sets: list[TrainSet | EvalSet] = [
+            *(self._train or {}).values(),
+            *(self._evals or {}).values(),
+        ]
+        names: dict[Instruction, list[str]] = {}
+        for one in sets:
+            names.setdefault(self._builder.instruction_of(one), []).append(one.name)
+        for instruction, having in names.items():
+            rank_zero_info(
+                f"instructions of {', '.join(dict.fromkeys(having))}: {described(instruction)} "
+                f"({self._builder.origin_of_instructions}; data.recipe changes them)"
+            )
 
     def _open_tables(self, kind: str, built: Mapping[str, Any]) -> list[str]:
         """Open the token tables of a kind of dataset; what to say of them."""
@@ -522,6 +604,7 @@ class RetrievalDataModule(LightningDataModule):
             layout=self._arguments["layout"],
             chunk_size=self._arguments["chunk_size"],
             unique_keys=self._arguments["unique_keys"],
+            prompt_lengths=leaves_prompt_out(self._model_name),
         )
 
     @cached_property
@@ -532,7 +615,9 @@ class RetrievalDataModule(LightningDataModule):
         limits = {name: self._arguments[name] for name in ("query_max_length", "key_max_length")}
         sets = self.train_sets().values()
         return {
-            one.name: row_lengths(one.rows, one.kept, group_size=self.train_group_size, **limits)
+            one.name: row_lengths(
+                one.rows, one.kept, group_size=one.group_size(self.train_group_size), **limits
+            )
             for one in sets
         }
 
@@ -541,14 +626,18 @@ class RetrievalDataModule(LightningDataModule):
             *(self._train or {}).values(),
             *_opened(self._evals).values(),
         ]
-        for task in {one.task: None for one in sets}:
-            instruction = self._builder.instruction(task)
+        for instruction in {self._builder.instruction_of(one): None for one in sets}:
             self._collator.query_tokenizer.check_room(instruction.query, "data.query_max_length")
             self._collator.key_tokenizer.check_room(instruction.key, "data.key_max_length")
 
     def _facts(self, plan: EpochPlan) -> dict[str, Any]:
         sets = self.train_sets().values()
-        instructions = {one.task: self._builder.instruction(one.task) for one in sets}
+        instructions = {
+            one.task if one.task_description is None else f"{one.task} ({one.name})": (
+                self._builder.instruction_of(one)
+            )
+            for one in sets
+        }
         return batch_facts(sets, plan, self._arguments, instructions)
 
     def _facts_of_ranks(self) -> dict[str, Any]:
@@ -559,6 +648,8 @@ class RetrievalDataModule(LightningDataModule):
         for kind, built in (("eval set", self._evals), ("corpus", self._corpora)):
             for one in (built or {}).values():
                 facts[f"{kind} {one.name}"] = list(one.digests)
+        for one in (self._evals or {}).values():
+            facts[f"eval set {one.name}, instruction"] = asdict(self._builder.instruction_of(one))
         facts["loaders"] = [*(self._evals or {}), *self._matching().views]
         return facts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_embedder_data.batches.plan import EpochPlan
+from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
 _DETAILS = ("task", "settings", "scored_rows", "rows_without_negatives", "weight")
@@ -20,7 +21,8 @@ class Report(dict[str, Any]):
     """``{"train": {name: {...}}, "eval": {...}, "corpus": {...}}``; prints as a table.
 
     Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read =
-    kept + dropped) and ``notes``. Training sets also have ``task``, ``settings`` (in force),
+    kept + dropped), ``notes`` and ``instruction``: the texts put before ``query`` and ``key`` (a
+    list for a corpus) and their ``origin``. Training sets have ``task``, ``settings`` in force,
     ``scored_rows``, ``rows_without_negatives``, ``steps_per_epoch`` and ``rows_left_out_per_epoch``
     (they sit out in turn).
     """
@@ -44,6 +46,8 @@ class Report(dict[str, Any]):
                 )
         console = Console(file=io.StringIO(), width=110, markup=False, highlight=False)
         console.print(table)
+        for line in self._instructions():
+            console.print(f"- {line}")
         for entries in self.values():
             for name, entry in entries.items():
                 for note in entry["notes"]:
@@ -51,13 +55,42 @@ class Report(dict[str, Any]):
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return text.rstrip()
 
+    def _instructions(self) -> list[str]:
+        """A line for each pair of instructions, with the datasets that have it."""
+        names: dict[str, list[str]] = {}
+        for kind in ("train", "eval"):
+            for name, entry in self[kind].items():
+                put = entry["instruction"]
+                said = f"{described(Instruction(put['query'], put['key']))} ({put['origin']})"
+                names.setdefault(said, []).append(name)
+        return [
+            f"instructions of {', '.join(dict.fromkeys(having))}: {said}"
+            for said, having in names.items()
+        ]
+
+
+def described(instruction: Instruction) -> str:
+    """Both instructions in words.
+
+    >>> described(Instruction("query: ", ""))
+    "query 'query: ', key none"
+    """
+    sides = (("query", instruction.query), ("key", instruction.key))
+    if not any(text for _, text in sides):
+        return "none"
+    return ", ".join(f"{side} {text!r}" if text else f"{side} none" for side, text in sides)
+
 
 def make_report(
     train: Iterable[TrainSet],
     evals: Iterable[EvalSet],
     corpora: Iterable[Corpus],
     plan: EpochPlan | None,
+    *,
     notes: Mapping[str, Sequence[str]],
+    instruction: Callable[[TrainSet | EvalSet], Instruction],
+    origin: str,
+    key_instructions: Mapping[str, Sequence[str]],
 ) -> Report:
     """The report of what the builders made and of what the plan does with it.
 
@@ -67,6 +100,9 @@ def make_report(
         corpora: the corpora.
         plan: of any epoch; None where there is nothing to train on.
         notes: by dataset, beside those of the builders.
+        instruction: of a training or eval set.
+        origin: where the instructions come from.
+        key_instructions: of each corpus, one for each view of it.
     """
     steps = plan.steps if plan else {}
     report = Report(train={}, eval={}, corpus={})
@@ -75,6 +111,7 @@ def make_report(
         settings.pop("asked")
         entry = _common(one) | {
             "task": one.task,
+            "instruction": asdict(instruction(one)) | {"origin": origin},
             "settings": settings,
             "scored_rows": one.n_scored,
             "rows_without_negatives": one.n_without_negatives,
@@ -94,9 +131,15 @@ def make_report(
                 entry["rows_kept"] = 0
         report["train"][one.name] = entry
     for evaluated in evals:
-        report["eval"][evaluated.name] = _common(evaluated) | {"task": evaluated.task}
+        report["eval"][evaluated.name] = _common(evaluated) | {
+            "task": evaluated.task,
+            "instruction": asdict(instruction(evaluated)) | {"origin": origin},
+        }
     for corpus in corpora:
-        report["corpus"][corpus.name] = _common(corpus) | {"key_template": corpus.template}
+        report["corpus"][corpus.name] = _common(corpus) | {
+            "key_template": corpus.template,
+            "instruction": {"key": list(key_instructions.get(corpus.name, [])), "origin": origin},
+        }
     for entries in report.values():
         for name, entry in entries.items():
             entry["notes"] += notes.get(name, [])

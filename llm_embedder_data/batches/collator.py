@@ -50,6 +50,8 @@ class RetrievalDataCollator:
         chunk_size: texts in a chunk, at most.
         unique_keys: tokenize a text that several keys of the batch are, once: ``key`` then has a
             row for each different text.
+        prompt_lengths: give the tokens of the instruction too, as ``query_prompt_length`` and so on
+            (int), for encoders that leave it out of their pooling.
 
     Where chunks or unique keys put a text in another row than its own, ``query_inverse`` [B],
     ``key_inverse`` [B*G], ``content_inverse`` or ``cross_inverse``, int64, has the row of each:
@@ -70,6 +72,7 @@ class RetrievalDataCollator:
     layout: Layout = "padded"
     chunk_size: int = 32
     unique_keys: bool = False
+    prompt_lengths: bool = False
 
     def __post_init__(self) -> None:
         if self.tokenizer is None:
@@ -160,9 +163,25 @@ class RetrievalDataCollator:
                 self._lay_out(batch, "key", self.key_tokenizer(flat, key_instruction), inverse)
         if content is not None:
             self._lay_out(batch, "content", self.key_tokenizer(content, key_instruction))
+        if self.prompt_lengths:
+            for name, instruction in (
+                ("query", query_instruction),
+                ("key", key_instruction),
+                ("content", key_instruction),
+            ):
+                if name in batch:
+                    others[f"{name}_prompt_length"] = self._prompt_length(instruction)
         # Lightning takes the first tensor's length for the batch size: a chunk has another, and a
         # packed row is one.
         return batch | others if self.layout == "padded" else others | batch
+
+    def _prompt_length(self, instruction: str) -> int:
+        """Tokens before those of the text, counted as sentence-transformers counts them."""
+        if not instruction:
+            return 0
+        assert self.tokenizer is not None
+        ids = self.tokenizer(instruction)["input_ids"]
+        return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
 
     def _lay_out(
         self, batch: Batch, name: str, tokens: Tokens, inverse: NDArray[np.int64] | None = None

@@ -27,7 +27,7 @@ class TrainGroups:
     Args:
         train_sets: by name.
         instructions: of each set, by name; empty ones where none are wanted.
-        group_size: G, keys per query.
+        group_size: G, keys per query; fewer in a set whose rows have fewer different ones.
         seed: of the choices.
         tables: of tokens, by name, of sets whose texts are not to be read.
     """
@@ -43,9 +43,9 @@ class TrainGroups:
     ) -> None:
         tables = tables or {}
         self._rows = {
-            name: CachedTrainRows(one, tables[name], group_size, seed)
+            name: CachedTrainRows(one, tables[name], one.group_size(group_size), seed)
             if name in tables
-            else TrainRows(one, group_size, seed)
+            else TrainRows(one, one.group_size(group_size), seed)
             for name, one in train_sets.items()
         }
         self._instructions = dict(instructions)

@@ -20,6 +20,7 @@ from llm_embedder_data.hashing import derive_key
 from llm_embedder_data.recipes import Recipe
 from llm_embedder_data.rows import schema
 from llm_embedder_data.rows.filters import (
+    FIRST_ELSE_TEACHER,
     OnNoNegatives,
     TrainSettings,
     count_reasons,
@@ -66,6 +67,9 @@ class TrainSet:
         settings: in force, after what the data cannot give has been taken out.
         n_scored: kept rows with teacher scores.
         n_without_negatives: kept rows without a hard negative.
+        most_negatives: hard negatives of the kept row that has the most.
+        task_description: of this source, for the prompt of an instruct model; None for the
+            recipe's.
         batch_size: queries per rank and step; None for the module's.
         weight: passes per epoch.
         in_batch_negatives: whether other queries' keys are negatives.
@@ -84,10 +88,16 @@ class TrainSet:
     settings: TrainSettings
     n_scored: int
     n_without_negatives: int
+    most_negatives: int
     batch_size: int | None = None
     weight: float = 1.0
     in_batch_negatives: bool = True
+    task_description: str | None = None
     notes: tuple[str, ...] = ()
+
+    def group_size(self, wanted: int) -> int:
+        """Keys per query: ``wanted``, or fewer where no row has so many different ones."""
+        return min(wanted, 1 + self.most_negatives)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +107,8 @@ class EvalSet:
     Attributes:
         rows: memory-mapped, columns of ``schema.RETRIEVE_SCHEMA`` or ``schema.RERANK_SCHEMA``.
         kept: ``[n]`` int64, ascending, the numbers of the rows used.
+        task_description: of this source, for the prompt of an instruct model; None for the
+            recipe's.
     """
 
     name: str
@@ -107,6 +119,7 @@ class EvalSet:
     kept: NDArray[np.int64]
     n_read: int
     dropped: Mapping[str, int]
+    task_description: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -214,7 +227,8 @@ def build_train_sets(
     read = _read(source, reading, on_bad_row, cache_dir)
     sets = []
     for name, task, chosen in _by_task(read, recipe, default_task):
-        settings, notes = _within_reach(settings_of(task), read, name, task, chosen)
+        wanted = _positive_strategy(settings_of(task), read, chosen)
+        settings, notes = _within_reach(wanted, read, name, task, chosen)
         made = _train_set(
             read,
             name,
@@ -265,6 +279,7 @@ def build_eval_sets(
             kept=numbers_where(chosen & read.sound, read.folder),
             n_read=int(chosen.sum()),
             dropped=read.bad_rows(chosen),
+            task_description=source.task_description,
             notes=tuple(read.notes),
         )
         _require_rows(made)
@@ -498,10 +513,12 @@ def _train_set(
         sample(own, numbers, limit, derive_key(seed, "max_sample_num", name))
         reasons[numbers] = own
     kept = chosen & (reasons == 0)
-    n_scored = n_without_negatives = 0
+    n_scored = n_without_negatives = most_negatives = 0
     for rows, facts in facts_by_block(read.rows.data.table):
+        n_negatives = facts.negatives_left(settings)[kept[rows]]
         n_scored += int((facts.scored & kept[rows]).sum())
-        n_without_negatives += int((facts.without_negatives(settings) & kept[rows]).sum())
+        n_without_negatives += int((n_negatives == 0).sum())
+        most_negatives = max(most_negatives, int(n_negatives.max(initial=0)))
     return TrainSet(
         name=name,
         task=task,
@@ -515,9 +532,11 @@ def _train_set(
         settings=settings,
         n_scored=n_scored,
         n_without_negatives=n_without_negatives,
+        most_negatives=most_negatives,
         batch_size=read.source.batch_size,
         weight=read.source.weight,
         in_batch_negatives=read.source.in_batch_negatives,
+        task_description=read.source.task_description,
         notes=tuple(notes),
     )
 
@@ -535,6 +554,22 @@ def _require_rows(made: TrainSet | EvalSet | Corpus) -> None:
         f"none of the {made.n_read} rows of dataset {made.name!r} is left: dropped {dropped} "
         f"(loosen the setting of that name{keep}; or leave the source out)",
     )
+
+
+def _positive_strategy(
+    settings: TrainSettings, read: _Read, chosen: NDArray[np.bool_]
+) -> TrainSettings:
+    """The settings with the plain name of the default strategy where all rows are of one kind."""
+    if settings.select_positive != FIRST_ELSE_TEACHER:
+        return settings
+    n_rows = n_left_to_teacher = 0
+    for place, facts in facts_by_block(read.rows.data.table):
+        rows = chosen[place] & read.sound[place]
+        n_rows += int(rows.sum())
+        n_left_to_teacher += int((rows & facts.left_to_teacher).sum())
+    if n_left_to_teacher == 0:
+        return replace(settings, select_positive="first")
+    return replace(settings, select_positive="teacher") if n_left_to_teacher == n_rows else settings
 
 
 def _within_reach(

@@ -29,7 +29,15 @@ DATA_ROOT_PREFIX = "llm-embedder:"
 PACKAGE_PREFIX = "pkg://"
 
 # What a dict source may say beside ``path`` and the names of its fields.
-SETTINGS = ("task", "format", "weight", "batch_size", "in_batch_negatives", "max_sample_num")
+SETTINGS = (
+    "task",
+    "task_description",
+    "format",
+    "weight",
+    "batch_size",
+    "in_batch_negatives",
+    "max_sample_num",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,7 @@ class Source:
         name: of the dataset, unique among its kind.
         files: absolute paths, in the order in which their rows are counted.
         task: of rows that name none; None leaves it to ``default_task``.
+        task_description: for the prompt of an instruct model; None for the recipe's.
         format: of the files.
         fields: what a canonical field is called in the files, where it is called otherwise.
         weight: passes over the dataset per epoch.
@@ -52,6 +61,7 @@ class Source:
     name: str
     files: tuple[str, ...]
     task: str | None = None
+    task_description: str | None = None
     format: Format = "auto"
     fields: Mapping[str, str] = field(default_factory=dict)
     weight: float = 1.0
@@ -184,7 +194,7 @@ def _check(options: Mapping[str, Any], where: str) -> None:
     flag = options.get("in_batch_negatives", True)
     if not isinstance(flag, bool):
         raise ConfigError(f"{where}.in_batch_negatives={flag!r}: expected true or false")
-    for name in ("task", "key_template"):
+    for name in ("task", "task_description", "key_template"):
         if name in options and not isinstance(options[name], str):
             raise ConfigError(f"{where}.{name}={options[name]!r}: expected a string")
 

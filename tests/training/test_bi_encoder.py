@@ -25,7 +25,7 @@ from transformers import AutoModel, AutoTokenizer, Qwen2Config, Qwen2Model, T5Co
 
 from llm_embedder_data.config import CONF_DIR, ConfigError
 from llm_embedder_data.datamodule import RetrievalDataModule
-from llm_embedder_data.training.bi_encoder import BiEncoder, pool
+from llm_embedder_data.training.bi_encoder import DEFAULTS, BiEncoder, pool
 from llm_embedder_data.training.losses import (
     contrastive_loss,
     kl_distillation,
@@ -169,6 +169,7 @@ def test_a_batch_is_trained_by_what_the_recipe_says_of_its_task(task, in_batch_n
     temperatures = {"teacher_temperature": 0.5, "student_temperature": 2.0}
     recipe = {
         "instruction": {"*": {}},
+        "model": {"temperature": 0.1, "contrastive_weight": 0.3, "distill_weight": 0.7},
         "training": {
             "both": temperatures,
             "alone": {"contrastive_weight": 0, **temperatures},
@@ -176,9 +177,7 @@ def test_a_batch_is_trained_by_what_the_recipe_says_of_its_task(task, in_batch_n
             "never": {"distill_weight": 0},
         },
     }
-    model = BiEncoder(
-        tiny_bert(), temperature=0.1, contrastive_weight=0.3, distill_weight=0.7, recipe=recipe
-    )
+    model = BiEncoder(tiny_bert(), recipe=recipe)
     contrastive, kl, stable = parts_of(model, batch)
 
     expected = contrastive.clone()  # of the last query, which has no scores, always
@@ -210,7 +209,7 @@ def test_a_known_positive_of_another_row_is_no_negative():
 
 def test_scores_are_float32_under_mixed_precision():
     batch = training_batch()
-    model = BiEncoder(tiny_bert())
+    model = BiEncoder(tiny_bert(), temperature=0.01)
     with torch.autocast("cpu", torch.bfloat16):
         loss = model.loss(batch)
         query, key = model.encode(batch["query"]), model.encode(batch["key"])
@@ -219,21 +218,44 @@ def test_scores_are_float32_under_mixed_precision():
     assert_close(loss, contrastive_loss(query @ competing.T / 0.01, target, excluded))
 
 
-def test_arguments_hold_where_the_recipe_says_nothing():
-    model = BiEncoder(tiny_bert(), contrastive_weight=0.4, recipe="llm_embedder")
+def test_a_given_argument_wins_over_the_recipe_and_the_recipe_over_the_defaults():
+    given = BiEncoder(tiny_bert(), contrastive_weight=0.4, recipe="llm_embedder")
+    silent = BiEncoder(tiny_bert(), recipe="llm_embedder")
+    alone = BiEncoder(tiny_bert())
 
-    assert model.settings_of("convsearch").contrastive_weight == 0.4
-    assert model.settings_of("qa").contrastive_weight == 0
-    assert model.settings_of("chat").teacher_temperature == 0.1
-    assert not model.settings_of("chat").stable_distill
-    assert model.settings_of("icl").stable_distill
+    assert given.settings_of("qa").contrastive_weight == 0.4
+    assert given.settings_of("convsearch").contrastive_weight == 0.4
+    assert silent.settings_of("qa").contrastive_weight == 0  # of the task
+    assert silent.settings_of("convsearch").contrastive_weight == 0.2  # of the recipe's model
+    assert silent.settings_of("chat").teacher_temperature == 0.1
+    assert not silent.settings_of("chat").stable_distill
+    assert silent.settings_of("icl").stable_distill
+    assert (silent.temperature, silent.learning_rate) == (0.01, 5e-6)
+    assert alone.model_settings == DEFAULTS
+    assert BiEncoder(tiny_bert(), temperature=0.01, learning_rate=0.1).learning_rate == 0.1
+
+
+def test_a_value_equal_to_the_default_was_given_too():
+    recipe = {"instruction": {"*": {}}, "model": {"temperature": 0.5, "learning_rate": 0.1}}
+    model = BiEncoder(
+        tiny_bert(),
+        temperature=DEFAULTS.temperature,
+        learning_rate=DEFAULTS.learning_rate,
+        recipe=recipe,
+    )
+
+    assert model.temperature == DEFAULTS.temperature
+    assert model.learning_rate == DEFAULTS.learning_rate
 
 
 @pytest.mark.parametrize("use_train_config", [True, False])
-@pytest.mark.parametrize("stable_distill", [True, False])
+@pytest.mark.parametrize("stable_distill", [True, False, None])
 def test_the_recipe_of_the_data_module_is_used_if_it_is_to_be(use_train_config, stable_distill):
     settings = RetrievalDataModule(
-        "no tokenizer", use_train_config=use_train_config, stable_distill=stable_distill
+        "no tokenizer",
+        recipe="llm_embedder",
+        use_train_config=use_train_config,
+        stable_distill=stable_distill,
     )
     data = Batches([training_batch("chat")])
     data.task_settings = settings.task_settings
@@ -241,12 +263,13 @@ def test_the_recipe_of_the_data_module_is_used_if_it_is_to_be(use_train_config, 
     quiet_trainer(max_steps=1).fit(model, datamodule=data)
 
     assert model.settings_of("chat").teacher_temperature == (0.1 if use_train_config else 1.0)
-    assert model.settings_of("qa").stable_distill is (use_train_config or stable_distill)
-    # An argument that was given wins over the recipe, which says false of chat.
-    assert model.settings_of("chat").stable_distill is stable_distill
+    # An argument that was given wins over the recipe, which says true of qa and false of chat.
+    by_recipe = use_train_config if stable_distill is None else stable_distill
+    assert model.settings_of("qa").stable_distill is by_recipe
+    assert model.settings_of("chat").stable_distill is bool(stable_distill)
     own = BiEncoder(tiny_bert(), recipe={"instruction": {"*": {}}})
     own.trainer = model.trainer
-    assert own.settings_of("chat").stable_distill is stable_distill
+    assert own.settings_of("chat").stable_distill is bool(stable_distill)
 
 
 def test_loss_is_logged_as_a_whole_and_by_task():
