@@ -160,7 +160,7 @@ class DatasetBuilder:
     def origin_of_instructions(self) -> str:
         """Where the instructions come from, and how to change them."""
         if not self._arguments["add_instruction"]:
-            return "none: data.add_instruction=false"
+            return "data.add_instruction=false"
         return self._recipe.origin
 
     def _sources(self, argument: str, fields: Iterable[str], **settings: Any) -> list[Source]:

@@ -328,7 +328,7 @@ def _recipe_of(model: str | None) -> Recipe:
     nothing = {ANY_TASK: Instruction()}
     if model is None:
         return Recipe(
-            "auto", nothing, origin="none: the tokenizer does not say of which model it is"
+            "auto", nothing, origin="the tokenizer does not say of which model it is"
         )
     try:
         config = _json_of(model, PROMPT_FILE)
@@ -346,12 +346,12 @@ def _recipe_of(model: str | None) -> Recipe:
         return Recipe(
             "auto",
             nothing,
-            origin=f"none: {PROMPT_FILE} of {model} names the prompts {names}, and none of them as "
+            origin=f"{PROMPT_FILE} of {model} names the prompts {names}, and none of them as "
             "that of a query or a document (give data.recipe to use one)",
         )
     published = _published(model)
     if published is None:
-        return Recipe("auto", nothing, origin=f"none: {model} states no prompts{unread}")
+        return Recipe("auto", nothing, origin=f"{model} states no prompts{unread}")
     origin = f"{published.source} (by the name {model})"
     if published.recipe is not None:
         recipe = load_recipe(published.recipe)

@@ -244,6 +244,7 @@ class RetrievalDataModule(LightningDataModule):
         self._evals: dict[str, EvalSet] | None = None
         self._corpora: dict[str, Corpus] | None = None
         self._token_notes: dict[str, list[str]] = {}
+        self._said: set[str] = set()
         self._tables: dict[str, dict[str, TokenTable]] = {"train": {}, "eval": {}, "corpus": {}}
         self._set_up_as = Ranks()
         self._resume: dict[str, Any] | None = None
@@ -525,7 +526,7 @@ class RetrievalDataModule(LightningDataModule):
         return found
 
     def _say_instructions(self) -> None:
-        """Log, once for each, the instructions in force."""
+        """Log the instructions in force, once for those who have the same."""
         sets: list[TrainSet | EvalSet] = [
             *(self._train or {}).values(),
             *(self._evals or {}).values(),
@@ -534,10 +535,13 @@ class RetrievalDataModule(LightningDataModule):
         for one in sets:
             names.setdefault(self._builder.instruction_of(one), []).append(one.name)
         for instruction, having in names.items():
-            rank_zero_info(
-                f"instructions of {', '.join(dict.fromkeys(having))}: {described(instruction)} "
-                f"({self._builder.origin_of_instructions}; data.recipe changes them)"
+            line = (
+                f"{', '.join(dict.fromkeys(having))}: instruction: {described(instruction)} "
+                f"({self._builder.origin_of_instructions}; data.recipe changes it)"
             )
+            if line not in self._said:
+                rank_zero_info(line)
+                self._said.add(line)
 
     def _open_tables(self, kind: str, built: Mapping[str, Any]) -> list[str]:
         """Open the token tables of a kind of dataset; what to say of them."""

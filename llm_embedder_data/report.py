@@ -64,7 +64,7 @@ class Report(dict[str, Any]):
                 said = f"{described(Instruction(put['query'], put['key']))} ({put['origin']})"
                 names.setdefault(said, []).append(name)
         return [
-            f"instructions of {', '.join(dict.fromkeys(having))}: {said}"
+            f"{', '.join(dict.fromkeys(having))}: instruction: {said}"
             for said, having in names.items()
         ]
 

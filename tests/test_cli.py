@@ -140,7 +140,7 @@ def test_a_file_with_query_pos_and_neg_alone_trains_with_the_defaults(run, tiny,
             "trainer.devices=1",
         )
 
-    assert "instructions of" in out
+    assert "instruction: none" in out
 
 
 class OwnModel(lightning.LightningModule):
