@@ -327,9 +327,7 @@ def _recipe_of(model: str | None) -> Recipe:
     """The recipe that a model's files, or its name, stand for."""
     nothing = {ANY_TASK: Instruction()}
     if model is None:
-        return Recipe(
-            "auto", nothing, origin="the tokenizer does not say of which model it is"
-        )
+        return Recipe("auto", nothing, origin="the tokenizer does not say of which model it is")
     try:
         config = _json_of(model, PROMPT_FILE)
     except _NotKnown:

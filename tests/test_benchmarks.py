@@ -135,3 +135,18 @@ def test_sentence_transformers_columns_become_the_keys_of_each_query():
     assert batch["query"]["input_ids"].flatten().tolist() == [0, 1]
     assert keys.view(2, 8).tolist() == [[10 * n + b for n in range(1, 9)] for b in (0, 1)]
     assert batch["positive_id"].tolist() == [[0], [8]]
+
+
+def test_the_defaults_are_measured_in_domain_and_elsewhere(sample_dir, monkeypatch, capsys):
+    import defaults
+
+    arguments = ["--data", str(sample_dir), "--sets", "tool", "convsearch", "--seeds", "1"]
+    monkeypatch.setattr("sys.argv", ["defaults.py", *arguments, "--learning-rate", "0"])
+
+    assert defaults.main() == 0  # nothing is trained: nothing changes
+
+    lines = capsys.readouterr().out.splitlines()
+    runs = [json.loads(line) for line in lines if line.startswith('{"trained on"')]
+    assert [run["trained on"] for run in runs] == [None, "tool", "convsearch"]
+    assert all(set(run) >= {"tool", "convsearch"} for run in runs)
+    assert '"smallest change of nDCG@10"' in "".join(lines)
