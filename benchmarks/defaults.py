@@ -62,7 +62,7 @@ def data_of(
         demo_encoder(),
         eval_data={name: str(root / name / "eval.jsonl") for name in names},
         corpus={name: str(root / name / "corpus.jsonl") for name in names},
-        layout="packed",  # the same embeddings and losses without padding
+        layout="chunked",  # the same embeddings and losses with less padding
         unique_keys=True,
         eval_batch_size=128,
         cache_dir=arguments.cache,
