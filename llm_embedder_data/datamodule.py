@@ -54,7 +54,6 @@ from llm_embedder_data.resume import (
     read_state,
 )
 from llm_embedder_data.rows.builders import (
-    DEFAULT_KEY_TEMPLATE,
     Corpus,
     EvalMethod,
     EvalSet,
@@ -63,6 +62,7 @@ from llm_embedder_data.rows.builders import (
 )
 from llm_embedder_data.rows.filters import OnNoNegatives
 from llm_embedder_data.rows.lengths import row_lengths
+from llm_embedder_data.rows.templates import DEFAULT_KEY_TEMPLATE
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.hashing import hash_rows, mix
+from llm_embedder_data.printable import PrintableError, one_line
 from llm_embedder_data.rows.columns import FLOATS, INTS, STRINGS, Column, Columns, Faults, shown
 
 _IDENTITY = [
@@ -44,12 +45,8 @@ RETRIEVE_SCHEMA = pa.schema([*_IDENTITY, ("pos_index", INTS)])
 RERANK_SCHEMA = pa.schema([*_IDENTITY, ("pos_index", INTS), ("key", STRINGS), ("key_index", INTS)])
 
 
-class DataError(ValueError):
-    """A file or a row that cannot be used; ``path`` and ``row`` say which.
-
-    Built from its message alone: a DataLoader re-raises a worker's exception as ``type(message)``,
-    and one whose constructor wants more comes back as a bare RuntimeError (torch 2.13).
-    """
+class DataError(PrintableError):
+    """A file or a row that cannot be used; ``path`` and ``row`` say which."""
 
     path: str | None = None
     row: int | None = None
@@ -59,7 +56,7 @@ class DataError(ValueError):
         cls, path: str, sentence: str, *, row: int | None = None, line: int | None = None
     ) -> DataError:
         """An error that begins with the place; rows are counted from 0, lines from 1."""
-        place = path if row is None else f"{path}, row {row}"
+        place = one_line(path) if row is None else f"{one_line(path)}, row {row}"
         place += "" if line is None else f" (line {line})"
         error = cls(f"{place}: {sentence}")
         error.path, error.row = path, row
@@ -94,9 +91,14 @@ _CANDIDATES = (
 RERANK_COLUMNS = (_QUERY, _TASK, *_CANDIDATES, _QUERY_ID)
 
 
-def corpus_columns(fields: Sequence[str]) -> tuple[Column, ...]:
+def corpus_column(place: int) -> str:
+    """The column of a corpus' n-th field: by place, so that it meets no name of ours."""
+    return f"field_{place}"
+
+
+def corpus_columns(n_fields: int) -> tuple[Column, ...]:
     """Those of a corpus: a number becomes its decimal text."""
-    return tuple(Column(name, "text") for name in fields)
+    return tuple(Column(corpus_column(place), "text") for place in range(n_fields))
 
 
 def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
@@ -207,14 +209,15 @@ def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     )
 
 
-def corpus_schema(fields: Sequence[str]) -> pa.Schema:
+def corpus_schema(n_fields: int) -> pa.Schema:
     """A corpus keeps the fields of its key template as strings."""
-    return pa.schema([*((name, pa.string()) for name in fields), ("fault", pa.string())])
+    names = map(corpus_column, range(n_fields))
+    return pa.schema([*((name, pa.string()) for name in names), ("fault", pa.string())])
 
 
-def corpus_batch(columns: Columns, faults: Faults, fields: Sequence[str]) -> pa.RecordBatch:
+def corpus_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     """:func:`corpus_columns` of some rows; a missing or null field stays null."""
-    return _batch(corpus_schema(fields), columns, faults)
+    return _batch(corpus_schema(len(columns)), columns, faults)
 
 
 # --------------------------------------------------------------------------------------------------
