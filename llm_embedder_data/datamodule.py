@@ -37,6 +37,7 @@ from llm_embedder_data.loaders import (
     SequentialShardSampler,
     explain_lost_worker,
 )
+from llm_embedder_data.printable import one_line, printable
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
     NegativeStrategy,
@@ -233,7 +234,7 @@ class RetrievalDataModule(LightningDataModule):
         self._train: dict[str, TrainSet] | None = None
         self._evals: dict[str, EvalSet] | None = None
         self._corpora: dict[str, Corpus] | None = None
-        self._token_notes: dict[str, list[str]] = {}
+        self._token_notes: dict[str, dict[str, list[str]]] = {}
         self._tables: dict[str, dict[str, TokenTable]] = {"train": {}, "eval": {}, "corpus": {}}
         self._set_up_as = Ranks()
         self._resume: dict[str, Any] | None = None
@@ -250,7 +251,8 @@ class RetrievalDataModule(LightningDataModule):
         try:
             _ = self.tokenizer
             train = self._builder.train_sets()
-            evals, corpora = self._builder.eval_sets(), self._builder.corpora()
+            evals, corpora = self._builder.evaluation()
+            self._builder.require_corpora(self._trainer_fn, evals, corpora)
             if self._trainer_fn in ("fit", None):
                 self._builder.token_tables(self.tokenizer, train)
             self._builder.token_tables(self.tokenizer, evals)
@@ -260,7 +262,9 @@ class RetrievalDataModule(LightningDataModule):
             # One rank of many prepares, and the others wait for it. All meet the error in setup.
             if self._ranks.num_replicas == 1:
                 raise
-            warnings.warn(f"prepare_data() failed, setup() tries again: {error}", stacklevel=1)
+            warnings.warn(
+                printable(f"prepare_data() failed, setup() tries again: {error}"), stacklevel=1
+            )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the caches; a second call for the same stage does nothing but compare the ranks.
@@ -279,15 +283,18 @@ class RetrievalDataModule(LightningDataModule):
                 if self._train and (small := self.plan().dropped):
                     notes.append(
                         "dropped as smaller than a global batch (data.small_datasets): "
-                        + ", ".join(f"{name} ({rows} rows)" for name, rows in small.items())
+                        + ", ".join(
+                            f"{one_line(name)} ({rows} rows)" for name, rows in small.items()
+                        )
                     )
             if self._evals is None or self._corpora is None:
-                self._evals, self._corpora = self._builder.eval_sets(), self._builder.corpora()
+                self._evals, self._corpora = self._builder.evaluation()
                 notes += _notes(self._evals) + _notes(self._corpora)
                 notes += self._open_tables("eval", self._evals)
                 notes += self._open_tables("corpus", self._matching().views)
+            self._builder.require_corpora(stage, self._evals, self._corpora)
             for note in notes:
-                rank_zero_warn(note)
+                rank_zero_warn(printable(note))
             self._check_instructions_fit()
             facts.update(self._facts_of_ranks())
             if stage in ("validate", "test") and not self._evals:
@@ -308,7 +315,7 @@ class RetrievalDataModule(LightningDataModule):
             plan, start, self._began = going_on.plan, going_on.start, going_on.began
             if going_on.note is not None:
                 renumber = start[1] > 0
-                rank_zero_warn(going_on.note)
+                rank_zero_warn(printable(going_on.note))
         epoch_of: Callable[[int], int] = int
         if trainer is not None:
             if self._clock is None or self._clock.trainer is not trainer or self._clock.is_over:
@@ -460,8 +467,8 @@ class RetrievalDataModule(LightningDataModule):
     def _open_tables(self, kind: str, built: Mapping[str, Any]) -> list[str]:
         """Open the token tables of a kind of dataset; what to say of them."""
         self._tables[kind], notes = self._builder.token_tables(self.tokenizer, built)
-        self._token_notes |= notes
-        return [f"{name}: {note}" for name, own in notes.items() for note in own]
+        self._token_notes[kind] = notes
+        return [f"{one_line(name)}: {note}" for name, own in notes.items() for note in own]
 
     def _matching(self) -> Matching:
         return self._builder.matching(_opened(self._evals), _opened(self._corpora))
@@ -584,7 +591,7 @@ def _opened(built: dict[str, Built] | None) -> dict[str, Built]:
 
 
 def _notes(built: Mapping[str, Built]) -> list[str]:
-    return [f"{one.name}: {note}" for one in built.values() for note in one.notes]
+    return [f"{one_line(one.name)}: {note}" for one in built.values() for note in one.notes]
 
 
 def _one_or_all(loaders: dict[str, BatchLoader]) -> Loaders:

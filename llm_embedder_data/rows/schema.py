@@ -42,7 +42,15 @@ TRAIN_SCHEMA = pa.schema(
     ]
 )
 RETRIEVE_SCHEMA = pa.schema([*_IDENTITY, ("pos_index", INTS)])
-RERANK_SCHEMA = pa.schema([*_IDENTITY, ("pos_index", INTS), ("key", STRINGS), ("key_index", INTS)])
+RERANK_SCHEMA = pa.schema(
+    [
+        *_IDENTITY,
+        ("pos_index", INTS),
+        ("key", STRINGS),
+        ("key_index", INTS),
+        ("counts_corpus", pa.bool_()),  # false: indices count the row's own candidates
+    ]
+)
 
 
 class DataError(PrintableError):
@@ -167,6 +175,7 @@ def retrieve_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     ``pos_index`` counts corpus records.
     """
     _require_query(columns["query"], faults)
+    _refuse_negative("pos_index", columns, faults)
     return _batch(RETRIEVE_SCHEMA, columns, faults)
 
 
@@ -175,30 +184,43 @@ def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
 
     Candidates are ``key``, and ``pos_index`` names the right ones; or they are ``pos`` followed by
     ``neg``, and the right ones are ``pos``. Their indices are ``key_index``, or ``pos_index``
-    followed by ``neg_index``, or 0, 1, 2, ...
+    followed by ``neg_index``, which count corpus records; or else 0, 1, 2, ...
     """
     _require_query(columns["query"], faults)
+    for name in ("pos_index", "key_index", "neg_index"):
+        _refuse_negative(name, columns, faults)
     keys: list[list[str]] = []
     key_indices: list[list[int]] = []
     pos_indices: list[list[int] | None] = []
+    counts_corpus: list[bool] = []
     rows = zip(*(columns[one.name].to_pylist() for one in _CANDIDATES), strict=True)
     for row, (key, key_index, pos, neg, pos_index, neg_index) in enumerate(rows):
         candidates = [*(pos or []), *(neg or [])] if key is None else key
+        fault = None
         if key is None and key_index is None and pos_index is not None and neg_index is not None:
             key_index = [*pos_index, *neg_index]
-        if key_index is None:
+            if len(pos_index) != len(pos or []):
+                fault = f"{len(pos_index)} pos_index for {len(pos or [])} pos (give one each)"
+        given = key_index is not None
+        if not given:
             key_index = list(range(len(candidates)))
-        fault = None
         if not candidates:
             fault = "no candidates (reranking needs key, or pos and neg)"
         elif any(text is None for text in candidates):
             fault = "a candidate is null (give a text, or take the entry out)"
         elif len(key_index) != len(candidates):
             fault = f"{len(key_index)} indices for {len(candidates)} candidates (give one each)"
+        elif key is not None and not given and max(pos_index or [0]) >= len(candidates):
+            fault = (
+                f"pos_index holds {max(pos_index)}, and there are {len(candidates)} candidates, "
+                "which it counts from 0 where there is no key_index (give key_index too, if it "
+                "counts corpus records)"
+            )
         faults[row] = faults[row] or fault
         keys.append(candidates)
         key_indices.append(key_index)
         pos_indices.append(key_index[: len(pos or [])] if key is None else pos_index)
+        counts_corpus.append(given)
     return _batch(
         RERANK_SCHEMA,
         columns,
@@ -206,6 +228,7 @@ def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
         pos_index=pa.array(pos_indices, INTS),
         key=pa.array(keys, STRINGS),
         key_index=pa.array(key_indices, INTS),
+        counts_corpus=pa.array(counts_corpus, pa.bool_()),
     )
 
 
@@ -293,6 +316,18 @@ def _require_query(query: pa.Array, faults: Faults) -> None:
     missing = query.is_null().to_numpy(zero_copy_only=False)
     _fault_where(missing, faults, lambda row: "no query (a row needs a query)")
     _fault_where(_is_blank(query), faults, lambda row: "query is blank (give it a text)")
+
+
+def _refuse_negative(name: str, columns: Columns, faults: Faults) -> None:
+    view = _ListView(columns[name])
+    values = view.values.to_numpy(zero_copy_only=False)[_runs(view.starts, view.lengths)]
+    lowest = np.zeros(len(faults), np.int64)
+    np.minimum.at(lowest, np.repeat(np.arange(len(faults)), view.lengths), values)
+    _fault_where(
+        lowest < 0,
+        faults,
+        lambda row: f"{name} holds {lowest[row]} (an index counts records from 0)",
+    )
 
 
 def _is_blank(texts: pa.StringArray) -> NDArray[np.bool_]:
