@@ -12,7 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.arguments import train_settings
 from llm_embedder_data.batches.token_cache import TokenCache
 from llm_embedder_data.batches.token_table import TokenTable
-from llm_embedder_data.evaluation import CorpusView, Matching, match
+from llm_embedder_data.config import ConfigError
+from llm_embedder_data.evaluation import CorpusView, Matching, corpus_of, match
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Instruction, Recipe, TaskSettings
 from llm_embedder_data.rows.builders import (
     TRAIN_FIELDS,
@@ -25,9 +27,11 @@ from llm_embedder_data.rows.builders import (
     eval_fields,
     template_fields,
 )
+from llm_embedder_data.rows.corpus_indices import within_corpus
 from llm_embedder_data.rows.filters import TrainSettings
 from llm_embedder_data.rows.readers import default_cache_dir
 from llm_embedder_data.rows.sources import Source, resolve_sources
+from llm_embedder_data.rows.unique_names import by_unique_name
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
@@ -66,7 +70,7 @@ class DatasetBuilder:
                 cache_dir=self._cache_dir,
             )
 
-        return _by_name(build, self._sources("train_data", TRAIN_FIELDS))
+        return _by_name(build, self._sources("train_data", TRAIN_FIELDS), "data.train_data")
 
     def eval_sets(self) -> dict[str, EvalSet]:
         """The eval sets, by name."""
@@ -83,7 +87,8 @@ class DatasetBuilder:
                 cache_dir=self._cache_dir,
             )
 
-        return _by_name(build, self._sources("eval_data", fields, settings=_EVAL_SETTINGS))
+        sources = self._sources("eval_data", fields, settings=_EVAL_SETTINGS)
+        return _by_name(build, sources, "data.eval_data")
 
     def corpora(self) -> dict[str, Corpus]:
         """The corpora, by name."""
@@ -99,7 +104,50 @@ class DatasetBuilder:
             return [corpus]
 
         settings, fields = ("format", "key_template"), template_fields(key_template)
-        return _by_name(build, self._sources("corpus", fields, settings=settings))
+        for template in _templates_of(self._arguments["corpus"]):
+            fields += template_fields(template)
+        sources = self._sources("corpus", dict.fromkeys(fields), settings=settings)
+        return _by_name(build, sources, "data.corpus")
+
+    def evaluation(self) -> tuple[dict[str, EvalSet], dict[str, Corpus]]:
+        """The eval sets, without rows that name passages which their corpus has not; the corpora.
+
+        Raises:
+            DataError: such a row, where bad rows are not to be skipped.
+        """
+        evals, corpora = self.eval_sets(), self.corpora()
+        for name, one in evals.items():
+            corpus = corpus_of(one, corpora)
+            if corpus is not None:
+                evals[name] = within_corpus(
+                    one,
+                    corpus,
+                    on_bad_row=self._arguments["on_bad_row"],
+                    cache_dir=self._cache_dir,
+                )
+        return evals, corpora
+
+    def require_corpora(
+        self, stage: str | None, evals: Mapping[str, EvalSet], corpora: Mapping[str, Corpus]
+    ) -> None:
+        """Refuse queries that are to be matched against no corpus.
+
+        Args:
+            stage: fit, validate or test, which evaluate; of others nothing is asked.
+            evals: the eval sets.
+            corpora: the corpora.
+
+        Raises:
+            ConfigError: eval sets, no corpus, and eval_method=retrieve.
+        """
+        retrieves = self._arguments["eval_method"] == "retrieve"
+        if stage in ("fit", "validate", "test") and retrieves and evals and not corpora:
+            raise ConfigError(
+                f"data.corpus={self._arguments['corpus']!r}: eval_method='retrieve' searches a "
+                f"corpus for the queries of {', '.join(map(one_line, evals))}, and there is none "
+                "(give data.corpus; or data.eval_method=rerank, where rows have candidates of "
+                "their own; or take data.eval_data out)"
+            )
 
     def matching(self, evals: Mapping[str, EvalSet], corpora: Mapping[str, Corpus]) -> Matching:
         """Which corpus each eval set is matched against; none where it is to rank its own keys."""
@@ -115,26 +163,27 @@ class DatasetBuilder:
         tokenizer: PreTrainedTokenizerBase,
         built: Mapping[str, TrainSet | EvalSet] | Mapping[str, CorpusView],
     ) -> tuple[dict[str, TokenTable], dict[str, list[str]]]:
-        """The token tables of datasets and what to say of these, by name; none on the fly."""
+        """The token tables of datasets, and what to say of these, by name; none on the fly."""
         if self._arguments["tokenize"] != "cached":
             return {}, {}
         if self._token_cache is None:
             folder = (self._cache_dir or default_cache_dir()) / "tokens"
             self._token_cache = TokenCache(tokenizer, folder)
         cache, tables = self._token_cache, {}
+        notes: dict[str, list[str]] = {}
         for name, one in built.items():
             if isinstance(one, CorpusView):
                 tables[name] = cache.of_corpus(one.corpus, one.key_instruction)
+                kind, dataset = "corpus", one.corpus.name
             elif isinstance(one, TrainSet):
                 tables[name] = cache.of_train_set(one, self.instruction_of(one))
+                kind, dataset = "train", one.name
             else:
                 tables[name] = cache.of_eval_set(one, self.instruction_of(one))
-        names = {
-            one.corpus.name if isinstance(one, CorpusView) else one.name for one in built.values()
-        }
-        return tables, {
-            name: list(own.values()) for name, own in cache.notes.items() if name in names
-        }
+                kind, dataset = "eval", one.name
+            if said := cache.notes.get((kind, dataset)):
+                notes[dataset] = list(said.values())
+        return tables, notes
 
     def train_settings(self, task: str) -> TrainSettings:
         """How a task's rows are chosen."""
@@ -173,7 +222,19 @@ class DatasetBuilder:
         )
 
 
-def _by_name(build: Callable[[Source], list[Built]], sources: Iterable[Source]) -> dict[str, Built]:
+def _by_name(
+    build: Callable[[Source], list[Built]], sources: Iterable[Source], key: str
+) -> dict[str, Built]:
     """What each source is built to, two of them at a time: one is written, another parsed."""
     with ThreadPoolExecutor(2) as threads:
-        return {one.name: one for built in threads.map(build, sources) for one in built}
+        built = [one for made in threads.map(build, sources) for one in made]
+    return by_unique_name(built, key)
+
+
+def _templates_of(data: Any) -> list[Any]:
+    """The key templates that sources have of their own, whose fields they may rename."""
+    if isinstance(data, Mapping) and "path" not in data:
+        data = list(data.values())
+    sources = data if isinstance(data, list | tuple) else [data]
+    found = [one.get("key_template") for one in sources if isinstance(one, Mapping)]
+    return [template for template in found if isinstance(template, str)]

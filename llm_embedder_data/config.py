@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import llm_embedder_data.conf
+from llm_embedder_data.printable import PrintableError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,7 +26,7 @@ CONF_DIR = Path(llm_embedder_data.conf.__path__[0])
 TRUSTED = ("llm_embedder_data", "lightning", "pytorch_lightning", "torch", "transformers")
 
 
-class ConfigError(ValueError):
+class ConfigError(PrintableError):
     """A setting that cannot be used: which one, what was found, what is allowed."""
 
 

@@ -38,6 +38,7 @@ from llm_embedder_data.loaders import (
     SequentialShardSampler,
     explain_lost_worker,
 )
+from llm_embedder_data.printable import one_line, printable
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
     Instruction,
@@ -58,7 +59,6 @@ from llm_embedder_data.resume import (
     read_state,
 )
 from llm_embedder_data.rows.builders import (
-    DEFAULT_KEY_TEMPLATE,
     Corpus,
     EvalMethod,
     EvalSet,
@@ -67,6 +67,7 @@ from llm_embedder_data.rows.builders import (
 )
 from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, OnNoNegatives
 from llm_embedder_data.rows.lengths import row_lengths
+from llm_embedder_data.rows.templates import DEFAULT_KEY_TEMPLATE
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
@@ -243,7 +244,7 @@ class RetrievalDataModule(LightningDataModule):
         self._train: dict[str, TrainSet] | None = None
         self._evals: dict[str, EvalSet] | None = None
         self._corpora: dict[str, Corpus] | None = None
-        self._token_notes: dict[str, list[str]] = {}
+        self._token_notes: dict[str, dict[str, list[str]]] = {}
         self._said: set[str] = set()
         self._tables: dict[str, dict[str, TokenTable]] = {"train": {}, "eval": {}, "corpus": {}}
         self._set_up_as = Ranks()
@@ -261,7 +262,8 @@ class RetrievalDataModule(LightningDataModule):
         try:
             _ = self.tokenizer
             train = self._builder.train_sets()
-            evals, corpora = self._builder.eval_sets(), self._builder.corpora()
+            evals, corpora = self._builder.evaluation()
+            self._builder.require_corpora(self._trainer_fn, evals, corpora)
             if self._trainer_fn in ("fit", None):
                 self._builder.token_tables(self.tokenizer, train)
             self._builder.token_tables(self.tokenizer, evals)
@@ -271,7 +273,9 @@ class RetrievalDataModule(LightningDataModule):
             # One rank of many prepares, and the others wait for it. All meet the error in setup.
             if self._ranks.num_replicas == 1:
                 raise
-            warnings.warn(f"prepare_data() failed, setup() tries again: {error}", stacklevel=1)
+            warnings.warn(
+                printable(f"prepare_data() failed, setup() tries again: {error}"), stacklevel=1
+            )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the caches; a second call for the same stage does nothing but compare the ranks.
@@ -293,15 +297,18 @@ class RetrievalDataModule(LightningDataModule):
                 if self._train and (small := self.plan().dropped):
                     notes.append(
                         "dropped as smaller than a global batch (data.small_datasets): "
-                        + ", ".join(f"{name} ({rows} rows)" for name, rows in small.items())
+                        + ", ".join(
+                            f"{one_line(name)} ({rows} rows)" for name, rows in small.items()
+                        )
                     )
             if self._evals is None or self._corpora is None:
-                self._evals, self._corpora = self._builder.eval_sets(), self._builder.corpora()
+                self._evals, self._corpora = self._builder.evaluation()
                 notes += _notes(self._evals) + _notes(self._corpora)
                 notes += self._open_tables("eval", self._evals)
                 notes += self._open_tables("corpus", self._matching().views)
+            self._builder.require_corpora(stage, self._evals, self._corpora)
             for note in notes:
-                rank_zero_warn(note)
+                rank_zero_warn(printable(note))
             self._say_instructions()
             self._check_instructions_fit()
             facts.update(self._facts_of_ranks())
@@ -323,7 +330,7 @@ class RetrievalDataModule(LightningDataModule):
             plan, start, self._began = going_on.plan, going_on.start, going_on.began
             if going_on.note is not None:
                 renumber = start[1] > 0
-                rank_zero_warn(going_on.note)
+                rank_zero_warn(printable(going_on.note))
         epoch_of: Callable[[int], int] = int
         if trainer is not None:
             if self._clock is None or self._clock.trainer is not trainer or self._clock.is_over:
@@ -428,10 +435,7 @@ class RetrievalDataModule(LightningDataModule):
             (self._evals or {}).values(),
             (self._corpora or {}).values(),
             self.plan() if self._train else None,
-            notes={
-                name: [*self._token_notes.get(name, []), *self._group_notes().get(name, [])]
-                for name in {*self._token_notes, *self._group_notes()}
-            },
+            notes=self._token_notes | {"train": self._notes_of_training()},
             instruction=self._builder.instruction_of,
             origin=self._builder.origin_of_instructions,
             key_instructions=self._key_instructions(),
@@ -506,6 +510,14 @@ class RetrievalDataModule(LightningDataModule):
             return tokenizer.name_or_path or None
         return os.fspath(tokenizer)
 
+    def _notes_of_training(self) -> dict[str, list[str]]:
+        """Of token tables and of groups, by training set."""
+        of_tokens, of_groups = self._token_notes.get("train", {}), self._group_notes()
+        return {
+            name: [*of_tokens.get(name, []), *of_groups.get(name, [])]
+            for name in {**of_tokens, **of_groups}
+        }
+
     def _group_notes(self) -> dict[str, list[str]]:
         """What to say of datasets that fill no group of train_group_size keys, by name."""
         wanted = self.train_group_size
@@ -531,23 +543,23 @@ class RetrievalDataModule(LightningDataModule):
             *(self._train or {}).values(),
             *(self._evals or {}).values(),
         ]
-        names: dict[Instruction, list[str]] = {}
+        names: dict[Instruction, dict[str, None]] = {}
         for one in sets:
-            names.setdefault(self._builder.instruction_of(one), []).append(one.name)
+            names.setdefault(self._builder.instruction_of(one), {})[one.name] = None
         for instruction, having in names.items():
             line = (
-                f"{', '.join(dict.fromkeys(having))}: instruction: {described(instruction)} "
+                f"{', '.join(map(one_line, having))}: instruction: {described(instruction)} "
                 f"({self._builder.origin_of_instructions}; data.recipe changes it)"
             )
             if line not in self._said:
-                rank_zero_info(line)
+                rank_zero_info(printable(line))
                 self._said.add(line)
 
     def _open_tables(self, kind: str, built: Mapping[str, Any]) -> list[str]:
         """Open the token tables of a kind of dataset; what to say of them."""
         self._tables[kind], notes = self._builder.token_tables(self.tokenizer, built)
-        self._token_notes |= notes
-        return [f"{name}: {note}" for name, own in notes.items() for note in own]
+        self._token_notes[kind] = notes
+        return [f"{one_line(name)}: {note}" for name, own in notes.items() for note in own]
 
     def _matching(self) -> Matching:
         return self._builder.matching(_opened(self._evals), _opened(self._corpora))
@@ -679,7 +691,7 @@ def _opened(built: dict[str, Built] | None) -> dict[str, Built]:
 
 
 def _notes(built: Mapping[str, Built]) -> list[str]:
-    return [f"{one.name}: {note}" for one in built.values() for note in one.notes]
+    return [f"{one_line(one.name)}: {note}" for one in built.values() for note in one.notes]
 
 
 def _one_or_all(loaders: dict[str, BatchLoader]) -> Loaders:

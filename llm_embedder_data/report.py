@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_embedder_data.batches.plan import EpochPlan
+from llm_embedder_data.printable import one_line, printable
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
@@ -23,8 +24,9 @@ class Report(dict[str, Any]):
     Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read =
     kept + dropped), ``notes`` and ``instruction``: the texts put before ``query`` and ``key`` (a
     list for a corpus) and their ``origin``. Training sets have ``task``, ``settings`` in force,
-    ``scored_rows``, ``rows_without_negatives``, ``steps_per_epoch`` and ``rows_left_out_per_epoch``
-    (they sit out in turn).
+    ``scored_rows``, ``rows_without_negatives``, ``steps_per_epoch`` and
+    ``rows_left_out_per_epoch``, the rows that the plan of epoch 0 does not hold (others sit out in
+    turn; see :meth:`EpochPlan.rows_left_out`).
     """
 
     def __str__(self) -> str:
@@ -37,21 +39,21 @@ class Report(dict[str, Any]):
                 numbers = (entry["rows_read"], entry["rows_kept"])
                 table.add_row(
                     kind,
-                    name,
-                    entry.get("task", ""),
+                    one_line(name),
+                    one_line(entry.get("task", "")),
                     *map(str, numbers),
                     dropped or "-",
                     str(entry.get("steps_per_epoch", "")),
                     str(entry.get("scored_rows", "")),
                 )
-        console = Console(file=io.StringIO(), width=110, markup=False, highlight=False)
+        console = Console(file=io.StringIO(), width=110, markup=False, emoji=False, highlight=False)
         console.print(table)
         for line in self._instructions():
-            console.print(f"- {line}")
+            console.print(f"- {printable(line)}")
         for entries in self.values():
             for name, entry in entries.items():
                 for note in entry["notes"]:
-                    console.print(f"- {name}: {note}")
+                    console.print(f"- {one_line(name)}: {printable(note)}")
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return text.rstrip()
 
@@ -64,7 +66,7 @@ class Report(dict[str, Any]):
                 said = f"{described(Instruction(put['query'], put['key']))} ({put['origin']})"
                 names.setdefault(said, []).append(name)
         return [
-            f"{', '.join(dict.fromkeys(having))}: instruction: {said}"
+            f"{', '.join(map(one_line, dict.fromkeys(having)))}: instruction: {said}"
             for said, having in names.items()
         ]
 
@@ -87,7 +89,7 @@ def make_report(
     corpora: Iterable[Corpus],
     plan: EpochPlan | None,
     *,
-    notes: Mapping[str, Sequence[str]],
+    notes: Mapping[str, Mapping[str, Sequence[str]]],
     instruction: Callable[[TrainSet | EvalSet], Instruction],
     origin: str,
     key_instructions: Mapping[str, Sequence[str]],
@@ -99,12 +101,12 @@ def make_report(
         evals: the eval sets.
         corpora: the corpora.
         plan: of any epoch; None where there is nothing to train on.
-        notes: by dataset, beside those of the builders.
+        notes: by kind (train, eval, corpus) and dataset, beside those of the builders.
         instruction: of a training or eval set.
         origin: where the instructions come from.
         key_instructions: of each corpus, one for each view of it.
     """
-    steps = plan.steps if plan else {}
+    steps, left_out = (plan.steps, plan.rows_left_out()) if plan else ({}, {})
     report = Report(train={}, eval={}, corpus={})
     for one in train:
         settings = asdict(one.settings)
@@ -120,13 +122,10 @@ def make_report(
         }
         if plan is not None:
             global_batch = plan.batch_size[one.name] * plan.num_replicas
-            used = one.name in steps
             entry["global_batch"] = global_batch
             entry["steps_per_epoch"] = steps.get(one.name, 0)
-            entry["rows_left_out_per_epoch"] = (
-                len(one.kept) % global_batch if used else len(one.kept)
-            )
-            if not used:
+            entry["rows_left_out_per_epoch"] = left_out[one.name]
+            if one.name not in steps:
                 entry["dropped"]["small_dataset"] = len(one.kept)
                 entry["rows_kept"] = 0
         report["train"][one.name] = entry
@@ -140,9 +139,9 @@ def make_report(
             "key_template": corpus.template,
             "instruction": {"key": list(key_instructions.get(corpus.name, [])), "origin": origin},
         }
-    for entries in report.values():
+    for kind, entries in report.items():
         for name, entry in entries.items():
-            entry["notes"] += notes.get(name, [])
+            entry["notes"] += notes.get(kind, {}).get(name, [])
     return report
 
 

@@ -12,6 +12,7 @@ import xxhash
 from llm_embedder_data.batches.plan import EpochPlan
 from llm_embedder_data.batches.rest_of_epoch import RestOfEpoch
 from llm_embedder_data.config import ConfigError
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import TrainSet
 
@@ -178,7 +179,9 @@ def continued(
         rest = _rest_of_epoch(began["runs"], plan, plan_of, began["first"])
         return Continued(rest, (epoch, step), dict(began))
     note = "this run has other global batches than the checkpoint's: " + ", ".join(
-        f"{name} {now[name]} rows, not {then[name]}" for name in then if then[name] != now[name]
+        f"{one_line(name)} {now[name]} rows, not {then[name]}"
+        for name in then
+        if then[name] != now[name]
     )
     if step == 0:
         return Continued(plan, (epoch, 0), None, f"{note}; it goes on with epoch {epoch}")

@@ -14,6 +14,7 @@ from llm_embedder_data.batches.cached_rows import corpus_blocks, eval_blocks, tr
 from llm_embedder_data.batches.cached_tokens import Splicing
 from llm_embedder_data.batches.table_building import Block, Unusable, build_table
 from llm_embedder_data.batches.token_table import TABLE_VERSION, TokenTable
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
@@ -29,7 +30,8 @@ class TokenCache:
         folder: of all tables.
 
     Attributes:
-        notes: sentences for the report and the log, by dataset and column.
+        notes: sentences for the report and the log, by (train, eval or corpus; dataset), then by
+            column.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -37,7 +39,7 @@ class TokenCache:
         self._folder = folder / self._splicing.fingerprint()
         self._tokenizer = tokenizer
         self._checked: set[tuple[Path, str, str]] = set()
-        self.notes: dict[str, dict[str, str]] = {}
+        self.notes: dict[tuple[str, str], dict[str, str]] = {}
 
     def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
         """The table of a training set's kept rows."""
@@ -89,7 +91,7 @@ class TokenCache:
                 prefixes[column] = next(choices[column])
         for column, prefix in prefixes.items():
             if prefix and prefix == instructions[column]:
-                self.notes.setdefault(built.name, {})[column] = (
+                self.notes.setdefault((kind[0], built.name), {})[column] = (
                     f"the tokenizer joins the instruction {prefix!r} to the texts "
                     f"behind it, so each {column} is cached together with it (another instruction "
                     "is tokenized anew)"
@@ -109,7 +111,7 @@ class TokenCache:
         key = repr((TABLE_VERSION, kind, files, kept, sorted(prefixes.items())))
         console = Console(stderr=True)
         bar = Progress(
-            TextColumn("tokenizing {task.description}"),
+            TextColumn("tokenizing {task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("rows"),
@@ -119,7 +121,7 @@ class TokenCache:
             disable=not console.is_terminal,
         )
         with bar:
-            task = bar.add_task(built.name, total=len(built.kept))
+            task = bar.add_task(one_line(built.name), total=len(built.kept))
             return build_table(
                 self._folder / xxhash.xxh3_128_hexdigest(key.encode()),
                 blocks,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from string import Formatter
 from typing import Any, Literal
 
 import datasets
@@ -15,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.config import ConfigError, did_you_mean
+from llm_embedder_data.config import did_you_mean
 from llm_embedder_data.hashing import derive_key
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Recipe
 from llm_embedder_data.rows import schema
 from llm_embedder_data.rows.filters import (
@@ -37,13 +36,13 @@ from llm_embedder_data.rows.readers import (
     line_of_row,
     read_file,
 )
+from llm_embedder_data.rows.renames import read_from
 from llm_embedder_data.rows.schema import DataError
-from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.sources import Format, Source
+from llm_embedder_data.rows.templates import DEFAULT_KEY_TEMPLATE, parse_template
 
 OnBadRow = Literal["raise", "skip"]
 EvalMethod = Literal["retrieve", "rerank"]
-
-DEFAULT_KEY_TEMPLATE = "{title} {text}"
 
 TRAIN_FIELDS = tuple(column.name for column in schema.TRAIN_COLUMNS)
 
@@ -105,6 +104,9 @@ class EvalSet:
     """The eval queries of one task of one source.
 
     Attributes:
+        source: name of the source, which is the set's own where its rows are of one task.
+        n_rows: of each file.
+        format: of the files.
         rows: memory-mapped, columns of ``schema.RETRIEVE_SCHEMA`` or ``schema.RERANK_SCHEMA``.
         kept: ``[n]`` int64, ascending, the numbers of the rows used.
         task_description: of this source, for the prompt of an instruct model; None for the
@@ -112,15 +114,22 @@ class EvalSet:
     """
 
     name: str
+    source: str
     task: str
     files: tuple[str, ...]
     digests: tuple[str, ...]
     rows: datasets.Dataset
+    n_rows: tuple[int, ...]
+    format: Format
     kept: NDArray[np.int64]
     n_read: int
     dropped: Mapping[str, int]
     task_description: str | None = None
     notes: tuple[str, ...] = ()
+
+    def error(self, row: int, sentence: str) -> DataError:
+        """An error at a row of the set, as a row of the file that holds it."""
+        return _error_at(self.files, self.n_rows, self.format, row, sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +139,7 @@ class Corpus:
     Attributes:
         template: a key's text, with the fields' names in braces.
         fields: of the template.
-        rows: memory-mapped, one string column a field.
+        rows: memory-mapped, one string column a field, named by its place among ``fields``.
         kept: ``[n]`` int64, ascending, the numbers of the rows used.
     """
 
@@ -152,10 +161,11 @@ class Corpus:
     def texts(self, rows: NDArray[np.int64]) -> list[str]:
         """The key texts of rows, without instruction; a null field is empty, never "None"."""
         columns = self.rows[rows.tolist()]
+        filled = parse_template(self.template).filled
         texts = []
-        for row in zip(*(columns[name] for name in self.fields), strict=True):
-            values = (value or "" for value in row)
-            text = self.template.format(**dict(zip(self.fields, values, strict=True)))
+        names = map(schema.corpus_column, range(len(self.fields)))
+        for row in zip(*(columns[name] for name in names), strict=True):
+            text = filled([value or "" for value in row])
             texts.append(text if all(row) else text.strip())
         return texts
 
@@ -185,12 +195,7 @@ class _Read:
 
     def error(self, row: int, sentence: str) -> DataError:
         """An error at a row of the source, as a row of the file that holds it."""
-        for file, n_rows in zip(self.source.files, self.n_rows, strict=True):
-            if row < n_rows:
-                line = line_of_row(file, row, self.source.format)
-                return DataError.at(file, sentence, row=row, line=line)
-            row -= n_rows
-        raise AssertionError("a row beyond the source's last")
+        return _error_at(self.source.files, self.n_rows, self.source.format, row, sentence)
 
 
 def build_train_sets(
@@ -222,7 +227,11 @@ def build_train_sets(
             lack, or nothing left.
     """
     reading = Reading(
-        "train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS, _renames(source)
+        "train",
+        schema.TRAIN_SCHEMA,
+        schema.train_batch,
+        schema.TRAIN_COLUMNS,
+        _renames(source, TRAIN_FIELDS),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
     sets = []
@@ -240,7 +249,7 @@ def build_train_sets(
             on_no_negatives=on_no_negatives,
             seed=seed,
         )
-        _require_rows(made)
+        require_rows(made)
         sets.append(made)
     return sets
 
@@ -265,24 +274,27 @@ def build_eval_sets(
         schema.RETRIEVE_SCHEMA if retrieve else schema.RERANK_SCHEMA,
         schema.retrieve_batch if retrieve else schema.rerank_batch,
         schema.RETRIEVE_COLUMNS if retrieve else schema.RERANK_COLUMNS,
-        _renames(source),
+        _renames(source, eval_fields(eval_method)),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
     sets = []
     for name, task, chosen in _by_task(read, recipe, default_task):
         made = EvalSet(
             name=name,
+            source=source.name,
             task=task,
             files=source.files,
             digests=read.digests,
             rows=read.rows,
+            n_rows=read.n_rows,
+            format=source.format,
             kept=numbers_where(chosen & read.sound, read.folder),
             n_read=int(chosen.sum()),
             dropped=read.bad_rows(chosen),
             task_description=source.task_description,
             notes=tuple(read.notes),
         )
-        _require_rows(made)
+        require_rows(made)
         sets.append(made)
     return sets
 
@@ -303,28 +315,37 @@ def build_corpus(
         ConfigError: a template with anything but plain field names.
         DataError: a bad row, or a field of the template that no record has.
     """
-    template = source.key_template or key_template
-    fields = template_fields(template)
+    template, key = key_template, "data.key_template"
+    if source.key_template is not None:
+        template, key = source.key_template, f"data.corpus.{one_line(source.name)}.key_template"
+    fields = parse_template(template, key).fields
+    columns = read_from(fields, source.fields, f"source {source.name!r}")
     reading = Reading(
-        f"corpus {fields!r}",
-        schema.corpus_schema(fields),
-        partial(schema.corpus_batch, fields=fields),
-        schema.corpus_columns(fields),
-        _renames(source),
+        f"corpus of {len(fields)} fields",
+        schema.corpus_schema(len(fields)),
+        schema.corpus_batch,
+        schema.corpus_columns(len(fields)),
+        tuple((schema.corpus_column(i), columns[name]) for i, name in enumerate(fields)),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
-    missing = [name for name in fields if read.rows.data.column(name).null_count == len(read.rows)]
+    missing = [
+        name
+        for i, name in enumerate(fields)
+        if read.rows.data.column(schema.corpus_column(i)).null_count == len(read.rows)
+    ]
     if missing and read.sound.any():
         there = sorted(field_names(source.files[0], source.format))
-        near = "".join(did_you_mean(name, there) for name in missing)
+        near = "".join(did_you_mean(columns[name], there) for name in missing)
         if template != DEFAULT_KEY_TEMPLATE or missing == list(fields) or near:
             raise DataError.at(
                 ", ".join(source.files),
-                f"no record has the field {', '.join(map(repr, missing))} of "
-                f"key_template={template!r}; there are {', '.join(there)}{near} (mend "
-                "data.key_template, or name one for this source)",
+                f"no record has the field {', '.join(repr(columns[name]) for name in missing)} of "
+                f"key_template={template!r}; there are {', '.join(map(one_line, there))}{near} "
+                "(mend data.key_template, or name one for this source)",
             )
-        read.notes.append(f"no record has a {', '.join(missing)}: the key text is the text alone")
+        lacking = ", ".join(columns[name] for name in missing)
+        left = " and ".join(columns[name] for name in fields if name not in missing)
+        read.notes.append(f"no record has a {lacking}: the key text is the {left} alone")
     corpus = Corpus(
         name=source.name,
         files=source.files,
@@ -337,38 +358,17 @@ def build_corpus(
         dropped=read.bad_rows(),
         notes=tuple(read.notes),
     )
-    _require_rows(corpus)
+    require_rows(corpus)
     return corpus
 
 
-def template_fields(template: str) -> tuple[str, ...]:
+def template_fields(template: Any) -> tuple[str, ...]:
     """The field names of a key template, in order, each once.
 
     Raises:
-        ConfigError: no field, or a format expression such as ``{a.b}``, ``{a[0]}``, ``{a!r}``,
-            ``{a:>9}``.
+        ConfigError: see :func:`~llm_embedder_data.rows.templates.parse_template`.
     """
-    try:
-        parts = list(Formatter().parse(template))
-    except ValueError as error:
-        raise ConfigError(
-            f"data.key_template={template!r}: {error} (write fields as {{name}})"
-        ) from error
-    names = []
-    for _, name, spec, conversion in parts:
-        if name is None:
-            continue
-        if not name.isidentifier() or spec or conversion:
-            raise ConfigError(
-                f"data.key_template={template!r}: expected plain field names such as {{title}}, "
-                "without attribute, index, conversion or format"
-            )
-        names.append(name)
-    if not names:
-        raise ConfigError(
-            f"data.key_template={template!r}: expected at least one field such as {{text}}"
-        )
-    return tuple(dict.fromkeys(names))
+    return parse_template(template).fields
 
 
 def eval_fields(eval_method: EvalMethod) -> tuple[str, ...]:
@@ -377,11 +377,39 @@ def eval_fields(eval_method: EvalMethod) -> tuple[str, ...]:
     return tuple(column.name for column in columns)
 
 
+def require_rows(made: TrainSet | EvalSet | Corpus) -> None:
+    """Refuse a dataset that has no row left, with what its rows were dropped for."""
+    if len(made.kept):
+        return
+    dropped = ", ".join(f"{n_rows} for {reason}" for reason, n_rows in made.dropped.items())
+    keep = (
+        "; data.on_no_negatives=keep keeps rows without" if "no_negatives" in made.dropped else ""
+    )
+    raise DataError.at(
+        ", ".join(made.files),
+        f"none of the {made.n_read} rows of dataset {made.name!r} is left: dropped {dropped} "
+        f"(loosen the setting of that name{keep}; or leave the source out)",
+    )
+
+
 # --------------------------------------------------------------------------------------------------
 
 
-def _renames(source: Source) -> tuple[tuple[str, str], ...]:
+def _renames(source: Source, fields: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """What fields are called in the files of a source, where they are called otherwise."""
+    read_from(fields, source.fields, f"source {source.name!r}")
     return tuple(sorted(source.fields.items()))
+
+
+def _error_at(
+    files: Sequence[str], n_rows: Sequence[int], format: Format, row: int, sentence: str
+) -> DataError:
+    """An error at a row of some files, as a row of the one that holds it."""
+    for file, n_own in zip(files, n_rows, strict=True):
+        if row < n_own:
+            return DataError.at(file, sentence, row=row, line=line_of_row(file, row, format))
+        row -= n_own
+    raise AssertionError("a row beyond the last")
 
 
 def _read(source: Source, reading: Reading, on_bad_row: OnBadRow, cache_dir: Path | None) -> _Read:
@@ -538,21 +566,6 @@ def _train_set(
         in_batch_negatives=read.source.in_batch_negatives,
         task_description=read.source.task_description,
         notes=tuple(notes),
-    )
-
-
-def _require_rows(made: TrainSet | EvalSet | Corpus) -> None:
-    """Refuse a dataset that has no row left, with what its rows were dropped for."""
-    if len(made.kept):
-        return
-    dropped = ", ".join(f"{n_rows} for {reason}" for reason, n_rows in made.dropped.items())
-    keep = (
-        "; data.on_no_negatives=keep keeps rows without" if "no_negatives" in made.dropped else ""
-    )
-    raise DataError.at(
-        ", ".join(made.files),
-        f"none of the {made.n_read} rows of dataset {made.name!r} is left: dropped {dropped} "
-        f"(loosen the setting of that name{keep}; or leave the source out)",
     )
 
 

@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.json
 from numpy.typing import NDArray
 
+from llm_embedder_data.printable import one_line
+
 Record = Mapping[str, Any] | None  # None stands for a line that could not be parsed
 Faults = list[str | None]  # a row: None, or what is wrong with it
 Block: TypeAlias = memoryview | list[Any] | Any  # rows of a file: lines, records, a RecordBatch
@@ -191,7 +193,7 @@ def _array(values: list[Any], column: Column, faults: Faults) -> pa.Array:
         return array
     for row, value in enumerate(values):
         if _converted([value], column.kind) is None:
-            sentence = f"{column.name}={shown(value)} ({_NEEDED[column.kind]} is needed)"
+            sentence = f"{one_line(column.field)}={shown(value)} ({_NEEDED[column.kind]} is needed)"
             faults[row] = faults[row] or sentence
             values[row] = None
     return pa.array(values, _TYPES[column.kind])
@@ -216,13 +218,13 @@ def _ids(values: list[Any], column: Column, faults: Faults) -> Columns:
     for row, value in enumerate(values):
         is_int = type(value) is int and -(2**63) <= value < 2**63
         if value is not None and not is_int and not isinstance(value, str):
-            sentence = f"{column.name}={shown(value)} ({_NEEDED['id']} is needed)"
+            sentence = f"{one_line(column.field)}={shown(value)} ({_NEEDED['id']} is needed)"
             faults[row] = faults[row] or sentence
         ints.append(value if is_int else None)
         strings.append(value if isinstance(value, str) else None)
     return {
         f"{column.name}_int": pa.array(ints, pa.int64()),
-        f"{column.name}_str": _array(strings, Column(column.name, "string"), faults),
+        f"{column.name}_str": _array(strings, replace(column, kind="string"), faults),
     }
 
 

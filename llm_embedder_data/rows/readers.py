@@ -32,7 +32,7 @@ from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import COMPRESSIONS, Format, compression_suffix, format_of
 
 # Part of every cache key: raise it when what is written changes.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 # Read, converted and checked at a time, bytes; its columns and its batch hold as much again.
 BLOCK_BYTES = 4 << 20

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
+from llm_embedder_data.printable import one_line
+from llm_embedder_data.rows.renames import column_name
 from llm_embedder_data.rows.schema import DataError
+from llm_embedder_data.rows.unique_names import by_unique_name
 
 Format = Literal["auto", "json", "parquet", "arrow"]
 
@@ -102,12 +105,13 @@ def resolve_sources(
     if isinstance(data, Mapping) and "path" not in data:
         named = []
         for name, entry in data.items():
-            where = f"{key}.{name}"
+            where = f"{key}.{_dataset_name(name, key)}"
             if entry is None:
                 raise ConfigError(f"{where}: no source (give a path, or take it out with ~{where})")
             options = _options(entry, where, fields, settings)
             files = _expand_all(options.pop("path"), where, data_root)
             named.append(Source(name=str(name), files=tuple(files), **options))
+        by_unique_name(named, key)  # 1 and "1" are two keys of a mapping, and one name
         return named
 
     entries = data if isinstance(data, Sequence) and not isinstance(data, str) else [data]
@@ -169,7 +173,11 @@ def _options(
     if entry.get("path") is None:
         raise ConfigError(f"{where}: no path (name the file or files to read)")
     options = {name: entry[name] for name in ("path", *settings) if entry.get(name) is not None}
-    options["fields"] = {name: str(entry[name]) for name in fields if entry.get(name) is not None}
+    options["fields"] = {
+        name: column_name(entry[name], f"{where}.{one_line(name)}")
+        for name in fields
+        if entry.get(name) is not None
+    }
     _check(options, where)
     return options
 
@@ -268,12 +276,34 @@ def _dataset_names(files: Sequence[str]) -> list[str]:
                 names[file] = "/".join(
                     [*folders, stem if stems[path.parent, stem] == 1 else path.name]
                 )
-    times: Counter[str] = Counter()
+    taken: set[str] = set()
     unique = []
     for file in files:
-        times[file] += 1
-        unique.append(names[file] if times[file] == 1 else f"{names[file]}#{times[file]}")
+        # A folder may be called like another's second dataset, qa#2; and a.json.gz and a.json.jsonl
+        # of one folder still share a name here.
+        times = 1
+        while (name := f"{one_line(names[file])}#{times}".removesuffix("#1")) in taken:
+            times += 1
+        taken.add(name)
+        unique.append(name)
     return unique
+
+
+def _dataset_name(name: Any, key: str) -> str:
+    """A dataset's name as a part of a setting's.
+
+    Raises:
+        ConfigError: one that is empty, or that no file or log can hold.
+    """
+    try:
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{key}: the name {name!r} holds half a surrogate pair (give another)"
+        ) from error
+    if not str(name).strip():
+        raise ConfigError(f"{key}: a dataset is called {str(name)!r} (give it a name)")
+    return one_line(name)
 
 
 def _stem(path: Path) -> str:

@@ -15,6 +15,9 @@ import lightning
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -36,6 +39,7 @@ from llm_embedder_data.conventions import (
     pooled,
     with_conventions,
 )
+from llm_embedder_data.printable import one_line, printable
 from llm_embedder_data.recipes import (
     ANY_TASK,
     AUTO,
@@ -247,6 +251,7 @@ class BiEncoder(lightning.LightningModule):
             self.encoder.pooler = None
         if gradient_checkpointing:
             self.encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        self._said: set[str] = set()
         self._attention = AttentionSwitch(self.encoder)
         self.train()  # from_pretrained leaves it in eval mode, and Lightning 2.6 keeps modes
         self._shard = EvalShard()
@@ -371,7 +376,7 @@ class BiEncoder(lightning.LightningModule):
         has_bar = self._trainer is not None and self._trainer.progress_bar_callback is not None
         # No reduction over ranks: it would be one more collective at each step.
         self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
-        self.log(f"train/loss/{batch['task']}", loss, batch_size=n_queries)
+        self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
         return loss
 
     def loss(self, batch: Batch) -> Tensor:
@@ -503,6 +508,10 @@ class BiEncoder(lightning.LightningModule):
 
     # Evaluation
 
+    def setup(self, stage: str) -> None:
+        """Forget what an earlier run said."""
+        self._said.clear()
+
     def on_validation_epoch_start(self) -> None:
         """Forget what an evaluation that was cut short may have left."""
         self._shard = EvalShard()
@@ -512,6 +521,7 @@ class BiEncoder(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode a batch of queries or of a corpus and keep it; ranks do not meet here."""
         name = batch["dataset"]
+        self._shard.loader[name] = dataloader_idx
         if "content" in batch:
             if len(batch["index"]):
                 part = _on_cpu(self._embed(batch, "content")), _on_cpu(batch["index"])
@@ -543,7 +553,8 @@ class BiEncoder(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Search, and log ``val/<eval set>/mrr@10`` etc., and the mean of the sets, ``val/mrr@10``.
 
-        Nothing is logged of the sanity check, which sees but a few batches of a corpus.
+        Nothing is logged of the sanity check, which sees but a few batches of a corpus; nor of an
+        eval set where the trainer's limits leave out a part of its corpus, and then no mean.
         """
         self._log_metrics("val")
 
@@ -553,15 +564,16 @@ class BiEncoder(lightning.LightningModule):
 
     def _log_metrics(self, stage: str) -> None:
         shard, self._shard = self._shard, EvalShard()
-        measured = self._evaluate(shard)
+        measured, is_whole = self._evaluate(shard)
         if self.trainer.sanity_checking:
             return
         values = {
-            f"{stage}/{eval_set}/{name}": value
+            f"{stage}/{one_line(eval_set)}/{name}": value
             for eval_set, metrics in measured.items()
             for name, value in metrics.items()
         }
-        for name in dict.fromkeys(name for metrics in measured.values() for name in metrics):
+        names = dict.fromkeys(name for metrics in measured.values() for name in metrics)
+        for name in names if is_whole else ():
             having = [metrics[name] for metrics in measured.values() if name in metrics]
             values[f"{stage}/{name}"] = math.fsum(having) / len(having)
         # All ranks have the same values already. The greatest of them is that value to the last
@@ -569,15 +581,28 @@ class BiEncoder(lightning.LightningModule):
         for name, value in values.items():
             self.log(name, value, sync_dist=True, reduce_fx="max", batch_size=1)
 
-    def _evaluate(self, shard: EvalShard) -> dict[str, dict[str, float]]:
-        """The metrics of each eval set, the same on every rank; all ranks must call this."""
-        everyone = self._gather_objects((shard.own_queries(), sorted(shard.corpora)))
-        corpora = {name for _, names in everyone for name in names}
-        measured = {}
-        for name in sorted({name for queries, _ in everyone for name in queries}):
-            queries = EvalQueries.joined([owned[name] for owned, _ in everyone if name in owned])
+    def _evaluate(self, shard: EvalShard) -> tuple[dict[str, dict[str, float]], bool]:
+        """The metrics of each eval set, and whether no limit of the trainer left one of them out.
+
+        The same on every rank; all ranks must call this.
+        """
+        own_limited = [name for name, loader in shard.loader.items() if self._is_limited(loader)]
+        everyone = self._gather_objects((shard.own_queries(), sorted(shard.corpora), own_limited))
+        corpora = {name for _, names, _ in everyone for name in names}
+        limited = {name for _, _, names in everyone for name in names}
+        measured, is_whole = {}, True
+        for name in sorted({name for queries, _, _ in everyone for name in queries}):
+            queries = EvalQueries.joined([owned[name] for owned, _, _ in everyone if name in owned])
             if queries.ranked is not None:
                 retrieved = queries.ranked
+            elif queries.corpus in limited:
+                is_whole = False
+                self._say(
+                    f"eval set {name!r}: no metrics, for {self._limit} leaves out a part of its "
+                    f"corpus {queries.corpus!r}, in which right passages may be (evaluate on all "
+                    "batches; a smaller eval set takes less time)"
+                )
+                continue
             elif queries.corpus in corpora:
                 retrieved = self._search(queries, shard)
             else:
@@ -592,8 +617,31 @@ class BiEncoder(lightning.LightningModule):
                     f"eval set {name!r}: {n_without} of {len(queries.row)} queries have no "
                     "positive and are left out of the metrics"
                 )
+            if name in limited:
+                self._say(
+                    f"eval set {name!r}: the metrics are over {len(queries.row)} of its queries, "
+                    f"for {self._limit} leaves out the others"
+                )
             measured[name] = retrieval_metrics(retrieved, queries.positives, self.cutoffs)
-        return measured
+        return measured, is_whole
+
+    def _is_limited(self, loader: int) -> bool:
+        """Whether the trainer takes fewer batches of a loader than it has, on this rank."""
+        loop = _evaluation_loop(self.trainer)
+        assert loop._combined_loader is not None
+        n_batches = sized_len(loop._combined_loader.flattened[loader])
+        return n_batches is not None and loop._max_batches[loader] < n_batches
+
+    @property
+    def _limit(self) -> str:
+        """The trainer's setting that leaves batches out of an evaluation."""
+        trainer = self.trainer
+        name = "limit_test_batches" if trainer.testing else "limit_val_batches"
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            name = "fast_dev_run"
+        elif trainer.overfit_batches and not trainer.testing:  # type: ignore[attr-defined]
+            name = "overfit_batches"
+        return f"trainer.{name}={getattr(trainer, name)}"
 
     def _search(self, queries: EvalQueries, shard: EvalShard) -> Tensor:
         """Index of the best corpus rows over all ranks, ``[Q, k]``; all ranks must call this."""
@@ -647,7 +695,9 @@ class BiEncoder(lightning.LightningModule):
         if isinstance(tokenizer, PreTrainedTokenizerBase):
             tokenizer.save_pretrained(folder)
         else:
-            logger.warning("%s has no tokenizer: give one to export(tokenizer=...)", folder)
+            logger.warning(
+                "%s has no tokenizer: give one to export(tokenizer=...)", one_line(folder)
+            )
 
         modules = ["Transformer", "Pooling", *(["Normalize"] if self.similarity == "cos" else [])]
         places = ["", *(f"{i}_{name}" for i, name in enumerate(modules) if i)]
@@ -725,9 +775,12 @@ class BiEncoder(lightning.LightningModule):
         return 1 if self._attached is None else self._attached.world_size
 
     def _say(self, message: str) -> None:
-        """Warn on rank 0; not in the sanity check, which sees a part only."""
-        if self.global_rank == 0 and not self.trainer.sanity_checking:
-            logger.warning(message)
+        """Warn on rank 0, once a run; not in the sanity check, which sees a part only."""
+        if self.trainer.sanity_checking or message in self._said:
+            return
+        self._said.add(message)
+        if self.global_rank == 0:
+            logger.warning(printable(message))
 
     def _gather_objects(self, value: Any) -> list[Any]:
         """``value`` of every rank, in the order of the ranks."""
@@ -736,6 +789,14 @@ class BiEncoder(lightning.LightningModule):
         values = [None] * self._num_replicas
         dist.all_gather_object(values, value)
         return values
+
+
+def _evaluation_loop(trainer: lightning.Trainer) -> _EvaluationLoop:
+    if trainer.testing:
+        return trainer.test_loop
+    if trainer.state.fn == TrainerFn.VALIDATING:
+        return trainer.validate_loop
+    return trainer.fit_loop.epoch_loop.val_loop
 
 
 def pool(

@@ -411,15 +411,71 @@ def test_a_query_equal_to_its_positive_finds_it():
 
 
 def test_a_positive_that_was_not_encoded_is_not_retrieved():
-    queries, corpus = (
-        query_batch("trivia", [4, 30], positives=[[4], [30]]),
-        corpus_batch("wiki", [4]),
-    )
-    more = corpus_batch("wiki", [30])
+    queries = query_batch("trivia", [4, 30], positives=[[4], [30]])
+    corpus, more = corpus_batch("wiki", [4]), corpus_batch("wiki", [30])
 
     assert validate([[queries], [corpus, more]])["val/trivia/recall@10"] == 1.0
-    limited = validate([[queries], [corpus, more]], limit_val_batches=1)
-    assert limited["val/trivia/recall@10"] == 0.5
+    assert validate([[queries], [corpus]])["val/trivia/recall@10"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "limit", [{"limit_val_batches": 1}, {"limit_val_batches": 0.5}, {"fast_dev_run": 1}]
+)
+def test_over_a_part_of_a_corpus_there_are_no_metrics_and_it_is_said(limit, caplog):
+    data = [
+        [query_batch("trivia", [4]), query_batch("trivia", [5])],
+        [corpus_batch("wiki", [4]), corpus_batch("wiki", [5])],
+    ]
+    [(name, value)] = limit.items()
+
+    with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
+        assert validate(data, **limit) == {}
+    assert (
+        f"eval set 'trivia': no metrics, for trainer.{name}={value!r} leaves out a part of its "
+        "corpus 'wiki'"
+    ) in caplog.text.replace("fast_dev_run=True", "fast_dev_run=1")
+
+
+def test_over_a_part_of_the_queries_metrics_are_those_of_the_part_and_it_is_said(caplog):
+    first, corpus = query_batch("trivia", [4]), [corpus_batch("wiki", [4, 5])]
+    with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
+        found = validate([[first, query_batch("trivia", [5])], corpus], limit_val_batches=1)
+
+    assert found == validate([[first], corpus])
+    assert len(found) > 0
+    assert "'trivia': the metrics are over 1 of its queries, for trainer.limit_val_batches=1" in (
+        caplog.text
+    )
+
+
+def test_a_limit_that_leaves_nothing_out_changes_nothing(caplog):
+    data = [[query_batch("trivia", [4])], [corpus_batch("wiki", [4]), corpus_batch("wiki", [5])]]
+    with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
+        assert validate(data, limit_val_batches=2) == validate(data)
+    assert caplog.text == ""
+
+
+def test_where_one_corpus_is_whole_its_eval_set_is_measured_but_no_mean(caplog):
+    data = [
+        [query_batch("trivia", [4], corpus="wiki")],
+        [query_batch("chat", [4], corpus="memory")],
+        [corpus_batch("wiki", [4]), corpus_batch("wiki", [5])],
+        [corpus_batch("memory", [4])],
+    ]
+    found = validate(data, limit_val_batches=1)
+
+    assert {name.rpartition("/")[0] for name in found} == {"val/chat"}
+
+
+def test_what_a_limit_means_is_said_once_a_run(caplog):
+    trainer, model = quiet_trainer(max_epochs=3, limit_val_batches=1), BiEncoder(tiny_bert())
+    corpus = [corpus_batch("wiki", [4]), corpus_batch("wiki", [5])]
+    steps = [training_batch("qa", seed=1)]
+    data = Batches(steps, [[query_batch("trivia", [4])], corpus])
+    with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
+        trainer.fit(model, datamodule=data)
+
+    assert caplog.text.count("leaves out a part of its corpus") == 1
 
 
 def share_of_none(batch):
