@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -50,6 +51,30 @@ class Report(dict[str, Any]):
                     console.print(f"- {name}: {note}")
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return text.rstrip()
+
+    def _repr_html_(self) -> str:
+        """The same as a table for a notebook."""
+        columns = ("", "dataset", "task", "read", "kept", "dropped", "steps", "scored")
+        rows, notes = [], []
+        for kind, entries in self.items():
+            for name, entry in entries.items():
+                dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items())
+                steps, scored = entry.get("steps_per_epoch", ""), entry.get("scored_rows", "")
+                read, kept = entry["rows_read"], entry["rows_kept"]
+                cells = (kind, name, entry.get("task", ""), read, kept, dropped, steps, scored)
+                rows.append("".join(f"<td>{_in_html(cell)}</td>" for cell in cells))
+                notes += [f"<li>{_in_html(f'{name}: {note}')}</li>" for note in entry["notes"]]
+        head = "".join(f"<th>{column}</th>" for column in columns)
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<div>{table}{'<ul>' + ''.join(notes) + '</ul>' if notes else ''}</div>"
+
+
+def _in_html(value: Any) -> str:
+    text = "".join(
+        one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in str(value)
+    )
+    return html.escape(text)
 
 
 def make_report(
