@@ -108,10 +108,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     for name, choices in _CHOICES_OR_NULL.items():
         if arguments[name] is not None:
             check_choice(arguments[name], choices, f"data.{name}")
-    for name, least in _WHOLE.items():
-        value = arguments[name]
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        _check(arguments, name, whole, f"a whole number of at least {least}")
+    for name in _WHOLE:
+        check_whole(name, arguments[name])
     for name in _NUMBERS:
         _check(arguments, name, is_finite_number(arguments[name]), "a number")
     for name in _FLAGS:
@@ -120,6 +118,17 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     _check(arguments, "tokenizer", known, "a name, a path, or a tokenizer")
     _check(arguments, "default_task", isinstance(arguments["default_task"], str), "a task's name")
     template_fields(arguments["key_template"])
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Refuse what is no whole number, or too small a one for the argument of that name.
+
+    Raises:
+        ConfigError: naming the argument, its value and what is allowed.
+    """
+    least = _WHOLE[name]
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    _check({name: value}, name, whole, f"a whole number of at least {least}")
 
 
 def train_settings(arguments: Mapping[str, Any], recipe: TaskSettings) -> TrainSettings:

@@ -2,7 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerCounts:
+    """Where the trainer itself says that it stands when it announces its first epoch.
+
+    Attributes:
+        epoch: that it announces.
+        step: with which it goes on inside that epoch; 0 at an epoch's beginning.
+        trained: batches that it trained on in all.
+        processed: batches of the last epoch that it counted, also where that epoch is over.
+        n_steps: of an epoch.
+    """
+
+    epoch: int
+    step: int
+    trained: int
+    processed: int
+    n_steps: float
+
+
+@dataclass(slots=True)
+class _Begun:
+    """An epoch that the trainer announced.
+
+    Attributes:
+        announced: the trainer's number of it.
+        trained: batches that the trainer had trained on by then.
+        epoch: the plan's number of it.
+        first: step of the plan with which it began.
+    """
+
+    announced: int
+    trained: int
+    epoch: int
+    first: int
 
 
 class EpochClock:
@@ -14,51 +52,90 @@ class EpochClock:
     a later resume begins its epoch at step 0 once more. Here an epoch counts only when something
     was trained on in it, and its steps are the batches trained on since it was announced.
 
+    Tools set Lightning's counts back: each trial of the batch-size finder, and the learning-rate
+    finder at its end. So the clock remembers with which count each epoch began, and stands where it
+    stood at the count that it finds.
+
     Args:
         trainer: that fits.
-        start: (epoch, step) at which it begins.
+        start: (epoch, step) at which it begins; None for the beginning of the epoch that the
+            trainer announces first.
+        check: is given the trainer's own counts once, before the first batch.
         renumber: whether Lightning, too, is to count the batches of the first epoch from there: the
             checkpoint's count is of other batches.
     """
 
     def __init__(
-        self, trainer: Any, start: tuple[int, int] = (0, 0), *, renumber: bool = False
+        self,
+        trainer: Any,
+        start: tuple[int, int] | None = None,
+        *,
+        check: Callable[[TrainerCounts], None] | None = None,
+        renumber: bool = False,
     ) -> None:
         self.trainer = trainer
         self.is_over = False
-        self._renumber = renumber
         self._start = start
-        self._epoch = start[0]
-        self._announced: int | None = None
-        self._n_trained = 0
+        self._check = check
+        self._renumber = renumber
+        self._begun: list[_Begun] = []
 
-    def epoch_of(self, announced: int) -> int:
-        """The plan's epoch, as the trainer announces one of its own."""
-        if self._renumber:
-            self._renumber = False
-            self._set_lightnings_count(self._start[1])
-        n_trained = self._total_trained()
-        if self._announced not in (None, announced) and n_trained != self._n_trained:
-            self._epoch += 1
-        self._announced, self._n_trained = announced, n_trained
-        return self._epoch
+    def begin(self, announced: int) -> tuple[int, int]:
+        """(epoch, step) of the plan with which an epoch begins that the trainer announces."""
+        trained = self.trained
+        if not self._begun:
+            if self._check is not None:
+                self._check(self._counts(announced))
+            epoch, first = self._start or (announced, 0)
+            if self._renumber:
+                self._set_lightnings_count(first)
+            self._begun = [_Begun(announced, trained, epoch, first)]
+            return epoch, first
+        while len(self._begun) > 1 and self._begun[-1].trained > trained:
+            self._begun.pop()  # the trainer was set back to a time before that epoch
+        last = self._begun[-1]
+        if trained > last.trained and announced != last.announced:
+            last = _Begun(announced, trained, last.epoch + 1, 0)
+            self._begun.append(last)
+        last.announced, last.trained = announced, trained
+        return last.epoch, last.first
 
     def position(self) -> tuple[int, int]:
         """(epoch, step) of the first batch that was not trained on.
 
         A batch whose training step did not end is not counted, as Lightning does not count it when
-        it restarts. The end of an epoch, which ``limit_train_batches`` may bring forward, is the
-        beginning of the next; where ``max_steps`` ended a run inside an epoch, a longer run goes on
-        inside it.
+        it restarts. The end of an epoch, which ``limit_train_batches`` or the model may bring
+        forward, is the beginning of the next; where ``max_steps`` ended a run inside an epoch, a
+        longer run goes on inside it.
         """
-        first = self._start[1] if self._epoch == self._start[0] else 0
-        if self._announced is None or self._total_trained() == self._n_trained:
-            return self._epoch, first
-        step = first + self._total_trained() - self._n_trained
-        return (
-            (self._epoch + 1, 0)
-            if step >= self.trainer.num_training_batches
-            else (self._epoch, step)
+        if not self._begun:
+            return self._start or (self.trainer.current_epoch, 0)
+        trained = self.trained
+        begun = next((one for one in reversed(self._begun) if one.trained <= trained), None)
+        if begun is None or begun.trained == trained:
+            begun = begun or self._begun[0]
+            return begun.epoch, begun.first
+        step = begun.first + trained - begun.trained
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        is_over = progress.is_last_batch and progress.current.processed >= progress.current.ready
+        if step >= self.trainer.num_training_batches or is_over:
+            return begun.epoch + 1, 0
+        return begun.epoch, step
+
+    @property
+    def trained(self) -> int:
+        """Batches that the trainer trained on in all, as it counts them."""
+        total: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        return total
+
+    def _counts(self, announced: int) -> TrainerCounts:
+        loop = self.trainer.fit_loop.epoch_loop
+        progress, n_steps = loop.batch_progress, self.trainer.num_training_batches
+        processed = progress.current.processed
+        is_over = progress.is_last_batch and processed >= progress.current.ready
+        goes_on = loop.restarting and not is_over and processed < n_steps
+        return TrainerCounts(
+            announced, processed if goes_on else 0, self.trained, processed, n_steps
         )
 
     def _set_lightnings_count(self, step: int) -> None:
@@ -67,7 +144,3 @@ class EpochClock:
         current.ready = current.started = current.processed = step
         # The batch at whose end the checkpoint was written is counted as completed at the restart.
         current.completed = step - loop.restarted_on_train_batch_end
-
-    def _total_trained(self) -> int:
-        total: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
-        return total

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from llm_embedder_data.arguments import Tokenize, check_arguments, plain
+from llm_embedder_data.arguments import Tokenize, check_arguments, check_whole, plain
+from llm_embedder_data.batch_size_search import BatchSizeSearch
 from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups import CorpusPassages, EvalQueries, TrainGroups
 from llm_embedder_data.batches.layouts import Layout
@@ -30,14 +33,17 @@ from llm_embedder_data.building import DatasetBuilder
 from llm_embedder_data.clock import EpochClock
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.conventions import leaves_prompt_out, with_conventions
+from llm_embedder_data.descriptions import datasets_in_lines, in_a_line, sources_in_lines
 from llm_embedder_data.evaluation import CorpusView, Matching, loader_names
 from llm_embedder_data.loaders import (
     Auto,
     BatchLoader,
     LoaderSettings,
+    RefusingSampler,
     SequentialShardSampler,
     explain_lost_worker,
 )
+from llm_embedder_data.plain_settings import recorded, refuse_words
 from llm_embedder_data.printable import one_line, printable
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
@@ -53,10 +59,12 @@ from llm_embedder_data.report import Report, described, make_report
 from llm_embedder_data.resume import (
     OnOtherGlobalBatch,
     batch_facts,
+    check_agrees,
     check_same_run,
     continued,
     make_state,
     read_state,
+    tokenizer_facts,
 )
 from llm_embedder_data.rows.builders import (
     Corpus,
@@ -228,12 +236,13 @@ class RetrievalDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         arguments = {name: plain(value) for name, value in locals().items() if name in _DEFAULTS}
+        for name, value in arguments.items():
+            refuse_words(name, value)
         check_arguments(arguments)
         self._given_recipe = load_recipe(arguments["recipe"])
         self.default_task = default_task
         self.add_instruction = add_instruction
         self.use_train_config = use_train_config
-        self.batch_size = batch_size
         self.train_group_size = train_group_size
         self.cross = cross
         self.seed = seed
@@ -251,6 +260,14 @@ class RetrievalDataModule(LightningDataModule):
         self._resume: dict[str, Any] | None = None
         self._began: dict[str, Any] | None = None
         self._clock: EpochClock | None = None
+        self._plan_in_force: EpochPlan | None = None
+        self._written: dict[str, Any] | None = None
+        self._search: BatchSizeSearch | None = None
+        # What save_hyperparameters() does, which compares its argument with data in memory.
+        self._set_hparams(recorded(arguments))
+        self._hparams_initial = copy.deepcopy(self._hparams)
+        self._log_hyperparams = True
+        self._is_made = True
 
     # -- what Lightning calls ------------------------------------------------------------------
 
@@ -312,6 +329,7 @@ class RetrievalDataModule(LightningDataModule):
             self._say_instructions()
             self._check_instructions_fit()
             facts.update(self._facts_of_ranks())
+            self._prepare_for_finder(stage)
             if stage in ("validate", "test") and not self._evals:
                 raise ConfigError(f"data.eval_data=None: nothing to {stage} (give eval data)")
 
@@ -319,37 +337,42 @@ class RetrievalDataModule(LightningDataModule):
         """This rank's training batches; ``len`` is an epoch's steps, the same on every rank."""
         if self.trainer is None and self._train is not None and self._set_up_as != self._ranks:
             self.setup("fit")  # a loop that called init_process_group() late: compare the ranks now
-        plan, trainer = self.plan(), self._fitting_trainer()
-        start = (trainer.current_epoch if trainer else 0, 0)
-        renumber, self._began = False, None
-        if self._resume is not None:
+        trainer = self._fitting_trainer()
+        if self._is_searched_for():
+            try:
+                plan = self._trial_plan()
+            except RuntimeError as error:
+                return self._loader(self._groups(), RefusingSampler(error), sized=False)
+        else:
+            plan = self.plan()
+        start: tuple[int, int] | None = None
+        renumber, state, self._began = False, self._resume, None
+        if state is not None:
             policy = self._arguments["on_other_global_batch"]
-            check_same_run(self._resume, self._facts(plan), policy)
+            note = check_same_run(state, self._facts(plan), policy)
             limit = trainer.limit_train_batches if trainer else 1.0
-            going_on = continued(self._resume, plan, self._plan_of, limit)
+            going_on = continued(state, plan, self._plan_of, limit)
             plan, start, self._began = going_on.plan, going_on.start, going_on.began
-            if going_on.note is not None:
-                renumber = start[1] > 0
-                rank_zero_warn(printable(going_on.note))
-        epoch_of: Callable[[int], int] = int
+            renumber = going_on.note is not None and start[1] > 0
+            for one in (note, going_on.note):
+                if one is not None:
+                    rank_zero_warn(printable(one))
+        place_of: Callable[[int], tuple[int, int]] | None = None
         if trainer is not None:
             if self._clock is None or self._clock.trainer is not trainer or self._clock.is_over:
-                self._clock = EpochClock(trainer, start, renumber=renumber)
-            start, epoch_of = self._clock.position(), self._clock.epoch_of
+                check = partial(check_agrees, state)
+                self._clock = EpochClock(trainer, start, check=check, renumber=renumber)
+                self._written = None
+            start, place_of = self._clock.position(), self._clock.begin
+        self._plan_in_force = plan
         overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
         sampler = OverfitSampler if overfit else SameTaskSampler
-        sets = self.train_sets()
-        groups = TrainGroups(
-            sets,
-            {one.name: self._builder.instruction_of(one) for one in sets.values()},
-            group_size=self.train_group_size,
-            seed=self.seed,
-            tables=self._tables["train"],
-        )
         return self._loader(
-            groups,
-            sampler(plan, rank=self._ranks.rank, start=start, epoch_of=epoch_of),
+            self._groups(),
+            sampler(plan, rank=self._ranks.rank, start=start or (0, 0), place_of=place_of),
             persistent=True,
+            resumed_by_module=trainer is not None,
+            sized=not self._is_searched_for(),
         )
 
     @property
@@ -383,10 +406,20 @@ class RetrievalDataModule(LightningDataModule):
         """Where the run stands, in plain Python: the same on every rank, whatever their number."""
         if self._clock is None or not self._train:
             return {}
-        return make_state(self._clock.position(), self._facts(self.plan()), self._began)
+        facts = self._facts(self._plan_in_force or self.plan())
+        self._written = make_state(self._clock.position(), self._clock.trained, facts, self._began)
+        return self._written
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the position of a checkpoint for the :meth:`train_dataloader` of this fit."""
+        """Keep the position of a checkpoint for the :meth:`train_dataloader` of this fit.
+
+        Raises:
+            ConfigError: a state that no version wrote, or a later one.
+        """
+        if self._trainer_fn in ("validate", "test", "predict"):
+            return  # where training stood is nothing to them
+        if self._is_set_back_to(state_dict):
+            return  # by a tool inside this fit: the clock follows the trainer's counts
         self._resume, self._clock = read_state(state_dict), None
         trainer = self._fitting_trainer()
         if trainer is not None:
@@ -394,6 +427,29 @@ class RetrievalDataModule(LightningDataModule):
             # learning-rate schedule has already asked for the loader; Lightning 2.6 then makes no
             # other by itself.
             trainer.fit_loop._combined_loader = None
+
+    @classmethod
+    def load_from_checkpoint(
+        cls, checkpoint_path: Any, *arguments: Any, **settings: Any
+    ) -> RetrievalDataModule:
+        """A data module with the settings of the one that wrote a checkpoint.
+
+        Its position is not taken over: that comes with ``trainer.fit(..., ckpt_path=...)``.
+
+        Args:
+            checkpoint_path: of Lightning's checkpoint.
+            arguments: see ``LightningDataModule.load_from_checkpoint``.
+            settings: in place of the recorded ones; a tokenizer or data that lay in memory have to
+                be given.
+
+        Raises:
+            ConfigError: a setting lay in memory, and is not given.
+        """
+        module: RetrievalDataModule = super().load_from_checkpoint(
+            checkpoint_path, *arguments, **settings
+        )
+        module._resume = None
+        return module
 
     def teardown(self, stage: str | None = None) -> None:
         """Forget a checkpoint's position: it is for one fit."""
@@ -407,6 +463,77 @@ class RetrievalDataModule(LightningDataModule):
         self.teardown()
 
     # -- what users call -----------------------------------------------------------------------
+
+    @property
+    def batch_size(self) -> int:
+        """Queries per rank and step, of datasets that have no size of their own.
+
+        It can be set, as Lightning's batch-size finder does; the loaders that are made from then on
+        follow it.
+        """
+        size: int = self._arguments["batch_size"]
+        return size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._set("batch_size", size)
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Queries or passages per rank and step; it can be set as :attr:`batch_size` can."""
+        size: int = self._arguments["eval_batch_size"]
+        return size
+
+    @eval_batch_size.setter
+    def eval_batch_size(self, size: int) -> None:
+        self._set("eval_batch_size", size)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _DEFAULTS and name not in _SETTABLE and self.__dict__.get("_is_made", False):
+            raise ReadOnlySetting(
+                f"data.{name} of a data module cannot be set: what is built from it would not "
+                f"follow (make a new one: RetrievalDataModule(..., {name}={name}))"
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def hparams_initial(self) -> Any:
+        """The settings as loggers record them.
+
+        A setting that the model has by the same name, with another value, is named ``data.<name>``:
+        Lightning refuses to log two values under one name.
+        """
+        settings = super().hparams_initial
+        model: Any = getattr(self.trainer, "lightning_module", None)
+        theirs = model.hparams_initial if getattr(model, "_log_hyperparams", False) else {}
+        return type(settings)(
+            {
+                f"data.{name}" if name in theirs and not _same(theirs[name], value) else name: value
+                for name, value in settings.items()
+            }
+        )
+
+    def __repr__(self) -> str:
+        return in_a_line(type(self).__name__, recorded(self._arguments), _DEFAULTS)
+
+    def __str__(self) -> str:
+        """The settings, and the datasets with their sizes once they are set up."""
+        lines = sources_in_lines(recorded(self._arguments))
+        if self._train is not None or self._evals is not None:
+            plan: EpochPlan | str | None = None
+            if self._train:
+                try:
+                    plan = self.plan()
+                except ConfigError as error:
+                    plan = str(error).splitlines()[0]
+            lines = datasets_in_lines(
+                (self._train or {}).values(),
+                (self._evals or {}).values(),
+                (self._corpora or {}).values(),
+                plan,
+                self.eval_batch_size,
+            )
+        return "\n".join([repr(self), *(f"  {line}" for line in lines)])
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -465,7 +592,7 @@ class RetrievalDataModule(LightningDataModule):
     def _plan_of(
         self, batch_size: Mapping[str, int], epoch: int = 0, num_replicas: int = 1
     ) -> EpochPlan:
-        sets = self.train_sets().values()
+        sets = [self.train_sets()[name] for name in batch_size]
         return EpochPlan(
             {one.name: len(one.kept) for one in sets},
             batch_size,
@@ -477,7 +604,7 @@ class RetrievalDataModule(LightningDataModule):
             small_datasets=self._arguments["small_datasets"],
             weights={one.name: one.weight for one in sets},
             length_window=self._arguments["length_window"],
-            lengths=self._lengths,
+            lengths={name: one for name, one in self._lengths.items() if name in batch_size},
         )
 
     def task_settings(self, task: str) -> TaskSettings:
@@ -561,6 +688,57 @@ class RetrievalDataModule(LightningDataModule):
         self._token_notes[kind] = notes
         return [f"{one_line(name)}: {note}" for name, own in notes.items() for note in own]
 
+    def _groups(self) -> TrainGroups:
+        sets = self.train_sets()
+        return TrainGroups(
+            sets,
+            {one.name: self._builder.instruction_of(one) for one in sets.values()},
+            group_size=self.train_group_size,
+            seed=self.seed,
+            tables=self._tables["train"],
+        )
+
+    def _set(self, name: str, size: int) -> None:
+        check_whole(name, size)
+        self._arguments[name] = self.hparams[name] = size
+
+    def _is_set_back_to(self, state: Any) -> bool:
+        """Whether a state is the last one that this module gave inside the fit that goes on."""
+        if self._clock is None or self._clock.is_over or self._written is None:
+            return False
+        digest = state.get("digest") if isinstance(state, Mapping) else None
+        return isinstance(digest, str) and digest == self._written["digest"]
+
+    # Lightning's batch-size finder is among the trainer's callbacks when this module is set up, and
+    # takes all of them away for as long as it searches.
+
+    def _prepare_for_finder(self, stage: str | None) -> None:
+        self._search = None
+        finders = _finders(self.trainer)
+        if not finders:
+            return
+        if stage == "fit" and self._train:
+            self._search = BatchSizeSearch(
+                self._train, self._plan_of, self.batch_size, rank_zero_warn
+            )
+        elif stage != "fit" and getattr(finders[0], "_batch_arg_name", None) == "batch_size":
+            raise ConfigError(
+                f"data.batch_size is of training batches, and is searched for to {stage} (give the "
+                "finder batch_arg_name='eval_batch_size')"
+            )
+
+    def _is_searched_for(self) -> bool:
+        return self._search is not None and not _finders(self.trainer)
+
+    def _trial_plan(self) -> EpochPlan:
+        assert self._search is not None
+        if self._resume is not None:
+            raise ConfigError(
+                "a search for a batch size begins at a fit's beginning, and this fit resumes a "
+                "checkpoint (search first, then resume without the finder)"
+            )
+        return self._search.plan(self.batch_size)
+
     def _matching(self) -> Matching:
         return self._builder.matching(_opened(self._evals), _opened(self._corpora))
 
@@ -599,15 +777,13 @@ class RetrievalDataModule(LightningDataModule):
         )
         return self._loader(dataset, sampler)
 
-    def _loader(self, dataset: Any, sampler: Any, *, persistent: bool = False) -> BatchLoader:
+    def _loader(self, dataset: Any, sampler: Any, **how: bool) -> BatchLoader:
         settings = LoaderSettings(
             self._arguments["num_workers"],
             self._arguments["pin_memory"],
             self._arguments["prefetch_factor"],
         )
-        return settings.loader(
-            dataset, sampler, self._collator, ranks=self._ranks, persistent=persistent
-        )
+        return settings.loader(dataset, sampler, self._collator, ranks=self._ranks, **how)
 
     @cached_property
     def _collator(self) -> RetrievalDataCollator:
@@ -654,13 +830,21 @@ class RetrievalDataModule(LightningDataModule):
             )
             for one in sets
         }
-        return batch_facts(sets, plan, self._arguments, instructions)
+        return batch_facts(sets, plan, self._arguments, instructions, self._tokenizer_facts)
+
+    @cached_property
+    def _tokenizer_facts(self) -> dict[str, Any]:
+        return tokenizer_facts(self.tokenizer)
 
     def _facts_of_ranks(self) -> dict[str, Any]:
         """What ranks must agree on; on the way, whatever the parts refuse together is met."""
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = {name: self._arguments[name] for name in _OF_RANKS}
+        facts |= self._tokenizer_facts if self._set_up_as.num_replicas > 1 else {}
         if self._train:
-            facts |= self._facts(self.plan())
+            plan = self.plan()
+            if self._set_up_as.num_replicas > 1:
+                facts |= self._facts(plan)
+                del facts["num_workers"]  # each machine has cores of its own
         for kind, built in (("eval set", self._evals), ("corpus", self._corpora)):
             for one in (built or {}).values():
                 facts[f"{kind} {one.name}"] = list(one.digests)
@@ -697,6 +881,26 @@ def _notes(built: Mapping[str, Built]) -> list[str]:
 def _one_or_all(loaders: dict[str, BatchLoader]) -> Loaders:
     return next(iter(loaders.values())) if len(loaders) == 1 else loaders
 
+
+def _finders(trainer: Any) -> list[BatchSizeFinder]:
+    callbacks = getattr(trainer, "callbacks", ())
+    return [one for one in callbacks if isinstance(one, BatchSizeFinder)]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """As Lightning compares the values of a name that model and data have in common."""
+    return type(one) is type(other) and bool(one == other)
+
+
+class ReadOnlySetting(ConfigError, AttributeError):
+    """A setting that holds for the whole life of a data module."""
+
+
+# What Lightning's batch-size finder may set.
+_SETTABLE = ("batch_size", "eval_batch_size")
+
+# Of evaluation, where ranks that differ would wait for each other.
+_OF_RANKS = ("eval_method", "eval_batch_size", "key_template", "add_instruction", "cross")
 
 _DEFAULTS = {
     name: parameter.default

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import wait
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups import TrainGroups
-from llm_embedder_data.batches.sampler import BatchIndex, ShardSampler
+from llm_embedder_data.batches.sampler import BatchIndex, SameTaskSampler, ShardSampler
 from llm_embedder_data.parcels import parcelled
 from llm_embedder_data.ranks import Ranks
 from llm_embedder_data.rows.schema import DataError
@@ -32,19 +32,30 @@ _LOST = "A process that makes batches is gone:"
 
 
 class BatchLoader(DataLoader[Any]):
-    """A DataLoader that Lightning takes for resumable, as it is: the state is the data module's.
-
-    What Lightning saves of it is empty. Lightning 2.6 restores a loader's own state only where
-    nothing asked for the loader earlier, and a learning-rate schedule does
-    (``trainer.estimated_stepping_batches``).
-    """
+    """A DataLoader of whole batches."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if self.num_workers == 0 and not self.pin_memory:
             # torch's own iterator of one process makes each by itself: twice as long, where cached.
             assert isinstance(self.dataset, _Batches)
             return self.dataset.in_turn(iter(self.sampler))
-        return _Explained(super().__iter__())
+        return _Pass(super().__iter__, self.sampler)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.dataset!r}, sampler={self.sampler!r}, "
+            f"num_workers={self.num_workers}, pin_memory={self.pin_memory})"
+        )
+
+
+class ResumedByModule(BatchLoader):
+    """A loader that Lightning takes for resumable, as it is: the state is the data module's.
+
+    What Lightning saves of it is empty. Lightning 2.6 restores a loader's own state only where
+    nothing asked for the loader earlier, and a learning-rate schedule does
+    (``trainer.estimated_stepping_batches``). A loader that is given to ``trainer.fit`` without its
+    data module is not resumed by it, and Lightning is to say so.
+    """
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
@@ -78,6 +89,27 @@ def explain_lost_worker(error: BaseException, *, by_bus_error: bool = False) -> 
     error.args = (f"{str(error).strip()}\n{_LOST} {reason}",)
 
 
+class RefusingSampler(SequentialSampler):
+    """One batch, in whose place an error comes.
+
+    Args:
+        error: to be raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Any]:
+        raise self._error
+        yield
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._error!r})"
+
+
 class SequentialShardSampler(ShardSampler, SequentialSampler):  # type: ignore[misc]
     """A ShardSampler that ``Trainer(overfit_batches=...)`` leaves in place: it is sequential."""
 
@@ -105,6 +137,8 @@ class LoaderSettings:
         *,
         ranks: Ranks,
         persistent: bool = False,
+        resumed_by_module: bool = False,
+        sized: bool = True,
     ) -> BatchLoader:
         """Batches of ``dataset``, one for each index of ``sampler``.
 
@@ -114,12 +148,17 @@ class LoaderSettings:
             collate: makes the rows a batch.
             ranks: who share this machine's cores.
             persistent: keep the workers from epoch to epoch.
+            resumed_by_module: see :class:`ResumedByModule`.
+            sized: whether the loader tells how many rows its dataset has.
         """
         workers, prefetch = self.num_workers, self.prefetch_factor
         if workers == "auto":
             workers = ranks.spare_cores() if torch.accelerator.is_available() else 0
-        return BatchLoader(
-            _Batches(dataset, collate),
+        if isinstance(sampler, RefusingSampler):
+            workers = 0  # they would draw from it as soon as the loader is looked at
+        kind = ResumedByModule if resumed_by_module else BatchLoader
+        return kind(
+            (_SizedBatches if sized else _Batches)(dataset, collate),
             sampler=sampler,
             batch_size=None,  # an index is a whole batch: see SameTaskSampler
             collate_fn=parcelled,
@@ -138,8 +177,8 @@ class _Batches(Dataset[Any]):
     def __init__(self, dataset: Any, collate: RetrievalDataCollator) -> None:
         self.dataset, self.collate = dataset, collate
 
-    def __len__(self) -> int:
-        return len(self.dataset)
+    def __repr__(self) -> str:
+        return f"{self.dataset!r}"
 
     def __getitem__(self, index: Any) -> Any:
         try:
@@ -189,6 +228,12 @@ class _Batches(Dataset[Any]):
             )
 
 
+class _SizedBatches(_Batches):
+    def __len__(self) -> int:
+        """Rows, not batches."""
+        return len(self.dataset)
+
+
 def _pass(index: BatchIndex) -> tuple[str, int, int]:
     return index.dataset, index.epoch, index.repeat
 
@@ -199,16 +244,31 @@ def _place(index: Any) -> str:
     return f"rows {index[0]} to {index[-1]}" if len(index) else "no row"
 
 
-class _Explained:
-    """The batches of a pass."""
+class _Pass:
+    """The batches of a pass, which workers make ahead.
 
-    def __init__(self, batches: Iterator[Any]) -> None:
-        self._batches = batches
+    Lightning makes the iterator, and the workers begin, before it announces the epoch. Where the
+    sampler stands elsewhere when the first batch is asked for, the pass begins anew.
 
-    def __iter__(self) -> _Explained:
+    Args:
+        begin: gives the batches.
+        sampler: of the loader.
+    """
+
+    def __init__(self, begin: Callable[[], Iterator[Any]], sampler: Any) -> None:
+        self._begin = begin
+        self._sampler = sampler if isinstance(sampler, SameTaskSampler) else None
+        self._place = self._sampler and self._sampler.place
+        self._batches = begin()
+
+    def __iter__(self) -> _Pass:
         return self
 
     def __next__(self) -> Any:
+        if self._sampler is not None:
+            if self._sampler.place != self._place:
+                self._batches = self._begin()
+            self._sampler = None
         try:
             return next(self._batches)
         except RuntimeError as error:

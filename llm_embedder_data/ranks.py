@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.resume import different_facts
+from llm_embedder_data.state_checks import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
     if failures:
         raise ConfigError("not every rank can go on:\n" + "\n".join(failures)) from failure
     differences = [
-        f"{name}\n  rank 0: {first!r}\n  rank {rank}: {own!r}"
+        f"{name}\n  rank 0: {shown(first)}\n  rank {rank}: {shown(own)}"
         for rank, (_, other) in enumerate(gathered)
         for name, first, own in different_facts(gathered[0][1], other)
     ]

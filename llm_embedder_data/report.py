@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -57,6 +58,24 @@ class Report(dict[str, Any]):
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return text.rstrip()
 
+    def _repr_html_(self) -> str:
+        """The same as a table for a notebook."""
+        columns = ("", "dataset", "task", "read", "kept", "dropped", "steps", "scored")
+        rows, notes = [], self._instructions()
+        for kind, entries in self.items():
+            for name, entry in entries.items():
+                dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items())
+                steps, scored = entry.get("steps_per_epoch", ""), entry.get("scored_rows", "")
+                read, kept = entry["rows_read"], entry["rows_kept"]
+                cells = (kind, name, entry.get("task", ""), read, kept, dropped, steps, scored)
+                rows.append("".join(f"<td>{_in_html(cell)}</td>" for cell in cells))
+                notes += [f"{name}: {note}" for note in entry["notes"]]
+        head = "".join(f"<th>{column}</th>" for column in columns)
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        items = "".join(f"<li>{_in_html(note)}</li>" for note in notes)
+        return f"<div>{table}{f'<ul>{items}</ul>' if items else ''}</div>"
+
     def _instructions(self) -> list[str]:
         """A line for each pair of instructions, with the datasets that have it."""
         names: dict[str, list[str]] = {}
@@ -81,6 +100,10 @@ def described(instruction: Instruction) -> str:
     if not any(text for _, text in sides):
         return "none"
     return ", ".join(f"{side} {text!r}" if text else f"{side} none" for side, text in sides)
+
+
+def _in_html(value: Any) -> str:
+    return html.escape(printable(value))
 
 
 def make_report(

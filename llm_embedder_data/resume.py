@@ -8,15 +8,22 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import xxhash
+from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan import EpochPlan
 from llm_embedder_data.batches.rest_of_epoch import RestOfEpoch
+from llm_embedder_data.batches.tokenizer_digest import tokenizer_digest
+from llm_embedder_data.clock import TrainerCounts
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.state_checks import check_state, check_unchanged, digest_of, shown
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+
+# In place of a fact in the states of earlier versions, which had it not.
+NOT_RECORDED = "not recorded"
 
 OnOtherGlobalBatch = Literal["raise", "continue"]
 
@@ -32,12 +39,18 @@ _OF_ALL = (
     "cross",
 )
 
+# Facts that say how the rows of a batch are laid out and made. A run may go on with others.
+_OF_LAYOUT = ("layout", "chunk_size", "unique_keys", "pad_to_multiple_of")
+_MAY_DIFFER = (*_OF_LAYOUT, "padding_side", "num_workers")
+_SINCE_VERSION_2 = (*_MAY_DIFFER, "tokenizer")
+
 
 def batch_facts(
     train_sets: Iterable[TrainSet],
     plan: EpochPlan,
     arguments: Mapping[str, Any],
     instructions: Mapping[str, Instruction],
+    tokenizer: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What training batches are a function of, by name, in plain Python.
 
@@ -46,8 +59,10 @@ def batch_facts(
         plan: of any epoch.
         arguments: of the data module.
         instructions: by task.
+        tokenizer: see :func:`tokenizer_facts`.
     """
-    facts: dict[str, Any] = {name: arguments[name] for name in _OF_ALL}
+    facts: dict[str, Any] = {name: arguments[name] for name in (*_OF_ALL, *_OF_LAYOUT)}
+    facts |= {"num_workers": arguments["num_workers"], "state version": STATE_VERSION, **tokenizer}
     facts["instructions"] = {task: asdict(one) for task, one in instructions.items()}
     facts["datasets"] = list(plan.sizes)
     for one in train_sets:
@@ -67,65 +82,155 @@ def batch_facts(
     return facts
 
 
+def tokenizer_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What a tokenizer does to a text, in a digest, and on which side it pads."""
+    side = tokenizer.padding_side
+    try:
+        tokenizer.padding_side = "right"  # on whichever side padding is, the tokens are the same
+        digest = tokenizer_digest(tokenizer)
+    finally:
+        tokenizer.padding_side = side
+    return {"tokenizer": digest, "padding_side": side}
+
+
 def make_state(
-    position: tuple[int, int], facts: Mapping[str, Any], began: Mapping[str, Any] | None = None
+    position: tuple[int, int],
+    trained: int,
+    facts: Mapping[str, Any],
+    began: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Plain Python, so that it loads with torch's default ``weights_only``.
 
     Args:
         position: (epoch, step) of the first batch that was not trained on.
+        trained: batches that were trained on in all, as the trainer counts them.
         facts: see :func:`batch_facts`.
         began: see :class:`Continued`.
     """
     epoch, step = position
-    state = {"version": STATE_VERSION, "epoch": epoch, "step": step, "facts": dict(facts)}
+    state = {
+        "version": STATE_VERSION,
+        "epoch": epoch,
+        "step": step,
+        "trained": trained,
+        "facts": dict(facts),
+    }
     if began is not None and began["epoch"] == epoch:
         state["began"] = dict(began)
+    state["digest"] = digest_of(state)
     return state
 
 
-def read_state(state: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A state that this version understands; None for the empty one of a run that never trained.
+def read_state(state: Any) -> dict[str, Any] | None:
+    """A state that this version understands; None where a checkpoint has none, or an empty one.
 
     Raises:
-        ConfigError: a state of a later version.
+        ConfigError: a state of a later version, or one that no version wrote.
     """
-    if not state:
+    if state is None or (isinstance(state, Mapping) and not state):
         return None
-    if state["version"] > STATE_VERSION:
-        raise ConfigError(
-            f"the checkpoint's data state has version {state['version']}, this package reads up to "
-            f"{STATE_VERSION} (install a later llm_embedder_data)"
-        )
-    # A fact that a later version adds is filled in here for the states of earlier ones.
-    return {**state, "facts": {"length_window": None, **state["facts"]}}
+    check_state(state, STATE_VERSION)
+    return dict(state)
 
 
 def check_same_run(
     state: Mapping[str, Any],
     facts: Mapping[str, Any],
     on_other_global_batch: OnOtherGlobalBatch = "raise",
-) -> None:
+) -> str | None:
     """Refuse to go on with other data or settings: the batches would not be those that are missing.
 
+    Returns:
+        What to say of another layout, padding or number of workers, with which a run may go on.
+
     Raises:
-        ConfigError: every difference, the checkpoint's side and this run's on lines of their own.
+        ConfigError: every difference, the checkpoint's side and this run's on lines of their own;
+            or a state that was changed after it was written.
     """
-    different = different_facts(state["facts"], facts)
+    written = dict(state["facts"])
+    if state["version"] == 1:
+        # Facts that later versions added are filled in here.
+        written = {"length_window": None} | dict.fromkeys(_SINCE_VERSION_2, NOT_RECORDED) | written
+    different = [
+        one
+        for one in different_facts(written, facts)
+        if one[0] != "state version" and not (state["version"] == 1 and one[1] == NOT_RECORDED)
+    ]
+    free = [one for one in different if one[0] in _MAY_DIFFER]
+    different = [one for one in different if one not in free]
     of_size = [one for one in different if one[0].endswith((", global batch", ", steps"))]
     if on_other_global_batch == "continue":
         different = [one for one in different if one not in of_size]
     if not different:
-        return
+        check_unchanged(state)
+        if not free:
+            return None
+        return (
+            "this run has the checkpoint's rows, made into batches in another way: "
+            + ", ".join(
+                f"data.{name} {shown(now)}, not {shown(before)}" for name, before, now in free
+            )
+        ).replace("data.padding_side", "the tokenizer's padding_side")
     raise ConfigError(
         "this run does not continue the checkpoint's batches:\n"
         + "\n".join(
-            f"{name}\n  checkpoint: {before!r}\n  this run:   {now!r}"
+            f"{_name_shown(name)}\n  checkpoint: {shown(before)}\n  this run:   {shown(now)}"
             for name, before, now in different
         )
         + "\n(give the same data and settings; or start anew from the weights alone"
         + ("; or set data.on_other_global_batch=continue)" if different == of_size else ")")
     )
+
+
+def check_agrees(state: Mapping[str, Any] | None, counts: TrainerCounts) -> None:
+    """Refuse a state that does not go with the trainer's own counts; or its lack inside an epoch.
+
+    Args:
+        state: that :func:`check_same_run` let pass; None where the checkpoint has none.
+        counts: of the trainer, when its own state is restored.
+
+    Raises:
+        ConfigError: what either side says.
+    """
+    if state is None:
+        if counts.step > 0:
+            raise ConfigError(
+                f"the checkpoint stops inside epoch {counts.epoch}, after {counts.step} of its "
+                "steps, and has no state of this data module: nobody knows on which rows it "
+                "trained (resume with the data module that wrote it, or from an epoch's end, or "
+                "start anew from the weights alone, without ckpt_path)"
+            )
+        return
+    at = f"the data module's state stands at epoch {state['epoch']}, step {state['step']}"
+    if state["version"] > 1:
+        if state["trained"] == counts.trained:
+            return
+        at += f", after {state['trained']} batches"
+    elif _could_be(state, counts):
+        return
+    raise ConfigError(
+        f"{at}; the trainer has trained on {counts.trained}, and goes on at epoch {counts.epoch}, "
+        f"step {counts.step} (give trainer.fit the checkpoint that the state is of, whole, as "
+        "ckpt_path, and no finder of batch sizes or learning rates with it; or begin with a new "
+        "data module and without ckpt_path)"
+    )
+
+
+def _could_be(state: Mapping[str, Any], counts: TrainerCounts) -> bool:
+    """Whether a state of version 1, which did not record the trainer's counts, goes with them."""
+    epoch, step = state["epoch"], state["step"]
+    if "began" not in state:
+        for n_steps in (steps_of_epoch(state), counts.n_steps):
+            if counts.trained == epoch * n_steps + step:
+                return True
+    # Lightning counts an epoch too few or too many in the cases that EpochClock names.
+    return abs(epoch - counts.epoch) <= 1 and step in (counts.step, counts.processed)
+
+
+def steps_of_epoch(state: Mapping[str, Any]) -> int:
+    """Steps of an epoch of the run that wrote a state."""
+    facts = state["facts"]
+    return sum(facts[f"dataset {name}"]["steps"] for name in facts["datasets"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +273,8 @@ def continued(
         limit: Lightning's ``limit_train_batches``, steps or a share.
     """
     epoch, step = state["epoch"], state["step"]
+    if step == steps_of_epoch(state) and "began" not in state:
+        epoch, step = epoch + 1, 0
     plan = plan.at(epoch)
     n_steps = min(limit, len(plan)) if isinstance(limit, int) else int(limit * len(plan))
     then = {name: state["facts"][f"dataset {name}"]["global batch"] for name in plan.sizes}
@@ -230,6 +337,10 @@ def different_facts(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tu
         for name in sorted({*flat, *other_flat})
         if flat.get(name, "absent") != other_flat.get(name, "absent")
     ]
+
+
+def _name_shown(name: str) -> str:
+    return name if name.isprintable() and len(name) <= 200 else shown(name)
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

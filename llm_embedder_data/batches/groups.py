@@ -59,6 +59,9 @@ class TrainGroups:
         """Kept rows of all sets."""
         return sum(len(rows) for rows in self._rows.values())
 
+    def __repr__(self) -> str:
+        return ", ".join(f"{name!r} ({len(rows)} rows)" for name, rows in self._rows.items())
+
     def __getitem__(self, index: BatchIndex) -> dict[str, Any]:
         return next(self.several([index]))
 
@@ -130,6 +133,9 @@ class EvalQueries:
     def __len__(self) -> int:
         return len(self.eval_set.kept)
 
+    def __repr__(self) -> str:
+        return f"{self.eval_set.name!r} ({len(self)} queries)"
+
     def __getitem__(self, places: NDArray[np.int64]) -> dict[str, Any]:
         rows = self.eval_set.kept[places]
         table: pa.Table = self._arrow[rows.tolist()]
@@ -178,6 +184,9 @@ class CorpusPassages:
 
     def __len__(self) -> int:
         return len(self.corpus.kept)
+
+    def __repr__(self) -> str:
+        return f"{self._name!r} ({len(self)} passages)"
 
     def __getitem__(self, places: NDArray[np.int64]) -> dict[str, Any]:
         rows = self.corpus.kept[places]

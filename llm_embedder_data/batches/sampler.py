@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,8 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         rank: this process among the data-parallel ranks.
         start: (epoch, step) at which the first pass begins. A resumed run's loader is made, and its
             workers prefetch, before the first ``set_epoch``, so the start is given here.
-        epoch_of: the plan's epoch for one that a trainer announces, where the two may differ.
+        place_of: (epoch, first step) of the plan for an epoch that a trainer announces, where the
+            two may differ.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         *,
         rank: int = 0,
         start: tuple[int, int] = (0, 0),
-        epoch_of: Callable[[int], int] = int,
+        place_of: Callable[[int], tuple[int, int]] | None = None,
     ) -> None:
         if not 0 <= rank < plan.num_replicas:
             raise ValueError(f"rank must be in [0, {plan.num_replicas}), got {rank}")
@@ -61,12 +63,18 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         self.rank = rank
         self.num_replicas = plan.num_replicas
         self.epoch, self.first_step = start
-        self._epoch_of = epoch_of
+        self._place_of = place_of
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """(epoch, step) at which the next pass begins."""
+        return self.epoch, self.first_step
 
     def set_epoch(self, epoch: int) -> None:
         """Go to another epoch, at its first step; the epoch it is at keeps its start."""
-        epoch = self._epoch_of(epoch)
-        if epoch != self.epoch:
+        if self._place_of is not None:
+            self.epoch, self.first_step = self._place_of(epoch)
+        elif epoch != self.epoch:
             self.epoch, self.first_step = epoch, 0
 
     def __len__(self) -> int:
@@ -74,7 +82,9 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         return len(self.plan)
 
     def __iter__(self) -> Iterator[BatchIndex]:
-        return self._from(self.epoch, self.first_step)
+        # Where the pass begins is looked up when the first batch is asked for: Lightning makes the
+        # iterator before it announces the epoch.
+        yield from self._from(self.epoch, self.first_step)
 
     def _from(self, epoch: int, first_step: int) -> Iterator[BatchIndex]:
         """This rank's share of the steps of an epoch."""
@@ -84,21 +94,27 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
             yield BatchIndex(epoch, step, batch.dataset, tuple(batch.rows.tolist()), batch.repeat)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(rank={self.rank} of {self.num_replicas}, epoch={self.epoch})"
+        return (
+            f"{type(self).__name__}({len(self)} steps an epoch, rank={self.rank} of "
+            f"{self.num_replicas}, epoch={self.epoch}, first_step={self.first_step})"
+        )
 
 
-class OverfitSampler(SameTaskSampler, SequentialSampler):
+class OverfitSampler(SameTaskSampler, SequentialSampler):  # type: ignore[misc]
     """The first batches of epoch 0, in every epoch.
 
     ``Trainer(overfit_batches=...)`` replaces any sampler that is not a ``SequentialSampler`` by one
     that yields plain integers; this one is one, by name only.
     """
 
-    def set_epoch(self, epoch: int) -> None:
-        """Stay at epoch 0."""
+    def __init__(self, plan: EpochPlan, **settings: Any) -> None:
+        super().__init__(plan, **settings)
+        self.epoch = self.first_step = 0
 
-    def __iter__(self) -> Iterator[BatchIndex]:  # type: ignore[override]
-        return self._from(0, 0)
+    def set_epoch(self, epoch: int) -> None:
+        """Stay at epoch 0; a resumed run goes on inside it."""
+        if self._place_of is not None:
+            self.first_step = self._place_of(epoch)[1]
 
 
 class ShardSampler(DistributedSampler[NDArray[np.int64]]):
@@ -140,3 +156,9 @@ class ShardSampler(DistributedSampler[NDArray[np.int64]]):
             start = self._first + batch * n_rows // self._n_batches
             stop = self._first + (batch + 1) * n_rows // self._n_batches
             yield np.arange(start, stop)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.n_rows} rows, at most {self.batch_size} a batch, "
+            f"rank={self.rank} of {self.num_replicas})"
+        )

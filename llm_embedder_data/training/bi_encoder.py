@@ -299,6 +299,7 @@ class BiEncoder(lightning.LightningModule):
         Raises:
             ConfigError: a file of the model that is not what it should be.
         """
+        self._said.clear()  # of an earlier run
         if stage == "fit":
             now = self.model_settings
             rank_zero_info(
@@ -507,10 +508,6 @@ class BiEncoder(lightning.LightningModule):
         }
 
     # Evaluation
-
-    def setup(self, stage: str) -> None:
-        """Forget what an earlier run said."""
-        self._said.clear()
 
     def on_validation_epoch_start(self) -> None:
         """Forget what an evaluation that was cut short may have left."""

@@ -659,7 +659,7 @@ def test_a_state_of_version_1_is_read_by_this_version(folder, checkpoint, tmp_pa
 
 
 def test_a_state_of_a_later_version_is_refused(folder):
-    with pytest.raises(ConfigError, match="version 99, this package reads up to 1"):
+    with pytest.raises(ConfigError, match="version 99, this package reads up to 2"):
         make_datamodule(folder).load_state_dict({"version": 99, "epoch": 0, "step": 0, "facts": {}})
 
 
