@@ -275,7 +275,7 @@ def _named_mistake(text: str, error: json.JSONDecodeError) -> str | None:
     if text.startswith("\ufeff"):
         return "a byte order mark stands at its beginning"
     if error.msg == "Extra data":
-        between = text[:error.pos].rstrip(" \t")[-1:]
+        between = text[: error.pos].rstrip(" \t")[-1:]
         behind = text[error.pos : error.pos + 1]
         if between == "\r":
             return "lines end in CR alone (convert them with: tr '\\r' '\\n')"
@@ -375,7 +375,9 @@ def _ids(values: list[Any], column: Column, faults: Faults) -> Columns:
 def _type_of_ids(first: memoryview, column: Column) -> pa.DataType:
     """That of the first record: in most files all are of one type."""
     if len(first) > _LONG_RECORD:  # a guess is enough: a wrong one costs time alone
-        found = re.search(rb'"%b"\s*:\s*"' % re.escape(column.field.encode(errors="replace")), first)
+        found = re.search(
+            rb'"%b"\s*:\s*"' % re.escape(column.field.encode(errors="replace")), first
+        )
         return _TEXT if found else pa.int64()
     try:
         is_text = isinstance(orjson.loads(first).get(column.field), str)

@@ -56,9 +56,7 @@ def utf8_text(content: bytes | memoryview) -> str:
             f"it is not UTF-8 text, byte {content[error.start]:#04x} at place {error.start}{looks}"
         ) from None
     if "\x00" in text:
-        raise ValueError(
-            "it holds zero bytes, as UTF-16 and UTF-32 text does, and UTF-8 is needed"
-        )
+        raise ValueError("it holds zero bytes, as UTF-16 and UTF-32 text does, and UTF-8 is needed")
     return text
 
 
@@ -143,7 +141,7 @@ def _require_end(text: str, place: int) -> None:
 
 
 def _end_of_value(text: str, place: int) -> int:
-    """Behind an array or object, which may be nested to any depth; the text's end in a broken one."""
+    """Behind an array or object of any depth; the text's end where it is broken."""
     depth = 0
     for token in _TOKENS.finditer(text, place):
         mark = token.group()

@@ -329,11 +329,11 @@ def _blocks(path: str, file_format: Format) -> Iterator[Block]:
     except DataError:
         raise
     except (OSError, EOFError, pa.ArrowException, ValueError) as error:
-        if packing := compression_of(head_of(path)) if file_format != "json" else None:
-            error = ValueError(f"it is packed by {packing} (unpack it)")
+        packing = compression_of(head_of(path)) if file_format != "json" else None
+        why = f"it is packed by {packing}: unpack it" if packing else error
         raise DataError.at(
             path,
-            f"cannot be read as {file_format}: {error} (is it whole, and is its ending right?)",
+            f"cannot be read as {file_format}: {why} (is it whole, and is its ending right?)",
         ) from error
 
 

@@ -267,7 +267,7 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
 
 
 def _refuse_saved_dataset(folder: str, where: str) -> None:
-    """Refuse a folder of ``save_to_disk``, whose JSON files are no rows, and name its data files."""
+    """Refuse a folder of ``save_to_disk``, whose JSON files are no rows; name its data files."""
     if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
         splits = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
         raise DataError.at(

@@ -112,7 +112,10 @@ BAD = [
     ({**ROW, "query_id": -(2**70)}, f"query_id={-(2**70)} is an integer over 64 bits"),
     ({**ROW, "query_id": True}, "query_id=True (an integer or a string is needed)"),
     ({**ROW, "query_id": "\ud800"}, r"query_id='\ud800' holds a lone surrogate"),
-    ({**ROW, "teacher_scores": [2**60 + 1, 1, 0]}, "teacher_scores=[1152921504606846977, 1, 0] holds"),
+    (
+        {**ROW, "teacher_scores": [2**60 + 1, 1, 0]},
+        "teacher_scores=[1152921504606846977, 1, 0] holds",
+    ),
     ({**ROW, "task": 3}, "task=3 (a string is needed)"),
     ({"query": "q", "pos": [], "neg": ["n"]}, "no positive, which select_positive='first' of task"),
 ]
