@@ -18,6 +18,7 @@ from llm_embedder_data.hashing import derive_key
 from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Recipe
 from llm_embedder_data.rows import schema
+from llm_embedder_data.rows.columns import Column, renamed
 from llm_embedder_data.rows.filters import (
     FIRST_ELSE_TEACHER,
     OnNoNegatives,
@@ -33,11 +34,14 @@ from llm_embedder_data.rows.readers import (
     content_digest,
     default_cache_dir,
     field_names,
+    fields_seen,
     line_of_row,
     read_file,
 )
+from llm_embedder_data.rows.refusals import bad_rows, remedies, shape_of
 from llm_embedder_data.rows.renames import read_from
 from llm_embedder_data.rows.schema import DataError
+from llm_embedder_data.rows.shapes import ids_for_texts, not_read
 from llm_embedder_data.rows.sources import Format, Source
 from llm_embedder_data.rows.templates import DEFAULT_KEY_TEMPLATE, parse_template
 
@@ -45,8 +49,6 @@ OnBadRow = Literal["raise", "skip"]
 EvalMethod = Literal["retrieve", "rerank"]
 
 TRAIN_FIELDS = tuple(column.name for column in schema.TRAIN_COLUMNS)
-
-_FAULTS_IN_FULL = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,13 +384,11 @@ def require_rows(made: TrainSet | EvalSet | Corpus) -> None:
     if len(made.kept):
         return
     dropped = ", ".join(f"{n_rows} for {reason}" for reason, n_rows in made.dropped.items())
-    keep = (
-        "; data.on_no_negatives=keep keeps rows without" if "no_negatives" in made.dropped else ""
-    )
+    notes = "".join(f"\n{note}" for note in made.notes) if "bad_row" in made.dropped else ""
     raise DataError.at(
         ", ".join(made.files),
         f"none of the {made.n_read} rows of dataset {made.name!r} is left: dropped {dropped} "
-        f"(loosen the setting of that name{keep}; or leave the source out)",
+        f"({remedies(made.dropped)}){notes}",
     )
 
 
@@ -416,7 +416,8 @@ def _read(source: Source, reading: Reading, on_bad_row: OnBadRow, cache_dir: Pat
     """The rows of a source.
 
     Raises:
-        DataError: all bad rows, the first ten in full, where they are not to be skipped.
+        DataError: all bad rows, the first ten faults in full, where they are not to be skipped, or
+            are all there are; a file of another shape; ids in place of candidates' texts.
     """
     parts = [
         read_file(file, reading, format=source.format, cache_dir=cache_dir) for file in source.files
@@ -431,20 +432,54 @@ def _read(source: Source, reading: Reading, on_bad_row: OnBadRow, cache_dir: Pat
         sound=pc.is_null(fault).to_numpy(),
         folder=cache_dir or default_cache_dir(),
     )
+    columns = renamed(reading.columns, dict(reading.fields))
+    found = [fields_seen(part) for part in parts]
+    for names in dict.fromkeys(map(tuple, found)):
+        if note := not_read(columns, names):
+            read.notes.append(note)
     bad = np.flatnonzero(~read.sound)
-    if not len(bad):
-        return read
-    shown = bad[:_FAULTS_IN_FULL] if on_bad_row == "raise" else bad[:1]
-    errors = [read.error(int(row), str(fault[int(row)])) for row in shown]
+    if len(bad) and (on_bad_row == "raise" or len(bad) == len(rows)):
+        raise _refusal(read, bad, reading.kind, columns, found, on_bad_row)
+    if len(bad):
+        first = read.error(int(bad[0]), str(fault[int(bad[0])]))
+        read.notes.append(f"{len(bad)} bad rows were skipped, the first: {first}")
+    if "key" in rows.column_names and (what := ids_for_texts(rows.data.column("key"), read.sound)):
+        raise DataError.at(", ".join(source.files), what)
+    return read
+
+
+def _refusal(
+    read: _Read,
+    bad: NDArray[np.int64],
+    kind: str,
+    columns: Sequence[Column],
+    found: Sequence[Sequence[str]],
+    on_bad_row: OnBadRow,
+) -> DataError:
+    """The error for bad rows: that a file has another shape, or what is wrong with each."""
+    error, start = None, 0
+    for file, n_rows, names in zip(read.source.files, read.n_rows, found, strict=True):
+        if error is None and not read.sound[start : start + n_rows].any():
+            error = shape_of(file, kind, columns, names)
+        start += n_rows
+    if error is None:
+        error = bad_rows(read.rows.data.column("fault"), bad, read.error)
+        if on_bad_row == "raise":
+            error = _with(error, f"{error}\n(data.on_bad_row=skip skips and counts bad rows)")
     if on_bad_row == "skip":
-        read.notes.append(f"{len(bad)} bad rows were skipped, the first: {errors[0]}")
-        return read
-    sentence = "\n".join(str(error) for error in errors)
-    if len(bad) > len(errors):
-        sentence += f"\n... and {len(bad) - len(errors)} more bad rows"
-    error = DataError(f"{sentence}\n(data.on_bad_row=skip skips and counts bad rows)")
-    error.path, error.row = errors[0].path, errors[0].row
-    raise error
+        error = _with(
+            error,
+            f"none of the {len(bad)} rows of dataset {read.source.name!r} is left: dropped "
+            f"{len(bad)} for bad_row (mend them, or leave the source out):\n{error}",
+        )
+    return error
+
+
+def _with(error: DataError, sentence: str) -> DataError:
+    """The same error in other words."""
+    other = DataError(sentence)
+    other.path, other.row = error.path, error.row
+    return other
 
 
 def _by_task(

@@ -9,6 +9,8 @@ what the first way would.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -20,10 +22,13 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 from llm_embedder_data.printable import one_line
+from llm_embedder_data.rows.json_text import LongInteger, parsed, utf8_text
 
 Record = Mapping[str, Any] | None  # None stands for a line that could not be parsed
 Faults = list[str | None]  # a row: None, or what is wrong with it
-Block: TypeAlias = memoryview | list[Any] | Any  # rows of a file: lines, records, a RecordBatch
+
+# Rows of a file: lines, records (one that is bytes is JSON text), or a RecordBatch.
+Block: TypeAlias = memoryview | list[Any] | Any
 
 # By name. A column of ids has two arrays, ``<name>_int`` and ``<name>_str``: a row has one of the
 # two, or neither.
@@ -54,6 +59,22 @@ _NEEDED: dict[Kind, str] = {
 
 # From here on not every integer is a float64.
 _EXACT = 2.0**53
+
+# From here on orjson makes floats of integers.
+_ROUNDED = 2.0**63
+
+# A record that is longer is not parsed for the type of its ids alone, bytes.
+_LONG_RECORD = 1 << 20
+
+# Searched for line breaks at a time, bytes.
+_SEARCHED = 4 << 20
+
+# A value in a sentence: its characters, and how deep and how wide it is shown.
+_SHOWN = 80
+_SHOWN_DEPTH = 4
+_SHOWN_ENTRIES = 20
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +131,7 @@ def columns_of_records(
             columns |= _ids(values, column, faults)
             continue
         if column.kind == "text":
-            values = [str(value) if type(value) in (int, float) else value for value in values]
+            values = [_decimal(value) for value in values]
         columns[column.name] = _array(values, column, faults)
     return columns
 
@@ -124,9 +145,34 @@ def first_record(block: Block) -> Mapping[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value in a sentence."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    """A value in a sentence: short, whatever it is."""
+    text = _shown(value, _SHOWN_DEPTH)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def _shown(value: Any, depth: int) -> str:
+    if isinstance(value, str | bytes):
+        return repr(value[:_SHOWN]) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}..."
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 1000:
+        return "an integer of hundreds of digits"
+    if type(value) in (list, tuple, dict):
+        brackets = "{}" if type(value) is dict else "[]"
+        if value and not depth:
+            return f"{brackets[0]}...{brackets[1]}"
+        parts: list[str] = []
+        for entry in value:
+            part = _shown(entry, depth - 1)
+            parts.append(f"{part}: {_shown(value[entry], depth - 1)}" if brackets == "{}" else part)
+            if len(parts) == _SHOWN_ENTRIES:
+                parts.append("...")
+                break
+        return f"{brackets[0]}{', '.join(parts)}{brackets[1]}"
+    if value is None or isinstance(value, bool | int | float | LongInteger):
+        return repr(value)
+    try:
+        return repr(value)[: 2 * _SHOWN]
+    except Exception:  # an object of the user's, whose own repr fails
+        return f"an object of {type(value).__name__}"
 
 
 # -- record by record ------------------------------------------------------------------------------
@@ -140,18 +186,28 @@ def _records(block: Block, wanted: Sequence[Column]) -> tuple[list[Record], Faul
         values = [block.column(name).to_pylist() for name in names]
         rows = zip(*values, strict=True) if names else [()] * len(block)
         block = [dict(zip(names, row, strict=True)) for row in rows]
-    faults = [None if isinstance(record, dict) else _no_object(record) for record in block]
-    return [record if isinstance(record, dict) else None for record in block], faults
+    records: list[Record] = []
+    faults: Faults = []
+    for record in block:
+        fault = None
+        if isinstance(record, bytes):
+            record, fault = _lenient(record, wanted)
+        if fault is None and not isinstance(record, dict):
+            record, fault = None, _no_object(record)
+        records.append(record)
+        faults.append(fault)
+    return records, faults
 
 
 def _records_of_lines(lines: memoryview, wanted: Sequence[Column]) -> tuple[list[Record], Faults]:
     records: list[Record] = []
     faults: Faults = []
-    for line in bytes(lines).split(b"\n"):
-        if not line or line.isspace():
-            continue
+    for line in _split(lines):
+        fault = None
         try:
-            record, fault = orjson.loads(line), None
+            record = orjson.loads(line)
+            if type(record) is dict and _may_be_rounded(record, wanted):
+                record = parsed(utf8_text(line))
         except orjson.JSONDecodeError as error:
             record, fault = _lenient(line, wanted, error)
         if fault is None and type(record) is not dict:
@@ -161,30 +217,119 @@ def _records_of_lines(lines: memoryview, wanted: Sequence[Column]) -> tuple[list
     return records, faults
 
 
-def _lenient(
-    line: bytes, wanted: Sequence[Column], error: orjson.JSONDecodeError
-) -> tuple[Any, str | None]:
-    """What is no JSON, but is read all the same.
+def _split(lines: memoryview) -> list[memoryview] | list[bytes]:
+    """The lines that are not blank; a long one is not copied."""
+    if len(lines) > _SEARCHED and len(_line_ends(np.frombuffer(lines, np.uint8))) == 1:
+        return [lines]
+    return [line for line in bytes(lines).split(b"\n") if line and not line.isspace()]
 
-    NaN and Infinity, which Python writes, reach the rule that names them. What Arrow's parser takes
-    among other lines, it takes here too: a row is not to depend on its neighbours.
+
+def _may_be_rounded(record: Mapping[str, Any], wanted: Sequence[Column]) -> bool:
+    """Whether an integer may have become a float on its way into a wanted column."""
+    for column in wanted:
+        if column.kind in ("string", "strings"):
+            continue
+        value = record.get(column.field)
+        for one in value if type(value) is list else (value,):
+            if type(one) is float and abs(one) >= _ROUNDED:
+                return True
+    return False
+
+
+def _lenient(
+    line: bytes | memoryview, wanted: Sequence[Column], error: Exception | None = None
+) -> tuple[Any, str | None]:
+    """What orjson refuses, but is read all the same.
+
+    NaN and Infinity, which Python writes, reach the rule that names them, as do halves of
+    characters. What Arrow's parser takes among other lines, it takes here too: a row is not to
+    depend on its neighbours.
     """
+    why: object
     try:
-        return json.loads(line), None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        columns = _of_lines(memoryview(line.strip()), wanted) if wanted else None
-        if columns is None:
-            return None, f"not JSON: {error} (a row is one {{...}} a line; mend it, or take it out)"
-        values = {name: array[0].as_py() for name, array in columns.items()}
-        ids = [column for column in wanted if column.kind == "id"]
-        for column in ids:
+        text = utf8_text(line)
+    except ValueError as found:
+        return None, _no_json(found)
+    try:
+        return parsed(text), None
+    except json.JSONDecodeError as found:
+        why = _named_mistake(text, found) or error or found
+    except RecursionError:
+        why = "arrays or objects are nested too deep"
+    columns = _of_lines(memoryview(text.strip().encode()), wanted) if wanted else None
+    if columns is None:
+        return None, _no_json(why)
+    values = {name: array[0].as_py() for name, array in columns.items()}
+    for column in wanted:
+        if column.kind == "id":
             own = values[f"{column.name}_int"]
             values[column.name] = values[f"{column.name}_str"] if own is None else own
-        return {column.field: values[column.name] for column in wanted}, None
+    return {column.field: values[column.name] for column in wanted}, None
+
+
+def _no_json(why: object) -> str:
+    return f"not JSON: {why} (a row is one {{...}} a line; mend it, or take it out)"
+
+
+def _named_mistake(text: str, error: json.JSONDecodeError) -> str | None:
+    """What people do to JSON lines, where it is known by its look."""
+    if text.startswith("\ufeff"):
+        return "a byte order mark stands at its beginning"
+    if error.msg == "Extra data":
+        between = text[: error.pos].rstrip(" \t")[-1:]
+        behind = text[error.pos : error.pos + 1]
+        if between == "\r":
+            return "lines end in CR alone (convert them with: tr '\\r' '\\n')"
+        if behind == ",":
+            return "a comma stands behind the record"
+        return "something else stands behind the record, as where two are on one line"
+    if text.lstrip()[:2] == "{'":
+        return "single quotes are Python's, not JSON's: it was written by print, not json.dumps"
+    return None
 
 
 def _no_object(record: Any) -> str:
-    return f"{repr(record)[:60]} is no JSON object (a row is {{...}})"
+    return f"{shown(record)[:60]} is no JSON object (a row is {{...}})"
+
+
+def _decimal(value: Any) -> Any:
+    """The decimal text of a number; any other value as it is."""
+    if type(value) is LongInteger:
+        return value.digits
+    if type(value) is int:
+        return str(value)
+    return str(value) if type(value) is float and math.isfinite(value) else value
+
+
+def _why_not(value: Any, column: Column) -> str:
+    """What is wrong with a value that its column cannot hold."""
+    entries = value if type(value) is list else [value]
+    name = one_line(column.field)
+    place = f"{name}={shown(value)}"
+    kinds = set(map(type, entries)) - {type(None)}
+    if kinds == {str} and (type(value) is list) == (column.kind == "strings"):
+        for number, text in enumerate(entries):
+            if text is not None and _LONE_SURROGATE.search(text):
+                place = place if entries is not value else f"{name}, entry {number}"
+                return (
+                    f"{place} holds a lone surrogate, half of a character such as an emoji "
+                    "(write both halves of its \\u escape, or take it out)"
+                )
+        return f"{place} is longer than Arrow's strings (2 GiB is the most)"
+    long = [one for one in entries if type(one) is LongInteger or _is_long(one)]
+    if long and column.kind in ("id", "integers") and kinds <= {int, LongInteger}:
+        verb = "is" if entries is not value else "holds"
+        remedy = "write it as a string" if column.kind == "id" else _NEEDED[column.kind]
+        return f"{place} {verb} an integer over 64 bits ({remedy})"
+    if column.kind == "numbers" and type(value) is list and kinds <= {int, float, LongInteger}:
+        return f"{place} holds an integer that no float of 64 bits is equal to (round it)"
+    if column.kind == "text" and kinds == {float} and entries is not value:
+        return f"{place} is no finite number (give a text, or null)"
+    return f"{place} ({_NEEDED[column.kind]} is needed)"
+
+
+def _is_long(value: Any) -> bool:
+    return type(value) is int and not -(2**63) <= value < 2**63
 
 
 def _array(values: list[Any], column: Column, faults: Faults) -> pa.Array:
@@ -193,8 +338,7 @@ def _array(values: list[Any], column: Column, faults: Faults) -> pa.Array:
         return array
     for row, value in enumerate(values):
         if _converted([value], column.kind) is None:
-            sentence = f"{one_line(column.field)}={shown(value)} ({_NEEDED[column.kind]} is needed)"
-            faults[row] = faults[row] or sentence
+            faults[row] = faults[row] or _why_not(value, column)
             values[row] = None
     return pa.array(values, _TYPES[column.kind])
 
@@ -216,10 +360,9 @@ def _ids(values: list[Any], column: Column, faults: Faults) -> Columns:
     ints: list[int | None] = []
     strings: list[str | None] = []
     for row, value in enumerate(values):
-        is_int = type(value) is int and -(2**63) <= value < 2**63
+        is_int = type(value) is int and not _is_long(value)
         if value is not None and not is_int and not isinstance(value, str):
-            sentence = f"{one_line(column.field)}={shown(value)} ({_NEEDED['id']} is needed)"
-            faults[row] = faults[row] or sentence
+            faults[row] = faults[row] or _why_not(value, column)
         ints.append(value if is_int else None)
         strings.append(value if isinstance(value, str) else None)
     return {
@@ -233,6 +376,11 @@ def _ids(values: list[Any], column: Column, faults: Faults) -> Columns:
 
 def _type_of_ids(first: memoryview, column: Column) -> pa.DataType:
     """That of the first record: in most files all are of one type."""
+    if len(first) > _LONG_RECORD:  # a guess is enough: a wrong one costs time alone
+        found = re.search(
+            rb'"%b"\s*:\s*"' % re.escape(column.field.encode(errors="replace")), first
+        )
+        return _TEXT if found else pa.int64()
     try:
         is_text = isinstance(orjson.loads(first).get(column.field), str)
     except orjson.JSONDecodeError:
@@ -273,13 +421,22 @@ def _ends_of_records(lines: memoryview) -> NDArray[np.int64] | None:
     lines, each line is one.
     """
     content = np.frombuffer(lines, np.uint8)
-    ends = np.flatnonzero(content == ord("\n"))
-    if content[-1] != ord("\n"):
-        ends = np.append(ends, len(content))
+    ends = _line_ends(content)
     starts = np.append(0, ends[:-1] + 1)
     ends = np.where(content[ends - 1] == ord("\r"), ends - 1, ends)
     sound = (content[starts] == ord("{")).all() and (content[ends - 1] == ord("}")).all()
     return ends if sound and _is_utf8(lines) else None
+
+
+def _line_ends(content: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """``[n]``, the place of each line's break; of a last line without one, its end."""
+    found = [
+        start + np.flatnonzero(content[start : start + _SEARCHED] == ord("\n"))
+        for start in range(0, len(content), _SEARCHED)
+    ]
+    if content[-1] != ord("\n"):
+        found.append(np.array([len(content)]))
+    return np.concatenate(found)
 
 
 def _is_utf8(content: memoryview) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import importlib.resources
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.printable import one_line
+from llm_embedder_data.rows.containers import COMPRESSIONS, compression_suffix
 from llm_embedder_data.rows.renames import column_name
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.unique_names import by_unique_name
@@ -27,9 +29,12 @@ ENDINGS: dict[str, Format] = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 DATA_ROOT_PREFIX = "llm-embedder:"
 PACKAGE_PREFIX = "pkg://"
+
+# s3://, hf://, https://, ...: at least two letters, as C:// is a drive.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 # What a dict source may say beside ``path`` and the names of its fields.
 SETTINGS = (
@@ -134,23 +139,28 @@ def format_of(path: str, chosen: Format) -> Format:
     Raises:
         DataError: ``auto`` and an ending that says nothing.
     """
-    if chosen != "auto":
-        return chosen
-    plain = Path(path.removesuffix(compression_suffix(path)))
-    if plain.suffix not in ENDINGS:
+    found = declared_format(path, chosen)
+    if found not in ENDINGS.values():
         raise DataError.at(
             path,
-            f"the ending {plain.suffix!r} is not one of {', '.join(ENDINGS)}, with or without "
+            f"the ending {found!r} is not one of {', '.join(ENDINGS)}, with or without "
             f"{', '.join(COMPRESSIONS)} (rename it, or give the source a format: "
             f"{', '.join(get_args(Format)[1:])})",
         )
-    return ENDINGS[plain.suffix]
+    return found  # type: ignore[return-value]
 
 
-def compression_suffix(path: str) -> str:
-    """``".gz"`` and the like, or the empty string."""
-    suffix = Path(path).suffix
-    return suffix if suffix in COMPRESSIONS else ""
+def declared_format(path: str, chosen: Format) -> str:
+    """The format of a file as it is said to be; its ending, where that says nothing."""
+    if chosen != "auto":
+        return chosen
+    suffix = _plain_suffix(path)
+    return ENDINGS.get(suffix.lower(), suffix)
+
+
+def _plain_suffix(path: str) -> str:
+    """The ending of a path, that of a compression taken off."""
+    return Path(path.removesuffix(compression_suffix(path))).suffix
 
 
 def _options(
@@ -235,17 +245,23 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
             path = os.path.join(str(importlib.resources.files(package)), rest)
         except ModuleNotFoundError as error:
             raise ConfigError(f"{where}={shown!r}: {error} (install it, or give a path)") from error
+    elif _ADDRESS.match(path):
+        raise ConfigError(
+            f"{where}={shown!r} is an address, and nothing is fetched from there here: data are "
+            "read from files (copy them to this machine or to a mounted folder, and give that path)"
+        )
     path = os.path.abspath(os.path.expanduser(path))
 
     if os.path.isfile(path):
         return [path]
     if os.path.isdir(path):
+        _refuse_saved_dataset(path, where)
         files = sorted(
             entry.path
             for entry in os.scandir(path)
             if entry.is_file()
             and not entry.name.startswith(".")  # as glob has it
-            and Path(entry.name.removesuffix(compression_suffix(entry.name))).suffix in ENDINGS
+            and _plain_suffix(entry.name).lower() in ENDINGS
         )
         if not files:
             raise DataError.at(
@@ -259,7 +275,32 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
                 path, f"the pattern matches no file ({where}={shown!r}; mend the pattern)"
             )
         return files
-    raise DataError.at(path, f"there is no such file ({where}={shown!r}; mend the path)")
+    hub = ""
+    if _HUB_NAME.fullmatch(shown) and not _plain_suffix(shown):
+        hub = (
+            f"; if it is a dataset of the Hugging Face hub: hub names are not read, download it "
+            f"with 'hf download {shown} --repo-type dataset --local-dir DIR' and give its files"
+        )
+    raise DataError.at(path, f"there is no such file ({where}={shown!r}; mend the path{hub})")
+
+
+def _refuse_saved_dataset(folder: str, where: str) -> None:
+    """Refuse a folder of ``save_to_disk``, whose JSON files are no rows; name its data files."""
+    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
+        splits = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        raise DataError.at(
+            folder,
+            f"it is a DatasetDict that save_to_disk wrote, of {', '.join(splits) or 'no split'} "
+            f"({where}: name the files of one, as in {{train: {folder}/{(splits or ['train'])[0]}"
+            "/data-*.arrow})",
+        )
+    names = ("state.json", "dataset_info.json")
+    if all(os.path.isfile(os.path.join(folder, name)) for name in names):
+        raise DataError.at(
+            folder,
+            f"it is a dataset that save_to_disk wrote ({where}: name its files, as in "
+            f"{{{Path(folder).name}: {folder}/data-*.arrow}})",
+        )
 
 
 def _dataset_names(files: Sequence[str]) -> list[str]:

@@ -1,0 +1,132 @@
+"""The lines of a file, in time and memory that grow with the file's size and its longest line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import pyarrow as pa
+
+from llm_embedder_data.rows.containers import BYTE_ORDER_MARK, opened
+
+# Read, converted and checked at a time, bytes; its columns and its batch hold as much again.
+BLOCK_BYTES = 4 << 20
+
+# The longest line that is read, bytes: Arrow's strings end there.
+LONGEST_LINE = (1 << 31) - BLOCK_BYTES
+
+# Searched for a line break at a time, from the end.
+_TAIL_BYTES = 1 << 16
+
+
+def line_blocks(path: str) -> Iterator[memoryview]:
+    """Whole lines of a file, as many as :data:`BLOCK_BYTES` hold, or one that is longer.
+
+    Raises:
+        ValueError: a line is longer than :data:`LONGEST_LINE`.
+        OSError: the file cannot be read. :class:`EOFError` where what is packed ends too early.
+    """
+    with opened(path) as file:
+        rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
+        while True:
+            # The lines are never copied: only what was read of the next one is. And Arrow gives the
+            # memory of blocks that are done again, where the system's would be cleared first.
+            block = memoryview(pa.allocate_buffer(BLOCK_BYTES + len(rest))).cast("B")
+            block[: len(rest)] = rest
+            n_read = _fill(file, block[len(rest) :])
+            end = len(rest) + n_read
+            whole = _end_of_lines(block[:end]) if n_read else end
+            if whole or not n_read:
+                rest = block[whole:end].tobytes()
+                if whole:
+                    yield block[:whole]
+                if not n_read:
+                    return
+                continue
+            # A line that is longer than a block. Its parts are put together once, at its end.
+            block, rest = _long_line(file, block[:end])
+            yield block
+            del block
+
+
+def lines_of_rows(path: str, rows: Collection[int]) -> dict[int, int]:
+    """The line, counted from 1, on which each of some records stands, for those that are there.
+
+    Records are counted from 0; blank lines are none.
+    """
+    found: dict[int, int] = {}
+    wanted = sorted(set(rows), reverse=True)
+    row, line, blank = -1, 1, True
+    with opened(path) as file:
+        rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
+        while wanted and (block := rest or file.read(BLOCK_BYTES)):
+            rest = b""
+            first, *others = block.split(b"\n")
+            for number, part in enumerate((first, *others)):
+                if number:
+                    line, blank = line + 1, True
+                if blank and part and not part.isspace():
+                    blank, row = False, row + 1
+                    if wanted and row == wanted[-1]:
+                        found[wanted.pop()] = line
+    return found
+
+
+def head_lines(path: str, n_bytes: int) -> list[bytes]:
+    """The whole lines among the first bytes of a file; the last one is left out if it is cut off.
+
+    Raises:
+        OSError: the file cannot be read. :class:`EOFError` where what is packed ends too early.
+    """
+    with opened(path) as file:
+        head = file.read(n_bytes)
+        is_all = len(head) < n_bytes
+    lines: list[bytes] = head.removeprefix(BYTE_ORDER_MARK).split(b"\n")
+    return lines if is_all else lines[:-1]
+
+
+def _fill(file: pa.NativeFile, into: memoryview) -> int:
+    """Read until the memory is full or the file ends; how many bytes were read."""
+    done = 0
+    while done < len(into):
+        n_read = file.readinto(into[done:])
+        if not n_read:
+            break
+        done += n_read
+    return done
+
+
+def _long_line(file: pa.NativeFile, beginning: memoryview) -> tuple[memoryview, bytes]:
+    """The line that begins so, with its line break, and what was read behind it."""
+    parts, size, rest = [beginning], len(beginning), b""
+    while True:
+        part = memoryview(pa.allocate_buffer(BLOCK_BYTES)).cast("B")
+        n_read = _fill(file, part)
+        found = part[:n_read].tobytes().find(b"\n")
+        if found >= 0:
+            rest = part[found + 1 : n_read].tobytes()
+            n_read = found + 1
+        parts.append(part[:n_read])
+        size += n_read
+        if size > LONGEST_LINE:
+            raise ValueError(f"a line is longer than {LONGEST_LINE:,} bytes (split it into rows)")
+        if found >= 0 or n_read < len(part):
+            break
+    line = memoryview(pa.allocate_buffer(size)).cast("B")
+    parts.reverse()
+    done = 0
+    while parts:  # each part goes as soon as it is copied
+        part = parts.pop()
+        line[done : done + len(part)] = part
+        done += len(part)
+    return line, rest
+
+
+def _end_of_lines(block: memoryview) -> int:
+    """Behind the last line break, 0 where there is none."""
+    start = len(block)
+    while start > 0:
+        end, start = start, max(0, start - _TAIL_BYTES)
+        found = block[start:end].tobytes().rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+    return 0
