@@ -119,7 +119,7 @@ DEFAULTS = ModelSettings(
     temperature=0.05,
     learning_rate=2e-5,
     contrastive_weight=1.0,
-    distill_weight=1.0,
+    distill_weight=0.2,
     teacher_temperature=1.0,
     student_temperature=1.0,
 )
