@@ -65,13 +65,21 @@ _ROUNDED = 2.0**63
 # A record that is longer is not parsed for the type of its ids alone, bytes.
 _LONG_RECORD = 1 << 20
 
-# Searched for line breaks at a time, bytes.
-_SEARCHED = 4 << 20
+# A line that is longer is read in two to three times its memory, bytes.
+_LONG_LINE = 8 << 20
+
+# Searched at a time, bytes.
+_SEARCHED = 1 << 20
+
+# A long line with more strings and lists is Arrow's to parse, as Python's objects would be many.
+_FEW = 200
 
 # A value in a sentence: its characters, and how deep and how wide it is shown.
 _SHOWN = 80
 _SHOWN_DEPTH = 4
 _SHOWN_ENTRIES = 20
+
+_TOO_DEEP = "arrays or objects are nested too deep (take them out)"
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -108,6 +116,8 @@ def columns_of(block: Block, wanted: Sequence[Column]) -> tuple[Columns, Faults]
     A value of another type than its column's is a fault, and reads null. No other column of the
     file is looked at.
     """
+    if isinstance(block, memoryview) and is_long_line(block):
+        return _of_long_line(block, wanted)
     if isinstance(block, list):
         columns = None
     else:
@@ -135,12 +145,11 @@ def columns_of_records(
     return columns
 
 
-def first_record(block: Block) -> Mapping[str, Any]:
-    """The first of some rows; of a table its names."""
-    if isinstance(block, pa.RecordBatch):
-        return dict.fromkeys(block.schema.names)
-    records, _ = _records(block, ())
-    return next(iter(records), None) or {}
+def is_long_line(block: Block) -> bool:
+    """Whether a block is one line of many megabytes."""
+    if not isinstance(block, memoryview) or len(block) <= _LONG_LINE:
+        return False
+    return len(_line_ends(np.frombuffer(block, np.uint8))) == 1
 
 
 def shown(value: Any) -> str:
@@ -201,7 +210,9 @@ def _records(block: Block, wanted: Sequence[Column]) -> tuple[list[Record], Faul
 def _records_of_lines(lines: memoryview, wanted: Sequence[Column]) -> tuple[list[Record], Faults]:
     records: list[Record] = []
     faults: Faults = []
-    for line in _split(lines):
+    for line in bytes(lines).split(b"\n"):
+        if not line or line.isspace():
+            continue
         fault = None
         try:
             record = orjson.loads(line)
@@ -216,11 +227,50 @@ def _records_of_lines(lines: memoryview, wanted: Sequence[Column]) -> tuple[list
     return records, faults
 
 
-def _split(lines: memoryview) -> list[memoryview] | list[bytes]:
-    """The lines that are not blank; a long one is not copied."""
-    if len(lines) > _SEARCHED and len(_line_ends(np.frombuffer(lines, np.uint8))) == 1:
-        return [lines]
-    return [line for line in bytes(lines).split(b"\n") if line and not line.isspace()]
+def _of_long_line(line: memoryview, wanted: Sequence[Column]) -> tuple[Columns, Faults]:
+    """The columns of one long line, in as little memory as there is a way for.
+
+    Arrow's parser takes twice the line's memory beside it, Python's as much as its strings do.
+    """
+    columns = None
+    if not _is_light(line):
+        columns = _of_lines(line, wanted)
+        if columns is not None:
+            return columns, [None]
+    record: Any = None
+    fault = None
+    try:
+        text = utf8_text(line)
+        line.release()  # whoever gave it does not need it: its text is here
+        record = parsed(text)
+    except json.JSONDecodeError as error:
+        fault = _no_json(_named_mistake(text, error) or error)
+    except RecursionError:
+        columns = _of_lines(memoryview(text.encode()), wanted)
+        if columns is not None:
+            return columns, [None]
+        fault = _no_json(_TOO_DEEP)
+    except ValueError as error:
+        fault = _no_json(error)
+    text = ""
+    if fault is None and type(record) is not dict:
+        record, fault = None, _no_object(record)
+    faults = [fault]
+    return columns_of_records([record], wanted, faults), faults
+
+
+def _is_light(line: memoryview) -> bool:
+    """Whether Python's strings for a line take about as much memory as the line."""
+    content = np.frombuffer(line, np.uint8)
+    n_characters = n_objects = highest = 0
+    for start in range(0, len(content), _SEARCHED):
+        part = content[start : start + _SEARCHED]
+        n_characters += int(np.count_nonzero(part.view(np.int8) >= -64))  # no continuation bytes
+        n_objects += int(np.count_nonzero(part == ord('"'))) // 2
+        n_objects += int(np.count_nonzero(part == ord("[")))
+        highest = max(highest, int(part.max()))
+    width = 4 if highest >= 0xF0 else 2 if highest >= 0xC4 else 1
+    return n_objects <= _FEW and n_characters * width <= 1.1 * len(content)
 
 
 def _may_be_rounded(record: Mapping[str, Any], wanted: Sequence[Column]) -> bool:
@@ -254,7 +304,7 @@ def _lenient(
     except json.JSONDecodeError as found:
         why = _named_mistake(text, found) or error or found
     except RecursionError:
-        why = "arrays or objects are nested too deep"
+        why = _TOO_DEEP
     columns = _of_lines(memoryview(text.strip().encode()), wanted) if wanted else None
     if columns is None:
         return None, _no_json(why)
