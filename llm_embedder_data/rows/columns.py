@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
+from uuid import uuid4
 
 import numpy as np
 import orjson
@@ -70,6 +71,10 @@ _LONG_LINE = 8 << 20
 
 # Searched at a time, bytes.
 _SEARCHED = 1 << 20
+
+# A string that is not parsed where it needs no change, bytes; and what stands for it meanwhile.
+_LONG_STRING = 1 << 20
+_IN_PLACE = f"a long string {uuid4().hex} "
 
 # A long line with more strings and lists is Arrow's to parse, as Python's objects would be many.
 _FEW = 200
@@ -230,9 +235,12 @@ def _records_of_lines(lines: memoryview, wanted: Sequence[Column]) -> tuple[list
 def _of_long_line(line: memoryview, wanted: Sequence[Column]) -> tuple[Columns, Faults]:
     """The columns of one long line, in as little memory as there is a way for.
 
-    Arrow's parser takes twice the line's memory beside it, Python's as much as its strings do.
+    Long strings without an escape stay where they are. Else Python's parser takes as much memory
+    beside the line as its strings do, and Arrow's twice the line's.
     """
-    columns = None
+    columns = _of_long_strings(line, wanted)
+    if columns is not None:
+        return columns, [None]
     if not _is_light(line):
         columns = _of_lines(line, wanted)
         if columns is not None:
@@ -257,6 +265,94 @@ def _of_long_line(line: memoryview, wanted: Sequence[Column]) -> tuple[Columns, 
         record, fault = None, _no_object(record)
     faults = [fault]
     return columns_of_records([record], wanted, faults), faults
+
+
+def _of_long_strings(line: memoryview, wanted: Sequence[Column]) -> Columns | None:
+    """The columns of a sound line whose long strings are looked at in place; None for another.
+
+    The line is read with a short name in place of each of them.
+    """
+    spans = _long_strings(line)
+    if not spans or not _is_utf8(line):
+        return None
+    parts: list[bytes | memoryview] = []
+    end_before, named = 0, {}
+    for number, (start, end) in enumerate(spans):
+        name = f"{_IN_PLACE}{number}"
+        parts += [line[end_before:start], name.encode()]
+        end_before, named[name] = end, (start, end)
+    short = b"".join([*parts, line[end_before:]])
+    records, faults = _records_of_lines(memoryview(short), wanted)
+    columns = columns_of_records(records, wanted, faults)
+    if faults != [None]:
+        return None
+    content = pa.py_buffer(line)
+    for name, array in columns.items():
+        texts = array.values if array.type == STRINGS else array
+        if texts.type != _TEXT or not any(text in named for text in texts.to_pylist()):
+            continue
+        if texts.null_count:
+            return None
+        texts = _in_place(texts.to_pylist(), named, content)
+        one_list = pa.array([0, len(texts)], pa.int32())
+        is_list = array.type == STRINGS
+        columns[name] = pa.ListArray.from_arrays(one_list, texts) if is_list else texts
+    return columns
+
+
+def _in_place(
+    texts: list[str], named: Mapping[str, tuple[int, int]], content: pa.Buffer
+) -> pa.StringArray:
+    """Texts of which some are places of a line's content; a single one is not copied."""
+    if len(texts) == 1:
+        bounds = np.array(named[texts[0]], np.int32)
+        return pa.StringArray.from_buffers(1, pa.py_buffer(bounds), content)
+    parts = [
+        content.slice(named[text][0], named[text][1] - named[text][0])
+        if text in named
+        else pa.py_buffer(text.encode())
+        for text in texts
+    ]
+    ends = np.cumsum([0, *(part.size for part in parts)])
+    data = np.empty(int(ends[-1]), np.uint8)
+    for part, start, end in zip(parts, ends[:-1], ends[1:], strict=True):
+        data[start:end] = np.frombuffer(part, np.uint8)
+    bounds = ends.astype(np.int32)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(bounds), pa.py_buffer(data))
+
+
+def _long_strings(line: memoryview) -> list[tuple[int, int]]:
+    """Where the long strings of a JSON text lie, quotes left out; none where there are many."""
+    content = np.frombuffer(line, np.uint8)
+    quotes: list[int] = []
+    for start in range(0, len(content), _SEARCHED):
+        found = np.flatnonzero(content[start : start + _SEARCHED] == ord('"'))
+        quotes += (found + start).tolist()
+        if len(quotes) > 2 * _FEW:
+            return []
+    spans, opened = [], -1
+    for quote in quotes:
+        if opened < 0:
+            opened = quote
+            continue
+        place = quote
+        while content[place - 1] == ord("\\"):
+            place -= 1
+        if (quote - place) % 2:
+            continue  # an escaped one
+        if quote - opened > _LONG_STRING and _is_plain(content[opened + 1 : quote]):
+            spans.append((opened + 1, quote))
+        opened = -1
+    return spans
+
+
+def _is_plain(text: NDArray[np.uint8]) -> bool:
+    """Whether a JSON string holds no escape, and nothing that needs one."""
+    for start in range(0, len(text), _SEARCHED):
+        part = text[start : start + _SEARCHED]
+        if part.min() < 0x20 or (part == ord("\\")).any():
+            return False
+    return True
 
 
 def _is_light(line: memoryview) -> bool:
