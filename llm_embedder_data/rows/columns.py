@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
+from uuid import uuid4
 
 import numpy as np
 import orjson
@@ -66,13 +67,25 @@ _ROUNDED = 2.0**63
 # A record that is longer is not parsed for the type of its ids alone, bytes.
 _LONG_RECORD = 1 << 20
 
-# Searched for line breaks at a time, bytes.
-_SEARCHED = 4 << 20
+# A line that is longer is read in two to three times its memory, bytes.
+_LONG_LINE = 8 << 20
+
+# Searched at a time, bytes.
+_SEARCHED = 1 << 20
+
+# A string that is not parsed where it needs no change, bytes; and what stands for it meanwhile.
+_LONG_STRING = 1 << 20
+_IN_PLACE = f"a long string {uuid4().hex} "
+
+# A long line with more strings and lists is Arrow's to parse, as Python's objects would be many.
+_FEW = 200
 
 # A value in a sentence: its characters, and how deep and how wide it is shown.
 _SHOWN = 80
 _SHOWN_DEPTH = 4
 _SHOWN_ENTRIES = 20
+
+_TOO_DEEP = "arrays or objects are nested too deep (take them out)"
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -109,6 +122,8 @@ def columns_of(block: Block, wanted: Sequence[Column]) -> tuple[Columns, Faults]
     A value of another type than its column's is a fault, and reads null. No other column of the
     file is looked at.
     """
+    if isinstance(block, memoryview) and is_long_line(block):
+        return _of_long_line(block, wanted)
     if isinstance(block, list):
         columns = None
     else:
@@ -136,12 +151,11 @@ def columns_of_records(
     return columns
 
 
-def first_record(block: Block) -> Mapping[str, Any]:
-    """The first of some rows; of a table its names."""
-    if isinstance(block, pa.RecordBatch):
-        return dict.fromkeys(block.schema.names)
-    records, _ = _records(block, ())
-    return next(iter(records), None) or {}
+def is_long_line(block: Block) -> bool:
+    """Whether a block is one line of many megabytes."""
+    if not isinstance(block, memoryview) or len(block) <= _LONG_LINE:
+        return False
+    return len(_line_ends(np.frombuffer(block, np.uint8))) == 1
 
 
 def shown(value: Any) -> str:
@@ -202,7 +216,9 @@ def _records(block: Block, wanted: Sequence[Column]) -> tuple[list[Record], Faul
 def _records_of_lines(lines: memoryview, wanted: Sequence[Column]) -> tuple[list[Record], Faults]:
     records: list[Record] = []
     faults: Faults = []
-    for line in _split(lines):
+    for line in bytes(lines).split(b"\n"):
+        if not line or line.isspace():
+            continue
         fault = None
         try:
             record = orjson.loads(line)
@@ -217,11 +233,141 @@ def _records_of_lines(lines: memoryview, wanted: Sequence[Column]) -> tuple[list
     return records, faults
 
 
-def _split(lines: memoryview) -> list[memoryview] | list[bytes]:
-    """The lines that are not blank; a long one is not copied."""
-    if len(lines) > _SEARCHED and len(_line_ends(np.frombuffer(lines, np.uint8))) == 1:
-        return [lines]
-    return [line for line in bytes(lines).split(b"\n") if line and not line.isspace()]
+def _of_long_line(line: memoryview, wanted: Sequence[Column]) -> tuple[Columns, Faults]:
+    """The columns of one long line, in as little memory as there is a way for.
+
+    Long strings without an escape stay where they are. Else Python's parser takes as much memory
+    beside the line as its strings do, and Arrow's twice the line's.
+    """
+    columns = _of_long_strings(line, wanted)
+    if columns is not None:
+        return columns, [None]
+    if not _is_light(line):
+        columns = _of_lines(line, wanted)
+        if columns is not None:
+            return columns, [None]
+    record: Any = None
+    fault = None
+    try:
+        text = utf8_text(line)
+        line.release()  # whoever gave it does not need it: its text is here
+        record = parsed(text)
+    except json.JSONDecodeError as error:
+        fault = _no_json(_named_mistake(text, error) or error)
+    except RecursionError:
+        columns = _of_lines(memoryview(text.encode()), wanted)
+        if columns is not None:
+            return columns, [None]
+        fault = _no_json(_TOO_DEEP)
+    except ValueError as error:
+        fault = _no_json(error)
+    text = ""
+    if fault is None and type(record) is not dict:
+        record, fault = None, _no_object(record)
+    faults = [fault]
+    return columns_of_records([record], wanted, faults), faults
+
+
+def _of_long_strings(line: memoryview, wanted: Sequence[Column]) -> Columns | None:
+    """The columns of a sound line whose long strings are looked at in place; None for another.
+
+    The line is read with a short name in place of each of them.
+    """
+    spans = _long_strings(line)
+    if not spans or not _is_utf8(line):
+        return None
+    parts: list[bytes | memoryview] = []
+    end_before, named = 0, {}
+    for number, (start, end) in enumerate(spans):
+        name = f"{_IN_PLACE}{number}"
+        parts += [line[end_before:start], name.encode()]
+        end_before, named[name] = end, (start, end)
+    short = b"".join([*parts, line[end_before:]])
+    records, faults = _records_of_lines(memoryview(short), wanted)
+    columns = columns_of_records(records, wanted, faults)
+    if faults != [None]:
+        return None
+    content = pa.py_buffer(line)
+    for name, array in columns.items():
+        texts = array.values if array.type == STRINGS else array
+        if texts.type != _TEXT or not any(text in named for text in texts.to_pylist()):
+            continue
+        if texts.null_count:
+            return None
+        texts = _in_place(texts.to_pylist(), named, content)
+        one_list = pa.array([0, len(texts)], pa.int32())
+        is_list = array.type == STRINGS
+        columns[name] = pa.ListArray.from_arrays(one_list, texts) if is_list else texts
+    return columns
+
+
+def _in_place(
+    texts: list[str], named: Mapping[str, tuple[int, int]], content: pa.Buffer
+) -> pa.StringArray:
+    """Texts of which some are places of a line's content; a single one is not copied."""
+    if len(texts) == 1:
+        bounds = np.array(named[texts[0]], np.int32)
+        return pa.StringArray.from_buffers(1, pa.py_buffer(bounds), content)
+    parts = [
+        content.slice(named[text][0], named[text][1] - named[text][0])
+        if text in named
+        else pa.py_buffer(text.encode())
+        for text in texts
+    ]
+    ends = np.cumsum([0, *(part.size for part in parts)])
+    data = np.empty(int(ends[-1]), np.uint8)
+    for part, start, end in zip(parts, ends[:-1], ends[1:], strict=True):
+        data[start:end] = np.frombuffer(part, np.uint8)
+    bounds = ends.astype(np.int32)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(bounds), pa.py_buffer(data))
+
+
+def _long_strings(line: memoryview) -> list[tuple[int, int]]:
+    """Where the long strings of a JSON text lie, quotes left out; none where there are many."""
+    content = np.frombuffer(line, np.uint8)
+    quotes: list[int] = []
+    for start in range(0, len(content), _SEARCHED):
+        found = np.flatnonzero(content[start : start + _SEARCHED] == ord('"'))
+        quotes += (found + start).tolist()
+        if len(quotes) > 2 * _FEW:
+            return []
+    spans, opened = [], -1
+    for quote in quotes:
+        if opened < 0:
+            opened = quote
+            continue
+        place = quote
+        while content[place - 1] == ord("\\"):
+            place -= 1
+        if (quote - place) % 2:
+            continue  # an escaped one
+        if quote - opened > _LONG_STRING and _is_plain(content[opened + 1 : quote]):
+            spans.append((opened + 1, quote))
+        opened = -1
+    return spans
+
+
+def _is_plain(text: NDArray[np.uint8]) -> bool:
+    """Whether a JSON string holds no escape, and nothing that needs one."""
+    for start in range(0, len(text), _SEARCHED):
+        part = text[start : start + _SEARCHED]
+        if part.min() < 0x20 or (part == ord("\\")).any():
+            return False
+    return True
+
+
+def _is_light(line: memoryview) -> bool:
+    """Whether Python's strings for a line take about as much memory as the line."""
+    content = np.frombuffer(line, np.uint8)
+    n_characters = n_objects = highest = 0
+    for start in range(0, len(content), _SEARCHED):
+        part = content[start : start + _SEARCHED]
+        n_characters += int(np.count_nonzero(part.view(np.int8) >= -64))  # no continuation bytes
+        n_objects += int(np.count_nonzero(part == ord('"'))) // 2
+        n_objects += int(np.count_nonzero(part == ord("[")))
+        highest = max(highest, int(part.max()))
+    width = 4 if highest >= 0xF0 else 2 if highest >= 0xC4 else 1
+    return n_objects <= _FEW and n_characters * width <= 1.1 * len(content)
 
 
 def _may_be_rounded(record: Mapping[str, Any], wanted: Sequence[Column]) -> bool:
@@ -255,7 +401,7 @@ def _lenient(
     except json.JSONDecodeError as found:
         why = _named_mistake(text, found) or error or found
     except RecursionError:
-        why = "arrays or objects are nested too deep"
+        why = _TOO_DEEP
     columns = _of_lines(memoryview(text.strip().encode()), wanted) if wanted else None
     if columns is None:
         return None, _no_json(why)

@@ -14,8 +14,11 @@ BLOCK_BYTES = 4 << 20
 # The longest line that is read, bytes: Arrow's strings end there.
 LONGEST_LINE = (1 << 31) - BLOCK_BYTES
 
-# Searched for a line break at a time, from the end.
-_TAIL_BYTES = 1 << 16
+# Of a line that is longer than a block, read at a time, bytes.
+_LONG_PART = 1 << 20
+
+# Searched for a line break at a time, bytes: what the processor's cache holds.
+_SEARCHED_BYTES = 1 << 16
 
 
 def line_blocks(path: str) -> Iterator[memoryview]:
@@ -42,10 +45,8 @@ def line_blocks(path: str) -> Iterator[memoryview]:
                 if not n_read:
                     return
                 continue
-            # A line that is longer than a block. Its parts are put together once, at its end.
             block, rest = _long_line(file, block[:end])
             yield block
-            del block
 
 
 def lines_of_rows(path: str, rows: Collection[int]) -> dict[int, int]:
@@ -97,35 +98,33 @@ def _fill(file: pa.NativeFile, into: memoryview) -> int:
 
 def _long_line(file: pa.NativeFile, beginning: memoryview) -> tuple[memoryview, bytes]:
     """The line that begins so, with its line break, and what was read behind it."""
-    parts, size, rest = [beginning], len(beginning), b""
-    while True:
-        part = memoryview(pa.allocate_buffer(BLOCK_BYTES)).cast("B")
-        n_read = _fill(file, part)
-        found = part[:n_read].tobytes().find(b"\n")
-        if found >= 0:
-            rest = part[found + 1 : n_read].tobytes()
-            n_read = found + 1
-        parts.append(part[:n_read])
-        size += n_read
-        if size > LONGEST_LINE:
+    # The system moves pages where such memory grows, and has them back at once when it goes.
+    line = bytearray(beginning)
+    part = memoryview(bytearray(_LONG_PART))
+    while n_read := _fill(file, part):
+        end = _line_break(part[:n_read])
+        line += part[: n_read if end is None else end]
+        if len(line) > LONGEST_LINE:
             raise ValueError(f"a line is longer than {LONGEST_LINE:,} bytes (split it into rows)")
-        if found >= 0 or n_read < len(part):
-            break
-    line = memoryview(pa.allocate_buffer(size)).cast("B")
-    parts.reverse()
-    done = 0
-    while parts:  # each part goes as soon as it is copied
-        part = parts.pop()
-        line[done : done + len(part)] = part
-        done += len(part)
-    return line, rest
+        if end is not None:
+            return memoryview(line), part[end:n_read].tobytes()
+    return memoryview(line), b""
+
+
+def _line_break(content: memoryview) -> int | None:
+    """Behind the first line break, or None."""
+    for start in range(0, len(content), _SEARCHED_BYTES):
+        found = content[start : start + _SEARCHED_BYTES].tobytes().find(b"\n")
+        if found >= 0:
+            return start + found + 1
+    return None
 
 
 def _end_of_lines(block: memoryview) -> int:
     """Behind the last line break, 0 where there is none."""
     start = len(block)
     while start > 0:
-        end, start = start, max(0, start - _TAIL_BYTES)
+        end, start = start, max(0, start - _SEARCHED_BYTES)
         found = block[start:end].tobytes().rfind(b"\n")
         if found >= 0:
             return start + found + 1

@@ -26,6 +26,7 @@ from llm_embedder_data.rows.columns import (
     Columns,
     Faults,
     columns_of,
+    is_long_line,
     renamed,
 )
 from llm_embedder_data.rows.containers import (
@@ -200,7 +201,9 @@ def field_names(path: str, format: Format = "auto") -> list[str]:
 
 def fields_seen(rows: datasets.Dataset) -> list[str]:
     """:func:`field_names` of the file that :func:`read_file` made a dataset of, from its cache."""
-    names: list[str] = json.loads((rows.data.schema.metadata or {}).get(_FIELDS, b"[]"))
+    [cached] = rows.cache_files
+    with pa.memory_map(cached["filename"]) as file, pa.ipc.open_stream(file) as reader:
+        names: list[str] = json.loads(reader.schema.metadata[_FIELDS])
     return names
 
 
@@ -306,10 +309,13 @@ def _batches(path: str, file_format: Format, reading: Reading) -> Iterator[pa.Re
 
 
 def _batch_of(block: Block, wanted: Sequence[Column], build: BatchBuilder) -> pa.RecordBatch:
+    is_long = is_long_line(block)
     columns, faults = columns_of(block, wanted)
-    if isinstance(block, memoryview):  # a line may be half a gigabyte
+    if isinstance(block, memoryview):
         with suppress(BufferError):  # an array still looks at it: it goes with that
             block.release()
+    if is_long:  # it may be half a gigabyte, which Arrow would keep for another one
+        pa.default_memory_pool().release_unused()
     return build(columns, faults)
 
 

@@ -130,7 +130,9 @@ def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     )
     lengths = np.stack([n_pos, n_neg], axis=1)
     places = _runs(starts.ravel(), lengths.ravel())
-    texts = pa.concat_arrays([pos.values, neg.values, history.values]).take(pa.array(places))
+    texts = pa.concat_arrays([pos.values, neg.values, history.values])
+    if len(places) != len(texts) or (places != np.arange(len(texts))).any():
+        texts = texts.take(pa.array(places))
     n_key = n_pos + n_neg
     offsets = np.concatenate([[0], np.cumsum(n_key)])
     row_of_key = np.repeat(np.arange(len(n_key)), n_key)
@@ -140,8 +142,7 @@ def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     usable_negative = ~is_positive & (first_same >= n_pos[row_of_key])
     _fault_where(n_key == 0, faults, lambda row: "no pos, neg or history (a row needs candidates)")
     null = np.flatnonzero(texts.is_null().to_numpy(zero_copy_only=False))
-    positives = np.flatnonzero(is_positive)
-    blank = positives[_is_blank(texts.take(pa.array(positives)))]
+    blank = np.flatnonzero(is_positive & _is_blank(texts))
     for key in [*null, *blank]:
         row = int(row_of_key[key])
         field = "history" if has_history[row] else "pos" if is_positive[key] else "neg"
@@ -331,8 +332,9 @@ def _refuse_negative(name: str, columns: Columns, faults: Faults) -> None:
 
 
 def _is_blank(texts: pa.StringArray) -> NDArray[np.bool_]:
+    empty = pc.equal(pc.binary_length(texts), 0)
     blank: NDArray[np.bool_] = (
-        pc.equal(pc.utf8_trim_whitespace(texts), "").fill_null(False).to_numpy(zero_copy_only=False)
+        pc.or_(empty, pc.utf8_is_space(texts)).fill_null(False).to_numpy(zero_copy_only=False)
     )
     return blank
 

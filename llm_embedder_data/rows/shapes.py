@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,15 +77,19 @@ def other_shape(kind: str, columns: Sequence[Column], found: Sequence[str]) -> s
     )
 
 
-def no_records(path: str) -> str:
-    """One sentence on a file none of whose lines is a record."""
+def no_records(path: str) -> str | None:
+    """One sentence on a file none of whose lines is a record; None where each is to be told of."""
     with opened(path) as file:
         head: bytes = file.read(_HEAD)
     text = str(head, "utf-8", "replace").removeprefix("\ufeff").lstrip()
     if text.startswith("["):
         return "it is a JSON array, and no element is an object (a row is {...})"
+    if "\r" in text.rstrip() and "\n" not in text:
+        return "its lines end in CR alone (convert them with: tr '\\r' '\\n' < FILE > FILE.jsonl)"
     first = text.split("\n", 1)[0].strip()
-    if re.fullmatch(r'\{\s*("(?:[^"\\]|\\.)*"\s*:?.*)?', first, re.DOTALL) and "\n" in text:
+    if first.startswith("{") and (first.rstrip(",").endswith("}") or "\n" not in text):
+        return None
+    if first.startswith("{"):
         return (
             "its objects go over several lines (pretty-printed), and a row is one {...} a line "
             "(write them with: jq -c . FILE > FILE.jsonl; if it is one object that holds the rows "
