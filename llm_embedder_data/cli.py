@@ -46,6 +46,7 @@ from llm_embedder_data.config import (
 from llm_embedder_data.datamodule import RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.inspection import plan_facts, plan_table, step_facts, step_text
+from llm_embedder_data.printable import one_line, printable
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.training.bi_encoder import BiEncoder
 
@@ -315,13 +316,16 @@ def _show_metrics(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     table.add_column("after" if before else "value", justify="right")
     for name in names:
         values = [before.get(name), after.get(name)] if before else [after.get(name)]
-        table.add_row(name, *("-" if value is None else f"{float(value):.3f}" for value in values))
+        table.add_row(
+            one_line(name), *("-" if value is None else f"{float(value):.3f}" for value in values)
+        )
     _print(table)
 
 
 @rank_zero_only
 def _print(thing: Any) -> None:
-    Console(soft_wrap=True).print(thing, highlight=False, markup=False)
+    shown = printable(thing) if isinstance(thing, str) else thing
+    Console(soft_wrap=True, emoji=False).print(shown, highlight=False, markup=False)
 
 
 def _usage() -> str:
