@@ -44,7 +44,7 @@ from llm_embedder_data.loaders import (
     explain_lost_worker,
 )
 from llm_embedder_data.plain_settings import recorded, refuse_words
-from llm_embedder_data.printable import one_line, printable
+from llm_embedder_data.printable import cause, one_line, printable
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
     Instruction,
@@ -553,7 +553,7 @@ class RetrievalDataModule(LightningDataModule):
                 f"data.tokenizer={self._tokenizer!r} cannot be loaded: "
                 f"{str(error).splitlines()[0]} (give a name on the Hugging Face hub, a folder that "
                 "holds a tokenizer, or a tokenizer)"
-            ) from error
+            ) from cause(error)
 
     def report(self) -> Report:
         """What was read, kept and dropped: a dict that prints as a table. Needs :meth:`setup`."""

@@ -33,6 +33,22 @@ def one_line(text: object) -> str:
     return _UNSAFE_IN_LINE.sub(_escaped, str(text))
 
 
+def cause(error: BaseException) -> BaseException | None:
+    """What an error is raised from: another one, unless its own message is not printable.
+
+    A traceback shows the messages of the errors behind one as they are.
+
+    >>> cause(OSError("no file called \x1b[31m")) is None
+    True
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        if printable(behind) != str(behind):
+            return None
+        behind = behind.__cause__ or behind.__context__
+    return error
+
+
 class PrintableError(ValueError):
     """An error with a message that a terminal can show, whatever names and values are in it.
 

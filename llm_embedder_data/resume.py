@@ -333,7 +333,7 @@ def different_facts(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tu
     """(name, one side, other side) of each fact that differs; 'absent' where a side has none."""
     flat, other_flat = _flat(one), _flat(other)
     return [
-        (name, flat.get(name, "absent"), other_flat.get(name, "absent"))
+        (one_line(name), flat.get(name, "absent"), other_flat.get(name, "absent"))
         for name in sorted({*flat, *other_flat})
         if flat.get(name, "absent") != other_flat.get(name, "absent")
     ]

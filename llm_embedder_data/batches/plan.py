@@ -20,6 +20,7 @@ from llm_embedder_data.batches.permutation import permute
 from llm_embedder_data.batches.windows import LengthWindows
 from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.hashing import below, derive_key, hash_rows
+from llm_embedder_data.printable import one_line
 
 OrganizeMethod = Literal["epoch", "epoch-static", "epoch-random", "random"]
 Remainder = Literal["rotate", "drop"]
@@ -455,6 +456,6 @@ def _check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, 
     for name in given:
         if name not in sizes:
             raise ConfigError(
-                f"{setting} names dataset {name!r}, expected one of {', '.join(sizes)}"
-                f"{did_you_mean(name, sizes)}"
+                f"{setting} names dataset {name!r}, expected one of "
+                f"{', '.join(map(one_line, sizes))}{did_you_mean(name, sizes)}"
             )

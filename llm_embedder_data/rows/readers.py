@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from llm_embedder_data.files import atomic_file, is_whole, locked, seal
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.rows.columns import (
     Block,
     Column,
@@ -144,7 +145,7 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
     """
     folder = cache_dir or default_cache_dir()
     stamp = _stamp(path)
-    memo = folder / f"{xxhash.xxh3_128_hexdigest(os.path.abspath(path).encode())}.digest"
+    memo = folder / f"{xxhash.xxh3_128_hexdigest(os.fsencode(os.path.abspath(path)))}.digest"
     with suppress(OSError, ValueError):  # no memo, or half of one: the file is read below
         remembered = json.loads(memo.read_bytes())
         if remembered["stamp"] == stamp:
@@ -289,7 +290,7 @@ def _write(
     except OSError as error:
         raise DataError.at(
             str(cached.parent),
-            f"the cache of {path} could not be written: {error.strerror or error} "
+            f"the cache of {one_line(path)} could not be written: {error.strerror or error} "
             "(make room, or give another data.cache_dir)",
         ) from error
 

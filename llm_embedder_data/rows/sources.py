@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
-from llm_embedder_data.printable import one_line
+from llm_embedder_data.printable import cause, one_line
 from llm_embedder_data.rows.containers import COMPRESSIONS, compression_suffix
 from llm_embedder_data.rows.renames import column_name
 from llm_embedder_data.rows.schema import DataError
@@ -177,8 +177,8 @@ def _options(
     for name in entry:
         if name not in allowed:
             raise ConfigError(
-                f"{where}: unknown key {name!r}, expected one of {', '.join(allowed)}"
-                f"{did_you_mean(name, allowed)}"
+                f"{where}: unknown key {name!r}, expected one of "
+                f"{', '.join(map(one_line, allowed))}{did_you_mean(name, allowed)}"
             )
     if entry.get("path") is None:
         raise ConfigError(f"{where}: no path (name the file or files to read)")
@@ -244,7 +244,9 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
         try:
             path = os.path.join(str(importlib.resources.files(package)), rest)
         except ModuleNotFoundError as error:
-            raise ConfigError(f"{where}={shown!r}: {error} (install it, or give a path)") from error
+            raise ConfigError(
+                f"{where}={shown!r}: {error} (install it, or give a path)"
+            ) from cause(error)
     elif _ADDRESS.match(path):
         raise ConfigError(
             f"{where}={shown!r} is an address, and nothing is fetched from there here: data are "

@@ -5,6 +5,7 @@ from datamodule_cases import eval_arguments, make_datamodule, opened, write, wri
 
 from llm_embedder_data import ConfigError, DataError
 from llm_embedder_data.compat import RetrievalDataset
+from llm_embedder_data.report import make_report
 
 
 def rows(tasks, first=0):
@@ -97,15 +98,23 @@ def test_a_corpus_is_found_by_the_whole_name_of_the_source(folder, several, tmp_
         opened(make_datamodule(folder, **arguments))
 
 
-def test_a_note_on_tokens_is_of_the_kind_of_dataset_it_speaks_of(folder, minilm):
-    arguments = eval_arguments(folder) | {"tokenize": "cached", "tokenizer": minilm}
-    datamodule = opened(make_datamodule(folder, **arguments))
-    datamodule._token_notes = {"train": {"qa": ["of training"]}, "corpus": {"qa": ["of passages"]}}
-    report = datamodule.report()
+def test_a_note_is_of_the_kind_of_dataset_it_speaks_of(folder):
+    datamodule = opened(make_datamodule(folder, **eval_arguments(folder)))
+    notes = {"train": {"qa": ["of training"]}, "corpus": {"qa": ["of passages"]}}
+    train, evals = datamodule.train_sets().values(), datamodule._evals.values()
+    report = make_report(train, evals, datamodule._corpora.values(), datamodule.plan(), notes)
 
     assert report["train"]["qa"]["notes"][-1:] == ["of training"]
     assert report["eval"]["qa"]["notes"] == []
     assert report["corpus"]["qa"]["notes"] == ["of passages"]
+
+
+def test_a_name_is_no_markup_and_no_picture(folder, single):
+    names = ["[bold]x[/bold]", "[/red]", "wiki:key:1"]
+    train = {name: {"path": single, "task": "qa"} for name in names}
+    report = str(opened(make_datamodule(folder, train_data=train, batch_size=2)).report())
+
+    assert all(name in report for name in names)
 
 
 @pytest.mark.parametrize("method", ["epoch", "epoch-static", "epoch-random", "random"])

@@ -49,6 +49,7 @@ def cases(name):
     template = "{" + name.replace("[", "") + "}"
     arguments = {
         "dataset": {"data": {name: "rows"}},
+        "dataset with a note": {"data": {name: "unnamed"}},
         "small dataset": {"data": {name: "rows", "b": "bad"}, "small_datasets": "drop"},
         "too small": {"data": {name: "rows"}, "batch_size": 50},
         "twice": {"data": {name: "several", f"{name}:b": "rows"}},
