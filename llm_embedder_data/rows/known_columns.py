@@ -50,8 +50,8 @@ _WORDS = {
     *("prompt", "qid", "docid", "pid", "answer", "answers"),
 }
 
-# Fields of eval rows, which training rows of the same files have without being read.
-_OF_EVAL_ROWS = {"pos_index", "neg_index", "key_index"}
+# Fields of LLM-Embedder's rows that are for others to read: eval, or teachers.
+_FOR_OTHERS = {"pos_index", "neg_index", "key_index", "answers", "context"}
 
 # So alike are a name and its misspelling.
 _NEAR = 0.8
@@ -70,8 +70,10 @@ def look_alikes(found: Iterable[str], read: Collection[str]) -> list[str]:
         found: the names of the file's columns.
         read: those that are read.
     """
-    read = {*read, *_OF_EVAL_ROWS}
-    return [name for name in found if name not in read and _is_known(name)]
+    found = list(found)
+    is_ours = len(set(found) & set(read)) > 1  # a query, and what belongs to it
+    silent = {*read, *_FOR_OTHERS} if is_ours else set(read)
+    return [name for name in found if name not in silent and _is_known(name)]
 
 
 def nearest_mapping(

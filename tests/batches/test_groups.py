@@ -55,7 +55,8 @@ def numbered_rows(n_rows, n_pos=2, n_neg=9, scored=lambda row: True):
     """Rows whose scores can be read off their texts: key j of row i has the score 100 i + j."""
     rows = []
     for i in range(n_rows):
-        keys = [str(100 * i + j) for j in range(n_pos + n_neg)]
+        # A number alone would be taken for the id of a document.
+        keys = [f"{100 * i + j} " for j in range(n_pos + n_neg)]
         row = {"query": f"q{i}", "pos": keys[:n_pos], "neg": keys[n_pos:]}
         if scored(i):
             row["teacher_scores"] = [float(key) for key in keys]
@@ -127,7 +128,7 @@ def test_a_row_without_negatives_is_filled_up_and_masked(train_set):
 
     groups = TrainRows(made, group_size=3, seed=1).groups(np.array([0, 1]), epoch=0)
 
-    assert groups.key == [["p", "", ""], ["0", "2", "3"]]
+    assert groups.key == [["p", "", ""], ["0 ", "2 ", "3 "]]
     assert groups.key_mask.tolist() == [[1, 0, 0], [1, 1, 1]]
     assert groups.teacher_scores[0].tolist() == [1.0, 0.0, 0.0]
     assert (groups.key_id == 0).tolist() == [False, True, True, False, False, False]
