@@ -41,7 +41,6 @@ _KNOWN = {
     *("passage_prompt", "instruction", "query_instruction", "passage_instruction", "type"),
     *("docid", "doc_id", "document_id", "document_ids", "corpus_id", "corpus-id", "pid", "did"),
     *("messages", "set", "corpus", "relevant_docs", "api_list", "supporting_facts", "paragraphs"),
-    *("neg_index", "key_index", "url"),
 }
 
 # A word in a longer name by which it is known.
@@ -51,12 +50,17 @@ _WORDS = {
     *("prompt", "qid", "docid", "pid", "answer", "answers"),
 }
 
+# Fields of LLM-Embedder's rows that are for others to read: eval, or teachers.
+_FOR_OTHERS = {"pos_index", "neg_index", "key_index", "answers", "context"}
+
 # So alike are a name and its misspelling.
 _NEAR = 0.8
 
 # One run of letters, digits and such signs, with a digit in it. "GPT-4" is one; that every
-# candidate of many rows is one makes them ids.
+# candidate of many rows is one makes them ids. Short numbers, with a letter or
+# without ("7", "p1"), alone do not.
 _ID = re.compile(r"(?=[^0-9]*[0-9])[A-Za-z0-9_.:/-]{1,40}")
+_CERTAIN_ID = re.compile(r"[0-9]{3,}|.{5,}|(?=.*[0-9]).*([A-Za-z]{2}|[_:/]).*")
 
 
 def look_alikes(found: Iterable[str], read: Collection[str]) -> list[str]:
@@ -66,16 +70,27 @@ def look_alikes(found: Iterable[str], read: Collection[str]) -> list[str]:
         found: the names of the file's columns.
         read: those that are read.
     """
-    return [name for name in found if name not in read and _is_known(name)]
+    found = list(found)
+    is_ours = len(set(found) & set(read)) > 1  # a query, and what belongs to it
+    silent = {*read, *_FOR_OTHERS} if is_ours else set(read)
+    return [name for name in found if name not in silent and _is_known(name)]
 
 
-def nearest_mapping(found: Sequence[str], needed: Iterable[str]) -> dict[str, str]:
-    """For fields of ours the column of a file that is most like each; no column stands for two."""
+def nearest_mapping(
+    found: Sequence[str], needed: Iterable[str], *, least: float = 0.0
+) -> dict[str, str]:
+    """For fields of ours the column of a file that is most like each; no column stands for two.
+
+    Args:
+        found: the names of the file's columns.
+        needed: fields of ours.
+        least: 0 for any likeness; 2 where the column must have a name by which formats call it.
+    """
     left, mapping = list(found), {}
     for field in needed:
         likeness = {name: _likeness(name, field) for name in left}
         best = max(likeness, key=lambda name: likeness[name], default=None)
-        if best is not None and likeness[best] > 0:
+        if best is not None and likeness[best] > least:
             mapping[field] = best
             left.remove(best)
     return mapping
@@ -87,8 +102,8 @@ def as_line(mapping: Mapping[str, str]) -> str:
 
 
 def look_like_ids(texts: Collection[str]) -> bool:
-    """Whether all texts look like ids of documents; of few texts, or of none, nothing is said."""
-    return len(texts) > 0 and all(_ID.fullmatch(text) for text in texts)
+    """Whether all texts look like ids of documents, and one of them cannot be a word."""
+    return all(map(_ID.fullmatch, texts)) and any(map(_CERTAIN_ID.fullmatch, texts))
 
 
 # --------------------------------------------------------------------------------------------------

@@ -8,21 +8,18 @@ import pyarrow as pa
 
 from llm_embedder_data.rows.containers import BYTE_ORDER_MARK, opened
 
-# Read, converted and checked at a time, bytes; its columns and its batch hold as much again.
-BLOCK_BYTES = 4 << 20
-
 # The longest line that is read, bytes: Arrow's strings end there.
-LONGEST_LINE = (1 << 31) - BLOCK_BYTES
+LONGEST_LINE = (1 << 31) - (4 << 20)
 
-# Of a line that is longer than a block, read at a time, bytes.
+# Read at a time, bytes, of a line that is longer than a block, and where lines are counted.
 _LONG_PART = 1 << 20
 
 # Searched for a line break at a time, bytes: what the processor's cache holds.
 _SEARCHED_BYTES = 1 << 16
 
 
-def line_blocks(path: str) -> Iterator[memoryview]:
-    """Whole lines of a file, as many as :data:`BLOCK_BYTES` hold, or one that is longer.
+def line_blocks(path: str, size: int) -> Iterator[memoryview]:
+    """Whole lines of a file, as many as ``size`` bytes hold, or one that is longer.
 
     Raises:
         ValueError: a line is longer than :data:`LONGEST_LINE`.
@@ -33,7 +30,7 @@ def line_blocks(path: str) -> Iterator[memoryview]:
         while True:
             # The lines are never copied: only what was read of the next one is. And Arrow gives the
             # memory of blocks that are done again, where the system's would be cleared first.
-            block = memoryview(pa.allocate_buffer(BLOCK_BYTES + len(rest))).cast("B")
+            block = memoryview(pa.allocate_buffer(size + len(rest))).cast("B")
             block[: len(rest)] = rest
             n_read = _fill(file, block[len(rest) :])
             end = len(rest) + n_read
@@ -59,7 +56,7 @@ def lines_of_rows(path: str, rows: Collection[int]) -> dict[int, int]:
     row, line, blank = -1, 1, True
     with opened(path) as file:
         rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
-        while wanted and (block := rest or file.read(BLOCK_BYTES)):
+        while wanted and (block := rest or file.read(_LONG_PART)):
             rest = b""
             first, *others = block.split(b"\n")
             for number, part in enumerate((first, *others)):

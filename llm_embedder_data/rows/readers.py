@@ -50,6 +50,9 @@ CACHE_VERSION = 3
 # Hashed at a time, bytes: what the processor's cache holds.
 _HASHED_BYTES = 1 << 18
 
+# Read, converted and checked at a time, bytes; its columns and its batch hold as much again.
+BLOCK_BYTES = 4 << 20
+
 # Looked at for the fields of a file's first records, bytes; and so many records at the most.
 _LOOKED_AT_BYTES = 1 << 18
 _LOOKED_AT = 50
@@ -328,7 +331,7 @@ def _blocks(path: str, file_format: Format) -> Iterator[Block]:
             return
         _check_content(path)
         if not _is_json_array(path):
-            yield from line_blocks(path)
+            yield from line_blocks(path, BLOCK_BYTES)
             return
         with opened(path) as file:
             content: bytes = file.read()

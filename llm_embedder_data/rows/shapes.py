@@ -108,13 +108,13 @@ def not_read(columns: Sequence[Column], found: Sequence[str]) -> str | None:
         return None
     verb = "column is" if len(near) == 1 else "columns are"
     missing = [column.name for column in columns if column.field not in found]
-    hint = as_line(nearest_mapping(near, (name for name in missing if name in _MAPPED)))
+    hint = as_line(nearest_mapping(near, [name for name in missing if name in _MAPPED], least=2))
     named = f" (to read one, name it in the source, as in {hint})" if hint else ""
     return f"{len(near)} {verb} not read, though known by name: {_listed(near)}{named}"
 
 
 # Fields for which another column may simply stand.
-_MAPPED = ("query", "pos", "neg", "query_id", "text", "title")
+_MAPPED = ("neg", "query_id", "title")
 
 
 def ids_for_texts(keys: pa.ChunkedArray, sound: Any) -> str | None:

@@ -318,6 +318,8 @@ def test_ids_in_place_of_texts_are_refused(tmp_path, ids):
         ["entailment", "neutral"],
         ["in 1988", "1914"],
         ["GPT-4", "café"],
+        ["7", "42"],
+        ["p1", "n2"],
     ],
 )
 def test_short_answers_are_texts(tmp_path, texts):
@@ -485,13 +487,13 @@ def test_what_is_short_is_shown_as_python_does(value):
 def test_lines_are_those_of_split_however_they_are_cut_into_blocks(tmp_path_factory, lines, size):
     content = b"\n".join(lines)
     path = written(tmp_path_factory.getbasetemp(), content)
-    kept = module.BLOCK_BYTES, module._LONG_PART, module._SEARCHED_BYTES
-    module.BLOCK_BYTES, module._LONG_PART, module._SEARCHED_BYTES = size, size, 2
+    kept = module._LONG_PART, module._SEARCHED_BYTES
+    module._LONG_PART, module._SEARCHED_BYTES = size, 2
     try:
-        blocks = [bytes(block) for block in line_blocks(str(path))]
+        blocks = [bytes(block) for block in line_blocks(str(path), size)]
         found = lines_of_rows(str(path), range(20))
     finally:
-        module.BLOCK_BYTES, module._LONG_PART, module._SEARCHED_BYTES = kept
+        module._LONG_PART, module._SEARCHED_BYTES = kept
 
     content = content.removeprefix(b"\xef\xbb\xbf")
     assert b"".join(blocks) == content
