@@ -44,7 +44,6 @@ PLANNED_ROWS = (10**3, 10**5, 10**7, 10**9)
 CURVE = (10**3, 10**4, 10**5, 10**6)
 TURNS = 10
 FIRST_PASS = 3200  # queries: a hundred steps of 32
-PASSES = ("first", "later")
 
 Figures = dict[str, Any]
 
