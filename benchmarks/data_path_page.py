@@ -110,8 +110,8 @@ def _said_of_load(load: Figures, arguments: Mapping[str, Any]) -> str:
         f"{load['datasets']} datasets, {load['rows']:,} rows, {load['files']:.0f} MB of JSON "
         f"Lines; made-up rows of {arguments['negatives']} negatives, {lengths}. Their words follow "
         "the law of real text (`benchmarks/made_up_text.py`): 20,000 distinct words among 100,000, "
-        "90,000 among a million; no key comes twice. A step has 1 positive and 7 negatives a query, "
-        "texts of at most 256 tokens of all-MiniLM-L6-v2's tokenizer, no instructions. Medians of "
+        "90,000 among a million; no key comes twice. A step has 1 positive and 7 negatives a "
+        "query, texts of at most 256 tokens of all-MiniLM-L6-v2's tokenizer, no instructions. Medians of "
         f"{arguments['repeats']} interleaved runs, {arguments['seconds']} s a rate of the later "
         "pass."
     )
@@ -171,12 +171,13 @@ def _real(real: Figures | None, figures: Figures, arguments: Mapping[str, Any]) 
     tokens = [_number(one["tokens/s"] / 1000) for one in limits]
     rows.append(["*bare tokenizer, all cores*", *[""] * 4, *steps, "", "", *tokens])
     load = real["load"]
+    size, _, workers = case.partition("/")
     return [
         "## Real rows beside made-up ones",
         table(header, rows),
         f"Real: {arguments['data_is']}, {load['datasets']} datasets, {load['rows']:,} rows, "
-        f"{load['files']:.0f} MB, whose hard negatives come again in other rows. {case.partition('/')[0]}"
-        f" queries a step, {case.partition('/')[2]} workers; the runs of both loads in turn.",
+        f"{load['files']:.0f} MB, whose hard negatives come again in other rows. {size} "
+        f"queries a step, {workers} workers; the runs of both loads in turn.",
     ]
 
 

@@ -90,18 +90,31 @@ def test_the_rarest_words_are_all_distinct_and_the_law_expects_what_is_drawn():
     assert found[100_000] == pytest.approx(expected_words(LAW, [100_000])[0], rel=0.03)
 
 
-def test_two_checkouts_are_compared_in_turn():
-    from regression import LATER, SCHEDULE, compare, page, parsed
+def test_a_comparison_shows_medians_and_the_ratios_of_neighbours(tmp_path):
+    from loads import make_load
+    from regression import SCHEDULE, Measures, page
 
-    here = str(BENCHMARKS.parent)
-    arguments = parsed(f"--before {here} --after {here} --rows 60 --few 40 --turns 2".split())
-    times = compare({"before": BENCHMARKS.parent, "after": BENCHMARKS.parent}, arguments)
+    for rows in ("many", "few"):
+        make_load(tmp_path / rows, rows=40, negatives=7, words=6)
+    measures = Measures(tmp_path, tmp_path / "cache")
+    times = {what: {"before": [measures(what), 3.0]} for what in set(SCHEDULE)}
+    assert all(one["before"][0] > 0 for one in times.values())
+    for one in times.values():
+        one["after"] = [2 * value for value in one["before"]]
 
-    assert {len(one) for one in times[LATER].values()} == {2 * SCHEDULE.count(LATER)}
+    assert page(times).count("| 2.000 | 2.000 to 2.000 | 2 |") == len(times) == 4
+
+
+@pytest.mark.slow
+def test_each_checkout_is_measured_with_its_own_package():
+    from regression import LATER, SCHEDULE, compare, parsed
+
+    here = BENCHMARKS.parent
+    arguments = parsed(f"--before {here} --after {here} --rows 240 --few 40 --turns 1".split())
+    times = compare({"before": here, "after": here}, arguments)
+
+    assert {len(one) for one in times[LATER].values()} == {SCHEDULE.count(LATER)}
     assert all(min(one) > 0 for taken in times.values() for one in taken.values())
-    for taken in times.values():
-        taken["after"] = [2 * value for value in taken["before"]]
-    assert page(times).count("| 2.000 | 2.000 to 2.000 |") == 4
 
 
 def test_real_rows_of_every_task_come_in_a_form_that_all_systems_read(sample_dir, tmp_path):
