@@ -80,6 +80,14 @@ def renamed(columns: Sequence[Column], fields: Mapping[str, str]) -> tuple[Colum
     return tuple(replace(column, called=fields.get(column.name)) for column in columns)
 
 
+def kinds_of(columns: Sequence[Column]) -> dict[str, list[str]]:
+    """What each field of a file has to hold."""
+    kinds: dict[str, list[str]] = {}
+    for column in columns:
+        kinds.setdefault(column.field, []).append(column.kind)
+    return kinds
+
+
 def columns_of(block: Block, wanted: Sequence[Column]) -> tuple[Columns, Faults]:
     """The wanted columns of some rows, and what is wrong with each row.
 
@@ -114,9 +122,7 @@ def columns_of_records(
 
 
 def first_record(block: Block) -> Mapping[str, Any]:
-    """The first of some rows; of a table its names."""
-    if isinstance(block, pa.RecordBatch):
-        return dict.fromkeys(block.schema.names)
+    """The first of some rows."""
     records, _ = _records(block, ())
     return next(iter(records), None) or {}
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
 from llm_embedder_data.files import atomic_file, is_whole, locked, seal
@@ -26,10 +25,12 @@ from llm_embedder_data.rows.columns import (
     Faults,
     columns_of,
     first_record,
+    kinds_of,
     renamed,
 )
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import COMPRESSIONS, Format, compression_suffix, format_of
+from llm_embedder_data.rows.tables import table_columns, table_slices
 
 # Part of every cache key: raise it when what is written changes.
 CACHE_VERSION = 2
@@ -47,6 +48,9 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # Blocks that are converted side by side, at most.
 _MOST_THREADS = 8
+
+# Formats whose columns have a type.
+TABLES: tuple[Format, ...] = ("parquet", "arrow")
 
 BatchBuilder = Callable[[Columns, Faults], pa.RecordBatch]
 
@@ -159,7 +163,10 @@ def line_of_row(path: str, row: int, format: Format = "auto") -> int | None:
 
 def field_names(path: str, format: Format = "auto") -> list[str]:
     """The fields of a file's first record."""
-    return list(first_record(next(_blocks(path, format_of(path, format)), [{}])))
+    file_format = format_of(path, format)
+    if file_format in TABLES:
+        return table_columns(path, file_format)
+    return list(first_record(next(_blocks(path, file_format), [{}])))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -229,8 +236,13 @@ def _batches(path: str, file_format: Format, reading: Reading) -> Iterator[pa.Re
     wanted = renamed(reading.columns, dict(reading.fields))
     n_threads = min(pa.cpu_count(), _MOST_THREADS)
     pending: deque[Future[pa.RecordBatch]] = deque()
+    blocks: Iterator[Block] = (
+        table_slices(path, file_format, kinds_of(wanted))
+        if file_format in TABLES
+        else _blocks(path, file_format)
+    )
     with ThreadPoolExecutor(n_threads) as threads:
-        for block in _blocks(path, file_format):
+        for block in blocks:
             pending.append(
                 threads.submit(lambda block: reading.build(*columns_of(block, wanted)), block)
             )
@@ -245,11 +257,9 @@ def _blocks(path: str, file_format: Format) -> Iterator[Block]:
     try:
         if file_format == "json" and not _is_json_array(path):
             yield from _line_blocks(path)
-        elif file_format == "json":
+        else:
             with _opened(path) as file:
                 yield json.loads(file.read())
-        else:
-            yield from _tables(path, file_format)
     except (OSError, EOFError, pa.ArrowException, ValueError) as error:
         raise DataError.at(
             path,
@@ -305,16 +315,3 @@ def _is_json_array(path: str) -> bool:
     with _opened(path) as file:
         beginning: bytes = file.read(1024)
     return beginning.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"[")
-
-
-def _tables(path: str, file_format: Format) -> Iterator[pa.RecordBatch]:
-    if file_format == "parquet":
-        yield from pq.ParquetFile(path).iter_batches(batch_size=1024)
-        return
-    with pa.memory_map(path) as source:
-        try:
-            reader = pa.ipc.open_file(source)
-            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
-        except pa.ArrowInvalid:  # the stream format, which Hugging Face datasets writes
-            source.seek(0)
-            yield from pa.ipc.open_stream(source)
