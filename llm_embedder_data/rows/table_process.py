@@ -30,6 +30,9 @@ except ImportError:  # Windows, where the other process has to watch the clock a
 # Kinds of columns, by field; a field may have several.
 Kinds = Mapping[str, Sequence[str]]
 
+# Whether the system ends a process that takes more processor time than it was allowed.
+BOUNDS_CPU = resource is not None
+
 # What a slice holds at the most, but for a row that is larger.
 SLICE_BYTES = 4 << 20
 SLICE_ROWS = 8192
@@ -320,13 +323,16 @@ def _sizes(array: pa.Array) -> NDArray[np.int64]:
     if types.is_dictionary(found):
         indices = array.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         sizes = _sizes(array.dictionary) if len(array.dictionary) else np.zeros(1, np.int64)
-        return np.where(valid, sizes[np.where(valid, indices, 0)], 0)
+        coded: NDArray[np.int64] = np.where(valid, sizes[np.where(valid, indices, 0)], 0)
+        return coded
     if types.is_list(found) or types.is_large_list(found) or _is_fixed_list(found):
         ends = np.cumsum(_lengths(array))
         total = np.append(0, np.cumsum(_sizes(array.flatten())))
-        return 4 + total[ends] - total[np.append(0, ends[:-1])]
+        lists: NDArray[np.int64] = 4 + total[ends] - total[np.append(0, ends[:-1])]
+        return lists
     if types.is_string(found) or types.is_large_string(found):
-        return 4 + pc.binary_length(array).fill_null(0).to_numpy().astype(np.int64)
+        texts: NDArray[np.int64] = pc.binary_length(array).fill_null(0).to_numpy().astype(np.int64)
+        return 4 + texts
     if _is_string_view(found):
         views = np.frombuffer(array.buffers()[1], np.int32)[::4]
         lengths = views[array.offset : array.offset + len(array)]
@@ -336,7 +342,8 @@ def _sizes(array: pa.Array) -> NDArray[np.int64]:
 
 def _lengths(lists: pa.Array) -> NDArray[np.int64]:
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
-    return lengths.astype(np.int64)
+    found: NDArray[np.int64] = lengths.astype(np.int64)
+    return found
 
 
 def _plain(array: pa.Array) -> pa.Array:
@@ -415,9 +422,8 @@ def serialized(batch: pa.RecordBatch) -> pa.Buffer:
 
 def _spare_the_machine() -> None:
     """Where memory runs out, this process is the one to go; and it leaves no image of itself."""
-    with suppress(OSError):  # of Linux
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # of Linux
+        file.write("1000")
     if resource is None:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -24,6 +24,7 @@ from llm_embedder_data.rows import table_process
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import Format, compression_suffix
 from llm_embedder_data.rows.table_process import (
+    BOUNDS_CPU,
     BYTES_PER_SECOND,
     CPU_SECONDS,
     Kinds,
@@ -37,7 +38,7 @@ _IDLE_SECONDS = 5.0
 
 # Real time from one answer to the next, beside what the file's size allows, seconds. Processor time
 # is bounded more closely, but not on all systems; and a network's disk may keep a reader waiting.
-_PATIENCE = 120.0 if table_process.resource is not None else 30.0
+_PATIENCE = 120.0 if BOUNDS_CPU else 30.0
 
 _log = logging.getLogger(__name__)
 
