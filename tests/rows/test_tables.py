@@ -3,6 +3,7 @@
 import itertools
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -233,7 +234,7 @@ def test_what_was_cut_off_or_follows_is_no_row_lost_in_silence(tmp_path):
 
 
 def test_rows_that_take_no_bytes_are_not_believed(tmp_path):
-    table = pa.table({"query": pa.nulls(10**12)})
+    table = pa.table({"query": pa.nulls(3_000_000)})
     path = write(tmp_path, table, "file")
 
     with pytest.raises(DataError, match="it claims more than 1,000,000 rows"):
@@ -249,7 +250,7 @@ def test_rows_that_take_no_bytes_are_not_believed(tmp_path):
 )
 def test_a_file_that_ends_or_holds_its_reader_is_one_error(tmp_path, monkeypatch, does, sentence):
     program = tmp_path / "program.py"
-    source = open(table_process.__file__).read().replace("CPU_SECONDS = 8", "CPU_SECONDS = 1")
+    source = Path(table_process.__file__).read_text().replace("CPU_SECONDS = 8", "CPU_SECONDS = 1")
     start = "    n_rows, most = 0, max("
     assert start in source
     program.write_text(source.replace(start, f"    {does}\n{start}"))
@@ -316,11 +317,12 @@ def test_a_damaged_file_gives_rows_or_one_error(tmp_path_factory, container, cha
     path = write(folder, sound(task=pa.array(["qa", "qa"]).dictionary_encode()), container)
     path.write_bytes(mutate(path.read_bytes(), changes))
 
+    sentence, n_rows = None, 2
     try:
-        rows = read(path, folder)[:]
+        n_rows = len(read(path, folder)[:]["query"])
     except DataError as error:
-        assert str(error).count(str(path)) == 1
-        assert str(error).isprintable()
-    else:
-        assert len(rows["query"]) == 2
+        sentence = str(error)
     path.unlink()
+
+    assert n_rows == 2
+    assert sentence is None or (sentence.count(str(path)) == 1 and sentence.isprintable())
