@@ -21,6 +21,7 @@ from llm_embedder_data.batches.choices import (
     query_ids_of,
     scores_of,
 )
+from llm_embedder_data.batches.gathering import gathered, texts_of_lists
 from llm_embedder_data.batches.selection import Candidates
 from llm_embedder_data.batches.table_building import Block
 from llm_embedder_data.batches.token_table import TokenTable
@@ -39,10 +40,9 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
     arrow = train_set.rows.with_format("arrow", columns=columns)
 
     def blocks(first: int) -> Iterator[Block]:
-        for rows in _runs(train_set.kept, first):
-            table: pa.Table = arrow[rows.tolist()]
+        for rows, table in _gathered(arrow, train_set.kept, first):
             candidates = candidates_of(table)
-            keys = table.column("key").combine_chunks()
+            keys = texts_of_lists(table.column("key"))
             ids = table.column("query_id_int").combine_chunks()
             arrays = {
                 "query_id": pc.coalesce(ids, pa.array(rows)).to_numpy(),
@@ -51,7 +51,7 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
             }
             if train_set.n_scored:
                 arrays["scores"] = candidates.scores
-            texts = {"query": table.column("query").to_pylist(), "key": keys.flatten().to_pylist()}
+            texts = {"query": table.column("query").to_pylist(), "key": keys}
             yield Block(len(rows), texts, {"key": candidates.n_keys}, arrays)
 
     return blocks
@@ -63,8 +63,7 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[Block]]:
     arrow = eval_set.rows.with_format("arrow", columns=["query", "key"] if ranks else ["query"])
 
     def blocks(first: int) -> Iterator[Block]:
-        for rows in _runs(eval_set.kept, first):
-            table: pa.Table = arrow[rows.tolist()]
+        for rows, table in _gathered(arrow, eval_set.kept, first):
             texts, sizes = {"query": table.column("query").to_pylist()}, {}
             if ranks:
                 keys = table.column("key").to_pylist()
@@ -77,9 +76,10 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[Block]]:
 
 def corpus_blocks(corpus: Corpus) -> Callable[[int], Iterator[Block]]:
     """The kept passages: column ``text``."""
+    arrow = corpus.rows.with_format("arrow", columns=list(corpus.fields))
 
     def blocks(first: int) -> Iterator[Block]:
-        for rows in _runs(corpus.kept, first):
+        for rows, _ in _gathered(arrow, corpus.kept, first):
             yield Block(len(rows), {"text": corpus.texts(rows)})
 
     return blocks
@@ -188,6 +188,8 @@ def _longest(bounds: NDArray[np.int64]) -> int:
     return max(int(np.diff(bounds[first : first + _BLOCK_ROWS + 1]).max()) for first in firsts)
 
 
-def _runs(rows: NDArray[np.int64], first: int) -> Iterator[NDArray[np.int64]]:
+def _gathered(
+    arrow: datasets.Dataset, rows: NDArray[np.int64], first: int
+) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
     for start in range(first, len(rows), _BLOCK_ROWS):
-        yield rows[start : start + _BLOCK_ROWS]
+        yield from gathered(arrow, rows[start : start + _BLOCK_ROWS])

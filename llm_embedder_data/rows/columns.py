@@ -116,6 +116,14 @@ def renamed(columns: Sequence[Column], fields: Mapping[str, str]) -> tuple[Colum
     return tuple(replace(column, called=fields.get(column.name)) for column in columns)
 
 
+def kinds_of(columns: Sequence[Column]) -> dict[str, list[str]]:
+    """What each field of a file has to hold."""
+    kinds: dict[str, list[str]] = {}
+    for column in columns:
+        kinds.setdefault(column.field, []).append(column.kind)
+    return kinds
+
+
 def columns_of(block: Block, wanted: Sequence[Column]) -> tuple[Columns, Faults]:
     """The wanted columns of some rows, and what is wrong with each row.
 

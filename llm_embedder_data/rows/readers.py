@@ -16,7 +16,6 @@ from typing import Any
 import datasets
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
 from llm_embedder_data.files import atomic_file, is_whole, locked, seal
@@ -28,6 +27,7 @@ from llm_embedder_data.rows.columns import (
     Faults,
     columns_of,
     is_long_line,
+    kinds_of,
     renamed,
 )
 from llm_embedder_data.rows.containers import (
@@ -43,6 +43,7 @@ from llm_embedder_data.rows.json_text import array_blocks, first_elements
 from llm_embedder_data.rows.lines import head_lines, line_blocks, lines_of_rows
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import Format, declared_format, format_of
+from llm_embedder_data.rows.tables import table_columns, table_slices
 
 # Part of every cache key: raise it when what is written changes.
 CACHE_VERSION = 3
@@ -66,6 +67,9 @@ _FIELDS = b"fields"
 
 # Blocks that are converted side by side, at most.
 _MOST_THREADS = 8
+
+# Formats whose columns have a type.
+TABLES: tuple[Format, ...] = ("parquet", "arrow")
 
 BatchBuilder = Callable[[Columns, Faults], pa.RecordBatch]
 
@@ -218,11 +222,9 @@ def first_records(path: str, format: Format = "auto") -> list[Mapping[str, Any]]
     read, there are none.
     """
     file_format = real_format(path, format)
+    if file_format in TABLES:
+        return [dict.fromkeys(table_columns(path, file_format))]
     try:
-        if file_format == "parquet":
-            return [dict.fromkeys(pq.read_schema(path).names)]
-        if file_format == "arrow":
-            return [dict.fromkeys(next(_tables(path, file_format)).schema.names)]
         if _is_json_array(path):
             with opened(path) as file:
                 head: bytes = file.read(_LOOKED_AT_BYTES)
@@ -230,7 +232,7 @@ def first_records(path: str, format: Format = "auto") -> list[Mapping[str, Any]]
         else:
             lines = head_lines(path, _LOOKED_AT_BYTES)[:_LOOKED_AT]
             found = [orjson.loads(line) for line in lines if _is_object(line)]
-    except (OSError, EOFError, ValueError, StopIteration, pa.ArrowException):
+    except (OSError, EOFError, ValueError, pa.ArrowException):
         return []
     return [record for record in found if isinstance(record, dict)]
 
@@ -303,8 +305,13 @@ def _batches(path: str, file_format: Format, reading: Reading) -> Iterator[pa.Re
     wanted = renamed(reading.columns, dict(reading.fields))
     n_threads = min(pa.cpu_count(), _MOST_THREADS)
     pending: deque[Future[pa.RecordBatch]] = deque()
+    blocks: Iterator[Block] = (
+        table_slices(path, file_format, kinds_of(wanted))
+        if file_format in TABLES
+        else _blocks(path)
+    )
     with ThreadPoolExecutor(n_threads) as threads:
-        for block in _blocks(path, file_format):
+        for block in blocks:
             pending.append(threads.submit(_batch_of, block, wanted, reading.build))
             if len(pending) > n_threads:
                 yield pending.popleft().result()
@@ -323,12 +330,9 @@ def _batch_of(block: Block, wanted: Sequence[Column], build: BatchBuilder) -> pa
     return build(columns, faults)
 
 
-def _blocks(path: str, file_format: Format) -> Iterator[Block]:
-    """The rows of a file, some thousand at a time."""
+def _blocks(path: str) -> Iterator[Block]:
+    """The rows of a file of lines or of a JSON array, some thousand at a time."""
     try:
-        if file_format != "json":
-            yield from _tables(path, file_format)
-            return
         _check_content(path)
         if not _is_json_array(path):
             yield from line_blocks(path, BLOCK_BYTES)
@@ -339,11 +343,8 @@ def _blocks(path: str, file_format: Format) -> Iterator[Block]:
     except DataError:
         raise
     except (OSError, EOFError, pa.ArrowException, ValueError) as error:
-        packing = compression_of(head_of(path)) if file_format != "json" else None
-        why = f"it is packed by {packing}: unpack it" if packing else error
         raise DataError.at(
-            path,
-            f"cannot be read as {file_format}: {why} (is it whole, and is its ending right?)",
+            path, f"cannot be read as JSON: {error} (is it whole, and is its ending right?)"
         ) from error
 
 
@@ -382,16 +383,3 @@ def _check_content(path: str) -> None:
                 f"its ending {compression_suffix(path)!r} says that it is packed, and it begins "
                 f"with {head[:8]!r}, which is neither that nor JSON"
             )
-
-
-def _tables(path: str, file_format: Format) -> Iterator[pa.RecordBatch]:
-    if file_format == "parquet":
-        yield from pq.ParquetFile(path).iter_batches(batch_size=1024)
-        return
-    with pa.memory_map(path) as source:
-        try:
-            reader = pa.ipc.open_file(source)
-            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
-        except pa.ArrowInvalid:  # the stream format, which Hugging Face datasets writes
-            source.seek(0)
-            yield from pa.ipc.open_stream(source)

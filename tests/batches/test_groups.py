@@ -83,7 +83,9 @@ def test_scores_stay_with_their_texts(train_set, select_positive, select_negativ
 
     groups = rows.groups(np.array([4, 0, 2]), epoch=1)
 
-    assert groups.teacher_scores.tolist() == [[number_of(key) for key in keys] for keys in groups.key]
+    assert groups.teacher_scores.tolist() == [
+        [number_of(key) for key in keys] for keys in groups.key
+    ]
     assert groups.query == ["q4", "q0", "q2"]
     assert groups.query_id == [4, 0, 2]
     assert all(np.diff(groups.teacher_scores[:, 1:]).ravel() < 0)
