@@ -40,6 +40,7 @@ from llm_embedder_data.training.packed_attention import (
     positions,
     text_of_token,
 )
+from llm_embedder_data.training.position_limits import GivesLongestInputs, check_positions
 from llm_embedder_data.training.retrieval_eval import (
     EvalQueries,
     EvalShard,
@@ -211,6 +212,12 @@ class BiEncoder(lightning.LightningModule):
             faults.append(f"model.cutoffs={self.cutoffs!r}: expected one or more integers above 0")
         if faults:
             raise ConfigError("; ".join(faults))
+
+    def setup(self, stage: str) -> None:
+        """Refuse texts that are longer than the encoder's positions, before the first step."""
+        if isinstance(datamodule := self._datamodule, GivesLongestInputs):
+            for message in check_positions(self.encoder, datamodule.longest_inputs()):
+                self._say(message)
 
     # Embeddings
 
