@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.arguments import train_settings
+from llm_embedder_data.batches.cached_tokens import CachedTokenizer
+from llm_embedder_data.batches.plain_tokens import PlainTokens
 from llm_embedder_data.batches.token_cache import TokenCache
 from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.config import ConfigError
@@ -54,6 +56,7 @@ class DatasetBuilder:
         self._recipe = recipe
         self._cache_dir = cache_dir
         self._token_cache: TokenCache | None = None
+        self._on_the_fly: str | None = None  # why tokens are not cached; empty where they are
 
     def train_sets(self) -> dict[str, TrainSet]:
         """The training sets, by name."""
@@ -166,9 +169,14 @@ class DatasetBuilder:
         """The token tables of datasets, and what to say of these, by name; none on the fly."""
         if self._arguments["tokenize"] != "cached":
             return {}, {}
+        if self._on_the_fly is None:
+            self._open_token_cache(tokenizer)
         if self._token_cache is None:
-            folder = (self._cache_dir or default_cache_dir()) / "tokens"
-            self._token_cache = TokenCache(tokenizer, folder)
+            note = (
+                "tokenized on the fly, though data.tokenize=cached, for tokens from a table may be "
+                f"others than this tokenizer's own: {self._on_the_fly}"
+            )
+            return {}, {name: [note] for name in built}
         cache, tables = self._token_cache, {}
         notes: dict[str, list[str]] = {}
         for name, one in built.items():
@@ -184,6 +192,16 @@ class DatasetBuilder:
             if said := cache.notes.get((kind, dataset)):
                 notes[dataset] = list(said.values())
         return tables, notes
+
+    def _open_token_cache(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        plain = PlainTokens(tokenizer)
+        for name in ("query_max_length", "key_max_length"):
+            side = CachedTokenizer(tokenizer, self._arguments[name], plain)
+            side.check_room("", f"data.{name}")  # before hours of tokenizing
+        self._on_the_fly = side.why_not_cached(pairs=self._arguments["cross"]) or ""
+        if not self._on_the_fly:
+            folder = (self._cache_dir or default_cache_dir()) / "tokens"
+            self._token_cache = TokenCache(tokenizer, folder, plain)
 
     def train_settings(self, task: str) -> TrainSettings:
         """How a task's rows are chosen."""

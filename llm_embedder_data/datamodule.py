@@ -319,6 +319,7 @@ class RetrievalDataModule(LightningDataModule):
                         )
                     )
             if self._evals is None or self._corpora is None:
+                notes += self._longer_than_the_model()
                 self._evals, self._corpora = self._builder.evaluation()
                 notes += _notes(self._evals) + _notes(self._corpora)
                 notes += self._open_tables("eval", self._evals)
@@ -623,6 +624,17 @@ class RetrievalDataModule(LightningDataModule):
         """The texts put before the queries and keys of a task; empty where none are wanted."""
         return self._builder.instruction(task)
 
+    def longest_inputs(self) -> dict[str, tuple[int, int]]:
+        """By setting: tokens that a text may have, and columns of a padded batch of such."""
+        names = ("query_max_length", "key_max_length")
+        lengths = {f"data.{name}": self._arguments[name] for name in names}
+        if self.cross:
+            lengths = {" + ".join(lengths): sum(lengths.values())}
+        multiple = self._arguments["pad_to_multiple_of"]
+        if multiple is None or self._arguments["layout"] == "packed":
+            multiple = 1
+        return {name: (length, length + -length % multiple) for name, length in lengths.items()}
+
     # -- parts ---------------------------------------------------------------------------------
 
     @cached_property
@@ -813,14 +825,26 @@ class RetrievalDataModule(LightningDataModule):
             for one in sets
         }
 
+    def _longer_than_the_model(self) -> list[str]:
+        """What to say of lengths above what the tokenizer knows of its model."""
+        limit = self.tokenizer.model_max_length
+        if not isinstance(limit, int | float):
+            return []
+        return [
+            f"{name}={length}: the model takes {limit} tokens, says its tokenizer "
+            f"(model_max_length); set {name} to that or less, or, where the model takes more, the "
+            "tokenizer's model_max_length"
+            for name, (length, _) in self.longest_inputs().items()
+            if length > limit
+        ]
+
     def _check_instructions_fit(self) -> None:
         sets: list[TrainSet | EvalSet] = [
             *(self._train or {}).values(),
             *_opened(self._evals).values(),
         ]
         for instruction in {self._builder.instruction_of(one): None for one in sets}:
-            self._collator.query_tokenizer.check_room(instruction.query, "data.query_max_length")
-            self._collator.key_tokenizer.check_room(instruction.key, "data.key_max_length")
+            self._collator.check_room(instruction.query, instruction.key)
 
     def _facts(self, plan: EpochPlan) -> dict[str, Any]:
         sets = self.train_sets().values()

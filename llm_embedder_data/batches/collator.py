@@ -59,8 +59,8 @@ class RetrievalDataCollator:
 
     Raises:
         DataError: rows of different tasks in one batch.
-        ConfigError: no tokenizer, or one without a padding token where padding is needed; an
-            unknown layout; ``unique_keys`` with ``cross``.
+        ConfigError: no tokenizer, or one without a padding token where padding is needed; a length
+            that special tokens use up; an unknown layout; ``unique_keys`` with ``cross``.
     """
 
     tokenizer: PreTrainedTokenizerBase | None = None
@@ -87,12 +87,30 @@ class RetrievalDataCollator:
         self._layout = TensorLayout(
             self.tokenizer, self.layout, self.pad_to_multiple_of, self.chunk_size
         )
+        for name in ("query_max_length", "key_max_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigError(f"data.{name}={value!r}: expected a whole number")
         plain = PlainTokens(self.tokenizer)
         self.query_tokenizer = CachedTokenizer(self.tokenizer, self.query_max_length, plain)
         self.key_tokenizer = CachedTokenizer(self.tokenizer, self.key_max_length, plain)
         self.pair_tokenizer = CachedTokenizer(
             self.tokenizer, self.query_max_length + self.key_max_length, plain
         )
+        self.check_room()
+
+    def check_room(self, query_instruction: str = "", key_instruction: str = "") -> None:
+        """Refuse lengths that leave texts no token behind special tokens and instructions.
+
+        Raises:
+            ConfigError: naming the setting, its value and the least that is allowed.
+        """
+        self.query_tokenizer.check_room(query_instruction, "data.query_max_length")
+        self.key_tokenizer.check_room(key_instruction, "data.key_max_length")
+        if self.cross:
+            self.pair_tokenizer.check_room_of_pairs(
+                query_instruction, key_instruction, "data.query_max_length + data.key_max_length"
+            )
 
     def __call__(self, batch_elem: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Batch:
         if isinstance(batch_elem, Mapping):

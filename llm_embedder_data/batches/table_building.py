@@ -57,10 +57,6 @@ class Block:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
-class Unusable(Exception):
-    """What ``inspect`` raises of a table that is not to be finished."""
-
-
 def build_table(
     folder: Path,
     blocks: Callable[[int], Iterator[Block]],
@@ -68,7 +64,6 @@ def build_table(
     tokenize: Tokenize,
     *,
     n_ids: Callable[[], int],
-    inspect: Callable[[str, Sequence[str]], None] = lambda column, texts: None,
     progress: Callable[[int], None] = lambda n_rows: None,
 ) -> TokenTable:
     """Tokenize the texts of a dataset, or open what was tokenized before.
@@ -83,13 +78,10 @@ def build_table(
         prefixes: by column, put before each of its texts when it is tokenized.
         tokenize: texts to ids, without special tokens.
         n_ids: one more than the highest id; asked for where there is something to build.
-        inspect: called with a column and texts that begin as none before did; raises
-            :class:`Unusable` where the table is not to be.
         progress: called with the number of rows done since the last call.
 
     Raises:
         DataError: the folder cannot be written, or the disk is full.
-        Unusable: as ``inspect`` does.
     """
     with suppress(FileNotFoundError):
         return TokenTable(folder)
@@ -101,7 +93,7 @@ def build_table(
             with _workplace(folder) as place:
                 if not (place / "meta.json").exists():
                     with closing(_Build(place, prefixes, n_ids(), _neighbours(folder))) as build:
-                        build.run(blocks, tokenize, inspect, progress)
+                        build.run(blocks, tokenize, progress)
                         build.finish()
                 _move(place, folder)
     except OSError as error:
@@ -129,7 +121,6 @@ class _Build:
             "n_rows": 0,
             "n_texts": 0,
             "sizes": {},
-            "witnesses": {c: [] for c in prefixes},
         }
         with suppress(FileNotFoundError):
             # One that stopped while it put the arrays together.
@@ -139,7 +130,6 @@ class _Build:
         self.n_rows: int = state["n_rows"]
         self._types |= state.get("types", {})
         self._index = GrowingTextIndex(folder, state["n_texts"])
-        self._witnesses = {c: _Witnesses(texts) for c, texts in state["witnesses"].items()}
         self._empty: dict[str, int] = state.get("empty", {})
         self._files = {name: self._open(name, state["sizes"].get(name, 0)) for name in self._types}
 
@@ -153,7 +143,6 @@ class _Build:
         self,
         blocks: Callable[[int], Iterator[Block]],
         tokenize: Tokenize,
-        inspect: Callable[[str, Sequence[str]], None],
         progress: Callable[[int], None],
     ) -> None:
         """Go through the rows that are left."""
@@ -162,9 +151,6 @@ class _Build:
         with ThreadPoolExecutor(1) as thread:
             pending = self._send(self._number_empty_texts(), thread, tokenize)
             for block in blocks(self.n_rows):
-                for column, texts in block.texts.items():
-                    if met := self._witnesses[column].among(texts):
-                        inspect(column, met)
                 new = self._take(block)
                 following = self._send(new, thread, tokenize)
                 self._append(pending)
@@ -257,7 +243,6 @@ class _Build:
             "sizes": self._sizes(),
             "types": self._types,
             "empty": self._empty,
-            "witnesses": {c: one.texts for c, one in self._witnesses.items()},
         }
         with atomic_file(self._folder / "state.json") as file:
             file.write(json.dumps(state).encode())
@@ -283,7 +268,6 @@ class _Build:
             "arrays": arrays,
             "prefixes": self._prefixes,
             "empty": self._empty,
-            "witnesses": {c: one.texts for c, one in self._witnesses.items()},
         }
         self.close()
         os.rename(self._folder / "ids.bin", self._folder / TABLE_FILE)
@@ -314,32 +298,6 @@ class _Pending:
     def ids(self) -> list[NDArray[Any]]:
         promised = iter(() if self.promised is None else self.promised.result())
         return [np.array(next(promised), np.int64) if one is None else one for one in self.known]
-
-
-class _Witnesses:
-    """Texts that between them begin in every way that was met.
-
-    What joins a text to what stands before it looks at the text's first characters. A text is kept
-    whose first is new, or, up to a number of texts, whose first two are.
-    """
-
-    def __init__(self, texts: list[str]) -> None:
-        self.texts: list[str] = []
-        self._seen: set[str] = set()
-        self.among(texts)
-
-    def among(self, texts: Sequence[str]) -> list[str]:
-        """Those of the texts that are kept, cut to a length that is cheap to tokenize."""
-        new: list[str] = []
-        for text in texts:
-            start = text[:2]
-            if start in self._seen:
-                continue
-            if text[:1] not in self._seen or len(self.texts) + len(new) < 256:
-                self._seen |= {start, text[:1]}
-                new.append(text[:200])
-        self.texts += new
-        return new
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,8 +351,6 @@ class _workplace:
         return False
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        if kind is not None and issubclass(kind, Unusable):
-            shutil.rmtree(self._place)
         self._lock.release()
 
 

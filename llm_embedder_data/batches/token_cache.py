@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import xxhash
@@ -12,8 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.cached_rows import corpus_blocks, eval_blocks, train_blocks
 from llm_embedder_data.batches.cached_tokens import Splicing
-from llm_embedder_data.batches.table_building import Block, Unusable, build_table
+from llm_embedder_data.batches.plain_tokens import PlainTokens
+from llm_embedder_data.batches.table_building import Block, build_table
 from llm_embedder_data.batches.token_table import TABLE_VERSION, TokenTable
+from llm_embedder_data.batches.tokenizer_digest import tokenizer_digest
 from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
@@ -23,22 +25,25 @@ class TokenCache:
     """Tokens of datasets' texts, each distinct text once, by tokenizer.
 
     A table depends on the tokenizer, the files, and which rows are kept; not on lengths, group
-    size, strategies or seed, and not on the instruction, unless the tokenizer joins it to texts.
+    size, strategies or seed, and not on the instruction, unless the tokenizer may join it to texts.
 
     Args:
         tokenizer: from transformers, fast or slow.
         folder: of all tables.
+        plain: of the same tokenizer.
 
     Attributes:
         notes: sentences for the report and the log, by (train, eval or corpus; dataset), then by
             column.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-        self._splicing = Splicing(tokenizer)
-        self._folder = folder / self._splicing.fingerprint()
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, folder: Path, plain: PlainTokens | None = None
+    ) -> None:
+        self._splicing = Splicing(tokenizer, plain)
+        self._folder = folder / tokenizer_digest(tokenizer)
         self._tokenizer = tokenizer
-        self._checked: set[tuple[Path, str, str]] = set()
+        self._prefixes: dict[str, str] = {}  # of instructions
         self.notes: dict[tuple[str, str], dict[str, str]] = {}
 
     def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
@@ -67,34 +72,17 @@ class TokenCache:
         blocks: Callable[[int], Iterator[Block]],
     ) -> TokenTable:
         """Tokenize texts apart from their instruction where that is exact, else behind it."""
-        choices = {
-            column: iter(self._splicing.prefixes(instruction))
-            for column, instruction in instructions.items()
-        }
-        prefixes = {column: next(one) for column, one in choices.items()}
-
-        def inspect(column: str, texts: Sequence[str]) -> None:
-            if not self._splicing.is_exact(instructions[column], prefixes[column], texts):
-                raise Unusable(column)
-
-        while True:
-            try:
-                table = self._build(built, kind, prefixes, blocks, inspect)
-                for column, witnesses in table.witnesses.items():
-                    checked = (table.folder, column, instructions[column])
-                    if checked not in self._checked:
-                        inspect(column, witnesses)
-                        self._checked.add(checked)
-                break
-            except Unusable as refusal:
-                column = str(refusal)
-                prefixes[column] = next(choices[column])
+        for instruction in instructions.values():
+            if instruction not in self._prefixes:
+                self._prefixes[instruction] = self._splicing.prefix(instruction)
+        prefixes = {column: self._prefixes[one] for column, one in instructions.items()}
+        table = self._build(built, kind, prefixes, blocks)
         for column, prefix in prefixes.items():
             if prefix and prefix == instructions[column]:
                 self.notes.setdefault((kind[0], built.name), {})[column] = (
-                    f"the tokenizer joins the instruction {prefix!r} to the texts "
-                    f"behind it, so each {column} is cached together with it (another instruction "
-                    "is tokenized anew)"
+                    f"the tokenizer joins the instruction {prefix!r} to the texts behind it, so "
+                    f"each {column} is cached together with it (or it is not proved that it does "
+                    "not; another instruction is tokenized anew)"
                 )
         return table
 
@@ -104,7 +92,6 @@ class TokenCache:
         kind: tuple[str, ...],
         prefixes: Mapping[str, str],
         blocks: Callable[[int], Iterator[Block]],
-        inspect: Callable[[str, Sequence[str]], None],
     ) -> TokenTable:
         files = [Path(file["filename"]).name for file in built.rows.cache_files]
         kept = xxhash.xxh3_128_hexdigest(built.kept.data)
@@ -128,6 +115,5 @@ class TokenCache:
                 prefixes,
                 self._splicing.ids,
                 n_ids=lambda: 1 + max(self._tokenizer.get_vocab().values()),
-                inspect=inspect,
                 progress=lambda n_rows: bar.advance(task, n_rows),
             )

@@ -28,7 +28,6 @@ class TokenTable:
         text_ids: ``[n]`` int64, hashes of the texts.
         prefixes: what stood before each text of a column when it was tokenized.
         empty: the number of the empty text, by column.
-        witnesses: texts that begin in every way in which texts of a column do.
 
     Raises:
         FileNotFoundError: no table, or one whose file was cut off since.
@@ -50,7 +49,6 @@ class TokenTable:
         self.text_ids = self._arrays["text_ids"]
         self.prefixes: dict[str, str] = meta["prefixes"]
         self.empty: dict[str, int] = meta["empty"]
-        self.witnesses: dict[str, list[str]] = meta["witnesses"]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TokenTable, (self.folder,)

@@ -64,6 +64,7 @@ from llm_embedder_data.training.packed_attention import (
     positions,
     text_of_token,
 )
+from llm_embedder_data.training.position_limits import GivesLongestInputs, check_positions
 from llm_embedder_data.training.retrieval_eval import (
     EvalQueries,
     EvalShard,
@@ -297,16 +298,19 @@ class BiEncoder(lightning.LightningModule):
         """Say which settings are in force, and whether the data have other prompts than the model.
 
         Raises:
-            ConfigError: a file of the model that is not what it should be.
+            ConfigError: texts that are longer than the encoder's positions; or a file of the model
+                that is not what it should be.
         """
         self._said.clear()  # of an earlier run
+        if isinstance(datamodule := self._datamodule, GivesLongestInputs):
+            for message in check_positions(self.encoder, datamodule.longest_inputs()):
+                self._say(message)
         if stage == "fit":
             now = self.model_settings
             rank_zero_info(
                 f"temperature: {now.temperature}, learning rate: {now.learning_rate} "
                 "(model.temperature and model.learning_rate change them)"
             )
-        datamodule = self._datamodule
         if isinstance(datamodule, GivesConventions) and datamodule.recipe.name == AUTO:
             own = with_conventions(Recipe(AUTO, {}), self._model_name)
             if own.instructions != datamodule.recipe.instructions:

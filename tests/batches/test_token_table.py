@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.batches import table_building
-from llm_embedder_data.batches.table_building import Block, Unusable, build_table
+from llm_embedder_data.batches.table_building import Block, build_table
 from llm_embedder_data.batches.text_index import GrowingTextIndex
 from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.hashing import text_ids
@@ -229,33 +229,6 @@ def test_an_error_in_a_build_is_met_and_leaves_no_table(tmp_path):
 
     assert not (tmp_path / "t").exists()
     check(build(tmp_path / "t", LONG), LONG)
-
-
-def test_a_table_that_is_not_to_be_leaves_nothing(tmp_path):
-    seen = []
-
-    def inspect(column, texts):
-        seen.append((column, *texts))
-        if "b" in {text[:1] for text in texts}:
-            raise Unusable(column)
-
-    rows = [("ab", []), ("ac", []), ("ab!", []), ("ad", ["b"])]
-    with pytest.raises(Unusable):
-        build(tmp_path / "t", rows, inspect=inspect)
-
-    assert seen == [("query", "ab", "ac"), ("query", "ad"), ("key", "b")]
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
-
-
-def test_every_first_letter_is_met_however_many_beginnings_there_are(tmp_path):
-    met = []
-    rows = [(f"a{chr(200 + i)}", []) for i in range(400)] + [("zz", []), ("zy", [])]
-
-    build(tmp_path / "t", rows, inspect=lambda column, texts: met.extend(texts))
-
-    assert met[-1] == "zz"
-    assert len(met) == 257
-    assert TokenTable(tmp_path / "t").witnesses["query"] == met
 
 
 def concurrent_build(folder, counts, number):
