@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.cached_rows import corpus_blocks, eval_blocks, train_blocks
 from llm_embedder_data.batches.cached_tokens import Splicing
-from llm_embedder_data.batches.table_building import Block, Unusable, build_table
-from llm_embedder_data.batches.token_table import TABLE_VERSION, TokenTable
+from llm_embedder_data.batches.table_building import SHARED_NAME, Block, Unusable, build_table
+from llm_embedder_data.batches.token_table import TABLE_SUFFIX, TABLE_VERSION, TokenTable
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
@@ -34,7 +34,8 @@ class TokenCache:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         self._splicing = Splicing(tokenizer)
-        self._folder = folder / self._splicing.fingerprint()
+        self._fingerprint = self._splicing.fingerprint()
+        self._folder = folder / self._fingerprint
         self._tokenizer = tokenizer
         self._checked: set[tuple[Path, str, str]] = set()
         self.notes: dict[str, dict[str, str]] = {}
@@ -79,7 +80,7 @@ class TokenCache:
             try:
                 table = self._build(built, kind, prefixes, blocks, inspect)
                 for column, witnesses in table.witnesses.items():
-                    checked = (table.folder, column, instructions[column])
+                    checked = (table.file, column, instructions[column])
                     if checked not in self._checked:
                         inspect(column, witnesses)
                         self._checked.add(checked)
@@ -106,7 +107,8 @@ class TokenCache:
     ) -> TokenTable:
         files = [Path(file["filename"]).name for file in built.rows.cache_files]
         kept = xxhash.xxh3_128_hexdigest(built.kept.data)
-        key = repr((TABLE_VERSION, kind, files, kept, sorted(prefixes.items())))
+        facts = TABLE_VERSION, self._fingerprint, kind, files, kept, sorted(prefixes.items())
+        name = _hash(repr(files))[:SHARED_NAME] + _hash(repr(facts))[SHARED_NAME:]
         console = Console(stderr=True)
         bar = Progress(
             TextColumn("tokenizing {task.description}"),
@@ -121,7 +123,7 @@ class TokenCache:
         with bar:
             task = bar.add_task(built.name, total=len(built.kept))
             return build_table(
-                self._folder / xxhash.xxh3_128_hexdigest(key.encode()),
+                self._folder / f"{name}{TABLE_SUFFIX}",
                 blocks,
                 prefixes,
                 self._splicing.ids,
@@ -129,3 +131,7 @@ class TokenCache:
                 inspect=inspect,
                 progress=lambda n_rows: bar.advance(task, n_rows),
             )
+
+
+def _hash(text: str) -> str:
+    return str(xxhash.xxh3_128_hexdigest(text.encode()))
