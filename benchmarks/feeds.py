@@ -98,7 +98,7 @@ class OursCached(Ours):
         from llm_embedder_data.batches.token_table import TokenTable
 
         folder = Path(self._arguments["cache_dir"])
-        return sum(len(TokenTable(meta.parent).ids) for meta in folder.rglob("meta.json"))
+        return sum(len(TokenTable(file).ids) for file in folder.glob("tokens/*/*.bin"))
 
 
 class SentenceTransformers:

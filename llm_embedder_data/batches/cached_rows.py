@@ -104,10 +104,8 @@ class CachedTrainRows:
         self.group_size = group_size
         self.seed = seed
         self._table = table
-        self._bounds = table.array("key_bounds")
         # By the longest row: as many places are looked at in each row that it is chosen with.
-        self.at_once = _KEYS_AT_ONCE // _longest(self._bounds)
-        self._no_scores = np.broadcast_to(np.nan, int(self._bounds[-1]))
+        self.at_once = _KEYS_AT_ONCE // _longest(table.array("key_bounds"))
         names = train_set.rows.data.column("query_id_str")
         self.files = [str(table.file)]
         self._named: datasets.Dataset | None = None
@@ -125,14 +123,15 @@ class CachedTrainRows:
         """The groups of B kept rows, by their places among these, ``[B]`` int64."""
         rows = self.train_set.kept[places]
         table, group = self._table, self.group_size
-        starts = self._bounds[places]
+        bounds = table.array("key_bounds")  # kept here, it would be pickled for a spawned worker
+        starts = bounds[places]
         scored = self.train_set.n_scored > 0
         candidates = Candidates(
             starts,
-            self._bounds[places + 1] - starts,
+            bounds[places + 1] - starts,
             table.array("n_pos")[places].astype(np.int64),
             table.array("first_same"),
-            table.array("scores") if scored else self._no_scores,
+            table.array("scores") if scored else np.broadcast_to(np.nan, int(bounds[-1])),
         )
         chosen = choose(self.train_set, candidates, rows, group, self.seed, epoch, repeat)
         real, texts, ids = chosen >= 0, table.array("key"), table.text_ids
@@ -159,7 +158,6 @@ class CachedEvalRows:
 
     def __init__(self, table: TokenTable) -> None:
         self._table = table
-        self._bounds = table.array("key_bounds") if "key" in table.prefixes else None
 
     def texts(self, places: NDArray[np.int64]) -> dict[str, Any]:
         """``query``; and where there are keys to rank, ``key``, filled up, and ``key_mask`` [B, G].
@@ -169,8 +167,9 @@ class CachedEvalRows:
         """
         table = self._table
         texts: dict[str, Any] = {"query": CachedTexts(table, "query", table.array("query")[places])}
-        if self._bounds is not None:
-            begins, ends = self._bounds[places], self._bounds[places + 1]
+        if "key" in table.prefixes:
+            bounds = table.array("key_bounds")
+            begins, ends = bounds[places], bounds[places + 1]
             at = begins[:, None] + np.arange(int((ends - begins).max(initial=1)))
             real = at < ends[:, None]
             keys = np.where(real, table.array("key")[np.where(real, at, 0)], table.empty["key"])

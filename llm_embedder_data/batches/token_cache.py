@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.cached_rows import corpus_blocks, eval_blocks, train_blocks
 from llm_embedder_data.batches.cached_tokens import Splicing
 from llm_embedder_data.batches.plain_tokens import PlainTokens
-from llm_embedder_data.batches.table_building import Block, build_table
-from llm_embedder_data.batches.token_table import TABLE_VERSION, TokenTable
+from llm_embedder_data.batches.table_building import SHARED_NAME, Block, build_table
+from llm_embedder_data.batches.token_table import TABLE_SUFFIX, TABLE_VERSION, TokenTable
 from llm_embedder_data.batches.tokenizer_digest import tokenizer_digest
 from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Instruction
@@ -41,7 +41,8 @@ class TokenCache:
         self, tokenizer: PreTrainedTokenizerBase, folder: Path, plain: PlainTokens | None = None
     ) -> None:
         self._splicing = Splicing(tokenizer, plain)
-        self._folder = folder / tokenizer_digest(tokenizer)
+        self._fingerprint = tokenizer_digest(tokenizer)
+        self._folder = folder / self._fingerprint
         self._tokenizer = tokenizer
         self._prefixes: dict[str, str] = {}  # of instructions
         self.notes: dict[tuple[str, str], dict[str, str]] = {}
@@ -95,7 +96,8 @@ class TokenCache:
     ) -> TokenTable:
         files = [Path(file["filename"]).name for file in built.rows.cache_files]
         kept = xxhash.xxh3_128_hexdigest(built.kept.data)
-        key = repr((TABLE_VERSION, kind, files, kept, sorted(prefixes.items())))
+        facts = TABLE_VERSION, self._fingerprint, kind, files, kept, sorted(prefixes.items())
+        name = _hash(repr(files))[:SHARED_NAME] + _hash(repr(facts))[SHARED_NAME:]
         console = Console(stderr=True)
         bar = Progress(
             TextColumn("tokenizing {task.description}", markup=False),
@@ -110,10 +112,14 @@ class TokenCache:
         with bar:
             task = bar.add_task(one_line(built.name), total=len(built.kept))
             return build_table(
-                self._folder / xxhash.xxh3_128_hexdigest(key.encode()),
+                self._folder / f"{name}{TABLE_SUFFIX}",
                 blocks,
                 prefixes,
                 self._splicing.ids,
                 n_ids=lambda: 1 + max(self._tokenizer.get_vocab().values()),
                 progress=lambda n_rows: bar.advance(task, n_rows),
             )
+
+
+def _hash(text: str) -> str:
+    return str(xxhash.xxh3_128_hexdigest(text.encode()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,8 @@ import orjson
 import pyarrow as pa
 import xxhash
 
-from llm_embedder_data.files import atomic_file, is_whole, locked, seal
+from llm_embedder_data.file_errors import is_a_limit, reason, remedy
+from llm_embedder_data.files import locked
 from llm_embedder_data.printable import one_line
 from llm_embedder_data.rows.columns import (
     Block,
@@ -44,12 +46,17 @@ from llm_embedder_data.rows.lines import head_lines, line_blocks, lines_of_rows
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import Format, declared_format, format_of
 from llm_embedder_data.rows.tables import table_columns, table_slices
+from llm_embedder_data.sealed import (
+    MEMO_SUFFIX,
+    hash_of,
+    is_whole,
+    read_memo,
+    sealed_file,
+    write_memo,
+)
 
 # Part of every cache key: raise it when what is written changes.
-CACHE_VERSION = 3
-
-# Hashed at a time, bytes: what the processor's cache holds.
-_HASHED_BYTES = 1 << 18
+CACHE_VERSION = 4
 
 # Read, converted and checked at a time, bytes; its columns and its batch hold as much again.
 BLOCK_BYTES = 4 << 20
@@ -107,7 +114,7 @@ def read_file(
     killed process leaves nothing behind that is read. Of processes that prepare the same file at
     once, one does the work where the folder has locks, and each does it where it has none. The
     cache is found by the file's content: a changed file is read anew whatever its modification time
-    says. A cache that was cut off since is written again.
+    says. A cache that was damaged since is written again.
 
     Args:
         path: of the file.
@@ -139,7 +146,11 @@ def read_file(
         # With a fingerprint: Dataset.from_file would pickle the whole dataset for one.
         table = datasets.table.MemoryMappedTable.from_file(str(cached))
         return datasets.Dataset(table, fingerprint=key)
-    except (OSError, pa.ArrowException) as error:
+    except OSError as error:
+        raise DataError.at(
+            str(cached), f"the cache cannot be opened: {reason(error)} ({remedy(error)})"
+        ) from error
+    except pa.ArrowException as error:
         raise DataError.at(str(cached), f"the cache is damaged: {error} (delete it)") from error
 
 
@@ -152,20 +163,20 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
     """
     folder = cache_dir or default_cache_dir()
     stamp = _stamp(path)
-    memo = folder / f"{xxhash.xxh3_128_hexdigest(os.fsencode(os.path.abspath(path)))}.digest"
-    with suppress(OSError, ValueError):  # no memo, or half of one: the file is read below
-        remembered = json.loads(memo.read_bytes())
-        if remembered["stamp"] == stamp:
-            return str(remembered["digest"])
-    digest = xxhash.xxh3_128()
-    with open(path, "rb") as file:
-        while block := file.read(_HASHED_BYTES):
-            digest.update(block)
+    name = xxhash.xxh3_128_hexdigest(os.fsencode(os.path.abspath(path)))
+    memo = folder / f"{name}{MEMO_SUFFIX}"
+    remembered = read_memo(memo)
+    if isinstance(remembered, dict) and remembered.get("stamp") == stamp:
+        return str(remembered["digest"])
+    try:
+        with open(path, "rb") as file:
+            digest = hash_of(file, sys.maxsize).hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
     with suppress(OSError):  # a memo only saves time
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(memo) as file:
-            file.write(json.dumps({"stamp": stamp, "digest": digest.hexdigest()}).encode())
-    return digest.hexdigest()
+        write_memo(memo, {"stamp": stamp, "digest": digest})
+    return str(digest)
 
 
 def real_format(path: str, format: Format) -> Format:
@@ -244,8 +255,13 @@ def _stamp(path: str) -> list[int]:
     try:
         state = os.stat(path)
     except OSError as error:
-        raise DataError.at(path, f"cannot be read: {error.strerror} (mend the path)") from error
+        raise _unreadable(path, error) from error
     return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+
+
+def _unreadable(path: str, error: OSError) -> DataError:
+    mend = remedy(error) if is_a_limit(error) else "mend the path"
+    return DataError.at(path, f"cannot be read: {reason(error)} ({mend})")
 
 
 def _make_folder(folder: Path) -> None:
@@ -256,7 +272,7 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         raise DataError.at(
             str(folder),
-            f"the cache cannot be written: {error.strerror} (give another data.cache_dir)",
+            f"the cache cannot be written: {reason(error)} (give another data.cache_dir)",
         ) from error
 
 
@@ -281,13 +297,12 @@ def _write(
 ) -> None:
     n_rows = 0
     try:
-        with atomic_file(cached) as file:
+        with sealed_file(cached) as file:
             seen = {_FIELDS: json.dumps(field_names(path, file_format))}
             with pa.ipc.new_stream(file, reading.schema.with_metadata(seen)) as writer:
                 for batch in _batches(path, file_format, reading):
                     writer.write_batch(batch)
                     n_rows += len(batch)
-            seal(file)
             if _stamp(path) != stamp:  # the cache would be found by the digest of other content
                 raise DataError.at(path, "changed while it was read (start again when it is whole)")
             if n_rows == 0:
@@ -295,8 +310,8 @@ def _write(
     except OSError as error:
         raise DataError.at(
             str(cached.parent),
-            f"the cache of {one_line(path)} could not be written: {error.strerror or error} "
-            "(make room, or give another data.cache_dir)",
+            f"the cache of {one_line(path)} could not be written: {reason(error)} "
+            f"({remedy(error)})",
         ) from error
 
 
@@ -343,6 +358,8 @@ def _blocks(path: str) -> Iterator[Block]:
     except DataError:
         raise
     except (OSError, EOFError, pa.ArrowException, ValueError) as error:
+        if is_a_limit(error):
+            raise _unreadable(path, error) from error
         raise DataError.at(
             path, f"cannot be read as JSON: {error} (is it whole, and is its ending right?)"
         ) from error
