@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import importlib.resources
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
+from llm_embedder_data.rows.package_paths import PACKAGE_PREFIX, package_path
 from llm_embedder_data.rows.schema import DataError
 
 Format = Literal["auto", "json", "parquet", "arrow"]
@@ -26,7 +26,6 @@ ENDINGS: dict[str, Format] = {
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 DATA_ROOT_PREFIX = "llm-embedder:"
-PACKAGE_PREFIX = "pkg://"
 
 # What a dict source may say beside ``path`` and the names of its fields.
 SETTINGS = ("task", "format", "weight", "batch_size", "in_batch_negatives", "max_sample_num")
@@ -204,6 +203,8 @@ def _expand_all(path: Any, where: str, data_root: str | os.PathLike[str] | None)
 def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> list[str]:
     """The files that one path stands for, absolute; a glob's and a folder's are sorted."""
     shown = path
+    if not path.strip():
+        raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder, or give null)")
     if path.startswith(DATA_ROOT_PREFIX):
         if data_root is None:
             raise ConfigError(
@@ -212,11 +213,7 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
             )
         path = os.path.join(os.fspath(data_root), path.removeprefix(DATA_ROOT_PREFIX))
     elif path.startswith(PACKAGE_PREFIX):
-        package, _, rest = path.removeprefix(PACKAGE_PREFIX).partition("/")
-        try:
-            path = os.path.join(str(importlib.resources.files(package)), rest)
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"{where}={shown!r}: {error} (install it, or give a path)") from error
+        path = package_path(path, where)
     path = os.path.abspath(os.path.expanduser(path))
 
     if os.path.isfile(path):
