@@ -178,7 +178,7 @@ class RetrievalDataModule(LightningDataModule):
         eval_data: Any = None,
         corpus: Any = None,
         data_root: str | os.PathLike[str] | None = None,
-        recipe: str | os.PathLike[str] | Mapping[str, Any] = "llm_embedder",
+        recipe: Mapping[str, Any] | str | os.PathLike[str] = "llm_embedder",
         default_task: str = "qa",
         add_instruction: bool = True,
         use_train_config: bool = True,

@@ -128,7 +128,7 @@ class BiEncoder(lightning.LightningModule):
         teacher_temperature: float = 1.0,
         student_temperature: float = 1.0,
         gather_negatives: bool = True,
-        recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe | None = None,
+        recipe: Mapping[str, Any] | Recipe | str | os.PathLike[str] | None = None,
         learning_rate: float = 5e-6,
         weight_decay: float = 0.01,
         warmup_ratio: float = 0.1,
