@@ -24,8 +24,12 @@ FLOOR |= {
     "demo": 3,
     "cli": 4,
 }
+FLOOR |= {"checkpoints": 3, "command_line": 3, "key_help": 3, "metrics_file": 3, "verbs": 3}
 FLOOR |= {"__init__": 5, "__main__": 5}
-ONLY_IN = {"lightning": {"datamodule", "training", "cli"}, "hydra": {"config", "cli"}}
+ONLY_IN = {
+    "lightning": {"datamodule", "training", "cli", "verbs", "checkpoints"},
+    "hydra": {"config", "cli", "verbs", "command_line"},
+}
 
 
 def imports_of(path):

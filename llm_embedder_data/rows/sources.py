@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import importlib.resources
 import os
 import re
 from collections import Counter
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
-from llm_embedder_data.printable import cause, one_line
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.rows.containers import COMPRESSIONS, compression_suffix
+from llm_embedder_data.rows.package_paths import PACKAGE_PREFIX, package_path
 from llm_embedder_data.rows.renames import column_name
 from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.unique_names import by_unique_name
@@ -30,7 +30,6 @@ ENDINGS: dict[str, Format] = {
     ".arrow": "arrow",
 }
 DATA_ROOT_PREFIX = "llm-embedder:"
-PACKAGE_PREFIX = "pkg://"
 
 # s3://, hf://, https://, ...: at least two letters, as C:// is a drive.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -232,6 +231,8 @@ def _expand_all(path: Any, where: str, data_root: str | os.PathLike[str] | None)
 def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> list[str]:
     """The files that one path stands for, absolute; a glob's and a folder's are sorted."""
     shown = path
+    if not path.strip():
+        raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder, or give null)")
     if path.startswith(DATA_ROOT_PREFIX):
         if data_root is None:
             raise ConfigError(
@@ -240,13 +241,7 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
             )
         path = os.path.join(os.fspath(data_root), path.removeprefix(DATA_ROOT_PREFIX))
     elif path.startswith(PACKAGE_PREFIX):
-        package, _, rest = path.removeprefix(PACKAGE_PREFIX).partition("/")
-        try:
-            path = os.path.join(str(importlib.resources.files(package)), rest)
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"{where}={shown!r}: {error} (install it, or give a path)"
-            ) from cause(error)
+        path = package_path(path, where)
     elif _ADDRESS.match(path):
         raise ConfigError(
             f"{where}={shown!r} is an address, and nothing is fetched from there here: data are "
