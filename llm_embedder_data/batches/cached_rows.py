@@ -76,7 +76,8 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[Block]]:
 
 def corpus_blocks(corpus: Corpus) -> Callable[[int], Iterator[Block]]:
     """The kept passages: column ``text``."""
-    arrow = corpus.rows.with_format("arrow", columns=list(corpus.fields))
+    fields = [name for name in corpus.rows.column_names if name != "fault"]
+    arrow = corpus.rows.with_format("arrow", columns=fields)
 
     def blocks(first: int) -> Iterator[Block]:
         for rows, _ in _gathered(arrow, corpus.kept, first):

@@ -384,7 +384,10 @@ class _workplace:
         shutil.rmtree(self._place, ignore_errors=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        self._lock.release()
+        if kind is None:
+            self._give_up()
+        else:  # left to whoever takes the build up
+            self._lock.release()
 
 
 def _can_be_taken_up(place: Path) -> bool:

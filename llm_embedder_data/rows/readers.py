@@ -361,7 +361,7 @@ def _blocks(path: str) -> Iterator[Block]:
         if is_a_limit(error):
             raise _unreadable(path, error) from error
         raise DataError.at(
-            path, f"cannot be read as JSON: {error} (is it whole, and is its ending right?)"
+            path, f"cannot be read as json: {error} (is it whole, and is its ending right?)"
         ) from error
 
 

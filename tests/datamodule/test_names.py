@@ -5,7 +5,6 @@ from datamodule_cases import eval_arguments, make_datamodule, opened, write, wri
 
 from llm_embedder_data import ConfigError, DataError
 from llm_embedder_data.compat import RetrievalDataset
-from llm_embedder_data.report import make_report
 
 
 def rows(tasks, first=0):
@@ -100,9 +99,8 @@ def test_a_corpus_is_found_by_the_whole_name_of_the_source(folder, several, tmp_
 
 def test_a_note_is_of_the_kind_of_dataset_it_speaks_of(folder):
     datamodule = opened(make_datamodule(folder, **eval_arguments(folder)))
-    notes = {"train": {"qa": ["of training"]}, "corpus": {"qa": ["of passages"]}}
-    train, evals = datamodule.train_sets().values(), datamodule._evals.values()
-    report = make_report(train, evals, datamodule._corpora.values(), datamodule.plan(), notes)
+    datamodule._token_notes = {"train": {"qa": ["of training"]}, "corpus": {"qa": ["of passages"]}}
+    report = datamodule.report()
 
     assert report["train"]["qa"]["notes"][-1:] == ["of training"]
     assert report["eval"]["qa"]["notes"] == []
