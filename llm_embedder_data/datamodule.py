@@ -303,6 +303,8 @@ class RetrievalDataModule(LightningDataModule):
                 settings.
         """
         self._set_up_as = self._ranks
+        if self._clock is not None and self._clock.is_over and stage == "fit":
+            self._clock = None  # another fit's
         with check_ranks_agree(self._set_up_as) as facts:
             notes = []
             if self._train is None and stage in ("fit", None):
