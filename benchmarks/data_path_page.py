@@ -111,8 +111,8 @@ def _said_of_load(load: Figures, arguments: Mapping[str, Any]) -> str:
         f"Lines; made-up rows of {arguments['negatives']} negatives, {lengths}. Their words follow "
         "the law of real text (`benchmarks/made_up_text.py`): 20,000 distinct words among 100,000, "
         "90,000 among a million; no key comes twice. A step has 1 positive and 7 negatives a "
-        "query, texts of at most 256 tokens of all-MiniLM-L6-v2's tokenizer, no instructions. Medians of "
-        f"{arguments['repeats']} interleaved runs, {arguments['seconds']} s a rate of the later "
+        "query, texts of at most 256 tokens of all-MiniLM-L6-v2's tokenizer, no instructions. "
+        f"Medians of {arguments['repeats']} interleaved runs, {arguments['seconds']} s a rate of the later "
         "pass."
     )
 
