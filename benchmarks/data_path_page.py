@@ -112,8 +112,8 @@ def _said_of_load(load: Figures, arguments: Mapping[str, Any]) -> str:
         "the law of real text (`benchmarks/made_up_text.py`): 20,000 distinct words among 100,000, "
         "90,000 among a million; no key comes twice. A step has 1 positive and 7 negatives a "
         "query, texts of at most 256 tokens of all-MiniLM-L6-v2's tokenizer, no instructions. "
-        f"Medians of {arguments['repeats']} interleaved runs, {arguments['seconds']} s a "
-        "rate of the later pass."
+        f"Medians of {arguments['repeats']} interleaved runs, {arguments['seconds']} s a rate of "
+        "the later pass."
     )
 
 
@@ -132,8 +132,8 @@ def _headline(figures: Figures, arguments: Mapping[str, Any]) -> str:
         return "No peer was measured beside this package on the fly."
     size, _, workers = _first_case(figures["systems"]).partition("/")
     return (
-        f"**On the fly, first pass, {size} queries a step, {workers} workers: real tokens a second "
-        f"are {', '.join(said)} those of the best peer.**"
+        f"**On the fly, first pass, {size} queries a step, {workers} workers: the best peer's real "
+        f"tokens a second {', '.join(said)}.**"
     )
 
 
