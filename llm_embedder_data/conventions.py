@@ -289,11 +289,11 @@ def pooled(
     """
     modules = None if model is None else _modules(model)
     found = _from_modules(model, modules, pooling, similarity) if model and modules else None
-    if found is None and (published := _published(model)) is not None:
+    if found is None and model is not None and (published := _published(model)) is not None:
         found = Pooled(
             pooling=published.pooling,
             similarity=published.similarity,
-            origin=f"{published.source} (by the name {model})",
+            origin=f"{published.source} (by the name {_short(model)})",
         )
     if found is None:
         decoder = _is_decoder(config)
@@ -339,18 +339,18 @@ def _recipe_of(model: str | None) -> Recipe:
     if prompts is not None:
         instructions = _instructions(prompts)
         if instructions is not None:
-            return Recipe("auto", instructions, origin=f"{PROMPT_FILE} of {model}")
+            return Recipe("auto", instructions, origin=f"{PROMPT_FILE} of {_short(model)}")
         names = ", ".join(map(repr, prompts))
         return Recipe(
             "auto",
             nothing,
-            origin=f"{PROMPT_FILE} of {model} names the prompts {names}, and none of them as "
-            "that of a query or a document (give data.recipe to use one)",
+            origin=f"{PROMPT_FILE} of {_short(model)} names the prompts {names}, and none of them "
+            "as that of a query or a document (give data.recipe to use one)",
         )
     published = _published(model)
     if published is None:
-        return Recipe("auto", nothing, origin=f"{model} states no prompts{unread}")
-    origin = f"{published.source} (by the name {model})"
+        return Recipe("auto", nothing, origin=f"{_short(model)} states no prompts{unread}")
+    origin = f"{published.source} (by the name {_short(model)})"
     if published.recipe is not None:
         recipe = load_recipe(published.recipe)
         return replace(recipe, origin=f"recipe {recipe.name}, {origin}")
@@ -464,7 +464,7 @@ def _from_modules(
         pooling=_POOLINGS[modes[0]],
         similarity=similarity,
         include_prompt=include_prompt,
-        origin=f"the pooling configuration of {model}",
+        origin=f"the pooling configuration of {_short(model)}",
     )
 
 
@@ -497,9 +497,18 @@ def _similarity(model: str) -> SimilarityName:
     return _SIMILARITIES[name]
 
 
+def _short(model: str) -> str:
+    """A name on the hub as it is; of a folder, its last part."""
+    return model if not os.path.isdir(os.path.expanduser(model)) else _last_part(model)
+
+
+def _last_part(model: str) -> str:
+    return model.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+
+
 def _published(model: str | None) -> _Published | None:
-    last = "" if model is None else model.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    matches = (one for one in _TABLE if re.fullmatch(one.name, last.lower()))
+    last = "" if model is None else _last_part(model).lower()
+    matches = (one for one in _TABLE if re.fullmatch(one.name, last))
     return next(matches, None)
 
 

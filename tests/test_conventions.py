@@ -97,7 +97,7 @@ def test_a_model_without_files_has_what_is_published(name, query, key, pooling, 
 
     assert with_conventions(AUTO, folder).instruction("qa") == Instruction(query, key)
     assert (found.pooling, found.similarity) == (pooling, "cos")
-    assert found.origin.endswith(f"(by the name {folder})")
+    assert found.origin.endswith(f"(by the name {name.rpartition('/')[2]})")
 
 
 def test_llm_embedder_brings_its_whole_recipe(tmp_path):
