@@ -117,6 +117,7 @@ def settings(tiny, tmp_path):
         "trainer.devices=1",
         "trainer.limit_train_batches=2",
         "export=false",
+        "trainer.enable_model_summary=false",
     ]
 
 
@@ -441,7 +442,6 @@ def test_a_target_where_none_may_stand_is_refused_and_not_run(
         ("encoder", "{}"),
         ("recipe.tasks", "{{qa: {}}}"),
         ("+callbacks.mine", "{}"),
-        ("callbacks.checkpoint.dirpath", "{}"),
         ("ckpt_path", "{}"),
         ("metrics_file", "{}"),
     ],
@@ -504,9 +504,7 @@ def test_validate_writes_its_metrics_unrounded_and_whole(run, settings, tmp_path
     ("value", "sentence"),
     [
         ("data", "is a folder"),
-        ("data/mine/eval.jsonl/x.json", "is a file, not a folder"),
         ("' '", "expected the path of a file"),
-        ("3", "expected the path of a file"),
     ],
 )
 def test_a_metrics_file_that_cannot_be_is_refused_at_once(
