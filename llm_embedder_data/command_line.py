@@ -32,6 +32,9 @@ _OPEN = (
     "hydra",
 )
 
+# What may be taken out whole.
+_LISTS = ("callbacks", "logger")
+
 # Keys of objects, which may be of a class of the user's; its arguments are not known here.
 _OBJECTS = ("data", "model", "trainer")
 
@@ -179,8 +182,14 @@ def fit_to_config(line: CommandLine, config_name: str) -> CommandLine:
         )
     ]
     swept = {_group(one) for one in parsed if one.is_sweep_override() and _group(one) in groups}
-    config = compose([*line.search_path, *(str(one.input_line) for one in chosen)], config_name)
     usual = load_config(config_name=config_name)
+    for one in parsed:
+        if one.is_delete() and _group(one) in usual and _group(one) not in _LISTS:
+            raise ConfigError(
+                f"{str(one.input_line)!r}: the verb needs {_group(one)} (give it another value "
+                "instead)"
+            )
+    config = compose([*line.search_path, *(str(one.input_line) for one in chosen)], config_name)
     others = {
         name
         for name in _OBJECTS
@@ -191,8 +200,6 @@ def fit_to_config(line: CommandLine, config_name: str) -> CommandLine:
     fitting = []
     for one in parsed:
         key, text = one.key_or_group, str(one.input_line)
-        if one.is_delete() and key in config and key not in ("callbacks", "logger", "experiment"):
-            raise ConfigError(f"{text!r}: the verb needs {key} (give it another value instead)")
         if _group(one) in groups or any(
             key == path or key.startswith(f"{path}.") for path in _OPEN
         ):

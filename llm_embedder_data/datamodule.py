@@ -45,6 +45,7 @@ from llm_embedder_data.loaders import (
 )
 from llm_embedder_data.plain_settings import recorded, refuse_words
 from llm_embedder_data.printable import cause, one_line, printable
+from llm_embedder_data.quiet import QuietRun
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
     Instruction,
@@ -263,6 +264,7 @@ class RetrievalDataModule(LightningDataModule):
         self._plan_in_force: EpochPlan | None = None
         self._written: dict[str, Any] | None = None
         self._search: BatchSizeSearch | None = None
+        self._quiet = QuietRun()
         # What save_hyperparameters() does, which compares its argument with data in memory.
         self._set_hparams(recorded(arguments))
         self._hparams_initial = copy.deepcopy(self._hparams)
@@ -302,6 +304,8 @@ class RetrievalDataModule(LightningDataModule):
             ConfigError: settings that cannot be met, or ranks that do not agree on data and
                 settings.
         """
+        if self._is_in_a_run():
+            self._quiet.begin(chooses_workers=self._arguments["num_workers"] == "auto")
         self._set_up_as = self._ranks
         if self._clock is not None and self._clock.is_over and stage == "fit":
             self._clock = None  # another fit's
@@ -456,6 +460,7 @@ class RetrievalDataModule(LightningDataModule):
 
     def teardown(self, stage: str | None = None) -> None:
         """Forget a checkpoint's position: it is for one fit."""
+        self._quiet.end()
         self._resume = None
         if self._clock is not None:
             self._clock.is_over = True
@@ -888,6 +893,11 @@ class RetrievalDataModule(LightningDataModule):
         """fit, validate, test or predict; None without a trainer that says so."""
         state = getattr(self.trainer, "state", None)
         return None if state is None or state.fn is None else str(state.fn.value)
+
+    def _is_in_a_run(self) -> bool:
+        """Whether a trainer is at work, which calls teardown() or on_exception() in the end."""
+        state = getattr(self.trainer, "state", None)
+        return getattr(state, "status", None) == "running"
 
     def _fitting_trainer(self) -> Trainer | None:
         trainer = self.trainer

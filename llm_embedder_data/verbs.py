@@ -75,9 +75,10 @@ def validate(cfg: DictConfig) -> float | None:
     if cfg.data.get("eval_data") is None:
         raise ConfigError("data.eval_data=null: there is nothing to validate on (name an eval set)")
     trainer, model, datamodule = _parts(cfg, "validate")
-    metrics = trainer.validate(
-        model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, verbose=False
-    )[0]
+    with _without_the_folders_warning(trainer):
+        metrics = trainer.validate(
+            model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, verbose=False
+        )[0]
     _show_metrics({}, metrics)
     return _outcome(cfg, trainer, metrics, metrics)
 

@@ -12,7 +12,7 @@ HOUSE = Path(llm_embedder_data.__file__).parent
 FLOOR = {"config": 0, "files": 0, "file_errors": 0, "platforms": 0, "sealed": 0}
 FLOOR |= {"hashing": 0, "recipes": 0, "rows": 0, "conf": 0, "batches": 1}
 FLOOR |= {"report": 2, "ranks": 2, "resume": 2, "arguments": 2, "loaders": 2, "evaluation": 2}
-FLOOR |= {"printable": 0, "conventions": 0, "parcels": 2}
+FLOOR |= {"printable": 0, "conventions": 0, "parcels": 2, "quiet": 2}
 FLOOR |= {"state_checks": 2, "batch_size_search": 2, "plain_settings": 2, "descriptions": 2}
 FLOOR |= {
     "building": 2,

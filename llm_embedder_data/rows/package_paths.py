@@ -53,18 +53,17 @@ def _folders(package: str, shown: str) -> list[str]:
     for place in range(1, len(parts) + 1):
         name = ".".join(parts[:place])
         spec = _spec(name, found)
+        inside = [os.path.join(one, parts[place - 1]) for one in found or ()]
+        if (spec is None or spec.origin is None) and any(map(os.path.isdir, inside)):
+            found = inside  # a folder without __init__, in a package
+            continue
         if spec is None:
             raise ConfigError(
                 f"{shown}: there is no package {name!r} (install it, or give a plain path)"
             )
         if spec.submodule_search_locations is None:
             raise ConfigError(f"{shown}: {name!r} is a module, not a package that holds files")
-        if spec.origin is None and found is not None:
-            # A folder without __init__ inside such a folder: the locations of its spec are computed
-            # from the imported parent, which is not there.
-            found = [os.path.join(one, parts[place - 1]) for one in found]
-        else:
-            found = list(spec.submodule_search_locations)
+        found = list(spec.submodule_search_locations)
     folders = [os.path.abspath(one) for one in found or () if os.path.isdir(one)]
     if not folders:
         raise ConfigError(
@@ -78,7 +77,10 @@ def _spec(name: str, folders: Sequence[str] | None) -> ModuleSpec | None:
     """The spec of a module from the finders alone, as the import system asks them."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
-        spec = None if find is None else find(name, folders, None)
+        try:
+            spec = None if find is None else find(name, folders, None)
+        except KeyError:
+            spec = None  # a folder without __init__ is looked for in the imported parent
         if spec is not None:
             return spec  # type: ignore[no-any-return]
     return None
