@@ -5,7 +5,7 @@ BENCH := benchmarks/.venv
 PIP := $(BIN)/pip --disable-pip-version-check
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help fit test test-slow test-hydra lint format bench bench-gpu soak out-of-core clean
+.PHONY: help fit test test-slow test-hydra lint format bench bench-gpu soak out-of-core defaults clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ soak: $(VENV)/.fit  ## an hour of checked batches on two ranks; ARGS='--minutes 
 
 out-of-core: $(BENCH)/.installed  ## a million rows and five million passages: time, disk, memory
 	$(BENCH)/bin/python benchmarks/out_of_core.py $(ARGS)
+
+defaults: $(VENV)/.fit  ## what the defaults make of an encoder; ARGS='--data DIR --sets NAME ...'
+	$(BIN)/python benchmarks/defaults.py $(ARGS)
 
 clean:  ## remove the environment and what the tools leave behind
 	rm -rf $(VENV) $(BENCH) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis outputs

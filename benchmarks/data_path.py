@@ -1,20 +1,23 @@
 """How fast batches come, and what they cost: this package beside its peers, and beside the limits.
 
     make bench                                 # in an environment with the peers; ARGS=--quick
+    make bench ARGS='--data FOLDER'            # the same on real rows, beside the made-up ones
     python benchmarks/data_path.py [--rows 2000] [--data FOLDER] [--quick] ...
 
 Each system runs in processes of its own, in turn, ``repeats`` times; the figures are medians. A
 cold process starts with empty caches, a warm one finds those of the cold one. Both time from the
 files to the first batch ("ready"); imports, the tokenizer and the peer's model are left out. The
-warm one then times steps for batches of 32 and 128 and for 0, 1 and 2 worker processes. Tokens are
-real ones, padding left out. The results, a page, a plot and every figure as JSON, go to
-benchmarks/results.
+warm one then times steps for batches of 32 and 128 and for 0 and 2 worker processes: of the first
+pass, 3,200 queries that a new loader meets first, and of a later pass, when it has gone through all
+rows once. Tokens are real ones, padding left out. The results, a page, a plot and every figure as
+JSON, go to benchmarks/results.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -40,6 +43,7 @@ LENGTH_WINDOWS = (None, 32)
 PLANNED_ROWS = (10**3, 10**5, 10**7, 10**9)
 CURVE = (10**3, 10**4, 10**5, 10**6)
 TURNS = 10
+FIRST_PASS = 3200  # queries: a hundred steps of 32
 
 Figures = dict[str, Any]
 
@@ -59,8 +63,13 @@ def time_to_first(feed: str, folder: Path, cache: Path) -> Figures:
 
 
 def rates(feed: str, folder: Path, cache: Path, seconds: float, cases: str) -> Figures:
-    """Ready on the caches that are there, then rates for each case of batch size and workers."""
+    """Ready on the caches that are there; then the rates of both passes, for each case.
+
+    A case is a batch size and a number of workers, each with a loader of its own. A system that
+    keeps nothing of the texts is not made to go through all of them before its later pass.
+    """
     system = FEEDS[feed](folder, cache, _model())
+    n_rows = sum(file.read_bytes().count(b"\n") for file in _files(folder))
     figures: Figures = {"cases": {}}
     for case in cases.split(","):
         batch_size, workers = map(int, case.split("/"))
@@ -68,7 +77,12 @@ def rates(feed: str, folder: Path, cache: Path, seconds: float, cases: str) -> F
         batches = system.batches(batch_size, workers)
         next(batches)
         figures.setdefault("ready", time.perf_counter() - begin)
-        figures["cases"][case] = _rate(batches, system.masks, seconds)
+        n_steps = max(2, min(FIRST_PASS, n_rows) // batch_size)
+        passes = {"first": _rate(islice(batches, n_steps - 1), system.masks)}
+        if system.remembers:
+            deque(islice(batches, max(0, -(-n_rows // batch_size) - n_steps)), maxlen=0)
+        passes["later"] = _rate(batches, system.masks, seconds)
+        figures["cases"][case] = passes
         batches.close()  # type: ignore[attr-defined]
     return figures
 
@@ -256,17 +270,17 @@ def _model() -> str:
 
 
 def _rate(
-    batches: Iterator[Any], masks: Callable[[Any], list[Any]], seconds: float
+    batches: Iterator[Any], masks: Callable[[Any], list[Any]], seconds: float = math.inf
 ) -> dict[str, float]:
     """Steps, real and padded tokens; masks are summed on the way, which a model would do too."""
-    for _ in range(3):
-        next(batches)
     real = given = done = 0
     begin = time.perf_counter()
-    while done < 5 or time.perf_counter() - begin < seconds:
-        for mask in masks(next(batches)):
+    for batch in batches:
+        for mask in masks(batch):
             real, given = real + _sum(mask), given + mask.numel()
         done += 1
+        if done >= 5 and time.perf_counter() - begin > seconds:
+            break
     taken = time.perf_counter() - begin
     return {"steps/s": done / taken, "tokens/s": real / taken, "padding": 1 - real / given}
 
@@ -349,62 +363,68 @@ def compare(arguments: argparse.Namespace, measure: Callable[..., Figures]) -> F
         arguments: of the command line.
         measure: runs one of :data:`MEASURES` with its arguments, and adds its peaks of memory.
     """
-    cases = {
-        name: [
-            f"{size}/{workers}"
-            for size in arguments.batch_sizes
-            for workers in arguments.workers
-            if workers == 0 or name not in WITHOUT_WORKERS
-        ]
-        for name in arguments.systems
-    }
     with TemporaryDirectory() as folder:
-        load = Path(folder)
+        made_up, real = Path(folder) / "made up", Path(folder) / "real"
+        make_load(
+            made_up, rows=arguments.rows, negatives=arguments.negatives, words=arguments.words
+        )
         if arguments.data:
-            copy_load(Path(arguments.data), load)
-        else:
-            make_load(
-                load, rows=arguments.rows, negatives=arguments.negatives, words=arguments.words
-            )
-        runs = [one_run(load, cases, arguments, measure) for _ in range(arguments.repeats)]
+            copy_load(Path(arguments.data), real)
+        runs, real_runs = [], []
+        for _ in range(arguments.repeats):
+            runs.append(one_run(made_up, arguments.batch_sizes, arguments, measure))
+            if arguments.data:
+                real_runs.append(
+                    one_run(real, arguments.batch_sizes[:1], arguments, measure, False)
+                )
         figures: Figures = median(runs)
-        figures |= median([one_profile(load, arguments, measure) for _ in runs])
-        files = _files(load)
-        n_rows = sum(file.read_bytes().count(b"\n") for file in files)
-        figures["load"] = {"files": size_mb(load), "datasets": len(files), "rows": n_rows}
-    sizes = () if arguments.data else arguments.curve
-    figures["curve"] = [curve(n_rows, arguments, measure) for n_rows in sizes]
+        figures |= median([one_profile(made_up, arguments, measure) for _ in runs])
+        figures["load"] = _load(made_up)
+        figures["real"] = {**median(real_runs), "load": _load(real)} if real_runs else None
+    figures["curve"] = [curve(n_rows, arguments, measure) for n_rows in arguments.curve]
     figures["plan"] = {n_rows: measure("plan", n_rows) for n_rows in PLANNED_ROWS}
     with TemporaryDirectory() as folder:
-        copy_load(Path(arguments.data or SAMPLE), Path(folder) / "load")
-        size = 32 if arguments.data else 8  # the sample has some forty rows a task
+        copy_load(SAMPLE, Path(folder) / "load")
+        size = 8  # the sample has some forty rows a task
         padded = measure("padding", Path(folder) / "load", Path(folder) / "cache", size)
         figures["padding"] = {"batch size": size, "shares": padded["padding"]}
     return figures
 
 
+def _load(folder: Path) -> Figures:
+    files = _files(folder)
+    n_rows = sum(file.read_bytes().count(b"\n") for file in files)
+    return {"files": size_mb(folder), "datasets": len(files), "rows": n_rows}
+
+
 def one_run(
     load: Path,
-    cases: dict[str, list[str]],
+    batch_sizes: list[int],
     arguments: argparse.Namespace,
     measure: Callable[..., Figures],
+    all_limits: bool = True,
 ) -> Figures:
-    """Each system once, and the limits."""
+    """Each system once, and the limits: all, or those of all cores."""
     systems = {}
-    for name, its_cases in cases.items():
+    for name in arguments.systems:
+        cases = ",".join(
+            f"{size}/{workers}"
+            for size in batch_sizes
+            for workers in arguments.workers
+            if workers == 0 or name not in WITHOUT_WORKERS
+        )
         with TemporaryDirectory() as cache:
             cold = measure("first", name, load, cache)
             cold["cache"] = size_mb(Path(cache))
-            rates = measure("rates", name, load, cache, arguments.seconds, ",".join(its_cases))
-        systems[name] = {"cold": cold, "warm": rates}
-    sizes = ",".join(map(str, arguments.batch_sizes))
+            warm = measure("rates", name, load, cache, arguments.seconds, cases)
+        systems[name] = {"cold": cold, "warm": warm}
+    sizes = ",".join(map(str, batch_sizes))
     with TemporaryDirectory() as cache:
         asked = ("limits", load, cache, arguments.seconds, sizes)
-        limits = {
-            "bare start": measure("bare", load, Path(cache) / "bare"),
-            "all cores": measure(*asked),
-            "one thread": measure(*asked, environment={"RAYON_NUM_THREADS": "1"}),
-        }
+        limits = {"all cores": measure(*asked)}
+        if all_limits:
+            limits["bare start"] = measure("bare", load, Path(cache) / "bare")
+            limits["one thread"] = measure(*asked, environment={"RAYON_NUM_THREADS": "1"})
     return {"systems": systems, "limits": limits}
 
 
@@ -456,11 +476,14 @@ def parsed(command_line: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rows", type=int, default=2000, help="rows of each of the six tasks")
     parser.add_argument("--negatives", type=int, default=30, help="negatives a row")
-    parser.add_argument("--words", type=int, default=80, help="words a key")
-    parser.add_argument("--data", help="a folder of train.jsonl files, in place of a made-up load")
+    parser.add_argument("--words", type=int, help="words a key; as in real rows if left out")
+    parser.add_argument("--data", help="a folder of train.jsonl files, measured beside the load")
+    parser.add_argument(
+        "--data-is", default="real rows of a folder", help="what it holds, for the page"
+    )
     parser.add_argument("--systems", nargs="+", default=list(FEEDS), choices=FEEDS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=list(BATCH_SIZES))
-    parser.add_argument("--workers", nargs="+", type=int, default=[0, 1, 2], help="processes")
+    parser.add_argument("--workers", nargs="+", type=int, default=[0, 2], help="processes")
     parser.add_argument("--curve", nargs="*", type=int, default=list(CURVE), help="rows")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="for which each rate is timed")

@@ -12,6 +12,7 @@ from typing import Any
 from measuring import machine, table
 
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning")
+PASSES = ("first", "later")
 PEERS = ("sentence-transformers", "FlagEmbedding")
 ON_THE_FLY, CACHED = "ours, on the fly", "ours, cached"
 COLOURS = {ON_THE_FLY: "C0", CACHED: "C1", PEERS[0]: "C2", PEERS[1]: "C3"}
@@ -29,6 +30,7 @@ def write_page(figures: Figures, arguments: Mapping[str, Any], folder: Path, nam
         "# The data path, measured",
         machine([*PACKAGES, *(one for one in PEERS if _is_installed(one))]),
         _said_of_load(figures["load"], arguments),
+        _headline(figures, arguments),
         "## To the first batch, and what it takes",
         _first_batches(figures),
         "Seconds from the files to the first batch of 32; memory is the cold process' peak, "
@@ -42,9 +44,12 @@ def write_page(figures: Figures, arguments: Mapping[str, Any], folder: Path, nam
         _rates(figures, "steps/s", 1),
         "## Real tokens a second, thousands",
         _rates(figures, "tokens/s", 1000),
-        "Columns are queries a step / worker processes. FlagEmbedding allows no workers where a "
+        "Columns are queries a step / worker processes. First: the 3,200 queries that a new loader "
+        "meets first; later: when it has met all rows once. The peers keep nothing of a text, and "
+        "their later pass follows their first at once. FlagEmbedding allows no workers where a "
         "batch is of one task. The tokenizer is the bare `encode_batch_fast` of the same texts, "
         "the copy a clone of the same padded tensors.",
+        *_real(figures["real"], figures, arguments),
         "## Against the best peer, and against the limits",
         _ratios(figures),
         "Each rate was measured in a process of its own, minutes from the others, while the "
@@ -72,7 +77,7 @@ def write_page(figures: Figures, arguments: Mapping[str, Any], folder: Path, nam
             "## Over rows",
             _curve(figures["curve"]),
             "Each system once, short texts: 8 keys of 8 words a row, batches of 32, no workers. "
-            "Seconds to the first batch cold and warm, and steps a second.",
+            "Seconds to the first batch cold and warm, and steps a second of the first pass.",
         ]
     parts += [
         "## Plans",
@@ -85,28 +90,113 @@ def write_page(figures: Figures, arguments: Mapping[str, Any], folder: Path, nam
         ),
         "## Share of padded tokens",
         _padding(figures["padding"]["shares"]),
-        f"An epoch of {'the folder' if arguments['data'] else 'the six tasks of the sample'} in "
+        "An epoch of the six tasks of the sample in "
         f"batches of {figures['padding']['batch size']}, queries and keys, padded to a multiple of "
         "8. `length_window` deals so many global batches of a dataset by length together.",
     ]
     if find_spec("matplotlib"):
         _plot(figures, folder / f"{name}.svg")
-        parts.insert(3, f"![Tokens a second, and time over rows]({name}.svg)")
+        parts.insert(4, f"![Tokens a second, and time over rows]({name}.svg)")
     (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n")
 
 
 def _said_of_load(load: Figures, arguments: Mapping[str, Any]) -> str:
-    made = (
-        "real rows of a folder (--data)"
-        if arguments["data"]
-        else f"made-up rows of {arguments['negatives']} negatives, {arguments['words']} words a key"
+    lengths = (
+        "as many words as real ones"
+        if arguments["words"] is None
+        else (f"{arguments['words']} words a key")
     )
     return (
         f"{load['datasets']} datasets, {load['rows']:,} rows, {load['files']:.0f} MB of JSON "
-        f"Lines; {made}. A step has 1 positive and 7 negatives a query, texts of at most 256 "
-        "tokens of all-MiniLM-L6-v2's tokenizer, no instructions. Medians of "
-        f"{arguments['repeats']} interleaved runs, {arguments['seconds']} s a rate."
+        f"Lines; made-up rows of {arguments['negatives']} negatives, {lengths}. Their words follow "
+        "the law of real text (`benchmarks/made_up_text.py`): 20,000 distinct words among 100,000, "
+        "90,000 among a million; no key comes twice. A step has 1 positive and 7 negatives a "
+        "query, texts of at most 256 tokens of all-MiniLM-L6-v2's tokenizer, no instructions. "
+        f"Medians of {arguments['repeats']} interleaved runs, {arguments['seconds']} s a rate of "
+        "the later pass."
     )
+
+
+def _headline(figures: Figures, arguments: Mapping[str, Any]) -> str:
+    """What the page comes to: the first pass, one case that is always the same, never the best."""
+    loads = {"made-up rows": figures["systems"]}
+    if figures["real"]:
+        loads[arguments["data_is"]] = figures["real"]["systems"]
+    said = []
+    for load, systems in loads.items():
+        case = _first_case(systems)
+        if ON_THE_FLY in systems and _peers(systems):
+            times = _rate(systems[ON_THE_FLY], case, "first") / _best_peer(systems, case, "first")
+            said.append(f"{times:.1f} times on {load}")
+    if not said:
+        return "No peer was measured beside this package on the fly."
+    size, _, workers = _first_case(figures["systems"]).partition("/")
+    return (
+        f"**On the fly, first pass, {size} queries a step, {workers} workers: the best peer's real "
+        f"tokens a second {', '.join(said)}.**"
+    )
+
+
+def _real(real: Figures | None, figures: Figures, arguments: Mapping[str, Any]) -> list[str]:
+    """The table of the real rows beside the made-up ones, where they were measured."""
+    if not real:
+        return []
+    case = _first_case(figures["systems"])
+    header = [""]
+    header += [
+        f"{what}, {load}"
+        for what in (
+            "ready cold s",
+            "ready warm s",
+            "steps/s first",
+            "steps/s later",
+            "k tokens/s first",
+        )
+        for load in ("made up", "real")
+    ]
+    both = (figures["systems"], real["systems"])
+    rows = []
+    for name in figures["systems"]:
+        row = [name]
+        row += [f"{one[name][kind]['ready']:.2f}" for kind in ("cold", "warm") for one in both]
+        row += [
+            _number(one[name]["warm"]["cases"][case][when]["steps/s"])
+            for when in PASSES
+            for one in both
+        ]
+        row += [_number(_rate(one[name], case, "first") / 1000) for one in both]
+        rows.append(row)
+    limits = [_limit(one, case, "all cores", "tokenizer") for one in (figures, real)]
+    steps = [_number(one["steps/s"]) for one in limits]
+    tokens = [_number(one["tokens/s"] / 1000) for one in limits]
+    rows.append(["*bare tokenizer, all cores*", *[""] * 4, *steps, "", "", *tokens])
+    load = real["load"]
+    size, _, workers = case.partition("/")
+    return [
+        "## Real rows beside made-up ones",
+        table(header, rows),
+        f"Real: {arguments['data_is']}, {load['datasets']} datasets, {load['rows']:,} rows, "
+        f"{load['files']:.0f} MB, whose hard negatives come again in other rows. {size} "
+        f"queries a step, {workers} workers; the runs of both loads in turn.",
+    ]
+
+
+def _first_case(systems: Figures) -> str:
+    """Of the smallest batches, without workers."""
+    return str(next(iter(next(iter(systems.values()))["warm"]["cases"])))
+
+
+def _peers(systems: Figures) -> list[Any]:
+    return [systems[name] for name in PEERS if name in systems]
+
+
+def _rate(system: Figures, case: str, when: str, what: str = "tokens/s") -> float:
+    return float(system["warm"]["cases"][case][when][what])
+
+
+def _best_peer(systems: Figures, case: str, when: str, what: str = "tokens/s") -> float:
+    peers = _peers(systems)
+    return max(_rate(p, case, when, what) for p in peers if case in p["warm"]["cases"])
 
 
 def _first_batches(figures: Figures) -> str:
@@ -121,7 +211,7 @@ def _first_batches(figures: Figures) -> str:
     rows = []
     for name, one in figures["systems"].items():
         cold, warm = one["cold"], one["warm"]
-        padding = next(iter(warm["cases"].values()))["padding"]
+        padding = next(iter(warm["cases"].values()))["later"]["padding"]
         numbers = [cold["resident"], cold["anonymous"], cold["cache"]]
         rows.append(
             [name, f"{cold['ready']:.2f}", f"{warm['ready']:.2f}"]
@@ -153,11 +243,18 @@ def _rates(figures: Figures, what: str, unit: float) -> str:
     rows = []
     for name, one in figures["systems"].items():
         rates = one["warm"]["cases"]
-        rows.append([name, *(_number(rates[c][what] / unit) if c in rates else "" for c in cases)])
+        rows.append(
+            [name]
+            + [
+                _number(rates[case][when][what] / unit) if case in rates else ""
+                for case in cases
+                for when in PASSES
+            ]
+        )
     for label, pick in _LIMITS.items():
-        limit = [pick(figures, case) for case in cases]
+        limit = [pick(figures, case) for case in cases for _ in PASSES]
         rows.append([f"*{label}*", *(_number(one[what] / unit) for one in limit)])
-    return table(["", *cases], rows)
+    return table(["", *(f"{case} {when}" for case in cases for when in PASSES)], rows)
 
 
 _LIMITS = {
@@ -178,27 +275,27 @@ def _limit(figures: Figures, case: str, threads: str, what: str) -> Any:
 
 def _ratios(figures: Figures) -> str:
     systems = figures["systems"]
-    peers = [systems[name] for name in PEERS if name in systems]
+    peers = _peers(systems)
     if not peers:
         return "No peer was measured."
     rows = []
     for name in (ON_THE_FLY, CACHED):
         if name not in systems:
             continue
-        for case, own in systems[name]["warm"]["cases"].items():
-            best = max(
-                p["warm"]["cases"][case]["tokens/s"] for p in peers if case in p["warm"]["cases"]
-            )
-            steps = max(
-                p["warm"]["cases"][case]["steps/s"] for p in peers if case in p["warm"]["cases"]
-            )
-            shares = [
-                own["tokens/s"] / pick(figures, case)["tokens/s"] for pick in _LIMITS.values()
-            ]
-            rows.append(
-                [name, case, f"{own['steps/s'] / steps:.2f}", f"{own['tokens/s'] / best:.2f}"]
-                + [f"{share:.3g}" for share in (shares[0], shares[2])]
-            )
+        for case, passes in systems[name]["warm"]["cases"].items():
+            for when, own in passes.items():
+                times = [
+                    own[what] / _best_peer(systems, case, when, what)
+                    for what in ("steps/s", "tokens/s")
+                ]
+                shares = [
+                    own["tokens/s"] / _LIMITS[label](figures, case)["tokens/s"]
+                    for label in ("bare tokenizer, all cores", "copy of the tensors")
+                ]
+                rows.append(
+                    [name, f"{case} {when}", *(f"{one:.2f}" for one in times)]
+                    + [f"{share:.3g}" for share in shares]
+                )
         for kind in ("cold", "warm"):
             best = min(peer[kind]["ready"] for peer in peers)
             share = f"{systems[name][kind]['ready'] / best:.3f} of the best peer's time"
@@ -216,7 +313,7 @@ def _curve(points: Iterable[Figures]) -> str:
     for point in points:
         for name, one in point["systems"].items():
             cold, warm = one["cold"], one["warm"]
-            rate, own = warm["cases"]["32/0"]["steps/s"], cold["anonymous"]
+            rate, own = warm["cases"]["32/0"]["first"]["steps/s"], cold["anonymous"]
             times = [f"{cold['ready']:.2f}", f"{warm['ready']:.2f}"]
             rows.append([f"{point['rows']:,}", name, *times, _number(rate), f"{own:,.0f}"])
     return table(
@@ -263,11 +360,14 @@ def _plot(figures: Figures, path: Path) -> None:
     for i, (name, one) in enumerate(figures["systems"].items()):
         rates = one["warm"]["cases"]
         at = [x + i * width for x, case in enumerate(cases) if case in rates]
-        heights = [rates[case]["tokens/s"] for case in cases if case in rates]
-        bars.bar(at, heights, width, label=name, color=COLOURS[name], align="edge")
+        first, later = (
+            [rates[case][when]["tokens/s"] for case in cases if case in rates] for when in PASSES
+        )
+        bars.bar(at, first, width, label=name, color=COLOURS[name], align="edge")
+        bars.plot([x + width / 2 for x in at], later, "k.")
     for style, (label, pick) in zip(("--", ":", "-."), _LIMITS.items(), strict=True):
         bars.axhline(pick(figures, cases[0])["tokens/s"], ls=style, c="grey", label=label)
-    bars.set(yscale="log", title="real tokens/s; queries a step / workers")
+    bars.set(yscale="log", title="real tokens/s, first pass (dots: later)")
     bars.set_xticks([x + 0.4 for x in range(len(cases))], cases)
     bars.legend(fontsize="x-small")
     if figures["curve"]:
@@ -284,7 +384,7 @@ def _plot_curve(figures: Figures, ready: Any, steps: Any) -> None:
         ready.plot(
             rows, [one["warm"]["ready"] for one in own], **label | {"ls": "--", "label": None}
         )
-        steps.plot(rows, [one["warm"]["cases"]["32/0"]["steps/s"] for one in own], **label)
+        steps.plot(rows, [one["warm"]["cases"]["32/0"]["first"]["steps/s"] for one in own], **label)
     ready.set(xscale="log", yscale="log", xlabel="rows", title="s to the first batch; dashed: warm")
     steps.set(xscale="log", yscale="log", xlabel="rows", title="steps/s of short texts, no workers")
     ready.legend(fontsize="x-small")

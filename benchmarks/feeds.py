@@ -16,7 +16,14 @@ GROUP_SIZE, MAX_LENGTH, MULTIPLE = 8, 256, 8
 
 
 class Feed(Protocol):
-    """A system's way from the files in a folder to batches."""
+    """A system's way from the files in a folder to batches.
+
+    Attributes:
+        remembers: whether it keeps anything of the texts that it has met, so that they come faster
+            in a later epoch.
+    """
+
+    remembers: bool
 
     def batches(self, batch_size: int, workers: int) -> Iterator[Any]:
         """Batches without end, epoch after epoch; all that is not yet cached is made on the way."""
@@ -35,6 +42,7 @@ class Ours:
     """
 
     tokenize = "on-the-fly"
+    remembers = True
 
     def __init__(self, folder: Path, cache: Path, model: str) -> None:
         from transformers import AutoTokenizer
@@ -90,7 +98,7 @@ class OursCached(Ours):
         from llm_embedder_data.batches.token_table import TokenTable
 
         folder = Path(self._arguments["cache_dir"])
-        return sum(len(TokenTable(meta.parent).ids) for meta in folder.rglob("meta.json"))
+        return sum(len(TokenTable(file).ids) for file in folder.glob("tokens/*/*.bin"))
 
 
 class SentenceTransformers:
@@ -102,6 +110,8 @@ class SentenceTransformers:
         model: folder of the tokenizer, and of the model that its trainer asks for.
         on_gpu: whether the loader pins the batches and moves them to the GPU.
     """
+
+    remembers = False
 
     def __init__(self, folder: Path, cache: Path, model: str, *, on_gpu: bool = False) -> None:
         from datasets import DatasetDict, load_dataset
@@ -152,6 +162,8 @@ def _columns(row: dict[str, Any]) -> dict[str, str]:
 
 class FlagEmbedding:
     """Its same-dataset batches, in the loader that its trainer makes (AbsRunner: no workers)."""
+
+    remembers = False
 
     def __init__(self, folder: Path, cache: Path, model: str) -> None:
         from FlagEmbedding.abc.finetune.embedder.AbsArguments import AbsEmbedderDataArguments

@@ -1,4 +1,4 @@
-"""Loads of known shape: rows and passages made of the sample's words, or real rows in one form."""
+"""Loads of known shape: made-up rows and passages, like real ones; or real rows in one form."""
 
 from __future__ import annotations
 
@@ -6,56 +6,66 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+from made_up_text import MadeUpText
 
-TASKS = ("qa", "convsearch", "chat", "lrlm", "icl", "tool")
 SAMPLE = Path(__file__).parent.parent / "llm_embedder_data/sample"
 
-_ROWS_AT_ONCE = 1000
+_ROWS_AT_ONCE, _PASSAGES_AT_ONCE = 250, 5000
+
+# Words of a key, so that none comes twice by chance.
+_LEAST = 6
 
 
-class WordDraw:
-    """Texts of words drawn with the frequencies that they have in the sample; none twice by design.
+class Lengths(NamedTuple):
+    """Numbers of words, log-normal: medians, and standard deviations of their logarithms."""
 
-    Args:
-        seed: the same texts for the same seed.
-    """
+    query: tuple[float, float]
+    key: tuple[float, float]
 
-    def __init__(self, seed: int) -> None:
-        texts = (file.read_text().replace('"', " ") for file in sorted(SAMPLE.glob("*/*.jsonl")))
-        self._words = np.array([word for text in texts for word in text.split()], dtype=object)
-        self._random = np.random.default_rng(seed)
 
-    def texts(self, n_texts: int, n_words: int) -> list[str]:
-        """Texts of ``n_words`` words on the average, from half to one and a half times as many."""
-        sizes = self._random.integers(max(1, n_words // 2), 3 * n_words // 2 + 1, n_texts)
-        drawn = self._random.integers(len(self._words), size=int(sizes.sum()))
-        words = self._words[drawn].tolist()
-        ends = np.cumsum(sizes).tolist()
-        return [" ".join(words[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
-
-    def scores(self, n_scores: int) -> list[float]:
-        """Teacher scores in [0, 1) of four digits."""
-        drawn: list[float] = (self._random.integers(10_000, size=n_scores) / 10_000).tolist()
-        return drawn
+# Of real rows, by benchmarks/real_text.py.
+LENGTHS = {
+    "qa": Lengths((10, 0.40), (114, 0.18)),
+    "convsearch": Lengths((222, 1.24), (234, 0.60)),
+    "chat": Lengths((7, 0.77), (22, 0.45)),
+    "lrlm": Lengths((96, 0.0), (96, 0.0)),
+    "icl": Lengths((8, 0.44), (14, 0.30)),
+    "tool": Lengths((18, 0.50), (21, 0.74)),
+}
+TASKS = tuple(LENGTHS)
 
 
 def write_train(
-    path: Path, *, task: str, rows: int, negatives: int, words: int, seed: int = 7
+    path: Path, *, task: str, rows: int, negatives: int, words: int | None = None, seed: int = 7
 ) -> None:
-    """Training rows of one positive and ``negatives`` negatives; queries of ``words / 4`` words."""
-    draw = WordDraw(seed)
+    """Training rows of one positive and ``negatives`` negatives.
+
+    Args:
+        path: file to write.
+        task: of the rows.
+        rows: how many.
+        negatives: of each row.
+        words: of a key on the average, and of a query a quarter; None: as in real rows of the task.
+        seed: of the texts.
+    """
+    text = MadeUpText(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     width = negatives + 1
     with open(path, "wb") as file:
         for first in range(0, rows, _ROWS_AT_ONCE):
             n_rows = min(_ROWS_AT_ONCE, rows - first)
-            queries = draw.texts(n_rows, max(2, words // 4))
-            keys = draw.texts(n_rows * width, words)
-            scores = draw.scores(n_rows * width)
+            if words is None:
+                query_sizes = text.spread_sizes(n_rows, *LENGTHS[task].query, least=1)
+                key_sizes = text.spread_sizes(n_rows * width, *LENGTHS[task].key, least=_LEAST)
+            else:
+                query_sizes = text.sizes(n_rows, max(2, words // 4))
+                key_sizes = text.sizes(n_rows * width, words)
+            queries, keys = text.texts(query_sizes), text.texts(key_sizes)
+            scores = text.scores(n_rows * width)
             for i, query in enumerate(queries):
                 own = keys[i * width : (i + 1) * width]
                 row = {"query": query, "query_id": first + i, "task": task}
@@ -66,16 +76,17 @@ def write_train(
 
 def write_corpus(path: Path, *, passages: int, words: int, seed: int = 8) -> None:
     """Passages with a title of two words."""
-    draw = WordDraw(seed)
+    text = MadeUpText(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "wb") as file:
-        for first in range(0, passages, _ROWS_AT_ONCE):
-            n_rows = min(_ROWS_AT_ONCE, passages - first)
-            for title, text in zip(draw.texts(n_rows, 2), draw.texts(n_rows, words), strict=True):
-                file.write(orjson.dumps({"title": title, "text": text}) + b"\n")
+        for first in range(0, passages, _PASSAGES_AT_ONCE):
+            n_rows = min(_PASSAGES_AT_ONCE, passages - first)
+            titles, texts = (text.texts(text.sizes(n_rows, n_words)) for n_words in (2, words))
+            for title, passage in zip(titles, texts, strict=True):
+                file.write(orjson.dumps({"title": title, "text": passage}) + b"\n")
 
 
-def make_load(folder: Path, *, rows: int, negatives: int, words: int) -> None:
+def make_load(folder: Path, *, rows: int, negatives: int, words: int | None = None) -> None:
     """``<folder>/<task>/train.jsonl`` for six tasks of ``rows`` rows each."""
     for number, task in enumerate(TASKS):
         write_train(

@@ -1,12 +1,16 @@
 """The data path of retrieval-embedding training, as a PyTorch Lightning DataModule."""
 
-from llm_embedder_data.batches.collator import RetrievalDataCollator
-from llm_embedder_data.batches.plan import EpochPlan
-from llm_embedder_data.compat import TASK_CONFIG, RetrievalDataset, SameDatasetTrainDataset
-from llm_embedder_data.config import ConfigError
-from llm_embedder_data.datamodule import RetrievalDataModule
-from llm_embedder_data.rows.schema import DataError
-from llm_embedder_data.training.bi_encoder import BiEncoder
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llm_embedder_data.batches.collator import RetrievalDataCollator
+    from llm_embedder_data.batches.plan import EpochPlan
+    from llm_embedder_data.compat import TASK_CONFIG, RetrievalDataset, SameDatasetTrainDataset
+    from llm_embedder_data.config import ConfigError
+    from llm_embedder_data.datamodule import RetrievalDataModule
+    from llm_embedder_data.rows.schema import DataError
+    from llm_embedder_data.training.bi_encoder import BiEncoder
 
 __all__ = [
     "TASK_CONFIG",
@@ -19,3 +23,31 @@ __all__ = [
     "RetrievalDataset",
     "SameDatasetTrainDataset",
 ]
+
+# The module of each public name. It is imported with the first use of the name: torch, Lightning
+# and transformers take seconds, and neither `--help` nor a worker of another library needs them.
+_MODULES = {
+    "TASK_CONFIG": "compat",
+    "BiEncoder": "training.bi_encoder",
+    "ConfigError": "config",
+    "DataError": "rows.schema",
+    "EpochPlan": "batches.plan",
+    "RetrievalDataCollator": "batches.collator",
+    "RetrievalDataModule": "datamodule",
+    "RetrievalDataset": "compat",
+    "SameDatasetTrainDataset": "compat",
+}
+
+if not TYPE_CHECKING:  # a type checker is to refuse names that are not there
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first asked for (PEP 562)."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

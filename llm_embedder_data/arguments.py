@@ -12,20 +12,23 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.layouts import Layout
 from llm_embedder_data.batches.plan import OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.config import ConfigError, check_choice
-from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy, TaskSettings
+from llm_embedder_data.recipes import (
+    NegativeStrategy,
+    PositiveStrategy,
+    TaskSettings,
+    is_finite_number,
+)
 from llm_embedder_data.resume import OnOtherGlobalBatch
 from llm_embedder_data.rows.builders import (
     EvalMethod,
     OnBadRow,
     template_fields,
 )
-from llm_embedder_data.rows.filters import OnNoNegatives, TrainSettings
+from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, OnNoNegatives, TrainSettings
 
 Tokenize = Literal["on-the-fly", "cached"]
 
 _CHOICES: dict[str, Any] = {
-    "select_positive": PositiveStrategy,
-    "select_negative": NegativeStrategy,
     "organize_method": OrganizeMethod,
     "remainder": Remainder,
     "small_datasets": SmallDatasets,
@@ -35,6 +38,12 @@ _CHOICES: dict[str, Any] = {
     "on_bad_row": OnBadRow,
     "on_no_negatives": OnNoNegatives,
     "on_other_global_batch": OnOtherGlobalBatch,
+}
+
+# Choices that are the recipe's where they are null.
+_CHOICES_OR_NULL: dict[str, Any] = {
+    "select_positive": PositiveStrategy,
+    "select_negative": NegativeStrategy,
 }
 
 # The least value of each whole number.
@@ -63,10 +72,16 @@ _FLAGS = (
 )
 
 # What else an argument may be.
-_OR_NULL = ("max_sample_num", "length_window", "pad_to_multiple_of", *_NUMBERS)
+_OR_NULL = (
+    "max_sample_num",
+    "length_window",
+    "pad_to_multiple_of",
+    "stable_distill",
+    *_NUMBERS,
+)
 _OR_AUTO = ("num_workers", "prefetch_factor", "pin_memory")
 
-# Arguments that a recipe has for each task too.
+# Arguments that a recipe has for each task too. None stands for "not given"; any other value wins.
 _PER_TASK = (
     "select_positive",
     "select_negative",
@@ -90,12 +105,13 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     """
     for name, choices in _CHOICES.items():
         check_choice(arguments[name], choices, f"data.{name}")
+    for name, choices in _CHOICES_OR_NULL.items():
+        if arguments[name] is not None:
+            check_choice(arguments[name], choices, f"data.{name}")
     for name in _WHOLE:
         check_whole(name, arguments[name])
     for name in _NUMBERS:
-        value = arguments[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        _check(arguments, name, number, "a number")
+        _check(arguments, name, is_finite_number(arguments[name]), "a number")
     for name in _FLAGS:
         _check(arguments, name, isinstance(arguments[name], bool), "true or false")
     known = isinstance(arguments["tokenizer"], str | os.PathLike | PreTrainedTokenizerBase)
@@ -115,26 +131,17 @@ def check_whole(name: str, value: Any) -> None:
     _check({name: value}, name, whole, f"a whole number of at least {least}")
 
 
-def train_settings(
-    arguments: Mapping[str, Any], defaults: Mapping[str, Any], recipe: TaskSettings
-) -> TrainSettings:
+def train_settings(arguments: Mapping[str, Any], recipe: TaskSettings) -> TrainSettings:
     """How a task's rows are chosen: arguments that were given, then the recipe, then defaults.
 
-    An argument that equals its default was not given.
-
     Args:
-        arguments: of the data module.
-        defaults: of these.
+        arguments: of the data module; None for those that were not given.
         recipe: settings of the task.
     """
-    asked = {name for name in _PER_TASK if arguments[name] != defaults[name]}
-    values = {
-        name: arguments[name]
-        if name in asked or getattr(recipe, name) is None
-        else getattr(recipe, name)
-        for name in _PER_TASK
-    }
-    return TrainSettings(**values, asked=frozenset(asked))
+    asked = {name: arguments[name] for name in _PER_TASK if arguments[name] is not None}
+    by_recipe = {name: value for name in _PER_TASK if (value := getattr(recipe, name)) is not None}
+    defaults = {"select_positive": FIRST_ELSE_TEACHER}
+    return TrainSettings(**defaults | by_recipe | asked, asked=frozenset(asked))
 
 
 def _check(arguments: Mapping[str, Any], name: str, good: bool, expected: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.building import DatasetBuilder
 from llm_embedder_data.clock import EpochClock
 from llm_embedder_data.config import ConfigError
+from llm_embedder_data.conventions import leaves_prompt_out, with_conventions
 from llm_embedder_data.descriptions import datasets_in_lines, in_a_line, sources_in_lines
 from llm_embedder_data.evaluation import CorpusView, Matching, loader_names
 from llm_embedder_data.loaders import (
@@ -43,14 +44,18 @@ from llm_embedder_data.loaders import (
     explain_lost_worker,
 )
 from llm_embedder_data.plain_settings import recorded, refuse_words
+from llm_embedder_data.printable import cause, one_line, printable
 from llm_embedder_data.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.recipes import (
+    Instruction,
+    ModelSettings,
     NegativeStrategy,
     PositiveStrategy,
+    Recipe,
     TaskSettings,
     load_recipe,
 )
-from llm_embedder_data.report import Report, make_report
+from llm_embedder_data.report import Report, described, make_report
 from llm_embedder_data.resume import (
     OnOtherGlobalBatch,
     batch_facts,
@@ -62,15 +67,15 @@ from llm_embedder_data.resume import (
     tokenizer_facts,
 )
 from llm_embedder_data.rows.builders import (
-    DEFAULT_KEY_TEMPLATE,
     Corpus,
     EvalMethod,
     EvalSet,
     OnBadRow,
     TrainSet,
 )
-from llm_embedder_data.rows.filters import OnNoNegatives
+from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, OnNoNegatives
 from llm_embedder_data.rows.lengths import row_lengths
+from llm_embedder_data.rows.templates import DEFAULT_KEY_TEMPLATE
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
@@ -123,26 +128,33 @@ class RetrievalDataModule(LightningDataModule):
     Args:
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
         train_data: a path, glob or folder, a list of them, or a mapping {name: source}; a source is
-            a path, or a dict with ``path`` and any of ``task``, ``format``, ``weight``,
-            ``batch_size``, ``in_batch_negatives``, ``max_sample_num`` and names of fields (``query:
-            question``).
-        eval_data: likewise; the settings of a source are ``task`` and ``format``.
+            a path, or a dict with ``path`` and any of ``task``, ``task_description``, ``format``,
+            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num`` and names of
+            fields (``query: question``).
+        eval_data: likewise; the settings of a source are ``task``, ``task_description`` and
+            ``format``.
         corpus: likewise; ``format`` and ``key_template``. An eval set is matched against the corpus
             of its name, or against the only one there is.
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
-        recipe: instructions and per-task settings: a name in conf/recipe, a path, or a mapping.
+        recipe: instructions and per-task settings. ``auto``: those that the encoder was trained
+            with, read from the files beside the tokenizer, else from a table of published
+            conventions. Or a name in conf/recipe, a path, or a mapping; one without instructions
+            takes the encoder's own.
         default_task: task of rows that name none, where their source names none either.
         add_instruction: whether the recipe's instructions are put before queries and keys.
-        use_train_config: whether the recipe's per-task settings apply. An argument that differs
-            from its default wins over them.
-        train_group_size: G, keys per query: 1 positive and G-1 negatives.
+        use_train_config: whether the recipe's per-task settings apply. An argument that is not None
+            wins over them.
+        train_group_size: G, keys per query: 1 positive and G-1 negatives. A dataset of which no row
+            has so many different keys gives fewer.
         select_positive: first, random, teacher (best score of all keys), teacher-pos (of the
-            positives).
-        select_negative: random, first, teacher+ (highest scores first), teacher- (lowest first).
+            positives); None: the recipe's, else first, and teacher in rows that have scores and no
+            labelled positive.
+        select_negative: random, first, teacher+ (highest scores first), teacher- (lowest first);
+            None: the recipe's, else random.
         teacher_scores_min: drop rows whose highest score is lower.
         teacher_scores_margin: drop rows whose highest and lowest score differ by less.
         max_sample_num: train on a random sample of so many rows a dataset, the same for a seed.
-        stable_distill: sort negatives by teacher score, descending.
+        stable_distill: sort negatives by teacher score, descending; None: the recipe's, else not.
         batch_size: queries per rank and step.
         organize_method: epoch, epoch-static, epoch-random, random; see :class:`EpochPlan`.
         remainder: rows that fill no global batch: rotate (others each epoch) or drop.
@@ -186,17 +198,17 @@ class RetrievalDataModule(LightningDataModule):
         eval_data: Any = None,
         corpus: Any = None,
         data_root: str | os.PathLike[str] | None = None,
-        recipe: str | os.PathLike[str] | Mapping[str, Any] = "llm_embedder",
+        recipe: Mapping[str, Any] | str | os.PathLike[str] = "auto",
         default_task: str = "qa",
         add_instruction: bool = True,
         use_train_config: bool = True,
         train_group_size: int = 8,
-        select_positive: PositiveStrategy = "first",
-        select_negative: NegativeStrategy = "random",
+        select_positive: PositiveStrategy | None = None,
+        select_negative: NegativeStrategy | None = None,
         teacher_scores_min: float | None = None,
         teacher_scores_margin: float | None = None,
         max_sample_num: int | None = None,
-        stable_distill: bool = False,
+        stable_distill: bool | None = None,
         batch_size: int = 32,
         organize_method: OrganizeMethod = "epoch",
         remainder: Remainder = "rotate",
@@ -227,7 +239,7 @@ class RetrievalDataModule(LightningDataModule):
         for name, value in arguments.items():
             refuse_words(name, value)
         check_arguments(arguments)
-        self.recipe = load_recipe(arguments["recipe"])
+        self._given_recipe = load_recipe(arguments["recipe"])
         self.default_task = default_task
         self.add_instruction = add_instruction
         self.use_train_config = use_train_config
@@ -238,11 +250,11 @@ class RetrievalDataModule(LightningDataModule):
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._arguments = arguments
         self._tokenizer = tokenizer
-        self._builder = DatasetBuilder(arguments, _DEFAULTS, self.recipe, self.cache_dir)
         self._train: dict[str, TrainSet] | None = None
         self._evals: dict[str, EvalSet] | None = None
         self._corpora: dict[str, Corpus] | None = None
-        self._token_notes: dict[str, list[str]] = {}
+        self._token_notes: dict[str, dict[str, list[str]]] = {}
+        self._said: set[str] = set()
         self._tables: dict[str, dict[str, TokenTable]] = {"train": {}, "eval": {}, "corpus": {}}
         self._set_up_as = Ranks()
         self._resume: dict[str, Any] | None = None
@@ -267,7 +279,8 @@ class RetrievalDataModule(LightningDataModule):
         try:
             _ = self.tokenizer
             train = self._builder.train_sets()
-            evals, corpora = self._builder.eval_sets(), self._builder.corpora()
+            evals, corpora = self._builder.evaluation()
+            self._builder.require_corpora(self._trainer_fn, evals, corpora)
             if self._trainer_fn in ("fit", None):
                 self._builder.token_tables(self.tokenizer, train)
             self._builder.token_tables(self.tokenizer, evals)
@@ -277,7 +290,9 @@ class RetrievalDataModule(LightningDataModule):
             # One rank of many prepares, and the others wait for it. All meet the error in setup.
             if self._ranks.num_replicas == 1:
                 raise
-            warnings.warn(f"prepare_data() failed, setup() tries again: {error}", stacklevel=1)
+            warnings.warn(
+                printable(f"prepare_data() failed, setup() tries again: {error}"), stacklevel=1
+            )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the caches; a second call for the same stage does nothing but compare the ranks.
@@ -295,18 +310,26 @@ class RetrievalDataModule(LightningDataModule):
             if self._train is None and stage in ("fit", None):
                 self._train = self._builder.train_sets()
                 notes += _notes(self._train) + self._open_tables("train", self._train)
+                notes += [
+                    f"{name}: {note}" for name, own in self._group_notes().items() for note in own
+                ]
                 if self._train and (small := self.plan().dropped):
                     notes.append(
                         "dropped as smaller than a global batch (data.small_datasets): "
-                        + ", ".join(f"{name} ({rows} rows)" for name, rows in small.items())
+                        + ", ".join(
+                            f"{one_line(name)} ({rows} rows)" for name, rows in small.items()
+                        )
                     )
             if self._evals is None or self._corpora is None:
-                self._evals, self._corpora = self._builder.eval_sets(), self._builder.corpora()
+                notes += self._longer_than_the_model()
+                self._evals, self._corpora = self._builder.evaluation()
                 notes += _notes(self._evals) + _notes(self._corpora)
                 notes += self._open_tables("eval", self._evals)
                 notes += self._open_tables("corpus", self._matching().views)
+            self._builder.require_corpora(stage, self._evals, self._corpora)
             for note in notes:
-                rank_zero_warn(note)
+                rank_zero_warn(printable(note))
+            self._say_instructions()
             self._check_instructions_fit()
             facts.update(self._facts_of_ranks())
             self._prepare_for_finder(stage)
@@ -336,7 +359,7 @@ class RetrievalDataModule(LightningDataModule):
             renumber = going_on.note is not None and start[1] > 0
             for one in (note, going_on.note):
                 if one is not None:
-                    rank_zero_warn(one)
+                    rank_zero_warn(printable(one))
         place_of: Callable[[int], tuple[int, int]] | None = None
         if trainer is not None:
             if self._clock is None or self._clock.trainer is not trainer or self._clock.is_over:
@@ -516,6 +539,12 @@ class RetrievalDataModule(LightningDataModule):
         return "\n".join([repr(self), *(f"  {line}" for line in lines)])
 
     @cached_property
+    def recipe(self) -> Recipe:
+        """Instructions and per-task settings in force: with ``auto``, the encoder's own."""
+        given = self._given_recipe
+        return with_conventions(given, self._model_name) if given.is_auto else given
+
+    @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, loaded at its first use."""
         if isinstance(self._tokenizer, PreTrainedTokenizerBase):
@@ -527,7 +556,7 @@ class RetrievalDataModule(LightningDataModule):
                 f"data.tokenizer={self._tokenizer!r} cannot be loaded: "
                 f"{str(error).splitlines()[0]} (give a name on the Hugging Face hub, a folder that "
                 "holds a tokenizer, or a tokenizer)"
-            ) from error
+            ) from cause(error)
 
     def report(self) -> Report:
         """What was read, kept and dropped: a dict that prints as a table. Needs :meth:`setup`."""
@@ -536,7 +565,10 @@ class RetrievalDataModule(LightningDataModule):
             (self._evals or {}).values(),
             (self._corpora or {}).values(),
             self.plan() if self._train else None,
-            self._token_notes,
+            notes=self._token_notes | {"train": self._notes_of_training()},
+            instruction=self._builder.instruction_of,
+            origin=self._builder.origin_of_instructions,
+            key_instructions=self._key_instructions(),
         )
 
     def train_sets(self) -> dict[str, TrainSet]:
@@ -582,21 +614,99 @@ class RetrievalDataModule(LightningDataModule):
         """A task's training settings in force: arguments, and the recipe's where they apply."""
         data = asdict(self._builder.train_settings(task))
         data.pop("asked")
+        if data["select_positive"] == FIRST_ELSE_TEACHER:  # the default, before the data are seen
+            data["select_positive"] = "first"
         return TaskSettings(**asdict(self._builder.recipe_settings(task)) | data)
 
+    def model_settings(self) -> ModelSettings:
+        """What the recipe says of the training of the whole model, where it is to be heard."""
+        return self.recipe.model if self.use_train_config else ModelSettings()
+
+    def instruction(self, task: str) -> Instruction:
+        """The texts put before the queries and keys of a task; empty where none are wanted."""
+        return self._builder.instruction(task)
+
+    def longest_inputs(self) -> dict[str, tuple[int, int]]:
+        """By setting: tokens that a text may have, and columns of a padded batch of such."""
+        names = ("query_max_length", "key_max_length")
+        lengths = {f"data.{name}": self._arguments[name] for name in names}
+        if self.cross:
+            lengths = {" + ".join(lengths): sum(lengths.values())}
+        multiple = self._arguments["pad_to_multiple_of"]
+        if multiple is None or self._arguments["layout"] == "packed":
+            multiple = 1
+        return {name: (length, length + -length % multiple) for name, length in lengths.items()}
+
     # -- parts ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _builder(self) -> DatasetBuilder:
+        return DatasetBuilder(self._arguments, self.recipe, self.cache_dir)
+
+    @property
+    def _model_name(self) -> str | None:
+        """The folder or hub name that the tokenizer comes from; None where that is not known."""
+        tokenizer = self._tokenizer
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
+            return tokenizer.name_or_path or None
+        return os.fspath(tokenizer)
+
+    def _notes_of_training(self) -> dict[str, list[str]]:
+        """Of token tables and of groups, by training set."""
+        of_tokens, of_groups = self._token_notes.get("train", {}), self._group_notes()
+        return {
+            name: [*of_tokens.get(name, []), *of_groups.get(name, [])]
+            for name in {**of_tokens, **of_groups}
+        }
+
+    def _group_notes(self) -> dict[str, list[str]]:
+        """What to say of datasets that fill no group of train_group_size keys, by name."""
+        wanted = self.train_group_size
+        return {
+            one.name: [
+                f"no row has more than {one.most_negatives} hard negatives, so each query gets "
+                f"{one.group_size(wanted)} keys (data.train_group_size={wanted} asks for more)"
+            ]
+            for one in (self._train or {}).values()
+            if one.group_size(wanted) < wanted
+        }
+
+    def _key_instructions(self) -> dict[str, list[str]]:
+        """What is put before the passages of each corpus, once for each view of it."""
+        found: dict[str, list[str]] = {}
+        for view in self._matching().views.values() if self._evals is not None else ():
+            found.setdefault(view.corpus.name, []).append(view.key_instruction)
+        return found
+
+    def _say_instructions(self) -> None:
+        """Log the instructions in force, once for those who have the same."""
+        sets: list[TrainSet | EvalSet] = [
+            *(self._train or {}).values(),
+            *(self._evals or {}).values(),
+        ]
+        names: dict[Instruction, dict[str, None]] = {}
+        for one in sets:
+            names.setdefault(self._builder.instruction_of(one), {})[one.name] = None
+        for instruction, having in names.items():
+            line = (
+                f"{', '.join(map(one_line, having))}: instruction: {described(instruction)} "
+                f"({self._builder.origin_of_instructions}; data.recipe changes it)"
+            )
+            if line not in self._said:
+                rank_zero_info(printable(line))
+                self._said.add(line)
 
     def _open_tables(self, kind: str, built: Mapping[str, Any]) -> list[str]:
         """Open the token tables of a kind of dataset; what to say of them."""
         self._tables[kind], notes = self._builder.token_tables(self.tokenizer, built)
-        self._token_notes |= notes
-        return [f"{name}: {note}" for name, own in notes.items() for note in own]
+        self._token_notes[kind] = notes
+        return [f"{one_line(name)}: {note}" for name, own in notes.items() for note in own]
 
     def _groups(self) -> TrainGroups:
         sets = self.train_sets()
         return TrainGroups(
             sets,
-            {one.name: self._builder.instruction(one.task) for one in sets.values()},
+            {one.name: self._builder.instruction_of(one) for one in sets.values()},
             group_size=self.train_group_size,
             seed=self.seed,
             tables=self._tables["train"],
@@ -700,6 +810,7 @@ class RetrievalDataModule(LightningDataModule):
             layout=self._arguments["layout"],
             chunk_size=self._arguments["chunk_size"],
             unique_keys=self._arguments["unique_keys"],
+            prompt_lengths=leaves_prompt_out(self._model_name),
         )
 
     @cached_property
@@ -710,23 +821,41 @@ class RetrievalDataModule(LightningDataModule):
         limits = {name: self._arguments[name] for name in ("query_max_length", "key_max_length")}
         sets = self.train_sets().values()
         return {
-            one.name: row_lengths(one.rows, one.kept, group_size=self.train_group_size, **limits)
+            one.name: row_lengths(
+                one.rows, one.kept, group_size=one.group_size(self.train_group_size), **limits
+            )
             for one in sets
         }
+
+    def _longer_than_the_model(self) -> list[str]:
+        """What to say of lengths above what the tokenizer knows of its model."""
+        limit = self.tokenizer.model_max_length
+        if not isinstance(limit, int | float):
+            return []
+        return [
+            f"{name}={length}: the model takes {limit} tokens, says its tokenizer "
+            f"(model_max_length); set {name} to that or less, or, where the model takes more, the "
+            "tokenizer's model_max_length"
+            for name, (length, _) in self.longest_inputs().items()
+            if length > limit
+        ]
 
     def _check_instructions_fit(self) -> None:
         sets: list[TrainSet | EvalSet] = [
             *(self._train or {}).values(),
             *_opened(self._evals).values(),
         ]
-        for task in {one.task: None for one in sets}:
-            instruction = self._builder.instruction(task)
-            self._collator.query_tokenizer.check_room(instruction.query, "data.query_max_length")
-            self._collator.key_tokenizer.check_room(instruction.key, "data.key_max_length")
+        for instruction in {self._builder.instruction_of(one): None for one in sets}:
+            self._collator.check_room(instruction.query, instruction.key)
 
     def _facts(self, plan: EpochPlan) -> dict[str, Any]:
         sets = self.train_sets().values()
-        instructions = {one.task: self._builder.instruction(one.task) for one in sets}
+        instructions = {
+            one.task if one.task_description is None else f"{one.task} ({one.name})": (
+                self._builder.instruction_of(one)
+            )
+            for one in sets
+        }
         return batch_facts(sets, plan, self._arguments, instructions, self._tokenizer_facts)
 
     @cached_property
@@ -745,6 +874,8 @@ class RetrievalDataModule(LightningDataModule):
         for kind, built in (("eval set", self._evals), ("corpus", self._corpora)):
             for one in (built or {}).values():
                 facts[f"{kind} {one.name}"] = list(one.digests)
+        for one in (self._evals or {}).values():
+            facts[f"eval set {one.name}, instruction"] = asdict(self._builder.instruction_of(one))
         facts["loaders"] = [*(self._evals or {}), *self._matching().views]
         return facts
 
@@ -770,7 +901,7 @@ def _opened(built: dict[str, Built] | None) -> dict[str, Built]:
 
 
 def _notes(built: Mapping[str, Built]) -> list[str]:
-    return [f"{one.name}: {note}" for one in built.values() for note in one.notes]
+    return [f"{one_line(one.name)}: {note}" for one in built.values() for note in one.notes]
 
 
 def _one_or_all(loaders: dict[str, BatchLoader]) -> Loaders:

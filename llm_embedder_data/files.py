@@ -6,10 +6,12 @@ locks other machines do not see, are met on every cluster. What is right without
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -17,10 +19,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows, where nobody can delete a file that another has open
-    fcntl = None  # type: ignore[assignment]
+from llm_embedder_data.platforms import hold, is_held, replace, sync, sync_folder
 
 # A part that nobody holds is deleted when nothing was written to it for so long, seconds: its
 # writer may be on a machine whose locks are not seen here. Where there are no locks, a day.
@@ -30,31 +29,41 @@ _QUIET_WITHOUT_LOCKS = 86400.0
 _log = logging.getLogger(__name__)
 _PART = re.compile(r".+\.[0-9a-f]{32}\.part")
 
-_SEAL = b"\x00whole\x00\x01"
+# When this process last looked for abandoned parts, by folder, seconds: a folder of thousands of
+# files is not gone through for each of them.
+_looked_at: dict[Path, float] = {}
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(
+    path: Path, *, is_the_same: Callable[[Path], bool] = lambda path: False
+) -> Iterator[IO[bytes]]:
     """A binary file to write, which appears under its name when the block ends without an error.
 
-    Until then it is ``<name>.<random>.part`` beside it. An error deletes the part; a killed
-    process leaves it, and a later ``atomic_file`` in the same folder deletes what such processes
-    left. Whoever writes for long must write something every minute.
+    It is on the disk before it has its name, and the name is there when the block has ended: what
+    a machine that lost its power finds under the name is whole. Until then it is
+    ``<name>.<random>.part`` beside it. An error deletes the part; a killed process leaves it, and a
+    later ``atomic_file`` in the same folder deletes what such processes left. Whoever writes for
+    long must write something every minute.
 
     Args:
         path: of the file; its folder exists. A file of that name is replaced.
+        is_the_same: whether a file is as good as the one written, where it cannot be replaced; see
+            :func:`~llm_embedder_data.platforms.replace`.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full.
+        OSError: the folder cannot be written, the disk is full, or a folder has that name.
     """
+    make_way(path)
     # Not by tempfile, whose files no other user of a shared folder may read.
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
         with open(part, "xb") as file:
-            _hold(file)
+            hold(file)
             _delete_abandoned_parts(path.parent, now=os.fstat(file.fileno()).st_mtime)
             yield file
-        os.replace(part, path)
+            sync(file)
+        publish(part, path, is_the_same)
     finally:
         with suppress(OSError):  # it has its name, or it was never made
             os.unlink(part)
@@ -86,21 +95,27 @@ def locked(path: Path, patience: float = 600.0) -> Iterator[None]:
             lock.release()
 
 
-def seal(file: IO[bytes]) -> None:
-    """Write the end of a file by which :func:`is_whole` knows it; nothing comes after it."""
-    length = file.tell()
-    file.write(_SEAL + length.to_bytes(8, "little"))
+def publish(part: Path, path: Path, is_the_same: Callable[[Path], bool]) -> None:
+    """Give a file that is on the disk its name, and return when that is there too.
+
+    Raises:
+        OSError: the folder cannot be written, or a folder has that name.
+    """
+    replace(part, path, is_the_same)
+    sync_folder(path.parent)
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a sealed file is there, and as long as it was; what it holds is not compared."""
-    try:
-        with open(path, "rb") as file:
-            length = file.seek(0, os.SEEK_END) - 16
-            file.seek(max(0, length))
-            return file.read() == _SEAL + max(0, length).to_bytes(8, "little")
-    except OSError:  # what cannot be read is made anew, or fails there with the reason
-        return False
+def make_way(path: Path) -> None:
+    """Take an empty folder away that has the name of a file to be written.
+
+    Raises:
+        IsADirectoryError: it is not empty.
+    """
+    if path.is_dir() and not path.is_symlink():
+        try:
+            path.rmdir()
+        except OSError as error:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from error
 
 
 class MappedFiles:
@@ -147,15 +162,11 @@ def _acquire(lock: FileLock, path: Path, patience: float) -> None:
             _log.warning("%s is made here too: the other process is slow, or hangs", path)
 
 
-def _hold(file: IO[bytes]) -> None:
-    """Show other processes that this one lives: the lock ends with it, however it ends."""
-    if fcntl is not None:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def _delete_abandoned_parts(folder: Path, now: float) -> None:
     """``now`` is the file server's, by a file just made: the clocks of machines differ."""
+    if time.monotonic() - _looked_at.get(folder, -_QUIET) < _QUIET:
+        return
+    _looked_at[folder] = time.monotonic()
     for part in folder.glob("*.part"):
         with suppress(OSError):  # another process is about the same, or it is another user's
             if _PART.fullmatch(part.name) and _is_abandoned(part, now - part.stat().st_mtime):
@@ -165,13 +176,5 @@ def _delete_abandoned_parts(folder: Path, now: float) -> None:
 def _is_abandoned(part: Path, quiet: float) -> bool:
     if quiet < _QUIET:
         return False
-    if fcntl is None:
-        return True
-    with open(part, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return quiet >= _QUIET_WITHOUT_LOCKS
-    return True
+    held = is_held(part)
+    return quiet >= _QUIET_WITHOUT_LOCKS if held is None else not held

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from llm_embedder_data.batches.plan import EpochPlan
 from llm_embedder_data.config import ConfigError
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.rows.builders import TrainSet
 
 
@@ -86,8 +87,8 @@ def plan_table(facts: Mapping[str, Any]) -> RenderableType:
         table.add_column(name, justify="right", overflow="fold")
     for name, one in facts["datasets"].items():
         table.add_row(
-            name,
-            one["task"],
+            one_line(name),
+            one_line(one["task"]),
             f"{one['rows']:,}",
             f"{one['batch_size']:,} x {ranks:,}",
             f"{one['steps_per_epoch']:,}",
@@ -99,7 +100,7 @@ def plan_table(facts: Mapping[str, Any]) -> RenderableType:
     tasks = Table("task", title="Share of the steps", box=SIMPLE_HEAD)
     tasks.add_column("share", justify="right")
     for task, share in facts["tasks"].items():
-        tasks.add_row(task, f"{share:.1%}")
+        tasks.add_row(one_line(task), f"{share:.1%}")
     return Group(table, tasks, *_notes(facts))
 
 
@@ -116,7 +117,7 @@ def _notes(facts: Mapping[str, Any]) -> Iterator[str]:
     elif any(one["left_out_per_pass"] for one in datasets):
         yield "Rows that are left out are the same in every pass."
     if dropped := [name for name, one in facts["datasets"].items() if not one["steps_per_epoch"]]:
-        yield f"Smaller than a global batch, and dropped: {', '.join(dropped)}."
+        yield f"Smaller than a global batch, and dropped: {', '.join(map(one_line, dropped))}."
 
 
 def step_facts(
@@ -160,7 +161,9 @@ def step_text(facts: Mapping[str, Any]) -> str:
     whose = "all ranks" if facts["rank"] is None else f"rank {facts['rank']}"
     lines = [
         f"Epoch {facts['epoch']}, step {facts['step']}, {whose}: {len(facts['rows'])} rows of "
-        f"{facts['dataset']} ({facts['task']}), counted from 0 in"
+        f"{one_line(facts['dataset'])} ({one_line(facts['task'])}), counted from 0 in"
     ]
-    lines += [f"  {file}: {', '.join(map(str, rows))}" for file, rows in facts["files"].items()]
+    lines += [
+        f"  {one_line(file)}: {', '.join(map(str, rows))}" for file, rows in facts["files"].items()
+    ]
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from llm_embedder_data.batches.rest_of_epoch import RestOfEpoch
 from llm_embedder_data.batches.tokenizer_digest import tokenizer_digest
 from llm_embedder_data.clock import TrainerCounts
 from llm_embedder_data.config import ConfigError
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import TrainSet
 from llm_embedder_data.state_checks import check_state, check_unchanged, digest_of, shown
@@ -285,7 +286,9 @@ def continued(
         rest = _rest_of_epoch(began["runs"], plan, plan_of, began["first"])
         return Continued(rest, (epoch, step), dict(began))
     note = "this run has other global batches than the checkpoint's: " + ", ".join(
-        f"{name} {now[name]} rows, not {then[name]}" for name in then if then[name] != now[name]
+        f"{one_line(name)} {now[name]} rows, not {then[name]}"
+        for name in then
+        if then[name] != now[name]
     )
     if step == 0:
         return Continued(plan, (epoch, 0), None, f"{note}; it goes on with epoch {epoch}")
@@ -330,7 +333,7 @@ def different_facts(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tu
     """(name, one side, other side) of each fact that differs; 'absent' where a side has none."""
     flat, other_flat = _flat(one), _flat(other)
     return [
-        (name, flat.get(name, "absent"), other_flat.get(name, "absent"))
+        (one_line(name), flat.get(name, "absent"), other_flat.get(name, "absent"))
         for name in sorted({*flat, *other_flat})
         if flat.get(name, "absent") != other_flat.get(name, "absent")
     ]

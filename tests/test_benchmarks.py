@@ -35,6 +35,88 @@ def test_a_made_up_row_has_the_shape_asked_for(tmp_path):
     assert (min(n_words), max(n_words)) == (4, 12)
 
 
+def test_made_up_words_grow_as_in_real_text_and_no_key_comes_twice(tmp_path):
+    from loads import make_load
+    from made_up_text import MadeUpText
+    from real_text import distinct_words, read
+
+    text = MadeUpText(3)
+    found = distinct_words(text.texts(text.sizes(3000, 120)))
+
+    # Of the real rows of six tasks, as benchmarks/real_text.py prints them.
+    real = {10_000: 3803, 30_000: 8417, 100_000: 19_717, 300_000: 41_619}
+    for n_words, n_distinct in real.items():
+        assert 0.9 < found[n_words] / n_distinct < 1.1
+    make_load(tmp_path, rows=40, negatives=9)
+    keys = [
+        key
+        for file in tmp_path.glob("*/train.jsonl")
+        for row in rows_of(file)
+        for key in row["pos"] + row["neg"]
+    ]
+    assert len(set(keys)) == len(keys) == 6 * 40 * 10
+    assert sum(len(texts.keys) for texts in read(tmp_path).values()) == len(keys)
+
+
+def test_a_made_up_word_has_as_many_tokens_as_a_real_one():
+    from made_up_text import MadeUpText
+    from real_text import by_rank
+    from transformers import AutoTokenizer
+
+    from llm_embedder_data.demo import demo_encoder
+
+    text = MadeUpText(4)
+    texts = text.texts(text.sizes(1000, 100))
+    ids = AutoTokenizer.from_pretrained(demo_encoder())(texts, add_special_tokens=False)[
+        "input_ids"
+    ]
+
+    n_words = sum(one.count(" ") + 1 for one in texts)
+    assert 1.3 < sum(map(len, ids)) / n_words < 1.45  # real rows: 1.38
+    tokens = [band[0] for band in by_rank(texts)]
+    assert tokens[0] < 1.2
+    assert tokens[-3] > 1.7
+
+
+def test_the_rarest_words_are_all_distinct_and_the_law_expects_what_is_drawn():
+    import numpy as np
+    from made_up_text import LAW, MadeUpText, _vocabulary
+    from real_text import distinct_words, expected_words
+
+    words = _vocabulary().words(np.arange(60_000, 90_000))
+    assert len(set(words.tolist())) == 30_000
+    text = MadeUpText(5)
+    found = distinct_words(text.texts(text.sizes(1200, 100)), [100_000])
+    assert found[100_000] == pytest.approx(expected_words(LAW, [100_000])[0], rel=0.03)
+
+
+def test_a_comparison_shows_medians_and_the_ratios_of_neighbours(tmp_path):
+    from loads import make_load
+    from regression import SCHEDULE, Measures, page
+
+    for rows in ("many", "few"):
+        make_load(tmp_path / rows, rows=40, negatives=7, words=6)
+    measures = Measures(tmp_path, tmp_path / "cache")
+    times = {what: {"before": [measures(what), 3.0]} for what in set(SCHEDULE)}
+    assert all(one["before"][0] > 0 for one in times.values())
+    for one in times.values():
+        one["after"] = [2 * value for value in one["before"]]
+
+    assert page(times).count("| 2.000 | 2.000 to 2.000 | 2 |") == len(times) == 4
+
+
+@pytest.mark.slow
+def test_each_checkout_is_measured_with_its_own_package():
+    from regression import LATER, SCHEDULE, compare, parsed
+
+    here = BENCHMARKS.parent
+    arguments = parsed(f"--before {here} --after {here} --rows 240 --few 40 --turns 1".split())
+    times = compare({"before": here, "after": here}, arguments)
+
+    assert {len(one) for one in times[LATER].values()} == {SCHEDULE.count(LATER)}
+    assert all(min(one) > 0 for taken in times.values() for one in taken.values())
+
+
 def test_real_rows_of_every_task_come_in_a_form_that_all_systems_read(sample_dir, tmp_path):
     from loads import copy_load
 
@@ -51,7 +133,7 @@ def test_real_rows_of_every_task_come_in_a_form_that_all_systems_read(sample_dir
     assert len(copied["chat"][0]["neg"]) == len(first["history"]) - 1
 
 
-def test_the_data_path_is_measured_and_written_as_a_page(tmp_path):
+def test_the_data_path_is_measured_and_written_as_a_page(sample_dir, tmp_path):
     from data_path import MEASURES, compare, parsed
     from data_path_page import write_page
 
@@ -61,16 +143,18 @@ def test_the_data_path_is_measured_and_written_as_a_page(tmp_path):
 
     name = "ours, cached"  # texts are tokenized on the fly for the limits and the padding
     small = "--rows 40 --negatives 8 --words 6 --repeats 1 --seconds 0.01 --curve 200"
-    small += " --batch-sizes 32 --workers 0 --systems"
+    small += f" --batch-sizes 32 --workers 0 --data {sample_dir} --systems"
     arguments = parsed([*small.split(), name])
     figures = compare(arguments, measured_here)
     write_page(figures, vars(arguments), tmp_path, "page")
 
     page = (tmp_path / "page.md").read_text()
-    case = figures["systems"][name]["warm"]["cases"]["32/0"]
-    assert case["tokens/s"] > case["steps/s"] > 0
-    assert 0 < case["padding"] < 1
-    assert page.count(f"| {name} |") >= 4
+    for systems in (figures["systems"], figures["real"]["systems"]):
+        for case in systems[name]["warm"]["cases"]["32/0"].values():
+            assert case["tokens/s"] > case["steps/s"] > 0
+            assert 0 < case["padding"] < 1
+    assert page.count(f"| {name} |") >= 5
+    assert "## Real rows beside made-up ones" in page
     assert figures["load"]["rows"] == 6 * 40
     profile = figures["profile"]
     assert profile["step: all"] > profile["step: tensors made"] > 0
@@ -83,6 +167,29 @@ def test_the_data_path_is_measured_and_written_as_a_page(tmp_path):
     for task, share in shares["chunked, by chance"].items():
         assert 0 < share < shares["padded, by chance"][task]
     assert json.loads((tmp_path / "page.json").read_text())["figures"]["plan"]["1000000000"]
+
+
+def test_the_headline_is_of_the_first_pass_and_the_first_case():
+    from data_path_page import _headline
+
+    def system(first, other):
+        cases = {"32/0": {"first": first, "later": other}, "32/2": {"first": other, "later": other}}
+        return {
+            "warm": {
+                "cases": {
+                    case: {when: {"tokens/s": rate} for when, rate in passes.items()}
+                    for case, passes in cases.items()
+                }
+            }
+        }
+
+    made_up = {"ours, on the fly": system(30, 900), "sentence-transformers": system(10, 10)}
+    real = {**made_up, "FlagEmbedding": system(15, 10)}
+    said = _headline(
+        {"systems": made_up, "real": {"systems": real}}, {"data_is": "real rows of six tasks"}
+    )
+
+    assert "3.0 times on made-up rows, 2.0 times on real rows of six tasks" in said
 
 
 def test_out_of_core_is_measured_and_written_as_a_page(tmp_path):
@@ -135,3 +242,18 @@ def test_sentence_transformers_columns_become_the_keys_of_each_query():
     assert batch["query"]["input_ids"].flatten().tolist() == [0, 1]
     assert keys.view(2, 8).tolist() == [[10 * n + b for n in range(1, 9)] for b in (0, 1)]
     assert batch["positive_id"].tolist() == [[0], [8]]
+
+
+def test_the_defaults_are_measured_in_domain_and_elsewhere(sample_dir, monkeypatch, capsys):
+    import defaults
+
+    arguments = ["--data", str(sample_dir), "--sets", "tool", "convsearch", "--seeds", "1"]
+    monkeypatch.setattr("sys.argv", ["defaults.py", *arguments, "--learning-rate", "0"])
+
+    assert defaults.main() == 0  # nothing is trained: nothing changes
+
+    lines = capsys.readouterr().out.splitlines()
+    runs = [json.loads(line) for line in lines if line.startswith('{"trained on"')]
+    assert [run["trained on"] for run in runs] == [None, "tool", "convsearch"]
+    assert all(set(run) >= {"tool", "convsearch"} for run in runs)
+    assert '"smallest change of nDCG@10"' in "".join(lines)

@@ -140,7 +140,7 @@ def test_a_file_with_query_pos_and_neg_alone_trains_with_the_defaults(run, tiny,
             "trainer.devices=1",
         )
 
-    assert "contrastive loss alone" in out
+    assert "instruction: none" in out
 
 
 class OwnModel(lightning.LightningModule):
@@ -182,7 +182,7 @@ def test_any_lightning_module_can_take_the_models_place(run, tiny, sample_dir, m
         ("data.layout=pakced", "data.layout='pakced': expected one of"),
         ("data.organize_method=epoc", "did you mean 'epoch'?"),
         ("data.train_data=nothing.jsonl", "there is no such file"),
-        ("data.recipe=bgee", "recipe='bgee': expected one of bge"),
+        ("data.recipe=bgee", "recipe='bgee': expected one of auto, bge"),
         ("trainer.devices=two", "trainer"),
         (
             "model._target_=os.system",

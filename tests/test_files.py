@@ -8,10 +8,9 @@ import signal
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from llm_embedder_data.files import atomic_file, is_whole, locked, seal
+from llm_embedder_data import files
+from llm_embedder_data.files import atomic_file, locked
 
 FORK = multiprocessing.get_context("fork")
 HOUR = 3600
@@ -19,6 +18,12 @@ HOUR = 3600
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def looks_each_time(monkeypatch):
+    """A process looks into a folder for what others left now and then only."""
+    monkeypatch.setattr(files, "_looked_at", {})
 
 
 def write(path, content):
@@ -167,20 +172,3 @@ def test_a_folder_without_locks_is_no_fault(tmp_path, monkeypatch):
         write(tmp_path / "a", b"made")
 
     assert (tmp_path / "a").read_bytes() == b"made"
-
-
-@given(content=st.binary(max_size=40), cut=st.integers(1, 60), more=st.binary(max_size=3))
-def test_a_sealed_file_is_whole_at_its_own_length_only(tmp_path, content, cut, more):
-    path = tmp_path / "a"
-    with atomic_file(path) as file:
-        file.write(content)
-        seal(file)
-    whole = path.read_bytes()
-
-    assert is_whole(path)
-    assert whole.startswith(content)
-    other = whole[: max(0, len(whole) - cut)] + more
-    path.write_bytes(other)
-    assert is_whole(path) == (other == whole)
-    path.unlink()
-    assert not is_whole(path)

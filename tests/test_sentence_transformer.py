@@ -1,5 +1,6 @@
 """sentence-transformers' trainer trains on the data module's batches."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -142,7 +143,8 @@ def test_batches_that_its_losses_cannot_take_are_refused(tiny, tmp_path, argumen
 
 def test_a_query_without_negatives_is_refused(tiny, tmp_path):
     path = tmp_path / "train.jsonl"
-    path.write_text("".join(f'{{"query": "q {i}", "pos": ["p {i}"]}}\n' for i in range(8)))
+    rows = [{"query": f"q {i}", "pos": [f"p {i}"], "neg": ["n"] * (i == 0)} for i in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = {"train_data": str(path), "on_no_negatives": "keep"}
     datamodule = make_datamodule(tiny, tmp_path / "cache", **arguments)
 

@@ -21,6 +21,7 @@ from llm_embedder_data.batches.choices import (
     query_ids_of,
     scores_of,
 )
+from llm_embedder_data.batches.gathering import gathered, texts_of_lists
 from llm_embedder_data.batches.selection import Candidates
 from llm_embedder_data.batches.table_building import Block
 from llm_embedder_data.batches.token_table import TokenTable
@@ -39,10 +40,9 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
     arrow = train_set.rows.with_format("arrow", columns=columns)
 
     def blocks(first: int) -> Iterator[Block]:
-        for rows in _runs(train_set.kept, first):
-            table: pa.Table = arrow[rows.tolist()]
+        for rows, table in _gathered(arrow, train_set.kept, first):
             candidates = candidates_of(table)
-            keys = table.column("key").combine_chunks()
+            keys = texts_of_lists(table.column("key"))
             ids = table.column("query_id_int").combine_chunks()
             arrays = {
                 "query_id": pc.coalesce(ids, pa.array(rows)).to_numpy(),
@@ -51,7 +51,7 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[Block]]:
             }
             if train_set.n_scored:
                 arrays["scores"] = candidates.scores
-            texts = {"query": table.column("query").to_pylist(), "key": keys.flatten().to_pylist()}
+            texts = {"query": table.column("query").to_pylist(), "key": keys}
             yield Block(len(rows), texts, {"key": candidates.n_keys}, arrays)
 
     return blocks
@@ -63,8 +63,7 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[Block]]:
     arrow = eval_set.rows.with_format("arrow", columns=["query", "key"] if ranks else ["query"])
 
     def blocks(first: int) -> Iterator[Block]:
-        for rows in _runs(eval_set.kept, first):
-            table: pa.Table = arrow[rows.tolist()]
+        for rows, table in _gathered(arrow, eval_set.kept, first):
             texts, sizes = {"query": table.column("query").to_pylist()}, {}
             if ranks:
                 keys = table.column("key").to_pylist()
@@ -77,9 +76,11 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[Block]]:
 
 def corpus_blocks(corpus: Corpus) -> Callable[[int], Iterator[Block]]:
     """The kept passages: column ``text``."""
+    fields = [name for name in corpus.rows.column_names if name != "fault"]
+    arrow = corpus.rows.with_format("arrow", columns=fields)
 
     def blocks(first: int) -> Iterator[Block]:
-        for rows in _runs(corpus.kept, first):
+        for rows, _ in _gathered(arrow, corpus.kept, first):
             yield Block(len(rows), {"text": corpus.texts(rows)})
 
     return blocks
@@ -104,10 +105,8 @@ class CachedTrainRows:
         self.group_size = group_size
         self.seed = seed
         self._table = table
-        self._bounds = table.array("key_bounds")
         # By the longest row: as many places are looked at in each row that it is chosen with.
-        self.at_once = _KEYS_AT_ONCE // _longest(self._bounds)
-        self._no_scores = np.broadcast_to(np.nan, int(self._bounds[-1]))
+        self.at_once = _KEYS_AT_ONCE // _longest(table.array("key_bounds"))
         names = train_set.rows.data.column("query_id_str")
         self.files = [str(table.file)]
         self._named: datasets.Dataset | None = None
@@ -125,14 +124,15 @@ class CachedTrainRows:
         """The groups of B kept rows, by their places among these, ``[B]`` int64."""
         rows = self.train_set.kept[places]
         table, group = self._table, self.group_size
-        starts = self._bounds[places]
+        bounds = table.array("key_bounds")  # kept here, it would be pickled for a spawned worker
+        starts = bounds[places]
         scored = self.train_set.n_scored > 0
         candidates = Candidates(
             starts,
-            self._bounds[places + 1] - starts,
+            bounds[places + 1] - starts,
             table.array("n_pos")[places].astype(np.int64),
             table.array("first_same"),
-            table.array("scores") if scored else self._no_scores,
+            table.array("scores") if scored else np.broadcast_to(np.nan, int(bounds[-1])),
         )
         chosen = choose(self.train_set, candidates, rows, group, self.seed, epoch, repeat)
         real, texts, ids = chosen >= 0, table.array("key"), table.text_ids
@@ -159,7 +159,6 @@ class CachedEvalRows:
 
     def __init__(self, table: TokenTable) -> None:
         self._table = table
-        self._bounds = table.array("key_bounds") if "key" in table.prefixes else None
 
     def texts(self, places: NDArray[np.int64]) -> dict[str, Any]:
         """``query``; and where there are keys to rank, ``key``, filled up, and ``key_mask`` [B, G].
@@ -169,8 +168,9 @@ class CachedEvalRows:
         """
         table = self._table
         texts: dict[str, Any] = {"query": CachedTexts(table, "query", table.array("query")[places])}
-        if self._bounds is not None:
-            begins, ends = self._bounds[places], self._bounds[places + 1]
+        if "key" in table.prefixes:
+            bounds = table.array("key_bounds")
+            begins, ends = bounds[places], bounds[places + 1]
             at = begins[:, None] + np.arange(int((ends - begins).max(initial=1)))
             real = at < ends[:, None]
             keys = np.where(real, table.array("key")[np.where(real, at, 0)], table.empty["key"])
@@ -188,6 +188,8 @@ def _longest(bounds: NDArray[np.int64]) -> int:
     return max(int(np.diff(bounds[first : first + _BLOCK_ROWS + 1]).max()) for first in firsts)
 
 
-def _runs(rows: NDArray[np.int64], first: int) -> Iterator[NDArray[np.int64]]:
+def _gathered(
+    arrow: datasets.Dataset, rows: NDArray[np.int64], first: int
+) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
     for start in range(first, len(rows), _BLOCK_ROWS):
-        yield rows[start : start + _BLOCK_ROWS]
+        yield from gathered(arrow, rows[start : start + _BLOCK_ROWS])

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
-import datasets
 import numpy as np
-import orjson
-import xxhash
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.instruction_boundary import begins_at_last_space
 from llm_embedder_data.batches.layouts import Part, Tokens
+from llm_embedder_data.batches.own_call import (
+    has_code_of_its_own,
+    probe_texts,
+    settings_kept,
+)
 from llm_embedder_data.batches.plain_tokens import PlainTokens
 from llm_embedder_data.batches.token_table import TokenTable
+from llm_embedder_data.batches.tokenizer_digest import is_random
 from llm_embedder_data.batches.tokens import TextTokenizer
+from llm_embedder_data.config import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +56,9 @@ class CachedTexts:
 class Splicing:
     """How a tokenizer's tokens of an instruction and a text are put together from those of each.
 
-    A text is tokenized alone; or behind the white space that ends the instruction, which
-    byte-level tokenizers join to a text's first word; or, where neither gives the tokens of the
-    whole string, behind the whole instruction.
+    A text is tokenized alone, or behind the space that ends its instruction, where it is proved
+    that the tokens of the whole string are those of the two parts; else behind the whole
+    instruction.
 
     Args:
         tokenizer: from transformers, fast or slow.
@@ -64,29 +71,28 @@ class Splicing:
         self._tokenizer = tokenizer
         self.ids = plain or PlainTokens(tokenizer)
 
-    def fingerprint(self) -> str:
-        """128 bits of all that a text's tokens depend on, in hexadecimal."""
-        backend = self.ids.backend
-        if backend is None:
-            return str(datasets.fingerprint.Hasher.hash(self._tokenizer))
-        backend.no_truncation()
-        said = orjson.dumps([orjson.loads(backend.to_str()), backend.encode_special_tokens])
-        return xxhash.xxh3_128_hexdigest(said)
-
-    def prefixes(self, instruction: str) -> list[str]:
-        """What may stand before a text when it is tokenized, the first choice first."""
-        space = instruction[len(instruction.rstrip()) :]
-        return list(dict.fromkeys(["", space, instruction]))
+    def prefix(self, instruction: str) -> str:
+        """What is to stand before a text when it is tokenized: nothing, a space, or all of it."""
+        if not instruction:
+            return ""
+        prefix = instruction
+        if self.ids.words is not None and re.search(r"\S +$", instruction):
+            prefix = ""
+        elif self.ids.backend is not None and begins_at_last_space(self.ids.backend, instruction):
+            prefix = " "
+        # Proved, and tried out all the same: a proof rests on what tokenizers are known to do.
+        return prefix if self._is_exact(instruction, prefix) else instruction
 
     def head(self, instruction: str, prefix: str) -> list[int]:
         """The tokens that go before those of a text that was tokenized behind ``prefix``."""
-        return [] if prefix == instruction else list(self.ids([instruction.rstrip()])[0])
+        if prefix == instruction:
+            return []
+        return list(self.ids([instruction.removesuffix(prefix)])[0])
 
-    def is_exact(self, instruction: str, prefix: str, texts: Sequence[str]) -> bool:
-        """Whether texts behind the instruction have the tokens that are put together for them."""
-        if prefix == instruction or not texts:
+    def _is_exact(self, instruction: str, prefix: str) -> bool:
+        if prefix == instruction:
             return True
-        head = self.head(instruction, prefix)
+        head, texts = self.head(instruction, prefix), probe_texts(self._tokenizer)
         parts = self.ids([prefix + text for text in texts])
         whole = self.ids([instruction + text for text in texts])
         return list(map(list, whole)) == [head + list(ids) for ids in parts]
@@ -144,6 +150,62 @@ class CachedTokenizer(TextTokenizer):
             self._cut(queries, query_instruction, rooms[0], frame.types[0]),
             self._cut(keys, key_instruction, rooms[1], frame.types[1]),
         )
+
+    def why_not_cached(self, pairs: bool) -> str | None:
+        """Why tokens put together from a table may be others than the tokenizer's own.
+
+        Args:
+            pairs: whether they are to be of (query, key) pairs.
+
+        Returns:
+            A sentence's part, or None where they are the same.
+        """
+        tokenizer = self._tokenizer
+        if is_random(tokenizer):
+            return "it splits a text by chance, each time anew"
+        if self._plain.backend is None and tokenizer.is_fast:
+            return "its tokens come from a call of its own, which is not to be taken apart"
+        if self._plain.backend is None and (has_code_of_its_own(tokenizer) or pairs):
+            return "it puts tokens together by code of its own"
+        return None if self._frames_fit(pairs) else "it puts other tokens around some texts"
+
+    def _frames_fit(self, pairs: bool) -> bool:
+        """Whether frame and plain tokens of some texts make what the tokenizer's call gives."""
+        first = probe_texts(self._tokenizer)
+        sides = [first, [*first[1:], first[0]]] if pairs else [first]
+        plain = [self._plain(texts) for texts in sides]
+        try:
+            frame = self._frame(len(sides))
+        except ConfigError:
+            return False
+        lengths = [np.fromiter(map(len, ids), np.int64, len(ids)) for ids in plain]
+        for room in (2, 5, 512):
+            with settings_kept(self._tokenizer) as tokenizer:
+                wanted = tokenizer(
+                    *sides, truncation=True, max_length=frame.n_special + room, verbose=False
+                )
+            if pairs:
+                kept = [*_shared(lengths[0], lengths[1], room)]
+            else:
+                kept = [np.minimum(lengths[0], room)]
+            parts = [
+                Part.of_lists([self._end(*text) for text in zip(ids, n, strict=True)])
+                for ids, n in zip(plain, kept, strict=True)
+            ]
+            typed = [
+                (replace(part, types=kind),) for part, kind in zip(parts, frame.types, strict=True)
+            ]
+            tokens = frame.around(len(first), np.dtype(np.int64), *typed)
+            if tokens.flat().tolist() != list(chain.from_iterable(wanted["input_ids"])):
+                return False
+            types = list(chain.from_iterable(wanted.get("token_type_ids", [])))
+            if types and tokens.flat(of_types=True).tolist() != types:
+                return False
+        return True
+
+    def _end(self, ids: Sequence[int], n_kept: int) -> Sequence[int]:
+        """The ids of a text that truncation leaves."""
+        return ids[len(ids) - n_kept :] if self._left else ids[:n_kept]
 
     def _lengths_of(self, texts: CachedTexts, instruction: str) -> NDArray[np.int64]:
         head = len(self._head(instruction, texts.table.prefixes[texts.column]))

@@ -9,8 +9,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llm_embedder_data.batches.gathering import GatheredTexts
 from llm_embedder_data.batches.selection import Candidates, draw_key, select
 from llm_embedder_data.hashing import text_ids
 from llm_embedder_data.rows.builders import TrainSet
@@ -132,12 +134,12 @@ class TrainRows:
         numbers = rows if numbers is None else numbers
         chosen = choose(train_set, candidates, numbers, group, self.seed, epoch, repeat)
         real = chosen >= 0  # [B, G]
-        keys: pa.StringArray = _one(table, "key").values
-        texts = keys.take(pa.array(np.where(real, chosen, 0).ravel())).to_pylist()
+        keys = GatheredTexts(table.column("key"))
+        texts = keys.at(np.where(real, chosen, 0).ravel())
         if not real.all():
             texts = [t if r else "" for t, r in zip(texts, real.ravel().tolist(), strict=True)]
         return Groups(
-            query=_one(table, "query").to_pylist(),
+            query=table.column("query").to_pylist(),
             query_id=query_ids_of(table, rows),
             key=[texts[b * group : (b + 1) * group] for b in range(len(rows))],
             key_mask=real.astype(np.int64),
@@ -145,7 +147,7 @@ class TrainRows:
             positive_id=positive_ids(
                 candidates,
                 chosen[:, 0],
-                lambda places: text_ids(keys.take(pa.array(places)).to_pylist()),
+                lambda places: text_ids(keys.at(places)),
             ),
             teacher_scores=scores_of(candidates, chosen) if train_set.n_scored else None,
         )
@@ -158,7 +160,8 @@ def files_of(rows: datasets.Dataset) -> list[str]:
 
 def candidates_of(table: pa.Table) -> Candidates:
     """The keys that rows of a training set's table may choose from."""
-    offsets = _one(table, "key").offsets.to_numpy().astype(np.int64)
+    lengths = pc.list_value_length(table.column("key")).to_numpy().astype(np.int64)
+    offsets = np.append(0, np.cumsum(lengths))
     scores = np.full(int(offsets[-1]), np.nan)
     column: pa.ListArray = _one(table, "teacher_scores")
     if column.null_count == 0 and len(column.values) == len(scores):
@@ -210,7 +213,7 @@ def query_ids_of(table: pa.Table, rows: NDArray[np.int64]) -> list[int | str]:
     """The rows' own ids, or their numbers."""
     ids: list[int | str] = rows.tolist()
     for column in ("query_id_int", "query_id_str"):
-        for b, own in enumerate(_one(table, column).to_pylist()):
+        for b, own in enumerate(table.column(column).to_pylist()):
             if own is not None:
                 ids[b] = own
     return ids

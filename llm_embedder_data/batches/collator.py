@@ -50,6 +50,8 @@ class RetrievalDataCollator:
         chunk_size: texts in a chunk, at most.
         unique_keys: tokenize a text that several keys of the batch are, once: ``key`` then has a
             row for each different text.
+        prompt_lengths: give the tokens of the instruction too, as ``query_prompt_length`` and so on
+            (int), for encoders that leave it out of their pooling.
 
     Where chunks or unique keys put a text in another row than its own, ``query_inverse`` [B],
     ``key_inverse`` [B*G], ``content_inverse`` or ``cross_inverse``, int64, has the row of each:
@@ -57,8 +59,8 @@ class RetrievalDataCollator:
 
     Raises:
         DataError: rows of different tasks in one batch.
-        ConfigError: no tokenizer, or one without a padding token where padding is needed; an
-            unknown layout; ``unique_keys`` with ``cross``.
+        ConfigError: no tokenizer, or one without a padding token where padding is needed; a length
+            that special tokens use up; an unknown layout; ``unique_keys`` with ``cross``.
     """
 
     tokenizer: PreTrainedTokenizerBase | None = None
@@ -70,6 +72,7 @@ class RetrievalDataCollator:
     layout: Layout = "padded"
     chunk_size: int = 32
     unique_keys: bool = False
+    prompt_lengths: bool = False
 
     def __post_init__(self) -> None:
         if self.tokenizer is None:
@@ -84,12 +87,30 @@ class RetrievalDataCollator:
         self._layout = TensorLayout(
             self.tokenizer, self.layout, self.pad_to_multiple_of, self.chunk_size
         )
+        for name in ("query_max_length", "key_max_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigError(f"data.{name}={value!r}: expected a whole number")
         plain = PlainTokens(self.tokenizer)
         self.query_tokenizer = CachedTokenizer(self.tokenizer, self.query_max_length, plain)
         self.key_tokenizer = CachedTokenizer(self.tokenizer, self.key_max_length, plain)
         self.pair_tokenizer = CachedTokenizer(
             self.tokenizer, self.query_max_length + self.key_max_length, plain
         )
+        self.check_room()
+
+    def check_room(self, query_instruction: str = "", key_instruction: str = "") -> None:
+        """Refuse lengths that leave texts no token behind special tokens and instructions.
+
+        Raises:
+            ConfigError: naming the setting, its value and the least that is allowed.
+        """
+        self.query_tokenizer.check_room(query_instruction, "data.query_max_length")
+        self.key_tokenizer.check_room(key_instruction, "data.key_max_length")
+        if self.cross:
+            self.pair_tokenizer.check_room_of_pairs(
+                query_instruction, key_instruction, "data.query_max_length + data.key_max_length"
+            )
 
     def __call__(self, batch_elem: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Batch:
         if isinstance(batch_elem, Mapping):
@@ -160,9 +181,25 @@ class RetrievalDataCollator:
                 self._lay_out(batch, "key", self.key_tokenizer(flat, key_instruction), inverse)
         if content is not None:
             self._lay_out(batch, "content", self.key_tokenizer(content, key_instruction))
+        if self.prompt_lengths:
+            for name, instruction in (
+                ("query", query_instruction),
+                ("key", key_instruction),
+                ("content", key_instruction),
+            ):
+                if name in batch:
+                    others[f"{name}_prompt_length"] = self._prompt_length(instruction)
         # Lightning takes the first tensor's length for the batch size: a chunk has another, and a
         # packed row is one.
         return batch | others if self.layout == "padded" else others | batch
+
+    def _prompt_length(self, instruction: str) -> int:
+        """Tokens before those of the text, counted as sentence-transformers counts them."""
+        if not instruction:
+            return 0
+        assert self.tokenizer is not None
+        ids = self.tokenizer(instruction)["input_ids"]
+        return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
 
     def _lay_out(
         self, batch: Batch, name: str, tokens: Tokens, inverse: NDArray[np.int64] | None = None

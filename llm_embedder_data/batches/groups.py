@@ -27,7 +27,7 @@ class TrainGroups:
     Args:
         train_sets: by name.
         instructions: of each set, by name; empty ones where none are wanted.
-        group_size: G, keys per query.
+        group_size: G, keys per query; fewer in a set whose rows have fewer different ones.
         seed: of the choices.
         tables: of tokens, by name, of sets whose texts are not to be read.
     """
@@ -43,9 +43,9 @@ class TrainGroups:
     ) -> None:
         tables = tables or {}
         self._rows = {
-            name: CachedTrainRows(one, tables[name], group_size, seed)
+            name: CachedTrainRows(one, tables[name], one.group_size(group_size), seed)
             if name in tables
-            else TrainRows(one, group_size, seed)
+            else TrainRows(one, one.group_size(group_size), seed)
             for name, one in train_sets.items()
         }
         self._instructions = dict(instructions)
@@ -146,16 +146,16 @@ class EvalQueries:
             "dataset": self.eval_set.name,
             "corpus": self._corpus,
             "row": rows,
-            "pos_index": _padded(_one(table, "pos_index").to_pylist()),
+            "pos_index": _padded(table.column("pos_index").to_pylist()),
         }
         if self._cached is not None:
             batch |= self._cached.texts(places)
         else:
             texts = [name for name in ("query", "key") if name in table.column_names]
-            batch |= {name: _one(table, name).to_pylist() for name in texts}
+            batch |= {name: table.column(name).to_pylist() for name in texts}
         if "key_index" in table.column_names:
             batch["key_instruction"] = self._instruction.key
-            batch["key_index"] = _padded(_one(table, "key_index").to_pylist())
+            batch["key_index"] = _padded(table.column("key_index").to_pylist())
         return batch
 
 
@@ -207,11 +207,6 @@ class CorpusPassages:
 def _mapped(rows: datasets.Dataset, table: TokenTable | None) -> MappedFiles:
     files = files_of(rows)
     return MappedFiles(files if table is None else [*files, table.file])
-
-
-def _one(table: pa.Table, name: str) -> Any:
-    """A column as one array; a copy, as a single chunk may be a slice of a longer array."""
-    return table.column(name).combine_chunks()
 
 
 def _padded(lists: list[list[int] | None]) -> NDArray[np.int64]:

@@ -55,6 +55,22 @@ def permute(
     return images.astype(np.int64)
 
 
+def unpermute(images: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]:
+    """The places that :func:`permute` sends to ``images``, for one n and one key.
+
+    >>> import numpy as np
+    >>> unpermute(permute(np.arange(5), 5, key=1), 5, key=1).tolist()
+    [0, 1, 2, 3, 4]
+    """
+    width = isqrt(n - 1) + 1
+    a, b = np.array(width, np.uint64), np.array((n + width - 1) // width, np.uint64)
+    keys = derive_keys(np.array([key], np.uint64), _ROUNDS)
+    places = _network_back(images.astype(np.uint64), a, b, *keys)
+    while len(outside := np.flatnonzero(places >= n)):
+        places[outside] = _network_back(places[outside], a, b, *keys)
+    return places.astype(np.int64)
+
+
 def _network(
     values: NDArray[np.uint64],
     a: NDArray[np.uint64],
@@ -70,6 +86,31 @@ def _network(
         else:
             left = _shifted(left, mix(right + round_key), a)
     return right * a + left
+
+
+def _network_back(
+    values: NDArray[np.uint64],
+    a: NDArray[np.uint64],
+    b: NDArray[np.uint64],
+    *round_keys: np.uint64,
+) -> NDArray[np.uint64]:
+    """The inverse of :func:`_network`."""
+    right = values // a
+    left = values - right * a
+    for number, round_key in reversed(list(enumerate(round_keys))):
+        if number % 2:
+            right = _shifted_back(right, mix(left + round_key), b)
+        else:
+            left = _shifted_back(left, mix(right + round_key), a)
+    return right * a + left
+
+
+def _shifted_back(
+    half: NDArray[np.uint64], words: NDArray[np.uint64], n: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """``(half - words) mod n``; half is in ``[0, n)``."""
+    rest = half - words % n
+    return np.minimum(rest, rest + n)  # below 0, the difference wraps to a huge number
 
 
 def _shifted(

@@ -11,10 +11,16 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from llm_embedder_data.batches.left_out import (
+    block_of_places,
+    left_out_at_random,
+    left_out_of_passes,
+)
 from llm_embedder_data.batches.permutation import permute
 from llm_embedder_data.batches.windows import LengthWindows
 from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.hashing import below, derive_key, hash_rows
+from llm_embedder_data.printable import one_line
 
 OrganizeMethod = Literal["epoch", "epoch-static", "epoch-random", "random"]
 Remainder = Literal["rotate", "drop"]
@@ -212,6 +218,54 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         """Global batches of each dataset in an epoch (for ``random``: expected, rounded down)."""
         return {name: int(n) for name, n in zip(self._names, self._per_epoch, strict=True)}
 
+    def rows_left_out(self) -> dict[str, int]:
+        """Rows of each dataset that no batch of epoch 0 holds; all rows of a dropped one.
+
+        Where a weight breaks a pass, another epoch may hold some more or fewer. Costs O(global
+        batch) a dataset; for ``random`` O(rows drawn), and beyond some million of these it is the
+        number to be expected.
+        """
+        counts = dict(self.sizes)
+        if self.organize_method == "random":
+            own = zip(self._names, self._n_rows.tolist(), self._global_batch.tolist(), strict=True)
+            drawn = {name: (n_rows, size) for name, n_rows, size in own}
+            weights = np.diff(self._row_ends, prepend=0.0)
+            return counts | left_out_at_random(self.at(0), drawn, weights / weights.sum())
+        for place, name in enumerate(self._names):
+            counts[name] = self._left_out_of(place)
+        return counts
+
+    def _left_out_of(self, place: int) -> int:
+        """Rows of one dataset that epoch 0, which goes pass by pass, does not hold."""
+        name, n_rows = self._names[place], int(self._n_rows[place])
+        n_blocks, per_pass = int(self._per_epoch[place]), int(self._per_pass[place])
+        global_batch = int(self._global_batch[place])
+        if n_rows < global_batch:
+            return 0  # repeated: each batch holds all
+        if n_blocks <= per_pass:
+            return n_rows - n_blocks * global_batch
+        whole, n_broken = divmod(n_blocks, per_pass)
+        places = left_out_of_passes(n_rows, global_batch, whole, self.remainder == "rotate")
+        if not n_broken or not len(places):
+            return len(places)
+        key = _deal_key(self.seed, name, whole)
+        turn = whole if self.remainder == "rotate" else 0
+        block = block_of_places(places, n_rows, global_batch, turn, key)
+        n_sure = n_broken
+        if self._windows is not None:
+            n_sure -= n_broken % self._windows.size
+        missing = places[(block < 0) | (block >= n_sure)]
+        if n_sure == n_broken or not len(missing):
+            return len(missing)
+        # The broken pass ends within a window, whose rows were dealt by length.
+        rows = permute(missing, n_rows, int(self._row_order[place]))
+        held = [
+            self._rows_by_length(self._windows, place, block, whole, None)
+            for block in range(n_sure, n_broken)
+            if self._windows is not None
+        ]
+        return int((~np.isin(rows, np.concatenate(held))).sum())
+
     @overload
     def __getitem__(self, step: int) -> tuple[str, NDArray[np.int64]]: ...
     @overload
@@ -402,6 +456,6 @@ def _check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, 
     for name in given:
         if name not in sizes:
             raise ConfigError(
-                f"{setting} names dataset {name!r}, expected one of {', '.join(sizes)}"
-                f"{did_you_mean(name, sizes)}"
+                f"{setting} names dataset {name!r}, expected one of "
+                f"{', '.join(map(one_line, sizes))}{did_you_mean(name, sizes)}"
             )

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.batches.runs import runs_at
 from llm_embedder_data.hashing import below, derive_key, hash_rows
-from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy
+from llm_embedder_data.recipes import NegativeStrategy
+from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, PositiveInForce
 
 _S11 = np.array(11, np.uint64)
 _LAST = np.array((1 << 64) - 1, np.uint64)
-_BY_SCORE = {"teacher", "teacher-pos", "teacher+", "teacher-"}
+_BY_SCORE = {"teacher", "teacher-pos", "teacher+", "teacher-", FIRST_ELSE_TEACHER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def select(
     candidates: Candidates,
     *,
     group_size: int,
-    select_positive: PositiveStrategy,
+    select_positive: PositiveInForce,
     select_negative: NegativeStrategy,
     stable_distill: bool,
     rows: NDArray[np.int64],
@@ -51,7 +52,8 @@ def select(
     - ``first``: the first positive, the first negatives. ``random``: any.
     - ``teacher``: the candidate with the highest score is the positive, a negative too; it leaves
       the negatives, and so do others with its text. ``teacher-pos``: the labelled positive with the
-      highest.
+      highest. ``first-else-teacher``: the first labelled positive, or ``teacher`` in a row that
+      has none.
     - ``teacher+`` / ``teacher-``: negatives with the highest / lowest scores first; ties keep their
       order.
     - A row without scores takes the first positive and random negatives where a strategy needs
@@ -90,9 +92,12 @@ def select(
     if select_positive == "random":
         positive = below(hash_rows(derive_key(key, "positive"), rows), np.maximum(n_pos[:, 0], 1))
     elif select_positive != "first":
-        eligible = exists if select_positive == "teacher" else exists & (place < n_pos)
+        eligible = exists & (place < n_pos) if select_positive == "teacher-pos" else exists
         best = np.argmax(np.where(eligible & scored[:, None], score, -np.inf), axis=1)
-        positive = np.where(scored, best, 0)
+        teacher_chooses = scored
+        if select_positive == FIRST_ELSE_TEACHER:
+            teacher_chooses = scored & (n_pos[:, 0] == 0)
+        positive = np.where(teacher_chooses, best, 0)
 
     # A text is first at its own place or before it: from n_pos on, it is no positive's.
     negative = exists & (same >= n_pos) & (same != same[query, positive[:, None]])

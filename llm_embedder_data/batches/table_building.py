@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -21,10 +20,19 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.text_index import GrowingTextIndex, TextIndex
-from llm_embedder_data.batches.token_table import TABLE_FILE, TokenTable
-from llm_embedder_data.files import atomic_file, locked
+from llm_embedder_data.batches.token_table import TABLE_SUFFIX, TokenTable, table_end
+from llm_embedder_data.file_errors import is_a_limit, reason, remedy
+from llm_embedder_data.files import locked, make_way
 from llm_embedder_data.hashing import text_ids
 from llm_embedder_data.rows.schema import DataError
+from llm_embedder_data.sealed import (
+    BUILDING_SUFFIX,
+    HashedFile,
+    hash_of,
+    publish_sealed,
+    read_memo,
+    write_memo,
+)
 
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
@@ -35,6 +43,15 @@ _RECORD_EVERY = 100_000
 _PATIENCE = 86400.0
 
 _COPY_BYTES = 16 << 20
+
+# Tables in which texts are looked up before they are tokenized.
+_MOST_NEIGHBOURS = 32
+
+# Of a table's name, letters that tables of the same files share.
+SHARED_NAME = 16
+
+# Of a build, by its process.
+_STATE, _OWNER, _LOCK = "state.json", "owner.json", "owner.lock"
 
 # What a killed process left of a table that nobody asked for again, seconds.
 _FORGOTTEN = 7 * 86400.0
@@ -57,60 +74,52 @@ class Block:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
-class Unusable(Exception):
-    """What ``inspect`` raises of a table that is not to be finished."""
-
-
 def build_table(
-    folder: Path,
+    path: Path,
     blocks: Callable[[int], Iterator[Block]],
     prefixes: Mapping[str, str],
     tokenize: Tokenize,
     *,
     n_ids: Callable[[], int],
-    inspect: Callable[[str, Sequence[str]], None] = lambda column, texts: None,
     progress: Callable[[int], None] = lambda n_rows: None,
 ) -> TokenTable:
     """Tokenize the texts of a dataset, or open what was tokenized before.
 
     The table appears whole or not at all. One process builds it where locks work, the others wait.
-    What a killed process left is taken up where it stood. A text that another table beside it has
-    is copied from there. Reading rows, and tokenizing what is new of them, overlap.
+    What a killed process left is taken up where it stood, if it is sound, whatever else lies in the
+    folder. A text that another table beside it has is copied from there. Reading rows, and
+    tokenizing what is new of them, overlap.
 
     Args:
-        folder: of the table; tables of the same tokenizer lie beside it.
+        path: of the table's file; tables of the same tokenizer lie beside it.
         blocks: the rows from a given one on; the same each time.
         prefixes: by column, put before each of its texts when it is tokenized.
         tokenize: texts to ids, without special tokens.
         n_ids: one more than the highest id; asked for where there is something to build.
-        inspect: called with a column and texts that begin as none before did; raises
-            :class:`Unusable` where the table is not to be.
         progress: called with the number of rows done since the last call.
 
     Raises:
-        DataError: the folder cannot be written, or the disk is full.
-        Unusable: as ``inspect`` does.
+        DataError: the folder cannot be written, the disk is full, or another limit is met.
     """
-    with suppress(FileNotFoundError):
-        return TokenTable(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder, patience=_PATIENCE):
+        with suppress(FileNotFoundError):
+            return TokenTable(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path, patience=_PATIENCE):
             with suppress(FileNotFoundError):
-                return TokenTable(folder)
-            with _workplace(folder) as place:
-                if not (place / "meta.json").exists():
-                    with closing(_Build(place, prefixes, n_ids(), _neighbours(folder))) as build:
-                        build.run(blocks, tokenize, inspect, progress)
-                        build.finish()
-                _move(place, folder)
+                return TokenTable(path)
+            make_way(path)
+            with _workplace(path) as place:
+                others = _neighbours(path)
+                with closing(_Build(place, prefixes, n_ids(), others)) as build:
+                    build.run(blocks, tokenize, progress)
+                    build.finish(path)
+        return TokenTable(path)
     except OSError as error:
         raise DataError.at(
-            str(folder.parent),
-            f"the token cache could not be written: {error.strerror or error} (make room, or give "
-            "another data.cache_dir)",
+            str(path.parent),
+            f"the token cache could not be written: {reason(error)} ({remedy(error)})",
         ) from error
-    return TokenTable(folder)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -128,32 +137,29 @@ class _Build:
         state: dict[str, Any] = {
             "n_rows": 0,
             "n_texts": 0,
-            "sizes": {},
-            "witnesses": {c: [] for c in prefixes},
         }
-        with suppress(FileNotFoundError):
-            # One that stopped while it put the arrays together.
-            os.rename(folder / TABLE_FILE, folder / "ids.bin")
-        with suppress(FileNotFoundError):
-            state |= json.loads((folder / "state.json").read_bytes())
+        if (folder / _STATE).exists():
+            state |= read_memo(folder / _STATE)
         self.n_rows: int = state["n_rows"]
         self._types |= state.get("types", {})
+        self._hashed = _digest(folder / "hashes.bin", 16 * state["n_texts"])
         self._index = GrowingTextIndex(folder, state["n_texts"])
-        self._witnesses = {c: _Witnesses(texts) for c, texts in state["witnesses"].items()}
         self._empty: dict[str, int] = state.get("empty", {})
-        self._files = {name: self._open(name, state["sizes"].get(name, 0)) for name in self._types}
+        sizes = state.get("sizes", {})
+        self._files = {name: self._open(name, sizes.get(name, 0)) for name in self._types}
 
-    def _open(self, name: str, size: int) -> Any:
-        file = open(self._folder / f"{name}.bin", "ab")  # noqa: SIM115
+    def _open(self, name: str, size: int) -> HashedFile:
+        path = self._folder / f"{name}.bin"
+        hashed = _digest(path, size)
+        file = open(path, "ab")  # noqa: SIM115
         file.truncate(size)
         file.seek(size)
-        return file
+        return HashedFile(file, hashed)
 
     def run(
         self,
         blocks: Callable[[int], Iterator[Block]],
         tokenize: Tokenize,
-        inspect: Callable[[str, Sequence[str]], None],
         progress: Callable[[int], None],
     ) -> None:
         """Go through the rows that are left."""
@@ -162,9 +168,6 @@ class _Build:
         with ThreadPoolExecutor(1) as thread:
             pending = self._send(self._number_empty_texts(), thread, tokenize)
             for block in blocks(self.n_rows):
-                for column, texts in block.texts.items():
-                    if met := self._witnesses[column].among(texts):
-                        inspect(column, met)
                 new = self._take(block)
                 following = self._send(new, thread, tokenize)
                 self._append(pending)
@@ -205,6 +208,7 @@ class _Build:
         numbers = self._index.find(hashes)
         unknown = np.flatnonzero(numbers < 0)
         numbers[unknown] = self._index.add(hashes[unknown])
+        self._hashed.update(hashes[unknown])
         new.texts += [put[i] for i in unknown]
         new.hashes.append(hashes[unknown])
         self._write("text_ids", text_ids([distinct[i] for i in unknown]))
@@ -215,6 +219,8 @@ class _Build:
         known: list[NDArray[Any] | None] = [None] * len(new.texts)
         missing = np.arange(len(new.texts))
         for other in self._others:
+            if not len(missing):
+                break
             numbers = other.index.find(np.concatenate(new.hashes)[missing])
             found = numbers >= 0
             for place, number in zip(missing[found], numbers[found], strict=True):
@@ -242,7 +248,7 @@ class _Build:
         if name not in self._files:
             self._types[name] = array.dtype.name
             self._files[name] = self._open(name, 0)
-        self._files[name].write(array.astype(self._types[name], copy=False).tobytes())
+        self._files[name].write(np.ascontiguousarray(array, self._types[name]))
 
     def _sizes(self) -> dict[str, int]:
         for file in self._files.values():
@@ -255,15 +261,15 @@ class _Build:
             "n_rows": self.n_rows,
             "n_texts": len(self._index),
             "sizes": self._sizes(),
+            "digests": {name: file.digest() for name, file in self._files.items()},
+            "hashes": self._hashed.hexdigest(),
             "types": self._types,
             "empty": self._empty,
-            "witnesses": {c: one.texts for c, one in self._witnesses.items()},
         }
-        with atomic_file(self._folder / "state.json") as file:
-            file.write(json.dumps(state).encode())
+        write_memo(self._folder / _STATE, state)
 
-    def finish(self) -> None:
-        """Put all arrays behind the ids, and write down where they are."""
+    def finish(self, path: Path) -> None:
+        """Put all arrays behind the ids, and what is said of them, and give the file its name."""
         sizes = self._sizes() | {
             "slots": (self._folder / "slots.bin").stat().st_size,
             "hashes": 16 * len(self._index),
@@ -272,26 +278,18 @@ class _Build:
         table = self._files["ids"]
         arrays = {"ids": (types["ids"], 0, sizes.pop("ids"))}
         for name, size in sizes.items():
-            start = table.seek(-(-table.tell() // 64) * 64)
-            table.truncate(start)
+            table.write(bytes(-table.tell() % 64))
+            start = table.tell()
             with open(self._folder / f"{name}.bin", "rb") as file:
                 for at in range(0, size, _COPY_BYTES):
                     table.write(file.read(min(_COPY_BYTES, size - at)))
             arrays[name] = (types[name], start, table.tell())
-        meta = {
-            "n_bytes": table.tell(),
-            "arrays": arrays,
-            "prefixes": self._prefixes,
-            "empty": self._empty,
-            "witnesses": {c: one.texts for c, one in self._witnesses.items()},
-        }
-        self.close()
-        os.rename(self._folder / "ids.bin", self._folder / TABLE_FILE)
-        with atomic_file(self._folder / "meta.json") as file:
-            file.write(json.dumps(meta).encode())
+        table.write(table_end(arrays, self._prefixes, self._empty))
+        publish_sealed(self._folder / "ids.bin", table, path)
 
     def close(self) -> None:
         """Leave the files to the next process that may take them up."""
+        self._index.close()
         for file in self._files.values():
             file.close()
 
@@ -316,107 +314,115 @@ class _Pending:
         return [np.array(next(promised), np.int64) if one is None else one for one in self.known]
 
 
-class _Witnesses:
-    """Texts that between them begin in every way that was met.
-
-    What joins a text to what stands before it looks at the text's first characters. A text is kept
-    whose first is new, or, up to a number of texts, whose first two are.
-    """
-
-    def __init__(self, texts: list[str]) -> None:
-        self.texts: list[str] = []
-        self._seen: set[str] = set()
-        self.among(texts)
-
-    def among(self, texts: Sequence[str]) -> list[str]:
-        """Those of the texts that are kept, cut to a length that is cheap to tokenize."""
-        new: list[str] = []
-        for text in texts:
-            start = text[:2]
-            if start in self._seen:
-                continue
-            if text[:1] not in self._seen or len(self.texts) + len(new) < 256:
-                self._seen |= {start, text[:1]}
-                new.append(text[:200])
-        self.texts += new
-        return new
-
-
 @dataclass(frozen=True, slots=True)
 class _Neighbour:
     table: TokenTable
     index: TextIndex
 
 
-def _neighbours(folder: Path) -> list[_Neighbour]:
-    """The finished tables of the same tokenizer."""
-    found = []
-    for meta in sorted(folder.parent.glob("*/meta.json")):
-        with suppress(FileNotFoundError):
-            table = TokenTable(meta.parent)
+def _neighbours(path: Path) -> list[_Neighbour]:
+    """Finished tables of the same tokenizer: those of the same files, and the largest."""
+    tables = []
+    with os.scandir(path.parent) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_file() and not entry.name.endswith(".lock"):
+                    is_kin = entry.name[:SHARED_NAME] == path.name[:SHARED_NAME]
+                    tables.append((is_kin, entry.stat().st_size, entry.name))
+    found: list[_Neighbour] = []
+    for _, _, name in sorted(tables, reverse=True):
+        if len(found) == _MOST_NEIGHBOURS:
+            break
+        try:
+            table = TokenTable(path.with_name(name))
+        except OSError as error:
+            if is_a_limit(error):
+                break  # they only save time
+        else:
             found.append(_Neighbour(table, table.index()))
     return found
 
 
 class _workplace:
-    """A folder to build in, of this process alone: one that a killed process left, or a new one."""
+    """A folder to build in, of this process alone: one that a killed process left, or a new one.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    What is neither sound nor wanted any more is deleted, or where that cannot be, left alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._place: Path
         self._lock: FileLock
 
     def __enter__(self) -> Path:
-        places = sorted(self._folder.parent.glob("*.building"))
-        for place in places:
-            if place.name.startswith(self._folder.name) and self._take_over(place):
-                return place
-            if _is_forgotten(place) and self._take_over(place):
-                shutil.rmtree(place)
-                self._lock.release()
-        place = self._folder.with_name(f"{self._folder.name}.{uuid4().hex}.building")
-        place.mkdir()
-        self._lock = FileLock(place / "owner.lock")
+        for place in sorted(self._path.parent.glob(f"*{BUILDING_SUFFIX}")):
+            is_own = place.name.startswith(f"{self._path.stem}.")
+            if (is_own or _is_unwanted(place)) and self._take_over(place):
+                if is_own and _can_be_taken_up(place):
+                    return place
+                self._give_up()
+        self._place = self._path.with_name(f"{self._path.stem}.{uuid4().hex}{BUILDING_SUFFIX}")
+        self._place.mkdir()
+        self._lock = FileLock(self._place / _LOCK)
         with suppress(OSError, NotImplementedError):
             self._lock.acquire(timeout=0)
-        (place / "owner.json").write_text(json.dumps(socket.gethostname()))
-        self._place = place
-        return place
+        write_memo(self._place / _OWNER, socket.gethostname())
+        return self._place
 
     def _take_over(self, place: Path) -> bool:
         # A lock of another machine may not be seen here, so what it left is its own.
-        with suppress(OSError, ValueError, NotImplementedError):
-            if json.loads((place / "owner.json").read_bytes()) == socket.gethostname():
-                self._place, self._lock = place, FileLock(place / "owner.lock")
-                self._lock.acquire(timeout=0)
-                return True
+        if read_memo(place / _OWNER) != socket.gethostname() or place.is_symlink():
+            return False
+        self._place, self._lock = place, FileLock(place / _LOCK)
+        with suppress(OSError, NotImplementedError):
+            self._lock.acquire(timeout=0)
+            return True
         return False
+
+    def _give_up(self) -> None:
+        self._lock.release()  # first, for Windows deletes no file that is open
+        shutil.rmtree(self._place, ignore_errors=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        if kind is not None and issubclass(kind, Unusable):
-            shutil.rmtree(self._place)
-        self._lock.release()
+        if kind is None:
+            self._give_up()
+        else:  # left to whoever takes the build up
+            self._lock.release()
 
 
-def _is_forgotten(place: Path) -> bool:
-    try:
-        return time.time() - place.stat().st_mtime > _FORGOTTEN
-    except FileNotFoundError:  # another process has just finished that table
+def _can_be_taken_up(place: Path) -> bool:
+    """Whether a build got so far that it was written down, and its files are as they were then."""
+    state = read_memo(place / _STATE)
+    if state is None or not os.access(place, os.W_OK):
         return False
+    files = {name: (size, state["digests"][name]) for name, size in state["sizes"].items()}
+    files["hashes"] = (16 * state["n_texts"], state["hashes"])
+    for name, (size, digest) in files.items():
+        path = place / f"{name}.bin"
+        try:
+            with open(path, "r+b") as file:
+                if hash_of(file, size).hexdigest() != digest:
+                    return False
+        except OSError:
+            return False
+    return True
 
 
-def _move(place: Path, folder: Path) -> None:
-    for path in place.iterdir():
-        if path.name not in (TABLE_FILE, "meta.json", "owner.lock"):
-            path.unlink()
+def _digest(path: Path, size: int) -> Any:
+    """Of a file's first bytes, to which more are going to be added."""
+    if not size:
+        return xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        return hash_of(file, size)
+
+
+def _is_unwanted(place: Path) -> bool:
+    """Whether a build's table is finished, or nobody has asked for it for long."""
     try:
-        TokenTable(folder)
-    except FileNotFoundError:
-        if folder.exists():  # and its files were cut off
-            shutil.rmtree(folder)
-        os.rename(place, folder)
-    else:
-        shutil.rmtree(place)  # another process was first, where there are no locks
+        table = place.with_name(place.name.split(".")[0] + TABLE_SUFFIX)
+        return table.exists() or time.time() - place.stat().st_mtime > _FORGOTTEN
+    except OSError:  # another process has just finished that table
+        return False
 
 
 def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:

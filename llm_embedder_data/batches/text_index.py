@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from llm_embedder_data.platforms import allocate
 
 _LEAST_SLOTS = 1 << 12
 
@@ -60,6 +61,7 @@ class GrowingTextIndex(TextIndex):
 
     def __init__(self, folder: Path, n_texts: int = 0) -> None:
         self._folder, self._n_texts = folder, n_texts
+        self.close()
         self._make_slots(max(_LEAST_SLOTS, _slots_for(n_texts)))
 
     def __len__(self) -> int:
@@ -76,6 +78,10 @@ class GrowingTextIndex(TextIndex):
         self._n_texts += len(hashes)
         return numbers
 
+    def close(self) -> None:
+        """Give the maps back: not every system deletes or resizes a file that is mapped."""
+        self._slots, self._hashes = np.empty(0, np.int64), np.empty((0, 2), np.uint64)
+
     def _place(self, numbers: NDArray[np.int64]) -> None:
         slot, todo = self._first_slot(self._hashes[numbers]), np.arange(len(numbers))
         while len(todo):
@@ -87,9 +93,10 @@ class GrowingTextIndex(TextIndex):
     def _make_slots(self, n_slots: int) -> None:
         """Slots anew, and room for half as many hashes."""
         slots, hashes = self._folder / "slots.bin", self._folder / "hashes.bin"
+        self.close()
         slots.unlink(missing_ok=True)
-        _resize(slots, 8 * n_slots)
-        _resize(hashes, 8 * n_slots)
+        allocate(slots, 8 * n_slots)
+        allocate(hashes, 8 * n_slots)
         self._slots = np.memmap(slots, np.int64, "r+").view(np.ndarray)
         self._hashes = np.memmap(hashes, np.uint64, "r+").view(np.ndarray).reshape(-1, 2)
         for start in range(0, len(self), 1 << 16):
@@ -98,11 +105,3 @@ class GrowingTextIndex(TextIndex):
 
 def _slots_for(n_texts: int) -> int:
     return 1 << (2 * n_texts).bit_length()
-
-
-def _resize(path: Path, n_bytes: int) -> None:
-    with open(path, "ab") as file:
-        os.truncate(file.fileno(), n_bytes)
-        if hasattr(os, "posix_fallocate") and n_bytes:
-            # A full disk is to be met here: where it is met in writing to memory, that kills.
-            os.posix_fallocate(file.fileno(), 0, n_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import xxhash
@@ -12,8 +12,11 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.cached_rows import corpus_blocks, eval_blocks, train_blocks
 from llm_embedder_data.batches.cached_tokens import Splicing
-from llm_embedder_data.batches.table_building import Block, Unusable, build_table
-from llm_embedder_data.batches.token_table import TABLE_VERSION, TokenTable
+from llm_embedder_data.batches.plain_tokens import PlainTokens
+from llm_embedder_data.batches.table_building import SHARED_NAME, Block, build_table
+from llm_embedder_data.batches.token_table import TABLE_SUFFIX, TABLE_VERSION, TokenTable
+from llm_embedder_data.batches.tokenizer_digest import tokenizer_digest
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
@@ -22,22 +25,27 @@ class TokenCache:
     """Tokens of datasets' texts, each distinct text once, by tokenizer.
 
     A table depends on the tokenizer, the files, and which rows are kept; not on lengths, group
-    size, strategies or seed, and not on the instruction, unless the tokenizer joins it to texts.
+    size, strategies or seed, and not on the instruction, unless the tokenizer may join it to texts.
 
     Args:
         tokenizer: from transformers, fast or slow.
         folder: of all tables.
+        plain: of the same tokenizer.
 
     Attributes:
-        notes: sentences for the report and the log, by dataset and column.
+        notes: sentences for the report and the log, by (train, eval or corpus; dataset), then by
+            column.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-        self._splicing = Splicing(tokenizer)
-        self._folder = folder / self._splicing.fingerprint()
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, folder: Path, plain: PlainTokens | None = None
+    ) -> None:
+        self._splicing = Splicing(tokenizer, plain)
+        self._fingerprint = tokenizer_digest(tokenizer)
+        self._folder = folder / self._fingerprint
         self._tokenizer = tokenizer
-        self._checked: set[tuple[Path, str, str]] = set()
-        self.notes: dict[str, dict[str, str]] = {}
+        self._prefixes: dict[str, str] = {}  # of instructions
+        self.notes: dict[tuple[str, str], dict[str, str]] = {}
 
     def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
         """The table of a training set's kept rows."""
@@ -65,34 +73,17 @@ class TokenCache:
         blocks: Callable[[int], Iterator[Block]],
     ) -> TokenTable:
         """Tokenize texts apart from their instruction where that is exact, else behind it."""
-        choices = {
-            column: iter(self._splicing.prefixes(instruction))
-            for column, instruction in instructions.items()
-        }
-        prefixes = {column: next(one) for column, one in choices.items()}
-
-        def inspect(column: str, texts: Sequence[str]) -> None:
-            if not self._splicing.is_exact(instructions[column], prefixes[column], texts):
-                raise Unusable(column)
-
-        while True:
-            try:
-                table = self._build(built, kind, prefixes, blocks, inspect)
-                for column, witnesses in table.witnesses.items():
-                    checked = (table.folder, column, instructions[column])
-                    if checked not in self._checked:
-                        inspect(column, witnesses)
-                        self._checked.add(checked)
-                break
-            except Unusable as refusal:
-                column = str(refusal)
-                prefixes[column] = next(choices[column])
+        for instruction in instructions.values():
+            if instruction not in self._prefixes:
+                self._prefixes[instruction] = self._splicing.prefix(instruction)
+        prefixes = {column: self._prefixes[one] for column, one in instructions.items()}
+        table = self._build(built, kind, prefixes, blocks)
         for column, prefix in prefixes.items():
             if prefix and prefix == instructions[column]:
-                self.notes.setdefault(built.name, {})[column] = (
-                    f"the tokenizer joins the instruction {prefix!r} to the texts "
-                    f"behind it, so each {column} is cached together with it (another instruction "
-                    "is tokenized anew)"
+                self.notes.setdefault((kind[0], built.name), {})[column] = (
+                    f"the tokenizer joins the instruction {prefix!r} to the texts behind it, so "
+                    f"each {column} is cached together with it (or it is not proved that it does "
+                    "not; another instruction is tokenized anew)"
                 )
         return table
 
@@ -102,14 +93,14 @@ class TokenCache:
         kind: tuple[str, ...],
         prefixes: Mapping[str, str],
         blocks: Callable[[int], Iterator[Block]],
-        inspect: Callable[[str, Sequence[str]], None],
     ) -> TokenTable:
         files = [Path(file["filename"]).name for file in built.rows.cache_files]
         kept = xxhash.xxh3_128_hexdigest(built.kept.data)
-        key = repr((TABLE_VERSION, kind, files, kept, sorted(prefixes.items())))
+        facts = TABLE_VERSION, self._fingerprint, kind, files, kept, sorted(prefixes.items())
+        name = _hash(repr(files))[:SHARED_NAME] + _hash(repr(facts))[SHARED_NAME:]
         console = Console(stderr=True)
         bar = Progress(
-            TextColumn("tokenizing {task.description}"),
+            TextColumn("tokenizing {task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("rows"),
@@ -119,13 +110,16 @@ class TokenCache:
             disable=not console.is_terminal,
         )
         with bar:
-            task = bar.add_task(built.name, total=len(built.kept))
+            task = bar.add_task(one_line(built.name), total=len(built.kept))
             return build_table(
-                self._folder / xxhash.xxh3_128_hexdigest(key.encode()),
+                self._folder / f"{name}{TABLE_SUFFIX}",
                 blocks,
                 prefixes,
                 self._splicing.ids,
                 n_ids=lambda: 1 + max(self._tokenizer.get_vocab().values()),
-                inspect=inspect,
                 progress=lambda n_rows: bar.advance(task, n_rows),
             )
+
+
+def _hash(text: str) -> str:
+    return str(xxhash.xxh3_128_hexdigest(text.encode()))

@@ -1,4 +1,4 @@
-"""The token ids of a dataset's texts, each distinct text once, in memory-mapped files."""
+"""The token ids of a dataset's texts, each distinct text once, in a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.text_index import TextIndex
+from llm_embedder_data.sealed import is_whole, mapped
 
 # Raise it when what is written changes.
-TABLE_VERSION = 2
+TABLE_VERSION = 4
 
+TABLE_SUFFIX = ".bin"
 
-# All arrays of a table.
-TABLE_FILE = "table.bin"
+# Behind the arrays stands what is said of them, as JSON, and behind that its length.
+_LENGTH_BYTES = 8
 
 
 class TokenTable:
-    """A finished table, opened for reading; a pickle of it is its folder's name.
+    """A finished table, opened for reading; a pickle of it is its file's name.
+
+    Args:
+        file: of the table.
 
     Attributes:
         ids: ``[T]`` uint16 or int32, the tokens of all distinct texts, without special ones.
@@ -28,41 +32,36 @@ class TokenTable:
         text_ids: ``[n]`` int64, hashes of the texts.
         prefixes: what stood before each text of a column when it was tokenized.
         empty: the number of the empty text, by column.
-        witnesses: texts that begin in every way in which texts of a column do.
 
     Raises:
-        FileNotFoundError: no table, or one whose file was cut off since.
+        FileNotFoundError: no table, or one that is not what was written.
+        OSError: no more can be mapped, or opened.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        meta = json.loads((folder / "meta.json").read_bytes())
-        if self.file.stat().st_size != meta["n_bytes"]:
-            raise FileNotFoundError(self.file)
-        # One file, for a mapped file stays open, and there may be hundreds of tables.
-        content = np.memmap(self.file, np.uint8, "r").view(np.ndarray)
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        if not is_whole(file):
+            raise FileNotFoundError(f"{file}: no table of tokens, or a damaged one")
+        content = mapped(file)
+        end = len(content) - _LENGTH_BYTES
+        start = end - int.from_bytes(content[end:].tobytes(), "little")
+        said = json.loads(content[start:end].tobytes())
         self._arrays: dict[str, NDArray[Any]] = {
             name: content[start:end].view(dtype)
-            for name, (dtype, start, end) in meta["arrays"].items()
+            for name, (dtype, start, end) in said["arrays"].items()
         }
         self.ids = self._arrays["ids"]
         self.bounds = self._arrays["bounds"]
         self.text_ids = self._arrays["text_ids"]
-        self.prefixes: dict[str, str] = meta["prefixes"]
-        self.empty: dict[str, int] = meta["empty"]
-        self.witnesses: dict[str, list[str]] = meta["witnesses"]
+        self.prefixes: dict[str, str] = said["prefixes"]
+        self.empty: dict[str, int] = said["empty"]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TokenTable, (self.folder,)
+        return TokenTable, (self.file,)
 
     def __len__(self) -> int:
         """Distinct texts."""
         return len(self.text_ids)
-
-    @property
-    def file(self) -> Path:
-        """That holds its arrays."""
-        return self.folder / TABLE_FILE
 
     def index(self) -> TextIndex:
         """By which its texts are found."""
@@ -75,3 +74,20 @@ class TokenTable:
         which of them each row's begin, and the end.
         """
         return self._arrays[name]
+
+
+def table_end(
+    arrays: dict[str, tuple[str, int, int]],
+    prefixes: dict[str, str],
+    empty: dict[str, int],
+) -> bytes:
+    """What stands behind the arrays of a table.
+
+    Args:
+        arrays: by name, the type of their numbers and the bytes at which they begin and end.
+        prefixes: as the table has them, and so on.
+        empty: likewise.
+    """
+    said = {"arrays": arrays, "prefixes": prefixes, "empty": empty}
+    text = json.dumps(said).encode()
+    return text + len(text).to_bytes(_LENGTH_BYTES, "little")

@@ -16,7 +16,11 @@ from llm_embedder_data.config import ConfigError
 
 Ids = list[list[int]]
 
-_EXAMPLE = "a"
+# The first that has a token shows which tokens a template puts around a text.
+_EXAMPLES = ("a", "1", ".", "A", "the", "é", "。", "_")
+
+# Instructions whose lengths are remembered; a row may have one of its own.
+_MOST_INSTRUCTIONS = 4096
 
 
 class InstructedText(str):
@@ -41,7 +45,7 @@ class TextTokenizer:
     tokenizer that truncates on the left would cut the instruction off first; here the text loses
     tokens and the instruction stays, on either side (pairs of a slow tokenizer excepted). A fast
     tokenizer is called without the wrapper, on a copy of its own, so no setting of the caller's
-    tokenizer changes.
+    tokenizer changes; one whose class changes texts or ids is called as it is.
 
     Args:
         tokenizer: from transformers, fast or slow.
@@ -102,18 +106,69 @@ class TextTokenizer:
         return _tokens([e.ids for e in encodings], [e.type_ids for e in encodings])
 
     def check_room(self, instruction: str, setting: str) -> None:
-        """Refuse an instruction that leaves no room for a text.
+        """Refuse a ``max_length`` that leaves no room for a token of a text.
+
+        Args:
+            instruction: put before each text; empty where there is none.
+            setting: whose value it is.
 
         Raises:
-            ConfigError: naming the setting, its value and the tokens that the instruction takes.
+            ConfigError: naming the setting, its value and the least that is allowed.
         """
-        ids = self._tokenizer(instruction)["input_ids"]
-        if instruction and len(ids) >= self.max_length:
+        n_special = self._n_special(1)
+        if self.max_length <= n_special:
             raise ConfigError(
-                f"{setting}={self.max_length}: the instruction {instruction!r} takes {len(ids)} "
-                "tokens, special tokens included, and leaves none for the text (give at least "
-                f"{len(ids) + 1}, or set data.add_instruction=false)"
+                f"{setting}={self.max_length}: the tokenizer puts {n_special} special tokens "
+                f"around each text, which leaves none for it (give at least {n_special + 1})"
             )
+        if instruction and (n_taken := self._n_whole(instruction)) >= self.max_length:
+            raise ConfigError(
+                f"{setting}={self.max_length}: the instruction {instruction!r} takes {n_taken} "
+                "tokens, special tokens included, and leaves none for the text (give at least "
+                f"{n_taken + 1}, or set data.add_instruction=false)"
+            )
+
+    def check_room_of_pairs(
+        self, query_instruction: str, key_instruction: str, settings: str
+    ) -> None:
+        """Refuse a ``max_length`` that leaves a text of a pair no token behind its instruction.
+
+        Args:
+            query_instruction: put before each query; empty where there is none.
+            key_instruction: put before each key; likewise.
+            settings: whose values it is the sum of.
+
+        Raises:
+            ConfigError: naming the settings, their sum and the least that is allowed.
+        """
+        n_special = self._n_special(2)
+        longest = max(
+            self._n_whole(one) - self._n_special(1) if one else 0
+            for one in (query_instruction, key_instruction)
+        )
+        least = n_special + 2 * (longest + 1)  # the longer text keeps half of the room at least
+        if self.max_length < least:
+            instruction = f" an instruction of {longest} tokens and" if longest else ""
+            raise ConfigError(
+                f"{settings}={self.max_length}: a pair takes {n_special} special tokens, and half "
+                f"of the others must hold{instruction} a token of a text (give at least {least} "
+                "in all)"
+            )
+
+    def _n_special(self, n_texts: int) -> int:
+        if self._backend is not None:
+            return int(self._backend.num_special_tokens_to_add(n_texts == 2))
+        n_special = self._tokenizer.num_special_tokens_to_add(pair=n_texts == 2)
+        if n_texts == 2:
+            return n_special
+        return max(n_special, len(self._tokenizer([""])["input_ids"][0]))  # what its class adds
+
+    def _n_whole(self, text: str) -> int:
+        """Tokens of a text, special ones included."""
+        if self._backend is None:
+            return len(self._tokenizer([text])["input_ids"][0])
+        self._truncate(False)
+        return len(self._backend.encode(text))
 
     def _by_words(self, texts: Sequence[str], words: WordMemo) -> Tokens:
         frame = self._frame(1)
@@ -124,13 +179,15 @@ class TextTokenizer:
     def _frame(self, n_texts: int) -> Frame:
         """The special tokens around one text or two, as an example has them."""
         if n_texts not in self._frames:
-            n_own = len(self._plain([_EXAMPLE])[0])
-            encoded = self._tokenizer(*[_EXAMPLE] * n_texts, return_special_tokens_mask=True)
-            ids = encoded["input_ids"]
-            types = encoded.get("token_type_ids", [0] * len(ids))
-            own = np.flatnonzero(np.equal(encoded["special_tokens_mask"], 0)).reshape(
-                n_texts, n_own
-            )
+            lengths = dict(zip(_EXAMPLES, map(len, self._plain(_EXAMPLES)), strict=True))
+            example, n_own = next(((text, n) for text, n in lengths.items() if n), ("", 0))
+            if not n_own:
+                raise ConfigError(
+                    f"the tokenizer {self._tokenizer.name_or_path!r} has no token for any of "
+                    f"{', '.join(_EXAMPLES)} (give another tokenizer)"
+                )
+            ids, types, special = self._whole([example] * n_texts)
+            own = np.flatnonzero(np.equal(special, 0)).reshape(n_texts, n_own)
             starts, ends = [0, *(own[:, -1] + 1)], [*own[:, 0], len(ids)]
             self._frames[n_texts] = Frame(
                 [
@@ -140,6 +197,18 @@ class TextTokenizer:
                 [types[place] for place in own[:, 0]],
             )
         return self._frames[n_texts]
+
+    def _whole(self, texts: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
+        """Ids and types of one text or a pair, and 1 where a token is special."""
+        if self._backend is None:
+            encoded = self._tokenizer(*texts, return_special_tokens_mask=True)
+            ids = encoded["input_ids"]
+            types = encoded.get("token_type_ids", [0] * len(ids))
+            return ids, types, encoded["special_tokens_mask"]
+        self._truncate(False)
+        encoding = self._backend.encode(*texts)
+        types = encoding.type_ids if self._wants_types else [0] * len(encoding)
+        return encoding.ids, types, encoding.special_tokens_mask
 
     def _truncate(self, on: bool) -> None:
         # At each call: the sides share the tokenizer.
@@ -161,8 +230,8 @@ class TextTokenizer:
         return encoded["input_ids"], encoded.get("token_type_ids")
 
     def _types(self, encodings: Sequence[Any]) -> Ids | None:
-        """Token types where one is not 0; a template gives one text the same types as the next."""
-        if self._wants_types and encodings and any(encodings[0].type_ids):
+        """Token types where one is not 0; a template gives a text the types of a longer one."""
+        if self._wants_types and encodings and any(max(encodings, key=len).type_ids):
             return [e.type_ids for e in encodings]
         return None
 
@@ -174,7 +243,9 @@ class TextTokenizer:
         if self._backend is None:
             encoded = self._tokenizer(plain, return_special_tokens_mask=True, verbose=False)
             ids, types = encoded["input_ids"], encoded.get("token_type_ids")
-            special = encoded["special_tokens_mask"]
+            special = [
+                self._special(*one) for one in zip(ids, encoded["special_tokens_mask"], strict=True)
+            ]
         else:
             self._truncate(False)
             encodings = self._backend.encode_batch_fast(plain)
@@ -204,11 +275,19 @@ class TextTokenizer:
         head = min(self._n_tokens(instruction), n_kept)
         return [*places[:head], *places[len(places) - (n_kept - head) :]]
 
+    def _special(self, ids: Sequence[int], mask: Sequence[int]) -> Sequence[int]:
+        """Which tokens are special: the tokenizer's word, if its class added none to the ids."""
+        if len(mask) == len(ids):
+            return mask
+        special = set(self._tokenizer.all_special_ids)
+        return [int(one in special) for one in ids]
+
     def _n_tokens(self, instruction: str) -> int:
         if instruction not in self._lengths:
+            if len(self._lengths) >= _MOST_INSTRUCTIONS:
+                self._lengths.clear()
             # Without its last space, which a tokenizer may join to the first word of the text.
-            ids = self._tokenizer(instruction.rstrip(), add_special_tokens=False)["input_ids"]
-            self._lengths[instruction] = len(ids)
+            self._lengths[instruction] = len(self._plain([instruction.rstrip()])[0])
         return self._lengths[instruction]
 
     def _pairs_cut_behind_instruction(
@@ -256,9 +335,14 @@ class Frame:
     special: list[tuple[list[int], NDArray[np.int64]]]
     types: list[int]
 
+    @property
+    def n_special(self) -> int:
+        """Special tokens."""
+        return sum(len(ids) for ids, _ in self.special)
+
     def room(self, max_length: int) -> int:
         """Tokens that are left for the texts."""
-        return max(max_length - sum(len(ids) for ids, _ in self.special), 0)
+        return max(max_length - self.n_special, 0)
 
     def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[Part, ...]) -> Tokens:
         """Rows of special tokens and texts in turn."""

@@ -36,7 +36,7 @@ class LengthWindows:
             raise ConfigError(
                 f"data.length_window={size}: expected at least 2 global batches, or null"
             )
-        self._size, self._seed = size, seed
+        self.size, self._seed = size, seed
         self._lengths = {name: np.asarray(lengths.get(name)) for name in sizes}
         for name, n_rows in sizes.items():
             shape = self._lengths[name].shape
@@ -67,13 +67,13 @@ class LengthWindows:
             places: ``[m]`` int64, consecutive places in the global batch.
             planned: rows ``[w, G]`` of ``[w]`` global batches of the pass as they were planned.
         """
-        window, turn = divmod(block, self._size)
+        window, turn = divmod(block, self.size)
         at = (name, pass_number, window, int(places[0]), len(places))
         if at in self._kept:
             self._kept.move_to_end(at)
         else:
-            first = window * self._size
-            whole = planned(np.arange(first, min(first + self._size, per_pass)))
+            first = window * self.size
+            whole = planned(np.arange(first, min(first + self.size, per_pass)))
             key = derive_key(self._seed, "length window", name, pass_number, window)
             rows = deal_by_length(whole, self._lengths[name][whole], key, places)
             while self._kept and (len(self._kept) + 1) * rows.size > _ROWS_KEPT:

@@ -45,4 +45,5 @@ def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) 
         settings=settings,
         n_scored=int(facts.scored.sum()),
         n_without_negatives=0,
+        most_negatives=int(facts.negatives_left(settings)[kept].max(initial=0)),
     )

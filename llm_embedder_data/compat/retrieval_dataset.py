@@ -40,6 +40,7 @@ from llm_embedder_data.rows.builders import (
 )
 from llm_embedder_data.rows.filters import TrainSettings
 from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.unique_names import by_unique_name
 
 DEFAULT_TASK = "qa"
 
@@ -161,6 +162,7 @@ class RetrievalDataset:
                 cache_dir=_path(cache_dir),
             )
         ]
+        by_unique_name(sets, "data_file")
         given = Instruction(**(instruction or {}))
         dataset = TrainDataset(
             [TrainRows(one, train_group_size, seed) for one in sets],

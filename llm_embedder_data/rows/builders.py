@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from string import Formatter
 from typing import Any, Literal
 
 import datasets
@@ -15,11 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.config import ConfigError, did_you_mean
+from llm_embedder_data.config import did_you_mean
 from llm_embedder_data.hashing import derive_key
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.recipes import Recipe
 from llm_embedder_data.rows import schema
+from llm_embedder_data.rows.columns import Column, renamed
 from llm_embedder_data.rows.filters import (
+    FIRST_ELSE_TEACHER,
     OnNoNegatives,
     TrainSettings,
     count_reasons,
@@ -33,20 +34,21 @@ from llm_embedder_data.rows.readers import (
     content_digest,
     default_cache_dir,
     field_names,
+    fields_seen,
     line_of_row,
     read_file,
 )
+from llm_embedder_data.rows.refusals import bad_rows, remedies, shape_of
+from llm_embedder_data.rows.renames import read_from
 from llm_embedder_data.rows.schema import DataError
-from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.shapes import ids_for_texts, not_read
+from llm_embedder_data.rows.sources import Format, Source
+from llm_embedder_data.rows.templates import DEFAULT_KEY_TEMPLATE, parse_template
 
 OnBadRow = Literal["raise", "skip"]
 EvalMethod = Literal["retrieve", "rerank"]
 
-DEFAULT_KEY_TEMPLATE = "{title} {text}"
-
 TRAIN_FIELDS = tuple(column.name for column in schema.TRAIN_COLUMNS)
-
-_FAULTS_IN_FULL = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,9 @@ class TrainSet:
         settings: in force, after what the data cannot give has been taken out.
         n_scored: kept rows with teacher scores.
         n_without_negatives: kept rows without a hard negative.
+        most_negatives: hard negatives of the kept row that has the most.
+        task_description: of this source, for the prompt of an instruct model; None for the
+            recipe's.
         batch_size: queries per rank and step; None for the module's.
         weight: passes per epoch.
         in_batch_negatives: whether other queries' keys are negatives.
@@ -84,10 +89,16 @@ class TrainSet:
     settings: TrainSettings
     n_scored: int
     n_without_negatives: int
+    most_negatives: int
     batch_size: int | None = None
     weight: float = 1.0
     in_batch_negatives: bool = True
+    task_description: str | None = None
     notes: tuple[str, ...] = ()
+
+    def group_size(self, wanted: int) -> int:
+        """Keys per query: ``wanted``, or fewer where no row has so many different ones."""
+        return min(wanted, 1 + self.most_negatives)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,19 +106,32 @@ class EvalSet:
     """The eval queries of one task of one source.
 
     Attributes:
+        source: name of the source, which is the set's own where its rows are of one task.
+        n_rows: of each file.
+        format: of the files.
         rows: memory-mapped, columns of ``schema.RETRIEVE_SCHEMA`` or ``schema.RERANK_SCHEMA``.
         kept: ``[n]`` int64, ascending, the numbers of the rows used.
+        task_description: of this source, for the prompt of an instruct model; None for the
+            recipe's.
     """
 
     name: str
+    source: str
     task: str
     files: tuple[str, ...]
     digests: tuple[str, ...]
     rows: datasets.Dataset
+    n_rows: tuple[int, ...]
+    format: Format
     kept: NDArray[np.int64]
     n_read: int
     dropped: Mapping[str, int]
+    task_description: str | None = None
     notes: tuple[str, ...] = ()
+
+    def error(self, row: int, sentence: str) -> DataError:
+        """An error at a row of the set, as a row of the file that holds it."""
+        return _error_at(self.files, self.n_rows, self.format, row, sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +141,7 @@ class Corpus:
     Attributes:
         template: a key's text, with the fields' names in braces.
         fields: of the template.
-        rows: memory-mapped, one string column a field.
+        rows: memory-mapped, one string column a field, named by its place among ``fields``.
         kept: ``[n]`` int64, ascending, the numbers of the rows used.
     """
 
@@ -139,10 +163,11 @@ class Corpus:
     def texts(self, rows: NDArray[np.int64]) -> list[str]:
         """The key texts of rows, without instruction; a null field is empty, never "None"."""
         columns = self.rows[rows.tolist()]
+        filled = parse_template(self.template).filled
         texts = []
-        for row in zip(*(columns[name] for name in self.fields), strict=True):
-            values = (value or "" for value in row)
-            text = self.template.format(**dict(zip(self.fields, values, strict=True)))
+        names = map(schema.corpus_column, range(len(self.fields)))
+        for row in zip(*(columns[name] for name in names), strict=True):
+            text = filled([value or "" for value in row])
             texts.append(text if all(row) else text.strip())
         return texts
 
@@ -172,12 +197,7 @@ class _Read:
 
     def error(self, row: int, sentence: str) -> DataError:
         """An error at a row of the source, as a row of the file that holds it."""
-        for file, n_rows in zip(self.source.files, self.n_rows, strict=True):
-            if row < n_rows:
-                line = line_of_row(file, row, self.source.format)
-                return DataError.at(file, sentence, row=row, line=line)
-            row -= n_rows
-        raise AssertionError("a row beyond the source's last")
+        return _error_at(self.source.files, self.n_rows, self.source.format, row, sentence)
 
 
 def build_train_sets(
@@ -209,12 +229,17 @@ def build_train_sets(
             lack, or nothing left.
     """
     reading = Reading(
-        "train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS, _renames(source)
+        "train",
+        schema.TRAIN_SCHEMA,
+        schema.train_batch,
+        schema.TRAIN_COLUMNS,
+        _renames(source, TRAIN_FIELDS),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
     sets = []
     for name, task, chosen in _by_task(read, recipe, default_task):
-        settings, notes = _within_reach(settings_of(task), read, name, task, chosen)
+        wanted = _positive_strategy(settings_of(task), read, chosen)
+        settings, notes = _within_reach(wanted, read, name, task, chosen)
         made = _train_set(
             read,
             name,
@@ -226,7 +251,7 @@ def build_train_sets(
             on_no_negatives=on_no_negatives,
             seed=seed,
         )
-        _require_rows(made)
+        require_rows(made)
         sets.append(made)
     return sets
 
@@ -251,23 +276,27 @@ def build_eval_sets(
         schema.RETRIEVE_SCHEMA if retrieve else schema.RERANK_SCHEMA,
         schema.retrieve_batch if retrieve else schema.rerank_batch,
         schema.RETRIEVE_COLUMNS if retrieve else schema.RERANK_COLUMNS,
-        _renames(source),
+        _renames(source, eval_fields(eval_method)),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
     sets = []
     for name, task, chosen in _by_task(read, recipe, default_task):
         made = EvalSet(
             name=name,
+            source=source.name,
             task=task,
             files=source.files,
             digests=read.digests,
             rows=read.rows,
+            n_rows=read.n_rows,
+            format=source.format,
             kept=numbers_where(chosen & read.sound, read.folder),
             n_read=int(chosen.sum()),
             dropped=read.bad_rows(chosen),
+            task_description=source.task_description,
             notes=tuple(read.notes),
         )
-        _require_rows(made)
+        require_rows(made)
         sets.append(made)
     return sets
 
@@ -288,28 +317,37 @@ def build_corpus(
         ConfigError: a template with anything but plain field names.
         DataError: a bad row, or a field of the template that no record has.
     """
-    template = source.key_template or key_template
-    fields = template_fields(template)
+    template, key = key_template, "data.key_template"
+    if source.key_template is not None:
+        template, key = source.key_template, f"data.corpus.{one_line(source.name)}.key_template"
+    fields = parse_template(template, key).fields
+    columns = read_from(fields, source.fields, f"source {source.name!r}")
     reading = Reading(
-        f"corpus {fields!r}",
-        schema.corpus_schema(fields),
-        partial(schema.corpus_batch, fields=fields),
-        schema.corpus_columns(fields),
-        _renames(source),
+        f"corpus of {len(fields)} fields",
+        schema.corpus_schema(len(fields)),
+        schema.corpus_batch,
+        schema.corpus_columns(len(fields)),
+        tuple((schema.corpus_column(i), columns[name]) for i, name in enumerate(fields)),
     )
     read = _read(source, reading, on_bad_row, cache_dir)
-    missing = [name for name in fields if read.rows.data.column(name).null_count == len(read.rows)]
+    missing = [
+        name
+        for i, name in enumerate(fields)
+        if read.rows.data.column(schema.corpus_column(i)).null_count == len(read.rows)
+    ]
     if missing and read.sound.any():
         there = sorted(field_names(source.files[0], source.format))
-        near = "".join(did_you_mean(name, there) for name in missing)
+        near = "".join(did_you_mean(columns[name], there) for name in missing)
         if template != DEFAULT_KEY_TEMPLATE or missing == list(fields) or near:
             raise DataError.at(
                 ", ".join(source.files),
-                f"no record has the field {', '.join(map(repr, missing))} of "
-                f"key_template={template!r}; there are {', '.join(there)}{near} (mend "
-                "data.key_template, or name one for this source)",
+                f"no record has the field {', '.join(repr(columns[name]) for name in missing)} of "
+                f"key_template={template!r}; there are {', '.join(map(one_line, there))}{near} "
+                "(mend data.key_template, or name one for this source)",
             )
-        read.notes.append(f"no record has a {', '.join(missing)}: the key text is the text alone")
+        lacking = ", ".join(columns[name] for name in missing)
+        left = " and ".join(columns[name] for name in fields if name not in missing)
+        read.notes.append(f"no record has a {lacking}: the key text is the {left} alone")
     corpus = Corpus(
         name=source.name,
         files=source.files,
@@ -322,38 +360,17 @@ def build_corpus(
         dropped=read.bad_rows(),
         notes=tuple(read.notes),
     )
-    _require_rows(corpus)
+    require_rows(corpus)
     return corpus
 
 
-def template_fields(template: str) -> tuple[str, ...]:
+def template_fields(template: Any) -> tuple[str, ...]:
     """The field names of a key template, in order, each once.
 
     Raises:
-        ConfigError: no field, or a format expression such as ``{a.b}``, ``{a[0]}``, ``{a!r}``,
-            ``{a:>9}``.
+        ConfigError: see :func:`~llm_embedder_data.rows.templates.parse_template`.
     """
-    try:
-        parts = list(Formatter().parse(template))
-    except ValueError as error:
-        raise ConfigError(
-            f"data.key_template={template!r}: {error} (write fields as {{name}})"
-        ) from error
-    names = []
-    for _, name, spec, conversion in parts:
-        if name is None:
-            continue
-        if not name.isidentifier() or spec or conversion:
-            raise ConfigError(
-                f"data.key_template={template!r}: expected plain field names such as {{title}}, "
-                "without attribute, index, conversion or format"
-            )
-        names.append(name)
-    if not names:
-        raise ConfigError(
-            f"data.key_template={template!r}: expected at least one field such as {{text}}"
-        )
-    return tuple(dict.fromkeys(names))
+    return parse_template(template).fields
 
 
 def eval_fields(eval_method: EvalMethod) -> tuple[str, ...]:
@@ -362,18 +379,45 @@ def eval_fields(eval_method: EvalMethod) -> tuple[str, ...]:
     return tuple(column.name for column in columns)
 
 
+def require_rows(made: TrainSet | EvalSet | Corpus) -> None:
+    """Refuse a dataset that has no row left, with what its rows were dropped for."""
+    if len(made.kept):
+        return
+    dropped = ", ".join(f"{n_rows} for {reason}" for reason, n_rows in made.dropped.items())
+    notes = "".join(f"\n{note}" for note in made.notes) if "bad_row" in made.dropped else ""
+    raise DataError.at(
+        ", ".join(made.files),
+        f"none of the {made.n_read} rows of dataset {made.name!r} is left: dropped {dropped} "
+        f"({remedies(made.dropped)}){notes}",
+    )
+
+
 # --------------------------------------------------------------------------------------------------
 
 
-def _renames(source: Source) -> tuple[tuple[str, str], ...]:
+def _renames(source: Source, fields: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """What fields are called in the files of a source, where they are called otherwise."""
+    read_from(fields, source.fields, f"source {source.name!r}")
     return tuple(sorted(source.fields.items()))
+
+
+def _error_at(
+    files: Sequence[str], n_rows: Sequence[int], format: Format, row: int, sentence: str
+) -> DataError:
+    """An error at a row of some files, as a row of the one that holds it."""
+    for file, n_own in zip(files, n_rows, strict=True):
+        if row < n_own:
+            return DataError.at(file, sentence, row=row, line=line_of_row(file, row, format))
+        row -= n_own
+    raise AssertionError("a row beyond the last")
 
 
 def _read(source: Source, reading: Reading, on_bad_row: OnBadRow, cache_dir: Path | None) -> _Read:
     """The rows of a source.
 
     Raises:
-        DataError: all bad rows, the first ten in full, where they are not to be skipped.
+        DataError: all bad rows, the first ten faults in full, where they are not to be skipped, or
+            are all there are; a file of another shape; ids in place of candidates' texts.
     """
     parts = [
         read_file(file, reading, format=source.format, cache_dir=cache_dir) for file in source.files
@@ -388,20 +432,54 @@ def _read(source: Source, reading: Reading, on_bad_row: OnBadRow, cache_dir: Pat
         sound=pc.is_null(fault).to_numpy(),
         folder=cache_dir or default_cache_dir(),
     )
+    columns = renamed(reading.columns, dict(reading.fields))
+    found = [fields_seen(part) for part in parts]
+    for names in dict.fromkeys(map(tuple, found)):
+        if note := not_read(columns, names):
+            read.notes.append(note)
     bad = np.flatnonzero(~read.sound)
-    if not len(bad):
-        return read
-    shown = bad[:_FAULTS_IN_FULL] if on_bad_row == "raise" else bad[:1]
-    errors = [read.error(int(row), str(fault[int(row)])) for row in shown]
+    if len(bad) and (on_bad_row == "raise" or len(bad) == len(rows)):
+        raise _refusal(read, bad, reading.kind, columns, found, on_bad_row)
+    if len(bad):
+        first = read.error(int(bad[0]), str(fault[int(bad[0])]))
+        read.notes.append(f"{len(bad)} bad rows were skipped, the first: {first}")
+    if "key" in rows.column_names and (what := ids_for_texts(rows.data.column("key"), read.sound)):
+        raise DataError.at(", ".join(source.files), what)
+    return read
+
+
+def _refusal(
+    read: _Read,
+    bad: NDArray[np.int64],
+    kind: str,
+    columns: Sequence[Column],
+    found: Sequence[Sequence[str]],
+    on_bad_row: OnBadRow,
+) -> DataError:
+    """The error for bad rows: that a file has another shape, or what is wrong with each."""
+    error, start = None, 0
+    for file, n_rows, names in zip(read.source.files, read.n_rows, found, strict=True):
+        if error is None and not read.sound[start : start + n_rows].any():
+            error = shape_of(file, kind, columns, names)
+        start += n_rows
+    if error is None:
+        error = bad_rows(read.rows.data.column("fault"), bad, read.error)
+        if on_bad_row == "raise":
+            error = _with(error, f"{error}\n(data.on_bad_row=skip skips and counts bad rows)")
     if on_bad_row == "skip":
-        read.notes.append(f"{len(bad)} bad rows were skipped, the first: {errors[0]}")
-        return read
-    sentence = "\n".join(str(error) for error in errors)
-    if len(bad) > len(errors):
-        sentence += f"\n... and {len(bad) - len(errors)} more bad rows"
-    error = DataError(f"{sentence}\n(data.on_bad_row=skip skips and counts bad rows)")
-    error.path, error.row = errors[0].path, errors[0].row
-    raise error
+        error = _with(
+            error,
+            f"none of the {len(bad)} rows of dataset {read.source.name!r} is left: dropped "
+            f"{len(bad)} for bad_row (mend them, or leave the source out):\n{error}",
+        )
+    return error
+
+
+def _with(error: DataError, sentence: str) -> DataError:
+    """The same error in other words."""
+    other = DataError(sentence)
+    other.path, other.row = error.path, error.row
+    return other
 
 
 def _by_task(
@@ -498,10 +576,12 @@ def _train_set(
         sample(own, numbers, limit, derive_key(seed, "max_sample_num", name))
         reasons[numbers] = own
     kept = chosen & (reasons == 0)
-    n_scored = n_without_negatives = 0
+    n_scored = n_without_negatives = most_negatives = 0
     for rows, facts in facts_by_block(read.rows.data.table):
+        n_negatives = facts.negatives_left(settings)[kept[rows]]
         n_scored += int((facts.scored & kept[rows]).sum())
-        n_without_negatives += int((facts.without_negatives(settings) & kept[rows]).sum())
+        n_without_negatives += int((n_negatives == 0).sum())
+        most_negatives = max(most_negatives, int(n_negatives.max(initial=0)))
     return TrainSet(
         name=name,
         task=task,
@@ -515,26 +595,29 @@ def _train_set(
         settings=settings,
         n_scored=n_scored,
         n_without_negatives=n_without_negatives,
+        most_negatives=most_negatives,
         batch_size=read.source.batch_size,
         weight=read.source.weight,
         in_batch_negatives=read.source.in_batch_negatives,
+        task_description=read.source.task_description,
         notes=tuple(notes),
     )
 
 
-def _require_rows(made: TrainSet | EvalSet | Corpus) -> None:
-    """Refuse a dataset that has no row left, with what its rows were dropped for."""
-    if len(made.kept):
-        return
-    dropped = ", ".join(f"{n_rows} for {reason}" for reason, n_rows in made.dropped.items())
-    keep = (
-        "; data.on_no_negatives=keep keeps rows without" if "no_negatives" in made.dropped else ""
-    )
-    raise DataError.at(
-        ", ".join(made.files),
-        f"none of the {made.n_read} rows of dataset {made.name!r} is left: dropped {dropped} "
-        f"(loosen the setting of that name{keep}; or leave the source out)",
-    )
+def _positive_strategy(
+    settings: TrainSettings, read: _Read, chosen: NDArray[np.bool_]
+) -> TrainSettings:
+    """The settings with the plain name of the default strategy where all rows are of one kind."""
+    if settings.select_positive != FIRST_ELSE_TEACHER:
+        return settings
+    n_rows = n_left_to_teacher = 0
+    for place, facts in facts_by_block(read.rows.data.table):
+        rows = chosen[place] & read.sound[place]
+        n_rows += int(rows.sum())
+        n_left_to_teacher += int((rows & facts.left_to_teacher).sum())
+    if n_left_to_teacher == 0:
+        return replace(settings, select_positive="first")
+    return replace(settings, select_positive="teacher") if n_left_to_teacher == n_rows else settings
 
 
 def _within_reach(

@@ -15,6 +15,10 @@ from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy
 
 OnNoNegatives = Literal["drop", "keep"]
 
+# The default: the first labelled positive, and in a row that has none the teacher's best candidate.
+FIRST_ELSE_TEACHER: Literal["first-else-teacher"] = "first-else-teacher"
+PositiveInForce = PositiveStrategy | Literal["first-else-teacher"]
+
 # Why a row is not trained on; the first, none, is a row that is.
 REASONS = (
     "",
@@ -38,7 +42,7 @@ class TrainSettings:
             gives way.
     """
 
-    select_positive: PositiveStrategy = "first"
+    select_positive: PositiveInForce = "first"
     select_negative: NegativeStrategy = "random"
     teacher_scores_min: float | None = None
     teacher_scores_margin: float | None = None
@@ -86,14 +90,26 @@ class RowFacts:
     def without_positive(self, settings: TrainSettings) -> NDArray[np.bool_]:
         """Rows for which the strategy finds no positive."""
         without: NDArray[np.bool_] = self.n_pos == 0
-        return without & ~self.scored if settings.select_positive == "teacher" else without
+        teacher_may = settings.select_positive in ("teacher", FIRST_ELSE_TEACHER)
+        return without & ~self.scored if teacher_may else without
+
+    @property
+    def left_to_teacher(self) -> NDArray[np.bool_]:
+        """Rows that have no labelled positive, but scores."""
+        rows: NDArray[np.bool_] = (self.n_pos == 0) & self.scored
+        return rows
+
+    def negatives_left(self, settings: TrainSettings) -> NDArray[np.int32]:
+        """Hard negatives of each row beside its positive."""
+        if settings.select_positive == "teacher":
+            return np.where(self.scored, self.n_negatives_of_teacher, self.n_negatives)
+        if settings.select_positive == FIRST_ELSE_TEACHER:
+            return np.where(self.left_to_teacher, self.n_negatives_of_teacher, self.n_negatives)
+        return self.n_negatives
 
     def without_negatives(self, settings: TrainSettings) -> NDArray[np.bool_]:
         """Rows for which no hard negative is left beside the positive."""
-        n_left = self.n_negatives
-        if settings.select_positive == "teacher":
-            n_left = np.where(self.scored, self.n_negatives_of_teacher, n_left)
-        without: NDArray[np.bool_] = n_left == 0
+        without: NDArray[np.bool_] = self.negatives_left(settings) == 0
         return without
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,39 +15,68 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
-from llm_embedder_data.files import atomic_file, is_whole, locked, seal
+from llm_embedder_data.file_errors import is_a_limit, reason, remedy
+from llm_embedder_data.files import locked
+from llm_embedder_data.printable import one_line
 from llm_embedder_data.rows.columns import (
     Block,
     Column,
     Columns,
     Faults,
     columns_of,
-    first_record,
+    is_long_line,
+    kinds_of,
     renamed,
 )
+from llm_embedder_data.rows.containers import (
+    BYTE_ORDER_MARK,
+    compression_of,
+    compression_suffix,
+    head_of,
+    opened,
+    stranger,
+    table_of,
+)
+from llm_embedder_data.rows.json_text import array_blocks, first_elements
+from llm_embedder_data.rows.lines import head_lines, line_blocks, lines_of_rows
 from llm_embedder_data.rows.schema import DataError
-from llm_embedder_data.rows.sources import COMPRESSIONS, Format, compression_suffix, format_of
+from llm_embedder_data.rows.sources import Format, declared_format, format_of
+from llm_embedder_data.rows.tables import table_columns, table_slices
+from llm_embedder_data.sealed import (
+    MEMO_SUFFIX,
+    hash_of,
+    is_whole,
+    read_memo,
+    sealed_file,
+    write_memo,
+)
 
 # Part of every cache key: raise it when what is written changes.
-CACHE_VERSION = 2
+CACHE_VERSION = 4
 
 # Read, converted and checked at a time, bytes; its columns and its batch hold as much again.
 BLOCK_BYTES = 4 << 20
 
-# Hashed at a time, bytes: what the processor's cache holds.
-_HASHED_BYTES = 1 << 18
+# Looked at for the fields of a file's first records, bytes; and so many records at the most.
+_LOOKED_AT_BYTES = 1 << 18
+_LOOKED_AT = 50
 
-# Searched for a line break at a time, from the end.
-_TAIL_BYTES = 1 << 16
+# Kept of their fields: so many names, so many characters of each.
+_MOST_NAMES = 200
+_LONGEST_NAME = 100
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Where the cache has these names.
+_FIELDS = b"fields"
 
 # Blocks that are converted side by side, at most.
 _MOST_THREADS = 8
+
+# Formats whose columns have a type.
+TABLES: tuple[Format, ...] = ("parquet", "arrow")
 
 BatchBuilder = Callable[[Columns, Faults], pa.RecordBatch]
 
@@ -84,7 +114,7 @@ def read_file(
     killed process leaves nothing behind that is read. Of processes that prepare the same file at
     once, one does the work where the folder has locks, and each does it where it has none. The
     cache is found by the file's content: a changed file is read anew whatever its modification time
-    says. A cache that was cut off since is written again.
+    says. A cache that was damaged since is written again.
 
     Args:
         path: of the file.
@@ -97,12 +127,13 @@ def read_file(
             is read; a cache folder that cannot be written where it must be. A record that breaks a
             rule raises nothing here: its row has the reason in the column ``fault``.
     """
-    file_format = format_of(path, format)
     folder = cache_dir or default_cache_dir()
     stamp = _stamp(path)
+    # What the file is besides is in its content; so it is not opened where it was not touched.
+    declared = declared_format(path, format)
     key = xxhash.xxh3_128_hexdigest(
         repr(
-            (CACHE_VERSION, content_digest(path, folder), file_format, reading.kind, reading.fields)
+            (CACHE_VERSION, content_digest(path, folder), declared, reading.kind, reading.fields)
         ).encode()
     )
     cached = folder / f"{key}.arrow"
@@ -110,12 +141,16 @@ def read_file(
         _make_folder(folder)
         with locked(cached):
             if not is_whole(cached):
-                _write(cached, path, stamp, file_format, reading)
+                _write(cached, path, stamp, real_format(path, format), reading)
     try:
         # With a fingerprint: Dataset.from_file would pickle the whole dataset for one.
         table = datasets.table.MemoryMappedTable.from_file(str(cached))
         return datasets.Dataset(table, fingerprint=key)
-    except (OSError, pa.ArrowException) as error:
+    except OSError as error:
+        raise DataError.at(
+            str(cached), f"the cache cannot be opened: {reason(error)} ({remedy(error)})"
+        ) from error
+    except pa.ArrowException as error:
         raise DataError.at(str(cached), f"the cache is damaged: {error} (delete it)") from error
 
 
@@ -128,38 +163,89 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
     """
     folder = cache_dir or default_cache_dir()
     stamp = _stamp(path)
-    memo = folder / f"{xxhash.xxh3_128_hexdigest(os.path.abspath(path).encode())}.digest"
-    with suppress(OSError, ValueError):  # no memo, or half of one: the file is read below
-        remembered = json.loads(memo.read_bytes())
-        if remembered["stamp"] == stamp:
-            return str(remembered["digest"])
-    digest = xxhash.xxh3_128()
-    with open(path, "rb") as file:
-        while block := file.read(_HASHED_BYTES):
-            digest.update(block)
+    name = xxhash.xxh3_128_hexdigest(os.fsencode(os.path.abspath(path)))
+    memo = folder / f"{name}{MEMO_SUFFIX}"
+    remembered = read_memo(memo)
+    if isinstance(remembered, dict) and remembered.get("stamp") == stamp:
+        return str(remembered["digest"])
+    try:
+        with open(path, "rb") as file:
+            digest = hash_of(file, sys.maxsize).hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
     with suppress(OSError):  # a memo only saves time
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(memo) as file:
-            file.write(json.dumps({"stamp": stamp, "digest": digest.hexdigest()}).encode())
-    return digest.hexdigest()
+        write_memo(memo, {"stamp": stamp, "digest": digest})
+    return str(digest)
+
+
+def real_format(path: str, format: Format) -> Format:
+    """The format of a file: the chosen one, else what its first bytes say, else its ending.
+
+    Raises:
+        DataError: the file is missing, or is none of these; or another than the chosen one.
+    """
+    try:
+        found = table_of(head_of(path))
+    except OSError as error:
+        raise DataError.at(path, f"cannot be read: {error.strerror} (mend the path)") from error
+    if found == format or (found and format == "auto"):
+        return found  # type: ignore[return-value]
+    if found:
+        raise DataError.at(
+            path, f"it is a {found} file, not {format} (leave the format out, or say {found})"
+        )
+    return format_of(path, format)
 
 
 def line_of_row(path: str, row: int, format: Format = "auto") -> int | None:
     """The line, counted from 1, on which a record stands; None where the file has no lines."""
-    if format_of(path, format) != "json" or _is_json_array(path):
-        return None
-    for line, text in enumerate(_lines(path), start=1):
-        if not text or text.isspace():
-            continue
-        if row == 0:
-            return line
-        row -= 1
-    return None
+    return lines_of(path, [row], format).get(row)
+
+
+def lines_of(path: str, rows: Collection[int], format: Format = "auto") -> dict[int, int]:
+    """The lines, counted from 1, on which records stand; none where the file has no lines."""
+    if real_format(path, format) != "json" or _is_json_array(path):
+        return {}
+    return lines_of_rows(path, rows)
 
 
 def field_names(path: str, format: Format = "auto") -> list[str]:
-    """The fields of a file's first record."""
-    return list(first_record(next(_blocks(path, format_of(path, format)), [{}])))
+    """The fields of a file's first records, in the order in which they are met."""
+    names: dict[str, None] = {}
+    for record in first_records(path, format):
+        names.update(dict.fromkeys(record))
+    return [name[:_LONGEST_NAME] for name in list(names)[:_MOST_NAMES]]
+
+
+def fields_seen(rows: datasets.Dataset) -> list[str]:
+    """:func:`field_names` of the file that :func:`read_file` made a dataset of, from its cache."""
+    [cached] = rows.cache_files
+    with pa.memory_map(cached["filename"]) as file, pa.ipc.open_stream(file) as reader:
+        names: list[str] = json.loads(reader.schema.metadata[_FIELDS])
+    return names
+
+
+def first_records(path: str, format: Format = "auto") -> list[Mapping[str, Any]]:
+    """The first records of a file as they lie in it, of a table their names alone.
+
+    Where the file begins with a record of megabytes, with something that is no record, or cannot be
+    read, there are none.
+    """
+    file_format = real_format(path, format)
+    if file_format in TABLES:
+        return [dict.fromkeys(table_columns(path, file_format))]
+    try:
+        if _is_json_array(path):
+            with opened(path) as file:
+                head: bytes = file.read(_LOOKED_AT_BYTES)
+            found = first_elements(head, _LOOKED_AT)
+        else:
+            lines = head_lines(path, _LOOKED_AT_BYTES)[:_LOOKED_AT]
+            found = [orjson.loads(line) for line in lines if _is_object(line)]
+    except (OSError, EOFError, ValueError, pa.ArrowException):
+        return []
+    return [record for record in found if isinstance(record, dict)]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -169,8 +255,13 @@ def _stamp(path: str) -> list[int]:
     try:
         state = os.stat(path)
     except OSError as error:
-        raise DataError.at(path, f"cannot be read: {error.strerror} (mend the path)") from error
+        raise _unreadable(path, error) from error
     return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+
+
+def _unreadable(path: str, error: OSError) -> DataError:
+    mend = remedy(error) if is_a_limit(error) else "mend the path"
+    return DataError.at(path, f"cannot be read: {reason(error)} ({mend})")
 
 
 def _make_folder(folder: Path) -> None:
@@ -181,7 +272,7 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         raise DataError.at(
             str(folder),
-            f"the cache cannot be written: {error.strerror} (give another data.cache_dir)",
+            f"the cache cannot be written: {reason(error)} (give another data.cache_dir)",
         ) from error
 
 
@@ -206,12 +297,12 @@ def _write(
 ) -> None:
     n_rows = 0
     try:
-        with atomic_file(cached) as file:
-            with pa.ipc.new_stream(file, reading.schema) as writer:
+        with sealed_file(cached) as file:
+            seen = {_FIELDS: json.dumps(field_names(path, file_format))}
+            with pa.ipc.new_stream(file, reading.schema.with_metadata(seen)) as writer:
                 for batch in _batches(path, file_format, reading):
                     writer.write_batch(batch)
                     n_rows += len(batch)
-            seal(file)
             if _stamp(path) != stamp:  # the cache would be found by the digest of other content
                 raise DataError.at(path, "changed while it was read (start again when it is whole)")
             if n_rows == 0:
@@ -219,8 +310,8 @@ def _write(
     except OSError as error:
         raise DataError.at(
             str(cached.parent),
-            f"the cache of {path} could not be written: {error.strerror or error} "
-            "(make room, or give another data.cache_dir)",
+            f"the cache of {one_line(path)} could not be written: {reason(error)} "
+            f"({remedy(error)})",
         ) from error
 
 
@@ -229,92 +320,83 @@ def _batches(path: str, file_format: Format, reading: Reading) -> Iterator[pa.Re
     wanted = renamed(reading.columns, dict(reading.fields))
     n_threads = min(pa.cpu_count(), _MOST_THREADS)
     pending: deque[Future[pa.RecordBatch]] = deque()
+    blocks: Iterator[Block] = (
+        table_slices(path, file_format, kinds_of(wanted))
+        if file_format in TABLES
+        else _blocks(path)
+    )
     with ThreadPoolExecutor(n_threads) as threads:
-        for block in _blocks(path, file_format):
-            pending.append(
-                threads.submit(lambda block: reading.build(*columns_of(block, wanted)), block)
-            )
+        for block in blocks:
+            pending.append(threads.submit(_batch_of, block, wanted, reading.build))
             if len(pending) > n_threads:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
 
 
-def _blocks(path: str, file_format: Format) -> Iterator[Block]:
-    """The rows of a file, some thousand at a time."""
+def _batch_of(block: Block, wanted: Sequence[Column], build: BatchBuilder) -> pa.RecordBatch:
+    is_long = is_long_line(block)
+    columns, faults = columns_of(block, wanted)
+    if isinstance(block, memoryview):
+        with suppress(BufferError):  # an array still looks at it: it goes with that
+            block.release()
+    if is_long:  # it may be half a gigabyte, which Arrow would keep for another one
+        pa.default_memory_pool().release_unused()
+    return build(columns, faults)
+
+
+def _blocks(path: str) -> Iterator[Block]:
+    """The rows of a file of lines or of a JSON array, some thousand at a time."""
     try:
-        if file_format == "json" and not _is_json_array(path):
-            yield from _line_blocks(path)
-        elif file_format == "json":
-            with _opened(path) as file:
-                yield json.loads(file.read())
-        else:
-            yield from _tables(path, file_format)
+        _check_content(path)
+        if not _is_json_array(path):
+            yield from line_blocks(path, BLOCK_BYTES)
+            return
+        with opened(path) as file:
+            content: bytes = file.read()
+        yield from array_blocks(content.removeprefix(BYTE_ORDER_MARK))
+    except DataError:
+        raise
     except (OSError, EOFError, pa.ArrowException, ValueError) as error:
+        if is_a_limit(error):
+            raise _unreadable(path, error) from error
         raise DataError.at(
-            path,
-            f"cannot be read as {file_format}: {error} (is it whole, and is its ending right?)",
+            path, f"cannot be read as json: {error} (is it whole, and is its ending right?)"
         ) from error
 
 
-def _line_blocks(path: str) -> Iterator[memoryview]:
-    """Whole lines, as many as :data:`BLOCK_BYTES` hold, or one that is longer."""
-    with _opened(path) as file:
-        rest = file.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
-        while True:
-            # The lines are never copied: only what was read of the next one is. And Arrow gives the
-            # memory of blocks that are done again, where the system's would be cleared first.
-            block = memoryview(pa.allocate_buffer(BLOCK_BYTES + len(rest))).cast("B")
-            block[: len(rest)] = rest
-            n_read = file.readinto(block[len(rest) :])
-            end = len(rest) + n_read
-            whole = _end_of_lines(block[:end]) if n_read else end
-            rest = block[whole:end].tobytes()
-            if whole:
-                yield block[:whole]
-            if not n_read:
-                return
-
-
-def _end_of_lines(block: memoryview) -> int:
-    """Behind the last line break, 0 where there is none."""
-    start = len(block)
-    while start > 0:
-        end, start = start, max(0, start - _TAIL_BYTES)
-        found = block[start:end].tobytes().rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-    return 0
-
-
-def _lines(path: str) -> Iterator[bytes]:
-    with _opened(path) as file:
-        rest = file.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
-        while block := file.read(BLOCK_BYTES):
-            *lines, rest = (rest + block).split(b"\n")
-            yield from lines
-    if rest:
-        yield rest
-
-
-def _opened(path: str) -> Any:
-    return pa.input_stream(path, compression=COMPRESSIONS.get(compression_suffix(path)))
-
-
 def _is_json_array(path: str) -> bool:
-    with _opened(path) as file:
+    """Whether the first character that is no blank opens an array."""
+    with opened(path) as file:
         beginning: bytes = file.read(1024)
-    return beginning.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"[")
+        beginning = beginning.removeprefix(BYTE_ORDER_MARK).lstrip()
+        while not beginning and (more := file.read(1 << 16)):
+            beginning = more.lstrip()
+    return beginning.startswith(b"[")
 
 
-def _tables(path: str, file_format: Format) -> Iterator[pa.RecordBatch]:
-    if file_format == "parquet":
-        yield from pq.ParquetFile(path).iter_batches(batch_size=1024)
-        return
-    with pa.memory_map(path) as source:
-        try:
-            reader = pa.ipc.open_file(source)
-            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
-        except pa.ArrowInvalid:  # the stream format, which Hugging Face datasets writes
-            source.seek(0)
-            yield from pa.ipc.open_stream(source)
+def _is_object(line: bytes) -> bool:
+    """Whether a line is a JSON object."""
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _check_content(path: str) -> None:
+    """Refuse what is neither lines nor an array, by its first bytes.
+
+    Raises:
+        ValueError: saying what it is.
+    """
+    with opened(path) as file:
+        head: bytes = file.read(1024)
+    if what := stranger(head):
+        raise ValueError(what)
+    if compression_suffix(path) and not compression_of(head_of(path)):
+        beginning = head.removeprefix(BYTE_ORDER_MARK).lstrip()
+        if beginning and not beginning.startswith((b"{", b"[")):
+            raise ValueError(
+                f"its ending {compression_suffix(path)!r} says that it is packed, and it begins "
+                f"with {head[:8]!r}, which is neither that nor JSON"
+            )

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.hashing import hash_rows, mix
+from llm_embedder_data.printable import PrintableError, one_line
 from llm_embedder_data.rows.columns import FLOATS, INTS, STRINGS, Column, Columns, Faults, shown
 
 _IDENTITY = [
@@ -41,15 +42,19 @@ TRAIN_SCHEMA = pa.schema(
     ]
 )
 RETRIEVE_SCHEMA = pa.schema([*_IDENTITY, ("pos_index", INTS)])
-RERANK_SCHEMA = pa.schema([*_IDENTITY, ("pos_index", INTS), ("key", STRINGS), ("key_index", INTS)])
+RERANK_SCHEMA = pa.schema(
+    [
+        *_IDENTITY,
+        ("pos_index", INTS),
+        ("key", STRINGS),
+        ("key_index", INTS),
+        ("counts_corpus", pa.bool_()),  # false: indices count the row's own candidates
+    ]
+)
 
 
-class DataError(ValueError):
-    """A file or a row that cannot be used; ``path`` and ``row`` say which.
-
-    Built from its message alone: a DataLoader re-raises a worker's exception as ``type(message)``,
-    and one whose constructor wants more comes back as a bare RuntimeError (torch 2.13).
-    """
+class DataError(PrintableError):
+    """A file or a row that cannot be used; ``path`` and ``row`` say which."""
 
     path: str | None = None
     row: int | None = None
@@ -59,7 +64,7 @@ class DataError(ValueError):
         cls, path: str, sentence: str, *, row: int | None = None, line: int | None = None
     ) -> DataError:
         """An error that begins with the place; rows are counted from 0, lines from 1."""
-        place = path if row is None else f"{path}, row {row}"
+        place = one_line(path) if row is None else f"{one_line(path)}, row {row}"
         place += "" if line is None else f" (line {line})"
         error = cls(f"{place}: {sentence}")
         error.path, error.row = path, row
@@ -94,9 +99,14 @@ _CANDIDATES = (
 RERANK_COLUMNS = (_QUERY, _TASK, *_CANDIDATES, _QUERY_ID)
 
 
-def corpus_columns(fields: Sequence[str]) -> tuple[Column, ...]:
+def corpus_column(place: int) -> str:
+    """The column of a corpus' n-th field: by place, so that it meets no name of ours."""
+    return f"field_{place}"
+
+
+def corpus_columns(n_fields: int) -> tuple[Column, ...]:
     """Those of a corpus: a number becomes its decimal text."""
-    return tuple(Column(name, "text") for name in fields)
+    return tuple(Column(corpus_column(place), "text") for place in range(n_fields))
 
 
 def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
@@ -120,7 +130,9 @@ def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     )
     lengths = np.stack([n_pos, n_neg], axis=1)
     places = _runs(starts.ravel(), lengths.ravel())
-    texts = pa.concat_arrays([pos.values, neg.values, history.values]).take(pa.array(places))
+    texts = pa.concat_arrays([pos.values, neg.values, history.values])
+    if len(places) != len(texts) or (places != np.arange(len(texts))).any():
+        texts = texts.take(pa.array(places))
     n_key = n_pos + n_neg
     offsets = np.concatenate([[0], np.cumsum(n_key)])
     row_of_key = np.repeat(np.arange(len(n_key)), n_key)
@@ -130,8 +142,7 @@ def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     usable_negative = ~is_positive & (first_same >= n_pos[row_of_key])
     _fault_where(n_key == 0, faults, lambda row: "no pos, neg or history (a row needs candidates)")
     null = np.flatnonzero(texts.is_null().to_numpy(zero_copy_only=False))
-    positives = np.flatnonzero(is_positive)
-    blank = positives[_is_blank(texts.take(pa.array(positives)))]
+    blank = np.flatnonzero(is_positive & _is_blank(texts))
     for key in [*null, *blank]:
         row = int(row_of_key[key])
         field = "history" if has_history[row] else "pos" if is_positive[key] else "neg"
@@ -165,6 +176,7 @@ def retrieve_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     ``pos_index`` counts corpus records.
     """
     _require_query(columns["query"], faults)
+    _refuse_negative("pos_index", columns, faults)
     return _batch(RETRIEVE_SCHEMA, columns, faults)
 
 
@@ -173,30 +185,43 @@ def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
 
     Candidates are ``key``, and ``pos_index`` names the right ones; or they are ``pos`` followed by
     ``neg``, and the right ones are ``pos``. Their indices are ``key_index``, or ``pos_index``
-    followed by ``neg_index``, or 0, 1, 2, ...
+    followed by ``neg_index``, which count corpus records; or else 0, 1, 2, ...
     """
     _require_query(columns["query"], faults)
+    for name in ("pos_index", "key_index", "neg_index"):
+        _refuse_negative(name, columns, faults)
     keys: list[list[str]] = []
     key_indices: list[list[int]] = []
     pos_indices: list[list[int] | None] = []
+    counts_corpus: list[bool] = []
     rows = zip(*(columns[one.name].to_pylist() for one in _CANDIDATES), strict=True)
     for row, (key, key_index, pos, neg, pos_index, neg_index) in enumerate(rows):
         candidates = [*(pos or []), *(neg or [])] if key is None else key
+        fault = None
         if key is None and key_index is None and pos_index is not None and neg_index is not None:
             key_index = [*pos_index, *neg_index]
-        if key_index is None:
+            if len(pos_index) != len(pos or []):
+                fault = f"{len(pos_index)} pos_index for {len(pos or [])} pos (give one each)"
+        given = key_index is not None
+        if not given:
             key_index = list(range(len(candidates)))
-        fault = None
         if not candidates:
             fault = "no candidates (reranking needs key, or pos and neg)"
         elif any(text is None for text in candidates):
             fault = "a candidate is null (give a text, or take the entry out)"
         elif len(key_index) != len(candidates):
             fault = f"{len(key_index)} indices for {len(candidates)} candidates (give one each)"
+        elif key is not None and not given and max(pos_index or [0]) >= len(candidates):
+            fault = (
+                f"pos_index holds {max(pos_index)}, and there are {len(candidates)} candidates, "
+                "which it counts from 0 where there is no key_index (give key_index too, if it "
+                "counts corpus records)"
+            )
         faults[row] = faults[row] or fault
         keys.append(candidates)
         key_indices.append(key_index)
         pos_indices.append(key_index[: len(pos or [])] if key is None else pos_index)
+        counts_corpus.append(given)
     return _batch(
         RERANK_SCHEMA,
         columns,
@@ -204,17 +229,19 @@ def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
         pos_index=pa.array(pos_indices, INTS),
         key=pa.array(keys, STRINGS),
         key_index=pa.array(key_indices, INTS),
+        counts_corpus=pa.array(counts_corpus, pa.bool_()),
     )
 
 
-def corpus_schema(fields: Sequence[str]) -> pa.Schema:
+def corpus_schema(n_fields: int) -> pa.Schema:
     """A corpus keeps the fields of its key template as strings."""
-    return pa.schema([*((name, pa.string()) for name in fields), ("fault", pa.string())])
+    names = map(corpus_column, range(n_fields))
+    return pa.schema([*((name, pa.string()) for name in names), ("fault", pa.string())])
 
 
-def corpus_batch(columns: Columns, faults: Faults, fields: Sequence[str]) -> pa.RecordBatch:
+def corpus_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     """:func:`corpus_columns` of some rows; a missing or null field stays null."""
-    return _batch(corpus_schema(fields), columns, faults)
+    return _batch(corpus_schema(len(columns)), columns, faults)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -292,9 +319,22 @@ def _require_query(query: pa.Array, faults: Faults) -> None:
     _fault_where(_is_blank(query), faults, lambda row: "query is blank (give it a text)")
 
 
+def _refuse_negative(name: str, columns: Columns, faults: Faults) -> None:
+    view = _ListView(columns[name])
+    values = view.values.to_numpy(zero_copy_only=False)[_runs(view.starts, view.lengths)]
+    lowest = np.zeros(len(faults), np.int64)
+    np.minimum.at(lowest, np.repeat(np.arange(len(faults)), view.lengths), values)
+    _fault_where(
+        lowest < 0,
+        faults,
+        lambda row: f"{name} holds {lowest[row]} (an index counts records from 0)",
+    )
+
+
 def _is_blank(texts: pa.StringArray) -> NDArray[np.bool_]:
+    empty = pc.equal(pc.binary_length(texts), 0)
     blank: NDArray[np.bool_] = (
-        pc.equal(pc.utf8_trim_whitespace(texts), "").fill_null(False).to_numpy(zero_copy_only=False)
+        pc.or_(empty, pc.utf8_is_space(texts)).fill_null(False).to_numpy(zero_copy_only=False)
     )
     return blank
 

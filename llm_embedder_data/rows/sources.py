@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import glob
-import importlib.resources
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
+from llm_embedder_data.printable import one_line
+from llm_embedder_data.rows.containers import COMPRESSIONS, compression_suffix
+from llm_embedder_data.rows.package_paths import PACKAGE_PREFIX, package_path
+from llm_embedder_data.rows.renames import column_name
 from llm_embedder_data.rows.schema import DataError
+from llm_embedder_data.rows.unique_names import by_unique_name
 
 Format = Literal["auto", "json", "parquet", "arrow"]
 
@@ -24,12 +29,22 @@ ENDINGS: dict[str, Format] = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 DATA_ROOT_PREFIX = "llm-embedder:"
-PACKAGE_PREFIX = "pkg://"
+
+# s3://, hf://, https://, ...: at least two letters, as C:// is a drive.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 # What a dict source may say beside ``path`` and the names of its fields.
-SETTINGS = ("task", "format", "weight", "batch_size", "in_batch_negatives", "max_sample_num")
+SETTINGS = (
+    "task",
+    "task_description",
+    "format",
+    "weight",
+    "batch_size",
+    "in_batch_negatives",
+    "max_sample_num",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +55,7 @@ class Source:
         name: of the dataset, unique among its kind.
         files: absolute paths, in the order in which their rows are counted.
         task: of rows that name none; None leaves it to ``default_task``.
+        task_description: for the prompt of an instruct model; None for the recipe's.
         format: of the files.
         fields: what a canonical field is called in the files, where it is called otherwise.
         weight: passes over the dataset per epoch.
@@ -52,6 +68,7 @@ class Source:
     name: str
     files: tuple[str, ...]
     task: str | None = None
+    task_description: str | None = None
     format: Format = "auto"
     fields: Mapping[str, str] = field(default_factory=dict)
     weight: float = 1.0
@@ -92,12 +109,13 @@ def resolve_sources(
     if isinstance(data, Mapping) and "path" not in data:
         named = []
         for name, entry in data.items():
-            where = f"{key}.{name}"
+            where = f"{key}.{_dataset_name(name, key)}"
             if entry is None:
                 raise ConfigError(f"{where}: no source (give a path, or take it out with ~{where})")
             options = _options(entry, where, fields, settings)
             files = _expand_all(options.pop("path"), where, data_root)
             named.append(Source(name=str(name), files=tuple(files), **options))
+        by_unique_name(named, key)  # 1 and "1" are two keys of a mapping, and one name
         return named
 
     entries = data if isinstance(data, Sequence) and not isinstance(data, str) else [data]
@@ -120,23 +138,28 @@ def format_of(path: str, chosen: Format) -> Format:
     Raises:
         DataError: ``auto`` and an ending that says nothing.
     """
-    if chosen != "auto":
-        return chosen
-    plain = Path(path.removesuffix(compression_suffix(path)))
-    if plain.suffix not in ENDINGS:
+    found = declared_format(path, chosen)
+    if found not in ENDINGS.values():
         raise DataError.at(
             path,
-            f"the ending {plain.suffix!r} is not one of {', '.join(ENDINGS)}, with or without "
+            f"the ending {found!r} is not one of {', '.join(ENDINGS)}, with or without "
             f"{', '.join(COMPRESSIONS)} (rename it, or give the source a format: "
             f"{', '.join(get_args(Format)[1:])})",
         )
-    return ENDINGS[plain.suffix]
+    return found  # type: ignore[return-value]
 
 
-def compression_suffix(path: str) -> str:
-    """``".gz"`` and the like, or the empty string."""
-    suffix = Path(path).suffix
-    return suffix if suffix in COMPRESSIONS else ""
+def declared_format(path: str, chosen: Format) -> str:
+    """The format of a file as it is said to be; its ending, where that says nothing."""
+    if chosen != "auto":
+        return chosen
+    suffix = _plain_suffix(path)
+    return ENDINGS.get(suffix.lower(), suffix)
+
+
+def _plain_suffix(path: str) -> str:
+    """The ending of a path, that of a compression taken off."""
+    return Path(path.removesuffix(compression_suffix(path))).suffix
 
 
 def _options(
@@ -153,13 +176,17 @@ def _options(
     for name in entry:
         if name not in allowed:
             raise ConfigError(
-                f"{where}: unknown key {name!r}, expected one of {', '.join(allowed)}"
-                f"{did_you_mean(name, allowed)}"
+                f"{where}: unknown key {name!r}, expected one of "
+                f"{', '.join(map(one_line, allowed))}{did_you_mean(name, allowed)}"
             )
     if entry.get("path") is None:
         raise ConfigError(f"{where}: no path (name the file or files to read)")
     options = {name: entry[name] for name in ("path", *settings) if entry.get(name) is not None}
-    options["fields"] = {name: str(entry[name]) for name in fields if entry.get(name) is not None}
+    options["fields"] = {
+        name: column_name(entry[name], f"{where}.{one_line(name)}")
+        for name in fields
+        if entry.get(name) is not None
+    }
     _check(options, where)
     return options
 
@@ -184,7 +211,7 @@ def _check(options: Mapping[str, Any], where: str) -> None:
     flag = options.get("in_batch_negatives", True)
     if not isinstance(flag, bool):
         raise ConfigError(f"{where}.in_batch_negatives={flag!r}: expected true or false")
-    for name in ("task", "key_template"):
+    for name in ("task", "task_description", "key_template"):
         if name in options and not isinstance(options[name], str):
             raise ConfigError(f"{where}.{name}={options[name]!r}: expected a string")
 
@@ -204,6 +231,8 @@ def _expand_all(path: Any, where: str, data_root: str | os.PathLike[str] | None)
 def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> list[str]:
     """The files that one path stands for, absolute; a glob's and a folder's are sorted."""
     shown = path
+    if not path.strip():
+        raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder, or give null)")
     if path.startswith(DATA_ROOT_PREFIX):
         if data_root is None:
             raise ConfigError(
@@ -212,22 +241,24 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
             )
         path = os.path.join(os.fspath(data_root), path.removeprefix(DATA_ROOT_PREFIX))
     elif path.startswith(PACKAGE_PREFIX):
-        package, _, rest = path.removeprefix(PACKAGE_PREFIX).partition("/")
-        try:
-            path = os.path.join(str(importlib.resources.files(package)), rest)
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"{where}={shown!r}: {error} (install it, or give a path)") from error
+        path = package_path(path, where)
+    elif _ADDRESS.match(path):
+        raise ConfigError(
+            f"{where}={shown!r} is an address, and nothing is fetched from there here: data are "
+            "read from files (copy them to this machine or to a mounted folder, and give that path)"
+        )
     path = os.path.abspath(os.path.expanduser(path))
 
     if os.path.isfile(path):
         return [path]
     if os.path.isdir(path):
+        _refuse_saved_dataset(path, where)
         files = sorted(
             entry.path
             for entry in os.scandir(path)
             if entry.is_file()
             and not entry.name.startswith(".")  # as glob has it
-            and Path(entry.name.removesuffix(compression_suffix(entry.name))).suffix in ENDINGS
+            and _plain_suffix(entry.name).lower() in ENDINGS
         )
         if not files:
             raise DataError.at(
@@ -241,7 +272,32 @@ def _expand(path: str, where: str, data_root: str | os.PathLike[str] | None) -> 
                 path, f"the pattern matches no file ({where}={shown!r}; mend the pattern)"
             )
         return files
-    raise DataError.at(path, f"there is no such file ({where}={shown!r}; mend the path)")
+    hub = ""
+    if _HUB_NAME.fullmatch(shown) and not _plain_suffix(shown):
+        hub = (
+            f"; if it is a dataset of the Hugging Face hub: hub names are not read, download it "
+            f"with 'hf download {shown} --repo-type dataset --local-dir DIR' and give its files"
+        )
+    raise DataError.at(path, f"there is no such file ({where}={shown!r}; mend the path{hub})")
+
+
+def _refuse_saved_dataset(folder: str, where: str) -> None:
+    """Refuse a folder of ``save_to_disk``, whose JSON files are no rows; name its data files."""
+    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
+        splits = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        raise DataError.at(
+            folder,
+            f"it is a DatasetDict that save_to_disk wrote, of {', '.join(splits) or 'no split'} "
+            f"({where}: name the files of one, as in {{train: {folder}/{(splits or ['train'])[0]}"
+            "/data-*.arrow})",
+        )
+    names = ("state.json", "dataset_info.json")
+    if all(os.path.isfile(os.path.join(folder, name)) for name in names):
+        raise DataError.at(
+            folder,
+            f"it is a dataset that save_to_disk wrote ({where}: name its files, as in "
+            f"{{{Path(folder).name}: {folder}/data-*.arrow}})",
+        )
 
 
 def _dataset_names(files: Sequence[str]) -> list[str]:
@@ -258,12 +314,34 @@ def _dataset_names(files: Sequence[str]) -> list[str]:
                 names[file] = "/".join(
                     [*folders, stem if stems[path.parent, stem] == 1 else path.name]
                 )
-    times: Counter[str] = Counter()
+    taken: set[str] = set()
     unique = []
     for file in files:
-        times[file] += 1
-        unique.append(names[file] if times[file] == 1 else f"{names[file]}#{times[file]}")
+        # A folder may be called like another's second dataset, qa#2; and a.json.gz and a.json.jsonl
+        # of one folder still share a name here.
+        times = 1
+        while (name := f"{one_line(names[file])}#{times}".removesuffix("#1")) in taken:
+            times += 1
+        taken.add(name)
+        unique.append(name)
     return unique
+
+
+def _dataset_name(name: Any, key: str) -> str:
+    """A dataset's name as a part of a setting's.
+
+    Raises:
+        ConfigError: one that is empty, or that no file or log can hold.
+    """
+    try:
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{key}: the name {name!r} holds half a surrogate pair (give another)"
+        ) from error
+    if not str(name).strip():
+        raise ConfigError(f"{key}: a dataset is called {str(name)!r} (give it a name)")
+    return one_line(name)
 
 
 def _stem(path: Path) -> str:

@@ -7,14 +7,18 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 import lightning
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from transformers import (
@@ -26,7 +30,27 @@ from transformers import (
 )
 
 from llm_embedder_data.config import ConfigError, check_choice
-from llm_embedder_data.recipes import Recipe, TaskSettings, load_recipe
+from llm_embedder_data.conventions import (
+    KEY_SUFFIX,
+    PROMPT_FILE,
+    QUERY_SUFFIX,
+    PoolingMode,
+    SimilarityName,
+    pooled,
+    with_conventions,
+)
+from llm_embedder_data.printable import one_line, printable
+from llm_embedder_data.recipes import (
+    ANY_TASK,
+    AUTO,
+    Instruction,
+    ModelSettings,
+    Recipe,
+    TaskSettings,
+    is_finite_number,
+    load_recipe,
+    said,
+)
 from llm_embedder_data.training.losses import (
     combine,
     contrastive_loss,
@@ -40,6 +64,7 @@ from llm_embedder_data.training.packed_attention import (
     positions,
     text_of_token,
 )
+from llm_embedder_data.training.position_limits import GivesLongestInputs, check_positions
 from llm_embedder_data.training.retrieval_eval import (
     EvalQueries,
     EvalShard,
@@ -49,8 +74,8 @@ from llm_embedder_data.training.retrieval_eval import (
     top_k,
 )
 
-Pooling = Literal["cls", "mean", "last"]
-Similarity = Literal["cos", "dot"]
+Pooling = PoolingMode | Literal["auto"]
+Similarity = SimilarityName | Literal["auto"]
 Schedule = Literal["linear", "cosine", "constant"]
 Batch = Mapping[str, Any]
 Inputs = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -77,6 +102,30 @@ class GivesTaskSettings(Protocol):
         """The settings in force for a task; None where nothing is said."""
 
 
+@runtime_checkable
+class GivesConventions(Protocol):
+    """A data module that says how the whole model is trained, and what stands before its texts."""
+
+    recipe: Recipe
+
+    def model_settings(self) -> ModelSettings:
+        """The settings in force; None where nothing is said."""
+
+    def instruction(self, task: str) -> Instruction:
+        """The texts before a task's queries and keys."""
+
+
+# What serves a usual fine-tuning: `make defaults` measures them.
+DEFAULTS = ModelSettings(
+    temperature=0.05,
+    learning_rate=2e-5,
+    contrastive_weight=1.0,
+    distill_weight=0.2,
+    teacher_temperature=1.0,
+    student_temperature=1.0,
+)
+
+
 class BiEncoder(lightning.LightningModule):
     """Encodes queries and keys with one encoder; trains by contrast and by distillation.
 
@@ -93,17 +142,22 @@ class BiEncoder(lightning.LightningModule):
     Args:
         encoder: a name or path for AutoModel, loaded as float32, or a model, whose pooler is taken
             off and which checkpoints do not name: give it again to ``load_from_checkpoint``.
-        pooling: what stands for a text: its first token, the mean of its tokens, or its last token.
-        similarity: cosine, or inner product of embeddings that are not normalised.
-        temperature: divides the cosine; the inner product is taken as it is.
+        pooling: what stands for a text: its first token (cls), the mean of its tokens, or its last
+            token. ``auto``: what the model's own files say, else what is published of it, else last
+            for a decoder and cls for an encoder; said once in the log.
+        similarity: cosine, or inner product of embeddings that are not normalised; ``auto``: as the
+            model's files say, else cosine.
+        temperature: divides the cosine; the inner product is taken as it is. None, here and in the
+            next four arguments and ``learning_rate``: the recipe's, else that of
+            :data:`DEFAULTS`. A value that is given wins over the recipe.
         contrastive_weight: of the contrastive loss, beside distillation; 0: distillation alone.
         distill_weight: of the distillation loss; 0: contrastive alone. A query without teacher
             scores is trained by the contrastive loss alone, whatever the weights.
         teacher_temperature: divides the teacher's scores.
         student_temperature: divides the scores that are to become like the teacher's.
         gather_negatives: whether the keys of other ranks compete too.
-        recipe: name, path, mapping or Recipe whose training settings of a batch's task override
-            the four weights and temperatures above, and say whether distillation is list-wise
+        recipe: name, path, mapping or Recipe whose settings of a batch's task, then of the model,
+            stand where an argument is None, and which says whether distillation is list-wise
             (``stable_distill``). None: the settings in force in the data module.
         learning_rate: of AdamW, at its highest.
         weight_decay: of AdamW; biases and norms have none.
@@ -113,23 +167,24 @@ class BiEncoder(lightning.LightningModule):
         gradient_checkpointing: recompute activations in the backward pass, to save memory.
 
     Raises:
-        ConfigError: naming every argument that cannot be used.
+        ConfigError: naming every argument that cannot be used; or a model whose files ask for
+            modules other than pooling and normalisation, where ``pooling`` is auto.
     """
 
     def __init__(
         self,
         encoder: str | os.PathLike[str] | PreTrainedModel,
         *,
-        pooling: Pooling = "cls",
-        similarity: Similarity = "cos",
-        temperature: float = 0.01,
-        contrastive_weight: float = 0.2,
-        distill_weight: float = 1.0,
-        teacher_temperature: float = 1.0,
-        student_temperature: float = 1.0,
+        pooling: Pooling = "auto",
+        similarity: Similarity = "auto",
+        temperature: float | None = None,
+        contrastive_weight: float | None = None,
+        distill_weight: float | None = None,
+        teacher_temperature: float | None = None,
+        student_temperature: float | None = None,
         gather_negatives: bool = True,
-        recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe | None = None,
-        learning_rate: float = 5e-6,
+        recipe: Mapping[str, Any] | Recipe | str | os.PathLike[str] | None = None,
+        learning_rate: float | None = None,
         weight_decay: float = 0.01,
         warmup_ratio: float = 0.1,
         schedule: Schedule = "linear",
@@ -137,8 +192,8 @@ class BiEncoder(lightning.LightningModule):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        check_choice(pooling, Pooling, "model.pooling")
-        check_choice(similarity, Similarity, "model.similarity")
+        check_choice(pooling, [*get_args(PoolingMode), "auto"], "model.pooling")
+        check_choice(similarity, [*get_args(SimilarityName), "auto"], "model.similarity")
         check_choice(schedule, Schedule, "model.schedule")
         # What is saved is what stands in these names now: plain Python, or a checkpoint would not
         # load with torch's default weights_only (OmegaConf gives its own lists and mappings).
@@ -150,18 +205,15 @@ class BiEncoder(lightning.LightningModule):
             encoder = os.fspath(encoder)
         self.save_hyperparameters(ignore=["encoder"] if isinstance(encoder, nn.Module) else [])
 
-        self.pooling = pooling
-        self.similarity = similarity
-        self.temperature = temperature
-        self.settings = LossSettings(
+        self._given = ModelSettings(
+            temperature=temperature,
+            learning_rate=learning_rate,
             contrastive_weight=contrastive_weight,
             distill_weight=distill_weight,
             teacher_temperature=teacher_temperature,
             student_temperature=student_temperature,
-            stable_distill=False,
         )
         self.gather_negatives = gather_negatives
-        self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_ratio = warmup_ratio
         self.schedule = schedule
@@ -180,31 +232,38 @@ class BiEncoder(lightning.LightningModule):
                 f"encoder={type(self.encoder).__name__}: an encoder-decoder, expected an encoder "
                 "or a decoder (give its encoder, e.g. T5EncoderModel.from_pretrained(...))"
             )
+        self._model_name = encoder if isinstance(encoder, str) else encoder.name_or_path or None
+        found = pooled(
+            self._model_name,
+            self.encoder.config,
+            pooling=None if pooling == "auto" else pooling,
+            similarity=None if similarity == "auto" else similarity,
+        )
+        self.pooling: PoolingMode = found.pooling
+        self.similarity: SimilarityName = found.similarity
+        self._include_prompt = found.include_prompt
+        rank_zero_info(
+            f"pooling: {found.pooling}, similarity: {found.similarity} ({found.origin}; "
+            "model.pooling and model.similarity change them)"
+        )
         # In a tuple, so that it is no submodule: without a gradient, yet there to be exported.
         self._pooler = (getattr(self.encoder, "pooler", None),)
         if self._pooler[0] is not None:
             self.encoder.pooler = None
         if gradient_checkpointing:
             self.encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        self._said: set[str] = set()
         self._attention = AttentionSwitch(self.encoder)
         self.train()  # from_pretrained leaves it in eval mode, and Lightning 2.6 keeps modes
         self._shard = EvalShard()
 
     def _check_numbers(self) -> None:
         faults = []
-        for name, value in (
-            ("temperature", self.temperature),
-            ("teacher_temperature", self.settings.teacher_temperature),
-            ("student_temperature", self.settings.student_temperature),
-        ):
-            if not value > 0:  # NaN is not above 0 either
-                faults.append(f"model.{name}={value!r}: expected a number above 0")
-        for name, value in (
-            ("contrastive_weight", self.settings.contrastive_weight),
-            ("distill_weight", self.settings.distill_weight),
-        ):
-            if not value >= 0:
-                faults.append(f"model.{name}={value!r}: expected a number of at least 0")
+        for name, value in said(self._given).items():
+            positive = name.endswith("temperature")
+            if not is_finite_number(value) or value < 0 or (positive and value == 0):
+                least = "above 0" if positive else "of at least 0"
+                faults.append(f"model.{name}={value!r}: expected a number {least}")
         if not 0 <= self.warmup_ratio <= 1:
             faults.append(f"model.warmup_ratio={self.warmup_ratio!r}: expected a number in [0, 1]")
         if not self.cutoffs or min(self.cutoffs) < 1:
@@ -212,34 +271,87 @@ class BiEncoder(lightning.LightningModule):
         if faults:
             raise ConfigError("; ".join(faults))
 
+    @property
+    def model_settings(self) -> ModelSettings:
+        """Temperatures, weights and learning rate in force: given, the recipe's, or the default."""
+        datamodule, recipe = self._datamodule, self._recipe
+        by_recipe = ModelSettings() if recipe is None else recipe.model
+        if recipe is None and isinstance(datamodule, GivesConventions):
+            by_recipe = datamodule.model_settings()
+        return DEFAULTS | by_recipe | self._given
+
+    @property
+    def temperature(self) -> float:
+        """What divides the cosine."""
+        return cast(float, self.model_settings.temperature)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of AdamW, at its highest; Lightning's learning-rate finder sets it."""
+        return cast(float, self.model_settings.learning_rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._given = replace(self._given, learning_rate=float(value))
+
+    def setup(self, stage: str) -> None:
+        """Say which settings are in force, and whether the data have other prompts than the model.
+
+        Raises:
+            ConfigError: texts that are longer than the encoder's positions; or a file of the model
+                that is not what it should be.
+        """
+        self._said.clear()  # of an earlier run
+        if isinstance(datamodule := self._datamodule, GivesLongestInputs):
+            for message in check_positions(self.encoder, datamodule.longest_inputs()):
+                self._say(message)
+        if stage == "fit":
+            now = self.model_settings
+            rank_zero_info(
+                f"temperature: {now.temperature}, learning rate: {now.learning_rate} "
+                "(model.temperature and model.learning_rate change them)"
+            )
+        if isinstance(datamodule, GivesConventions) and datamodule.recipe.name == AUTO:
+            own = with_conventions(Recipe(AUTO, {}), self._model_name)
+            if own.instructions != datamodule.recipe.instructions:
+                rank_zero_warn(
+                    f"the encoder {self._model_name} has other prompts ({own.origin}) than those "
+                    f"before the data module's texts ({datamodule.recipe.origin}): give both the "
+                    "same model, or name a recipe in data.recipe"
+                )
+
     # Embeddings
 
-    def encode(self, inputs: Inputs, inverse: Tensor | None = None) -> Tensor:
+    def encode(
+        self, inputs: Inputs, inverse: Tensor | None = None, prompt_length: int = 0
+    ) -> Tensor:
         """Embed tokenized texts: ``[N, D]`` float32, of length 1 if the similarity is the cosine.
 
         Args:
             inputs: of any layout: what the tokenizer gives, int64 ``[N, L]`` each, padded on
                 either side; a list of such chunks; or texts packed in one row.
             inverse: ``[N]`` int64, the row of each text where chunks or unique keys moved it.
+            prompt_length: tokens at the beginning of each text that take no part in a mean.
 
         Raises:
             ConfigError: packed texts, and an encoder that would mix them.
         """
         chunks = [inputs] if isinstance(inputs, Mapping) else inputs
-        embedding = torch.cat([self._encode_chunk(chunk) for chunk in chunks])
+        embedding = torch.cat([self._encode_chunk(chunk, prompt_length) for chunk in chunks])
         if self.similarity == "cos":
             embedding = F.normalize(embedding, dim=1)
         return embedding if inverse is None else embedding[inverse]
 
-    def _encode_chunk(self, inputs: Mapping[str, Any]) -> Tensor:
+    def _encode_chunk(self, inputs: Mapping[str, Any], prompt_length: int) -> Tensor:
         packed = "cu_seq_lens_q" in inputs
         self._attention.set(packed)
         if not packed:
             hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]
-            return pool(hidden.float(), inputs["attention_mask"], self.pooling)
+            return pool(hidden.float(), inputs["attention_mask"], self.pooling, prompt_length)
         where = positions(self.encoder, inputs["position_ids"])
         hidden = self.encoder(**{**inputs, "position_ids": where}).last_hidden_state  # [1, T, D]
-        return pool_packed(hidden[0].float(), inputs["cu_seq_lens_q"], self.pooling)
+        bounds = inputs["cu_seq_lens_q"]
+        return pool_packed(hidden[0].float(), bounds, self.pooling, prompt_length)
 
     def forward(self, inputs: Inputs, inverse: Tensor | None = None) -> Tensor:
         """:meth:`encode`."""
@@ -248,7 +360,16 @@ class BiEncoder(lightning.LightningModule):
     def _embed(self, batch: Batch, name: str) -> Tensor:
         """One side of a batch: ``query`` ``[B, D]``; ``key`` ``[B*G, D]``, key g of query b in row
         ``b * G + g``; or ``content`` ``[n, D]``."""
-        return self.encode(batch[name], batch.get(f"{name}_inverse"))
+        prompt_length = 0
+        if not self._include_prompt and self.pooling == "mean":
+            if f"{name}_prompt_length" not in batch:
+                raise ConfigError(
+                    f"the encoder {self._model_name} leaves its prompt out of the mean, and the "
+                    "batch does not say how long that is (give the data module a tokenizer of the "
+                    "same folder, or the collator prompt_lengths=True)"
+                )
+            prompt_length = batch[f"{name}_prompt_length"]
+        return self.encode(batch[name], batch.get(f"{name}_inverse"), prompt_length)
 
     # Training
 
@@ -260,7 +381,7 @@ class BiEncoder(lightning.LightningModule):
         has_bar = self._trainer is not None and self._trainer.progress_bar_callback is not None
         # No reduction over ranks: it would be one more collective at each step.
         self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
-        self.log(f"train/loss/{batch['task']}", loss, batch_size=n_queries)
+        self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
         return loss
 
     def loss(self, batch: Batch) -> Tensor:
@@ -344,15 +465,19 @@ class BiEncoder(lightning.LightningModule):
         return keys, target, excluded
 
     def settings_of(self, task: str) -> LossSettings:
-        """How a task is trained: the recipe's word where it has one, else the arguments'."""
+        """How a task is trained: the arguments that were given, then the recipe's word of the task,
+        then of the model, then :data:`DEFAULTS`."""
         datamodule, in_force = self._datamodule, TaskSettings()
         if isinstance(datamodule, GivesTaskSettings):
             in_force = datamodule.task_settings(task)
-        said = in_force if self._recipe is None else self._recipe.settings(task)
-        stable = in_force.stable_distill if said.stable_distill is None else said.stable_distill
-        own = {**asdict(self.settings), "stable_distill": bool(stable)}
-        own |= {name: value for name, value in _said(said).items() if name in own}
-        return LossSettings(**own)
+        of_task = in_force if self._recipe is None else self._recipe.settings(task)
+        stable = of_task.stable_distill
+        if stable is None:
+            stable = in_force.stable_distill
+        names = [one.name for one in fields(LossSettings)]
+        values = said(self.model_settings) | said(of_task) | said(self._given)
+        values["stable_distill"] = bool(stable)
+        return LossSettings(**{name: values[name] for name in names})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, and a learning rate that rises, then follows ``schedule``, step by step.
@@ -397,6 +522,7 @@ class BiEncoder(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode a batch of queries or of a corpus and keep it; ranks do not meet here."""
         name = batch["dataset"]
+        self._shard.loader[name] = dataloader_idx
         if "content" in batch:
             if len(batch["index"]):
                 part = _on_cpu(self._embed(batch, "content")), _on_cpu(batch["index"])
@@ -428,7 +554,8 @@ class BiEncoder(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Search, and log ``val/<eval set>/mrr@10`` etc., and the mean of the sets, ``val/mrr@10``.
 
-        Nothing is logged of the sanity check, which sees but a few batches of a corpus.
+        Nothing is logged of the sanity check, which sees but a few batches of a corpus; nor of an
+        eval set where the trainer's limits leave out a part of its corpus, and then no mean.
         """
         self._log_metrics("val")
 
@@ -438,15 +565,16 @@ class BiEncoder(lightning.LightningModule):
 
     def _log_metrics(self, stage: str) -> None:
         shard, self._shard = self._shard, EvalShard()
-        measured = self._evaluate(shard)
+        measured, is_whole = self._evaluate(shard)
         if self.trainer.sanity_checking:
             return
         values = {
-            f"{stage}/{eval_set}/{name}": value
+            f"{stage}/{one_line(eval_set)}/{name}": value
             for eval_set, metrics in measured.items()
             for name, value in metrics.items()
         }
-        for name in dict.fromkeys(name for metrics in measured.values() for name in metrics):
+        names = dict.fromkeys(name for metrics in measured.values() for name in metrics)
+        for name in names if is_whole else ():
             having = [metrics[name] for metrics in measured.values() if name in metrics]
             values[f"{stage}/{name}"] = math.fsum(having) / len(having)
         # All ranks have the same values already. The greatest of them is that value to the last
@@ -454,15 +582,28 @@ class BiEncoder(lightning.LightningModule):
         for name, value in values.items():
             self.log(name, value, sync_dist=True, reduce_fx="max", batch_size=1)
 
-    def _evaluate(self, shard: EvalShard) -> dict[str, dict[str, float]]:
-        """The metrics of each eval set, the same on every rank; all ranks must call this."""
-        everyone = self._gather_objects((shard.own_queries(), sorted(shard.corpora)))
-        corpora = {name for _, names in everyone for name in names}
-        measured = {}
-        for name in sorted({name for queries, _ in everyone for name in queries}):
-            queries = EvalQueries.joined([owned[name] for owned, _ in everyone if name in owned])
+    def _evaluate(self, shard: EvalShard) -> tuple[dict[str, dict[str, float]], bool]:
+        """The metrics of each eval set, and whether no limit of the trainer left one of them out.
+
+        The same on every rank; all ranks must call this.
+        """
+        own_limited = [name for name, loader in shard.loader.items() if self._is_limited(loader)]
+        everyone = self._gather_objects((shard.own_queries(), sorted(shard.corpora), own_limited))
+        corpora = {name for _, names, _ in everyone for name in names}
+        limited = {name for _, _, names in everyone for name in names}
+        measured, is_whole = {}, True
+        for name in sorted({name for queries, _, _ in everyone for name in queries}):
+            queries = EvalQueries.joined([owned[name] for owned, _, _ in everyone if name in owned])
             if queries.ranked is not None:
                 retrieved = queries.ranked
+            elif queries.corpus in limited:
+                is_whole = False
+                self._say(
+                    f"eval set {name!r}: no metrics, for {self._limit} leaves out a part of its "
+                    f"corpus {queries.corpus!r}, in which right passages may be (evaluate on all "
+                    "batches; a smaller eval set takes less time)"
+                )
+                continue
             elif queries.corpus in corpora:
                 retrieved = self._search(queries, shard)
             else:
@@ -477,8 +618,31 @@ class BiEncoder(lightning.LightningModule):
                     f"eval set {name!r}: {n_without} of {len(queries.row)} queries have no "
                     "positive and are left out of the metrics"
                 )
+            if name in limited:
+                self._say(
+                    f"eval set {name!r}: the metrics are over {len(queries.row)} of its queries, "
+                    f"for {self._limit} leaves out the others"
+                )
             measured[name] = retrieval_metrics(retrieved, queries.positives, self.cutoffs)
-        return measured
+        return measured, is_whole
+
+    def _is_limited(self, loader: int) -> bool:
+        """Whether the trainer takes fewer batches of a loader than it has, on this rank."""
+        loop = _evaluation_loop(self.trainer)
+        assert loop._combined_loader is not None
+        n_batches = sized_len(loop._combined_loader.flattened[loader])
+        return n_batches is not None and loop._max_batches[loader] < n_batches
+
+    @property
+    def _limit(self) -> str:
+        """The trainer's setting that leaves batches out of an evaluation."""
+        trainer = self.trainer
+        name = "limit_test_batches" if trainer.testing else "limit_val_batches"
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            name = "fast_dev_run"
+        elif trainer.overfit_batches and not trainer.testing:  # type: ignore[attr-defined]
+            name = "overfit_batches"
+        return f"trainer.{name}={getattr(trainer, name)}"
 
     def _search(self, queries: EvalQueries, shard: EvalShard) -> Tensor:
         """Index of the best corpus rows over all ranks, ``[Q, k]``; all ranks must call this."""
@@ -532,7 +696,9 @@ class BiEncoder(lightning.LightningModule):
         if isinstance(tokenizer, PreTrainedTokenizerBase):
             tokenizer.save_pretrained(folder)
         else:
-            logger.warning("%s has no tokenizer: give one to export(tokenizer=...)", folder)
+            logger.warning(
+                "%s has no tokenizer: give one to export(tokenizer=...)", one_line(folder)
+            )
 
         modules = ["Transformer", "Pooling", *(["Normalize"] if self.similarity == "cos" else [])]
         places = ["", *(f"{i}_{name}" for i, name in enumerate(modules) if i)]
@@ -563,9 +729,34 @@ class BiEncoder(lightning.LightningModule):
             },
         )
         _write_json(
-            folder / "config_sentence_transformers.json",
-            {"similarity_fn_name": {"cos": "cosine", "dot": "dot"}[self.similarity]},
+            folder / PROMPT_FILE,
+            {
+                "similarity_fn_name": {"cos": "cosine", "dot": "dot"}[self.similarity],
+                "prompts": self._prompts(),
+            },
         )
+
+    def _prompts(self) -> dict[str, str]:
+        """What a later user must put before texts: the instructions that the data module did.
+
+        Tasks that have instructions of their own have prompts of their own names.
+        """
+        datamodule = self._datamodule
+        if not isinstance(datamodule, GivesConventions):
+            recipe = with_conventions(Recipe(AUTO, {}), self._model_name)
+            tasks = {task: recipe.instruction(task) for task in recipe.instructions}
+        else:
+            tasks = {task: datamodule.instruction(task) for task in datamodule.recipe.instructions}
+        default = getattr(datamodule, "default_task", None)
+        usual = tasks.get(ANY_TASK) or tasks.get(default or "") or next(iter(tasks.values()))
+        prompts = {"query": usual.query, "document": usual.key}
+        for task, instruction in tasks.items():
+            if instruction != usual:
+                prompts |= {
+                    f"{task}{QUERY_SUFFIX}": instruction.query,
+                    f"{task}{KEY_SUFFIX}": instruction.key,
+                }
+        return prompts
 
     # The trainer, which a notebook may not have
 
@@ -585,9 +776,12 @@ class BiEncoder(lightning.LightningModule):
         return 1 if self._attached is None else self._attached.world_size
 
     def _say(self, message: str) -> None:
-        """Warn on rank 0; not in the sanity check, which sees a part only."""
-        if self.global_rank == 0 and not self.trainer.sanity_checking:
-            logger.warning(message)
+        """Warn on rank 0, once a run; not in the sanity check, which sees a part only."""
+        if self.trainer.sanity_checking or message in self._said:
+            return
+        self._said.add(message)
+        if self.global_rank == 0:
+            logger.warning(printable(message))
 
     def _gather_objects(self, value: Any) -> list[Any]:
         """``value`` of every rank, in the order of the ranks."""
@@ -598,13 +792,24 @@ class BiEncoder(lightning.LightningModule):
         return values
 
 
-def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+def _evaluation_loop(trainer: lightning.Trainer) -> _EvaluationLoop:
+    if trainer.testing:
+        return trainer.test_loop
+    if trainer.state.fn == TrainerFn.VALIDATING:
+        return trainer.validate_loop
+    return trainer.fit_loop.epoch_loop.val_loop
+
+
+def pool(
+    hidden: Tensor, attention_mask: Tensor, pooling: PoolingMode, prompt_length: int = 0
+) -> Tensor:
     """One vector per text from its tokens; padding has no say, on whichever side it is.
 
     Args:
         hidden: ``[N, L, D]``.
         attention_mask: ``[N, L]`` int64, 0 where a token is padding.
         pooling: ``cls``: the first token; ``mean``: of all tokens; ``last``: the last token.
+        prompt_length: tokens at the beginning of each text that a mean leaves out.
 
     Returns:
         ``[N, D]``.
@@ -614,9 +819,9 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
     [1.0, 2.0, 3.0]
     """
     if pooling == "mean":
-        real = attention_mask.bool()[:, :, None]
-        total = hidden.masked_fill(~real, 0.0).sum(1)
-        return total / attention_mask.sum(1, keepdim=True).clamp(min=1)
+        real = attention_mask.bool() & (attention_mask.cumsum(1) > prompt_length)  # [N, L]
+        total = hidden.masked_fill(~real[:, :, None], 0.0).sum(1)
+        return total / real.sum(1, keepdim=True).clamp(min=1)
     if pooling == "cls":
         place = attention_mask.argmax(1)  # [N], of the first 1
     else:
@@ -624,13 +829,16 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
     return hidden[torch.arange(len(hidden), device=hidden.device), place]
 
 
-def pool_packed(hidden: Tensor, bounds: Tensor, pooling: Pooling) -> Tensor:
+def pool_packed(
+    hidden: Tensor, bounds: Tensor, pooling: PoolingMode, prompt_length: int = 0
+) -> Tensor:
     """:func:`pool` of texts packed in one row; a text without a token gives zeros.
 
     Args:
         hidden: ``[T, D]``.
         bounds: ``[N+1]`` int, where each text begins, and the end.
         pooling: as in :func:`pool`.
+        prompt_length: as in :func:`pool`.
 
     Returns:
         ``[N, D]``.
@@ -641,8 +849,12 @@ def pool_packed(hidden: Tensor, bounds: Tensor, pooling: Pooling) -> Tensor:
     """
     lengths = bounds.diff()[:, None]  # [N, 1]
     if pooling == "mean":
-        total = hidden.new_zeros(len(lengths), hidden.shape[1])
-        total = total.index_add(0, text_of_token(bounds, len(hidden)), hidden)
+        text = text_of_token(bounds, len(hidden))
+        if prompt_length:
+            place = torch.arange(len(hidden), device=hidden.device) - bounds[text]
+            hidden = hidden.masked_fill((place < prompt_length)[:, None], 0.0)
+            lengths = lengths - prompt_length
+        total = hidden.new_zeros(len(lengths), hidden.shape[1]).index_add(0, text, hidden)
         return total / lengths.clamp(min=1)
     place = bounds[:-1] if pooling == "cls" else bounds[1:] - 1
     return hidden[place.clamp(0, len(hidden) - 1)].masked_fill(lengths == 0, 0.0)
@@ -654,15 +866,11 @@ def _plain(given: Any, recipe: Recipe) -> str | dict[str, Any]:
         return os.fspath(given)
     return {
         "name": recipe.name,
-        "instruction": {task: asdict(texts) for task, texts in recipe.instructions.items()},
-        "training": {task: _said(settings) for task, settings in recipe.training.items()},
+        "instruction": {task: asdict(texts) for task, texts in recipe.instructions.items()} or None,
+        "training": {task: said(settings) for task, settings in recipe.training.items()},
+        "model": said(recipe.model),
+        "task_description": dict(recipe.task_descriptions),
     }
-
-
-def _said(settings: TaskSettings) -> dict[str, Any]:
-    """What the settings say something about."""
-    names = [one.name for one in fields(settings) if one.name != "given"]
-    return {name: value for name in names if (value := getattr(settings, name)) is not None}
 
 
 def _on_cpu(tensor: Tensor) -> Tensor:

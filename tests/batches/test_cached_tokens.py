@@ -1,6 +1,7 @@
 """Tokens from a table are those of the text on the fly, whatever is put around it."""
 
 import copy
+import functools
 import itertools
 import pickle
 
@@ -14,6 +15,7 @@ from transformers import AutoTokenizer, ByT5Tokenizer
 
 from llm_embedder_data.batches.cached_tokens import CachedTexts, CachedTokenizer, Splicing
 from llm_embedder_data.batches.layouts import TensorLayout
+from llm_embedder_data.batches.plain_tokens import PlainTokens
 from llm_embedder_data.batches.table_building import Block, build_table
 from llm_embedder_data.batches.tokens import TextTokenizer
 
@@ -46,26 +48,26 @@ COUNTER = itertools.count()
 
 @pytest.fixture(scope="session")
 def cached(tmp_path_factory):
-    """Texts in a table, behind the first prefix that is exact for the instruction."""
+    """Texts in a table, behind what is to stand before them for the instruction."""
     place = tmp_path_factory.mktemp("tables")
 
     def cached(tokenizer, texts, instruction):
-        splicing = Splicing(tokenizer)
-        prefix = next(
-            one
-            for one in splicing.prefixes(instruction)
-            if splicing.is_exact(instruction, one, texts)
-        )
+        splicing = Splicing(tokenizer, plain_of(tokenizer))
         table = build_table(
             place / f"{next(COUNTER)}" / "table",
             lambda first: iter([Block(len(texts), {"text": texts})]),
-            {"text": prefix},
+            {"text": splicing.prefix(instruction)},
             splicing.ids,
             n_ids=lambda: len(tokenizer),
         )
         return CachedTexts(table, "text", table.array("text"))
 
     return cached
+
+
+@functools.lru_cache(maxsize=4)
+def plain_of(tokenizer):
+    return PlainTokens(tokenizer)
 
 
 def tensors(tokenizer, tokens):
@@ -86,10 +88,10 @@ def test_texts_of_a_table_have_the_tokens_of_texts(load, cached, side, instructi
     tokenizer = load(side)
     max_length = len(tokenizer(instruction)["input_ids"]) + room
 
-    found = CachedTokenizer(tokenizer, max_length)(
+    found = CachedTokenizer(tokenizer, max_length, plain_of(tokenizer))(
         cached(tokenizer, texts, instruction), instruction
     )
-    wanted = TextTokenizer(tokenizer, max_length)(texts, instruction)
+    wanted = TextTokenizer(tokenizer, max_length, plain_of(tokenizer))(texts, instruction)
 
     assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
 
@@ -111,8 +113,8 @@ def test_pairs_of_a_table_have_the_tokens_of_pairs(
         for texts, instruction in zip((queries, keys), put, strict=True)
     ]
 
-    found = CachedTokenizer(tokenizer, max_length).pairs(*tables, *put)
-    wanted = TextTokenizer(tokenizer, max_length).pairs(queries, keys, *put)
+    found = CachedTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(*tables, *put)
+    wanted = TextTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(queries, keys, *put)
 
     assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
 
@@ -123,35 +125,26 @@ def test_of_a_pair_of_equal_lengths_the_same_one_is_cut_more(load, cached, side,
     tokenizer = load(side)
     texts = ["the reef " * 20]
 
-    found = CachedTokenizer(tokenizer, max_length).pairs(*[cached(tokenizer, texts, "")] * 2)
-    wanted = TextTokenizer(tokenizer, max_length).pairs(texts, texts)
+    found = CachedTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(
+        *[cached(tokenizer, texts, "")] * 2
+    )
+    wanted = TextTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(texts, texts)
 
     assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
 
 
-def test_which_text_before_a_text_is_exact_depends_on_the_tokenizer(minilm, byte_level_bpe):
-    texts = ["the night ferry", "Eskerby", "42"]
-    wordpiece, bpe = (Splicing(AutoTokenizer.from_pretrained(f)) for f in (minilm, byte_level_bpe))
+def test_what_stands_before_a_text_depends_on_the_tokenizer(minilm, byte_level_bpe, unigram):
+    wordpiece, bpe, pieces = (
+        Splicing(AutoTokenizer.from_pretrained(folder))
+        for folder in (minilm, byte_level_bpe, unigram)
+    )
 
-    assert wordpiece.prefixes("Find: ") == ["", " ", "Find: "]
-    assert wordpiece.is_exact("Find: ", "", texts)
-    assert not bpe.is_exact("Find: ", "", texts)  # a word knows the space before it
-    assert bpe.is_exact("Find: ", " ", texts)
-    assert not wordpiece.is_exact("re", "", texts)  # "rethe" is no "re the"
-    assert wordpiece.is_exact("re", "re", texts)
-
-
-def test_a_fingerprint_is_of_what_tokens_depend_on(minilm, unigram):
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
-    before = Splicing(tokenizer).fingerprint()
-    tokenizer(["a", "b"], padding=True, truncation=True, max_length=7)  # which it remembers
-
-    assert Splicing(tokenizer).fingerprint() == before
-    assert Splicing(AutoTokenizer.from_pretrained(unigram)).fingerprint() != before
-    tokenizer.add_tokens(["Eskerby"])
-    assert Splicing(tokenizer).fingerprint() != before
-    slow = [Splicing(ByT5Tokenizer(extra_ids=n)).fingerprint() for n in (0, 0, 5)]
-    assert slow[0] == slow[1] != slow[2]
+    assert [one.prefix("") for one in (wordpiece, bpe, pieces)] == ["", "", ""]
+    assert [one.prefix("Find: ") for one in (wordpiece, bpe, pieces)] == ["", " ", " "]
+    for instruction in ("Find:", "Find\n", " ", "Find  ", "Finde: \n "):  # nothing is proved
+        assert {one.prefix(instruction) for one in (bpe, pieces)} == {instruction}
+    assert wordpiece.prefix("Find  ") == ""
+    assert wordpiece.prefix("re") == "re"  # "rethe" is no "re the"
 
 
 @pytest.mark.parametrize("side", SIDES)

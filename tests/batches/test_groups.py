@@ -51,14 +51,18 @@ def train_set(tmp_path):
     return train_set
 
 
+def number_of(key):
+    return float(key.removeprefix("key "))
+
+
 def numbered_rows(n_rows, n_pos=2, n_neg=9, scored=lambda row: True):
     """Rows whose scores can be read off their texts: key j of row i has the score 100 i + j."""
     rows = []
     for i in range(n_rows):
-        keys = [str(100 * i + j) for j in range(n_pos + n_neg)]
+        keys = [f"key {100 * i + j}" for j in range(n_pos + n_neg)]
         row = {"query": f"q{i}", "pos": keys[:n_pos], "neg": keys[n_pos:]}
         if scored(i):
-            row["teacher_scores"] = [float(key) for key in keys]
+            row["teacher_scores"] = [number_of(key) for key in keys]
         rows.append(row)
     return rows
 
@@ -79,7 +83,9 @@ def test_scores_stay_with_their_texts(train_set, select_positive, select_negativ
 
     groups = rows.groups(np.array([4, 0, 2]), epoch=1)
 
-    assert groups.teacher_scores.tolist() == [[float(key) for key in keys] for keys in groups.key]
+    assert groups.teacher_scores.tolist() == [
+        [number_of(key) for key in keys] for keys in groups.key
+    ]
     assert groups.query == ["q4", "q0", "q2"]
     assert groups.query_id == [4, 0, 2]
     assert all(np.diff(groups.teacher_scores[:, 1:]).ravel() < 0)
@@ -127,7 +133,7 @@ def test_a_row_without_negatives_is_filled_up_and_masked(train_set):
 
     groups = TrainRows(made, group_size=3, seed=1).groups(np.array([0, 1]), epoch=0)
 
-    assert groups.key == [["p", "", ""], ["0", "2", "3"]]
+    assert groups.key == [["p", "", ""], ["key 0", "key 2", "key 3"]]
     assert groups.key_mask.tolist() == [[1, 0, 0], [1, 1, 1]]
     assert groups.teacher_scores[0].tolist() == [1.0, 0.0, 0.0]
     assert (groups.key_id == 0).tolist() == [False, True, True, False, False, False]

@@ -45,11 +45,11 @@ def test_a_word_is_asked_for_once_until_there_are_too_many(tokenizer, monkeypatc
     plain(["the night ferry", "the reef"])
     assert set(plain.words) == {"the", "night", "ferry", "reef"}
 
-    monkeypatch.setattr(plain_tokens, "_MOST_WORDS", 3)
+    monkeypatch.setattr(plain_tokens, "_MOST_BYTES", 700)
     text = "a b c d e a"
 
     assert plain([text]) == whole(tokenizer, [text])
-    assert len(plain.words) <= 3
+    assert len(plain.words) <= 4
 
 
 def test_a_memo_travels_empty(tokenizer):

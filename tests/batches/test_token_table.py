@@ -1,6 +1,5 @@
 """Token tables: each distinct text once, whole or not at all, taken up where a build stopped."""
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -14,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.batches import table_building
-from llm_embedder_data.batches.table_building import Block, Unusable, build_table
+from llm_embedder_data.batches.table_building import Block, build_table
 from llm_embedder_data.batches.text_index import GrowingTextIndex
 from llm_embedder_data.batches.token_table import TokenTable
 from llm_embedder_data.hashing import text_ids
 from llm_embedder_data.rows.schema import DataError
+from llm_embedder_data.sealed import write_memo
 
 
 def letters(texts):
@@ -74,8 +74,8 @@ def test_a_table_has_every_text_once_under_its_number(tmp_path_factory, rows):
 
     check(build(folder, rows), rows)
 
-    assert build(folder, rows, tokenize=None).folder == folder  # there already
-    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["table"]
+    assert build(folder, rows, tokenize=None).file == folder  # there already
+    assert [path.name for path in folder.parent.iterdir()] == ["table"]
 
 
 @given(
@@ -186,7 +186,7 @@ def test_a_killed_build_is_taken_up_where_it_stood(tmp_path, n_rows):
     if n_rows > 200:
         assert first[0] >= n_rows - 120  # rows that need not be read again
         assert len(asked) < 1100 - n_rows + 150
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["t"]
+    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == ["t"]
 
 
 def build_killed_behind(folder, name):
@@ -204,18 +204,20 @@ def build_killed_behind(folder, name):
     build(folder, LONG)
 
 
-@pytest.mark.parametrize("name", ["table.bin", "meta.json", "t"])
+@pytest.mark.parametrize("name", ["state.json", "t.bin"])
 def test_a_build_killed_while_it_ends_is_taken_up(tmp_path, name):
     process = multiprocessing.get_context("fork").Process(
-        target=build_killed_behind, args=(tmp_path / "t", name)
+        target=build_killed_behind, args=(tmp_path / "t.bin", name)
     )
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
 
-    check(build(tmp_path / "t", LONG), LONG)
+    check(build(tmp_path / "t.bin", LONG), LONG)
+    check(build(tmp_path / "u.bin", LONG), LONG)  # what is not wanted any more goes
 
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["t"]
+    left = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock")
+    assert left == ["t.bin", "u.bin"]
 
 
 def test_an_error_in_a_build_is_met_and_leaves_no_table(tmp_path):
@@ -229,33 +231,6 @@ def test_an_error_in_a_build_is_met_and_leaves_no_table(tmp_path):
 
     assert not (tmp_path / "t").exists()
     check(build(tmp_path / "t", LONG), LONG)
-
-
-def test_a_table_that_is_not_to_be_leaves_nothing(tmp_path):
-    seen = []
-
-    def inspect(column, texts):
-        seen.append((column, *texts))
-        if "b" in {text[:1] for text in texts}:
-            raise Unusable(column)
-
-    rows = [("ab", []), ("ac", []), ("ab!", []), ("ad", ["b"])]
-    with pytest.raises(Unusable):
-        build(tmp_path / "t", rows, inspect=inspect)
-
-    assert seen == [("query", "ab", "ac"), ("query", "ad"), ("key", "b")]
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
-
-
-def test_every_first_letter_is_met_however_many_beginnings_there_are(tmp_path):
-    met = []
-    rows = [(f"a{chr(200 + i)}", []) for i in range(400)] + [("zz", []), ("zy", [])]
-
-    build(tmp_path / "t", rows, inspect=lambda column, texts: met.extend(texts))
-
-    assert met[-1] == "zz"
-    assert len(met) == 257
-    assert TokenTable(tmp_path / "t").witnesses["query"] == met
 
 
 def concurrent_build(folder, counts, number):
@@ -285,8 +260,7 @@ def test_of_processes_that_build_the_same_table_one_does_the_work(tmp_path):
 
 def test_a_file_that_was_cut_off_is_found_out_and_made_again(tmp_path):
     build(tmp_path / "t", LONG)
-    with open(tmp_path / "t" / "table.bin", "r+b") as file:
-        file.truncate(100)
+    os.truncate(tmp_path / "t", 100)
 
     with pytest.raises(FileNotFoundError):
         TokenTable(tmp_path / "t")
@@ -297,8 +271,8 @@ def test_what_was_left_long_ago_is_deleted_and_what_is_being_made_is_not(tmp_pat
     left, alive = (tmp_path / f"other.{name}.building" for name in ("left", "alive"))
     for place in (left, alive):
         place.mkdir()
-        (place / "owner.json").write_text(json.dumps("another machine"))
-    (left / "owner.json").write_text(json.dumps(os.uname().nodename))
+        write_memo(place / "owner.json", "another machine")
+    write_memo(left / "owner.json", os.uname().nodename)
     for place in (left, alive):
         os.utime(place, (0, 0))
 
@@ -336,7 +310,8 @@ def test_a_full_disk_is_said_and_the_build_goes_on_after_it(tmp_path):
 def test_a_finished_table_needs_no_permission_to_write(tmp_path):
     build(tmp_path / "t", LONG)
     copy = tmp_path / "copy"
-    shutil.copytree(tmp_path / "t", copy / "t")
+    copy.mkdir()
+    shutil.copy2(tmp_path / "t", copy / "t")
     copy.chmod(0o555)
 
     check(build(copy / "t", LONG, tokenize=None), LONG)

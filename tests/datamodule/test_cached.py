@@ -40,7 +40,7 @@ LAYOUTS = [
 
 
 def tables(folder):
-    return {path.parent.name for path in Path(folder).glob("tokens/*/*/meta.json")}
+    return {path.name for path in Path(folder).glob("tokens/*/*.bin")}
 
 
 def all_loaders(datamodule):

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from datamodule_cases import (
+    Recorder,
     eval_arguments,
     make_datamodule,
     make_tokenizer,
+    make_trainer,
     opened,
     write,
     write_corpus,
@@ -138,8 +140,8 @@ def test_predicting_alone_gives_the_loaders_that_predicting_after_a_fit_gives(fo
     assert first[0] == first[1] == ["toolt0text0"]
 
 
-def test_without_a_corpus_queries_come_alone(folder):
-    found = loaders(make_datamodule(folder, eval_data=str(folder / "qa" / "eval.jsonl")))
+def test_without_a_corpus_queries_come_alone_to_who_asks_for_no_evaluation(folder):
+    found = loaders(make_datamodule(folder, eval_data=str(folder / "qa" / "eval.jsonl")), None)
 
     assert list(found) == [""]
     assert next(iter(found[""]))["corpus"] is None
@@ -228,6 +230,27 @@ def test_evaluating_without_eval_data_is_refused(folder, stage):
         opened(make_datamodule(folder), stage)
 
 
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("corpus", [None, {}, []])
+def test_retrieving_from_no_corpus_is_refused(folder, stage, corpus):
+    data = {"eval_data": str(folder / "qa" / "eval.jsonl"), "corpus": corpus}
+    sentence = r"data\.corpus=.*eval_method='retrieve' searches a corpus for the queries of qa, and"
+
+    with pytest.raises(ConfigError, match=sentence):
+        opened(make_datamodule(folder, **data), stage)
+    opened(make_datamodule(folder, **data), "predict")
+
+
+@pytest.mark.parametrize("run", ["fit", "validate", "test"])
+def test_a_trainer_is_refused_too_and_before_anything_is_tokenized(folder, tmp_path, run):
+    data = {"eval_data": str(folder / "qa" / "eval.jsonl"), "tokenize": "cached"}
+    datamodule = make_datamodule(folder, **data, cache_dir=str(tmp_path / "cache"))
+
+    with pytest.raises(ConfigError, match="there is none"):
+        getattr(make_trainer(), run)(Recorder(), datamodule=datamodule)
+    assert not (tmp_path / "cache" / "tokens").exists()
+
+
 def test_predicting_without_a_corpus_is_refused(folder):
     with pytest.raises(ConfigError, match=r"data\.corpus=None: predicting encodes a corpus"):
         opened(make_datamodule(folder), "predict").predict_dataloader()
@@ -235,6 +258,7 @@ def test_predicting_without_a_corpus_is_refused(folder):
 
 def test_a_file_of_string_ids_and_missing_positives_is_read(folder, tmp_path):
     write_eval(tmp_path / "qa" / "eval.jsonl", "qa", 3, 5, ids="str")
-    found = loaders(make_datamodule(folder, eval_data=str(tmp_path / "qa")))
+    arguments = eval_arguments(folder) | {"eval_data": {"qa": str(tmp_path / "qa")}}
+    found = loaders(make_datamodule(folder, **arguments))
 
-    assert [one for batch in found[""] for one in batch["query_id"]] == ["q0", "q1", "q2"]
+    assert [one for batch in found["qa"] for one in batch["query_id"]] == ["q0", "q1", "q2"]

@@ -301,7 +301,7 @@ def test_a_cache_that_was_cut_off_before_its_last_rows_is_written_again(own, mon
         assert read_file(source, reading(), cache_dir=own / "cache")[:] == rows
 
 
-CACHES = {"on-the-fly": "cache/*.arrow", "cached": "cache/tokens/*/*/table.bin"}
+CACHES = {"on-the-fly": "cache/*.arrow", "cached": "cache/tokens/*/*.bin"}
 
 
 @pytest.mark.parametrize(
@@ -417,20 +417,24 @@ def with_small_files_only(source, cache):
 
 
 @pytest.mark.parametrize(
-    ("limit", "code"),
+    ("limit", "code", "remedy"),
     [
-        pytest.param(on_a_small_disk, errno.ENOSPC, marks=needs_mounts),
-        (with_small_files_only, errno.EFBIG),
+        pytest.param(on_a_small_disk, errno.ENOSPC, "make room", marks=needs_mounts),
+        (
+            with_small_files_only,
+            errno.EFBIG,
+            "larger than the limit of this process (ulimit -f) or of the file system: raise it",
+        ),
     ],
 )
 def test_a_full_disk_is_an_error_that_names_the_folder_and_leaves_no_half_file(
-    big, tmp_path, limit, code
+    big, tmp_path, limit, code, remedy
 ):
     sentence, left = in_a_process(limit, big, tmp_path)
 
     assert sentence == (
         f"{tmp_path}: the cache of {big} could not be written: {os.strerror(code)} "
-        "(make room, or give another data.cache_dir)"
+        f"({remedy}, or give another data.cache_dir)"
     )
     assert left == [".digest"]
     assert prepared(big, tmp_path) == 2000 // 4

@@ -389,9 +389,10 @@ def test_two_ranks_evaluate_each_row_once(folder, tmp_path, flag):
 
 
 def one_row_on_two_ranks(rank, folder, path):
-    data = {"eval_data": str(path), "batch_size": 2}
+    data = eval_arguments(folder) | {"eval_data": {"qa": str(path)}, "batch_size": 2}
     recorder, _ = fit(folder, data, devices=2, strategy="ddp", max_epochs=1)
-    return len(recorder.trained), [len(batch["row"]) for batch in recorder.evaluated]
+    queries = [batch for batch in recorder.evaluated if "row" in batch]
+    return len(recorder.trained), [len(batch["row"]) for batch in queries]
 
 
 @pytest.mark.ranks

@@ -32,14 +32,14 @@ def test_numbers_are_the_places_chosen(n_rows, tmp_path):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(numbers)), numbers)
 
 
-def test_numbers_of_many_rows_take_no_memory_and_leave_no_file(tmp_path):
+def test_numbers_of_many_rows_take_no_memory(tmp_path):
     chosen = np.ones(20_000_000, bool)
     before = own_memory()
 
     numbers = numbers_where(chosen, tmp_path)
 
     assert own_memory() - before < numbers.nbytes / 4
-    assert list(tmp_path.iterdir()) == []
+    assert [path.suffix for path in tmp_path.iterdir()] == [".bin"]
     assert numbers[-1] == len(chosen) - 1
 
 

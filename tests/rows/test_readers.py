@@ -356,7 +356,6 @@ GOOD = lines_of([{"query": str(random.Random(i).random()), "pos": ["p"]} for i i
         ("a.json", b"[]", "the file holds no row"),
         ("a.json", b'[{"query": "q"}', "cannot be read as json: "),
         ("a.jsonl.gz", gzip.compress(GOOD)[:-2000], "cannot be read as json: "),
-        ("a.jsonl.gz", GOOD, "cannot be read as json: "),
         ("a.jsonl.bz2", bz2.compress(GOOD)[:-2000], "cannot be read as json: "),
         ("a.jsonl.zst", b"no zstandard", "cannot be read as json: "),
         ("a.parquet", GOOD, "cannot be read as parquet: "),

@@ -203,7 +203,7 @@ def test_nothing_named_is_no_dataset():
         ([[7]], "data.train_data[0]: 7 is no path"),
         ([[]], "data.train_data[0]: an empty list (name at least one file, or give null)"),
         ("llm-embedder:qa", "stands for data_root, which is not set (give data.data_root)"),
-        ("pkg://nowhere/x", "No module named 'nowhere' (install it, or give a path)"),
+        ("pkg://nowhere/x", "there is no package 'nowhere' (install it, or give a plain path)"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(root, data, sentence):

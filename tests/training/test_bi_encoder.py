@@ -25,7 +25,7 @@ from transformers import AutoModel, AutoTokenizer, Qwen2Config, Qwen2Model, T5Co
 
 from llm_embedder_data.config import CONF_DIR, ConfigError
 from llm_embedder_data.datamodule import RetrievalDataModule
-from llm_embedder_data.training.bi_encoder import BiEncoder, pool
+from llm_embedder_data.training.bi_encoder import DEFAULTS, BiEncoder, pool
 from llm_embedder_data.training.losses import (
     contrastive_loss,
     kl_distillation,
@@ -169,6 +169,7 @@ def test_a_batch_is_trained_by_what_the_recipe_says_of_its_task(task, in_batch_n
     temperatures = {"teacher_temperature": 0.5, "student_temperature": 2.0}
     recipe = {
         "instruction": {"*": {}},
+        "model": {"temperature": 0.1, "contrastive_weight": 0.3, "distill_weight": 0.7},
         "training": {
             "both": temperatures,
             "alone": {"contrastive_weight": 0, **temperatures},
@@ -176,9 +177,7 @@ def test_a_batch_is_trained_by_what_the_recipe_says_of_its_task(task, in_batch_n
             "never": {"distill_weight": 0},
         },
     }
-    model = BiEncoder(
-        tiny_bert(), temperature=0.1, contrastive_weight=0.3, distill_weight=0.7, recipe=recipe
-    )
+    model = BiEncoder(tiny_bert(), recipe=recipe)
     contrastive, kl, stable = parts_of(model, batch)
 
     expected = contrastive.clone()  # of the last query, which has no scores, always
@@ -210,7 +209,7 @@ def test_a_known_positive_of_another_row_is_no_negative():
 
 def test_scores_are_float32_under_mixed_precision():
     batch = training_batch()
-    model = BiEncoder(tiny_bert())
+    model = BiEncoder(tiny_bert(), temperature=0.01)
     with torch.autocast("cpu", torch.bfloat16):
         loss = model.loss(batch)
         query, key = model.encode(batch["query"]), model.encode(batch["key"])
@@ -219,21 +218,44 @@ def test_scores_are_float32_under_mixed_precision():
     assert_close(loss, contrastive_loss(query @ competing.T / 0.01, target, excluded))
 
 
-def test_arguments_hold_where_the_recipe_says_nothing():
-    model = BiEncoder(tiny_bert(), contrastive_weight=0.4, recipe="llm_embedder")
+def test_a_given_argument_wins_over_the_recipe_and_the_recipe_over_the_defaults():
+    given = BiEncoder(tiny_bert(), contrastive_weight=0.4, recipe="llm_embedder")
+    silent = BiEncoder(tiny_bert(), recipe="llm_embedder")
+    alone = BiEncoder(tiny_bert())
 
-    assert model.settings_of("convsearch").contrastive_weight == 0.4
-    assert model.settings_of("qa").contrastive_weight == 0
-    assert model.settings_of("chat").teacher_temperature == 0.1
-    assert not model.settings_of("chat").stable_distill
-    assert model.settings_of("icl").stable_distill
+    assert given.settings_of("qa").contrastive_weight == 0.4
+    assert given.settings_of("convsearch").contrastive_weight == 0.4
+    assert silent.settings_of("qa").contrastive_weight == 0  # of the task
+    assert silent.settings_of("convsearch").contrastive_weight == 0.2  # of the recipe's model
+    assert silent.settings_of("chat").teacher_temperature == 0.1
+    assert not silent.settings_of("chat").stable_distill
+    assert silent.settings_of("icl").stable_distill
+    assert (silent.temperature, silent.learning_rate) == (0.01, 5e-6)
+    assert alone.model_settings == DEFAULTS
+    assert BiEncoder(tiny_bert(), temperature=0.01, learning_rate=0.1).learning_rate == 0.1
+
+
+def test_a_value_equal_to_the_default_was_given_too():
+    recipe = {"instruction": {"*": {}}, "model": {"temperature": 0.5, "learning_rate": 0.1}}
+    model = BiEncoder(
+        tiny_bert(),
+        temperature=DEFAULTS.temperature,
+        learning_rate=DEFAULTS.learning_rate,
+        recipe=recipe,
+    )
+
+    assert model.temperature == DEFAULTS.temperature
+    assert model.learning_rate == DEFAULTS.learning_rate
 
 
 @pytest.mark.parametrize("use_train_config", [True, False])
-@pytest.mark.parametrize("stable_distill", [True, False])
+@pytest.mark.parametrize("stable_distill", [True, False, None])
 def test_the_recipe_of_the_data_module_is_used_if_it_is_to_be(use_train_config, stable_distill):
     settings = RetrievalDataModule(
-        "no tokenizer", use_train_config=use_train_config, stable_distill=stable_distill
+        "no tokenizer",
+        recipe="llm_embedder",
+        use_train_config=use_train_config,
+        stable_distill=stable_distill,
     )
     data = Batches([training_batch("chat")])
     data.task_settings = settings.task_settings
@@ -241,12 +263,13 @@ def test_the_recipe_of_the_data_module_is_used_if_it_is_to_be(use_train_config, 
     quiet_trainer(max_steps=1).fit(model, datamodule=data)
 
     assert model.settings_of("chat").teacher_temperature == (0.1 if use_train_config else 1.0)
-    assert model.settings_of("qa").stable_distill is (use_train_config or stable_distill)
-    # An argument that was given wins over the recipe, which says false of chat.
-    assert model.settings_of("chat").stable_distill is stable_distill
+    # An argument that was given wins over the recipe, which says true of qa and false of chat.
+    by_recipe = use_train_config if stable_distill is None else stable_distill
+    assert model.settings_of("qa").stable_distill is by_recipe
+    assert model.settings_of("chat").stable_distill is bool(stable_distill)
     own = BiEncoder(tiny_bert(), recipe={"instruction": {"*": {}}})
     own.trainer = model.trainer
-    assert own.settings_of("chat").stable_distill is stable_distill
+    assert own.settings_of("chat").stable_distill is bool(stable_distill)
 
 
 def test_loss_is_logged_as_a_whole_and_by_task():
@@ -388,15 +411,71 @@ def test_a_query_equal_to_its_positive_finds_it():
 
 
 def test_a_positive_that_was_not_encoded_is_not_retrieved():
-    queries, corpus = (
-        query_batch("trivia", [4, 30], positives=[[4], [30]]),
-        corpus_batch("wiki", [4]),
-    )
-    more = corpus_batch("wiki", [30])
+    queries = query_batch("trivia", [4, 30], positives=[[4], [30]])
+    corpus, more = corpus_batch("wiki", [4]), corpus_batch("wiki", [30])
 
     assert validate([[queries], [corpus, more]])["val/trivia/recall@10"] == 1.0
-    limited = validate([[queries], [corpus, more]], limit_val_batches=1)
-    assert limited["val/trivia/recall@10"] == 0.5
+    assert validate([[queries], [corpus]])["val/trivia/recall@10"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "limit", [{"limit_val_batches": 1}, {"limit_val_batches": 0.5}, {"fast_dev_run": 1}]
+)
+def test_over_a_part_of_a_corpus_there_are_no_metrics_and_it_is_said(limit, caplog):
+    data = [
+        [query_batch("trivia", [4]), query_batch("trivia", [5])],
+        [corpus_batch("wiki", [4]), corpus_batch("wiki", [5])],
+    ]
+    [(name, value)] = limit.items()
+
+    with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
+        assert validate(data, **limit) == {}
+    assert (
+        f"eval set 'trivia': no metrics, for trainer.{name}={value!r} leaves out a part of its "
+        "corpus 'wiki'"
+    ) in caplog.text.replace("fast_dev_run=True", "fast_dev_run=1")
+
+
+def test_over_a_part_of_the_queries_metrics_are_those_of_the_part_and_it_is_said(caplog):
+    first, corpus = query_batch("trivia", [4]), [corpus_batch("wiki", [4, 5])]
+    with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
+        found = validate([[first, query_batch("trivia", [5])], corpus], limit_val_batches=1)
+
+    assert found == validate([[first], corpus])
+    assert len(found) > 0
+    assert "'trivia': the metrics are over 1 of its queries, for trainer.limit_val_batches=1" in (
+        caplog.text
+    )
+
+
+def test_a_limit_that_leaves_nothing_out_changes_nothing(caplog):
+    data = [[query_batch("trivia", [4])], [corpus_batch("wiki", [4]), corpus_batch("wiki", [5])]]
+    with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
+        assert validate(data, limit_val_batches=2) == validate(data)
+    assert caplog.text == ""
+
+
+def test_where_one_corpus_is_whole_its_eval_set_is_measured_but_no_mean(caplog):
+    data = [
+        [query_batch("trivia", [4], corpus="wiki")],
+        [query_batch("chat", [4], corpus="memory")],
+        [corpus_batch("wiki", [4]), corpus_batch("wiki", [5])],
+        [corpus_batch("memory", [4])],
+    ]
+    found = validate(data, limit_val_batches=1)
+
+    assert {name.rpartition("/")[0] for name in found} == {"val/chat"}
+
+
+def test_what_a_limit_means_is_said_once_a_run(caplog):
+    trainer, model = quiet_trainer(max_epochs=3, limit_val_batches=1), BiEncoder(tiny_bert())
+    corpus = [corpus_batch("wiki", [4]), corpus_batch("wiki", [5])]
+    steps = [training_batch("qa", seed=1)]
+    data = Batches(steps, [[query_batch("trivia", [4])], corpus])
+    with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
+        trainer.fit(model, datamodule=data)
+
+    assert caplog.text.count("leaves out a part of its corpus") == 1
 
 
 def share_of_none(batch):

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.ranks
 
 RECIPE = {
     "instruction": {"*": {}},
+    "model": {"contrastive_weight": 0.2},
     "training": {
         "contrast": {"distill_weight": 0},
         "kl": {"teacher_temperature": 0.5},

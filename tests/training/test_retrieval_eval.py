@@ -33,16 +33,17 @@ def searches(draw):
     random = torch.Generator().manual_seed(draw(st.integers(0, 999)))
     queries = torch.randint(-1, 2, (n_queries, 3), generator=random).float()
     corpus = torch.randint(-1, 2, (n_rows, 3), generator=random).float()
-    index = torch.randperm(n_rows + 7, generator=random)[:n_rows] * 1_000_003
+    index = torch.randperm(n_rows + 7, generator=random)[:n_rows] * draw(st.sampled_from([1, 7**5]))
     return queries, corpus, index, draw(st.integers(1, 9))
 
 
 def sorted_whole(queries, corpus, index, k):
-    """Every row sorted by (score falling, index), cut at k, filled up."""
+    """Every row sorted by falling score, equal ones by falling digits, cut at k, filled up."""
     rows = []
     for query in queries:
-        scored = sorted((-float(query @ row), int(i)) for row, i in zip(corpus, index, strict=True))
-        best = [(-score, i) for score, i in scored[:k]]
+        scored = [(float(query @ row), int(i)) for row, i in zip(corpus, index, strict=True)]
+        scored.sort(key=lambda one: str(one[1]), reverse=True)
+        best = sorted(scored, key=lambda one: one[0], reverse=True)[:k]
         rows.append(best + [(NOWHERE, -1)] * (k - len(best)))
     return rows
 
@@ -92,11 +93,11 @@ def test_zero_and_minus_zero_are_equal():
     assert _first_largest(torch.tensor([[-0.0, 0.0, -0.0, 0.0]]), 4).tolist() == [[0, 1, 2, 3]]
 
 
-def test_keys_are_reranked_by_score_then_index_and_count_once():
+def test_keys_are_reranked_by_score_then_digits_and_count_once():
     scores = torch.tensor([[0.1, 0.9, 0.9, 0.5, 0.7], [1.0, 2.0, 3.0, 4.0, 5.0]])
     key_index = torch.tensor([[4, 8, 3, -1, 8], [0, 1, -1, -1, -1]])
 
-    assert rerank_order(scores, key_index).tolist() == [[3, 8, 4, -1, -1], [1, 0, -1, -1, -1]]
+    assert rerank_order(scores, key_index).tolist() == [[8, 3, 4, -1, -1], [1, 0, -1, -1, -1]]
 
 
 def test_metrics_by_hand():

@@ -1,0 +1,226 @@
+"""Whether one checkout is slower than another: a warm start, and steps on the fly and cached.
+
+    python benchmarks/regression.py --before FOLDER --after FOLDER [--rows 1000000] [--turns 7]
+
+Both checkouts read the same made-up rows, each with caches of its own. A turn starts one process of
+each, and asks the two for one measurement after the other, so that both meet the machine at the
+same speed. The table shows the medians of all measurements, and the median and the quartiles of the
+ratios of neighbours. What is measured:
+
+- warm start: seconds from the files to the first batch of ``rows`` rows in six datasets, whose
+  caches are there;
+- first steps: milliseconds a step on the fly, the first 100 of a process;
+- later steps: the same, in slices after those;
+- cached steps: milliseconds a step with the token cache, in slices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from feeds import FEEDS, Ours
+from loads import make_load
+from measuring import table
+
+SIDES = ("before", "after")
+BATCH_SIZE, SLICES = 32, 5
+START, FIRST, LATER, CACHED = "warm start, s", "first steps, ms", "later steps, ms", "cached, ms"
+N_STEPS = {FIRST: 100, LATER: 30, CACHED: 500}
+SCHEDULE = [START, FIRST, *SLICES * [LATER, CACHED]]
+
+Times = dict[str, dict[str, list[float]]]
+
+
+# -- what a checkout's own process measures -------------------------------------------------------
+
+
+class Measures:
+    """The measurements of :data:`SCHEDULE` by whichever package is imported.
+
+    Args:
+        folder: with the rows: ``many`` for the warm start, ``few`` for the steps.
+        cache: where the caches go.
+    """
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        from llm_embedder_data.demo import demo_encoder
+
+        self._folder, self._cache, self._model = folder, cache, demo_encoder()
+        self._batches: dict[str, Iterator[Any]] = {}
+
+    def __call__(self, what: str) -> float:
+        """Seconds of a start, or milliseconds a step."""
+        if what == START:
+            system = self._system("ours, on the fly", "many")
+            begin = time.perf_counter()
+            next(system.batches(BATCH_SIZE, 0))
+            return time.perf_counter() - begin
+        batches, n_steps = self._opened("cached" if what == CACHED else "on the fly"), N_STEPS[what]
+        begin = time.perf_counter()
+        for _ in islice(batches, n_steps):
+            pass
+        return 1000 * (time.perf_counter() - begin) / n_steps
+
+    def _system(self, name: str, rows: str) -> Ours:
+        system = FEEDS[name](self._folder / rows, self._cache / rows, self._model)
+        assert isinstance(system, Ours)
+        return system
+
+    def _opened(self, kind: str) -> Iterator[Any]:
+        """Batches of all epochs, of which none is made yet."""
+        if kind not in self._batches:
+            loader = self._system(f"ours, {kind}", "few").loader(BATCH_SIZE, 0)
+
+            def batches() -> Iterator[Any]:
+                for epoch in range(sys.maxsize):
+                    loader.sampler.set_epoch(epoch)
+                    yield from loader
+
+            self._batches[kind] = batches()
+        return self._batches[kind]
+
+
+def answer(folder: Path, cache: Path) -> None:
+    """Print where the package is, then the answer to each name on the standard input."""
+    import torch
+
+    import llm_embedder_data
+
+    torch.set_num_threads(1)
+    measures = Measures(folder, cache)
+    print(json.dumps(str(Path(llm_embedder_data.__file__).parent)), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(measures(line.strip())), flush=True)
+
+
+# -- the comparison -------------------------------------------------------------------------------
+
+
+class Side:
+    """A process of a checkout.
+
+    Args:
+        package: the folder that holds its package, see :func:`copied`.
+        folder: with the rows.
+        cache: where its caches are.
+
+    Raises:
+        SystemExit: it measures another package, or has failed.
+    """
+
+    def __init__(self, package: Path, folder: Path, cache: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--answer", str(folder), str(cache)],
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(package)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        found = self._line()
+        if Path(found) != package / "llm_embedder_data":
+            raise SystemExit(f"{found} was imported in place of {package}/llm_embedder_data")
+
+    def ask(self, what: str) -> float:
+        assert self._process.stdin is not None
+        self._process.stdin.write(what + "\n")
+        self._process.stdin.flush()
+        return float(self._line())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _line(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the process of a checkout ended with {self._process.wait()}")
+        return json.loads(line)
+
+
+def copied(checkout: Path, folder: Path) -> Path:
+    """A checkout's package and its conf/, as they lie in a wheel; no installed one is mixed in."""
+    shutil.copytree(checkout / "llm_embedder_data", folder / "llm_embedder_data")
+    shutil.copytree(checkout / "conf", folder / "llm_embedder_data/conf")
+    return folder.resolve()
+
+
+def compare(checkouts: Mapping[str, Path], arguments: argparse.Namespace) -> Times:
+    """All times by measurement and side, neighbours at the same place of the two lists."""
+    times: Times = {what: {side: [] for side in SIDES} for what in SCHEDULE}
+    with TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        packages = {side: copied(checkouts[side], folder / side) for side in SIDES}
+        make_load(folder / "rows/many", rows=-(-arguments.rows // 6), negatives=7, words=8)
+        make_load(folder / "rows/few", rows=arguments.few, negatives=7, words=80)
+        for turn in range(-1, arguments.turns):
+            order = SIDES if turn % 2 else SIDES[::-1]
+            sides = {
+                side: Side(packages[side], folder / "rows", folder / f"{side} caches")
+                for side in order
+            }
+            for what in SCHEDULE:
+                for side in order:
+                    taken = sides[side].ask(what)
+                    if turn >= 0:  # the turn before the first makes the caches
+                        times[what][side].append(taken)
+            for one in sides.values():
+                one.close()
+            print(f"turn {turn + 1} of {arguments.turns}", file=sys.stderr, flush=True)
+    return times
+
+
+def page(times: Times) -> str:
+    """The table."""
+    rows = []
+    for what, taken in times.items():
+        before, after = (taken[side] for side in SIDES)
+        ratios = sorted(b / a for a, b in zip(before, after, strict=True))
+        low, middle, high = statistics.quantiles(ratios, method="inclusive")
+        medians = [f"{statistics.median(one):.4g}" for one in (before, after)]
+        rows.append([what, *medians, f"{middle:.3f}", f"{low:.3f} to {high:.3f}", str(len(ratios))])
+    return table(["", *SIDES, "after / before", "its quartiles", "pairs"], rows)
+
+
+def parsed(command_line: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    for side in SIDES:
+        parser.add_argument(f"--{side}", help="folder of a checkout")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the warm start")
+    parser.add_argument(
+        "--few", type=int, default=2000, help="rows of each of six tasks, for steps"
+    )
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--folder", help="where rows and caches go; a temporary one if left out")
+    parser.add_argument("--answer", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(command_line)
+    if not arguments.answer and not (arguments.before and arguments.after):
+        parser.error("--before and --after each name the folder of a checkout")
+    return arguments
+
+
+def main() -> None:
+    arguments = parsed()
+    if arguments.answer:
+        folder, cache = map(Path, arguments.answer)
+        answer(folder, cache)
+        return
+    checkouts = {side: Path(getattr(arguments, side)) for side in SIDES}
+    print(page(compare(checkouts, arguments)))
+
+
+if __name__ == "__main__":
+    main()

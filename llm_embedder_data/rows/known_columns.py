@@ -1,0 +1,138 @@
+"""Names and values by which other people's formats are known: what is near, what is not read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
+
+# What others call a field of ours, the most usual first.
+_CALLED: dict[str, tuple[str, ...]] = {
+    "query": (
+        *("query", "question", "anchor", "query_text", "anchor_text", "only_query", "search_query"),
+        *("sentence1", "sent1", "sent0", "text1", "sentence_1", "queries", "premise", "q"),
+    ),
+    "pos": (
+        *("pos", "positive", "positives", "positive_passages", "positive_ctxs", "pos_doc"),
+        *("relevant_passages", "relevant_docs", "positive_document_ids", "positive_messages"),
+        *("answer", "answers", "response", "passage", "passages", "passage_text", "document"),
+        *("documents", "docs", "doc", "sentence2", "sent2", "text2", "sentence_2", "hypothesis"),
+        *("context", "text", "contents", "content", "text_b"),
+    ),
+    "neg": (
+        *("neg", "negative", "negatives", "hard_negatives", "hard_negative", "hard_neg"),
+        *("negative_passages", "hard_negative_ctxs", "negative_ctxs", "neg_doc"),
+        *("rejected_response", "rejected", "rejected_messages", "negative_document_ids"),
+    ),
+    "history": ("history",),
+    "key": ("key", "keys", "candidates", "passages", "documents", "docs"),
+    "teacher_scores": ("teacher_scores", "scores", "teacher_score", "score"),
+    "query_id": ("query_id", "qid", "q_id", "_id", "id", "query-id"),
+    "task": ("task", "task_name", "task_type"),
+    "pos_index": ("pos_index", "positive_index", "answer_index"),
+    "text": ("text", "contents", "content", "passage", "document", "doc", "body", "passage_text"),
+    "title": ("title", "titles", "head", "heading", "name"),
+}
+
+# Names of known formats that stand for none of these fields.
+_KNOWN = {
+    *("pos_scores", "neg_scores", "pos_score", "neg_score", "label", "labels", "ce_score"),
+    *("relevance", "similarity", "document_score", "negatives_scores", "prompt", "query_prompt"),
+    *("passage_prompt", "instruction", "query_instruction", "passage_instruction", "type"),
+    *("docid", "doc_id", "document_id", "document_ids", "corpus_id", "corpus-id", "pid", "did"),
+    *("messages", "set", "corpus", "relevant_docs", "api_list", "supporting_facts", "paragraphs"),
+}
+
+# A word in a longer name by which it is known.
+_WORDS = {
+    *("pos", "positive", "positives", "neg", "negative", "negatives", "query", "question"),
+    *("anchor", "passage", "passages", "score", "scores", "label", "labels", "instruction"),
+    *("prompt", "qid", "docid", "pid", "answer", "answers"),
+}
+
+# Fields of LLM-Embedder's rows that are for others to read: eval, or teachers.
+_FOR_OTHERS = {"pos_index", "neg_index", "key_index", "answers", "context"}
+
+# So alike are a name and its misspelling.
+_NEAR = 0.8
+
+# One run of letters, digits and such signs, with a digit in it. "GPT-4" is one; that every
+# candidate of many rows is one makes them ids. Short numbers, with a letter or
+# without ("7", "p1"), alone do not.
+_ID = re.compile(r"(?=[^0-9]*[0-9])[A-Za-z0-9_.:/-]{1,40}")
+_CERTAIN_ID = re.compile(r"[0-9]{3,}|.{5,}|(?=.*[0-9]).*([A-Za-z]{2}|[_:/]).*")
+
+
+def look_alikes(found: Iterable[str], read: Collection[str]) -> list[str]:
+    """The columns of a file that look like one of ours or of a known format, and are not read.
+
+    Args:
+        found: the names of the file's columns.
+        read: those that are read.
+    """
+    found = list(found)
+    is_ours = len(set(found) & set(read)) > 1  # a query, and what belongs to it
+    silent = {*read, *_FOR_OTHERS} if is_ours else set(read)
+    return [name for name in found if name not in silent and _is_known(name)]
+
+
+def nearest_mapping(
+    found: Sequence[str], needed: Iterable[str], *, least: float = 0.0
+) -> dict[str, str]:
+    """For fields of ours the column of a file that is most like each; no column stands for two.
+
+    Args:
+        found: the names of the file's columns.
+        needed: fields of ours.
+        least: 0 for any likeness; 2 where the column must have a name by which formats call it.
+    """
+    left, mapping = list(found), {}
+    for field in needed:
+        likeness = {name: _likeness(name, field) for name in left}
+        best = max(likeness, key=lambda name: likeness[name], default=None)
+        if best is not None and likeness[best] > least:
+            mapping[field] = best
+            left.remove(best)
+    return mapping
+
+
+def as_line(mapping: Mapping[str, str]) -> str:
+    """A mapping as a line of YAML."""
+    return ", ".join(f"{field}: {name}" for field, name in mapping.items())
+
+
+def look_like_ids(texts: Collection[str]) -> bool:
+    """Whether all texts look like ids of documents, and one of them cannot be a word."""
+    return all(map(_ID.fullmatch, texts)) and any(map(_CERTAIN_ID.fullmatch, texts))
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _is_known(name: str) -> bool:
+    plain = _plain(name)
+    called = {one for names in _CALLED.values() for one in names}
+    if plain in called or plain in _KNOWN or name in _KNOWN or _WORDS & set(plain.split("_")):
+        return True
+    if re.sub(r"_?\d+$", "", plain) in _WORDS:  # negative_1, pos2
+        return True
+    return any(
+        SequenceMatcher(None, plain, field).ratio() >= _NEAR for field in _CALLED if len(plain) > 3
+    )
+
+
+def _likeness(name: str, field: str) -> float:
+    """How much a column's name is like a field of ours, 0 for not at all."""
+    plain, called = _plain(name), _CALLED.get(field, (field,))
+    if plain in called:
+        return 3.0 - called.index(plain) / len(called)
+    words = set(plain.split("_"))
+    shared = [i for i, one in enumerate(called) if one in words]
+    if shared:
+        return 1.0 - shared[0] / len(called) / 2
+    ratio = SequenceMatcher(None, plain, field).ratio()
+    return ratio / 2 if ratio >= 0.7 else 0.0

@@ -1,0 +1,145 @@
+"""What a user gives wins, whatever it is; what nobody gives is the recipe's, or fits the rows."""
+
+import pytest
+from datamodule_cases import batches, make_tokenizer, write
+
+from llm_embedder_data import DataError, RetrievalDataModule
+from llm_embedder_data.recipes import load_recipe
+
+RECIPE = {
+    "instruction": {"*": {}},
+    "training": {
+        "*": {
+            "select_positive": "teacher",
+            "select_negative": "first",
+            "stable_distill": True,
+            "max_sample_num": 8,
+            "teacher_scores_min": 0.5,
+            "teacher_scores_margin": 0.25,
+        }
+    },
+}
+GIVEN = {
+    "select_positive": ["first", "random", "teacher", "teacher-pos"],
+    "select_negative": ["random", "first", "teacher+", "teacher-"],
+    "stable_distill": [False, True],
+    "max_sample_num": [1, 8, 100],
+    "teacher_scores_min": [-1.0, 0, 0.5],
+    "teacher_scores_margin": [0, 0.25, 2],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in GIVEN.items() for value in values]
+)
+def test_a_value_that_is_given_wins_over_the_recipe_whatever_it_is(name, value):
+    given = RetrievalDataModule(make_tokenizer(), recipe=RECIPE, **{name: value})
+    silent = RetrievalDataModule(make_tokenizer(), recipe=RECIPE, **{name: None})
+
+    assert getattr(given.task_settings("qa"), name) == value
+    assert type(getattr(given.task_settings("qa"), name)) is type(value)
+    assert getattr(silent.task_settings("qa"), name) == RECIPE["training"]["*"][name]
+
+
+def test_nothing_given_and_nothing_in_the_recipe_are_the_defaults():
+    settings = RetrievalDataModule(make_tokenizer(), recipe="bge").task_settings("qa")
+
+    assert (settings.select_positive, settings.select_negative) == ("first", "random")
+    assert settings.stable_distill is False
+    assert settings.max_sample_num is None
+
+
+def row(i, *, n_pos=1, n_neg=3, scored=False, best=None):
+    texts = {
+        "pos": [f"pos {i} {p}" for p in range(n_pos)],
+        "neg": [f"neg {i} {n}" for n in range(n_neg)],
+    }
+    scores = [0.1] * (n_pos + n_neg)
+    if best is not None:
+        scores[best] = 0.9
+    return {"query": f"query {i}", **texts, **({"teacher_scores": scores} if scored else {})}
+
+
+def module_of(tmp_path, rows, **arguments):
+    path = write(tmp_path / "mine" / "train.jsonl", rows)
+    made = RetrievalDataModule(
+        make_tokenizer(),
+        str(path),
+        **{"batch_size": 4, "num_workers": 0, "cache_dir": tmp_path / "cache", **arguments},
+    )
+    made.prepare_data()
+    made.setup("fit")
+    return made
+
+
+def keys_of(module):
+    """The keys of each query, the positive first, by query."""
+    found = {}
+    for batch in batches(module):
+        keys = module.tokenizer.batch_decode(batch["key"]["input_ids"], skip_special_tokens=True)
+        group = batch["key_mask"].shape[1]
+        for b, number in enumerate(batch["row"].tolist()):
+            found[number] = [key.replace(" ", "") for key in keys[b * group : (b + 1) * group]]
+    return found
+
+
+@pytest.mark.parametrize("tokenize", ["on-the-fly", "cached"])
+def test_rows_with_scores_and_no_positive_leave_it_to_the_teacher(tmp_path, tokenize):
+    labelled = [row(i, scored=True, best=2) for i in range(4)]
+    candidates = [row(i, n_pos=0, n_neg=4, scored=True, best=2) for i in range(4, 8)]
+
+    for name, rows, expected in (
+        ("labelled", labelled, "first"),
+        ("candidates", candidates, "teacher"),
+        ("both", labelled + candidates, "first-else-teacher"),
+    ):
+        module = module_of(tmp_path / name, rows, tokenize=tokenize)
+        positives = {number: keys[0] for number, keys in keys_of(module).items()}
+        texts = [
+            r["pos"][0] if r["pos"] else r["neg"][2] for r in rows
+        ]  # the teacher's best is the third candidate
+
+        assert module.report()["train"]["mine"]["settings"]["select_positive"] == expected
+        assert positives == {i: text.replace(" ", "") for i, text in enumerate(texts)}
+
+
+def test_a_positive_strategy_that_is_given_is_not_bent_to_the_rows(tmp_path):
+    rows = [row(i, n_pos=0, n_neg=4, scored=True) for i in range(4)]
+
+    with pytest.raises(DataError, match="no positive, which select_positive='first'"):
+        module_of(tmp_path, rows, select_positive="first")
+
+
+@pytest.mark.parametrize("tokenize", ["on-the-fly", "cached"])
+@pytest.mark.parametrize(("most", "keys"), [(2, 3), (7, 8), (30, 8)])
+def test_no_key_is_wasted_where_no_row_has_so_many(tmp_path, tokenize, most, keys):
+    rows = [row(i, n_neg=1 + i % most if i else most) for i in range(12)]
+
+    module = module_of(tmp_path, rows, tokenize=tokenize)
+
+    assert {batch["key_mask"].shape for batch in batches(module)} == {(4, keys)}
+    notes = " ".join(module.report()["train"]["mine"]["notes"])
+    said = f"no row has more than {most} hard negatives, so each query gets {keys} keys"
+    assert (said in notes) is (keys < 8)
+
+
+def test_pairs_that_are_kept_have_one_key_each(tmp_path):
+    rows = [row(i, n_neg=0) for i in range(8)]
+
+    with pytest.raises(DataError, match="on_no_negatives=keep keeps rows without"):
+        module_of(tmp_path / "drop", rows)
+    module = module_of(tmp_path / "keep", rows, on_no_negatives="keep")
+
+    for batch in batches(module):
+        assert batch["key_mask"].tolist() == [[1]] * 4
+        assert len(batch["key"]["input_ids"]) == 4
+    entry = module.report()["train"]["mine"]
+    assert entry["rows_without_negatives"] == 8
+    assert any("each query gets 1 keys" in note for note in entry["notes"])
+
+
+def test_the_recipes_published_values_stay_with_it():
+    settings = RetrievalDataModule(make_tokenizer(), recipe="llm_embedder").task_settings("lrlm")
+
+    assert settings.max_sample_num == load_recipe("llm_embedder").settings("lrlm").max_sample_num
+    assert (settings.select_positive, settings.teacher_scores_margin) == ("teacher", 0.1)
