@@ -223,8 +223,8 @@ def _could_be(state: Mapping[str, Any], counts: TrainerCounts) -> bool:
         for n_steps in (steps_of_epoch(state), counts.n_steps):
             if counts.trained == epoch * n_steps + step:
                 return True
-    # Lightning counts an epoch too few or too many in the cases that EpochClock names.
-    return abs(epoch - counts.epoch) <= 1 and step in (counts.step, counts.processed)
+    # Of a run whose epochs had other lengths, as by another limit_train_batches.
+    return epoch == counts.epoch and step in (counts.step, counts.processed)
 
 
 def steps_of_epoch(state: Mapping[str, Any]) -> int:
