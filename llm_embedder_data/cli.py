@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -197,6 +197,18 @@ def _check(cfg: DictConfig, verb: str) -> None:
 
     if verb == "plan":
         return
+    if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**32:
+        raise ConfigError(f"seed={cfg.seed!r}: expected a whole number from 0 to {2**32 - 1}")
+    for name in ("callbacks", "logger"):
+        nodes = cfg.get(name)
+        if nodes is not None and not isinstance(nodes, Mapping):
+            raise ConfigError(f"{name}={nodes}: expected a mapping {{name: {{_target_: ...}}}}")
+        for key, node in (nodes or {}).items():
+            if node is not None and not isinstance(node, Mapping):
+                raise ConfigError(
+                    f"{name}.{key}={node!r}: expected a mapping with a _target_ (~{name}.{key} "
+                    "takes it out)"
+                )
     check_checkpoint_file(cfg.ckpt_path, verb)
     check_metrics_file(cfg.metrics_file)
 

@@ -189,6 +189,7 @@ def fit_to_config(line: CommandLine, config_name: str) -> CommandLine:
                 f"{str(one.input_line)!r}: the verb needs {_group(one)} (give it another value "
                 "instead)"
             )
+        _refuse_no_choice(one, groups)
     config = compose([*line.search_path, *(str(one.input_line) for one in chosen)], config_name)
     others = {
         name
@@ -200,7 +201,7 @@ def fit_to_config(line: CommandLine, config_name: str) -> CommandLine:
     fitting = []
     for one in parsed:
         key, text = one.key_or_group, str(one.input_line)
-        if _group(one) in groups or any(
+        if _is_group(one, groups) or any(
             key == path or key.startswith(f"{path}.") for path in _OPEN
         ):
             of_object = key.count(".") > 1 and key.startswith(("callbacks.", "logger."))
@@ -234,6 +235,26 @@ def sentence(error: BaseException) -> str:
 def _group(override: Override) -> str:
     """The group that an override chooses from, or its key."""
     return override.key_or_group.partition("@")[0]
+
+
+def _is_group(override: Override, groups: Sequence[str]) -> bool:
+    """Whether an override chooses from a group of conf/, or from one of Hydra's own."""
+    return _group(override) in groups or _group(override).startswith("hydra/")
+
+
+def _refuse_no_choice(override: Override, groups: Sequence[str]) -> None:
+    """Refuse a group's choice that is no name, which Hydra meets with an error of its own."""
+    if not _is_group(override, groups) or override.is_delete() or override.is_sweep_override():
+        return
+    value = override.value()
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) for name in names):
+        group = _group(override)
+        raise ConfigError(
+            f"{str(override.input_line)!r}: {group} is a group, from which a name is chosen "
+            f"(~{group} leaves it out where it can be left out; {group}.KEY=VALUE sets one of its "
+            "keys)"
+        )
 
 
 def _target(config: DictConfig, name: str) -> Any:

@@ -151,6 +151,12 @@ def test_an_argument_without_a_key_is_refused(refused, verb, argument):
         ("~data", "the verb needs data"),
         ("~encoder", "the verb needs encoder"),
         ("seed", "is no setting"),
+        ("logger=null", "logger is a group, from which a name is chosen"),
+        ("callbacks=[1]", "callbacks is a group, from which a name is chosen"),
+        ("data@=1", "data is a group, from which a name is chosen"),
+        ("callbacks.progress=3", "callbacks.progress=3: expected a mapping with a _target_"),
+        ("seed=abc", "seed='abc': expected a whole number"),
+        ("seed=-1", "seed=-1: expected a whole number"),
     ],
 )
 def test_a_slip_of_the_hand_is_named(refused, argument, sentence):
