@@ -39,7 +39,7 @@ COUNT = itertools.count()
 
 
 def written(folder, content, name="train.jsonl"):
-    path = folder / str(next(COUNT)) / name
+    path = folder / f"shape-{next(COUNT)}" / name
     path.parent.mkdir()
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
