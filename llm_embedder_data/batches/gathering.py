@@ -28,7 +28,8 @@ class GatheredTexts:
     """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        if column.nbytes <= _COPIED_BYTES:
+        # What the column's chunks lie in is known at once, and is more; their own bytes take longer.
+        if column.get_total_buffer_size() <= _COPIED_BYTES or column.nbytes <= _COPIED_BYTES:
             self._parts = [column.combine_chunks().flatten()]
         else:
             self._parts = [chunk.flatten() for chunk in column.chunks]
