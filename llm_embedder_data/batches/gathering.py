@@ -28,7 +28,7 @@ class GatheredTexts:
     """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        # What the column's chunks lie in is known at once, and is more; their own bytes take longer.
+        # The bytes of the blocks that hold the chunks are known at once; the chunks' own take longer.
         if column.get_total_buffer_size() <= _COPIED_BYTES or column.nbytes <= _COPIED_BYTES:
             self._parts = [column.combine_chunks().flatten()]
         else:
