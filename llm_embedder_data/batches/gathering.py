@@ -28,7 +28,7 @@ class GatheredTexts:
     """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        # The bytes of the blocks that hold the chunks are known at once; the chunks' own take longer.
+        # The size of the blocks that hold the chunks is known at once; that of the chunks is not.
         if column.get_total_buffer_size() <= _COPIED_BYTES or column.nbytes <= _COPIED_BYTES:
             self._parts = [column.combine_chunks().flatten()]
         else:
