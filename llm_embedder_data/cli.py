@@ -91,11 +91,15 @@ def _hydra(verb: str, line: CommandLine, extra: Sequence[str]) -> None:
 
     program, edge = sys.argv[0], _HydrasEdge()
     failed: list[tuple[int, Exception]] = []
+    sweep_folders: set[Path] = set()
+    begun = False
 
     def task(cfg: DictConfig) -> Any:
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import read_write
 
+        nonlocal begun
+        begun = True
         # Lightning starts further ranks with this command line: the verb, and this one job's
         # overrides.
         job = HydraConfig.get()
@@ -113,6 +117,8 @@ def _hydra(verb: str, line: CommandLine, extra: Sequence[str]) -> None:
             except Exception as error:
                 if _is_refusal(error) and is_new and not getattr(error, "__notes__", ()):
                     _delete_folder(folder, Path(job.runtime.cwd))
+                    if line.is_multirun:
+                        sweep_folders.add(Path(job.runtime.cwd) / job.sweep.dir)
                 if line.is_multirun:
                     failed.append((number, error))
                     if _is_refusal(error):
@@ -131,6 +137,16 @@ def _hydra(verb: str, line: CommandLine, extra: Sequence[str]) -> None:
         with edge:
             decorated()
     except Exception as error:
+        if isinstance(error, OSError) and not begun:
+            raise ConfigError(
+                f"the run's folder cannot be made: {error} (give another hydra.run.dir, or for "
+                "--multirun hydra.sweep.dir)"
+            ) from error
+        for (
+            folder
+        ) in sweep_folders:  # where every job was refused, Hydra's own file is all there is
+            if [one.name for one in folder.glob("*")] == ["multirun.yaml"]:
+                _delete_folder(folder, Path.cwd())
         if _is_refusal(error) and any(one is error for _, one in failed):
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
@@ -195,6 +211,7 @@ def _check(cfg: DictConfig, verb: str) -> None:
     from llm_embedder_data.checkpoints import check_checkpoint_file
     from llm_embedder_data.metrics_file import check_metrics_file
 
+    _refuse_unknown_interpolations(cfg)
     if verb == "plan":
         return
     if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**32:
@@ -211,6 +228,19 @@ def _check(cfg: DictConfig, verb: str) -> None:
                 )
     check_checkpoint_file(cfg.ckpt_path, verb)
     check_metrics_file(cfg.metrics_file)
+
+
+def _refuse_unknown_interpolations(cfg: DictConfig) -> None:
+    """Refuse ``${key}`` of a key that is not there; what Hydra's own resolvers give is left."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
+
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationKeyError as error:
+        raise ConfigError(_said(error)) from error
+    except InterpolationResolutionError:
+        return  # such as ${hydra:...} outside a job
 
 
 def _refuse_one_file_for_all_jobs(line: CommandLine) -> None:

@@ -756,6 +756,16 @@ class RetrievalDataModule(LightningDataModule):
                 "a search for a batch size begins at a fit's beginning, and this fit resumes a "
                 "checkpoint (search first, then resume without the finder)"
             )
+        trainer = self._fitting_trainer()
+        assert trainer is not None
+        n_steps, n_tried = trainer.global_step, trainer.fit_loop.epoch_loop.max_steps
+        if 0 < n_tried <= n_steps:
+            # Lightning 2.6 counts the fit's steps into each trial, which then ends without one.
+            raise ConfigError(
+                f"Lightning's batch-size finder tries no size after step {n_steps} of a fit: its "
+                f"trials end at step {n_tried} (search before the first step: BatchSizeFinder as a "
+                "callback as it is, or Tuner.scale_batch_size)"
+            )
         return self._search.plan(self.batch_size)
 
     def _matching(self) -> Matching:

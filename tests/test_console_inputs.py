@@ -156,6 +156,8 @@ def test_an_argument_without_a_key_is_refused(refused, verb, argument):
         ("data@=1", "data is a group, from which a name is chosen"),
         ("callbacks.progress=3", "callbacks.progress=3: expected a mapping with a _target_"),
         ("seed=abc", "seed='abc': expected a whole number"),
+        ("data.train_data=${nope}", "Interpolation key 'nope' not found"),
+        ("hydra.run.dir=/dev/null/x", "the run's folder cannot be made"),
         ("seed=-1", "seed=-1: expected a whole number"),
     ],
 )

@@ -318,3 +318,19 @@ def test_runs_whose_epochs_are_no_whole_ones_resume_exactly(folder, tmp_path, ca
     assert len(paths) == (15 if case == "overfitted" else 7)
     for path in paths:
         assert fit([], path) == whole[int(path.stem.split()[1]) :], path.name
+
+
+def test_a_finder_whose_trials_would_make_no_step_is_refused(folder, forty):
+    class Later(BatchSizeFinder):
+        def on_fit_start(self, trainer, pl_module):
+            pass
+
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                self.scale_batch_size(trainer, pl_module)
+
+    datamodule = make_datamodule(folder, train_data=forty, batch_size=4)
+    trainer = make_trainer(callbacks=[Later(init_val=4, steps_per_trial=2)])
+
+    with pytest.raises(ConfigError, match=r"tries no size after step 10 of a fit.*end at step 2"):
+        trainer.fit(Limited(8), datamodule=datamodule)
