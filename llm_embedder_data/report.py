@@ -16,8 +16,6 @@ from llm_embedder_data.printable import one_line, printable
 from llm_embedder_data.recipes import Instruction
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
-_DETAILS = ("task", "settings", "scored_rows", "rows_without_negatives", "weight")
-
 
 class Report(dict[str, Any]):
     """``{"train": {name: {...}}, "eval": {...}, "corpus": {...}}``; prints as a table.
