@@ -78,7 +78,7 @@ def ndcg(
     return {
         name.removeprefix("val/").removesuffix("/ndcg@10"): value
         for name, value in metrics.items()
-        if name.endswith("/ndcg@10")
+        if name.endswith("/ndcg@10") and name != "val/ndcg@10"  # the mean of the sets
     }
 
 

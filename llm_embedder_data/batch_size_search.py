@@ -42,6 +42,11 @@ class BatchSizeSearch:
         self._first_tried: int | None = None
         self._has_ended = False
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a size was tried."""
+        return self._first_tried is not None
+
     def plan(self, batch_size: int) -> EpochPlan:
         """Of a trial's batches.
 

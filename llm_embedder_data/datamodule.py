@@ -759,7 +759,7 @@ class RetrievalDataModule(LightningDataModule):
         trainer = self._fitting_trainer()
         assert trainer is not None
         n_steps, n_tried = trainer.global_step, trainer.fit_loop.epoch_loop.max_steps
-        if 0 < n_tried <= n_steps:
+        if not self._search.has_begun and 0 < n_tried < n_steps:
             # Lightning 2.6 counts the fit's steps into each trial, which then ends without one.
             raise ConfigError(
                 f"Lightning's batch-size finder tries no size after step {n_steps} of a fit: its "
