@@ -21,7 +21,7 @@ test-slow: $(VENV)/.test  ## the tests marked slow
 
 test-hydra: $(VENV)/.test  ## the console script's tests on Hydra's next release
 	$(PIP) install -q --upgrade --pre --target $(VENV)/hydra-next 'hydra-core>=1.4.0rc1,<1.5'
-	PYTHONPATH=$(VENV)/hydra-next $(BIN)/python -m pytest tests/test_cli.py -m 'not slow'
+	PYTHONPATH=$(VENV)/hydra-next $(BIN)/python -m pytest tests/cli/test_main.py -m 'not slow'
 
 lint: $(VENV)/.test  ## ruff and mypy
 	$(BIN)/ruff check .

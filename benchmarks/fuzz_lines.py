@@ -31,10 +31,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows import schema
 from llm_embedder_data.rows.columns import columns_of, columns_of_records
 from llm_embedder_data.rows.readers import Reading, line_of_row, read_file
-from llm_embedder_data.rows.schema import DataError
 
 ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst", ".jsonl.bz2", ".jsonl.xz")
 TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)

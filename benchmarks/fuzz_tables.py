@@ -29,9 +29,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows import schema
 from llm_embedder_data.rows.readers import Reading, read_file
-from llm_embedder_data.rows.schema import DataError
 
 TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
 MOST_SECONDS = 20.0

@@ -32,7 +32,7 @@ RANKS = [(10**9, 1, ranks) for ranks in (8, 64, 512, 4096)]
 def measure(rows: int, datasets: int, ranks: int, method: str, steps: int) -> dict[str, float]:
     """One plan, in this process."""
     from llm_embedder_data import EpochPlan
-    from llm_embedder_data.batches.sampler import SameTaskSampler
+    from llm_embedder_data.batches.plan.sampler import SameTaskSampler
 
     sizes = {f"dataset {i}": rows // datasets for i in range(datasets)}
     plan = EpochPlan(sizes, BATCH_SIZE, ranks, organize_method=method)  # type: ignore[arg-type]

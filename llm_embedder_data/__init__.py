@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llm_embedder_data.batches.collator import RetrievalDataCollator
-    from llm_embedder_data.batches.plan import EpochPlan
+    from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
     from llm_embedder_data.compat import TASK_CONFIG, RetrievalDataset, SameDatasetTrainDataset
-    from llm_embedder_data.config import ConfigError
-    from llm_embedder_data.datamodule import RetrievalDataModule
-    from llm_embedder_data.rows.schema import DataError
+    from llm_embedder_data.core.errors import ConfigError, DataError
+    from llm_embedder_data.datamodule.module import RetrievalDataModule
     from llm_embedder_data.training.bi_encoder import BiEncoder
 
 __all__ = [
@@ -29,11 +28,11 @@ __all__ = [
 _MODULES = {
     "TASK_CONFIG": "compat",
     "BiEncoder": "training.bi_encoder",
-    "ConfigError": "config",
-    "DataError": "rows.schema",
-    "EpochPlan": "batches.plan",
+    "ConfigError": "core.errors",
+    "DataError": "core.errors",
+    "EpochPlan": "batches.plan.epoch_plan",
     "RetrievalDataCollator": "batches.collator",
-    "RetrievalDataModule": "datamodule",
+    "RetrievalDataModule": "datamodule.module",
     "RetrievalDataset": "compat",
     "SameDatasetTrainDataset": "compat",
 }

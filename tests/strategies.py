@@ -5,7 +5,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-from llm_embedder_data.batches.plan import EpochPlan
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 
 METHODS = ("epoch", "epoch-static", "epoch-random", "random")
 

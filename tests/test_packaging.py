@@ -14,7 +14,7 @@ _COMPOSE = """
 import llm_embedder_data.conf
 from hydra import compose, initialize_config_module
 from llm_embedder_data.config import load_config
-from llm_embedder_data.recipes import load_recipe, recipe_names
+from llm_embedder_data.config.recipes import load_recipe, recipe_names
 from llm_embedder_data.rows.sources import resolve_sources
 
 assert llm_embedder_data.conf.__path__[0].startswith({site!r}), llm_embedder_data.conf.__path__

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.cached_tokens import CachedTexts, CachedTokenizer
-from llm_embedder_data.batches.layouts import Inputs, Layout, TensorLayout, Tokens
-from llm_embedder_data.batches.plain_tokens import PlainTokens
-from llm_embedder_data.config import ConfigError
-from llm_embedder_data.rows.schema import DataError
+from llm_embedder_data.batches.token_cache.cached_tokenizer import CachedTexts, CachedTokenizer
+from llm_embedder_data.batches.tokens.layouts import Inputs, Layout, TensorLayout, Tokens
+from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.core.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
 Texts = Sequence[str] | CachedTexts

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from llm_embedder_data.batches.choices import TrainRows
-from llm_embedder_data.batches.groups import CorpusPassages, EvalQueries
-from llm_embedder_data.batches.tokens import InstructedText
-from llm_embedder_data.recipes import Instruction
+from llm_embedder_data.batches.groups.datasets import CorpusPassages, EvalQueries
+from llm_embedder_data.batches.groups.train_rows import TrainRows
+from llm_embedder_data.batches.tokens.text_tokenizer import InstructedText
+from llm_embedder_data.config.recipes import Instruction
 
 
 class NumberedRows(Dataset[dict[str, Any]]):

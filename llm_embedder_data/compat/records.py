@@ -9,10 +9,11 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.builders import TrainSet
 from llm_embedder_data.rows.columns import columns_of_records
 from llm_embedder_data.rows.filters import RowFacts, TrainSettings, count_reasons, drop_reasons
-from llm_embedder_data.rows.schema import TRAIN_COLUMNS, DataError, train_batch
+from llm_embedder_data.rows.schema import TRAIN_COLUMNS, train_batch
 
 
 def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:

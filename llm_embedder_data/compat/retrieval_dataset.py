@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llm_embedder_data.batches.choices import TrainRows
-from llm_embedder_data.batches.groups import CorpusPassages, EvalQueries
+from llm_embedder_data.batches.groups.datasets import CorpusPassages, EvalQueries
+from llm_embedder_data.batches.groups.train_rows import TrainRows
 from llm_embedder_data.compat.numbered_rows import (
     CorpusDataset,
     EvalDataset,
@@ -20,8 +20,7 @@ from llm_embedder_data.compat.numbered_rows import (
 )
 from llm_embedder_data.compat.records import train_set_of
 from llm_embedder_data.compat.task_config import recipe_of
-from llm_embedder_data.config import ConfigError, check_choice
-from llm_embedder_data.recipes import (
+from llm_embedder_data.config.recipes import (
     ANY_TASK,
     Instruction,
     NegativeStrategy,
@@ -29,6 +28,7 @@ from llm_embedder_data.recipes import (
     Recipe,
     TaskSettings,
 )
+from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.rows.builders import (
     TRAIN_FIELDS,
     EvalMethod,
@@ -38,9 +38,9 @@ from llm_embedder_data.rows.builders import (
     eval_fields,
     template_fields,
 )
+from llm_embedder_data.rows.dataset_names import by_unique_name
 from llm_embedder_data.rows.filters import TrainSettings
 from llm_embedder_data.rows.sources import resolve_sources
-from llm_embedder_data.rows.unique_names import by_unique_name
 
 DEFAULT_TASK = "qa"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from llm_embedder_data.batches.plan import EpochPlan, OrganizeMethod
-from llm_embedder_data.config import ConfigError
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, OrganizeMethod
+from llm_embedder_data.core.errors import ConfigError
 
 
 class SameDatasetTrainDataset(Dataset[dict[str, Any]]):

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from llm_embedder_data.batches.sampler import BatchIndex, SameTaskSampler
-from llm_embedder_data.config import ConfigError
-from llm_embedder_data.datamodule import RetrievalDataModule
-from llm_embedder_data.parcels import parcelled
+from llm_embedder_data.batches.plan.sampler import BatchIndex, SameTaskSampler
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.datamodule.module import RetrievalDataModule
+from llm_embedder_data.datamodule.worker_transfer import parcelled
 
 
 def feature_loader(datamodule: RetrievalDataModule) -> DataLoader[Any]:

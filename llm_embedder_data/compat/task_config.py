@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from llm_embedder_data.recipes import ANY_TASK, Recipe, load_recipe, recipe_names
+from llm_embedder_data.config.recipes import ANY_TASK, Recipe, load_recipe, recipe_names
 
 
 def _task_config() -> dict[str, dict[str, Any]]:

@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.config import did_you_mean
-from llm_embedder_data.hashing import derive_key
-from llm_embedder_data.printable import one_line
-from llm_embedder_data.recipes import Recipe
+from llm_embedder_data.config.recipes import Recipe
+from llm_embedder_data.core.errors import DataError, did_you_mean
+from llm_embedder_data.core.hashing import derive_key
+from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows import schema
 from llm_embedder_data.rows.columns import Column, renamed
+from llm_embedder_data.rows.field_names import read_from
+from llm_embedder_data.rows.file_shapes import ids_for_texts, not_read
 from llm_embedder_data.rows.filters import (
     FIRST_ELSE_TEACHER,
     OnNoNegatives,
@@ -28,7 +30,7 @@ from llm_embedder_data.rows.filters import (
     facts_by_block,
     sample,
 )
-from llm_embedder_data.rows.numbers import numbers_where
+from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE, parse_template
 from llm_embedder_data.rows.readers import (
     Reading,
     content_digest,
@@ -39,11 +41,8 @@ from llm_embedder_data.rows.readers import (
     read_file,
 )
 from llm_embedder_data.rows.refusals import bad_rows, remedies, shape_of
-from llm_embedder_data.rows.renames import read_from
-from llm_embedder_data.rows.schema import DataError
-from llm_embedder_data.rows.shapes import ids_for_texts, not_read
+from llm_embedder_data.rows.row_numbers import numbers_where
 from llm_embedder_data.rows.sources import Format, Source
-from llm_embedder_data.rows.templates import DEFAULT_KEY_TEMPLATE, parse_template
 
 OnBadRow = Literal["raise", "skip"]
 EvalMethod = Literal["retrieve", "rerank"]
@@ -368,7 +367,7 @@ def template_fields(template: Any) -> tuple[str, ...]:
     """The field names of a key template, in order, each once.
 
     Raises:
-        ConfigError: see :func:`~llm_embedder_data.rows.templates.parse_template`.
+        ConfigError: see :func:`~llm_embedder_data.rows.key_templates.parse_template`.
     """
     return parse_template(template).fields
 

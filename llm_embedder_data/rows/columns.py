@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.json
 from numpy.typing import NDArray
 
-from llm_embedder_data.printable import one_line
+from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.json_text import LongInteger, parsed, utf8_text
 
 Record = Mapping[str, Any] | None  # None stands for a line that could not be parsed

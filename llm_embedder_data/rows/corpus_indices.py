@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.rows.builders import Corpus, EvalSet, OnBadRow, require_rows
-from llm_embedder_data.rows.numbers import numbers_where
 from llm_embedder_data.rows.readers import default_cache_dir
+from llm_embedder_data.rows.row_numbers import numbers_where
 
 
 class _Unknown(NamedTuple):

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llm_embedder_data.hashing import hash_rows
-from llm_embedder_data.recipes import NegativeStrategy, PositiveStrategy
+from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
+from llm_embedder_data.core.hashing import hash_rows
 
 OnNoNegatives = Literal["drop", "keep"]
 

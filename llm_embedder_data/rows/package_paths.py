@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 
-from llm_embedder_data.config import ConfigError
+from llm_embedder_data.core.errors import ConfigError
 
 PACKAGE_PREFIX = "pkg://"
 

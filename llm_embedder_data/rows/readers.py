@@ -19,9 +19,18 @@ import orjson
 import pyarrow as pa
 import xxhash
 
-from llm_embedder_data.file_errors import is_a_limit, reason, remedy
-from llm_embedder_data.files import locked
-from llm_embedder_data.printable import one_line
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.file_errors import is_a_limit, reason, remedy
+from llm_embedder_data.core.files import locked
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.sealed_files import (
+    MEMO_SUFFIX,
+    hash_of,
+    is_whole,
+    read_memo,
+    sealed_file,
+    write_memo,
+)
 from llm_embedder_data.rows.columns import (
     Block,
     Column,
@@ -43,17 +52,8 @@ from llm_embedder_data.rows.containers import (
 )
 from llm_embedder_data.rows.json_text import array_blocks, first_elements
 from llm_embedder_data.rows.lines import head_lines, line_blocks, lines_of_rows
-from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import Format, declared_format, format_of
 from llm_embedder_data.rows.tables import table_columns, table_slices
-from llm_embedder_data.sealed import (
-    MEMO_SUFFIX,
-    hash_of,
-    is_whole,
-    read_memo,
-    sealed_file,
-    write_memo,
-)
 
 # Part of every cache key: raise it when what is written changes.
 CACHE_VERSION = 4

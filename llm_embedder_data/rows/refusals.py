@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.columns import Column
-from llm_embedder_data.rows.schema import DataError
-from llm_embedder_data.rows.shapes import no_records, other_shape
+from llm_embedder_data.rows.file_shapes import no_records, other_shape
 
 # Faults that are shown, each once, and the bad rows that are looked at for them.
 _SHOWN = 10

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.hashing import hash_rows, mix
-from llm_embedder_data.printable import PrintableError, one_line
+from llm_embedder_data.core.hashing import hash_rows, mix
 from llm_embedder_data.rows.columns import FLOATS, INTS, STRINGS, Column, Columns, Faults, shown
 
 _IDENTITY = [
@@ -51,24 +50,6 @@ RERANK_SCHEMA = pa.schema(
         ("counts_corpus", pa.bool_()),  # false: indices count the row's own candidates
     ]
 )
-
-
-class DataError(PrintableError):
-    """A file or a row that cannot be used; ``path`` and ``row`` say which."""
-
-    path: str | None = None
-    row: int | None = None
-
-    @classmethod
-    def at(
-        cls, path: str, sentence: str, *, row: int | None = None, line: int | None = None
-    ) -> DataError:
-        """An error that begins with the place; rows are counted from 0, lines from 1."""
-        place = one_line(path) if row is None else f"{one_line(path)}, row {row}"
-        place += "" if line is None else f" (line {line})"
-        error = cls(f"{place}: {sentence}")
-        error.path, error.row = path, row
-        return error
 
 
 _QUERY = Column("query", "string")

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from llm_embedder_data.config import ConfigError, check_choice, did_you_mean
-from llm_embedder_data.printable import one_line
+from llm_embedder_data.core.errors import ConfigError, DataError, check_choice, did_you_mean
+from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.containers import COMPRESSIONS, compression_suffix
+from llm_embedder_data.rows.dataset_names import by_unique_name
+from llm_embedder_data.rows.field_names import column_name
 from llm_embedder_data.rows.package_paths import PACKAGE_PREFIX, package_path
-from llm_embedder_data.rows.renames import column_name
-from llm_embedder_data.rows.schema import DataError
-from llm_embedder_data.rows.unique_names import by_unique_name
 
 Format = Literal["auto", "json", "parquet", "arrow"]
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows import table_process
 from llm_embedder_data.rows.containers import compression_suffix
-from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import Format
 from llm_embedder_data.rows.table_process import (
     BOUNDS_CPU,

@@ -29,8 +29,7 @@ from transformers import (
     get_scheduler,
 )
 
-from llm_embedder_data.config import ConfigError, check_choice
-from llm_embedder_data.conventions import (
+from llm_embedder_data.config.conventions import (
     KEY_SUFFIX,
     PROMPT_FILE,
     QUERY_SUFFIX,
@@ -39,8 +38,7 @@ from llm_embedder_data.conventions import (
     pooled,
     with_conventions,
 )
-from llm_embedder_data.printable import one_line, printable
-from llm_embedder_data.recipes import (
+from llm_embedder_data.config.recipes import (
     ANY_TASK,
     AUTO,
     Instruction,
@@ -51,6 +49,8 @@ from llm_embedder_data.recipes import (
     load_recipe,
     said,
 )
+from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.training.losses import (
     combine,
     contrastive_loss,
@@ -65,7 +65,7 @@ from llm_embedder_data.training.packed_attention import (
     text_of_token,
 )
 from llm_embedder_data.training.position_limits import GivesLongestInputs, check_positions
-from llm_embedder_data.training.retrieval_eval import (
+from llm_embedder_data.training.retrieval_metrics import (
     EvalQueries,
     EvalShard,
     merge_top_k,

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from llm_embedder_data.config import ConfigError
+from llm_embedder_data.core.errors import ConfigError
 
 NAME = "llm_embedder_data_packed"
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from llm_embedder_data.config import ConfigError
+from llm_embedder_data.core.errors import ConfigError
 
 # What transformers' models call a table of positions.
 _TABLES = {"position_embeddings", "position_embedding", "embed_positions", "wpe"}

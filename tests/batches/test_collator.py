@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.config import ConfigError
-from llm_embedder_data.rows.schema import DataError
+from llm_embedder_data.core.errors import DataError
 
 
 @pytest.fixture(scope="session")

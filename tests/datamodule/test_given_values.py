@@ -4,7 +4,7 @@ import pytest
 from datamodule_cases import batches, make_tokenizer, write
 
 from llm_embedder_data import DataError, RetrievalDataModule
-from llm_embedder_data.recipes import load_recipe
+from llm_embedder_data.config.recipes import load_recipe
 
 RECIPE = {
     "instruction": {"*": {}},

@@ -9,7 +9,7 @@ from datamodule_cases import write
 from rich.console import Console
 
 from llm_embedder_data import ConfigError, DataError, RetrievalDataModule
-from llm_embedder_data.inspection import plan_facts, plan_table, step_facts, step_text
+from llm_embedder_data.inspection.plan_view import plan_facts, plan_table, step_facts, step_text
 
 NAME = "\x1b[31mRED\x1b[0m\x07\x9b1m\u202e\rcut\nhere"
 

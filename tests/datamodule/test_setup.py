@@ -149,7 +149,7 @@ import os, sys
 before = dict(os.environ)
 sys.path[:0] = {paths!r}
 from pathlib import Path
-import llm_embedder_data.cli
+import llm_embedder_data.cli.main
 assert dict(os.environ) == before, "importing changed the environment"
 from datamodule_cases import batches, make_datamodule, opened
 from transformers import AutoTokenizer

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger
 
 from llm_embedder_data import ConfigError, RetrievalDataModule
-from llm_embedder_data.resume import tokenizer_facts
+from llm_embedder_data.datamodule.checkpoint_state import tokenizer_facts
 
 
 class SaveAt(lightning.Callback):

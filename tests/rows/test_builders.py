@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from strategies import candidate_rows
 
 from llm_embedder_data.config import ConfigError
-from llm_embedder_data.recipes import load_recipe
+from llm_embedder_data.config.recipes import load_recipe
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.builders import (
     TRAIN_FIELDS,
     TrainSettings,
@@ -21,7 +22,6 @@ from llm_embedder_data.rows.builders import (
     eval_fields,
     template_fields,
 )
-from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import resolve_sources
 
 COUNT = itertools.count()

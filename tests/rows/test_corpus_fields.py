@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError, DataError
-from llm_embedder_data.recipes import load_recipe
+from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.rows.builders import (
     TRAIN_FIELDS,
     build_corpus,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_embedder_data import DataError
-from llm_embedder_data.recipes import load_recipe
+from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.rows.builders import build_corpus, build_eval_sets, eval_fields
 from llm_embedder_data.rows.corpus_indices import within_corpus
 from llm_embedder_data.rows.sources import resolve_sources

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError
-from llm_embedder_data.printable import one_line
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.dataset_names import by_unique_name
 from llm_embedder_data.rows.sources import _dataset_names, resolve_sources
-from llm_embedder_data.rows.unique_names import by_unique_name
 
 parts = st.sampled_from(["a", "b", "a#2", "a#3", "a.json", "b\x1b", "b\\x1b", "\udcff"])
 files = st.builds(

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import file_rows
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows import schema
 from llm_embedder_data.rows.readers import (
     Reading,
@@ -26,7 +27,6 @@ from llm_embedder_data.rows.readers import (
     line_of_row,
     read_file,
 )
-from llm_embedder_data.rows.schema import DataError
 
 TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.bz2", ".json", ".parquet", ".arrow")

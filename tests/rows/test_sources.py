@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.config import ConfigError
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.builders import TRAIN_FIELDS
-from llm_embedder_data.rows.schema import DataError
 from llm_embedder_data.rows.sources import format_of, resolve_sources
 
 FILES = (

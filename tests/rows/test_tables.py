@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows import schema, table_process, tables
 from llm_embedder_data.rows.readers import Reading, field_names, read_file
-from llm_embedder_data.rows.schema import DataError
 
 TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
 CONTAINERS = ("file", "stream", "parquet")

@@ -23,8 +23,9 @@ from training_cases import (
 )
 from transformers import AutoModel, AutoTokenizer, Qwen2Config, Qwen2Model, T5Config, T5Model
 
-from llm_embedder_data.config import CONF_DIR, ConfigError
-from llm_embedder_data.datamodule import RetrievalDataModule
+from llm_embedder_data.config.composing import CONF_DIR
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.training.bi_encoder import DEFAULTS, BiEncoder, pool
 from llm_embedder_data.training.losses import (
     contrastive_loss,

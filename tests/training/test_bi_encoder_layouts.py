@@ -15,7 +15,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from llm_embedder_data.batches.layouts import Part, TensorLayout, Tokens
+from llm_embedder_data.batches.tokens.layouts import Part, TensorLayout, Tokens
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.training.bi_encoder import BiEncoder
 

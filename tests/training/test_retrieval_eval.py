@@ -12,7 +12,7 @@ from torchmetrics.functional.retrieval import (
     retrieval_reciprocal_rank,
 )
 
-from llm_embedder_data.training.retrieval_eval import (
+from llm_embedder_data.training.retrieval_metrics import (
     EvalQueries,
     EvalShard,
     _first_largest,

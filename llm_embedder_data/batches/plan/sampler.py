@@ -1,0 +1,164 @@
+"""This rank's share of the plan, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DistributedSampler, SequentialSampler
+
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+
+
+@dataclass(frozen=True, slots=True)
+class BatchIndex:
+    """What a worker needs to build one rank's batch; equal indices give equal batches anywhere.
+
+    Attributes:
+        epoch: zero-based.
+        step: of the epoch, zero-based.
+        dataset: that the rows are of.
+        rows: this rank's, as numbers among the dataset's kept rows.
+        repeat: passes over the dataset that went before in this epoch.
+    """
+
+    epoch: int
+    step: int
+    dataset: str
+    rows: tuple[int, ...]
+    repeat: int = 0
+
+
+class SameTaskSampler(DistributedSampler[BatchIndex]):
+    """Yields one :class:`BatchIndex` a step; at each step all ranks draw from one dataset.
+
+    Give it to ``DataLoader(..., sampler=sampler, batch_size=None)``. It is a ``DistributedSampler``
+    by name only: Lightning 2.6 leaves that type in place and calls its ``set_epoch``, and does
+    neither for a ``batch_sampler``. It never communicates and never counts what was drawn: workers
+    prefetch, so where a run stands is the trainer's to say.
+
+    Args:
+        plan: of any epoch; equal on all ranks.
+        rank: this process among the data-parallel ranks.
+        start: (epoch, step) at which the first pass begins. A resumed run's loader is made, and its
+            workers prefetch, before the first ``set_epoch``, so the start is given here.
+        place_of: (epoch, first step) of the plan for an epoch that a trainer announces, where the
+            two may differ.
+    """
+
+    def __init__(
+        self,
+        plan: EpochPlan,
+        *,
+        rank: int = 0,
+        start: tuple[int, int] = (0, 0),
+        place_of: Callable[[int], tuple[int, int]] | None = None,
+    ) -> None:
+        if not 0 <= rank < plan.num_replicas:
+            raise ValueError(f"rank must be in [0, {plan.num_replicas}), got {rank}")
+        self.plan = plan
+        self.rank = rank
+        self.num_replicas = plan.num_replicas
+        self.epoch, self.first_step = start
+        self._place_of = place_of
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """(epoch, step) at which the next pass begins."""
+        return self.epoch, self.first_step
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to another epoch, at its first step; the epoch it is at keeps its start."""
+        if self._place_of is not None:
+            self.epoch, self.first_step = self._place_of(epoch)
+        elif epoch != self.epoch:
+            self.epoch, self.first_step = epoch, 0
+
+    def __len__(self) -> int:
+        """Steps of a whole epoch, wherever this one begins."""
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        # Where the pass begins is looked up when the first batch is asked for: Lightning makes the
+        # iterator before it announces the epoch.
+        yield from self._from(self.epoch, self.first_step)
+
+    def _from(self, epoch: int, first_step: int) -> Iterator[BatchIndex]:
+        """This rank's share of the steps of an epoch."""
+        steps = range(first_step, len(self))
+        batches = self.plan.at(epoch).batches(steps, self.rank)
+        for step, batch in zip(steps, batches, strict=True):
+            yield BatchIndex(epoch, step, batch.dataset, tuple(batch.rows.tolist()), batch.repeat)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self)} steps an epoch, rank={self.rank} of "
+            f"{self.num_replicas}, epoch={self.epoch}, first_step={self.first_step})"
+        )
+
+
+class OverfitSampler(SameTaskSampler, SequentialSampler):  # type: ignore[misc]
+    """The first batches of epoch 0, in every epoch.
+
+    ``Trainer(overfit_batches=...)`` replaces any sampler that is not a ``SequentialSampler`` by one
+    that yields plain integers; this one is one, by name only.
+    """
+
+    def __init__(self, plan: EpochPlan, **settings: Any) -> None:
+        super().__init__(plan, **settings)
+        self.epoch = self.first_step = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Stay at epoch 0; a resumed run goes on inside it."""
+        if self._place_of is not None:
+            self.first_step = self._place_of(epoch)[1]
+
+
+class ShardSampler(DistributedSampler[NDArray[np.int64]]):
+    """Batches of row numbers: over the ranks each of ``range(n_rows)`` exactly once.
+
+    Rank r has the r-th of ``num_replicas`` runs of consecutive rows, whose lengths differ by one at
+    the most, and cuts it into as many batches as the other ranks do, for a rank that stops before
+    the others leaves them waiting. Where there are fewer rows than ranks, some batches are empty.
+
+    Args:
+        n_rows: rows to share.
+        batch_size: rows in a batch, at most.
+        rank: this process among the data-parallel ranks.
+        num_replicas: data-parallel ranks.
+    """
+
+    def __init__(
+        self, n_rows: int, batch_size: int, *, rank: int = 0, num_replicas: int = 1
+    ) -> None:
+        if not 0 <= rank < num_replicas:
+            raise ValueError(f"rank must be in [0, {num_replicas}), got {rank}")
+        self.n_rows, self.batch_size = n_rows, batch_size
+        self.rank, self.num_replicas = rank, num_replicas
+        self.epoch = 0
+        self._first = rank * n_rows // num_replicas
+        self._last = (rank + 1) * n_rows // num_replicas
+        longest = -(-n_rows // num_replicas)
+        self._n_batches = -(-longest // batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Every epoch is the same."""
+
+    def __len__(self) -> int:
+        return self._n_batches
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        n_rows = self._last - self._first
+        for batch in range(self._n_batches):
+            start = self._first + batch * n_rows // self._n_batches
+            stop = self._first + (batch + 1) * n_rows // self._n_batches
+            yield np.arange(start, stop)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.n_rows} rows, at most {self.batch_size} a batch, "
+            f"rank={self.rank} of {self.num_replicas})"
+        )

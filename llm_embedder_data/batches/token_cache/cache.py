@@ -1,0 +1,129 @@
+"""Token tables of datasets, found or made: which there are, and what to say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import xxhash
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.batches.token_cache.cached_rows import (
+    corpus_blocks,
+    eval_blocks,
+    train_blocks,
+)
+from llm_embedder_data.batches.token_cache.cached_tokenizer import Splicing
+from llm_embedder_data.batches.token_cache.table import TABLE_SUFFIX, TABLE_VERSION, TokenTable
+from llm_embedder_data.batches.token_cache.table_building import SHARED_NAME, Block, build_table
+from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.batches.tokens.tokenizer_digest import tokenizer_digest
+from llm_embedder_data.config.recipes import Instruction
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+
+
+class TokenCache:
+    """Tokens of datasets' texts, each distinct text once, by tokenizer.
+
+    A table depends on the tokenizer, the files, and which rows are kept; not on lengths, group
+    size, strategies or seed, and not on the instruction, unless the tokenizer may join it to texts.
+
+    Args:
+        tokenizer: from transformers, fast or slow.
+        folder: of all tables.
+        plain: of the same tokenizer.
+
+    Attributes:
+        notes: sentences for the report and the log, by (train, eval or corpus; dataset), then by
+            column.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, folder: Path, plain: PlainTokens | None = None
+    ) -> None:
+        self._splicing = Splicing(tokenizer, plain)
+        self._fingerprint = tokenizer_digest(tokenizer)
+        self._folder = folder / self._fingerprint
+        self._tokenizer = tokenizer
+        self._prefixes: dict[str, str] = {}  # of instructions
+        self.notes: dict[tuple[str, str], dict[str, str]] = {}
+
+    def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
+        """The table of a training set's kept rows."""
+        put = {"query": instruction.query, "key": instruction.key}
+        scored = "scored" if train_set.n_scored else "unscored"
+        return self._table(train_set, ("train", scored), put, train_blocks(train_set))
+
+    def of_eval_set(self, eval_set: EvalSet, instruction: Instruction) -> TokenTable:
+        """The table of an eval set's kept rows."""
+        put = {"query": instruction.query}
+        if "key" in eval_set.rows.column_names:
+            put["key"] = instruction.key
+        return self._table(eval_set, ("eval",), put, eval_blocks(eval_set))
+
+    def of_corpus(self, corpus: Corpus, key_instruction: str) -> TokenTable:
+        """The table of a corpus' kept passages."""
+        kind = ("corpus", corpus.template)
+        return self._table(corpus, kind, {"text": key_instruction}, corpus_blocks(corpus))
+
+    def _table(
+        self,
+        built: TrainSet | EvalSet | Corpus,
+        kind: tuple[str, ...],
+        instructions: Mapping[str, str],
+        blocks: Callable[[int], Iterator[Block]],
+    ) -> TokenTable:
+        """Tokenize texts apart from their instruction where that is exact, else behind it."""
+        for instruction in instructions.values():
+            if instruction not in self._prefixes:
+                self._prefixes[instruction] = self._splicing.prefix(instruction)
+        prefixes = {column: self._prefixes[one] for column, one in instructions.items()}
+        table = self._build(built, kind, prefixes, blocks)
+        for column, prefix in prefixes.items():
+            if prefix and prefix == instructions[column]:
+                self.notes.setdefault((kind[0], built.name), {})[column] = (
+                    f"the tokenizer joins the instruction {prefix!r} to the texts behind it, so "
+                    f"each {column} is cached together with it (or it is not proved that it does "
+                    "not; another instruction is tokenized anew)"
+                )
+        return table
+
+    def _build(
+        self,
+        built: TrainSet | EvalSet | Corpus,
+        kind: tuple[str, ...],
+        prefixes: Mapping[str, str],
+        blocks: Callable[[int], Iterator[Block]],
+    ) -> TokenTable:
+        files = [Path(file["filename"]).name for file in built.rows.cache_files]
+        kept = xxhash.xxh3_128_hexdigest(built.kept.data)
+        facts = TABLE_VERSION, self._fingerprint, kind, files, kept, sorted(prefixes.items())
+        name = _hash(repr(files))[:SHARED_NAME] + _hash(repr(facts))[SHARED_NAME:]
+        console = Console(stderr=True)
+        bar = Progress(
+            TextColumn("tokenizing {task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rows"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        with bar:
+            task = bar.add_task(one_line(built.name), total=len(built.kept))
+            return build_table(
+                self._folder / f"{name}{TABLE_SUFFIX}",
+                blocks,
+                prefixes,
+                self._splicing.ids,
+                n_ids=lambda: 1 + max(self._tokenizer.get_vocab().values()),
+                progress=lambda n_rows: bar.advance(task, n_rows),
+            )
+
+
+def _hash(text: str) -> str:
+    return str(xxhash.xxh3_128_hexdigest(text.encode()))

@@ -1,0 +1,355 @@
+"""Texts to token ids, as the tokenizer's own call, but with the instruction kept whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.batches.tokens.layouts import Part, Tokens
+from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens, WordMemo, joined_ids
+from llm_embedder_data.core.errors import ConfigError
+
+Ids = list[list[int]]
+
+# The first that has a token shows which tokens a template puts around a text.
+_EXAMPLES = ("a", "1", ".", "A", "the", "é", "。", "_")
+
+# Instructions whose lengths are remembered; a row may have one of its own.
+_MOST_INSTRUCTIONS = 4096
+
+
+class InstructedText(str):
+    """A text with its instruction already in front, which remembers how long that is."""
+
+    __slots__ = ("instruction",)
+    instruction: str
+
+    def __new__(cls, instruction: str, text: str) -> InstructedText:
+        joined = super().__new__(cls, instruction + text)
+        joined.instruction = instruction
+        return joined
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InstructedText, (self.instruction, str(self)[len(self.instruction) :])
+
+
+class TextTokenizer:
+    """One side's tokenizer: texts to at most ``max_length`` token ids each.
+
+    The ids equal ``tokenizer(texts, truncation=True, max_length=...)``. One thing differs: a
+    tokenizer that truncates on the left would cut the instruction off first; here the text loses
+    tokens and the instruction stays, on either side (pairs of a slow tokenizer excepted). A fast
+    tokenizer is called without the wrapper, on a copy of its own, so no setting of the caller's
+    tokenizer changes; one whose class changes texts or ids is called as it is.
+
+    Args:
+        tokenizer: from transformers, fast or slow.
+        max_length: tokens, special tokens included.
+        plain: of the same tokenizer; several sides may share one.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        plain: PlainTokens | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self.max_length = max_length
+        self._plain = plain or PlainTokens(tokenizer)
+        self._wants_types = "token_type_ids" in tokenizer.model_input_names
+        self._left = tokenizer.truncation_side == "left"
+        self._lengths: dict[str, int] = {}  # tokens of each instruction
+        self._frames: dict[int, Frame] = {}
+        self._backend: Any = self._plain.backend
+
+    def __call__(self, texts: Sequence[str], instruction: str = "") -> Tokens:
+        """Tokens of texts, each behind ``instruction``."""
+        if self._left:
+            if instruction:
+                texts = [InstructedText(instruction, text) for text in texts]
+            if any(isinstance(text, InstructedText) for text in texts):
+                return _tokens(*self._cut_behind_instruction(texts))
+        texts = [instruction + text for text in texts]
+        if self._backend is None:
+            return _tokens(*self._slow(texts, None))
+        if self._plain.words is not None and not self._left:
+            return self._by_words(texts, self._plain.words)
+        self._truncate(True)
+        encodings = self._backend.encode_batch_fast(texts)
+        return _tokens([e.ids for e in encodings], self._types(encodings))
+
+    def pairs(
+        self,
+        queries: Sequence[str],
+        keys: Sequence[str],
+        query_instruction: str = "",
+        key_instruction: str = "",
+    ) -> Tokens:
+        """Tokens of (query, key) pairs; the longer text is cut first."""
+        if query_instruction:
+            queries = [InstructedText(query_instruction, text) for text in queries]
+        if key_instruction:
+            keys = [InstructedText(key_instruction, text) for text in keys]
+        if self._backend is None:
+            return _tokens(*self._slow(queries, keys))
+        pairs = list(zip(queries, keys, strict=True))
+        if self._left and any(_instruction_of(one) for pair in pairs for one in pair):
+            return _tokens(*self._pairs_cut_behind_instruction(pairs))
+        self._truncate(True)
+        encodings = self._backend.encode_batch_fast([(str(one), str(two)) for one, two in pairs])
+        return _tokens([e.ids for e in encodings], [e.type_ids for e in encodings])
+
+    def check_room(self, instruction: str, setting: str) -> None:
+        """Refuse a ``max_length`` that leaves no room for a token of a text.
+
+        Args:
+            instruction: put before each text; empty where there is none.
+            setting: whose value it is.
+
+        Raises:
+            ConfigError: naming the setting, its value and the least that is allowed.
+        """
+        n_special = self._n_special(1)
+        if self.max_length <= n_special:
+            raise ConfigError(
+                f"{setting}={self.max_length}: the tokenizer puts {n_special} special tokens "
+                f"around each text, which leaves none for it (give at least {n_special + 1})"
+            )
+        if instruction and (n_taken := self._n_whole(instruction)) >= self.max_length:
+            raise ConfigError(
+                f"{setting}={self.max_length}: the instruction {instruction!r} takes {n_taken} "
+                "tokens, special tokens included, and leaves none for the text (give at least "
+                f"{n_taken + 1}, or set data.add_instruction=false)"
+            )
+
+    def check_room_of_pairs(
+        self, query_instruction: str, key_instruction: str, settings: str
+    ) -> None:
+        """Refuse a ``max_length`` that leaves a text of a pair no token behind its instruction.
+
+        Args:
+            query_instruction: put before each query; empty where there is none.
+            key_instruction: put before each key; likewise.
+            settings: whose values it is the sum of.
+
+        Raises:
+            ConfigError: naming the settings, their sum and the least that is allowed.
+        """
+        n_special = self._n_special(2)
+        longest = max(
+            self._n_whole(one) - self._n_special(1) if one else 0
+            for one in (query_instruction, key_instruction)
+        )
+        least = n_special + 2 * (longest + 1)  # the longer text keeps half of the room at least
+        if self.max_length < least:
+            instruction = f" an instruction of {longest} tokens and" if longest else ""
+            raise ConfigError(
+                f"{settings}={self.max_length}: a pair takes {n_special} special tokens, and half "
+                f"of the others must hold{instruction} a token of a text (give at least {least} "
+                "in all)"
+            )
+
+    def _n_special(self, n_texts: int) -> int:
+        if self._backend is not None:
+            return int(self._backend.num_special_tokens_to_add(n_texts == 2))
+        n_special = self._tokenizer.num_special_tokens_to_add(pair=n_texts == 2)
+        if n_texts == 2:
+            return n_special
+        return max(n_special, len(self._tokenizer([""])["input_ids"][0]))  # what its class adds
+
+    def _n_whole(self, text: str) -> int:
+        """Tokens of a text, special ones included."""
+        if self._backend is None:
+            return len(self._tokenizer([text])["input_ids"][0])
+        self._truncate(False)
+        return len(self._backend.encode(text))
+
+    def _by_words(self, texts: Sequence[str], words: WordMemo) -> Tokens:
+        frame = self._frame(1)
+        ids, lengths = joined_ids(words.ids(texts, frame.room(self.max_length)))
+        own = Part(ids, np.cumsum(lengths) - lengths, lengths, frame.types[0])
+        return frame.around(len(texts), ids.dtype, (own,))
+
+    def _frame(self, n_texts: int) -> Frame:
+        """The special tokens around one text or two, as an example has them."""
+        if n_texts not in self._frames:
+            lengths = dict(zip(_EXAMPLES, map(len, self._plain(_EXAMPLES)), strict=True))
+            example, n_own = next(((text, n) for text, n in lengths.items() if n), ("", 0))
+            if not n_own:
+                raise ConfigError(
+                    f"the tokenizer {self._tokenizer.name_or_path!r} has no token for any of "
+                    f"{', '.join(_EXAMPLES)} (give another tokenizer)"
+                )
+            ids, types, special = self._whole([example] * n_texts)
+            own = np.flatnonzero(np.equal(special, 0)).reshape(n_texts, n_own)
+            starts, ends = [0, *(own[:, -1] + 1)], [*own[:, 0], len(ids)]
+            self._frames[n_texts] = Frame(
+                [
+                    (ids[start:end], np.array(types[start:end], np.int64))
+                    for start, end in zip(starts, ends, strict=True)
+                ],
+                [types[place] for place in own[:, 0]],
+            )
+        return self._frames[n_texts]
+
+    def _whole(self, texts: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
+        """Ids and types of one text or a pair, and 1 where a token is special."""
+        if self._backend is None:
+            encoded = self._tokenizer(*texts, return_special_tokens_mask=True)
+            ids = encoded["input_ids"]
+            types = encoded.get("token_type_ids", [0] * len(ids))
+            return ids, types, encoded["special_tokens_mask"]
+        self._truncate(False)
+        encoding = self._backend.encode(*texts)
+        types = encoding.type_ids if self._wants_types else [0] * len(encoding)
+        return encoding.ids, types, encoding.special_tokens_mask
+
+    def _truncate(self, on: bool) -> None:
+        # At each call: the sides share the tokenizer.
+        if on:
+            side = "left" if self._left else "right"
+            self._backend.enable_truncation(
+                self.max_length, direction=side, strategy="longest_first"
+            )
+        else:
+            self._backend.no_truncation()
+
+    def _slow(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Ids, Ids | None]:
+        encoded = self._tokenizer(
+            [str(text) for text in texts],
+            None if pairs is None else [str(text) for text in pairs],
+            truncation=True,
+            max_length=self.max_length,
+        )
+        return encoded["input_ids"], encoded.get("token_type_ids")
+
+    def _types(self, encodings: Sequence[Any]) -> Ids | None:
+        """Token types where one is not 0; a template gives a text the types of a longer one."""
+        if self._wants_types and encodings and any(max(encodings, key=len).type_ids):
+            return [e.type_ids for e in encodings]
+        return None
+
+    def _cut_behind_instruction(self, texts: Sequence[str]) -> tuple[Ids, Ids | None]:
+        """Tokens of texts, those too long cut on the left, but behind their instruction."""
+        plain = [str(text) for text in texts]
+        ids: Ids
+        types: Ids | None
+        if self._backend is None:
+            encoded = self._tokenizer(plain, return_special_tokens_mask=True, verbose=False)
+            ids, types = encoded["input_ids"], encoded.get("token_type_ids")
+            special = [
+                self._special(*one) for one in zip(ids, encoded["special_tokens_mask"], strict=True)
+            ]
+        else:
+            self._truncate(False)
+            encodings = self._backend.encode_batch_fast(plain)
+            ids, types = [e.ids for e in encodings], self._types(encodings)
+            special = [e.special_tokens_mask for e in encodings]
+        for i, text in enumerate(texts):
+            if len(ids[i]) > self.max_length:
+                places = self._kept_places(special[i], _instruction_of(text))
+                ids[i] = [ids[i][place] for place in places]
+                if types is not None:
+                    types[i] = [types[i][place] for place in places]
+        return ids, types
+
+    def _kept_places(self, special: Sequence[int], instruction: str) -> list[int]:
+        """The tokens that a text keeps: special ones, the instruction's, and those of its end."""
+        is_special = np.array(special, bool)
+        first = int(np.argmin(is_special))
+        last = len(special) - int(np.argmin(is_special[::-1]))
+        room = max(self.max_length - first - (len(special) - last), 0)
+        own = self._head_and_tail(range(first, last), instruction, room)
+        return [*range(first), *own, *range(last, len(special))]
+
+    def _head_and_tail(self, places: Sequence[int], instruction: str, n_kept: int) -> list[int]:
+        """``n_kept`` of a text's places: the first, which are the instruction's, and the last."""
+        if len(places) <= n_kept:
+            return list(places)
+        head = min(self._n_tokens(instruction), n_kept)
+        return [*places[:head], *places[len(places) - (n_kept - head) :]]
+
+    def _special(self, ids: Sequence[int], mask: Sequence[int]) -> Sequence[int]:
+        """Which tokens are special: the tokenizer's word, if its class added none to the ids."""
+        if len(mask) == len(ids):
+            return mask
+        special = set(self._tokenizer.all_special_ids)
+        return [int(one in special) for one in ids]
+
+    def _n_tokens(self, instruction: str) -> int:
+        if instruction not in self._lengths:
+            if len(self._lengths) >= _MOST_INSTRUCTIONS:
+                self._lengths.clear()
+            # Without its last space, which a tokenizer may join to the first word of the text.
+            self._lengths[instruction] = len(self._plain([instruction.rstrip()])[0])
+        return self._lengths[instruction]
+
+    def _pairs_cut_behind_instruction(
+        self, pairs: Sequence[tuple[str, str]]
+    ) -> tuple[Ids, Ids | None]:
+        """Tokens of pairs, both texts cut on the left, but behind their instructions."""
+        self._truncate(False)
+        encodings = self._backend.encode_batch([(str(query), str(key)) for query, key in pairs])
+        ids, types = [], []
+        for encoding, pair in zip(encodings, pairs, strict=True):
+            own_ids, own_types = encoding.ids, encoding.type_ids
+            places = self._kept_places_of_pair(encoding.sequence_ids, pair)
+            ids.append([own_ids[place] for place in places])
+            types.append([own_types[place] for place in places])
+        return ids, types
+
+    def _kept_places_of_pair(
+        self, text_of_token: Sequence[int | None], pair: tuple[str, str]
+    ) -> list[int]:
+        """The tokens that a pair keeps; how many of each text is tokenizers' rule LongestFirst."""
+        if len(text_of_token) <= self.max_length:
+            return list(range(len(text_of_token)))
+        kept = [i for i, text in enumerate(text_of_token) if text is None]
+        room = max(self.max_length - len(kept), 0)
+        own = [[i for i, text in enumerate(text_of_token) if text == which] for which in (0, 1)]
+        shorter, longer = sorted((0, 1), key=lambda which: len(own[which]))
+        n_kept = min(len(own[shorter]), room // 2)
+        kept += self._head_and_tail(own[shorter], _instruction_of(pair[shorter]), n_kept)
+        kept += self._head_and_tail(own[longer], _instruction_of(pair[longer]), room - n_kept)
+        return sorted(kept)
+
+
+def _tokens(ids: Ids, types: Ids | None) -> Tokens:
+    return Tokens((Part.of_lists(ids, types),))
+
+
+def _instruction_of(text: str) -> str:
+    return text.instruction if isinstance(text, InstructedText) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Special tokens before, between and behind texts, as (ids, types), and the texts' types."""
+
+    special: list[tuple[list[int], NDArray[np.int64]]]
+    types: list[int]
+
+    @property
+    def n_special(self) -> int:
+        """Special tokens."""
+        return sum(len(ids) for ids, _ in self.special)
+
+    def room(self, max_length: int) -> int:
+        """Tokens that are left for the texts."""
+        return max(max_length - self.n_special, 0)
+
+    def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[Part, ...]) -> Tokens:
+        """Rows of special tokens and texts in turn."""
+        parts = [
+            Part.constant(np.array(ids, dtype), n_rows, types.astype(dtype))
+            for ids, types in self.special
+        ]
+        for place, own in reversed(list(enumerate(texts, start=1))):
+            parts[place:place] = own
+        return Tokens(tuple(parts))

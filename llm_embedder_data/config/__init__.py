@@ -1,0 +1,7 @@
+"""Settings: conf/ and what it is made into, recipes, and the conventions of encoders."""
+
+from llm_embedder_data.config.composing import load_config
+from llm_embedder_data.config.instantiating import build
+from llm_embedder_data.core.errors import ConfigError
+
+__all__ = ["ConfigError", "build", "load_config"]

@@ -1,0 +1,269 @@
+"""The objects that a configuration names by ``_target_``, each checked before it is made."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any, TypeVar
+
+from llm_embedder_data.core.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+
+
+def target_class(node: Mapping[str, Any], kind: type[T], key: str) -> type[T]:
+    """The class that a config node's ``_target_`` names.
+
+    Raises:
+        ConfigError: a target that is missing, cannot be imported, or is no ``kind``.
+    """
+    found = _located(node, key, f"a {kind.__name__}")
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise ConfigError(f"{key}._target_={node['_target_']!r} is no {kind.__name__}")
+    return found
+
+
+def build(node: Mapping[str, Any], kind: type[T], key: str, **arguments: Any) -> T:
+    """Make the object that a config node describes by its ``_target_``, as plain Python.
+
+    Hydra's own ``instantiate`` calls whatever a node names, however deep it lies; here everything
+    is checked before the first object is made. Nested nodes make objects too, unless the data is
+    described, which is only ever read: see :func:`check_nested`. Of Hydra's other keys ``_args_``
+    and ``_partial_`` mean what they mean there; with ``_recursive_: false`` the class is given its
+    nested nodes as they are; containers are always plain, whatever ``_convert_`` says.
+
+    Args:
+        node: from Hydra.
+        kind: what the object must be an instance of.
+        key: of the node, for messages.
+        arguments: more, or others, for the target.
+
+    Raises:
+        ConfigError: a target that is missing, is no ``kind``, or is not allowed where it stands;
+            an argument that the class does not take; a class that refuses its arguments.
+    """
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    found = target_class(node, kind, key)
+    if node.get("_partial_"):
+        raise ConfigError(f"{key}._partial_=true: an object is needed here, not what makes one")
+    check_nested(node, key, found)
+    return _made({**node, **arguments}, key)  # type: ignore[no-any-return]
+
+
+# What an object in a config may be made of, however deep it lies there. A class of any other kind
+# may do anything when it is called (subprocess.Popen is a class): it must be the user's own.
+NESTED = (
+    "torch.nn.Module",
+    "torch.optim.Optimizer",
+    "torch.optim.lr_scheduler.LRScheduler",
+    "torch.distributed.fsdp.CPUOffload",
+    "torch.distributed.fsdp.MixedPrecision",
+    "torch.distributed.fsdp.wrap._Policy",
+    "transformers.PreTrainedConfig",
+    "transformers.PreTrainedTokenizerBase",
+    "lightning.pytorch.Callback",
+    "lightning.pytorch.accelerators.Accelerator",
+    "lightning.pytorch.callbacks.RichProgressBar",
+    "lightning.pytorch.callbacks.progress.rich_progress.RichProgressBarTheme",
+    "lightning.pytorch.loggers.Logger",
+    "lightning.pytorch.profilers.Profiler",
+    "lightning.fabric.strategies.Strategy",
+    "lightning.pytorch.strategies.Strategy",
+    "lightning.fabric.plugins.CheckpointIO",
+    "lightning.fabric.plugins.ClusterEnvironment",
+    "lightning.fabric.plugins.Precision",
+    "lightning.pytorch.plugins.LayerSync",
+    "datetime.timedelta",
+    "pathlib.PurePath",
+)
+
+# What objects among the trainer's arguments must be.
+_OF_TRAINER = {
+    "accelerator": ("lightning.pytorch.accelerators.Accelerator",),
+    "strategy": ("lightning.pytorch.strategies.Strategy",),
+    "profiler": ("lightning.pytorch.profilers.Profiler",),
+    "max_time": ("datetime.timedelta",),
+    "default_root_dir": ("pathlib.PurePath",),
+    "plugins": (
+        "lightning.fabric.plugins.CheckpointIO",
+        "lightning.fabric.plugins.ClusterEnvironment",
+        "lightning.fabric.plugins.Precision",
+        "lightning.pytorch.plugins.LayerSync",
+    ),
+}
+
+# Functions that a model may be given with ``_partial_: true``: losses, activations, schedules.
+_FUNCTIONS = ("torch.nn.functional", "torch.nn.init", "transformers.optimization")
+
+# Libraries, whose classes are not the user's own; so is the standard library.
+_LIBRARIES = {"lightning", "pytorch_lightning", "torch", "transformers", "hydra", "omegaconf"}
+_LIBRARIES |= {"datasets", "numpy", "pyarrow", "tokenizers", "torchmetrics", "builtins", "fsspec"}
+_LIBRARIES |= sys.stdlib_module_names
+
+
+def check_nested(node: Mapping[str, Any], key: str, outer: type) -> None:
+    """Refuse an object inside a config node that may not stand there, before any is made.
+
+    Inside ``data`` none may: a file of settings from elsewhere would run what it likes, and a
+    source is a path or plain values. Elsewhere a nested ``_target_`` names a class: one of
+    :data:`NESTED`, or one of the package that the outer class is from, where that is no library's.
+    What the trainer is given must be what it takes there. A function is never called; with
+    ``_partial_: true`` a model may be handed one of torch's losses, a schedule, or its own.
+
+    Args:
+        node: plain Python.
+        key: of the node, for messages.
+        outer: the class that ``node`` names.
+
+    Raises:
+        ConfigError: the key of the nested target and what is wrong with it.
+    """
+    group = key.partition(".")[0]
+    own = outer.__module__.partition(".")[0]
+    packages = set() if own in _LIBRARIES else {own}
+    for where, nested in _nested(node, key):
+        if group == "data":
+            raise ConfigError(
+                f"{where}._target_={nested['_target_']!r}: the data is read, never made from a "
+                "class (give a path, or a mapping with the key 'path')"
+            )
+        found = _located(nested, where, "a class")
+        if not isinstance(found, type):
+            _check_function(found, nested, where, group, packages)
+            continue
+        argument = where.removeprefix(f"{key}.").partition("[")[0]
+        kinds = _OF_TRAINER.get(argument, NESTED) if group == "trainer" else NESTED
+        if issubclass(found, tuple(map(_class, kinds))):
+            continue
+        if kinds is not NESTED or found.__module__.partition(".")[0] not in packages:
+            raise ConfigError(
+                f"{where}._target_={nested['_target_']!r} is not what can be made there (expected "
+                + ", ".join(one.rpartition(".")[2].lstrip("_") for one in kinds)
+                + (f", or a class of {own!r}" if packages and kinds is NESTED else "")
+                + "; make other objects in a class of your own)"
+            )
+
+
+def check_arguments_of(target: Callable[..., Any], names: Iterable[str], key: str) -> None:
+    """Refuse an argument that a class or function does not take.
+
+    Raises:
+        ConfigError: the argument, with the nearest one.
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return  # of C: it says so itself
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return
+    for name in names:
+        if name not in parameters:
+            raise ConfigError(
+                f"{key}.{name}: {target.__name__} has no such argument"
+                f"{did_you_mean(name, parameters) or '; it has ' + ', '.join(parameters)}"
+            )
+
+
+def _check_function(
+    found: Any, nested: Mapping[str, Any], where: str, group: str, packages: set[str]
+) -> None:
+    module = getattr(found, "__module__", None) or ""
+    allowed = module in _FUNCTIONS or module.partition(".")[0] in packages
+    if group == "model" and nested.get("_partial_") is True and callable(found) and allowed:
+        return
+    raise ConfigError(
+        f"{where}._target_={nested['_target_']!r} is no class: functions are not called here (name "
+        "a class, or call it in a class of your own)"
+    )
+
+
+def _nested(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The nodes below a node that name a target, each with its key."""
+    children: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        children = ((f"{key}.{name}", child) for name, child in value.items())
+    elif isinstance(value, list | tuple):
+        children = ((f"{key}[{number}]", child) for number, child in enumerate(value))
+    for where, child in children:
+        if isinstance(child, Mapping) and "_target_" in child:
+            yield where, child
+        yield from _nested(child, where)
+
+
+def _made(value: Any, key: str) -> Any:
+    """Plain values with their nodes made objects, the innermost first."""
+    if isinstance(value, list):
+        return [_made(child, f"{key}[{number}]") for number, child in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if "_target_" not in value:
+        return {name: _made(child, f"{key}.{name}") for name, child in value.items()}
+    found = _located(value, key, "a class")
+    given = {name: child for name, child in value.items() if name not in _HYDRAS}
+    args = value.get("_args_", [])
+    if not isinstance(args, list):
+        raise ConfigError(f"{key}._args_={args!r}: expected a list")
+    if value.get("_recursive_", True):
+        given = {name: _made(child, f"{key}.{name}") for name, child in given.items()}
+        args = [_made(child, f"{key}._args_[{number}]") for number, child in enumerate(args)]
+    check_arguments_of(found, given, key)
+    if value.get("_partial_"):
+        return functools.partial(found, *args, **given)
+    try:
+        return found(*args, **given)
+    except ConfigError:
+        raise
+    except Exception as error:
+        said = str(error) or type(error).__name__
+        raise ConfigError(f"{key}: {value['_target_']} cannot be made: {said}") from error
+
+
+# Keys of a node that are no arguments.
+_HYDRAS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
+
+
+def _located(node: Mapping[str, Any], key: str, expected: str) -> Any:
+    """What a node's ``_target_`` names."""
+    target = node.get("_target_")
+    if not isinstance(target, str) or not all(map(str.isidentifier, target.split("."))):
+        raise ConfigError(f"{key}._target_={target!r}: expected the dotted name of {expected}")
+    if "." not in target:
+        raise ConfigError(f"{key}._target_={target!r}: expected the dotted name of {expected}")
+    try:
+        return _import(target)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{key}._target_={target!r} cannot be imported: {error}") from error
+    except Exception as error:
+        raise ConfigError(
+            f"{key}._target_={target!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _import(name: str) -> Any:
+    """A module's content by its dotted name; names within a class too."""
+    parts = name.split(".")
+    found: Any = importlib.import_module(parts[0])
+    for place, part in enumerate(parts[1:], 2):
+        if not hasattr(found, part) and isinstance(found, ModuleType):
+            path = ".".join(parts[:place])
+            try:
+                importlib.import_module(path)
+            except ModuleNotFoundError as error:
+                if error.name != path:
+                    raise  # something that the module itself imports
+        found = getattr(found, part)
+    return found
+
+
+@functools.cache
+def _class(name: str) -> type:
+    found = _import(name)
+    assert isinstance(found, type)
+    return found

@@ -1,0 +1,97 @@
+"""What a data module holds, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from reprlib import Repr
+from typing import Any
+
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+_SHORT.maxdict = _SHORT.maxlist = 4
+_KINDS = {"train_data": "train", "eval_data": "eval", "corpus": "corpus"}
+
+
+def in_a_line(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """A data module by its settings, those that differ from their defaults.
+
+    Args:
+        name: of its class.
+        settings: plain ones, by name.
+        defaults: of these.
+    """
+    differ = {
+        key: value
+        for key, value in settings.items()
+        if key == "tokenizer" or value != defaults[key]
+    }
+    shown = ", ".join(f"{key}={_SHORT.repr(value)}" for key, value in differ.items())
+    return f"{name}({shown})"
+
+
+def sources_in_lines(settings: Mapping[str, Any]) -> list[str]:
+    """Each kind of data by the sources that were given, for they are not opened yet."""
+    return [
+        f"{word}: {_named(settings[key])} (not set up)"
+        for key, word in _KINDS.items()
+        if settings[key] is not None
+    ]
+
+
+def datasets_in_lines(
+    train: Iterable[TrainSet],
+    evals: Iterable[EvalSet],
+    corpora: Iterable[Corpus],
+    plan: EpochPlan | str | None,
+    eval_batch_size: int,
+) -> list[str]:
+    """Each kind of data by its datasets, their sizes and their batches.
+
+    Args:
+        train: the training sets.
+        evals: the eval sets.
+        corpora: the corpora.
+        plan: of any epoch; why there is none; or None where there is nothing to train on.
+        eval_batch_size: queries or passages per rank and step.
+    """
+    lines = []
+    sizes = plan.batch_size if isinstance(plan, EpochPlan) else {}
+    parts = [
+        f"{one.name!r} {_count(len(one.kept), 'row')}"
+        + (f" in batches of {sizes[one.name]}" if one.name in sizes else "")
+        for one in train
+    ]
+    if parts:
+        lines.append("train: " + _listed(parts))
+    if isinstance(plan, EpochPlan):
+        ranks = _count(plan.num_replicas, "rank")
+        lines.append(f"  {_count(len(plan), 'step')} an epoch on {ranks}, seed {plan.seed}")
+    elif plan:
+        lines.append(f"  no plan: {plan}")
+    each = f" in batches of {eval_batch_size}"
+    for kind, word, unit in (("eval", evals, "query"), ("corpus", corpora, "passage")):
+        parts = [f"{one.name!r} {_count(len(one.kept), unit)}" for one in word]
+        if parts:
+            lines.append(f"{kind}: {_listed(parts)},{each}")
+    return lines
+
+
+def _named(data: Any) -> str:
+    if isinstance(data, Mapping) and "path" not in data:
+        return _listed([repr(name) for name in data])
+    if isinstance(data, list):
+        return _listed([_SHORT.repr(one) for one in data])
+    return _SHORT.repr(data)
+
+
+def _listed(parts: list[str]) -> str:
+    more = f", and {len(parts) - 8} more" if len(parts) > 9 else ""
+    return ", ".join(parts[:8] if more else parts) + more
+
+
+def _count(number: int, unit: str) -> str:
+    plural = f"{unit[:-1]}ies" if unit == "query" else f"{unit}s"
+    return f"{number:,} {unit if number == 1 else plural}"

@@ -1,0 +1,176 @@
+"""What was read, what was kept, what was dropped and why, in numbers and as a table."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.config.recipes import Instruction
+from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+
+
+class Report(dict[str, Any]):
+    """``{"train": {name: {...}}, "eval": {...}, "corpus": {...}}``; prints as a table.
+
+    Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read =
+    kept + dropped), ``notes`` and ``instruction``: the texts put before ``query`` and ``key`` (a
+    list for a corpus) and their ``origin``. Training sets have ``task``, ``settings`` in force,
+    ``scored_rows``, ``rows_without_negatives``, ``steps_per_epoch`` and
+    ``rows_left_out_per_epoch``, the rows that the plan of epoch 0 does not hold (others sit out in
+    turn; see :meth:`EpochPlan.rows_left_out`).
+    """
+
+    def __str__(self) -> str:
+        table = Table(
+            "", "dataset", "task", "read", "kept", "dropped", "steps", "scored", title="Data"
+        )
+        for kind, entries in self.items():
+            for name, entry in entries.items():
+                dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items())
+                numbers = (entry["rows_read"], entry["rows_kept"])
+                table.add_row(
+                    kind,
+                    one_line(name),
+                    one_line(entry.get("task", "")),
+                    *map(str, numbers),
+                    dropped or "-",
+                    str(entry.get("steps_per_epoch", "")),
+                    str(entry.get("scored_rows", "")),
+                )
+        console = Console(file=io.StringIO(), width=110, markup=False, emoji=False, highlight=False)
+        console.print(table)
+        for line in self._instructions():
+            console.print(f"- {printable(line)}")
+        for entries in self.values():
+            for name, entry in entries.items():
+                for note in entry["notes"]:
+                    console.print(f"- {one_line(name)}: {printable(note)}")
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return text.rstrip()
+
+    def _repr_html_(self) -> str:
+        """The same as a table for a notebook."""
+        columns = ("", "dataset", "task", "read", "kept", "dropped", "steps", "scored")
+        rows, notes = [], self._instructions()
+        for kind, entries in self.items():
+            for name, entry in entries.items():
+                dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items())
+                steps, scored = entry.get("steps_per_epoch", ""), entry.get("scored_rows", "")
+                read, kept = entry["rows_read"], entry["rows_kept"]
+                cells = (kind, name, entry.get("task", ""), read, kept, dropped, steps, scored)
+                rows.append("".join(f"<td>{_in_html(cell)}</td>" for cell in cells))
+                notes += [f"{name}: {note}" for note in entry["notes"]]
+        head = "".join(f"<th>{column}</th>" for column in columns)
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        items = "".join(f"<li>{_in_html(note)}</li>" for note in notes)
+        return f"<div>{table}{f'<ul>{items}</ul>' if items else ''}</div>"
+
+    def _instructions(self) -> list[str]:
+        """A line for each pair of instructions, with the datasets that have it."""
+        names: dict[str, list[str]] = {}
+        for kind in ("train", "eval"):
+            for name, entry in self[kind].items():
+                put = entry["instruction"]
+                said = f"{described(Instruction(put['query'], put['key']))} ({put['origin']})"
+                names.setdefault(said, []).append(name)
+        return [
+            f"{', '.join(map(one_line, dict.fromkeys(having)))}: instruction: {said}"
+            for said, having in names.items()
+        ]
+
+
+def described(instruction: Instruction) -> str:
+    """Both instructions in words.
+
+    >>> described(Instruction("query: ", ""))
+    "query 'query: ', key none"
+    """
+    sides = (("query", instruction.query), ("key", instruction.key))
+    if not any(text for _, text in sides):
+        return "none"
+    return ", ".join(f"{side} {text!r}" if text else f"{side} none" for side, text in sides)
+
+
+def _in_html(value: Any) -> str:
+    return html.escape(printable(value))
+
+
+def make_report(
+    train: Iterable[TrainSet],
+    evals: Iterable[EvalSet],
+    corpora: Iterable[Corpus],
+    plan: EpochPlan | None,
+    *,
+    notes: Mapping[str, Mapping[str, Sequence[str]]],
+    instruction: Callable[[TrainSet | EvalSet], Instruction],
+    origin: str,
+    key_instructions: Mapping[str, Sequence[str]],
+) -> Report:
+    """The report of what the builders made and of what the plan does with it.
+
+    Args:
+        train: the training sets.
+        evals: the eval sets.
+        corpora: the corpora.
+        plan: of any epoch; None where there is nothing to train on.
+        notes: by kind (train, eval, corpus) and dataset, beside those of the builders.
+        instruction: of a training or eval set.
+        origin: where the instructions come from.
+        key_instructions: of each corpus, one for each view of it.
+    """
+    steps, left_out = (plan.steps, plan.rows_left_out()) if plan else ({}, {})
+    report = Report(train={}, eval={}, corpus={})
+    for one in train:
+        settings = asdict(one.settings)
+        settings.pop("asked")
+        entry = _common(one) | {
+            "task": one.task,
+            "instruction": asdict(instruction(one)) | {"origin": origin},
+            "settings": settings,
+            "scored_rows": one.n_scored,
+            "rows_without_negatives": one.n_without_negatives,
+            "weight": one.weight,
+            "in_batch_negatives": one.in_batch_negatives,
+        }
+        if plan is not None:
+            global_batch = plan.batch_size[one.name] * plan.num_replicas
+            entry["global_batch"] = global_batch
+            entry["steps_per_epoch"] = steps.get(one.name, 0)
+            entry["rows_left_out_per_epoch"] = left_out[one.name]
+            if one.name not in steps:
+                entry["dropped"]["small_dataset"] = len(one.kept)
+                entry["rows_kept"] = 0
+        report["train"][one.name] = entry
+    for evaluated in evals:
+        report["eval"][evaluated.name] = _common(evaluated) | {
+            "task": evaluated.task,
+            "instruction": asdict(instruction(evaluated)) | {"origin": origin},
+        }
+    for corpus in corpora:
+        report["corpus"][corpus.name] = _common(corpus) | {
+            "key_template": corpus.template,
+            "instruction": {"key": list(key_instructions.get(corpus.name, [])), "origin": origin},
+        }
+    for kind, entries in report.items():
+        for name, entry in entries.items():
+            entry["notes"] += notes.get(kind, {}).get(name, [])
+    return report
+
+
+def _common(one: TrainSet | EvalSet | Corpus) -> dict[str, Any]:
+    return {
+        "files": list(one.files),
+        "rows_read": one.n_read,
+        "rows_kept": len(one.kept),
+        "dropped": dict(one.dropped),
+        "notes": list(one.notes),
+    }

@@ -1,0 +1,132 @@
+"""An epoch that goes on with other global batches."""
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import lengths_of, plans
+
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.batches.plan.rest_of_epoch import RestOfEpoch
+
+ONCE = ("epoch", "epoch-static", "epoch-random")  # a row comes once in a pass
+
+
+@st.composite
+def others(draw, plan):
+    """The plan of the same data and settings on other ranks with other batch sizes."""
+    n_ranks = draw(st.integers(1, 4))
+    most = {name: n_rows // n_ranks for name, n_rows in plan.sizes.items()}
+    if not min(most.values()):
+        n_ranks, most = 1, plan.sizes
+    return EpochPlan(
+        plan.sizes,
+        {name: draw(st.integers(1, min(size, 9))) for name, size in most.items()},
+        n_ranks,
+        plan.seed,
+        plan.organize_method,
+        plan.epoch,
+        remainder=plan.remainder,
+        weights=plan.weights,
+        length_window=plan.length_window,
+        lengths=lengths_of(plan.sizes),
+    )
+
+
+@st.composite
+def begun_epochs(draw, weights=(1.0, 1.7, 2.5)):
+    """(runs that trained steps of an epoch: each plan, its first step, the first it left; rest)."""
+    plan = draw(plans(methods=ONCE, weights=weights))
+    first, runs = 0, []
+    for _ in range(draw(st.integers(1, 3))):
+        end = plan.first + plan.n_left if runs else len(plan)
+        step = draw(st.integers(first, end))
+        runs.append((plan, first, step))
+        plan = RestOfEpoch(draw(others(plan)), plan, step)
+        first = plan.first
+    return runs, plan
+
+
+def of(plan, start, stop):
+    return list(plan.batches(range(start, stop)))
+
+
+@given(begun_epochs())
+def test_no_row_of_a_pass_comes_twice_in_an_epoch(epoch):
+    runs, rest = epoch
+    seen = [batch for run in runs for batch in of(*run)]
+    seen += of(rest, rest.first, rest.first + rest.n_left)
+
+    counts = Counter((one.dataset, one.repeat, row) for one in seen for row in one.rows.tolist())
+    assert not counts or max(counts.values()) == 1
+
+
+@given(begun_epochs(weights=(1.0,)))
+def test_what_is_left_out_fills_no_global_batch(epoch):
+    """Of one pass a dataset, all that the run before would have come to does come."""
+    runs, rest = epoch
+    before, _, step = runs[-1]
+    end = before.first + before.n_left if len(runs) > 1 else len(before)
+    left = Counter((one.dataset, row) for one in of(before, step, end) for row in one.rows.tolist())
+    come = Counter(
+        (one.dataset, row)
+        for one in of(rest, rest.first, rest.first + rest.n_left)
+        for row in one.rows.tolist()
+    )
+
+    assert come <= left
+    missing = Counter(dataset for dataset, _ in (left - come).elements())
+    for dataset, n_rows in missing.items():
+        assert n_rows < rest.batch_size[dataset] * rest.num_replicas
+    assert rest.n_rows == left.total()
+    assert rest.n_left_out == missing.total()
+    assert rest.first + rest.n_left == len(rest)
+
+
+@given(begun_epochs())
+def test_the_rest_is_whole_global_batches_that_the_ranks_share(epoch):
+    _, rest = epoch
+    for step in range(rest.first, rest.first + rest.n_left):
+        whole = rest.batch(step)
+        shares = [rest.batch(step, rank) for rank in range(rest.num_replicas)]
+        assert len(set(whole.rows.tolist())) == len(whole.rows)
+        assert {len(one.rows) for one in shares} == {rest.batch_size[whole.dataset]}
+        assert {(one.dataset, one.repeat) for one in shares} == {(whole.dataset, whole.repeat)}
+        assert np.array_equal(np.concatenate([one.rows for one in shares]), whole.rows)
+
+
+@given(st.data(), plans(methods=ONCE, weights=(1.0, 2.5)))
+def test_every_other_epoch_is_that_of_a_run_with_these_global_batches(data, plan):
+    own = data.draw(others(plan))
+    rest = RestOfEpoch(own, plan, data.draw(st.integers(0, len(plan))))
+
+    for epoch in {*range(4)} - {plan.epoch}:
+        assert [(name, rows.tolist()) for name, rows in rest.at(epoch)] == [
+            (name, rows.tolist()) for name, rows in own.at(epoch)
+        ]
+    assert len(rest) == len(own)
+
+
+@given(st.data(), plans(methods=ONCE, weights=(1.0, 2.5)))
+def test_another_share_of_the_ranks_makes_the_same_rest(data, plan):
+    own = data.draw(others(plan))
+    sizes = {name: size * own.num_replicas for name, size in own.batch_size.items()}
+    alone = EpochPlan(
+        own.sizes,
+        sizes,
+        1,
+        own.seed,
+        own.organize_method,
+        own.epoch,
+        remainder=own.remainder,
+        weights=own.weights,
+        length_window=own.length_window,
+        lengths=lengths_of(own.sizes),
+    )
+    step = data.draw(st.integers(0, len(plan)))
+
+    one, other = RestOfEpoch(own, plan, step), RestOfEpoch(alone, plan, step)
+
+    assert one.first == other.first
+    assert [(n, rows.tolist()) for n, rows in one] == [(n, rows.tolist()) for n, rows in other]

@@ -1,0 +1,51 @@
+"""Row numbers in a file without a name."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llm_embedder_data.rows.row_numbers import numbers_where
+
+
+def chosen_of(n_rows):
+    return np.random.default_rng(n_rows).random(n_rows) < 0.7
+
+
+def own_memory():
+    """This process' own memory, bytes, without the pages of mapped files."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    return int(status.read_text().partition("RssAnon:")[2].split()[0]) * 1024
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 1000, 400_000])
+def test_numbers_are_the_places_chosen(n_rows, tmp_path):
+    chosen = chosen_of(n_rows)
+
+    numbers = numbers_where(chosen, tmp_path)
+
+    assert numbers.dtype == np.int64
+    np.testing.assert_array_equal(numbers, np.flatnonzero(chosen))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(numbers)), numbers)
+
+
+def test_numbers_of_many_rows_take_no_memory(tmp_path):
+    chosen = np.ones(20_000_000, bool)
+    before = own_memory()
+
+    numbers = numbers_where(chosen, tmp_path)
+
+    assert own_memory() - before < numbers.nbytes / 4
+    assert [path.suffix for path in tmp_path.iterdir()] == [".bin"]
+    assert numbers[-1] == len(chosen) - 1
+
+
+def test_numbers_are_in_memory_where_the_folder_cannot_be_written(tmp_path):
+    chosen = chosen_of(400_000)
+
+    numbers = numbers_where(chosen, tmp_path / "missing")
+
+    np.testing.assert_array_equal(numbers, np.flatnonzero(chosen))
