@@ -1,4 +1,4 @@
-"""The house: every module has a room, imports point down, heavy libraries stay where they belong."""
+"""The house: every module has a room, imports point down, heavy libraries stay in few rooms."""
 
 import ast
 from pathlib import Path
