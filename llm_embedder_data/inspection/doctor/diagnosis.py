@@ -1,0 +1,202 @@
+"""What the doctor found, as plain data, as a table, and as a page."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.config.recipes import Instruction
+from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.inspection.doctor.contamination import contaminated_rows
+from llm_embedder_data.inspection.doctor.corpus_checks import check_corpus
+from llm_embedder_data.inspection.doctor.findings import (
+    MEANING,
+    Check,
+    Example,
+    Finding,
+    finding,
+)
+from llm_embedder_data.inspection.doctor.fixes import write_fixed
+from llm_embedder_data.inspection.doctor.plan_checks import check_plan
+from llm_embedder_data.inspection.doctor.token_checks import check_tokens
+from llm_embedder_data.inspection.doctor.train_checks import RowPrints, check_rows, row_prints
+from llm_embedder_data.inspection.plan_view import plan_facts
+from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+from llm_embedder_data.rows.known_columns import look_alikes
+from llm_embedder_data.rows.readers import field_names
+
+_READ = {"query", "pos", "neg", "history", "teacher_scores", "query_id", "task", "pos_index"}
+
+
+class Diagnosis(dict[str, Any]):
+    """``{"datasets": {name: {...}}, "plan": {...}}``; prints as a table.
+
+    Each data set has ``kind``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}) and
+    ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}; a check that looked at a
+    sample says so in ``looked_at``. Eval sets and corpora are named ``eval/NAME``,
+    ``corpus/NAME``. ``plan`` is None without training data.
+    """
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=110, markup=False, emoji=False, highlight=False)
+        table = Table(title="Data", box=SIMPLE_HEAD)
+        for name in ("dataset", "format", "read", "kept", "dropped"):
+            table.add_column(name, overflow="fold")
+        for name, entry in self["datasets"].items():
+            dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items()) or "-"
+            cells = (entry["format"], f"{entry['read']:,}", f"{entry['kept']:,}", dropped)
+            table.add_row(one_line(name), *cells)
+        console.print(table)
+        checks = Table(title="Findings", box=SIMPLE_HEAD)
+        for name in ("dataset", "check", "count", "what", "first at"):
+            checks.add_column(name, overflow="fold")
+        for name, check, found in self.findings():
+            first = found["examples"][0] if found["examples"] else None
+            at = "" if first is None else f"{Path(first['file']).name}:{first['line']}"
+            count = f"{found['count']:,.4g}"
+            if "looked_at" in found:
+                count += f" of {found['looked_at']:,}"
+            checks.add_row(one_line(name), check, count, MEANING[check], one_line(at))
+        if checks.row_count:
+            console.print(checks)
+        else:
+            console.print("No check found anything.")
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return printable(text.rstrip())
+
+    def findings(self) -> Iterable[tuple[str, Check, Mapping[str, Any]]]:
+        """(dataset, check, finding) of all checks that found something."""
+        for name, entry in self["datasets"].items():
+            for check, found in entry["checks"].items():
+                if found["count"]:
+                    yield name, check, found
+
+
+def diagnose(
+    train_sets: Mapping[str, TrainSet],
+    eval_sets: Mapping[str, EvalSet],
+    corpora: Mapping[str, Corpus],
+    plan: EpochPlan | None,
+    *,
+    instruction_of: Callable[[TrainSet | EvalSet], Instruction],
+    tokenizer: PreTrainedTokenizerBase,
+    query_max_length: int,
+    key_max_length: int,
+    fix: str | Path | None = None,
+    show_progress: bool = False,
+) -> Diagnosis:
+    """Read all data and check it.
+
+    Args:
+        train_sets: by name.
+        eval_sets: by name.
+        corpora: by name.
+        plan: of epoch 0 on the ranks of the run; None without training data.
+        instruction_of: the texts put before a data set's queries and keys.
+        tokenizer: of the encoder.
+        query_max_length: in tokens.
+        key_max_length: in tokens.
+        fix: a folder for cleaned files; None writes none.
+        show_progress: whether a bar shows how far it is, on the terminal.
+    """
+    began = time.perf_counter()
+    with _progress(show_progress) as progress:
+        bar = progress.add_task("checks", total=2 * len(train_sets) + len(corpora) + 1)
+        prints: dict[str, RowPrints] = {}
+        for name, train_set in train_sets.items():
+            progress.update(bar, description=one_line(name))
+            prints[name] = row_prints(train_set, instruction_of(train_set))
+            progress.advance(bar)
+        found = check_rows(train_sets, prints) if train_sets else {}
+        contaminated = contaminated_rows(train_sets, prints, eval_sets)
+        facts = plan_facts(plan, train_sets) if plan is not None else None
+        of_plan = check_plan(facts, prints) if facts is not None else {}
+        progress.advance(bar)
+        lengths = {}
+        for name, train_set in train_sets.items():
+            found[name]["contamination"] = finding(train_set, contaminated[name])
+            found[name] |= of_plan.get(name, {})
+            found[name]["truncated_positives"], lengths[name] = check_tokens(
+                train_set,
+                instruction_of(train_set),
+                tokenizer,
+                query_max_length=query_max_length,
+                key_max_length=key_max_length,
+            )
+            found[name]["unread_columns"] = _unread(train_set)
+            progress.advance(bar)
+        datasets = {
+            name: _entry(train_set, "train", found[name]) | {"lengths": lengths[name]}
+            for name, train_set in train_sets.items()
+        }
+        for name, eval_set in eval_sets.items():
+            checks: dict[Check, Finding] = {"unread_columns": _unread(eval_set)}
+            datasets[f"eval/{name}"] = _entry(eval_set, "eval", checks)
+        for name, corpus in corpora.items():
+            progress.update(bar, description=one_line(name))
+            datasets[f"corpus/{name}"] = _entry(corpus, "corpus", check_corpus(corpus))
+            progress.advance(bar)
+    diagnosis = Diagnosis(datasets=datasets, plan=facts)
+    if fix is not None:
+        diagnosis["fixed"] = write_fixed(fix, train_sets, prints, contaminated)
+    if facts is not None:
+        facts["tokens_per_epoch"] = _tokens(facts, lengths)
+    diagnosis["seconds"] = time.perf_counter() - began
+    return diagnosis
+
+
+def _progress(is_shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        disable=not is_shown,
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _entry(
+    dataset: TrainSet | EvalSet | Corpus, kind: str, checks: Mapping[Check, Finding]
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "files": list(dataset.files),
+        "format": getattr(dataset, "format", None) or Path(dataset.files[0]).suffix.lstrip("."),
+        "read": dataset.n_read,
+        "kept": len(dataset.kept),
+        "dropped": dict(dataset.dropped),
+        "notes": list(dataset.notes),
+        "checks": {check: one.as_dict() for check, one in checks.items()},
+    }
+
+
+def _unread(dataset: TrainSet | EvalSet) -> Finding:
+    """Columns of the files that look like known ones, and are not read."""
+    examples = [
+        Example(file, None, name)
+        for file in dataset.files
+        for name in look_alikes(field_names(file), _READ)
+    ]
+    names = dict.fromkeys(one.text for one in examples)
+    return Finding(len(names), examples=examples[:5])
+
+
+def _tokens(facts: Mapping[str, Any], lengths: Mapping[str, Any]) -> float:
+    """Tokens of an epoch as a model gets them, without padding, from the samples' means."""
+    total = 0.0
+    for name, dataset in facts["datasets"].items():
+        own = lengths[name]
+        if own["query"] and own["key"]:
+            total += dataset["rows_per_epoch"] * (own["query"]["mean"] + own["key"]["mean"])
+    return total

@@ -1,0 +1,35 @@
+"""64-bit fingerprints of texts: as they are, and normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+_digest = xxhash.xxh3_64_intdigest
+
+
+def exact(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Fingerprints of texts as they are, ``[n]`` uint64."""
+    return np.array([_digest(text.encode("utf-8", "surrogatepass")) for text in texts], np.uint64)
+
+
+def normalised(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Fingerprints that are equal where only case or white space differs, ``[n]`` uint64."""
+    return np.array(
+        [_digest(normal_form(text).encode("utf-8", "surrogatepass")) for text in texts], np.uint64
+    )
+
+
+def normal_form(text: str) -> str:
+    """A text in lower case with single blanks.
+
+    >>> normal_form("  The Cat\\n sat ")
+    'the cat sat'
+    """
+    text = text.lower() if text.isascii() else text.casefold()
+    if "  " in text or not text.isprintable() or text[:1] == " " or text[-1:] == " ":
+        return " ".join(text.split())
+    return text

@@ -1,0 +1,57 @@
+"""``fail_on``: from which count or share of a check on a data set is refused, for CI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.inspection.doctor.findings import MEANING, Check
+
+
+def check_gates(fail_on: Any) -> dict[str, float]:
+    """The limits, checked.
+
+    Args:
+        fail_on: {check: limit}; an integer is a count, a float below 1 a share of the rows.
+
+    Raises:
+        ConfigError: a name that is no check's, or a limit that is neither.
+    """
+    if fail_on is None:
+        return {}
+    if not isinstance(fail_on, Mapping):
+        raise ConfigError(f"fail_on={fail_on!r}: expected a mapping such as {{contamination: 0}}")
+    for name, limit in fail_on.items():
+        check_choice(name, get_args(Check), "fail_on")
+        is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
+        if not is_number or limit < 0 or (isinstance(limit, float) and not 0 <= limit < 1):
+            raise ConfigError(
+                f"fail_on.{name}={limit!r}: expected a count (an integer of at least 0) or a share "
+                "of the rows (below 1.0)"
+            )
+    return dict(fail_on)
+
+
+def failures(limits: Mapping[str, float], datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each limit that a dataset exceeds.
+
+    Args:
+        limits: from :func:`check_gates`.
+        datasets: of the report.
+    """
+    found = []
+    for name, entry in datasets.items():
+        for check, limit in limits.items():
+            finding = entry["checks"].get(check)
+            if finding is None:
+                continue
+            count, n_rows = finding["count"], finding.get("looked_at") or entry["kept"]
+            is_share = isinstance(limit, float)
+            if (count > limit * n_rows) if is_share else (count > limit):
+                allowed = f"{limit:.2%} of the rows" if is_share else f"{limit:g}"
+                found.append(
+                    f"{name}: {check}: {count:g} {MEANING[check]}, allowed: "  # type: ignore[index]
+                    f"{allowed} (fail_on.{check})"
+                )
+    return found

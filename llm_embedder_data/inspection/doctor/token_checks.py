@@ -1,0 +1,98 @@
+"""Lengths in tokens, and what truncation cuts off, from a sample of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.config.recipes import Instruction
+from llm_embedder_data.core.hashing import derive_key, hash_rows
+from llm_embedder_data.inspection.doctor.findings import Finding, finding
+from llm_embedder_data.rows.builders import TrainSet
+
+# Rows of a data set that are tokenized, at most; and candidates of each.
+SAMPLED_ROWS = 2000
+_SAMPLED_KEYS = 8
+_PERCENTILES = (50, 95, 99, 100)
+
+
+def check_tokens(
+    train_set: TrainSet,
+    instruction: Instruction,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    query_max_length: int,
+    key_max_length: int,
+) -> tuple[Finding, dict[str, Any]]:
+    """Tokenize a sample of a training set's rows.
+
+    Returns:
+        the rows with a positive that is cut off; and the lengths: for ``query`` and ``key`` the
+        percentiles in tokens and the share of texts that are cut off, ``tokens_per_row``, and
+        ``sampled_rows``.
+    """
+    rows = sampled(train_set)
+    table = train_set.rows[rows.tolist()]
+    queries = _lengths(tokenizer, instruction.query, table["query"])
+    keys: list[str] = []
+    row_of_key, is_positive = [], []
+    for number, (candidates, n_pos) in enumerate(zip(table["key"], table["n_pos"], strict=True)):
+        own = candidates[: max(n_pos, 1)] + candidates[n_pos:][:_SAMPLED_KEYS]
+        keys += own
+        row_of_key += [number] * len(own)
+        is_positive += [place < n_pos for place in range(len(own))]
+    lengths = _lengths(tokenizer, instruction.key, keys)
+    cut = (lengths > key_max_length) & np.array(is_positive, bool)
+    cut_rows = np.unique(np.array(row_of_key, np.int64)[cut])
+    n_keys = np.array([len(candidates) for candidates in table["key"]], np.int64)
+    found = finding(
+        train_set,
+        rows[cut_rows],
+        [table["key"][row][0] for row in cut_rows[:5]],
+        looked_at=len(rows) if len(rows) < len(train_set.kept) else None,
+    )
+    return found, {
+        "sampled_rows": len(rows),
+        "query": _summary(queries, query_max_length),
+        "key": _summary(lengths, key_max_length),
+        "candidates_per_row": float(n_keys.mean()),
+    }
+
+
+def sampled(train_set: TrainSet) -> NDArray[np.int64]:
+    """Row numbers of a sample, ascending; the same for the same data set."""
+    kept = np.asarray(train_set.kept)
+    if len(kept) <= SAMPLED_ROWS:
+        return kept
+    words = hash_rows(derive_key("doctor's sample", train_set.name), kept)
+    return np.sort(kept[np.argpartition(words, SAMPLED_ROWS)[:SAMPLED_ROWS]])
+
+
+def _lengths(
+    tokenizer: PreTrainedTokenizerBase, instruction: str, texts: Sequence[str]
+) -> NDArray[np.int64]:
+    if not texts:
+        return np.zeros(0, np.int64)
+    limit = tokenizer.model_max_length
+    tokenizer.model_max_length = int(1e30)  # no warning of long texts, which are looked for here
+    try:
+        ids = tokenizer([instruction + text for text in texts], return_attention_mask=False)
+    finally:
+        tokenizer.model_max_length = limit
+    return np.array([len(one) for one in ids["input_ids"]], np.int64)
+
+
+def _summary(lengths: NDArray[np.int64], limit: int) -> Mapping[str, Any]:
+    if not len(lengths):
+        return {}
+    values = np.percentile(lengths, _PERCENTILES, method="higher").tolist()
+    names = [f"p{one}" if one < 100 else "max" for one in _PERCENTILES]
+    return dict(zip(names, values, strict=True)) | {
+        "mean": float(np.minimum(lengths, limit).mean()),
+        "truncated": float((lengths > limit).mean()),
+        "max_length": limit,
+    }
