@@ -188,7 +188,14 @@ def test_fixed_files_read_back_without_the_faults(tmp_path, minilm):
     faulty = [
         *SOUND,
         SOUND[0],
-        row("q", ["right"], ["RIGHT", "wrong"], teacher_scores=[3, 2, 1], query_id="x", task="qa"),
+        row(
+            "the q",
+            ["right"],
+            ["RIGHT", "wrong"],
+            teacher_scores=[3, 2, 1],
+            query_id="x",
+            task="qa",
+        ),
     ]
     module = opened(tmp_path / "first", minilm, {"set": faulty})
 
@@ -198,7 +205,9 @@ def test_fixed_files_read_back_without_the_faults(tmp_path, minilm):
     lines = (tmp_path / "fixed" / "set.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert rows[:4] == SOUND
-    assert rows[4] == row("q", ["right"], ["wrong"], teacher_scores=[3, 1], query_id="x", task="qa")
+    assert rows[4] == row(
+        "the q", ["right"], ["wrong"], teacher_scores=[3, 1], query_id="x", task="qa"
+    )
     again = diagnosed(opened(tmp_path / "again", minilm, {"set": rows}))
     assert counts(again, "set") == {}
 
