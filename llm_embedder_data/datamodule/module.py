@@ -71,6 +71,7 @@ from llm_embedder_data.datamodule.loaders import (
 from llm_embedder_data.datamodule.quiet_run import QuietRun
 from llm_embedder_data.datamodule.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines
+from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis, diagnose
 from llm_embedder_data.inspection.report import Report, described, make_report
 from llm_embedder_data.rows.builders import (
     Corpus,
@@ -579,6 +580,33 @@ class RetrievalDataModule(LightningDataModule):
             instruction=self._builder.instruction_of,
             origin=self._builder.origin_of_instructions,
             key_instructions=self._key_instructions(),
+        )
+
+    def diagnose(
+        self,
+        world_size: int | None = None,
+        *,
+        fix: str | Path | None = None,
+        show_progress: bool = False,
+    ) -> Diagnosis:
+        """Check all data: a dict that prints as a table. Needs :meth:`setup`.
+
+        Args:
+            world_size: data-parallel ranks of the plan; None for this run's.
+            fix: a folder for cleaned files.
+            show_progress: whether a progress bar is shown.
+        """
+        return diagnose(
+            self._train or {},
+            self._evals or {},
+            self._corpora or {},
+            self.plan(num_replicas=world_size) if self._train else None,
+            instruction_of=self._builder.instruction_of,
+            tokenizer=self.tokenizer,
+            query_max_length=self._arguments["query_max_length"],
+            key_max_length=self._arguments["key_max_length"],
+            fix=fix,
+            show_progress=show_progress,
         )
 
     def train_sets(self) -> dict[str, TrainSet]:

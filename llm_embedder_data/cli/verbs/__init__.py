@@ -52,5 +52,11 @@ VERBS: dict[str, Verb] = {
             config_name="plan",
             uses_trainer=False,
         ),
+        Verb(
+            "prepare",
+            "Read all data, write the caches, and report what is wrong with the data.",
+            config_name="prepare",
+            uses_trainer=False,
+        ),
     )
 }

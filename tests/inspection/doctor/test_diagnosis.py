@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError, RetrievalDataModule
 from llm_embedder_data.inspection.doctor.contamination import N_WORDS, word_grams
-from llm_embedder_data.inspection.doctor.diagnosis import diagnose
 from llm_embedder_data.inspection.doctor.diagnosis_page import diagnosis_page
 from llm_embedder_data.inspection.doctor.gates import check_gates, failures
 from llm_embedder_data.inspection.doctor.plan_checks import expected_collisions
@@ -34,6 +33,8 @@ def opened(folder, minilm, train, evals=(), corpus=(), **settings):
         **data,
         recipe={"name": "mine", "instruction": {"*": {"query": "find: ", "key": ""}}},
         batch_size=2,
+        query_max_length=16,
+        key_max_length=16,
         small_datasets="drop",
         cache_dir=folder / "cache",
         **settings,
@@ -44,17 +45,7 @@ def opened(folder, minilm, train, evals=(), corpus=(), **settings):
 
 
 def diagnosed(module, **more):
-    return diagnose(
-        module.train_sets(),
-        module._evals,
-        module._corpora,
-        module.plan(),
-        instruction_of=module._builder.instruction_of,
-        tokenizer=module.tokenizer,
-        query_max_length=16,
-        key_max_length=16,
-        **more,
-    )
+    return module.diagnose(**more)
 
 
 def counts(diagnosis, name):

@@ -1,0 +1,78 @@
+"""``prepare``: read all data, write the caches, and report what is wrong with the data."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.files import atomic_file
+from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis
+from llm_embedder_data.inspection.doctor.diagnosis_page import diagnosis_page
+from llm_embedder_data.inspection.doctor.gates import check_gates, failures
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Check all data; end in an error if a check exceeds its limit in ``fail_on``."""
+    limits = check_gates(OmegaConf.to_container(cfg.fail_on) if cfg.fail_on else None)
+    if type(cfg.world_size) is not int or cfg.world_size < 1:
+        raise ConfigError(f"world_size={cfg.world_size!r}: expected a whole number of at least 1")
+    for name in ("json", "html"):
+        _check_path(name, cfg[name])
+    datamodule = build_data(cfg)
+    datamodule.prepare_data()
+    datamodule.setup()
+    diagnosis = datamodule.diagnose(cfg.world_size, fix=cfg.fix, show_progress=True)
+    show(str(diagnosis))
+    if cfg.json:
+        _write(cfg.json, json.dumps(diagnosis, indent=2, ensure_ascii=False) + "\n")
+    if cfg.html:
+        _write(cfg.html, diagnosis_page(diagnosis))
+    failed = failures(limits, diagnosis["datasets"])
+    if _wants_annotations(cfg.annotations):
+        sys.stdout.write("".join(_annotations(diagnosis, set(limits))))
+    if failed:
+        raise ConfigError("the data exceeds the limits of fail_on:\n" + "\n".join(failed))
+
+
+def _check_path(name: str, path: Any) -> None:
+    if path is None:
+        return
+    if not isinstance(path, str) or not path.strip():
+        raise ConfigError(f"{name}={path!r}: expected the path of a file to write")
+    if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
+        raise ConfigError(
+            f"{name}={path!r}: no file can be written there (name an existing folder)"
+        )
+
+
+def _write(path: str, text: str) -> None:
+    with atomic_file(Path(path)) as file:
+        file.write(text.encode())
+
+
+def _wants_annotations(setting: Any) -> bool:
+    if setting == "auto":
+        return os.environ.get("GITHUB_ACTIONS") == "true"
+    if isinstance(setting, bool):
+        return setting
+    raise ConfigError(f"annotations={setting!r}: expected true, false or auto")
+
+
+def _annotations(diagnosis: Diagnosis, limited: set[str]) -> list[str]:
+    """Return a line per example in GitHub's syntax; an error for checks with a limit."""
+    lines = []
+    for name, check, found in diagnosis.findings():
+        level = "error" if check in limited else "warning"
+        for example in found["examples"]:
+            line = "" if example["line"] is None else f",line={example['line']}"
+            text = f"{name}: {check}: {example['text']}".replace("%", "%25").replace("\n", "%0A")
+            lines.append(f"::{level} file={example['file']}{line}::{text}\n")
+    return lines

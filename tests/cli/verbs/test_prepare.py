@@ -1,0 +1,72 @@
+import json
+
+import pytest
+from cli_cases import write_rows
+
+
+@pytest.fixture
+def data(tmp_path, tiny):
+    folder = write_rows(tmp_path)
+    rows = (folder / "train.jsonl").read_text().splitlines()
+    (folder / "train.jsonl").write_text("\n".join([*rows, rows[0]]) + "\n")
+    return [
+        f"encoder={tiny}",
+        f"data.train_data={folder}/train.jsonl",
+        f"data.eval_data={folder}/eval.jsonl",
+        f"data.corpus={folder}/corpus.jsonl",
+        "data.batch_size=4",
+        f"data.cache_dir={tmp_path}/cache",
+    ]
+
+
+def test_prepare_reports_as_table_json_and_page(run, data, tmp_path):
+    printed = run("prepare", *data, "world_size=2", "json=report.json", "html=page.html")
+
+    assert "duplicate_rows" in printed
+    report = json.loads((tmp_path / "report.json").read_text())
+    found = report["datasets"]["mine"]["checks"]["duplicate_rows"]
+    assert (found["count"], found["examples"][0]["line"]) == (1, 9)
+    assert report["plan"]["num_replicas"] == 2
+    assert "duplicate_rows" in (tmp_path / "page.html").read_text()
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_limit_that_is_exceeded_ends_in_exit_code_1(run, data, tmp_path):
+    with pytest.raises(SystemExit) as leaving:
+        run("prepare", *data, "fail_on={duplicate_rows: 0, contamination: 0}", "json=report.json")
+
+    assert "mine: duplicate_rows: 1 rows that repeat an earlier row" in str(leaving.value)
+    assert (tmp_path / "report.json").exists()
+
+
+def test_a_limit_that_is_met_ends_well(run, data):
+    run("prepare", *data, "fail_on={duplicate_rows: 1}")
+
+
+def test_fixed_files_have_no_such_fault(run, data, tmp_path):
+    run("prepare", *data, "fix=cleaned")
+    again = [one for one in data if "train_data" not in one]
+
+    run("prepare", *again, "data.train_data=cleaned/mine.jsonl", "fail_on={duplicate_rows: 0}")
+
+
+def test_annotations_name_file_and_line(run, data):
+    printed = run("prepare", *data, "annotations=true")
+
+    assert "train.jsonl,line=9::mine: duplicate_rows" in printed
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("fail_on={duplicate_row: 0}", "fail_on='duplicate_row'"),
+        ("world_size=0", "world_size=0: expected a whole number of at least 1"),
+        ("json=no/such/folder/report.json", "no file can be written there"),
+        ("annotations=maybe", "annotations='maybe': expected true, false or auto"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(run, data, override, sentence):
+    with pytest.raises(SystemExit) as leaving:
+        run("prepare", *data, override)
+
+    assert sentence in str(leaving.value)
