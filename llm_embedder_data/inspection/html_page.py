@@ -20,7 +20,8 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2rem }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-size: .9rem }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: anywhere }
+  vertical-align: top; overflow-wrap: break-word }
+th { white-space: nowrap } td:first-child { white-space: nowrap } td:last-child { min-width: 14rem }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 details { margin: .5rem 0; padding: .4rem .6rem; background: var(--soft); border-radius: .4rem }
 summary { cursor: pointer } code { font-size: .85em; overflow-wrap: anywhere }
