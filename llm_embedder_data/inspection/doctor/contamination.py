@@ -50,7 +50,7 @@ def word_grams(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int
 
     Within one process: Python's own hash of a word is another in the next.
     """
-    words = [fingerprints.normal_form(text).split() for text in texts]
+    words = [(text.lower() if text.isascii() else text.casefold()).split() for text in texts]
     lengths = np.array([len(one) for one in words], np.int64)
     hashes = np.array([hash(word) for one in words for word in one], np.int64).view(np.uint64)
     if len(hashes) < N_WORDS:

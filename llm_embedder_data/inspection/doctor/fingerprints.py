@@ -8,6 +8,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+# What a text of ASCII characters holds if its words are not separated by single blanks.
+_UNEVEN = ("  ", "\n", "\t", "\r", "\v", "\f")
+
 _digest = xxhash.xxh3_64_intdigest
 
 
@@ -29,7 +32,9 @@ def normal_form(text: str) -> str:
     >>> normal_form("  The Cat\\n sat ")
     'the cat sat'
     """
-    text = text.lower() if text.isascii() else text.casefold()
-    if "  " in text or not text.isprintable() or text[:1] == " " or text[-1:] == " ":
+    if not text.isascii():
+        return " ".join(text.casefold().split())
+    text = text.lower()
+    if text[:1] == " " or text[-1:] == " " or any(mark in text for mark in _UNEVEN):
         return " ".join(text.split())
     return text

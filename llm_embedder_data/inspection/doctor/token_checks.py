@@ -15,8 +15,8 @@ from llm_embedder_data.inspection.doctor.findings import Finding, finding
 from llm_embedder_data.rows.builders import TrainSet
 
 # Rows of a data set that are tokenized, at most; and candidates of each.
-SAMPLED_ROWS = 2000
-_SAMPLED_KEYS = 8
+SAMPLED_ROWS = 1000
+_SAMPLED_KEYS = 4
 _PERCENTILES = (50, 95, 99, 100)
 
 
