@@ -1,6 +1,7 @@
 """The house: every module has a room, imports point down, heavy libraries stay in few rooms."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ ONLY_IN = {
 }
 
 MODULES = sorted(HOUSE.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 
 def dotted(path: Path) -> str:
@@ -117,3 +119,18 @@ def test_no_module_reads_global_randomness():
     for path in MODULES:
         names = {name.split(".")[0] for name in imports_of(path)}
         assert "random" not in names, f"{dotted(path)} imports random"
+
+
+# A dot that stands for any sign where the message has a dot, as in match="data.batch_size".
+UNESCAPED_DOT = re.compile(r"(?<!\\)\.(?![*+?])")
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_dots_in_expected_messages_are_escaped(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not (isinstance(node, ast.keyword) and node.arg == "match"):
+            continue
+        parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+        for part in parts:
+            if isinstance(part, ast.Constant):
+                assert not UNESCAPED_DOT.search(part.value), f"line {part.lineno}: {part.value!r}"
