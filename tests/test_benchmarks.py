@@ -1,4 +1,4 @@
-"""The benchmarks run, on loads of a few rows and without the peers."""
+"""The benchmarks run, on a few rows and without the peers."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The wheel: everything that the package needs at run time is in it."""
+"""The wheel holds everything that the package needs at run time."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ print([load_recipe(name).name for name in recipe_names()])
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    # A copy, so that no build folder is left in the checkout.
+    # Build from a copy, so that no build folder is left in the checkout.
     source = folder / "source"
     names = (
         subprocess.run(
