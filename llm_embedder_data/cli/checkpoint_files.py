@@ -59,7 +59,7 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
         raise ConfigError(f"{where}: there is no such file{_nearest(file)} ({_REMEDY})")
     if not _is_archive(file):
         raise ConfigError(
-            f"{where} is no checkpoint: not an archive as torch.save writes it, or one cut off "
+            f"{where} is no checkpoint: not an archive as torch.save writes it, or cut off "
             f"({file.stat().st_size:,} bytes; {_REMEDY})"
         )
 
