@@ -55,11 +55,13 @@ def wheel(tmp_path_factory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_every_yaml_the_sample_and_the_type_marker(wheel):
+def test_the_wheel_holds_every_module_and_yaml_the_sample_and_the_type_marker(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
 
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"llm_embedder_data/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
+    for path in (ROOT / "llm_embedder_data").rglob("*.py"):
+        assert path.relative_to(ROOT).as_posix() in names  # see packages in pyproject.toml
     for path in (ROOT / "llm_embedder_data/sample").rglob("*.*"):
         assert path.relative_to(ROOT).as_posix() in names
     assert "llm_embedder_data/py.typed" in names
