@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from llm_embedder_data.core.errors import ConfigError
 
 TRIED_VERSIONS = {
-    "accelerate": "1.1.0 and 1.15.0",
-    "hydra-core": "1.3.8 and 1.4.0rc1",
+    "accelerate": "1.12.0 and 1.15.0",
+    "hydra-core": "1.3.8 and 1.4.0rc3",
     "lightning": "2.6.0 and 2.6.6",
     "torch": "2.13.0",
-    "transformers": "5.0.0 and 5.23.0",
+    "transformers": "5.23.0",
 }
 
 
