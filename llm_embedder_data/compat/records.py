@@ -12,7 +12,7 @@ import pyarrow as pa
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.builders import TrainSet
 from llm_embedder_data.rows.columns import columns_of_records
-from llm_embedder_data.rows.filters import RowFacts, TrainSettings, count_reasons, drop_reasons
+from llm_embedder_data.rows.filters import RowStatistics, TrainSettings, count_reasons, drop_reasons
 from llm_embedder_data.rows.schema import TRAIN_COLUMNS, train_batch
 
 
@@ -25,7 +25,7 @@ def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) 
     faults: list[str | None] = [None] * len(records)
     columns = columns_of_records(records, TRAIN_COLUMNS, faults)
     rows = datasets.Dataset(pa.Table.from_batches([train_batch(columns, faults)]))
-    facts = RowFacts(rows.data)
+    facts = RowStatistics(rows.data)
     for row in np.flatnonzero(facts.without_positive(settings)).tolist():
         faults[row] = faults[row] or f"no positive for {settings.select_positive!r} (give it a pos)"
     for number, fault in enumerate(faults):

@@ -25,7 +25,7 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> _S31)
 
 
-def derive_key(*parts: int | str) -> int:
+def stream_seed(*parts: int | str) -> int:
     """Fold a tuple such as ``(seed, "negatives", epoch)`` into one 64-bit key.
 
     Order and length both count, so no two decisions share a stream by accident: NumPy's
@@ -39,8 +39,8 @@ def derive_key(*parts: int | str) -> int:
     return key
 
 
-def derive_keys(keys: NDArray[np.uint64], numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """``derive_key(key, number)`` for arrays of at least one dimension that broadcast together."""
+def stream_seeds(keys: NDArray[np.uint64], numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """``stream_seed(key, number)`` for arrays of at least one dimension that broadcast together."""
     return mix(mix(keys + _TWO_PARTS) * _GOLDEN + numbers.astype(np.uint64))
 
 

@@ -9,14 +9,14 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 
-def runs_at(source: NDArray[Any], starts: NDArray[np.int64], width: int) -> NDArray[Any]:
+def slices_at(source: NDArray[Any], starts: NDArray[np.int64], width: int) -> NDArray[Any]:
     """``[N, width]``: the entries of ``source`` from each of ``[N]`` places on.
 
     A place may lie before the beginning, and a run may go on behind the end: what is read there is
     anything.
 
     >>> import numpy as np
-    >>> runs_at(np.arange(10), np.array([4, 1]), 3).tolist()
+    >>> slices_at(np.arange(10), np.array([4, 1]), 3).tolist()
     [[4, 5, 6], [1, 2, 3]]
     """
     if len(source) < width:

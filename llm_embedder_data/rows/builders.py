@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.config.recipes import Recipe
 from llm_embedder_data.core.errors import DataError, did_you_mean
-from llm_embedder_data.core.hashing import derive_key
+from llm_embedder_data.core.hashing import stream_seed
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows import schema
 from llm_embedder_data.rows.columns import Column, renamed
@@ -27,8 +27,8 @@ from llm_embedder_data.rows.filters import (
     TrainSettings,
     count_reasons,
     drop_reasons,
-    facts_by_block,
     sample,
+    statistics_by_block,
 )
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE, parse_template
 from llm_embedder_data.rows.readers import (
@@ -555,7 +555,7 @@ def _train_set(
     """The training set of one task's rows, every row kept or counted under the reason it is not."""
     reasons = np.empty(len(chosen), np.uint8)
     first_without, n_without = -1, 0
-    for rows, facts in facts_by_block(read.rows.data.table):
+    for rows, facts in statistics_by_block(read.rows.data.table):
         reasons[rows] = drop_reasons(facts, read.sound[rows], settings, on_no_negatives)
         without = np.flatnonzero(chosen[rows] & read.sound[rows] & facts.without_positive(settings))
         if len(without) and not n_without:
@@ -572,11 +572,11 @@ def _train_set(
     if limit is not None:
         numbers = np.flatnonzero(chosen)
         own = reasons[numbers]
-        sample(own, numbers, limit, derive_key(seed, "max_sample_num", name))
+        sample(own, numbers, limit, stream_seed(seed, "max_sample_num", name))
         reasons[numbers] = own
     kept = chosen & (reasons == 0)
     n_scored = n_without_negatives = most_negatives = 0
-    for rows, facts in facts_by_block(read.rows.data.table):
+    for rows, facts in statistics_by_block(read.rows.data.table):
         n_negatives = facts.negatives_left(settings)[kept[rows]]
         n_scored += int((facts.scored & kept[rows]).sum())
         n_without_negatives += int((n_negatives == 0).sum())
@@ -610,7 +610,7 @@ def _positive_strategy(
     if settings.select_positive != FIRST_ELSE_TEACHER:
         return settings
     n_rows = n_left_to_teacher = 0
-    for place, facts in facts_by_block(read.rows.data.table):
+    for place, facts in statistics_by_block(read.rows.data.table):
         rows = chosen[place] & read.sound[place]
         n_rows += int(rows.sum())
         n_left_to_teacher += int((rows & facts.left_to_teacher).sum())
@@ -631,7 +631,7 @@ def _within_reach(
     if not needing:
         return wanted, []
     first_unscored, n_unscored, n_rows = -1, 0, 0
-    for place, facts in facts_by_block(read.rows.data.table):
+    for place, facts in statistics_by_block(read.rows.data.table):
         rows = chosen[place] & read.sound[place]
         unscored = np.flatnonzero(rows & ~facts.scored)
         if len(unscored) and not n_unscored:

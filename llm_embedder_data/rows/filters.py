@@ -65,7 +65,7 @@ class TrainSettings:
 _FACTS = ["n_pos", "n_neg", "n_neg_teacher", "score_max", "score_min"]
 
 
-class RowFacts:
+class RowStatistics:
     """The numbers of each row that filters look at, ``[n]`` each, read from its table.
 
     Attributes:
@@ -113,16 +113,16 @@ class RowFacts:
         return without
 
 
-def facts_by_block(table: pa.Table) -> Iterator[tuple[slice, RowFacts]]:
+def statistics_by_block(table: pa.Table) -> Iterator[tuple[slice, RowStatistics]]:
     """The facts of a table's rows some thousand at a time, each time with the rows' place."""
     end = 0
     for batch in table.select(_FACTS).to_batches():
         start, end = end, end + len(batch)
-        yield slice(start, end), RowFacts(pa.Table.from_batches([batch]))
+        yield slice(start, end), RowStatistics(pa.Table.from_batches([batch]))
 
 
 def drop_reasons(
-    facts: RowFacts,
+    facts: RowStatistics,
     sound: NDArray[np.bool_],
     settings: TrainSettings,
     on_no_negatives: OnNoNegatives = "drop",

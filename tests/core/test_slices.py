@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_embedder_data.core.slices import runs_at
+from llm_embedder_data.core.slices import slices_at
 
 STARTS = st.lists(st.integers(-9, 30), max_size=6)
 
@@ -13,7 +13,7 @@ STARTS = st.lists(st.integers(-9, 30), max_size=6)
 def test_a_run_has_the_entries_from_its_place_on(n_entries, width, starts, dtype):
     source = np.arange(100, 100 + n_entries, dtype=dtype)
 
-    found = runs_at(source, np.array(starts, np.int64), width)
+    found = slices_at(source, np.array(starts, np.int64), width)
 
     assert found.shape == (len(starts), width)
     assert found.dtype == dtype
@@ -25,6 +25,6 @@ def test_a_run_has_the_entries_from_its_place_on(n_entries, width, starts, dtype
 def test_a_run_is_a_copy():
     source = np.arange(9)
 
-    runs_at(source, np.array([2]), 3)[:] = 0
+    slices_at(source, np.array([2]), 3)[:] = 0
 
     assert source.tolist() == list(range(9))
