@@ -19,18 +19,16 @@ import orjson
 import pyarrow as pa
 import xxhash
 
+from llm_embedder_data.core.checked_json import (
+    CHECKED_JSON_SUFFIX,
+    read_checked_json,
+    write_checked_json,
+)
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import is_a_limit, reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.core.sealed_files import (
-    MEMO_SUFFIX,
-    hash_of,
-    is_whole,
-    read_memo,
-    sealed_file,
-    write_memo,
-)
+from llm_embedder_data.core.sealed_files import hash_of, is_whole, sealed_file
 from llm_embedder_data.rows.columns import (
     Block,
     Column,
@@ -164,8 +162,8 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
     folder = cache_dir or default_cache_dir()
     stamp = _stamp(path)
     name = xxhash.xxh3_128_hexdigest(os.fsencode(os.path.abspath(path)))
-    memo = folder / f"{name}{MEMO_SUFFIX}"
-    remembered = read_memo(memo)
+    memo = folder / f"{name}{CHECKED_JSON_SUFFIX}"
+    remembered = read_checked_json(memo)
     if isinstance(remembered, dict) and remembered.get("stamp") == stamp:
         return str(remembered["digest"])
     try:
@@ -175,7 +173,7 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
         raise _unreadable(path, error) from error
     with suppress(OSError):  # a memo only saves time
         folder.mkdir(parents=True, exist_ok=True)
-        write_memo(memo, {"stamp": stamp, "digest": digest})
+        write_checked_json(memo, {"stamp": stamp, "digest": digest})
     return str(digest)
 
 
