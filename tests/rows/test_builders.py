@@ -13,16 +13,15 @@ from strategies import candidate_rows
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.builders import (
-    TRAIN_FIELDS,
-    TrainSettings,
-    build_corpus,
-    build_eval_sets,
-    build_train_sets,
-    eval_fields,
-    template_fields,
-)
+from llm_embedder_data.rows.corpora import build_corpus
+from llm_embedder_data.rows.eval_sets import build_eval_sets
+from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.schema.evaluation import eval_fields
+from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
 from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.train_sets import build_train_sets
+from llm_embedder_data.rows.train_settings import TrainSettings
 
 COUNT = itertools.count()
 ROW = {"query": "q", "pos": ["p"], "neg": ["n", "m"]}
@@ -56,13 +55,15 @@ def train(
     )
     return build_train_sets(
         resolved,
+        ReadingSettings(
+            load_recipe(recipe),
+            default_task=default_task,
+            on_bad_row=on_bad_row,
+            cache_dir=path.parent / "cache",
+        ),
         settings_of=settings or (lambda task: TrainSettings(**given, asked=frozenset(given))),
-        recipe=load_recipe(recipe),
-        default_task=default_task,
-        on_bad_row=on_bad_row,
         on_no_negatives=on_no_negatives,
         seed=seed,
-        cache_dir=path.parent / "cache",
     )
 
 
@@ -70,8 +71,8 @@ def train(
 
 BAD = [
     ('{"query": "q", "pos"', "not JSON: "),
-    ("[1, 2]", "[1, 2] is no JSON object (a row is {...})"),
-    ('"text"', "'text' is no JSON object"),
+    ("[1, 2]", "[1, 2] is not a JSON object (a row is {...})"),
+    ('"text"', "'text' is not a JSON object"),
     ({"pos": ["p"], "neg": ["n"]}, "no query (a row needs a query)"),
     ({**ROW, "query": None}, "no query"),
     ({**ROW, "query": " \n"}, "query is blank (give it a text)"),
@@ -95,7 +96,7 @@ BAD = [
     ({**ROW, "teacher_scores": []}, "teacher_scores has 0 values for 1 positives"),
     (
         {**ROW, "teacher_scores": [1, None, 2]},
-        "teacher_scores=[1.0, None, 2.0] holds a value that is no finite number (give a",
+        "teacher_scores=[1.0, None, 2.0] holds a value that is not a finite number (give a",
     ),
     (
         {**ROW, "teacher_scores": [1, float("nan"), 2]},
@@ -168,10 +169,8 @@ def test_a_bad_row_of_a_second_file_is_counted_within_it_and_in_the_given_cache(
     with pytest.raises(DataError, match=re.escape(f"{second}, row 1 (line 2): no pos, neg")):
         build_train_sets(
             source,
+            ReadingSettings(load_recipe("bge"), cache_dir=tmp_path / "cache"),
             settings_of=lambda task: TrainSettings(),
-            recipe=load_recipe("bge"),
-            default_task="qa",
-            cache_dir=tmp_path / "cache",
         )
 
     assert len(list((tmp_path / "cache").glob("*.arrow"))) == 2
@@ -412,11 +411,8 @@ def evaluate(path, method="retrieve", **more):
     [source] = resolve_sources(str(path), key="data.eval_data", fields=eval_fields(method))
     return build_eval_sets(
         source,
+        ReadingSettings(load_recipe("llm_embedder"), cache_dir=path.parent / "cache", **more),
         eval_method=method,
-        recipe=load_recipe("llm_embedder"),
-        default_task="qa",
-        cache_dir=path.parent / "cache",
-        **more,
     )
 
 
@@ -473,7 +469,11 @@ def corpus(path, template="{title} {text}", **more):
         fields=template_fields(template),
         settings=("format", "key_template"),
     )
-    return build_corpus(source, key_template=template, cache_dir=path.parent / "cache", **more)
+    return build_corpus(
+        source,
+        ReadingSettings(load_recipe("bge"), cache_dir=path.parent / "cache", **more),
+        key_template=template,
+    )
 
 
 def test_a_key_is_its_fields_put_into_the_template(tmp_path):

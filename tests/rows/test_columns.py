@@ -8,7 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_embedder_data.rows.columns import Column, columns_of, columns_of_records, renamed
+from llm_embedder_data.rows.columns.column import Column, renamed
+from llm_embedder_data.rows.columns.conversion import columns_of
+from llm_embedder_data.rows.columns.records import columns_of_records
 
 WANTED = (
     Column("query", "string"),
@@ -116,7 +118,7 @@ def test_lines_are_read_as_their_records_are(records):
 
 def test_sound_lines_are_read_many_at_once(monkeypatch):
     """Else the law above would hold of one way alone."""
-    monkeypatch.delattr("llm_embedder_data.rows.columns._records")
+    monkeypatch.delattr("llm_embedder_data.rows.columns.conversion.parsed_records")
     record = {"query": "q", "title": "t", "pos": ["p\n", "é"], "teacher_scores": [1, 0.5]}
     record |= {"pos_index": [3], "other": {"x": [None, True]}}
     for own in ({"query_id": 7}, {"query_id": "seven"}, {}):

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError, DataError
 from llm_embedder_data.config.recipes import load_recipe
-from llm_embedder_data.rows.builders import (
-    TRAIN_FIELDS,
-    build_corpus,
-    build_eval_sets,
-    build_train_sets,
-    eval_fields,
-    template_fields,
-)
-from llm_embedder_data.rows.filters import TrainSettings
+from llm_embedder_data.rows.corpora import build_corpus
+from llm_embedder_data.rows.eval_sets import build_eval_sets
+from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.schema.evaluation import eval_fields
+from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
 from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.train_sets import build_train_sets
+from llm_embedder_data.rows.train_settings import TrainSettings
 
 NAMES = [
     "fault",
@@ -46,7 +45,7 @@ def corpus(path, template, **renamed):
         fields=template_fields(template),
         settings=("format", "key_template"),
     )
-    return build_corpus(source, key_template=template)
+    return build_corpus(source, ReadingSettings(load_recipe("bge")), key_template=template)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
@@ -118,10 +117,7 @@ def train(path, **renamed):
         {"t": {"path": path, **renamed}}, key="data.train_data", fields=TRAIN_FIELDS
     )
     [made] = build_train_sets(
-        source,
-        settings_of=lambda task: TrainSettings(),
-        recipe=load_recipe("bge"),
-        default_task="qa",
+        source, ReadingSettings(load_recipe("bge")), settings_of=lambda task: TrainSettings()
     )
     return made.rows[0]["key"]
 
@@ -164,4 +160,4 @@ def test_eval_fields_of_one_column_are_refused(tmp_path, method):
     )
 
     with pytest.raises(ConfigError, match="'task' and 'query' would both be read"):
-        build_eval_sets(source, eval_method=method, recipe=load_recipe("bge"), default_task="qa")
+        build_eval_sets(source, ReadingSettings(load_recipe("bge")), eval_method=method)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.dataset_names import by_unique_name
-from llm_embedder_data.rows.sources import _dataset_names, resolve_sources
+from llm_embedder_data.rows.dataset_names import by_unique_name, names_from_paths
+from llm_embedder_data.rows.sources import resolve_sources
 
 parts = st.sampled_from(["a", "b", "a#2", "a#3", "a.json", "b\x1b", "b\\x1b", "\udcff"])
 files = st.builds(
@@ -20,10 +20,10 @@ files = st.builds(
 
 @given(st.lists(files, max_size=8))
 def test_every_file_that_is_listed_has_a_name_of_its_own(listed):
-    names = _dataset_names(listed)
+    names = names_from_paths(listed)
 
     assert len(set(names)) == len(names) == len(listed)
-    assert names == _dataset_names(listed)
+    assert names == names_from_paths(listed)
     assert all(name.encode() for name in names)  # no half surrogate of a file's name
     assert all(name == one_line(name) for name in names)
 

@@ -16,23 +16,23 @@ from hypothesis import strategies as st
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows import lines as module
-from llm_embedder_data.rows import schema
-from llm_embedder_data.rows.builders import (
-    TRAIN_FIELDS,
-    TrainSettings,
-    build_corpus,
-    build_eval_sets,
-    build_train_sets,
-)
-from llm_embedder_data.rows.columns import Column, columns_of, shown
-from llm_embedder_data.rows.json_text import array_blocks
+from llm_embedder_data.rows.columns.column import Column
+from llm_embedder_data.rows.columns.conversion import columns_of
+from llm_embedder_data.rows.corpora import build_corpus
+from llm_embedder_data.rows.eval_sets import build_eval_sets
+from llm_embedder_data.rows.files import lines as module
+from llm_embedder_data.rows.files.json_files import line_of_row
+from llm_embedder_data.rows.files.json_text import array_blocks
+from llm_embedder_data.rows.files.lines import line_blocks, lines_of_rows
 from llm_embedder_data.rows.known_columns import look_like_ids, nearest_mapping
-from llm_embedder_data.rows.lines import line_blocks, lines_of_rows
-from llm_embedder_data.rows.readers import Reading, line_of_row, read_file
+from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.schema.train import TRAIN_FIELDS, TRAIN_ROWS
+from llm_embedder_data.rows.shown_values import shown
 from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.train_sets import build_train_sets
+from llm_embedder_data.rows.train_settings import TrainSettings
 
-TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
 ROWS = [{"query": f"q {i}", "pos": [f"p {i}"], "neg": ["n"], "task": "qa"} for i in range(4)]
 LINES = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
 COUNT = itertools.count()
@@ -50,7 +50,7 @@ def lines_of(rows):
 
 
 def read(path):
-    return read_file(str(path), TRAIN, cache_dir=path.parent / "cache")
+    return read_file(str(path), TRAIN_ROWS, cache_dir=path.parent / "cache")
 
 
 def train(path, on_bad_row="raise", settings=None, **source):
@@ -59,11 +59,8 @@ def train(path, on_bad_row="raise", settings=None, **source):
     )
     [made] = build_train_sets(
         resolved,
+        ReadingSettings(load_recipe("bge"), on_bad_row=on_bad_row, cache_dir=path.parent / "cache"),
         settings_of=lambda task: settings or TrainSettings(),
-        recipe=load_recipe("bge"),
-        default_task="qa",
-        on_bad_row=on_bad_row,
-        cache_dir=path.parent / "cache",
     )
     return made
 
@@ -248,7 +245,7 @@ def test_bad_rows_beside_rows_that_a_setting_dropped_are_shown(tmp_path):
 
     message = refused(lambda: train(written(tmp_path, lines_of(rows)), "skip"))
 
-    assert "dropped 1 for bad_row, 1 for no_negatives (mend the bad rows; data.on_no" in message
+    assert "dropped 1 for bad_row, 1 for no_negatives (correct the bad rows; data.on_no" in message
     assert "query=1 (a string is needed)" in message
 
 
@@ -273,16 +270,16 @@ def test_columns_of_eval_rows_and_corpora_are_named_too(tmp_path):
     [source] = resolve_sources(str(path), key="data.eval_data", fields=("query",))
     [made] = build_eval_sets(
         source,
+        ReadingSettings(load_recipe("bge"), cache_dir=path.parent / "cache"),
         eval_method="retrieve",
-        recipe=load_recipe("bge"),
-        default_task="qa",
-        cache_dir=path.parent / "cache",
     )
     assert "'label'" in made.notes[0]
 
     path = written(tmp_path, lines_of([{"docid": "d7", "title": "t", "text": "x"}]))
     [source] = resolve_sources(str(path), key="data.corpus", fields=("title", "text"))
-    made = build_corpus(source, cache_dir=path.parent / "cache")
+    made = build_corpus(
+        source, ReadingSettings(load_recipe("bge"), cache_dir=path.parent / "cache")
+    )
     assert "'docid'" in made.notes[0]
 
 
@@ -376,7 +373,7 @@ def test_a_folder_of_save_to_disk_is_named(tmp_path):
     assert "DatasetDict that save_to_disk wrote, of dev, train" in message
 
     [source] = resolve_sources({"a": f"{tmp_path}/saved/data-*.arrow"}, key="data.x", fields=())
-    made = read_file(source.files[0], TRAIN, cache_dir=tmp_path / "cache")
+    made = read_file(source.files[0], TRAIN_ROWS, cache_dir=tmp_path / "cache")
     assert made["query"] == ["q 0", "q 1", "q 2", "q 3"]
 
 
@@ -408,7 +405,7 @@ def test_an_integer_of_any_length_is_its_decimal_text(digits, in_array):
 def test_what_is_no_number_is_no_text(value):
     _, [fault] = columns_of(memoryview(b'{"text": %b}' % value.encode()), [Column("text", "text")])
 
-    assert "is no finite number" in fault
+    assert "is not a finite number" in fault
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz"])
@@ -486,13 +483,13 @@ def test_what_is_short_is_shown_as_python_does(value):
 def test_lines_are_those_of_split_however_they_are_cut_into_blocks(tmp_path_factory, lines, size):
     content = b"\n".join(lines)
     path = written(tmp_path_factory.getbasetemp(), content)
-    kept = module._LONG_PART, module._SEARCHED_BYTES
-    module._LONG_PART, module._SEARCHED_BYTES = size, 2
+    kept = module._READ_BYTES, module._SEARCHED_BYTES
+    module._READ_BYTES, module._SEARCHED_BYTES = size, 2
     try:
         blocks = [bytes(block) for block in line_blocks(str(path), size)]
         found = lines_of_rows(str(path), range(20))
     finally:
-        module._LONG_PART, module._SEARCHED_BYTES = kept
+        module._READ_BYTES, module._SEARCHED_BYTES = kept
 
     content = content.removeprefix(b"\xef\xbb\xbf")
     assert b"".join(blocks) == content

@@ -10,6 +10,7 @@ import random
 import re
 import signal
 import sys
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,16 +20,12 @@ from hypothesis import strategies as st
 from strategies import file_rows
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows import schema
-from llm_embedder_data.rows.readers import (
-    Reading,
-    content_digest,
-    field_names,
-    line_of_row,
-    read_file,
-)
+from llm_embedder_data.rows.files.content_digest import content_digest
+from llm_embedder_data.rows.files.first_records import field_names
+from llm_embedder_data.rows.files.json_files import line_of_row
+from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS, train_batch
 
-TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.bz2", ".json", ".parquet", ".arrow")
 
 
@@ -63,10 +60,10 @@ def write(path, rows):
     return str(path)
 
 
-def canonical(path, cache_dir, reading=TRAIN):
+def canonical(path, cache_dir, kind=TRAIN_ROWS):
     """The file's rows as they were read, in the words of the file."""
     rows = []
-    for row in read_file(path, reading, cache_dir=cache_dir):
+    for row in read_file(path, kind, cache_dir=cache_dir):
         n_pos = row["n_pos"]
         rows.append(
             {
@@ -136,7 +133,7 @@ def test_what_comes_after_the_first_ten_megabytes_is_read_alike(tmp_path):
     path = write(tmp_path / "a.jsonl", [*rows, odd])
     assert os.path.getsize(path) > 10 << 20
 
-    found = read_file(path, TRAIN, cache_dir=tmp_path)
+    found = read_file(path, TRAIN_ROWS, cache_dir=tmp_path)
 
     assert len(found) == 11_001
     assert found[10_999]["query"] == "10999"
@@ -163,7 +160,7 @@ def test_columns_that_are_not_used_may_hold_anything(tmp_path):
 def test_a_table_without_any_wanted_column_has_faults_and_not_no_rows(tmp_path):
     pq.write_table(pa.table({"other": [1, 2]}), tmp_path / "a.parquet")
 
-    found = read_file(str(tmp_path / "a.parquet"), TRAIN, cache_dir=tmp_path)
+    found = read_file(str(tmp_path / "a.parquet"), TRAIN_ROWS, cache_dir=tmp_path)
 
     assert found["fault"] == ["no query (a row needs a query)"] * 2
 
@@ -188,12 +185,10 @@ def test_large_strings_and_dictionaries_are_strings(tmp_path):
 def test_fields_of_another_name_are_read_under_their_own(tmp_path):
     rows = [{"question": "q", "query": "no", "positives": ["p"], "neg": ["n"]}]
     renames = (("pos", "positives"), ("query", "question"))
-    reading = Reading(
-        "train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS, renames
-    )
+    kind = replace(TRAIN_ROWS, fields=renames)
 
     for ending in (".jsonl", ".parquet"):
-        [row] = canonical(write(tmp_path / f"a{ending}", rows), tmp_path, reading)
+        [row] = canonical(write(tmp_path / f"a{ending}", rows), tmp_path, kind)
         assert (row["query"], row["pos"], row["neg"]) == ("q", ["p"], ["n"])
 
 
@@ -202,7 +197,7 @@ def test_blank_lines_and_byte_order_marks_are_no_rows(tmp_path):
     row = b'{"query": "q", "pos": ["p"]}'
     path.write_bytes(b"\xef\xbb\xbf" + row + b"\r\n\n  \n" + row)
 
-    found = read_file(str(path), TRAIN, cache_dir=tmp_path)
+    found = read_file(str(path), TRAIN_ROWS, cache_dir=tmp_path)
 
     assert found["fault"] == [None, None]
     assert [line_of_row(str(path), row) for row in (0, 1, 2)] == [1, 4, None]
@@ -224,12 +219,12 @@ sys.addaudithook(lambda event, args: OPENED.append(str(args[0])) if event == "op
 
 def test_a_file_that_was_not_touched_is_not_read_again(tmp_path):
     path = write(tmp_path / "a.jsonl", [ROW])
-    first = read_file(path, TRAIN, cache_dir=tmp_path / "cache")
+    first = read_file(path, TRAIN_ROWS, cache_dir=tmp_path / "cache")
     [cached] = (tmp_path / "cache").glob("*.arrow")
     written = cached.stat()
     OPENED.clear()
 
-    again = read_file(path, TRAIN, cache_dir=tmp_path / "cache")
+    again = read_file(path, TRAIN_ROWS, cache_dir=tmp_path / "cache")
 
     assert again[:] == first[:]
     assert path not in OPENED
@@ -252,7 +247,7 @@ def test_an_edit_is_seen_whatever_the_modification_time_says(tmp_path):
 
 def test_a_file_of_the_same_content_elsewhere_has_the_same_cache(tmp_path):
     for name in ("a.jsonl", "b.jsonl"):
-        read_file(write(tmp_path / name, [ROW]), TRAIN, cache_dir=tmp_path / "cache")
+        read_file(write(tmp_path / name, [ROW]), TRAIN_ROWS, cache_dir=tmp_path / "cache")
 
     assert len(list((tmp_path / "cache").glob("*.arrow"))) == 1
     digests = {
@@ -263,13 +258,7 @@ def test_a_file_of_the_same_content_elsewhere_has_the_same_cache(tmp_path):
 
 def test_another_reading_of_the_file_has_a_cache_of_its_own(tmp_path):
     path = write(tmp_path / "a.jsonl", [{**ROW, "question": "other"}])
-    renamed = Reading(
-        "train",
-        schema.TRAIN_SCHEMA,
-        schema.train_batch,
-        schema.TRAIN_COLUMNS,
-        (("query", "question"),),
-    )
+    renamed = replace(TRAIN_ROWS, fields=(("query", "question"),))
 
     assert canonical(path, tmp_path)[0]["query"] == "q"
     assert canonical(path, tmp_path, renamed)[0]["query"] == "other"
@@ -280,19 +269,15 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
     path.write_bytes(b"[]")
 
     with pytest.raises(DataError, match="the file holds no row"):
-        read_file(str(path), TRAIN, cache_dir=tmp_path / "cache")
+        read_file(str(path), TRAIN_ROWS, cache_dir=tmp_path / "cache")
 
     assert {file.suffix for file in (tmp_path / "cache").iterdir()} == {".digest"}
 
 
-def read_in_a_process(path, cache_dir, build=schema.train_batch, barrier=None):
+def read_in_a_process(path, cache_dir, build=train_batch, barrier=None):
     if barrier is not None:
         barrier.wait()
-    read_file(
-        path,
-        Reading("train", schema.TRAIN_SCHEMA, build, schema.TRAIN_COLUMNS),
-        cache_dir=cache_dir,
-    )
+    read_file(path, replace(TRAIN_ROWS, build=build), cache_dir=cache_dir)
 
 
 def killed_while_building(records, faults):
@@ -319,7 +304,7 @@ def test_processes_that_prepare_one_file_at_once_do_not_disturb_each_other(tmp_p
     processes = [
         context.Process(
             target=read_in_a_process,
-            args=(path, tmp_path / "cache", schema.train_batch, barrier),
+            args=(path, tmp_path / "cache", train_batch, barrier),
         )
         for _ in range(2)
     ]
@@ -340,7 +325,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_says_where(tmp_path):
     with pytest.raises(
         DataError, match=r"the cache cannot be written: .*give another data.cache_dir"
     ):
-        read_file(path, TRAIN, cache_dir=tmp_path / "file" / "cache")
+        read_file(path, TRAIN_ROWS, cache_dir=tmp_path / "file" / "cache")
 
 
 # -- files that cannot be read ---------------------------------------------------------------------
@@ -369,7 +354,7 @@ def test_a_file_that_cannot_be_read_is_one_error_that_names_it(tmp_path, name, c
     path.write_bytes(content)
 
     with pytest.raises(DataError, match=re.escape(f"{path}: {sentence}")) as raised:
-        read_file(str(path), TRAIN, cache_dir=tmp_path / "cache")
+        read_file(str(path), TRAIN_ROWS, cache_dir=tmp_path / "cache")
 
     assert str(raised.value).count(str(path)) == 1
     assert raised.value.path == str(path)
@@ -377,5 +362,7 @@ def test_a_file_that_cannot_be_read_is_one_error_that_names_it(tmp_path, name, c
 
 
 def test_a_file_that_went_missing_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"gone.jsonl: cannot be read: No such file.*mend the path"):
-        read_file(str(tmp_path / "gone.jsonl"), TRAIN, cache_dir=tmp_path)
+    with pytest.raises(
+        DataError, match=r"gone.jsonl: cannot be read: No such file.*correct the path"
+    ):
+        read_file(str(tmp_path / "gone.jsonl"), TRAIN_ROWS, cache_dir=tmp_path)

@@ -4,8 +4,8 @@ import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_embedder_data.rows import schema
-from llm_embedder_data.rows.columns import columns_of_records
+from llm_embedder_data.rows.columns.records import columns_of_records
+from llm_embedder_data.rows.schema.train import TRAIN_COLUMNS, train_batch
 
 # Many texts that begin, end, or are alike in the middle, and many that are the same.
 LIKE = st.lists(st.sampled_from(["", "a", "bcd", "bcdefgh", "é"]), max_size=5).map("-".join)
@@ -20,7 +20,7 @@ def test_each_key_knows_the_first_of_its_row_with_its_text(rows):
     records = [{"query": "q", "neg": keys} for keys in rows]
     faults = [None] * len(records)
 
-    batch = schema.train_batch(columns_of_records(records, schema.TRAIN_COLUMNS, faults), faults)
+    batch = train_batch(columns_of_records(records, TRAIN_COLUMNS, faults), faults)
 
     assert batch.column("first_same").to_pylist() == [
         [keys.index(key) for key in keys] for keys in rows
@@ -31,7 +31,7 @@ def test_a_null_among_the_keys_is_no_empty_text():
     records = [{"query": "q", "pos": ["", None, ""], "neg": [None]}]
     faults = [None]
 
-    batch = schema.train_batch(columns_of_records(records, schema.TRAIN_COLUMNS, faults), faults)
+    batch = train_batch(columns_of_records(records, TRAIN_COLUMNS, faults), faults)
 
     assert batch.column("first_same").to_pylist() == [[0, 1, 0, 1]]
     assert batch.column("fault").type == pa.string()

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.builders import TRAIN_FIELDS
-from llm_embedder_data.rows.sources import format_of, resolve_sources
+from llm_embedder_data.rows.files.file_formats import format_of
+from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
+from llm_embedder_data.rows.sources import resolve_sources
 
 FILES = (
     "chat/train.jsonl",
@@ -200,7 +201,7 @@ def test_nothing_named_is_no_dataset():
         ({"qa": {"task": "qa"}}, "data.train_data.qa: no path (name the file or files to read)"),
         (7, "data.train_data=7: expected a path, or a mapping with the key 'path'"),
         ([7], "data.train_data[0]=7: expected a path"),
-        ([[7]], "data.train_data[0]: 7 is no path"),
+        ([[7]], "data.train_data[0]: 7 is not a path"),
         ([[]], "data.train_data[0]: an empty list (name at least one file, or give null)"),
         ("llm-embedder:qa", "stands for data_root, which is not set (give data.data_root)"),
         ("pkg://nowhere/x", "there is no package 'nowhere' (install it, or give a plain path)"),

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows import schema, table_process, tables
-from llm_embedder_data.rows.readers import Reading, field_names, read_file
+from llm_embedder_data.rows.files import table_process, table_readers, tables
+from llm_embedder_data.rows.files.first_records import field_names
+from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 
-TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
 CONTAINERS = ("file", "stream", "parquet")
 COUNT = itertools.count()
 
@@ -42,7 +42,7 @@ def sound(**columns):
 
 
 def read(path, folder):
-    return read_file(str(path), TRAIN, cache_dir=folder / "cache")
+    return read_file(str(path), TRAIN_ROWS, cache_dir=folder / "cache")
 
 
 def from_offsets(content, offsets):
@@ -255,8 +255,8 @@ def test_a_file_that_ends_or_holds_its_reader_is_one_error(tmp_path, monkeypatch
     assert start in source
     program.write_text(source.replace(start, f"    {does}\n{start}"))
     monkeypatch.setattr(table_process, "__file__", str(program))
-    monkeypatch.setattr(tables, "CPU_SECONDS", 1)
-    tables._end_idle()
+    monkeypatch.setattr(table_readers, "CPU_SECONDS", 1)
+    table_readers.end_idle_readers()
     path = write(tmp_path, sound(), "file")
 
     with pytest.raises(DataError, match=sentence):
@@ -267,9 +267,9 @@ def test_a_file_that_ends_or_holds_its_reader_is_one_error(tmp_path, monkeypatch
 
 
 def test_where_no_process_can_be_started_files_are_read_all_the_same(tmp_path, monkeypatch, caplog):
-    tables._end_idle()
+    table_readers.end_idle_readers()
     monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))
-    monkeypatch.setattr(tables, "_told", False)
+    monkeypatch.setattr(table_readers, "_has_warned", False)
     path, twice = write(tmp_path, sound(), "file"), write(tmp_path, sound(query=[1, 2]), "parquet")
 
     assert read(path, tmp_path)["query"] == ["a", "b"]
@@ -282,20 +282,18 @@ def test_where_no_process_can_be_started_files_are_read_all_the_same(tmp_path, m
 
 
 def test_a_process_serves_many_files_and_goes_when_it_is_idle(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(table_readers, "_IDLE_SECONDS", 0.1)
     started = []
-    first = tables._Reader.__init__
+    first = table_readers.TableReader.__init__
     monkeypatch.setattr(
-        tables._Reader, "__init__", lambda self: (started.append(self), first(self))[1]
+        table_readers.TableReader, "__init__", lambda self: (started.append(self), first(self))[1]
     )
-    tables._end_idle()
+    table_readers.end_idle_readers()
 
     for i in range(3):
         read(write(tmp_path, sound(query=[str(i), "x"]), "parquet"), tmp_path)
     assert len(started) == 1
-    end = time.monotonic() + 30
-    while started[0]._process.returncode is None and time.monotonic() < end:
-        time.sleep(0.05)
+    table_readers._timer.join(30)
     assert started[0]._process.returncode is not None
     assert len(read(write(tmp_path, sound(), "parquet"), tmp_path)) == 2
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.groups.gathering import GatheredTexts
 from llm_embedder_data.batches.groups.selection import Candidates, select, selection_seed
 from llm_embedder_data.core.hashing import text_ids
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 _TRAIN_COLUMNS = [
     "query",

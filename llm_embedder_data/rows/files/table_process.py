@@ -1,9 +1,10 @@
-"""Arrow and Parquet files, which may be damaged, to batches of few plain types, checked in full.
+"""The program that reads Arrow and Parquet files, checks them in full, and sends plain columns.
 
-pyarrow trusts much of what a file says of itself: a damaged one can end the process that opens it,
-or hold it for minutes. So this module also is a program: it reads files for another process, which
-finds out whether it lives (see :mod:`llm_embedder_data.rows.tables`). It imports nothing of the
-package, so that it starts quickly.
+pyarrow trusts much of what a file says about itself. A damaged file can crash the process that
+opens it, or keep it busy for minutes. So this module is also a program: it reads files for another
+process, which notices if it dies (see :mod:`llm_embedder_data.rows.files.table_readers`). It is run
+by path and imports nothing of the package, so that it starts quickly. That is why it is one module:
+files to batches, batches to plain columns, and the program, in this order.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,32 +25,40 @@ from numpy.typing import NDArray
 
 try:
     import resource
-except ImportError:  # Windows, where the other process has to watch the clock alone
+except ImportError:  # Windows: only the other process can bound the time
     resource = None  # type: ignore[assignment]
 
-# Kinds of columns, by field; a field may have several.
+# The kinds of values that each wanted column must hold, by the column's name in the file.
 Kinds = Mapping[str, Sequence[str]]
 
-# Whether the system ends a process that takes more processor time than it was allowed.
+# Whether the system can kill a process that takes more CPU time than allowed.
 BOUNDS_CPU = resource is not None
 
-# What a slice holds at the most, but for a row that is larger.
+# The most that a slice holds, unless a single row is larger.
 SLICE_BYTES = 4 << 20
 SLICE_ROWS = 8192
 
-# Looked at in one go to find out where slices end, rows.
+# Rows whose sizes are computed at a time, to find where slices end.
 _WINDOW_ROWS = 65536
 
-# A row becomes lists and texts with offsets of 32 bits.
+# The largest row, in bytes: plain lists and strings have 32-bit offsets.
 _LARGEST_ROW = 2**31 - 1
 
-# A file may claim any number of rows that take no bytes. No real one has more for each byte.
+# A damaged file may claim any number of rows that take no bytes. Believe at most so many.
 _ROWS_PER_BYTE = 1000
 _ROWS_IN_ANY_CASE = 1_000_000
 
-# Processor time from one slice to the next: so many seconds, and one more for so many bytes.
+# CPU time allowed from one slice to the next: so many seconds, plus one per so many bytes of file.
 CPU_SECONDS = 8
 BYTES_PER_SECOND = 1 << 20
+
+# Answers to a request begin with a letter and the length of the content in 8 bytes.
+READY = b"R"  # the request was received
+BATCH = b"B"  # an Arrow stream
+NAMES = b"N"  # the columns' names, as JSON
+ERROR = b"E"  # [kind, sentence], as JSON: what is wrong with the file; nothing follows
+DONE = b"D"  # nothing follows
+HEADER_BYTES = 9
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
@@ -64,25 +73,25 @@ _NEEDED = {
 
 
 class Unreadable(Exception):
-    """What is wrong with a file, as a sentence with its remedy."""
+    """A file that cannot be used; the message is a sentence with a remedy."""
 
 
 def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.RecordBatch]:
-    """The wanted columns of a file, some rows at a time, in the file's order.
+    """Yield the wanted columns of a file, some rows at a time, in the file's order.
 
-    Every array is valid in full and lies in buffers of its own. Types are strings, integers,
-    floats, lists of these, and null for a column without a value. Columns that the file lacks are
-    left out. A slice holds about :data:`SLICE_BYTES`, or one row.
+    Every array is fully validated. Types are strings, integers, floats, lists of these, and null
+    for a column without values. Columns that the file lacks are left out. A slice holds about
+    :data:`SLICE_BYTES`, or one row.
 
     Args:
-        path: of the file.
+        path: the file.
         file_format: ``"parquet"`` or ``"arrow"``.
-        kinds: of the wanted columns.
+        kinds: the kinds of values that each wanted column must hold.
 
     Raises:
-        Unreadable: a column that is there twice, holds invalid values, or has a type that none of
-            its kinds takes; a row beyond 2 GiB; more or fewer rows than the file says.
-        pa.ArrowException, OSError, ValueError, MemoryError: as pyarrow does of a damaged file.
+        Unreadable: a column appears twice, holds invalid values, or has a type that its kinds do
+            not allow; a row is larger than 2 GiB; the file has more or fewer rows than it claims.
+        pa.ArrowException, OSError, ValueError, MemoryError: from pyarrow, for a damaged file.
     """
     n_rows, most = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
     batches = _parquet_batches if file_format == "parquet" else _arrow_batches
@@ -98,7 +107,7 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
 
 
 def names_of_columns(path: str, file_format: str) -> list[str]:
-    """The names of a file's columns."""
+    """Return the names of a file's columns."""
     if file_format == "parquet":
         return list(pq.ParquetFile(path, memory_map=True).schema_arrow.names)
     with pa.memory_map(path) as source:
@@ -126,10 +135,10 @@ def _parquet_batches(path: str, names: Sequence[str]) -> Iterator[pa.RecordBatch
 def _batches_of_group(
     file: pq.ParquetFile, group: int, columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """The batches of a row group, of fewer rows where many do not fit into one.
+    """Yield the batches of a row group, with fewer rows per batch if they turn out too large.
 
-    How many bytes rows take is only known when they are decoded: a text that is stored once may be
-    in each of them. pyarrow gives an error where a batch goes beyond its offsets of 32 bits.
+    The size of rows is only known once they are decoded: a dictionary stores a repeated text once.
+    pyarrow raises an error if a batch exceeds its 32-bit offsets.
     """
     meta = file.metadata.row_group(group)
     wanted = set(columns)
@@ -158,11 +167,11 @@ def _batches_of_group(
 
 
 def _arrow_batches(path: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The batches of a file of either Arrow format; Hugging Face datasets writes streams."""
+    """Yield the batches of an Arrow file or stream; Hugging Face datasets writes streams."""
     with pa.memory_map(path) as source:
         schema = _opened(source).schema
         columns = _existing(schema, names)
-        # An empty list would stand for all.
+        # None reads all columns, and so would an empty list; select() drops them again.
         fields = [schema.get_field_index(name) for name in columns] or None
         reader = _opened(source, pa.ipc.IpcReadOptions(included_fields=fields))
         if isinstance(reader, pa.RecordBatchFileReader):
@@ -199,7 +208,7 @@ def _opened(source: pa.NativeFile, options: pa.ipc.IpcReadOptions | None = None)
 
 
 def _n_batches_written(source: pa.NativeFile) -> int:
-    """Record batches before the footer, as far as they can be followed."""
+    """Count the record batches before the footer, up to the first damaged one."""
     source.seek(8)
     n_batches = 0
     with suppress(StopIteration, EOFError, pa.ArrowException, OSError):
@@ -210,6 +219,7 @@ def _n_batches_written(source: pa.NativeFile) -> int:
 
 
 def _existing(schema: pa.Schema, names: Sequence[str]) -> list[str]:
+    """Return the names that are in a schema; refuse one that is there twice."""
     columns = []
     for name in names:
         n_times = len(schema.get_all_field_indices(name))
@@ -230,7 +240,7 @@ def _lost(claim: str, n_rows: int) -> str:
 
 
 def _checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
-    """The columns of a batch, each valid and of a type that its kinds take."""
+    """Return a batch whose columns are valid and have types that their kinds allow."""
     batch.validate()
     arrays = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
@@ -245,7 +255,7 @@ def _checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
             array = array.storage
         if array.null_count == len(array):
             array = pa.nulls(len(array))
-        unmet = [kind for kind in kinds[name] if not _takes(kind, array.type)]
+        unmet = [kind for kind in kinds[name] if not _allows(kind, array.type)]
         if unmet:
             found = str(array.type)
             found = found if len(found) <= 80 else f"{found[:77]}..."
@@ -257,7 +267,8 @@ def _checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
     return _with_columns(batch, arrays)
 
 
-def _takes(kind: str, found: pa.DataType) -> bool:
+def _allows(kind: str, found: pa.DataType) -> bool:
+    """Return whether values of a type can be read as values of a kind."""
     types = pa.types
     if types.is_null(found):
         return True
@@ -292,7 +303,7 @@ def _is_string_view(found: pa.DataType) -> bool:
 
 
 def _sliced(batch: pa.RecordBatch, first_row: int) -> Iterator[pa.RecordBatch]:
-    """Parts of a batch that hold :data:`SLICE_BYTES` when they are plain."""
+    """Yield slices of a batch that hold about :data:`SLICE_BYTES` in plain types."""
     for first in range(0, batch.num_rows, _WINDOW_ROWS):
         window = batch.slice(first, _WINDOW_ROWS)
         sizes = np.full(len(window), 1, np.int64)
@@ -315,7 +326,7 @@ def _sliced(batch: pa.RecordBatch, first_row: int) -> Iterator[pa.RecordBatch]:
 
 
 def _sizes(array: pa.Array) -> NDArray[np.int64]:
-    """Bytes that each value takes when it is plain, ``[n]`` int64."""
+    """Return the bytes that each value takes in its plain type, ``[n]`` int64."""
     types, found = pa.types, array.type
     valid = array.is_valid().to_numpy(zero_copy_only=False)
     if types.is_null(found) or not len(array):
@@ -341,15 +352,16 @@ def _sizes(array: pa.Array) -> NDArray[np.int64]:
 
 
 def _lengths(lists: pa.Array) -> NDArray[np.int64]:
+    """Return the length of each list, 0 for null, ``[n]`` int64."""
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
     found: NDArray[np.int64] = lengths.astype(np.int64)
     return found
 
 
 def _plain(array: pa.Array) -> pa.Array:
-    """A slice of an array in a plain type; lists lie end to end, and null ones are empty.
+    """Return a slice of an array in a plain type, its lists contiguous and null lists empty.
 
-    By hand where casts of pyarrow (26) look at the whole array, or are wrong.
+    Done by hand where pyarrow's casts (26) convert the whole array behind the slice, or are wrong.
     """
     types, found = pa.types, array.type
     if types.is_dictionary(found):
@@ -365,7 +377,7 @@ def _plain(array: pa.Array) -> pa.Array:
 
 
 def _with_columns(batch: pa.RecordBatch, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
-    """A batch with other arrays in its columns; without columns it has rows all the same."""
+    """Return a batch with other arrays; a batch without columns keeps its number of rows."""
     if not arrays:
         return batch
     return pa.RecordBatch.from_arrays(list(arrays), names=batch.schema.names)
@@ -375,54 +387,56 @@ def _with_columns(batch: pa.RecordBatch, arrays: Sequence[pa.Array]) -> pa.Recor
 
 
 def main() -> None:
-    """Answer requests, JSON lines of the standard input, with frames: a letter, a length, bytes.
-
-    R: ready, and the process is up. B: a batch, as an Arrow stream. N: names, as JSON. E: what is
-    wrong with the file, as JSON. D: done.
-    """
+    """Read requests, one JSON line each, from standard input; write answers to standard output."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that no library can print among answers
 
     def answer(letter: bytes, content: Any = b"") -> None:
-        answers.write(letter + len(content).to_bytes(8, "little"))
+        answers.write(letter + len(content).to_bytes(HEADER_BYTES - 1, "little"))
         answers.write(content)
         answers.flush()
 
-    _spare_the_machine()
+    _limit_this_process()
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        path, file_format, kinds = request["path"], request["format"], request["kinds"]
-        answer(b"R")
+        answer(READY)
         try:
-            seconds = CPU_SECONDS + os.path.getsize(path) // BYTES_PER_SECOND
-            _allow(seconds)
-            if kinds is None:
-                answer(b"N", json.dumps(names_of_columns(path, file_format)).encode())
-            else:
-                for batch in checked_slices(path, file_format, kinds):
-                    answer(b"B", serialized(batch))
-                    _allow(seconds)
+            _answer_request(answer, request["path"], request["format"], request["kinds"])
         except Unreadable as error:
-            answer(b"E", json.dumps(["unreadable", str(error)]).encode())
-        except BrokenPipeError:  # nobody listens any more
+            answer(ERROR, json.dumps(["unreadable", str(error)]).encode())
+        except BrokenPipeError:  # the other process is gone
             os._exit(0)
-        except Exception as error:  # the other process makes one kind of error of all
-            answer(b"E", json.dumps([type(error).__name__, str(error)]).encode())
+        except Exception as error:  # the other process turns any error into a DataError
+            answer(ERROR, json.dumps([type(error).__name__, str(error)]).encode())
         else:
-            answer(b"D")
+            answer(DONE)
+
+
+def _answer_request(
+    answer: Callable[[bytes, Any], None], path: str, file_format: str, kinds: Kinds | None
+) -> None:
+    """Send the batches of a file, or the names of its columns if no kinds are given."""
+    seconds = CPU_SECONDS + os.path.getsize(path) // BYTES_PER_SECOND
+    _allow_cpu(seconds)
+    if kinds is None:
+        answer(NAMES, json.dumps(names_of_columns(path, file_format)).encode())
+        return
+    for batch in checked_slices(path, file_format, kinds):
+        answer(BATCH, serialized(batch))
+        _allow_cpu(seconds)
 
 
 def serialized(batch: pa.RecordBatch) -> pa.Buffer:
-    """A batch as an Arrow stream."""
+    """Return a batch as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return sink.getvalue()
 
 
-def _spare_the_machine() -> None:
-    """Where memory runs out, this process is the one to go; and it leaves no image of itself."""
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # of Linux
+def _limit_this_process() -> None:
+    """Bound this process' memory, make it the first to be killed, and let it dump no core."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # Linux
         file.write("1000")
     if resource is None:
         return
@@ -433,15 +447,15 @@ def _spare_the_machine() -> None:
         _limit(resource.RLIMIT_DATA, max(1 << 30, int(kilobytes["MemAvailable"]) * 768))
 
 
-def _allow(seconds: int) -> None:
-    """So much more processor time: what takes more, hangs."""
+def _allow_cpu(seconds: int) -> None:
+    """Allow so many more seconds of CPU time; then the system kills this process."""
     if resource is not None:
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
 
 
-def _limit(what: int, value: int) -> None:
-    _, most = resource.getrlimit(what)
-    resource.setrlimit(what, (value if most < 0 else min(value, most), most))
+def _limit(limited: int, value: int) -> None:
+    _, most = resource.getrlimit(limited)
+    resource.setrlimit(limited, (value if most < 0 else min(value, most), most))
 
 
 if __name__ == "__main__":
