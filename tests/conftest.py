@@ -10,6 +10,7 @@ _CACHE = tempfile.TemporaryDirectory(prefix="llm-embedder-data-tests-")
 os.environ["HF_DATASETS_CACHE"] = _CACHE.name  # before datasets is imported, which reads it once
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,33 @@ def unigram(sample_texts, tmp_path_factory):
     )
     names = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "<eos>"}
     return _saved(tokenizer, tmp_path_factory.mktemp("unigram"), padding_side="left", **names)
+
+
+_BOMB = """
+from pathlib import Path
+
+
+def call(*_, **__):
+    Path("boom").touch()
+
+
+class Made:
+    def __init__(self, *_, **__):
+        call()
+
+
+call.__wrapped__ = None
+"""
+
+
+@pytest.fixture
+def bomb(tmp_path, monkeypatch):
+    """A module whose function and class leave this file behind when they are called."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/bomb.py").write_text(_BOMB)
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    monkeypatch.delitem(sys.modules, "bomb", raising=False)
+    return tmp_path / "boom"
 
 
 def _saved(tokenizer, folder, **settings):

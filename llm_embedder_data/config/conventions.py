@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -550,10 +550,8 @@ def _file_of(model: str, name: str) -> Path | None:
         return path if path.is_file() else None
     try:
         cached = try_to_load_from_cache(model, name)
-        if isinstance(cached, str):
-            return Path(cached)
-        if cached is _CACHED_NO_EXIST:
-            return None
+        if cached is not None:  # a path, or a sign that the hub was asked and has no such file
+            return Path(cached) if isinstance(cached, str) else None
         return Path(hf_hub_download(model, name))
     except HFValidationError:
         return None  # neither a folder nor a name on the hub
