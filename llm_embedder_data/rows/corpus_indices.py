@@ -48,7 +48,7 @@ def within_corpus(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -
     error = _error(eval_set, corpus, first)
     if reading.on_bad_row == "raise":
         raise error.reworded(
-            f"{error}; so in {n_bad} rows (correct the index, or give the corpus that it counts; "
+            f"{error}; in {n_bad} rows (correct the index, or give the corpus that it counts; "
             "data.on_bad_row=skip skips and counts such rows)"
         )
     left = replace(
@@ -57,8 +57,8 @@ def within_corpus(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -
         dropped={**eval_set.dropped, "bad_row": eval_set.dropped.get("bad_row", 0) + n_bad},
         notes=(
             *eval_set.notes,
-            f"{n_bad} rows that name passages which the corpus has not were skipped, the first: "
-            f"{error}",
+            f"{n_bad} rows that name passages which the corpus does not have were skipped, the "
+            f"first: {error}",
         ),
     )
     require_rows(left)

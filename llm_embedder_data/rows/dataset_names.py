@@ -91,4 +91,4 @@ def _numbered(names: Iterable[str]) -> list[str]:
 def _origin(dataset: Named) -> str:
     task = getattr(dataset, "task", None)
     files = ", ".join(map(one_line, dataset.files[:3])) + ", ..." * (len(dataset.files) > 3)
-    return (f"that of the task {task!r} of " if task is not None else "that of ") + files
+    return (f"one from task {task!r} of " if task is not None else "one from ") + files

@@ -25,7 +25,7 @@ def column_name(value: Any, key: str) -> str:
         str(value).encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"{key}={value!r}: half a surrogate pair is in no column's name (write the character)"
+            f"{key}={value!r}: a column's name cannot hold a lone surrogate (write the character)"
         ) from error
     return str(value)
 

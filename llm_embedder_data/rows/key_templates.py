@@ -68,9 +68,7 @@ def _parsed(template: str, key: str) -> KeyTemplate:
         template.encode()
         parts = list(Formatter().parse(template))
     except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"{wrong}: it holds half a surrogate pair, which no text does (take it out)"
-        ) from error
+        raise ConfigError(f"{wrong}: it holds a lone surrogate (take it out)") from error
     except ValueError as error:
         raise ConfigError(f"{wrong}: {error} (write fields as {{name}})") from error
     indices: dict[str, int] = {}

@@ -142,7 +142,9 @@ def _write(cached: Path, path: str, expected: list[int], format: Format, kind: R
                     writer.write_batch(batch)
                     n_rows += len(batch)
             if stamp(path) != expected:  # the cache's name comes from the digest of other content
-                raise DataError.at(path, "changed while it was read (start again when it is whole)")
+                raise DataError.at(
+                    path, "changed while it was read (start again when it is complete)"
+                )
             if n_rows == 0:
                 raise DataError.at(path, "the file holds no row (fill it, or leave it out)")
     except OSError as error:

@@ -60,7 +60,7 @@ def bad_rows_error(
     for sentence, row in list(first.items())[:_MOST_SHOWN]:
         n_rows = pc.sum(pc.equal(fault, sentence)).as_py()
         n_told += n_rows
-        count = f"; so in {n_rows:,} rows" if n_rows > 1 else ""
+        count = f"; in {n_rows:,} rows" if n_rows > 1 else ""
         errors.append(error_at(row, f"{sentence}{count}"))
     message = "\n".join(map(str, errors))
     if len(bad) > n_told:

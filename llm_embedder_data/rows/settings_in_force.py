@@ -46,8 +46,8 @@ def settings_in_force(
     given_up = ", ".join(f"{key}={value!r}" for key, value in needing.items())
     defaults: dict[str, Any] = {key: getattr(TrainSettings(), key) for key in needing}
     return replace(wanted, **defaults), [
-        f"dataset {name!r} has no teacher_scores: the recipe's {given_up} for task {task!r} gives "
-        "way, and it is trained with the contrastive loss alone"
+        f"dataset {name!r} has no teacher_scores: the recipe's {given_up} for task {task!r} is "
+        "ignored, and it is trained with the contrastive loss alone"
     ]
 
 

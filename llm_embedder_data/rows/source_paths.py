@@ -80,8 +80,8 @@ def _absolute(path: str, where: str, data_root: str | os.PathLike[str] | None) -
         path = package_path(path, where)
     elif _ADDRESS.match(path):
         raise ConfigError(
-            f"{where}={path!r} is an address, and nothing is fetched from there here: data are "
-            "read from files (copy them to this machine or to a mounted folder, and give that path)"
+            f"{where}={path!r} is a URL, and URLs are not read (copy the files to this machine "
+            "or to a mounted folder, and give that path)"
         )
     return os.path.abspath(os.path.expanduser(path))
 

@@ -135,7 +135,7 @@ def _checked_name(name: Any, key: str) -> str:
         str(name).encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"{key}: the name {name!r} holds half a surrogate pair (give another)"
+            f"{key}: the name {name!r} holds a lone surrogate (give another)"
         ) from error
     if not str(name).strip():
         raise ConfigError(f"{key}: a dataset is called {str(name)!r} (give it a name)")

@@ -136,7 +136,7 @@ def _drop_reasons(
         raise read.error(
             first_without,
             f"no positive, which select_positive={settings.select_positive!r} of task "
-            f"{task_rows.task!r} needs; so in {n_without} rows (give the row a pos; or "
+            f"{task_rows.task!r} needs; in {n_without} rows (give the row a pos; or "
             "teacher_scores and select_positive=teacher; or skip such rows with "
             "data.on_bad_row=skip)",
         )

@@ -88,7 +88,7 @@ def test_the_error_names_file_row_line_and_index(tmp_path):
     second = write(tmp_path / "second.jsonl", [*rows, rows[1]])
     sentence = (
         f"{second}, row 1 (line 2): pos_index holds 5000, and corpus 'c' has 20 records, counted "
-        "from 0; so in 2 rows (correct the index"
+        "from 0; in 2 rows (correct the index"
     )
 
     with pytest.raises(DataError, match=re.escape(sentence)):

@@ -47,7 +47,7 @@ def test_by_name_is_everything_or_an_error(names):
 
 def test_an_error_says_which_files_meet():
     sentence = (
-        r"^data\.x: two datasets are called 'a', that of one\.jsonl and that of 1, 2, 3, \.\.\. "
+        r"^data\.x: two datasets are called 'a', one from one\.jsonl and one from 1, 2, 3, \.\.\. "
         r"\(give one of them another name"
     )
 

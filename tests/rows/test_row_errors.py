@@ -8,7 +8,7 @@ def test_equal_faults_are_told_once_with_their_number(tmp_path):
 
     message = refused(lambda: train(path))
 
-    assert "row 4 (line 5): no pos, neg or history (a row needs candidates); so in 30" in message
+    assert "row 4 (line 5): no pos, neg or history (a row needs candidates); in 30" in message
     assert len(message.splitlines()) == 2
 
 

@@ -39,8 +39,8 @@ def test_a_setting_of_the_recipe_gives_way_where_no_row_has_scores(tmp_path, nee
     [(name, value)] = needing.items()
     assert made.settings == TrainSettings()
     assert made.notes[-1] == (
-        f"dataset 'qa' has no teacher_scores: the recipe's {name}={value!r} for task 'qa' gives "
-        "way, and it is trained with the contrastive loss alone"
+        f"dataset 'qa' has no teacher_scores: the recipe's {name}={value!r} for task 'qa' is "
+        "ignored, and it is trained with the contrastive loss alone"
     )
 
 

@@ -15,7 +15,7 @@ from llm_embedder_data.rows.sources import resolve_sources
 )
 @pytest.mark.parametrize("form", [str, lambda path: {"a": path}, lambda path: [path]])
 def test_an_address_is_named(address, form):
-    with pytest.raises(ConfigError, match="is an address, and nothing is fetched") as raised:
+    with pytest.raises(ConfigError, match="is a URL, and URLs are not read") as raised:
         resolve_sources(form(address), key="data.train_data", fields=())
 
     assert address in str(raised.value)

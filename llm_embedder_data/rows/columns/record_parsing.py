@@ -73,15 +73,15 @@ def not_an_object(record: Any) -> str:
 def common_mistake(text: str, error: json.JSONDecodeError) -> str | None:
     """Return what is wrong with a line if it is a known mistake, such as a trailing comma."""
     if text.startswith("\ufeff"):
-        return "a byte order mark stands at its beginning"
+        return "it begins with a byte order mark"
     if error.msg == "Extra data":
         before = text[: error.pos].rstrip(" \t")[-1:]
         after = text[error.pos : error.pos + 1]
         if before == "\r":
             return "lines end in CR alone (convert them with: tr '\\r' '\\n')"
         if after == ",":
-            return "a comma stands behind the record"
-        return "something else stands behind the record, as where two are on one line"
+            return "a comma follows the record"
+        return "something else follows the record, such as a second one on the line"
     if text.lstrip()[:2] == "{'":
         return "single quotes are Python's, not JSON's: it was written by print, not json.dumps"
     return None

@@ -128,7 +128,7 @@ def _why_not(value: Any, column: Column) -> str:
         remedy = "write it as a string" if column.kind == "id" else _NEEDED[column.kind]
         return f"{location} {verb} an integer over 64 bits ({remedy})"
     if column.kind == "numbers" and is_list and types <= {int, float, LongInteger}:
-        return f"{location} holds an integer that no float of 64 bits is equal to (round it)"
+        return f"{location} holds an integer that a 64-bit float cannot hold exactly (round it)"
     if column.kind == "text" and types == {float} and not is_list:
         return f"{location} is not a finite number (give a text, or null)"
     return f"{location} ({_NEEDED[column.kind]} is needed)"
@@ -143,7 +143,7 @@ def _why_not_text(entries: list[str | None], name: str, location: str, is_list: 
                 f"{location} holds a lone surrogate, half of a character such as an emoji "
                 "(write both halves of its \\u escape, or take it out)"
             )
-    return f"{location} is longer than Arrow's strings (2 GiB is the most)"
+    return f"{location} is longer than 2 GiB, the most that an Arrow string can hold"
 
 
 def _is_over_64_bits(value: Any) -> bool:

@@ -153,8 +153,7 @@ class _Decompressed(io.RawIOBase):
         rest += self._file.read(max(0, len(mark) - len(rest)))
         if not rest.startswith(mark):
             raise OSError(
-                f"behind the {self._compression} data stands something else, {rest[:12]!r} (cut it "
-                "off)"
+                f"something else follows the {self._compression} data: {rest[:12]!r} (remove it)"
             )
         self._member, self._pending = _DECOMPRESSORS[self._compression](), rest
         return True

@@ -49,7 +49,7 @@ def json_blocks(path: str) -> Iterator[memoryview | list[Any]]:
         if is_a_limit(error):
             raise unreadable(path, error) from error
         raise DataError.at(
-            path, f"cannot be read as json: {error} (is it whole, and is its ending right?)"
+            path, f"cannot be read as json: {error} (is it complete, and is its ending right?)"
         ) from error
 
 
@@ -118,6 +118,6 @@ def _check_content(path: str) -> None:
         beginning = head.removeprefix(BYTE_ORDER_MARK).lstrip()
         if beginning and not beginning.startswith((b"{", b"[")):
             raise ValueError(
-                f"its ending {compression_suffix(path)!r} says that it is packed, and it begins "
-                f"with {head[:8]!r}, which is neither that nor JSON"
+                f"its ending {compression_suffix(path)!r} says that it is compressed, but it "
+                f"begins with {head[:8]!r}, which is neither compressed data nor JSON"
             )

@@ -50,12 +50,13 @@ def utf8_text(content: bytes | memoryview) -> str:
         text = str(content, "utf-8")
     except UnicodeDecodeError as error:
         start = bytes(content[:64])
-        hint = ": it looks like UTF-16" if start.count(b"\x00") > len(start) // 4 else ""
+        looks_like_utf_16 = start.count(b"\x00") > len(start) // 4
         raise ValueError(
-            f"it is not UTF-8 text, byte {content[error.start]:#04x} at place {error.start}{hint}"
+            f"it is not UTF-8 text: byte {content[error.start]:#04x} at position {error.start}"
+            + (" (it looks like UTF-16)" if looks_like_utf_16 else "")
         ) from None
     if "\x00" in text:
-        raise ValueError("it holds zero bytes, as UTF-16 and UTF-32 text does, and UTF-8 is needed")
+        raise ValueError("it contains zero bytes, like UTF-16 and UTF-32 text; UTF-8 is needed")
     return text
 
 
@@ -94,8 +95,8 @@ def array_blocks(content: bytes) -> Iterator[list[Any]]:
             yield block
             return
         if mark != ",":
-            found = f"{mark!r} stands" if mark else "the file ends"
-            raise ValueError(f"{found} behind row {row}, where ',' or ']' is needed")
+            found = f"{mark!r} follows" if mark else "the file ends after"
+            raise ValueError(f"{found} row {row}, but ',' or ']' is needed")
         position = _skip_blanks(text, position + 1)
         row += 1
         if position - start > _BLOCK_CHARACTERS:
@@ -146,12 +147,10 @@ def _require_end(text: str, position: int) -> None:
     if text[position : position + 1] == "[":
         raise ValueError(
             "each line is a JSON array, and a row is an object with names: write pairs as "
-            '{"query": "...", "pos": ["..."]}, triplets with "neg" beside'
+            '{"query": "...", "pos": ["..."]}, triplets with "neg" as well'
         )
     if position < len(text):
-        raise ValueError(
-            f"something else stands behind the array: {text[position : position + 20]!r}"
-        )
+        raise ValueError(f"something else follows the array: {text[position : position + 20]!r}")
 
 
 def _end_of_value(text: str, position: int) -> int:

@@ -99,7 +99,7 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
         if n_rows + batch.num_rows > most:
             raise Unreadable(
                 f"it claims more than {most:,} rows, which its {os.path.getsize(path):,} bytes "
-                "cannot hold (it is damaged: write it anew)"
+                "cannot hold (it is damaged: write it again)"
             )
         for part in _sliced(_checked(batch, kinds), n_rows):
             yield _with_columns(part, [_plain(array) for array in part.columns])
@@ -179,7 +179,7 @@ def _arrow_batches(path: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
             if n_batches > reader.num_record_batches:
                 raise Unreadable(
                     f"its footer names {reader.num_record_batches} of {n_batches} record batches "
-                    "(it is damaged: write it anew)"
+                    "(it is damaged: write it again)"
                 )
             for i in range(reader.num_record_batches):
                 yield reader.get_batch(i).select(columns)
@@ -190,13 +190,13 @@ def _arrow_batches(path: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         if end != size:
             raise Unreadable(
                 f"{size - end} bytes follow the end of the stream (it is several streams in one "
-                "file, or damaged: write it anew)"
+                "file, or damaged: write it again)"
             )
         source.seek(max(0, size - len(_END_OF_STREAM)))
         if source.read() != _END_OF_STREAM:
             raise Unreadable(
                 "the mark that ends a stream is missing (its writer was not closed, or it was cut "
-                "off: write it anew)"
+                "off: write it again)"
             )
 
 
@@ -225,7 +225,7 @@ def _existing(schema: pa.Schema, names: Sequence[str]) -> list[str]:
         n_times = len(schema.get_all_field_indices(name))
         if n_times > 1:
             raise Unreadable(
-                f"the column {name!r} is there {n_times} times (rename all but one, or take them "
+                f"the column {name!r} appears {n_times} times (rename all but one, or take them "
                 "out)"
             )
         columns += [name] * n_times
@@ -233,7 +233,7 @@ def _existing(schema: pa.Schema, names: Sequence[str]) -> list[str]:
 
 
 def _lost(claim: str, n_rows: int) -> str:
-    return f"{claim}, and {n_rows} were found (it is damaged: write it anew)"
+    return f"{claim}, and {n_rows} were found (it is damaged: write it again)"
 
 
 # -- batches to plain columns ----------------------------------------------------------------------
@@ -249,7 +249,7 @@ def _checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
         except (pa.ArrowException, ValueError) as error:
             raise Unreadable(
                 f"the column {name!r} holds values that are invalid: {error} (a string is UTF-8; "
-                "write the file anew)"
+                "write the file again)"
             ) from error
         if isinstance(array, pa.ExtensionArray):
             array = array.storage

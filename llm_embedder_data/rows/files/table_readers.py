@@ -97,8 +97,8 @@ class TableReader:
             seconds = CPU_SECONDS + os.path.getsize(path) // BYTES_PER_SECOND
             return f"it is damaged: pyarrow took more than {seconds} s for a part of it"
         if name == "SIGKILL":
-            return "its reader was killed, which systems do where memory runs out"
-        return f"it is damaged: pyarrow ends with {name} on it"
+            return "the process that reads it was killed, probably because memory ran out"
+        return f"it is damaged: pyarrow crashed with {name}"
 
     def kill(self) -> None:
         """End the process."""
@@ -143,7 +143,7 @@ def take_reader(request: Mapping[str, Any]) -> TableReader | None:
         if reader.ask(request):
             return reader
         reader.kill()
-    why = "it ends at once"
+    why = "it ended at once"
     try:
         reader = TableReader()
         if reader.ask(request):
@@ -154,8 +154,8 @@ def take_reader(request: Mapping[str, Any]) -> TableReader | None:
     if not _has_warned:
         _has_warned = True
         _log.warning(
-            "No process to read Arrow and Parquet files can be started (%s): they are read in this "
-            "one, which a damaged file may end",
+            "Cannot start a process to read Arrow and Parquet files (%s): this process reads them, "
+            "and a damaged file may crash it",
             why,
         )
     return None

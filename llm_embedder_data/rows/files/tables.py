@@ -117,15 +117,17 @@ def _error(path: str, file_format: Format, kind: str, sentence: str) -> DataErro
     if kind == "unreadable":
         return DataError.at(path, _printable(sentence))
     if kind in ("MemoryError", "ArrowMemoryError"):
-        return _cannot_be_read(path, file_format, f"it takes more memory than there is: {sentence}")
+        return _cannot_be_read(
+            path, file_format, f"it needs more memory than is available: {sentence}"
+        )
     return _cannot_be_read(path, file_format, sentence or kind)
 
 
 def _cannot_be_read(path: str, file_format: Format, why: str) -> DataError:
     return DataError.at(
         path,
-        f"cannot be read as {file_format}: {_printable(why)} (is it whole, and is its ending "
-        "right?)",
+        f"cannot be read as {file_format}: {_printable(why)} (is it complete, and is its "
+        "ending right?)",
     )
 
 

@@ -59,13 +59,13 @@ def test_zeros_behind_a_member_are_padding(tmp_path, n_zeros):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (gzip.compress(LINES) + b"more", "behind the gzip data stands something else, b'more'"),
-        (gzip.compress(LINES) + b"\0\0" + LINES, "behind the gzip data stands something else"),
+        (gzip.compress(LINES) + b"more", "something else follows the gzip data: b'more'"),
+        (gzip.compress(LINES) + b"\0\0" + LINES, "something else follows the gzip data"),
         (gzip.compress(LINES)[:-1], "the gzip data was cut off"),
         (gzip.compress(LINES)[:-9], "the gzip data was cut off"),
         (gzip.compress(LINES)[:-8] + bytes(8), "the gzip data is damaged"),
         (bz2.compress(LINES)[:-1], "the bz2 data was cut off"),
-        (bz2.compress(LINES) + b"more", "behind the bz2 data stands something else"),
+        (bz2.compress(LINES) + b"more", "something else follows the bz2 data"),
         (lzma.compress(LINES)[:-1], "the xz data was cut off"),
         (PACKINGS["zstd"](LINES)[:-1], "cannot be read as json"),
         (gzip.compress(gzip.compress(LINES)), "it is compressed twice, the inner time by gzip"),

@@ -30,9 +30,9 @@ def test_a_table_under_the_name_of_lines_is_a_table(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\n", "run: git lfs pull"),
         (b"<!DOCTYPE html><html></html>", "it is an HTML page"),
         (b'["a", "b"]\n["c", "d"]\n', "each line is a JSON array"),
-        (b'[{"query": "q"}] x', "something else stands behind the array"),
+        (b'[{"query": "q"}] x', "something else follows the array"),
         (b'[{"query": "q"},\n{"query": 1,, }]', "row 1: Expecting property name"),
-        (b'[{"query": "q"}', "the file ends behind row 0"),
+        (b'[{"query": "q"}', "the file ends after row 0"),
     ],
 )
 def test_a_file_of_another_kind_is_named(tmp_path, content, sentence):
