@@ -1,4 +1,4 @@
-"""Sealed files and memos: what is not what was written is found out."""
+"""Sealed files show whether they hold what was written."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Indices of eval rows that their corpus has not: each such row is an error, or skipped."""
+"""Eval rows whose indices their corpus does not have: each is an error, or is skipped."""
 
 import json
 import re
@@ -51,9 +51,12 @@ def corpus_of(tmp_path, n_rows, bad=()):
 @settings(max_examples=40)
 def test_the_rows_that_stay_are_those_whose_passages_are_there(tmp_path, indices, n_rows, bad):
     bad = {i for i in bad if i < n_rows - 1}  # one passage stays
-    rows = [{"query": f"q{i}", "pos_index": own, "task": "qa"} for i, own in enumerate(indices)]
+    rows = [
+        {"query": f"q{i}", "pos_index": row_indices, "task": "qa"}
+        for i, row_indices in enumerate(indices)
+    ]
     usable = set(range(n_rows)) - bad
-    sound = [row for row, own in enumerate(indices) if set(own or ()) <= usable]
+    sound = [row for row, row_indices in enumerate(indices) if set(row_indices or ()) <= usable]
     path, corpus = write(tmp_path / "eval.jsonl", rows), corpus_of(tmp_path, n_rows, bad)
 
     def made(on_bad_row):

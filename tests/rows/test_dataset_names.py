@@ -1,4 +1,4 @@
-"""Names of datasets: whatever files or names are given, no two datasets have the same."""
+"""Names of datasets are unique, whatever files or names are given."""
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ def test_by_name_is_everything_or_an_error(names):
             by_unique_name(datasets, "data.x")
     else:
         assert list(by_unique_name(datasets, "data.x").items()) == [
-            (one.name, one) for one in datasets
+            (dataset.name, dataset) for dataset in datasets
         ]
 
 

@@ -48,7 +48,7 @@ def test_an_eval_set_of_bad_rows_only_is_an_error(tmp_path):
 def test_eval_rows_of_several_tasks_are_a_set_a_task(tmp_path):
     path = write(tmp_path, [{"query": "a", "task": "qa"}, {"query": "b", "task": "tool"}])
 
-    assert [(one.name, one.kept.tolist()) for one in evaluate(path)] == [
+    assert [(eval_set.name, eval_set.kept.tolist()) for eval_set in evaluate(path)] == [
         ("qa:qa", [0]),
         ("qa:tool", [1]),
     ]

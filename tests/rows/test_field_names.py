@@ -1,4 +1,4 @@
-"""Fields of a corpus under any name, and columns that are read for one field alone."""
+"""Fields of any name; and no column is read for two fields."""
 
 import json
 
@@ -69,14 +69,16 @@ names = st.text(st.characters(exclude_characters=".[]{}!:", exclude_categories=[
 
 
 @given(
-    st.lists(names.filter(lambda one: one.strip() and not one.isdigit()), min_size=1, unique=True)
+    st.lists(
+        names.filter(lambda name: name.strip() and not name.isdigit()), min_size=1, unique=True
+    )
 )
 @settings(max_examples=60)
-def test_fields_of_any_name_are_read(tmp_path, own):
-    rows = [{name: f"{place} {i}" for place, name in enumerate(own)} for i in range(2)]
-    made = corpus(write(tmp_path / "c.jsonl", rows), "\n".join(f"{{{name}}}" for name in own))
+def test_fields_of_any_name_are_read(tmp_path, fields):
+    rows = [{name: f"{index} {i}" for index, name in enumerate(fields)} for i in range(2)]
+    made = corpus(write(tmp_path / "c.jsonl", rows), "\n".join(f"{{{name}}}" for name in fields))
 
-    assert made.text(1) == "\n".join(f"{place} 1" for place in range(len(own)))
+    assert made.text(1) == "\n".join(f"{index} 1" for index in range(len(fields)))
 
 
 def test_a_wrong_value_is_named_by_its_column(tmp_path):

@@ -1,4 +1,4 @@
-"""Files of any kind to canonical columns, cached by content."""
+"""Files of any format to canonical rows, cached by content."""
 
 import bz2
 import gzip

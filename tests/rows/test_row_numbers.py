@@ -1,4 +1,4 @@
-"""Row numbers in a file without a name."""
+"""Row numbers in memory or mapped from a file."""
 
 import os
 import pickle

@@ -210,9 +210,9 @@ def test_nothing_named_is_no_dataset():
 def test_a_setting_that_cannot_be_is_refused(root, data, sentence):
     def filled(value):
         if isinstance(value, dict):
-            return {key: filled(one) for key, one in value.items()}
+            return {key: filled(entry) for key, entry in value.items()}
         if isinstance(value, list):
-            return [filled(one) for one in value]
+            return [filled(entry) for entry in value]
         return f"{root}/chat" if value == "{root}" else value
 
     with pytest.raises(ConfigError, match=re.escape(sentence)):

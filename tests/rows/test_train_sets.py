@@ -162,7 +162,10 @@ def test_every_row_read_is_kept_or_counted(
 
 def test_score_filters_drop_rows_below_and_keep_rows_at_the_limit(tmp_path):
     scores = [[1.0, 0.0], [0.5, 0.0], [1.0, 0.6], [0.5, 0.4], None]
-    rows = [{"query": "q", "pos": ["p"], "neg": ["n"], "teacher_scores": one} for one in scores]
+    rows = [
+        {"query": "q", "pos": ["p"], "neg": ["n"], "teacher_scores": row_scores}
+        for row_scores in scores
+    ]
     path = write(tmp_path, rows)
 
     [by_min] = train(path, teacher_scores_min=1.0)

@@ -1,4 +1,4 @@
-"""Two ways from a file to columns, record by record and many at once, that give the same."""
+"""Two paths from raw rows to columns, record by record and many at once, with equal results."""
 
 import json
 
@@ -108,7 +108,9 @@ def test_lines_are_read_as_their_records_are(records):
     block = "".join(json.dumps(record) + "\n" for record in records).encode()
     faults = [None] * len(records)
 
-    columns = columns_of_records([json.loads(json.dumps(one)) for one in records], WANTED, faults)
+    columns = columns_of_records(
+        [json.loads(json.dumps(record)) for record in records], WANTED, faults
+    )
 
     assert rows_of(*columns_of(memoryview(block), WANTED)) == rows_of(columns, faults)
     assert {column.type for column in columns.values()} == {
@@ -117,13 +119,13 @@ def test_lines_are_read_as_their_records_are(records):
 
 
 def test_sound_lines_are_read_many_at_once(monkeypatch):
-    """Else the law above would hold of one way alone."""
+    """Otherwise the tests above would compare the slow path with itself."""
     monkeypatch.delattr("llm_embedder_data.rows.columns.conversion.parsed_records")
     record = {"query": "q", "title": "t", "pos": ["p\n", "é"], "teacher_scores": [1, 0.5]}
     record |= {"pos_index": [3], "other": {"x": [None, True]}}
-    for own in ({"query_id": 7}, {"query_id": "seven"}, {}):
+    for query_id in ({"query_id": 7}, {"query_id": "seven"}, {}):
         for end in ("\n", "\r\n"):
-            block = end.join([json.dumps(record | own)] * 3).encode()
+            block = end.join([json.dumps(record | query_id)] * 3).encode()
 
             columns, faults = columns_of(memoryview(block), WANTED)
 
@@ -131,7 +133,7 @@ def test_sound_lines_are_read_many_at_once(monkeypatch):
             assert columns["pos"].to_pylist() == [record["pos"]] * 3
             assert columns["teacher_scores"].to_pylist() == [[1.0, 0.5]] * 3
             ids = [columns[f"query_id_{kind}"].to_pylist() for kind in ("int", "str")]
-            assert own.get("query_id") in (ids[0][0], ids[1][0])
+            assert query_id.get("query_id") in (ids[0][0], ids[1][0])
     assert columns["title"].to_pylist() == ["t"] * 3
 
 

@@ -1,4 +1,4 @@
-"""Arrow and Parquet files of strangers: rows, or one error that names file and column."""
+"""Arrow and Parquet files of unknown origin: rows, or one error that names file and column."""
 
 import itertools
 import re
@@ -167,15 +167,18 @@ def test_slices_hold_every_row_once_whatever_the_layout(tmp_path_factory, data):
         max_size=n_rows,
     )
     kinds = {"text": ["string"], "list": ["strings"]}
-    own = data.draw(
+    text_type = data.draw(
         st.sampled_from(
             [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary("int8", pa.string())]
         )
     )
-    inner = own if own in (pa.string(), pa.large_string()) else pa.string()
+    inner = text_type if text_type in (pa.string(), pa.large_string()) else pa.string()
     of = data.draw(st.sampled_from([pa.list_, pa.large_list]))
     table = pa.table(
-        {"text": pa.array(data.draw(texts), own), "list": pa.array(data.draw(lists), of(inner))}
+        {
+            "text": pa.array(data.draw(texts), text_type),
+            "list": pa.array(data.draw(lists), of(inner)),
+        }
     )
     path = write(tmp_path_factory.getbasetemp(), table, "stream")
 

@@ -1,4 +1,4 @@
-"""What a row must look like: facts of its keys that the choice of keys rests on."""
+"""Which keys of a row have the same text."""
 
 import pyarrow as pa
 from hypothesis import example, given
