@@ -152,7 +152,7 @@ class RetrievalDataset:
         )
         sets = [
             one
-            for source in resolve_sources(data_file, key="data_file", fields=TRAIN_FIELDS)
+            for source in resolve_sources(data_file, setting="data_file", fields=TRAIN_FIELDS)
             for one in build_train_sets(source, reading, settings_of=settings_of, seed=seed)
         ]
         by_unique_name(sets, "data_file")
@@ -176,7 +176,7 @@ class RetrievalDataset:
         check_choice(eval_method, ("retrieve", "retrieval", "rerank"), "eval_method")
         method: EvalMethod = "rerank" if eval_method == "rerank" else "retrieve"
         put = Instruction(**(instruction or {}))
-        sources = resolve_sources(data_file, key="data_file", fields=eval_fields(method))
+        sources = resolve_sources(data_file, setting="data_file", fields=eval_fields(method))
         reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir)
         return EvalDataset(
             [
@@ -199,7 +199,7 @@ class RetrievalDataset:
         put = Instruction(**(instruction or {}))
         fields = template_fields(key_template)
         reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir)
-        sources = resolve_sources(data_file, key="data_file", fields=fields)
+        sources = resolve_sources(data_file, setting="data_file", fields=fields)
         return CorpusDataset(
             [
                 CorpusPassages(

@@ -32,7 +32,7 @@ from llm_embedder_data.rows.train_settings import TrainSettings
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
-_EVAL_SETTINGS = ("task", "task_description", "format")
+_EVAL_OPTIONS = ("task", "task_description", "format")
 
 
 class DatasetBuilder:
@@ -80,7 +80,7 @@ class DatasetBuilder:
         def build(source: Source) -> list[EvalSet]:
             return build_eval_sets(source, self._reading, eval_method=eval_method)
 
-        sources = self._sources("eval_data", fields, settings=_EVAL_SETTINGS)
+        sources = self._sources("eval_data", fields, options=_EVAL_OPTIONS)
         return _by_name(build, sources, "data.eval_data")
 
     def corpora(self) -> dict[str, Corpus]:
@@ -90,10 +90,10 @@ class DatasetBuilder:
         def build(source: Source) -> list[Corpus]:
             return [build_corpus(source, self._reading, key_template=key_template)]
 
-        settings, fields = ("format", "key_template"), template_fields(key_template)
+        options, fields = ("format", "key_template"), template_fields(key_template)
         for template in _templates_of(self._arguments["corpus"]):
             fields += template_fields(template)
-        sources = self._sources("corpus", dict.fromkeys(fields), settings=settings)
+        sources = self._sources("corpus", dict.fromkeys(fields), options=options)
         return _by_name(build, sources, "data.corpus")
 
     def evaluation(self) -> tuple[dict[str, EvalSet], dict[str, Corpus]]:
@@ -209,13 +209,13 @@ class DatasetBuilder:
             return "data.add_instruction=false"
         return self._recipe.origin
 
-    def _sources(self, argument: str, fields: Iterable[str], **settings: Any) -> list[Source]:
+    def _sources(self, argument: str, fields: Iterable[str], **options: Any) -> list[Source]:
         return resolve_sources(
             self._arguments[argument],
-            key=f"data.{argument}",
+            setting=f"data.{argument}",
             fields=list(fields),
             data_root=self._arguments["data_root"],
-            **settings,
+            **options,
         )
 
 

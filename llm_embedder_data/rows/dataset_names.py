@@ -41,7 +41,7 @@ def names_from_paths(files: Sequence[str]) -> list[str]:
     return _numbered([one_line(names[file]) for file in files])
 
 
-def by_unique_name(datasets: Iterable[T], key: str) -> dict[str, T]:
+def by_unique_name(datasets: Iterable[T], setting: str) -> dict[str, T]:
     """Return datasets by name, in their order.
 
     Names that look the same once control characters are escaped count as equal, because metrics and
@@ -49,7 +49,7 @@ def by_unique_name(datasets: Iterable[T], key: str) -> dict[str, T]:
 
     Args:
         datasets: sources or datasets.
-        key: the setting that named them, for messages.
+        setting: the setting that named them, for messages.
 
     Raises:
         ConfigError: two have the same name.
@@ -60,7 +60,7 @@ def by_unique_name(datasets: Iterable[T], key: str) -> dict[str, T]:
         shown = one_line(dataset.name)
         if shown in seen:
             raise ConfigError(
-                f"{key}: two datasets are called {shown!r}, {_origin(seen[shown])} and "
+                f"{setting}: two datasets are called {shown!r}, {_origin(seen[shown])} and "
                 f"{_origin(dataset)} (give one of them another name, as mappings {{name: path}} "
                 "do; rows of several tasks in one source are datasets called name:task)"
             )

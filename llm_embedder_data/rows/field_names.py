@@ -9,23 +9,24 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 
 
-def column_name(value: Any, key: str) -> str:
+def column_name(value: Any, setting: str) -> str:
     """Return the name of a column as the user gave it; an integer becomes its digits.
 
     Args:
         value: the value of the setting.
-        key: the name of the setting, for messages.
+        setting: the name of the setting, for messages.
 
     Raises:
         ConfigError: the value cannot be the name of a column.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise ConfigError(f"{key}={value!r}: expected the name of a column of the files")
+        raise ConfigError(f"{setting}={value!r}: expected the name of a column of the files")
     try:
         str(value).encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"{key}={value!r}: a column's name cannot hold a lone surrogate (write the character)"
+            f"{setting}={value!r}: a column's name cannot hold a lone surrogate (write the "
+            "character)"
         ) from error
     return str(value)
 

@@ -31,14 +31,14 @@ class KeyTemplate:
         return self.by_index.format(*values)
 
 
-def parse_template(template: Any, key: str = "data.key_template") -> KeyTemplate:
+def parse_template(template: Any, setting: str = "data.key_template") -> KeyTemplate:
     """Parse a key template.
 
     Names may hold anything but ``. [ ] { } ! :``, such as ``{doc text}``, ``{doc-id}``, ``{标题}``.
 
     Args:
         template: text with the names of fields in braces; ``{{`` and ``}}`` stand for braces.
-        key: the name of the setting, for messages.
+        setting: the name of the setting, for messages.
 
     Raises:
         ConfigError: the value is not a text, has no field, or has a format expression such as
@@ -46,10 +46,10 @@ def parse_template(template: Any, key: str = "data.key_template") -> KeyTemplate
     """
     if not isinstance(template, str):
         raise ConfigError(
-            f"{key}={template!r}: expected a text with names of fields in braces, such as "
+            f"{setting}={template!r}: expected a text with names of fields in braces, such as "
             f"{DEFAULT_KEY_TEMPLATE!r}"
         )
-    return _parsed(template, key)
+    return _parsed(template, setting)
 
 
 def template_fields(template: Any) -> tuple[str, ...]:
@@ -62,8 +62,8 @@ def template_fields(template: Any) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
-def _parsed(template: str, key: str) -> KeyTemplate:
-    wrong = f"{key}={template!r}"
+def _parsed(template: str, setting: str) -> KeyTemplate:
+    wrong = f"{setting}={template!r}"
     try:
         template.encode()
         parts = list(Formatter().parse(template))

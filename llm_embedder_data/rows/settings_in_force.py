@@ -30,7 +30,9 @@ def settings_in_force(
     if not unscored.n_unscored:
         return wanted, []
     name, task = task_rows.name, task_rows.task
-    asked = [f"{key}={value!r}" for key, value in needing.items() if key in wanted.asked]
+    asked = [
+        f"{setting}={value!r}" for setting, value in needing.items() if setting in wanted.asked
+    ]
     if asked:
         raise read.error(
             unscored.first,
@@ -43,8 +45,8 @@ def settings_in_force(
             f"{unscored.n_unscored} of {unscored.n_rows} rows have no teacher_scores: they take "
             "the first positive and random negatives, and the contrastive loss alone"
         ]
-    given_up = ", ".join(f"{key}={value!r}" for key, value in needing.items())
-    defaults: dict[str, Any] = {key: getattr(TrainSettings(), key) for key in needing}
+    given_up = ", ".join(f"{setting}={value!r}" for setting, value in needing.items())
+    defaults: dict[str, Any] = {setting: getattr(TrainSettings(), setting) for setting in needing}
     return replace(wanted, **defaults), [
         f"dataset {name!r} has no teacher_scores: the recipe's {given_up} for task {task!r} is "
         "ignored, and it is trained with the contrastive loss alone"

@@ -15,7 +15,7 @@ from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.source_paths import files_of
 
 # What a dict source may set, beside ``path`` and the names of its fields.
-SETTINGS = (
+OPTIONS = (
     "task",
     "task_description",
     "format",
@@ -60,24 +60,24 @@ class Source:
 def resolve_sources(
     data: Any,
     *,
-    key: str,
+    setting: str,
     fields: Sequence[str],
-    settings: Sequence[str] = SETTINGS,
+    options: Sequence[str] = OPTIONS,
     data_root: str | os.PathLike[str] | None = None,
 ) -> list[Source]:
     """Return the sources that a setting names.
 
     The setting is a path, a glob, a folder, a list of these, or a mapping {name: source}. A source
-    is a path or a dict with ``path``, settings and names of fields. Without a mapping, each file is
+    is a path or a dict with ``path``, options and names of fields. Without a mapping, each file is
     a dataset, named after its folder and as much more of its path as makes the name unique; a path
     that is listed twice is two datasets, ``name`` and ``name#2``. Files keep the order in which the
     user lists them; those of one glob or folder are sorted.
 
     Args:
         data: the value of the setting.
-        key: the full name of the setting, for messages.
+        setting: the full name of the setting, for messages.
         fields: canonical fields that a dict source may rename.
-        settings: other settings that a dict source may have.
+        options: other options that a dict source may have.
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
 
     Raises:
@@ -87,18 +87,18 @@ def resolve_sources(
     if data is None:
         return []
     if isinstance(data, Mapping) and "path" not in data:
-        return _named_sources(data, key, fields, settings, data_root)
+        return _named_sources(data, setting, fields, options, data_root)
     entries = data if isinstance(data, Sequence) and not isinstance(data, str) else [data]
     found: list[tuple[str, dict[str, Any]]] = []
     for number, entry in enumerate(entries):
-        where = key if entries is not data else f"{key}[{number}]"
-        options = _options(entry, where, fields, settings)
-        path = options.pop("path")
-        found += [(file, options) for file in files_of(path, where, data_root)]
+        where = setting if entries is not data else f"{setting}[{number}]"
+        arguments = _arguments(entry, where, fields, options)
+        path = arguments.pop("path")
+        found += [(file, arguments) for file in files_of(path, where, data_root)]
     names = names_from_paths([file for file, _ in found])
     return [
-        Source(name=name, files=(file,), **options)
-        for name, (file, options) in zip(names, found, strict=True)
+        Source(name=name, files=(file,), **arguments)
+        for name, (file, arguments) in zip(names, found, strict=True)
     ]
 
 
@@ -107,25 +107,25 @@ def resolve_sources(
 
 def _named_sources(
     data: Mapping[Any, Any],
-    key: str,
+    setting: str,
     fields: Sequence[str],
-    settings: Sequence[str],
+    options: Sequence[str],
     data_root: str | os.PathLike[str] | None,
 ) -> list[Source]:
     """Return the sources of a mapping {name: source}."""
     sources = []
     for name, entry in data.items():
-        where = f"{key}.{_checked_name(name, key)}"
+        where = f"{setting}.{_checked_name(name, setting)}"
         if entry is None:
             raise ConfigError(f"{where}: no source (give a path, or take it out with ~{where})")
-        options = _options(entry, where, fields, settings)
-        files = files_of(options.pop("path"), where, data_root)
-        sources.append(Source(name=str(name), files=tuple(files), **options))
-    by_unique_name(sources, key)  # the mapping may have the keys 1 and "1"
+        arguments = _arguments(entry, where, fields, options)
+        files = files_of(arguments.pop("path"), where, data_root)
+        sources.append(Source(name=str(name), files=tuple(files), **arguments))
+    by_unique_name(sources, setting)  # the mapping may have the keys 1 and "1"
     return sources
 
 
-def _checked_name(name: Any, key: str) -> str:
+def _checked_name(name: Any, setting: str) -> str:
     """Return a dataset's name as part of a setting's name.
 
     Raises:
@@ -135,15 +135,15 @@ def _checked_name(name: Any, key: str) -> str:
         str(name).encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"{key}: the name {name!r} holds a lone surrogate (give another)"
+            f"{setting}: the name {name!r} holds a lone surrogate (give another)"
         ) from error
     if not str(name).strip():
-        raise ConfigError(f"{key}: a dataset is called {str(name)!r} (give it a name)")
+        raise ConfigError(f"{setting}: a dataset is called {str(name)!r} (give it a name)")
     return one_line(name)
 
 
-def _options(
-    entry: Any, where: str, fields: Sequence[str], settings: Sequence[str]
+def _arguments(
+    entry: Any, where: str, fields: Sequence[str], options: Sequence[str]
 ) -> dict[str, Any]:
     """Return the arguments of a :class:`Source` that an entry sets, and its ``path``.
 
@@ -151,14 +151,14 @@ def _options(
         entry: a path, a list of paths, or a mapping.
         where: the setting, for messages.
         fields: canonical fields that the entry may rename.
-        settings: other settings that it may have.
+        options: other options that it may have.
     """
     if isinstance(entry, str | os.PathLike | Sequence):
         return {"path": entry}
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}={entry!r}: expected a path, or a mapping with the key 'path'")
-    fields = [name for name in fields if name not in settings]
-    allowed = ["path", *settings, *fields]
+    fields = [name for name in fields if name not in options]
+    allowed = ["path", *options, *fields]
     for name in entry:
         if name not in allowed:
             raise ConfigError(
@@ -167,25 +167,25 @@ def _options(
             )
     if entry.get("path") is None:
         raise ConfigError(f"{where}: no path (name the file or files to read)")
-    options = {name: entry[name] for name in ("path", *settings) if entry.get(name) is not None}
-    options["fields"] = {
+    arguments = {name: entry[name] for name in ("path", *options) if entry.get(name) is not None}
+    arguments["fields"] = {
         name: column_name(entry[name], f"{where}.{one_line(name)}")
         for name in fields
         if entry.get(name) is not None
     }
-    _check_options(options, where)
-    return options
+    _check_arguments(arguments, where)
+    return arguments
 
 
-def _check_options(options: Mapping[str, Any], where: str) -> None:
-    """Check the values of settings.
+def _check_arguments(arguments: Mapping[str, Any], where: str) -> None:
+    """Check the values of options.
 
     Raises:
         ConfigError: a value is not allowed.
     """
-    if "format" in options:
-        check_choice(options["format"], Format, f"{where}.format")
-    weight = options.get("weight", 1.0)
+    if "format" in arguments:
+        check_choice(arguments["format"], Format, f"{where}.format")
+    weight = arguments.get("weight", 1.0)
     if (
         isinstance(weight, bool)
         or not isinstance(weight, int | float)
@@ -196,12 +196,12 @@ def _check_options(options: Mapping[str, Any], where: str) -> None:
             "epoch; to leave it out, remove the source)"
         )
     for name in ("batch_size", "max_sample_num"):
-        number = options.get(name, 1)
+        number = arguments.get(name, 1)
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ConfigError(f"{where}.{name}={number!r}: expected an integer of at least 1")
-    flag = options.get("in_batch_negatives", True)
+    flag = arguments.get("in_batch_negatives", True)
     if not isinstance(flag, bool):
         raise ConfigError(f"{where}.in_batch_negatives={flag!r}: expected true or false")
     for name in ("task", "task_description", "key_template"):
-        if name in options and not isinstance(options[name], str):
-            raise ConfigError(f"{where}.{name}={options[name]!r}: expected a string")
+        if name in arguments and not isinstance(arguments[name], str):
+            raise ConfigError(f"{where}.{name}={arguments[name]!r}: expected a string")

@@ -37,7 +37,7 @@ def read(path):
 
 def train(path, on_bad_row="raise", settings=None, **source):
     [resolved] = resolve_sources(
-        {"path": str(path), **source}, key="data.train_data", fields=TRAIN_FIELDS
+        {"path": str(path), **source}, setting="data.train_data", fields=TRAIN_FIELDS
     )
     [made] = build_train_sets(
         resolved,

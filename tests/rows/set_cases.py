@@ -44,7 +44,7 @@ def train(
 ):
     """The training sets of a file, in ``path``'s own cache."""
     [resolved] = resolve_sources(
-        {"path": str(path), **(source or {})}, key="data.train_data", fields=TRAIN_FIELDS
+        {"path": str(path), **(source or {})}, setting="data.train_data", fields=TRAIN_FIELDS
     )
     return build_train_sets(
         resolved,
@@ -61,7 +61,7 @@ def train(
 
 
 def evaluate(path, method="retrieve", **more):
-    [source] = resolve_sources(str(path), key="data.eval_data", fields=eval_fields(method))
+    [source] = resolve_sources(str(path), setting="data.eval_data", fields=eval_fields(method))
     return build_eval_sets(
         source,
         ReadingSettings(load_recipe("llm_embedder"), cache_dir=path.parent / "cache", **more),
@@ -72,9 +72,9 @@ def evaluate(path, method="retrieve", **more):
 def corpus(path, template="{title} {text}", **more):
     [source] = resolve_sources(
         {"path": str(path), **more.pop("source", {})},
-        key="data.corpus",
+        setting="data.corpus",
         fields=template_fields(template),
-        settings=("format", "key_template"),
+        options=("format", "key_template"),
     )
     return build_corpus(
         source,

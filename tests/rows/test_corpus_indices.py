@@ -25,7 +25,10 @@ def write(path, rows):
 
 def evaluate(files, method="retrieve", on_bad_row="raise"):
     [source] = resolve_sources(
-        {"e": files}, key="data.eval_data", fields=eval_fields(method), settings=("task", "format")
+        {"e": files},
+        setting="data.eval_data",
+        fields=eval_fields(method),
+        options=("task", "format"),
     )
     [made] = build_eval_sets(
         source, ReadingSettings(load_recipe("bge"), on_bad_row=on_bad_row), eval_method=method
@@ -36,7 +39,7 @@ def evaluate(files, method="retrieve", on_bad_row="raise"):
 def corpus_of(tmp_path, n_rows, bad=()):
     rows = [{"text": ["no text"] if i in bad else f"passage {i}"} for i in range(n_rows)]
     [source] = resolve_sources(
-        {"c": write(tmp_path / "corpus.jsonl", rows)}, key="data.corpus", fields=["text"]
+        {"c": write(tmp_path / "corpus.jsonl", rows)}, setting="data.corpus", fields=["text"]
     )
     return build_corpus(
         source, ReadingSettings(load_recipe("bge"), on_bad_row="skip"), key_template="{text}"

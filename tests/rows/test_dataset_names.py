@@ -61,7 +61,7 @@ def test_keys_of_a_mapping_that_are_one_name_are_refused(tmp_path, names):
     data = dict.fromkeys(names, str(tmp_path / "a.jsonl"))
 
     with pytest.raises(ConfigError, match=r"data\.train_data: two datasets are called"):
-        resolve_sources(data, key="data.train_data", fields=[])
+        resolve_sources(data, setting="data.train_data", fields=[])
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\n", "a\ud800"])
@@ -69,4 +69,4 @@ def test_a_name_that_cannot_be_shown_is_refused(tmp_path, name):
     (tmp_path / "a.jsonl").write_text("{}")
 
     with pytest.raises(ConfigError, match=r"data\.train_data: (a dataset is called|the name)"):
-        resolve_sources({name: str(tmp_path / "a.jsonl")}, key="data.train_data", fields=[])
+        resolve_sources({name: str(tmp_path / "a.jsonl")}, setting="data.train_data", fields=[])

@@ -41,9 +41,9 @@ def write(path, rows):
 def corpus(path, template, **renamed):
     [source] = resolve_sources(
         {"c": {"path": path, **renamed}},
-        key="data.corpus",
+        setting="data.corpus",
         fields=template_fields(template),
-        settings=("format", "key_template"),
+        options=("format", "key_template"),
     )
     return build_corpus(source, ReadingSettings(load_recipe("bge")), key_template=template)
 
@@ -116,7 +116,7 @@ ROW = {"query": "q", "pos": ["p"], "neg": ["n"], "task": "qa", "more": ["m"], "7
 
 def train(path, **renamed):
     [source] = resolve_sources(
-        {"t": {"path": path, **renamed}}, key="data.train_data", fields=TRAIN_FIELDS
+        {"t": {"path": path, **renamed}}, setting="data.train_data", fields=TRAIN_FIELDS
     )
     [made] = build_train_sets(
         source, ReadingSettings(load_recipe("bge")), settings_of=lambda task: TrainSettings()
@@ -156,9 +156,9 @@ def test_eval_fields_of_one_column_are_refused(tmp_path, method):
     fields = [name for name in eval_fields(method) if name != "task"]
     [source] = resolve_sources(
         {"e": {"path": path, "query": "task"}},
-        key="data.eval_data",
+        setting="data.eval_data",
         fields=fields,
-        settings=("task", "format"),
+        options=("task", "format"),
     )
 
     with pytest.raises(ConfigError, match="'task' and 'query' would both be read"):

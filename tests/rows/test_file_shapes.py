@@ -66,7 +66,7 @@ def test_columns_that_are_known_and_not_read_are_named(tmp_path):
 
 def test_columns_of_eval_rows_and_corpora_are_named_too(tmp_path):
     path = written(tmp_path, lines_of([{"query": "q", "pos_index": [0], "label": 1, "task": "qa"}]))
-    [source] = resolve_sources(str(path), key="data.eval_data", fields=("query",))
+    [source] = resolve_sources(str(path), setting="data.eval_data", fields=("query",))
     [made] = build_eval_sets(
         source,
         ReadingSettings(load_recipe("bge"), cache_dir=path.parent / "cache"),
@@ -75,7 +75,7 @@ def test_columns_of_eval_rows_and_corpora_are_named_too(tmp_path):
     assert "'label'" in made.notes[0]
 
     path = written(tmp_path, lines_of([{"docid": "d7", "title": "t", "text": "x"}]))
-    [source] = resolve_sources(str(path), key="data.corpus", fields=("title", "text"))
+    [source] = resolve_sources(str(path), setting="data.corpus", fields=("title", "text"))
     made = build_corpus(
         source, ReadingSettings(load_recipe("bge"), cache_dir=path.parent / "cache")
     )

@@ -33,7 +33,7 @@ def root(tmp_path):
 
 
 def resolve(data, **more):
-    return resolve_sources(data, key="data.train_data", fields=TRAIN_FIELDS, **more)
+    return resolve_sources(data, setting="data.train_data", fields=TRAIN_FIELDS, **more)
 
 
 def named(sources, root):

@@ -111,7 +111,7 @@ def test_several_bad_rows_are_reported_together_the_first_ten_in_full(tmp_path):
 def test_a_bad_row_of_a_second_file_is_counted_within_it_and_in_the_given_cache(tmp_path):
     first, second = write(tmp_path, [ROW] * 3), write(tmp_path, [ROW, {"query": "q"}])
     [source] = resolve_sources(
-        {"both": [str(first), str(second)]}, key="data.train_data", fields=TRAIN_FIELDS
+        {"both": [str(first), str(second)]}, setting="data.train_data", fields=TRAIN_FIELDS
     )
 
     with pytest.raises(DataError, match=re.escape(f"{second}, row 1 (line 2): no pos, neg")):

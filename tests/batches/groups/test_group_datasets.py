@@ -36,7 +36,7 @@ def train_set(tmp_path):
     def train_set(rows, on_no_negatives="keep", **settings):
         path = tmp_path / f"{next(number)}.jsonl"
         path.write_text("\n".join(json.dumps(row) for row in rows))
-        [source] = resolve_sources(str(path), key="data.train_data", fields=TRAIN_FIELDS)
+        [source] = resolve_sources(str(path), setting="data.train_data", fields=TRAIN_FIELDS)
         [made] = build_train_sets(
             source,
             ReadingSettings(RECIPE, cache_dir=tmp_path),
@@ -248,7 +248,7 @@ def test_eval_queries_keep_ids_and_pad_their_positives(tmp_path):
         {"query": "c", "pos_index": [2]},
     ]
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    [source] = resolve_sources(str(path), key="data.eval_data", fields=eval_fields("retrieve"))
+    [source] = resolve_sources(str(path), setting="data.eval_data", fields=eval_fields("retrieve"))
     [eval_set] = build_eval_sets(
         source, ReadingSettings(RECIPE, cache_dir=tmp_path), eval_method="retrieve"
     )
@@ -281,7 +281,7 @@ def test_eval_queries_keep_ids_and_pad_their_positives(tmp_path):
 def test_candidates_of_reranking_and_their_indices(tmp_path, row, keys, key_index, pos_index):
     path = tmp_path / "eval.jsonl"
     path.write_text(json.dumps({"query": "q", **row}))
-    [source] = resolve_sources(str(path), key="data.eval_data", fields=eval_fields("rerank"))
+    [source] = resolve_sources(str(path), setting="data.eval_data", fields=eval_fields("rerank"))
     [eval_set] = build_eval_sets(
         source, ReadingSettings(RECIPE, cache_dir=tmp_path), eval_method="rerank"
     )
@@ -297,7 +297,7 @@ def test_passages_are_texts_by_template_with_their_numbers(tmp_path):
     path = tmp_path / "corpus.jsonl"
     rows = [{"title": None, "text": "one"}, {"title": "T", "text": "two"}, {"text": "None"}]
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    [source] = resolve_sources(str(path), key="data.corpus", fields=("title", "text"))
+    [source] = resolve_sources(str(path), setting="data.corpus", fields=("title", "text"))
     corpus = build_corpus(source, ReadingSettings(RECIPE, cache_dir=tmp_path))
 
     batch = CorpusPassages(corpus, "passage: ", "view")[np.array([2, 0, 1])]
