@@ -16,7 +16,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from lightning.fabric.utilities.data import sized_len
-from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -631,7 +630,7 @@ class BiEncoder(lightning.LightningModule):
         loop = _evaluation_loop(self.trainer)
         assert loop._combined_loader is not None
         n_batches = sized_len(loop._combined_loader.flattened[loader])
-        return n_batches is not None and loop._max_batches[loader] < n_batches
+        return n_batches is not None and loop.max_batches[loader] < n_batches
 
     @property
     def _limit(self) -> str:
@@ -792,7 +791,7 @@ class BiEncoder(lightning.LightningModule):
         return values
 
 
-def _evaluation_loop(trainer: lightning.Trainer) -> _EvaluationLoop:
+def _evaluation_loop(trainer: lightning.Trainer) -> Any:
     if trainer.testing:
         return trainer.test_loop
     if trainer.state.fn == TrainerFn.VALIDATING:
