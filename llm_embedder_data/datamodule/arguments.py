@@ -19,12 +19,10 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.datamodule.checkpoint_state import OnOtherGlobalBatch
-from llm_embedder_data.rows.builders import (
-    EvalMethod,
-    OnBadRow,
-    template_fields,
-)
-from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, OnNoNegatives, TrainSettings
+from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.reading_settings import OnBadRow
+from llm_embedder_data.rows.schema.evaluation import EvalMethod
+from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, OnNoNegatives, TrainSettings
 
 Tokenize = Literal["on-the-fly", "cached"]
 
