@@ -51,9 +51,7 @@ def build(node: Mapping[str, Any], kind: type[T], key: str, **arguments: Any) ->
         node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     found = target_class(node, kind, key)
     if node.get("_partial_"):
-        raise ConfigError(
-            f"{key}._partial_=true: an object is needed here, not a function that makes one"
-        )
+        raise ConfigError(f"{key}._partial_=true: an object is needed here, not a partial function")
     check_nested(node, key, found)
     return _made({**node, **arguments}, key)  # type: ignore[no-any-return]
 
@@ -100,7 +98,7 @@ _OF_TRAINER = {
     ),
 }
 
-# Modules of functions that a model may get with ``_partial_: true``: losses, activations, schedules.
+# Modules with functions that a model may get with ``_partial_: true``, such as losses.
 _FUNCTIONS = ("torch.nn.functional", "torch.nn.init", "transformers.optimization")
 
 # Libraries, with the standard library: their classes do not count as the user's own.
@@ -182,8 +180,8 @@ def _check_function(
     if group == "model" and nested.get("_partial_") is True and callable(found) and allowed:
         return
     raise ConfigError(
-        f"{where}._target_={nested['_target_']!r} is not a class: functions are not called here (name "
-        "a class, or call it in a class of your own)"
+        f"{where}._target_={nested['_target_']!r} is not a class: functions are not called here "
+        "(name a class, or call it in a class of your own)"
     )
 
 
