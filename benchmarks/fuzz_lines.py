@@ -1,9 +1,9 @@
-"""Mutated files of lines and JSON arrays: each is rows and counted faults, or one DataError.
+"""Reads mutated JSON files: each must give rows and counted faults, or one DataError.
 
-Seed files of every container are changed byte by byte and read in a child process with limits of
-time and memory. Anything but rows or a DataError is a finding: another exception, a crash, a hang,
-memory without bound, a line that is neither a row nor a fault, a row that says something else than
-Python's json reads of its line, or a row that depends on its neighbours.
+Valid files of every container are changed byte by byte and read in a child process with limits on
+time and memory. Everything but rows or a DataError is a finding: another exception, a crash, a
+hang, unbounded memory, a line that is neither a row nor a fault, a row that differs from what
+Python's json reads from its line, or a row that depends on its neighbours.
 
     python benchmarks/fuzz_lines.py --n 20000 --seed 0
 """

@@ -1,12 +1,12 @@
-"""Mutated Arrow and Parquet files: each gives rows or one DataError, whatever was done to it.
+"""Reads mutated Arrow and Parquet files: each must give rows or one DataError.
 
     python benchmarks/fuzz_tables.py --n 20000
 
-Seeds are small files of several column types and compressions, in both Arrow formats and Parquet.
-Some bytes of a copy are changed, or its end is cut off, and a child process reads it through
-``read_file``. Counted are files that are read, files that are refused with a DataError, and what
-must not be: other exceptions, crashes of the child, files that take longer than the limit, and
-files that make the child or its reader grow. Exit code 1 if there is any of these.
+The originals are small files of several column types and compressions, in both Arrow formats and
+Parquet. Some bytes of a copy are changed, or its end is cut off, and a child process reads it
+through ``read_file``. The output counts the files that are read, those that are refused with a
+DataError, and the failures: other exceptions, crashes of the child, files that take longer than the
+limit, and files that make the child or its reader grow. The exit code is 1 if there is a failure.
 """
 
 from __future__ import annotations

@@ -42,10 +42,10 @@ def load_config(
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
-    outer = dict(GlobalHydra.instance().__dict__)
+    outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(CONF_MODULE, **hydra_base()):
             return compose(config_name, overrides=[f"output_dir={output_dir}", *overrides])
     finally:
-        GlobalHydra.instance().__dict__.update(outer)
+        GlobalHydra.instance().hydra = outer

@@ -64,7 +64,8 @@ NESTED = (
     "torch.optim.lr_scheduler.LRScheduler",
     "torch.distributed.fsdp.CPUOffload",
     "torch.distributed.fsdp.MixedPrecision",
-    "torch.distributed.fsdp.wrap._Policy",
+    "torch.distributed.fsdp.wrap.CustomPolicy",
+    "torch.distributed.fsdp.wrap.ModuleWrapPolicy",
     "transformers.PreTrainedConfig",
     "transformers.PreTrainedTokenizerBase",
     "lightning.pytorch.Callback",
@@ -146,7 +147,7 @@ def check_nested(node: Mapping[str, Any], key: str, outer: type) -> None:
         if kinds is not NESTED or found.__module__.partition(".")[0] not in packages:
             raise ConfigError(
                 f"{where}._target_={nested['_target_']!r} is not allowed there (expected "
-                + ", ".join(kind.rpartition(".")[2].lstrip("_") for kind in kinds)
+                + ", ".join(kind.rpartition(".")[2] for kind in kinds)
                 + (f", or a class of {own!r}" if packages and kinds is NESTED else "")
                 + "; make other objects in a class of your own)"
             )

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -74,10 +74,8 @@ def _find(model: str, name: str) -> Path | None:
         return path if path.is_file() else None
     try:
         cached = try_to_load_from_cache(model, name)
-        if isinstance(cached, str):
-            return Path(cached)
-        if cached is _CACHED_NO_EXIST:
-            return None
+        if cached is not None:  # a path, or a sign that the hub is known not to have the file
+            return Path(cached) if isinstance(cached, str) else None
         return Path(hf_hub_download(model, name))
     except HFValidationError:
         return None  # neither a folder nor a hub name

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning
 from lightning.fabric.utilities.data import sized_len
-from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.trainer.states import TrainerFn
 
 
@@ -18,7 +19,7 @@ def is_limited(trainer: lightning.Trainer, loader_index: int) -> bool:
     loop = _running_loop(trainer)
     assert loop._combined_loader is not None
     n_batches = sized_len(loop._combined_loader.flattened[loader_index])
-    return n_batches is not None and loop._max_batches[loader_index] < n_batches
+    return n_batches is not None and loop.max_batches[loader_index] < n_batches
 
 
 def limiting_setting(trainer: lightning.Trainer) -> str:
@@ -31,7 +32,7 @@ def limiting_setting(trainer: lightning.Trainer) -> str:
     return f"trainer.{name}={getattr(trainer, name)}"
 
 
-def _running_loop(trainer: lightning.Trainer) -> _EvaluationLoop:
+def _running_loop(trainer: lightning.Trainer) -> Any:
     if trainer.testing:
         return trainer.test_loop
     if trainer.state.fn == TrainerFn.VALIDATING:

@@ -249,10 +249,10 @@ def test_a_source_that_is_cut_off_is_read_anew_and_named_if_it_cannot_be(own):
     source = own / "tool" / "train.jsonl"
     os.truncate(source, source.stat().st_size - 10)
 
-    with pytest.raises(DataError, match=r"tool/train.jsonl, row 17 \(line 18\): not JSON"):
+    with pytest.raises(DataError, match=r"tool/train\.jsonl, row 17 \(line 18\): not JSON"):
         opened(make_datamodule(own))
     source.unlink()
-    with pytest.raises(DataError, match=r"tool/train.jsonl"):
+    with pytest.raises(DataError, match=r"tool/train\.jsonl"):
         opened(make_datamodule(own))
 
 

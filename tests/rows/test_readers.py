@@ -338,7 +338,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_says_where(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(
-        DataError, match=r"the cache cannot be written: .*give another data.cache_dir"
+        DataError, match=r"the cache cannot be written: .*give another data\.cache_dir"
     ):
         read_file(path, TRAIN, cache_dir=tmp_path / "file" / "cache")
 
@@ -377,5 +377,7 @@ def test_a_file_that_cannot_be_read_is_one_error_that_names_it(tmp_path, name, c
 
 
 def test_a_file_that_went_missing_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"gone.jsonl: cannot be read: No such file.*mend the path"):
+    with pytest.raises(
+        DataError, match=r"gone\.jsonl: cannot be read: No such file.*mend the path"
+    ):
         read_file(str(tmp_path / "gone.jsonl"), TRAIN, cache_dir=tmp_path)
