@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.batches.tokens.layouts import Layout
+from llm_embedder_data.config.recipe_rules import is_finite_number
 from llm_embedder_data.config.recipes import (
     NegativeStrategy,
     PositiveStrategy,
     TaskSettings,
-    is_finite_number,
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.datamodule.checkpoint_state import OnOtherGlobalBatch

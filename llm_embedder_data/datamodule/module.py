@@ -32,7 +32,8 @@ from llm_embedder_data.batches.plan.epoch_plan import (
 from llm_embedder_data.batches.plan.sampler import OverfitSampler, SameTaskSampler
 from llm_embedder_data.batches.token_cache.table import TokenTable
 from llm_embedder_data.batches.tokens.layouts import Layout
-from llm_embedder_data.config.conventions import leaves_prompt_out, with_conventions
+from llm_embedder_data.config.model_pooling import leaves_prompt_out
+from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.recipes import (
     Instruction,
     ModelSettings,
