@@ -169,7 +169,7 @@ def profile(folder: Path, cache: Path) -> Figures:
     """Where the time to the first batch goes, seconds; and that of a cached step of 32, too."""
     import torch
 
-    from llm_embedder_data.rows.readers import content_digest
+    from llm_embedder_data.rows.files.content_digest import content_digest
 
     def seconds(work: Callable[[], Any]) -> float:
         begin = time.perf_counter()

@@ -30,10 +30,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows import schema
-from llm_embedder_data.rows.readers import Reading, read_file
+from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 
-TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
 MOST_SECONDS = 20.0
 MOST_GROWTH = 1 << 30  # bytes of memory that were really used, beside those of a sound file
 
@@ -110,7 +109,7 @@ def read_many(pipe: Any, cache: str) -> None:
         before = memory()
         try:
             outcome = "rows"
-            len(read_file(path, TRAIN, cache_dir=Path(cache)))
+            len(read_file(path, TRAIN_ROWS, cache_dir=Path(cache)))
         except DataError as error:
             outcome = "DataError"
             if str(error).count(path) != 1 or not str(error).isprintable():

@@ -24,7 +24,7 @@ config = load_config(["experiment=demo"])
 for entries in (config.data.train_data, config.data.eval_data, config.data.corpus):
     for source in entries.values():
         path = source if isinstance(source, str) else source.path
-        assert resolve_sources(path, key="x", fields=())[0].files[0].startswith({site!r})
+        assert resolve_sources(path, setting="x", fields=())[0].files[0].startswith({site!r})
 print([load_recipe(name).name for name in recipe_names()])
 """
 

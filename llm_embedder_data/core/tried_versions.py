@@ -1,4 +1,4 @@
-"""Versions of other libraries with which this package was tried where it needs their internals.
+"""The tested versions of libraries whose internals this package uses.
 
 docs/private-hooks.md lists these internals.
 """
@@ -19,12 +19,12 @@ TRIED_VERSIONS = {
 
 
 def internals_changed(library: str, name: str, found: str) -> ConfigError:
-    """Return the error for an internal of a library that is not as this package needs it.
+    """Return the error for an internal of a library that differs from what this package expects.
 
     Args:
-        library: name of its distribution, a key of :data:`TRIED_VERSIONS`.
-        name: of the internal, dotted.
-        found: what is there instead.
+        library: the name of its distribution, in :data:`TRIED_VERSIONS`.
+        name: the dotted name of the internal.
+        found: what was found instead, as the rest of a sentence that begins with the name.
     """
     try:
         installed = version(library)

@@ -25,7 +25,7 @@ from datamodule_cases import (
 from omegaconf import OmegaConf
 
 from llm_embedder_data import ConfigError, DataError, RetrievalDataModule
-from llm_embedder_data.rows import readers
+from llm_embedder_data.rows import reading
 
 
 def test_prepare_data_writes_files_and_changes_nothing_else(folder, tmp_path):
@@ -57,10 +57,12 @@ def test_setup_reads_no_file_again_and_builds_nothing_twice(folder, tmp_path, mo
     datamodule = make_datamodule(folder, **eval_arguments(folder), cache_dir=tmp_path / "cache")
     datamodule.prepare_data()
     written, opened_files = [], []
-    write_one, read_one = readers._write, readers.read_file
-    monkeypatch.setattr(readers, "_write", lambda *a: written.append(a) or write_one(*a))
-    for module in ("llm_embedder_data.rows.builders.read_file",):
-        monkeypatch.setattr(module, lambda *a, **k: opened_files.append(a[0]) or read_one(*a, **k))
+    write_one, read_one = reading._write, reading.read_file
+    monkeypatch.setattr(reading, "_write", lambda *a: written.append(a) or write_one(*a))
+    monkeypatch.setattr(
+        "llm_embedder_data.rows.source_rows.read_file",
+        lambda *a, **k: opened_files.append(a[0]) or read_one(*a, **k),
+    )
 
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
