@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.groups.gathering import gathered, texts_of_lists
 from llm_embedder_data.inspection.doctor import fingerprints
 from llm_embedder_data.inspection.doctor.train_checks import RowPrints
-from llm_embedder_data.rows.builders import EvalSet, TrainSet
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 # Words of a run that two texts share by copying, not by chance (GPT-3's rule, Brown et al., 2020).
 N_WORDS = 13

@@ -12,7 +12,7 @@ from llm_embedder_data.inspection.doctor.findings import (
     Finding,
     finding,
 )
-from llm_embedder_data.rows.builders import Corpus
+from llm_embedder_data.rows.corpora import Corpus
 
 _ROWS_AT_ONCE = 8192
 _SHORT = 2  # characters

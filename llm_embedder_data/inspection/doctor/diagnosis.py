@@ -31,9 +31,11 @@ from llm_embedder_data.inspection.doctor.plan_checks import check_plan
 from llm_embedder_data.inspection.doctor.token_checks import check_tokens
 from llm_embedder_data.inspection.doctor.train_checks import RowPrints, check_rows, row_prints
 from llm_embedder_data.inspection.plan_view import plan_facts
-from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.files.first_records import field_names
 from llm_embedder_data.rows.known_columns import look_alikes
-from llm_embedder_data.rows.readers import field_names
+from llm_embedder_data.rows.train_sets import TrainSet
 
 _READ = {"query", "pos", "neg", "history", "teacher_scores", "query_id", "task", "pos_index"}
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.printable import printable
-from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
-from llm_embedder_data.rows.readers import lines_of
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.files.json_files import lines_of
+from llm_embedder_data.rows.train_sets import TrainSet
 
 Check = Literal[
     "positive_among_negatives",

@@ -18,7 +18,7 @@ from llm_embedder_data.inspection.doctor.train_checks import (
     false_negatives,
     repeated_rows,
 )
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 _ROWS_AT_ONCE = 1024
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.config.recipes import Instruction
-from llm_embedder_data.core.hashing import derive_key, hash_rows
+from llm_embedder_data.core.hashing import hash_rows, stream_seed
 from llm_embedder_data.inspection.doctor.findings import Finding, finding
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 # Rows of a data set that are tokenized, at most; and candidates of each.
 SAMPLED_ROWS = 1000
@@ -68,7 +68,7 @@ def sampled(train_set: TrainSet) -> NDArray[np.int64]:
     kept = np.asarray(train_set.kept)
     if len(kept) <= SAMPLED_ROWS:
         return kept
-    words = hash_rows(derive_key("doctor's sample", train_set.name), kept)
+    words = hash_rows(stream_seed("doctor's sample", train_set.name), kept)
     return np.sort(kept[np.argpartition(words, SAMPLED_ROWS)[:SAMPLED_ROWS]])
 
 

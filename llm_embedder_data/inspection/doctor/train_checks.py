@@ -16,7 +16,7 @@ from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.hashing import mix
 from llm_embedder_data.inspection.doctor import fingerprints
 from llm_embedder_data.inspection.doctor.findings import Check, Finding, finding
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 _COLUMNS = ["query", "key", "teacher_scores", "first_same", "n_pos"]
 _ROWS_AT_ONCE = 8192
