@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.token_cache.cached_tokenizer import CachedTexts, CachedTokenizer
+from llm_embedder_data.batches.tokens.encoded_texts import EncodedTexts
 from llm_embedder_data.batches.tokens.layouts import Inputs, Layout, TensorLayout, Tokens
 from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
 from llm_embedder_data.core.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
-Texts = Sequence[str] | CachedTexts
+Texts = Sequence[str] | EncodedTexts
 
 # Cached tokens of a side that are looked up in one call, at most: those of a few steps of a small
 # batch. Each dataset of a run may have so many in memory.
@@ -91,9 +92,9 @@ class RetrievalDataCollator:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigError(f"data.{name}={value!r}: expected a whole number")
         plain = PlainTokens(self.tokenizer)
-        self.query_tokenizer = CachedTokenizer(self.tokenizer, self.query_max_length, plain)
-        self.key_tokenizer = CachedTokenizer(self.tokenizer, self.key_max_length, plain)
-        self.pair_tokenizer = CachedTokenizer(
+        self.query_tokenizer = SideTokenizer(self.tokenizer, self.query_max_length, plain)
+        self.key_tokenizer = SideTokenizer(self.tokenizer, self.key_max_length, plain)
+        self.pair_tokenizer = SideTokenizer(
             self.tokenizer, self.query_max_length + self.key_max_length, plain
         )
         self.check_room()
@@ -128,7 +129,7 @@ class RetrievalDataCollator:
         """
         groups = iter(groups)
         for first in groups:
-            if self._splits and isinstance(first["key"], CachedTexts):
+            if self._splits and isinstance(first["key"], EncodedTexts):
                 n_tokens = max(
                     len(first["query"]) * self.query_max_length,
                     len(first["key"]) * self.key_max_length,
@@ -142,7 +143,7 @@ class RetrievalDataCollator:
         laid = {}
         for side, tokenizer in ("query", self.query_tokenizer), ("key", self.key_tokenizer):
             texts = [group[side] for group in groups]
-            tokens = tokenizer(CachedTexts.joined(texts), groups[0][f"{side}_instruction"])
+            tokens = tokenizer(texts[0].joined(texts[1:]), groups[0][f"{side}_instruction"])
             laid[side] = self._layout.padded(tokens, list(map(len, texts)))
         for group in groups:
             yield self._collate(dict(group), {side: next(own) for side, own in laid.items()})
@@ -163,7 +164,7 @@ class RetrievalDataCollator:
             if mask is None:
                 key, mask = _filled_up(key)
             batch["key_mask"] = torch.from_numpy(mask)
-            flat: Texts = key if isinstance(key, CachedTexts) else list(chain.from_iterable(key))
+            flat: Texts = key if isinstance(key, EncodedTexts) else list(chain.from_iterable(key))
             if "key" in laid:
                 batch["key"] = laid["key"]
             elif self.cross:
@@ -249,18 +250,18 @@ def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[list[str]], NDArray
 
 def _repeated(texts: Texts, times: int) -> Texts:
     """Each text so often, one after the other."""
-    if isinstance(texts, CachedTexts):
-        return texts[np.repeat(np.arange(len(texts)), times)]
+    if isinstance(texts, EncodedTexts):
+        return texts.repeated(times)
     return [text for text in texts for _ in range(times)]
 
 
 def _unique(texts: Texts) -> tuple[Texts, NDArray[np.int64]]:
     """The different texts, as they first come, and ``[n]`` int64: which of them each text is."""
-    names = texts.numbers.tolist() if isinstance(texts, CachedTexts) else texts
+    names = texts.numbers.tolist() if isinstance(texts, EncodedTexts) else texts
     number: dict[Any, int] = {}
     inverse = np.array([number.setdefault(name, len(number)) for name in names], np.int64)
-    if isinstance(texts, CachedTexts):
-        return CachedTexts(texts.table, texts.column, np.array(list(number), np.int64)), inverse
+    if isinstance(texts, EncodedTexts):
+        return texts.with_numbers(np.array(list(number), np.int64)), inverse
     return list(number), inverse
 
 

@@ -33,7 +33,7 @@ from datamodule_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_embedder_data.batches.groups.datasets import TrainGroups
+from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows import schema
 from llm_embedder_data.rows.readers import Reading, read_file

@@ -58,7 +58,7 @@ _FORGOTTEN = 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class RowBlock:
     """Some rows of a dataset: columns of texts, and arrays that go with them.
 
     Attributes:
@@ -76,7 +76,7 @@ class Block:
 
 def build_table(
     path: Path,
-    blocks: Callable[[int], Iterator[Block]],
+    blocks: Callable[[int], Iterator[RowBlock]],
     prefixes: Mapping[str, str],
     tokenize: Tokenize,
     *,
@@ -158,7 +158,7 @@ class _Build:
 
     def run(
         self,
-        blocks: Callable[[int], Iterator[Block]],
+        blocks: Callable[[int], Iterator[RowBlock]],
         tokenize: Tokenize,
         progress: Callable[[int], None],
     ) -> None:
@@ -187,7 +187,7 @@ class _Build:
                 self._empty[column] = int(self._number(column, [""], new)[0])
         return new
 
-    def _take(self, block: Block) -> _New:
+    def _take(self, block: RowBlock) -> _New:
         """Write all of a block but the tokens of its new texts, and give these."""
         new = _New()
         for column, sizes in block.sizes.items():

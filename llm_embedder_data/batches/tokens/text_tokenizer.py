@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.tokens.layouts import Part, Tokens
 from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens, WordMemo, joined_ids
+from llm_embedder_data.batches.tokens.special_tokens import SpecialTokenTemplate
 from llm_embedder_data.core.errors import ConfigError
 
 Ids = list[list[int]]
@@ -61,12 +60,12 @@ class TextTokenizer:
     ) -> None:
         self._tokenizer = tokenizer
         self.max_length = max_length
-        self._plain = plain or PlainTokens(tokenizer)
+        self.plain = plain or PlainTokens(tokenizer)
         self._wants_types = "token_type_ids" in tokenizer.model_input_names
         self._left = tokenizer.truncation_side == "left"
         self._lengths: dict[str, int] = {}  # tokens of each instruction
-        self._frames: dict[int, Frame] = {}
-        self._backend: Any = self._plain.backend
+        self._templates: dict[int, SpecialTokenTemplate] = {}
+        self._backend: Any = self.plain.backend
 
     def __call__(self, texts: Sequence[str], instruction: str = "") -> Tokens:
         """Tokens of texts, each behind ``instruction``."""
@@ -78,8 +77,8 @@ class TextTokenizer:
         texts = [instruction + text for text in texts]
         if self._backend is None:
             return _tokens(*self._slow(texts, None))
-        if self._plain.words is not None and not self._left:
-            return self._by_words(texts, self._plain.words)
+        if self.plain.words is not None and not self._left:
+            return self._by_words(texts, self.plain.words)
         self._truncate(True)
         encodings = self._backend.encode_batch_fast(texts)
         return _tokens([e.ids for e in encodings], self._types(encodings))
@@ -171,15 +170,15 @@ class TextTokenizer:
         return len(self._backend.encode(text))
 
     def _by_words(self, texts: Sequence[str], words: WordMemo) -> Tokens:
-        frame = self._frame(1)
-        ids, lengths = joined_ids(words.ids(texts, frame.room(self.max_length)))
-        own = Part(ids, np.cumsum(lengths) - lengths, lengths, frame.types[0])
-        return frame.around(len(texts), ids.dtype, (own,))
+        template = self.template(1)
+        ids, lengths = joined_ids(words.ids(texts, template.room(self.max_length)))
+        own = Part(ids, np.cumsum(lengths) - lengths, lengths, template.types[0])
+        return template.around(len(texts), ids.dtype, (own,))
 
-    def _frame(self, n_texts: int) -> Frame:
-        """The special tokens around one text or two, as an example has them."""
-        if n_texts not in self._frames:
-            lengths = dict(zip(_EXAMPLES, map(len, self._plain(_EXAMPLES)), strict=True))
+    def template(self, n_texts: int) -> SpecialTokenTemplate:
+        """Return the special tokens around one text or a pair, as seen around an example."""
+        if n_texts not in self._templates:
+            lengths = dict(zip(_EXAMPLES, map(len, self.plain(_EXAMPLES)), strict=True))
             example, n_own = next(((text, n) for text, n in lengths.items() if n), ("", 0))
             if not n_own:
                 raise ConfigError(
@@ -189,14 +188,18 @@ class TextTokenizer:
             ids, types, special = self._whole([example] * n_texts)
             own = np.flatnonzero(np.equal(special, 0)).reshape(n_texts, n_own)
             starts, ends = [0, *(own[:, -1] + 1)], [*own[:, 0], len(ids)]
-            self._frames[n_texts] = Frame(
+            self._templates[n_texts] = SpecialTokenTemplate(
                 [
                     (ids[start:end], np.array(types[start:end], np.int64))
                     for start, end in zip(starts, ends, strict=True)
                 ],
                 [types[place] for place in own[:, 0]],
             )
-        return self._frames[n_texts]
+        return self._templates[n_texts]
+
+    def kept_end(self, ids: Sequence[int], n_kept: int) -> Sequence[int]:
+        """Return the ``n_kept`` ids that truncation leaves of a text without instruction."""
+        return ids[len(ids) - n_kept :] if self._left else ids[:n_kept]
 
     def _whole(self, texts: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
         """Ids and types of one text or a pair, and 1 where a token is special."""
@@ -287,7 +290,7 @@ class TextTokenizer:
             if len(self._lengths) >= _MOST_INSTRUCTIONS:
                 self._lengths.clear()
             # Without its last space, which a tokenizer may join to the first word of the text.
-            self._lengths[instruction] = len(self._plain([instruction.rstrip()])[0])
+            self._lengths[instruction] = len(self.plain([instruction.rstrip()])[0])
         return self._lengths[instruction]
 
     def _pairs_cut_behind_instruction(
@@ -326,30 +329,3 @@ def _tokens(ids: Ids, types: Ids | None) -> Tokens:
 
 def _instruction_of(text: str) -> str:
     return text.instruction if isinstance(text, InstructedText) else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Special tokens before, between and behind texts, as (ids, types), and the texts' types."""
-
-    special: list[tuple[list[int], NDArray[np.int64]]]
-    types: list[int]
-
-    @property
-    def n_special(self) -> int:
-        """Special tokens."""
-        return sum(len(ids) for ids, _ in self.special)
-
-    def room(self, max_length: int) -> int:
-        """Tokens that are left for the texts."""
-        return max(max_length - self.n_special, 0)
-
-    def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[Part, ...]) -> Tokens:
-        """Rows of special tokens and texts in turn."""
-        parts = [
-            Part.constant(np.array(ids, dtype), n_rows, types.astype(dtype))
-            for ids, types in self.special
-        ]
-        for place, own in reversed(list(enumerate(texts, start=1))):
-            parts[place:place] = own
-        return Tokens(tuple(parts))

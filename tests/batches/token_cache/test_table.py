@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llm_embedder_data.batches.token_cache import table_building
 from llm_embedder_data.batches.token_cache.table import TokenTable
-from llm_embedder_data.batches.token_cache.table_building import Block, build_table
+from llm_embedder_data.batches.token_cache.table_building import RowBlock, build_table
 from llm_embedder_data.batches.token_cache.text_index import GrowingTextIndex
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.hashing import text_ids
@@ -32,7 +32,7 @@ def blocks_of(rows, size=3):
             part = rows[start : start + size]
             keys = [key for _, own in part for key in own]
             n_keys = np.array([len(own) for _, own in part])
-            yield Block(len(part), {"query": [q for q, _ in part], "key": keys}, {"key": n_keys})
+            yield RowBlock(len(part), {"query": [q for q, _ in part], "key": keys}, {"key": n_keys})
 
     return blocks
 
@@ -123,7 +123,7 @@ def test_a_text_of_another_table_is_not_tokenized_again(tmp_path):
 def test_many_different_ids_are_kept_whole(tmp_path):
     table = build_table(
         tmp_path / "t",
-        lambda first: iter([Block(1, {"text": ["a"]})]),
+        lambda first: iter([RowBlock(1, {"text": ["a"]})]),
         {"text": ""},
         lambda texts: [[250_000] * len(text) for text in texts],
         n_ids=lambda: 250_001,
