@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.encoded_texts import EncodedTexts
-from llm_embedder_data.batches.tokens.layouts import Inputs, Layout, TensorLayout, Tokens
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.batches.tokens.model_inputs import Layout, ModelInputs
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
+from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
+from llm_embedder_data.batches.tokens.token_slices import Tokens
 from llm_embedder_data.core.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
@@ -91,7 +93,7 @@ class RetrievalDataCollator:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigError(f"data.{name}={value!r}: expected a whole number")
-        plain = PlainTokens(self.tokenizer)
+        plain = BareTokenizer(self.tokenizer)
         self.query_tokenizer = SideTokenizer(self.tokenizer, self.query_max_length, plain)
         self.key_tokenizer = SideTokenizer(self.tokenizer, self.key_max_length, plain)
         self.pair_tokenizer = SideTokenizer(
@@ -148,7 +150,9 @@ class RetrievalDataCollator:
         for group in groups:
             yield self._collate(dict(group), {side: next(own) for side, own in laid.items()})
 
-    def _collate(self, columns: dict[str, Any], laid: Mapping[str, Inputs] | None = None) -> Batch:
+    def _collate(
+        self, columns: dict[str, Any], laid: Mapping[str, ModelInputs] | None = None
+    ) -> Batch:
         query, key = columns.pop("query", None), columns.pop("key", None)
         query_instruction = columns.pop("query_instruction", "")
         key_instruction = columns.pop("key_instruction", "")

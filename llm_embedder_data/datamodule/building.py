@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.token_cache.cache import TokenCache
+from llm_embedder_data.batches.token_cache.dataset_tables import TokenCache
 from llm_embedder_data.batches.token_cache.exactness import why_not_cached
-from llm_embedder_data.batches.token_cache.table import TokenTable
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
 from llm_embedder_data.config.recipes import Instruction, Recipe, TaskSettings
 from llm_embedder_data.core.errors import ConfigError
@@ -195,7 +195,7 @@ class DatasetBuilder:
         return tables, notes
 
     def _open_token_cache(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        plain = PlainTokens(tokenizer)
+        plain = BareTokenizer(tokenizer)
         for name in ("query_max_length", "key_max_length"):
             side = SideTokenizer(tokenizer, self._arguments[name], plain)
             side.check_room("", f"data.{name}")  # before hours of tokenizing

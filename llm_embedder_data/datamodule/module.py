@@ -37,8 +37,8 @@ from llm_embedder_data.batches.token_cache.cached_rows import (
     CachedPassages,
     CachedTrainRows,
 )
-from llm_embedder_data.batches.token_cache.table import TokenTable
-from llm_embedder_data.batches.tokens.layouts import Layout
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
+from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.conventions import leaves_prompt_out, with_conventions
 from llm_embedder_data.config.recipes import (
     Instruction,

@@ -29,6 +29,7 @@ from transformers import (
     get_scheduler,
 )
 
+from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
 from llm_embedder_data.config.conventions import (
     KEY_SUFFIX,
     PROMPT_FILE,
@@ -336,14 +337,14 @@ class BiEncoder(lightning.LightningModule):
         Raises:
             ConfigError: packed texts, and an encoder that would mix them.
         """
-        chunks = [inputs] if isinstance(inputs, Mapping) else inputs
-        embedding = torch.cat([self._encode_chunk(chunk, prompt_length) for chunk in chunks])
+        calls = model_calls(inputs)
+        embedding = torch.cat([self._encode_chunk(chunk, prompt_length) for chunk in calls])
         if self.similarity == "cos":
             embedding = F.normalize(embedding, dim=1)
         return embedding if inverse is None else embedding[inverse]
 
     def _encode_chunk(self, inputs: Mapping[str, Any], prompt_length: int) -> Tensor:
-        packed = "cu_seq_lens_q" in inputs
+        packed = layout_of(inputs) == "packed"
         self._attention.set(packed)
         if not packed:
             hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]

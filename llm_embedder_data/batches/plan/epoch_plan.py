@@ -145,9 +145,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
                 else "no dataset to train on (give data.train_data)"
             )
         self._n_rows = np.array([self.sizes[name] for name in self._names], np.int64)
-        self._global_batch = np.array(
-            [self.batch_size[name] * num_replicas for name in self._names], np.int64
-        )
+        self._global_batch = np.array([self.global_batch(name) for name in self._names], np.int64)
         # A repeated small dataset makes one batch a pass.
         self._per_pass = np.maximum(self._n_rows // self._global_batch, 1)
         weight = np.array([self.weights[name] for name in self._names])
@@ -175,14 +173,14 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
                 raise ConfigError(
                     f"batch_size={batch_size} of dataset {name!r}: expected at least 1"
                 )
-            if n_rows >= batch_size * self.num_replicas and n_rows > 0:
+            if n_rows >= self.global_batch(name) and n_rows > 0:
                 continue
             if n_rows > 0 and self.small_datasets == "repeat":
                 continue
             small[name] = n_rows
             faults.append(
                 f"dataset {name!r} has {n_rows} rows, fewer than one global batch of "
-                f"{batch_size * self.num_replicas} ({batch_size} per rank x {self.num_replicas} "
+                f"{self.global_batch(name)} ({batch_size} per rank x {self.num_replicas} "
                 "ranks)"
             )
         if faults and self.small_datasets != "drop":
@@ -202,6 +200,10 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
                 "organize_method, or data.length_window=null)"
             )
         return LengthWindows(self.length_window, lengths, self.sizes, self.seed)
+
+    def global_batch(self, dataset: str) -> int:
+        """Return the rows of one global batch of a dataset, over all ranks."""
+        return self.batch_size[dataset] * self.num_replicas
 
     def at(self, epoch: int) -> EpochPlan:
         """The plan of another epoch."""

@@ -48,9 +48,9 @@ class RestOfEpoch(EpochPlan):
         for at, batch in zip(steps, before.batches(steps), strict=True):
             passes.setdefault((batch.dataset, batch.repeat), []).append(at)
         self._passes = list(passes.items())
-        rows = [len(steps) * _global_batch(before, dataset) for (dataset, _), steps in self._passes]
+        rows = [len(steps) * before.global_batch(dataset) for (dataset, _), steps in self._passes]
         batches = {
-            str(number): n_rows // _global_batch(plan, dataset)
+            str(number): n_rows // plan.global_batch(dataset)
             for number, (((dataset, _), _), n_rows) in enumerate(
                 zip(self._passes, rows, strict=True)
             )
@@ -84,7 +84,7 @@ class RestOfEpoch(EpochPlan):
         assert self._order is not None
         number, [block] = self._order[place]
         (dataset, repeat), steps = self._passes[int(number)]
-        size, old_size = _global_batch(self, dataset), _global_batch(self._before, dataset)
+        size, old_size = self.global_batch(dataset), self._before.global_batch(dataset)
         share = slice(None)
         if rank is not None:
             own = self.batch_size[dataset]
@@ -95,7 +95,3 @@ class RestOfEpoch(EpochPlan):
             [batch.rows for batch in self._before.batches([steps[one] for one in dealt])]
         )  # [old global batches, rows of one]
         return PlannedBatch(dataset, rows[at - at[0], within], repeat)
-
-
-def _global_batch(plan: EpochPlan, dataset: str) -> int:
-    return plan.batch_size[dataset] * plan.num_replicas

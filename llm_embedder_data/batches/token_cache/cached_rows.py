@@ -18,7 +18,7 @@ from llm_embedder_data.batches.groups.training_groups import (
     scores_of,
 )
 from llm_embedder_data.batches.token_cache.cached_texts import CachedTexts
-from llm_embedder_data.batches.token_cache.table import TokenTable
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.rows.builders import TrainSet
 
 # Candidates that are looked at in one call: the call alone costs as much as some rows.

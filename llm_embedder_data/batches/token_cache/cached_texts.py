@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.token_cache.table import TokenTable
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.batches.tokens.encoded_texts import EncodedTexts
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.batches.groups.gathering import gathered, texts_of_lists
 from llm_embedder_data.batches.groups.training_groups import candidates_of
-from llm_embedder_data.batches.token_cache.table_building import RowBlock
+from llm_embedder_data.batches.token_cache.growing_table import RowBlock
 from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
 
 # Rows that become Python strings at a time.

@@ -9,13 +9,13 @@ from itertools import chain
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.tokens.layouts import Part, Tokens
-from llm_embedder_data.batches.tokens.own_call import (
-    has_code_of_its_own,
+from llm_embedder_data.batches.tokens.custom_tokenizers import (
+    backend_settings_kept,
+    has_custom_call,
     probe_texts,
-    settings_kept,
 )
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer, longest_first
+from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 from llm_embedder_data.batches.tokens.tokenizer_digest import is_random
 from llm_embedder_data.core.errors import ConfigError
 
@@ -34,13 +34,13 @@ def why_not_cached(
         pairs: whether (query, key) pairs are to be tokenized.
 
     Returns:
-        Part of a sentence, or None if they are the same.
+        TokenSlices of a sentence, or None if they are the same.
     """
     if is_random(tokenizer):
         return "it splits a text by chance, each time anew"
     if side.plain.backend is None and tokenizer.is_fast:
         return "its class tokenizes in a call of its own, which cannot be taken apart"
-    if side.plain.backend is None and (has_code_of_its_own(tokenizer) or pairs):
+    if side.plain.backend is None and (has_custom_call(tokenizer) or pairs):
         return "it puts tokens together by code of its own"
     return (
         None if _template_fits(tokenizer, side, pairs) else "it puts other tokens around some texts"
@@ -57,7 +57,7 @@ def _template_fits(tokenizer: PreTrainedTokenizerBase, side: SideTokenizer, pair
     except ConfigError:
         return False
     for room in _TRIED_ROOMS:
-        with settings_kept(tokenizer):
+        with backend_settings_kept(tokenizer):
             expected = tokenizer(
                 *texts, truncation=True, max_length=template.n_special + room, verbose=False
             )
@@ -81,5 +81,5 @@ def _assembled(side: SideTokenizer, plain: Sequence[Sequence[Sequence[int]]], ro
     parts = []
     for ids, n_kept, type in zip(plain, kept, template.types, strict=True):
         cut = [side.kept_end(text, n) for text, n in zip(ids, n_kept.tolist(), strict=True)]
-        parts.append((replace(Part.of_lists(cut), types=type),))
+        parts.append((replace(TokenSlices.of_lists(cut), types=type),))
     return template.around(len(plain[0]), np.dtype(np.int64), *parts)

@@ -6,9 +6,9 @@ import re
 
 from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.custom_tokenizers import probe_texts
 from llm_embedder_data.batches.tokens.instruction_boundary import begins_at_last_space
-from llm_embedder_data.batches.tokens.own_call import probe_texts
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
 
 
 class InstructionTokens:
@@ -27,10 +27,10 @@ class InstructionTokens:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, plain: PlainTokens | None = None
+        self, tokenizer: PreTrainedTokenizerBase, plain: BareTokenizer | None = None
     ) -> None:
         self._tokenizer = tokenizer
-        self.plain = plain or PlainTokens(tokenizer)
+        self.plain = plain or BareTokenizer(tokenizer)
 
     def text_prefix(self, instruction: str) -> str:
         """Return what a text is tokenized behind: nothing, a space, or the whole instruction."""

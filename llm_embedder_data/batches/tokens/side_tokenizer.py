@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.encoded_texts import EncodedTexts
 from llm_embedder_data.batches.tokens.instruction_tokens import InstructionTokens
-from llm_embedder_data.batches.tokens.layouts import Part, Tokens
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
 from llm_embedder_data.batches.tokens.text_tokenizer import TextTokenizer
+from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 
 
 class SideTokenizer(TextTokenizer):
@@ -30,7 +30,7 @@ class SideTokenizer(TextTokenizer):
         self,
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
-        plain: PlainTokens | None = None,
+        plain: BareTokenizer | None = None,
     ) -> None:
         super().__init__(tokenizer, max_length, plain)
         self._instructions = InstructionTokens(tokenizer, self.plain)
@@ -87,7 +87,7 @@ class SideTokenizer(TextTokenizer):
 
     def _cut(
         self, texts: EncodedTexts, instruction: str, room: NDArray[np.int64], type: int
-    ) -> tuple[Part, ...]:
+    ) -> tuple[TokenSlices, ...]:
         """Return at most ``room`` tokens of instruction and text, ``[N]`` int64.
 
         When the left end is cut, the instruction stays, and the text loses its first tokens.
@@ -98,21 +98,21 @@ class SideTokenizer(TextTokenizer):
         head = self._head(instruction, texts.prefix).astype(ids.dtype)
         n_head = np.minimum(len(head), room)
         if (n_head == len(head)).all():
-            instructed = Part.constant(head, len(texts), type)
+            instructed = TokenSlices.constant(head, len(texts), type)
         else:
-            instructed = Part(head, np.zeros(len(texts), np.int64), n_head, type)
+            instructed = TokenSlices(head, np.zeros(len(texts), np.int64), n_head, type)
         room = room - n_head
         kept = np.minimum(lengths, room)
         if not self._left:
-            return instructed, Part(ids, starts, kept, type)
+            return instructed, TokenSlices(ids, starts, kept, type)
         # A text that was tokenized behind its instruction begins with the instruction's tokens.
         n_instruction = 0 if len(head) or not instruction else self._n_tokens(instruction)
         n_first = np.where(lengths > room, np.minimum(n_instruction, room), 0)
         n_last = kept - n_first
         return (
             instructed,
-            Part(ids, starts, n_first, type),
-            Part(ids, starts + lengths - n_last, n_last, type),
+            TokenSlices(ids, starts, n_first, type),
+            TokenSlices(ids, starts + lengths - n_last, n_last, type),
         )
 
 

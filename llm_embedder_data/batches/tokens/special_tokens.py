@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.tokens.layouts import Part, Tokens
+from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class SpecialTokenTemplate:
         """Return the number of tokens that are left for the texts."""
         return max(max_length - self.n_special, 0)
 
-    def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[Part, ...]) -> Tokens:
+    def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[TokenSlices, ...]) -> Tokens:
         """Return rows of special tokens and texts in turn.
 
         Args:
@@ -41,7 +41,7 @@ class SpecialTokenTemplate:
             texts: the parts of the first text of each row, and of the second one in pairs.
         """
         parts = [
-            Part.constant(np.array(ids, dtype), n_rows, types.astype(dtype))
+            TokenSlices.constant(np.array(ids, dtype), n_rows, types.astype(dtype))
             for ids, types in self.special
         ]
         for index, text in reversed(list(enumerate(texts, start=1))):

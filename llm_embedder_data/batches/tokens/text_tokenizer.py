@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.tokens.layouts import Part, Tokens
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens, WordMemo, joined_ids
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.special_tokens import SpecialTokenTemplate
+from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
+from llm_embedder_data.batches.tokens.word_memo import WordMemo, joined_ids
 from llm_embedder_data.core.errors import ConfigError
 
 Ids = list[list[int]]
@@ -56,11 +57,11 @@ class TextTokenizer:
         self,
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
-        plain: PlainTokens | None = None,
+        plain: BareTokenizer | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self.max_length = max_length
-        self.plain = plain or PlainTokens(tokenizer)
+        self.plain = plain or BareTokenizer(tokenizer)
         self._wants_types = "token_type_ids" in tokenizer.model_input_names
         self._left = tokenizer.truncation_side == "left"
         self._lengths: dict[str, int] = {}  # tokens of each instruction
@@ -172,7 +173,7 @@ class TextTokenizer:
     def _by_words(self, texts: Sequence[str], words: WordMemo) -> Tokens:
         template = self.template(1)
         ids, lengths = joined_ids(words.ids(texts, template.room(self.max_length)))
-        own = Part(ids, np.cumsum(lengths) - lengths, lengths, template.types[0])
+        own = TokenSlices(ids, np.cumsum(lengths) - lengths, lengths, template.types[0])
         return template.around(len(texts), ids.dtype, (own,))
 
     def template(self, n_texts: int) -> SpecialTokenTemplate:
@@ -324,7 +325,7 @@ class TextTokenizer:
 
 
 def _tokens(ids: Ids, types: Ids | None) -> Tokens:
-    return Tokens((Part.of_lists(ids, types),))
+    return Tokens((TokenSlices.of_lists(ids, types),))
 
 
 def _instruction_of(text: str) -> str:

@@ -139,7 +139,7 @@ def test_a_rows_choice_depends_on_no_other_row_of_the_batch(rows, strategies, ke
         negative,
         stable=stable,
         numbers=[numbers[i] for i in order],
-        draw=key,
+        key=key,
     )
 
     assert shuffled == [together[i] for i in order]

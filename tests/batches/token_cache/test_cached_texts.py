@@ -14,11 +14,12 @@ from tokenizers import processors
 from transformers import AutoTokenizer, ByT5Tokenizer
 
 from llm_embedder_data.batches.token_cache.cached_texts import CachedTexts
-from llm_embedder_data.batches.token_cache.table_building import RowBlock, build_table
+from llm_embedder_data.batches.token_cache.growing_table import RowBlock
+from llm_embedder_data.batches.token_cache.table_building import build_table
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.instruction_tokens import InstructionTokens
-from llm_embedder_data.batches.tokens.layouts import TensorLayout
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
+from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
 from llm_embedder_data.batches.tokens.text_tokenizer import TextTokenizer
 
 KINDS = ("minilm", "byte_level_bpe", "unigram")
@@ -69,7 +70,7 @@ def cached(tmp_path_factory):
 
 @functools.lru_cache(maxsize=4)
 def plain_of(tokenizer):
-    return PlainTokens(tokenizer)
+    return BareTokenizer(tokenizer)
 
 
 def tensors(tokenizer, tokens):

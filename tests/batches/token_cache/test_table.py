@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_embedder_data.batches.token_cache import table_building
-from llm_embedder_data.batches.token_cache.table import TokenTable
-from llm_embedder_data.batches.token_cache.table_building import RowBlock, build_table
+from llm_embedder_data.batches.token_cache import growing_table
+from llm_embedder_data.batches.token_cache.growing_table import RowBlock
+from llm_embedder_data.batches.token_cache.table_building import build_table
 from llm_embedder_data.batches.token_cache.text_index import GrowingTextIndex
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.sealed_files import write_memo
@@ -137,7 +138,7 @@ LONG = [(f"query {i}", [f"key {i % 50} {k}" for k in range(4)]) for i in range(9
 
 @pytest.fixture(autouse=True)
 def small_records(monkeypatch):
-    monkeypatch.setattr(table_building, "_RECORD_EVERY", 100)
+    monkeypatch.setattr(growing_table, "_RECORD_EVERY", 100)
 
 
 def stopped_build(folder, n_rows, stop):

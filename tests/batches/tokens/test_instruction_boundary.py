@@ -6,9 +6,13 @@ from hypothesis import strategies as st
 from tokenizer_zoo import INSTRUCTIONS, TEXTS, backends, refused, wrapped
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
+from llm_embedder_data.batches.tokens.bare_tokenizer import (
+    BareTokenizer,
+    WordMemo,
+    takes_words_apart,
+)
 from llm_embedder_data.batches.tokens.instruction_boundary import begins_at_last_space
 from llm_embedder_data.batches.tokens.instruction_tokens import InstructionTokens
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens, WordMemo, takes_words_apart
 
 
 def ids(backend, text):
@@ -33,7 +37,7 @@ def test_what_is_proved_holds_for_every_text(backend, instruction, texts):
 def test_spliced_tokens_are_those_of_the_tokenizers_own_call(backend, instruction, texts):
     tokenizer = wrapped(backend)
     assume(not refused(tokenizer))
-    plain = PlainTokens(tokenizer)
+    plain = BareTokenizer(tokenizer)
     instructions = InstructionTokens(tokenizer, plain)
     prefix = instructions.text_prefix(instruction)
     head = instructions.head(instruction, prefix)

@@ -15,10 +15,16 @@ from llm_embedder_data.batches.token_cache.dataset_texts import (
     eval_blocks,
     train_blocks,
 )
-from llm_embedder_data.batches.token_cache.table import TABLE_SUFFIX, TABLE_VERSION, TokenTable
-from llm_embedder_data.batches.token_cache.table_building import SHARED_NAME, RowBlock, build_table
+from llm_embedder_data.batches.token_cache.growing_table import RowBlock
+from llm_embedder_data.batches.token_cache.other_tables import SHARED_NAME
+from llm_embedder_data.batches.token_cache.table_building import build_table
+from llm_embedder_data.batches.token_cache.token_table import (
+    TABLE_SUFFIX,
+    TABLE_VERSION,
+    TokenTable,
+)
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.instruction_tokens import InstructionTokens
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
 from llm_embedder_data.batches.tokens.tokenizer_digest import tokenizer_digest
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
@@ -42,7 +48,7 @@ class TokenCache:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, folder: Path, plain: PlainTokens | None = None
+        self, tokenizer: PreTrainedTokenizerBase, folder: Path, plain: BareTokenizer | None = None
     ) -> None:
         self._instructions = InstructionTokens(tokenizer, plain)
         self._fingerprint = tokenizer_digest(tokenizer)
