@@ -66,9 +66,9 @@ class BareTokenizer:
             is_changed = token.normalized and normalizer is not None
             if not (normalizer.normalize_str(token.content) if is_changed else token.content):
                 raise ConfigError(
-                    f"{self._name}: its added token {token.content!r} is empty once it is "
-                    "normalized, and the tokenizers library then fails on some texts: nothing is "
-                    "left of it (add it as AddedToken(..., normalized=False), or leave it out)"
+                    f"{self._name}: nothing is left of its added token {token.content!r} once it "
+                    "is normalized, and then the tokenizers library fails on some texts (add it as "
+                    "AddedToken(..., normalized=False), or leave it out)"
                 )
 
     def _try_out(self) -> None:

@@ -190,6 +190,30 @@ def test_a_killed_build_is_taken_up_where_it_stood(tmp_path, n_rows):
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == ["t"]
 
 
+def test_a_killed_build_is_taken_up_beside_other_tables(tmp_path):
+    build(tmp_path / "some.bin", LONG[:300])
+    build(tmp_path / "others.bin", LONG[850:])
+    process = multiprocessing.get_context("fork").Process(
+        target=stopped_build, args=(tmp_path / "t.bin", 500, kill)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    asked, done = [], []
+
+    table = build(
+        tmp_path / "t.bin",
+        LONG,
+        lambda texts: asked.extend(texts) or letters(texts),
+        progress=done.append,
+    )
+
+    check(table, LONG)
+    assert done[0] >= 380  # rows that are not read again
+    known = {f"query {i}" for i in [*range(300), *range(850, 900)]}
+    assert not known & set(asked)
+
+
 def build_killed_behind(folder, name):
     """A process that is killed when a file or folder has got a name."""
 
