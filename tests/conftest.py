@@ -1,4 +1,4 @@
-"""What all tests share: no network, a cache of their own, sample data, and three tokenizers."""
+"""Shared by all tests: no network, a separate cache, sample data, three tokenizers, a bomb."""
 
 # ruff: noqa: E402 (the environment comes before the imports that read it)
 
@@ -10,6 +10,7 @@ _CACHE = tempfile.TemporaryDirectory(prefix="llm-embedder-data-tests-")
 os.environ["HF_DATASETS_CACHE"] = _CACHE.name  # before datasets is imported, which reads it once
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from transformers import PreTrainedTokenizerFast
 
 import llm_embedder_data
 
-# Several tests at once on few cores: torch's threads would wait for each other.
+# Tests run side by side on few cores, where torch's threads would wait for each other.
 torch.set_num_threads(1)
 
 settings.register_profile(
@@ -109,6 +110,33 @@ def unigram(sample_texts, tmp_path_factory):
     )
     names = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "<eos>"}
     return _saved(tokenizer, tmp_path_factory.mktemp("unigram"), padding_side="left", **names)
+
+
+_BOMB = """
+from pathlib import Path
+
+
+def call(*_, **__):
+    Path("boom").touch()
+
+
+class Made:
+    def __init__(self, *_, **__):
+        call()
+
+
+call.__wrapped__ = None
+"""
+
+
+@pytest.fixture
+def bomb(tmp_path, monkeypatch):
+    """A module whose function and class leave this file behind when they are called."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/bomb.py").write_text(_BOMB)
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    monkeypatch.delitem(sys.modules, "bomb", raising=False)
+    return tmp_path / "boom"
 
 
 def _saved(tokenizer, folder, **settings):

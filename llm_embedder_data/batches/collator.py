@@ -35,9 +35,11 @@ class RetrievalDataCollator:
 
     It takes what a dataset of this package gives for one batch (a mapping), or a list of elements
     as a DataLoader gives it. Elements are rows such as ``{"query": str, "key": [str, ...], ...}``,
-    or whole batches such as ``{"query": [str, ...], "key": [[str, ...], ...], ...}``. Keys of query
-    i are rows ``i*G`` to ``i*G + G - 1``, the positive first; where queries have different numbers of
-    keys, as in reranking, empty texts fill up and ``key_mask`` [B, G] int64 is 0 there.
+    or whole batches such as ``{"query": [str, ...], "key": [[str, ...], ...], ...}``.
+
+    Keys of query i are rows ``i*G`` to ``i*G + G - 1``, the positive first. Where queries have
+    different numbers of keys, as in reranking, empty texts fill up and ``key_mask`` [B, G] int64 is
+    0 there.
 
     Args:
         tokenizer: from transformers; its padding and truncation sides are used.

@@ -1,4 +1,7 @@
-"""Whether ``ckpt_path`` names a checkpoint that a run can begin with, before anything is loaded."""
+"""Checks that ``ckpt_path`` names a checkpoint from which a run can go on.
+
+Each check costs more than the one before: by name and file type, by content, and against the model.
+"""
 
 from __future__ import annotations
 
@@ -12,36 +15,40 @@ from typing import Any, cast
 
 from llm_embedder_data.core.errors import ConfigError
 
-# What Lightning finds itself. It takes "last" of a folder without checkpoints for a fresh start,
-# which is what a job that is queued again wants.
-_NAMES = {"fit": ("last", "hpc"), "validate": ("hpc",)}
+# Names for which Lightning looks up the file itself, by verb. With "last" and no checkpoint yet it
+# starts anew, which suits a job that a queue starts again.
+_LOOKED_UP = {"fit": ("last", "hpc"), "validate": ("hpc",)}
 
-# Files of checkpoints that are folders: of FSDP, of torch.distributed.checkpoint, of DeepSpeed.
-_IN_SHARDS = ("meta.pt", ".metadata", "latest", "checkpoint")
+# A folder with one of these files is a sharded checkpoint: of FSDP, torch.distributed.checkpoint or
+# DeepSpeed.
+_FILES_OF_SHARDED = ("meta.pt", ".metadata", "latest", "checkpoint")
+
+# A model that overrides one of these may load other weights than it has when it is built.
+_LOADING_HOOKS = ("on_load_checkpoint", "configure_model", "load_state_dict", "state_dict")
 
 _REMEDY = "ckpt_path names a file that a run wrote, such as outputs/.../checkpoints/last.ckpt"
 
 
 def check_checkpoint_file(path: Any, verb: str) -> None:
-    """Refuse a ``ckpt_path`` that can be no checkpoint, by its name and the form of its file.
+    """Refuse a ``ckpt_path`` that cannot be a checkpoint, judged by its name and file type.
 
     Args:
-        path: as configured.
-        verb: fit or validate.
+        path: the setting's value.
+        verb: that loads it.
 
     Raises:
-        ConfigError: what is there in place of a checkpoint.
+        ConfigError: what is there instead of a checkpoint.
     """
     where = f"ckpt_path={path!r}"
-    if path is None or path in _NAMES[verb]:
+    if path is None or path in _LOOKED_UP.get(verb, ()):
         return
     if not isinstance(path, str) or not path.strip():
         raise ConfigError(f"{where}: expected the path of a checkpoint, or null")
     if "://" in path or path.partition(":")[0] == "registry":
-        return  # elsewhere than on this machine
+        return  # on another machine, or in a model registry
     file = Path(path)
     if file.is_dir():
-        if any((file / name).exists() for name in _IN_SHARDS):
+        if any((file / name).exists() for name in _FILES_OF_SHARDED):
             return
         inside = sorted(file.rglob("*.ckpt"))[:3]
         raise ConfigError(
@@ -52,36 +59,38 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
         raise ConfigError(f"{where}: there is no such file{_nearest(file)} ({_REMEDY})")
     if not _is_archive(file):
         raise ConfigError(
-            f"{where} is no checkpoint: not an archive as torch.save writes it, or one cut off "
+            f"{where} is no checkpoint: not an archive as torch.save writes it, or cut off "
             f"({file.stat().st_size:,} bytes; {_REMEDY})"
         )
 
 
 def check_checkpoint_content(path: Any, verb: str) -> Mapping[str, Any]:
-    """Refuse a file that torch cannot read, or that is no checkpoint of a LightningModule.
+    """Refuse a file that torch cannot read, or that is not the checkpoint of a LightningModule.
 
-    Its tensors are not loaded: only their shapes are read.
+    Only the shapes of its tensors are read, not their values.
+
+    Args:
+        path: that :func:`check_checkpoint_file` let pass.
+        verb: that loads it.
 
     Returns:
-        ``{name: tensor}`` of the model, without values; empty where the file is not on this
-        machine, or holds classes that only the model's own code knows.
+        The model's weights as ``{name: tensor}``, on the meta device. Empty if the file is not on
+        this machine, or if it holds classes that ``weights_only`` does not load.
 
     Raises:
-        ConfigError: what the file is.
+        ConfigError: what is wrong with the file.
     """
-    import torch
-
-    if path is None or path in _NAMES.get(verb, ()) or "://" in path or not os.path.isfile(path):
+    if (
+        path is None
+        or path in _LOOKED_UP.get(verb, ())
+        or "://" in path
+        or not os.path.isfile(path)
+    ):
         return {}
     where = f"ckpt_path={path!r}"
-    try:
-        content = torch.load(path, map_location="meta", mmap=True, weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            return {}
-        raise ConfigError(f"{where} cannot be read: {_first_line(error)} ({_REMEDY})") from error
-    except Exception as error:
-        raise ConfigError(f"{where} cannot be read: {_first_line(error)} ({_REMEDY})") from error
+    content = _without_values(path, where)
+    if content is None:
+        return {}
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise ConfigError(
             f"{where} is no checkpoint of a run: it holds no 'state_dict' (weights alone are given "
@@ -96,35 +105,54 @@ def check_checkpoint_content(path: Any, verb: str) -> Mapping[str, Any]:
 
 
 def check_checkpoint_fits(path: Any, saved: Mapping[str, Any], model: Any) -> None:
-    """Refuse a checkpoint of another model than the one that is to be loaded from it.
+    """Refuse a checkpoint whose weights differ from the model's in name or shape.
+
+    Without this check Lightning lists every weight that differs. A model that creates layers late,
+    or changes what it loads, is not compared.
 
     Args:
         path: of the checkpoint.
-        saved: what :func:`check_checkpoint_content` returned.
-        model: a LightningModule. One that makes layers late, or changes what is loaded, is not
-            compared.
+        saved: from :func:`check_checkpoint_content`.
+        model: the LightningModule that will load it.
 
     Raises:
         ConfigError: how many weights differ, and the first of them.
     """
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
-    changes = ("on_load_checkpoint", "configure_model", "load_state_dict", "state_dict")
-    if not saved or not model.strict_loading or any(is_overridden(n, model) for n in changes):
+    if not saved or not model.strict_loading:
         return
-    have = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(getattr(value, "shape", ())) for name, value in saved.items()}
-    other = [name for name in {**have, **found} if have.get(name) != found.get(name)]
-    if other:
-        first = other[0]
+    if any(is_overridden(hook, model) for hook in _LOADING_HOOKS):
+        return
+    in_model = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    in_file = {name: tuple(getattr(value, "shape", ())) for name, value in saved.items()}
+    different = [
+        name for name in {**in_model, **in_file} if in_model.get(name) != in_file.get(name)
+    ]
+    if different:
+        name = different[0]
         raise ConfigError(
-            f"ckpt_path={path!r} is of another model: {len(other)} of its weights differ, such as "
-            f"{first!r} (in the file {found.get(first, 'none')}, in the model "
-            f"{have.get(first, 'none')}; give the encoder and the model that it was made with)"
+            f"ckpt_path={path!r} is of another model: {len(different)} of its weights differ, such "
+            f"as {name!r} (in the file {in_file.get(name, 'none')}, in the model "
+            f"{in_model.get(name, 'none')}; give the encoder and the model that it was made with)"
         )
 
 
+def _without_values(path: str, where: str) -> Any:
+    """Load a checkpoint with its tensors on the meta device; None if it holds unknown classes."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="meta", mmap=True, weights_only=True)
+    except Exception as error:
+        refuses_class = "Unsupported" in str(error) or "GLOBAL" in str(error)
+        if isinstance(error, pickle.UnpicklingError) and refuses_class:
+            return None
+        raise ConfigError(f"{where} cannot be read: {_first_line(error)} ({_REMEDY})") from error
+
+
 def _is_archive(file: Path) -> bool:
+    """Return whether a file is a ZIP archive as ``torch.save`` writes it, complete to its end."""
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("data.pkl") for name in archive.namelist())
@@ -133,7 +161,8 @@ def _is_archive(file: Path) -> bool:
 
 
 def _nearest(file: Path) -> str:
-    names = [one.name for one in file.parent.glob("*.ckpt")] if file.parent.is_dir() else []
+    """Return a hint at the checkpoint beside ``file`` with the most similar name, if any."""
+    names = [found.name for found in file.parent.glob("*.ckpt")] if file.parent.is_dir() else []
     near = get_close_matches(file.name, names, n=1, cutoff=0.3)
     return f"; did you mean {str(file.parent / near[0])!r}?" if near else ""
 

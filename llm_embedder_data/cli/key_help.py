@@ -1,4 +1,4 @@
-"""``VERB --help``: every key with its value in force, and what the YAML says it means."""
+"""``VERB --help``: every key with its value in force and the comment behind it in conf/."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from llm_embedder_data.cli.command_line import compose
+from llm_embedder_data.cli.key_checks import compose
+from llm_embedder_data.cli.verbs import Verb
 from llm_embedder_data.config.composing import CONF_DIR
 
 _KEY = re.compile(r"""^(?P<indent> *)(?P<key>"[^"]*"|[\w*]+):(?P<rest>.*)$""")
 
-# A comment behind a value: a quoted value may hold a # itself.
+# A comment behind a value. A quoted value may contain a # itself.
 _COMMENT = re.compile(r"""^\s*(?:"[^"]*"|'[^']*'|[^"'#]*?)\s+#\s*(?P<text>.*)$""")
 
-# Text that needs no quotes.
+# Text that needs no quotes in YAML; so is an interpolation.
 _PLAIN = re.compile(r"[\w./$~+-][\w./${}:~+%-]*")
 
-_COLUMN = 40  # where comments begin
+_COMMENT_COLUMN = 40
 
-_FOOT = """\
+_HEAD = """\
+llm-embedder-data {verb} [KEY=VALUE ...]
+
+{summary}
+
 Any key below can be set: data.batch_size=64 trainer.max_epochs=3
 Choices of whole groups, such as recipe=bge:
 {groups}
@@ -32,96 +37,103 @@ commas between them, --version shows the version, --hydra-help the other flags.
 """
 
 
-def help_page(verb: str, summary: str, overrides: Sequence[str], config_name: str) -> str:
-    """The help of a verb: its configuration with the overrides in force, explained.
-
-    Args:
-        verb: its name.
-        summary: what it does.
-        overrides: from the command line.
-        config_name: the file in conf/ that the verb is composed from.
+def help_page(verb: Verb, overrides: Sequence[str]) -> str:
+    """Return the help of a verb: its configuration with the overrides in force, explained.
 
     Raises:
         ConfigError: overrides that do not fit.
     """
-    config = compose(overrides, config_name)
-    files = [CONF_DIR / f"{name}.yaml" for name in dict.fromkeys(("config", config_name))]
-    groups = {
-        path.name: sorted(one.stem for one in path.glob("*.yaml"))
-        for path in sorted(CONF_DIR.iterdir())
-        if path.is_dir() and any(path.glob("*.yaml"))
+    config = OmegaConf.to_container(compose(overrides, verb.config_name), resolve=False)
+    assert isinstance(config, dict)
+    groups = "\n".join(f"  {name}: {', '.join(choices)}" for name, choices in _groups().items())
+    head = _HEAD.format(verb=verb.name, summary=verb.summary, groups=groups)
+    names = sorted(config, key=lambda name: isinstance(config[name], dict))  # single values first
+    lines = _lines(config, names, "", _comments_in_force(overrides, verb.config_name))
+    return "\n".join([head, *lines]).rstrip() + "\n"
+
+
+def _groups() -> dict[str, list[str]]:
+    """Return the groups of conf/, each with the names to choose from."""
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(CONF_DIR.iterdir())
+        if folder.is_dir() and any(folder.glob("*.yaml"))
     }
-    meanings: dict[str, str] = {}
-    for file in files:
-        meanings |= _meanings(file, "")
+
+
+def _comments_in_force(overrides: Sequence[str], config_name: str) -> dict[str, str]:
+    """Return the comments of all files that a configuration is composed from, by dotted key."""
+    comments: dict[str, str] = {}
+    for name in dict.fromkeys(("config", config_name)):
+        comments |= _comments(CONF_DIR / f"{name}.yaml", "")
     for group, choice in _choices(overrides).items():
         file = CONF_DIR / group / f"{choice}.yaml"
-        if file.exists():  # not one of the user's own
-            meanings |= _meanings(file, f"{group}.")
-    lines = [f"llm-embedder-data {verb} [KEY=VALUE ...]", "", summary, ""]
-    listed = "\n".join(f"  {name}: {', '.join(choices)}" for name, choices in groups.items())
-    lines += [_FOOT.format(groups=listed)]
-    names = sorted(config, key=lambda name: OmegaConf.is_dict(config._get_node(name)))
-    lines += _shown(config, names, "", meanings)
-    return "\n".join(lines).rstrip() + "\n"
+        if file.exists():  # a user's own choice lies in another folder
+            comments |= _comments(file, f"{group}.")
+    return comments
 
 
 def _choices(overrides: Sequence[str]) -> dict[str, str]:
-    """The file that is chosen of each group."""
-    defaults = OmegaConf.load(CONF_DIR / "config.yaml").defaults
-    found = {
-        group: str(choice) for one in defaults if one != "_self_" for group, choice in one.items()
-    }
-    named = (one.lstrip("+").partition("=") for one in overrides)
-    return found | {key: choice for key, _, choice in named if key in found}
+    """Return the file that is chosen from each group."""
+    choices: dict[str, str] = {}
+    for entry in OmegaConf.load(CONF_DIR / "config.yaml").defaults:
+        if entry != "_self_":
+            choices |= {group: str(choice) for group, choice in entry.items()}
+    for override in overrides:
+        key, _, choice = override.lstrip("+").partition("=")
+        if key in choices:
+            choices[key] = choice
+    return choices
 
 
-def _meanings(file: Path, prefix: str) -> dict[str, str]:
-    """The comments of a YAML file by dotted key; its first lines are those of the group's key."""
+def _comments(file: Path, prefix: str) -> dict[str, str]:
+    """Return the comments of a YAML file by dotted key.
+
+    The comment at the top of a group's file stands for the key of the group.
+    """
     found: dict[str, str] = {}
-    path: list[tuple[int, str]] = []
-    head: list[str] = []
+    path: list[tuple[int, str]] = []  # (indent, key) of the keys around the current line
+    top: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and not path:
-            head.append(line.lstrip("# "))
+            top.append(line.lstrip("# "))
             continue
         matched = _KEY.match(line)
         if matched is None:
             continue
         indent = len(matched["indent"])
-        path = [*(one for one in path if one[0] < indent), (indent, matched["key"].strip('"'))]
-        key = prefix + ".".join(name for _, name in path)
+        path = [
+            *(outer for outer in path if outer[0] < indent),
+            (indent, matched["key"].strip('"')),
+        ]
         if comment := _COMMENT.match(matched["rest"]):
-            found[key] = comment["text"]
-    if prefix and head:
-        found[prefix.rstrip(".")] = " ".join(head)
+            found[prefix + ".".join(name for _, name in path)] = comment["text"]
+    if prefix and top:
+        found[prefix.rstrip(".")] = " ".join(top)
     return found
 
 
-def _shown(
-    node: DictConfig, names: Iterable[Any], prefix: str, meanings: Mapping[str, str]
+def _lines(
+    node: Mapping[Any, Any], names: Iterable[Any], prefix: str, comments: Mapping[str, str]
 ) -> Iterator[str]:
+    """Yield the lines of a node's keys, and of the nodes inside it."""
     indent = "  " * prefix.count(".")
     for name in names:
-        key = f"{prefix}{name}"
-        child: Any = node._get_node(name)
-        if not prefix and OmegaConf.is_dict(child):
+        key, value = f"{prefix}{name}", node[name]
+        if not prefix and isinstance(value, dict):
             yield ""
-            if key in meanings:
-                yield f"# {meanings[key]}"
-        if OmegaConf.is_dict(child) and not OmegaConf.is_interpolation(node, name) and len(child):
+            if key in comments:
+                yield f"# {comments[key]}"
+        if isinstance(value, dict) and value:
             yield f"{indent}{name}:"
-            yield from _shown(child, child, f"{key}.", meanings)
+            yield from _lines(value, value, f"{key}.", comments)
             continue
-        text = f"{indent}{name}: {_value(node, name)}"
-        yield f"{text:{_COLUMN}} # {meanings[key]}" if key in meanings else text
+        text = f"{indent}{name}: {_shown(value)}"
+        yield f"{text:{_COMMENT_COLUMN}} # {comments[key]}" if key in comments else text
 
 
-def _value(node: DictConfig, name: Any) -> str:
-    """A value as YAML has it, on one line."""
-    plain = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(plain, dict)
-    value = plain[name]
+def _shown(value: Any) -> str:
+    """Return a value as YAML has it, on one line."""
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return value
     return json.dumps(value, ensure_ascii=False)

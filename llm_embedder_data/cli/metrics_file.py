@@ -1,4 +1,4 @@
-"""``metrics_file``: what an evaluation measured, as JSON for programs."""
+"""``metrics_file``: the metrics of an evaluation as JSON, for programs to read."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from llm_embedder_data.core.files import atomic_file
 
 
 def check_metrics_file(path: Any) -> None:
-    """Refuse a path that cannot be written, before hours are spent on what is to stand in it.
+    """Refuse a path that cannot be written, before the metrics are computed.
 
     Raises:
-        ConfigError: what stands in the way.
+        ConfigError: why it cannot be written.
     """
     if path is None:
         return
@@ -27,7 +27,7 @@ def check_metrics_file(path: Any) -> None:
     file = Path(path).absolute()
     if file.is_dir():
         raise ConfigError(f"{where} is a folder (name a file in it)")
-    folder = next(one for one in file.parents if one.exists())
+    folder = next(parent for parent in file.parents if parent.exists())
     if not folder.is_dir():
         raise ConfigError(f"{where}: {str(folder)!r} is a file, not a folder")
     if not os.access(folder, os.W_OK):
@@ -35,30 +35,32 @@ def check_metrics_file(path: Any) -> None:
 
 
 def by_dataset(metrics: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """``{dataset: {metric: value}}`` of logged values named ``val/<dataset>/<metric>``.
+    """Group logged values named ``val/<dataset>/<metric>`` by dataset.
 
-    Means over datasets (``val/ndcg@10``) are left out; what is not a number is None.
+    Returns:
+        ``{dataset: {metric: value}}``, without the means over datasets (``val/ndcg@10``). NaN and
+        infinity become None, since JSON has neither.
 
     >>> by_dataset({"val/qa/ndcg@10": 0.5, "val/ndcg@10": 0.5, "val/a/b/mrr@10": 1.0})
     {'qa': {'ndcg@10': 0.5}, 'a/b': {'mrr@10': 1.0}}
     """
-    found: dict[str, dict[str, float | None]] = {}
+    grouped: dict[str, dict[str, float | None]] = {}
     for name, value in metrics.items():
         dataset, _, metric = name.removeprefix("val/").rpartition("/")
         if name.startswith("val/") and dataset:
             number = float(value)
-            found.setdefault(dataset, {})[metric] = number if math.isfinite(number) else None
-    return found
+            grouped.setdefault(dataset, {})[metric] = number if math.isfinite(number) else None
+    return grouped
 
 
 def write_metrics(path: str, metrics: Mapping[str, Any]) -> None:
-    """Write :func:`by_dataset` as JSON, whole or not at all.
+    """Write the metrics by dataset as JSON; the file appears complete or not at all.
 
     Raises:
         ConfigError: there is nothing to write, or the file cannot be written.
     """
-    found = by_dataset(metrics)
-    if not found:
+    grouped = by_dataset(metrics)
+    if not grouped:
         raise ConfigError(
             f"metrics_file={path!r} is not written: nothing was measured (val/<dataset>/<metric>)"
         )
@@ -66,6 +68,6 @@ def write_metrics(path: str, metrics: Mapping[str, Any]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(file) as opened:
-            opened.write((json.dumps(found, indent=2) + "\n").encode())
+            opened.write((json.dumps(grouped, indent=2) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"metrics_file={path!r} cannot be written: {error}") from error

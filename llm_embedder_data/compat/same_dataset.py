@@ -85,10 +85,10 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
         return batch
 
     def _is_dealt_out(self) -> bool:
-        """Whether accelerate runs these processes, and so deals the items out among them."""
+        """Return whether accelerate runs these processes, and so deals the items out among them."""
         state = sys.modules.get("accelerate.state")
+        if self.num_processes == 1 or state is None:
+            return False
         return bool(
-            self.num_processes > 1
-            and state is not None
-            and state.PartialState._shared_state.get("num_processes", 1) == self.num_processes
+            state.is_initialized() and state.AcceleratorState().num_processes == self.num_processes
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 # The finder makes a batch smaller on no other error than one of memory, and knows it by its words.
 _WORDS = 'said to Lightning\'s batch-size finder as "CUDA out of memory", on which it goes back'

@@ -19,26 +19,21 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.arguments import train_settings
 from llm_embedder_data.datamodule.corpus_matching import CorpusView, Matching, corpus_of, match
-from llm_embedder_data.rows.builders import (
-    TRAIN_FIELDS,
-    Corpus,
-    EvalSet,
-    TrainSet,
-    build_corpus,
-    build_eval_sets,
-    build_train_sets,
-    eval_fields,
-    template_fields,
-)
+from llm_embedder_data.rows.corpora import Corpus, build_corpus
 from llm_embedder_data.rows.corpus_indices import within_corpus
 from llm_embedder_data.rows.dataset_names import by_unique_name
-from llm_embedder_data.rows.filters import TrainSettings
-from llm_embedder_data.rows.readers import default_cache_dir
+from llm_embedder_data.rows.eval_sets import EvalSet, build_eval_sets
+from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.schema.evaluation import eval_fields
+from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
 from llm_embedder_data.rows.sources import Source, resolve_sources
+from llm_embedder_data.rows.train_sets import TrainSet, build_train_sets
+from llm_embedder_data.rows.train_settings import TrainSettings
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
-_EVAL_SETTINGS = ("task", "task_description", "format")
+_EVAL_OPTIONS = ("task", "task_description", "format")
 
 
 class DatasetBuilder:
@@ -55,7 +50,12 @@ class DatasetBuilder:
     ) -> None:
         self._arguments = arguments
         self._recipe = recipe
-        self._cache_dir = cache_dir
+        self._reading = ReadingSettings(
+            recipe=recipe,
+            default_task=arguments["default_task"],
+            on_bad_row=arguments["on_bad_row"],
+            cache_dir=cache_dir,
+        )
         self._token_cache: TokenCache | None = None
         self._on_the_fly: str | None = None  # why tokens are not cached; empty where they are
 
@@ -65,13 +65,10 @@ class DatasetBuilder:
         def build(source: Source) -> list[TrainSet]:
             return build_train_sets(
                 source,
+                self._reading,
                 settings_of=self.train_settings,
-                recipe=self._recipe,
-                default_task=self._arguments["default_task"],
-                on_bad_row=self._arguments["on_bad_row"],
                 on_no_negatives=self._arguments["on_no_negatives"],
                 seed=self._arguments["seed"],
-                cache_dir=self._cache_dir,
             )
 
         return _by_name(build, self._sources("train_data", TRAIN_FIELDS), "data.train_data")
@@ -82,16 +79,9 @@ class DatasetBuilder:
         fields = [name for name in eval_fields(eval_method) if name != "task"]
 
         def build(source: Source) -> list[EvalSet]:
-            return build_eval_sets(
-                source,
-                eval_method=eval_method,
-                recipe=self._recipe,
-                default_task=self._arguments["default_task"],
-                on_bad_row=self._arguments["on_bad_row"],
-                cache_dir=self._cache_dir,
-            )
+            return build_eval_sets(source, self._reading, eval_method=eval_method)
 
-        sources = self._sources("eval_data", fields, settings=_EVAL_SETTINGS)
+        sources = self._sources("eval_data", fields, options=_EVAL_OPTIONS)
         return _by_name(build, sources, "data.eval_data")
 
     def corpora(self) -> dict[str, Corpus]:
@@ -99,18 +89,12 @@ class DatasetBuilder:
         key_template = self._arguments["key_template"]
 
         def build(source: Source) -> list[Corpus]:
-            corpus = build_corpus(
-                source,
-                key_template=key_template,
-                on_bad_row=self._arguments["on_bad_row"],
-                cache_dir=self._cache_dir,
-            )
-            return [corpus]
+            return [build_corpus(source, self._reading, key_template=key_template)]
 
-        settings, fields = ("format", "key_template"), template_fields(key_template)
+        options, fields = ("format", "key_template"), template_fields(key_template)
         for template in _templates_of(self._arguments["corpus"]):
             fields += template_fields(template)
-        sources = self._sources("corpus", dict.fromkeys(fields), settings=settings)
+        sources = self._sources("corpus", dict.fromkeys(fields), options=options)
         return _by_name(build, sources, "data.corpus")
 
     def evaluation(self) -> tuple[dict[str, EvalSet], dict[str, Corpus]]:
@@ -123,12 +107,7 @@ class DatasetBuilder:
         for name, one in evals.items():
             corpus = corpus_of(one, corpora)
             if corpus is not None:
-                evals[name] = within_corpus(
-                    one,
-                    corpus,
-                    on_bad_row=self._arguments["on_bad_row"],
-                    cache_dir=self._cache_dir,
-                )
+                evals[name] = within_corpus(one, corpus, self._reading)
         return evals, corpora
 
     def require_corpora(
@@ -201,7 +180,7 @@ class DatasetBuilder:
             side.check_room("", f"data.{name}")  # before hours of tokenizing
         self._on_the_fly = why_not_cached(tokenizer, side, pairs=self._arguments["cross"]) or ""
         if not self._on_the_fly:
-            folder = (self._cache_dir or default_cache_dir()) / "tokens"
+            folder = self._reading.cache_folder / "tokens"
             self._token_cache = TokenCache(tokenizer, folder, plain)
 
     def train_settings(self, task: str) -> TrainSettings:
@@ -231,13 +210,13 @@ class DatasetBuilder:
             return "data.add_instruction=false"
         return self._recipe.origin
 
-    def _sources(self, argument: str, fields: Iterable[str], **settings: Any) -> list[Source]:
+    def _sources(self, argument: str, fields: Iterable[str], **options: Any) -> list[Source]:
         return resolve_sources(
             self._arguments[argument],
-            key=f"data.{argument}",
+            setting=f"data.{argument}",
             fields=list(fields),
             data_root=self._arguments["data_root"],
-            **settings,
+            **options,
         )
 
 

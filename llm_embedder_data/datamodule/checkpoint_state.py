@@ -18,7 +18,7 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.fit_progress import TrainerCounts
 from llm_embedder_data.datamodule.state_checks import check_state, check_unchanged, digest_of, shown
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 STATE_VERSION = 2
 

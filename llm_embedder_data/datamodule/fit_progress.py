@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from llm_embedder_data.datamodule.lightning_internals import check_lightning
+
 
 @dataclass(frozen=True, slots=True)
 class TrainerCounts:
@@ -73,6 +75,7 @@ class EpochClock:
         check: Callable[[TrainerCounts], None] | None = None,
         renumber: bool = False,
     ) -> None:
+        check_lightning(trainer)
         self.trainer = trainer
         self.is_over = False
         self._start = start

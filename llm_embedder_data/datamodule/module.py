@@ -39,7 +39,8 @@ from llm_embedder_data.batches.token_cache.cached_rows import (
 )
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.batches.tokens.model_inputs import Layout
-from llm_embedder_data.config.conventions import leaves_prompt_out, with_conventions
+from llm_embedder_data.config.model_pooling import leaves_prompt_out
+from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.recipes import (
     Instruction,
     ModelSettings,
@@ -79,16 +80,14 @@ from llm_embedder_data.datamodule.quiet_run import QuietRun
 from llm_embedder_data.datamodule.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines
 from llm_embedder_data.inspection.report import Report, described, make_report
-from llm_embedder_data.rows.builders import (
-    Corpus,
-    EvalMethod,
-    EvalSet,
-    OnBadRow,
-    TrainSet,
-)
-from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, OnNoNegatives
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
+from llm_embedder_data.rows.reading_settings import OnBadRow
 from llm_embedder_data.rows.row_lengths import row_lengths
+from llm_embedder_data.rows.schema.evaluation import EvalMethod
+from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, OnNoNegatives
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.groups.gathering import files_of
 from llm_embedder_data.batches.groups.training_groups import query_ids_of
 from llm_embedder_data.config.recipes import Instruction
-from llm_embedder_data.core.files import MappedFiles
-from llm_embedder_data.rows.builders import Corpus, EvalSet
+from llm_embedder_data.core.mapped_files import MappedFiles
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
 
 
 class TextSource(Protocol):

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.config.recipes import NegativeStrategy
-from llm_embedder_data.core.hashing import below, derive_key, hash_rows
-from llm_embedder_data.core.slices import runs_at
-from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, PositiveInForce
+from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
+from llm_embedder_data.core.slices import slices_at
+from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, PositiveInForce
 
 _S11 = np.array(11, np.uint64)
 _LAST = np.array((1 << 64) - 1, np.uint64)
@@ -45,7 +45,7 @@ def select(
     select_negative: NegativeStrategy,
     stable_distill: bool,
     rows: NDArray[np.int64],
-    draw: int,
+    seed: int,
 ) -> NDArray[np.int64]:
     """Choose one positive and ``group_size - 1`` negatives for each query.
 
@@ -69,7 +69,7 @@ def select(
         select_negative: strategy.
         stable_distill: sort the chosen negatives by score, descending.
         rows: ``[B]`` int64, row numbers, which a query's random choices depend on.
-        draw: from :func:`draw_seed`.
+        seed: from :func:`selection_seed`.
 
     Returns:
         ``[B, G]`` int64, indices into the flat arrays, the positive first; -1 where there is no
@@ -80,18 +80,18 @@ def select(
     query = np.arange(len(rows))[:, None]  # [B, 1]
     column = np.arange(int(n_keys.max(initial=1)))  # [N]
     exists = column < n_keys[:, None]  # [B, N]
-    same = runs_at(candidates.first_same, starts, len(column))  # [B, N]
+    same = slices_at(candidates.first_same, starts, len(column))  # [B, N]
     if stable_distill or {select_positive, select_negative} & _BY_SCORE:
-        score = np.where(exists, runs_at(candidates.scores, starts, len(column)), np.nan)
+        score = np.where(exists, slices_at(candidates.scores, starts, len(column)), np.nan)
     else:
         score = np.full(same.shape, np.nan)
     scored = ~np.isnan(score[:, 0])  # [B]
 
-    positive = _positives(select_positive, exists, candidates.n_pos, score, scored, rows, draw)
+    positive = _positives(select_positive, exists, candidates.n_pos, score, scored, rows, seed)
     # first_same never exceeds a candidate's own index: from n_pos on, the text is no positive's.
     negative = exists & (same >= n_pos) & (same != same[query, positive[:, None]])
     n_negatives = negative.sum(axis=1)
-    order = _in_turn(select_negative, negative, score, scored, rows, draw)
+    order = _in_turn(select_negative, negative, score, scored, rows, seed)
     turn = np.arange(group_size - 1) % np.maximum(n_negatives, 1)[:, None]
     negatives = order[query, turn]  # [B, G-1]
     if stable_distill and group_size > 1:
@@ -103,9 +103,9 @@ def select(
     return chosen
 
 
-def draw_seed(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
+def selection_seed(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
     """Return what derives all choices for a dataset's rows in one pass of one epoch."""
-    return derive_key(seed, "selection", dataset, epoch, repeat)
+    return stream_seed(seed, "selection", dataset, epoch, repeat)
 
 
 def _positives(
@@ -115,13 +115,13 @@ def _positives(
     score: NDArray[np.float64],
     scored: NDArray[np.bool_],
     rows: NDArray[np.int64],
-    draw: int,
+    seed: int,
 ) -> NDArray[np.int64]:
     """Return the column of each query's positive, ``[B]`` int64."""
     if strategy == "first":
         return np.zeros(len(rows), np.int64)
     if strategy == "random":
-        return below(hash_rows(derive_key(draw, "positive"), rows), np.maximum(n_pos, 1))
+        return below(hash_rows(stream_seed(seed, "positive"), rows), np.maximum(n_pos, 1))
     eligible = exists
     if strategy == "teacher-pos":
         eligible = exists & (np.arange(exists.shape[1]) < n_pos[:, None])
@@ -138,7 +138,7 @@ def _in_turn(
     score: NDArray[np.float64],
     scored: NDArray[np.bool_],
     rows: NDArray[np.int64],
-    draw: int,
+    seed: int,
 ) -> NDArray[np.int64]:
     """Return ``[B, N]`` int64: the columns of the negatives as they are taken, then any others."""
     column = np.arange(negative.shape[1])
@@ -147,7 +147,7 @@ def _in_turn(
     by_score = -score if strategy == "teacher+" else score
     if strategy != "random" and scored.all():
         return _sorted(np.where(negative, by_score, np.inf))
-    row_words = hash_rows(derive_key(draw, "negatives"), rows)
+    row_words = hash_rows(stream_seed(seed, "negatives"), rows)
     words = hash_rows(0, (row_words[:, None] + column.astype(np.uint64)).view(np.int64))
     if strategy == "random":
         # The low bits of each word hold its column, so a plain sort gives the order; it is several

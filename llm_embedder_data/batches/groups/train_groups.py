@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.groups.training_groups import Groups
 from llm_embedder_data.batches.plan.sampler import BatchIndex
 from llm_embedder_data.config.recipes import Instruction
-from llm_embedder_data.core.files import MappedFiles
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.core.mapped_files import MappedFiles
+from llm_embedder_data.rows.train_sets import TrainSet
 
 
 class GroupSource(Protocol):

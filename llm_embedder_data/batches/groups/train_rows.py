@@ -17,7 +17,7 @@ from llm_embedder_data.batches.groups.training_groups import (
     scores_of,
 )
 from llm_embedder_data.core.hashing import text_ids
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 _COLUMNS = [
     "query",

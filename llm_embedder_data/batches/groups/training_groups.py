@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.groups.selection import Candidates, draw_seed, select
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.batches.groups.selection import Candidates, select, selection_seed
+from llm_embedder_data.rows.train_sets import TrainSet
 
 Queries = TypeVar("Queries", bound="Texts")
 Keys = TypeVar("Keys", bound="Texts")
@@ -116,7 +116,7 @@ def choose(
         select_negative=settings.select_negative,
         stable_distill=settings.stable_distill,
         rows=row_numbers,
-        draw=draw_seed(seed, train_set.name, epoch, repeat),
+        seed=selection_seed(seed, train_set.name, epoch, repeat),
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.batches.plan.length_windows import LengthWindows
 from llm_embedder_data.batches.plan.permutation import permute
-from llm_embedder_data.core.hashing import derive_key
+from llm_embedder_data.core.hashing import stream_seed
 
 
 class BlockRows:
@@ -47,7 +47,7 @@ class BlockRows:
         # A repeated small dataset makes one batch a pass.
         self.per_pass = np.maximum(n_rows // global_batch, 1)
         self.row_order = np.array(
-            [derive_key(seed, "row order", name) for name in names], np.uint64
+            [stream_seed(seed, "row order", name) for name in names], np.uint64
         )
 
     def of(
@@ -138,4 +138,4 @@ class BlockRows:
 @lru_cache(maxsize=4096)
 def deal_seed(seed: int, name: str, pass_number: int) -> int:
     """Return the seed by which one pass deals a dataset's rows into global batches."""
-    return derive_key(seed, "block order", name, pass_number)
+    return stream_seed(seed, "block order", name, pass_number)

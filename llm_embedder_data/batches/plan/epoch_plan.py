@@ -20,7 +20,7 @@ from llm_embedder_data.batches.plan.length_windows import LengthWindows
 from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.batches.plan.plan_checks import check_names, too_small
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.core.hashing import below, derive_key, hash_rows
+from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 
 OrganizeMethod = Literal["epoch", "epoch-static", "epoch-random", "random"]
 Remainder = Literal["rotate", "drop"]
@@ -307,7 +307,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             dataset, rows = self._drawn(steps, rank)
             repeat = np.zeros_like(steps)
         else:
-            order = derive_key(self.seed, "batch order", self.organize_method, self.epoch)
+            order = stream_seed(self.seed, "batch order", self.organize_method, self.epoch)
             position = permute(steps, len(self), order)
             dataset = np.searchsorted(self._ends, position, side="right")
             # Blocks are counted through all epochs, so that a broken pass goes on in the next one.
@@ -328,12 +328,12 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
 
         A batch holds no row twice, unless the dataset is smaller than the batch.
         """
-        words = hash_rows(derive_key(self.seed, "dataset", self.epoch), steps)
+        words = hash_rows(stream_seed(self.seed, "dataset", self.epoch), steps)
         points = below(words, 1 << 32) / (1 << 32) * self._row_ends[-1]
         dataset = np.searchsorted(self._row_ends, points, side="right")
         dataset = np.minimum(dataset, len(self._names) - 1)
         streams = [
-            derive_key(self.seed, "random rows", self._names[index], self.epoch, step)
+            stream_seed(self.seed, "random rows", self._names[index], self.epoch, step)
             for index, step in zip(dataset.tolist(), steps.tolist(), strict=True)
         ]
         n_rows = self._n_rows[dataset, None]

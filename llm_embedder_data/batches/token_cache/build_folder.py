@@ -14,7 +14,8 @@ from uuid import uuid4
 from filelock import FileLock
 
 from llm_embedder_data.batches.token_cache.token_table import TABLE_SUFFIX
-from llm_embedder_data.core.sealed_files import BUILDING_SUFFIX, hash_of, read_memo, write_memo
+from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
+from llm_embedder_data.core.sealed_files import BUILDING_SUFFIX, hash_of
 
 # Files of a build folder: how far the build is, whose it is, and the lock of its process.
 STATE, _OWNER, _LOCK = "state.json", "owner.json", "owner.lock"
@@ -49,12 +50,12 @@ class BuildFolder:
         self._lock = FileLock(self._folder / _LOCK)
         with suppress(OSError, NotImplementedError):
             self._lock.acquire(timeout=0)
-        write_memo(self._folder / _OWNER, socket.gethostname())
+        write_checked_json(self._folder / _OWNER, socket.gethostname())
         return self._folder
 
     def _take_over(self, folder: Path) -> bool:
         # Locks of other machines may be invisible here, so never touch their folders.
-        if read_memo(folder / _OWNER) != socket.gethostname() or folder.is_symlink():
+        if read_checked_json(folder / _OWNER) != socket.gethostname() or folder.is_symlink():
             return False
         self._folder, self._lock = folder, FileLock(folder / _LOCK)
         with suppress(OSError, NotImplementedError):
@@ -75,7 +76,7 @@ class BuildFolder:
 
 def _is_sound(folder: Path) -> bool:
     """Return whether a build recorded its state, and its files are as recorded."""
-    state = read_memo(folder / STATE)
+    state = read_checked_json(folder / STATE)
     if state is None or not os.access(folder, os.W_OK):
         return False
     files = {name: (size, state["digests"][name]) for name, size in state["sizes"].items()}

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.groups.gathering import gathered, texts_of_lists
 from llm_embedder_data.batches.groups.training_groups import candidates_of
 from llm_embedder_data.batches.token_cache.growing_table import RowBlock
-from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 # Rows that become Python strings at a time.
 _BLOCK_ROWS = 1024

@@ -16,14 +16,9 @@ from llm_embedder_data.batches.token_cache.build_folder import STATE
 from llm_embedder_data.batches.token_cache.other_tables import OtherTable
 from llm_embedder_data.batches.token_cache.text_index import GrowingTextIndex
 from llm_embedder_data.batches.token_cache.token_table import table_end
+from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
 from llm_embedder_data.core.hashing import text_ids
-from llm_embedder_data.core.sealed_files import (
-    HashedFile,
-    hash_of,
-    publish_sealed,
-    read_memo,
-    write_memo,
-)
+from llm_embedder_data.core.sealed_files import HashedFile, hash_of, publish_sealed
 
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
@@ -74,7 +69,7 @@ class GrowingTable:
             "n_texts": 0,
         }
         if (folder / STATE).exists():
-            state |= read_memo(folder / STATE)
+            state |= read_checked_json(folder / STATE)
         self.n_rows: int = state["n_rows"]
         self._types |= state.get("types", {})
         self._hashed = _digest(folder / "hashes.bin", 16 * state["n_texts"])
@@ -201,7 +196,7 @@ class GrowingTable:
             "types": self._types,
             "empty": self._empty,
         }
-        write_memo(self._folder / STATE, state)
+        write_checked_json(self._folder / STATE, state)
 
     def finish(self, path: Path) -> None:
         """Append all arrays and the description to the ids, and give the file its name."""

@@ -12,7 +12,7 @@ from llm_embedder_data.batches.token_cache.other_tables import other_tables
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import reason, remedy
-from llm_embedder_data.core.files import locked, make_way
+from llm_embedder_data.core.files import locked, remove_empty_folder
 
 # Seconds to wait for another process that builds the same table.
 _PATIENCE = 86400.0
@@ -51,7 +51,7 @@ def build_table(
         with locked(path, patience=_PATIENCE):
             with suppress(FileNotFoundError):
                 return TokenTable(path)
-            make_way(path)
+            remove_empty_folder(path)
             with BuildFolder(path) as folder:
                 growing = GrowingTable(folder, prefixes, n_ids(), other_tables(path))
                 with closing(growing) as build:

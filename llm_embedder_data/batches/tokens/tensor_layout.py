@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.tokens.model_inputs import Layout, ModelInputs
 from llm_embedder_data.batches.tokens.token_slices import Tokens
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.core.slices import runs_at
+from llm_embedder_data.core.slices import slices_at
 
 
 class TensorLayout:
@@ -101,9 +101,9 @@ class TensorLayout:
         width = self._width(lengths)
         yes, no = np.ones(width, tokens.dtype), np.zeros(width, tokens.dtype)
         if self._pads_right:
-            real = runs_at(np.concatenate([yes, no]), width - lengths, width)
+            real = slices_at(np.concatenate([yes, no]), width - lengths, width)
         else:
-            real = runs_at(np.concatenate([no, yes]), lengths, width)
+            real = slices_at(np.concatenate([no, yes]), lengths, width)
         ids = tokens.padded(real, self._pad_id, self._pads_right)
         types = None
         if self._has_types and (tokens.typed or self._pad_type):

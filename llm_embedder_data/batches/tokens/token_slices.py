@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.core.slices import runs_at
+from llm_embedder_data.core.slices import slices_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class TokenSlices:
         source = self.types if of_types else self.source
         if isinstance(source, int):
             return np.full((len(self.starts), width), source, self.source.dtype)
-        return runs_at(source, self.starts - before, width)
+        return slices_at(source, self.starts - before, width)
 
     def as_bytes(self, of_types: bool = False) -> list[bytes]:
         """Return the ids, or the types, of each slice as bytes."""

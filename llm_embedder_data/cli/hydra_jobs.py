@@ -1,0 +1,158 @@
+"""Running a verb as a Hydra application: one job, or those of a --multirun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, read_write
+
+from llm_embedder_data.cli.command_line import CommandLine
+from llm_embedder_data.cli.early_checks import check_settings
+from llm_embedder_data.cli.hydra_errors import HydraErrorHandling
+from llm_embedder_data.cli.refusals import is_refusal, message
+from llm_embedder_data.cli.run_folder import delete_run_folder, is_new_run_folder
+from llm_embedder_data.cli.verbs import Verb
+from llm_embedder_data.config.composing import CONF_MODULE, hydra_base
+from llm_embedder_data.core.errors import ConfigError
+
+
+def run_jobs(verb: Verb, line: CommandLine, extra: Sequence[str]) -> None:
+    """Run the jobs of a command, as ``hydra.main`` does.
+
+    Hydra's callbacks, launchers and sweepers see what a job raises, as in any Hydra application.
+
+    Args:
+        verb: to run.
+        line: the command line.
+        extra: overrides that are added to those of the user.
+
+    Raises:
+        ConfigError: the run's folder cannot be made.
+        SystemExit: some jobs of a --multirun were refused; each has printed its sentence.
+        Exception: what a job raised.
+    """
+    jobs = _Jobs(verb, sys.argv[0], line.is_multirun)
+
+    def task(cfg: DictConfig) -> Any:
+        return jobs.run(cfg)
+
+    # Hydra names a job, and so its log file, after the module of its function.
+    task.__module__ = "llm_embedder_data.cli.main"
+    application = hydra.main(
+        config_path=f"pkg://{CONF_MODULE}", config_name=verb.config_name, **hydra_base()
+    )(task)
+    sys.argv = [sys.argv[0], *line.flags, *line.overrides, *extra]
+    try:
+        with jobs.hydra_errors:
+            application()
+    except Exception as error:
+        jobs.finish(error)
+        raise
+
+
+class _Jobs:
+    """Runs the jobs of one command, and remembers which of them failed.
+
+    Args:
+        verb: that each job runs.
+        program: the first word of the command line.
+        is_multirun: whether there may be several jobs.
+    """
+
+    def __init__(self, verb: Verb, program: str, is_multirun: bool) -> None:
+        self.hydra_errors = HydraErrorHandling()
+        self._verb = verb
+        self._program = program
+        self._is_multirun = is_multirun
+        self._has_begun = False
+        self._failed: list[tuple[int, Exception]] = []  # (job number, its error), of a --multirun
+        self._sweep_folders: set[Path] = set()  # of jobs that were refused
+
+    def run(self, cfg: DictConfig) -> Any:
+        """Run the verb on the configuration of one job."""
+        self._has_begun = True
+        job = HydraConfig.get()
+        # Lightning starts further ranks with this command line: the verb, and this job's overrides.
+        sys.argv = [self._program, self._verb.name, *job.overrides.task]
+        with read_write(cast("DictConfig", job)):
+            job.run.dir = job.runtime.output_dir
+        folder, output_subdir = Path(job.runtime.output_dir), job.output_subdir
+        is_new = output_subdir is not None and is_new_run_folder(folder, output_subdir)
+        with self.hydra_errors.inside_job():
+            try:
+                _quieten_libraries()
+                check_settings(cfg, self._verb)
+                return self._verb.load()(cfg)
+            except Exception as error:
+                # An error with a note comes after training steps, whose checkpoints are kept.
+                if is_refusal(error) and is_new and not getattr(error, "__notes__", ()):
+                    self._delete_folder(folder, job)
+                if self._is_multirun:
+                    self._record_failure(error, job)
+                raise
+            finally:
+                _leave_process_group()
+
+    def finish(self, error: Exception) -> None:
+        """Clean up after a failed command, and raise a clearer error if there is one."""
+        if isinstance(error, OSError) and not self._has_begun:
+            raise ConfigError(
+                f"the run's folder cannot be made: {error} (give another hydra.run.dir, or for "
+                "--multirun hydra.sweep.dir)"
+            ) from error
+        for folder in self._sweep_folders:
+            # If every job was refused, only Hydra's own file is left.
+            if [path.name for path in folder.glob("*")] == ["multirun.yaml"]:
+                delete_run_folder(folder, Path.cwd())
+        if is_refusal(error) and any(error is failure for _, failure in self._failed):
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                return
+            numbers = ", ".join(str(number) for number, _ in self._failed)
+            sys.exit(f"llm-embedder-data {self._verb.name}: failed: job {numbers}")
+
+    def _delete_folder(self, folder: Path, job: Any) -> None:
+        delete_run_folder(folder, Path(job.runtime.cwd))
+        if self._is_multirun:
+            self._sweep_folders.add(Path(job.runtime.cwd) / job.sweep.dir)
+
+    def _record_failure(self, error: Exception, job: Any) -> None:
+        number = int(job.job.num)
+        self._failed.append((number, error))
+        if is_refusal(error):
+            prefix = f"job {number} ({', '.join(job.overrides.task)}): "
+            sys.stderr.write(message(self._verb.name, error, job=prefix) + "\n")
+
+
+def _leave_process_group() -> None:
+    """End a job's process group, so that the next job of a --multirun can start its own.
+
+    Under torchrun the group belongs to the whole command, and stays.
+    """
+    if "torch" not in sys.modules:
+        return
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized() and "TORCHELASTIC_RUN_ID" not in os.environ:
+        dist.destroy_process_group()
+        # Lightning sets these for the ranks that it starts, and takes values that it finds.
+        for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"):
+            os.environ.pop(name, None)
+
+
+def _quieten_libraries() -> None:
+    """Silence Lightning's advertisements and transformers' progress bar for loading weights."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_not_tip)
+
+
+def _is_not_tip(record: logging.LogRecord) -> bool:
+    return "Tip: " not in record.getMessage()

@@ -1,0 +1,130 @@
+"""The objects of a run, built from its configuration: trainer, model and data module."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import (
+    Callback,
+    LightningDataModule,
+    LightningModule,
+    Trainer,
+    seed_everything,
+)
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from llm_embedder_data.cli.checkpoint_files import check_checkpoint_content, check_checkpoint_fits
+from llm_embedder_data.cli.showing import show
+from llm_embedder_data.config.instantiating import build, target_class
+from llm_embedder_data.datamodule.module import RetrievalDataModule
+from llm_embedder_data.demo import demo_encoder
+from llm_embedder_data.training.bi_encoder import BiEncoder
+
+T = TypeVar("T")
+
+# The classes whose arguments conf/ holds.
+_DEFAULT_CLASSES: dict[str, type] = {
+    "model": BiEncoder,
+    "data": RetrievalDataModule,
+    "trainer": Trainer,
+}
+
+
+def build_run(cfg: DictConfig, stage: str) -> tuple[Trainer, Any, Any]:
+    """Build the trainer, the model and the data module of a run, and show what data was read.
+
+    The data comes before the model, so that a wrong path is found before weights are loaded.
+
+    Args:
+        cfg: of the run.
+        stage: fit or validate.
+
+    Raises:
+        ConfigError: a setting or a checkpoint that cannot be used.
+        DataError: a file that cannot be read.
+    """
+    saved_weights = check_checkpoint_content(cfg.ckpt_path, stage)
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    trainer = _build_trainer(cfg)
+    datamodule = build_data(cfg)
+    if isinstance(datamodule, RetrievalDataModule):
+        datamodule.trainer = trainer  # it knows how many ranks there will be
+        datamodule.prepare_data()
+        datamodule.setup(stage)
+        show(str(datamodule.report()))
+    model = build(_node(cfg, "model", LightningModule), LightningModule, "model")
+    check_checkpoint_fits(cfg.ckpt_path, saved_weights, model)
+    return trainer, model, datamodule
+
+
+def build_data(cfg: DictConfig) -> Any:
+    """Build the data module, with the demo's encoder if the configuration names it."""
+    if "demo" in (cfg.encoder, cfg.data.get("tokenizer")):
+        cfg.encoder = demo_encoder()
+    return build(_node(cfg, "data", LightningDataModule), LightningDataModule, "data")
+
+
+@contextmanager
+def without_folder_warning(trainer: Trainer) -> Iterator[None]:
+    """Silence Lightning's warning that a resumed run writes to another folder.
+
+    Here each run has a folder of its own, so the warning (Lightning 2.6) says nothing. It stays if
+    a checkpoint callback has a ``monitor``: Lightning then forgets the best checkpoints so far.
+    """
+    monitors = [getattr(callback, "monitor", None) for callback in trainer.checkpoint_callbacks]
+    with warnings.catch_warnings():
+        if not any(monitors):
+            warnings.filterwarnings("ignore", message="The dirpath has changed from")
+        yield
+
+
+def _build_trainer(cfg: DictConfig) -> Trainer:
+    callbacks = _build_each(cfg.get("callbacks"), Callback, "callbacks")
+    node = _node(cfg, "trainer", Trainer)
+    if node.get("enable_progress_bar") is False:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    loggers = _build_each(cfg.get("logger"), Logger, "logger")  # type: ignore[type-abstract]
+    arguments: dict[str, Any] = {"callbacks": callbacks, "logger": loggers}
+    # If the user took the progress bar or the checkpoints out of the callbacks, keep Lightning from
+    # adding its own.
+    for name, kind in (("enable_progress_bar", ProgressBar), ("enable_checkpointing", Checkpoint)):
+        if node.get(name) is None and not any(isinstance(found, kind) for found in callbacks):
+            arguments[name] = False
+    return build(node, Trainer, "trainer", **arguments)
+
+
+def _build_each(nodes: Mapping[str, Any] | None, kind: type[T], key: str) -> list[T]:
+    return [build(node, kind, f"{key}.{name}") for name, node in (nodes or {}).items() if node]
+
+
+def _node(cfg: DictConfig, name: str, kind: type) -> DictConfig:
+    """Return the node of an object, without default arguments that its class does not take.
+
+    conf/ holds the arguments of our class. If the user names another class, those that it lacks are
+    left out, unless the command line gives them.
+    """
+    node: DictConfig = cfg[name]
+    default_class = _DEFAULT_CLASSES[name]
+    target: type = target_class(node, kind, name)
+    if target is default_class:
+        return node
+    parameters = inspect.signature(target).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return node
+    our_arguments = set(inspect.signature(default_class).parameters)
+    given = {
+        override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task
+    }
+    kept = node.copy()
+    OmegaConf.set_struct(kept, False)
+    for key in node:
+        if key in our_arguments and key not in parameters and f"{name}.{key}" not in given:
+            del kept[key]
+    return kept

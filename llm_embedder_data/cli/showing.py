@@ -1,0 +1,17 @@
+"""What a verb shows on the terminal, on rank 0 only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+
+from llm_embedder_data.core.printable import printable
+
+
+@rank_zero_only
+def show(content: Any) -> None:
+    """Print a text, its control characters escaped, or what rich can render, such as a table."""
+    shown = printable(content) if isinstance(content, str) else content
+    Console(soft_wrap=True, emoji=False).print(shown, highlight=False, markup=False)

@@ -1,0 +1,56 @@
+"""The table of verbs.
+
+To add a verb, add a line to :data:`VERBS` and a module of the verb's name to this folder, with a
+function of the same name that takes the composed configuration. What the function returns is the
+value that a Hydra sweeper optimizes, or None.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What the console must know about a verb without importing its module.
+
+    Importing a verb's module loads torch and Lightning, which takes seconds; ``--help`` must not.
+
+    Attributes:
+        name: of the verb, of its module in this folder, and of the function in that module.
+        summary: one sentence for ``--help``.
+        config_name: the file in conf/ that the configuration is composed from.
+        uses_trainer: whether the verb makes a Trainer, so that callbacks, loggers, ``ckpt_path``
+            and ``metrics_file`` are checked first.
+    """
+
+    name: str
+    summary: str
+    config_name: str = "config"
+    uses_trainer: bool = True
+
+    def load(self) -> Callable[[Any], Any]:
+        """Import the verb's module and return its function."""
+        function: Callable[[Any], Any] = getattr(
+            importlib.import_module(f"{__name__}.{self.name}"), self.name
+        )
+        return function
+
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb("fit", "Train a model on train_data; measure it on eval_data before and after."),
+        Verb("validate", "Measure a model on eval_data against the corpus."),
+        Verb(
+            "plan",
+            "Show the plan of a configuration on world_size ranks, and the rows of any of its "
+            "steps.",
+            config_name="plan",
+            uses_trainer=False,
+        ),
+    )
+}

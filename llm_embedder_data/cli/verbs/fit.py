@@ -1,0 +1,55 @@
+"""``fit``: train a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig
+
+from llm_embedder_data.cli.measured import check_wanted_metrics, finish, show_metrics
+from llm_embedder_data.cli.run_objects import build_run, without_folder_warning
+from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.errors import ConfigError, DataError
+
+
+def fit(cfg: DictConfig) -> float | None:
+    """Train a model; return the value of ``optimized_metric`` after training."""
+    has_eval_data = cfg.data.get("eval_data") is not None
+    is_dry_run = bool(cfg.trainer.get("fast_dev_run"))
+    check_wanted_metrics(cfg, has_eval_data)
+    trainer, model, datamodule = build_run(cfg, "fit")
+    before: Mapping[str, Any] = {}
+    if cfg.validate_before and has_eval_data and not is_dry_run:
+        before = trainer.validate(model, datamodule=datamodule, verbose=False)[0]
+    with _noting_trained_steps(trainer), without_folder_warning(trainer):
+        trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    after = {name: value for name, value in logged.items() if name.startswith("val/")}
+    show_metrics(before, after)
+    checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "")
+    if checkpoint:
+        show(f"Checkpoint: {checkpoint}  (go on from it with ckpt_path=...)")
+    if cfg.export and hasattr(model, "export") and not is_dry_run:
+        folder = os.path.join(cfg.output_dir, "encoder")
+        if trainer.is_global_zero:
+            model.export(folder, datamodule.tokenizer)
+        show(f"Encoder:    {folder}  (AutoModel and SentenceTransformer load it)")
+    with _noting_trained_steps(trainer):
+        return finish(cfg, trainer, after, logged)
+
+
+@contextmanager
+def _noting_trained_steps(trainer: Trainer) -> Iterator[None]:
+    """Add a note to an error that comes after training steps: the run's folder is kept."""
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        if trainer.global_step:
+            error.add_note(
+                f"(after {trainer.global_step} steps; the checkpoints and logs so far are kept)"
+            )
+        raise

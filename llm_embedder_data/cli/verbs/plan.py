@@ -1,0 +1,47 @@
+"""``plan``: show which rows a run would train on, without running it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from omegaconf import DictConfig
+
+from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.inspection.plan_view import plan_facts, plan_table, step_facts, step_text
+
+
+def plan(cfg: DictConfig) -> None:
+    """Show the plan on ``world_size`` ranks, and the rows of a step if one is named."""
+    _check_settings(cfg)
+    datamodule = build_data(cfg)
+    datamodule.setup("fit")
+    epoch_plan, train_sets = datamodule.plan(cfg.epoch, cfg.world_size), datamodule.train_sets()
+    epoch = plan_facts(epoch_plan, train_sets)
+    step = None if cfg.step is None else step_facts(epoch_plan, train_sets, cfg.step, cfg.rank)
+    if cfg.json:
+        sys.stdout.write(json.dumps(epoch if step is None else epoch | {"step": step}) + "\n")
+        return
+    show(plan_table(epoch))
+    if step is not None:
+        show(step_text(step))
+
+
+def _check_settings(cfg: DictConfig) -> None:
+    for name, least, may_be_null in (
+        ("world_size", 1, False),
+        ("epoch", 0, False),
+        ("step", 0, True),
+        ("rank", 0, True),
+    ):
+        value = cfg[name]
+        if value is None and may_be_null:
+            continue
+        if type(value) is not int or value < least:
+            raise ConfigError(f"{name}={value!r}: expected a whole number of at least {least}")
+    if cfg.rank is not None and cfg.step is None:
+        raise ConfigError(
+            f"rank={cfg.rank} selects rows of a step, and no step is given (give step=)"
+        )

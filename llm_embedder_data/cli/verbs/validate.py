@@ -1,0 +1,22 @@
+"""``validate``: measure a model on eval data."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from llm_embedder_data.cli.measured import finish, show_metrics
+from llm_embedder_data.cli.run_objects import build_run, without_folder_warning
+from llm_embedder_data.core.errors import ConfigError
+
+
+def validate(cfg: DictConfig) -> float | None:
+    """Measure a model on ``eval_data``; return the value of ``optimized_metric``."""
+    if cfg.data.get("eval_data") is None:
+        raise ConfigError("data.eval_data=null: there is nothing to validate on (name an eval set)")
+    trainer, model, datamodule = build_run(cfg, "validate")
+    with without_folder_warning(trainer):
+        metrics = trainer.validate(
+            model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, verbose=False
+        )[0]
+    show_metrics({}, metrics)
+    return finish(cfg, trainer, metrics, metrics)

@@ -1,0 +1,20 @@
+"""Keys that do not exist are refused, with the nearest key that does."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("data.batchsize=64", "there is no key 'data.batchsize'; did you mean 'data.batch_size'?"),
+        ("+data.batchsize=64", "there is no key 'data.batchsize'; did you mean 'data.batch_size'?"),
+        ("trainr.devices=2", "there is no key 'trainr.devices'; did you mean 'trainer'?"),
+        ("~data", "the verb needs data"),
+        ("~encoder", "the verb needs encoder"),
+        ("logger=null", "logger is a group, from which a name is chosen"),
+        ("callbacks=[1]", "callbacks is a group, from which a name is chosen"),
+        ("data@=1", "data is a group, from which a name is chosen"),
+    ],
+)
+def test_a_key_that_does_not_exist_is_named(refused, argument, sentence):
+    assert sentence in refused("fit", argument)

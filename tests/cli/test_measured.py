@@ -1,0 +1,42 @@
+"""What a run measured: written for programs, returned to a sweeper."""
+
+import json
+import shutil
+from pathlib import Path
+
+from cli_cases import SPY, write_rows
+
+
+def test_validate_writes_its_metrics_unrounded_and_whole(run, settings, tmp_path, returned):
+    first, second = (write_rows(tmp_path / parent, "same") for parent in "ab")
+    data = [
+        f"data.eval_data=[{first}/eval.jsonl,{second}/eval.jsonl]",
+        f"data.corpus={first}/corpus.jsonl",
+        "metrics_file=new/metrics.json",
+        SPY,
+    ]
+    Path("new").mkdir()
+    Path("new/metrics.json").write_text("old " * 1000)
+
+    run("validate", *settings, *data, "optimized_metric=val/a/same/eval/ndcg@10")
+
+    written = json.loads(Path("new/metrics.json").read_text())
+    assert list(written) == ["a/same/eval", "b/same/eval"]
+    assert {"ndcg@10", "mrr@10"} <= set(written["a/same/eval"])
+    assert returned == [written["a/same/eval"]["ndcg@10"]]
+    assert len(repr(returned[0])) > 8  # not rounded for the table
+    assert [path.name for path in Path("new").iterdir()] == ["metrics.json"]
+
+
+def test_verbs_return_the_metric_that_is_optimized(run, settings, evaluation, returned, refused):
+    run("validate", *settings, *evaluation, SPY)
+    run("fit", *settings, *evaluation, SPY, "optimized_metric=val/mine/mrr@10", "metrics_file=m")
+    run("fit", *settings, SPY)
+
+    assert 0 < returned[0] < 1
+    assert returned[1] == json.loads(Path("m").read_text())["mine"]["mrr@10"]
+    assert returned[2] is None
+    shutil.rmtree("outputs")
+    said = refused("validate", *settings, *evaluation, "optimized_metric=val/mine/ndgc@10")
+    assert "no such value was logged; there are" in said
+    assert "val/mine/ndcg@10" in said
