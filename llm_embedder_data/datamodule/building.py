@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.token_cache.cache import TokenCache
-from llm_embedder_data.batches.token_cache.cached_tokenizer import CachedTokenizer
-from llm_embedder_data.batches.token_cache.table import TokenTable
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.batches.token_cache.dataset_tables import TokenCache
+from llm_embedder_data.batches.token_cache.exactness import why_not_cached
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
 from llm_embedder_data.config.recipes import Instruction, Recipe, TaskSettings
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
@@ -173,11 +174,11 @@ class DatasetBuilder:
         return tables, notes
 
     def _open_token_cache(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        plain = PlainTokens(tokenizer)
+        plain = BareTokenizer(tokenizer)
         for name in ("query_max_length", "key_max_length"):
-            side = CachedTokenizer(tokenizer, self._arguments[name], plain)
+            side = SideTokenizer(tokenizer, self._arguments[name], plain)
             side.check_room("", f"data.{name}")  # before hours of tokenizing
-        self._on_the_fly = side.why_not_cached(pairs=self._arguments["cross"]) or ""
+        self._on_the_fly = why_not_cached(tokenizer, side, pairs=self._arguments["cross"]) or ""
         if not self._on_the_fly:
             folder = self._reading.cache_folder / "tokens"
             self._token_cache = TokenCache(tokenizer, folder, plain)

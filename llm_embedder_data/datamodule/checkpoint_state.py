@@ -73,7 +73,7 @@ def batch_facts(
             "files": list(one.digests),
             "rows kept": len(one.kept),
             "rows digest": xxhash.xxh3_64_hexdigest(one.kept.data),
-            "global batch": plan.batch_size[one.name] * plan.num_replicas,
+            "global batch": plan.global_batch(one.name),
             "steps": plan.steps.get(one.name, 0),
             "weight": one.weight,
             "in_batch_negatives": one.in_batch_negatives,
@@ -278,7 +278,7 @@ def continued(
     plan = plan.at(epoch)
     n_steps = min(limit, len(plan)) if isinstance(limit, int) else int(limit * len(plan))
     then = {name: state["facts"][f"dataset {name}"]["global batch"] for name in plan.sizes}
-    now = {name: size * plan.num_replicas for name, size in plan.batch_size.items()}
+    now = {name: plan.global_batch(name) for name in plan.sizes}
     began = state.get("began", {"first": 0, "runs": []})
     if then == now:
         if not began["runs"]:

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
-from llm_embedder_data.batches.groups.datasets import TrainGroups
+from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.sampler import BatchIndex, SameTaskSampler, ShardSampler
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.datamodule.ranks import Ranks

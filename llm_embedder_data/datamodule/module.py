@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
-from llm_embedder_data.batches.groups.datasets import CorpusPassages, EvalQueries, TrainGroups
+from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueries
+from llm_embedder_data.batches.groups.train_groups import TrainGroups
+from llm_embedder_data.batches.groups.train_rows import TrainRows
 from llm_embedder_data.batches.plan.epoch_plan import (
     EpochPlan,
     OrganizeMethod,
@@ -30,8 +32,13 @@ from llm_embedder_data.batches.plan.epoch_plan import (
     SmallDatasets,
 )
 from llm_embedder_data.batches.plan.sampler import OverfitSampler, SameTaskSampler
-from llm_embedder_data.batches.token_cache.table import TokenTable
-from llm_embedder_data.batches.tokens.layouts import Layout
+from llm_embedder_data.batches.token_cache.cached_rows import (
+    CachedEvalTexts,
+    CachedPassages,
+    CachedTrainRows,
+)
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
+from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.model_pooling import leaves_prompt_out
 from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.recipes import (
@@ -740,14 +747,18 @@ class RetrievalDataModule(LightningDataModule):
         return [f"{one_line(name)}: {note}" for name, own in notes.items() for note in own]
 
     def _groups(self) -> TrainGroups:
-        sets = self.train_sets()
-        return TrainGroups(
-            sets,
-            {one.name: self._builder.instruction_of(one) for one in sets.values()},
-            group_size=self.train_group_size,
-            seed=self.seed,
-            tables=self._tables["train"],
-        )
+        train_sets, tables = self.train_sets(), self._tables["train"]
+        sources: dict[str, TrainRows | CachedTrainRows] = {}
+        for name, train_set in train_sets.items():
+            size = train_set.group_size(self.train_group_size)
+            if name in tables:
+                sources[name] = CachedTrainRows(train_set, tables[name], size, self.seed)
+            else:
+                sources[name] = TrainRows(train_set, size, self.seed)
+        instructions = {
+            name: self._builder.instruction_of(train_set) for name, train_set in train_sets.items()
+        }
+        return TrainGroups(sources, instructions)
 
     def _set(self, name: str, size: int) -> None:
         check_whole(name, size)
@@ -804,26 +815,25 @@ class RetrievalDataModule(LightningDataModule):
         return self._builder.matching(_opened(self._evals), _opened(self._corpora))
 
     def _corpus_loaders(self, views: Mapping[str, CorpusView]) -> dict[str, BatchLoader]:
-        names = loader_names(views)
-        return {
-            names[name]: self._shard_loader(
-                CorpusPassages(
-                    view.corpus, view.key_instruction, name, self._tables["corpus"].get(name)
-                )
-            )
-            for name, view in views.items()
-        }
+        names, tables = loader_names(views), self._tables["corpus"]
+        loaders = {}
+        for name, view in views.items():
+            texts = CachedPassages(tables[name]) if name in tables else None
+            passages = CorpusPassages(view.corpus, view.key_instruction, name, texts)
+            loaders[names[name]] = self._shard_loader(passages)
+        return loaders
 
     def _eval_dataloaders(self) -> Loaders:
         matching = self._matching()
         loaders: dict[str, BatchLoader] = {}
         for one in _opened(self._evals).values():
             view = matching.of_eval.get(one.name)
+            table = self._tables["eval"].get(one.name)
             queries = EvalQueries(
                 one,
                 self._builder.instruction(one.task),
                 view.name if view else None,
-                self._tables["eval"].get(one.name),
+                None if table is None else CachedEvalTexts(table),
             )
             loaders[one.name] = self._shard_loader(queries)
         loaders |= self._corpus_loaders(matching.used())

@@ -144,7 +144,7 @@ def make_report(
             "in_batch_negatives": one.in_batch_negatives,
         }
         if plan is not None:
-            global_batch = plan.batch_size[one.name] * plan.num_replicas
+            global_batch = plan.global_batch(one.name)
             entry["global_batch"] = global_batch
             entry["steps_per_epoch"] = steps.get(one.name, 0)
             entry["rows_left_out_per_epoch"] = left_out[one.name]
