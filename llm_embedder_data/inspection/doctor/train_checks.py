@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.groups.gathering import gathered, texts_of_lists
-from llm_embedder_data.batches.groups.train_rows import candidates_of
+from llm_embedder_data.batches.groups.training_groups import candidates_of
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.hashing import mix
 from llm_embedder_data.inspection.doctor import fingerprints
