@@ -19,6 +19,7 @@ from llm_embedder_data.compat.numbered_rows import (
 )
 from llm_embedder_data.compat.records import train_set_of
 from llm_embedder_data.compat.task_config import recipe_of
+from llm_embedder_data.config.negative_limits import LIMITS, normal_limit
 from llm_embedder_data.config.recipes import (
     ANY_TASK,
     Instruction,
@@ -219,6 +220,8 @@ def _overridden(arguments: TrainSettings, settings: TaskSettings) -> TrainSettin
         for name in settings.given
         if name in TrainSettings.__dataclass_fields__
     }
+    limits = {name: normal_limit(getattr(settings, name)) for name in LIMITS}
+    values["limits"] = {name: limit for name, limit in limits.items() if limit is not None}
     values["asked"] = arguments.asked - settings.given
     return TrainSettings(**values)
 

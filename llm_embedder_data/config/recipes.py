@@ -12,6 +12,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from llm_embedder_data.config.composing import CONF_DIR
+from llm_embedder_data.config.negative_limits import LIMIT_RULES, Limit
 from llm_embedder_data.config.recipe_rules import (
     ABOVE_ZERO,
     AT_LEAST_ZERO,
@@ -55,8 +56,9 @@ class Instruction:
 class TaskSettings:
     """How one task is trained; a field is None if it is not set.
 
-    The first six settings are for the data (see :class:`~llm_embedder_data.RetrievalDataModule`),
-    the others for the loss (see :class:`~llm_embedder_data.BiEncoder`).
+    The settings up to ``relative_margin`` are for the data (see
+    :class:`~llm_embedder_data.RetrievalDataModule`), the others for the loss (see
+    :class:`~llm_embedder_data.BiEncoder`).
 
     Attributes:
         given: names of the settings that the recipe has, including those it sets to null.
@@ -68,6 +70,12 @@ class TaskSettings:
     teacher_scores_margin: float | None = None
     teacher_scores_min: float | None = None
     stable_distill: bool | None = None
+    range_min: Limit | None = None
+    range_max: Limit | None = None
+    min_score: Limit | None = None
+    max_score: Limit | None = None
+    absolute_margin: Limit | None = None
+    relative_margin: Limit | None = None
     contrastive_weight: float | None = None
     distill_weight: float | None = None
     teacher_temperature: float | None = None
@@ -259,6 +267,7 @@ _TASK_RULES: dict[str, Rule] = {
     "teacher_scores_margin": NUMBER,
     "teacher_scores_min": NUMBER,
     "stable_distill": FLAG,
+    **LIMIT_RULES,
     "contrastive_weight": AT_LEAST_ZERO,
     "distill_weight": AT_LEAST_ZERO,
     "teacher_temperature": ABOVE_ZERO,

@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.batches.tokens.model_inputs import Layout
-from llm_embedder_data.config.recipe_rules import is_finite_number
+from llm_embedder_data.config.negative_limits import LIMIT_RULES, LIMITS, normal_limit
+from llm_embedder_data.config.recipe_rules import check_value, is_finite_number
 from llm_embedder_data.config.recipes import (
     NegativeStrategy,
     PositiveStrategy,
@@ -110,6 +111,9 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         check_whole(name, arguments[name])
     for name in _NUMBERS:
         _check(arguments, name, is_finite_number(arguments[name]), "a number")
+    for name, rule in LIMIT_RULES.items():
+        if arguments[name] is not None:
+            check_value(arguments[name], rule, f"data.{name}", "null for the recipe's")
     for name in _FLAGS:
         _check(arguments, name, isinstance(arguments[name], bool), "true or false")
     known = isinstance(arguments["tokenizer"], str | os.PathLike | PreTrainedTokenizerBase)
@@ -139,7 +143,16 @@ def train_settings(arguments: Mapping[str, Any], recipe: TaskSettings) -> TrainS
     asked = {name: arguments[name] for name in _PER_TASK if arguments[name] is not None}
     by_recipe = {name: value for name in _PER_TASK if (value := getattr(recipe, name)) is not None}
     defaults = {"select_positive": FIRST_ELSE_TEACHER}
-    return TrainSettings(**defaults | by_recipe | asked, asked=frozenset(asked))
+    given = {name for name in LIMITS if arguments[name] is not None}
+    limits = {
+        name: normal_limit(arguments[name] if name in given else getattr(recipe, name))
+        for name in LIMITS
+    }
+    return TrainSettings(
+        **defaults | by_recipe | asked,
+        limits={name: limit for name, limit in limits.items() if limit is not None},
+        asked=frozenset({*asked, *given}),
+    )
 
 
 def _check(arguments: Mapping[str, Any], name: str, good: bool, expected: str) -> None:

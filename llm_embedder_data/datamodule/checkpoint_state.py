@@ -66,8 +66,10 @@ def batch_facts(
     facts["instructions"] = {task: asdict(one) for task, one in instructions.items()}
     facts["datasets"] = list(plan.sizes)
     for one in train_sets:
-        settings = asdict(one.settings)
-        settings.pop("asked")  # who chose a setting changes no batch
+        settings = one.settings.by_name()  # who chose a setting changes no batch
+        for name, limit in one.settings.limits.items():
+            if isinstance(limit, Mapping):
+                settings[name] = [list(change) for change in limit.items()]
         facts[f"dataset {one.name}"] = {
             "task": one.task,
             "files": list(one.digests),

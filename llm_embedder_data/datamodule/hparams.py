@@ -51,8 +51,12 @@ def _recorded(value: Any) -> Any:
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {str(name): _recorded(one) for name, one in value.items()}
+    if isinstance(value, Mapping) and all(
+        type(name) is int or isinstance(name, str) for name in value
+    ):
+        # A limit on negatives may be a mapping from epochs, which are integers.
+        names = (str(name) if isinstance(name, str) else name for name in value)
+        return {name: _recorded(one) for name, one in zip(names, value.values(), strict=True)}
     if isinstance(value, list | tuple):
         rows = [one for one in value if isinstance(one, Mapping) and not _is_source(one)]
         return _word(value) if rows else [_recorded(one) for one in value]

@@ -41,6 +41,7 @@ from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.model_pooling import leaves_prompt_out
 from llm_embedder_data.config.model_prompts import with_conventions
+from llm_embedder_data.config.negative_limits import LIMITS, Limit
 from llm_embedder_data.config.recipes import (
     Instruction,
     ModelSettings,
@@ -142,8 +143,9 @@ class RetrievalDataModule(LightningDataModule):
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
         train_data: a path, glob or folder, a list of them, or a mapping {name: source}; a source is
             a path, or a dict with ``path`` and any of ``task``, ``task_description``, ``format``,
-            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num`` and names of
-            fields (``query: question``).
+            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num``, the limits on
+            negatives from ``range_min`` to ``relative_margin``, and names of fields
+            (``query: question``).
         eval_data: likewise; the settings of a source are ``task``, ``task_description`` and
             ``format``.
         corpus: likewise; ``format`` and ``key_template``. An eval set is matched against the corpus
@@ -168,6 +170,15 @@ class RetrievalDataModule(LightningDataModule):
         teacher_scores_margin: drop rows whose highest and lowest score differ by less.
         max_sample_num: train on a random sample of so many rows a dataset, the same for a seed.
         stable_distill: sort negatives by teacher score, descending; None: the recipe's, else not.
+        range_min: leave out this many of a row's negatives with the highest scores, or without
+            scores of the first. This and the next five are limits on hard negatives: each may be a
+            mapping {epoch: value}; None: the recipe's, else no limit.
+        range_max: leave out the negatives from this rank on, counted from 0.
+        min_score: leave out negatives with a lower teacher score.
+        max_score: leave out negatives with a higher teacher score, as false negatives.
+        absolute_margin: leave out, as false negatives, those that score above p - margin, where p
+            is the lowest score of a labelled positive, or the score of the one the teacher chose.
+        relative_margin: leave out, as false negatives, those that score above p - margin * abs(p).
         batch_size: queries per rank and step.
         organize_method: epoch, epoch-static, epoch-random, random; see :class:`EpochPlan`.
         remainder: rows that fill no global batch: rotate (others each epoch) or drop.
@@ -222,6 +233,12 @@ class RetrievalDataModule(LightningDataModule):
         teacher_scores_margin: float | None = None,
         max_sample_num: int | None = None,
         stable_distill: bool | None = None,
+        range_min: Limit | None = None,
+        range_max: Limit | None = None,
+        min_score: Limit | None = None,
+        max_score: Limit | None = None,
+        absolute_margin: Limit | None = None,
+        relative_margin: Limit | None = None,
         batch_size: int = 32,
         organize_method: OrganizeMethod = "epoch",
         remainder: Remainder = "rotate",
@@ -656,8 +673,7 @@ class RetrievalDataModule(LightningDataModule):
 
     def task_settings(self, task: str) -> TaskSettings:
         """A task's training settings in force: arguments, and the recipe's where they apply."""
-        data = asdict(self._builder.train_settings(task))
-        data.pop("asked")
+        data = dict.fromkeys(LIMITS) | self._builder.train_settings(task).by_name()
         if data["select_positive"] == FIRST_ELSE_TEACHER:  # the default, before the data are seen
             data["select_positive"] = "first"
         return TaskSettings(**asdict(self._builder.recipe_settings(task)) | data)

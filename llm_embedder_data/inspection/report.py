@@ -25,7 +25,9 @@ class Report(dict[str, Any]):
     Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read =
     kept + dropped), ``notes`` and ``instruction``: the texts put before ``query`` and ``key`` (a
     list for a corpus) and their ``origin``. Training sets have ``task``, ``settings`` in force,
-    ``scored_rows``, ``rows_without_negatives``, ``steps_per_epoch`` and
+    ``scored_rows``, ``policies`` ({limit: negatives that it leaves out}, for each of which a policy
+    that changes gives {epoch: negatives}), ``rows_without_negatives``,
+    ``rows_sometimes_without_negatives`` (in some epochs of such a policy), ``steps_per_epoch`` and
     ``rows_left_out_per_epoch``, the rows that the plan of epoch 0 does not hold (others sit out in
     turn; see :meth:`EpochPlan.rows_left_out`).
     """
@@ -132,14 +134,14 @@ def make_report(
     steps, left_out = (plan.steps, plan.rows_left_out()) if plan else ({}, {})
     report = Report(train={}, eval={}, corpus={})
     for one in train:
-        settings = asdict(one.settings)
-        settings.pop("asked")
         entry = _common(one) | {
             "task": one.task,
             "instruction": asdict(instruction(one)) | {"origin": origin},
-            "settings": settings,
+            "settings": one.settings.by_name(),
             "scored_rows": one.n_scored,
             "rows_without_negatives": one.n_without_negatives,
+            "rows_sometimes_without_negatives": one.n_sometimes_without_negatives,
+            "policies": _left_out_by_limit(one),
             "weight": one.weight,
             "in_batch_negatives": one.in_batch_negatives,
         }
@@ -166,6 +168,17 @@ def make_report(
         for name, entry in entries.items():
             entry["notes"] += notes.get(kind, {}).get(name, [])
     return report
+
+
+def _left_out_by_limit(train_set: TrainSet) -> dict[str, Any]:
+    """Return the negatives that each limit leaves out; by first epoch if the policy changes."""
+    if train_set.policies is None:
+        return {}
+    epochs = train_set.policies.first_epochs
+    return {
+        limit: dict(zip(epochs, counts, strict=True)) if len(epochs) > 1 else counts[0]
+        for limit, counts in train_set.left_out_by_limit.items()
+    }
 
 
 def _common(one: TrainSet | EvalSet | Corpus) -> dict[str, Any]:

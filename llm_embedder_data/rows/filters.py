@@ -20,6 +20,7 @@ REASONS = (
     "teacher_scores_margin",
     "teacher_scores_min",
     "max_sample_num",
+    "no_negatives_left",  # by the negative policy
 )
 Reasons = NDArray[np.uint8]  # [n], indices into REASONS
 

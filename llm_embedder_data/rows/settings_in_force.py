@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from llm_embedder_data.config.negative_limits import Limit
 from llm_embedder_data.rows.row_statistics import statistics_by_block
 from llm_embedder_data.rows.source_rows import SourceRows
 from llm_embedder_data.rows.task_split import TaskRows
@@ -22,7 +24,7 @@ def settings_in_force(
         DataError: the user asked for a setting that needs scores, and rows have none. A setting of
             the recipe is dropped instead.
     """
-    wanted = _with_plain_strategy(wanted, read, task_rows)
+    wanted = _with_plain_strategy(_with_limits_of(wanted, read.source.limits), read, task_rows)
     needing = wanted.needing_scores()
     if not needing:
         return wanted, []
@@ -46,11 +48,22 @@ def settings_in_force(
             "the first positive and random negatives, and the contrastive loss alone"
         ]
     given_up = ", ".join(f"{setting}={value!r}" for setting, value in needing.items())
-    defaults: dict[str, Any] = {setting: getattr(TrainSettings(), setting) for setting in needing}
+    defaults: dict[str, Any] = {
+        setting: value for setting, value in TrainSettings().by_name().items() if setting in needing
+    }
+    defaults["limits"] = {n: limit for n, limit in wanted.limits.items() if n not in needing}
     return replace(wanted, **defaults), [
         f"dataset {name!r} has no teacher_scores: the recipe's {given_up} for task {task!r} is "
         "ignored, and it is trained with the contrastive loss alone"
     ]
+
+
+def _with_limits_of(settings: TrainSettings, limits: Mapping[str, Limit | None]) -> TrainSettings:
+    """Return the settings with the limits that the source sets in place of others."""
+    if not limits:
+        return settings
+    merged = {n: limit for n, limit in ({**settings.limits, **limits}).items() if limit is not None}
+    return replace(settings, limits=merged, asked=settings.asked | set(limits))
 
 
 def _with_plain_strategy(

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_embedder_data.config.negative_limits import LIMIT_RULES, LIMITS, Limit, normal_limit
+from llm_embedder_data.config.recipe_rules import check_value
 from llm_embedder_data.core.errors import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.dataset_names import by_unique_name, names_from_paths
@@ -23,6 +25,7 @@ OPTIONS = (
     "batch_size",
     "in_batch_negatives",
     "max_sample_num",
+    *LIMITS,
 )
 
 
@@ -41,6 +44,7 @@ class Source:
         batch_size: queries per rank and step; None for the data module's.
         in_batch_negatives: whether the keys of other queries are negatives.
         max_sample_num: the most rows to use; None for the data module's.
+        limits: on hard negatives, by name, in place of the data module's.
         key_template: of a corpus; None for the data module's.
     """
 
@@ -54,6 +58,7 @@ class Source:
     batch_size: int | None = None
     in_batch_negatives: bool = True
     max_sample_num: int | None = None
+    limits: Mapping[str, Limit | None] = field(default_factory=dict)
     key_template: str | None = None
 
 
@@ -174,6 +179,8 @@ def _arguments(
         if entry.get(name) is not None
     }
     _check_arguments(arguments, where)
+    limits = {name: arguments.pop(name) for name in LIMITS if name in arguments}
+    arguments["limits"] = {name: normal_limit(limit) for name, limit in limits.items()}
     return arguments
 
 
@@ -199,6 +206,9 @@ def _check_arguments(arguments: Mapping[str, Any], where: str) -> None:
         number = arguments.get(name, 1)
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ConfigError(f"{where}.{name}={number!r}: expected an integer of at least 1")
+    for name, rule in LIMIT_RULES.items():
+        if name in arguments:
+            check_value(arguments[name], rule, f"{where}.{name}")
     flag = arguments.get("in_batch_negatives", True)
     if not isinstance(flag, bool):
         raise ConfigError(f"{where}.in_batch_negatives={flag!r}: expected true or false")

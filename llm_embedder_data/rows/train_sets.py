@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import datasets
 import numpy as np
 from numpy.typing import NDArray
 
+from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import stream_seed
 from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, drop_reasons
+from llm_embedder_data.rows.policy_effects import policy_effects
+from llm_embedder_data.rows.policy_schedule import PolicySchedule
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_errors import require_rows
 from llm_embedder_data.rows.row_numbers import numbers_where
@@ -22,6 +25,21 @@ from llm_embedder_data.rows.source_rows import SourceRows, read_source, renamed_
 from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.task_split import TaskRows, split_by_task
 from llm_embedder_data.rows.train_settings import OnNoNegatives, TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRows:
+    """The rows of a training set before a policy dropped some.
+
+    Attributes:
+        numbers: ``[m]`` int64, ascending, the row numbers.
+        positions: ``[n]`` int64, the positions of the kept rows among them.
+        n_scored: rows with teacher scores.
+    """
+
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    n_scored: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +61,11 @@ class TrainSet:
         n_without_negatives: kept rows without a hard negative.
         most_negatives: the most hard negatives of a kept row.
         batch_size: queries per rank and step; None for the data module's.
+        policies: limits on hard negatives; None without any.
+        left_out_by_limit: negatives of kept rows, and of rows that a policy drops, that each limit
+            leaves out; for each policy of ``policies``.
+        n_sometimes_without_negatives: kept rows without a hard negative in some epochs only.
+        token_rows: the rows whose tokens are cached, if a policy drops some of them.
         weight: passes over the dataset per epoch.
         in_batch_negatives: whether the keys of other queries are negatives.
         task_description: for the prompt of an instruct model; None for the recipe's.
@@ -62,11 +85,20 @@ class TrainSet:
     n_scored: int
     n_without_negatives: int
     most_negatives: int
+    policies: PolicySchedule | None = None
+    left_out_by_limit: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    n_sometimes_without_negatives: int = 0
+    token_rows: TokenRows | None = None
     batch_size: int | None = None
     weight: float = 1.0
     in_batch_negatives: bool = True
     task_description: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def are_tokens_scored(self) -> bool:
+        """Whether a row whose tokens are cached has teacher scores."""
+        return self.n_scored > 0 if self.token_rows is None else self.token_rows.n_scored > 0
 
     def group_size(self, wanted: int) -> int:
         """Return the keys per query: ``wanted``, or fewer if no row has so many."""
@@ -103,6 +135,8 @@ def build_train_sets(
         reasons = _drop_reasons(read, task_rows, settings, reading, on_no_negatives)
         _draw_sample(reasons, read, task_rows, settings, seed)
         train_set = _train_set(read, task_rows, settings, reasons, [*read.notes, *notes])
+        if (policies := _policies(settings, task_rows)) is not None:
+            train_set = _under_policies(train_set, policies, read, on_no_negatives)
         require_rows(train_set)
         train_sets.append(train_set)
     return train_sets
@@ -185,6 +219,48 @@ def _train_set(
         in_batch_negatives=source.in_batch_negatives,
         task_description=source.task_description,
         notes=tuple(notes),
+    )
+
+
+def _policies(settings: TrainSettings, task_rows: TaskRows) -> PolicySchedule | None:
+    try:
+        return PolicySchedule.of(settings.limits)
+    except ConfigError as error:
+        raise ConfigError(f"dataset {task_rows.name!r}: {error}") from error
+
+
+def _under_policies(
+    train_set: TrainSet, policies: PolicySchedule, read: SourceRows, on_no_negatives: OnNoNegatives
+) -> TrainSet:
+    """Return a training set under policies, which act on the rows that all filters let pass.
+
+    The rows and the sizes of groups are the same in all epochs, so that plan and cache are: a row
+    stays if it has a negative in any epoch.
+    """
+    table, settings = read.rows.data.table, train_set.settings
+    judged = np.zeros(len(read.rows), bool)
+    judged[train_set.kept] = True
+    effects = policy_effects(table, judged, settings.select_positive, policies)
+    train_set = replace(
+        train_set,
+        policies=policies,
+        left_out_by_limit=effects.left_out,
+        most_negatives=effects.most_negatives,
+        n_without_negatives=int(effects.without.sum()),
+        n_sometimes_without_negatives=effects.n_sometimes_without,
+    )
+    if on_no_negatives == "keep" or not effects.without.any():
+        return train_set
+    kept = judged & ~effects.without
+    return replace(
+        train_set,
+        kept=numbers_where(kept, read.folder),
+        dropped={**train_set.dropped, "no_negatives_left": train_set.n_without_negatives},
+        n_scored=_counts(read, kept, settings).n_scored,
+        n_without_negatives=0,
+        token_rows=TokenRows(
+            train_set.kept, numbers_where(kept[train_set.kept], read.folder), train_set.n_scored
+        ),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from llm_embedder_data.config.negative_limits import SCORE_LIMITS, Limit
 from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
 
 OnNoNegatives = Literal["drop", "keep"]
@@ -12,6 +14,10 @@ OnNoNegatives = Literal["drop", "keep"]
 # The default strategy: the first labelled positive, or in a row without one the candidate with the
 # highest teacher score.
 FIRST_ELSE_TEACHER: Literal["first-else-teacher"] = "first-else-teacher"
+
+# Fields that hold several settings, or none.
+_NOT_SETTINGS = ("limits", "asked")
+
 PositiveInForce = PositiveStrategy | Literal["first-else-teacher"]
 
 
@@ -20,6 +26,7 @@ class TrainSettings:
     """The settings of one task's rows; they have the data module's names.
 
     Attributes:
+        limits: on hard negatives, by the names of :class:`NegativePolicy`; none that is None.
         asked: names of the settings that the user gave. The others come from the recipe or are
             defaults. If the data has no teacher scores, a setting that needs them is an error if
             the user asked for it, and is dropped otherwise.
@@ -31,7 +38,13 @@ class TrainSettings:
     teacher_scores_margin: float | None = None
     max_sample_num: int | None = None
     stable_distill: bool = False
+    limits: Mapping[str, Limit] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
+
+    def by_name(self) -> dict[str, Any]:
+        """Return all settings by name, and those limits that there are."""
+        names = [setting.name for setting in fields(self) if setting.name not in _NOT_SETTINGS]
+        return {name: getattr(self, name) for name in names} | dict(self.limits)
 
     def needing_scores(self) -> dict[str, Any]:
         """Return the settings that have no meaning without teacher scores, by name."""
@@ -42,4 +55,4 @@ class TrainSettings:
             needing["select_negative"] = self.select_negative
         if self.stable_distill:
             needing["stable_distill"] = True
-        return needing
+        return needing | {n: limit for n, limit in self.limits.items() if n in SCORE_LIMITS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from llm_embedder_data.config.recipes import NegativeStrategy
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 from llm_embedder_data.core.slices import slices_at
+from llm_embedder_data.rows.candidate_grid import CandidateGrid
+from llm_embedder_data.rows.negative_policy import NegativePolicy
 from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, PositiveInForce
 
 _S11 = np.array(11, np.uint64)
@@ -37,6 +40,20 @@ class Candidates:
     scores: NDArray[np.float64]
 
 
+class Selection(NamedTuple):
+    """The keys of the queries of a batch.
+
+    Attributes:
+        chosen: ``[B, G]`` int64, indices into the flat arrays, the positive first; -1 where there
+            is no negative.
+        is_false: ``[B, N]`` bool, the first candidate with each text that the policy takes for a
+            positive; None if it takes none.
+    """
+
+    chosen: NDArray[np.int64]
+    is_false: NDArray[np.bool_] | None
+
+
 def select(
     candidates: Candidates,
     *,
@@ -46,7 +63,8 @@ def select(
     stable_distill: bool,
     rows: NDArray[np.int64],
     seed: int,
-) -> NDArray[np.int64]:
+    policy: NegativePolicy | None = None,
+) -> Selection:
     """Choose one positive and ``group_size - 1`` negatives for each query.
 
     - ``first``: the first positive, the first negatives. ``random``: any.
@@ -70,26 +88,26 @@ def select(
         stable_distill: sort the chosen negatives by score, descending.
         rows: ``[B]`` int64, row numbers, which a query's random choices depend on.
         seed: from :func:`selection_seed`.
-
-    Returns:
-        ``[B, G]`` int64, indices into the flat arrays, the positive first; -1 where there is no
-        negative.
+        policy: limits on the negatives; None for no limit.
     """
     starts, n_keys = candidates.starts, candidates.n_keys
-    n_pos = candidates.n_pos[:, None]  # [B, 1]
     query = np.arange(len(rows))[:, None]  # [B, 1]
     column = np.arange(int(n_keys.max(initial=1)))  # [N]
     exists = column < n_keys[:, None]  # [B, N]
     same = slices_at(candidates.first_same, starts, len(column))  # [B, N]
-    if stable_distill or {select_positive, select_negative} & _BY_SCORE:
+    if policy is not None or stable_distill or {select_positive, select_negative} & _BY_SCORE:
         score = np.where(exists, slices_at(candidates.scores, starts, len(column)), np.nan)
     else:
         score = np.full(same.shape, np.nan)
-    scored = ~np.isnan(score[:, 0])  # [B]
+    grid = CandidateGrid(exists, same, score, candidates.n_pos)
+    scored = grid.scored  # [B]
 
-    positive = _positives(select_positive, exists, candidates.n_pos, score, scored, rows, seed)
-    # first_same never exceeds a candidate's own index: from n_pos on, the text is no positive's.
-    negative = exists & (same >= n_pos) & (same != same[query, positive[:, None]])
+    positive = _positives(select_positive, grid, rows, seed)
+    negative, is_false = grid.negatives(positive), None
+    if policy is not None:
+        p = grid.positive_score(select_positive)
+        negative, is_false = policy.judge(score, negative, p, same)
+        is_false &= same == column
     n_negatives = negative.sum(axis=1)
     order = _in_turn(select_negative, negative, score, scored, rows, seed)
     turn = np.arange(group_size - 1) % np.maximum(n_negatives, 1)[:, None]
@@ -100,7 +118,7 @@ def select(
     columns = np.concatenate([positive[:, None], negatives], axis=1)
     chosen: NDArray[np.int64] = starts[:, None] + columns
     chosen[n_negatives == 0, 1:] = -1
-    return chosen
+    return Selection(chosen, is_false if is_false is not None and is_false.any() else None)
 
 
 def selection_seed(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
@@ -109,27 +127,14 @@ def selection_seed(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
 
 
 def _positives(
-    strategy: PositiveInForce,
-    exists: NDArray[np.bool_],
-    n_pos: NDArray[np.int64],
-    score: NDArray[np.float64],
-    scored: NDArray[np.bool_],
-    rows: NDArray[np.int64],
-    seed: int,
+    strategy: PositiveInForce, grid: CandidateGrid, rows: NDArray[np.int64], seed: int
 ) -> NDArray[np.int64]:
     """Return the column of each query's positive, ``[B]`` int64."""
     if strategy == "first":
         return np.zeros(len(rows), np.int64)
     if strategy == "random":
-        return below(hash_rows(stream_seed(seed, "positive"), rows), np.maximum(n_pos, 1))
-    eligible = exists
-    if strategy == "teacher-pos":
-        eligible = exists & (np.arange(exists.shape[1]) < n_pos[:, None])
-    best = np.argmax(np.where(eligible & scored[:, None], score, -np.inf), axis=1)
-    teacher_chooses = scored
-    if strategy == FIRST_ELSE_TEACHER:
-        teacher_chooses = scored & (n_pos == 0)
-    return np.where(teacher_chooses, best, 0)
+        return below(hash_rows(stream_seed(seed, "positive"), rows), np.maximum(grid.n_pos, 1))
+    return np.where(grid.left_to_teacher(strategy), grid.best_scored(strategy), 0)
 
 
 def _in_turn(

@@ -80,7 +80,8 @@ class TrainRows:
         table: pa.Table = self._arrow[rows.tolist()]
         candidates = candidates_of(table)
         numbers = rows if numbers is None else numbers
-        chosen = choose(train_set, candidates, numbers, group, self.seed, epoch, repeat)
+        selection = choose(train_set, candidates, numbers, group, self.seed, epoch, repeat)
+        chosen = selection.chosen
         real = chosen >= 0  # [B, G]
         keys = GatheredTexts(table.column("key"))
         texts = keys.at(np.where(real, chosen, 0).ravel())
@@ -94,7 +95,7 @@ class TrainRows:
             key_id=np.where(real.ravel(), text_ids(texts), 0),
             positive_id=positive_ids(
                 candidates,
-                chosen[:, 0],
+                selection,
                 lambda at: text_ids(keys.at(at)),
             ),
             teacher_scores=scores_of(candidates, chosen) if train_set.n_scored else None,

@@ -11,7 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.groups.selection import Candidates, select, selection_seed
+from llm_embedder_data.batches.groups.selection import (
+    Candidates,
+    Selection,
+    select,
+    selection_seed,
+)
 from llm_embedder_data.rows.train_sets import TrainSet
 
 Queries = TypeVar("Queries", bound="Texts")
@@ -37,7 +42,8 @@ class Groups(Generic[Queries, Keys]):
             flat, B*G of them.
         key_mask: ``[B, G]`` int64, 0 where a key fills up.
         key_id: ``[B*G]`` int64, hashes of the key texts, 0 where a key fills up.
-        positive_id: ``[B, P]`` int64, hashes of all known positives, 0 where a row has fewer.
+        positive_id: ``[B, P]`` int64, hashes of all known positives, and of the negatives that a
+            policy takes for positives; 0 where a row has fewer.
         teacher_scores: ``[B, G]`` float64, NaN in rows without scores and 0 where a key
             fills up; None if the dataset has no scores at all.
     """
@@ -96,8 +102,8 @@ def choose(
     seed: int,
     epoch: int,
     repeat: int,
-) -> NDArray[np.int64]:
-    """Choose the keys of some rows for a pass of an epoch, ``[B, G]`` int64: see :func:`select`.
+) -> Selection:
+    """Choose the keys of some rows for a pass of an epoch: see :func:`select`.
 
     Args:
         train_set: that the rows are of.
@@ -108,7 +114,7 @@ def choose(
         epoch: that choices are drawn for.
         repeat: passes over the dataset before this one in the epoch.
     """
-    settings = train_set.settings
+    settings, policies = train_set.settings, train_set.policies
     return select(
         candidates,
         group_size=group_size,
@@ -117,6 +123,7 @@ def choose(
         stable_distill=settings.stable_distill,
         rows=row_numbers,
         seed=selection_seed(seed, train_set.name, epoch, repeat),
+        policy=None if policies is None else policies.at(epoch),
     )
 
 
@@ -139,26 +146,34 @@ def query_ids_of(table: pa.Table, rows: NDArray[np.int64]) -> list[int | str]:
 
 def positive_ids(
     candidates: Candidates,
-    chosen: NDArray[np.int64],
+    selection: Selection,
     ids_of: Callable[[NDArray[np.int64]], NDArray[np.int64]],
 ) -> NDArray[np.int64]:
-    """Return hashes of each query's labelled positives, and of the chosen one if it is unlabelled.
+    """Return hashes of all known positives of each query.
+
+    These are the labelled ones, the chosen one if it is unlabelled, and those that a policy takes
+    for positives.
 
     Args:
         candidates: of the B queries.
-        chosen: ``[B]`` int64, the index of each chosen positive in the flat arrays.
+        selection: of their keys.
         ids_of: gives the hashes of the texts at some indices.
 
     Returns:
         ``[B, P]`` int64, 0 where a query has fewer.
     """
-    starts = candidates.starts
+    starts, chosen, is_false = candidates.starts, selection.chosen[:, 0], selection.is_false
     promoted = chosen - starts >= candidates.n_pos  # [B]
-    counts = candidates.n_pos + promoted
+    n_known = counts = candidates.n_pos + promoted
+    if is_false is not None:
+        counts = n_known + is_false.sum(axis=1)
     out = np.zeros((len(starts), int(counts.max(initial=0))), np.int64)
     filled = np.arange(out.shape[1]) < counts[:, None]
     at = starts[:, None] + np.arange(out.shape[1])
     at[promoted, candidates.n_pos[promoted]] = chosen[promoted]
+    if is_false is not None:
+        query, column = np.nonzero(is_false)  # in the order of filled's slots behind the others
+        at[filled & (np.arange(out.shape[1]) >= n_known[:, None])] = starts[query] + column
     out[filled] = ids_of(at[filled])
     return out
 

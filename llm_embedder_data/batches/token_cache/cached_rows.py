@@ -47,6 +47,8 @@ class CachedTrainRows:
         self.group_size = group_size
         self.seed = seed
         self._table = table
+        token_rows = train_set.token_rows
+        self._positions = None if token_rows is None else token_rows.positions
         # By the longest row: selection looks at as many candidates in every other row.
         self.rows_at_once = _CANDIDATES_AT_ONCE // _most_candidates(table.array("key_bounds"))
         names = train_set.rows.data.column("query_id_str")
@@ -66,8 +68,11 @@ class CachedTrainRows:
         """Return the groups of B kept rows, by their positions among the kept rows."""
         rows = self.train_set.kept[positions]
         table, group_size = self._table, self.group_size
+        if self._positions is not None:
+            positions = self._positions[positions]
         candidates = self._candidates(positions)
-        chosen = choose(self.train_set, candidates, rows, group_size, self.seed, epoch, repeat)
+        selection = choose(self.train_set, candidates, rows, group_size, self.seed, epoch, repeat)
+        chosen = selection.chosen
         real, texts, ids = chosen >= 0, table.array("key"), table.text_ids
         keys = np.where(real, texts[np.maximum(chosen, 0)], table.empty["key"]).ravel()
         return Groups(
@@ -76,7 +81,7 @@ class CachedTrainRows:
             key=CachedTexts(table, "key", keys),
             key_mask=real.astype(np.int64),
             key_id=np.where(real.ravel(), ids[keys], 0),
-            positive_id=positive_ids(candidates, chosen[:, 0], lambda at: ids[texts[at]]),
+            positive_id=positive_ids(candidates, selection, lambda at: ids[texts[at]]),
             teacher_scores=scores_of(candidates, chosen) if self.train_set.n_scored else None,
         )
 

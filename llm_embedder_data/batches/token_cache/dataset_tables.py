@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.token_cache.dataset_texts import (
     corpus_blocks,
     eval_blocks,
+    rows_with_tokens,
     train_blocks,
 )
 from llm_embedder_data.batches.token_cache.growing_table import RowBlock
@@ -62,7 +63,7 @@ class TokenCache:
     def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
         """The table of a training set's kept rows."""
         put = {"query": instruction.query, "key": instruction.key}
-        scored = "scored" if train_set.n_scored else "unscored"
+        scored = "scored" if train_set.are_tokens_scored else "unscored"
         return self._table(train_set, ("train", scored), put, train_blocks(train_set))
 
     def of_eval_set(self, eval_set: EvalSet, instruction: Instruction) -> TokenTable:
@@ -107,7 +108,8 @@ class TokenCache:
         blocks: Callable[[int], Iterator[RowBlock]],
     ) -> TokenTable:
         files = [Path(file["filename"]).name for file in built.rows.cache_files]
-        kept = xxhash.xxh3_128_hexdigest(built.kept.data)
+        rows = rows_with_tokens(built)
+        kept = xxhash.xxh3_128_hexdigest(rows.data)
         facts = TABLE_VERSION, self._fingerprint, kind, files, kept, sorted(prefixes.items())
         name = _hash(repr(files))[:SHARED_NAME] + _hash(repr(facts))[SHARED_NAME:]
         console = Console(stderr=True)
@@ -122,7 +124,7 @@ class TokenCache:
             disable=not console.is_terminal,
         )
         with bar:
-            task = bar.add_task(one_line(built.name), total=len(built.kept))
+            task = bar.add_task(one_line(built.name), total=len(rows))
             return build_table(
                 self._folder / f"{name}{TABLE_SUFFIX}",
                 blocks,

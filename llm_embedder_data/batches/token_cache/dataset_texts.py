@@ -24,13 +24,24 @@ from llm_embedder_data.rows.train_sets import TrainSet
 _BLOCK_ROWS = 1024
 
 
+def rows_with_tokens(dataset: TrainSet | EvalSet | Corpus) -> NDArray[np.int64]:
+    """Return the numbers of the rows whose tokens are in the table of a dataset, ascending.
+
+    They are the kept rows and, of a training set, those that a policy drops: another policy needs
+    no other table.
+    """
+    if isinstance(dataset, TrainSet) and dataset.token_rows is not None:
+        return dataset.token_rows.numbers
+    return dataset.kept
+
+
 def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[RowBlock]]:
     """Return the blocks of a training set: texts ``query`` and ``key``, and selection's arrays."""
     columns = ["query", "query_id_int", "key", "teacher_scores", "first_same", "n_pos"]
     arrow = train_set.rows.with_format("arrow", columns=columns)
 
     def blocks(first: int) -> Iterator[RowBlock]:
-        for rows, table in _gathered(arrow, train_set.kept, first):
+        for rows, table in _gathered(arrow, rows_with_tokens(train_set), first):
             candidates = candidates_of(table)
             keys = texts_of_lists(table.column("key"))
             ids = table.column("query_id_int").combine_chunks()
@@ -39,7 +50,7 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[RowBlock]]:
                 "n_pos": candidates.n_pos.astype(np.int32),
                 "first_same": candidates.first_same,
             }
-            if train_set.n_scored:
+            if train_set.are_tokens_scored:
                 arrays["scores"] = candidates.scores
             texts = {"query": table.column("query").to_pylist(), "key": keys}
             yield RowBlock(len(rows), texts, {"key": candidates.n_keys}, arrays)

@@ -41,7 +41,7 @@ def choose(rows, positive, negative, *, group_size=4, stable=False, numbers=None
         stable_distill=stable,
         rows=np.arange(len(rows)) if numbers is None else np.array(numbers),
         seed=key,
-    )
+    ).chosen
     places = np.where(chosen < 0, -1, chosen - candidates.starts[:, None])
     return places.tolist()
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError
-from llm_embedder_data.batches.groups.negative_policy import NegativePolicy
+from llm_embedder_data.rows.negative_policy import NegativePolicy
 
 SCALES = st.sampled_from([1.0, 100.0, 1e-3])
 SCORES = st.integers(-40, 40).map(float)

@@ -15,8 +15,9 @@ from llm_embedder_data.core.errors import ConfigError
 class NegativePolicy:
     """Limits on hard negatives; None for no limit. The names are sentence-transformers' miner's.
 
-    Let p be the lowest score of a positive of the row. Rows without scores know ranks alone, in
-    the order of the file.
+    Let p be the lowest score of a labelled positive of the row; if the teacher chooses the
+    positive, p is the score of the chosen one. Rows without scores know ranks alone, in the order
+    of the file.
 
     Attributes:
         range_min: leave out so many of the highest-ranked negatives.
@@ -62,6 +63,7 @@ class NegativePolicy:
         scores: NDArray[np.float64],
         is_negative: NDArray[np.bool_],
         lowest_positive: NDArray[np.float64],
+        same: NDArray[np.int32] | None = None,
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Tell the negatives that stay from those that go.
 
@@ -69,6 +71,8 @@ class NegativePolicy:
             scores: ``[B, N]`` float64 of the candidates of each row; NaN in rows without scores.
             is_negative: ``[B, N]`` bool.
             lowest_positive: ``[B]`` float64, p of each row; NaN where a row has none.
+            same: ``[B, N]``, for each candidate the first of its row with the same text. A text
+                that is taken for a positive once goes wherever it stands. None: no text repeats.
 
         Returns:
             two arrays, ``[B, N]`` bool: the negatives that stay; and those that are taken for
@@ -87,12 +91,23 @@ class NegativePolicy:
         is_false = np.zeros_like(is_negative)
         if self.max_score is not None:
             is_false |= scores > self.max_score
-        if self.absolute_margin is not None:
-            is_false |= scores > p - self.absolute_margin
-        if self.relative_margin is not None:
-            is_false |= scores > p - self.relative_margin * np.abs(p)
+        with np.errstate(over="ignore", invalid="ignore"):  # a bound may be infinite
+            if self.absolute_margin is not None:
+                is_false |= scores > p - self.absolute_margin
+            if self.relative_margin is not None:
+                is_false |= scores > p - self.relative_margin * np.abs(p)
         is_false &= is_negative
+        if same is not None:
+            is_false = _with_same_texts(is_false, same) & is_negative
         return stays & ~is_false, is_false
+
+
+def _with_same_texts(chosen: NDArray[np.bool_], same: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return ``chosen`` with all other candidates of its row that have a chosen text."""
+    row, column = np.nonzero(chosen)
+    first = np.zeros_like(chosen)
+    first[row, same[row, column]] = True
+    return np.take_along_axis(first, same.astype(np.int64), axis=1)
 
 
 def ranks(scores: NDArray[np.float64], is_negative: NDArray[np.bool_]) -> NDArray[np.int64]:
