@@ -23,6 +23,8 @@ _REMEDIES = {
     "bad_row": "correct the bad rows",
     "no_positive": "give the rows a pos, or teacher_scores and data.select_positive=teacher",
     "no_negatives": "data.on_no_negatives=keep keeps rows without",
+    "no_negatives_left": "loosen the limits on negatives, or keep rows that lose all with "
+    "data.on_no_negatives=keep",
 }
 
 

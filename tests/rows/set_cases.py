@@ -40,9 +40,11 @@ def train(
     on_no_negatives="drop",
     seed=42,
     settings=None,
+    asked=None,
     **given,
 ):
     """The training sets of a file, in ``path``'s own cache."""
+    asked = frozenset(given) if asked is None else asked
     [resolved] = resolve_sources(
         {"path": str(path), **(source or {})}, setting="data.train_data", fields=TRAIN_FIELDS
     )
@@ -54,7 +56,10 @@ def train(
             on_bad_row=on_bad_row,
             cache_dir=path.parent / "cache",
         ),
-        settings_of=settings or (lambda task: TrainSettings(**given, asked=frozenset(given))),
+        settings_of=settings
+        or (
+            lambda task: TrainSettings(**given, asked=frozenset(given if asked is None else asked))
+        ),
         on_no_negatives=on_no_negatives,
         seed=seed,
     )
