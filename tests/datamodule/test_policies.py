@@ -4,6 +4,7 @@ import re
 import warnings
 from pathlib import Path
 
+import lightning
 import pytest
 from datamodule_cases import (
     RECIPE,
@@ -25,7 +26,7 @@ from llm_embedder_data.core.hashing import text_ids
 SCHEDULE = {"relative_margin": {0: 0.3, 2: 0.1}, "range_max": {0: 4, 1: 2}}
 POLICIES = [
     {"range_min": 1, "range_max": 4},
-    {"min_score": 2.0, "max_score": 11.0, "select_negative": "teacher+"},
+    {"min_score": -14.0, "max_score": 9.0, "select_negative": "teacher+"},
     {"absolute_margin": 1.0, "select_positive": "teacher-pos", "select_negative": "teacher-"},
     {"relative_margin": 0.1, "select_positive": "teacher", "stable_distill": True},
     {**SCHEDULE, "select_negative": "first"},
@@ -162,20 +163,26 @@ def fit(folder, ckpt_path=None, epochs=4, callbacks=(), **arguments):
     return recorder.trained, trainer
 
 
+class Saver(lightning.Callback):
+    """A checkpoint after some steps."""
+
+    def __init__(self, folder, steps):
+        self.folder, self.steps = folder, steps
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step in self.steps:
+            trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+
 @pytest.mark.parametrize("tokenize", ["on-the-fly", "cached"])
-@pytest.mark.parametrize("n_steps", [3, 8, 17])
-def test_a_run_under_a_schedule_resumes_exactly(scored, tmp_path, tokenize, n_steps):
-    whole, _ = fit(scored, tokenize=tokenize, **SCHEDULE)
-    trainer = make_trainer(max_epochs=4, max_steps=n_steps)
-    recorder = Recorder()
-    trainer.fit(recorder, datamodule=make(scored, tokenize=tokenize, **SCHEDULE))
-    trainer.save_checkpoint(tmp_path / "some.ckpt")
+def test_a_run_under_a_schedule_resumes_exactly(scored, tmp_path, tokenize):
+    steps = (3, 8, 17)
+    saver = Saver(tmp_path, steps)
+    whole, _ = fit(scored, callbacks=[saver], tokenize=tokenize, **SCHEDULE)
 
-    rest, _ = fit(scored, tmp_path / "some.ckpt", tokenize=tokenize, **SCHEDULE)
-
-    assert recorder.trained | rest == whole
-    assert len(recorder.trained) == n_steps
-    assert len(rest) == len(whole) - n_steps
+    for n_steps in steps:
+        rest, _ = fit(scored, tmp_path / f"{n_steps}.ckpt", tokenize=tokenize, **SCHEDULE)
+        assert rest == dict(list(whole.items())[n_steps:])
 
 
 @pytest.mark.parametrize(
@@ -228,14 +235,14 @@ def test_ranks_share_what_one_rank_would_train_on(scored):
 
 
 def test_a_recipe_an_argument_and_a_source_in_rising_order(scored):
-    recipe = RECIPE | {"training": {"qa": {"max_score": 1.0, "range_max": 4, "range_min": 0}}}
-    data = {"qa": {"path": str(scored / "qa" / "train.jsonl"), "max_score": {0: 3.0}}}
+    recipe = RECIPE | {"training": {"qa": {"max_score": 20.0, "range_max": 4, "range_min": 0}}}
+    data = {"qa": {"path": str(scored / "qa" / "train.jsonl"), "max_score": {0: 22.0}}}
 
-    datamodule = opened(make(scored, recipe=recipe, train_data=data, max_score=2.0, range_max=3))
+    datamodule = opened(make(scored, recipe=recipe, train_data=data, max_score=21.0, range_max=3))
     settings = datamodule.report()["train"]["qa"]["settings"]
 
-    assert (settings["max_score"], settings["range_max"], settings["range_min"]) == (3.0, 3, 0)
-    assert datamodule.task_settings("qa").max_score == 2.0
+    assert (settings["max_score"], settings["range_max"], settings["range_min"]) == (22.0, 3, 0)
+    assert datamodule.task_settings("qa").max_score == 21.0
     assert datamodule.task_settings("qa").range_max == 3
 
 
