@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -143,6 +143,7 @@ def make_report(
             "rows_sometimes_without_negatives": one.n_sometimes_without_negatives,
             "policies": _left_out_by_limit(one),
             "weight": one.weight,
+            "notes": [*one.notes, *_policies_in_words(one)],
             "in_batch_negatives": one.in_batch_negatives,
         }
         if plan is not None:
@@ -179,6 +180,21 @@ def _left_out_by_limit(train_set: TrainSet) -> dict[str, Any]:
         limit: dict(zip(epochs, counts, strict=True)) if len(epochs) > 1 else counts[0]
         for limit, counts in train_set.left_out_by_limit.items()
     }
+
+
+def _policies_in_words(train_set: TrainSet) -> Iterator[str]:
+    if train_set.policies is None:
+        return
+    epochs = train_set.policies.first_epochs
+    for number, epoch in enumerate(epochs):
+        since = f", from epoch {epoch} on" if len(epochs) > 1 else ""
+        counts = (f"{n[number]} by {limit}" for limit, n in train_set.left_out_by_limit.items())
+        yield f"negatives left out{since}: {', '.join(counts)}"
+    if train_set.n_sometimes_without_negatives:
+        yield (
+            f"{train_set.n_sometimes_without_negatives} rows have no negative left in some epochs "
+            "and are then trained with in-batch negatives alone"
+        )
 
 
 def _common(one: TrainSet | EvalSet | Corpus) -> dict[str, Any]:

@@ -43,9 +43,12 @@ def settings_in_force(
             "the setting back)",
         )
     if unscored.n_unscored < unscored.n_rows:
+        count = f"{unscored.n_unscored} of {unscored.n_rows} rows have no teacher_scores"
+        if needing.keys() <= wanted.limits.keys():
+            return wanted, [f"{count}: {', '.join(needing)} leaves no negative out in them"]
         return wanted, [
-            f"{unscored.n_unscored} of {unscored.n_rows} rows have no teacher_scores: they take "
-            "the first positive and random negatives, and the contrastive loss alone"
+            f"{count}: they take the first positive and random negatives, and the contrastive loss "
+            "alone"
         ]
     given_up = ", ".join(f"{setting}={value!r}" for setting, value in needing.items())
     defaults: dict[str, Any] = {

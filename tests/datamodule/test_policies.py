@@ -130,7 +130,10 @@ def test_a_schedule_leaves_the_plan_as_it_is_and_counts_rows_without_negatives(s
     assert entry["rows_without_negatives"] == 0
     assert set(entry["policies"]) == {"range_max", "relative_margin"}
     assert list(entry["policies"]["relative_margin"]) == [0, 1, 2]
-    assert "no_negatives_left" in str(datamodule.report())
+    text = " ".join(str(datamodule.report()).split())
+    assert "6 no_negatives_left" in text
+    assert "negatives left out, from epoch 2 on: " in text
+    assert "rows have no negative left in some epochs and are then trained with in-batch" in text
     lengths = {len(batches(datamodule, epoch)) for epoch in range(4)}
     assert len(lengths) == 1
 

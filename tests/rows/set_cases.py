@@ -44,7 +44,7 @@ def train(
     **given,
 ):
     """The training sets of a file, in ``path``'s own cache."""
-    asked = frozenset(given) if asked is None else asked
+    asked = frozenset(given if asked is None else asked)
     [resolved] = resolve_sources(
         {"path": str(path), **(source or {})}, setting="data.train_data", fields=TRAIN_FIELDS
     )

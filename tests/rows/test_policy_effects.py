@@ -152,6 +152,15 @@ def test_a_limit_on_scores_needs_scores_if_the_user_gave_it(tmp_path, name):
     assert found.most_negatives == 1
 
 
+def test_rows_without_scores_lose_nothing_to_a_recipes_limit_on_scores(tmp_path):
+    path = write(tmp_path, [ROW, CLOSE, CLOSE])
+
+    found = only(path, {"max_score": 0.6}, asked=())
+
+    assert "1 of 3 rows have no teacher_scores: max_score leaves no negative out" in found.notes[-1]
+    assert found.left_out_by_limit == {"max_score": [2]}
+
+
 @pytest.mark.parametrize(
     ("limits", "sentence"),
     [
