@@ -1,4 +1,4 @@
-"""A training set of records in memory, as datasets.map hands them over."""
+"""A training set made of records in memory, as ``datasets.map`` passes them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from llm_embedder_data.rows.schema import TRAIN_COLUMNS, train_batch
 
 
 def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:
-    """The records that no filter takes out.
+    """Make a training set of the records that pass the filters.
 
     Raises:
-        DataError: a record that breaks a rule, or finds no positive.
+        DataError: a record breaks a rule, or has no positive.
     """
     faults: list[str | None] = [None] * len(records)
     columns = columns_of_records(records, TRAIN_COLUMNS, faults)

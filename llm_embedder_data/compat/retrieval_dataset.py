@@ -1,4 +1,4 @@
-"""LLM-Embedder's builders, over this package's own."""
+"""LLM-Embedder's dataset builders, on top of this package's builders."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from llm_embedder_data.rows.sources import resolve_sources
 
 DEFAULT_TASK = "qa"
 
-# Files that name no task are all one task, whatever it is called.
+# Accepts any task, and gives it no instruction.
 _ANY = Recipe("any", {ANY_TASK: Instruction()})
 
 
@@ -62,11 +62,11 @@ class RetrievalDataset:
         instruction: Mapping[str, str] | None = None,
         seed: int = 42,
     ) -> Callable[..., dict[str, Any]]:
-        """A function for ``datasets.map(batched=True)``: raw columns to query, key, task, scores.
+        """Return a function for ``datasets.map(batched=True)`` that makes query, key, and so on.
 
-        Rows that a filter takes out, or that have no negative, are missing from what it returns.
-        With ``with_indices=True`` random choices are a function of (seed, row number); without, of
-        the row's place in the batch.
+        It leaves out rows that a filter drops, and rows without a negative. With
+        ``with_indices=True`` random choices depend on (seed, row number); otherwise on the seed and
+        the row's position in the batch.
         """
         settings = TrainSettings(
             select_positive=select_positive,
@@ -151,9 +151,9 @@ class RetrievalDataset:
             return _overridden(arguments, recipe.settings(task)) if use_train_config else arguments
 
         sets = [
-            one
+            train_set
             for source in resolve_sources(data_file, key="data_file", fields=TRAIN_FIELDS)
-            for one in build_train_sets(
+            for train_set in build_train_sets(
                 source,
                 settings_of=settings_of,
                 recipe=recipe if add_instruction else _ANY,
@@ -165,8 +165,11 @@ class RetrievalDataset:
         by_unique_name(sets, "data_file")
         given = Instruction(**(instruction or {}))
         dataset = TrainDataset(
-            [TrainRows(one, train_group_size, seed) for one in sets],
-            [recipe.instruction(one.task) if add_instruction else given for one in sets],
+            [TrainRows(train_set, train_group_size, seed) for train_set in sets],
+            [
+                recipe.instruction(train_set.task) if add_instruction else given
+                for train_set in sets
+            ],
         )
         return dataset, dataset.indices_range
 
@@ -177,7 +180,7 @@ class RetrievalDataset:
         instruction: Mapping[str, str] | None = None,
         eval_method: Literal["retrieve", "retrieval", "rerank"] = "retrieve",
     ) -> EvalDataset | None:
-        """Eval queries: ``dataset[i]`` gives query, query_id, task; to rerank key, key_index."""
+        """Build eval queries: rows of query, query_id, task; to rerank also key and key_index."""
         if data_file is None:
             return None
         check_choice(eval_method, ("retrieve", "retrieval", "rerank"), "eval_method")
@@ -186,9 +189,9 @@ class RetrievalDataset:
         sources = resolve_sources(data_file, key="data_file", fields=eval_fields(method))
         return EvalDataset(
             [
-                EvalQueries(one, put)
+                EvalQueries(eval_set, put)
                 for source in sources
-                for one in build_eval_sets(
+                for eval_set in build_eval_sets(
                     source,
                     eval_method=method,
                     recipe=_ANY,
@@ -205,7 +208,7 @@ class RetrievalDataset:
         cache_dir: str | os.PathLike[str] | None = None,
         instruction: Mapping[str, str] | None = None,
     ) -> CorpusDataset | None:
-        """A corpus: ``dataset[i]`` gives content, its fields put together by ``key_template``."""
+        """Build a corpus: ``dataset[i]`` has content, its fields joined by ``key_template``."""
         if data_file is None:
             return None
         put = Instruction(**(instruction or {}))
@@ -228,7 +231,7 @@ def _path(cache_dir: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _overridden(arguments: TrainSettings, settings: TaskSettings) -> TrainSettings:
-    """The config's settings in place of the arguments; a null in it counts, as in LLM-Embedder."""
+    """Let the config's settings replace the arguments, even with null, as in LLM-Embedder."""
     values = asdict(arguments) | {
         name: getattr(settings, name)
         for name in settings.given
