@@ -1,16 +1,16 @@
-"""How fast batches come, and what they cost: this package beside its peers, and beside the limits.
+"""Measures how fast batches come and what they cost: this package, its peers, and the limits.
 
     make bench                                 # in an environment with the peers; ARGS=--quick
     make bench ARGS='--data FOLDER'            # the same on real rows, beside the made-up ones
     python benchmarks/data_path.py [--rows 2000] [--data FOLDER] [--quick] ...
 
-Each system runs in processes of its own, in turn, ``repeats`` times; the figures are medians. A
-cold process starts with empty caches, a warm one finds those of the cold one. Both time from the
-files to the first batch ("ready"); imports, the tokenizer and the peer's model are left out. The
-warm one then times steps for batches of 32 and 128 and for 0 and 2 worker processes: of the first
-pass, 3,200 queries that a new loader meets first, and of a later pass, when it has gone through all
-rows once. Tokens are real ones, padding left out. The results, a page, a plot and every figure as
-JSON, go to benchmarks/results.
+Each system runs in separate processes, in turn, ``repeats`` times; the figures are medians. A cold
+process starts with empty caches; a warm one finds the caches of the cold one. Both are timed from
+the files to the first batch ("ready"), without imports, the tokenizer and the peer's model. The
+warm process then times steps for batches of 32 and 128 and for 0 and 2 worker processes: steps of
+the first pass (the first 3,200 queries of a new loader) and of a later pass, after all rows have
+come once. Padding does not count as tokens. A page, a plot and every figure as JSON go to
+benchmarks/results.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def profile(folder: Path, cache: Path) -> Figures:
     """Where the time to the first batch goes, seconds; and that of a cached step of 32, too."""
     import torch
 
-    from llm_embedder_data.rows.readers import content_digest
+    from llm_embedder_data.rows.files.content_digest import content_digest
 
     def seconds(work: Callable[[], Any]) -> float:
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The figures of the data path as a page of tables and a plot."""
+"""Shows the figures of data_path.py as a page of tables and a plot."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""Fine-tunes all-MiniLM-L6-v2 with the defaults and measures it before and after, also elsewhere.
+"""Fine-tunes all-MiniLM-L6-v2 with the defaults, and measures it on all sets before and after.
 
     make defaults ARGS='--data data --sets tool/metatool qa/xquad qa/covidqa'
     python benchmarks/defaults.py --data DIR --sets NAME NAME ... [--seeds 3] ...
 
-Every set is a folder of DIR with train.jsonl, eval.jsonl and corpus.jsonl. The model is trained
-on each set in turn, for an epoch of its plain rows (query, pos and neg, without teacher scores)
-with nothing set but the seed, and evaluated on all sets. A line a run, then the smallest change of
-nDCG@10 over the seeds, by the set trained on and the set measured; the exit code is 1 where one is
-below zero. On a processor, runs take minutes: bfloat16 makes them shorter.
+A set is a folder of DIR with train.jsonl, eval.jsonl and corpus.jsonl. The model is trained on each
+set in turn, for one epoch of its plain rows (query, pos and neg, without teacher scores). Only the
+seed is set. After each training the model is evaluated on all sets. The output has one line per
+run, then the smallest change of nDCG@10 over the seeds for each pair of sets, trained on and
+measured. The exit code is 1 if a change is below zero. On a CPU a run takes minutes; bfloat16
+shortens it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The data paths that are compared: each makes the same batches in its own way.
+"""The data paths that are compared. Each makes the same batches in a different way.
 
-32 or 128 queries a step, one positive and seven negatives each, texts cut at 256 tokens, no
-instructions, padded to a multiple of 8 where the system can. What all of them need is left out of
-every timing: imports, the tokenizer, and sentence-transformers' model.
+A step has 32 or 128 queries, each with one positive and seven negatives. Texts are truncated to 256
+tokens, have no instructions, and are padded to a multiple of 8 if the system can do that. No timing
+includes what all systems need: imports, the tokenizer, and sentence-transformers' model.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Mutated files of lines and JSON arrays: each is rows and counted faults, or one DataError.
+"""Reads mutated JSON files: each must give rows and counted faults, or one DataError.
 
-Seed files of every container are changed byte by byte and read in a child process with limits of
-time and memory. Anything but rows or a DataError is a finding: another exception, a crash, a hang,
-memory without bound, a line that is neither a row nor a fault, a row that says something else than
-Python's json reads of its line, or a row that depends on its neighbours.
+Valid files of every container are changed byte by byte and read in a child process with limits on
+time and memory. Everything but rows or a DataError is a finding: another exception, a crash, a
+hang, unbounded memory, a line that is neither a row nor a fault, a row that differs from what
+Python's json reads from its line, or a row that depends on its neighbours.
 
     python benchmarks/fuzz_lines.py --n 20000 --seed 0
 """
@@ -32,13 +32,14 @@ from typing import Any
 import pyarrow as pa
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows import schema
-from llm_embedder_data.rows.columns import columns_of, columns_of_records
-from llm_embedder_data.rows.readers import Reading, line_of_row, read_file
+from llm_embedder_data.rows.columns.conversion import columns_of
+from llm_embedder_data.rows.columns.records import columns_of_records
+from llm_embedder_data.rows.files.json_files import line_of_row
+from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.train import TRAIN_COLUMNS, TRAIN_ROWS, train_batch
 
 ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst", ".jsonl.bz2", ".jsonl.xz")
-TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
-WANTED = schema.TRAIN_COLUMNS
+WANTED = TRAIN_COLUMNS
 
 # Of one file, seconds; of the child beyond what it has at its start, bytes.
 SECONDS = 20
@@ -147,13 +148,13 @@ def by_json(line: bytes) -> str | None:
         return "fault"
     faults: list[str | None] = [None]
     columns = columns_of_records([record], WANTED, faults)
-    [shown] = canonical(schema.train_batch(columns, faults))
+    [shown] = canonical(train_batch(columns, faults))
     return shown
 
 
 def alone(line: bytes) -> str:
     """The row that a line is when nothing stands beside it."""
-    [shown] = canonical(schema.train_batch(*columns_of(memoryview(line + b"\n"), WANTED)))
+    [shown] = canonical(train_batch(*columns_of(memoryview(line + b"\n"), WANTED)))
     return shown
 
 
@@ -179,7 +180,7 @@ def check_array(content: bytes, found: list[str]) -> None:
         if isinstance(record, dict):
             faults: list[str | None] = [None]
             columns = columns_of_records([record], WANTED, faults)
-            [expected] = canonical(schema.train_batch(columns, faults))
+            [expected] = canonical(train_batch(columns, faults))
             assert expected == row, f"element {number}: json {expected}, read {row}"
         else:
             assert row == "fault", f"element {number} is no object, read {row}"
@@ -202,7 +203,7 @@ def read(seed: int, folder: Path) -> str:
     path = folder / f"{seed}{ending}"
     path.write_bytes(file)
     try:
-        table = read_file(str(path), TRAIN, cache_dir=folder / "cache")
+        table = read_file(str(path), TRAIN_ROWS, cache_dir=folder / "cache")
         faults = table["fault"][:]
         assert all(fault is None or 0 < len(fault) < 500 for fault in faults), "a long fault"
         line_of_row(str(path), len(faults) - 1)

@@ -1,12 +1,12 @@
-"""Mutated Arrow and Parquet files: each gives rows or one DataError, whatever was done to it.
+"""Reads mutated Arrow and Parquet files: each must give rows or one DataError.
 
     python benchmarks/fuzz_tables.py --n 20000
 
-Seeds are small files of several column types and compressions, in both Arrow formats and Parquet.
-Some bytes of a copy are changed, or its end is cut off, and a child process reads it through
-``read_file``. Counted are files that are read, files that are refused with a DataError, and what
-must not be: other exceptions, crashes of the child, files that take longer than the limit, and
-files that make the child or its reader grow. Exit code 1 if there is any of these.
+The originals are small files of several column types and compressions, in both Arrow formats and
+Parquet. Some bytes of a copy are changed, or its end is cut off, and a child process reads it
+through ``read_file``. The output counts the files that are read, those that are refused with a
+DataError, and the failures: other exceptions, crashes of the child, files that take longer than the
+limit, and files that make the child or its reader grow. The exit code is 1 if there is a failure.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows import schema
-from llm_embedder_data.rows.readers import Reading, read_file
+from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 
-TRAIN = Reading("train", schema.TRAIN_SCHEMA, schema.train_batch, schema.TRAIN_COLUMNS)
 MOST_SECONDS = 20.0
 MOST_GROWTH = 1 << 30  # bytes of memory that were really used, beside those of a sound file
 
@@ -110,7 +109,7 @@ def read_many(pipe: Any, cache: str) -> None:
         before = memory()
         try:
             outcome = "rows"
-            len(read_file(path, TRAIN, cache_dir=Path(cache)))
+            len(read_file(path, TRAIN_ROWS, cache_dir=Path(cache)))
         except DataError as error:
             outcome = "DataError"
             if str(error).count(path) != 1 or not str(error).isprintable():

@@ -1,14 +1,14 @@
-"""How long a GPU waits for its data: one training, fed by this package and by its peer.
+"""Measures how long a GPU waits for its data when this package or its peer feeds a training.
 
     make bench-gpu                             # on a machine with CUDA; ARGS='--sizes MiniLM'
     python benchmarks/gpu.py [--batch-size 128] [--words 64] [--tokenizer FOLDER] ...
 
-In each case ``Trainer(precision="bf16-mixed")`` trains the same BiEncoder of random weights, and
-CUDA events tell what the GPU does. It waits from the last work of a step until the next batch lies
-in its memory, the copy included; the copy alone is timed, too. "Held in memory" is the limit:
-pinned batches that were made before. sentence-transformers' loader is that of its own trainer,
-which pins and moves batches itself; each of its columns is a chunk of the keys. The results, a page
-and every figure as JSON, go to benchmarks/results.
+In each case ``Trainer(precision="bf16-mixed")`` trains the same BiEncoder with random weights, and
+CUDA events record what the GPU does. It waits from the end of a step's last kernel until the next
+batch is in its memory, the copy included; the copy is also timed alone. "Held in memory" is the
+limit: pinned batches that were made beforehand. sentence-transformers' loader is the one that its
+trainer uses, which pins and moves batches itself; each of its columns is a chunk of the keys. A
+page and every figure as JSON go to benchmarks/results.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loads of known shape: made-up rows and passages, like real ones; or real rows in one form."""
+"""Data of a known shape to measure with: made-up rows and passages, or real rows in one form."""
 
 from __future__ import annotations
 

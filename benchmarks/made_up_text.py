@@ -1,15 +1,15 @@
-"""Made-up texts whose words are as many, as rare and as long as those of real rows.
+"""Makes up texts whose words are as many, as rare and as long as in real rows.
 
-What a data path costs depends on the words of its texts: a tokenizer that remembers words gains
-where they come again, and every new one costs it. So the words follow a Zipf-Mandelbrot law of two
-exponents, without a last rank: however long a text goes on, new words keep coming, as in real text
-(Heaps' law). The numbers below were measured on real rows of LLM-Embedder's six tasks, 1.5 million
-running words in 12 datasets, and fitted, by
+The cost of a data path depends on the words of its texts: a tokenizer that remembers words is fast
+on words that it has seen, and slow on new ones. So the words follow a Zipf-Mandelbrot law with two
+exponents and no last rank: new words keep coming however long the text is, as in real text (Heaps'
+law). The numbers below were measured on real rows of LLM-Embedder's six tasks (1.5 million running
+words in 12 datasets) and fitted by
 
     python benchmarks/real_text.py FOLDER
 
-whose output sets this module's texts beside the real ones. A word is what lies between two spaces:
-``word,`` and ``word`` are two.
+which also compares the texts of this module with real ones. A word is what stands between two
+spaces: ``word,`` and ``word`` are two words.
 """
 
 from __future__ import annotations

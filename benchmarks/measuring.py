@@ -1,4 +1,4 @@
-"""What a process takes: its result, and the most memory that it held while it ran."""
+"""Runs a function in a process, and measures the peak of its memory."""
 
 from __future__ import annotations
 

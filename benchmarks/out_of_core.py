@@ -1,18 +1,18 @@
-"""Data far larger than memory should be: what time, disk and memory grow with.
+"""Measures how time, disk and memory grow with data that is far larger than memory.
 
     python benchmarks/out_of_core.py [--rows 1000000] [--candidates 30] [--passages 5000000]
 
-A generator writes a training set and a corpus of short texts, in growing sizes up to those asked
-for. Each phase runs in a process of its own, so that its peak of memory is its own:
+A generator writes a training set and a corpus of short texts, in growing sizes up to those given.
+Each phase runs in a separate process, so that its peak of memory can be measured:
 
-- prepare: the files to the caches, in an empty cache;
-- train: open the caches, imports left out, and take steps, whose rows lie all over the file;
-- encode: open the caches, and take passages of the corpus.
+- prepare: read the files and write the caches, into an empty folder;
+- train: open the caches (imports not included) and take steps, whose rows lie all over the file;
+- encode: open the caches and take passages of the corpus.
 
-With ``--tokenize cached`` the caches are those of the texts and those of their tokens.
+With ``--tokenize cached`` there are caches of the texts and of their tokens.
 
-Memory is anonymous (the process' own), its peak less what imports and tokenizer take; the touched
-pages of the mapped caches come on top, and the system takes them back when it needs them.
+Memory means anonymous memory: its peak, less what imports and the tokenizer take. Pages of the
+mapped caches that were touched come on top; the system reclaims them when it needs memory.
 """
 
 from __future__ import annotations

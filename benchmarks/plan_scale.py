@@ -1,11 +1,11 @@
-"""What a step of the plan costs, for 10^3 to 10^9 rows and for 1 to 4,096 ranks.
+"""Measures what a step of the plan costs, for 10^3 to 10^9 rows and for 1 to 4,096 ranks.
 
     python benchmarks/plan_scale.py [--steps 2000] [--datasets 200]
 
-For one rank of 32 queries a step: milliseconds a step in sequence, as a sampler takes them, and of
-one step anywhere in the epoch; and by how much the process' own memory has grown after them. Each
-is the best of five rounds; beside it stands the ratio to the first line. Rows are those of all
-datasets together.
+The figures are for one rank with 32 queries a step: milliseconds per step in sequence, as a sampler
+takes them; milliseconds for a step anywhere in the epoch; and the growth of the process's memory.
+Each is the best of five rounds, with its ratio to the first line. Rows are counted over all
+datasets.
 """
 
 from __future__ import annotations

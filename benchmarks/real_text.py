@@ -1,11 +1,11 @@
-"""What made-up texts are to be like: lengths, words and tokens of real rows, and the law they fit.
+"""Measures lengths, words and tokens of real rows, and fits the law that made-up texts follow.
 
     python benchmarks/real_text.py FOLDER [--rows 300]
 
-FOLDER holds ``<task>/<dataset>/train.jsonl`` files. Printed are the lengths of queries and keys by
-task; the distinct words among so many running words, and the tokens a word by the word's rank,
-beside those of a made-up load; and the Zipf-Mandelbrot law that fits the real ones best. Each
-distinct text is taken once, in random order; words are what lies between spaces.
+FOLDER holds ``<task>/<dataset>/train.jsonl`` files. The output shows the lengths of queries and
+keys by task; the number of distinct words as text goes on, and the tokens per word by the word's
+rank, beside those of made-up rows; and the Zipf-Mandelbrot law that fits the real text best. Each
+distinct text is taken once, in random order. A word is what stands between spaces.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Whether one checkout is slower than another: a warm start, and steps on the fly and cached.
+"""Tells whether one checkout is slower than another: warm start, steps on the fly and cached.
 
     python benchmarks/regression.py --before FOLDER --after FOLDER [--rows 1000000] [--turns 7]
 
-Both checkouts read the same made-up rows, each with caches of its own. A turn starts one process of
-each, and asks the two for one measurement after the other, so that both meet the machine at the
-same speed. The table shows the medians of all measurements, and the median and the quartiles of the
-ratios of neighbours. What is measured:
+Both checkouts read the same made-up rows, each with separate caches. A turn starts one process of
+each and alternates their measurements, so that both run while the machine is equally fast. The
+table shows the medians of all measurements, and the median and quartiles of the ratios of
+neighbouring measurements:
 
-- warm start: seconds from the files to the first batch of ``rows`` rows in six datasets, whose
-  caches are there;
-- first steps: milliseconds a step on the fly, the first 100 of a process;
-- later steps: the same, in slices after those;
-- cached steps: milliseconds a step with the token cache, in slices.
+- warm start: seconds from the files to the first batch of ``rows`` rows in six datasets, with
+  caches in place;
+- first steps: milliseconds per step on the fly, over the first 100 steps of a process;
+- later steps: the same for later steps, in short stretches;
+- cached steps: milliseconds per step with the token cache, in short stretches.
 """
 
 from __future__ import annotations

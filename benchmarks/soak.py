@@ -1,14 +1,14 @@
-"""Hours of batches on several ranks: every one is checked, and neither memory nor files grow.
+"""Checks every batch of several ranks for hours, and that neither memory nor open files grow.
 
     make soak                                  # an hour; ARGS='--minutes 600'
     python benchmarks/soak.py [--minutes 60] [--ranks 2] [--workers 1] [--epochs-per-worker 3] ...
 
-Each rank is a process in a gloo group with worker processes of its own, which are replaced every
-few epochs. At every step all ranks tell each other what they hold: it must be of one dataset, no
-row twice, each row's own id beside it, and in order the global batch that a plan of one rank gives
-for that step alone. Just before its workers are replaced, a rank notes its own anonymous memory,
-its workers', and the open files of all. A line a minute, then the verdict; the exit code is 1 where
-a batch was wrong or something has grown.
+Each rank is a process in a gloo group, with worker processes that are replaced every few epochs. At
+every step the ranks exchange what they hold. It must come from one dataset, hold no row twice, have
+the right id beside each row, and be, in order, the global batch that a plan for one rank gives for
+that step. Just before its workers are replaced, a rank records the anonymous memory of itself and
+its workers, and the open files of all. The output has one line a minute, then the verdict. The exit
+code is 1 if a batch was wrong or something has grown.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ fabric.launch()
 datamodule = RetrievalDataModule(
     tokenizer=demo_encoder(),
     train_data=[f"pkg://llm_embedder_data/sample/{task}/train.jsonl" for task in ("qa", "tool")],
-    max_sample_num=8,  # so few that it takes seconds
+    max_sample_num=8,  # few rows, so that this takes seconds
     batch_size=4,
     train_group_size=2,
     query_max_length=32,

@@ -20,7 +20,7 @@ rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initializ
 
 
 def gather(tensor):
-    """The tensors of all ranks, one after the other; a gradient flows to this rank's alone."""
+    """Concatenate the tensors of all ranks; gradients flow to this rank's tensor only."""
     if world_size == 1:
         return tensor
     parts = [torch.empty_like(tensor) for _ in range(world_size)]
@@ -32,7 +32,7 @@ def gather(tensor):
 datamodule = RetrievalDataModule(
     tokenizer=demo_encoder(),
     train_data=[f"pkg://llm_embedder_data/sample/{task}/train.jsonl" for task in ("qa", "tool")],
-    max_sample_num=8,  # so few that it takes seconds
+    max_sample_num=8,  # few rows, so that this takes seconds
     batch_size=4,
     train_group_size=2,
     query_max_length=32,
@@ -40,7 +40,7 @@ datamodule = RetrievalDataModule(
 )
 datamodule.prepare_data()
 datamodule.setup("fit")
-loader = datamodule.train_dataloader()  # this rank's share of each step; all ranks at one task
+loader = datamodule.train_dataloader()  # this rank's share of each step; all ranks hold one task
 
 torch.manual_seed(0)
 model = BiEncoder(demo_encoder(), pooling="mean")

@@ -1,4 +1,4 @@
-"""What all tests share: no network, a cache of their own, sample data, and three tokenizers."""
+"""Shared by all tests: no network, a separate cache, sample data, three tokenizers, a bomb."""
 
 # ruff: noqa: E402 (the environment comes before the imports that read it)
 
@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerFast
 
 import llm_embedder_data
 
-# Several tests at once on few cores: torch's threads would wait for each other.
+# Tests run side by side on few cores, where torch's threads would wait for each other.
 torch.set_num_threads(1)
 
 settings.register_profile(

@@ -1,4 +1,4 @@
-"""Functions run by several real processes in one group."""
+"""Runs a function in several real processes that form one group."""
 
 import os
 import pickle
@@ -12,17 +12,18 @@ import torch.multiprocessing as mp
 
 
 def run_on_ranks(function, n_ranks, folder, *args, timeout=300, connect=True):
-    """``[function(rank, *args) for rank in range(n_ranks)]``, each in a process of its own.
+    """Return ``[function(rank, *args) for rank in range(n_ranks)]``, one process per rank.
 
-    The processes are one gloo group; a ``Trainer(devices=n_ranks, strategy="ddp")`` made there
-    finds it and starts none. With ``connect=False`` the group is the function's to make. An
-    exception is a rank's result like another (:class:`Failure`), so that a test can look at those
-    of all ranks. After ``timeout`` seconds what still runs is killed and the test fails.
+    The processes form one gloo group. A ``Trainer(devices=n_ranks, strategy="ddp")`` that is made
+    there finds the group and starts no processes. With ``connect=False`` the function makes the
+    group itself. If a rank raises, its result is a :class:`Failure`, so that a test can look at the
+    errors of all ranks. After ``timeout`` seconds, processes that still run are killed and the test
+    fails.
     """
     folder = Path(folder) / f"ranks-{time.monotonic_ns()}"
     folder.mkdir(parents=True)
-    # Forked from a server that has imported the heavy libraries once. Not daemons, or they could
-    # have no DataLoader workers.
+    # Fork from a server that has imported the slow libraries once. Daemons could not have
+    # DataLoader workers.
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["lightning", "transformers", "llm_embedder_data"])
     processes = [
@@ -43,13 +44,13 @@ def run_on_ranks(function, n_ranks, folder, *args, timeout=300, connect=True):
 
 
 class Failure(str):
-    """A rank's exception, as text; ``kind`` is its type's name."""
+    """The exception of a rank as text; ``kind`` is the name of its type."""
 
     kind = ""
 
 
 def returned(results):
-    """The results, where no rank failed."""
+    """Return the results after checking that no rank failed."""
     for rank, result in enumerate(results):
         assert not isinstance(result, Failure), f"rank {rank}: {result}"
     return results
@@ -57,9 +58,8 @@ def returned(results):
 
 def _enter(rank, n_ranks, folder, connect, function, args):
     torch.set_num_threads(1)
-    mp.set_start_method(
-        "fork", force=True
-    )  # of DataLoader workers: the default of a process on Linux
+    # DataLoader workers are forked, as in a process that Linux users start.
+    mp.set_start_method("fork", force=True)
     os.environ["LOCAL_RANK"] = str(rank)
     if connect:
         # A file store needs no port, so tests may run side by side.

@@ -1,4 +1,4 @@
-"""What property tests draw from; every strategy constructs valid cases."""
+"""Hypothesis strategies; each constructs valid cases only."""
 
 import math
 
@@ -9,13 +9,13 @@ from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 
 METHODS = ("epoch", "epoch-static", "epoch-random", "random")
 
-# Few texts, so that a row often holds one twice; few scores, so that there are ties.
+# Few texts, so that a row often holds the same text twice. Few scores, so that there are ties.
 TEXTS = ("a", "b", "c", "d", "e", "f", "g\u00e9", "h h")
 SCORES = (-1.5, 0.0, 0.25, 1.0, 3.0)
 
 
 def lengths_of(sizes):
-    """A length for each row of each dataset; many rows have the same."""
+    """Return a length for each row of each dataset; many rows share one."""
     return {name: np.arange(n_rows) * 7919 % 13 for name, n_rows in sizes.items()}
 
 
@@ -23,7 +23,7 @@ def lengths_of(sizes):
 def plans(
     draw, methods=METHODS, weights=(1.0,), remainders=("rotate", "drop"), windows=(None, 2, 3)
 ):
-    """Plans whose datasets all fill a global batch."""
+    """Draw a plan whose datasets all fill a global batch."""
     n_ranks = draw(st.integers(1, 4))
     names = draw(st.lists(st.sampled_from("abcde"), min_size=1, unique=True))
     batch_size = {name: draw(st.integers(1, 5)) for name in names}

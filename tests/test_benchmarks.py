@@ -1,4 +1,4 @@
-"""The benchmarks run, on loads of a few rows and without the peers."""
+"""The benchmarks run, on a few rows and without the peers."""
 
 import json
 from pathlib import Path
@@ -244,10 +244,20 @@ def test_sentence_transformers_columns_become_the_keys_of_each_query():
     assert batch["positive_id"].tolist() == [[0], [8]]
 
 
-def test_the_defaults_are_measured_in_domain_and_elsewhere(sample_dir, monkeypatch, capsys):
+def test_the_defaults_are_measured_in_domain_and_elsewhere(
+    sample_dir, tmp_path, monkeypatch, capsys
+):
     import defaults
 
-    arguments = ["--data", str(sample_dir), "--sets", "tool", "convsearch", "--seeds", "1"]
+    for name in ("tool", "convsearch"):
+        (tmp_path / name).mkdir()
+        for kind, n_rows in (("train", 32), ("eval", 16), ("corpus", 40)):  # train: one step
+            rows = rows_of(sample_dir / name / f"{kind}.jsonl")
+            if kind == "eval":
+                rows = [row for row in rows if max(row["pos_index"]) < 40]
+            lines = [json.dumps(row) for row in rows[:n_rows]]
+            (tmp_path / name / f"{kind}.jsonl").write_text("\n".join(lines))
+    arguments = ["--data", str(tmp_path), "--sets", "tool", "convsearch", "--seeds", "1"]
     monkeypatch.setattr("sys.argv", ["defaults.py", *arguments, "--learning-rate", "0"])
 
     assert defaults.main() == 0  # nothing is trained: nothing changes

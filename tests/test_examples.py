@@ -1,4 +1,4 @@
-"""Every example runs as its first lines say, in one process and in two."""
+"""Every example runs as its docstring says, in one process and in two."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-# What the first lines of each say of two processes.
+# The command that the docstring of each example gives for two processes.
 ON_TWO = {
     "fabric_loop": [sys.executable, "fabric_loop.py", "2"],
     "plain_loop": [
@@ -36,7 +36,7 @@ def test_every_example_is_tried_on_two_processes():
 
 @pytest.fixture
 def one_thread():
-    """Threads that share a busy machine's cores wait for each other, for minutes."""
+    """Give torch one thread: more threads on a busy machine wait for each other, for minutes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,17 +1,19 @@
-"""The house: every module has a room, imports point down, heavy libraries stay in few rooms."""
+"""The house: each module has a room, imports point down, slow libraries stay in few rooms."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 import llm_embedder_data
 
 PACKAGE = "llm_embedder_data"
 HOUSE = Path(llm_embedder_data.__file__).parent
 
-# The rooms, highest first. A room imports from lower floors only: not from its own floor's other
-# rooms, and never from a higher one. Rooms of one line do not know each other.
+# The rooms, highest first. A room imports from lower lines only; rooms on the same line do not
+# import each other.
 FLOORS = [
     "__init__",
     "cli",
@@ -28,7 +30,7 @@ FLOORS = [
 ]
 FLOOR = {room: n for n, rooms in enumerate(reversed(FLOORS)) for room in rooms.split()}
 
-# Where a library that is slow to import, or another framework, may be named at all.
+# The only rooms that may import a library that is slow to import, or another framework.
 ONLY_IN = {
     "lightning": {"datamodule", "training", "callbacks", "cli"},
     "hydra": {"config", "cli"},
@@ -36,6 +38,7 @@ ONLY_IN = {
 }
 
 MODULES = sorted(HOUSE.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 
 def dotted(path: Path) -> str:
@@ -43,19 +46,19 @@ def dotted(path: Path) -> str:
 
 
 def room_of(name: str) -> str | None:
-    """The longest known room that a dotted name, without the package's own, lies in."""
+    """Return the innermost room of a dotted name, which starts below the package's own name."""
     parts = name.split(".")
     rooms = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
     return next((room for room in rooms if room in FLOOR), None)
 
 
 def is_face(path: Path) -> bool:
-    """Whether a file is the empty ``__init__.py`` of a folder of rooms."""
+    """Return whether a file is the empty ``__init__.py`` of a folder of rooms."""
     return path.name == "__init__.py" and not path.read_text().strip()
 
 
 def imports_of(path: Path) -> list[str]:
-    """Dotted names that a file imports, inside functions too."""
+    """Return the dotted names that a file imports, also inside functions."""
     names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -117,3 +120,60 @@ def test_no_module_reads_global_randomness():
     for path in MODULES:
         names = {name.split(".")[0] for name in imports_of(path)}
         assert "random" not in names, f"{dotted(path)} imports random"
+
+
+# A dot that stands for any sign where the message has a dot, as in match="data.batch_size".
+UNESCAPED_DOT = re.compile(r"(?<!\\)\.(?![*+?])")
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_dots_in_expected_messages_are_escaped(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not (isinstance(node, ast.keyword) and node.arg == "match"):
+            continue
+        parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+        for part in parts:
+            if isinstance(part, ast.Constant):
+                assert not UNESCAPED_DOT.search(part.value), f"line {part.lineno}: {part.value!r}"
+
+
+def test_hooks_before_a_commit_run_what_the_makefile_runs():
+    root = Path(__file__).parent.parent
+    hooks = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"]
+    targets = re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE)
+
+    for repository in hooks:
+        assert repository["repo"] == "local"  # nothing is downloaded
+        for hook in repository["hooks"]:
+            assert hook["entry"].removeprefix("make ") in targets
+
+
+# Functions that only programs outside the package call.
+FOR_OTHER_PROGRAMS = {"damaged_files"}
+
+
+def test_every_function_class_and_constant_is_used():
+    """A name that occurs once in the package and the benchmarks is defined and never used."""
+    benchmarks = (Path(__file__).parent.parent / "benchmarks").glob("*.py")
+    text = "\n".join(path.read_text() for path in [*MODULES, *benchmarks])
+    defined = {
+        name: path
+        for path in MODULES
+        for node in ast.parse(path.read_text()).body
+        for name in names_of(node)
+        if not name.startswith("__")
+    }
+
+    unused = [
+        name
+        for name in defined.keys() - FOR_OTHER_PROGRAMS
+        if len(re.findall(rf"\b{name}\b", text)) == 1
+    ]
+    assert not unused, [f"{dotted(defined[name])}.{name}" for name in unused]
+
+
+def names_of(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]

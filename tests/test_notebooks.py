@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, without a kernel of its own, and keeps its outputs."""
+"""Every notebook runs from top to bottom and prints the outputs that it was saved with."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The wheel: everything that the package needs at run time is in it."""
+"""The wheel holds everything that the package needs at run time."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ config = load_config(["experiment=demo"])
 for entries in (config.data.train_data, config.data.eval_data, config.data.corpus):
     for source in entries.values():
         path = source if isinstance(source, str) else source.path
-        assert resolve_sources(path, key="x", fields=())[0].files[0].startswith({site!r})
+        assert resolve_sources(path, setting="x", fields=())[0].files[0].startswith({site!r})
 print([load_recipe(name).name for name in recipe_names()])
 """
 
@@ -33,7 +33,7 @@ print([load_recipe(name).name for name in recipe_names()])
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    # A copy, so that no build folder is left in the checkout.
+    # Build from a copy, so that no build folder is left in the checkout.
     source = folder / "source"
     names = (
         subprocess.run(
@@ -55,11 +55,13 @@ def wheel(tmp_path_factory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_every_yaml_the_sample_and_the_type_marker(wheel):
+def test_the_wheel_holds_every_module_and_yaml_the_sample_and_the_type_marker(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
 
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"llm_embedder_data/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
+    for path in (ROOT / "llm_embedder_data").rglob("*.py"):
+        assert path.relative_to(ROOT).as_posix() in names  # see packages in pyproject.toml
     for path in (ROOT / "llm_embedder_data/sample").rglob("*.*"):
         assert path.relative_to(ROOT).as_posix() in names
     assert "llm_embedder_data/py.typed" in names

@@ -1,4 +1,4 @@
-"""Tokenizers of every make, drawn at random, small enough that odd cases are met soon."""
+"""Random tokenizers of every kind, small enough that odd cases come up soon."""
 
 from hypothesis import strategies as st
 from tokenizers import (

@@ -59,7 +59,7 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
         raise ConfigError(f"{where}: there is no such file{_nearest(file)} ({_REMEDY})")
     if not _is_archive(file):
         raise ConfigError(
-            f"{where} is no checkpoint: not an archive as torch.save writes it, or one cut off "
+            f"{where} is no checkpoint: not an archive as torch.save writes it, or cut off "
             f"({file.stat().st_size:,} bytes; {_REMEDY})"
         )
 
@@ -80,8 +80,6 @@ def check_checkpoint_content(path: Any, verb: str) -> Mapping[str, Any]:
     Raises:
         ConfigError: what is wrong with the file.
     """
-    import torch
-
     if (
         path is None
         or path in _LOOKED_UP.get(verb, ())
@@ -90,14 +88,9 @@ def check_checkpoint_content(path: Any, verb: str) -> Mapping[str, Any]:
     ):
         return {}
     where = f"ckpt_path={path!r}"
-    try:
-        content = torch.load(path, map_location="meta", mmap=True, weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            return {}
-        raise ConfigError(f"{where} cannot be read: {_first_line(error)} ({_REMEDY})") from error
-    except Exception as error:
-        raise ConfigError(f"{where} cannot be read: {_first_line(error)} ({_REMEDY})") from error
+    content = _without_values(path, where)
+    if content is None:
+        return {}
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise ConfigError(
             f"{where} is no checkpoint of a run: it holds no 'state_dict' (weights alone are given "
@@ -143,6 +136,19 @@ def check_checkpoint_fits(path: Any, saved: Mapping[str, Any], model: Any) -> No
             f"as {name!r} (in the file {in_file.get(name, 'none')}, in the model "
             f"{in_model.get(name, 'none')}; give the encoder and the model that it was made with)"
         )
+
+
+def _without_values(path: str, where: str) -> Any:
+    """Load a checkpoint with its tensors on the meta device; None if it holds unknown classes."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="meta", mmap=True, weights_only=True)
+    except Exception as error:
+        refuses_class = "Unsupported" in str(error) or "GLOBAL" in str(error)
+        if isinstance(error, pickle.UnpicklingError) and refuses_class:
+            return None
+        raise ConfigError(f"{where} cannot be read: {_first_line(error)} ({_REMEDY})") from error
 
 
 def _is_archive(file: Path) -> bool:

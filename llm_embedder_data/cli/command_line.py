@@ -113,7 +113,7 @@ def _override(argument: str, is_multirun: bool) -> str:
             return f"{key}={quoted}"
     raise ConfigError(
         f"{argument!r} cannot be read: {problem} (in a list or mapping, text with signs such as = "
-        f"and ( is quoted: {key.lstrip('+~')}=\"{{a: 'x=1.jsonl'}}\")"
+        f"and ( must be quoted: {key.lstrip('+~')}=\"{{a: 'x=1.jsonl'}}\")"
     )
 
 

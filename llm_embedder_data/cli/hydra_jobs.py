@@ -58,7 +58,7 @@ def run_jobs(verb: Verb, line: CommandLine, extra: Sequence[str]) -> None:
 
 
 class _Jobs:
-    """The jobs of one command, and what became of them.
+    """Runs the jobs of one command, and remembers which of them failed.
 
     Args:
         verb: that each job runs.
@@ -101,7 +101,7 @@ class _Jobs:
                 _leave_process_group()
 
     def finish(self, error: Exception) -> None:
-        """Clean up after the command failed, and replace the error where another says more."""
+        """Clean up after a failed command, and raise a clearer error if there is one."""
         if isinstance(error, OSError) and not self._has_begun:
             raise ConfigError(
                 f"the run's folder cannot be made: {error} (give another hydra.run.dir, or for "

@@ -117,7 +117,7 @@ def _changes_keys(override: Override, groups: Sequence[str]) -> bool:
 def _objects_of_users_class(
     overrides: Sequence[Override], config: dict[str, Any], default: dict[str, Any]
 ) -> set[str]:
-    """Return the keys of objects whose class may be another than the one in conf/."""
+    """Return the keys of objects whose class may differ from the one in conf/."""
     swept = {_group(override) for override in overrides if override.is_sweep_override()}
     keys = {override.key_or_group for override in overrides}
     return {

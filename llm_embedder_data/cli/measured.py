@@ -19,10 +19,10 @@ _DEFAULT_METRIC = "val/ndcg@10"
 
 
 def check_wanted_metrics(cfg: DictConfig, has_eval_data: bool) -> None:
-    """Refuse, before training, to measure what needs eval data where there is none.
+    """Refuse settings that need eval data if there is none, before training begins.
 
     Raises:
-        ConfigError: ``metrics_file`` or ``optimized_metric`` that could not be served.
+        ConfigError: ``metrics_file`` or ``optimized_metric`` would have no value.
     """
     missing = "data.eval_data=null: there is nothing to measure"
     if cfg.metrics_file is not None and not has_eval_data:

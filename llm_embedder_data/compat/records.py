@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.builders import TrainSet
-from llm_embedder_data.rows.columns import columns_of_records
-from llm_embedder_data.rows.filters import RowFacts, TrainSettings, count_reasons, drop_reasons
-from llm_embedder_data.rows.schema import TRAIN_COLUMNS, train_batch
+from llm_embedder_data.rows.columns.records import columns_of_records
+from llm_embedder_data.rows.filters import count_reasons, drop_reasons
+from llm_embedder_data.rows.row_statistics import RowStatistics
+from llm_embedder_data.rows.schema.train import TRAIN_COLUMNS, train_batch
+from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_settings import TrainSettings
 
 
 def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:
@@ -25,7 +27,7 @@ def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) 
     faults: list[str | None] = [None] * len(records)
     columns = columns_of_records(records, TRAIN_COLUMNS, faults)
     rows = datasets.Dataset(pa.Table.from_batches([train_batch(columns, faults)]))
-    facts = RowFacts(rows.data)
+    facts = RowStatistics(rows.data)
     for row in np.flatnonzero(facts.without_positive(settings)).tolist():
         faults[row] = faults[row] or f"no positive for {settings.select_positive!r} (give it a pos)"
     for number, fault in enumerate(faults):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,18 +28,16 @@ from llm_embedder_data.config.recipes import (
     TaskSettings,
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.rows.builders import (
-    TRAIN_FIELDS,
-    EvalMethod,
-    build_corpus,
-    build_eval_sets,
-    build_train_sets,
-    eval_fields,
-    template_fields,
-)
+from llm_embedder_data.rows.corpora import build_corpus
 from llm_embedder_data.rows.dataset_names import by_unique_name
-from llm_embedder_data.rows.filters import TrainSettings
+from llm_embedder_data.rows.eval_sets import build_eval_sets
+from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.schema.evaluation import EvalMethod, eval_fields
+from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
 from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.train_sets import build_train_sets
+from llm_embedder_data.rows.train_settings import TrainSettings
 
 DEFAULT_TASK = "qa"
 
@@ -150,17 +147,13 @@ class RetrievalDataset:
         def settings_of(task: str) -> TrainSettings:
             return _overridden(arguments, recipe.settings(task)) if use_train_config else arguments
 
+        reading = ReadingSettings(
+            recipe if add_instruction else _ANY, DEFAULT_TASK, cache_dir=cache_dir
+        )
         sets = [
             train_set
-            for source in resolve_sources(data_file, key="data_file", fields=TRAIN_FIELDS)
-            for train_set in build_train_sets(
-                source,
-                settings_of=settings_of,
-                recipe=recipe if add_instruction else _ANY,
-                default_task=DEFAULT_TASK,
-                seed=seed,
-                cache_dir=_path(cache_dir),
-            )
+            for source in resolve_sources(data_file, setting="data_file", fields=TRAIN_FIELDS)
+            for train_set in build_train_sets(source, reading, settings_of=settings_of, seed=seed)
         ]
         by_unique_name(sets, "data_file")
         given = Instruction(**(instruction or {}))
@@ -186,18 +179,13 @@ class RetrievalDataset:
         check_choice(eval_method, ("retrieve", "retrieval", "rerank"), "eval_method")
         method: EvalMethod = "rerank" if eval_method == "rerank" else "retrieve"
         put = Instruction(**(instruction or {}))
-        sources = resolve_sources(data_file, key="data_file", fields=eval_fields(method))
+        sources = resolve_sources(data_file, setting="data_file", fields=eval_fields(method))
+        reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir)
         return EvalDataset(
             [
                 EvalQueries(eval_set, put)
                 for source in sources
-                for eval_set in build_eval_sets(
-                    source,
-                    eval_method=method,
-                    recipe=_ANY,
-                    default_task=DEFAULT_TASK,
-                    cache_dir=_path(cache_dir),
-                )
+                for eval_set in build_eval_sets(source, reading, eval_method=method)
             ]
         )
 
@@ -213,21 +201,18 @@ class RetrievalDataset:
             return None
         put = Instruction(**(instruction or {}))
         fields = template_fields(key_template)
-        sources = resolve_sources(data_file, key="data_file", fields=fields)
+        reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir)
+        sources = resolve_sources(data_file, setting="data_file", fields=fields)
         return CorpusDataset(
             [
                 CorpusPassages(
-                    build_corpus(source, key_template=key_template, cache_dir=_path(cache_dir)),
+                    build_corpus(source, reading, key_template=key_template),
                     put.key,
                     source.name,
                 )
                 for source in sources
             ]
         )
-
-
-def _path(cache_dir: str | os.PathLike[str] | None) -> Path | None:
-    return None if cache_dir is None else Path(cache_dir).expanduser()
 
 
 def _overridden(arguments: TrainSettings, settings: TaskSettings) -> TrainSettings:

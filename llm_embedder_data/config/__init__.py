@@ -1,4 +1,4 @@
-"""Settings: conf/ and what it is made into, recipes, and the conventions of encoders."""
+"""Settings: composing conf/, building its objects, recipes, and the conventions of encoders."""
 
 from llm_embedder_data.config.composing import load_config
 from llm_embedder_data.config.instantiating import build

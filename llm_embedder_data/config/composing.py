@@ -18,7 +18,7 @@ CONF_DIR = Path(llm_embedder_data.conf.__path__[0])
 
 
 def hydra_base() -> dict[str, str]:
-    """The ``version_base`` that Hydra 1.3 wants to be told; later ones deprecate to be told any."""
+    """Return Hydra's ``version_base`` argument, required by 1.3 and deprecated afterwards."""
     import hydra
 
     return {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
@@ -27,17 +27,17 @@ def hydra_base() -> dict[str, str]:
 def load_config(
     overrides: Sequence[str] = (), *, output_dir: str = "outputs", config_name: str = "config"
 ) -> DictConfig:
-    """The configuration that the shell would compose, for notebooks and scripts.
+    """Compose the configuration as the command line does, for notebooks and scripts.
 
     >>> load_config(["recipe=bge", "data.batch_size=4"]).data.batch_size
     4
 
-    Works where Hydra is initialised already, and leaves that as it was.
+    Hydra may be initialized already; its state is restored afterwards.
 
     Args:
         overrides: as on the command line.
-        output_dir: where a run would write; on the shell that is Hydra's run folder.
-        config_name: the file of conf/ to begin with.
+        output_dir: folder for outputs; on the command line it is Hydra's run folder.
+        config_name: the top-level file of conf/.
     """
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra

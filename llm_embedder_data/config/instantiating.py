@@ -1,4 +1,4 @@
-"""The objects that a configuration names by ``_target_``, each checked before it is made."""
+"""Making the objects that a configuration names by ``_target_``, after checking all of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 def target_class(node: Mapping[str, Any], kind: type[T], key: str) -> type[T]:
-    """The class that a config node's ``_target_`` names.
+    """Return the class that a config node's ``_target_`` names.
 
     Raises:
-        ConfigError: a target that is missing, cannot be imported, or is no ``kind``.
+        ConfigError: the target is missing, cannot be imported, or is not a subclass of ``kind``.
     """
     found = _located(node, key, f"a {kind.__name__}")
     if not (isinstance(found, type) and issubclass(found, kind)):
@@ -28,23 +28,22 @@ def target_class(node: Mapping[str, Any], kind: type[T], key: str) -> type[T]:
 
 
 def build(node: Mapping[str, Any], kind: type[T], key: str, **arguments: Any) -> T:
-    """Make the object that a config node describes by its ``_target_``, as plain Python.
+    """Make the object that a config node describes by its ``_target_``.
 
-    Hydra's own ``instantiate`` calls whatever a node names, however deep it lies; here everything
-    is checked before the first object is made. Nested nodes make objects too, unless the data is
-    described, which is only ever read: see :func:`check_nested`. Of Hydra's other keys ``_args_``
-    and ``_partial_`` mean what they mean there; with ``_recursive_: false`` the class is given its
-    nested nodes as they are; containers are always plain, whatever ``_convert_`` says.
+    Hydra's ``instantiate`` calls whatever a node names, at any depth. This function checks every
+    target before it makes the first object; :func:`check_nested` says what nested nodes may name.
+    ``_args_`` and ``_partial_`` mean what they mean in Hydra. With ``_recursive_: false`` the class
+    gets its nested nodes as mappings. Containers are always plain Python; ``_convert_`` is ignored.
 
     Args:
-        node: from Hydra.
-        kind: what the object must be an instance of.
-        key: of the node, for messages.
-        arguments: more, or others, for the target.
+        node: the node, as Hydra composed it.
+        kind: class that the object must be an instance of.
+        key: dotted name of the node, for messages.
+        arguments: further arguments for the target; they win over the node's.
 
     Raises:
-        ConfigError: a target that is missing, is no ``kind``, or is not allowed where it stands;
-            an argument that the class does not take; a class that refuses its arguments.
+        ConfigError: a target is missing, of another class, or not allowed in its position; or a
+            class does not take an argument or raises an error.
     """
     from omegaconf import OmegaConf
 
@@ -52,13 +51,13 @@ def build(node: Mapping[str, Any], kind: type[T], key: str, **arguments: Any) ->
         node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     found = target_class(node, kind, key)
     if node.get("_partial_"):
-        raise ConfigError(f"{key}._partial_=true: an object is needed here, not what makes one")
+        raise ConfigError(f"{key}._partial_=true: an object is needed here, not a partial function")
     check_nested(node, key, found)
     return _made({**node, **arguments}, key)  # type: ignore[no-any-return]
 
 
-# What an object in a config may be made of, however deep it lies there. A class of any other kind
-# may do anything when it is called (subprocess.Popen is a class): it must be the user's own.
+# Classes that nested nodes may name, at any depth. Other classes may do anything when called
+# (subprocess.Popen is a class), so they are allowed only from the user's own package.
 NESTED = (
     "torch.nn.Module",
     "torch.optim.Optimizer",
@@ -85,7 +84,7 @@ NESTED = (
     "pathlib.PurePath",
 )
 
-# What objects among the trainer's arguments must be.
+# Classes that the trainer's arguments must be instances of.
 _OF_TRAINER = {
     "accelerator": ("lightning.pytorch.accelerators.Accelerator",),
     "strategy": ("lightning.pytorch.strategies.Strategy",),
@@ -100,31 +99,33 @@ _OF_TRAINER = {
     ),
 }
 
-# Functions that a model may be given with ``_partial_: true``: losses, activations, schedules.
+# Modules with functions that a model may get with ``_partial_: true``, such as losses.
 _FUNCTIONS = ("torch.nn.functional", "torch.nn.init", "transformers.optimization")
 
-# Libraries, whose classes are not the user's own; so is the standard library.
+# Libraries, with the standard library: their classes do not count as the user's own.
 _LIBRARIES = {"lightning", "pytorch_lightning", "torch", "transformers", "hydra", "omegaconf"}
 _LIBRARIES |= {"datasets", "numpy", "pyarrow", "tokenizers", "torchmetrics", "builtins", "fsspec"}
 _LIBRARIES |= sys.stdlib_module_names
 
 
 def check_nested(node: Mapping[str, Any], key: str, outer: type) -> None:
-    """Refuse an object inside a config node that may not stand there, before any is made.
+    """Check that every nested ``_target_`` of a config node is allowed, before making objects.
 
-    Inside ``data`` none may: a file of settings from elsewhere would run what it likes, and a
-    source is a path or plain values. Elsewhere a nested ``_target_`` names a class: one of
-    :data:`NESTED`, or one of the package that the outer class is from, where that is no library's.
-    What the trainer is given must be what it takes there. A function is never called; with
-    ``_partial_: true`` a model may be handed one of torch's losses, a schedule, or its own.
+    - Inside ``data``, none is allowed. A source is a path or plain values, and a settings file from
+      somebody else must not run code.
+    - Elsewhere, a nested target must be a class: one of :data:`NESTED`, or one from the package of
+      the outer class, unless that package is a library.
+    - A trainer argument must be of the class that the trainer takes there.
+    - Functions are never called. With ``_partial_: true`` a model may get one of torch's losses, a
+      schedule, or a function of its own package.
 
     Args:
-        node: plain Python.
-        key: of the node, for messages.
+        node: the node, in plain Python.
+        key: dotted name of the node, for messages.
         outer: the class that ``node`` names.
 
     Raises:
-        ConfigError: the key of the nested target and what is wrong with it.
+        ConfigError: a nested target is not allowed; the message names its key.
     """
     group = key.partition(".")[0]
     own = outer.__module__.partition(".")[0]
@@ -145,24 +146,24 @@ def check_nested(node: Mapping[str, Any], key: str, outer: type) -> None:
             continue
         if kinds is not NESTED or found.__module__.partition(".")[0] not in packages:
             raise ConfigError(
-                f"{where}._target_={nested['_target_']!r} is not what can be made there (expected "
-                + ", ".join(one.rpartition(".")[2] for one in kinds)
+                f"{where}._target_={nested['_target_']!r} is not allowed there (expected "
+                + ", ".join(kind.rpartition(".")[2] for kind in kinds)
                 + (f", or a class of {own!r}" if packages and kinds is NESTED else "")
                 + "; make other objects in a class of your own)"
             )
 
 
 def check_arguments_of(target: Callable[..., Any], names: Iterable[str], key: str) -> None:
-    """Refuse an argument that a class or function does not take.
+    """Check that a class or function takes all arguments.
 
     Raises:
-        ConfigError: the argument, with the nearest one.
+        ConfigError: it does not take an argument; the message suggests the nearest one.
     """
     try:
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):
-        return  # of C: it says so itself
-    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return  # a C function, which checks its arguments when it is called
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for name in names:
         if name not in parameters:
@@ -180,13 +181,13 @@ def _check_function(
     if group == "model" and nested.get("_partial_") is True and callable(found) and allowed:
         return
     raise ConfigError(
-        f"{where}._target_={nested['_target_']!r} is no class: functions are not called here (name "
-        "a class, or call it in a class of your own)"
+        f"{where}._target_={nested['_target_']!r} is not a class: functions are not called here "
+        "(name a class, or call it in a class of your own)"
     )
 
 
 def _nested(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The nodes below a node that name a target, each with its key."""
+    """Yield the nodes below a node that have a target, each with its dotted name."""
     children: Iterable[tuple[str, Any]] = ()
     if isinstance(value, Mapping):
         children = ((f"{key}.{name}", child) for name, child in value.items())
@@ -199,7 +200,7 @@ def _nested(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _made(value: Any, key: str) -> Any:
-    """Plain values with their nodes made objects, the innermost first."""
+    """Return plain values with each node replaced by its object, innermost first."""
     if isinstance(value, list):
         return [_made(child, f"{key}[{number}]") for number, child in enumerate(value)]
     if not isinstance(value, dict):
@@ -207,7 +208,7 @@ def _made(value: Any, key: str) -> Any:
     if "_target_" not in value:
         return {name: _made(child, f"{key}.{name}") for name, child in value.items()}
     found = _located(value, key, "a class")
-    given = {name: child for name, child in value.items() if name not in _HYDRAS}
+    given = {name: child for name, child in value.items() if name not in _HYDRA_KEYS}
     args = value.get("_args_", [])
     if not isinstance(args, list):
         raise ConfigError(f"{key}._args_={args!r}: expected a list")
@@ -222,16 +223,16 @@ def _made(value: Any, key: str) -> Any:
     except ConfigError:
         raise
     except Exception as error:
-        said = str(error) or type(error).__name__
-        raise ConfigError(f"{key}: {value['_target_']} cannot be made: {said}") from error
+        reason = str(error) or type(error).__name__
+        raise ConfigError(f"{key}: {value['_target_']} cannot be made: {reason}") from error
 
 
-# Keys of a node that are no arguments.
-_HYDRAS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
+# Keys of a node that are not arguments.
+_HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 
 
 def _located(node: Mapping[str, Any], key: str, expected: str) -> Any:
-    """What a node's ``_target_`` names."""
+    """Return what a node's ``_target_`` names."""
     target = node.get("_target_")
     if not isinstance(target, str) or not all(map(str.isidentifier, target.split("."))):
         raise ConfigError(f"{key}._target_={target!r}: expected the dotted name of {expected}")
@@ -248,17 +249,17 @@ def _located(node: Mapping[str, Any], key: str, expected: str) -> Any:
 
 
 def _import(name: str) -> Any:
-    """A module's content by its dotted name; names within a class too."""
+    """Return a module or an attribute of a module or class by its dotted name."""
     parts = name.split(".")
     found: Any = importlib.import_module(parts[0])
-    for place, part in enumerate(parts[1:], 2):
+    for n_parts, part in enumerate(parts[1:], 2):
         if not hasattr(found, part) and isinstance(found, ModuleType):
-            path = ".".join(parts[:place])
+            path = ".".join(parts[:n_parts])
             try:
                 importlib.import_module(path)
             except ModuleNotFoundError as error:
                 if error.name != path:
-                    raise  # something that the module itself imports
+                    raise  # a module that this one imports
         found = getattr(found, part)
     return found
 

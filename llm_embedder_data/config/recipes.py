@@ -1,20 +1,34 @@
-"""What a task asks for: instructions and training settings, read from conf/recipe/*.yaml."""
+"""Recipes: instructions and training settings by task, read from conf/recipe/*.yaml."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal
 
-import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from llm_embedder_data.config.composing import CONF_DIR
+from llm_embedder_data.config.recipe_rules import (
+    ABOVE_ZERO,
+    AT_LEAST_ZERO,
+    COUNT,
+    FLAG,
+    NUMBER,
+    TEXT,
+    Rule,
+    check_names,
+    check_value,
+    checked_by_task,
+    checked_mapping,
+    checked_settings,
+    one_of,
+    shown,
+)
+from llm_embedder_data.config.recipe_yaml import read_yaml
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
 
 ANY_TASK = "*"
@@ -23,12 +37,7 @@ AUTO = "auto"
 PositiveStrategy = Literal["first", "random", "teacher", "teacher-pos"]
 NegativeStrategy = Literal["random", "first", "teacher+", "teacher-"]
 
-# A recipe is a page of text. What is larger, or nested deeper, is another file.
-_MOST_BYTES = 1 << 20
-_MOST_NODES = 100_000
-_DEEPEST = 16
-
-# The place of a task's description in the prompt of an instruct model.
+# Where the prompt of an instruct model holds the description of the task.
 _DESCRIPTION = re.compile(
     r"(?P<before>Instruct: )(?P<description>.*)(?P<after>\nQuery: ?)", re.DOTALL
 )
@@ -36,7 +45,7 @@ _DESCRIPTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """The texts put before a query and before a key; empty for none."""
+    """The texts put before a query and before a key, without any separator; may be empty."""
 
     query: str = ""
     key: str = ""
@@ -44,10 +53,13 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSettings:
-    """What a recipe says of the training of one task; None where it says nothing.
+    """How one task is trained; a field is None if it is not set.
 
-    The first six concern the data (see :class:`~llm_embedder_data.RetrievalDataModule`), the others
-    the loss (see :class:`~llm_embedder_data.BiEncoder`).
+    The first six settings are for the data (see :class:`~llm_embedder_data.RetrievalDataModule`),
+    the others for the loss (see :class:`~llm_embedder_data.BiEncoder`).
+
+    Attributes:
+        given: names of the settings that the recipe has, including those it sets to null.
     """
 
     select_positive: PositiveStrategy | None = None
@@ -60,15 +72,14 @@ class TaskSettings:
     distill_weight: float | None = None
     teacher_temperature: float | None = None
     student_temperature: float | None = None
-    given: frozenset[str] = frozenset()  # the keys that the recipe has, null ones too
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """What a recipe says of the training of the whole model; None where it says nothing.
+    """How the whole model is trained; a field is None if it is not set.
 
-    These are arguments of :class:`~llm_embedder_data.BiEncoder`, for which the arguments of these
-    names stand in where they are given.
+    Each is an argument of :class:`~llm_embedder_data.BiEncoder`, where an explicit value wins.
     """
 
     temperature: float | None = None
@@ -79,22 +90,24 @@ class ModelSettings:
     student_temperature: float | None = None
 
     def __or__(self, other: ModelSettings) -> ModelSettings:
-        """These settings, and those of ``other`` where it has them."""
+        """Return these settings, replaced by those that ``other`` sets."""
         return ModelSettings(**said(self) | said(other))
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Instructions and settings of every task that a recipe knows.
+    """Instructions and settings of the tasks that a recipe knows.
 
-    A task is known where it has an entry under ``instruction``; an entry ``"*"`` stands for every
-    task.
+    A recipe knows a task that has an entry under ``instruction``. The entry ``"*"`` is for all
+    other tasks.
 
     Attributes:
-        instructions: by task. Empty until the encoder's own are known: see :attr:`is_auto`.
-        training: by task.
-        model: of all tasks.
-        task_descriptions: what stands for ``{task}`` in the prompt of an instruct model, by task.
+        name: name of the recipe.
+        instructions: instructions by task; empty until the encoder's own are read, see
+            :attr:`is_auto`.
+        training: training settings by task.
+        model: settings for all tasks.
+        task_descriptions: descriptions by task, for the prompts of instruct models.
         origin: where the instructions come from, for the report.
     """
 
@@ -107,21 +120,23 @@ class Recipe:
 
     @property
     def is_auto(self) -> bool:
-        """Whether the instructions are still to be read from the encoder's own files."""
+        """Whether the instructions must still be read from the encoder's own files."""
         return not self.instructions
 
     def knows(self, task: str) -> bool:
+        """Return whether the recipe has an instruction for ``task``."""
         return task in self.instructions or ANY_TASK in self.instructions
 
     def instruction(self, task: str, description: str | None = None) -> Instruction:
-        """The instruction of ``task``.
+        """Return the instruction of ``task``.
 
         Args:
             task: name of the task.
-            description: of the task, for the prompt of an instruct model; None for the recipe's.
+            description: description of the task for the prompt of an instruct model; None: the
+                recipe's.
 
         Raises:
-            ConfigError: the recipe has neither ``task`` nor ``"*"``, or a description is given and
+            ConfigError: the recipe has neither ``task`` nor ``"*"``, or there is a description and
                 the prompt has no place for it.
         """
         found = self.instructions.get(task, self.instructions.get(ANY_TASK))
@@ -136,11 +151,22 @@ class Recipe:
         return Instruction(prompt_for(found.query, description, where), found.key)
 
     def settings(self, task: str) -> TaskSettings:
-        """The training settings of ``task``; all None where the recipe has none."""
+        """Return the training settings of ``task``; all are None if the recipe has none."""
         return self.training.get(task, self.training.get(ANY_TASK, TaskSettings()))
 
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the recipe in plain Python, as :func:`load_recipe` reads it."""
+        instructions = {task: asdict(texts) for task, texts in self.instructions.items()}
+        return {
+            "name": self.name,
+            "instruction": instructions or None,
+            "training": {task: said(settings) for task, settings in self.training.items()},
+            "model": said(self.model),
+            "task_description": dict(self.task_descriptions),
+        }
+
     def unknown_task(self, task: str) -> str:
-        """The sentence that tells a person that ``task`` is not here, and what to do."""
+        """Return the error message for a task that the recipe does not know."""
         known = ", ".join(sorted(self.instructions))
         return (
             f"task {task!r} is not in recipe {self.name!r}, which knows {known}"
@@ -150,7 +176,7 @@ class Recipe:
 
 
 def prompt_for(prompt: str, description: str, where: str) -> str:
-    """An instruct model's query prompt with another description of the task.
+    """Return an instruct model's query prompt with another description of the task.
 
     >>> prompt_for("Instruct: Find news\\nQuery: ", "Find tools", "task_description")
     'Instruct: Find tools\\nQuery: '
@@ -168,27 +194,30 @@ def prompt_for(prompt: str, description: str, where: str) -> str:
 
 
 def said(settings: TaskSettings | ModelSettings) -> dict[str, Any]:
-    """What settings say something about, by name."""
-    names = [one.name for one in fields(settings) if one.name != "given"]
+    """Return the settings that are set, by name."""
+    names = [field.name for field in fields(settings) if field.name != "given"]
     return {name: value for name in names if (value := getattr(settings, name)) is not None}
 
 
 def recipe_names() -> list[str]:
-    """The recipes that ship with the package, without ``auto``, which is the encoder's own."""
+    """Return the names of the recipes in conf/recipe, without ``auto``."""
     names = {path.stem for path in (CONF_DIR / "recipe").glob("*.yaml")}
     return sorted(names - {AUTO})
 
 
 def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> Recipe:
-    """A recipe from a name in conf/recipe, from the path of a YAML file, or from a mapping.
+    """Load a recipe by its name in conf/recipe, from the path of a YAML file, or from a mapping.
 
-    The YAML may have a mapping ``instruction`` (task: {query, key}), without which the instructions
-    are the encoder's own; ``training`` (task: settings, see :class:`TaskSettings`); ``model`` (see
-    :class:`ModelSettings`); and ``task_description``, a text, or one for each task.
+    A recipe may have these sections:
+
+    - ``instruction``: ``{query, key}`` by task. Without it, the encoder's own prompts apply.
+    - ``training``: settings by task, see :class:`TaskSettings`.
+    - ``model``: settings for all tasks, see :class:`ModelSettings`.
+    - ``task_description``: a text, or a text by task.
 
     Raises:
-        ConfigError: an unknown name, a missing file, an unknown key, or a value of a wrong type;
-            the file and the key are named.
+        ConfigError: an unknown name, a missing file, an unknown setting, or a value of a wrong
+            type; the message names the file and the setting.
     """
     if isinstance(recipe, Recipe):
         return recipe
@@ -199,16 +228,13 @@ def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> 
     if os.fspath(recipe) == AUTO:
         return Recipe(AUTO, {})
     path = _find(recipe)
-    loaded = _read_yaml(path)
+    loaded = read_yaml(path)
     if not isinstance(loaded, dict):
         raise ConfigError(
-            f"recipe {path}: found {_shown(loaded)}, expected a mapping with keys such as "
+            f"recipe {path}: found {shown(loaded)}, expected a mapping with keys such as "
             "'instruction' and 'training'"
         )
     return _from_mapping(loaded, path.stem, f"recipe {path}")
-
-
-# --------------------------------------------------------------------------------------------------
 
 
 def _find(recipe: str | os.PathLike[str]) -> Path:
@@ -226,199 +252,76 @@ def _find(recipe: str | os.PathLike[str]) -> Path:
     )
 
 
-def _read_yaml(path: Path) -> Any:
-    """The content of a YAML file in plain Python, whoever wrote it.
-
-    Anchors may be shared, but neither in a circle nor so that a small file becomes a large one.
-    """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ConfigError(
-                f"recipe {path}: {path.stat().st_size:,} bytes, expected a page of YAML (is it a "
-                "data file?)"
-            )
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        if root is None:
-            raise ConfigError(f"recipe {path}: the file is empty (write a recipe, or name another)")
-        _check_size(root, path)
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except RecursionError as error:
-        raise ConfigError(f"recipe {path}: it is nested too deep, or in a circle") from error
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"recipe {path} cannot be read: {error} (mend the YAML)") from error
-
-
-def _check_size(root: Any, path: Path) -> None:
-    """Refuse circles, and what is large once every alias stands for its anchor."""
-    sizes: dict[int, int] = {}
-    inside: set[int] = set()
-
-    def size_of(node: Any, depth: int) -> int:
-        if depth > _DEEPEST or id(node) in inside:
-            raise ConfigError(
-                f"recipe {path}, line {node.start_mark.line + 1}: it is nested too deep, or an "
-                "alias stands inside its own anchor (a recipe has four levels at most)"
-            )
-        if id(node) not in sizes:
-            inside.add(id(node))
-            value = node.value
-            children = [] if isinstance(value, str) else value
-            flat = [
-                part for child in children for part in (child if type(child) is tuple else [child])
-            ]
-            sizes[id(node)] = 1 + sum(size_of(child, depth + 1) for child in flat)
-            inside.remove(id(node))
-        if sizes[id(node)] > _MOST_NODES:
-            raise ConfigError(
-                f"recipe {path}: its aliases stand for more than {_MOST_NODES:,} values"
-            )
-        return sizes[id(node)]
-
-    size_of(root, 0)
-
-
-# What a value of a recipe may be: whether it is, and the words for it.
-_Rule: TypeAlias = tuple[Callable[[Any], bool], str]
-
-
-def is_finite_number(value: Any) -> bool:
-    """Whether a value is an int or a float that a float64 holds; true and false are neither."""
-    try:
-        return type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:  # an int beyond the largest float
-        return False
-
-
-def _one_of(choices: Any) -> _Rule:
-    names = get_args(choices)
-    return lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}"
-
-
-_NUMBER: _Rule = (is_finite_number, "a finite number")
-_WEIGHT: _Rule = (
-    lambda value: is_finite_number(value) and value >= 0,
-    "a finite number of at least 0",
-)
-_ABOVE_ZERO: _Rule = (
-    lambda value: is_finite_number(value) and value > 0,
-    "a finite number above 0",
-)
-_TEXT: _Rule = (lambda value: isinstance(value, str), "a text")
-
-_TASK_RULES: dict[str, _Rule] = {
-    "select_positive": _one_of(PositiveStrategy),
-    "select_negative": _one_of(NegativeStrategy),
-    "max_sample_num": (lambda value: type(value) is int and value >= 1, "a whole number above 0"),
-    "teacher_scores_margin": _NUMBER,
-    "teacher_scores_min": _NUMBER,
-    "stable_distill": (lambda value: isinstance(value, bool), "true or false"),
-    "contrastive_weight": _WEIGHT,
-    "distill_weight": _WEIGHT,
-    "teacher_temperature": _ABOVE_ZERO,
-    "student_temperature": _ABOVE_ZERO,
+_TASK_RULES: dict[str, Rule] = {
+    "select_positive": one_of(PositiveStrategy),
+    "select_negative": one_of(NegativeStrategy),
+    "max_sample_num": COUNT,
+    "teacher_scores_margin": NUMBER,
+    "teacher_scores_min": NUMBER,
+    "stable_distill": FLAG,
+    "contrastive_weight": AT_LEAST_ZERO,
+    "distill_weight": AT_LEAST_ZERO,
+    "teacher_temperature": ABOVE_ZERO,
+    "student_temperature": ABOVE_ZERO,
 }
-_LOSS = ("contrastive_weight", "distill_weight", "teacher_temperature", "student_temperature")
-_MODEL_RULES: dict[str, _Rule] = {
-    "temperature": _ABOVE_ZERO,
-    "learning_rate": _ABOVE_ZERO,
-    **{name: _TASK_RULES[name] for name in _LOSS},
+_LOSS_SETTINGS = (
+    "contrastive_weight",
+    "distill_weight",
+    "teacher_temperature",
+    "student_temperature",
+)
+_MODEL_RULES: dict[str, Rule] = {
+    "temperature": ABOVE_ZERO,
+    "learning_rate": ABOVE_ZERO,
+    **{name: _TASK_RULES[name] for name in _LOSS_SETTINGS},
 }
 
 
-def _from_mapping(loaded: Mapping[Any, Any], stem: str, where: str) -> Recipe:
-    _check_keys(loaded, ("name", "instruction", "training", "model", "task_description"), where)
-    name = loaded.get("name", stem)
-    _check(name, _TEXT, f"{where}, name")
-
-    instructions: dict[str, Instruction] = {}
-    if loaded.get("instruction") is not None:
-        for task, entry in _by_task(loaded["instruction"], f"{where}, instruction").items():
-            here = f"{where}, instruction.{task}"
-            entry = _mapping(entry, here)
-            _check_keys(entry, ("query", "key"), here)
-            for side, text in entry.items():
-                if text is not None:
-                    _check(text, _TEXT, f"{here}.{side}", "write '' for none")
-            instructions[task] = Instruction(entry.get("query") or "", entry.get("key") or "")
-        if not instructions:
-            raise ConfigError(
-                f"{where}: no task under 'instruction' (give at least one, or \"{ANY_TASK}\" for "
-                "all; without the key, the instructions are the encoder's own)"
-            )
-
-    training: dict[str, TaskSettings] = {}
-    for task, entry in _by_task(loaded.get("training"), f"{where}, training").items():
-        here = f"{where}, training.{task}"
-        entry = _settings(entry, _TASK_RULES, here)
-        training[task] = TaskSettings(**entry, given=frozenset(entry))
-
-    descriptions = loaded.get("task_description")
-    if isinstance(descriptions, str):
-        descriptions = {ANY_TASK: descriptions}
-    descriptions = _by_task(descriptions, f"{where}, task_description")
-    for task, description in descriptions.items():
-        _check(description, _TEXT, f"{where}, task_description.{task}")
-
+def _from_mapping(loaded: Mapping[Any, Any], default_name: str, where: str) -> Recipe:
+    check_names(loaded, ("name", "instruction", "training", "model", "task_description"), where)
+    name = loaded.get("name", default_name)
+    check_value(name, TEXT, f"{where}, name")
     return Recipe(
         name,
-        instructions,
-        training,
-        ModelSettings(**_settings(loaded.get("model"), _MODEL_RULES, f"{where}, model")),
-        dict(descriptions),
+        _instructions(loaded.get("instruction"), where),
+        _training(loaded.get("training"), f"{where}, training"),
+        ModelSettings(**checked_settings(loaded.get("model"), _MODEL_RULES, f"{where}, model")),
+        _task_descriptions(loaded.get("task_description"), f"{where}, task_description"),
         origin=f"recipe {name}",
     )
 
 
-def _settings(entry: Any, rules: Mapping[str, _Rule], where: str) -> dict[str, Any]:
-    entry = _mapping(entry, where)
-    _check_keys(entry, tuple(rules), where)
-    for name, value in entry.items():
-        if value is not None:
-            _check(value, rules[name], f"{where}.{name}")
-    return dict(entry)
-
-
-def _check(value: Any, rule: _Rule, where: str, advice: str = "") -> None:
-    is_good, expected = rule
-    if not is_good(value):
-        end = f" ({advice})" if advice else ""
-        raise ConfigError(f"{where}={_shown(value)}: expected {expected}{end}")
-
-
-def _by_task(value: Any, where: str) -> Mapping[str, Any]:
-    """A mapping whose keys are names of tasks."""
-    found = _mapping(value, where)
-    for task in found:
-        if not isinstance(task, str) or not task.strip():
-            raise ConfigError(
-                f"{where}: the task {_shown(task)} is not a name (write it in quotes: YAML reads "
-                "words such as yes, null and 1 as other things)"
-            )
-    return found
-
-
-def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
-    if value is None:
+def _instructions(section: Any, where: str) -> dict[str, Instruction]:
+    """Return the instructions by task; none if there is no such section."""
+    if section is None:
         return {}
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: expected a mapping, found {_shown(value)}")
-    return value
+    instructions = {}
+    for task, entry in checked_by_task(section, f"{where}, instruction").items():
+        here = f"{where}, instruction.{task}"
+        entry = checked_mapping(entry, here)
+        check_names(entry, ("query", "key"), here)
+        for side, text in entry.items():
+            if text is not None:
+                check_value(text, TEXT, f"{here}.{side}", "write '' for none")
+        instructions[task] = Instruction(entry.get("query") or "", entry.get("key") or "")
+    if not instructions:
+        raise ConfigError(
+            f"{where}: no task under 'instruction' (give at least one, or \"{ANY_TASK}\" for "
+            "all; without the key, the instructions are the encoder's own)"
+        )
+    return instructions
 
 
-def _check_keys(found: Mapping[Any, Any], allowed: tuple[str, ...], where: str) -> None:
-    for key in found:
-        if key not in allowed:
-            raise ConfigError(
-                f"{where}: unknown key {_shown(key)}, expected one of {', '.join(allowed)}"
-                f"{did_you_mean(key, allowed)}"
-            )
+def _training(section: Any, where: str) -> dict[str, TaskSettings]:
+    training = {}
+    for task, entry in checked_by_task(section, where).items():
+        settings = checked_settings(entry, _TASK_RULES, f"{where}.{task}")
+        training[task] = TaskSettings(**settings, given=frozenset(settings))
+    return training
 
 
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # a circle; an integer of thousands of digits
-        return f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _task_descriptions(section: Any, where: str) -> dict[str, str]:
+    by_task = checked_by_task({ANY_TASK: section} if isinstance(section, str) else section, where)
+    for task, description in by_task.items():
+        check_value(description, TEXT, f"{where}.{task}")
+    return dict(by_task)

@@ -1,4 +1,4 @@
-"""The package's two errors: a wrong setting, and data that cannot be used."""
+"""The package's two errors: a setting that is wrong, and data that cannot be used."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from llm_embedder_data.core.printable import one_line, printable
 
 
 class PrintableError(ValueError):
-    """An error with a message that a terminal can show, whatever names and values are in it.
+    """An error whose message is safe to print, whatever names and values it quotes.
 
-    Built from its message alone: a DataLoader re-raises a worker's exception as ``type(message)``,
-    and one whose constructor wants more comes back as a bare RuntimeError (torch 2.13).
+    The constructor takes the message alone. A DataLoader re-raises a worker's exception as
+    ``type(message)``; an exception that needs more arguments becomes a bare RuntimeError there
+    (torch 2.13).
     """
 
     def __init__(self, message: object = "") -> None:
@@ -21,11 +22,16 @@ class PrintableError(ValueError):
 
 
 class ConfigError(PrintableError):
-    """A setting that cannot be used: which one, what was found, what is allowed."""
+    """A setting that cannot be used. The message names it, the value found and what is allowed."""
 
 
 class DataError(PrintableError):
-    """A file or a row that cannot be used; ``path`` and ``row`` say which."""
+    """A file or a row that cannot be used.
+
+    Attributes:
+        path: the file, if the error is about one.
+        row: the row in that file, counted from 0, if the error is about one.
+    """
 
     path: str | None = None
     row: int | None = None
@@ -34,28 +40,47 @@ class DataError(PrintableError):
     def at(
         cls, path: str, sentence: str, *, row: int | None = None, line: int | None = None
     ) -> DataError:
-        """An error that begins with the place; rows are counted from 0, lines from 1."""
-        place = one_line(path) if row is None else f"{one_line(path)}, row {row}"
-        place += "" if line is None else f" (line {line})"
-        error = cls(f"{place}: {sentence}")
+        """Return an error whose message begins with the location.
+
+        Args:
+            path: the file or files.
+            sentence: what is wrong.
+            row: the row in the file, counted from 0.
+            line: the line of that row, counted from 1.
+        """
+        location = one_line(path) if row is None else f"{one_line(path)}, row {row}"
+        location += "" if line is None else f" (line {line})"
+        error = cls(f"{location}: {sentence}")
         error.path, error.row = path, row
         return error
 
+    def reworded(self, message: str) -> DataError:
+        """Return an error about the same file and row with another message."""
+        error = type(self)(message)
+        error.path, error.row = self.path, self.row
+        return error
 
-def check_choice(value: Any, allowed: Any, key: str) -> None:
-    """Refuse a value outside a ``Literal`` or a sequence of names.
+
+def check_choice(value: Any, allowed: Any, setting: str) -> None:
+    """Check that a value is one of the allowed names.
+
+    Args:
+        value: the value found.
+        allowed: a ``Literal`` type or a sequence of names.
+        setting: the name of the setting, for the message.
 
     Raises:
-        ConfigError: naming the key, the value, the choices and the nearest spelling.
+        ConfigError: it is not; the message lists the choices and suggests the nearest spelling.
     """
     choices = [str(choice) for choice in (get_args(allowed) or allowed)]
     if value not in choices:
         raise ConfigError(
-            f"{key}={value!r}: expected one of {', '.join(choices)}{did_you_mean(value, choices)}"
+            f"{setting}={value!r}: expected one of {', '.join(choices)}"
+            f"{did_you_mean(value, choices)}"
         )
 
 
 def did_you_mean(value: Any, choices: Iterable[Any]) -> str:
-    """``"; did you mean 'x'?"``, or nothing where no choice is near."""
+    """Return ``"; did you mean 'x'?"``, or an empty string if no choice is close."""
     near = get_close_matches(str(value), [str(choice) for choice in choices], n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""What stands behind an OSError, and what to do: the limit that was met, by its right name."""
+"""What an OSError means and what the user can do about it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _REMEDIES = {
     errno.EFBIG: "larger than the limit of this process (ulimit -f) or of the file system: raise "
     f"it, {_ELSEWHERE}",
     errno.ENFILE: "the whole machine has too many files open (fs.file-max): end other processes, "
-    "or have it raised",
-    errno.ENOMEM: "this process may map no more memory: raise its limit (ulimit -v) or the "
+    "or raise the limit",
+    errno.ENOMEM: "this process may not map more memory: raise its limit (ulimit -v) or the "
     "number of maps that the system allows (vm.max_map_count), or give fewer files",
     errno.EACCES: f"grant the permission, {_ELSEWHERE}",
     errno.EPERM: f"grant the permission, {_ELSEWHERE}",
@@ -25,35 +25,35 @@ _REMEDIES = {
     errno.ENOTDIR: f"a file has the name of a cache folder: delete it, {_ELSEWHERE}",
     errno.EEXIST: f"a file has the name of a cache folder: delete it, {_ELSEWHERE}",
     errno.ENAMETOOLONG: "give a data.cache_dir with a shorter path",
-    errno.EIO: f"the disk fails, {_ELSEWHERE}",
-    errno.ESTALE: "the file server lost it: start again",
+    errno.EIO: f"the disk reports an error: check it, {_ELSEWHERE}",
+    errno.ESTALE: "the file server lost the file: start again",
 }
 
 
 def reason(error: OSError) -> str:
-    """What the system says, without the file's name."""
+    """Return the system's message for an error, without the file name."""
     number = error_number(error)
     return error.strerror or (errno.errorcode.get(number, "") if number else "") or str(error)
 
 
 def remedy(error: OSError) -> str:
-    """What to do about it, as part of a sentence in brackets."""
+    """Return what to do about an error, worded to stand in brackets in a message."""
     number = error_number(error)
     if number == errno.EMFILE:
         limit = open_files_limit()
         allowed = "" if limit is None else f", {limit} now"
         return f"raise the limit of open files of this process (ulimit -n{allowed})"
-    return _REMEDIES.get(number or 0, f"mend the folder, {_ELSEWHERE}")
+    return _REMEDIES.get(number or 0, f"repair the folder, {_ELSEWHERE}")
 
 
 def is_a_limit(error: BaseException) -> TypeGuard[OSError]:
-    """Whether an error is about this process or machine, and not about the file it was met at."""
+    """Return whether an error is due to a limit of this process or machine, not to the file."""
     limits = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
     return isinstance(error, OSError) and error_number(error) in limits
 
 
 def error_number(error: OSError) -> int | None:
-    """The error's number; pyarrow gives some of its errors a text alone."""
+    """Return the error's number; some errors of pyarrow have a text only."""
     if error.errno is not None:
         return error.errno
     return errno.ENOMEM if "Cannot allocate memory" in str(error) else None

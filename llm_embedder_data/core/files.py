@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, and one process at a time.
+"""Files that appear complete or not at all, and locks so that only one process writes a file.
 
-Locks save work here and never stand for correctness: file systems without them, and those whose
-locks other machines do not see, are met on every cluster. What is right without them is the rename.
+The rename makes a file correct. Locks only save work: on a cluster, some file systems have none,
+and some have locks that other machines do not see.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -21,16 +21,16 @@ from filelock import FileLock, Timeout
 
 from llm_embedder_data.core.platforms import hold, is_held, replace, sync, sync_folder
 
-# A part that nobody holds is deleted when nothing was written to it for so long, seconds: its
-# writer may be on a machine whose locks are not seen here. Where there are no locks, a day.
-_QUIET = 120.0
-_QUIET_WITHOUT_LOCKS = 86400.0
+# An abandoned part file is deleted if nothing was written to it for this many seconds: its writer
+# may run on a machine whose locks are not visible here. Without any locks, wait a day.
+_QUIET_SECONDS = 120.0
+_QUIET_SECONDS_WITHOUT_LOCKS = 86400.0
 
 _log = logging.getLogger(__name__)
 _PART = re.compile(r".+\.[0-9a-f]{32}\.part")
 
-# When this process last looked for abandoned parts, by folder, seconds: a folder of thousands of
-# files is not gone through for each of them.
+# When this process last looked for abandoned parts, by folder, so that a folder of thousands of
+# files is not listed once per file.
 _looked_at: dict[Path, float] = {}
 
 
@@ -38,24 +38,23 @@ _looked_at: dict[Path, float] = {}
 def atomic_file(
     path: Path, *, is_the_same: Callable[[Path], bool] = lambda path: False
 ) -> Iterator[IO[bytes]]:
-    """A binary file to write, which appears under its name when the block ends without an error.
+    """Open a binary file that gets its name only when the block ends without an error.
 
-    It is on the disk before it has its name, and the name is there when the block has ended: what
-    a machine that lost its power finds under the name is whole. Until then it is
-    ``<name>.<random>.part`` beside it. An error deletes the part; a killed process leaves it, and a
-    later ``atomic_file`` in the same folder deletes what such processes left. Whoever writes for
-    long must write something every minute.
+    The content is synced to the disk before the rename, and the rename before the block ends. So
+    after a power failure, a file under that name is complete. Until then it is
+    ``<name>.<random>.part`` in the same folder. An error deletes the part. A killed process leaves
+    it, and a later ``atomic_file`` in the same folder deletes it; so write at least once a minute.
 
     Args:
-        path: of the file; its folder exists. A file of that name is replaced.
-        is_the_same: whether a file is as good as the one written, where it cannot be replaced; see
+        path: the file, in an existing folder. An existing file is replaced.
+        is_the_same: whether an existing file that cannot be replaced will do: see
             :func:`~llm_embedder_data.core.platforms.replace`.
 
     Raises:
         OSError: the folder cannot be written, the disk is full, or a folder has that name.
     """
-    make_way(path)
-    # Not by tempfile, whose files no other user of a shared folder may read.
+    remove_empty_folder(path)
+    # Not with tempfile: other users of a shared folder could not read its files.
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
         with open(part, "xb") as file:
@@ -65,21 +64,21 @@ def atomic_file(
             sync(file)
         publish(part, path, is_the_same)
     finally:
-        with suppress(OSError):  # it has its name, or it was never made
+        with suppress(OSError):  # already renamed, or never created
             os.unlink(part)
 
 
 @contextmanager
 def locked(path: Path, patience: float = 600.0) -> Iterator[None]:
-    """One process at a time, so that only one does the work that all of them need.
+    """Hold a lock while making a file, so that one process does the work for all.
 
-    No more than that: after ``patience`` seconds, and where the folder has no locks or cannot be
-    written, the block runs without. So it must begin by asking whether the work was done, and end
-    in an :func:`atomic_file`.
+    The lock is best effort: the block runs without it after ``patience`` seconds, or if the folder
+    has no locks or cannot be written. So check inside the block whether the file already exists,
+    and write it with :func:`atomic_file`.
 
     Args:
-        path: of the file to make; its folder exists.
-        patience: seconds.
+        path: the file to make, in an existing folder.
+        patience: how long to wait, in seconds.
     """
     lock = FileLock(f"{path}.lock")
     with suppress(OSError, NotImplementedError):
@@ -88,15 +87,15 @@ def locked(path: Path, patience: float = 600.0) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
-            # Whoever waits holds the lock of a file without a name next, beside a newcomer: both
-            # find the work done.
+            # A waiting process then holds the lock of the deleted file while a new one locks a new
+            # file. Both find the work done.
             with suppress(OSError):
                 os.unlink(lock.lock_file)
             lock.release()
 
 
 def publish(part: Path, path: Path, is_the_same: Callable[[Path], bool]) -> None:
-    """Give a file that is on the disk its name, and return when that is there too.
+    """Rename a file that is on the disk, and wait until the name is on the disk too.
 
     Raises:
         OSError: the folder cannot be written, or a folder has that name.
@@ -105,8 +104,8 @@ def publish(part: Path, path: Path, is_the_same: Callable[[Path], bool]) -> None
     sync_folder(path.parent)
 
 
-def make_way(path: Path) -> None:
-    """Take an empty folder away that has the name of a file to be written.
+def remove_empty_folder(path: Path) -> None:
+    """Remove an empty folder that has the name of a file to write.
 
     Raises:
         IsADirectoryError: it is not empty.
@@ -116,36 +115,6 @@ def make_way(path: Path) -> None:
             path.rmdir()
         except OSError as error:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from error
-
-
-class MappedFiles:
-    """Files whose content is mapped into memory, each as long as it is when this is made.
-
-    Args:
-        paths: of the files; those that are deleted by now are as good as whole.
-    """
-
-    def __init__(self, paths: Iterable[str | Path]) -> None:
-        self._files: list[tuple[str, int, int]] = []
-        for path in paths:
-            with suppress(OSError):
-                state = os.stat(path)
-                self._files.append((str(path), state.st_ino, state.st_size))
-
-    def cut_off(self) -> str | None:
-        """The first file that is shorter now; None where all are whole.
-
-        Behind its end a mapped file reads as zeros to the end of the page, and only then ends the
-        process. One that was deleted or replaced reads as before.
-        """
-        for path, inode, size in self._files:
-            try:
-                state = os.stat(path)
-            except OSError:
-                continue
-            if state.st_ino == inode and state.st_size < size:
-                return path
-        return None
 
 
 # --------------------------------------------------------------------------------------------------
@@ -159,22 +128,29 @@ def _acquire(lock: FileLock, path: Path, patience: float) -> None:
         try:
             lock.acquire(timeout=patience)
         except Timeout:
-            _log.warning("%s is made here too: the other process is slow, or hangs", path)
+            _log.warning(
+                "%s is made here too: the other process is slow, or does not respond", path
+            )
 
 
 def _delete_abandoned_parts(folder: Path, now: float) -> None:
-    """``now`` is the file server's, by a file just made: the clocks of machines differ."""
-    if time.monotonic() - _looked_at.get(folder, -_QUIET) < _QUIET:
+    """Delete the parts of killed processes.
+
+    Args:
+        folder: where to look.
+        now: the file server's time, taken from a new file, as the clocks of machines differ.
+    """
+    if time.monotonic() - _looked_at.get(folder, -_QUIET_SECONDS) < _QUIET_SECONDS:
         return
     _looked_at[folder] = time.monotonic()
     for part in folder.glob("*.part"):
-        with suppress(OSError):  # another process is about the same, or it is another user's
+        with suppress(OSError):  # deleted by another process meanwhile, or owned by another user
             if _PART.fullmatch(part.name) and _is_abandoned(part, now - part.stat().st_mtime):
                 part.unlink()
 
 
-def _is_abandoned(part: Path, quiet: float) -> bool:
-    if quiet < _QUIET:
+def _is_abandoned(part: Path, quiet_seconds: float) -> bool:
+    if quiet_seconds < _QUIET_SECONDS:
         return False
     held = is_held(part)
-    return quiet >= _QUIET_WITHOUT_LOCKS if held is None else not held
+    return quiet_seconds >= _QUIET_SECONDS_WITHOUT_LOCKS if held is None else not held

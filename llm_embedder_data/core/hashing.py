@@ -1,4 +1,9 @@
-"""Randomness as a function: 64-bit hashes of what a draw is for, no generator that is advanced."""
+"""Randomness as a function: draws come from 64-bit hashes, not from a generator with a state.
+
+A stream is all draws made for one purpose, such as the negatives of one epoch. Its seed is the hash
+of that purpose (:func:`stream_seed`), and each draw is the hash of a number under that seed
+(:func:`hash_rows`). So a draw depends on neither what was drawn before it nor which process asks.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-# Arrays without a dimension: NumPy takes 0.4 us to make one of a scalar, more than a batch's hash.
+# 0-d arrays: NumPy takes 0.4 us to convert a Python integer, more than hashing a batch takes.
 _GOLDEN = np.array(0x9E3779B97F4A7C15, np.uint64)
 _MUL_1 = np.array(0xBF58476D1CE4E5B9, np.uint64)
 _MUL_2 = np.array(0x94D049BB133111EB, np.uint64)
@@ -18,49 +23,50 @@ _MASK = (1 << 64) - 1
 _TWO_PARTS = np.array((2 * 0x9E3779B97F4A7C15) & _MASK, np.uint64)
 
 
-def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Hash 64-bit words, each on its own: SplitMix64's finaliser (Steele et al., OOPSLA 2014)."""
-    values = (values ^ (values >> _S30)) * _MUL_1
-    values = (values ^ (values >> _S27)) * _MUL_2
-    return values ^ (values >> _S31)
+def mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hash each 64-bit word with SplitMix64's finaliser (Steele et al., OOPSLA 2014)."""
+    words = (words ^ (words >> _S30)) * _MUL_1
+    words = (words ^ (words >> _S27)) * _MUL_2
+    return words ^ (words >> _S31)
 
 
-def derive_key(*parts: int | str) -> int:
-    """Fold a tuple such as ``(seed, "negatives", epoch)`` into one 64-bit key.
+def stream_seed(*parts: int | str) -> int:
+    """Hash a purpose such as ``(seed, "negatives", epoch)`` to the 64-bit seed of its stream.
 
-    Order and length both count, so no two decisions share a stream by accident: NumPy's
-    ``default_rng([7])`` and ``default_rng([7, 0])`` do, and so do seeds 0 and 1 under
-    ``seed + epoch``, an epoch apart.
+    The order and the number of parts count, so that two purposes never share a stream by accident.
+    NumPy's ``default_rng([7])`` and ``default_rng([7, 0])`` do share one, and with ``seed + epoch``
+    so do seed 0 at epoch 1 and seed 1 at epoch 0.
     """
-    key = len(parts)
+    seed = len(parts)
     for part in parts:
         word = xxhash.xxh3_64_intdigest(part.encode()) if isinstance(part, str) else part
-        key = _mix_one((key * 0x9E3779B97F4A7C15 + word) & _MASK)
-    return key
+        seed = _mix_word((seed * 0x9E3779B97F4A7C15 + word) & _MASK)
+    return seed
 
 
-def derive_keys(keys: NDArray[np.uint64], numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """``derive_key(key, number)`` for arrays of at least one dimension that broadcast together."""
-    return mix(mix(keys + _TWO_PARTS) * _GOLDEN + numbers.astype(np.uint64))
+def stream_seeds(seeds: NDArray[np.uint64], numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return ``stream_seed(seed, number)`` for arrays of one or more dimensions, broadcast."""
+    return mix(mix(seeds + _TWO_PARTS) * _GOLDEN + numbers.astype(np.uint64))
 
 
-def hash_rows(key: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """One independent 64-bit word for each number under ``key``, in the shape of ``rows``."""
-    return mix((rows.astype(np.uint64) + _ONE) * _GOLDEN + np.array(key, np.uint64))
+def hash_rows(seed: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Draw one independent 64-bit word per row number, in the shape of ``rows``."""
+    return mix((rows.astype(np.uint64) + _ONE) * _GOLDEN + np.array(seed, np.uint64))
 
 
 def below(words: NDArray[np.uint64], n: NDArray[np.int64] | int) -> NDArray[np.int64]:
-    """Words as numbers in ``[0, n)``, n up to 2**32, by multiplication and shift (Lemire, 2019)."""
+    """Map random words to integers in ``[0, n)``, n <= 2**32 (Lemire's multiply-shift, 2019)."""
     return (((words >> _S32) * np.asarray(n, np.uint64)) >> _S32).astype(np.int64)
 
 
 def text_ids(texts: Sequence[str]) -> NDArray[np.int64]:
-    """A stable 64-bit hash of each text (XXH3), ``[n]`` int64; never 0, which means no text."""
+    """Return a stable 64-bit hash (XXH3) of each text, ``[n]`` int64; never 0, our padding."""
     ids = np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], np.uint64)
     return np.where(ids == 0, np.uint64(1), ids).view(np.int64)
 
 
-def _mix_one(word: int) -> int:
+def _mix_word(word: int) -> int:
+    """:func:`mix` for one Python integer."""
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
     return word ^ (word >> 31)

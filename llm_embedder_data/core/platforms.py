@@ -1,14 +1,14 @@
-"""What operating systems do differently with files.
+"""File operations that differ between operating systems.
 
-Only Linux was tried. What is here for the others follows their documentation:
+Only Linux is tested. The rest follows the documentation of the other systems:
 
-- Windows replaces, deletes or shortens no file that is mapped or open. So nothing in this package
-  does that to a file of its own that it has mapped, a cache file gets another name when it has
-  another content, and :func:`replace` takes a file that another process finished first for its own.
-  It syncs no folders, and it has no :mod:`fcntl`.
-- macOS keeps what ``fsync`` wrote in the disk's cache until ``F_FULLFSYNC`` asks for more.
-- Both start DataLoader workers by spawn: what a dataset holds is pickled for each of them, so
-  large arrays are pickled as the path of the file that they are mapped from.
+- Windows cannot replace, delete or shorten a file that is open or mapped. So this package never
+  does that to a cache file of its own: other content gets another name. If another process has
+  finished the same file first, :func:`replace` takes that one. Windows has no :mod:`fcntl` and no
+  way to sync a folder.
+- macOS needs ``F_FULLFSYNC``: its ``fsync`` stops at the disk's cache.
+- Both start DataLoader workers by spawn, which pickles each dataset. So large arrays are pickled as
+  the path of the file that they are mapped from.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ except ImportError:  # Windows
 
 
 def sync(file: IO[bytes]) -> None:
-    """Return when what was written to a file is on the disk.
+    """Wait until the content of a file is on the disk.
 
     Raises:
         OSError: it cannot be written there.
     """
     file.flush()
     if fcntl is not None and hasattr(fcntl, "F_FULLFSYNC"):
-        with suppress(OSError):  # a disk that does not know it
+        with suppress(OSError):  # not supported by this disk
             fcntl.fcntl(file, fcntl.F_FULLFSYNC)
             return
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk, where the system has a way to ask."""
+    """Wait until the file names of a folder are on the disk, if the system supports that."""
     with suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:
@@ -50,16 +50,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(source: Path, target: Path, is_the_same: Callable[[Path], bool]) -> None:
-    """Give a file its name, in place of any other file of that name.
+    """Rename a file, replacing the target.
 
     Args:
-        source: on the same disk.
+        source: the file, on the same disk as the target.
         target: its new name.
-        is_the_same: whether a file is as good as the source. Asked where the system refuses because
-            another process has the target open; the source is deleted then.
+        is_the_same: whether a file can stand in for the source. Asked if the system refuses because
+            another process has the target open. If so, the source is deleted.
 
     Raises:
-        OSError: a file that cannot be replaced.
+        OSError: the target cannot be replaced.
     """
     try:
         os.replace(source, target)
@@ -70,10 +70,10 @@ def replace(source: Path, target: Path, is_the_same: Callable[[Path], bool]) -> 
 
 
 def allocate(path: Path, n_bytes: int) -> None:
-    """Make a file that long, and where that can be asked for, take the room on the disk now.
+    """Set the length of a file and reserve its disk space, if the system supports that.
 
-    A full disk is to be met here: where it is met in writing to mapped memory, that kills. The file
-    must not be mapped.
+    A full disk then raises here. Later, a write to mapped memory would kill the process instead.
+    The file must not be mapped yet.
     """
     with open(path, "ab") as file:
         file.truncate(n_bytes)
@@ -82,16 +82,16 @@ def allocate(path: Path, n_bytes: int) -> None:
 
 
 def hold(file: IO[bytes]) -> None:
-    """Show other processes that this one lives: the lock ends with it, however it ends."""
+    """Lock a file for as long as this process lives, so that others can see that it does."""
     if fcntl is not None:
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_held(path: Path) -> bool | None:
-    """Whether a living process holds a file; None where there are no locks.
+    """Return whether a living process holds a file; None if the file system has no locks.
 
-    On Windows nobody does: a file that is open there cannot be deleted, which is enough.
+    Always False on Windows. That is enough: a file that is open there cannot be deleted.
     """
     if fcntl is None:
         return False
@@ -106,7 +106,7 @@ def is_held(path: Path) -> bool | None:
 
 
 def open_files_limit() -> int | None:
-    """How many files this process may have open; None where that is not known."""
+    """Return how many files this process may have open; None if that is unknown."""
     try:
         import resource
     except ImportError:  # Windows

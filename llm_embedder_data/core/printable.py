@@ -1,21 +1,20 @@
-"""Text from elsewhere on its way to a terminal: what a terminal would obey is shown, not sent."""
+"""Names and messages made safe to print: a terminal shows control characters, not obeys them."""
 
 from __future__ import annotations
 
 import re
 
-# Control characters (C0, DEL, C1), line and paragraph separators, what turns the direction of text
-# round, and halves of surrogate pairs, which no terminal's encoding holds.
+# Control characters (C0, DEL, C1), line and paragraph separators, marks that change the direction
+# of text, and lone surrogates, which cannot be encoded.
 _UNSAFE = r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _UNSAFE_IN_TEXT = re.compile(f"[{_UNSAFE}]")
 _UNSAFE_IN_LINE = re.compile(rf"[{_UNSAFE}\n]")
 
 
 def printable(text: object) -> str:
-    r"""A message of one or more lines with control characters as ``repr`` has them.
+    r"""Escape the control characters of a message, but keep its line breaks.
 
-    Line breaks are kept, for messages have some of their own; :func:`one_line` is for the names
-    and paths that are put into a message.
+    :func:`one_line` is for the names and paths that a message quotes.
 
     >>> print(printable("a name of \x1b[31mred\x1b[0m,\nand a second line"))
     a name of \x1b[31mred\x1b[0m,
@@ -25,7 +24,7 @@ def printable(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    r"""A name, a path or a value as a part of one line: line breaks are escaped too.
+    r"""Escape the control characters and line breaks of a name, a path or a value.
 
     >>> print(one_line("two\nlines"))
     two\nlines
@@ -34,18 +33,18 @@ def one_line(text: object) -> str:
 
 
 def cause(error: BaseException) -> BaseException | None:
-    """What an error is raised from: another one, unless its own message is not printable.
+    """Return the error to use in ``raise ... from``; None if its traceback is unsafe to print.
 
-    A traceback shows the messages of the errors behind one as they are.
+    A traceback prints the messages of all chained errors unescaped.
 
     >>> cause(OSError("no file called \x1b[31m")) is None
     True
     """
-    behind: BaseException | None = error
-    while behind is not None:
-        if printable(behind) != str(behind):
+    chained: BaseException | None = error
+    while chained is not None:
+        if printable(chained) != str(chained):
             return None
-        behind = behind.__cause__ or behind.__context__
+        chained = chained.__cause__ or chained.__context__
     return error
 
 

@@ -1,15 +1,14 @@
-"""Files that tell whether they still are what was written.
+"""Sealed files: cache files that show whether they still hold what was written.
 
-A sealed file ends in the length and the digest of its content, and its modification time is one
-that this digest stands for, which no later write gives it. As long as its size and time are right
-it is taken for whole at the cost of reading its last bytes; where they are not, as in a copy, or
-where anything wrote to it since, its content decides, and a sound one gets such a time again. The
-same content makes the same bytes. A memo is a small JSON file with its digest.
+A sealed file ends in a seal of a few bytes: the length and digest of its content, and a check of
+the file's name. In addition, its modification time is set to one that is computed from the digest.
+A later write changes that time. So if the seal and the time agree, the file is taken to be whole
+without reading it. If the time differs, as it does in a copy, the content is read and hashed; if it
+is sound, the time is set again. The bytes and the time depend on the content alone.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -27,32 +26,30 @@ from llm_embedder_data.core.files import atomic_file, publish
 from llm_embedder_data.core.platforms import sync
 
 SEALED_SUFFIXES = (".arrow", ".bin")
-MEMO_SUFFIX = ".digest"
 
-# Of a build that is under way, whose files tell by its own memo whether they are sound.
+# The folder of a build that is under way. Its files are not sealed yet.
 BUILDING_SUFFIX = ".building"
 
 _MAGIC = b"\x00sealed\x01"
 _FIELDS = Struct("<8sQ16s")  # magic, length of the content, digest
-_CHECK_BYTES = 8  # of the fields and the name
+_CHECK_BYTES = 8  # hash of the fields and the file name
 SEAL_BYTES = _FIELDS.size + _CHECK_BYTES
 
-# Of a sealed file's modification time, which has whole seconds, an even number of them, as the
-# coarsest file systems count: half of it leaves a remainder that the digest tells. Another time
-# that has whole seconds passes for it once in so many, and one that has not never does.
+# The modification time of a sealed file is an even number of whole seconds, the resolution of the
+# coarsest file systems. Half of it, modulo this number, comes from the digest. So another time in
+# whole seconds matches with probability 1 / 2**15, and a time with a fraction never does.
 _REMAINDERS = 1 << 15
 _SECOND = 10**9  # ns
 
-# Read at a time, bytes: what the processor's cache holds.
-_HASHED_BYTES = 1 << 18
+_HASHED_BYTES = 1 << 18  # hashed at a time; fits into the processor's cache
 
 
 class HashedFile:
-    """A file that is written from its start to its end, and the digest of what was written.
+    """A file written from start to end, with the digest of its content.
 
     Args:
-        file: to write to, at its start, or at the end of ``hashed``.
-        hashed: the digest of what it holds.
+        file: the file to write, at its start, or after the content that ``hashed`` stands for.
+        hashed: the hash of the content so far; None for an empty file.
     """
 
     closed = False
@@ -63,7 +60,7 @@ class HashedFile:
         self._n_bytes = file.tell()
 
     def write(self, content: Any) -> int:
-        """Append bytes, or what has their buffer; the number of bytes."""
+        """Append bytes, or an object with a buffer; return the number of bytes."""
         self._hashed.update(content)
         n_bytes = memoryview(content).nbytes
         self._file.write(content)
@@ -71,11 +68,11 @@ class HashedFile:
         return n_bytes
 
     def tell(self) -> int:
-        """Bytes written."""
+        """Return the number of bytes written."""
         return self._n_bytes
 
     def flush(self) -> None:
-        """Give what was written to the system."""
+        """Hand buffered bytes to the operating system."""
         self._file.flush()
 
     def close(self) -> None:
@@ -83,11 +80,11 @@ class HashedFile:
         self._file.close()
 
     def digest(self) -> str:
-        """128 bits of what was written, in hexadecimal."""
+        """Return the 128-bit digest of the content, in hexadecimal."""
         return str(self._hashed.hexdigest())
 
     def seal(self, name: str) -> None:
-        """Write the end by which the file is known under a name; nothing comes after it."""
+        """Append the seal for a file name. Nothing may be written after it."""
         fields = _FIELDS.pack(_MAGIC, self._n_bytes, self._hashed.digest())
         self._file.write(fields + _check(fields, name))
         sync(self._file)
@@ -95,20 +92,20 @@ class HashedFile:
 
 @contextmanager
 def sealed_file(path: Path) -> Iterator[HashedFile]:
-    """A file to write, which appears under its name, sealed, when the block ends without an error.
+    """Open a file that appears under its name, sealed, when the block ends without an error.
 
     Raises:
-        OSError: as of :func:`~llm_embedder_data.core.files.atomic_file`.
+        OSError: see :func:`~llm_embedder_data.core.files.atomic_file`.
     """
     with atomic_file(path, is_the_same=is_whole) as file:
         hashed = HashedFile(file)
         yield hashed
         hashed.seal(path.name)
-    _give_time(path, hashed.digest())
+    _set_time(path, hashed.digest())
 
 
 def publish_sealed(part: Path, file: HashedFile, path: Path) -> None:
-    """Seal a file that was written under another name, close it, and give it its own.
+    """Seal and close a file that was written under another name, and rename it.
 
     Raises:
         OSError: the folder cannot be written, the disk is full, or a folder has that name.
@@ -116,42 +113,42 @@ def publish_sealed(part: Path, file: HashedFile, path: Path) -> None:
     file.seal(path.name)
     file.close()
     publish(part, path, is_whole)
-    _give_time(path, file.digest())
+    _set_time(path, file.digest())
 
 
 def is_whole(path: Path, *, in_full: bool = False) -> bool:
-    """Whether a sealed file is there and is what was written under that name.
+    """Return whether a sealed file exists and holds what was written under its name.
 
     Args:
-        path: of the file.
-        in_full: read its content whatever its size and time are.
+        path: the file.
+        in_full: hash the content even if seal and modification time agree.
     """
     try:
         state = os.stat(path)
-        if not stat.S_ISREG(state.st_mode):  # to open a pipe would be to wait
+        if not stat.S_ISREG(state.st_mode):  # opening a pipe would block
             return False
         with open(path, "rb") as file:
             seal = _read_seal(file, path.name, state.st_size)
             if seal is None:
                 return False
-            is_timely = _is_time_of(state.st_mtime_ns, seal.digest)
-            if is_timely and not in_full:
+            has_right_time = _is_time_of(state.st_mtime_ns, seal.digest)
+            if has_right_time and not in_full:
                 return True
             file.seek(0)
             if hash_of(file, seal.length).hexdigest() != seal.digest:
                 return False
-        if not is_timely:
-            _give_time(path, seal.digest)
+        if not has_right_time:
+            _set_time(path, seal.digest)
         return True
-    except OSError:  # what cannot be read is made anew, or fails there with the reason
+    except OSError:  # unreadable: the caller makes the file again, or fails with the reason there
         return False
 
 
 def mapped(path: Path) -> NDArray[np.uint8]:
-    """The content of a sealed file, mapped into memory; holds no file open.
+    """Return the memory-mapped content of a sealed file; keeps no file descriptor open.
 
     Raises:
-        OSError: it cannot be read, or no more can be mapped.
+        OSError: the file cannot be read, or nothing more can be mapped.
     """
     with pa.memory_map(str(path)) as file:
         content = np.frombuffer(file.read_buffer(), np.uint8)
@@ -159,7 +156,7 @@ def mapped(path: Path) -> NDArray[np.uint8]:
 
 
 def hash_of(file: IO[bytes], n_bytes: int) -> Any:
-    """The digest of a file's next bytes, as an object that takes more of them."""
+    """Return the xxhash object of the next ``n_bytes`` of a file, or of fewer at its end."""
     hashed = xxhash.xxh3_128()
     while n_bytes > 0 and (block := file.read(min(n_bytes, _HASHED_BYTES))):
         hashed.update(block)
@@ -167,59 +164,22 @@ def hash_of(file: IO[bytes], n_bytes: int) -> Any:
     return hashed
 
 
-def write_memo(path: Path, content: Any) -> None:
-    """Write what JSON can hold, and its digest.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    with atomic_file(path) as file:
-        file.write(json.dumps({"content": content, "digest": _memo_digest(content)}).encode())
-
-
-def read_memo(path: Path) -> Any:
-    """What was written to a memo; None where there is none, or it is not what was written."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return None
-        memo = json.loads(path.read_bytes())
-        content, digest = memo["content"], memo["digest"]
-        return content if digest == _memo_digest(content) else None
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
-        return None
-
-
-def damaged_files(folder: Path) -> list[Path]:
-    """Every cache file below a folder that is not what was written, whatever its time says.
-
-    Reads all of them. Whoever deletes what is found has it made anew by the next start.
-    """
-    damaged = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.endswith(BUILDING_SUFFIX)]
-        for path in (Path(place, name) for name in [*names, *folders]):
-            if (path.suffix in SEALED_SUFFIXES and not is_whole(path, in_full=True)) or (
-                path.suffix == MEMO_SUFFIX and read_memo(path) is None
-            ):
-                damaged.append(path)
-    return sorted(damaged)
-
-
 # --------------------------------------------------------------------------------------------------
 
 
 class _Seal(NamedTuple):
-    length: int
+    length: int  # of the content, in bytes
     digest: str
 
 
 def _read_seal(file: IO[bytes], name: str, size: int) -> _Seal | None:
+    """Read the seal of a file of ``size`` bytes; None if there is no sound one."""
     if size < SEAL_BYTES:
         return None
     file.seek(size - SEAL_BYTES)
-    end = file.read(SEAL_BYTES)
-    fields, check = end[: _FIELDS.size], end[_FIELDS.size :]
-    if len(end) < SEAL_BYTES or check != _check(fields, name):
+    seal = file.read(SEAL_BYTES)
+    fields, check = seal[: _FIELDS.size], seal[_FIELDS.size :]
+    if len(seal) < SEAL_BYTES or check != _check(fields, name):
         return None
     magic, length, digest = _FIELDS.unpack(fields)
     if magic != _MAGIC or length != size - SEAL_BYTES:
@@ -227,27 +187,23 @@ def _read_seal(file: IO[bytes], name: str, size: int) -> _Seal | None:
     return _Seal(length, digest.hex())
 
 
-def _give_time(path: Path, digest: str) -> None:
-    """The latest time before the file's own that its digest stands for: some hours earlier."""
-    with suppress(OSError):  # another user's file: its content is read each time
+def _check(fields: bytes, name: str) -> bytes:
+    return xxhash.xxh3_64_digest(fields + os.fsencode(name))
+
+
+def _set_time(path: Path, digest: str) -> None:
+    """Set the latest modification time before the current one that matches the digest."""
+    with suppress(OSError):  # another user's file: its content is hashed each time
         state = os.stat(path)
-        pairs = state.st_mtime_ns // _SECOND // 2 - 1
+        pairs = state.st_mtime_ns // _SECOND // 2 - 1  # of seconds
         pairs -= (pairs - _remainder(digest)) % _REMAINDERS
         os.utime(path, ns=(state.st_atime_ns, 2 * pairs * _SECOND))
 
 
-def _is_time_of(time: int, digest: str) -> bool:
-    pairs, rest = divmod(time, 2 * _SECOND)
+def _is_time_of(time_ns: int, digest: str) -> bool:
+    pairs, rest = divmod(time_ns, 2 * _SECOND)
     return rest == 0 and pairs % _REMAINDERS == _remainder(digest)
 
 
 def _remainder(digest: str) -> int:
     return int(digest[:8], 16) % _REMAINDERS
-
-
-def _check(fields: bytes, name: str) -> bytes:
-    return xxhash.xxh3_64_digest(fields + os.fsencode(name))
-
-
-def _memo_digest(content: Any) -> str:
-    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""Versions of other libraries with which this package was tried where it needs their internals.
+"""The tested versions of libraries whose internals this package uses.
 
 docs/private-hooks.md lists these internals.
 """
@@ -10,21 +10,21 @@ from importlib.metadata import PackageNotFoundError, version
 from llm_embedder_data.core.errors import ConfigError
 
 TRIED_VERSIONS = {
-    "accelerate": "1.1.0 and 1.15.0",
-    "hydra-core": "1.3.8 and 1.4.0rc1",
+    "accelerate": "1.12.0 and 1.15.0",
+    "hydra-core": "1.3.8 and 1.4.0rc3",
     "lightning": "2.6.0 and 2.6.6",
     "torch": "2.13.0",
-    "transformers": "5.0.0 and 5.23.0",
+    "transformers": "5.23.0",
 }
 
 
 def internals_changed(library: str, name: str, found: str) -> ConfigError:
-    """Return the error for an internal of a library that is not as this package needs it.
+    """Return the error for an internal of a library that differs from what this package expects.
 
     Args:
-        library: name of its distribution, a key of :data:`TRIED_VERSIONS`.
-        name: of the internal, dotted.
-        found: what is there instead.
+        library: the name of its distribution, in :data:`TRIED_VERSIONS`.
+        name: the dotted name of the internal.
+        found: what was found instead, as the rest of a sentence that begins with the name.
     """
     try:
         installed = version(library)

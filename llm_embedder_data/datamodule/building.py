@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
@@ -19,26 +18,21 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.corpus_matching import CorpusView, Matching, corpus_of, match
 from llm_embedder_data.datamodule.settings import DataSettings
 from llm_embedder_data.datamodule.task_settings import row_settings
-from llm_embedder_data.rows.builders import (
-    TRAIN_FIELDS,
-    Corpus,
-    EvalSet,
-    TrainSet,
-    build_corpus,
-    build_eval_sets,
-    build_train_sets,
-    eval_fields,
-    template_fields,
-)
+from llm_embedder_data.rows.corpora import Corpus, build_corpus
 from llm_embedder_data.rows.corpus_indices import within_corpus
 from llm_embedder_data.rows.dataset_names import by_unique_name
-from llm_embedder_data.rows.filters import TrainSettings
-from llm_embedder_data.rows.readers import default_cache_dir
+from llm_embedder_data.rows.eval_sets import EvalSet, build_eval_sets
+from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.schema.evaluation import eval_fields
+from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
 from llm_embedder_data.rows.sources import Source, resolve_sources
+from llm_embedder_data.rows.train_sets import TrainSet, build_train_sets
+from llm_embedder_data.rows.train_settings import TrainSettings
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
-_EVAL_SETTINGS = ("task", "task_description", "format")
+_EVAL_OPTIONS = ("task", "task_description", "format")
 
 
 class DatasetBuilder:
@@ -50,10 +44,14 @@ class DatasetBuilder:
     """
 
     def __init__(self, settings: DataSettings, recipe: Recipe) -> None:
-        folder = settings.cache_dir
         self._settings = settings
         self._recipe = recipe
-        self._cache_dir = None if folder is None else Path(folder).expanduser()
+        self._reading = ReadingSettings(
+            recipe=recipe,
+            default_task=settings.default_task,
+            on_bad_row=settings.on_bad_row,
+            cache_dir=settings.cache_dir,
+        )
         self._token_cache: TokenCache | None = None
         # Why tokens are not cached. Empty if they are; None until the first table is asked for.
         self._why_on_the_fly: str | None = None
@@ -64,13 +62,10 @@ class DatasetBuilder:
         def build(source: Source) -> list[TrainSet]:
             return build_train_sets(
                 source,
+                self._reading,
                 settings_of=self.row_settings,
-                recipe=self._recipe,
-                default_task=self._settings.default_task,
-                on_bad_row=self._settings.on_bad_row,
                 on_no_negatives=self._settings.on_no_negatives,
                 seed=self._settings.seed,
-                cache_dir=self._cache_dir,
             )
 
         return _by_name(build, self._sources("train_data", TRAIN_FIELDS), "data.train_data")
@@ -81,16 +76,9 @@ class DatasetBuilder:
         fields = [name for name in eval_fields(eval_method) if name != "task"]
 
         def build(source: Source) -> list[EvalSet]:
-            return build_eval_sets(
-                source,
-                eval_method=eval_method,
-                recipe=self._recipe,
-                default_task=self._settings.default_task,
-                on_bad_row=self._settings.on_bad_row,
-                cache_dir=self._cache_dir,
-            )
+            return build_eval_sets(source, self._reading, eval_method=eval_method)
 
-        sources = self._sources("eval_data", fields, settings=_EVAL_SETTINGS)
+        sources = self._sources("eval_data", fields, options=_EVAL_OPTIONS)
         return _by_name(build, sources, "data.eval_data")
 
     def corpora(self) -> dict[str, Corpus]:
@@ -98,18 +86,12 @@ class DatasetBuilder:
         key_template = self._settings.key_template
 
         def build(source: Source) -> list[Corpus]:
-            corpus = build_corpus(
-                source,
-                key_template=key_template,
-                on_bad_row=self._settings.on_bad_row,
-                cache_dir=self._cache_dir,
-            )
-            return [corpus]
+            return [build_corpus(source, self._reading, key_template=key_template)]
 
-        settings, fields = ("format", "key_template"), template_fields(key_template)
+        options, fields = ("format", "key_template"), template_fields(key_template)
         for template in _templates_of(self._settings.corpus):
             fields += template_fields(template)
-        sources = self._sources("corpus", dict.fromkeys(fields), settings=settings)
+        sources = self._sources("corpus", dict.fromkeys(fields), options=options)
         return _by_name(build, sources, "data.corpus")
 
     def evaluation(self) -> tuple[dict[str, EvalSet], dict[str, Corpus]]:
@@ -124,12 +106,7 @@ class DatasetBuilder:
         for name, eval_set in evals.items():
             corpus = corpus_of(eval_set, corpora)
             if corpus is not None:
-                evals[name] = within_corpus(
-                    eval_set,
-                    corpus,
-                    on_bad_row=self._settings.on_bad_row,
-                    cache_dir=self._cache_dir,
-                )
+                evals[name] = within_corpus(eval_set, corpus, self._reading)
         return evals, corpora
 
     def require_corpora(
@@ -202,7 +179,7 @@ class DatasetBuilder:
             side.check_room("", f"data.{name}")  # fail before hours of tokenizing, not after
         self._why_on_the_fly = side.why_not_cached(pairs=self._settings.cross) or ""
         if not self._why_on_the_fly:
-            folder = (self._cache_dir or default_cache_dir()) / "tokens"
+            folder = self._reading.cache_folder / "tokens"
             self._token_cache = TokenCache(tokenizer, folder, plain)
 
     def row_settings(self, task: str) -> TrainSettings:
@@ -226,13 +203,13 @@ class DatasetBuilder:
             return "data.add_instruction=false"
         return self._recipe.origin
 
-    def _sources(self, argument: str, fields: Iterable[str], **settings: Any) -> list[Source]:
+    def _sources(self, argument: str, fields: Iterable[str], **options: Any) -> list[Source]:
         return resolve_sources(
             getattr(self._settings, argument),
-            key=f"data.{argument}",
+            setting=f"data.{argument}",
             fields=list(fields),
             data_root=self._settings.data_root,
-            **settings,
+            **options,
         )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.builders import Corpus, EvalSet
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
 
 # Loader names reserved for corpora begin with this.
 CORPUS = "corpus"

@@ -25,7 +25,8 @@ from llm_embedder_data.batches.plan.epoch_plan import (
 )
 from llm_embedder_data.batches.plan.sampler import OverfitSampler, SameTaskSampler
 from llm_embedder_data.batches.tokens.layouts import Layout
-from llm_embedder_data.config.conventions import leaves_prompt_out, with_conventions
+from llm_embedder_data.config.model_pooling import leaves_prompt_out
+from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.recipes import (
     Instruction,
     ModelSettings,
@@ -76,9 +77,11 @@ from llm_embedder_data.datamodule.task_settings import merged_task_settings
 from llm_embedder_data.datamodule.worker_failures import explain_lost_worker
 from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines
 from llm_embedder_data.inspection.report import Report
-from llm_embedder_data.rows.builders import EvalMethod, OnBadRow, TrainSet
-from llm_embedder_data.rows.filters import OnNoNegatives
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
+from llm_embedder_data.rows.reading_settings import OnBadRow
+from llm_embedder_data.rows.schema.evaluation import EvalMethod
+from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_settings import OnNoNegatives
 
 
 class RetrievalDataModule(LightningDataModule):

@@ -19,8 +19,10 @@ from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.corpus_matching import Matching
 from llm_embedder_data.datamodule.settings import DataSettings
 from llm_embedder_data.inspection.report import Report, described, make_report
-from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.row_lengths import row_lengths
+from llm_embedder_data.rows.train_sets import TrainSet
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 

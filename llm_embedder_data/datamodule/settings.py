@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.batches.tokens.layouts import Layout
 from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
-from llm_embedder_data.rows.builders import EvalMethod, OnBadRow
-from llm_embedder_data.rows.filters import OnNoNegatives
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
+from llm_embedder_data.rows.reading_settings import OnBadRow
+from llm_embedder_data.rows.schema.evaluation import EvalMethod
+from llm_embedder_data.rows.train_settings import OnNoNegatives
 
 Auto = Literal["auto"]
 Tokenize = Literal["on-the-fly", "cached"]

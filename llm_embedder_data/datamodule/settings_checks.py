@@ -9,11 +9,14 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.batches.tokens.layouts import Layout
-from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy, is_finite_number
+from llm_embedder_data.config.recipe_rules import is_finite_number
+from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.datamodule.settings import DataSettings, OnOtherGlobalBatch, Tokenize
-from llm_embedder_data.rows.builders import EvalMethod, OnBadRow, template_fields
-from llm_embedder_data.rows.filters import OnNoNegatives
+from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.reading_settings import OnBadRow
+from llm_embedder_data.rows.schema.evaluation import EvalMethod
+from llm_embedder_data.rows.train_settings import OnNoNegatives
 
 _CHOICES: dict[str, Any] = {
     "organize_method": OrganizeMethod,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from llm_embedder_data.config.recipes import Recipe, TaskSettings
 from llm_embedder_data.datamodule.settings import DataSettings
-from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, TrainSettings
+from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, TrainSettings
 
 # Settings that a recipe has for each task too. None means "not given"; any other value wins.
 _PER_TASK = (

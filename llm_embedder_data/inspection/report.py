@@ -14,7 +14,9 @@ from rich.table import Table
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line, printable
-from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 
 class Report(dict[str, Any]):

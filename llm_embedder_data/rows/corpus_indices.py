@@ -1,10 +1,9 @@
-"""Indices of eval rows against the corpus that they count."""
+"""Eval rows whose indices name passages that their corpus does not have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,89 +11,99 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.rows.builders import Corpus, EvalSet, OnBadRow, require_rows
-from llm_embedder_data.rows.readers import default_cache_dir
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.row_errors import require_rows
 from llm_embedder_data.rows.row_numbers import numbers_where
 
 
-class _Unknown(NamedTuple):
-    """Indices of some rows that no passage has."""
+def within_corpus(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> EvalSet:
+    """Return an eval set without the rows that name a passage which the corpus does not have.
 
-    field: str
-    rows: NDArray[np.int64]
-    indices: NDArray[np.int64]
-
-
-def within_corpus(
-    eval_set: EvalSet,
-    corpus: Corpus,
-    *,
-    on_bad_row: OnBadRow = "raise",
-    cache_dir: Path | None = None,
-) -> EvalSet:
-    """The eval set without the rows that name a passage which the corpus has not.
-
-    Such a passage can never be retrieved, so that recall and nDCG would be too low without a word.
+    Such a passage can never be retrieved, which would lower recall and nDCG unnoticed.
 
     Args:
-        eval_set: whose ``pos_index``, and ``key_index`` where it was given, count the corpus.
+        eval_set: its ``pos_index``, and its ``key_index`` if given, count the corpus.
         corpus: the passages.
-        on_bad_row: raise, or skip and count, such a row.
-        cache_dir: of the numbers of the rows that stay; None for the default one.
+        reading: says whether such a row is an error, or is skipped and counted.
 
     Raises:
-        DataError: the first such row, and how many there are; or no row left.
+        DataError: there are such rows and they are not to be skipped, or no row is left.
     """
-    bad = np.zeros(len(eval_set.rows), bool)
-    kept = bad.copy()
+    kept = np.zeros(len(eval_set.rows), bool)
     kept[eval_set.kept] = True
-    first: tuple[int, str, int] | None = None
-    for unknown in _unknown(eval_set, corpus):
-        own = kept[unknown.rows]
-        if own.any():
-            bad[unknown.rows[own]] = True
-            place = int(own.argmax())
-            named = int(unknown.rows[place]), unknown.field, int(unknown.indices[place])
-            first = min(first or named, named, key=lambda one: one[0])
+    bad = np.zeros(len(eval_set.rows), bool)
+    first: _UnknownIndex | None = None
+    for unknown in _unknown_indices(eval_set, corpus):
+        is_kept = kept[unknown.rows]
+        if is_kept.any():
+            bad[unknown.rows[is_kept]] = True
+            found = unknown.at(int(is_kept.argmax()))
+            first = found if first is None or found.row < first.row else first
     if first is None:
         return eval_set
-    row, field, index = first
-    n_records, n_bad = len(corpus.rows), int(bad.sum())
-    why = (
-        f"a record of corpus {corpus.name!r} that was skipped as bad"
-        if 0 <= index < n_records
-        else f"and corpus {corpus.name!r} has {n_records} records, counted from 0"
-    )
-    error = eval_set.error(row, f"{field} holds {index}, {why}")
-    if on_bad_row == "raise":
-        sentence = (
-            f"{error}; so in {n_bad} rows (mend the index, or give the corpus that it counts; "
+    n_bad = int(bad.sum())
+    error = _error(eval_set, corpus, first)
+    if reading.on_bad_row == "raise":
+        raise error.reworded(
+            f"{error}; in {n_bad} rows (correct the index, or give the corpus that it counts; "
             "data.on_bad_row=skip skips and counts such rows)"
         )
-        raised = type(error)(sentence)
-        raised.path, raised.row = error.path, error.row
-        raise raised
     left = replace(
         eval_set,
-        kept=numbers_where(kept & ~bad, cache_dir or default_cache_dir()),
+        kept=numbers_where(kept & ~bad, reading.cache_folder),
         dropped={**eval_set.dropped, "bad_row": eval_set.dropped.get("bad_row", 0) + n_bad},
         notes=(
             *eval_set.notes,
-            f"{n_bad} rows that name passages which the corpus has not were skipped, the first: "
-            f"{error}",
+            f"{n_bad} rows that name passages which the corpus does not have were skipped, the "
+            f"first: {error}",
         ),
     )
     require_rows(left)
     return left
 
 
-def _unknown(eval_set: EvalSet, corpus: Corpus) -> Iterator[_Unknown]:
-    """The indices that no passage has, some thousand rows at a time."""
+# --------------------------------------------------------------------------------------------------
+
+
+class _UnknownIndex(NamedTuple):
+    """An index of a row that no passage has."""
+
+    row: int
+    field: str
+    passage: int
+
+
+class _UnknownIndices(NamedTuple):
+    """Indices of some rows that no passage has, ``[n]`` each."""
+
+    field: str
+    rows: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+    def at(self, position: int) -> _UnknownIndex:
+        return _UnknownIndex(int(self.rows[position]), self.field, int(self.indices[position]))
+
+
+def _error(eval_set: EvalSet, corpus: Corpus, found: _UnknownIndex) -> DataError:
     n_records = len(corpus.rows)
-    passage = np.zeros(n_records, bool)
-    passage[corpus.kept] = True
+    why = (
+        f"a record of corpus {corpus.name!r} that was skipped as bad"
+        if 0 <= found.passage < n_records
+        else f"and corpus {corpus.name!r} has {n_records} records, counted from 0"
+    )
+    return eval_set.error(found.row, f"{found.field} holds {found.passage}, {why}")
+
+
+def _unknown_indices(eval_set: EvalSet, corpus: Corpus) -> Iterator[_UnknownIndices]:
+    """Yield the indices that no passage has, for some thousand rows at a time."""
+    n_records = len(corpus.rows)
+    is_passage = np.zeros(n_records, bool)
+    is_passage[corpus.kept] = True
     names = [name for name in ("pos_index", "key_index") if name in eval_set.rows.column_names]
-    counts_corpus = "counts_corpus" in eval_set.rows.column_names
+    has_counts_corpus = "counts_corpus" in eval_set.rows.column_names
     end = 0
     for batch in eval_set.rows.data.table.to_batches():
         start, end = end, end + len(batch)
@@ -104,9 +113,9 @@ def _unknown(eval_set: EvalSet, corpus: Corpus) -> Iterator[_Unknown]:
             lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
             rows = np.repeat(np.arange(len(batch)), lengths)
             unknown = (indices < 0) | (indices >= n_records)
-            unknown |= ~passage[np.where(unknown, 0, indices)] if n_records else True
-            if counts_corpus:
-                said = batch.column("counts_corpus").to_numpy(zero_copy_only=False)
-                unknown &= said[rows]
+            unknown |= ~is_passage[np.where(unknown, 0, indices)] if n_records else True
+            if has_counts_corpus:
+                counts_corpus = batch.column("counts_corpus").to_numpy(zero_copy_only=False)
+                unknown &= counts_corpus[rows]
             if unknown.any():
-                yield _Unknown(name, start + rows[unknown], indices[unknown])
+                yield _UnknownIndices(name, start + rows[unknown], indices[unknown])

@@ -1,16 +1,19 @@
-"""Datasets by name, where no two may have the same one."""
+"""Names of datasets: made from the paths of files, and unique."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.files.file_formats import plain_stem
 
 
 class Named(Protocol):
-    """A source, or a dataset that was built of one."""
+    """A source, or a dataset that was built from one."""
 
     @property
     def name(self) -> str: ...
@@ -21,34 +24,71 @@ class Named(Protocol):
 T = TypeVar("T", bound=Named)
 
 
-def by_unique_name(datasets: Iterable[T], key: str) -> dict[str, T]:
-    """The datasets by name, in their order.
+def names_from_paths(files: Sequence[str]) -> list[str]:
+    """Return a unique name for each file: its folder, and more of its path where names clash."""
+    paths = {file: Path(file) for file in files}
+    stems = Counter((path.parent, plain_stem(path)) for path in paths.values())
+    names = {file: path.parent.name or plain_stem(path) for file, path in paths.items()}
+    for parts in range(1, max((len(path.parts) for path in paths.values()), default=1)):
+        n_files = Counter(names.values())
+        for file, path in paths.items():
+            if n_files[names[file]] > 1:
+                folders = [part.strip("/") for part in path.parent.parts[-parts:]]
+                stem = plain_stem(path)  # files that differ only in their endings keep these
+                names[file] = "/".join(
+                    [*folders, stem if stems[path.parent, stem] == 1 else path.name]
+                )
+    return _numbered([one_line(names[file]) for file in files])
 
-    Names that look alike once control characters are shown count as the same, for metrics and
-    reports show them so.
+
+def by_unique_name(datasets: Iterable[T], setting: str) -> dict[str, T]:
+    """Return datasets by name, in their order.
+
+    Names that look the same once control characters are escaped count as equal, because metrics and
+    reports show them that way.
 
     Args:
-        datasets: any that have a name and files.
-        key: of the setting that gave them, for messages.
+        datasets: sources or datasets.
+        setting: the setting that named them, for messages.
 
     Raises:
-        ConfigError: two of one name.
+        ConfigError: two have the same name.
     """
     found: dict[str, T] = {}
     seen: dict[str, T] = {}
-    for one in datasets:
-        shown = one_line(one.name)
+    for dataset in datasets:
+        shown = one_line(dataset.name)
         if shown in seen:
             raise ConfigError(
-                f"{key}: two datasets are called {shown!r}, {_origin(seen[shown])} and "
-                f"{_origin(one)} (give one of them another name, as mappings {{name: path}} do; "
-                "rows of several tasks in one source are datasets called name:task)"
+                f"{setting}: two datasets are called {shown!r}, {_origin(seen[shown])} and "
+                f"{_origin(dataset)} (give one of them another name, as mappings {{name: path}} "
+                "do; rows of several tasks in one source are datasets called name:task)"
             )
-        seen[shown] = found[one.name] = one
+        seen[shown] = found[dataset.name] = dataset
     return found
 
 
-def _origin(one: Named) -> str:
-    task = getattr(one, "task", None)
-    files = ", ".join(map(one_line, one.files[:3])) + ", ..." * (len(one.files) > 3)
-    return (f"that of the task {task!r} of " if task is not None else "that of ") + files
+# --------------------------------------------------------------------------------------------------
+
+
+def _numbered(names: Iterable[str]) -> list[str]:
+    """Return the names, with ``#2``, ``#3``, ... after those that are repeated.
+
+    Files that are listed twice share a name, and so do a.json.gz and a.json.jsonl of one folder. A
+    folder may itself be called like another's second dataset, such as qa#2.
+    """
+    taken: set[str] = set()
+    unique = []
+    for base in names:
+        number = 1
+        while (name := f"{base}#{number}".removesuffix("#1")) in taken:
+            number += 1
+        taken.add(name)
+        unique.append(name)
+    return unique
+
+
+def _origin(dataset: Named) -> str:
+    task = getattr(dataset, "task", None)
+    files = ", ".join(map(one_line, dataset.files[:3])) + ", ..." * (len(dataset.files) > 3)
+    return (f"one from task {task!r} of " if task is not None else "one from ") + files

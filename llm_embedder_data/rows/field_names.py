@@ -1,4 +1,4 @@
-"""What the fields that we read are called in the files of one source."""
+"""The names that our fields have in the files of a source."""
 
 from __future__ import annotations
 
@@ -9,47 +9,50 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 
 
-def column_name(value: Any, key: str) -> str:
-    """A column's name as the user gave it; an integer is its digits.
+def column_name(value: Any, setting: str) -> str:
+    """Return the name of a column as the user gave it; an integer becomes its digits.
 
     Args:
-        value: what was given.
-        key: of the setting, for messages.
+        value: the value of the setting.
+        setting: the name of the setting, for messages.
 
     Raises:
-        ConfigError: what can be no column's name.
+        ConfigError: the value cannot be the name of a column.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise ConfigError(f"{key}={value!r}: expected the name of a column of the files")
+        raise ConfigError(f"{setting}={value!r}: expected the name of a column of the files")
     try:
         str(value).encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"{key}={value!r}: half a surrogate pair is in no column's name (write the character)"
+            f"{setting}={value!r}: a column's name cannot hold a lone surrogate (write the "
+            "character)"
         ) from error
     return str(value)
 
 
-def read_from(fields: Sequence[str], given: Mapping[str, str], where: str) -> dict[str, str]:
-    """The column that each field is read from, by field; no column stands for two fields.
+def columns_by_field(fields: Sequence[str], given: Mapping[str, str], where: str) -> dict[str, str]:
+    """Return the column that each field is read from.
 
     Args:
-        fields: that are read.
-        given: the columns that the user named, by field.
+        fields: the fields.
+        given: the columns that the user named, by field. Other fields are read from the column of
+            their own name.
         where: the source, for messages.
 
     Raises:
-        ConfigError: two fields of one column. One of them would be read from what the other means.
+        ConfigError: two fields would be read from the same column, so one of them would get the
+            values of the other.
     """
     columns = {name: given.get(name, name) for name in fields}
     field_of: dict[str, str] = {}
-    for name in sorted(fields, key=lambda name: name in given):  # those without a say come first
+    for name in sorted(fields, key=lambda name: name in given):  # name the fields not given first
         column = columns[name]
-        other = field_of.setdefault(column, name)
-        if other != name:
+        previous = field_of.setdefault(column, name)
+        if previous != name:
             raise ConfigError(
-                f"{where}: {one_line(other)!r} and {one_line(name)!r} would both be read from the "
-                f"column {column!r} (say which column holds {one_line(other)!r}, as in "
-                f"{one_line(other)}: its_column; where none does, give a name that no record has)"
+                f"{where}: {one_line(previous)!r} and {one_line(name)!r} would both be read from "
+                f"the column {column!r} (say which column holds {one_line(previous)!r}, as in "
+                f"{one_line(previous)}: its_column; if none does, give a name that no record has)"
             )
     return columns

@@ -1,4 +1,4 @@
-"""What to say, in one sentence, of a file that has another shape than the rows asked for."""
+"""One sentence on a file whose shape does not fit the rows that are read from it."""
 
 from __future__ import annotations
 
@@ -8,79 +8,96 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm_embedder_data.rows.columns import Column, shown
-from llm_embedder_data.rows.containers import opened
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.columns.column import Column
+from llm_embedder_data.rows.files.compression import opened
 from llm_embedder_data.rows.known_columns import (
     as_line,
     look_alikes,
     look_like_ids,
     nearest_mapping,
 )
+from llm_embedder_data.rows.shown_values import shown
 
-# Read for a look at a file whose lines are no records, bytes.
-_HEAD = 1 << 16
+# Read of a file whose lines are not records, bytes.
+_HEAD_BYTES = 1 << 16
 
-# Looked at, rows: at all of them only where the first ones look like ids.
-_LOOKED_AT = 50
-_LOOKED_AT_TWICE = 10_000
+# Rows whose candidates are checked for ids; more of them only if the first ones look like ids.
+_ROWS_TO_CHECK = (50, 10_000)
 
-# Named in a sentence, columns.
-_NAMED = 30
+_MOST_NAMED = 30  # columns in a sentence
 
-# By kind of reading: what a row of it is called, the fields of which it needs each, and those of
-# which it needs one.
+# By kind of rows: what a row is called, the fields that it needs, and fields of which it needs one.
 _NEEDS: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "train": ("training row", ("query",), ("pos", "history", "neg")),
     "retrieve": ("row of eval queries", ("query",), ()),
     "rerank": ("row to rerank", ("query",), ("key", "pos", "neg")),
 }
 
-# The fields that a mapping to paste has, as far as there are columns for them.
-_PASTED = {
+# The fields of the mapping that a message suggests, if there are columns for them.
+_SUGGESTED = {
     "train": ("query", "pos", "neg"),
     "retrieve": ("query", "pos_index"),
     "rerank": ("query", "pos", "neg"),
 }
 
+# Fields for which another column may stand as it is.
+_RENAMABLE = ("neg", "query_id", "title")
 
-def other_shape(kind: str, columns: Sequence[Column], found: Sequence[str]) -> str | None:
-    """One sentence on a file whose columns cannot give such rows; None where they might.
+
+def wrong_shape(
+    path: str, kind: str, columns: Sequence[Column], found: Sequence[str]
+) -> DataError | None:
+    """Return the error for a file none of whose rows can be used because of its shape, or None.
 
     Args:
-        kind: of the rows: train, retrieve or rerank.
-        columns: that are read, as they are called in the file.
-        found: the names of the columns of its first records.
+        path: the file.
+        kind: the name of the kind of rows.
+        columns: the columns that are read, with their names in the file.
+        found: the columns of the file's first records.
+    """
+    sentence = missing_fields(kind, columns, found) if found else no_records(path)
+    return DataError.at(path, sentence) if sentence else None
+
+
+def missing_fields(kind: str, columns: Sequence[Column], found: Sequence[str]) -> str | None:
+    """Return a sentence on a file that lacks columns which its rows need, or None.
+
+    Args:
+        kind: the name of the kind of rows.
+        columns: the columns that are read, with their names in the file.
+        found: the columns of the file's first records.
     """
     if kind not in _NEEDS or not found:
         return None
-    row, each, one_of = _NEEDS[kind]
+    row, needed, one_needed = _NEEDS[kind]
     called = {column.name: column.field for column in columns}
-    missing = [name for name in each if called[name] not in found]
-    if one_of and not any(called[name] in found for name in one_of):
-        missing.append(one_of[0])
+    missing = [name for name in needed if called[name] not in found]
+    if one_needed and not any(called[name] in found for name in one_needed):
+        missing.append(one_needed[0])
     if not missing:
         return None
-    needed = ", ".join(called[name] for name in each)
-    if one_of:
-        needed += f", and {' or '.join(called[name] for name in (*one_of[:1], *one_of[1:]))}"
-    pasted = [name for name in _PASTED[kind] if name in missing or called[name] not in found]
+    needs = ", ".join(called[name] for name in needed)
+    if one_needed:
+        needs += f", and {' or '.join(called[name] for name in one_needed)}"
+    wanted = [name for name in _SUGGESTED[kind] if name in missing or called[name] not in found]
     free = [name for name in found if name not in called.values()]
-    mapping = nearest_mapping(free, pasted)
+    mapping = nearest_mapping(free, wanted)
     if set(mapping) & set(missing):
         hint = f"name them in the source, as in {{path: ..., {as_line(mapping)}}}"
     else:
         hint = "name them in the source, as in {path: ..., query: COLUMN, pos: COLUMN}"
-    lists = "; pos and neg are lists of texts" if one_of else ""
+    lists = "; pos and neg are lists of texts" if one_needed else ""
     return (
         f"no row has {' or '.join(called[name] for name in missing)}: the columns are "
-        f"{_listed(found)}, and a {row} needs {needed} ({hint}{lists})"
+        f"{_listed(found)}, and a {row} needs {needs} ({hint}{lists})"
     )
 
 
 def no_records(path: str) -> str | None:
-    """One sentence on a file none of whose lines is a record; None where each is to be told of."""
+    """Return a sentence on a file without records, or None if each line needs its own."""
     with opened(path) as file:
-        head: bytes = file.read(_HEAD)
+        head: bytes = file.read(_HEAD_BYTES)
     text = str(head, "utf-8", "replace").removeprefix("\ufeff").lstrip()
     if text.startswith("["):
         return "it is a JSON array, and no element is an object (a row is {...})"
@@ -97,34 +114,35 @@ def no_records(path: str) -> str | None:
         )
     return (
         f"no line is a JSON object, the first begins with {shown(first[:40])} (a row is one "
-        "{...} a line; tables of text, such as CSV, are to be converted first)"
+        "{...} a line; convert tables of text, such as CSV, first)"
     )
 
 
-def not_read(columns: Sequence[Column], found: Sequence[str]) -> str | None:
-    """A note on columns that look like ours, or like a known format's, and are not read."""
+def unread_columns(columns: Sequence[Column], found: Sequence[str]) -> str | None:
+    """Return a note on columns that are not read, but have names of ours or of a known format.
+
+    Args:
+        columns: the columns that are read, with their names in the file.
+        found: the columns of the file's first records.
+    """
     near = look_alikes(found, {column.field for column in columns})
     if not near:
         return None
     verb = "column is" if len(near) == 1 else "columns are"
     missing = [column.name for column in columns if column.field not in found]
-    hint = as_line(nearest_mapping(near, [name for name in missing if name in _MAPPED], least=2))
+    hint = as_line(nearest_mapping(near, [name for name in missing if name in _RENAMABLE], least=2))
     named = f" (to read one, name it in the source, as in {hint})" if hint else ""
     return f"{len(near)} {verb} not read, though known by name: {_listed(near)}{named}"
 
 
-# Fields for which another column may simply stand.
-_MAPPED = ("neg", "query_id", "title")
-
-
 def ids_for_texts(keys: pa.ChunkedArray, sound: Any) -> str | None:
-    """One sentence where all candidates look like ids; None where one does not.
+    """Return a sentence if all candidates look like ids instead of texts, or None.
 
     Args:
-        keys: a list of texts a row.
-        sound: ``[n]`` bool, the rows to look at.
+        keys: the candidates, a list of texts per row.
+        sound: ``[n]`` bool, the rows to check.
     """
-    for n_rows in (_LOOKED_AT, _LOOKED_AT_TWICE):
+    for n_rows in _ROWS_TO_CHECK:
         rows = keys.slice(0, n_rows).filter(pa.array(sound[:n_rows]))
         texts = pc.list_flatten(rows).drop_null().to_pylist()
         if len(texts) < 2 or not look_like_ids(texts):
@@ -137,5 +155,5 @@ def ids_for_texts(keys: pa.ChunkedArray, sound: Any) -> str | None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    listed = ", ".join(shown(name) for name in names[:_NAMED])
-    return listed if len(names) <= _NAMED else f"{listed} and {len(names) - _NAMED} more"
+    listed = ", ".join(shown(name) for name in names[:_MOST_NAMED])
+    return listed if len(names) <= _MOST_NAMED else f"{listed} and {len(names) - _MOST_NAMED} more"

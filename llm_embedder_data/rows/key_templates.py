@@ -1,4 +1,4 @@
-"""Key templates: the fields of a corpus record to the text of a key."""
+"""Key templates: how the fields of a corpus record become the text of a key."""
 
 from __future__ import annotations
 
@@ -15,38 +15,66 @@ DEFAULT_KEY_TEMPLATE = "{title} {text}"
 
 @dataclass(frozen=True, slots=True)
 class KeyTemplate:
-    """A template that was taken apart.
+    """A parsed template.
 
     Attributes:
-        fields: their names in order, each once.
-        by_place: the template with a field's place among ``fields`` for its name. So no name of a
-            field ever reaches ``str.format``, which takes some of them for expressions.
+        fields: the names of its fields in order, each once.
+        by_index: the template with each field's index in ``fields`` in place of its name, so that
+            ``str.format`` never sees a name that it would take for an expression.
     """
 
     fields: tuple[str, ...]
-    by_place: str
+    by_index: str
 
     def filled(self, values: Sequence[str]) -> str:
-        """The template with a value for each of ``fields``."""
-        return self.by_place.format(*values)
+        """Return the template with a value for each of ``fields``."""
+        return self.by_index.format(*values)
+
+
+def parse_template(template: Any, setting: str = "data.key_template") -> KeyTemplate:
+    """Parse a key template.
+
+    Names may hold anything but ``. [ ] { } ! :``, such as ``{doc text}``, ``{doc-id}``, ``{标题}``.
+
+    Args:
+        template: text with the names of fields in braces; ``{{`` and ``}}`` stand for braces.
+        setting: the name of the setting, for messages.
+
+    Raises:
+        ConfigError: the value is not a text, has no field, or has a format expression such as
+            ``{}``, ``{0}``, ``{a.b}``, ``{a[0]}``, ``{a!r}``, ``{a:>9}``.
+    """
+    if not isinstance(template, str):
+        raise ConfigError(
+            f"{setting}={template!r}: expected a text with names of fields in braces, such as "
+            f"{DEFAULT_KEY_TEMPLATE!r}"
+        )
+    return _parsed(template, setting)
+
+
+def template_fields(template: Any) -> tuple[str, ...]:
+    """Return the field names of a key template, in order, each once.
+
+    Raises:
+        ConfigError: see :func:`parse_template`.
+    """
+    return parse_template(template).fields
 
 
 @lru_cache(maxsize=256)
-def _parsed(template: str, key: str) -> KeyTemplate:
-    wrong = f"{key}={template!r}"
+def _parsed(template: str, setting: str) -> KeyTemplate:
+    wrong = f"{setting}={template!r}"
     try:
         template.encode()
         parts = list(Formatter().parse(template))
     except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"{wrong}: it holds half a surrogate pair, which no text does (take it out)"
-        ) from error
+        raise ConfigError(f"{wrong}: it holds a lone surrogate (take it out)") from error
     except ValueError as error:
         raise ConfigError(f"{wrong}: {error} (write fields as {{name}})") from error
-    places: dict[str, int] = {}
-    by_place = ""
+    indices: dict[str, int] = {}
+    by_index = ""
     for literal, name, spec, conversion in parts:
-        by_place += literal.replace("{", "{{").replace("}", "}}")
+        by_index += literal.replace("{", "{{").replace("}", "}}")
         if name is None:
             continue
         is_plain = name.strip() and not name.isdigit() and not set(name) & set(".[]{}")
@@ -55,29 +83,7 @@ def _parsed(template: str, key: str) -> KeyTemplate:
                 f"{wrong}: expected plain field names such as {{title}}, without attribute, index, "
                 "conversion or format"
             )
-        by_place += f"{{{places.setdefault(name, len(places))}}}"
-    if not places:
+        by_index += f"{{{indices.setdefault(name, len(indices))}}}"
+    if not indices:
         raise ConfigError(f"{wrong}: expected at least one field such as {{text}}")
-    return KeyTemplate(tuple(places), by_place)
-
-
-def parse_template(template: Any, key: str = "data.key_template") -> KeyTemplate:
-    """Take a key template apart.
-
-    A name may hold anything but ``. [ ] { } ! :``, so ``{doc text}``, ``{doc-id}`` and ``{标题}``
-    are names.
-
-    Args:
-        template: text with the names of fields in braces; ``{{`` and ``}}`` are braces.
-        key: of the setting, for messages.
-
-    Raises:
-        ConfigError: no text, no field, or a format expression such as ``{}``, ``{0}``, ``{a.b}``,
-            ``{a[0]}``, ``{a!r}``, ``{a:>9}``.
-    """
-    if not isinstance(template, str):
-        raise ConfigError(
-            f"{key}={template!r}: expected a text with names of fields in braces, such as "
-            f"{DEFAULT_KEY_TEMPLATE!r}"
-        )
-    return _parsed(template, key)
+    return KeyTemplate(tuple(indices), by_index)

@@ -1,4 +1,4 @@
-"""Names and values by which other people's formats are known: what is near, what is not read."""
+"""Column names of common dataset formats: which of ours they may stand for, which look unread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
-# What others call a field of ours, the most usual first.
+# Names that other formats use for a field of ours, the most common first.
 _CALLED: dict[str, tuple[str, ...]] = {
     "query": (
         *("query", "question", "anchor", "query_text", "anchor_text", "only_query", "search_query"),
@@ -34,7 +34,7 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "title": ("title", "titles", "head", "heading", "name"),
 }
 
-# Names of known formats that stand for none of these fields.
+# Other names that known formats use, which stand for none of these fields.
 _KNOWN = {
     *("pos_scores", "neg_scores", "pos_score", "neg_score", "label", "labels", "ce_score"),
     *("relevance", "similarity", "document_score", "negatives_scores", "prompt", "query_prompt"),
@@ -43,32 +43,31 @@ _KNOWN = {
     *("messages", "set", "corpus", "relevant_docs", "api_list", "supporting_facts", "paragraphs"),
 }
 
-# A word in a longer name by which it is known.
+# Words that make a longer name known, such as "positive" in "positive_text".
 _WORDS = {
     *("pos", "positive", "positives", "neg", "negative", "negatives", "query", "question"),
     *("anchor", "passage", "passages", "score", "scores", "label", "labels", "instruction"),
     *("prompt", "qid", "docid", "pid", "answer", "answers"),
 }
 
-# Fields of LLM-Embedder's rows that are for others to read: eval, or teachers.
+# Fields of LLM-Embedder's rows that other programs read: its evaluation and its teachers.
 _FOR_OTHERS = {"pos_index", "neg_index", "key_index", "answers", "context"}
 
-# So alike are a name and its misspelling.
+# The least similarity of a name and its misspelling.
 _NEAR = 0.8
 
-# One run of letters, digits and such signs, with a digit in it. "GPT-4" is one; that every
-# candidate of many rows is one makes them ids. Short numbers, with a letter or
-# without ("7", "p1"), alone do not.
+# One word of letters, digits and some signs, with a digit in it. A text such as "GPT-4" matches
+# too, but not every candidate of many rows does. Very short ones ("7", "p1") may be words or ids.
 _ID = re.compile(r"(?=[^0-9]*[0-9])[A-Za-z0-9_.:/-]{1,40}")
 _CERTAIN_ID = re.compile(r"[0-9]{3,}|.{5,}|(?=.*[0-9]).*([A-Za-z]{2}|[_:/]).*")
 
 
 def look_alikes(found: Iterable[str], read: Collection[str]) -> list[str]:
-    """The columns of a file that look like one of ours or of a known format, and are not read.
+    """Return the columns of a file that have names of ours or of a known format, but are not read.
 
     Args:
         found: the names of the file's columns.
-        read: those that are read.
+        read: the names of the columns that are read.
     """
     found = list(found)
     is_ours = len(set(found) & set(read)) > 1  # a query, and what belongs to it
@@ -79,30 +78,30 @@ def look_alikes(found: Iterable[str], read: Collection[str]) -> list[str]:
 def nearest_mapping(
     found: Sequence[str], needed: Iterable[str], *, least: float = 0.0
 ) -> dict[str, str]:
-    """For fields of ours the column of a file that is most like each; no column stands for two.
+    """Return the most similar column for each field of ours, {field: column}; none is used twice.
 
     Args:
         found: the names of the file's columns.
         needed: fields of ours.
-        least: 0 for any likeness; 2 where the column must have a name by which formats call it.
+        least: how similar a column must be: 0 for at all, 2 to have a name that formats use.
     """
     left, mapping = list(found), {}
     for field in needed:
-        likeness = {name: _likeness(name, field) for name in left}
-        best = max(likeness, key=lambda name: likeness[name], default=None)
-        if best is not None and likeness[best] > least:
+        similarity = {name: _similarity(name, field) for name in left}
+        best = max(similarity, key=lambda name: similarity[name], default=None)
+        if best is not None and similarity[best] > least:
             mapping[field] = best
             left.remove(best)
     return mapping
 
 
 def as_line(mapping: Mapping[str, str]) -> str:
-    """A mapping as a line of YAML."""
+    """Return a mapping as a line of YAML."""
     return ", ".join(f"{field}: {name}" for field, name in mapping.items())
 
 
 def look_like_ids(texts: Collection[str]) -> bool:
-    """Whether all texts look like ids of documents, and one of them cannot be a word."""
+    """Return whether all texts look like document ids, and at least one cannot be a word."""
     return all(map(_ID.fullmatch, texts)) and any(map(_CERTAIN_ID.fullmatch, texts))
 
 
@@ -110,12 +109,14 @@ def look_like_ids(texts: Collection[str]) -> bool:
 
 
 def _plain(name: str) -> str:
+    """Return a name in lower case with underscores."""
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 def _is_known(name: str) -> bool:
+    """Return whether a column has a name of ours, of a known format, or close to one of ours."""
     plain = _plain(name)
-    called = {one for names in _CALLED.values() for one in names}
+    called = {known for names in _CALLED.values() for known in names}
     if plain in called or plain in _KNOWN or name in _KNOWN or _WORDS & set(plain.split("_")):
         return True
     if re.sub(r"_?\d+$", "", plain) in _WORDS:  # negative_1, pos2
@@ -125,13 +126,13 @@ def _is_known(name: str) -> bool:
     )
 
 
-def _likeness(name: str, field: str) -> float:
-    """How much a column's name is like a field of ours, 0 for not at all."""
+def _similarity(name: str, field: str) -> float:
+    """Return how similar a column's name is to a field of ours: 0 for not at all, up to 3."""
     plain, called = _plain(name), _CALLED.get(field, (field,))
     if plain in called:
         return 3.0 - called.index(plain) / len(called)
     words = set(plain.split("_"))
-    shared = [i for i, one in enumerate(called) if one in words]
+    shared = [i for i, known in enumerate(called) if known in words]
     if shared:
         return 1.0 - shared[0] / len(called) / 2
     ratio = SequenceMatcher(None, plain, field).ratio()

@@ -1,4 +1,4 @@
-"""``pkg://PACKAGE/FILE``: a path inside an installed package, found without importing anything."""
+"""``pkg://PACKAGE/FILE``: the path of a file in an installed package, without importing it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ PACKAGE_PREFIX = "pkg://"
 
 
 def package_path(path: str, where: str) -> str:
-    """The path on disk that a ``pkg://`` path stands for; it may be a glob.
+    """Return the path on disk that a ``pkg://`` path stands for; it may be a glob.
 
-    ``importlib.resources`` and ``find_spec`` import the package, or the packages around it, which
-    runs their code. Here the finders are asked one by one, each with the folders found so far.
+    ``importlib.resources`` and ``find_spec`` would import the package or its parents, which runs
+    their code. This function asks the import system's finders instead, one package at a time.
 
     Args:
         path: begins with ``pkg://``.
         where: the setting, for messages.
 
     Raises:
-        ConfigError: a path without a package, of a package that is not installed or has no folder,
-            or that leads out of it.
+        ConfigError: the path names no package, or one that is not installed or has no folder; or it
+            leads out of the package.
     """
     package, _, rest = path.removeprefix(PACKAGE_PREFIX).partition("/")
     if not package or not all(map(str.isidentifier, package.split("."))):
@@ -39,23 +39,24 @@ def package_path(path: str, where: str) -> str:
             "'..' (give a file elsewhere as a plain path)"
         )
     folders = _folders(package, f"{where}={path!r}")
-    # A package without __init__ may lie in several folders.
+    # A namespace package may have several folders.
     paths = [
-        os.path.join(glob.escape(one) if glob.has_magic(rest) else one, rest) for one in folders
+        os.path.join(glob.escape(folder) if glob.has_magic(rest) else folder, rest)
+        for folder in folders
     ]
-    return next((one for one in paths if os.path.exists(one) or glob.glob(one)), paths[0])
+    return next((path for path in paths if os.path.exists(path) or glob.glob(path)), paths[0])
 
 
 def _folders(package: str, shown: str) -> list[str]:
-    """The folders of an installed package."""
+    """Return the folders of an installed package."""
     found: Sequence[str] | None = None
     parts = package.split(".")
-    for place in range(1, len(parts) + 1):
-        name = ".".join(parts[:place])
+    for depth in range(1, len(parts) + 1):
+        name = ".".join(parts[:depth])
         spec = _spec(name, found)
-        inside = [os.path.join(one, parts[place - 1]) for one in found or ()]
+        inside = [os.path.join(folder, parts[depth - 1]) for folder in found or ()]
         if (spec is None or spec.origin is None) and any(map(os.path.isdir, inside)):
-            found = inside  # a folder without __init__, in a package
+            found = inside  # a folder without __init__.py inside a package
             continue
         if spec is None:
             raise ConfigError(
@@ -64,7 +65,7 @@ def _folders(package: str, shown: str) -> list[str]:
         if spec.submodule_search_locations is None:
             raise ConfigError(f"{shown}: {name!r} is a module, not a package that holds files")
         found = list(spec.submodule_search_locations)
-    folders = [os.path.abspath(one) for one in found or () if os.path.isdir(one)]
+    folders = [os.path.abspath(folder) for folder in found or () if os.path.isdir(folder)]
     if not folders:
         raise ConfigError(
             f"{shown}: the package {package!r} has no folder on disk, or lies in an archive (give "
@@ -74,13 +75,13 @@ def _folders(package: str, shown: str) -> list[str]:
 
 
 def _spec(name: str, folders: Sequence[str] | None) -> ModuleSpec | None:
-    """The spec of a module from the finders alone, as the import system asks them."""
+    """Return the spec of a module by asking the import system's finders."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         try:
             spec = None if find is None else find(name, folders, None)
         except KeyError:
-            spec = None  # a folder without __init__ is looked for in the imported parent
+            spec = None  # raised for a namespace package, whose parent would have to be imported
         if spec is not None:
             return spec  # type: ignore[no-any-return]
     return None

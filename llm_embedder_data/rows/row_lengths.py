@@ -1,4 +1,4 @@
-"""How long rows are, about, without a look at their text."""
+"""The approximate length of rows, without reading their text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# No text is cut off before so many bytes, but for those that one token a word spells out.
+# Truncation to n tokens is taken to cut a text at n times so many bytes. Tokens are rarely longer.
 _BYTES_PER_TOKEN = 5
 
 
@@ -20,15 +20,15 @@ def row_lengths(
     query_max_length: int,
     key_max_length: int,
 ) -> NDArray[np.float32]:
-    """Bytes to which each row's texts are padded, about, in a batch of rows like it.
+    """Estimate the bytes to which each row's texts are padded in a batch of similar rows.
 
-    That is its query, and ``group_size`` keys as long as its longest; what is cut off counts
-    little. Reads where texts begin and end, never a text: a second at most for a million rows of 30
+    These are the bytes of its query, plus ``group_size`` times those of its longest key, each up to
+    the maximum length. Reads only the offsets of texts: about a second for a million rows of 30
     keys.
 
     Args:
-        rows: columns of ``schema.TRAIN_SCHEMA``.
-        kept: ``[n]`` int64, the numbers of the rows asked for.
+        rows: columns of ``TRAIN_SCHEMA``.
+        kept: ``[n]`` int64, the row numbers to return.
         group_size: keys per query.
         query_max_length: tokens.
         key_max_length: tokens.
@@ -42,10 +42,10 @@ def row_lengths(
         start, end = end, end + len(batch)
         keys = batch.column("key")
         n_keys = pc.fill_null(pc.list_value_length(keys), 0).to_numpy(zero_copy_only=False)
-        some = n_keys > 0  # reduceat would misread an empty list
+        has_keys = n_keys > 0  # reduceat cannot handle empty lists
         longest = np.zeros(len(batch), np.int64)
-        longest[some] = np.maximum.reduceat(
-            _lengths(keys.flatten(), key_max_length), (np.cumsum(n_keys) - n_keys)[some]
+        longest[has_keys] = np.maximum.reduceat(
+            _lengths(keys.flatten(), key_max_length), (np.cumsum(n_keys) - n_keys)[has_keys]
         )
         queries = _lengths(batch.column("query"), query_max_length)
         lengths[start:end] = queries + group_size * longest
@@ -53,6 +53,7 @@ def row_lengths(
 
 
 def _lengths(texts: pa.Array, max_length: int) -> NDArray[np.int64]:
+    """Return the bytes of each text, up to an estimate of where it is truncated."""
     in_bytes = pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
     lengths: NDArray[np.int64] = np.minimum(
         in_bytes.astype(np.int64), max_length * _BYTES_PER_TOKEN

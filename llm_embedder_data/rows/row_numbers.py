@@ -1,4 +1,4 @@
-"""Row numbers that take no memory: those of a large dataset lie in a file of the cache."""
+"""Row numbers that take no memory: those of a large dataset are mapped from a cache file."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
 
-# Up to so many numbers, a megabyte, are an array in memory.
+# Up to so many row numbers, which is one megabyte, stay in memory.
 _IN_MEMORY = 1 << 17
 
-# Rows that are looked at at a time.
 _ROWS_AT_ONCE = 1 << 14
 
 
 def numbers_where(chosen: NDArray[np.bool_], folder: Path) -> NDArray[np.int64]:
-    """The places at which ``chosen`` is true, ascending; read only.
+    """Return the numbers of the chosen rows, ascending; read-only.
 
     Args:
         chosen: ``[n]`` bool.
-        folder: of the file, which has its name by its content and is shared by all processes. Where
-            it cannot be written the numbers are in memory: eight bytes each.
+        folder: the cache folder. The file is named by its content and shared by all processes. If
+            it cannot be written, the numbers stay in memory, 8 bytes each.
 
     Returns:
-        ``[chosen.sum()]`` int64. Mapped numbers are pickled as the name of their file: a worker
-        that is started by spawn opens it again.
+        ``[chosen.sum()]`` int64. A mapped array is pickled as the path of its file, so that a
+        spawned worker maps it again.
     """
     n_chosen = int(np.count_nonzero(chosen))
     if n_chosen > _IN_MEMORY:
@@ -54,7 +53,7 @@ def _write(path: Path, chosen: NDArray[np.bool_]) -> None:
 
 
 class _MappedNumbers(np.ndarray[Any, np.dtype[np.int64]]):
-    """An array of a file; a pickle of it is the file's name. What is taken from it is an array."""
+    """An array mapped from a file and pickled as its path. Indexing gives a plain array."""
 
     _path: Path | None = None
 
@@ -62,14 +61,14 @@ class _MappedNumbers(np.ndarray[Any, np.dtype[np.int64]]):
     def of(cls, path: Path) -> _MappedNumbers:
         if not is_whole(path):
             raise DataError.at(
-                str(path), "the cache was deleted while it was in use (start again, which mends it)"
+                str(path), "the cache was deleted while it was in use (start again to rebuild it)"
             )
         numbers = mapped(path).view(np.int64).view(cls)
         numbers._path = path
         return numbers
 
-    def __getitem__(self, places: Any) -> Any:
-        return self.view(np.ndarray)[places]
+    def __getitem__(self, index: Any) -> Any:
+        return self.view(np.ndarray)[index]
 
     def __reduce__(self) -> Any:
         if self._path is None:  # a result of arithmetic

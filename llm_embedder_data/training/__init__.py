@@ -1,1 +1,1 @@
-"""A consumer of the data module: an embedder, its losses, and its exact evaluation."""
+"""A model that trains on the data module's batches: its losses, evaluation and export."""

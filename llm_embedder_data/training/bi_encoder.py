@@ -1,56 +1,44 @@
-"""An embedder that encodes queries and keys apart, trained on RetrievalDataModule's batches."""
+"""BiEncoder: an embedder that encodes queries and keys separately."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
+from typing import Any, Literal, cast, get_args
 
 import lightning
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
-from lightning.fabric.utilities.data import sized_len
-from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from transformers import (
-    AutoModel,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    get_scheduler,
-)
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_embedder_data.config.conventions import (
-    KEY_SUFFIX,
-    PROMPT_FILE,
-    QUERY_SUFFIX,
-    PoolingMode,
-    SimilarityName,
-    pooled,
-    with_conventions,
-)
+from llm_embedder_data.config.model_pooling import pooled
+from llm_embedder_data.config.model_prompts import with_conventions
+from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 from llm_embedder_data.config.recipes import (
-    ANY_TASK,
     AUTO,
-    Instruction,
     ModelSettings,
     Recipe,
     TaskSettings,
-    is_finite_number,
     load_recipe,
-    said,
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.training.data_module_protocols import (
+    GivesConventions,
+    GivesLongestInputs,
+    GivesTaskSettings,
+)
+from llm_embedder_data.training.evaluator import RetrievalEvaluator
+from llm_embedder_data.training.export import (
+    prompts_to_export,
+    write_sentence_transformers_files,
+)
 from llm_embedder_data.training.losses import (
     combine,
     contrastive_loss,
@@ -59,116 +47,75 @@ from llm_embedder_data.training.losses import (
     known_positive_mask,
     stable_distillation,
 )
-from llm_embedder_data.training.packed_attention import (
-    AttentionSwitch,
-    positions,
-    text_of_token,
-)
-from llm_embedder_data.training.position_limits import GivesLongestInputs, check_positions
-from llm_embedder_data.training.retrieval_metrics import (
-    EvalQueries,
-    EvalShard,
-    merge_top_k,
-    rerank_order,
-    retrieval_metrics,
-    top_k,
+from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
+from llm_embedder_data.training.packed_attention import AttentionSwitch, position_ids_for
+from llm_embedder_data.training.pooling import pool, pool_packed
+from llm_embedder_data.training.position_limits import check_positions
+from llm_embedder_data.training.search import rerank_order
+from llm_embedder_data.training.settings import (
+    DEFAULTS,
+    LossSettings,
+    check_model_arguments,
+    merge_loss_settings,
 )
 
 Pooling = PoolingMode | Literal["auto"]
 Similarity = SimilarityName | Literal["auto"]
-Schedule = Literal["linear", "cosine", "constant"]
-Batch = Mapping[str, Any]
-Inputs = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+# A batch of RetrievalDataModule, for training or evaluation; DESIGN 4 lists its entries.
+RetrievalBatch = Mapping[str, Any]
+# Tokenized texts: padded or packed in one mapping, or chunked in a list of mappings.
+TokenizedTexts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossSettings:
-    """How one task is trained: see the arguments of :class:`BiEncoder` of the same names."""
-
-    contrastive_weight: float
-    distill_weight: float
-    teacher_temperature: float
-    student_temperature: float
-    stable_distill: bool
-
-
-@runtime_checkable
-class GivesTaskSettings(Protocol):
-    """A data module that says how a task is trained, as RetrievalDataModule does."""
-
-    def task_settings(self, task: str) -> TaskSettings:
-        """The settings in force for a task; None where nothing is said."""
-
-
-@runtime_checkable
-class GivesConventions(Protocol):
-    """A data module that says how the whole model is trained, and what stands before its texts."""
-
-    recipe: Recipe
-
-    def model_settings(self) -> ModelSettings:
-        """The settings in force; None where nothing is said."""
-
-    def instruction(self, task: str) -> Instruction:
-        """The texts before a task's queries and keys."""
-
-
-# What serves a usual fine-tuning: `make defaults` measures them.
-DEFAULTS = ModelSettings(
-    temperature=0.05,
-    learning_rate=2e-5,
-    contrastive_weight=1.0,
-    distill_weight=0.2,
-    teacher_temperature=1.0,
-    student_temperature=1.0,
-)
-
-
 class BiEncoder(lightning.LightningModule):
-    """Encodes queries and keys with one encoder; trains by contrast and by distillation.
+    """Embeds queries and keys with one encoder, trained by a contrastive and a distillation loss.
 
-    A training batch is DESIGN 4's. Each rank scores its own queries against the keys of all ranks;
-    known positives and padded keys are left out. The gradient that data-parallel training averages
-    is exactly that of the mean loss over the global batch, however many ranks share it, provided
-    that all ranks have the same number of queries and of keys per query.
+    It trains on the batches of RetrievalDataModule (DESIGN 4). Each rank scores its own queries
+    against the keys of all ranks, leaving out known positives and padded keys. The gradient that
+    data-parallel training averages is exactly that of the mean loss over the global batch, for any
+    number of ranks, if all ranks have the same number of queries and of keys per query.
 
-    Evaluation retrieves exactly from a corpus that the ranks encoded in disjoint shards. The ranks
-    may have different numbers of batches; no rank holds more than its shard and all queries.
+    Evaluation is exact retrieval from a corpus that the ranks encode in disjoint shards; see
+    :class:`~llm_embedder_data.training.evaluator.RetrievalEvaluator`.
 
-    Only ``encoder`` is trained, without its pooler, which would be a parameter without gradient.
+    Only ``encoder`` is trained. Its pooler gets no gradient, so it is set aside until export.
 
     Args:
-        encoder: a name or path for AutoModel, loaded as float32, or a model, whose pooler is taken
-            off and which checkpoints do not name: give it again to ``load_from_checkpoint``.
-        pooling: what stands for a text: its first token (cls), the mean of its tokens, or its last
-            token. ``auto``: what the model's own files say, else what is published of it, else last
-            for a decoder and cls for an encoder; said once in the log.
-        similarity: cosine, or inner product of embeddings that are not normalised; ``auto``: as the
-            model's files say, else cosine.
-        temperature: divides the cosine; the inner product is taken as it is. None, here and in the
-            next four arguments and ``learning_rate``: the recipe's, else that of
-            :data:`DEFAULTS`. A value that is given wins over the recipe.
-        contrastive_weight: of the contrastive loss, beside distillation; 0: distillation alone.
-        distill_weight: of the distillation loss; 0: contrastive alone. A query without teacher
-            scores is trained by the contrastive loss alone, whatever the weights.
+        encoder: a name or path for AutoModel, loaded as float32; or a model, without its pooler.
+            Checkpoints do not record a model: pass it again to ``load_from_checkpoint``.
+        pooling: how token vectors become the embedding of a text: its first token (``cls``), the
+            ``mean`` of its tokens, or its ``last`` token. ``auto``: as the model's own files say,
+            else as published for the model, else ``last`` for a decoder and ``cls`` for an
+            encoder. The choice is logged.
+        similarity: ``cos``, or ``dot`` for the inner product of unnormalized embeddings. ``auto``:
+            as the model's files say, else ``cos``.
+        temperature: divides the cosine; not used with ``dot``. For this argument, the next four
+            and ``learning_rate``, None means the recipe's value, else that of
+            :data:`~llm_embedder_data.training.settings.DEFAULTS`.
+        contrastive_weight: weight of the contrastive loss next to distillation; 0: distillation
+            only.
+        distill_weight: weight of the distillation loss; 0: contrastive loss only. Queries without
+            teacher scores always use the contrastive loss alone.
         teacher_temperature: divides the teacher's scores.
-        student_temperature: divides the scores that are to become like the teacher's.
-        gather_negatives: whether the keys of other ranks compete too.
-        recipe: name, path, mapping or Recipe whose settings of a batch's task, then of the model,
-            stand where an argument is None, and which says whether distillation is list-wise
-            (``stable_distill``). None: the settings in force in the data module.
-        learning_rate: of AdamW, at its highest.
-        weight_decay: of AdamW; biases and norms have none.
+        student_temperature: divides the model's scores in the distillation loss.
+        gather_negatives: whether the keys of other ranks are negatives too.
+        recipe: name, path, mapping or Recipe that replaces the data module's. Its settings for the
+            batch's task, then for the model, apply where an argument is None. It also decides
+            whether distillation is list-wise (``stable_distill``). None: the data module's
+            settings.
+        learning_rate: peak learning rate of AdamW.
+        weight_decay: weight decay of AdamW, except for biases and norms.
         warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
-        schedule: how the learning rate falls to 0 after that, or constant.
+        schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
         cutoffs: the k of MRR@k, Recall@k and nDCG@k.
-        gradient_checkpointing: recompute activations in the backward pass, to save memory.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
 
     Raises:
-        ConfigError: naming every argument that cannot be used; or a model whose files ask for
-            modules other than pooling and normalisation, where ``pooling`` is auto.
+        ConfigError: an argument is invalid; or ``pooling`` is ``auto`` and the model's files ask
+            for modules other than pooling and normalization.
     """
 
     def __init__(
@@ -195,12 +142,13 @@ class BiEncoder(lightning.LightningModule):
         check_choice(pooling, [*get_args(PoolingMode), "auto"], "model.pooling")
         check_choice(similarity, [*get_args(SimilarityName), "auto"], "model.similarity")
         check_choice(schedule, Schedule, "model.schedule")
-        # What is saved is what stands in these names now: plain Python, or a checkpoint would not
-        # load with torch's default weights_only (OmegaConf gives its own lists and mappings).
+        # save_hyperparameters reads these local variables. They must be plain Python, not the lists
+        # and mappings of OmegaConf: torch loads nothing else from a checkpoint by default.
         cutoffs = tuple(cutoffs)
         self._recipe = None if recipe is None else load_recipe(recipe)
         if self._recipe is not None:
-            recipe = _plain(recipe, self._recipe)
+            is_name = isinstance(recipe, str | os.PathLike)
+            recipe = os.fspath(recipe) if is_name else self._recipe.to_mapping()  # type: ignore[arg-type]
         if not isinstance(encoder, nn.Module):
             encoder = os.fspath(encoder)
         self.save_hyperparameters(ignore=["encoder"] if isinstance(encoder, nn.Module) else [])
@@ -218,123 +166,125 @@ class BiEncoder(lightning.LightningModule):
         self.warmup_ratio = warmup_ratio
         self.schedule = schedule
         self.cutoffs = cutoffs
-        self._check_numbers()
+        check_model_arguments(self._given, warmup_ratio=warmup_ratio, cutoffs=cutoffs)
 
-        # float32 whatever the files hold: AdamW at 5e-6 would round away in bfloat16, and the
-        # precision to compute in is the trainer's to say.
-        self.encoder: PreTrainedModel = (
-            AutoModel.from_pretrained(encoder, dtype=torch.float32)
-            if isinstance(encoder, str)
-            else encoder
-        )
-        if getattr(self.encoder.config, "is_encoder_decoder", False):
-            raise ConfigError(
-                f"encoder={type(self.encoder).__name__}: an encoder-decoder, expected an encoder "
-                "or a decoder (give its encoder, e.g. T5EncoderModel.from_pretrained(...))"
-            )
+        self.encoder = _loaded(encoder)
         self._model_name = encoder if isinstance(encoder, str) else encoder.name_or_path or None
-        found = pooled(
+        self._choose_pooling(pooling, similarity)
+        # In a tuple, so that torch does not register it as a submodule.
+        self._pooler = (getattr(self.encoder, "pooler", None),)
+        if self._pooler[0] is not None:
+            self.encoder.pooler = None  # type: ignore[assignment]
+        if gradient_checkpointing:
+            enable = self.encoder.gradient_checkpointing_enable
+            enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        self._warned: set[str] = set()
+        self._attention = AttentionSwitch(self.encoder)
+        self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
+        self._evaluator = RetrievalEvaluator(cutoffs)
+
+    def _choose_pooling(self, pooling: Pooling, similarity: Similarity) -> None:
+        chosen = pooled(
             self._model_name,
             self.encoder.config,
             pooling=None if pooling == "auto" else pooling,
             similarity=None if similarity == "auto" else similarity,
         )
-        self.pooling: PoolingMode = found.pooling
-        self.similarity: SimilarityName = found.similarity
-        self._include_prompt = found.include_prompt
+        self.pooling: PoolingMode = chosen.pooling
+        self.similarity: SimilarityName = chosen.similarity
+        self._include_prompt = chosen.include_prompt
         rank_zero_info(
-            f"pooling: {found.pooling}, similarity: {found.similarity} ({found.origin}; "
+            f"pooling: {chosen.pooling}, similarity: {chosen.similarity} ({chosen.origin}; "
             "model.pooling and model.similarity change them)"
         )
-        # In a tuple, so that it is no submodule: without a gradient, yet there to be exported.
-        self._pooler = (getattr(self.encoder, "pooler", None),)
-        if self._pooler[0] is not None:
-            self.encoder.pooler = None
-        if gradient_checkpointing:
-            self.encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        self._said: set[str] = set()
-        self._attention = AttentionSwitch(self.encoder)
-        self.train()  # from_pretrained leaves it in eval mode, and Lightning 2.6 keeps modes
-        self._shard = EvalShard()
 
-    def _check_numbers(self) -> None:
-        faults = []
-        for name, value in said(self._given).items():
-            positive = name.endswith("temperature")
-            if not is_finite_number(value) or value < 0 or (positive and value == 0):
-                least = "above 0" if positive else "of at least 0"
-                faults.append(f"model.{name}={value!r}: expected a number {least}")
-        if not 0 <= self.warmup_ratio <= 1:
-            faults.append(f"model.warmup_ratio={self.warmup_ratio!r}: expected a number in [0, 1]")
-        if not self.cutoffs or min(self.cutoffs) < 1:
-            faults.append(f"model.cutoffs={self.cutoffs!r}: expected one or more integers above 0")
-        if faults:
-            raise ConfigError("; ".join(faults))
+    def setup(self, stage: str) -> None:
+        """Check the data module against the encoder, and log the settings of a fit.
+
+        Raises:
+            ConfigError: texts can be longer than the encoder's positions, or a file of the model
+                is invalid.
+        """
+        self._warned.clear()  # of an earlier run
+        if isinstance(datamodule := self._datamodule, GivesLongestInputs):
+            for message in check_positions(self.encoder, datamodule.longest_inputs()):
+                self._warn_once(message)
+        if stage == "fit":
+            settings = self.model_settings
+            rank_zero_info(
+                f"temperature: {settings.temperature}, learning rate: {settings.learning_rate} "
+                "(model.temperature and model.learning_rate change them)"
+            )
+        if isinstance(datamodule, GivesConventions) and datamodule.recipe.name == AUTO:
+            expected = with_conventions(Recipe(AUTO, {}), self._model_name)
+            if expected.instructions != datamodule.recipe.instructions:
+                rank_zero_warn(
+                    f"the encoder {self._model_name} has other prompts ({expected.origin}) than "
+                    f"those before the data module's texts ({datamodule.recipe.origin}): give both "
+                    "the same model, or name a recipe in data.recipe"
+                )
+
+    # Settings
 
     @property
     def model_settings(self) -> ModelSettings:
-        """Temperatures, weights and learning rate in force: given, the recipe's, or the default."""
-        datamodule, recipe = self._datamodule, self._recipe
-        by_recipe = ModelSettings() if recipe is None else recipe.model
-        if recipe is None and isinstance(datamodule, GivesConventions):
-            by_recipe = datamodule.model_settings()
-        return DEFAULTS | by_recipe | self._given
+        """The model-wide settings: each is the argument, else the recipe's, else the default."""
+        datamodule, from_recipe = self._datamodule, ModelSettings()
+        if self._recipe is not None:
+            from_recipe = self._recipe.model
+        elif isinstance(datamodule, GivesConventions):
+            from_recipe = datamodule.model_settings()
+        return DEFAULTS | from_recipe | self._given
+
+    def settings_of(self, task: str) -> LossSettings:
+        """Return a task's loss settings.
+
+        Each is the argument, else the recipe's for the task, else the recipe's for the model, else
+        the default.
+        """
+        datamodule, of_task = self._datamodule, TaskSettings()
+        if isinstance(datamodule, GivesTaskSettings):
+            of_task = datamodule.task_settings(task)
+        if self._recipe is not None:
+            # Whether negatives are sorted is the data module's choice if the recipe has none.
+            sorted_negatives = of_task.stable_distill
+            of_task = self._recipe.settings(task)
+            if of_task.stable_distill is None:
+                of_task = replace(of_task, stable_distill=sorted_negatives)
+        return merge_loss_settings(self.model_settings, of_task, self._given)
 
     @property
     def temperature(self) -> float:
-        """What divides the cosine."""
+        """The number that divides the cosine."""
         return cast(float, self.model_settings.temperature)
 
     @property
     def learning_rate(self) -> float:
-        """Of AdamW, at its highest; Lightning's learning-rate finder sets it."""
+        """The peak learning rate of AdamW; Lightning's learning-rate finder sets it."""
         return cast(float, self.model_settings.learning_rate)
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         self._given = replace(self._given, learning_rate=float(value))
 
-    def setup(self, stage: str) -> None:
-        """Say which settings are in force, and whether the data have other prompts than the model.
-
-        Raises:
-            ConfigError: texts that are longer than the encoder's positions; or a file of the model
-                that is not what it should be.
-        """
-        self._said.clear()  # of an earlier run
-        if isinstance(datamodule := self._datamodule, GivesLongestInputs):
-            for message in check_positions(self.encoder, datamodule.longest_inputs()):
-                self._say(message)
-        if stage == "fit":
-            now = self.model_settings
-            rank_zero_info(
-                f"temperature: {now.temperature}, learning rate: {now.learning_rate} "
-                "(model.temperature and model.learning_rate change them)"
-            )
-        if isinstance(datamodule, GivesConventions) and datamodule.recipe.name == AUTO:
-            own = with_conventions(Recipe(AUTO, {}), self._model_name)
-            if own.instructions != datamodule.recipe.instructions:
-                rank_zero_warn(
-                    f"the encoder {self._model_name} has other prompts ({own.origin}) than those "
-                    f"before the data module's texts ({datamodule.recipe.origin}): give both the "
-                    "same model, or name a recipe in data.recipe"
-                )
-
     # Embeddings
 
     def encode(
-        self, inputs: Inputs, inverse: Tensor | None = None, prompt_length: int = 0
+        self, inputs: TokenizedTexts, inverse: Tensor | None = None, prompt_length: int = 0
     ) -> Tensor:
-        """Embed tokenized texts: ``[N, D]`` float32, of length 1 if the similarity is the cosine.
+        """Embed tokenized texts.
 
         Args:
-            inputs: of any layout: what the tokenizer gives, int64 ``[N, L]`` each, padded on
+            inputs: texts in any layout: the tokenizer's output, int64 ``[N, L]`` each, padded on
                 either side; a list of such chunks; or texts packed in one row.
-            inverse: ``[N]`` int64, the row of each text where chunks or unique keys moved it.
-            prompt_length: tokens at the beginning of each text that take no part in a mean.
+            inverse: ``[N]`` int64, the row of each text, if chunks or unique keys reordered them.
+            prompt_length: number of tokens at the start of each text that a mean leaves out.
+
+        Returns:
+            ``[N, D]`` float32, normalized if the similarity is the cosine.
 
         Raises:
-            ConfigError: packed texts, and an encoder that would mix them.
+            ConfigError: the texts are packed and the encoder would mix them.
         """
         chunks = [inputs] if isinstance(inputs, Mapping) else inputs
         embedding = torch.cat([self._encode_chunk(chunk, prompt_length) for chunk in chunks])
@@ -342,53 +292,61 @@ class BiEncoder(lightning.LightningModule):
             embedding = F.normalize(embedding, dim=1)
         return embedding if inverse is None else embedding[inverse]
 
+    def forward(self, inputs: TokenizedTexts, inverse: Tensor | None = None) -> Tensor:
+        """Embed tokenized texts; see :meth:`encode`."""
+        return self.encode(inputs, inverse)
+
     def _encode_chunk(self, inputs: Mapping[str, Any], prompt_length: int) -> Tensor:
         packed = "cu_seq_lens_q" in inputs
         self._attention.set(packed)
         if not packed:
             hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]
             return pool(hidden.float(), inputs["attention_mask"], self.pooling, prompt_length)
-        where = positions(self.encoder, inputs["position_ids"])
-        hidden = self.encoder(**{**inputs, "position_ids": where}).last_hidden_state  # [1, T, D]
+        position_ids = position_ids_for(self.encoder, inputs["position_ids"])
+        hidden = self.encoder(**{**inputs, "position_ids": position_ids}).last_hidden_state
         bounds = inputs["cu_seq_lens_q"]
-        return pool_packed(hidden[0].float(), bounds, self.pooling, prompt_length)
+        return pool_packed(hidden[0].float(), bounds, self.pooling, prompt_length)  # of [1, T, D]
 
-    def forward(self, inputs: Inputs, inverse: Tensor | None = None) -> Tensor:
-        """:meth:`encode`."""
-        return self.encode(inputs, inverse)
+    def _embed(self, batch: RetrievalBatch, side: str) -> Tensor:
+        """Embed one side of a batch.
 
-    def _embed(self, batch: Batch, name: str) -> Tensor:
-        """One side of a batch: ``query`` ``[B, D]``; ``key`` ``[B*G, D]``, key g of query b in row
-        ``b * G + g``; or ``content`` ``[n, D]``."""
+        Args:
+            batch: a batch of the data module.
+            side: ``query``, ``key`` or ``content``.
+
+        Returns:
+            ``[B, D]`` for ``query``; ``[B*G, D]`` for ``key``, with key g of query b in row
+            ``b * G + g``; ``[n, D]`` for ``content``.
+        """
         prompt_length = 0
         if not self._include_prompt and self.pooling == "mean":
-            if f"{name}_prompt_length" not in batch:
+            if f"{side}_prompt_length" not in batch:
                 raise ConfigError(
                     f"the encoder {self._model_name} leaves its prompt out of the mean, and the "
-                    "batch does not say how long that is (give the data module a tokenizer of the "
-                    "same folder, or the collator prompt_lengths=True)"
+                    "batch does not say how long the prompt is (give the data module a tokenizer "
+                    "of the same folder, or the collator prompt_lengths=True)"
                 )
-            prompt_length = batch[f"{name}_prompt_length"]
-        return self.encode(batch[name], batch.get(f"{name}_inverse"), prompt_length)
+            prompt_length = batch[f"{side}_prompt_length"]
+        return self.encode(batch[side], batch.get(f"{side}_inverse"), prompt_length)
 
     # Training
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch; logged as ``train/loss`` and ``train/loss/<task>``, this rank's."""
+    def training_step(self, batch: RetrievalBatch, batch_idx: int) -> Tensor:
+        """Return the batch's loss; log this rank's as ``train/loss`` and ``train/loss/<task>``."""
         loss = self.loss(batch)
         n_queries = len(batch["key_mask"])
-        # What a bar shows is read at every step, for which the host waits for the device.
+        # A progress bar reads its values at every step, which makes the host wait for the device.
         has_bar = self._trainer is not None and self._trainer.progress_bar_callback is not None
-        # No reduction over ranks: it would be one more collective at each step.
+        # Not reduced over ranks: that would add a collective to each step.
         self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
         self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
         return loss
 
-    def loss(self, batch: Batch) -> Tensor:
-        """The mean over the batch's queries of each query's loss; a scalar.
+    def loss(self, batch: RetrievalBatch) -> Tensor:
+        """Return the mean loss over the batch's queries, a scalar.
 
-        On several ranks all must call this, at the same step, with the same ``in_batch_negatives``
-        and the same shape of ``key_mask``.
+        All ranks must call this at the same step, with the same ``in_batch_negatives`` and the
+        same shape of ``key_mask``.
 
         Raises:
             ConfigError: the batch holds pairs for a cross-encoder.
@@ -398,12 +356,17 @@ class BiEncoder(lightning.LightningModule):
                 "data.cross=True: the batch holds (query, key) pairs, and BiEncoder encodes query "
                 "and key apart (set data.cross=false, or train a cross-encoder)"
             )
+        query = self._embed(batch, "query")
+        key = self._embed(batch, "key")
+        return self._loss_of_embeddings(batch, query, key)
+
+    def _loss_of_embeddings(self, batch: RetrievalBatch, query: Tensor, key: Tensor) -> Tensor:
+        """Return the mean loss, given the embeddings ``[B, D]`` and ``[B*G, D]`` of a batch."""
         settings = self.settings_of(batch["task"])
         key_mask, teacher = batch["key_mask"], batch["teacher_scores"]
-        query = self._embed(batch, "query")
-        keys, target, excluded = self._competing_keys(batch, self._embed(batch, "key"))
+        keys, target, excluded = self._competing_keys(batch, key)
 
-        # bfloat16 has 8 bits: a cosine divided by 0.01 would be off by a quarter.
+        # bfloat16 has 8 significant bits: a cosine divided by 0.01 would be off by 0.2.
         with torch.autocast(query.device.type, enabled=False):
             scores = query @ keys.T  # [B, K]
             if self.similarity == "cos":
@@ -416,10 +379,9 @@ class BiEncoder(lightning.LightningModule):
                     scores, target, teacher, key_mask, excluded, reduction="none"
                 )
             else:
-                places = torch.arange(key_mask.shape[1], device=target.device)
-                own = target[:, None] + places  # [B, G]
+                group = torch.arange(key_mask.shape[1], device=target.device)
                 distillation = kl_distillation(
-                    scores.gather(1, own),
+                    scores.gather(1, target[:, None] + group),  # [B, G]
                     teacher,
                     key_mask,
                     student_temperature=settings.student_temperature,
@@ -434,26 +396,26 @@ class BiEncoder(lightning.LightningModule):
                 distill_weight=settings.distill_weight,
             ).mean()
 
-    def _competing_keys(self, batch: Batch, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The keys that this rank's queries are scored against, and which of them count.
+    def _competing_keys(self, batch: RetrievalBatch, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gather the keys that this rank's queries are scored against.
 
         Args:
             batch: a training batch.
             key: ``[B*G, D]``, this rank's keys.
 
         Returns:
-            keys: ``[K, D]``, of all ranks where they are gathered.
+            keys: ``[K, D]``, the keys of all ranks if they are gathered.
             target: ``[B]`` int64, the column of each query's first key.
-            excluded: ``[B, K]`` bool, no negatives of a query: its known positives, padding, and,
-                without in-batch negatives, the keys of other queries.
+            excluded: ``[B, K]`` bool, columns that are not negatives of a query: its known
+                positives, padding, and, without in-batch negatives, the keys of other queries.
         """
         keys, key_id, real = key, batch["key_id"], batch["key_mask"].flatten()  # [K, D], [K], [K]
         n_queries, group_size = batch["key_mask"].shape
-        query_number = torch.arange(n_queries, device=key.device)
-        target = query_number * group_size
+        query_index = torch.arange(n_queries, device=key.device)
+        target = query_index * group_size
         if self.gather_negatives and batch["in_batch_negatives"] and self._num_replicas > 1:
-            # The backward pass sums over the ranks what their queries ask of this rank's keys, and
-            # DDP divides by the ranks: the gradient of the mean over the global batch.
+            # The backward pass sums, over ranks, the gradients with respect to this rank's keys.
+            # DDP divides by the number of ranks, which gives the mean over the global batch.
             keys = cast(Tensor, self.all_gather(key, sync_grads=True)).flatten(0, 1)
             both = cast(Tensor, self.all_gather(torch.stack([key_id, real])))  # [W, 2, B*G]
             key_id, real = both.transpose(0, 1).flatten(1)
@@ -461,50 +423,25 @@ class BiEncoder(lightning.LightningModule):
         excluded = known_positive_mask(key_id, batch["positive_id"]) | (real == 0)
         if not batch["in_batch_negatives"]:
             query_of_key = torch.arange(len(keys), device=key.device) // group_size
-            excluded |= query_of_key != query_number[:, None]
+            excluded |= query_of_key != query_index[:, None]
         return keys, target, excluded
 
-    def settings_of(self, task: str) -> LossSettings:
-        """How a task is trained: the arguments that were given, then the recipe's word of the task,
-        then of the model, then :data:`DEFAULTS`."""
-        datamodule, in_force = self._datamodule, TaskSettings()
-        if isinstance(datamodule, GivesTaskSettings):
-            in_force = datamodule.task_settings(task)
-        of_task = in_force if self._recipe is None else self._recipe.settings(task)
-        stable = of_task.stable_distill
-        if stable is None:
-            stable = in_force.stable_distill
-        names = [one.name for one in fields(LossSettings)]
-        values = said(self.model_settings) | said(of_task) | said(self._given)
-        values["stable_distill"] = bool(stable)
-        return LossSettings(**{name: values[name] for name in names})
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, and a learning rate that rises, then follows ``schedule``, step by step.
+        """Return AdamW and a schedule that is stepped after every optimizer step.
 
         Raises:
-            ConfigError: a schedule over a run without an end.
+            ConfigError: the schedule needs the number of steps, and the fit has no end.
         """
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},  # biases, norms
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
+        optimizer = adamw(
+            self.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
         if self.schedule == "constant" and self.warmup_ratio == 0:
             return optimizer
-        n_steps = self.trainer.estimated_stepping_batches
-        if math.isinf(n_steps):
-            raise ConfigError(
-                f"model.schedule={self.schedule!r} with model.warmup_ratio={self.warmup_ratio}: "
-                "the run has no end (set trainer.max_steps or trainer.max_epochs, or "
-                "model.schedule=constant and model.warmup_ratio=0)"
-            )
-        scheduler = get_scheduler(
-            "constant_with_warmup" if self.schedule == "constant" else self.schedule,
+        scheduler = warmup_schedule(
             optimizer,
-            num_warmup_steps=math.ceil(n_steps * self.warmup_ratio),
-            num_training_steps=int(n_steps),
+            self.trainer.estimated_stepping_batches,
+            warmup_ratio=self.warmup_ratio,
+            schedule=self.schedule,
         )
         return {
             "optimizer": optimizer,
@@ -514,173 +451,87 @@ class BiEncoder(lightning.LightningModule):
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what an evaluation that was cut short may have left."""
-        self._shard = EvalShard()
+        """Drop what an interrupted evaluation may have left."""
+        self._evaluator.reset()
 
     on_test_epoch_start = on_validation_epoch_start
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Encode a batch of queries or of a corpus and keep it; ranks do not meet here."""
+    def validation_step(
+        self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Encode a batch of queries or of a corpus and keep it; ranks do not communicate."""
         name = batch["dataset"]
-        self._shard.loader[name] = dataloader_idx
+        self._evaluator.note_loader(name, dataloader_idx)
         if "content" in batch:
             if len(batch["index"]):
-                part = _on_cpu(self._embed(batch, "content")), _on_cpu(batch["index"])
-                self._shard.corpora.setdefault(name, []).append(part)
+                self._evaluator.add_corpus(name, self._embed(batch, "content"), batch["index"])
             return
         if not len(batch["row"]):
             return
-        embedding, ranked = self._embed(batch, "query"), None
-        if "key" in batch:
-            keys = self._embed(batch, "key").view(*batch["key_mask"].shape, embedding.shape[1])
-            # Not a matrix product, which mixed precision would round.
-            scores = (embedding[:, None] * keys).sum(2)  # [n, G]
-            no_key = batch["key_mask"] == 0
-            ranked = rerank_order(scores, batch["key_index"].masked_fill(no_key, -1))
-            embedding = embedding[:, :0]
-        queries = EvalQueries(
+        embedding = self._embed(batch, "query")
+        self._evaluator.add_queries(
+            name,
+            embedding,
+            row=batch["row"],
+            positives=batch["pos_index"],
             corpus=batch.get("corpus"),
-            embedding=_on_cpu(embedding),
-            row=_on_cpu(batch["row"]),
-            positives=_on_cpu(batch["pos_index"]),
-            ranked=None if ranked is None else _on_cpu(ranked),
+            ranked=self._rerank(batch, embedding) if "key" in batch else None,
         )
-        self._shard.queries.setdefault(name, []).append(queries)
 
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """:meth:`validation_step`."""
+    def _rerank(self, batch: RetrievalBatch, query: Tensor) -> Tensor:
+        """Return the indices of each query's keys, best first: ``[n, G]`` int64, padded with -1."""
+        keys = self._embed(batch, "key").view(*batch["key_mask"].shape, query.shape[1])
+        # Not a matrix product, which mixed precision would round.
+        scores = (query[:, None] * keys).sum(2)  # [n, G]
+        return rerank_order(scores, batch["key_index"].masked_fill(batch["key_mask"] == 0, -1))
+
+    def test_step(self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Encode a batch and keep it; see :meth:`validation_step`."""
         self.validation_step(batch, batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Search, and log ``val/<eval set>/mrr@10`` etc., and the mean of the sets, ``val/mrr@10``.
+        """Log ``val/<eval set>/mrr@10`` etc., and the means over the eval sets, ``val/mrr@10``.
 
-        Nothing is logged of the sanity check, which sees but a few batches of a corpus; nor of an
-        eval set where the trainer's limits leave out a part of its corpus, and then no mean.
+        Nothing is logged in the sanity check, which sees only a few batches of a corpus. If the
+        trainer's limits leave out a part of a corpus, its eval sets and the means are not logged.
         """
         self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
-        """As after validation, under ``test/``."""
+        """Log the metrics under ``test/``; see :meth:`on_validation_epoch_end`."""
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        shard, self._shard = self._shard, EvalShard()
-        measured, is_whole = self._evaluate(shard)
+        values = self._evaluator.finish(self, stage, self._warn_once)
         if self.trainer.sanity_checking:
             return
-        values = {
-            f"{stage}/{one_line(eval_set)}/{name}": value
-            for eval_set, metrics in measured.items()
-            for name, value in metrics.items()
-        }
-        names = dict.fromkeys(name for metrics in measured.values() for name in metrics)
-        for name in names if is_whole else ():
-            having = [metrics[name] for metrics in measured.values() if name in metrics]
-            values[f"{stage}/{name}"] = math.fsum(having) / len(having)
-        # All ranks have the same values already. The greatest of them is that value to the last
-        # bit, which a mean over three ranks need not be, and Lightning does not warn.
+        # All ranks have the same values already, so their maximum is exact. A mean over three ranks
+        # may differ in the last bit, and without sync_dist Lightning warns.
         for name, value in values.items():
             self.log(name, value, sync_dist=True, reduce_fx="max", batch_size=1)
 
-    def _evaluate(self, shard: EvalShard) -> tuple[dict[str, dict[str, float]], bool]:
-        """The metrics of each eval set, and whether no limit of the trainer left one of them out.
-
-        The same on every rank; all ranks must call this.
-        """
-        own_limited = [name for name, loader in shard.loader.items() if self._is_limited(loader)]
-        everyone = self._gather_objects((shard.own_queries(), sorted(shard.corpora), own_limited))
-        corpora = {name for _, names, _ in everyone for name in names}
-        limited = {name for _, _, names in everyone for name in names}
-        measured, is_whole = {}, True
-        for name in sorted({name for queries, _, _ in everyone for name in queries}):
-            queries = EvalQueries.joined([owned[name] for owned, _, _ in everyone if name in owned])
-            if queries.ranked is not None:
-                retrieved = queries.ranked
-            elif queries.corpus in limited:
-                is_whole = False
-                self._say(
-                    f"eval set {name!r}: no metrics, for {self._limit} leaves out a part of its "
-                    f"corpus {queries.corpus!r}, in which right passages may be (evaluate on all "
-                    "batches; a smaller eval set takes less time)"
-                )
-                continue
-            elif queries.corpus in corpora:
-                retrieved = self._search(queries, shard)
-            else:
-                self._say(
-                    f"eval set {name!r}: no metrics, for no batch of its corpus {queries.corpus!r} "
-                    "came (give data.corpus, or set data.eval_method=rerank)"
-                )
-                continue
-            n_without = int((queries.positives < 0).all(1).sum())
-            if n_without:
-                self._say(
-                    f"eval set {name!r}: {n_without} of {len(queries.row)} queries have no "
-                    "positive and are left out of the metrics"
-                )
-            if name in limited:
-                self._say(
-                    f"eval set {name!r}: the metrics are over {len(queries.row)} of its queries, "
-                    f"for {self._limit} leaves out the others"
-                )
-            measured[name] = retrieval_metrics(retrieved, queries.positives, self.cutoffs)
-        return measured, is_whole
-
-    def _is_limited(self, loader: int) -> bool:
-        """Whether the trainer takes fewer batches of a loader than it has, on this rank."""
-        loop = _evaluation_loop(self.trainer)
-        assert loop._combined_loader is not None
-        n_batches = sized_len(loop._combined_loader.flattened[loader])
-        return n_batches is not None and loop._max_batches[loader] < n_batches
-
-    @property
-    def _limit(self) -> str:
-        """The trainer's setting that leaves batches out of an evaluation."""
-        trainer = self.trainer
-        name = "limit_test_batches" if trainer.testing else "limit_val_batches"
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            name = "fast_dev_run"
-        elif trainer.overfit_batches and not trainer.testing:  # type: ignore[attr-defined]
-            name = "overfit_batches"
-        return f"trainer.{name}={getattr(trainer, name)}"
-
-    def _search(self, queries: EvalQueries, shard: EvalShard) -> Tensor:
-        """Index of the best corpus rows over all ranks, ``[Q, k]``; all ranks must call this."""
-        k, block = max(self.cutoffs), 4096
-        embedding, index = shard.corpus(cast(str, queries.corpus), queries.embedding.shape[1])
-        scores, found = top_k(queries.embedding.to(self.device), embedding, index, k)
-        if self._num_replicas == 1:
-            return found.cpu()
-        merged = []
-        for start in range(0, len(found), block):  # W * Q * k at once may not fit
-            # [W, q, k] to [q, W*k]
-            wide_scores, wide_index = (
-                cast(Tensor, self.all_gather(part)).transpose(0, 1).flatten(1).cpu()
-                for part in (scores[start : start + block], found[start : start + block])
-            )
-            merged.append(merge_top_k(wide_scores, wide_index, k)[1])
-        return torch.cat(merged)
-
     def predict_step(
-        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+        self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
-        """Embed a corpus batch: index ``[n]`` int64, embedding ``[n, D]`` float32, on the CPU."""
-        return {
-            "index": _on_cpu(batch["index"]),
-            "embedding": _on_cpu(self._embed(batch, "content")),
-        }
+        """Embed a corpus batch.
+
+        Returns:
+            ``index`` ``[n]`` int64 and ``embedding`` ``[n, D]`` float32, on the CPU.
+        """
+        embedding = self._embed(batch, "content")
+        return {"index": batch["index"].detach().cpu(), "embedding": embedding.detach().cpu()}
 
     # Export
 
     def export(
         self, path: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase | None = None
     ) -> None:
-        """Write the encoder for AutoModel and for SentenceTransformer; rank 0 writes.
+        """Save the encoder for AutoModel and SentenceTransformer. Only rank 0 writes.
 
         Args:
-            path: a folder, made if it is not there.
-            tokenizer: written beside the encoder. None: the data module's, else that of the name
-                ``encoder``, else none, with a warning.
+            path: a folder, created if it does not exist.
+            tokenizer: saved beside the encoder. None: the data module's, else the one of the name
+                ``encoder``; if there is neither, a warning.
         """
         if self.global_rank != 0:
             return
@@ -699,72 +550,21 @@ class BiEncoder(lightning.LightningModule):
             logger.warning(
                 "%s has no tokenizer: give one to export(tokenizer=...)", one_line(folder)
             )
-
-        modules = ["Transformer", "Pooling", *(["Normalize"] if self.similarity == "cos" else [])]
-        places = ["", *(f"{i}_{name}" for i, name in enumerate(modules) if i)]
-        for place in places:
-            (folder / place).mkdir(exist_ok=True)
-        # The names that sentence-transformers has read since 2.0, and still does (6.2).
-        _write_json(
-            folder / "modules.json",
-            [
-                {
-                    "idx": i,
-                    "name": str(i),
-                    "path": place,
-                    "type": f"sentence_transformers.models.{name}",
-                }
-                for i, (name, place) in enumerate(zip(modules, places, strict=True))
-            ],
-        )
-        _write_json(
-            folder / "1_Pooling" / "config.json",
-            {
-                "word_embedding_dimension": self.encoder.config.hidden_size,
-                "pooling_mode_cls_token": self.pooling == "cls",
-                "pooling_mode_mean_tokens": self.pooling == "mean",
-                "pooling_mode_max_tokens": False,
-                "pooling_mode_mean_sqrt_len_tokens": False,
-                "pooling_mode_lasttoken": self.pooling == "last",
-            },
-        )
-        _write_json(
-            folder / PROMPT_FILE,
-            {
-                "similarity_fn_name": {"cos": "cosine", "dot": "dot"}[self.similarity],
-                "prompts": self._prompts(),
-            },
+        write_sentence_transformers_files(
+            folder,
+            width=self.encoder.config.hidden_size,
+            pooling=self.pooling,
+            similarity=self.similarity,
+            prompts=prompts_to_export(self._datamodule, self._model_name),
         )
 
-    def _prompts(self) -> dict[str, str]:
-        """What a later user must put before texts: the instructions that the data module did.
-
-        Tasks that have instructions of their own have prompts of their own names.
-        """
-        datamodule = self._datamodule
-        if not isinstance(datamodule, GivesConventions):
-            recipe = with_conventions(Recipe(AUTO, {}), self._model_name)
-            tasks = {task: recipe.instruction(task) for task in recipe.instructions}
-        else:
-            tasks = {task: datamodule.instruction(task) for task in datamodule.recipe.instructions}
-        default = getattr(datamodule, "default_task", None)
-        usual = tasks.get(ANY_TASK) or tasks.get(default or "") or next(iter(tasks.values()))
-        prompts = {"query": usual.query, "document": usual.key}
-        for task, instruction in tasks.items():
-            if instruction != usual:
-                prompts |= {
-                    f"{task}{QUERY_SUFFIX}": instruction.query,
-                    f"{task}{KEY_SUFFIX}": instruction.key,
-                }
-        return prompts
-
-    # The trainer, which a notebook may not have
+    # The trainer, which is absent in a notebook
 
     @property
     def _attached(self) -> lightning.Trainer | None:
         try:
             return self.trainer
-        except RuntimeError:  # Lightning's answer where there is none
+        except RuntimeError:  # Lightning raises it if no trainer is attached
             return None
 
     @property
@@ -775,107 +575,27 @@ class BiEncoder(lightning.LightningModule):
     def _num_replicas(self) -> int:
         return 1 if self._attached is None else self._attached.world_size
 
-    def _say(self, message: str) -> None:
-        """Warn on rank 0, once a run; not in the sanity check, which sees a part only."""
-        if self.trainer.sanity_checking or message in self._said:
+    def _warn_once(self, message: str) -> None:
+        """Warn on rank 0, once per run, except in the sanity check, which sees few batches."""
+        if self.trainer.sanity_checking or message in self._warned:
             return
-        self._said.add(message)
+        self._warned.add(message)
         if self.global_rank == 0:
             logger.warning(printable(message))
 
-    def _gather_objects(self, value: Any) -> list[Any]:
-        """``value`` of every rank, in the order of the ranks."""
-        if self._num_replicas == 1:
-            return [value]
-        values = [None] * self._num_replicas
-        dist.all_gather_object(values, value)
-        return values
 
-
-def _evaluation_loop(trainer: lightning.Trainer) -> _EvaluationLoop:
-    if trainer.testing:
-        return trainer.test_loop
-    if trainer.state.fn == TrainerFn.VALIDATING:
-        return trainer.validate_loop
-    return trainer.fit_loop.epoch_loop.val_loop
-
-
-def pool(
-    hidden: Tensor, attention_mask: Tensor, pooling: PoolingMode, prompt_length: int = 0
-) -> Tensor:
-    """One vector per text from its tokens; padding has no say, on whichever side it is.
-
-    Args:
-        hidden: ``[N, L, D]``.
-        attention_mask: ``[N, L]`` int64, 0 where a token is padding.
-        pooling: ``cls``: the first token; ``mean``: of all tokens; ``last``: the last token.
-        prompt_length: tokens at the beginning of each text that a mean leaves out.
-
-    Returns:
-        ``[N, D]``.
-
-    >>> hidden, mask = torch.tensor([[[9.0], [1.0], [3.0]]]), torch.tensor([[0, 1, 1]])
-    >>> [pool(hidden, mask, how).item() for how in ("cls", "mean", "last")]
-    [1.0, 2.0, 3.0]
-    """
-    if pooling == "mean":
-        real = attention_mask.bool() & (attention_mask.cumsum(1) > prompt_length)  # [N, L]
-        total = hidden.masked_fill(~real[:, :, None], 0.0).sum(1)
-        return total / real.sum(1, keepdim=True).clamp(min=1)
-    if pooling == "cls":
-        place = attention_mask.argmax(1)  # [N], of the first 1
-    else:
-        place = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), place]
-
-
-def pool_packed(
-    hidden: Tensor, bounds: Tensor, pooling: PoolingMode, prompt_length: int = 0
-) -> Tensor:
-    """:func:`pool` of texts packed in one row; a text without a token gives zeros.
-
-    Args:
-        hidden: ``[T, D]``.
-        bounds: ``[N+1]`` int, where each text begins, and the end.
-        pooling: as in :func:`pool`.
-        prompt_length: as in :func:`pool`.
-
-    Returns:
-        ``[N, D]``.
-
-    >>> hidden, bounds = torch.tensor([[9.0], [1.0], [3.0]]), torch.tensor([0, 1, 3])
-    >>> [pool_packed(hidden, bounds, how).tolist() for how in ("cls", "mean", "last")]
-    [[[9.0], [1.0]], [[9.0], [2.0]], [[9.0], [3.0]]]
-    """
-    lengths = bounds.diff()[:, None]  # [N, 1]
-    if pooling == "mean":
-        text = text_of_token(bounds, len(hidden))
-        if prompt_length:
-            place = torch.arange(len(hidden), device=hidden.device) - bounds[text]
-            hidden = hidden.masked_fill((place < prompt_length)[:, None], 0.0)
-            lengths = lengths - prompt_length
-        total = hidden.new_zeros(len(lengths), hidden.shape[1]).index_add(0, text, hidden)
-        return total / lengths.clamp(min=1)
-    place = bounds[:-1] if pooling == "cls" else bounds[1:] - 1
-    return hidden[place.clamp(0, len(hidden) - 1)].masked_fill(lengths == 0, 0.0)
-
-
-def _plain(given: Any, recipe: Recipe) -> str | dict[str, Any]:
-    """A recipe as a checkpoint may hold it, which ``load_recipe`` reads again."""
-    if isinstance(given, str | os.PathLike):
-        return os.fspath(given)
-    return {
-        "name": recipe.name,
-        "instruction": {task: asdict(texts) for task, texts in recipe.instructions.items()} or None,
-        "training": {task: said(settings) for task, settings in recipe.training.items()},
-        "model": said(recipe.model),
-        "task_description": dict(recipe.task_descriptions),
-    }
-
-
-def _on_cpu(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+def _loaded(encoder: str | PreTrainedModel) -> PreTrainedModel:
+    """Return the encoder, loaded if it is a name or path."""
+    # float32 whatever the files hold: in bfloat16 an AdamW update at 5e-6 rounds to nothing. The
+    # precision to compute in is a setting of the trainer.
+    loaded: Any = (
+        AutoModel.from_pretrained(encoder, dtype=torch.float32)
+        if isinstance(encoder, str)
+        else encoder
+    )
+    if getattr(loaded.config, "is_encoder_decoder", False):
+        raise ConfigError(
+            f"encoder={type(loaded).__name__}: an encoder-decoder, expected an encoder or a "
+            "decoder (give its encoder, e.g. T5EncoderModel.from_pretrained(...))"
+        )
+    return cast(PreTrainedModel, loaded)

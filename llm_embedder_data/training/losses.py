@@ -1,9 +1,8 @@
-"""Contrastive and distillation losses: tensors in, tensors out, whichever ranks the keys came from.
+"""Contrastive and distillation losses: functions of tensors, independent of ranks and models.
 
-Letters: B local queries, G keys per query, K keys that a query is scored against (all ranks' keys
-where they are gathered), P known positives. Scores are similarities, divided by the temperature of
-the cosine where that is the similarity. Every loss has ``reduction="none"`` for one value per
-query: the mean of those over the ranks is what data-parallel training averages.
+Letters: B local queries, G keys per query, K keys that a query is scored against (those of all
+ranks if they were gathered), P known positives. Scores are similarities; cosines are already
+divided by their temperature. With ``reduction="none"`` a loss returns one value per query.
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ Reduction = Literal["mean", "none"]
 
 
 def known_positive_mask(key_id: Tensor, positive_id: Tensor) -> Tensor:
-    """Which keys are a known positive of which query.
+    """Return which keys are a known positive of which query.
 
-    Such a key is no negative for that query, whichever rank and row brought it.
+    A known positive must not be a negative of that query, whichever rank and row it comes from.
 
     Args:
         key_id: ``[K]`` int64, hashes of the keys' texts.
         positive_id: ``[B, P]`` int64, hashes of all known positives of a query; 0 is padding.
 
     Returns:
-        ``[B, K]`` bool. O(B * K * P) time, O(B * K) memory.
+        ``[B, K]`` bool. Takes O(B * K * P) time and O(B * K) memory.
 
     >>> known_positive_mask(torch.tensor([7, 8, 9]), torch.tensor([[8, 0], [9, 7]]))
     tensor([[False,  True, False],
             [ True, False,  True]])
     """
     known = torch.zeros(len(positive_id), len(key_id), dtype=torch.bool, device=key_id.device)
-    for one in positive_id.unbind(1):  # [B]; all P at once would hold B * K * P values
-        known |= one[:, None] == key_id
+    for positive in positive_id.unbind(1):  # [B]; all P at once would take B * K * P values
+        known |= positive[:, None] == key_id
     return known & (key_id != 0)
 
 
 def has_teacher_scores(teacher: Tensor, key_mask: Tensor) -> Tensor:
-    """Which queries have a teacher score for each of their keys: ``[B]`` bool.
+    """Return which queries have a teacher score for each of their keys: ``[B]`` bool.
 
     Args:
         teacher: ``[B, G]`` float32, NaN where there is no score.
@@ -52,19 +51,19 @@ def has_teacher_scores(teacher: Tensor, key_mask: Tensor) -> Tensor:
 def contrastive_loss(
     scores: Tensor, target: Tensor, excluded: Tensor, *, reduction: Reduction = "mean"
 ) -> Tensor:
-    """InfoNCE (van den Oord et al., 2018, arXiv:1807.03748, eq. 4): own positive against the rest.
+    """Return InfoNCE (van den Oord et al., 2018, arXiv:1807.03748, eq. 4): positive against rest.
 
     Args:
         scores: ``[B, K]`` float32.
-        target: ``[B]`` int64, the column of each query's own positive; it always competes.
-        excluded: ``[B, K]`` bool, columns that are no negatives: padding and known positives.
-        reduction: mean over the queries, or ``none``.
+        target: ``[B]`` int64, the column of each query's own positive; it is never excluded.
+        excluded: ``[B, K]`` bool, columns to leave out: padding and known positives.
+        reduction: ``mean`` over the queries, or ``none``.
 
     Returns:
         A scalar, or ``[B]``.
     """
-    own = target[:, None] == torch.arange(scores.shape[1], device=scores.device)  # [B, K]
-    logits = scores.masked_fill(excluded & ~own, -torch.inf)
+    is_target = target[:, None] == torch.arange(scores.shape[1], device=scores.device)  # [B, K]
+    logits = scores.masked_fill(excluded & ~is_target, -torch.inf)
     return F.cross_entropy(logits, target, reduction=reduction)
 
 
@@ -77,26 +76,26 @@ def kl_distillation(
     teacher_temperature: float = 1.0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """KL divergence of the student's distribution over a query's keys from its teacher's.
+    """Return KL(teacher || student) of the softmax over each query's keys.
 
-    As FlagEmbedding, research/llm_embedder/src/retrieval/modeling_dense.py, ``_compute_loss``. A
-    query without teacher scores does not count: its value is 0, and the mean is over the others.
+    Follows FlagEmbedding, research/llm_embedder/src/retrieval/modeling_dense.py, ``_compute_loss``.
+    A query without teacher scores has the value 0 and does not count in the mean.
 
     Args:
-        student: ``[B, G]`` float32, scores of a query's own keys.
+        student: ``[B, G]`` float32, the model's scores of a query's own keys.
         teacher: ``[B, G]`` float32, NaN in the row of a query without scores.
         key_mask: ``[B, G]`` int64, 0 where a key is padding.
         student_temperature: divides the student's scores.
         teacher_temperature: divides the teacher's scores.
-        reduction: mean over the queries with scores, or ``none``.
+        reduction: ``mean`` over the queries with scores, or ``none``.
 
     Returns:
-        A scalar, or ``[B]``; it has a gradient, of zero, where no query has scores.
+        A scalar, or ``[B]``. If no query has scores, its gradient is zero.
     """
     scored = has_teacher_scores(teacher, key_mask)
-    wanted = _teacher_weights(teacher, key_mask, teacher_temperature)  # [B, G]
+    weights = _teacher_weights(teacher, key_mask, teacher_temperature)  # [B, G]
     student = (student / student_temperature).masked_fill(~key_mask.bool(), _floor(student))
-    divergence = torch.xlogy(wanted, wanted) - wanted * student.log_softmax(1)  # [B, G]
+    divergence = torch.xlogy(weights, weights) - weights * student.log_softmax(1)  # [B, G]
     return _reduce(divergence.sum(1), scored, reduction)
 
 
@@ -109,34 +108,34 @@ def stable_distillation(
     *,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """List-wise distillation: each key, best first, against all that come after it.
+    """Return list-wise distillation: each key of a query against the keys ranked below it.
 
-    As FlagEmbedding, research/llm_embedder/src/retrieval/modeling_dense.py, ``_compute_loss`` with
-    ``stable_distill``: the teacher's softmax weighs, for each key i of a query, the cross entropy
-    of that key among all columns but the query's keys 0 to i-1. A query without teacher scores does
-    not count: its value is 0, and the mean is over the others.
+    Follows FlagEmbedding, research/llm_embedder/src/retrieval/modeling_dense.py, ``_compute_loss``
+    with ``stable_distill``. For each key i of a query, take the cross entropy of that key among all
+    columns except the query's keys 0 to i-1. Sum these, weighted by the teacher's softmax. A query
+    without teacher scores has the value 0 and does not count in the mean.
 
     Args:
         scores: ``[B, K]`` float32.
-        target: ``[B]`` int64, the column of a query's first key; its G keys follow each other,
-            the positive first, then by falling teacher score.
+        target: ``[B]`` int64, the column of a query's first key. Its G keys are consecutive: the
+            positive, then the others by descending teacher score.
         teacher: ``[B, G]`` float32, NaN in the row of a query without scores.
         key_mask: ``[B, G]`` int64, 0 where a key is padding.
-        excluded: ``[B, K]`` bool, columns that do not compete; of a query's own keys, only those
-            that are padding do not.
-        reduction: mean over the queries with scores, or ``none``.
+        excluded: ``[B, K]`` bool, columns to leave out. A query's own keys stay unless they are
+            padding.
+        reduction: ``mean`` over the queries with scores, or ``none``.
 
     Returns:
-        A scalar, or ``[B]``. O(B * (K + G * G)) time and memory.
+        A scalar, or ``[B]``. Takes O(B * (K + G * G)) time and memory.
     """
     group_size = teacher.shape[1]
-    places = torch.arange(group_size, device=scores.device)
-    columns = target[:, None] + places  # [B, G]
+    position = torch.arange(group_size, device=scores.device)
+    columns = target[:, None] + position  # [B, G]
     real, floor = key_mask.bool(), _floor(scores)
 
     own = scores.gather(1, columns)  # [B, G]
     others = scores.masked_fill(excluded.scatter(1, columns, True), floor).logsumexp(1)  # [B]
-    follows = (places >= places[:, None]) & real[:, None, :]  # [B, G, G]: key j is i or comes later
+    follows = (position >= position[:, None]) & real[:, None, :]  # [B, G, G]: key j is i or later
     rest = own[:, None, :].masked_fill(~follows, floor).logsumexp(2)  # [B, G]
     cross_entropy = torch.logaddexp(others[:, None], rest) - own  # [B, G]
 
@@ -152,18 +151,20 @@ def combine(
     contrastive_weight: float,
     distill_weight: float,
 ) -> Tensor:
-    """The loss of each query from its two parts; no query is left untrained.
+    """Combine the two losses of each query, so that every query is trained.
 
-    A query with teacher scores has the weighted sum of both parts if both weights are above 0, and
-    distillation alone, unweighted, if only that weight is. Every other query has the contrastive
-    part alone, unweighted. These are the sums of FlagEmbedding's modeling_dense.py, per query.
+    - A query with teacher scores, both weights above 0: the weighted sum of both losses.
+    - A query with teacher scores, only ``distill_weight`` above 0: distillation, unweighted.
+    - Any other query: the contrastive loss, unweighted.
+
+    Follows FlagEmbedding's modeling_dense.py, applied to each query.
 
     Args:
-        contrastive: ``[B]``.
-        distillation: ``[B]``.
-        scored: ``[B]`` bool, the queries with teacher scores.
-        contrastive_weight: at least 0.
-        distill_weight: at least 0.
+        contrastive: ``[B]``, the contrastive loss of each query.
+        distillation: ``[B]``, the distillation loss of each query.
+        scored: ``[B]`` bool, which queries have teacher scores.
+        contrastive_weight: weight of the contrastive loss, at least 0.
+        distill_weight: weight of the distillation loss, at least 0.
 
     Returns:
         ``[B]``.
@@ -183,16 +184,16 @@ def combine(
 
 
 def _teacher_weights(teacher: Tensor, key_mask: Tensor, temperature: float) -> Tensor:
-    """Softmax of the teacher over the real keys, ``[B, G]``; without NaN where scores are."""
+    """Return the softmax of the teacher's scores over the real keys, ``[B, G]``, without NaN."""
     logits = teacher.masked_fill(teacher.isnan(), 0.0) / temperature
     return logits.masked_fill(~key_mask.bool(), _floor(teacher)).softmax(1)
 
 
 def _floor(scores: Tensor) -> float:
-    """The logit of what does not compete; finite, so that a row of nothing else has gradients."""
+    """Return the logit of excluded columns: finite, so that an all-excluded row has a gradient."""
     return torch.finfo(scores.dtype).min / 4
 
 
-def _reduce(rows: Tensor, counted: Tensor, reduction: Reduction) -> Tensor:
-    rows = torch.where(counted, rows, 0.0)
-    return rows if reduction == "none" else rows.sum() / counted.sum().clamp(min=1)
+def _reduce(losses: Tensor, counted: Tensor, reduction: Reduction) -> Tensor:
+    losses = torch.where(counted, losses, 0.0)
+    return losses if reduction == "none" else losses.sum() / counted.sum().clamp(min=1)

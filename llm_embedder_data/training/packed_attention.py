@@ -1,4 +1,4 @@
-"""Attention over texts packed in one row, for encoders of transformers on any device."""
+"""Attention over texts packed in one row, for transformers encoders on any device."""
 
 from __future__ import annotations
 
@@ -15,38 +15,42 @@ NAME = "llm_embedder_data_packed"
 
 
 class AttentionSwitch:
-    """Has an encoder attend within each text of a packed row, and otherwise as it did before.
+    """Switches an encoder between its own attention and attention within texts of a packed row.
 
-    It stays switched until a batch of the other kind comes: gradient checkpointing attends once
-    more in the backward pass. An encoder with FlashAttention keeps it, which knows packed rows.
+    The switch holds until a batch of the other kind comes, because gradient checkpointing computes
+    attention again in the backward pass. An encoder with FlashAttention is left alone, since
+    FlashAttention handles packed rows itself.
     """
 
     def __init__(self, encoder: PreTrainedModel) -> None:
         self._encoder = encoder
-        self._own: str = encoder.config._attn_implementation or "eager"
+        self._original: str = encoder.config._attn_implementation or "eager"
 
     def set(self, packed: bool) -> None:
-        """Get ready for a batch.
+        """Prepare the encoder for a batch.
+
+        Args:
+            packed: whether the batch is packed.
 
         Raises:
-            ConfigError: packed texts, and an encoder that takes no attention function.
+            ConfigError: the batch is packed and the encoder's attention cannot be replaced.
         """
-        if "flash" in self._own or packed == self._is_packed():
+        if "flash" in self._original or packed == self._is_packed():
             return
-        # A class that does not say so computes attention itself, and would mix the texts.
+        # Without this flag a model class computes attention itself and would mix the texts.
         if not self._encoder._supports_attention_backend:
             raise ConfigError(
                 f"data.layout=packed: {type(self._encoder).__name__} takes no attention function, "
-                "and would mix the texts of a row (set data.layout to padded or chunked)"
+                "so it would mix the texts of a row (set data.layout to padded or chunked)"
             )
-        self._encoder.set_attn_implementation(NAME if packed else self._own)
+        self._encoder.set_attn_implementation(NAME if packed else self._original)
 
     def _is_packed(self) -> bool:
         return bool(self._encoder.config._attn_implementation == NAME)
 
 
-def positions(encoder: PreTrainedModel, position_ids: Tensor) -> Tensor:
-    """The positions of tokens as an encoder counts them: RoBERTa's begin behind its padding id."""
+def position_ids_for(encoder: PreTrainedModel, position_ids: Tensor) -> Tensor:
+    """Return position ids as an encoder counts them: RoBERTa's start after its padding id."""
     for name, module in encoder.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return position_ids + (0 if module.padding_idx is None else module.padding_idx + 1)
@@ -54,9 +58,9 @@ def positions(encoder: PreTrainedModel, position_ids: Tensor) -> Tensor:
 
 
 def text_of_token(bounds: Tensor, n_tokens: int) -> Tensor:
-    """``[T]`` int64, the text that each token is of, from ``[N+1]`` bounds."""
-    numbers = torch.arange(len(bounds) - 1, device=bounds.device)
-    return numbers.repeat_interleave(bounds.diff(), output_size=n_tokens)
+    """Return the text that each token belongs to, ``[T]`` int64, from ``[N+1]`` bounds."""
+    texts = torch.arange(len(bounds) - 1, device=bounds.device)
+    return texts.repeat_interleave(bounds.diff(), output_size=n_tokens)
 
 
 def packed_attention(
@@ -73,57 +77,61 @@ def packed_attention(
     max_length_q: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of each text of a packed row to itself: padded here, and nowhere else in a model.
+    """Compute attention within each text of a packed row; transformers calls it in each layer.
+
+    Pads the texts for torch's attention only. The rest of the model works on the packed row.
 
     Args:
         query: ``[1, H, T, D]``; ``key`` and ``value`` may have fewer heads.
-        cu_seq_lens_q: ``[N+1]`` int32, where each text begins.
-        max_length_q: tokens of the longest.
+        cu_seq_lens_q: ``[N+1]`` int32, the first token of each text, then T.
+        max_length_q: number of tokens of the longest text.
 
     Returns:
-        ``[1, T, H, D]``, and None in place of the weights.
+        ``[1, T, H, D]``, and None in place of the attention weights.
 
     Raises:
-        ConfigError: a batch that is not packed, or a term of the scores that is not computed here.
+        ConfigError: the batch is not packed, or the model adds a term to its scores that this
+            function does not compute.
     """
     if cu_seq_lens_q is None or max_length_q is None or attention_mask is not None:
         raise ConfigError(
-            f"{type(module).__name__} was set to attention over packed texts and got others "
-            "(encode them with BiEncoder.encode, or call encoder.set_attn_implementation('sdpa'))"
+            f"{type(module).__name__} was set to attention over packed texts and got "
+            "texts that are not (encode them with BiEncoder.encode, or call "
+            "encoder.set_attn_implementation('sdpa'))"
         )
     terms = [name for name in ("softcap", "position_bias", "s_aux") if kwargs.get(name) is not None]
     if terms:
         raise ConfigError(
             f"data.layout=packed: {type(module).__name__} adds {terms[0]} to its scores, which "
-            "packed attention has not (set data.layout to padded or chunked)"
+            "packed attention does not support (set data.layout to padded or chunked)"
         )
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     n_tokens, device = query.shape[2], query.device
     text = text_of_token(cu_seq_lens_q, n_tokens)
-    place = torch.arange(n_tokens, device=device) - cu_seq_lens_q[text]
+    position = torch.arange(n_tokens, device=device) - cu_seq_lens_q[text]
 
     def padded(packed: Tensor) -> Tensor:  # [N, H, L, D]
         n_heads, width = packed.shape[1], packed.shape[3]
         out = packed.new_zeros(len(cu_seq_lens_q) - 1, max_length_q, n_heads, width)
-        return out.index_put((text, place), packed[0].transpose(0, 1)).transpose(1, 2)
+        return out.index_put((text, position), packed[0].transpose(0, 1)).transpose(1, 2)
 
     column = torch.arange(max_length_q, device=device)
-    seen = (column < cu_seq_lens_q.diff()[:, None])[:, None, None]  # [N, 1, 1, L]
-    back = column[:, None] - column  # [L, L]
+    visible = (column < cu_seq_lens_q.diff()[:, None])[:, None, None]  # [N, 1, 1, L]
+    distance = column[:, None] - column  # [L, L]
     if causal:
-        seen = seen & (back >= 0)
+        visible = visible & (distance >= 0)
     if sliding_window is not None:
-        seen = seen & (back.abs() < sliding_window)
+        visible = visible & (distance.abs() < sliding_window)
     attended = F.scaled_dot_product_attention(
         padded(query),
         padded(key),
         padded(value),
-        attn_mask=seen,
+        attn_mask=visible,
         dropout_p=dropout,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return attended.transpose(1, 2)[text, place][None], None
+    return attended.transpose(1, 2)[text, position][None], None
 
 
 AttentionInterface.register(NAME, packed_attention)

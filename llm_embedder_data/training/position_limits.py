@@ -1,64 +1,58 @@
-"""Texts that may be longer than an encoder takes are refused before the first step."""
+"""A check, before the first step, that an encoder has positions for the longest texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import nn
 
 from llm_embedder_data.core.errors import ConfigError
 
-# What transformers' models call a table of positions.
-_TABLES = {"position_embeddings", "position_embedding", "embed_positions", "wpe"}
-
-
-@runtime_checkable
-class GivesLongestInputs(Protocol):
-    """A data module that says how long its texts may be, as RetrievalDataModule does."""
-
-    def longest_inputs(self) -> dict[str, tuple[int, int]]:
-        """By setting: tokens of a text, and columns of a batch, at most."""
+# Names of tables of position embeddings in transformers models.
+_TABLE_NAMES = {"position_embeddings", "position_embedding", "embed_positions", "wpe"}
 
 
 def check_positions(encoder: nn.Module, longest: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Compare how long texts may be with the positions that an encoder has.
+    """Check that texts fit the positions of an encoder.
 
     Args:
-        encoder: of transformers, also wrapped.
-        longest: what :class:`GivesLongestInputs` gives.
+        encoder: a transformers model, possibly wrapped.
+        longest: for each length setting, the most tokens of a text and columns of a batch.
 
     Returns:
-        Sentences to be said: the encoder takes such texts, but was not made for them.
+        Warnings about texts that the encoder accepts although it was trained on shorter ones.
 
     Raises:
-        ConfigError: a text may be longer than the encoder's table of positions.
+        ConfigError: a text can be longer than the encoder's table of position embeddings.
     """
     kind = type(encoder).__name__
     tables = [
-        one
-        for name, one in encoder.named_modules()
-        if name.rpartition(".")[2] in _TABLES and isinstance(one, nn.Embedding)
+        module
+        for name, module in encoder.named_modules()
+        if name.rpartition(".")[2] in _TABLE_NAMES and isinstance(module, nn.Embedding)
     ]
     for table in tables:
-        # RoBERTa and its like count from behind the padding's position, and give padding that one.
+        # RoBERTa-like models count positions from after the padding index, and give padding tokens
+        # the padding index. So padding takes no position there.
         skipped = 0 if table.padding_idx is None else table.padding_idx + 1
         limit = table.num_embeddings - skipped - int(getattr(table, "offset", 0))
         for setting, (n_tokens, n_columns) in longest.items():
-            wanted = n_tokens if skipped else n_columns
-            if wanted > limit:
-                padded = "" if wanted == n_tokens else f", padded to {n_columns}"
+            needed = n_tokens if skipped else n_columns
+            if needed > limit:
+                padded = "" if needed == n_tokens else f", padded to {n_columns}"
                 raise ConfigError(
                     f"{setting}={n_tokens}{padded}: the encoder {kind} has positions for {limit} "
                     f"tokens (set {setting} to at most {limit}"
                     + (", and data.pad_to_multiple_of to a divisor of it)" if padded else ")")
                 )
-    made_for: Any = getattr(getattr(encoder, "config", None), "max_position_embeddings", None)
-    if tables or not isinstance(made_for, int) or made_for < 1:
+    trained_for: Any = getattr(getattr(encoder, "config", None), "max_position_embeddings", None)
+    if tables or not isinstance(trained_for, int) or trained_for < 1:
         return []
     return [
-        f"{setting}={n_tokens}: the encoder {kind} was made for {made_for} tokens at most "
-        f"(max_position_embeddings); set {setting} to that or less, unless it is known to take more"
+        f"{setting}={n_tokens}: the encoder {kind} was made for {trained_for} tokens at most "
+        f"(max_position_embeddings); set {setting} to that or less, unless the encoder is known to "
+        "work with more"
         for setting, (n_tokens, _) in longest.items()
-        if n_tokens > made_for
+        if n_tokens > trained_for
     ]

@@ -202,5 +202,5 @@ def test_collating_says_nothing(tokenizer, minilm, caplog):
 def test_a_collator_without_a_tokenizer_or_with_another_layout_is_refused(tokenizer):
     with pytest.raises(ConfigError, match="needs a tokenizer"):
         RetrievalDataCollator()
-    with pytest.raises(ConfigError, match=r"data\.layout=.pack.: expected one of padded"):
+    with pytest.raises(ConfigError, match=r"data\.layout='pack': expected one of padded"):
         RetrievalDataCollator(tokenizer, layout="pack")

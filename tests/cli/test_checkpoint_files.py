@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from users_classes import OwnPart
+
+from llm_embedder_data.cli.checkpoint_files import check_checkpoint_content
 
 
 def _nothing(path: Path) -> None:
@@ -80,3 +83,10 @@ def test_a_checkpoint_is_taken_by_the_name_that_lightning_gave_it(
     shutil.rmtree("outputs")
     other = "model._target_=users_classes.OwnModel"
     assert "is of another model" in refused("fit", *settings, other, "model.width=8", "model.lr=1")
+
+
+def test_a_checkpoint_with_classes_of_the_user_is_left_to_the_model(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"w": torch.ones(2)}, "hyper_parameters": OwnPart(3)}, path)
+
+    assert check_checkpoint_content(str(path), "fit") == {}

@@ -20,7 +20,7 @@ def test_an_argument_without_a_key_is_refused(refused, verb, argument):
         ("data.batch_size=", "there is no value"),
         ("--verson", "there is no flag '--verson'; did you mean '--version'?"),
         ("--cfg", "nothing follows the flag '--cfg'"),
-        ("data.train_data={a: x=1.jsonl}", "is quoted"),
+        ("data.train_data={a: x=1.jsonl}", "must be quoted"),
         ("seed", "is no setting"),
     ],
 )

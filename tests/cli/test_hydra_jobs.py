@@ -8,6 +8,8 @@ import pytest
 import torch
 from cli_cases import SPY, small
 
+from llm_embedder_data import ConfigError
+
 
 def test_multirun_runs_every_combination(run, tiny, sample_dir, tmp_path):
     run(
@@ -63,11 +65,23 @@ def test_a_bad_job_does_not_end_the_others(run, settings, returned, capsys):
     assert "job 1 (" in said
     assert "data.batch_size=0" in said
     assert "Traceback" not in said
-    assert [Path(f"sweep/{job}/checkpoints/last.ckpt").exists() for job in range(3)] == [
-        True,
-        False,
-        True,
-    ]
+    finished = [Path(f"sweep/{job}/checkpoints/last.ckpt").exists() for job in range(3)]
+    assert finished == [True, False, True]
+    # Hydra's callbacks see the error itself.
+    assert [type(value) for value in returned] == [type(None), ConfigError, type(None)]
+
+
+def test_a_sweep_whose_every_job_is_refused_leaves_no_folder(refused, settings):
+    said = refused("fit", *settings, "data.batch_size=0,-1", "-m")
+
+    assert said == "llm-embedder-data fit: failed: job 0, 1"
+
+
+def test_the_users_own_variable_shows_the_traceback(run, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    with pytest.raises(ConfigError, match="seed=-1: expected a whole number"):
+        run("fit", "seed=-1")
 
 
 def test_a_folder_that_cannot_be_made_is_named(refused):

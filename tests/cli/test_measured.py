@@ -4,15 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 from cli_cases import SPY, write_rows
 
 
 def test_validate_writes_its_metrics_unrounded_and_whole(run, settings, tmp_path, returned):
-    one, other = write_rows(tmp_path / "a", "same"), write_rows(tmp_path / "b", "same")
+    first, second = (write_rows(tmp_path / parent, "same") for parent in "ab")
     data = [
-        f"data.eval_data=[{one}/eval.jsonl,{other}/eval.jsonl]",
-        f"data.corpus={one}/corpus.jsonl",
+        f"data.eval_data=[{first}/eval.jsonl,{second}/eval.jsonl]",
+        f"data.corpus={first}/corpus.jsonl",
         "metrics_file=new/metrics.json",
         SPY,
     ]
@@ -27,19 +26,6 @@ def test_validate_writes_its_metrics_unrounded_and_whole(run, settings, tmp_path
     assert returned == [written["a/same/eval"]["ndcg@10"]]
     assert len(repr(returned[0])) > 8  # not rounded for the table
     assert [path.name for path in Path("new").iterdir()] == ["metrics.json"]
-
-
-@pytest.mark.parametrize(
-    ("value", "sentence"),
-    [
-        ("data", "is a folder"),
-        ("' '", "expected the path of a file"),
-    ],
-)
-def test_a_metrics_file_that_cannot_be_is_refused_at_once(
-    refused, settings, evaluation, value, sentence
-):
-    assert sentence in refused("validate", *settings, *evaluation, f"metrics_file={value}")
 
 
 def test_verbs_return_the_metric_that_is_optimized(run, settings, evaluation, returned, refused):

@@ -2,7 +2,6 @@
 
 import lightning
 import torch
-from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback as HydraCallback
 
 
@@ -51,8 +50,10 @@ RETURNED: list[object] = []
 
 
 class Spy(HydraCallback):
-    """Keeps what the jobs returned."""
+    """Keeps what the jobs returned, or raised."""
 
     def on_job_end(self, config, job_return, **_):
-        if job_return.status is JobStatus.COMPLETED:  # else return_value raises the error
+        try:
             RETURNED.append(job_return.return_value)
+        except Exception as error:
+            RETURNED.append(error)

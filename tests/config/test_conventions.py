@@ -1,6 +1,7 @@
 """How an encoder wants its texts prepared and pooled, read from its own files."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 from training.training_cases import tiny_bert
 from transformers import AutoTokenizer, BertConfig, LlamaConfig, LlamaModel
 
-import llm_embedder_data.config.conventions as conventions
+import llm_embedder_data.config.model_files as model_files
 from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule
-from llm_embedder_data.config.conventions import leaves_prompt_out, pooled, with_conventions
+from llm_embedder_data.config.model_pooling import leaves_prompt_out, pooled
+from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.recipes import Instruction, Recipe, load_recipe
 
 AUTO = Recipe("auto", {})
@@ -238,7 +240,7 @@ def test_a_damaged_file_of_a_model_is_one_clear_error_or_says_nothing(tmp_path, 
     folder.mkdir()
     (folder / name).write_bytes(content)
 
-    with pytest.raises(ConfigError, match=name):
+    with pytest.raises(ConfigError, match=re.escape(name)):
         RetrievalDataModule(str(folder)).recipe, pooled(str(folder), BertConfig())
 
 
@@ -270,9 +272,9 @@ def test_a_name_on_the_hub_is_read_from_its_cache_without_a_network(tmp_path, mo
     hub_cache(tmp_path, "org/has", {prompt_file: {"prompts": {"query": "q: "}}})
     hub_cache(tmp_path, "org/lacks", {}, missing=[prompt_file, "modules.json"])
     hub_cache(tmp_path, "org/unknown", {})
-    find = conventions.try_to_load_from_cache
+    find = model_files.try_to_load_from_cache
     monkeypatch.setattr(
-        conventions,
+        model_files,
         "try_to_load_from_cache",
         lambda model, name: find(model, name, cache_dir=str(tmp_path)),
     )

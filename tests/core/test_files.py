@@ -116,10 +116,10 @@ def test_without_locks_a_part_stays_for_a_day(tmp_path, monkeypatch, age, stays)
     assert part.exists() == stays
 
 
-def make_slowly(path, n_made):
+def make_once(path, n_made, barrier):
+    barrier.wait(30)
     with locked(path):
         if not path.exists():
-            time.sleep(0.2)
             with n_made.get_lock():
                 n_made.value += 1
             write(path, b"made")
@@ -127,9 +127,10 @@ def make_slowly(path, n_made):
 
 @pytest.mark.parametrize("n_processes", [2, 4])
 def test_of_processes_that_need_a_file_at_once_one_makes_it(tmp_path, n_processes):
-    n_made = FORK.Value("i", 0)
+    n_made, barrier = FORK.Value("i", 0), FORK.Barrier(n_processes)
     processes = [
-        FORK.Process(target=make_slowly, args=(tmp_path / "a", n_made)) for _ in range(n_processes)
+        FORK.Process(target=make_once, args=(tmp_path / "a", n_made, barrier))
+        for _ in range(n_processes)
     ]
     for process in processes:
         process.start()
@@ -157,12 +158,12 @@ def test_nobody_waits_for_ever_for_a_process_that_hangs(tmp_path, caplog):
         write(tmp_path / "a", b"made here")
 
     assert "a is being made by another process; waiting for it" in caplog.text
-    assert "a is made here too: the other process is slow, or hangs" in caplog.text
+    assert "a is made here too: the other process is slow, or does not respond" in caplog.text
     process.kill()  # a killed process holds no lock
     process.join()
-    start = time.monotonic()
+    caplog.clear()
     with locked(tmp_path / "a"):
-        assert time.monotonic() - start < 5
+        assert caplog.text == ""
 
 
 def test_a_folder_without_locks_is_no_fault(tmp_path, monkeypatch):

@@ -4,28 +4,28 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_embedder_data.core.hashing import below, derive_key, derive_keys, hash_rows
+from llm_embedder_data.core.hashing import below, hash_rows, stream_seed, stream_seeds
 
 PARTS = st.lists(st.integers(-5, 5) | st.sampled_from(["", "a", "b", "ab"]), max_size=4).map(tuple)
 
 
 @given(PARTS, PARTS)
-def test_keys_are_equal_exactly_where_their_parts_are(one, other):
-    assert (derive_key(*one) == derive_key(*other)) == (one == other)
+def test_seeds_are_equal_exactly_if_their_parts_are(parts, other_parts):
+    assert (stream_seed(*parts) == stream_seed(*other_parts)) == (parts == other_parts)
 
 
 def test_seed_and_epoch_do_not_run_together():
-    keys = {derive_key(seed, epoch) for seed in range(40) for epoch in range(40)}
+    seeds = {stream_seed(seed, epoch) for seed in range(40) for epoch in range(40)}
 
-    assert len(keys) == 1600
+    assert len(seeds) == 1600
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=5), st.integers(1, 9))
-def test_many_keys_at_once_are_the_keys_one_by_one(keys, n_numbers):
-    together = derive_keys(np.array(keys, np.uint64)[:, None], np.arange(n_numbers))
+def test_many_seeds_at_once_are_the_seeds_one_by_one(seeds, n_numbers):
+    together = stream_seeds(np.array(seeds, np.uint64)[:, None], np.arange(n_numbers))
 
     assert together.tolist() == [
-        [derive_key(key, number) for number in range(n_numbers)] for key in keys
+        [stream_seed(seed, number) for number in range(n_numbers)] for seed in seeds
     ]
 
 

@@ -1,23 +1,16 @@
-"""Sealed files and memos: what is not what was written is found out."""
+"""Sealed files show whether they hold what was written."""
 
 import os
-import pickle
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.core import platforms
+from llm_embedder_data.core.checked_json import read_checked_json
+from llm_embedder_data.core.damaged_files import damaged_files
 from llm_embedder_data.core.file_errors import remedy
-from llm_embedder_data.core.sealed_files import (
-    damaged_files,
-    is_whole,
-    read_memo,
-    sealed_file,
-    write_memo,
-)
-from llm_embedder_data.rows.row_numbers import numbers_where
+from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 
 
 def write(path, content):
@@ -84,11 +77,11 @@ def test_what_is_no_file_is_not_whole_and_not_waited_for(tmp_path):
     (tmp_path / "folder.bin").mkdir()
     os.mkfifo(tmp_path / "pipe.bin")
     (tmp_path / "empty.bin").touch()
-    (tmp_path / "memo.digest").mkdir()
+    (tmp_path / "folder.digest").mkdir()
 
     for name in ("folder.bin", "pipe.bin", "empty.bin", "missing.bin"):
         assert not is_whole(tmp_path / name)
-    assert read_memo(tmp_path / "memo.digest") is None
+    assert read_checked_json(tmp_path / "folder.digest") is None
     assert len(damaged_files(tmp_path)) == 4
     write(tmp_path / "folder.bin", b"an empty folder makes way")
     assert is_whole(tmp_path / "folder.bin")
@@ -97,21 +90,6 @@ def test_what_is_no_file_is_not_whole_and_not_waited_for(tmp_path):
     with pytest.raises(IsADirectoryError) as error:
         write(tmp_path / "other.bin", b"")
     assert "a folder has the name of a cache file: delete it" in remedy(error.value)
-
-
-@pytest.mark.parametrize(
-    "damage", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"content": 1}']
-)
-def test_a_memo_that_is_not_what_was_written_is_none(tmp_path, damage):
-    path = tmp_path / "a.digest"
-    write_memo(path, {"stamp": [1, 2], "digest": "ab"})
-    assert read_memo(path) == {"stamp": [1, 2], "digest": "ab"}
-    assert damaged_files(tmp_path) == []
-
-    path.write_bytes(damage)
-
-    assert read_memo(path) is None
-    assert damaged_files(tmp_path) == [path]
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_after(tmp_path, monkeypatch):
@@ -147,17 +125,3 @@ def test_a_file_that_cannot_be_replaced_may_be_the_same(tmp_path, monkeypatch):
         write(tmp_path / "b.bin", b"content")
 
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
-
-
-def test_row_numbers_are_pickled_as_the_name_of_their_file_and_hold_none_open(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
-
-    numbers = numbers_where(np.ones(400_000, bool), tmp_path)
-
-    assert len(os.listdir("/proc/self/fd")) == before
-    pickled = pickle.dumps(numbers)
-    assert len(pickled) < 1000
-    np.testing.assert_array_equal(pickle.loads(pickled), numbers)
-    assert type(numbers[np.array([3, 5])]) is np.ndarray
-    part = pickle.loads(pickle.dumps(numbers[7:9]))
-    assert part.tolist() == [7, 8]

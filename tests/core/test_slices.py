@@ -1,19 +1,19 @@
-"""Runs of an array, wherever they begin."""
+"""Slices of an array, wherever they begin."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_embedder_data.core.slices import runs_at
+from llm_embedder_data.core.slices import slices_at
 
 STARTS = st.lists(st.integers(-9, 30), max_size=6)
 
 
 @given(st.integers(0, 20), st.integers(0, 9), STARTS, st.sampled_from([np.uint16, np.int64]))
-def test_a_run_has_the_entries_from_its_place_on(n_entries, width, starts, dtype):
+def test_a_slice_has_the_entries_from_its_start_on(n_entries, width, starts, dtype):
     source = np.arange(100, 100 + n_entries, dtype=dtype)
 
-    found = runs_at(source, np.array(starts, np.int64), width)
+    found = slices_at(source, np.array(starts, np.int64), width)
 
     assert found.shape == (len(starts), width)
     assert found.dtype == dtype
@@ -22,9 +22,9 @@ def test_a_run_has_the_entries_from_its_place_on(n_entries, width, starts, dtype
             assert entry == 100 + place or not 0 <= place < n_entries
 
 
-def test_a_run_is_a_copy():
+def test_slices_are_copies():
     source = np.arange(9)
 
-    runs_at(source, np.array([2]), 3)[:] = 0
+    slices_at(source, np.array([2]), 3)[:] = 0
 
     assert source.tolist() == list(range(9))

@@ -13,8 +13,8 @@ import pytest
 from datamodule_cases import make_datamodule, opened, seen_batch, write_train
 from test_faults import in_a_process
 
+from llm_embedder_data.core.damaged_files import damaged_files
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.core.sealed_files import damaged_files
 
 
 def seen(own, **arguments):

@@ -211,7 +211,7 @@ def test_an_eval_set_without_a_corpus_of_its_name_is_refused(folder):
     arguments["eval_data"]["news"] = arguments["eval_data"]["qa"]
 
     with pytest.raises(
-        ConfigError, match=r"no corpus for eval set 'news': data.corpus has qa, tool"
+        ConfigError, match=r"no corpus for eval set 'news': data\.corpus has qa, tool"
     ):
         opened(make_datamodule(folder, **arguments))
 
@@ -226,7 +226,7 @@ def test_an_eval_set_cannot_take_a_corpus_loaders_name(folder, name):
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_evaluating_without_eval_data_is_refused(folder, stage):
-    with pytest.raises(ConfigError, match=f"data.eval_data=None: nothing to {stage}"):
+    with pytest.raises(ConfigError, match=rf"data\.eval_data=None: nothing to {stage}"):
         opened(make_datamodule(folder), stage)
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -35,8 +36,8 @@ from hypothesis import strategies as st
 
 from llm_embedder_data.batches.groups.datasets import TrainGroups
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows import schema
-from llm_embedder_data.rows.readers import Reading, read_file
+from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS, train_batch
 
 FORK = multiprocessing.get_context("fork")
 NO_MEMORY = (
@@ -58,8 +59,8 @@ def seen(datamodule):
     return [seen_batch(batch) for batch in batches(opened(datamodule))]
 
 
-def reading(build=schema.train_batch):
-    return Reading("train", schema.TRAIN_SCHEMA, build, schema.TRAIN_COLUMNS)
+def reading(build=train_batch):
+    return replace(TRAIN_ROWS, build=build)
 
 
 def in_a_process(function, *args):
@@ -249,10 +250,10 @@ def test_a_source_that_is_cut_off_is_read_anew_and_named_if_it_cannot_be(own):
     source = own / "tool" / "train.jsonl"
     os.truncate(source, source.stat().st_size - 10)
 
-    with pytest.raises(DataError, match=r"tool/train.jsonl, row 17 \(line 18\): not JSON"):
+    with pytest.raises(DataError, match=r"tool/train\.jsonl, row 17 \(line 18\): not JSON"):
         opened(make_datamodule(own))
     source.unlink()
-    with pytest.raises(DataError, match=r"tool/train.jsonl"):
+    with pytest.raises(DataError, match=r"tool/train\.jsonl"):
         opened(make_datamodule(own))
 
 
@@ -262,7 +263,7 @@ def test_a_source_that_changes_while_it_is_read_makes_no_cache(own):
 
     def cut_off(records, faults):
         os.truncate(source, 10)
-        return schema.train_batch(records, faults)
+        return train_batch(records, faults)
 
     with pytest.raises(DataError, match=r"changed while it was read \(start again when it is"):
         read_file(str(source), reading(cut_off), cache_dir=own / "cache")
@@ -287,7 +288,7 @@ def test_a_cache_that_was_cut_off_between_runs_is_written_again(folder, data):
 
 
 def test_a_cache_that_was_cut_off_before_its_last_rows_is_written_again(own, monkeypatch):
-    monkeypatch.setattr("llm_embedder_data.rows.readers.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("llm_embedder_data.rows.files.json_files.BLOCK_BYTES", 1000)
     source = str(own / "qa" / "train.jsonl")
     rows = read_file(source, reading(), cache_dir=own / "cache")[:]
     [cached] = (own / "cache").glob("*.arrow")
@@ -445,7 +446,7 @@ def killed(path, n_before, n_batches):
         if n_before == len(n_batches):
             os.kill(os.getpid(), signal.SIGKILL)
         n_batches.append(1)
-        return schema.train_batch(records, faults)
+        return train_batch(records, faults)
 
     read_file(path, reading(build), cache_dir=Path(path).parent / "cache")
 
@@ -454,7 +455,7 @@ def killed(path, n_before, n_batches):
 def test_a_cache_half_written_by_a_killed_process_is_never_read_and_goes(
     own, monkeypatch, n_before
 ):
-    monkeypatch.setattr("llm_embedder_data.rows.readers.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("llm_embedder_data.rows.files.json_files.BLOCK_BYTES", 1000)
     source, cache = own / "qa" / "train.jsonl", own / "qa" / "cache"
     process = FORK.Process(target=killed, args=(str(source), n_before, []))
     process.start()
@@ -473,7 +474,7 @@ def prepare_beside_others(source, cache, barrier, n_built):
     def build(records, faults):
         with n_built.get_lock():
             n_built.value += 1
-        return schema.train_batch(records, faults)
+        return train_batch(records, faults)
 
     barrier.wait()
     rows = read_file(source, reading(build), cache_dir=cache)

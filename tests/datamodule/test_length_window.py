@@ -79,5 +79,5 @@ def test_a_window_is_a_whole_number_of_at_least_2(folder, value):
 
 
 def test_random_order_has_no_windows(folder):
-    with pytest.raises(ConfigError, match=r"length_window=2 with data.organize_method='random'"):
+    with pytest.raises(ConfigError, match=r"length_window=2 with data\.organize_method='random'"):
         opened(make_datamodule(folder, length_window=2, organize_method="random"))

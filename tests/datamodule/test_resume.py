@@ -421,7 +421,7 @@ def test_a_resume_with_other_files_is_refused_whatever_their_names(folder, check
     with pytest.raises(ConfigError, match=r"dataset chat, task\n  checkpoint: 'chat'\n .*'absent'"):
         run(folder, {"train_data": fewer}, {}, ckpt_path=checkpoint)
     reordered = dict(reversed(train.items()))
-    with pytest.raises(ConfigError, match=r"datasets\n  checkpoint: .'qa', 'tool', 'chat'."):
+    with pytest.raises(ConfigError, match=r"datasets\n  checkpoint: \['qa', 'tool', 'chat'\]"):
         run(folder, {"train_data": reordered}, {}, ckpt_path=checkpoint)
     weighted = {"path": train["qa"], "weight": 2}
     with pytest.raises(ConfigError, match=r"dataset qa, weight\n  checkpoint: 1\.0"):

@@ -202,7 +202,7 @@ def test_a_state_of_version_1_is_held_against_the_trainer_s_counts(folder, saved
 
 def test_another_layout_goes_on_with_a_note_and_another_tokenizer_does_not(folder, saved):
     other = {"layout": "chunked", "pad_to_multiple_of": 4, "num_workers": 1}
-    with pytest.warns(UserWarning, match="data.layout 'chunked', not 'padded'") as said:
+    with pytest.warns(UserWarning, match=r"data\.layout 'chunked', not 'padded'") as said:
         again = resumed(folder, saved[0], **other, tokenizer=make_tokenizer(padding_side="left"))
     [note] = {str(one.message) for one in said if "another way" in str(one.message)}
     assert all(word in note for word in ("num_workers 1", "multiple_of 4", "padding_side 'left'"))
@@ -245,7 +245,7 @@ def test_a_setting_cannot_be_changed_on_a_module(folder, name):
 @pytest.mark.parametrize("name", ["batch_size", "eval_batch_size"])
 @pytest.mark.parametrize("size", [0, -1, True, 2.0, "4", None])
 def test_a_size_that_is_set_is_checked(folder, name, size):
-    with pytest.raises(ConfigError, match=f"data.{name}=.*whole number of at least 1"):
+    with pytest.raises(ConfigError, match=rf"data\.{name}=.*whole number of at least 1"):
         setattr(make_datamodule(folder), name, size)
 
 
@@ -287,7 +287,7 @@ def test_loggers_record_the_settings_beside_the_model_s(folder, tmp_path):
 
 
 def test_a_module_is_made_of_a_checkpoint_without_its_position(folder, saved):
-    with pytest.raises(ConfigError, match=r"data.tokenizer='<in memory: .*give tokenizer anew"):
+    with pytest.raises(ConfigError, match=r"data\.tokenizer='<in memory: .*give tokenizer anew"):
         RetrievalDataModule.load_from_checkpoint(saved[0])
 
     datamodule = RetrievalDataModule.load_from_checkpoint(saved[0], tokenizer=make_tokenizer())

@@ -91,7 +91,7 @@ def test_a_length_below_the_special_tokens_is_refused_at_setup(
     minilm, tmp_path, name, tokenize, settings
 ):
     arguments = {"tokenizer": minilm, "train_data": rows(tmp_path / "t.jsonl"), name: 2}
-    with pytest.raises(ConfigError, match=rf"data.{name}=2: .*give at least 3"):
+    with pytest.raises(ConfigError, match=rf"data\.{name}=2: .*give at least 3"):
         opened(make_datamodule(tmp_path, **arguments, tokenize=tokenize, **settings))
 
 
@@ -139,5 +139,5 @@ def test_training_on_texts_longer_than_the_positions_ends_before_the_first_step(
         trainer.fit(model, datamodule=data)
         assert trainer.global_step == 1
     else:
-        with pytest.raises(ConfigError, match=rf"data.query_max_length={length}.* for 32 tokens"):
+        with pytest.raises(ConfigError, match=rf"data\.query_max_length={length}.* for 32 tokens"):
             trainer.fit(model, datamodule=data)

@@ -1,4 +1,4 @@
-"""Indices of eval rows that their corpus has not: each such row is an error, or skipped."""
+"""Eval rows whose indices their corpus does not have: each is an error, or is skipped."""
 
 import json
 import re
@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from llm_embedder_data import DataError
 from llm_embedder_data.config.recipes import load_recipe
-from llm_embedder_data.rows.builders import build_corpus, build_eval_sets, eval_fields
+from llm_embedder_data.rows.corpora import build_corpus
 from llm_embedder_data.rows.corpus_indices import within_corpus
+from llm_embedder_data.rows.eval_sets import build_eval_sets
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.schema.evaluation import eval_fields
 from llm_embedder_data.rows.sources import resolve_sources
 
 
@@ -22,14 +25,13 @@ def write(path, rows):
 
 def evaluate(files, method="retrieve", on_bad_row="raise"):
     [source] = resolve_sources(
-        {"e": files}, key="data.eval_data", fields=eval_fields(method), settings=("task", "format")
+        {"e": files},
+        setting="data.eval_data",
+        fields=eval_fields(method),
+        options=("task", "format"),
     )
     [made] = build_eval_sets(
-        source,
-        eval_method=method,
-        recipe=load_recipe("bge"),
-        default_task="qa",
-        on_bad_row=on_bad_row,
+        source, ReadingSettings(load_recipe("bge"), on_bad_row=on_bad_row), eval_method=method
     )
     return made
 
@@ -37,9 +39,11 @@ def evaluate(files, method="retrieve", on_bad_row="raise"):
 def corpus_of(tmp_path, n_rows, bad=()):
     rows = [{"text": ["no text"] if i in bad else f"passage {i}"} for i in range(n_rows)]
     [source] = resolve_sources(
-        {"c": write(tmp_path / "corpus.jsonl", rows)}, key="data.corpus", fields=["text"]
+        {"c": write(tmp_path / "corpus.jsonl", rows)}, setting="data.corpus", fields=["text"]
     )
-    return build_corpus(source, key_template="{text}", on_bad_row="skip")
+    return build_corpus(
+        source, ReadingSettings(load_recipe("bge"), on_bad_row="skip"), key_template="{text}"
+    )
 
 
 @given(
@@ -50,13 +54,20 @@ def corpus_of(tmp_path, n_rows, bad=()):
 @settings(max_examples=40)
 def test_the_rows_that_stay_are_those_whose_passages_are_there(tmp_path, indices, n_rows, bad):
     bad = {i for i in bad if i < n_rows - 1}  # one passage stays
-    rows = [{"query": f"q{i}", "pos_index": own, "task": "qa"} for i, own in enumerate(indices)]
+    rows = [
+        {"query": f"q{i}", "pos_index": row_indices, "task": "qa"}
+        for i, row_indices in enumerate(indices)
+    ]
     usable = set(range(n_rows)) - bad
-    sound = [row for row, own in enumerate(indices) if set(own or ()) <= usable]
+    sound = [row for row, row_indices in enumerate(indices) if set(row_indices or ()) <= usable]
     path, corpus = write(tmp_path / "eval.jsonl", rows), corpus_of(tmp_path, n_rows, bad)
 
     def made(on_bad_row):
-        return within_corpus(evaluate(path, on_bad_row=on_bad_row), corpus, on_bad_row=on_bad_row)
+        return within_corpus(
+            evaluate(path, on_bad_row=on_bad_row),
+            corpus,
+            ReadingSettings(load_recipe("bge"), on_bad_row=on_bad_row),
+        )
 
     if not sound:
         with pytest.raises(DataError, match="none of the"):
@@ -83,18 +94,22 @@ def test_the_error_names_file_row_line_and_index(tmp_path):
     second = write(tmp_path / "second.jsonl", [*rows, rows[1]])
     sentence = (
         f"{second}, row 1 (line 2): pos_index holds 5000, and corpus 'c' has 20 records, counted "
-        "from 0; so in 2 rows (mend the index"
+        "from 0; in 2 rows (correct the index"
     )
 
     with pytest.raises(DataError, match=re.escape(sentence)):
-        within_corpus(evaluate([first, second]), corpus_of(tmp_path, 20))
+        within_corpus(
+            evaluate([first, second]), corpus_of(tmp_path, 20), ReadingSettings(load_recipe("bge"))
+        )
 
 
 def test_a_record_that_was_skipped_cannot_be_named(tmp_path):
     path = write(tmp_path / "eval.jsonl", [{"query": "q", "pos_index": [1]}])
 
     with pytest.raises(DataError, match="holds 1, a record of corpus 'c' that was skipped as bad"):
-        within_corpus(evaluate(path), corpus_of(tmp_path, 3, bad={1}))
+        within_corpus(
+            evaluate(path), corpus_of(tmp_path, 3, bad={1}), ReadingSettings(load_recipe("bge"))
+        )
 
 
 @pytest.mark.parametrize("method", ["retrieve", "rerank"])
@@ -144,7 +159,9 @@ def test_indices_that_fit_no_candidate_are_refused(tmp_path, row, sentence):
 def test_indices_of_candidates_are_held_against_a_corpus(tmp_path, row, sentence):
     made = evaluate(write(tmp_path / "eval.jsonl", [row]), "rerank")
     if sentence is None:
-        assert within_corpus(made, corpus_of(tmp_path, 2)) is made
+        assert (
+            within_corpus(made, corpus_of(tmp_path, 2), ReadingSettings(load_recipe("bge"))) is made
+        )
         return
     with pytest.raises(DataError, match=re.escape(sentence)):
-        within_corpus(made, corpus_of(tmp_path, 2))
+        within_corpus(made, corpus_of(tmp_path, 2), ReadingSettings(load_recipe("bge")))

@@ -1,4 +1,4 @@
-"""Names of datasets: whatever files or names are given, no two datasets have the same."""
+"""Names of datasets are unique, whatever files or names are given."""
 
 import pytest
 from hypothesis import given
@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.dataset_names import by_unique_name
-from llm_embedder_data.rows.sources import _dataset_names, resolve_sources
+from llm_embedder_data.rows.dataset_names import by_unique_name, names_from_paths
+from llm_embedder_data.rows.sources import resolve_sources
 
 parts = st.sampled_from(["a", "b", "a#2", "a#3", "a.json", "b\x1b", "b\\x1b", "\udcff"])
 files = st.builds(
@@ -20,10 +20,10 @@ files = st.builds(
 
 @given(st.lists(files, max_size=8))
 def test_every_file_that_is_listed_has_a_name_of_its_own(listed):
-    names = _dataset_names(listed)
+    names = names_from_paths(listed)
 
     assert len(set(names)) == len(names) == len(listed)
-    assert names == _dataset_names(listed)
+    assert names == names_from_paths(listed)
     assert all(name.encode() for name in names)  # no half surrogate of a file's name
     assert all(name == one_line(name) for name in names)
 
@@ -41,13 +41,13 @@ def test_by_name_is_everything_or_an_error(names):
             by_unique_name(datasets, "data.x")
     else:
         assert list(by_unique_name(datasets, "data.x").items()) == [
-            (one.name, one) for one in datasets
+            (dataset.name, dataset) for dataset in datasets
         ]
 
 
 def test_an_error_says_which_files_meet():
     sentence = (
-        r"^data\.x: two datasets are called 'a', that of one\.jsonl and that of 1, 2, 3, \.\.\. "
+        r"^data\.x: two datasets are called 'a', one from one\.jsonl and one from 1, 2, 3, \.\.\. "
         r"\(give one of them another name"
     )
 
@@ -61,7 +61,7 @@ def test_keys_of_a_mapping_that_are_one_name_are_refused(tmp_path, names):
     data = dict.fromkeys(names, str(tmp_path / "a.jsonl"))
 
     with pytest.raises(ConfigError, match=r"data\.train_data: two datasets are called"):
-        resolve_sources(data, key="data.train_data", fields=[])
+        resolve_sources(data, setting="data.train_data", fields=[])
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\n", "a\ud800"])
@@ -69,4 +69,4 @@ def test_a_name_that_cannot_be_shown_is_refused(tmp_path, name):
     (tmp_path / "a.jsonl").write_text("{}")
 
     with pytest.raises(ConfigError, match=r"data\.train_data: (a dataset is called|the name)"):
-        resolve_sources({name: str(tmp_path / "a.jsonl")}, key="data.train_data", fields=[])
+        resolve_sources({name: str(tmp_path / "a.jsonl")}, setting="data.train_data", fields=[])

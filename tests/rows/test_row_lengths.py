@@ -1,4 +1,4 @@
-"""How long rows are, about."""
+"""The approximate length of rows."""
 
 import datasets
 import numpy as np

@@ -1,5 +1,6 @@
-"""Row numbers in a file without a name."""
+"""Row numbers in memory or mapped from a file."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -49,3 +50,17 @@ def test_numbers_are_in_memory_where_the_folder_cannot_be_written(tmp_path):
     numbers = numbers_where(chosen, tmp_path / "missing")
 
     np.testing.assert_array_equal(numbers, np.flatnonzero(chosen))
+
+
+def test_numbers_are_pickled_as_the_name_of_their_file_and_hold_none_open(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+
+    numbers = numbers_where(np.ones(400_000, bool), tmp_path)
+
+    assert len(os.listdir("/proc/self/fd")) == before
+    pickled = pickle.dumps(numbers)
+    assert len(pickled) < 1000
+    np.testing.assert_array_equal(pickle.loads(pickled), numbers)
+    assert type(numbers[np.array([3, 5])]) is np.ndarray
+    part = pickle.loads(pickle.dumps(numbers[7:9]))
+    assert part.tolist() == [7, 8]

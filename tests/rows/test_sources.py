@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.builders import TRAIN_FIELDS
-from llm_embedder_data.rows.sources import format_of, resolve_sources
+from llm_embedder_data.rows.files.file_formats import format_of
+from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
+from llm_embedder_data.rows.sources import resolve_sources
 
 FILES = (
     "chat/train.jsonl",
@@ -32,7 +33,7 @@ def root(tmp_path):
 
 
 def resolve(data, **more):
-    return resolve_sources(data, key="data.train_data", fields=TRAIN_FIELDS, **more)
+    return resolve_sources(data, setting="data.train_data", fields=TRAIN_FIELDS, **more)
 
 
 def named(sources, root):
@@ -200,7 +201,7 @@ def test_nothing_named_is_no_dataset():
         ({"qa": {"task": "qa"}}, "data.train_data.qa: no path (name the file or files to read)"),
         (7, "data.train_data=7: expected a path, or a mapping with the key 'path'"),
         ([7], "data.train_data[0]=7: expected a path"),
-        ([[7]], "data.train_data[0]: 7 is no path"),
+        ([[7]], "data.train_data[0]: 7 is not a path"),
         ([[]], "data.train_data[0]: an empty list (name at least one file, or give null)"),
         ("llm-embedder:qa", "stands for data_root, which is not set (give data.data_root)"),
         ("pkg://nowhere/x", "there is no package 'nowhere' (install it, or give a plain path)"),
@@ -209,9 +210,9 @@ def test_nothing_named_is_no_dataset():
 def test_a_setting_that_cannot_be_is_refused(root, data, sentence):
     def filled(value):
         if isinstance(value, dict):
-            return {key: filled(one) for key, one in value.items()}
+            return {key: filled(entry) for key, entry in value.items()}
         if isinstance(value, list):
-            return [filled(one) for one in value]
+            return [filled(entry) for entry in value]
         return f"{root}/chat" if value == "{root}" else value
 
     with pytest.raises(ConfigError, match=re.escape(sentence)):

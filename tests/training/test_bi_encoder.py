@@ -26,12 +26,14 @@ from transformers import AutoModel, AutoTokenizer, Qwen2Config, Qwen2Model, T5Co
 from llm_embedder_data.config.composing import CONF_DIR
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.module import RetrievalDataModule
-from llm_embedder_data.training.bi_encoder import DEFAULTS, BiEncoder, pool
+from llm_embedder_data.training.bi_encoder import BiEncoder
 from llm_embedder_data.training.losses import (
     contrastive_loss,
     kl_distillation,
     stable_distillation,
 )
+from llm_embedder_data.training.pooling import pool
+from llm_embedder_data.training.settings import DEFAULTS
 
 laws = settings(derandomize=True, deadline=None, max_examples=40)
 POOLINGS = ["cls", "mean", "last"]
@@ -432,7 +434,7 @@ def test_over_a_part_of_a_corpus_there_are_no_metrics_and_it_is_said(limit, capl
     with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
         assert validate(data, **limit) == {}
     assert (
-        f"eval set 'trivia': no metrics, for trainer.{name}={value!r} leaves out a part of its "
+        f"eval set 'trivia': no metrics, because trainer.{name}={value!r} leaves out a part of its "
         "corpus 'wiki'"
     ) in caplog.text.replace("fast_dev_run=True", "fast_dev_run=1")
 
@@ -444,8 +446,9 @@ def test_over_a_part_of_the_queries_metrics_are_those_of_the_part_and_it_is_said
 
     assert found == validate([[first], corpus])
     assert len(found) > 0
-    assert "'trivia': the metrics are over 1 of its queries, for trainer.limit_val_batches=1" in (
-        caplog.text
+    assert (
+        "'trivia': the metrics are over 1 of its queries, because trainer.limit_val_batches=1"
+        in (caplog.text)
     )
 
 
@@ -509,7 +512,7 @@ def test_what_is_not_measured_is_said(caplog):
             ]
         )
 
-    assert "eval set 'chat': no metrics, for no batch of its corpus 'memory' came" in caplog.text
+    assert "'chat': no metrics, because no batch of its corpus 'memory' came" in caplog.text
     assert "'trivia': 1 of 2 queries have no positive and are left out" in caplog.text
     assert found["val/mrr@10"] == found["val/trivia/mrr@10"]
     assert "val/chat/mrr@10" not in found

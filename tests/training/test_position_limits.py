@@ -46,7 +46,7 @@ def test_a_text_longer_than_the_table_of_positions_is_refused(make):
     encoder = nn.Sequential(make())  # wrapped, as an adapter does
 
     assert check_positions(encoder, {"data.key_max_length": (20, 20)}) == []
-    with pytest.raises(ConfigError, match=r"data.key_max_length=21: .* positions for 20 tokens"):
+    with pytest.raises(ConfigError, match=r"data\.key_max_length=21: .* positions for 20 tokens"):
         check_positions(encoder, {"data.key_max_length": (21, 21)})
 
 

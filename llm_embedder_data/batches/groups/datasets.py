@@ -17,8 +17,10 @@ from llm_embedder_data.batches.token_cache.cached_rows import CachedEvalRows, Ca
 from llm_embedder_data.batches.token_cache.cached_tokenizer import CachedTexts
 from llm_embedder_data.batches.token_cache.table import TokenTable
 from llm_embedder_data.config.recipes import Instruction
-from llm_embedder_data.core.files import MappedFiles
-from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+from llm_embedder_data.core.mapped_files import MappedFiles
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 
 class TrainGroups:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.config.recipes import NegativeStrategy
-from llm_embedder_data.core.hashing import below, derive_key, hash_rows
-from llm_embedder_data.core.slices import runs_at
-from llm_embedder_data.rows.filters import FIRST_ELSE_TEACHER, PositiveInForce
+from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
+from llm_embedder_data.core.slices import slices_at
+from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, PositiveInForce
 
 _S11 = np.array(11, np.uint64)
 _LAST = np.array((1 << 64) - 1, np.uint64)
@@ -45,7 +45,7 @@ def select(
     select_negative: NegativeStrategy,
     stable_distill: bool,
     rows: NDArray[np.int64],
-    key: int,
+    seed: int,
 ) -> NDArray[np.int64]:
     """Choose one positive and ``group_size - 1`` negatives for each query.
 
@@ -70,7 +70,7 @@ def select(
         select_negative: strategy.
         stable_distill: sort the chosen negatives by score, descending.
         rows: ``[B]`` int64, the number that a query's random choices are a function of.
-        key: from :func:`draw_key`.
+        seed: from :func:`selection_seed`.
 
     Returns:
         ``[B, G]`` int64, places in the flat arrays, the positive first; -1 where there is no
@@ -81,16 +81,16 @@ def select(
     query = np.arange(len(rows))[:, None]  # [B, 1]
     place = np.arange(int(n_keys.max(initial=1)))  # [N]
     exists = place < n_keys[:, None]  # [B, N]
-    same = runs_at(candidates.first_same, starts, len(place))  # [B, N]
+    same = slices_at(candidates.first_same, starts, len(place))  # [B, N]
     if stable_distill or {select_positive, select_negative} & _BY_SCORE:
-        score = np.where(exists, runs_at(candidates.scores, starts, len(place)), np.nan)
+        score = np.where(exists, slices_at(candidates.scores, starts, len(place)), np.nan)
     else:
         score = np.full(same.shape, np.nan)
     scored = ~np.isnan(score[:, 0])  # [B]
 
     positive = np.zeros(len(rows), np.int64)
     if select_positive == "random":
-        positive = below(hash_rows(derive_key(key, "positive"), rows), np.maximum(n_pos[:, 0], 1))
+        positive = below(hash_rows(stream_seed(seed, "positive"), rows), np.maximum(n_pos[:, 0], 1))
     elif select_positive != "first":
         eligible = exists & (place < n_pos) if select_positive == "teacher-pos" else exists
         best = np.argmax(np.where(eligible & scored[:, None], score, -np.inf), axis=1)
@@ -102,7 +102,7 @@ def select(
     # A text is first at its own place or before it: from n_pos on, it is no positive's.
     negative = exists & (same >= n_pos) & (same != same[query, positive[:, None]])
     n_negatives = negative.sum(axis=1)
-    order = _in_turn(select_negative, negative, score, scored, rows, key)
+    order = _in_turn(select_negative, negative, score, scored, rows, seed)
     turn = np.arange(group_size - 1) % np.maximum(n_negatives, 1)[:, None]
     negatives = order[query, turn]  # [B, G-1]
     if stable_distill and group_size > 1:
@@ -114,9 +114,9 @@ def select(
     return chosen
 
 
-def draw_key(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
-    """The key of all choices for a dataset's rows in one pass of one epoch."""
-    return derive_key(seed, "selection", dataset, epoch, repeat)
+def selection_seed(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
+    """The seed of all choices for a dataset's rows in one pass of one epoch."""
+    return stream_seed(seed, "selection", dataset, epoch, repeat)
 
 
 def _in_turn(
@@ -125,7 +125,7 @@ def _in_turn(
     score: NDArray[np.float64],
     scored: NDArray[np.bool_],
     rows: NDArray[np.int64],
-    key: int,
+    seed: int,
 ) -> NDArray[np.int64]:
     """``[B, N]`` int64: the places of the negatives as they are taken, behind them any others."""
     place = np.arange(negative.shape[1])
@@ -134,7 +134,7 @@ def _in_turn(
     by_score = -score if strategy == "teacher+" else score
     if strategy != "random" and scored.all():
         return _sorted(np.where(negative, by_score, np.inf))
-    row_words = hash_rows(derive_key(key, "negatives"), rows)
+    row_words = hash_rows(stream_seed(seed, "negatives"), rows)
     words = hash_rows(0, (row_words[:, None] + place.astype(np.uint64)).view(np.int64))
     if strategy == "random":
         # Words that end in their own place are sorted by themselves, several times as fast.

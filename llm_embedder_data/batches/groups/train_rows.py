@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.groups.gathering import GatheredTexts
-from llm_embedder_data.batches.groups.selection import Candidates, draw_key, select
+from llm_embedder_data.batches.groups.selection import Candidates, select, selection_seed
 from llm_embedder_data.core.hashing import text_ids
-from llm_embedder_data.rows.builders import TrainSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 _TRAIN_COLUMNS = [
     "query",
@@ -198,7 +198,7 @@ def choose(
         select_negative=settings.select_negative,
         stable_distill=settings.stable_distill,
         rows=numbers,
-        key=draw_key(seed, train_set.name, epoch, repeat),
+        seed=selection_seed(seed, train_set.name, epoch, repeat),
     )
 
 

@@ -19,7 +19,7 @@ from llm_embedder_data.batches.plan.left_out import (
 from llm_embedder_data.batches.plan.length_windows import LengthWindows
 from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.core.errors import ConfigError, check_choice, did_you_mean
-from llm_embedder_data.core.hashing import below, derive_key, hash_rows
+from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 from llm_embedder_data.core.printable import one_line
 
 OrganizeMethod = Literal["epoch", "epoch-static", "epoch-random", "random"]
@@ -163,7 +163,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self._ends = np.cumsum(self._per_epoch)
         self._row_ends = np.cumsum(self._n_rows * weight)
         self._row_order = np.array(
-            [derive_key(seed, "row order", name) for name in self._names], np.uint64
+            [stream_seed(seed, "row order", name) for name in self._names], np.uint64
         )
 
     def _too_small(self) -> dict[str, int]:
@@ -248,9 +248,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         places = left_out_of_passes(n_rows, global_batch, whole, self.remainder == "rotate")
         if not n_broken or not len(places):
             return len(places)
-        key = _deal_key(self.seed, name, whole)
+        deal_seed = _deal_seed(self.seed, name, whole)
         turn = whole if self.remainder == "rotate" else 0
-        block = block_of_places(places, n_rows, global_batch, turn, key)
+        block = block_of_places(places, n_rows, global_batch, turn, deal_seed)
         n_sure = n_broken
         if self._windows is not None:
             n_sure -= n_broken % self._windows.size
@@ -326,7 +326,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             dataset, rows = self._drawn(steps, rank)
             repeat = np.zeros_like(steps)
         else:
-            order = derive_key(self.seed, "batch order", self.organize_method, self.epoch)
+            order = stream_seed(self.seed, "batch order", self.organize_method, self.epoch)
             place = permute(steps, len(self), order)
             dataset = np.searchsorted(self._ends, place, side="right")
             # Blocks are counted through all epochs, so that a broken pass goes on in the next one.
@@ -377,7 +377,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         """
         deal = np.array(
             [
-                _deal_key(self.seed, self._names[one], number)
+                _deal_seed(self.seed, self._names[one], number)
                 for one, number in zip(dataset.tolist(), pass_number.tolist(), strict=True)
             ],
             np.uint64,
@@ -424,12 +424,12 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
 
         Rows come once in a batch, unless the dataset is smaller.
         """
-        words = hash_rows(derive_key(self.seed, "dataset", self.epoch), steps)
+        words = hash_rows(stream_seed(self.seed, "dataset", self.epoch), steps)
         points = below(words, 1 << 32) / (1 << 32) * self._row_ends[-1]
         dataset = np.searchsorted(self._row_ends, points, side="right")
         dataset = np.minimum(dataset, len(self._names) - 1)
         keys = [
-            derive_key(self.seed, "random rows", self._names[one], self.epoch, step)
+            stream_seed(self.seed, "random rows", self._names[one], self.epoch, step)
             for one, step in zip(dataset.tolist(), steps.tolist(), strict=True)
         ]
         n_rows = self._n_rows[dataset, None]
@@ -447,9 +447,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
 
 
 @lru_cache(maxsize=4096)
-def _deal_key(seed: int, name: str, pass_number: int) -> int:
-    """The key by which one pass deals a dataset's rows into global batches."""
-    return derive_key(seed, "block order", name, pass_number)
+def _deal_seed(seed: int, name: str, pass_number: int) -> int:
+    """The seed by which one pass deals a dataset's rows into global batches."""
+    return stream_seed(seed, "block order", name, pass_number)
 
 
 def _check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, int]) -> None:

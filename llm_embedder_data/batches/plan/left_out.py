@@ -50,7 +50,7 @@ def left_out_of_passes(
 
 
 def block_of_places(
-    places: NDArray[np.int64], n_rows: int, global_batch: int, turn: int, key: int
+    places: NDArray[np.int64], n_rows: int, global_batch: int, turn: int, seed: int
 ) -> NDArray[np.int64]:
     """The global batch of a pass in which each place comes, -1 for one that is left out.
 
@@ -59,13 +59,13 @@ def block_of_places(
         n_rows: of the dataset.
         global_batch: rows of one.
         turn: how many passes' share of places was left out before.
-        key: by which the pass deals its places into global batches.
+        seed: by which the pass deals its places into global batches.
     """
     n_left = n_rows % global_batch
     dealt = (places - n_left * (turn + 1)) % n_rows
     block = np.full(len(places), -1, np.int64)
     held = dealt < n_rows - n_left
-    block[held] = unpermute(dealt[held], n_rows - n_left, key) // global_batch
+    block[held] = unpermute(dealt[held], n_rows - n_left, seed) // global_batch
     return block
 
 

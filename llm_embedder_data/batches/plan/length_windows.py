@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.core.hashing import derive_key, derive_keys
+from llm_embedder_data.core.hashing import stream_seed, stream_seeds
 
 # Rows of dealt windows that are kept, 8 MiB: a window's batches are far apart in an epoch.
 _ROWS_KEPT = 1 << 20
@@ -74,8 +74,8 @@ class LengthWindows:
         else:
             first = window * self.size
             whole = planned(np.arange(first, min(first + self.size, per_pass)))
-            key = derive_key(self._seed, "length window", name, pass_number, window)
-            rows = deal_by_length(whole, self._lengths[name][whole], key, places)
+            seed = stream_seed(self._seed, "length window", name, pass_number, window)
+            rows = deal_by_length(whole, self._lengths[name][whole], seed, places)
             while self._kept and (len(self._kept) + 1) * rows.size > _ROWS_KEPT:
                 self._kept.popitem(last=False)
             self._kept[at] = rows
@@ -84,7 +84,7 @@ class LengthWindows:
 
 
 def deal_by_length(
-    planned: NDArray[np.int64], lengths: ArrayLike, key: int, places: NDArray[np.int64]
+    planned: NDArray[np.int64], lengths: ArrayLike, seed: int, places: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Deal the rows of W global batches anew, so that rows of like length meet in one.
 
@@ -95,7 +95,7 @@ def deal_by_length(
     Args:
         planned: ``[W, G]`` int64, rows of the global batches.
         lengths: ``[W, G]``, of these rows.
-        key: from :func:`~llm_embedder_data.core.hashing.derive_key`.
+        seed: from :func:`~llm_embedder_data.core.hashing.stream_seed`.
         places: ``[m]`` int64, the places in a global batch that are asked for.
 
     Returns:
@@ -103,14 +103,14 @@ def deal_by_length(
 
     >>> import numpy as np
     >>> rows = np.arange(6).reshape(3, 2)
-    >>> deal_by_length(rows, [[5, 1], [9, 5], [1, 9]], key=1, places=np.arange(2)).tolist()
+    >>> deal_by_length(rows, [[5, 1], [9, 5], [1, 9]], seed=1, places=np.arange(2)).tolist()
     [[0, 3], [2, 5], [1, 4]]
     """
     n_batches, global_batch = planned.shape
     order = np.argsort(np.ravel(lengths), kind="stable")
     batches = planned.ravel()[order].reshape(planned.shape)
-    turn = permute(np.arange(n_batches), n_batches, derive_key(key, "turns"))
-    keys = derive_keys(np.array([key], np.uint64), np.arange(n_batches))
+    turn = permute(np.arange(n_batches), n_batches, stream_seed(seed, "turns"))
+    keys = stream_seeds(np.array([seed], np.uint64), np.arange(n_batches))
     asked = np.broadcast_to(places, (n_batches, len(places)))
     within = permute(asked, global_batch, keys[:, None])
     dealt: NDArray[np.int64] = batches[turn[:, None], within]

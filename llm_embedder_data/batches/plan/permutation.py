@@ -7,16 +7,16 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.core.hashing import derive_keys, mix
+from llm_embedder_data.core.hashing import mix, stream_seeds
 
 _ROUNDS = np.arange(8)
 _ONE = np.array(1, np.uint64)
 
 
 def permute(
-    places: NDArray[np.int64], n: int | NDArray[np.int64], key: int | NDArray[np.uint64]
+    places: NDArray[np.int64], n: int | NDArray[np.int64], seed: int | NDArray[np.uint64]
 ) -> NDArray[np.int64]:
-    """Send each of ``places`` to its image under the permutation of ``range(n)`` named by ``key``.
+    """Send each of ``places`` to its image under the permutation of ``range(n)`` named by ``seed``.
 
     A generalised Feistel network over ``range(a * b)``, a and b about the root of n, whose two
     halves are in turn shifted modulo a and b by a hash of the other; an image of n or more is sent
@@ -25,27 +25,27 @@ def permute(
     time and memory whatever n is.
 
     Several permutations are asked at once, which costs little more than one, with arrays for n and
-    key that broadcast to the shape of ``places``.
+    seed that broadcast to the shape of ``places``.
 
     Args:
         places: int64, of any shape, each in ``[0, n)``.
         n: size of the range, at least 1.
-        key: from :func:`~llm_embedder_data.core.hashing.derive_key`.
+        seed: from :func:`~llm_embedder_data.core.hashing.stream_seed`.
 
     Returns:
         The images, in the shape of ``places``.
 
     >>> import numpy as np
-    >>> permute(np.arange(5), 5, key=1).tolist()
+    >>> permute(np.arange(5), 5, seed=1).tolist()
     [2, 3, 0, 4, 1]
     """
-    size, keys = np.asarray(n, np.uint64), np.asarray(key, np.uint64)
+    size, keys = np.asarray(n, np.uint64), np.asarray(seed, np.uint64)
     if size.size == keys.size == 1:  # NumPy broadcasts arrays without a dimension the fastest
         size, keys = size.reshape(()), keys.reshape(())
     widths = [isqrt(one - 1) + 1 for one in size.ravel().tolist()]
     a = np.array(widths, np.uint64).reshape(size.shape)
     b = np.asarray((size + a - _ONE) // a)
-    keys = derive_keys(keys[..., None], _ROUNDS)
+    keys = stream_seeds(keys[..., None], _ROUNDS)
     parts = [a, b, *(keys[..., number] for number in _ROUNDS.tolist())]
     images = _network(places.astype(np.uint64), *parts)
     while len(outside := np.flatnonzero(images >= size)):
@@ -55,16 +55,16 @@ def permute(
     return images.astype(np.int64)
 
 
-def unpermute(images: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]:
-    """The places that :func:`permute` sends to ``images``, for one n and one key.
+def unpermute(images: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
+    """The places that :func:`permute` sends to ``images``, for one n and one seed.
 
     >>> import numpy as np
-    >>> unpermute(permute(np.arange(5), 5, key=1), 5, key=1).tolist()
+    >>> unpermute(permute(np.arange(5), 5, seed=1), 5, seed=1).tolist()
     [0, 1, 2, 3, 4]
     """
     width = isqrt(n - 1) + 1
     a, b = np.array(width, np.uint64), np.array((n + width - 1) // width, np.uint64)
-    keys = derive_keys(np.array([key], np.uint64), _ROUNDS)
+    keys = stream_seeds(np.array([seed], np.uint64), _ROUNDS)
     places = _network_back(images.astype(np.uint64), a, b, *keys)
     while len(outside := np.flatnonzero(places >= n)):
         places[outside] = _network_back(places[outside], a, b, *keys)

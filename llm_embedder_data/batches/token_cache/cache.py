@@ -22,7 +22,9 @@ from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
 from llm_embedder_data.batches.tokens.tokenizer_digest import tokenizer_digest
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 
 class TokenCache:

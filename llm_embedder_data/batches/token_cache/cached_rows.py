@@ -25,7 +25,9 @@ from llm_embedder_data.batches.groups.train_rows import (
 from llm_embedder_data.batches.token_cache.cached_tokenizer import CachedTexts
 from llm_embedder_data.batches.token_cache.table import TokenTable
 from llm_embedder_data.batches.token_cache.table_building import Block
-from llm_embedder_data.rows.builders import Corpus, EvalSet, TrainSet
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.train_sets import TrainSet
 
 # Rows at a time where what is made of them takes memory: Python strings, or numbers.
 _BLOCK_ROWS = 1024

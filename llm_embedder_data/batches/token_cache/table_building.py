@@ -21,18 +21,12 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.batches.token_cache.table import TABLE_SUFFIX, TokenTable, table_end
 from llm_embedder_data.batches.token_cache.text_index import GrowingTextIndex, TextIndex
+from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import is_a_limit, reason, remedy
-from llm_embedder_data.core.files import locked, make_way
+from llm_embedder_data.core.files import locked, remove_empty_folder
 from llm_embedder_data.core.hashing import text_ids
-from llm_embedder_data.core.sealed_files import (
-    BUILDING_SUFFIX,
-    HashedFile,
-    hash_of,
-    publish_sealed,
-    read_memo,
-    write_memo,
-)
+from llm_embedder_data.core.sealed_files import BUILDING_SUFFIX, HashedFile, hash_of, publish_sealed
 
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
@@ -108,7 +102,7 @@ def build_table(
         with locked(path, patience=_PATIENCE):
             with suppress(FileNotFoundError):
                 return TokenTable(path)
-            make_way(path)
+            remove_empty_folder(path)
             with _workplace(path) as place:
                 others = _neighbours(path)
                 with closing(_Build(place, prefixes, n_ids(), others)) as build:
@@ -139,7 +133,7 @@ class _Build:
             "n_texts": 0,
         }
         if (folder / _STATE).exists():
-            state |= read_memo(folder / _STATE)
+            state |= read_checked_json(folder / _STATE)
         self.n_rows: int = state["n_rows"]
         self._types |= state.get("types", {})
         self._hashed = _digest(folder / "hashes.bin", 16 * state["n_texts"])
@@ -266,7 +260,7 @@ class _Build:
             "types": self._types,
             "empty": self._empty,
         }
-        write_memo(self._folder / _STATE, state)
+        write_checked_json(self._folder / _STATE, state)
 
     def finish(self, path: Path) -> None:
         """Put all arrays behind the ids, and what is said of them, and give the file its name."""
@@ -366,12 +360,12 @@ class _workplace:
         self._lock = FileLock(self._place / _LOCK)
         with suppress(OSError, NotImplementedError):
             self._lock.acquire(timeout=0)
-        write_memo(self._place / _OWNER, socket.gethostname())
+        write_checked_json(self._place / _OWNER, socket.gethostname())
         return self._place
 
     def _take_over(self, place: Path) -> bool:
         # A lock of another machine may not be seen here, so what it left is its own.
-        if read_memo(place / _OWNER) != socket.gethostname() or place.is_symlink():
+        if read_checked_json(place / _OWNER) != socket.gethostname() or place.is_symlink():
             return False
         self._place, self._lock = place, FileLock(place / _LOCK)
         with suppress(OSError, NotImplementedError):
@@ -392,7 +386,7 @@ class _workplace:
 
 def _can_be_taken_up(place: Path) -> bool:
     """Whether a build got so far that it was written down, and its files are as they were then."""
-    state = read_memo(place / _STATE)
+    state = read_checked_json(place / _STATE)
     if state is None or not os.access(place, os.W_OK):
         return False
     files = {name: (size, state["digests"][name]) for name, size in state["sizes"].items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.core.slices import runs_at
+from llm_embedder_data.core.slices import slices_at
 
 Layout = Literal["padded", "chunked", "packed"]
 
@@ -72,7 +72,7 @@ class Part:
         source = self.types if of_types else self.source
         if isinstance(source, int):
             return np.full((len(self.starts), width), source, self.source.dtype)
-        return runs_at(source, self.starts - before, width)
+        return slices_at(source, self.starts - before, width)
 
     def runs(self, of_types: bool = False) -> list[bytes]:
         """Each text's ids, or its types, as bytes."""
@@ -266,9 +266,9 @@ class TensorLayout:
         width = self._width(lengths)
         yes, no = np.ones(width, tokens.dtype), np.zeros(width, tokens.dtype)
         if self._pads_right:
-            real = runs_at(np.concatenate([yes, no]), width - lengths, width)
+            real = slices_at(np.concatenate([yes, no]), width - lengths, width)
         else:
-            real = runs_at(np.concatenate([no, yes]), lengths, width)
+            real = slices_at(np.concatenate([no, yes]), lengths, width)
         ids = tokens.padded(real, self._pad_id, self._pads_right)
         types = None
         if self._has_types and (tokens.typed or self._pad_type):

@@ -42,4 +42,6 @@ def _check_settings(cfg: DictConfig) -> None:
         if type(value) is not int or value < least:
             raise ConfigError(f"{name}={value!r}: expected a whole number of at least {least}")
     if cfg.rank is not None and cfg.step is None:
-        raise ConfigError(f"rank={cfg.rank} names whose rows to show, but of no step (give step=)")
+        raise ConfigError(
+            f"rank={cfg.rank} selects rows of a step, and no step is given (give step=)"
+        )

@@ -16,15 +16,14 @@ from llm_embedder_data.batches.groups.datasets import (
 from llm_embedder_data.batches.plan.sampler import BatchIndex
 from llm_embedder_data.config.recipes import Instruction, load_recipe
 from llm_embedder_data.core.hashing import text_ids
-from llm_embedder_data.rows.builders import (
-    TRAIN_FIELDS,
-    TrainSettings,
-    build_corpus,
-    build_eval_sets,
-    build_train_sets,
-    eval_fields,
-)
+from llm_embedder_data.rows.corpora import build_corpus
+from llm_embedder_data.rows.eval_sets import build_eval_sets
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.schema.evaluation import eval_fields
+from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
 from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.train_sets import build_train_sets
+from llm_embedder_data.rows.train_settings import TrainSettings
 
 RECIPE = load_recipe("e5")
 
@@ -37,14 +36,12 @@ def train_set(tmp_path):
     def train_set(rows, on_no_negatives="keep", **settings):
         path = tmp_path / f"{next(number)}.jsonl"
         path.write_text("\n".join(json.dumps(row) for row in rows))
-        [source] = resolve_sources(str(path), key="data.train_data", fields=TRAIN_FIELDS)
+        [source] = resolve_sources(str(path), setting="data.train_data", fields=TRAIN_FIELDS)
         [made] = build_train_sets(
             source,
+            ReadingSettings(RECIPE, cache_dir=tmp_path),
             settings_of=lambda task: TrainSettings(**settings),
-            recipe=RECIPE,
-            default_task="qa",
             on_no_negatives=on_no_negatives,
-            cache_dir=tmp_path,
         )
         return made
 
@@ -251,9 +248,9 @@ def test_eval_queries_keep_ids_and_pad_their_positives(tmp_path):
         {"query": "c", "pos_index": [2]},
     ]
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    [source] = resolve_sources(str(path), key="data.eval_data", fields=eval_fields("retrieve"))
+    [source] = resolve_sources(str(path), setting="data.eval_data", fields=eval_fields("retrieve"))
     [eval_set] = build_eval_sets(
-        source, eval_method="retrieve", recipe=RECIPE, default_task="qa", cache_dir=tmp_path
+        source, ReadingSettings(RECIPE, cache_dir=tmp_path), eval_method="retrieve"
     )
 
     batch = EvalQueries(eval_set, Instruction("find: "), "corpus")[np.array([2, 0, 1])]
@@ -284,9 +281,9 @@ def test_eval_queries_keep_ids_and_pad_their_positives(tmp_path):
 def test_candidates_of_reranking_and_their_indices(tmp_path, row, keys, key_index, pos_index):
     path = tmp_path / "eval.jsonl"
     path.write_text(json.dumps({"query": "q", **row}))
-    [source] = resolve_sources(str(path), key="data.eval_data", fields=eval_fields("rerank"))
+    [source] = resolve_sources(str(path), setting="data.eval_data", fields=eval_fields("rerank"))
     [eval_set] = build_eval_sets(
-        source, eval_method="rerank", recipe=RECIPE, default_task="qa", cache_dir=tmp_path
+        source, ReadingSettings(RECIPE, cache_dir=tmp_path), eval_method="rerank"
     )
 
     batch = EvalQueries(eval_set, Instruction())[np.array([0])]
@@ -300,8 +297,8 @@ def test_passages_are_texts_by_template_with_their_numbers(tmp_path):
     path = tmp_path / "corpus.jsonl"
     rows = [{"title": None, "text": "one"}, {"title": "T", "text": "two"}, {"text": "None"}]
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    [source] = resolve_sources(str(path), key="data.corpus", fields=("title", "text"))
-    corpus = build_corpus(source, cache_dir=tmp_path)
+    [source] = resolve_sources(str(path), setting="data.corpus", fields=("title", "text"))
+    corpus = build_corpus(source, ReadingSettings(RECIPE, cache_dir=tmp_path))
 
     batch = CorpusPassages(corpus, "passage: ", "view")[np.array([2, 0, 1])]
 

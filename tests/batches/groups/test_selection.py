@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import candidate_rows
 
-from llm_embedder_data.batches.groups.selection import Candidates, draw_key, select
+from llm_embedder_data.batches.groups.selection import Candidates, select, selection_seed
 
 POSITIVE = ("first", "teacher", "teacher-pos")
 NEGATIVE = ("first", "teacher+", "teacher-")
@@ -40,7 +40,7 @@ def choose(rows, positive, negative, *, group_size=4, stable=False, numbers=None
         select_negative=negative,
         stable_distill=stable,
         rows=np.arange(len(rows)) if numbers is None else np.array(numbers),
-        key=key,
+        seed=key,
     )
     places = np.where(chosen < 0, -1, chosen - candidates.starts[:, None])
     return places.tolist()
@@ -151,7 +151,7 @@ def a_row(n_pos=3, n_neg=20):
 
 def test_random_choices_differ_by_epoch_pass_dataset_seed_and_row():
     keys = {
-        draw_key(seed, dataset, epoch, repeat)
+        selection_seed(seed, dataset, epoch, repeat)
         for seed in (1, 2)
         for dataset in "ab"
         for epoch in (0, 1)
@@ -159,7 +159,8 @@ def test_random_choices_differ_by_epoch_pass_dataset_seed_and_row():
     }
     drawn = {str(choose([a_row()], "random", "random", key=key)) for key in keys}
     of_rows = {
-        str(one) for one in choose([a_row()] * 16, "random", "random", key=draw_key(1, "a", 0))
+        str(one)
+        for one in choose([a_row()] * 16, "random", "random", key=selection_seed(1, "a", 0))
     }
 
     assert len(keys) == 16

@@ -13,7 +13,7 @@ from strategies import METHODS, lengths_of, plans
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.config import ConfigError
-from llm_embedder_data.core.hashing import derive_key
+from llm_embedder_data.core.hashing import stream_seed
 
 ONCE = ("epoch", "epoch-static", "epoch-random")  # a row comes once in a pass
 
@@ -109,7 +109,7 @@ def test_every_row_is_left_out_equally_often(shape):
 def test_the_rows_left_out_are_the_next_places_of_one_fixed_order(plan):
     for name, taken in rows_per_dataset(plan).items():
         n_rows = plan.sizes[name]
-        order = permute(np.arange(n_rows), n_rows, derive_key(plan.seed, "row order", name))
+        order = permute(np.arange(n_rows), n_rows, stream_seed(plan.seed, "row order", name))
         r = n_rows % (plan.batch_size[name] * plan.num_replicas)
         left_out = {int(order[(plan.epoch * r + i) % n_rows]) for i in range(r)}
         assert set(range(n_rows)) - set(taken) == left_out

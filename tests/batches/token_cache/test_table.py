@@ -16,9 +16,9 @@ from llm_embedder_data.batches.token_cache import table_building
 from llm_embedder_data.batches.token_cache.table import TokenTable
 from llm_embedder_data.batches.token_cache.table_building import Block, build_table
 from llm_embedder_data.batches.token_cache.text_index import GrowingTextIndex
+from llm_embedder_data.core.checked_json import write_checked_json
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.hashing import text_ids
-from llm_embedder_data.core.sealed_files import write_memo
 
 
 def letters(texts):
@@ -271,8 +271,8 @@ def test_what_was_left_long_ago_is_deleted_and_what_is_being_made_is_not(tmp_pat
     left, alive = (tmp_path / f"other.{name}.building" for name in ("left", "alive"))
     for place in (left, alive):
         place.mkdir()
-        write_memo(place / "owner.json", "another machine")
-    write_memo(left / "owner.json", os.uname().nodename)
+        write_checked_json(place / "owner.json", "another machine")
+    write_checked_json(left / "owner.json", os.uname().nodename)
     for place in (left, alive):
         os.utime(place, (0, 0))
 

@@ -158,7 +158,7 @@ def test_padding_needs_a_token_for_it_and_packing_does_not(unigram):
     tokenizer.pad_token = None
 
     for layout in ("padded", "chunked"):
-        with pytest.raises(ConfigError, match=r"has no padding token.*set tokenizer.pad_token"):
+        with pytest.raises(ConfigError, match=r"has no padding token.*set tokenizer\.pad_token"):
             TensorLayout(tokenizer, layout)
     packed, _ = TensorLayout(tokenizer, "packed")(tokens_of([[5], [6]]))
     assert packed["input_ids"].tolist() == [[5, 6]]

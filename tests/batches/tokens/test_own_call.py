@@ -235,11 +235,13 @@ def test_a_length_that_special_tokens_use_up_is_refused(minilm, byte_level_bpe, 
         for length in (0, taken - 1, taken):
             with pytest.raises(
                 ConfigError,
-                match=rf"data.{side}_max_length={length}: .*give at least {taken + 1}\)",
+                match=rf"data\.{side}_max_length={length}: .*give at least {taken + 1}\)",
             ):
                 RetrievalDataCollator(tokenizer, **{f"{side}_max_length": length})
         RetrievalDataCollator(tokenizer, **{f"{side}_max_length": taken + 1})
-    with pytest.raises(ConfigError, match=f"data.{side}_max_length=None: expected a whole number"):
+    with pytest.raises(
+        ConfigError, match=rf"data\.{side}_max_length=None: expected a whole number"
+    ):
         RetrievalDataCollator(tokenizer, **{f"{side}_max_length": None})
 
 
@@ -252,7 +254,7 @@ def test_a_pair_needs_room_for_both_texts_and_their_instructions(byte_level_bpe)
     )
 
     with pytest.raises(
-        ConfigError, match=r"query_max_length \+ data.key_max_length=4: a pair .*5 in"
+        ConfigError, match=r"query_max_length \+ data\.key_max_length=4: a pair .*5 in"
     ):
         RetrievalDataCollator(tokenizer, query_max_length=2, key_max_length=2, cross=True)
     batch = RetrievalDataCollator(tokenizer, query_max_length=2, key_max_length=3, cross=True)(

@@ -271,7 +271,7 @@ def test_an_instruction_that_leaves_no_room_is_refused(load):
     TextTokenizer(tokenizer, n_tokens + 1).check_room(INSTRUCTION, "data.query_max_length")
     with pytest.raises(
         ConfigError,
-        match=rf"data.query_max_length={n_tokens}: the instruction .* takes {n_tokens} tokens.*"
-        rf"give at least {n_tokens + 1}, or set data.add_instruction=false",
+        match=rf"data\.query_max_length={n_tokens}: the instruction .* takes {n_tokens} tokens.*"
+        rf"give at least {n_tokens + 1}, or set data\.add_instruction=false",
     ):
         TextTokenizer(tokenizer, n_tokens).check_room(INSTRUCTION, "data.query_max_length")

@@ -1,0 +1,87 @@
+"""Reading the JSON files beside a model's weights, from a folder or from the Hugging Face hub.
+
+sentence-transformers stores there how a model pools its tokens and which prompts it was trained
+with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
+
+from llm_embedder_data.core.errors import ConfigError
+
+PROMPT_FILE = "config_sentence_transformers.json"
+MODULES_FILE = "modules.json"
+
+
+class UnknownFile(Exception):
+    """It is unknown whether a model has a file: it is not cached, and the hub is out of reach."""
+
+
+def read_model_json(model: str, name: str) -> Any:
+    """Return the content of a JSON file of a model, or None if the model has no such file.
+
+    Args:
+        model: a folder, or a name on the Hugging Face hub.
+        name: path of the file in the model's folder.
+
+    Raises:
+        UnknownFile: the file is not cached, and the hub is out of reach.
+        ConfigError: the file is not JSON.
+    """
+    path = _find(model, name)
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read as JSON: {error} (mend the file; or give data.recipe and "
+            "model.pooling, which take its place)"
+        ) from error
+
+
+def short_name(model: str) -> str:
+    """Return a hub name as it is, and the last part of a folder."""
+    return last_part(model) if os.path.isdir(os.path.expanduser(model)) else model
+
+
+def last_part(model: str) -> str:
+    """Return the last part of a folder or hub name.
+
+    >>> last_part("intfloat/e5-base-v2")
+    'e5-base-v2'
+    """
+    return model.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+
+
+def _find(model: str, name: str) -> Path | None:
+    folder = Path(os.path.expanduser(model))
+    if folder.is_dir():
+        path = folder / name
+        return path if path.is_file() else None
+    try:
+        cached = try_to_load_from_cache(model, name)
+        if cached is not None:  # a path, or a sign that the hub is known not to have the file
+            return Path(cached) if isinstance(cached, str) else None
+        return Path(hf_hub_download(model, name))
+    except HFValidationError:
+        return None  # neither a folder nor a hub name
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise UnknownFile from error
+    except EntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError) as error:
+        raise UnknownFile from error

@@ -1,0 +1,232 @@
+"""How an encoder pools its tokens and compares embeddings, read from the model's own files.
+
+With another pooling an encoder gives worse embeddings, and no error. The pooling is what the user
+gave, else what the model's files say, else the published convention, else the usual one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from transformers import PretrainedConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from llm_embedder_data.config.model_files import (
+    MODULES_FILE,
+    PROMPT_FILE,
+    UnknownFile,
+    read_model_json,
+    short_name,
+)
+from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
+from llm_embedder_data.config.published_conventions import published_convention
+from llm_embedder_data.core.errors import ConfigError
+
+# Flags of a pooling configuration, in the older format of sentence-transformers.
+_POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_lasttoken": "lasttoken",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+}
+# Names in the files, and ours.
+_POOLINGS: dict[str, PoolingMode] = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
+_SIMILARITIES: dict[str, SimilarityName] = {"cosine": "cos", "dot": "dot", "dot_product": "dot"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooled:
+    """How a model pools and compares, and where that comes from.
+
+    Attributes:
+        pooling: how token vectors are pooled.
+        similarity: how embeddings are compared.
+        include_prompt: whether a mean includes the prompt's tokens.
+        origin: the file, publication or argument that it comes from.
+    """
+
+    pooling: PoolingMode
+    similarity: SimilarityName
+    include_prompt: bool = True
+    origin: str
+
+
+def pooled(
+    model: str | None,
+    config: PretrainedConfig,
+    *,
+    pooling: PoolingMode | None = None,
+    similarity: SimilarityName | None = None,
+) -> Pooled:
+    """Return how a model pools and compares.
+
+    Taken from the model's ``modules.json`` and pooling configuration; else from the published
+    conventions; else the last token for a decoder and the first token for an encoder.
+
+    Args:
+        model: a folder, or a name on the Hugging Face hub; None if unknown.
+        config: the model's configuration.
+        pooling: the user's choice, which wins; the model's modules are then not checked.
+        similarity: the user's choice, which wins.
+
+    Raises:
+        ConfigError: the model has a module other than pooling and normalization, pools in another
+            way than cls, mean and last, or has an invalid file.
+    """
+    modules = None if model is None else _modules(model)
+    found = _from_modules(model, modules, pooling, similarity) if model and modules else None
+    if found is None and model is not None:
+        published = published_convention(model)
+        if published is not None:
+            found = Pooled(
+                pooling=published.pooling,
+                similarity=published.similarity,
+                origin=published.origin(model),
+            )
+    if found is None:
+        decoder = _is_decoder(config)
+        found = Pooled(
+            pooling="last" if decoder else "cls",
+            similarity="cos",
+            origin=f"usual for {'a decoder' if decoder else 'an encoder'}, as the model has no "
+            f"{MODULES_FILE}",
+        )
+    return replace(
+        found,
+        pooling=pooling or found.pooling,
+        similarity=similarity or found.similarity,
+        origin="model.pooling" if pooling is not None else found.origin,
+    )
+
+
+def leaves_prompt_out(model: str | None) -> bool:
+    """Return whether a model's files say that its mean leaves out the prompt's tokens."""
+    modules = None if model is None else _modules(model)
+    if model is None or modules is None:
+        return False
+    config = _pooling_config(model, modules)
+    return isinstance(config, Mapping) and config.get("include_prompt") is False
+
+
+def _modules(model: str) -> list[tuple[str, str]] | None:
+    """Return the type and folder of each of a model's modules, or None if it does not list them."""
+    try:
+        modules = read_model_json(model, MODULES_FILE)
+    except UnknownFile:
+        return None
+    if modules is None:
+        return None
+    if not isinstance(modules, list) or not all(
+        isinstance(module, Mapping) and isinstance(module.get("type"), str) for module in modules
+    ):
+        raise ConfigError(
+            f"{model}, {MODULES_FILE}: expected a list of modules, each with its type (mend the "
+            "file, or give model.pooling)"
+        )
+    return [(module["type"], str(module.get("path") or "")) for module in modules]
+
+
+def _kind(module: str) -> str:
+    """Return the class name of a module's dotted type."""
+    return module.rpartition(".")[2]
+
+
+def _pooling_config(model: str, modules: list[tuple[str, str]]) -> Any:
+    """Return the content of the pooling module's configuration, or None."""
+    folders = [folder for module, folder in modules if _kind(module) == "Pooling"]
+    try:
+        return read_model_json(model, f"{folders[0]}/config.json") if folders else None
+    except UnknownFile:
+        return None
+
+
+def _from_modules(
+    model: str,
+    modules: list[tuple[str, str]],
+    pooling: PoolingMode | None,
+    similarity: SimilarityName | None,
+) -> Pooled | None:
+    """Return what a model's modules say; None if they do not say how to pool."""
+    config = _pooling_config(model, modules)
+    if similarity is None:
+        normalises = any(_kind(module) == "Normalize" for module, _ in modules)
+        similarity = "cos" if normalises else _similarity(model)
+    include_prompt = not (isinstance(config, Mapping) and config.get("include_prompt") is False)
+    if pooling is not None:
+        return Pooled(
+            pooling=pooling, similarity=similarity, include_prompt=include_prompt, origin=""
+        )
+    for module, _ in modules:
+        if _kind(module) not in ("Transformer", "Pooling", "Normalize"):
+            raise ConfigError(
+                f"{model}, {MODULES_FILE}: the module {module!r} is neither pooling nor "
+                "normalization, so the embeddings of this model cannot be computed here (train "
+                "another model; or set model.pooling to cls, mean or last, which leaves that "
+                "module out)"
+            )
+    if config is None:
+        return None
+    modes = _pooling_modes(config)
+    if len(modes) != 1 or modes[0] not in _POOLINGS:
+        raise ConfigError(
+            f"{model}: the pooling configuration asks for {' and '.join(modes) or 'nothing'}, "
+            f"expected one of {', '.join(_POOLINGS)} (train another model; or set model.pooling to "
+            "cls, mean or last, which overrides it)"
+        )
+    return Pooled(
+        pooling=_POOLINGS[modes[0]],
+        similarity=similarity,
+        include_prompt=include_prompt,
+        origin=f"the pooling configuration of {short_name(model)}",
+    )
+
+
+def _pooling_modes(config: Any) -> list[str]:
+    """Return the modes that a pooling configuration turns on.
+
+    Reads the formats of all versions of sentence-transformers.
+    """
+    if not isinstance(config, Mapping):
+        return []
+    mode = config.get("pooling_mode")
+    modes = [mode] if isinstance(mode, str) else mode if isinstance(mode, list) else []
+    return [str(mode) for mode in modes] or [
+        name for flag, name in _POOLING_FLAGS.items() if config.get(flag) is True
+    ]
+
+
+def _similarity(model: str) -> SimilarityName:
+    """Return the similarity of a model that has no module for normalization."""
+    try:
+        config = read_model_json(model, PROMPT_FILE)
+    except UnknownFile:
+        config = None
+    name = config.get("similarity_fn_name") if isinstance(config, Mapping) else None
+    if name is None:
+        published = published_convention(model)
+        return "cos" if published is None else published.similarity
+    if name not in _SIMILARITIES:
+        raise ConfigError(
+            f"{model}, {PROMPT_FILE}: similarity_fn_name={name!r}: expected one of "
+            f"{', '.join(_SIMILARITIES)} (train another model, or give model.similarity)"
+        )
+    return _SIMILARITIES[name]
+
+
+def _is_decoder(config: PretrainedConfig) -> bool:
+    architectures = getattr(config, "architectures", None) or []
+    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        return True
+    model_type = config.model_type
+    return (
+        not architectures
+        and model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    )

@@ -1,0 +1,19 @@
+"""The folder of all caches: Arrow files, token tables, row numbers and digests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import datasets
+
+
+def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder that the setting ``cache_dir`` stands for.
+
+    None is a folder inside the cache of Hugging Face datasets, so that HF_HOME and
+    HF_DATASETS_CACHE move it.
+    """
+    if cache_dir is None:
+        return Path(datasets.config.HF_DATASETS_CACHE) / "llm_embedder_data"
+    return Path(cache_dir).expanduser()

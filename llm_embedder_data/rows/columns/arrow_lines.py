@@ -1,0 +1,100 @@
+"""JSON lines to Arrow columns by Arrow's own parser, if every line is one sound record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.json
+from numpy.typing import NDArray
+
+from llm_embedder_data.rows.columns.arrow_tables import canonical_columns
+from llm_embedder_data.rows.columns.column import ARROW_TYPES, TEXT, Column, Columns
+
+# A longer record is not parsed just to find the type of its ids, bytes.
+_LONG_RECORD = 1 << 20
+
+# Searched at a time, bytes.
+SEARCHED_BYTES = 1 << 20
+
+
+def columns_of_lines(lines: memoryview, wanted: Sequence[Column]) -> Columns | None:
+    """Return the wanted columns of lines; None if a line may not be one sound record."""
+    ends = _ends_of_records(lines)
+    if ends is None:
+        return None
+    types: dict[str, pa.DataType] = {}
+    for column in wanted:
+        arrow_type = ARROW_TYPES.get(column.kind) or _type_of_ids(lines[: ends[0]], column)
+        if types.setdefault(column.field, arrow_type) != arrow_type:
+            return None
+    try:
+        table = pyarrow.json.read_json(
+            pa.BufferReader(lines),
+            pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines)),
+            pyarrow.json.ParseOptions(
+                explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore"
+            ),
+        )
+    except pa.ArrowException:
+        return None
+    if len(table) != len(ends):
+        return None
+    return canonical_columns({name: table.column(name) for name in types}, wanted, len(ends))
+
+
+def line_ends(content: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the index of each line break, and the end of a last line without one, ``[n]``."""
+    found = [
+        start + np.flatnonzero(content[start : start + SEARCHED_BYTES] == ord("\n"))
+        for start in range(0, len(content), SEARCHED_BYTES)
+    ]
+    if content[-1] != ord("\n"):
+        found.append(np.array([len(content)]))
+    return np.concatenate(found)
+
+
+def is_utf8(content: memoryview) -> bool:
+    """Return whether bytes are UTF-8. Arrow's parser does not check the fields it ignores."""
+    bounds = pa.py_buffer(np.array([0, len(content)], np.int64))
+    text = pa.LargeStringArray.from_buffers(1, bounds, pa.py_buffer(content))
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _type_of_ids(record: memoryview, column: Column) -> pa.DataType:
+    """Return the type of the first record's id; in most files, all ids have the same type."""
+    if len(record) > _LONG_RECORD:  # guess: a wrong guess only costs time
+        found = re.search(
+            rb'"%b"\s*:\s*"' % re.escape(column.field.encode(errors="replace")), record
+        )
+        return TEXT if found else pa.int64()
+    try:
+        is_text = isinstance(orjson.loads(record).get(column.field), str)
+    except orjson.JSONDecodeError:
+        return pa.int64()
+    return TEXT if is_text else pa.int64()
+
+
+def _ends_of_records(lines: memoryview) -> NDArray[np.int64] | None:
+    """Return the index after each record, ``[n]``, if every line is one; else None.
+
+    Arrow's parser ignores line breaks: a record may span several lines, or a line hold several
+    records. If every line begins with ``{`` and ends with ``}``, a sound record cannot cross a line
+    break. So if there are as many records as lines, each line is one record.
+    """
+    content = np.frombuffer(lines, np.uint8)
+    ends = line_ends(content)
+    starts = np.append(0, ends[:-1] + 1)
+    ends = np.where(content[ends - 1] == ord("\r"), ends - 1, ends)
+    is_sound = (content[starts] == ord("{")).all() and (content[ends - 1] == ord("}")).all()
+    return ends if is_sound and is_utf8(lines) else None

@@ -1,0 +1,144 @@
+"""Corpora: the passages that queries are matched against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import datasets
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_embedder_data.core.errors import DataError, did_you_mean
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.field_names import columns_by_field
+from llm_embedder_data.rows.files.first_records import field_names
+from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE, parse_template
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.row_errors import require_rows
+from llm_embedder_data.rows.row_numbers import numbers_where
+from llm_embedder_data.rows.schema.corpus import corpus_column, corpus_rows
+from llm_embedder_data.rows.source_rows import SourceRows, read_source
+from llm_embedder_data.rows.sources import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """The passages of one source. A passage's index is the row number of its record.
+
+    Attributes:
+        name: of the dataset.
+        files: in the order in which their rows are counted.
+        digests: of the files' content.
+        template: the text of a key, with the names of fields in braces.
+        fields: the fields of the template.
+        rows: memory-mapped, one string column per field, named by its index in ``fields``.
+        kept: ``[n]`` int64, ascending, the numbers of the rows that are used.
+        n_read: records in the files.
+        dropped: records that are not used, counted by reason.
+        notes: sentences for the report and the log.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    digests: tuple[str, ...]
+    template: str
+    fields: tuple[str, ...]
+    rows: datasets.Dataset
+    kept: NDArray[np.int64]
+    n_read: int
+    dropped: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+    def text(self, row: int) -> str:
+        """Return the key text of a row, without instruction."""
+        return self.texts(np.array([row]))[0]
+
+    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the key texts of rows, without instruction. A null field is empty."""
+        columns = self.rows[rows.tolist()]
+        filled = parse_template(self.template).filled
+        texts = []
+        names = map(corpus_column, range(len(self.fields)))
+        for values in zip(*(columns[name] for name in names), strict=True):
+            text = filled([value or "" for value in values])
+            texts.append(text if all(values) else text.strip())
+        return texts
+
+
+def build_corpus(
+    source: Source, reading: ReadingSettings, *, key_template: str = DEFAULT_KEY_TEMPLATE
+) -> Corpus:
+    """Build the corpus of a source.
+
+    A field of the template that no record has is an error, except in the default template: without
+    titles, a key is the text alone, and a note says so.
+
+    Args:
+        source: where the records are.
+        reading: how they are read.
+        key_template: the text of a key, for a source that has no template of its own.
+
+    Raises:
+        ConfigError: the template holds more than plain field names.
+        DataError: a bad row, a field of the template that no record has, or no row left.
+    """
+    template, setting = key_template, "data.key_template"
+    if source.key_template is not None:
+        template = source.key_template
+        setting = f"data.corpus.{one_line(source.name)}.key_template"
+    fields = parse_template(template, setting).fields
+    columns = columns_by_field(fields, source.fields, f"source {source.name!r}")
+    kind = replace(
+        corpus_rows(len(fields)),
+        fields=tuple((corpus_column(i), columns[name]) for i, name in enumerate(fields)),
+    )
+    read = read_source(source, kind, reading)
+    _check_fields(read, template, fields, columns)
+    corpus = Corpus(
+        name=source.name,
+        files=source.files,
+        digests=read.digests,
+        template=template,
+        fields=fields,
+        rows=read.rows,
+        kept=numbers_where(read.sound, read.folder),
+        n_read=len(read.rows),
+        dropped=read.count_bad(),
+        notes=tuple(read.notes),
+    )
+    require_rows(corpus)
+    return corpus
+
+
+def _check_fields(
+    read: SourceRows, template: str, fields: Sequence[str], columns: Mapping[str, str]
+) -> None:
+    """Check that some record has each field of a template; note a missing title.
+
+    Args:
+        read: the records.
+        template: of the keys.
+        fields: of the template.
+        columns: the column that each field is read from.
+    """
+    missing = [
+        name
+        for i, name in enumerate(fields)
+        if read.rows.data.column(corpus_column(i)).null_count == len(read.rows)
+    ]
+    if not missing or not read.sound.any():
+        return
+    source = read.source
+    found = sorted(field_names(source.files[0], source.format))
+    near = "".join(did_you_mean(columns[name], found) for name in missing)
+    if template != DEFAULT_KEY_TEMPLATE or missing == list(fields) or near:
+        raise DataError.at(
+            ", ".join(source.files),
+            f"no record has the field {', '.join(repr(columns[name]) for name in missing)} of "
+            f"key_template={template!r}; there are {', '.join(map(one_line, found))}{near} "
+            "(correct data.key_template, or give this source its own)",
+        )
+    lacking = ", ".join(columns[name] for name in missing)
+    left = " and ".join(columns[name] for name in fields if name not in missing)
+    read.notes.append(f"no record has a {lacking}: the key text is the {left} alone")

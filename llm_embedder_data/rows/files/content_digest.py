@@ -1,0 +1,69 @@
+"""The digest of a file's content, remembered for as long as the file does not change."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import xxhash
+
+from llm_embedder_data.core.checked_json import (
+    CHECKED_JSON_SUFFIX,
+    read_checked_json,
+    write_checked_json,
+)
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.file_errors import is_a_limit, reason, remedy
+from llm_embedder_data.core.sealed_files import hash_of
+from llm_embedder_data.rows.cache_folder import cache_folder
+
+
+def content_digest(path: str, cache_dir: Path | None = None) -> str:
+    """Return the 128-bit digest of a file's content, in hexadecimal.
+
+    The digest is kept in the cache folder together with the file's :func:`stamp`, and is computed
+    again when that changes.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    folder = cache_folder(cache_dir)
+    found = stamp(path)
+    name = xxhash.xxh3_128_hexdigest(os.fsencode(os.path.abspath(path)))
+    memory = folder / f"{name}{CHECKED_JSON_SUFFIX}"
+    remembered = read_checked_json(memory)
+    if isinstance(remembered, dict) and remembered.get("stamp") == found:
+        return str(remembered["digest"])
+    try:
+        with open(path, "rb") as file:
+            digest = hash_of(file, sys.maxsize).hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    with suppress(OSError):  # it only saves time
+        folder.mkdir(parents=True, exist_ok=True)
+        write_checked_json(memory, {"stamp": found, "digest": digest})
+    return str(digest)
+
+
+def stamp(path: str) -> list[int]:
+    """Return a file's size, inode, modification time and change time.
+
+    The change time is set at every write and cannot be set by hand, so a file with the same stamp
+    was not changed.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+
+
+def unreadable(path: str, error: OSError) -> DataError:
+    """Return the error for a file that the system cannot read."""
+    action = remedy(error) if is_a_limit(error) else "correct the path"
+    return DataError.at(path, f"cannot be read: {reason(error)} ({action})")

@@ -1,0 +1,78 @@
+"""The formats of data files, and which one a file has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.files.compression import COMPRESSIONS, compression_suffix
+from llm_embedder_data.rows.files.signatures import head_of, table_of
+
+Format = Literal["auto", "json", "parquet", "arrow"]
+
+# File name endings, without that of a compression, and the format that "auto" takes them for.
+ENDINGS: dict[str, Format] = {
+    ".jsonl": "json",
+    ".json": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+
+# Formats whose columns have types.
+TABLE_FORMATS: tuple[Format, ...] = ("parquet", "arrow")
+
+
+def format_of(path: str, chosen: Format) -> Format:
+    """Return the chosen format, or for ``"auto"`` the one that a file's ending names.
+
+    Raises:
+        DataError: the format is ``"auto"`` and the ending is unknown.
+    """
+    declared = declared_format(path, chosen)
+    if declared not in ENDINGS.values():
+        raise DataError.at(
+            path,
+            f"the ending {declared!r} is not one of {', '.join(ENDINGS)}, with or without "
+            f"{', '.join(COMPRESSIONS)} (rename it, or give the source a format: "
+            f"{', '.join(get_args(Format)[1:])})",
+        )
+    return declared  # type: ignore[return-value]
+
+
+def declared_format(path: str, chosen: Format) -> str:
+    """Return the format that setting or ending name, or the ending itself if it is unknown."""
+    if chosen != "auto":
+        return chosen
+    suffix = plain_suffix(path)
+    return ENDINGS.get(suffix.lower(), suffix)
+
+
+def real_format(path: str, chosen: Format) -> Format:
+    """Return the format of a file from the setting, else its first bytes, else its ending.
+
+    Raises:
+        DataError: the file is missing, has no known format, or another one than the chosen one.
+    """
+    try:
+        found = table_of(head_of(path))
+    except OSError as error:
+        raise DataError.at(path, f"cannot be read: {error.strerror} (correct the path)") from error
+    if found == chosen or (found and chosen == "auto"):
+        return found  # type: ignore[return-value]
+    if found:
+        raise DataError.at(
+            path, f"it is a {found} file, not {chosen} (leave the format out, or say {found})"
+        )
+    return format_of(path, chosen)
+
+
+def plain_suffix(path: str) -> str:
+    """Return the ending of a path without that of a compression."""
+    return Path(path.removesuffix(compression_suffix(path))).suffix
+
+
+def plain_stem(path: Path) -> str:
+    """Return the file name of a path without its endings."""
+    return Path(path.name.removesuffix(compression_suffix(path.name))).stem

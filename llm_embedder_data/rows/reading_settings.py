@@ -1,0 +1,35 @@
+"""The settings with which all sources of a run are read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from llm_embedder_data.config.recipes import Recipe
+from llm_embedder_data.rows.cache_folder import cache_folder
+
+OnBadRow = Literal["raise", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingSettings:
+    """How sources are read, whatever kind of rows they hold.
+
+    Attributes:
+        recipe: says which tasks are known.
+        default_task: the task of rows that name none, if their source names none either.
+        on_bad_row: whether a row that breaks a rule is an error, or is skipped and counted.
+        cache_dir: where caches go; None for the default folder.
+    """
+
+    recipe: Recipe
+    default_task: str = "qa"
+    on_bad_row: OnBadRow = "raise"
+    cache_dir: str | os.PathLike[str] | None = None
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder of all caches."""
+        return cache_folder(self.cache_dir)

@@ -1,0 +1,44 @@
+"""The kinds of rows: how the columns of a file become the canonical columns of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from llm_embedder_data.rows.columns.column import Column, Columns, Faults, renamed
+
+
+@dataclass(frozen=True, slots=True)
+class RowKind:
+    """A kind of rows, such as training rows.
+
+    Attributes:
+        name: part of the cache's name. It changes with everything that changes what is written.
+        schema: the canonical columns. One of them is ``fault``: what is wrong with the row, or
+            null. A bad row keeps its position, so that row numbers always count a file's records.
+        build: makes a batch of ``schema`` from the ``columns`` of some rows and the faults found in
+            them so far.
+        columns: what is read from a file. Its other columns are ignored.
+        fields: (canonical name, name in the file) of columns that have another name there.
+    """
+
+    name: str
+    schema: pa.Schema
+    build: Callable[[Columns, Faults], pa.RecordBatch]
+    columns: tuple[Column, ...]
+    fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def file_columns(self) -> tuple[Column, ...]:
+        """The columns with their names in the file."""
+        return renamed(self.columns, dict(self.fields))
+
+
+def batch_of(
+    schema: pa.Schema, columns: Columns, faults: Faults, **more: pa.Array
+) -> pa.RecordBatch:
+    """Return a batch of a schema from columns by name; ``more`` replaces some or adds others."""
+    arrays = {**columns, "fault": pa.array(faults, pa.string()), **more}
+    return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)

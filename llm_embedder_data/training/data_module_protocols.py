@@ -1,0 +1,42 @@
+"""What a model asks of a data module, as protocols.
+
+RetrievalDataModule answers all of them. A model also trains with a data module that answers none.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from llm_embedder_data.config.recipes import Instruction, ModelSettings, Recipe, TaskSettings
+
+
+@runtime_checkable
+class GivesTaskSettings(Protocol):
+    """A data module that knows how each task is trained."""
+
+    def task_settings(self, task: str) -> TaskSettings:
+        """Return a task's settings: the data module's arguments merged with its recipe.
+
+        A field is None where neither sets it.
+        """
+
+
+@runtime_checkable
+class GivesConventions(Protocol):
+    """A data module that knows model-wide settings and the instructions before texts."""
+
+    recipe: Recipe
+
+    def model_settings(self) -> ModelSettings:
+        """Return the recipe's model-wide settings; a field is None where it is not set."""
+
+    def instruction(self, task: str) -> Instruction:
+        """Return the texts put before a task's queries and keys."""
+
+
+@runtime_checkable
+class GivesLongestInputs(Protocol):
+    """A data module that knows how long its tokenized texts can be."""
+
+    def longest_inputs(self) -> dict[str, tuple[int, int]]:
+        """Return, for each length setting, the most tokens of a text and columns of a batch."""

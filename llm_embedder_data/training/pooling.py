@@ -1,0 +1,70 @@
+"""Pooling: one vector per text from the vectors of its tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from llm_embedder_data.config.pooling_modes import PoolingMode
+from llm_embedder_data.training.packed_attention import text_of_token
+
+
+def pool(
+    hidden: Tensor, attention_mask: Tensor, pooling: PoolingMode, prompt_length: int = 0
+) -> Tensor:
+    """Return one vector per text of a padded batch, ignoring padding on either side.
+
+    Args:
+        hidden: ``[N, L, D]``.
+        attention_mask: ``[N, L]`` int64, 0 where a token is padding.
+        pooling: ``cls``: the first token; ``mean``: the mean of all tokens; ``last``: the last
+            token.
+        prompt_length: number of tokens at the start of each text that ``mean`` leaves out.
+
+    Returns:
+        ``[N, D]``.
+
+    >>> hidden, mask = torch.tensor([[[9.0], [1.0], [3.0]]]), torch.tensor([[0, 1, 1]])
+    >>> [pool(hidden, mask, mode).item() for mode in ("cls", "mean", "last")]
+    [1.0, 2.0, 3.0]
+    """
+    if pooling == "mean":
+        counted = attention_mask.bool() & (attention_mask.cumsum(1) > prompt_length)  # [N, L]
+        total = hidden.masked_fill(~counted[:, :, None], 0.0).sum(1)
+        return total / counted.sum(1, keepdim=True).clamp(min=1)
+    if pooling == "cls":
+        position = attention_mask.argmax(1)  # [N], of the first 1
+    else:
+        position = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), position]
+
+
+def pool_packed(
+    hidden: Tensor, bounds: Tensor, pooling: PoolingMode, prompt_length: int = 0
+) -> Tensor:
+    """Return one vector per text of a packed row, as :func:`pool` does for a padded batch.
+
+    Args:
+        hidden: ``[T, D]``.
+        bounds: ``[N+1]`` int, the first token of each text, then T.
+        pooling: as in :func:`pool`.
+        prompt_length: as in :func:`pool`.
+
+    Returns:
+        ``[N, D]``; zeros for a text without tokens.
+
+    >>> hidden, bounds = torch.tensor([[9.0], [1.0], [3.0]]), torch.tensor([0, 1, 3])
+    >>> [pool_packed(hidden, bounds, mode).tolist() for mode in ("cls", "mean", "last")]
+    [[[9.0], [1.0]], [[9.0], [2.0]], [[9.0], [3.0]]]
+    """
+    lengths = bounds.diff()[:, None]  # [N, 1]
+    if pooling == "mean":
+        text = text_of_token(bounds, len(hidden))
+        if prompt_length:
+            position = torch.arange(len(hidden), device=hidden.device) - bounds[text]
+            hidden = hidden.masked_fill((position < prompt_length)[:, None], 0.0)
+            lengths = lengths - prompt_length
+        total = hidden.new_zeros(len(lengths), hidden.shape[1]).index_add(0, text, hidden)
+        return total / lengths.clamp(min=1)
+    token = bounds[:-1] if pooling == "cls" else bounds[1:] - 1
+    return hidden[token.clamp(0, len(hidden) - 1)].masked_fill(lengths == 0, 0.0)

@@ -1,0 +1,68 @@
+"""The settings of the loss and the optimizer: their defaults, how they merge, their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from llm_embedder_data.config.recipe_rules import is_finite_number
+from llm_embedder_data.config.recipes import ModelSettings, TaskSettings, said
+from llm_embedder_data.core.errors import ConfigError
+
+# Good values for ordinary fine-tuning; `make defaults` measures them.
+DEFAULTS = ModelSettings(
+    temperature=0.05,
+    learning_rate=2e-5,
+    contrastive_weight=1.0,
+    distill_weight=0.2,
+    teacher_temperature=1.0,
+    student_temperature=1.0,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossSettings:
+    """The loss of one task; see the arguments of the same names of ``BiEncoder``."""
+
+    contrastive_weight: float
+    distill_weight: float
+    teacher_temperature: float
+    student_temperature: float
+    stable_distill: bool
+
+
+def merge_loss_settings(
+    model: ModelSettings, task: TaskSettings, arguments: ModelSettings
+) -> LossSettings:
+    """Merge a task's loss settings: ``arguments`` win over ``task``, ``task`` over ``model``.
+
+    Args:
+        model: model-wide settings, every field set.
+        task: settings of the task.
+        arguments: what the user gave to the model.
+    """
+    merged = said(model) | said(task) | said(arguments)
+    merged["stable_distill"] = bool(task.stable_distill)
+    return LossSettings(**{field.name: merged[field.name] for field in fields(LossSettings)})
+
+
+def check_model_arguments(
+    arguments: ModelSettings, *, warmup_ratio: float, cutoffs: Sequence[int]
+) -> None:
+    """Check the numbers that a model was given.
+
+    Raises:
+        ConfigError: one or more numbers are out of range; the message names each of them.
+    """
+    faults = []
+    for name, value in said(arguments).items():
+        positive = name.endswith("temperature")
+        if not is_finite_number(value) or value < 0 or (positive and value == 0):
+            bound = "above 0" if positive else "of at least 0"
+            faults.append(f"model.{name}={value!r}: expected a number {bound}")
+    if not 0 <= warmup_ratio <= 1:
+        faults.append(f"model.warmup_ratio={warmup_ratio!r}: expected a number in [0, 1]")
+    if not cutoffs or min(cutoffs) < 1:
+        faults.append(f"model.cutoffs={cutoffs!r}: expected one or more integers above 0")
+    if faults:
+        raise ConfigError("; ".join(faults))

@@ -1,0 +1,154 @@
+"""README.md and docs/: links resolve, snippets run, commands compose, rooms are the code's.
+
+Every ```python block of a page runs, in order, in one namespace a page, unless the line before it
+is a comment ``<!-- not run: reason -->``; such a block still compiles.
+"""
+
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import llm_embedder_data
+from llm_embedder_data.cli.verbs import VERBS
+from llm_embedder_data.config import load_config
+from tests.test_house import FLOORS
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs/architecture.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PACKAGE = Path(llm_embedder_data.__file__).parent
+
+FENCE = re.compile(
+    r"(?P<not_run><!-- not run: [^\n]+ -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+
+
+class Block(NamedTuple):
+    kind: str
+    text: str
+    is_run: bool
+    line: int
+
+
+def page_id(page: Path) -> str:
+    return page.stem
+
+
+def blocks(page: Path, kind: str) -> Iterator[Block]:
+    text = page.read_text()
+    for found in FENCE.finditer(text):
+        if found["kind"] == kind:
+            line = text.count("\n", 0, found.start("text"))
+            yield Block(kind, found["text"], found["not_run"] is None, line)
+
+
+def prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub and mkdocs give the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(page: Path) -> list[str]:
+    lines = "\n".join(block.text for block in blocks(page, "bash")).splitlines()
+    return [line for line in lines if line.startswith("llm-embedder-data ")]
+
+
+def overrides_of(words: list[str]) -> list[str]:
+    """The overrides of a command, with the first value of each sweep."""
+    overrides = [word for word in words if not word.startswith("--") and word != "job"]
+    if "--multirun" not in words:
+        return overrides
+    return [re.sub(r"=(\w+),.*", r"=\1", override) for override in overrides]
+
+
+def test_readme_is_short():
+    assert len(README.read_text().splitlines()) < 150
+
+
+def test_readme_links_every_page():
+    linked = {found["target"] for found in LINK.finditer(prose(README))}
+
+    assert linked >= {f"docs/{page.name}" for page in PAGES[1:]}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_a_page_has_one_title(page):
+    assert len(re.findall(r"^# ", prose(page), re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_relative_links_resolve(page):
+    for found in LINK.finditer(prose(page)):
+        path, _, anchor = found["target"].partition("#")
+        if "://" in path:
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name} links to {found['target']}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {found['target']}"
+
+
+@pytest.mark.usefixtures("minilm")
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_python_blocks_run(page):
+    namespace: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        code = compile("\n" * block.line + block.text, str(page), "exec")
+        if block.is_run:
+            exec(code, namespace)
+
+
+COMMANDS = list(dict.fromkeys(line for page in PAGES for line in commands(page)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_composes(command):
+    _, verb, *words = shlex.split(command, comments=True)
+
+    assert verb in VERBS
+    load_config(overrides_of(words), config_name=VERBS[verb].config_name)
+
+
+def drawing() -> str:
+    """The rooms of FLOORS, highest first, as the architecture page shows them."""
+    return "".join(f"{'   '.join(floor.split())}\n" for floor in FLOORS)
+
+
+def test_the_architecture_page_draws_the_floors():
+    marked = re.search(r"<!-- floors -->\n```text\n(.*?)```\n", ARCHITECTURE.read_text(), re.DOTALL)
+
+    assert marked is not None
+    assert marked[1] == drawing(), f"put this there:\n{drawing()}"
+
+
+def test_the_architecture_page_describes_every_room():
+    described = re.findall(r"^\| `([\w.]+)` \| \S", ARCHITECTURE.read_text(), re.MULTILINE)
+    rooms = " ".join(FLOORS).split()
+
+    assert [name for name in described if name in rooms] == rooms
+
+
+def test_the_architecture_page_names_modules_that_exist():
+    named = re.findall(r"`([\w/]+\.py)`", ARCHITECTURE.read_text())
+    modules = [name for name in named if not name.startswith("tests/")]
+
+    assert modules
+    assert [name for name in modules if not (PACKAGE / name).is_file()] == []
+
+
+def test_the_arguments_page_has_every_argument():
+    parameters = inspect.signature(llm_embedder_data.RetrievalDataModule).parameters
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/arguments.md").read_text(), re.MULTILINE)
+
+    assert listed == list(parameters)
