@@ -9,7 +9,7 @@ def test_help_lists_keys_with_their_comments(run, verb):
 
     for key, comment in (
         ("  batch_size: 3", "queries per rank and step"),
-        ("metrics_file: null", "JSON of the metrics, unrounded"),
+        ("metrics_file: null", "JSON file for the unrounded metrics"),
         ("  temperature: null", ""),
         ("  max_epochs: 1", ""),
     ):
