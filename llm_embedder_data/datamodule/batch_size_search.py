@@ -83,7 +83,7 @@ class BatchSizeSearch:
         text = f"data.batch_size={batch_size} is no size for these data: {reason}"
         if not self._has_ended:
             self._has_ended = True
-            self._say(f"{text}; the search for a batch size tries no greater one")
+            self._say(f"{text}; the search for a batch size tries no larger size")
         return RuntimeError(f"{text} ({_WORDS})")
 
     def _say_who_does_not_follow(self) -> None:

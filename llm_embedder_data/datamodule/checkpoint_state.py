@@ -81,20 +81,26 @@ def check_same_run(
             written.
     """
     found = differences_at_resume(state, fingerprint)
-    allowed = [one for one in found if one.at_resume is AtResume.MAY_DIFFER]
-    of_size = [one for one in found if one.at_resume is AtResume.FOLLOWS_GLOBAL_BATCH]
-    refused = [one for one in found if one.at_resume is AtResume.MUST_EQUAL]
+    allowed = [difference for difference in found if difference.at_resume is AtResume.MAY_DIFFER]
+    of_size = [
+        difference for difference in found if difference.at_resume is AtResume.FOLLOWS_GLOBAL_BATCH
+    ]
+    refused = [difference for difference in found if difference.at_resume is AtResume.MUST_EQUAL]
     may_continue = on_other_global_batch == "continue"
     if not refused and (may_continue or not of_size):
         check_unchanged(state)
         return _layout_note(allowed) if allowed else None
-    listed = [one for one in found if one in refused or (one in of_size and not may_continue)]
+    listed = [
+        difference
+        for difference in found
+        if difference in refused or (difference in of_size and not may_continue)
+    ]
     raise ConfigError(
         "this run does not continue the checkpoint's batches:\n"
         + "\n".join(
-            f"{_name_shown(one.name)}\n  checkpoint: {shown(one.before)}\n"
-            f"  this run:   {shown(one.now)}"
-            for one in listed
+            f"{_name_shown(difference.name)}\n  checkpoint: {shown(difference.before)}\n"
+            f"  this run:   {shown(difference.now)}"
+            for difference in listed
         )
         + "\n(give the same data and settings; or start anew from the weights alone"
         + ("; or set data.on_other_global_batch=continue)" if not refused else ")")
@@ -103,9 +109,13 @@ def check_same_run(
 
 def _layout_note(allowed: Iterable[Difference]) -> str:
     names = {"padding_side": "the tokenizer's padding_side"}
-    return "this run has the checkpoint's rows, made into batches in another way: " + ", ".join(
-        f"{names.get(one.name, f'data.{one.name}')} {shown(one.now)}, not {shown(one.before)}"
-        for one in allowed
+    parts = [
+        f"{names.get(entry.name, f'data.{entry.name}')} {shown(entry.now)}, "
+        f"not {shown(entry.before)}"
+        for entry in allowed
+    ]
+    return (
+        f"this run has the checkpoint's rows, made into batches in another way: {', '.join(parts)}"
     )
 
 

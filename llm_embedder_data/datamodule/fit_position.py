@@ -136,7 +136,7 @@ class FitPosition:
         """Keep a checkpoint's state for the fit; return whether the loader must be made again.
 
         Tools such as the batch-size finder save and restore a state inside a fit. The fit progress
-        follows the trainer's own counts then, and nothing is to be done.
+        follows the trainer's own counts then, so there is nothing to do.
 
         Raises:
             ConfigError: the state is damaged, or a later version wrote it.

@@ -86,9 +86,9 @@ def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
     if failures:
         raise ConfigError("not every rank can go on:\n" + "\n".join(failures)) from failure
     found = [
-        f"{one.name}\n  rank 0: {shown(one.before)}\n  rank {rank}: {shown(one.now)}"
+        f"{entry.name}\n  rank 0: {shown(entry.before)}\n  rank {rank}: {shown(entry.now)}"
         for rank, (_, theirs) in enumerate(gathered)
-        for one in differences(gathered[0][1], theirs)
+        for entry in differences(gathered[0][1], theirs)
     ]
     if found:
         raise ConfigError(

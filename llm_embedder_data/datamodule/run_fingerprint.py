@@ -158,7 +158,7 @@ class RunFingerprint:
             tokenizer: the fingerprint of the tokenizer.
         """
         values: dict[str, Any] = {
-            one.name: getattr(settings, one.name, None) for one in fields(cls)
+            entry.name: getattr(settings, entry.name, None) for entry in fields(cls)
         }
         return cls(
             **values
@@ -197,16 +197,18 @@ class RunFingerprint:
 
 _DATASET = "dataset "
 
-_NAMES = {one.name: one.metadata["name"] or one.name for one in fields(RunFingerprint)}
-_DATASET_NAMES = {one.name: one.metadata["name"] or one.name for one in fields(DatasetFingerprint)}
+_NAMES = {entry.name: entry.metadata["name"] or entry.name for entry in fields(RunFingerprint)}
+_DATASET_NAMES = {
+    entry.name: entry.metadata["name"] or entry.name for entry in fields(DatasetFingerprint)
+}
 _RULES: dict[str, AtResume] = {
-    _NAMES[one.name]: one.metadata["at_resume"] for one in fields(RunFingerprint)
+    _NAMES[entry.name]: entry.metadata["at_resume"] for entry in fields(RunFingerprint)
 }
 _DATASET_RULES: dict[str, AtResume] = {
-    _DATASET_NAMES[one.name]: one.metadata["at_resume"] for one in fields(DatasetFingerprint)
+    _DATASET_NAMES[entry.name]: entry.metadata["at_resume"] for entry in fields(DatasetFingerprint)
 }
 _NOT_IN_VERSION_1 = {
-    _NAMES[one.name] for one in fields(RunFingerprint) if one.metadata["since"] > 1
+    _NAMES[entry.name] for entry in fields(RunFingerprint) if entry.metadata["since"] > 1
 }
 
 

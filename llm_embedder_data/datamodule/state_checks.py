@@ -51,7 +51,7 @@ def check_state(state: Any, version: int) -> None:
         _check_whole(state, "trained", 0, _MOST_BATCHES)
         if not isinstance(_entry(state, "digest"), str):
             raise _wrong("'digest'", state["digest"], "text")
-    datasets = _check_facts(_entry(state, "facts"))
+    datasets = _check_fingerprint(_entry(state, "facts"))
     n_steps = sum(state["facts"][f"dataset {name}"]["steps"] for name in datasets)
     if state["step"] > n_steps:
         raise _wrong("'step'", state["step"], f"at most {n_steps}, the steps of an epoch")
@@ -117,27 +117,27 @@ def _check_whole(
         raise _wrong(f"{within}{name!r}", value, f"a whole number from {least} to {most}")
 
 
-def _check_facts(facts: Any) -> list[str]:
+def _check_fingerprint(fingerprint: Any) -> list[str]:
     """Return the names of the datasets in a fingerprint."""
-    if not isinstance(facts, Mapping):
-        raise _wrong("'facts'", facts, "a mapping")
-    _check_depth(facts)
-    datasets = _entry(facts, "datasets", "'facts', ")
+    if not isinstance(fingerprint, Mapping):
+        raise _wrong("'facts'", fingerprint, "a mapping")
+    _check_depth(fingerprint)
+    datasets = _entry(fingerprint, "datasets", "'facts', ")
     named = isinstance(datasets, list) and all(isinstance(name, str) for name in datasets)
     if not named or not datasets or len(set(datasets)) < len(datasets):
         raise _wrong("'facts', 'datasets'", datasets, "a list of different names")
     for name in datasets:
         within = f"'facts', {f'dataset {name}'!r}"
-        one = _entry(facts, f"dataset {name}", "'facts', ")
-        if not isinstance(one, Mapping):
-            raise _wrong(within, one, "a mapping")
-        _check_whole(one, "global batch", 1, _MOST_EPOCHS, f"{within}, ")
-        _check_whole(one, "steps", 0, _MOST_EPOCHS, f"{within}, ")
+        dataset = _entry(fingerprint, f"dataset {name}", "'facts', ")
+        if not isinstance(dataset, Mapping):
+            raise _wrong(within, dataset, "a mapping")
+        _check_whole(dataset, "global batch", 1, _MOST_EPOCHS, f"{within}, ")
+        _check_whole(dataset, "steps", 0, _MOST_EPOCHS, f"{within}, ")
     return list(datasets)
 
 
-def _check_depth(facts: Mapping[str, Any]) -> None:
-    level: list[Any] = [facts]
+def _check_depth(fingerprint: Mapping[str, Any]) -> None:
+    level: list[Any] = [fingerprint]
     for _ in range(_DEEPEST):
         if not level:
             return
