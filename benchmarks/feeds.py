@@ -95,7 +95,7 @@ class OursCached(Ours):
 
     def cached_tokens(self) -> int:
         """Tokens in the cache, each distinct text's once."""
-        from llm_embedder_data.batches.token_cache.table import TokenTable
+        from llm_embedder_data.batches.token_cache.token_table import TokenTable
 
         folder = Path(self._arguments["cache_dir"])
         return sum(len(TokenTable(file).ids) for file in folder.glob("tokens/*/*.bin"))

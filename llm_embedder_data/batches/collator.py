@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.token_cache.cached_tokenizer import CachedTexts, CachedTokenizer
-from llm_embedder_data.batches.tokens.layouts import Inputs, Layout, TensorLayout, Tokens
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.encoded_texts import EncodedTexts
+from llm_embedder_data.batches.tokens.model_inputs import Layout, ModelInputs
+from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
+from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
+from llm_embedder_data.batches.tokens.token_slices import Tokens
 from llm_embedder_data.core.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
-Texts = Sequence[str] | CachedTexts
+Texts = Sequence[str] | EncodedTexts
 
-# Cached tokens of a side that are looked up in one call, at most: those of a few steps of a small
-# batch. Each dataset of a run may have so many in memory.
+# Most encoded tokens of one side that are looked up in one call: a few steps of a small batch. Each
+# dataset of a run may hold that many in memory.
 _TOKENS_AT_ONCE = 1 << 19
 
 
@@ -31,28 +34,30 @@ class RetrievalDataCollator:
     """Makes the tensors of a batch: of training groups, of eval queries or of corpus passages.
 
     It takes what a dataset of this package gives for one batch (a mapping), or a list of elements
-    as a DataLoader gives it: rows such as ``{"query": str, "key": [str, ...], ...}``, or whole
-    batches such as ``{"query": [str, ...], "key": [[str, ...], ...], ...}``. Keys of query i are
-    rows ``i*G`` to ``i*G + G - 1``, the positive first; where queries have different numbers of
-    keys, as in reranking, empty texts fill up and ``key_mask`` [B, G] int64 is 0 there.
+    as a DataLoader gives it. Elements are rows such as ``{"query": str, "key": [str, ...], ...}``,
+    or whole batches such as ``{"query": [str, ...], "key": [[str, ...], ...], ...}``.
+
+    Keys of query i are rows ``i*G`` to ``i*G + G - 1``, the positive first. Where queries have
+    different numbers of keys, as in reranking, empty texts fill up and ``key_mask`` [B, G] int64 is
+    0 there.
 
     Args:
-        tokenizer: from transformers; its padding and truncation sides are followed.
+        tokenizer: from transformers; its padding and truncation sides are used.
         query_max_length: tokens, special tokens included.
         key_max_length: tokens, special tokens included.
-        inbatch_same_dataset: kept for LLM-Embedder's users; whether an element is a row or a whole
-            batch is seen from the element.
+        inbatch_same_dataset: ignored; kept for users of LLM-Embedder. Each element shows whether
+            it is a row or a whole batch.
         cross: (query, key) pairs under ``cross`` [B*G, L], with ``batch_size`` = B, in place of
             ``query`` and ``key``.
-        pad_to_multiple_of: pad to a multiple of so many tokens.
+        pad_to_multiple_of: pad to a multiple of this many tokens.
         layout: ``padded``, ``chunked`` or ``packed``: see :class:`TensorLayout`.
-        chunk_size: texts in a chunk, at most.
-        unique_keys: tokenize a text that several keys of the batch are, once: ``key`` then has a
-            row for each different text.
-        prompt_lengths: give the tokens of the instruction too, as ``query_prompt_length`` and so on
-            (int), for encoders that leave it out of their pooling.
+        chunk_size: most texts in a chunk.
+        unique_keys: tokenize equal keys of a batch once; ``key`` then has a row for each distinct
+            text.
+        prompt_lengths: add the number of instruction tokens, as ``query_prompt_length`` (int) and
+            so on, for encoders that leave the instruction out of their pooling.
 
-    Where chunks or unique keys put a text in another row than its own, ``query_inverse`` [B],
+    If chunks or unique keys move texts to other rows, ``query_inverse`` [B],
     ``key_inverse`` [B*G], ``content_inverse`` or ``cross_inverse``, int64, has the row of each:
     ``torch.cat(embeddings_of_chunks)[key_inverse]`` are the keys in their order.
 
@@ -81,7 +86,7 @@ class RetrievalDataCollator:
                 "data.unique_keys=True with data.cross=True: a pair holds one query's key (set one "
                 "of them to false)"
             )
-        # Whether a batch's rows are those of its texts, in their order.
+        # Whether row i of a side always is text i, so that several batches can be laid out at once.
         self._splits = self.layout == "padded" and not self.cross and not self.unique_keys
         self._layout = TensorLayout(
             self.tokenizer, self.layout, self.pad_to_multiple_of, self.chunk_size
@@ -90,16 +95,16 @@ class RetrievalDataCollator:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigError(f"data.{name}={value!r}: expected a whole number")
-        plain = PlainTokens(self.tokenizer)
-        self.query_tokenizer = CachedTokenizer(self.tokenizer, self.query_max_length, plain)
-        self.key_tokenizer = CachedTokenizer(self.tokenizer, self.key_max_length, plain)
-        self.pair_tokenizer = CachedTokenizer(
+        plain = BareTokenizer(self.tokenizer)
+        self.query_tokenizer = SideTokenizer(self.tokenizer, self.query_max_length, plain)
+        self.key_tokenizer = SideTokenizer(self.tokenizer, self.key_max_length, plain)
+        self.pair_tokenizer = SideTokenizer(
             self.tokenizer, self.query_max_length + self.key_max_length, plain
         )
         self.check_room()
 
     def check_room(self, query_instruction: str = "", key_instruction: str = "") -> None:
-        """Refuse lengths that leave texts no token behind special tokens and instructions.
+        """Refuse lengths that special tokens and instructions use up.
 
         Raises:
             ConfigError: naming the setting, its value and the least that is allowed.
@@ -117,18 +122,18 @@ class RetrievalDataCollator:
         columns = _columns(batch_elem)
         batch = self._collate(columns)
         ids = batch.get("query_id")
-        if ids and all(type(one) is int for one in ids):
+        if ids and all(type(query_id) is int for query_id in ids):
             batch["query_id"] = torch.tensor(ids)  # as LLM-Embedder's collator does
         return batch
 
     def several(self, groups: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
-        """The batches of several training groups, all of one dataset, one after the other.
+        """Yield the batches of several training groups, all of one dataset.
 
-        They are those that a call for each gives; cached tokens are looked up for many at once.
+        Each equals what a call gives; encoded texts are looked up for several batches at once.
         """
         groups = iter(groups)
         for first in groups:
-            if self._splits and isinstance(first["key"], CachedTexts):
+            if self._splits and isinstance(first["key"], EncodedTexts):
                 n_tokens = max(
                     len(first["query"]) * self.query_max_length,
                     len(first["key"]) * self.key_max_length,
@@ -142,12 +147,14 @@ class RetrievalDataCollator:
         laid = {}
         for side, tokenizer in ("query", self.query_tokenizer), ("key", self.key_tokenizer):
             texts = [group[side] for group in groups]
-            tokens = tokenizer(CachedTexts.joined(texts), groups[0][f"{side}_instruction"])
+            tokens = tokenizer(texts[0].joined(texts[1:]), groups[0][f"{side}_instruction"])
             laid[side] = self._layout.padded(tokens, list(map(len, texts)))
         for group in groups:
             yield self._collate(dict(group), {side: next(own) for side, own in laid.items()})
 
-    def _collate(self, columns: dict[str, Any], laid: Mapping[str, Inputs] | None = None) -> Batch:
+    def _collate(
+        self, columns: dict[str, Any], laid: Mapping[str, ModelInputs] | None = None
+    ) -> Batch:
         query, key = columns.pop("query", None), columns.pop("key", None)
         query_instruction = columns.pop("query_instruction", "")
         key_instruction = columns.pop("key_instruction", "")
@@ -163,7 +170,7 @@ class RetrievalDataCollator:
             if mask is None:
                 key, mask = _filled_up(key)
             batch["key_mask"] = torch.from_numpy(mask)
-            flat: Texts = key if isinstance(key, CachedTexts) else list(chain.from_iterable(key))
+            flat: Texts = key if isinstance(key, EncodedTexts) else list(chain.from_iterable(key))
             if "key" in laid:
                 batch["key"] = laid["key"]
             elif self.cross:
@@ -188,12 +195,12 @@ class RetrievalDataCollator:
             ):
                 if name in batch:
                     others[f"{name}_prompt_length"] = self._prompt_length(instruction)
-        # Lightning takes the first tensor's length for the batch size: a chunk has another, and a
-        # packed row is one.
+        # Lightning takes the first tensor's length for the batch size, which chunks and packed rows
+        # would get wrong.
         return batch | others if self.layout == "padded" else others | batch
 
     def _prompt_length(self, instruction: str) -> int:
-        """Tokens before those of the text, counted as sentence-transformers counts them."""
+        """Return the number of tokens before the text, counted as sentence-transformers does."""
         if not instruction:
             return 0
         assert self.tokenizer is not None
@@ -209,7 +216,7 @@ class RetrievalDataCollator:
 
 
 def _columns(elements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A list of rows, or of whole batches, as columns."""
+    """Return a list of rows, or of whole batches, as columns."""
     first = elements[0]
     whole = isinstance(first.get("query", first.get("content")), list)
     if whole and len(elements) == 1:
@@ -226,46 +233,46 @@ def _columns(elements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if len(tasks) > 1:
             raise DataError(
                 f"a batch holds rows of the tasks {', '.join(tasks)}: all rows of a batch need "
-                "one task (use RetrievalDataModule or SameDatasetTrainDataset, which keep to it)"
+                "one task (use RetrievalDataModule or SameDatasetTrainDataset, which see to it)"
             )
         columns["task"] = tasks[0]
     return columns
 
 
 def _each(batch: Mapping[str, Any], name: str) -> list[Any]:
-    """One value a row of a whole batch."""
+    """Return one value for each row of a whole batch."""
     values = batch[name]
     n_rows = len(batch.get("query", batch.get("content", [])))
     return values if isinstance(values, list) else [values] * n_rows
 
 
 def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[list[str]], NDArray[np.int64]]:
-    """All lists filled up with empty texts, and ``[B, G]`` int64: 1 where a text is real."""
+    """Fill all lists up with empty texts; return them and ``[B, G]`` int64, 1 for a real text."""
     width = max(map(len, lists), default=1)
     sizes = np.fromiter(map(len, lists), np.int64, len(lists))
-    filled = [[*one, *[""] * (width - len(one))] for one in lists]
+    filled = [[*texts, *[""] * (width - len(texts))] for texts in lists]
     return filled, (np.arange(width) < sizes[:, None]).astype(np.int64)
 
 
 def _repeated(texts: Texts, times: int) -> Texts:
-    """Each text so often, one after the other."""
-    if isinstance(texts, CachedTexts):
-        return texts[np.repeat(np.arange(len(texts)), times)]
+    """Return each text ``times`` times in a row."""
+    if isinstance(texts, EncodedTexts):
+        return texts.repeated(times)
     return [text for text in texts for _ in range(times)]
 
 
 def _unique(texts: Texts) -> tuple[Texts, NDArray[np.int64]]:
-    """The different texts, as they first come, and ``[n]`` int64: which of them each text is."""
-    names = texts.numbers.tolist() if isinstance(texts, CachedTexts) else texts
+    """Return the distinct texts in order of appearance, and each text's index, ``[n]``."""
+    names = texts.numbers.tolist() if isinstance(texts, EncodedTexts) else texts
     number: dict[Any, int] = {}
     inverse = np.array([number.setdefault(name, len(number)) for name in names], np.int64)
-    if isinstance(texts, CachedTexts):
-        return CachedTexts(texts.table, texts.column, np.array(list(number), np.int64)), inverse
+    if isinstance(texts, EncodedTexts):
+        return texts.with_numbers(np.array(list(number), np.int64)), inverse
     return list(number), inverse
 
 
 def _value(name: str, values: Any) -> Any:
-    """Anything beside texts as a tensor where it is numbers, else as it is."""
+    """Return a value beside the texts: a tensor if it holds numbers, else unchanged."""
     if isinstance(values, np.ndarray):
         return torch.from_numpy(values)
     if not isinstance(values, list) or name == "query_id":

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llm_embedder_data.batches.groups.datasets import CorpusPassages, EvalQueries
+from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueries
 from llm_embedder_data.batches.groups.train_rows import TrainRows
 from llm_embedder_data.compat.numbered_rows import (
     CorpusDataset,

@@ -24,6 +24,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from llm_embedder_data.batches.plan.sampler import BatchIndex, SameTaskSampler
+from llm_embedder_data.batches.tokens.model_inputs import layout_of
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.datamodule.worker_transfer import for_transfer
@@ -79,7 +80,7 @@ def _features(batches: list[Mapping[str, Any]]) -> Any:
     """Turn a batch into features."""
     [batch] = batches
     query, key = batch.get("query"), batch.get("key")
-    if query is None or key is None or not (_is_padded(query) and _is_padded(key)):
+    if query is None or key is None or {layout_of(query), layout_of(key)} != {"padded"}:
         raise ConfigError(
             "sentence-transformers takes queries and keys padded to one length each (set "
             "data.layout='padded' and data.cross=False)"
@@ -105,7 +106,3 @@ def _features(batches: list[Mapping[str, Any]]) -> Any:
     if batch["teacher_scores"] is not None:
         features["label"] = batch["teacher_scores"]
     return for_transfer(features | {"dataset_name": batch["dataset"]})
-
-
-def _is_padded(side: Any) -> bool:
-    return isinstance(side, Mapping) and "attention_mask" in side

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.token_cache.cache import TokenCache
-from llm_embedder_data.batches.token_cache.cached_tokenizer import CachedTokenizer
-from llm_embedder_data.batches.token_cache.table import TokenTable
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.batches.token_cache.dataset_tables import TokenCache
+from llm_embedder_data.batches.token_cache.exactness import why_not_cached
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
 from llm_embedder_data.config.recipes import Instruction, Recipe
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
@@ -173,12 +174,13 @@ class DatasetBuilder:
         return tables, notes
 
     def _open_token_cache(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        plain = PlainTokens(tokenizer)
+        plain = BareTokenizer(tokenizer)
         for name in ("query_max_length", "key_max_length"):
-            side = CachedTokenizer(tokenizer, getattr(self._settings, name), plain)
+            side = SideTokenizer(tokenizer, getattr(self._settings, name), plain)
             side.check_room("", f"data.{name}")  # fail before hours of tokenizing, not after
-        self._why_on_the_fly = side.why_not_cached(pairs=self._settings.cross) or ""
-        if not self._why_on_the_fly:
+        reason = why_not_cached(tokenizer, side, pairs=self._settings.cross)
+        self._why_on_the_fly = reason or ""
+        if reason is None:
             folder = self._reading.cache_folder / "tokens"
             self._token_cache = TokenCache(tokenizer, folder, plain)
 

@@ -209,7 +209,7 @@ def continued(
     plan = plan.at(epoch)
     n_steps = min(limit, len(plan)) if isinstance(limit, int) else int(limit * len(plan))
     then = global_batches(state)
-    now = {name: size * plan.num_replicas for name, size in plan.batch_size.items()}
+    now = {name: plan.global_batch(name) for name in plan.sizes}
     began = state.get("began", {"first": 0, "runs": []})
     if then == now:
         if not began["runs"]:

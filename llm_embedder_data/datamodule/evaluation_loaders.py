@@ -7,7 +7,8 @@ from typing import Any
 
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
-from llm_embedder_data.batches.groups.datasets import CorpusPassages, EvalQueries
+from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueries
+from llm_embedder_data.batches.token_cache.cached_rows import CachedEvalTexts, CachedPassages
 from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.corpus_matching import CorpusView, loader_names
 from llm_embedder_data.datamodule.loaders import BatchLoader
@@ -34,12 +35,12 @@ def eval_loaders(
     matching = data.matching(builder)
     loaders: dict[str, BatchLoader] = {}
     for name, eval_set in data.eval_sets().items():
-        view = matching.of_eval.get(name)
+        view, table = matching.of_eval.get(name), data.tables["eval"].get(name)
         queries = EvalQueries(
             eval_set,
             builder.instruction(eval_set.task),
             view.name if view else None,
-            data.tables["eval"].get(name),
+            None if table is None else CachedEvalTexts(table),
         )
         loaders[name] = make_loader(queries)
     return loaders | corpus_loaders(data, matching.used(), make_loader)
@@ -50,12 +51,12 @@ def corpus_loaders(
 ) -> dict[str, BatchLoader]:
     """Return the loaders of corpora."""
     names, tables = loader_names(views), data.tables["corpus"]
-    return {
-        names[name]: make_loader(
-            CorpusPassages(view.corpus, view.key_instruction, name, tables.get(name))
-        )
-        for name, view in views.items()
-    }
+    loaders = {}
+    for name, view in views.items():
+        texts = CachedPassages(tables[name]) if name in tables else None
+        passages = CorpusPassages(view.corpus, view.key_instruction, name, texts)
+        loaders[names[name]] = make_loader(passages)
+    return loaders
 
 
 def single_or_all(loaders: dict[str, BatchLoader]) -> Loaders:

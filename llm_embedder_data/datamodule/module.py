@@ -24,7 +24,7 @@ from llm_embedder_data.batches.plan.epoch_plan import (
     SmallDatasets,
 )
 from llm_embedder_data.batches.plan.sampler import OverfitSampler, SameTaskSampler
-from llm_embedder_data.batches.tokens.layouts import Layout
+from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.model_pooling import leaves_prompt_out
 from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.recipes import (

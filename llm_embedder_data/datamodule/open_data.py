@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 from lightning.pytorch.utilities import rank_zero_info
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.groups.datasets import TrainGroups
+from llm_embedder_data.batches.groups.train_groups import TrainGroups
+from llm_embedder_data.batches.groups.train_rows import TrainRows
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
-from llm_embedder_data.batches.token_cache.table import TokenTable
+from llm_embedder_data.batches.token_cache.cached_rows import CachedTrainRows
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line, printable
@@ -100,14 +102,17 @@ class OpenData:
 
     def groups(self, builder: DatasetBuilder) -> TrainGroups:
         """Return the training groups that a loader reads."""
-        train_sets = self.train_sets()
-        return TrainGroups(
-            train_sets,
-            {name: builder.instruction_of(train_set) for name, train_set in train_sets.items()},
-            group_size=self._settings.train_group_size,
-            seed=self._settings.seed,
-            tables=self.tables["train"],
-        )
+        settings, tables = self._settings, self.tables["train"]
+        sources: dict[str, TrainRows | CachedTrainRows] = {}
+        instructions = {}
+        for name, train_set in self.train_sets().items():
+            size = train_set.group_size(settings.train_group_size)
+            if name in tables:
+                sources[name] = CachedTrainRows(train_set, tables[name], size, settings.seed)
+            else:
+                sources[name] = TrainRows(train_set, size, settings.seed)
+            instructions[name] = builder.instruction_of(train_set)
+        return TrainGroups(sources, instructions)
 
     def plan(
         self, batch_size: Mapping[str, int], epoch: int = 0, num_replicas: int = 1

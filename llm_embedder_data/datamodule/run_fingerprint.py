@@ -81,7 +81,7 @@ class DatasetFingerprint:
             files=list(train_set.digests),
             rows_kept=len(train_set.kept),
             rows_digest=xxhash.xxh3_64_hexdigest(train_set.kept.data),
-            global_batch=plan.batch_size[train_set.name] * plan.num_replicas,
+            global_batch=plan.global_batch(train_set.name),
             steps=plan.steps.get(train_set.name, 0),
             weight=train_set.weight,
             in_batch_negatives=train_set.in_batch_negatives,

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder, SmallDatasets
-from llm_embedder_data.batches.tokens.layouts import Layout
+from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.reading_settings import OnBadRow

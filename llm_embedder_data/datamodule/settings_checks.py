@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder, SmallDatasets
-from llm_embedder_data.batches.tokens.layouts import Layout
+from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.recipe_rules import is_finite_number
 from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
 from llm_embedder_data.core.errors import ConfigError, check_choice

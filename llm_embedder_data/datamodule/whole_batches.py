@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
-from llm_embedder_data.batches.groups.datasets import TrainGroups
+from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.sampler import BatchIndex
 from llm_embedder_data.core.errors import DataError
 

@@ -35,7 +35,7 @@ def plan_summary(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[st
     datasets: dict[str, dict[str, Any]] = {}
     shares: dict[str, float] = {}
     for name, n_rows in plan.sizes.items():
-        task, global_batch = train_sets[name].task, plan.batch_size[name] * plan.num_replicas
+        task, global_batch = train_sets[name].task, plan.global_batch(name)
         steps = plan.steps.get(name, 0)
         share = steps / len(plan)
         shares[task] = shares.get(task, 0.0) + share

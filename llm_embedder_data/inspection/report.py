@@ -145,7 +145,7 @@ def make_report(
             "in_batch_negatives": train_set.in_batch_negatives,
         }
         if plan is not None:
-            global_batch = plan.batch_size[train_set.name] * plan.num_replicas
+            global_batch = plan.global_batch(train_set.name)
             entry["global_batch"] = global_batch
             entry["steps_per_epoch"] = steps.get(train_set.name, 0)
             entry["rows_left_out_per_epoch"] = left_out[train_set.name]

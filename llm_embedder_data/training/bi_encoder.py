@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
 from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
@@ -286,8 +287,8 @@ class BiEncoder(lightning.LightningModule):
         Raises:
             ConfigError: the texts are packed and the encoder would mix them.
         """
-        chunks = [inputs] if isinstance(inputs, Mapping) else inputs
-        embedding = torch.cat([self._encode_chunk(chunk, prompt_length) for chunk in chunks])
+        calls = model_calls(inputs)
+        embedding = torch.cat([self._encode_chunk(chunk, prompt_length) for chunk in calls])
         if self.similarity == "cos":
             embedding = F.normalize(embedding, dim=1)
         return embedding if inverse is None else embedding[inverse]
@@ -297,7 +298,7 @@ class BiEncoder(lightning.LightningModule):
         return self.encode(inputs, inverse)
 
     def _encode_chunk(self, inputs: Mapping[str, Any], prompt_length: int) -> Tensor:
-        packed = "cu_seq_lens_q" in inputs
+        packed = layout_of(inputs) == "packed"
         self._attention.set(packed)
         if not packed:
             hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]

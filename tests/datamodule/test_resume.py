@@ -688,7 +688,7 @@ def test_a_checkpoint_that_was_only_tested_moves_no_later_run(folder, checkpoint
 
 
 def test_a_resume_makes_no_batch_of_those_before_it(folder, checkpoint, monkeypatch):
-    from llm_embedder_data.batches.groups.datasets import TrainGroups
+    from llm_embedder_data.batches.groups.train_groups import TrainGroups
 
     made = []
     original = TrainGroups.several

@@ -15,7 +15,8 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from llm_embedder_data.batches.tokens.layouts import Part, TensorLayout, Tokens
+from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
+from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.training.bi_encoder import BiEncoder
 
@@ -72,7 +73,7 @@ def laid_out(batch, layout, unique=False):
             inverse = torch.tensor([number[tuple(one)] for one in lists]).numpy()
             lists = [list(one) for one in number]
         tensors = TensorLayout(PadsWithZero(), layout, chunk_size=5)
-        out[name], inverse = tensors(Tokens((Part.of_lists(lists),)), inverse)
+        out[name], inverse = tensors(Tokens((TokenSlices.of_lists(lists),)), inverse)
         if inverse is not None:
             out[f"{name}_inverse"] = torch.from_numpy(inverse)
     return out

@@ -1,4 +1,4 @@
-"""Rows gathered from a memory-mapped dataset, whose texts may be more than 32-bit offsets reach."""
+"""Rows gathered from a memory-mapped dataset, also if their texts exceed 32-bit offsets."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# Texts are copied into one array up to so many bytes.
+# Up to this size, texts are copied into one array.
 _COPIED_BYTES = 256 << 20
 
-# Texts of so many bytes are made into Python strings at a time.
-_BLOCK_BYTES = 64 << 20
+# Bytes of text that become Python strings at a time.
+_STRING_BYTES = 64 << 20
 
 
 class GatheredTexts:
-    """The texts of a list column of gathered rows, by their places in all lists end to end.
+    """The texts of a list column of gathered rows, by index into all lists end to end.
 
-    Few texts are copied into one array; many stay where they are mapped, and only those that are
-    asked for are read.
+    A small column is copied into one array. A large one stays mapped, and only the texts that
+    are asked for are read.
 
     Args:
         column: of lists of strings, none of them null.
     """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        # The size of the blocks that hold the chunks is known at once; that of the chunks is not.
+        # The buffer size is known at once; nbytes has to look at every chunk.
         if column.get_total_buffer_size() <= _COPIED_BYTES or column.nbytes <= _COPIED_BYTES:
             self._parts = [column.combine_chunks().flatten()]
         else:
             self._parts = [chunk.flatten() for chunk in column.chunks]
         self._ends = np.cumsum([len(part) for part in self._parts])
 
-    def at(self, places: NDArray[np.int64]) -> list[str]:
-        """The texts at some places, ``[n]`` int64."""
+    def at(self, indices: NDArray[np.int64]) -> list[str]:
+        """Return the texts at some indices, ``[n]`` int64."""
         if len(self._parts) == 1:
-            texts: list[str] = self._parts[0].take(pa.array(places)).to_pylist()
+            texts: list[str] = self._parts[0].take(pa.array(indices)).to_pylist()
             return texts
-        parts = np.searchsorted(self._ends, places, "right")
+        parts = np.searchsorted(self._ends, indices, "right")
         starts = np.append(0, self._ends)
         return [
-            self._parts[part][place - starts[part]].as_py()
-            for part, place in zip(parts.tolist(), places.tolist(), strict=True)
+            self._parts[part][index - starts[part]].as_py()
+            for part, index in zip(parts.tolist(), indices.tolist(), strict=True)
         ]
 
 
 def gathered(
     arrow: datasets.Dataset, rows: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-    """Rows in their order, as many at a time as have some ten million bytes, or one.
+    """Yield rows in their order, in blocks of bounded size; a block has at least one row.
 
     Args:
-        arrow: in the Arrow format.
+        arrow: a dataset in the Arrow format.
         rows: ``[n]`` int64, at least one.
     """
     table: pa.Table = arrow[rows.tolist()]
-    # Only mapped so far. A table's own ``nbytes`` counts what lists point at, not more.
-    if len(rows) > 1 and table.nbytes > _BLOCK_BYTES:
+    # The table is only mapped so far; nbytes counts just what its lists point at.
+    if len(rows) > 1 and table.nbytes > _STRING_BYTES:
         half = len(rows) // 2
         yield from gathered(arrow, rows[:half])
         yield from gathered(arrow, rows[half:])
@@ -68,5 +68,10 @@ def gathered(
 
 
 def texts_of_lists(column: pa.ChunkedArray) -> list[str]:
-    """All texts of a column of lists, end to end."""
+    """Return all texts of a column of lists, end to end."""
     return [text for chunk in column.chunks for text in pc.list_flatten(chunk).to_pylist()]
+
+
+def files_of(rows: datasets.Dataset) -> list[str]:
+    """Return the files that rows are mapped from."""
+    return [file["filename"] for file in rows.cache_files]

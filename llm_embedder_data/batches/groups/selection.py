@@ -19,15 +19,15 @@ _BY_SCORE = {"teacher", "teacher-pos", "teacher+", "teacher-", FIRST_ELSE_TEACHE
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The keys that the queries of a batch may choose from, somewhere in flat arrays.
+    """The candidates of the queries of a batch, as slices of flat arrays.
 
     Attributes:
         starts: ``[B]`` int64, where the candidates of each query begin, its labelled positives
             first.
-        n_keys: ``[B]`` int64, candidates.
-        n_pos: ``[B]`` int64, labelled positives.
+        n_keys: ``[B]`` int64, number of candidates.
+        n_pos: ``[B]`` int64, number of labelled positives.
         first_same: ``[n]`` int32, for each candidate the first of its row with the same text.
-        scores: ``[n]`` float64, the teacher's; NaN in rows without.
+        scores: ``[n]`` float64, teacher scores; NaN in rows without.
     """
 
     starts: NDArray[np.int64]
@@ -50,18 +50,17 @@ def select(
     """Choose one positive and ``group_size - 1`` negatives for each query.
 
     - ``first``: the first positive, the first negatives. ``random``: any.
-    - ``teacher``: the candidate with the highest score is the positive, a negative too; it leaves
-      the negatives, and so do others with its text. ``teacher-pos``: the labelled positive with the
-      highest. ``first-else-teacher``: the first labelled positive, or ``teacher`` in a row that
-      has none.
+    - ``teacher``: the candidate with the highest score is the positive, labelled or not. It leaves
+      the negatives, and so do other candidates with its text. ``teacher-pos``: the labelled
+      positive with the highest score. ``first-else-teacher``: the first labelled positive, or
+      ``teacher`` in a row without one.
     - ``teacher+`` / ``teacher-``: negatives with the highest / lowest scores first; ties keep their
       order.
-    - A row without scores takes the first positive and random negatives where a strategy needs
+    - A row without scores takes the first positive, and random negatives, if a strategy needs
       scores.
 
-    A labelled positive never is a negative, nor is a text that equals one. Where there are fewer
-    negatives than wanted, all are taken in turn, in the strategy's order, before any is taken
-    again.
+    A labelled positive never becomes a negative, nor does a text that equals one. If there are
+    fewer negatives than wanted, all are taken in the strategy's order before any is taken again.
 
     Args:
         candidates: of the B queries.
@@ -69,37 +68,27 @@ def select(
         select_positive: strategy.
         select_negative: strategy.
         stable_distill: sort the chosen negatives by score, descending.
-        rows: ``[B]`` int64, the number that a query's random choices are a function of.
+        rows: ``[B]`` int64, row numbers, which a query's random choices depend on.
         seed: from :func:`selection_seed`.
 
     Returns:
-        ``[B, G]`` int64, places in the flat arrays, the positive first; -1 where there is no
+        ``[B, G]`` int64, indices into the flat arrays, the positive first; -1 where there is no
         negative.
     """
     starts, n_keys = candidates.starts, candidates.n_keys
     n_pos = candidates.n_pos[:, None]  # [B, 1]
     query = np.arange(len(rows))[:, None]  # [B, 1]
-    place = np.arange(int(n_keys.max(initial=1)))  # [N]
-    exists = place < n_keys[:, None]  # [B, N]
-    same = slices_at(candidates.first_same, starts, len(place))  # [B, N]
+    column = np.arange(int(n_keys.max(initial=1)))  # [N]
+    exists = column < n_keys[:, None]  # [B, N]
+    same = slices_at(candidates.first_same, starts, len(column))  # [B, N]
     if stable_distill or {select_positive, select_negative} & _BY_SCORE:
-        score = np.where(exists, slices_at(candidates.scores, starts, len(place)), np.nan)
+        score = np.where(exists, slices_at(candidates.scores, starts, len(column)), np.nan)
     else:
         score = np.full(same.shape, np.nan)
     scored = ~np.isnan(score[:, 0])  # [B]
 
-    positive = np.zeros(len(rows), np.int64)
-    if select_positive == "random":
-        positive = below(hash_rows(stream_seed(seed, "positive"), rows), np.maximum(n_pos[:, 0], 1))
-    elif select_positive != "first":
-        eligible = exists & (place < n_pos) if select_positive == "teacher-pos" else exists
-        best = np.argmax(np.where(eligible & scored[:, None], score, -np.inf), axis=1)
-        teacher_chooses = scored
-        if select_positive == FIRST_ELSE_TEACHER:
-            teacher_chooses = scored & (n_pos[:, 0] == 0)
-        positive = np.where(teacher_chooses, best, 0)
-
-    # A text is first at its own place or before it: from n_pos on, it is no positive's.
+    positive = _positives(select_positive, exists, candidates.n_pos, score, scored, rows, seed)
+    # first_same never exceeds a candidate's own index: from n_pos on, the text is no positive's.
     negative = exists & (same >= n_pos) & (same != same[query, positive[:, None]])
     n_negatives = negative.sum(axis=1)
     order = _in_turn(select_negative, negative, score, scored, rows, seed)
@@ -108,15 +97,39 @@ def select(
     if stable_distill and group_size > 1:
         falling = np.argsort(-score[query, negatives], axis=1, kind="stable")
         negatives = np.where(scored[:, None], negatives[query, falling], negatives)
-    places = np.concatenate([positive[:, None], negatives], axis=1)
-    chosen: NDArray[np.int64] = starts[:, None] + places
+    columns = np.concatenate([positive[:, None], negatives], axis=1)
+    chosen: NDArray[np.int64] = starts[:, None] + columns
     chosen[n_negatives == 0, 1:] = -1
     return chosen
 
 
 def selection_seed(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
-    """The seed of all choices for a dataset's rows in one pass of one epoch."""
+    """Return what derives all choices for a dataset's rows in one pass of one epoch."""
     return stream_seed(seed, "selection", dataset, epoch, repeat)
+
+
+def _positives(
+    strategy: PositiveInForce,
+    exists: NDArray[np.bool_],
+    n_pos: NDArray[np.int64],
+    score: NDArray[np.float64],
+    scored: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    seed: int,
+) -> NDArray[np.int64]:
+    """Return the column of each query's positive, ``[B]`` int64."""
+    if strategy == "first":
+        return np.zeros(len(rows), np.int64)
+    if strategy == "random":
+        return below(hash_rows(stream_seed(seed, "positive"), rows), np.maximum(n_pos, 1))
+    eligible = exists
+    if strategy == "teacher-pos":
+        eligible = exists & (np.arange(exists.shape[1]) < n_pos[:, None])
+    best = np.argmax(np.where(eligible & scored[:, None], score, -np.inf), axis=1)
+    teacher_chooses = scored
+    if strategy == FIRST_ELSE_TEACHER:
+        teacher_chooses = scored & (n_pos == 0)
+    return np.where(teacher_chooses, best, 0)
 
 
 def _in_turn(
@@ -127,25 +140,26 @@ def _in_turn(
     rows: NDArray[np.int64],
     seed: int,
 ) -> NDArray[np.int64]:
-    """``[B, N]`` int64: the places of the negatives as they are taken, behind them any others."""
-    place = np.arange(negative.shape[1])
+    """Return ``[B, N]`` int64: the columns of the negatives as they are taken, then any others."""
+    column = np.arange(negative.shape[1])
     if strategy == "first":
         return _sorted(~negative)
     by_score = -score if strategy == "teacher+" else score
     if strategy != "random" and scored.all():
         return _sorted(np.where(negative, by_score, np.inf))
     row_words = hash_rows(stream_seed(seed, "negatives"), rows)
-    words = hash_rows(0, (row_words[:, None] + place.astype(np.uint64)).view(np.int64))
+    words = hash_rows(0, (row_words[:, None] + column.astype(np.uint64)).view(np.int64))
     if strategy == "random":
-        # Words that end in their own place are sorted by themselves, several times as fast.
-        low = np.array((1 << max(11, len(place).bit_length())) - 1, np.uint64)
-        words = np.where(negative, words & ~low | place.astype(np.uint64), _LAST)
+        # The low bits of each word hold its column, so a plain sort gives the order; it is several
+        # times as fast as argsort.
+        low = np.array((1 << max(11, len(column).bit_length())) - 1, np.uint64)
+        words = np.where(negative, words & ~low | column.astype(np.uint64), _LAST)
         order = (np.sort(words, axis=1) & low).view(np.int64)
-        return np.clip(order, None, place[-1])
-    drawn = (words >> _S11).astype(np.float64)  # 53 bits: exact
+        return np.clip(order, None, column[-1])
+    drawn = (words >> _S11).astype(np.float64)  # 53 bits are exact in a float64
     return _sorted(np.where(negative, np.where(scored[:, None], by_score, drawn), np.inf))
 
 
 def _sorted(rank: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The places of each row in ascending order of ``rank``."""
+    """Return the columns of each row in ascending order of ``rank``."""
     return np.argsort(rank, axis=1, kind="stable")

@@ -1,16 +1,16 @@
-"""Which rows make up each global batch: a pure function of sizes, seed, epoch and step."""
+"""Which dataset and rows make up each step: a pure function of sizes, seed, epoch and step."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from llm_embedder_data.batches.plan.block_rows import BlockRows, deal_seed
 from llm_embedder_data.batches.plan.left_out import (
     block_of_places,
     left_out_at_random,
@@ -18,15 +18,15 @@ from llm_embedder_data.batches.plan.left_out import (
 )
 from llm_embedder_data.batches.plan.length_windows import LengthWindows
 from llm_embedder_data.batches.plan.permutation import permute
-from llm_embedder_data.core.errors import ConfigError, check_choice, did_you_mean
+from llm_embedder_data.batches.plan.plan_checks import check_names, too_small
+from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
-from llm_embedder_data.core.printable import one_line
 
 OrganizeMethod = Literal["epoch", "epoch-static", "epoch-random", "random"]
 Remainder = Literal["rotate", "drop"]
 SmallDatasets = Literal["error", "drop", "repeat"]
 
-# So many rows are planned at once: enough that NumPy's cost a call is shared, few enough to stay in
+# Rows that are planned at once: enough to spread the cost of NumPy's calls, few enough to stay in
 # a processor's cache.
 _ROWS_AHEAD = 4096
 
@@ -36,11 +36,11 @@ class PlannedBatch:
     """One global batch, or one rank's share of it.
 
     Attributes:
-        dataset: that all its rows come from.
+        dataset: from which all its rows come.
         rows: ``[global batch]`` int64, row numbers within the dataset; ``[batch size]`` for one
             rank's share.
-        repeat: how many whole passes over the dataset went before in this epoch; above 0 only for
-            weights above 1. Choices drawn for a row differ between passes.
+        repeat: whole passes over the dataset before this one in the epoch; above 0 only for weights
+            above 1. Random choices for a row differ between passes.
     """
 
     dataset: str
@@ -51,31 +51,31 @@ class PlannedBatch:
 class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     """The global batches of one epoch, each of one dataset, the same on every rank.
 
-    A global batch has ``batch_size * num_replicas`` rows; how ranks share it changes nothing else,
-    so 8 ranks of 32 plan as 4 ranks of 64 do. No list of the epoch is kept: any step costs O(global
-    batch + log datasets) time, whatever the number of rows, and the plan's memory is a few words a
-    dataset.
+    A global batch has ``batch_size * num_replicas`` rows; the ranks share it, so 8
+    ranks of 32 have the same plan as 4 ranks of 64. No list of the epoch is kept: a step costs
+    O(global batch + log datasets) time, whatever the number of rows, and the plan takes a few words
+    of memory for each dataset.
 
-    A pass over a dataset of n rows has ``floor(n / global batch)`` global batches, without a row
-    twice. The ``n mod global batch`` rows that fill none sit the pass out, and
-    ``remainder="rotate"`` lets others sit out in the next pass, so that over n passes all rows are
-    left out equally often. ``weights`` says how many passes an epoch makes; a broken pass goes on
-    in the next epoch.
+    A pass over a dataset of n rows has ``floor(n / global batch)`` global batches and holds no row
+    twice. The other ``n mod global batch`` rows are left out of the pass. With
+    ``remainder="rotate"`` the next pass leaves out others, so over n passes all rows are left out
+    equally often. ``weights`` gives the passes in an epoch; a broken pass continues in the next
+    epoch.
 
     How the batches are ordered:
 
     - ``epoch``: every epoch deals the rows anew and shuffles the batches of all datasets together.
     - ``epoch-static``: the batches of epoch 0, shuffled as whole batches in each epoch.
-    - ``epoch-random``: the dataset of each step is drawn in proportion to the batches that are left
-      of it, without replacement. (Such draws are a uniformly random order of all batches; hence no
-      list.)
+    - ``epoch-random``: the dataset of each step is drawn in proportion to its remaining batches,
+      without replacement. (This equals a uniformly random order of all batches, so no list is
+      needed.)
     - ``random``: the dataset of each step is drawn in proportion to its rows (times its weight),
-      then a global batch without repeats; rows may come again at another step of the epoch.
+      then a global batch without repeated rows; a row may come again at another step.
 
-    With ``length_window``, so many consecutive global batches of a pass are dealt anew among
-    themselves, so that each holds rows of like length. All else stays: the dataset of each step,
-    what a pass holds, the same global batch on any number of ranks. A step whose window was not
-    dealt lately costs O(window) time.
+    With ``length_window``, the rows of that many consecutive global batches of a pass are dealt
+    again, so that each batch holds rows of like length. This changes neither the dataset of a step
+    nor the rows of a pass, and global batches still do not depend on the number of ranks. A step
+    costs O(window) time if its window was not dealt recently.
 
     Args:
         sizes: rows of each dataset, by name.
@@ -85,12 +85,11 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         organize_method: see above.
         epoch: zero-based.
         remainder: ``rotate``, or ``drop`` the same rows in every pass.
-        small_datasets: what becomes of a dataset smaller than one global batch: ``error``; ``drop``
-            it; or ``repeat`` its rows within the batch, the one case in which a batch holds a row
-            twice.
-        weights: passes over each dataset per epoch, 1.0 where left out.
-        length_window: global batches that are dealt by length together; None for no such rule.
-        lengths: ``[rows]`` numbers a dataset, one for each row, where there is a ``length_window``.
+        small_datasets: for a dataset smaller than one global batch: ``error``; ``drop`` it; or
+            ``repeat`` its rows within the batch, the only case in which a batch holds a row twice.
+        weights: passes over each dataset per epoch, 1.0 if left out.
+        length_window: global batches that are dealt by length together; None to ignore length.
+        lengths: ``[rows]`` numbers for each dataset; needed with ``length_window``.
 
     Raises:
         ConfigError: an impossible value, or datasets too small for a global batch.
@@ -127,15 +126,15 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self.small_datasets = small_datasets
         if isinstance(batch_size, int):
             batch_size = dict.fromkeys(sizes, batch_size)
-        _check_names("batch_size", batch_size, sizes)
-        _check_names("weights", weights or {}, sizes)
+        check_names("batch_size", batch_size, sizes)
+        check_names("weights", weights or {}, sizes)
         if missing := [name for name in sizes if name not in batch_size]:
             raise ConfigError(f"batch_size names no {missing[0]!r} (give one for each dataset)")
         self.batch_size = {name: batch_size[name] for name in sizes}
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in sizes}
         self.length_window = length_window
         self._windows = self._made_windows(lengths or {})
-        self.dropped = self._too_small()
+        self.dropped = too_small(self.sizes, self.batch_size, num_replicas, small_datasets)
 
         self._names = [name for name in sizes if name not in self.dropped]
         if not self._names:
@@ -145,14 +144,21 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
                 else "no dataset to train on (give data.train_data)"
             )
         self._n_rows = np.array([self.sizes[name] for name in self._names], np.int64)
-        self._global_batch = np.array(
-            [self.batch_size[name] * num_replicas for name in self._names], np.int64
+        self._global_batch = np.array([self.global_batch(name) for name in self._names], np.int64)
+        self._blocks = BlockRows(
+            self._names,
+            self._n_rows,
+            self._global_batch,
+            num_replicas=num_replicas,
+            seed=seed,
+            rotate=remainder == "rotate",
+            windows=self._windows,
         )
-        # A repeated small dataset makes one batch a pass.
-        self._per_pass = np.maximum(self._n_rows // self._global_batch, 1)
         weight = np.array([self.weights[name] for name in self._names])
-        per_epoch = np.floor(weight * self._per_pass + 1e-9)
-        for name, n_batches, per_pass in zip(self._names, per_epoch, self._per_pass, strict=True):
+        per_epoch = np.floor(weight * self._blocks.per_pass + 1e-9)
+        for name, n_batches, per_pass in zip(
+            self._names, per_epoch, self._blocks.per_pass, strict=True
+        ):
             if not 1 <= n_batches < np.inf:
                 raise ConfigError(
                     f"weight {self.weights[name]:g} of dataset {name!r} gives it {n_batches:g} "
@@ -162,35 +168,6 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self._per_epoch = per_epoch.astype(np.int64)
         self._ends = np.cumsum(self._per_epoch)
         self._row_ends = np.cumsum(self._n_rows * weight)
-        self._row_order = np.array(
-            [stream_seed(seed, "row order", name) for name in self._names], np.uint64
-        )
-
-    def _too_small(self) -> dict[str, int]:
-        """Datasets that fill no global batch and are dropped for it, with their rows."""
-        faults, small = [], {}
-        for name, n_rows in self.sizes.items():
-            batch_size = self.batch_size[name]
-            if batch_size < 1:
-                raise ConfigError(
-                    f"batch_size={batch_size} of dataset {name!r}: expected at least 1"
-                )
-            if n_rows >= batch_size * self.num_replicas and n_rows > 0:
-                continue
-            if n_rows > 0 and self.small_datasets == "repeat":
-                continue
-            small[name] = n_rows
-            faults.append(
-                f"dataset {name!r} has {n_rows} rows, fewer than one global batch of "
-                f"{batch_size * self.num_replicas} ({batch_size} per rank x {self.num_replicas} "
-                "ranks)"
-            )
-        if faults and self.small_datasets != "drop":
-            raise ConfigError(
-                "\n".join(faults)
-                + "\n(make data.batch_size smaller, or set data.small_datasets to drop or repeat)"
-            )
-        return small
 
     def _made_windows(self, lengths: Mapping[str, ArrayLike]) -> LengthWindows | None:
         if self.length_window is None:
@@ -203,14 +180,18 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             )
         return LengthWindows(self.length_window, lengths, self.sizes, self.seed)
 
+    def global_batch(self, dataset: str) -> int:
+        """Return the rows of one global batch of a dataset, over all ranks."""
+        return self.batch_size[dataset] * self.num_replicas
+
     def at(self, epoch: int) -> EpochPlan:
-        """The plan of another epoch."""
+        """Return the plan of another epoch."""
         other = copy.copy(self)
         other.epoch = epoch
         return other
 
     def __len__(self) -> int:
-        """Steps of the epoch, the same for every epoch and rank."""
+        """Number of steps, the same for every epoch and rank."""
         return int(self._ends[-1])
 
     @property
@@ -219,27 +200,27 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         return {name: int(n) for name, n in zip(self._names, self._per_epoch, strict=True)}
 
     def rows_left_out(self) -> dict[str, int]:
-        """Rows of each dataset that no batch of epoch 0 holds; all rows of a dropped one.
+        """Return how many rows of each dataset epoch 0 leaves out; all rows of a dropped dataset.
 
-        Where a weight breaks a pass, another epoch may hold some more or fewer. Costs O(global
-        batch) a dataset; for ``random`` O(rows drawn), and beyond some million of these it is the
-        number to be expected.
+        If a weight breaks a pass, other epochs may leave out some more or fewer. Costs O(global
+        batch) for each dataset. For ``random`` it costs O(rows drawn), and beyond a few million of
+        these it returns the expected number.
         """
         counts = dict(self.sizes)
         if self.organize_method == "random":
-            own = zip(self._names, self._n_rows.tolist(), self._global_batch.tolist(), strict=True)
-            drawn = {name: (n_rows, size) for name, n_rows, size in own}
+            shapes = zip(self._n_rows.tolist(), self._global_batch.tolist(), strict=True)
+            drawn = dict(zip(self._names, shapes, strict=True))
             weights = np.diff(self._row_ends, prepend=0.0)
             return counts | left_out_at_random(self.at(0), drawn, weights / weights.sum())
-        for place, name in enumerate(self._names):
-            counts[name] = self._left_out_of(place)
+        for index, name in enumerate(self._names):
+            counts[name] = self._left_out_of(index)
         return counts
 
-    def _left_out_of(self, place: int) -> int:
-        """Rows of one dataset that epoch 0, which goes pass by pass, does not hold."""
-        name, n_rows = self._names[place], int(self._n_rows[place])
-        n_blocks, per_pass = int(self._per_epoch[place]), int(self._per_pass[place])
-        global_batch = int(self._global_batch[place])
+    def _left_out_of(self, index: int) -> int:
+        """Return how many rows of one dataset epoch 0 leaves out, if it goes pass by pass."""
+        name, n_rows = self._names[index], int(self._n_rows[index])
+        n_blocks, per_pass = int(self._per_epoch[index]), int(self._blocks.per_pass[index])
+        global_batch = int(self._global_batch[index])
         if n_rows < global_batch:
             return 0  # repeated: each batch holds all
         if n_blocks <= per_pass:
@@ -248,9 +229,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         places = left_out_of_passes(n_rows, global_batch, whole, self.remainder == "rotate")
         if not n_broken or not len(places):
             return len(places)
-        deal_seed = _deal_seed(self.seed, name, whole)
+        key = deal_seed(self.seed, name, whole)
         turn = whole if self.remainder == "rotate" else 0
-        block = block_of_places(places, n_rows, global_batch, turn, deal_seed)
+        block = block_of_places(places, n_rows, global_batch, turn, key)
         n_sure = n_broken
         if self._windows is not None:
             n_sure -= n_broken % self._windows.size
@@ -258,9 +239,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         if n_sure == n_broken or not len(missing):
             return len(missing)
         # The broken pass ends within a window, whose rows were dealt by length.
-        rows = permute(missing, n_rows, int(self._row_order[place]))
+        rows = permute(missing, n_rows, int(self._blocks.row_order[index]))
         held = [
-            self._rows_by_length(self._windows, place, block, whole, None)
+            self._blocks.by_length(self._windows, index, block, whole, None)
             for block in range(n_sure, n_broken)
             if self._windows is not None
         ]
@@ -273,7 +254,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     def __getitem__(
         self, step: int | slice
     ) -> tuple[str, NDArray[np.int64]] | list[tuple[str, NDArray[np.int64]]]:
-        """(dataset name, row numbers ``[global batch]`` int64) of a step."""
+        """Return (dataset name, row numbers ``[global batch]`` int64) of a step."""
         if isinstance(step, slice):
             steps = range(*step.indices(len(self)))
             return [(batch.dataset, batch.rows) for batch in self.batches(steps)]
@@ -285,14 +266,14 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             yield batch.dataset, batch.rows
 
     def for_rank(self, step: int, rank: int) -> tuple[str, NDArray[np.int64]]:
-        """(dataset name, row numbers ``[batch size]`` int64) of one rank's share of a step."""
+        """Return (dataset name, row numbers ``[batch size]`` int64) of a rank's share of a step."""
         batch = self.batch(step, rank)
         return batch.dataset, batch.rows
 
     def batch(self, step: int, rank: int | None = None) -> PlannedBatch:
-        """The global batch of a step, or the share of it that one rank has.
+        """Return the global batch of a step, or one rank's share of it.
 
-        The r-th rank has the r-th run of ``batch_size`` rows, and only these are computed.
+        Rank r has rows ``r * batch_size`` to ``(r + 1) * batch_size``; only these are computed.
 
         Raises:
             IndexError: a step outside ``[-len, len)``, or a rank outside ``[0, num_replicas)``.
@@ -311,7 +292,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         if rank is not None and not 0 <= rank < self.num_replicas:
             raise IndexError(f"rank must be in [0, {self.num_replicas}), got {rank}")
         n_steps = len(self)
-        ahead = max(1, _ROWS_AHEAD // int(self._share(rank)[1].max()))
+        ahead = max(1, _ROWS_AHEAD // int(self._blocks.share(rank)[1].max()))
         for start in range(0, len(steps), ahead):
             some = np.array(steps[start : start + ahead], np.int64)
             outside = (some < -n_steps) | (some >= n_steps)
@@ -320,121 +301,46 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             yield from self._planned(some % n_steps, rank)
 
     def _planned(self, steps: NDArray[np.int64], rank: int | None) -> Iterator[PlannedBatch]:
-        """The batches of ``[k]`` steps, all computed together."""
+        """Yield the batches of ``[k]`` steps, all computed together."""
         rows: Sequence[NDArray[np.int64]] | NDArray[np.int64]
         if self.organize_method == "random":
             dataset, rows = self._drawn(steps, rank)
             repeat = np.zeros_like(steps)
         else:
             order = stream_seed(self.seed, "batch order", self.organize_method, self.epoch)
-            place = permute(steps, len(self), order)
-            dataset = np.searchsorted(self._ends, place, side="right")
+            position = permute(steps, len(self), order)
+            dataset = np.searchsorted(self._ends, position, side="right")
             # Blocks are counted through all epochs, so that a broken pass goes on in the next one.
             epoch = 0 if self.organize_method == "epoch-static" else self.epoch
             first = epoch * self._per_epoch[dataset]
-            block = first + place - (self._ends - self._per_epoch)[dataset]
-            pass_number, block = np.divmod(block, self._per_pass[dataset])
-            repeat = pass_number - first // self._per_pass[dataset]
-            if self._windows is None:
-                rows = self._rows_of_blocks(dataset, block, pass_number, rank)
-            else:
-                asked = zip(dataset.tolist(), block.tolist(), pass_number.tolist(), strict=True)
-                rows = [self._rows_by_length(self._windows, *one, rank) for one in asked]
-        sizes = self._share(rank)[1][dataset]
-        for one, own, size, number in zip(dataset, rows, sizes, repeat.tolist(), strict=True):
-            yield PlannedBatch(self._names[one], own[:size], number)
-
-    def _share(self, rank: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Of each dataset, the first place of a global batch that a rank has, and how many it has.
-
-        All of them for None.
-        """
-        if rank is None:
-            return np.zeros_like(self._global_batch), self._global_batch
-        own = self._global_batch // self.num_replicas
-        return rank * own, own
-
-    def _places(self, dataset: NDArray[np.int64], rank: int | None) -> NDArray[np.int64]:
-        """``[k, largest share]``: the places within a global batch of each of ``[k]`` datasets.
-
-        A smaller share is filled up with its last place.
-        """
-        first, size = (one[dataset, None] for one in self._share(rank))
-        return first + np.minimum(np.arange(size.max()), size - 1)
-
-    def _rows_of_blocks(
-        self,
-        dataset: NDArray[np.int64],
-        block: NDArray[np.int64],
-        pass_number: NDArray[np.int64],
-        rank: int | None,
-    ) -> NDArray[np.int64]:
-        """A rank's rows, ``[k, largest share]``, of global batches named by ``[k]`` numbers each.
-
-        A dataset has one fixed order. Each pass leaves out ``n mod global batch`` consecutive
-        places of it, with ``rotate`` the next ones each time, and deals the others into blocks
-        anew.
-        """
-        deal = np.array(
-            [
-                _deal_seed(self.seed, self._names[one], number)
-                for one, number in zip(dataset.tolist(), pass_number.tolist(), strict=True)
-            ],
-            np.uint64,
-        )
-        places = self._places(dataset, rank)
-        n_rows, global_batch = self._n_rows[dataset, None], self._global_batch[dataset, None]
-        block, pass_number = block[:, None], pass_number[:, None]
-        left_out = n_rows % global_batch
-        repeated = n_rows < global_batch  # over the passes every row comes equally often
-        dealt = permute(
-            np.where(repeated, 0, block * global_batch + places),
-            np.where(repeated, 1, n_rows - left_out),
-            deal[:, None],
-        )
-        turn = pass_number if self.remainder == "rotate" else 0
-        places = np.where(
-            repeated, pass_number * global_batch + places, left_out * (turn + 1) + dealt
-        )
-        return permute(places % n_rows, n_rows, self._row_order[dataset, None])
-
-    def _rows_by_length(
-        self, windows: LengthWindows, dataset: int, block: int, pass_number: int, rank: int | None
-    ) -> NDArray[np.int64]:
-        """The same for one global batch, where rows of like length meet."""
-
-        def planned(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
-            same = np.ones_like(blocks)
-            return self._rows_of_blocks(dataset * same, blocks, pass_number * same, None)
-
-        first, size = self._share(rank)
-        return windows.rows(
-            self._names[dataset],
-            pass_number,
-            block,
-            per_pass=int(self._per_pass[dataset]),
-            places=np.arange(first[dataset], first[dataset] + size[dataset]),
-            planned=planned,
-        )
+            block = first + position - (self._ends - self._per_epoch)[dataset]
+            pass_number, block = np.divmod(block, self._blocks.per_pass[dataset])
+            repeat = pass_number - first // self._blocks.per_pass[dataset]
+            rows = self._blocks.of(dataset, block, pass_number, rank)
+        sizes = self._blocks.share(rank)[1][dataset]
+        for index, batch, size, passes in zip(dataset, rows, sizes, repeat.tolist(), strict=True):
+            yield PlannedBatch(self._names[index], batch[:size], passes)
 
     def _drawn(
         self, steps: NDArray[np.int64], rank: int | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """``[k]`` datasets in proportion to their rows, and a rank's rows of a global batch each.
+        """Draw ``[k]`` datasets in proportion to their rows, and a rank's rows of a batch of each.
 
-        Rows come once in a batch, unless the dataset is smaller.
+        A batch holds no row twice, unless the dataset is smaller than the batch.
         """
         words = hash_rows(stream_seed(self.seed, "dataset", self.epoch), steps)
         points = below(words, 1 << 32) / (1 << 32) * self._row_ends[-1]
         dataset = np.searchsorted(self._row_ends, points, side="right")
         dataset = np.minimum(dataset, len(self._names) - 1)
-        keys = [
-            stream_seed(self.seed, "random rows", self._names[one], self.epoch, step)
-            for one, step in zip(dataset.tolist(), steps.tolist(), strict=True)
+        streams = [
+            stream_seed(self.seed, "random rows", self._names[index], self.epoch, step)
+            for index, step in zip(dataset.tolist(), steps.tolist(), strict=True)
         ]
         n_rows = self._n_rows[dataset, None]
         rows = permute(
-            self._places(dataset, rank) % n_rows, n_rows, np.array(keys, np.uint64)[:, None]
+            self._blocks.positions(dataset, rank) % n_rows,
+            n_rows,
+            np.array(streams, np.uint64)[:, None],
         )
         return dataset, rows
 
@@ -444,18 +350,3 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             f"num_replicas={self.num_replicas}, "
             f"seed={self.seed}, organize_method={self.organize_method!r}, epoch={self.epoch})"
         )
-
-
-@lru_cache(maxsize=4096)
-def _deal_seed(seed: int, name: str, pass_number: int) -> int:
-    """The seed by which one pass deals a dataset's rows into global batches."""
-    return stream_seed(seed, "block order", name, pass_number)
-
-
-def _check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, int]) -> None:
-    for name in given:
-        if name not in sizes:
-            raise ConfigError(
-                f"{setting} names dataset {name!r}, expected one of "
-                f"{', '.join(map(one_line, sizes))}{did_you_mean(name, sizes)}"
-            )

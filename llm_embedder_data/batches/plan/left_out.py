@@ -29,41 +29,41 @@ class _Plan(Protocol):
 def left_out_of_passes(
     n_rows: int, global_batch: int, n_passes: int, rotate: bool
 ) -> NDArray[np.int64]:
-    """The places of a dataset's fixed order that none of its first whole passes holds.
+    """The positions of a dataset's fixed order that none of its first whole passes holds.
 
     Args:
         n_rows: of the dataset, at least a global batch.
         global_batch: rows of one.
         n_passes: at least 1.
-        rotate: whether each pass leaves out the next ``n_rows mod global_batch`` places.
+        rotate: whether each pass leaves out the next ``n_rows mod global_batch`` positions.
 
     Returns:
         Places, fewer than a global batch, int64.
     """
     n_left = n_rows % global_batch
-    places = np.arange(n_left)  # what pass 0 leaves out
+    positions = np.arange(n_left)  # what pass 0 leaves out
     for number in range(1, n_passes if rotate else 1):
-        places = places[(places - n_left * number) % n_rows < n_left]
-        if not len(places):
+        positions = positions[(positions - n_left * number) % n_rows < n_left]
+        if not len(positions):
             break
-    return places
+    return positions
 
 
 def block_of_places(
-    places: NDArray[np.int64], n_rows: int, global_batch: int, turn: int, seed: int
+    positions: NDArray[np.int64], n_rows: int, global_batch: int, turn: int, seed: int
 ) -> NDArray[np.int64]:
-    """The global batch of a pass in which each place comes, -1 for one that is left out.
+    """The global batch of a pass in which each position comes, -1 for one that is left out.
 
     Args:
-        places: ``[m]`` int64, of the dataset's fixed order.
+        positions: ``[m]`` int64, of the dataset's fixed order.
         n_rows: of the dataset.
         global_batch: rows of one.
-        turn: how many passes' share of places was left out before.
-        seed: by which the pass deals its places into global batches.
+        turn: how many passes' share of positions was left out before.
+        seed: by which the pass deals its positions into global batches.
     """
     n_left = n_rows % global_batch
-    dealt = (places - n_left * (turn + 1)) % n_rows
-    block = np.full(len(places), -1, np.int64)
+    dealt = (positions - n_left * (turn + 1)) % n_rows
+    block = np.full(len(positions), -1, np.int64)
     held = dealt < n_rows - n_left
     block[held] = unpermute(dealt[held], n_rows - n_left, seed) // global_batch
     return block

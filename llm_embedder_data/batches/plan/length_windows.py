@@ -54,7 +54,7 @@ class LengthWindows:
         block: int,
         *,
         per_pass: int,
-        places: NDArray[np.int64],
+        positions: NDArray[np.int64],
         planned: Callable[[NDArray[np.int64]], NDArray[np.int64]],
     ) -> NDArray[np.int64]:
         """Rows ``[m]`` of a global batch; O(window) time where its window was not dealt lately.
@@ -64,18 +64,18 @@ class LengthWindows:
             pass_number: of the dataset.
             block: the global batch's number in the pass.
             per_pass: global batches of the pass.
-            places: ``[m]`` int64, consecutive places in the global batch.
+            positions: ``[m]`` int64, consecutive positions in the global batch.
             planned: rows ``[w, G]`` of ``[w]`` global batches of the pass as they were planned.
         """
         window, turn = divmod(block, self.size)
-        at = (name, pass_number, window, int(places[0]), len(places))
+        at = (name, pass_number, window, int(positions[0]), len(positions))
         if at in self._kept:
             self._kept.move_to_end(at)
         else:
             first = window * self.size
             whole = planned(np.arange(first, min(first + self.size, per_pass)))
             seed = stream_seed(self._seed, "length window", name, pass_number, window)
-            rows = deal_by_length(whole, self._lengths[name][whole], seed, places)
+            rows = deal_by_length(whole, self._lengths[name][whole], seed, positions)
             while self._kept and (len(self._kept) + 1) * rows.size > _ROWS_KEPT:
                 self._kept.popitem(last=False)
             self._kept[at] = rows
@@ -84,7 +84,7 @@ class LengthWindows:
 
 
 def deal_by_length(
-    planned: NDArray[np.int64], lengths: ArrayLike, seed: int, places: NDArray[np.int64]
+    planned: NDArray[np.int64], lengths: ArrayLike, seed: int, positions: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Deal the rows of W global batches anew, so that rows of like length meet in one.
 
@@ -96,22 +96,22 @@ def deal_by_length(
         planned: ``[W, G]`` int64, rows of the global batches.
         lengths: ``[W, G]``, of these rows.
         seed: from :func:`~llm_embedder_data.core.hashing.stream_seed`.
-        places: ``[m]`` int64, the places in a global batch that are asked for.
+        positions: ``[m]`` int64, the positions in a global batch that are asked for.
 
     Returns:
         ``[W, m]`` int64.
 
     >>> import numpy as np
     >>> rows = np.arange(6).reshape(3, 2)
-    >>> deal_by_length(rows, [[5, 1], [9, 5], [1, 9]], seed=1, places=np.arange(2)).tolist()
+    >>> deal_by_length(rows, [[5, 1], [9, 5], [1, 9]], seed=1, positions=np.arange(2)).tolist()
     [[0, 3], [2, 5], [1, 4]]
     """
     n_batches, global_batch = planned.shape
     order = np.argsort(np.ravel(lengths), kind="stable")
     batches = planned.ravel()[order].reshape(planned.shape)
     turn = permute(np.arange(n_batches), n_batches, stream_seed(seed, "turns"))
-    keys = stream_seeds(np.array([seed], np.uint64), np.arange(n_batches))
-    asked = np.broadcast_to(places, (n_batches, len(places)))
-    within = permute(asked, global_batch, keys[:, None])
+    seeds = stream_seeds(np.array([seed], np.uint64), np.arange(n_batches))
+    asked = np.broadcast_to(positions, (n_batches, len(positions)))
+    within = permute(asked, global_batch, seeds[:, None])
     dealt: NDArray[np.int64] = batches[turn[:, None], within]
     return dealt

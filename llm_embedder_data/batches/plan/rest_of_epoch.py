@@ -1,4 +1,4 @@
-"""The rest of an epoch that began with other global batches, in this run's."""
+"""The rest of an epoch that another run began, cut into this run's global batches."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, PlannedBatch
 
 
 class RestOfEpoch(EpochPlan):
-    """A plan whose one epoch another run began; all its other epochs are this run's own.
+    """A plan in which another run began one epoch; all other epochs are planned by this run alone.
 
-    Of each pass over a dataset, the rows that the other run did not come to, in the order in which
-    they would have come, are cut into this run's global batches, and what fills none at the end of
-    a pass is left out. These batches, shuffled, are the steps ``first`` to ``first + n_left - 1``:
-    no row of a pass comes twice in the epoch. Any other step of the epoch is this run's own.
+    For each pass over a dataset, the rows that the other run did not reach are taken in their
+    planned order and cut into this run's global batches. Rows that fill none at the end of a pass
+    are left out. These batches are shuffled and become the steps ``first`` to
+    ``first + n_left - 1``, so no row of a pass comes twice in the epoch. All other steps of the
+    epoch are those of this run's plan.
 
-    Made in O(steps left of the epoch) time and memory; a step costs the global batches that its
-    rows come from.
+    It is made in O(remaining steps) time and memory. A step costs as much as the old global batches
+    that its rows come from.
 
     Args:
         plan: this run's, at the epoch.
         before: the other run's, at the epoch; may be the rest of an epoch itself.
         step: the first of ``before`` that was not trained on.
-        first: None for such a one that the rest ends with the epoch.
+        first: None lets the rest end with the epoch.
 
     Attributes:
         first: number of the step with which the rest begins.
-        n_left: steps of the rest; 0 where the rows that are left fill no global batch.
+        n_left: steps of the rest; 0 if the remaining rows fill no global batch.
         n_rows: rows that are left.
-        n_left_out: of these, the ones that come in no step.
+        n_left_out: how many of these come in no step.
     """
 
     first: int
@@ -48,9 +49,9 @@ class RestOfEpoch(EpochPlan):
         for at, batch in zip(steps, before.batches(steps), strict=True):
             passes.setdefault((batch.dataset, batch.repeat), []).append(at)
         self._passes = list(passes.items())
-        rows = [len(steps) * _global_batch(before, dataset) for (dataset, _), steps in self._passes]
+        rows = [len(steps) * before.global_batch(dataset) for (dataset, _), steps in self._passes]
         batches = {
-            str(number): n_rows // _global_batch(plan, dataset)
+            str(number): n_rows // plan.global_batch(dataset)
             for number, (((dataset, _), _), n_rows) in enumerate(
                 zip(self._passes, rows, strict=True)
             )
@@ -58,7 +59,7 @@ class RestOfEpoch(EpochPlan):
         batches = {number: n for number, n in batches.items() if n}
         # Which batch of which pass comes when: a plan over batches, one a step.
         self._order = EpochPlan(batches, 1, seed=plan.seed, epoch=plan.epoch) if batches else None
-        # A weight that is no whole number may leave more than an epoch of this run has.
+        # With a fractional weight, more may be left than an epoch of this run has.
         self.n_left = min(len(plan), sum(batches.values()))
         self.first = len(plan) - self.n_left if first is None else first
         self.n_rows = sum(rows)
@@ -69,33 +70,29 @@ class RestOfEpoch(EpochPlan):
         return self.n_rows - sum(len(batch.rows) for batch in self.batches(steps))
 
     def at(self, epoch: int) -> EpochPlan:
-        """The plan of another epoch, which is this run's own."""
+        """Return the plan of another epoch, made by this run alone."""
         return self if epoch == self.epoch else self._own.at(epoch)
 
     def batches(self, steps: Sequence[int], rank: int | None = None) -> Iterator[PlannedBatch]:
-        """The batches of ``steps``, whole or a rank's share."""
+        """Yield the batches of ``steps``, whole or one rank's share."""
         for step in steps:
             if 0 <= step - self.first < self.n_left:
                 yield self._left(step - self.first, rank)
             else:
                 yield from self._own.batches([step], rank)
 
-    def _left(self, place: int, rank: int | None) -> PlannedBatch:
+    def _left(self, position: int, rank: int | None) -> PlannedBatch:
         assert self._order is not None
-        number, [block] = self._order[place]
+        number, [block] = self._order[position]
         (dataset, repeat), steps = self._passes[int(number)]
-        size, old_size = _global_batch(self, dataset), _global_batch(self._before, dataset)
+        size, old_size = self.global_batch(dataset), self._before.global_batch(dataset)
         share = slice(None)
         if rank is not None:
-            own = self.batch_size[dataset]
-            share = slice(rank * own, (rank + 1) * own)
+            per_rank = self.batch_size[dataset]
+            share = slice(rank * per_rank, (rank + 1) * per_rank)
         at, within = np.divmod(int(block) * size + np.arange(size)[share], old_size)
         dealt = range(int(at[0]), int(at[-1]) + 1)
         rows: NDArray[np.int64] = np.stack(
-            [batch.rows for batch in self._before.batches([steps[one] for one in dealt])]
+            [batch.rows for batch in self._before.batches([steps[index] for index in dealt])]
         )  # [old global batches, rows of one]
         return PlannedBatch(dataset, rows[at - at[0], within], repeat)
-
-
-def _global_batch(plan: EpochPlan, dataset: str) -> int:
-    return plan.batch_size[dataset] * plan.num_replicas

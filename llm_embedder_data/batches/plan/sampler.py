@@ -15,14 +15,14 @@ from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 
 @dataclass(frozen=True, slots=True)
 class BatchIndex:
-    """What a worker needs to build one rank's batch; equal indices give equal batches anywhere.
+    """All that a worker needs to build one rank's batch; equal indices give equal batches.
 
     Attributes:
         epoch: zero-based.
         step: of the epoch, zero-based.
         dataset: that the rows are of.
-        rows: this rank's, as numbers among the dataset's kept rows.
-        repeat: passes over the dataset that went before in this epoch.
+        rows: this rank's, as positions among the dataset's kept rows.
+        repeat: passes over the dataset before this one in the epoch.
     """
 
     epoch: int
@@ -33,20 +33,20 @@ class BatchIndex:
 
 
 class SameTaskSampler(DistributedSampler[BatchIndex]):
-    """Yields one :class:`BatchIndex` a step; at each step all ranks draw from one dataset.
+    """Yields one :class:`BatchIndex` for each step; at each step all ranks draw from one dataset.
 
     Give it to ``DataLoader(..., sampler=sampler, batch_size=None)``. It is a ``DistributedSampler``
     by name only: Lightning 2.6 leaves that type in place and calls its ``set_epoch``, and does
     neither for a ``batch_sampler``. It never communicates and never counts what was drawn: workers
-    prefetch, so where a run stands is the trainer's to say.
+    prefetch, so only the trainer knows how far the run is.
 
     Args:
         plan: of any epoch; equal on all ranks.
         rank: this process among the data-parallel ranks.
         start: (epoch, step) at which the first pass begins. A resumed run's loader is made, and its
             workers prefetch, before the first ``set_epoch``, so the start is given here.
-        place_of: (epoch, first step) of the plan for an epoch that a trainer announces, where the
-            two may differ.
+        place_of: gives the (epoch, first step) of the plan for an epoch that a trainer announces;
+            None if both count alike.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         return self.epoch, self.first_step
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to another epoch, at its first step; the epoch it is at keeps its start."""
+        """Go to the first step of another epoch; the current epoch keeps its start."""
         if self._place_of is not None:
             self.epoch, self.first_step = self._place_of(epoch)
         elif epoch != self.epoch:
@@ -82,12 +82,12 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         return len(self.plan)
 
     def __iter__(self) -> Iterator[BatchIndex]:
-        # Where the pass begins is looked up when the first batch is asked for: Lightning makes the
-        # iterator before it announces the epoch.
+        # As a generator it reads the start with the first batch: Lightning makes the iterator
+        # before it announces the epoch.
         yield from self._from(self.epoch, self.first_step)
 
     def _from(self, epoch: int, first_step: int) -> Iterator[BatchIndex]:
-        """This rank's share of the steps of an epoch."""
+        """Yield this rank's share of the steps of an epoch."""
         steps = range(first_step, len(self))
         batches = self.plan.at(epoch).batches(steps, self.rank)
         for step, batch in zip(steps, batches, strict=True):
@@ -104,7 +104,7 @@ class OverfitSampler(SameTaskSampler, SequentialSampler):  # type: ignore[misc]
     """The first batches of epoch 0, in every epoch.
 
     ``Trainer(overfit_batches=...)`` replaces any sampler that is not a ``SequentialSampler`` by one
-    that yields plain integers; this one is one, by name only.
+    that yields plain integers. This class is one by name only.
     """
 
     def __init__(self, plan: EpochPlan, **settings: Any) -> None:
@@ -120,9 +120,9 @@ class OverfitSampler(SameTaskSampler, SequentialSampler):  # type: ignore[misc]
 class ShardSampler(DistributedSampler[NDArray[np.int64]]):
     """Batches of row numbers: over the ranks each of ``range(n_rows)`` exactly once.
 
-    Rank r has the r-th of ``num_replicas`` runs of consecutive rows, whose lengths differ by one at
-    the most, and cuts it into as many batches as the other ranks do, for a rank that stops before
-    the others leaves them waiting. Where there are fewer rows than ranks, some batches are empty.
+    Rank r has the r-th of ``num_replicas`` ranges of consecutive rows, whose lengths differ by at
+    most one. All ranks cut their range into equally many batches, because a rank that stops early
+    would leave the others waiting. With fewer rows than ranks, some batches are empty.
 
     Args:
         n_rows: rows to share.

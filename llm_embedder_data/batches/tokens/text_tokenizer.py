@@ -1,25 +1,25 @@
-"""Texts to token ids, as the tokenizer's own call, but with the instruction kept whole."""
+"""Texts to token ids as the tokenizer's own call gives them, but instructions stay whole."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.tokens.layouts import Part, Tokens
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens, WordMemo, joined_ids
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.special_tokens import SpecialTokenTemplate
+from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
+from llm_embedder_data.batches.tokens.word_memo import WordMemo, joined_ids
 from llm_embedder_data.core.errors import ConfigError
 
 Ids = list[list[int]]
 
-# The first that has a token shows which tokens a template puts around a text.
+# The first of these that has a token shows the special tokens around a text.
 _EXAMPLES = ("a", "1", ".", "A", "the", "é", "。", "_")
 
-# Instructions whose lengths are remembered; a row may have one of its own.
+# Instructions whose lengths are remembered; rows may have their own.
 _MOST_INSTRUCTIONS = 4096
 
 
@@ -57,19 +57,19 @@ class TextTokenizer:
         self,
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
-        plain: PlainTokens | None = None,
+        plain: BareTokenizer | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self.max_length = max_length
-        self._plain = plain or PlainTokens(tokenizer)
+        self.plain = plain or BareTokenizer(tokenizer)
         self._wants_types = "token_type_ids" in tokenizer.model_input_names
         self._left = tokenizer.truncation_side == "left"
         self._lengths: dict[str, int] = {}  # tokens of each instruction
-        self._frames: dict[int, Frame] = {}
-        self._backend: Any = self._plain.backend
+        self._templates: dict[int, SpecialTokenTemplate] = {}
+        self._backend: Any = self.plain.backend
 
     def __call__(self, texts: Sequence[str], instruction: str = "") -> Tokens:
-        """Tokens of texts, each behind ``instruction``."""
+        """Return the tokens of texts, each behind ``instruction``."""
         if self._left:
             if instruction:
                 texts = [InstructedText(instruction, text) for text in texts]
@@ -78,8 +78,8 @@ class TextTokenizer:
         texts = [instruction + text for text in texts]
         if self._backend is None:
             return _tokens(*self._slow(texts, None))
-        if self._plain.words is not None and not self._left:
-            return self._by_words(texts, self._plain.words)
+        if self.plain.words is not None and not self._left:
+            return self._by_words(texts, self.plain.words)
         self._truncate(True)
         encodings = self._backend.encode_batch_fast(texts)
         return _tokens([e.ids for e in encodings], self._types(encodings))
@@ -91,7 +91,7 @@ class TextTokenizer:
         query_instruction: str = "",
         key_instruction: str = "",
     ) -> Tokens:
-        """Tokens of (query, key) pairs; the longer text is cut first."""
+        """Return the tokens of (query, key) pairs; the longer text is cut first."""
         if query_instruction:
             queries = [InstructedText(query_instruction, text) for text in queries]
         if key_instruction:
@@ -109,8 +109,8 @@ class TextTokenizer:
         """Refuse a ``max_length`` that leaves no room for a token of a text.
 
         Args:
-            instruction: put before each text; empty where there is none.
-            setting: whose value it is.
+            instruction: put before each text; empty if there is none.
+            setting: name of the setting that gives ``max_length``.
 
         Raises:
             ConfigError: naming the setting, its value and the least that is allowed.
@@ -134,9 +134,9 @@ class TextTokenizer:
         """Refuse a ``max_length`` that leaves a text of a pair no token behind its instruction.
 
         Args:
-            query_instruction: put before each query; empty where there is none.
+            query_instruction: put before each query; empty if there is none.
             key_instruction: put before each key; likewise.
-            settings: whose values it is the sum of.
+            settings: names of the settings whose sum is ``max_length``.
 
         Raises:
             ConfigError: naming the settings, their sum and the least that is allowed.
@@ -146,7 +146,7 @@ class TextTokenizer:
             self._n_whole(one) - self._n_special(1) if one else 0
             for one in (query_instruction, key_instruction)
         )
-        least = n_special + 2 * (longest + 1)  # the longer text keeps half of the room at least
+        least = n_special + 2 * (longest + 1)  # the longer text keeps at least half of the room
         if self.max_length < least:
             instruction = f" an instruction of {longest} tokens and" if longest else ""
             raise ConfigError(
@@ -164,22 +164,22 @@ class TextTokenizer:
         return max(n_special, len(self._tokenizer([""])["input_ids"][0]))  # what its class adds
 
     def _n_whole(self, text: str) -> int:
-        """Tokens of a text, special ones included."""
+        """Return the number of tokens of a text, special tokens included."""
         if self._backend is None:
             return len(self._tokenizer([text])["input_ids"][0])
         self._truncate(False)
         return len(self._backend.encode(text))
 
     def _by_words(self, texts: Sequence[str], words: WordMemo) -> Tokens:
-        frame = self._frame(1)
-        ids, lengths = joined_ids(words.ids(texts, frame.room(self.max_length)))
-        own = Part(ids, np.cumsum(lengths) - lengths, lengths, frame.types[0])
-        return frame.around(len(texts), ids.dtype, (own,))
+        template = self.template(1)
+        ids, lengths = joined_ids(words.ids(texts, template.room(self.max_length)))
+        own = TokenSlices(ids, np.cumsum(lengths) - lengths, lengths, template.types[0])
+        return template.around(len(texts), ids.dtype, (own,))
 
-    def _frame(self, n_texts: int) -> Frame:
-        """The special tokens around one text or two, as an example has them."""
-        if n_texts not in self._frames:
-            lengths = dict(zip(_EXAMPLES, map(len, self._plain(_EXAMPLES)), strict=True))
+    def template(self, n_texts: int) -> SpecialTokenTemplate:
+        """Return the special tokens around one text or a pair, as seen around an example."""
+        if n_texts not in self._templates:
+            lengths = dict(zip(_EXAMPLES, map(len, self.plain(_EXAMPLES)), strict=True))
             example, n_own = next(((text, n) for text, n in lengths.items() if n), ("", 0))
             if not n_own:
                 raise ConfigError(
@@ -189,14 +189,18 @@ class TextTokenizer:
             ids, types, special = self._whole([example] * n_texts)
             own = np.flatnonzero(np.equal(special, 0)).reshape(n_texts, n_own)
             starts, ends = [0, *(own[:, -1] + 1)], [*own[:, 0], len(ids)]
-            self._frames[n_texts] = Frame(
+            self._templates[n_texts] = SpecialTokenTemplate(
                 [
                     (ids[start:end], np.array(types[start:end], np.int64))
                     for start, end in zip(starts, ends, strict=True)
                 ],
                 [types[place] for place in own[:, 0]],
             )
-        return self._frames[n_texts]
+        return self._templates[n_texts]
+
+    def kept_end(self, ids: Sequence[int], n_kept: int) -> Sequence[int]:
+        """Return the ``n_kept`` ids that truncation leaves of a text without instruction."""
+        return ids[len(ids) - n_kept :] if self._left else ids[:n_kept]
 
     def _whole(self, texts: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
         """Ids and types of one text or a pair, and 1 where a token is special."""
@@ -211,7 +215,7 @@ class TextTokenizer:
         return encoding.ids, types, encoding.special_tokens_mask
 
     def _truncate(self, on: bool) -> None:
-        # At each call: the sides share the tokenizer.
+        # Set at each call: both sides share the backend.
         if on:
             side = "left" if self._left else "right"
             self._backend.enable_truncation(
@@ -230,13 +234,13 @@ class TextTokenizer:
         return encoded["input_ids"], encoded.get("token_type_ids")
 
     def _types(self, encodings: Sequence[Any]) -> Ids | None:
-        """Token types where one is not 0; a template gives a text the types of a longer one."""
+        """Return token types if any is not 0; the longest text has all types of a template."""
         if self._wants_types and encodings and any(max(encodings, key=len).type_ids):
             return [e.type_ids for e in encodings]
         return None
 
     def _cut_behind_instruction(self, texts: Sequence[str]) -> tuple[Ids, Ids | None]:
-        """Tokens of texts, those too long cut on the left, but behind their instruction."""
+        """Return tokens of texts, cut on the left behind their instruction if too long."""
         plain = [str(text) for text in texts]
         ids: Ids
         types: Ids | None
@@ -260,7 +264,7 @@ class TextTokenizer:
         return ids, types
 
     def _kept_places(self, special: Sequence[int], instruction: str) -> list[int]:
-        """The tokens that a text keeps: special ones, the instruction's, and those of its end."""
+        """Return the indices that a text keeps: special tokens, its instruction, and its end."""
         is_special = np.array(special, bool)
         first = int(np.argmin(is_special))
         last = len(special) - int(np.argmin(is_special[::-1]))
@@ -269,14 +273,14 @@ class TextTokenizer:
         return [*range(first), *own, *range(last, len(special))]
 
     def _head_and_tail(self, places: Sequence[int], instruction: str, n_kept: int) -> list[int]:
-        """``n_kept`` of a text's places: the first, which are the instruction's, and the last."""
+        """Return ``n_kept`` of a text's indices: first those of the instruction, then the last."""
         if len(places) <= n_kept:
             return list(places)
         head = min(self._n_tokens(instruction), n_kept)
         return [*places[:head], *places[len(places) - (n_kept - head) :]]
 
     def _special(self, ids: Sequence[int], mask: Sequence[int]) -> Sequence[int]:
-        """Which tokens are special: the tokenizer's word, if its class added none to the ids."""
+        """Return 1 for special tokens: the tokenizer's mask, unless its class added ids."""
         if len(mask) == len(ids):
             return mask
         special = set(self._tokenizer.all_special_ids)
@@ -287,13 +291,13 @@ class TextTokenizer:
             if len(self._lengths) >= _MOST_INSTRUCTIONS:
                 self._lengths.clear()
             # Without its last space, which a tokenizer may join to the first word of the text.
-            self._lengths[instruction] = len(self._plain([instruction.rstrip()])[0])
+            self._lengths[instruction] = len(self.plain([instruction.rstrip()])[0])
         return self._lengths[instruction]
 
     def _pairs_cut_behind_instruction(
         self, pairs: Sequence[tuple[str, str]]
     ) -> tuple[Ids, Ids | None]:
-        """Tokens of pairs, both texts cut on the left, but behind their instructions."""
+        """Return tokens of pairs, both texts cut on the left behind their instructions."""
         self._truncate(False)
         encodings = self._backend.encode_batch([(str(query), str(key)) for query, key in pairs])
         ids, types = [], []
@@ -307,7 +311,7 @@ class TextTokenizer:
     def _kept_places_of_pair(
         self, text_of_token: Sequence[int | None], pair: tuple[str, str]
     ) -> list[int]:
-        """The tokens that a pair keeps; how many of each text is tokenizers' rule LongestFirst."""
+        """Return the indices that a pair keeps, as many of each text as under LongestFirst."""
         if len(text_of_token) <= self.max_length:
             return list(range(len(text_of_token)))
         kept = [i for i, text in enumerate(text_of_token) if text is None]
@@ -321,35 +325,8 @@ class TextTokenizer:
 
 
 def _tokens(ids: Ids, types: Ids | None) -> Tokens:
-    return Tokens((Part.of_lists(ids, types),))
+    return Tokens((TokenSlices.of_lists(ids, types),))
 
 
 def _instruction_of(text: str) -> str:
     return text.instruction if isinstance(text, InstructedText) else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Special tokens before, between and behind texts, as (ids, types), and the texts' types."""
-
-    special: list[tuple[list[int], NDArray[np.int64]]]
-    types: list[int]
-
-    @property
-    def n_special(self) -> int:
-        """Special tokens."""
-        return sum(len(ids) for ids, _ in self.special)
-
-    def room(self, max_length: int) -> int:
-        """Tokens that are left for the texts."""
-        return max(max_length - self.n_special, 0)
-
-    def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[Part, ...]) -> Tokens:
-        """Rows of special tokens and texts in turn."""
-        parts = [
-            Part.constant(np.array(ids, dtype), n_rows, types.astype(dtype))
-            for ids, types in self.special
-        ]
-        for place, own in reversed(list(enumerate(texts, start=1))):
-            parts[place:place] = own
-        return Tokens(tuple(parts))

@@ -36,7 +36,7 @@ def test_rows_are_gathered_in_their_order_by_bytes(sizes, most):
     numbers = np.arange(len(sizes))[::-1].copy()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gathering, "_BLOCK_BYTES", most)
+        patch.setattr(gathering, "_STRING_BYTES", most)
         parts = list(gathered(rows.with_format("arrow"), numbers))
 
     assert np.concatenate([own for own, _ in parts]).tolist() == numbers.tolist()

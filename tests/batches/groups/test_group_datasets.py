@@ -7,12 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from llm_embedder_data.batches.groups.datasets import (
-    CorpusPassages,
-    EvalQueries,
-    TrainGroups,
-    TrainRows,
-)
+from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueries
+from llm_embedder_data.batches.groups.train_groups import TrainGroups
+from llm_embedder_data.batches.groups.train_rows import TrainRows
 from llm_embedder_data.batches.plan.sampler import BatchIndex
 from llm_embedder_data.config.recipes import Instruction, load_recipe
 from llm_embedder_data.core.hashing import text_ids
@@ -202,7 +199,7 @@ def test_an_index_gives_the_batch_of_its_dataset_whatever_else_there_is(train_se
     one, other = train_set(numbered_rows(4)), train_set(numbered_rows(6)[4:])
     sets = {"one": one, "other": other}
     put = {"one": Instruction("find: ", "passage: "), "other": Instruction()}
-    groups = TrainGroups(sets, put, group_size=3, seed=1)
+    groups = TrainGroups({name: TrainRows(made, 3, 1) for name, made in sets.items()}, put)
 
     batch = groups[BatchIndex(epoch=0, step=5, dataset="one", rows=(3, 1))]
 
@@ -220,7 +217,7 @@ def test_places_count_kept_rows_and_rows_count_the_files(train_set):
     rows[1]["neg"] = []
     rows[1]["teacher_scores"] = rows[1]["teacher_scores"][:2]
     made = train_set(rows, on_no_negatives="drop")
-    groups = TrainGroups({"a": made}, {"a": Instruction()}, group_size=3, seed=1)
+    groups = TrainGroups({"a": TrainRows(made, 3, 1)}, {"a": Instruction()})
 
     batch = groups[BatchIndex(0, 0, "a", (0, 1, 2))]
 
@@ -230,9 +227,7 @@ def test_places_count_kept_rows_and_rows_count_the_files(train_set):
 
 
 def test_groups_survive_pickling(train_set):
-    groups = TrainGroups(
-        {"a": train_set(numbered_rows(4))}, {"a": Instruction()}, group_size=3, seed=1
-    )
+    groups = TrainGroups({"a": TrainRows(train_set(numbered_rows(4)), 3, 1)}, {"a": Instruction()})
     index = BatchIndex(2, 0, "a", (2, 0))
 
     again = pickle.loads(pickle.dumps(groups))[index]

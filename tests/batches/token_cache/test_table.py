@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_embedder_data.batches.token_cache import table_building
-from llm_embedder_data.batches.token_cache.table import TokenTable
-from llm_embedder_data.batches.token_cache.table_building import Block, build_table
+from llm_embedder_data.batches.token_cache import growing_table
+from llm_embedder_data.batches.token_cache.growing_table import RowBlock
+from llm_embedder_data.batches.token_cache.table_building import build_table
 from llm_embedder_data.batches.token_cache.text_index import GrowingTextIndex
+from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.core.checked_json import write_checked_json
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.hashing import text_ids
@@ -32,7 +33,7 @@ def blocks_of(rows, size=3):
             part = rows[start : start + size]
             keys = [key for _, own in part for key in own]
             n_keys = np.array([len(own) for _, own in part])
-            yield Block(len(part), {"query": [q for q, _ in part], "key": keys}, {"key": n_keys})
+            yield RowBlock(len(part), {"query": [q for q, _ in part], "key": keys}, {"key": n_keys})
 
     return blocks
 
@@ -123,7 +124,7 @@ def test_a_text_of_another_table_is_not_tokenized_again(tmp_path):
 def test_many_different_ids_are_kept_whole(tmp_path):
     table = build_table(
         tmp_path / "t",
-        lambda first: iter([Block(1, {"text": ["a"]})]),
+        lambda first: iter([RowBlock(1, {"text": ["a"]})]),
         {"text": ""},
         lambda texts: [[250_000] * len(text) for text in texts],
         n_ids=lambda: 250_001,
@@ -137,7 +138,7 @@ LONG = [(f"query {i}", [f"key {i % 50} {k}" for k in range(4)]) for i in range(9
 
 @pytest.fixture(autouse=True)
 def small_records(monkeypatch):
-    monkeypatch.setattr(table_building, "_RECORD_EVERY", 100)
+    monkeypatch.setattr(growing_table, "_RECORD_EVERY", 100)
 
 
 def stopped_build(folder, n_rows, stop):
@@ -187,6 +188,30 @@ def test_a_killed_build_is_taken_up_where_it_stood(tmp_path, n_rows):
         assert first[0] >= n_rows - 120  # rows that need not be read again
         assert len(asked) < 1100 - n_rows + 150
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == ["t"]
+
+
+def test_a_killed_build_is_taken_up_beside_other_tables(tmp_path):
+    build(tmp_path / "some.bin", LONG[:300])
+    build(tmp_path / "others.bin", LONG[850:])
+    process = multiprocessing.get_context("fork").Process(
+        target=stopped_build, args=(tmp_path / "t.bin", 500, kill)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    asked, done = [], []
+
+    table = build(
+        tmp_path / "t.bin",
+        LONG,
+        lambda texts: asked.extend(texts) or letters(texts),
+        progress=done.append,
+    )
+
+    check(table, LONG)
+    assert done[0] >= 380  # rows that are not read again
+    known = {f"query {i}" for i in [*range(300), *range(850, 900)]}
+    assert not known & set(asked)
 
 
 def build_killed_behind(folder, name):

@@ -6,9 +6,13 @@ from hypothesis import strategies as st
 from tokenizer_zoo import INSTRUCTIONS, TEXTS, backends, refused, wrapped
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from llm_embedder_data.batches.token_cache.cached_tokenizer import Splicing
+from llm_embedder_data.batches.tokens.bare_tokenizer import (
+    BareTokenizer,
+    WordMemo,
+    takes_words_apart,
+)
 from llm_embedder_data.batches.tokens.instruction_boundary import begins_at_last_space
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens, WordMemo, takes_words_apart
+from llm_embedder_data.batches.tokens.instruction_tokens import InstructionTokens
 
 
 def ids(backend, text):
@@ -33,10 +37,10 @@ def test_what_is_proved_holds_for_every_text(backend, instruction, texts):
 def test_spliced_tokens_are_those_of_the_tokenizers_own_call(backend, instruction, texts):
     tokenizer = wrapped(backend)
     assume(not refused(tokenizer))
-    plain = PlainTokens(tokenizer)
-    splicing = Splicing(tokenizer, plain)
-    prefix = splicing.prefix(instruction)
-    head = splicing.head(instruction, prefix)
+    plain = BareTokenizer(tokenizer)
+    instructions = InstructionTokens(tokenizer, plain)
+    prefix = instructions.text_prefix(instruction)
+    head = instructions.head(instruction, prefix)
     own = tokenizer([instruction + text for text in texts], add_special_tokens=False)["input_ids"]
 
     assert [head + list(one) for one in plain([prefix + text for text in texts])] == own

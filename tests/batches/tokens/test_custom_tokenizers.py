@@ -13,8 +13,9 @@ from tokenizers import AddedToken, NormalizedString, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerFast, ByT5Tokenizer
 
 from llm_embedder_data import RetrievalDataCollator
-from llm_embedder_data.batches.tokens import plain_tokens
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens, WordMemo
+from llm_embedder_data.batches.tokens import bare_tokenizer, word_memo
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.word_memo import WordMemo
 from llm_embedder_data.config import ConfigError
 
 
@@ -25,7 +26,7 @@ def tokenizer(minilm):
 
 @pytest.fixture(autouse=True)
 def nothing_said_yet():
-    plain_tokens._say_once.cache_clear()
+    bare_tokenizer._say_once.cache_clear()
 
 
 def collated(tokenizer, texts, **settings):
@@ -203,7 +204,7 @@ def test_the_tokenizers_settings_stay(tokenizer):
     tokenizer.backend_tokenizer.enable_truncation(7, direction="left")
     tokenizer.backend_tokenizer.enable_padding(length=9)
 
-    PlainTokens(tokenizer)
+    BareTokenizer(tokenizer)
 
     assert tokenizer.backend_tokenizer.truncation["max_length"] == 7
     assert tokenizer.backend_tokenizer.padding["length"] == 9
@@ -211,8 +212,8 @@ def test_the_tokenizers_settings_stay(tokenizer):
 
 @pytest.mark.parametrize("length", [3, 39, 41, 3000])
 def test_a_memo_is_bounded_in_bytes_whatever_comes(tokenizer, length, monkeypatch):
-    monkeypatch.setattr(plain_tokens, "_MOST_BYTES", 50_000)
-    words, dice = WordMemo(PlainTokens(tokenizer).backend), random.Random(length)
+    monkeypatch.setattr(word_memo, "_MOST_BYTES", 50_000)
+    words, dice = WordMemo(BareTokenizer(tokenizer).backend), random.Random(length)
     characters = [chr(code) for code in range(0x4E00, 0x4E00 + 900)]
     for _ in range(20 if length < 100 else 3):
         texts = ["".join(dice.choices(characters, k=length)) for _ in range(40)]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from llm_embedder_data.batches.tokens import plain_tokens
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens, takes_words_apart
+from llm_embedder_data.batches.tokens import word_memo
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.word_memo import takes_words_apart
 
 PIECES = ["the", "Ferry", "naïve", "日本語", "[SEP]", "[MASK]x", "\u0301a", "ΑΣ", "\t", "\x1c"]
 PIECES += ["\xa0", "", "x" * 120, "don't", "\u200d", "é\u0323", "\n\n", "a\x00b", "\U0001f600"]
@@ -31,7 +32,7 @@ def whole(tokenizer, texts):
 
 @given(texts=TEXTS, room=st.integers(0, 9))
 def test_the_words_of_a_text_have_its_tokens(tokenizer, texts, room):
-    plain = PlainTokens(tokenizer)
+    plain = BareTokenizer(tokenizer)
     assert plain.words is not None
     wanted = whole(tokenizer, texts)
 
@@ -41,11 +42,11 @@ def test_the_words_of_a_text_have_its_tokens(tokenizer, texts, room):
 
 
 def test_a_word_is_asked_for_once_until_there_are_too_many(tokenizer, monkeypatch):
-    plain = PlainTokens(tokenizer)
+    plain = BareTokenizer(tokenizer)
     plain(["the night ferry", "the reef"])
     assert set(plain.words) == {"the", "night", "ferry", "reef"}
 
-    monkeypatch.setattr(plain_tokens, "_MOST_BYTES", 700)
+    monkeypatch.setattr(word_memo, "_MOST_BYTES", 700)
     text = "a b c d e a"
 
     assert plain([text]) == whole(tokenizer, [text])
@@ -53,7 +54,7 @@ def test_a_word_is_asked_for_once_until_there_are_too_many(tokenizer, monkeypatc
 
 
 def test_a_memo_travels_empty(tokenizer):
-    plain = PlainTokens(tokenizer)
+    plain = BareTokenizer(tokenizer)
     plain(["the night ferry " * 50])
 
     again = pickle.loads(pickle.dumps(plain))
@@ -65,7 +66,7 @@ def test_a_memo_travels_empty(tokenizer):
 def test_other_tokenizers_are_asked_for_whole_texts(tokenizer, byte_level_bpe, unigram):
     for folder in (byte_level_bpe, unigram):
         other = AutoTokenizer.from_pretrained(folder)
-        plain = PlainTokens(other)
+        plain = BareTokenizer(other)
         assert plain.words is None
         assert plain(["the night ferry", ""]) == whole(other, ["the night ferry", ""])
 
@@ -73,4 +74,4 @@ def test_other_tokenizers_are_asked_for_whole_texts(tokenizer, byte_level_bpe, u
         more = copy.deepcopy(tokenizer)
         more.add_tokens([added])
         assert not takes_words_apart(more.backend_tokenizer)
-        assert PlainTokens(more)(["the night ferry"]) == whole(more, ["the night ferry"])
+        assert BareTokenizer(more)(["the night ferry"]) == whole(more, ["the night ferry"])

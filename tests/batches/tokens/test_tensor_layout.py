@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 from transformers.data import DataCollatorWithFlattening
 
-from llm_embedder_data.batches.tokens.layouts import Part, TensorLayout, Tokens
+from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
+from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 from llm_embedder_data.config import ConfigError
 
 LISTS = st.lists(st.lists(st.integers(5, 900), max_size=12), max_size=9)
@@ -24,7 +25,7 @@ def tokenizer(request, minilm):
 
 
 def tokens_of(lists):
-    return Tokens((Part.of_lists(lists),))
+    return Tokens((TokenSlices.of_lists(lists),))
 
 
 def unpadded(inputs):
@@ -61,12 +62,12 @@ def test_parts_are_laid_one_after_the_other(tokenizer, lists, ends, types, pad_t
     before, behind = before.astype(np.int64), behind.astype(np.int64)
     second = [(ids * n_second)[: n_second + i % 2] for i, ids in enumerate(lists)]
     parts = [
-        Part.constant(before, n_texts, types[0]),
-        replace(Part.of_lists(lists), types=types[1]),
-        Part.constant(behind, n_texts, types[2]),
+        TokenSlices.constant(before, n_texts, types[0]),
+        replace(TokenSlices.of_lists(lists), types=types[1]),
+        TokenSlices.constant(behind, n_texts, types[2]),
     ]
     if n_second:
-        parts.append(Part.of_lists(second))
+        parts.append(TokenSlices.of_lists(second))
     whole = [
         [*ends[0], *ids, *ends[1], *(own if n_second else [])]
         for ids, own in zip(lists, second, strict=True)
@@ -139,9 +140,9 @@ def test_packing_is_transformers_flattening(tokenizer, lists):
 def test_parts_are_laid_one_after_the_other_with_their_types(tokenizer):
     source = np.arange(100, 120, dtype=np.uint16)
     parts = (
-        Part.constant(np.array([1, 2], np.uint16), 2),
-        Part(source, np.array([3, 10]), np.array([2, 0]), types=1),
-        Part(
+        TokenSlices.constant(np.array([1, 2], np.uint16), 2),
+        TokenSlices(source, np.array([3, 10]), np.array([2, 0]), types=1),
+        TokenSlices(
             source, np.array([0, 5]), np.array([1, 3]), types=(np.arange(20) % 3).astype(np.uint16)
         ),
     )

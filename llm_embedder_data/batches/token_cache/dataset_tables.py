@@ -10,15 +10,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.token_cache.cached_rows import (
+from llm_embedder_data.batches.token_cache.dataset_texts import (
     corpus_blocks,
     eval_blocks,
     train_blocks,
 )
-from llm_embedder_data.batches.token_cache.cached_tokenizer import Splicing
-from llm_embedder_data.batches.token_cache.table import TABLE_SUFFIX, TABLE_VERSION, TokenTable
-from llm_embedder_data.batches.token_cache.table_building import SHARED_NAME, Block, build_table
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.batches.token_cache.growing_table import RowBlock
+from llm_embedder_data.batches.token_cache.other_tables import SHARED_NAME
+from llm_embedder_data.batches.token_cache.table_building import build_table
+from llm_embedder_data.batches.token_cache.token_table import (
+    TABLE_SUFFIX,
+    TABLE_VERSION,
+    TokenTable,
+)
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.instruction_tokens import InstructionTokens
 from llm_embedder_data.batches.tokens.tokenizer_digest import tokenizer_digest
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
@@ -44,9 +50,9 @@ class TokenCache:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, folder: Path, plain: PlainTokens | None = None
+        self, tokenizer: PreTrainedTokenizerBase, folder: Path, plain: BareTokenizer | None = None
     ) -> None:
-        self._splicing = Splicing(tokenizer, plain)
+        self._instructions = InstructionTokens(tokenizer, plain)
         self._fingerprint = tokenizer_digest(tokenizer)
         self._folder = folder / self._fingerprint
         self._tokenizer = tokenizer
@@ -76,12 +82,12 @@ class TokenCache:
         built: TrainSet | EvalSet | Corpus,
         kind: tuple[str, ...],
         instructions: Mapping[str, str],
-        blocks: Callable[[int], Iterator[Block]],
+        blocks: Callable[[int], Iterator[RowBlock]],
     ) -> TokenTable:
         """Tokenize texts apart from their instruction where that is exact, else behind it."""
         for instruction in instructions.values():
             if instruction not in self._prefixes:
-                self._prefixes[instruction] = self._splicing.prefix(instruction)
+                self._prefixes[instruction] = self._instructions.text_prefix(instruction)
         prefixes = {column: self._prefixes[one] for column, one in instructions.items()}
         table = self._build(built, kind, prefixes, blocks)
         for column, prefix in prefixes.items():
@@ -98,7 +104,7 @@ class TokenCache:
         built: TrainSet | EvalSet | Corpus,
         kind: tuple[str, ...],
         prefixes: Mapping[str, str],
-        blocks: Callable[[int], Iterator[Block]],
+        blocks: Callable[[int], Iterator[RowBlock]],
     ) -> TokenTable:
         files = [Path(file["filename"]).name for file in built.rows.cache_files]
         kept = xxhash.xxh3_128_hexdigest(built.kept.data)
@@ -121,7 +127,7 @@ class TokenCache:
                 self._folder / f"{name}{TABLE_SUFFIX}",
                 blocks,
                 prefixes,
-                self._splicing.ids,
+                self._instructions.plain,
                 n_ids=lambda: 1 + max(self._tokenizer.get_vocab().values()),
                 progress=lambda n_rows: bar.advance(task, n_rows),
             )

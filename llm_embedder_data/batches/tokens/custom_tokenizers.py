@@ -39,7 +39,7 @@ _PIECES = (
 )
 
 
-def has_code_of_its_own(tokenizer: PreTrainedTokenizerBase) -> bool:
+def has_custom_call(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the tokenizer's class, or this object, has a call of its own.
 
     So are a class of the user's that changes texts or ids, and those of transformers' classes that
@@ -87,7 +87,7 @@ def probe_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 @contextmanager
-def settings_kept(tokenizer: PreTrainedTokenizerBase) -> Iterator[PreTrainedTokenizerBase]:
+def backend_settings_kept(tokenizer: PreTrainedTokenizerBase) -> Iterator[PreTrainedTokenizerBase]:
     """Calls of the tokenizer, after which its backend truncates and pads as before."""
     backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
     truncation, padding = getattr(backend, "truncation", None), getattr(backend, "padding", None)

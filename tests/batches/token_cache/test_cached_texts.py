@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from tokenizers import processors
 from transformers import AutoTokenizer, ByT5Tokenizer
 
-from llm_embedder_data.batches.token_cache.cached_tokenizer import (
-    CachedTexts,
-    CachedTokenizer,
-    Splicing,
-)
-from llm_embedder_data.batches.token_cache.table_building import Block, build_table
-from llm_embedder_data.batches.tokens.layouts import TensorLayout
-from llm_embedder_data.batches.tokens.plain_tokens import PlainTokens
+from llm_embedder_data.batches.token_cache.cached_texts import CachedTexts
+from llm_embedder_data.batches.token_cache.growing_table import RowBlock
+from llm_embedder_data.batches.token_cache.table_building import build_table
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.instruction_tokens import InstructionTokens
+from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
+from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
 from llm_embedder_data.batches.tokens.text_tokenizer import TextTokenizer
 
 KINDS = ("minilm", "byte_level_bpe", "unigram")
@@ -56,12 +55,12 @@ def cached(tmp_path_factory):
     place = tmp_path_factory.mktemp("tables")
 
     def cached(tokenizer, texts, instruction):
-        splicing = Splicing(tokenizer, plain_of(tokenizer))
+        instructions = InstructionTokens(tokenizer, plain_of(tokenizer))
         table = build_table(
             place / f"{next(COUNTER)}" / "table",
-            lambda first: iter([Block(len(texts), {"text": texts})]),
-            {"text": splicing.prefix(instruction)},
-            splicing.ids,
+            lambda first: iter([RowBlock(len(texts), {"text": texts})]),
+            {"text": instructions.text_prefix(instruction)},
+            instructions.plain,
             n_ids=lambda: len(tokenizer),
         )
         return CachedTexts(table, "text", table.array("text"))
@@ -71,7 +70,7 @@ def cached(tmp_path_factory):
 
 @functools.lru_cache(maxsize=4)
 def plain_of(tokenizer):
-    return PlainTokens(tokenizer)
+    return BareTokenizer(tokenizer)
 
 
 def tensors(tokenizer, tokens):
@@ -92,7 +91,7 @@ def test_texts_of_a_table_have_the_tokens_of_texts(load, cached, side, instructi
     tokenizer = load(side)
     max_length = len(tokenizer(instruction)["input_ids"]) + room
 
-    found = CachedTokenizer(tokenizer, max_length, plain_of(tokenizer))(
+    found = SideTokenizer(tokenizer, max_length, plain_of(tokenizer))(
         cached(tokenizer, texts, instruction), instruction
     )
     wanted = TextTokenizer(tokenizer, max_length, plain_of(tokenizer))(texts, instruction)
@@ -117,7 +116,7 @@ def test_pairs_of_a_table_have_the_tokens_of_pairs(
         for texts, instruction in zip((queries, keys), put, strict=True)
     ]
 
-    found = CachedTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(*tables, *put)
+    found = SideTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(*tables, *put)
     wanted = TextTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(queries, keys, *put)
 
     assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
@@ -129,7 +128,7 @@ def test_of_a_pair_of_equal_lengths_the_same_one_is_cut_more(load, cached, side,
     tokenizer = load(side)
     texts = ["the reef " * 20]
 
-    found = CachedTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(
+    found = SideTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(
         *[cached(tokenizer, texts, "")] * 2
     )
     wanted = TextTokenizer(tokenizer, max_length, plain_of(tokenizer)).pairs(texts, texts)
@@ -139,16 +138,16 @@ def test_of_a_pair_of_equal_lengths_the_same_one_is_cut_more(load, cached, side,
 
 def test_what_stands_before_a_text_depends_on_the_tokenizer(minilm, byte_level_bpe, unigram):
     wordpiece, bpe, pieces = (
-        Splicing(AutoTokenizer.from_pretrained(folder))
+        InstructionTokens(AutoTokenizer.from_pretrained(folder))
         for folder in (minilm, byte_level_bpe, unigram)
     )
 
-    assert [one.prefix("") for one in (wordpiece, bpe, pieces)] == ["", "", ""]
-    assert [one.prefix("Find: ") for one in (wordpiece, bpe, pieces)] == ["", " ", " "]
+    assert [one.text_prefix("") for one in (wordpiece, bpe, pieces)] == ["", "", ""]
+    assert [one.text_prefix("Find: ") for one in (wordpiece, bpe, pieces)] == ["", " ", " "]
     for instruction in ("Find:", "Find\n", " ", "Find  ", "Finde: \n "):  # nothing is proved
-        assert {one.prefix(instruction) for one in (bpe, pieces)} == {instruction}
-    assert wordpiece.prefix("Find  ") == ""
-    assert wordpiece.prefix("re") == "re"  # "rethe" is no "re the"
+        assert {one.text_prefix(instruction) for one in (bpe, pieces)} == {instruction}
+    assert wordpiece.text_prefix("Find  ") == ""
+    assert wordpiece.text_prefix("re") == "re"  # "rethe" is no "re the"
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -157,7 +156,7 @@ def test_a_slow_tokenizers_texts_are_cached_too(cached, side):
     texts = ["night ferry", "", "the long way round the reef"]
 
     for instruction in ("", "Find: "):
-        found = CachedTokenizer(tokenizer, 16)(cached(tokenizer, texts, instruction), instruction)
+        found = SideTokenizer(tokenizer, 16)(cached(tokenizer, texts, instruction), instruction)
         wanted = TextTokenizer(tokenizer, 16)(texts, instruction)
         assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
 
@@ -171,7 +170,7 @@ def test_types_of_a_template_are_put_in(unigram, cached):
     )
     texts = ["the night ferry " * 9, "a"]
 
-    found = CachedTokenizer(tokenizer, 12)(cached(tokenizer, texts, "Find: "), "Find: ")
+    found = SideTokenizer(tokenizer, 12)(cached(tokenizer, texts, "Find: "), "Find: ")
     wanted = TextTokenizer(tokenizer, 12)(texts, "Find: ")
 
     assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
@@ -180,7 +179,7 @@ def test_types_of_a_template_are_put_in(unigram, cached):
 def test_strings_are_tokenized_on_the_fly_and_a_pickle_opens_the_table_again(minilm, cached):
     tokenizer = AutoTokenizer.from_pretrained(minilm)
     texts = cached(tokenizer, ["the night ferry", "a"], "")
-    tokens = CachedTokenizer(tokenizer, 16)
+    tokens = SideTokenizer(tokenizer, 16)
     wanted = tensors(tokenizer, TextTokenizer(tokenizer, 16)(["the night ferry", "a"]))
 
     again, texts_again = pickle.loads(pickle.dumps((tokens, texts)))

@@ -1,0 +1,142 @@
+"""Positions of eval queries or passages to all that a batch of them needs, before tokens."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from llm_embedder_data.batches.groups.gathering import files_of
+from llm_embedder_data.batches.groups.training_groups import query_ids_of
+from llm_embedder_data.config.recipes import Instruction
+from llm_embedder_data.core.mapped_files import MappedFiles
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+
+
+class TextSource(Protocol):
+    """Texts of a dataset that are had from elsewhere than its rows."""
+
+    @property
+    def files(self) -> list[str]:
+        """The files that are read."""
+
+    def at(self, positions: NDArray[np.int64]) -> dict[str, Any]:
+        """Return the text columns of some kept rows, and ``key_mask`` beside ``key``."""
+
+
+class EvalQueries:
+    """The queries of an eval set: positions among its kept rows give a batch, as a mapping.
+
+    Args:
+        eval_set: the rows.
+        instruction: of its task; empty if none is wanted.
+        corpus: name of the corpus that ``pos_index`` counts, if any.
+        texts: gives ``query``, and ``key`` if there are keys to rank; None to read them.
+    """
+
+    def __init__(
+        self,
+        eval_set: EvalSet,
+        instruction: Instruction,
+        corpus: str | None = None,
+        texts: TextSource | None = None,
+    ) -> None:
+        self.eval_set = eval_set
+        self._instruction = instruction
+        self._corpus = corpus
+        self._texts = texts
+        unread = () if texts is None else ("query", "key")
+        columns = [name for name in eval_set.rows.column_names if name not in unread]
+        self._arrow: datasets.Dataset = eval_set.rows.with_format("arrow", columns=columns)
+        self._mapped = _mapped(eval_set.rows, texts)
+
+    def cut_off(self, positions: NDArray[np.int64]) -> str | None:
+        """Return a file of the eval set that has become shorter, if there is one."""
+        return self._mapped.cut_off()
+
+    def __len__(self) -> int:
+        return len(self.eval_set.kept)
+
+    def __repr__(self) -> str:
+        return f"{self.eval_set.name!r} ({len(self)} queries)"
+
+    def __getitem__(self, positions: NDArray[np.int64]) -> dict[str, Any]:
+        rows = self.eval_set.kept[positions]
+        table: pa.Table = self._arrow[rows.tolist()]
+        batch: dict[str, Any] = {
+            "query_instruction": self._instruction.query,
+            "query_id": query_ids_of(table, rows),
+            "task": self.eval_set.task,
+            "dataset": self.eval_set.name,
+            "corpus": self._corpus,
+            "row": rows,
+            "pos_index": _padded(table.column("pos_index").to_pylist()),
+        }
+        if self._texts is not None:
+            batch |= self._texts.at(positions)
+        else:
+            columns = [name for name in ("query", "key") if name in table.column_names]
+            batch |= {name: table.column(name).to_pylist() for name in columns}
+        if "key_index" in table.column_names:
+            batch["key_instruction"] = self._instruction.key
+            batch["key_index"] = _padded(table.column("key_index").to_pylist())
+        return batch
+
+
+class CorpusPassages:
+    """The passages of a corpus: positions among its kept rows give a batch, as a mapping.
+
+    Args:
+        corpus: the rows.
+        key_instruction: put before each passage; empty if none is wanted.
+        name: under which the embeddings of the corpus are found.
+        texts: gives ``content``; None to read the passages.
+    """
+
+    def __init__(
+        self, corpus: Corpus, key_instruction: str, name: str, texts: TextSource | None = None
+    ) -> None:
+        self.corpus = corpus
+        self._texts = texts
+        self._instruction = key_instruction
+        self._name = name
+        self._mapped = _mapped(corpus.rows, texts)
+
+    def cut_off(self, positions: NDArray[np.int64]) -> str | None:
+        """Return a file of the corpus that has become shorter, if there is one."""
+        return self._mapped.cut_off()
+
+    def __len__(self) -> int:
+        return len(self.corpus.kept)
+
+    def __repr__(self) -> str:
+        return f"{self._name!r} ({len(self)} passages)"
+
+    def __getitem__(self, positions: NDArray[np.int64]) -> dict[str, Any]:
+        rows, texts = self.corpus.kept[positions], self._texts
+        content = {"content": self.corpus.texts(rows)} if texts is None else texts.at(positions)
+        return content | {
+            "key_instruction": self._instruction,
+            "index": rows,
+            "dataset": self._name,
+        }
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _mapped(rows: datasets.Dataset, texts: TextSource | None) -> MappedFiles:
+    return MappedFiles([*files_of(rows), *(() if texts is None else texts.files)])
+
+
+def _padded(lists: list[list[int] | None]) -> NDArray[np.int64]:
+    """Return ``[n, longest]`` int64, with -1 behind a shorter list."""
+    filled = [numbers or [] for numbers in lists]
+    out = np.full((len(filled), max(map(len, filled), default=0)), -1, np.int64)
+    for row, numbers in zip(out, filled, strict=True):
+        row[: len(numbers)] = numbers
+    return out

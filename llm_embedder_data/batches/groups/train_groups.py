@@ -1,0 +1,107 @@
+"""A batch index to the training groups of a batch, before tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_embedder_data.batches.groups.training_groups import Groups
+from llm_embedder_data.batches.plan.sampler import BatchIndex
+from llm_embedder_data.config.recipes import Instruction
+from llm_embedder_data.core.mapped_files import MappedFiles
+from llm_embedder_data.rows.train_sets import TrainSet
+
+
+class GroupSource(Protocol):
+    """The kept rows of one training set, from which groups are made."""
+
+    @property
+    def train_set(self) -> TrainSet: ...
+
+    @property
+    def files(self) -> list[str]:
+        """The files that are read."""
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows' groups are cheap to make together; 1 if texts are read."""
+
+    def __len__(self) -> int: ...
+
+    def groups_at(
+        self, positions: NDArray[np.int64], epoch: int, repeat: int = 0
+    ) -> Groups[Any, Any]:
+        """Return the groups of B kept rows, by their positions among the kept rows."""
+
+
+class TrainGroups:
+    """All training sets: a :class:`BatchIndex` gives the groups of a batch, as a mapping.
+
+    Args:
+        sources: the rows of each training set, by name.
+        instructions: of each training set, by name; empty if none are wanted.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, GroupSource], instructions: Mapping[str, Instruction]
+    ) -> None:
+        self._sources = dict(sources)
+        self._instructions = dict(instructions)
+        self._mapped = {name: MappedFiles(source.files) for name, source in sources.items()}
+
+    def cut_off(self, index: BatchIndex) -> str | None:
+        """Return a file of the index' dataset that has become shorter, if there is one."""
+        return self._mapped[index.dataset].cut_off()
+
+    def __len__(self) -> int:
+        """Kept rows of all training sets."""
+        return sum(map(len, self._sources.values()))
+
+    def __repr__(self) -> str:
+        sources = self._sources.items()
+        return ", ".join(f"{name!r} ({len(source)} rows)" for name, source in sources)
+
+    def __getitem__(self, index: BatchIndex) -> dict[str, Any]:
+        return next(self.several([index]))
+
+    def several(self, indices: Iterable[BatchIndex]) -> Iterator[dict[str, Any]]:
+        """Yield what each index gives; keys are chosen for several batches at once.
+
+        Args:
+            indices: of one dataset, epoch and pass.
+        """
+        indices = iter(indices)
+        for index in indices:
+            n_at_once = self._sources[index.dataset].rows_at_once // len(index.rows)
+            yield from self._together([index, *islice(indices, max(n_at_once - 1, 0))])
+
+    def _together(self, indices: Sequence[BatchIndex]) -> Iterator[dict[str, Any]]:
+        dataset, epoch, repeat = indices[0].dataset, indices[0].epoch, indices[0].repeat
+        source, instruction = self._sources[dataset], self._instructions[dataset]
+        train_set = source.train_set
+        positions = np.array([row for index in indices for row in index.rows], np.int64)
+        all_groups, rows = source.groups_at(positions, epoch, repeat), train_set.kept[positions]
+        end = 0
+        for index in indices:
+            start, end = end, end + len(index.rows)
+            groups = all_groups.part(start, end) if len(indices) > 1 else all_groups
+            scores = groups.teacher_scores
+            yield {
+                "query": groups.query,
+                "query_instruction": instruction.query,
+                "key": groups.key,
+                "key_instruction": instruction.key,
+                "key_mask": groups.key_mask,
+                "teacher_scores": None if scores is None else scores.astype(np.float32),
+                "task": train_set.task,
+                "dataset": train_set.name,
+                "query_id": groups.query_id,
+                "row": rows[start:end],
+                "key_id": groups.key_id,
+                "positive_id": groups.positive_id,
+                "in_batch_negatives": train_set.in_batch_negatives,
+            }

@@ -1,0 +1,171 @@
+"""Training groups: a query with its G keys, and how they are made of rows and choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from llm_embedder_data.batches.groups.selection import Candidates, select, selection_seed
+from llm_embedder_data.rows.train_sets import TrainSet
+
+Queries = TypeVar("Queries", bound="Texts")
+Keys = TypeVar("Keys", bound="Texts")
+
+
+class Texts(Protocol):
+    """A list of strings, or numbered texts: whatever can be sliced like a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Groups(Generic[Queries, Keys]):
+    """B training groups, before tokenization: B queries with G keys each.
+
+    Attributes:
+        query: B texts.
+        query_id: B ids: the row's own (int or str), else its row number.
+        key: B lists of G texts, the positive first, filled up with empty texts; encoded texts are
+            flat, B*G of them.
+        key_mask: ``[B, G]`` int64, 0 where a key fills up.
+        key_id: ``[B*G]`` int64, hashes of the key texts, 0 where a key fills up.
+        positive_id: ``[B, P]`` int64, hashes of all known positives, 0 where a row has fewer.
+        teacher_scores: ``[B, G]`` float64, NaN in rows without scores and 0 where a key
+            fills up; None if the dataset has no scores at all.
+    """
+
+    query: Queries
+    query_id: list[int | str]
+    key: Keys
+    key_mask: NDArray[np.int64]
+    key_id: NDArray[np.int64]
+    positive_id: NDArray[np.int64]
+    teacher_scores: NDArray[np.float64] | None
+
+    def part(self, start: int, end: int) -> Groups[Queries, Keys]:
+        """Return the queries ``start`` to ``end`` with their keys."""
+        per_query, group = len(self.key) // len(self.query), self.key_mask.shape[1]
+        positive_id, scores = self.positive_id[start:end], self.teacher_scores
+        n_positives = np.count_nonzero(positive_id.any(axis=0))  # zeros come last
+        return Groups(
+            query=self.query[start:end],
+            query_id=self.query_id[start:end],
+            key=self.key[start * per_query : end * per_query],
+            key_mask=self.key_mask[start:end],
+            key_id=self.key_id[start * group : end * group],
+            positive_id=np.ascontiguousarray(positive_id[:, :n_positives]),
+            teacher_scores=None if scores is None else scores[start:end],
+        )
+
+
+def candidates_of(table: pa.Table) -> Candidates:
+    """Return the candidates of some rows of a training set, given as an Arrow table."""
+    lengths = pc.list_value_length(table.column("key")).to_numpy().astype(np.int64)
+    offsets = np.append(0, np.cumsum(lengths))
+    scores = np.full(int(offsets[-1]), np.nan)
+    column: pa.ListArray = _combined(table, "teacher_scores")
+    if column.null_count == 0 and len(column.values) == len(scores):
+        scores = column.values.to_numpy(zero_copy_only=False)
+    elif column.null_count < len(column):
+        ends = column.offsets.to_numpy()
+        flat = column.values.to_numpy(zero_copy_only=False)
+        for b in np.flatnonzero(np.diff(ends)):
+            scores[offsets[b] : offsets[b + 1]] = flat[ends[b] : ends[b + 1]]
+    return Candidates(
+        starts=offsets[:-1],
+        n_keys=np.diff(offsets),
+        n_pos=_combined(table, "n_pos").to_numpy().astype(np.int64),
+        first_same=_combined(table, "first_same").values.to_numpy(),
+        scores=scores,
+    )
+
+
+def choose(
+    train_set: TrainSet,
+    candidates: Candidates,
+    row_numbers: NDArray[np.int64],
+    group_size: int,
+    seed: int,
+    epoch: int,
+    repeat: int,
+) -> NDArray[np.int64]:
+    """Choose the keys of some rows for a pass of an epoch, ``[B, G]`` int64: see :func:`select`.
+
+    Args:
+        train_set: that the rows are of.
+        candidates: of the B rows.
+        row_numbers: ``[B]`` int64, which the random choices depend on.
+        group_size: G, keys per query.
+        seed: of the choices.
+        epoch: that choices are drawn for.
+        repeat: passes over the dataset before this one in the epoch.
+    """
+    settings = train_set.settings
+    return select(
+        candidates,
+        group_size=group_size,
+        select_positive=settings.select_positive,
+        select_negative=settings.select_negative,
+        stable_distill=settings.stable_distill,
+        rows=row_numbers,
+        seed=selection_seed(seed, train_set.name, epoch, repeat),
+    )
+
+
+def scores_of(candidates: Candidates, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the teacher scores of the chosen keys, ``[B, G]``, as :class:`Groups` has them."""
+    scores = np.where(chosen >= 0, candidates.scores[np.maximum(chosen, 0)], 0.0)
+    scores[np.isnan(scores[:, 0])] = np.nan  # a row without scores: no 0 where keys fill up
+    return scores
+
+
+def query_ids_of(table: pa.Table, rows: NDArray[np.int64]) -> list[int | str]:
+    """Return the ids of some rows: the row's own id, else its row number."""
+    ids: list[int | str] = rows.tolist()
+    for column in ("query_id_int", "query_id_str"):
+        for b, given in enumerate(table.column(column).to_pylist()):
+            if given is not None:
+                ids[b] = given
+    return ids
+
+
+def positive_ids(
+    candidates: Candidates,
+    chosen: NDArray[np.int64],
+    ids_of: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+) -> NDArray[np.int64]:
+    """Return hashes of each query's labelled positives, and of the chosen one if it is unlabelled.
+
+    Args:
+        candidates: of the B queries.
+        chosen: ``[B]`` int64, the index of each chosen positive in the flat arrays.
+        ids_of: gives the hashes of the texts at some indices.
+
+    Returns:
+        ``[B, P]`` int64, 0 where a query has fewer.
+    """
+    starts = candidates.starts
+    promoted = chosen - starts >= candidates.n_pos  # [B]
+    counts = candidates.n_pos + promoted
+    out = np.zeros((len(starts), int(counts.max(initial=0))), np.int64)
+    filled = np.arange(out.shape[1]) < counts[:, None]
+    at = starts[:, None] + np.arange(out.shape[1])
+    at[promoted, candidates.n_pos[promoted]] = chosen[promoted]
+    out[filled] = ids_of(at[filled])
+    return out
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _combined(table: pa.Table, name: str) -> Any:
+    """Return a column as one array, copied: a single chunk may be a slice of a longer array."""
+    return table.column(name).combine_chunks()

@@ -1,0 +1,141 @@
+"""Which rows a global batch of a pass holds: each dataset's order, dealt anew for each pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_embedder_data.batches.plan.length_windows import LengthWindows
+from llm_embedder_data.batches.plan.permutation import permute
+from llm_embedder_data.core.hashing import stream_seed
+
+
+class BlockRows:
+    """The rows of each block, the b-th global batch of a pass over a dataset.
+
+    Datasets are given by index. A dataset has one fixed order of its rows. Each pass leaves out
+    ``n mod global batch`` consecutive positions of it, with ``rotate`` the next ones each time, and
+    deals the others into blocks anew.
+
+    Args:
+        names: of the datasets.
+        n_rows: ``[d]`` int64, rows of each dataset.
+        global_batch: ``[d]`` int64, rows of one global batch of each dataset.
+        num_replicas: data-parallel ranks.
+        seed: of the run.
+        rotate: leave out other rows in each pass.
+        windows: deal rows by length; None for no such rule.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        n_rows: NDArray[np.int64],
+        global_batch: NDArray[np.int64],
+        *,
+        num_replicas: int,
+        seed: int,
+        rotate: bool,
+        windows: LengthWindows | None,
+    ) -> None:
+        self._names, self._n_rows, self._global_batch = names, n_rows, global_batch
+        self._num_replicas, self._seed, self._rotate = num_replicas, seed, rotate
+        self._windows = windows
+        # A repeated small dataset makes one batch a pass.
+        self.per_pass = np.maximum(n_rows // global_batch, 1)
+        self.row_order = np.array(
+            [stream_seed(seed, "row order", name) for name in names], np.uint64
+        )
+
+    def of(
+        self,
+        dataset: NDArray[np.int64],
+        block: NDArray[np.int64],
+        pass_number: NDArray[np.int64],
+        rank: int | None,
+    ) -> Sequence[NDArray[np.int64]] | NDArray[np.int64]:
+        """Return a rank's rows of ``[k]`` blocks; all rows for None.
+
+        A share smaller than the largest one is followed by rows that do not belong to it.
+        """
+        if self._windows is None:
+            return self._dealt(dataset, block, pass_number, rank)
+        asked = zip(dataset.tolist(), block.tolist(), pass_number.tolist(), strict=True)
+        return [self.by_length(self._windows, *block_of, rank) for block_of in asked]
+
+    def share(self, rank: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where a rank's share of each dataset's global batch begins, and its size.
+
+        None stands for the whole global batch.
+        """
+        if rank is None:
+            return np.zeros_like(self._global_batch), self._global_batch
+        share = self._global_batch // self._num_replicas
+        return rank * share, share
+
+    def positions(self, dataset: NDArray[np.int64], rank: int | None) -> NDArray[np.int64]:
+        """Return a rank's positions in a global batch of ``[k]`` datasets, ``[k, largest share]``.
+
+        A smaller share is filled up with its last position.
+        """
+        first, size = (bound[dataset, None] for bound in self.share(rank))
+        return first + np.minimum(np.arange(size.max()), size - 1)
+
+    def _dealt(
+        self,
+        dataset: NDArray[np.int64],
+        block: NDArray[np.int64],
+        pass_number: NDArray[np.int64],
+        rank: int | None,
+    ) -> NDArray[np.int64]:
+        """Return a rank's rows of ``[k]`` blocks, ``[k, largest share]``, as they are planned."""
+        deal = np.array(
+            [
+                deal_seed(self._seed, self._names[index], number)
+                for index, number in zip(dataset.tolist(), pass_number.tolist(), strict=True)
+            ],
+            np.uint64,
+        )
+        positions = self.positions(dataset, rank)
+        n_rows, global_batch = self._n_rows[dataset, None], self._global_batch[dataset, None]
+        block, pass_number = block[:, None], pass_number[:, None]
+        left_out = n_rows % global_batch
+        repeated = n_rows < global_batch  # goes on in the row order, so all rows come equally often
+        dealt = permute(
+            np.where(repeated, 0, block * global_batch + positions),
+            np.where(repeated, 1, n_rows - left_out),
+            deal[:, None],
+        )
+        turn = pass_number if self._rotate else 0
+        positions = np.where(
+            repeated, pass_number * global_batch + positions, left_out * (turn + 1) + dealt
+        )
+        return permute(positions % n_rows, n_rows, self.row_order[dataset, None])
+
+    def by_length(
+        self, windows: LengthWindows, dataset: int, block: int, pass_number: int, rank: int | None
+    ) -> NDArray[np.int64]:
+        """Return a rank's rows of one block, dealt by length."""
+
+        def planned(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+            ones = np.ones_like(blocks)
+            return self._dealt(dataset * ones, blocks, pass_number * ones, None)
+
+        first, size = self.share(rank)
+        return windows.rows(
+            self._names[dataset],
+            pass_number,
+            block,
+            per_pass=int(self.per_pass[dataset]),
+            positions=np.arange(first[dataset], first[dataset] + size[dataset]),
+            planned=planned,
+        )
+
+
+@lru_cache(maxsize=4096)
+def deal_seed(seed: int, name: str, pass_number: int) -> int:
+    """Return the seed by which one pass deals a dataset's rows into global batches."""
+    return stream_seed(seed, "block order", name, pass_number)

@@ -1,0 +1,52 @@
+"""Checks of what an epoch plan is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llm_embedder_data.core.errors import ConfigError, did_you_mean
+from llm_embedder_data.core.printable import one_line
+
+
+def check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, int]) -> None:
+    """Refuse a setting that names a dataset which does not exist."""
+    for name in given:
+        if name not in sizes:
+            raise ConfigError(
+                f"{setting} names dataset {name!r}, expected one of "
+                f"{', '.join(map(one_line, sizes))}{did_you_mean(name, sizes)}"
+            )
+
+
+def too_small(
+    sizes: Mapping[str, int],
+    batch_size: Mapping[str, int],
+    num_replicas: int,
+    small_datasets: str,
+) -> dict[str, int]:
+    """Return the rows of each dataset that is dropped as smaller than a global batch.
+
+    Raises:
+        ConfigError: a batch size below 1, or such a dataset unless small_datasets allows it.
+    """
+    faults, small = [], {}
+    for name, n_rows in sizes.items():
+        per_rank = batch_size[name]
+        if per_rank < 1:
+            raise ConfigError(f"batch_size={per_rank} of dataset {name!r}: expected at least 1")
+        if n_rows >= per_rank * num_replicas and n_rows > 0:
+            continue
+        if n_rows > 0 and small_datasets == "repeat":
+            continue
+        small[name] = n_rows
+        faults.append(
+            f"dataset {name!r} has {n_rows} rows, fewer than one global batch of "
+            f"{per_rank * num_replicas} ({per_rank} per rank x {num_replicas} "
+            "ranks)"
+        )
+    if faults and small_datasets != "drop":
+        raise ConfigError(
+            "\n".join(faults)
+            + "\n(make data.batch_size smaller, or set data.small_datasets to drop or repeat)"
+        )
+    return small

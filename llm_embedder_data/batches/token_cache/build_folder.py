@@ -1,0 +1,101 @@
+"""The folder in which one process builds a table, and what killed processes left there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock
+
+from llm_embedder_data.batches.token_cache.token_table import TABLE_SUFFIX
+from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
+from llm_embedder_data.core.sealed_files import BUILDING_SUFFIX, hash_of
+
+# Files of a build folder: how far the build is, whose it is, and the lock of its process.
+STATE, _OWNER, _LOCK = "state.json", "owner.json", "owner.lock"
+
+# Seconds after which an abandoned build of a table that nobody asked for again is deleted.
+_FORGOTTEN = 7 * 86400.0
+
+
+class BuildFolder:
+    """Gives this process a folder to build in: one that a killed process left, or a new one.
+
+    Abandoned builds that are damaged or no longer needed are deleted if possible.
+
+    Args:
+        path: of the table to build.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder: Path
+        self._lock: FileLock
+
+    def __enter__(self) -> Path:
+        for folder in sorted(self._path.parent.glob(f"*{BUILDING_SUFFIX}")):
+            same_table = folder.name.startswith(f"{self._path.stem}.")
+            if (same_table or _is_unwanted(folder)) and self._take_over(folder):
+                if same_table and _is_sound(folder):
+                    return folder
+                self._give_up()
+        self._folder = self._path.with_name(f"{self._path.stem}.{uuid4().hex}{BUILDING_SUFFIX}")
+        self._folder.mkdir()
+        self._lock = FileLock(self._folder / _LOCK)
+        with suppress(OSError, NotImplementedError):
+            self._lock.acquire(timeout=0)
+        write_checked_json(self._folder / _OWNER, socket.gethostname())
+        return self._folder
+
+    def _take_over(self, folder: Path) -> bool:
+        # Locks of other machines may be invisible here, so never touch their folders.
+        if read_checked_json(folder / _OWNER) != socket.gethostname() or folder.is_symlink():
+            return False
+        self._folder, self._lock = folder, FileLock(folder / _LOCK)
+        with suppress(OSError, NotImplementedError):
+            self._lock.acquire(timeout=0)
+            return True
+        return False
+
+    def _give_up(self) -> None:
+        self._lock.release()  # first: Windows deletes no open file
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        if kind is None:
+            self._give_up()
+        else:  # another process may go on with this build
+            self._lock.release()
+
+
+def _is_sound(folder: Path) -> bool:
+    """Return whether a build recorded its state, and its files are as recorded."""
+    state = read_checked_json(folder / STATE)
+    if state is None or not os.access(folder, os.W_OK):
+        return False
+    files = {name: (size, state["digests"][name]) for name, size in state["sizes"].items()}
+    files["hashes"] = (16 * state["n_texts"], state["hashes"])
+    for name, (size, digest) in files.items():
+        path = folder / f"{name}.bin"
+        try:
+            with open(path, "r+b") as file:
+                if hash_of(file, size).hexdigest() != digest:
+                    return False
+        except OSError:
+            return False
+    return True
+
+
+def _is_unwanted(folder: Path) -> bool:
+    """Return whether a build's table is finished, or nobody has asked for it for long."""
+    try:
+        table = folder.with_name(folder.name.split(".")[0] + TABLE_SUFFIX)
+        return table.exists() or time.time() - folder.stat().st_mtime > _FORGOTTEN
+    except OSError:  # another process has just finished that table
+        return False

@@ -1,0 +1,83 @@
+"""What of a dataset goes into its token table: its texts, and arrays that selection needs.
+
+Each function returns a function that yields the kept rows from a given one on, block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from llm_embedder_data.batches.groups.gathering import gathered, texts_of_lists
+from llm_embedder_data.batches.groups.training_groups import candidates_of
+from llm_embedder_data.batches.token_cache.growing_table import RowBlock
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.train_sets import TrainSet
+
+# Rows that become Python strings at a time.
+_BLOCK_ROWS = 1024
+
+
+def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[RowBlock]]:
+    """Return the blocks of a training set: texts ``query`` and ``key``, and selection's arrays."""
+    columns = ["query", "query_id_int", "key", "teacher_scores", "first_same", "n_pos"]
+    arrow = train_set.rows.with_format("arrow", columns=columns)
+
+    def blocks(first: int) -> Iterator[RowBlock]:
+        for rows, table in _gathered(arrow, train_set.kept, first):
+            candidates = candidates_of(table)
+            keys = texts_of_lists(table.column("key"))
+            ids = table.column("query_id_int").combine_chunks()
+            arrays = {
+                "query_id": pc.coalesce(ids, pa.array(rows)).to_numpy(),
+                "n_pos": candidates.n_pos.astype(np.int32),
+                "first_same": candidates.first_same,
+            }
+            if train_set.n_scored:
+                arrays["scores"] = candidates.scores
+            texts = {"query": table.column("query").to_pylist(), "key": keys}
+            yield RowBlock(len(rows), texts, {"key": candidates.n_keys}, arrays)
+
+    return blocks
+
+
+def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[RowBlock]]:
+    """Return the blocks of an eval set: texts ``query``, and ``key`` if there are keys to rank."""
+    ranks = "key" in eval_set.rows.column_names
+    arrow = eval_set.rows.with_format("arrow", columns=["query", "key"] if ranks else ["query"])
+
+    def blocks(first: int) -> Iterator[RowBlock]:
+        for rows, table in _gathered(arrow, eval_set.kept, first):
+            texts, sizes = {"query": table.column("query").to_pylist()}, {}
+            if ranks:
+                keys = table.column("key").to_pylist()
+                texts["key"] = [key for row_keys in keys for key in row_keys]
+                sizes["key"] = np.fromiter(map(len, keys), np.int64, len(keys))
+            yield RowBlock(len(rows), texts, sizes)
+
+    return blocks
+
+
+def corpus_blocks(corpus: Corpus) -> Callable[[int], Iterator[RowBlock]]:
+    """Return the blocks of a corpus: texts ``text``."""
+    fields = [name for name in corpus.rows.column_names if name != "fault"]
+    arrow = corpus.rows.with_format("arrow", columns=fields)
+
+    def blocks(first: int) -> Iterator[RowBlock]:
+        for rows, _ in _gathered(arrow, corpus.kept, first):
+            yield RowBlock(len(rows), {"text": corpus.texts(rows)})
+
+    return blocks
+
+
+def _gathered(
+    arrow: datasets.Dataset, rows: NDArray[np.int64], first: int
+) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+    for start in range(first, len(rows), _BLOCK_ROWS):
+        yield from gathered(arrow, rows[start : start + _BLOCK_ROWS])

@@ -1,0 +1,258 @@
+"""A token table while it is being built: every text once, resumable after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from llm_embedder_data.batches.token_cache.build_folder import STATE
+from llm_embedder_data.batches.token_cache.other_tables import OtherTable
+from llm_embedder_data.batches.token_cache.text_index import GrowingTextIndex
+from llm_embedder_data.batches.token_cache.token_table import table_end
+from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
+from llm_embedder_data.core.hashing import text_ids
+from llm_embedder_data.core.sealed_files import HashedFile, hash_of, publish_sealed
+
+Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
+
+# New texts between two records of how far a build is.
+_RECORD_EVERY = 100_000
+
+_COPY_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Some rows of a dataset: columns of texts, and arrays beside them.
+
+    Attributes:
+        n_rows: number of rows.
+        texts: by column; a row may have any number of them.
+        sizes: by column, ``[n_rows]`` int64, how many texts each row has; left out if it is one.
+        arrays: by name, of any length; the table has those of all blocks end to end.
+    """
+
+    n_rows: int
+    texts: Mapping[str, list[str]]
+    sizes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class GrowingTable:
+    """A table that is being built in a folder of this process.
+
+    Args:
+        folder: in which a build was interrupted, or an empty one.
+        prefixes: by column, put before each of its texts when it is tokenized.
+        n_ids: one more than the highest id.
+        others: finished tables, from which known texts are copied.
+
+    Attributes:
+        n_rows: rows that are done.
+    """
+
+    def __init__(
+        self, folder: Path, prefixes: Mapping[str, str], n_ids: int, others: Sequence[OtherTable]
+    ) -> None:
+        self._folder, self._prefixes, self._others = folder, dict(prefixes), others
+        self._types = {"ids": "uint16" if n_ids <= 1 << 16 else "int32"}
+        self._types |= {"bounds": "int64", "text_ids": "int64"} | dict.fromkeys(prefixes, "int64")
+        state: dict[str, Any] = {
+            "n_rows": 0,
+            "n_texts": 0,
+        }
+        if (folder / STATE).exists():
+            state |= read_checked_json(folder / STATE)
+        self.n_rows: int = state["n_rows"]
+        self._types |= state.get("types", {})
+        self._hashed = _digest(folder / "hashes.bin", 16 * state["n_texts"])
+        self._index = GrowingTextIndex(folder, state["n_texts"])
+        self._empty: dict[str, int] = state.get("empty", {})
+        sizes = state.get("sizes", {})
+        self._files = {name: self._open(name, sizes.get(name, 0)) for name in self._types}
+
+    def _open(self, name: str, size: int) -> HashedFile:
+        path = self._folder / f"{name}.bin"
+        hashed = _digest(path, size)
+        file = open(path, "ab")  # noqa: SIM115
+        file.truncate(size)
+        file.seek(size)
+        return HashedFile(file, hashed)
+
+    def run(
+        self,
+        blocks: Callable[[int], Iterator[RowBlock]],
+        tokenize: Tokenize,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Add the rows that are left."""
+        progress(self.n_rows)
+        n_new = 0
+        with ThreadPoolExecutor(1) as thread:
+            pending = self._send(self._number_empty_texts(), thread, tokenize)
+            for block in blocks(self.n_rows):
+                new = self._take(block)
+                following = self._send(new, thread, tokenize)
+                self._append(pending)
+                pending, n_new = following, n_new + len(new.texts)
+                self.n_rows += block.n_rows
+                progress(block.n_rows)
+                if n_new >= _RECORD_EVERY:
+                    self._append(pending)
+                    pending, n_new = _Pending([], None), 0
+                    self._record()
+            self._append(pending)
+
+    def _number_empty_texts(self) -> _New:
+        new = _New()
+        for column in self._prefixes:
+            if column not in self._empty:
+                self._empty[column] = int(self._number(column, [""], new)[0])
+        return new
+
+    def _take(self, block: RowBlock) -> _New:
+        """Write all of a block except the tokens of its new texts; return these texts."""
+        new = _New()
+        for column, sizes in block.sizes.items():
+            self._write_bounds(f"{column}_bounds", column, sizes)
+        for column, texts in block.texts.items():
+            self._write(column, self._number(column, texts, new))
+        for name, array in block.arrays.items():
+            self._write(name, array)
+        return new
+
+    def _number(self, column: str, texts: Sequence[str], new: _New) -> NDArray[np.int64]:
+        """Return the number of each text, ``[n]``; new texts get the next numbers."""
+        distinct_index: dict[str, int] = {}
+        index = [distinct_index.setdefault(text, len(distinct_index)) for text in texts]
+        distinct = list(distinct_index)
+        prefixed = [self._prefixes[column] + text for text in distinct]
+        hashes = _hashes(prefixed)
+        numbers = self._index.find(hashes)
+        unknown = np.flatnonzero(numbers < 0)
+        numbers[unknown] = self._index.add(hashes[unknown])
+        self._hashed.update(hashes[unknown])
+        new.texts += [prefixed[i] for i in unknown]
+        new.hashes.append(hashes[unknown])
+        self._write("text_ids", text_ids([distinct[i] for i in unknown]))
+        return numbers[index]
+
+    def _send(self, new: _New, thread: ThreadPoolExecutor, tokenize: Tokenize) -> _Pending:
+        """Look new texts up in the other tables, and start to tokenize the rest."""
+        known: list[NDArray[Any] | None] = [None] * len(new.texts)
+        missing = np.arange(len(new.texts))
+        for other in self._others:
+            if not len(missing):
+                break
+            numbers = other.index.find(np.concatenate(new.hashes)[missing])
+            found = numbers >= 0
+            for i, number in zip(missing[found], numbers[found], strict=True):
+                start, end = other.table.bounds[number : number + 2]
+                known[i] = other.table.ids[start:end]
+            missing = missing[~found]
+        wanted = [new.texts[i] for i in missing]
+        return _Pending(known, thread.submit(tokenize, wanted) if wanted else None)
+
+    def _append(self, pending: _Pending) -> None:
+        ids = pending.ids()
+        if not ids:
+            return
+        self._write_bounds("bounds", "ids", np.fromiter(map(len, ids), np.int64, len(ids)))
+        self._write("ids", np.concatenate(ids))
+
+    def _write_bounds(self, name: str, of: str, sizes: NDArray[np.int64]) -> None:
+        """Write where the slices end that are about to be added to array ``of``; at first, a 0."""
+        n_written = self._files[of].tell() // np.dtype(self._types[of]).itemsize
+        ends = n_written + np.cumsum(sizes)
+        is_first = name not in self._files or not self._files[name].tell()
+        self._write(name, np.append(0, ends) if is_first else ends)
+
+    def _write(self, name: str, array: NDArray[Any]) -> None:
+        if name not in self._files:
+            self._types[name] = array.dtype.name
+            self._files[name] = self._open(name, 0)
+        self._files[name].write(np.ascontiguousarray(array, self._types[name]))
+
+    def _sizes(self) -> dict[str, int]:
+        for file in self._files.values():
+            file.flush()
+        return {name: file.tell() for name, file in self._files.items()}
+
+    def _record(self) -> None:
+        """Record how far the build is, so that another process can go on from here."""
+        state = {
+            "n_rows": self.n_rows,
+            "n_texts": len(self._index),
+            "sizes": self._sizes(),
+            "digests": {name: file.digest() for name, file in self._files.items()},
+            "hashes": self._hashed.hexdigest(),
+            "types": self._types,
+            "empty": self._empty,
+        }
+        write_checked_json(self._folder / STATE, state)
+
+    def finish(self, path: Path) -> None:
+        """Append all arrays and the description to the ids, and give the file its name."""
+        sizes = self._sizes() | {
+            "slots": (self._folder / "slots.bin").stat().st_size,
+            "hashes": 16 * len(self._index),
+        }
+        types = self._types | {"slots": "int64", "hashes": "uint64"}
+        table = self._files["ids"]
+        arrays = {"ids": (types["ids"], 0, sizes.pop("ids"))}
+        for name, size in sizes.items():
+            table.write(bytes(-table.tell() % 64))
+            start = table.tell()
+            with open(self._folder / f"{name}.bin", "rb") as file:
+                for at in range(0, size, _COPY_BYTES):
+                    table.write(file.read(min(_COPY_BYTES, size - at)))
+            arrays[name] = (types[name], start, table.tell())
+        table.write(table_end(arrays, self._prefixes, self._empty))
+        publish_sealed(self._folder / "ids.bin", table, path)
+
+    def close(self) -> None:
+        """Close all files, so that another process can go on with them."""
+        self._index.close()
+        for file in self._files.values():
+            file.close()
+
+
+@dataclass(slots=True)
+class _New:
+    """Texts that have a number and no tokens yet, and their hashes, ``[m, 2]`` each."""
+
+    texts: list[str] = field(default_factory=list)
+    hashes: list[NDArray[np.uint64]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """The ids of new texts: copied from another table, or None while they are being tokenized."""
+
+    known: list[NDArray[Any] | None]
+    promised: Future[Sequence[Sequence[int]]] | None
+
+    def ids(self) -> list[NDArray[Any]]:
+        promised = iter(() if self.promised is None else self.promised.result())
+        return [np.array(next(promised), np.int64) if ids is None else ids for ids in self.known]
+
+
+def _digest(path: Path, size: int) -> Any:
+    """Return the running hash of a file's first ``size`` bytes."""
+    if not size:
+        return xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        return hash_of(file, size)
+
+
+def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Return 128 bits of hash for each text, ``[n, 2]``."""
+    digests = b"".join(xxhash.xxh3_128_digest(text.encode()) for text in texts)
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)

@@ -1,0 +1,147 @@
+"""Token ids without special tokens or truncation, as the tokenizer's own call gives them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import cache
+
+import numpy as np
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.batches.tokens.custom_tokenizers import (
+    backend_settings_kept,
+    has_custom_call,
+    probe_texts,
+)
+from llm_embedder_data.batches.tokens.tokenizer_digest import is_random
+from llm_embedder_data.batches.tokens.word_memo import WordMemo, takes_words_apart
+from llm_embedder_data.core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+class BareTokenizer:
+    """Tokenizes texts without special tokens and without truncation.
+
+    The ids are those of the tokenizer's own call. Two shortcuts make them faster: its backend
+    alone, and one word at a time. Each is used only if it is known to be exact, and is tried out
+    on the probe texts first.
+
+    Args:
+        tokenizer: from transformers, fast or slow, or of a class of the user's own.
+
+    Attributes:
+        backend: a copy, so that no setting of the caller's tokenizer changes; None if the
+            tokenizer's own call is used: for a slow tokenizer, and for a class that changes texts
+            or ids.
+        words: the memo of a tokenizer that takes a text word by word, else None.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self.backend: Tokenizer | None = None
+        self.words: WordMemo | None = None
+        if not tokenizer.is_fast:
+            return
+        if has_custom_call(tokenizer):
+            self._use_own_call("its class changes texts or ids in a call of its own")
+            return
+        self._refuse_empty_added_tokens()
+        try:
+            self.backend = deepcopy(tokenizer.backend_tokenizer)
+        except Exception:  # tokenizers raises no narrower type
+            self._use_own_call("parts of it are Python objects")
+            return
+        self.backend.encode_special_tokens = tokenizer.split_special_tokens
+        self.backend.no_padding()
+        if not is_random(tokenizer):
+            self._try_out()
+
+    def _refuse_empty_added_tokens(self) -> None:
+        normalizer = self._tokenizer.backend_tokenizer.normalizer
+        for token in self._tokenizer.added_tokens_decoder.values():
+            is_changed = token.normalized and normalizer is not None
+            if not (normalizer.normalize_str(token.content) if is_changed else token.content):
+                raise ConfigError(
+                    f"{self._name}: nothing is left of its added token {token.content!r} once it "
+                    "is normalized, and then the tokenizers library fails on some texts (add it as "
+                    "AddedToken(..., normalized=False), or leave it out)"
+                )
+
+    def _try_out(self) -> None:
+        """Compare the ids of the probe texts with those of the tokenizer's own call."""
+        assert self.backend is not None
+        texts = probe_texts(self._tokenizer)
+        with backend_settings_kept(self._tokenizer) as tokenizer:
+            wanted = [
+                tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
+                for special in (True, False)
+            ]
+        self.backend.no_truncation()
+        for special, ids in zip((True, False), wanted, strict=True):
+            found = [self.backend.encode(text, add_special_tokens=special).ids for text in texts]
+            if found != ids:
+                self.backend = None
+                self._use_own_call("its backend alone gives other tokens")
+                return
+        if takes_words_apart(self.backend):
+            words = WordMemo(self.backend)
+            if [np.frombuffer(ids, np.int32).tolist() for ids in words.ids(texts)] == wanted[1]:
+                self.words = WordMemo(self.backend)
+            else:
+                _say_once(
+                    f"{self._name}: words by themselves have other tokens than in a text, so whole "
+                    "texts are tokenized, which takes longer"
+                )
+
+    def _use_own_call(self, reason: str) -> None:
+        _say_once(
+            f"{self._name}: {reason}, so texts are tokenized by its own call, which takes longer "
+            "than its backend alone"
+        )
+        try:
+            ids = self._tokenizer(
+                ["a b", ""], truncation=True, max_length=64, return_special_tokens_mask=True
+            )["input_ids"]
+            is_right = len(ids) == 2 and all(
+                isinstance(i, int) for text_ids in ids for i in text_ids
+            )
+        except Exception as error:  # a user's class may raise anything
+            raise ConfigError(
+                f"{self._name} cannot be called with a list of texts, truncation, max_length and "
+                f"return_special_tokens_mask: {type(error).__name__}: {error} (its call must take "
+                "what transformers' tokenizers take)"
+            ) from error
+        if not is_right:
+            raise ConfigError(
+                f"{self._name} gives no list of ids for each text of a list (its call must return "
+                "what transformers' tokenizers return)"
+            )
+
+    @property
+    def _name(self) -> str:
+        kind = type(self._tokenizer)
+        return f"the tokenizer {kind.__module__}.{kind.__qualname__}"
+
+    def __call__(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """Return the ids of each text."""
+        if self.words is not None:
+            return [np.frombuffer(ids, np.int32).tolist() for ids in self.words.ids(texts)]
+        if self.backend is None:
+            if not texts:
+                return []
+            ids: list[Sequence[int]] = self._tokenizer(
+                list(texts), add_special_tokens=False, verbose=False
+            )["input_ids"]
+            return ids
+        self.backend.no_truncation()
+        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+
+@cache
+def _say_once(message: str) -> None:
+    logger.warning(message)

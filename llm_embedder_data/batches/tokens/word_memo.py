@@ -1,0 +1,140 @@
+"""The tokens of words, each tokenized once, for tokenizers that take a text word by word."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from sys import getsizeof
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
+
+# Memory that remembered words may take, bytes; beyond it, all are forgotten.
+_MOST_BYTES = 64 << 20
+
+# Bytes that a word takes beside its characters and ids, mostly in the dictionary.
+_BYTES_BESIDE = 100
+
+# Longer words, in characters, are not remembered: in a script without spaces a whole text is one
+# word, and does not come again.
+_LONGEST_WORD = 40
+
+# Below this memo size, most words of a text are new: tokenize them in bulk.
+_FEW_WORDS = 1 << 10
+
+# More encodings at a time would start Python's garbage collector, which takes a third of a second
+# when torch and transformers are loaded.
+_WORDS_AT_ONCE = 128
+
+
+class WordMemo(dict[str, bytes]):
+    """Remembers the ids of words, as bytes of int32. Its memory is bounded.
+
+    Args:
+        backend: a tokenizer for which :func:`takes_words_apart` holds.
+    """
+
+    def __init__(self, backend: Tokenizer) -> None:
+        super().__init__()
+        self._backend = backend
+        self._is_young = True
+        self._n_bytes = 0
+        self._passing: dict[str, bytes] = {}  # long words of the current texts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WordMemo, (self._backend,)
+
+    def __missing__(self, word: str) -> bytes:
+        if word in self._passing:
+            return self._passing[word]
+        self._backend.no_truncation()
+        ids = _bytes(self._backend.encode(word, add_special_tokens=False))
+        if len(word) <= _LONGEST_WORD:
+            self._keep(word, ids)
+        return ids
+
+    def _keep(self, word: str, ids: bytes) -> None:
+        if self._n_bytes > _MOST_BYTES:
+            self.clear()
+            self._n_bytes, self._is_young = 0, True
+        self[word] = ids
+        self._n_bytes += getsizeof(word) + getsizeof(ids) + _BYTES_BESIDE
+
+    def _learn(self, texts: Sequence[str]) -> None:
+        """Tokenize all new words of texts in bulk, which takes a third of the time."""
+        words = {word for text in texts for word in text.split(" ")}
+        new = list(words - self.keys())
+        self._is_young = 8 * len(new) > len(words) or len(self) < _FEW_WORDS
+        self._backend.no_truncation()
+        for start in range(0, len(new), _WORDS_AT_ONCE):
+            some = new[start : start + _WORDS_AT_ONCE]
+            encodings = self._backend.encode_batch_fast(some, add_special_tokens=False)
+            for word, encoding in zip(some, encodings, strict=True):
+                if len(word) <= _LONGEST_WORD:
+                    self._keep(word, _bytes(encoding))
+                else:
+                    self._passing[word] = _bytes(encoding)
+
+    def ids(self, texts: Sequence[str], room: int | None = None) -> list[bytes]:
+        """Return the ids of each text as bytes of int32, its first ``room`` ids at most."""
+        if not self._is_young or not texts:
+            return self._joined(texts, room)
+        self._learn(texts)
+        try:
+            return self._joined(texts, room)
+        finally:
+            self._passing.clear()
+
+    def _joined(self, texts: Sequence[str], room: int | None) -> list[bytes]:
+        # Split at the space only: tokenizers disagree with Python on other white space.
+        if room is None:
+            return [b"".join(map(self.__getitem__, text.split(" "))) for text in texts]
+        joined, n_bytes = [], 4 * room
+        for text in texts:
+            # Most words have a token or more, so the first ``room`` words are usually enough.
+            words = text.split(" ", room)
+            rest = words.pop() if len(words) > room else None
+            ids = b"".join(map(self.__getitem__, words))
+            if rest is not None and len(ids) < n_bytes:
+                ids += b"".join(map(self.__getitem__, rest.split(" ")))
+            joined.append(ids[:n_bytes])
+        return joined
+
+
+def _bytes(encoding: Encoding) -> bytes:
+    return array("i", encoding.ids).tobytes()
+
+
+def takes_words_apart(backend: Tokenizer) -> bool:
+    """Return whether a text's tokens are those of its space-separated words, one after the other.
+
+    True of BERT's tokenizers and their like: no step of theirs looks across a space. Added tokens
+    that hold a space, or something that is normalized to one, are the exception.
+    """
+    normalizer = backend.normalizer
+    if not (
+        isinstance(normalizer, normalizers.BertNormalizer)
+        and isinstance(backend.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
+        and isinstance(backend.model, models.WordPiece)
+    ):
+        return False
+    for token in backend.get_added_tokens_decoder().values():
+        forms = [token.content]
+        if token.normalized:
+            forms.append(normalizer.normalize_str(token.content))
+        if token.single_word or any(not form or _has_blank(form) for form in forms):
+            return False
+    return True
+
+
+def _has_blank(text: str) -> bool:
+    """Return whether a text has white space, or a control character that may count as such."""
+    return any(character.isspace() or not character.isprintable() for character in text)
+
+
+def joined_ids(lists: Sequence[bytes]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the ids of several texts end to end, and how many ids each text has."""
+    lengths = np.fromiter(map(len, lists), np.int64, len(lists)) // 4
+    return np.frombuffer(b"".join(lists), np.int32), lengths
