@@ -19,18 +19,14 @@ class CandidateGrid:
         same: ``[B, N]`` int32, for each candidate the first of its row with the same text.
         score: ``[B, N]`` float64, teacher scores; NaN in rows without, and if nothing needs them.
         n_pos: ``[B]`` int64, number of labelled positives, which come first.
+        scored: ``[B]`` bool, whether ``score`` has the scores of a row.
     """
 
     exists: NDArray[np.bool_]
     same: NDArray[np.int32]
     score: NDArray[np.float64]
     n_pos: NDArray[np.int64]
-
-    @property
-    def scored(self) -> NDArray[np.bool_]:
-        """Whether a row has teacher scores, ``[B]``."""
-        scored: NDArray[np.bool_] = ~np.isnan(self.score[:, 0])
-        return scored
+    scored: NDArray[np.bool_]
 
     def left_to_teacher(self, strategy: PositiveInForce) -> NDArray[np.bool_]:
         """Return whether the teacher chooses the positive of a row, ``[B]``."""

@@ -127,4 +127,5 @@ def _grid(batch: pa.RecordBatch) -> CandidateGrid:
     score = np.full(exists.shape, np.nan)
     scored = scores.is_valid().to_numpy(zero_copy_only=False)
     score[exists & scored[:, None]] = scores.flatten().to_numpy()
-    return CandidateGrid(exists, same, score, batch.column("n_pos").to_numpy().astype(np.int64))
+    n_pos = batch.column("n_pos").to_numpy().astype(np.int64)
+    return CandidateGrid(exists, same, score, n_pos, scored)

@@ -99,8 +99,8 @@ def select(
         score = np.where(exists, slices_at(candidates.scores, starts, len(column)), np.nan)
     else:
         score = np.full(same.shape, np.nan)
-    grid = CandidateGrid(exists, same, score, candidates.n_pos)
-    scored = grid.scored  # [B]
+    scored = ~np.isnan(score[:, 0])  # [B]
+    grid = CandidateGrid(exists, same, score, candidates.n_pos, scored)
 
     positive = _positives(select_positive, grid, rows, seed)
     negative, is_false = grid.negatives(positive), None
