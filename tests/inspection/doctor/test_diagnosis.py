@@ -182,8 +182,8 @@ def test_fixed_files_read_back_without_the_faults(tmp_path, minilm):
         SOUND[0],
         row(
             "the q",
-            ["right"],
-            ["RIGHT", "wrong"],
+            ["right one"],
+            ["RIGHT one", "wrong one"],
             teacher_scores=[3, 2, 1],
             query_id="x",
             task="qa",
@@ -198,7 +198,7 @@ def test_fixed_files_read_back_without_the_faults(tmp_path, minilm):
     rows = [json.loads(line) for line in lines]
     assert rows[:4] == SOUND
     assert rows[4] == row(
-        "the q", ["right"], ["wrong"], teacher_scores=[3, 1], query_id="x", task="qa"
+        "the q", ["right one"], ["wrong one"], teacher_scores=[3, 1], query_id="x", task="qa"
     )
     again = diagnosed(opened(tmp_path / "again", minilm, {"set": rows}))
     assert counts(again, "set") == {}
