@@ -127,8 +127,8 @@ def _modules(model: str) -> list[tuple[str, str]] | None:
         isinstance(module, Mapping) and isinstance(module.get("type"), str) for module in modules
     ):
         raise ConfigError(
-            f"{model}, {MODULES_FILE}: expected a list of modules, each with its type (mend the "
-            "file, or give model.pooling)"
+            f"{model}, {MODULES_FILE}: expected a list of modules, each with its type (correct "
+            "the file, or give model.pooling)"
         )
     return [(module["type"], str(module.get("path") or "")) for module in modules]
 

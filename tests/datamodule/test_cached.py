@@ -207,7 +207,7 @@ def test_a_tokenizer_that_joins_instruction_and_text_is_named(folder, tmp_path):
     other = make_datamodule(folder, **arguments, tokenize="cached", cache_dir=tmp_path / "c")
     other.prepare_data()
     with pytest.warns(
-        UserWarning, match="qa: the tokenizer joins the instruction 'a' to the texts"
+        UserWarning, match="qa: the tokenizer may join the instruction 'a' to the text"
     ):
         other.setup()
 

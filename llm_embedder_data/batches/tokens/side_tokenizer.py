@@ -106,7 +106,9 @@ class SideTokenizer(TextTokenizer):
         if not self._left:
             return instructed, TokenSlices(ids, starts, kept, type)
         # A text that was tokenized behind its instruction begins with the instruction's tokens.
-        n_instruction = 0 if len(head) or not instruction else self._n_tokens(instruction)
+        n_instruction = (
+            0 if len(head) or not instruction else self._left_truncation.n_tokens(instruction)
+        )
         n_first = np.where(lengths > room, np.minimum(n_instruction, room), 0)
         n_last = kept - n_first
         return (
