@@ -154,9 +154,8 @@ class RetrievalDataCollator:
             tokens = tokenizer(texts[0].joined(texts[1:]), groups[0][f"{side}_instruction"])
             laid_out[side] = self._layout.padded(tokens, list(map(len, texts)))
         for group in groups:
-            yield self._collate(
-                dict(group), {side: next(inputs) for side, inputs in laid_out.items()}
-            )
+            inputs_of_group = {side: next(inputs) for side, inputs in laid_out.items()}
+            yield self._collate(dict(group), inputs_of_group)
 
     def _collate(
         self, columns: dict[str, Any], laid_out: Mapping[str, ModelInputs] | None = None

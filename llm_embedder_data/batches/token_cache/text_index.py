@@ -94,9 +94,7 @@ class GrowingTextIndex(TextIndex):
         slot, todo = self._first_slot(self._hashes[numbers]), np.arange(len(numbers))
         while len(todo):
             free = todo[self._slots[slot[todo]] == 0]
-            self._slots[slot[free]] = (
-                numbers[free] + 1
-            )  # of several texts for one slot, the last one gets it
+            self._slots[slot[free]] = numbers[free] + 1  # the last of several texts gets the slot
             todo = todo[self._slots[slot[todo]] != numbers[todo] + 1]
             slot[todo] = self._next(slot[todo])
 
