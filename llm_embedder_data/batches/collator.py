@@ -194,16 +194,25 @@ class RetrievalDataCollator:
         if content is not None:
             self._lay_out(batch, "content", self.key_tokenizer(content, key_instruction))
         if self.prompt_lengths:
-            for name, instruction in (
-                ("query", query_instruction),
-                ("key", key_instruction),
-                ("content", key_instruction),
-            ):
-                if name in batch:
-                    others[f"{name}_prompt_length"] = self._prompt_length(instruction)
+            others |= self._prompt_lengths(batch, query_instruction, key_instruction)
         # Lightning takes the batch size from the first tensor. With chunked or packed texts that
         # would be wrong, so the other tensors come first.
         return batch | others if self.layout == "padded" else others | batch
+
+    def _prompt_lengths(
+        self, batch: Batch, query_instruction: str, key_instruction: str
+    ) -> dict[str, int]:
+        """Return the prompt length of each side of a batch, by the name of its entry."""
+        instructions = {
+            "query": query_instruction,
+            "key": key_instruction,
+            "content": key_instruction,
+        }
+        return {
+            f"{name}_prompt_length": self._prompt_length(instruction)
+            for name, instruction in instructions.items()
+            if name in batch
+        }
 
     def _prompt_length(self, instruction: str) -> int:
         """Return the number of tokens before the text, counted as sentence-transformers does."""

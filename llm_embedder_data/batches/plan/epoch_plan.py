@@ -130,13 +130,6 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         length_window: int | None = None,
         lengths: Mapping[str, ArrayLike] | None = None,
     ) -> None:
-        check_choice(organize_method, OrganizeMethod, "data.organize_method")
-        check_choice(remainder, Remainder, "data.remainder")
-        check_choice(small_datasets, SmallDatasets, "data.small_datasets")
-        if num_replicas < 1:
-            raise ConfigError(f"num_replicas={num_replicas}: expected at least 1")
-        if epoch < 0:
-            raise ConfigError(f"epoch={epoch}: expected at least 0")
         self.sizes = dict(sizes)
         self.num_replicas = num_replicas
         self.seed = seed
@@ -144,19 +137,16 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self.epoch = epoch
         self.remainder = remainder
         self.small_datasets = small_datasets
+        self._check_values()
+
         self.batch_size = batch_size_of_each(batch_size, sizes)
         check_names("weights", weights or {}, sizes)
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in sizes}
         self.length_window = length_window
         self._windows = self._made_windows(lengths or {})
         self.dropped = too_small(self.sizes, self.batch_size, num_replicas, small_datasets)
-        self._names = [name for name in sizes if name not in self.dropped]
-        if not self._names:
-            raise ConfigError(
-                "no dataset is left to train on (data.small_datasets='drop' took all of them out)"
-                if self.dropped
-                else "no dataset to train on (give data.train_data)"
-            )
+        self._names = self._kept_names()
+
         # From here on, arrays have one number per dataset, in the order of _names.
         self._n_rows = np.array([self.sizes[name] for name in self._names], np.int64)
         self._global_batch = np.array([self.global_batch(name) for name in self._names], np.int64)
@@ -173,6 +163,27 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self._per_epoch = self._blocks_per_epoch(weight)
         self._ends = np.cumsum(self._per_epoch)
         self._row_ends = np.cumsum(self._n_rows * weight)
+
+    def _check_values(self) -> None:
+        """Check the values that concern no dataset."""
+        check_choice(self.organize_method, OrganizeMethod, "data.organize_method")
+        check_choice(self.remainder, Remainder, "data.remainder")
+        check_choice(self.small_datasets, SmallDatasets, "data.small_datasets")
+        if self.num_replicas < 1:
+            raise ConfigError(f"num_replicas={self.num_replicas}: expected at least 1")
+        if self.epoch < 0:
+            raise ConfigError(f"epoch={self.epoch}: expected at least 0")
+
+    def _kept_names(self) -> list[str]:
+        """Return the names of the datasets that are not dropped, at least one."""
+        names = [name for name in self.sizes if name not in self.dropped]
+        if not names:
+            raise ConfigError(
+                "no dataset is left to train on (data.small_datasets='drop' took all of them out)"
+                if self.dropped
+                else "no dataset to train on (give data.train_data)"
+            )
+        return names
 
     def _blocks_per_epoch(self, weight: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the global batches of each dataset in an epoch, at least 1."""

@@ -20,8 +20,8 @@ def blocks_of(rows, size=3):
     def blocks(first):
         for start in range(first, len(rows), size):
             part = rows[start : start + size]
-            keys = [key for _, own in part for key in own]
-            n_keys = np.array([len(own) for _, own in part])
+            keys = [key for _, row_keys in part for key in row_keys]
+            n_keys = np.array([len(row_keys) for _, row_keys in part])
             yield RowBlock(len(part), {"query": [q for q, _ in part], "key": keys}, {"key": n_keys})
 
     return blocks
@@ -48,15 +48,18 @@ def ids_of(table, numbers):
 
 def check(table, rows):
     """Every text of the rows is found under its number, and no text twice."""
-    texts = {"query": [q for q, _ in rows], "key": [key for _, own in rows for key in own]}
-    for column, own in texts.items():
+    texts = {
+        "query": [query for query, _ in rows],
+        "key": [key for _, keys in rows for key in keys],
+    }
+    for column, column_texts in texts.items():
         numbers = table.array(column)
-        assert ids_of(table, numbers) == letters([PREFIXES[column] + text for text in own])
-        assert table.text_ids[numbers].tolist() == text_ids(own).tolist()
+        assert ids_of(table, numbers) == letters([PREFIXES[column] + text for text in column_texts])
+        assert table.text_ids[numbers].tolist() == text_ids(column_texts).tolist()
         assert ids_of(table, [table.empty[column]]) == letters([PREFIXES[column]])
-    ends = np.cumsum([len(own) for _, own in rows]).tolist()
+    ends = np.cumsum([len(keys) for _, keys in rows]).tolist()
     assert table.array("key_bounds").tolist() == [0, *ends]
-    put = {PREFIXES[column] + text for column, own in texts.items() for text in [*own, ""]}
+    put = {PREFIXES[column] + text for column in texts for text in [*texts[column], ""]}
     assert len(table) == len(put)
 
 

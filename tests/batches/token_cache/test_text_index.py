@@ -19,11 +19,12 @@ def test_an_index_finds_what_was_added_however_slots_collide(tmp_path_factory, h
         # The same slot for all, near the end of the table: probes go round it.
         array = np.array([(4095 + 4096 * a, b) for a, b in part], np.uint64).reshape(-1, 2)
         found = index.find(array)
-        assert found.tolist() == [known.get(one, -1) for one in part]
+        assert found.tolist() == [known.get(text_hash, -1) for text_hash in part]
         new = index.add(array[found < 0])
         assert new.tolist() == list(range(len(known), len(known) + len(new)))
-        known |= zip([one for one in part if one not in known], new.tolist(), strict=True)
-        assert index.find(array).tolist() == [known[one] for one in part]
+        new_hashes = [text_hash for text_hash in part if text_hash not in known]
+        known |= zip(new_hashes, new.tolist(), strict=True)
+        assert index.find(array).tolist() == [known[text_hash] for text_hash in part]
 
 
 def test_an_index_grows_and_is_read_again(tmp_path):
