@@ -36,6 +36,7 @@ AUTO = "auto"
 
 PositiveStrategy = Literal["first", "random", "teacher", "teacher-pos"]
 NegativeStrategy = Literal["random", "first", "teacher+", "teacher-"]
+NormalizeScores = Literal["minmax", "zscore"]
 
 # Where the prompt of an instruct model holds the description of the task.
 _DESCRIPTION = re.compile(
@@ -55,7 +56,7 @@ class Instruction:
 class TaskSettings:
     """How one task is trained; a field is None if it is not set.
 
-    The first six settings are for the data (see :class:`~llm_embedder_data.RetrievalDataModule`),
+    The first seven settings are for the data (see :class:`~llm_embedder_data.RetrievalDataModule`),
     the others for the loss (see :class:`~llm_embedder_data.BiEncoder`).
 
     Attributes:
@@ -68,6 +69,7 @@ class TaskSettings:
     teacher_scores_margin: float | None = None
     teacher_scores_min: float | None = None
     stable_distill: bool | None = None
+    normalize_scores: NormalizeScores | None = None
     contrastive_weight: float | None = None
     distill_weight: float | None = None
     teacher_temperature: float | None = None
@@ -259,6 +261,7 @@ _TASK_RULES: dict[str, Rule] = {
     "teacher_scores_margin": NUMBER,
     "teacher_scores_min": NUMBER,
     "stable_distill": FLAG,
+    "normalize_scores": one_of(NormalizeScores),
     "contrastive_weight": AT_LEAST_ZERO,
     "distill_weight": AT_LEAST_ZERO,
     "teacher_temperature": ABOVE_ZERO,

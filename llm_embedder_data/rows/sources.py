@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_embedder_data.config.recipes import NormalizeScores
 from llm_embedder_data.core.errors import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.dataset_names import by_unique_name, names_from_paths
@@ -23,6 +24,7 @@ OPTIONS = (
     "batch_size",
     "in_batch_negatives",
     "max_sample_num",
+    "normalize_scores",
 )
 
 
@@ -41,6 +43,7 @@ class Source:
         batch_size: queries per rank and step; None for the data module's.
         in_batch_negatives: whether the keys of other queries are negatives.
         max_sample_num: the most rows to use; None for the data module's.
+        normalize_scores: how teacher scores are scaled; None for the data module's.
         key_template: of a corpus; None for the data module's.
     """
 
@@ -54,6 +57,7 @@ class Source:
     batch_size: int | None = None
     in_batch_negatives: bool = True
     max_sample_num: int | None = None
+    normalize_scores: NormalizeScores | None = None
     key_template: str | None = None
 
 
@@ -185,6 +189,9 @@ def _check_arguments(arguments: Mapping[str, Any], where: str) -> None:
     """
     if "format" in arguments:
         check_choice(arguments["format"], Format, f"{where}.format")
+    if "normalize_scores" in arguments:
+        scaling = arguments["normalize_scores"]
+        check_choice(scaling, NormalizeScores, f"{where}.normalize_scores")
     weight = arguments.get("weight", 1.0)
     if (
         isinstance(weight, bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
+from llm_embedder_data.config.recipes import NegativeStrategy, NormalizeScores, PositiveStrategy
 
 OnNoNegatives = Literal["drop", "keep"]
 
@@ -31,6 +31,7 @@ class TrainSettings:
     teacher_scores_margin: float | None = None
     max_sample_num: int | None = None
     stable_distill: bool = False
+    normalize_scores: NormalizeScores | None = None
     asked: frozenset[str] = frozenset()
 
     def needing_scores(self) -> dict[str, Any]:
