@@ -14,6 +14,7 @@ from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.recipe_rules import is_finite_number
 from llm_embedder_data.config.recipes import (
     NegativeStrategy,
+    NormalizeScores,
     PositiveStrategy,
     TaskSettings,
 )
@@ -42,6 +43,7 @@ _CHOICES: dict[str, Any] = {
 _CHOICES_OR_NULL: dict[str, Any] = {
     "select_positive": PositiveStrategy,
     "select_negative": NegativeStrategy,
+    "normalize_scores": NormalizeScores,
 }
 
 # The least value of each whole number.
@@ -87,6 +89,7 @@ _PER_TASK = (
     "teacher_scores_margin",
     "max_sample_num",
     "stable_distill",
+    "normalize_scores",
 )
 
 

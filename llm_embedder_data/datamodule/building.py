@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from llm_embedder_data.rows.dataset_names import by_unique_name
 from llm_embedder_data.rows.eval_sets import EvalSet, build_eval_sets
 from llm_embedder_data.rows.key_templates import template_fields
 from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.row_instructions import distinct_instructions
 from llm_embedder_data.rows.schema.evaluation import eval_fields
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
 from llm_embedder_data.rows.sources import Source, resolve_sources
@@ -55,6 +56,7 @@ class DatasetBuilder:
             default_task=arguments["default_task"],
             on_bad_row=arguments["on_bad_row"],
             cache_dir=cache_dir,
+            add_instruction=arguments["add_instruction"],
         )
         self._token_cache: TokenCache | None = None
         self._on_the_fly: str | None = None  # why tokens are not cached; empty where they are
@@ -202,6 +204,14 @@ class DatasetBuilder:
     def instruction_of(self, one: TrainSet | EvalSet) -> Instruction:
         """What is put before the queries and keys of a dataset."""
         return self.instruction(one.task, one.task_description)
+
+    def instructions_of(self, dataset: TrainSet | EvalSet) -> Iterator[Instruction]:
+        """Yield every instruction that texts of a dataset have: the task's, and rows' own."""
+        yield self.instruction_of(dataset)
+        if dataset.n_instructed:
+            queries, keys = distinct_instructions(dataset.rows, dataset.kept)
+            yield from (Instruction(query=text) for text in queries)
+            yield from (Instruction(key=text) for text in keys)
 
     @property
     def origin_of_instructions(self) -> str:

@@ -68,6 +68,8 @@ def batch_facts(
     for one in train_sets:
         settings = asdict(one.settings)
         settings.pop("asked")  # who chose a setting changes no batch
+        if settings["normalize_scores"] is None:  # a state from before there was the setting
+            del settings["normalize_scores"]
         facts[f"dataset {one.name}"] = {
             "task": one.task,
             "files": list(one.digests),
@@ -79,6 +81,8 @@ def batch_facts(
             "in_batch_negatives": one.in_batch_negatives,
             "settings": settings,
         }
+        if one.n_instructed:  # the texts are covered by the digests of the files
+            facts[f"dataset {one.name}"]["rows with own instructions"] = one.n_instructed
     return facts
 
 

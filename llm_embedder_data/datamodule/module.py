@@ -45,6 +45,7 @@ from llm_embedder_data.config.recipes import (
     Instruction,
     ModelSettings,
     NegativeStrategy,
+    NormalizeScores,
     PositiveStrategy,
     Recipe,
     TaskSettings,
@@ -142,8 +143,8 @@ class RetrievalDataModule(LightningDataModule):
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
         train_data: a path, glob or folder, a list of them, or a mapping {name: source}; a source is
             a path, or a dict with ``path`` and any of ``task``, ``task_description``, ``format``,
-            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num`` and names of
-            fields (``query: question``).
+            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num``,
+            ``normalize_scores`` and names of fields (``query: question``).
         eval_data: likewise; the settings of a source are ``task``, ``task_description`` and
             ``format``.
         corpus: likewise; ``format`` and ``key_template``. An eval set is matched against the corpus
@@ -154,7 +155,8 @@ class RetrievalDataModule(LightningDataModule):
             conventions. Or a name in conf/recipe, a path, or a mapping; one without instructions
             takes the encoder's own.
         default_task: task of rows that name none, where their source names none either.
-        add_instruction: whether the recipe's instructions are put before queries and keys.
+        add_instruction: whether instructions are put before queries and keys: the recipe's, or a
+            row's own in their place (its field ``instruction``). False turns both off.
         use_train_config: whether the recipe's per-task settings apply. An argument that is not None
             wins over them.
         train_group_size: G, keys per query: 1 positive and G-1 negatives. A dataset of which no row
@@ -168,6 +170,9 @@ class RetrievalDataModule(LightningDataModule):
         teacher_scores_margin: drop rows whose highest and lowest score differ by less.
         max_sample_num: train on a random sample of so many rows a dataset, the same for a seed.
         stable_distill: sort negatives by teacher score, descending; None: the recipe's, else not.
+        normalize_scores: scale the teacher scores of a dataset in batches: minmax (the lowest of
+            the kept rows' scores becomes 0, the highest 1) or zscore (mean 0, standard deviation
+            1); None: the recipe's, else not. A source may have a setting of its own, which wins.
         batch_size: queries per rank and step.
         organize_method: epoch, epoch-static, epoch-random, random; see :class:`EpochPlan`.
         remainder: rows that fill no global batch: rotate (others each epoch) or drop.
@@ -222,6 +227,7 @@ class RetrievalDataModule(LightningDataModule):
         teacher_scores_margin: float | None = None,
         max_sample_num: int | None = None,
         stable_distill: bool | None = None,
+        normalize_scores: NormalizeScores | None = None,
         batch_size: int = 32,
         organize_method: OrganizeMethod = "epoch",
         remainder: Remainder = "rotate",
@@ -831,7 +837,7 @@ class RetrievalDataModule(LightningDataModule):
             table = self._tables["eval"].get(one.name)
             queries = EvalQueries(
                 one,
-                self._builder.instruction(one.task),
+                self._builder.instruction_of(one),
                 view.name if view else None,
                 None if table is None else CachedEvalTexts(table),
             )
@@ -902,7 +908,8 @@ class RetrievalDataModule(LightningDataModule):
             *(self._train or {}).values(),
             *_opened(self._evals).values(),
         ]
-        for instruction in {self._builder.instruction_of(one): None for one in sets}:
+        instructions = (one for dataset in sets for one in self._builder.instructions_of(dataset))
+        for instruction in dict.fromkeys(instructions):
             self._collator.check_room(instruction.query, instruction.key)
 
     def _facts(self, plan: EpochPlan) -> dict[str, Any]:

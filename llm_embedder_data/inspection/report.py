@@ -24,9 +24,10 @@ class Report(dict[str, Any]):
 
     Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read =
     kept + dropped), ``notes`` and ``instruction``: the texts put before ``query`` and ``key`` (a
-    list for a corpus) and their ``origin``. Training sets have ``task``, ``settings`` in force,
-    ``scored_rows``, ``rows_without_negatives``, ``steps_per_epoch`` and
-    ``rows_left_out_per_epoch``, the rows that the plan of epoch 0 does not hold (others sit out in
+    list for a corpus) and their ``origin``. Training and eval sets have
+    ``rows_with_own_instructions``, which take theirs in place of these. Training sets have
+    ``task``, ``settings`` in force, ``scored_rows``, ``rows_without_negatives``,
+    ``steps_per_epoch`` and ``rows_left_out_per_epoch``, the rows that the plan of epoch 0 does not hold (others sit out in
     turn; see :meth:`EpochPlan.rows_left_out`).
     """
 
@@ -79,15 +80,18 @@ class Report(dict[str, Any]):
     def _instructions(self) -> list[str]:
         """A line for each pair of instructions, with the datasets that have it."""
         names: dict[str, list[str]] = {}
+        own: list[str] = []
         for kind in ("train", "eval"):
             for name, entry in self[kind].items():
                 put = entry["instruction"]
                 said = f"{described(Instruction(put['query'], put['key']))} ({put['origin']})"
                 names.setdefault(said, []).append(name)
+                if n_rows := entry["rows_with_own_instructions"]:
+                    own.append(f"{one_line(name)}: {n_rows} rows have an instruction of their own")
         return [
             f"{', '.join(map(one_line, dict.fromkeys(having)))}: instruction: {said}"
             for said, having in names.items()
-        ]
+        ] + own
 
 
 def described(instruction: Instruction) -> str:
@@ -139,6 +143,7 @@ def make_report(
             "instruction": asdict(instruction(one)) | {"origin": origin},
             "settings": settings,
             "scored_rows": one.n_scored,
+            "rows_with_own_instructions": one.n_instructed,
             "rows_without_negatives": one.n_without_negatives,
             "weight": one.weight,
             "in_batch_negatives": one.in_batch_negatives,
@@ -156,6 +161,7 @@ def make_report(
         report["eval"][evaluated.name] = _common(evaluated) | {
             "task": evaluated.task,
             "instruction": asdict(instruction(evaluated)) | {"origin": origin},
+            "rows_with_own_instructions": evaluated.n_instructed,
         }
     for corpus in corpora:
         report["corpus"][corpus.name] = _common(corpus) | {

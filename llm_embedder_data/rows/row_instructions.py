@@ -16,6 +16,7 @@ from llm_embedder_data.rows.sources import Source
 
 # The columns of rows that hold their own instructions; eval rows have the first one only.
 QUERY_INSTRUCTION, KEY_INSTRUCTION = "query_instruction", "key_instruction"
+INSTRUCTION_COLUMNS = (QUERY_INSTRUCTION, KEY_INSTRUCTION)
 
 
 def kind_of_source(source: Source, kind: RowKind) -> RowKind:
@@ -71,5 +72,4 @@ def distinct_instructions(
 
 
 def _columns_of(rows: datasets.Dataset) -> list[str]:
-    names = (QUERY_INSTRUCTION, KEY_INSTRUCTION)
-    return [name for name in names if name in rows.column_names]
+    return [name for name in INSTRUCTION_COLUMNS if name in rows.column_names]

@@ -24,15 +24,9 @@ class ScoreScaling:
     shift: float
     scale: float
 
-    def __call__(self, scores: NDArray[np.float64], real: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the scaled scores of real keys; NaN and the scores of other keys stay.
-
-        Args:
-            scores: ``[B, G]``.
-            real: ``[B, G]`` bool, False where a key fills up.
-        """
-        scaled: NDArray[np.float64] = np.where(real, (scores - self.shift) / self.scale, scores)
-        return scaled
+    def __call__(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return scaled scores, of any shape; NaN stays NaN."""
+        return (scores - self.shift) / self.scale
 
 
 def score_scaling(
