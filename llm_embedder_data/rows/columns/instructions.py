@@ -58,8 +58,9 @@ def instruction_columns_of_records(
     for row, value in enumerate(values):
         if value is not None and not isinstance(value, str | dict):
             faults[row] = faults[row] or (
-                f"{one_line(column.field)}={shown(value)} (a string, or an object with the strings "
-                "query and key, is needed)"
+                f"{one_line(column.field)}={shown(value)} (a row's own instruction is a string, or "
+                "an object with the strings query and key; if the column is something else, give "
+                "the field another, as in instruction: none)"
             )
     columns: Columns = {}
     for side, name in zip(SIDES, instruction_names(column), strict=True):
