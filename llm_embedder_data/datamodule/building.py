@@ -25,7 +25,7 @@ from llm_embedder_data.rows.dataset_names import by_unique_name
 from llm_embedder_data.rows.eval_sets import EvalSet, build_eval_sets
 from llm_embedder_data.rows.key_templates import template_fields
 from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_instructions import distinct_instructions
+from llm_embedder_data.rows.row_instructions import longest_instructions
 from llm_embedder_data.rows.schema.evaluation import eval_fields
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
 from llm_embedder_data.rows.sources import Source, resolve_sources
@@ -201,10 +201,10 @@ class DatasetBuilder:
         return self.instruction(dataset.task, dataset.task_description)
 
     def instructions_of(self, dataset: TrainSet | EvalSet) -> Iterator[Instruction]:
-        """Yield all instructions that texts of a dataset have: the task's, and those of rows."""
+        """Yield the instructions of a dataset: the task's, and the longest that rows have."""
         yield self.instruction_of(dataset)
         if dataset.n_instructed:
-            queries, keys = distinct_instructions(dataset.rows, dataset.kept)
+            queries, keys = longest_instructions(dataset.rows, dataset.kept)
             yield from (Instruction(query=text) for text in queries)
             yield from (Instruction(key=text) for text in keys)
 

@@ -51,24 +51,28 @@ def count_instructed(rows: datasets.Dataset, kept: NDArray[np.bool_]) -> int:
     return int((has_own & kept).sum())
 
 
-def distinct_instructions(
-    rows: datasets.Dataset, kept: NDArray[np.int64]
+def longest_instructions(
+    rows: datasets.Dataset, kept: NDArray[np.int64], most: int = 4096
 ) -> tuple[list[str], list[str]]:
-    """Return the different own instructions of kept rows' queries, and those of their keys.
+    """Return the longest different instructions of kept rows' queries, and those of their keys.
 
     Args:
         rows: columns of ``TRAIN_SCHEMA`` or of eval rows.
-        kept: ``[n]`` int64, ascending row numbers.
+        kept: ``[n]`` int64, row numbers.
+        most: how many of each; rows may all have a different one.
     """
     is_kept = np.zeros(len(rows), bool)
     is_kept[kept] = True
-    found: dict[str, list[str]] = {QUERY_INSTRUCTION: [], KEY_INSTRUCTION: []}
+    found: dict[str, list[str]] = {name: [] for name in INSTRUCTION_COLUMNS}
     for name in _columns_of(rows):
         column = rows.data.column(name)
         if column.null_count < len(column):
-            distinct = column.filter(pa.array(is_kept)).unique().drop_null()
-            found[name] = sorted(distinct.to_pylist())
+            distinct = column.filter(pa.array(is_kept)).unique().drop_null().to_pylist()
+            found[name] = sorted(distinct, key=lambda text: (-len(text), text))[:most]
     return found[QUERY_INSTRUCTION], found[KEY_INSTRUCTION]
+
+
+# --------------------------------------------------------------------------------------------------
 
 
 def _columns_of(rows: datasets.Dataset) -> list[str]:

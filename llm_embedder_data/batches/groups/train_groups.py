@@ -44,7 +44,8 @@ class TrainGroups:
 
     Args:
         sources: the rows of each training set, by name.
-        instructions: of each training set, by name; empty if none are wanted.
+        instructions: of each training set, by name; empty if none are wanted. A row's own
+            instruction stands in its place.
     """
 
     def __init__(
