@@ -15,7 +15,7 @@ from datamodule_cases import (
     opened,
     write,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -87,7 +87,18 @@ def tokenizer_folder(request):
     return request.getfixturevalue(request.param)
 
 
+LONG = "b c d e f g h i j k l m n"
+CUT = [
+    {"query": LONG, "pos": [LONG], "neg": [LONG, "z"], "instruction": instruction}
+    for instruction in ({"query": "tell me, ", "key": "a"}, {"query": "", "key": "tell me, "}, None)
+]
+
+
 @settings(max_examples=12, deadline=None)
+@example(rows=CUT, side="left", layout={}, lengths=(14, 14))
+@example(rows=CUT, side="left", layout={"cross": True}, lengths=(14, 14))
+@example(rows=CUT, side="right", layout={"cross": True}, lengths=(14, 14))
+@example(rows=CUT[:2] + CUT[:1], side="left", layout={"unique_keys": True}, lengths=(14, 14))
 @given(
     rows=mixed_rows(),
     side=st.sampled_from(["left", "right"]),
