@@ -163,7 +163,11 @@ def test_add_instruction_false_turns_own_instructions_off(tmp_path, byte_level_b
         wanted = made(tmp_path / "none", [row] * 3, byte_level_bpe, add_instruction=False)
         assert [digest(b) for b in batches(found)] == [digest(b) for b in batches(wanted)]
         assert found.report()["train"]["qa"]["rows_with_own_instructions"] == 0
-    with_own = made(tmp_path / "own", rows, byte_level_bpe)
+    with_own, cached = (
+        made(tmp_path / "own", rows, byte_level_bpe, tokenize=how)
+        for how in ("on-the-fly", "cached")  # another table than that without
+    )
+    assert [digest(b) for b in batches(cached)] == [digest(b) for b in batches(with_own)]
     assert with_own.report()["train"]["qa"]["rows_with_own_instructions"] == 3
     assert "qa: 3 rows have an instruction of their own" in str(with_own.report())
 

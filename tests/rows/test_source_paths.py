@@ -14,21 +14,21 @@ from llm_embedder_data.rows.sources import resolve_sources
     ["s3://bucket/a.jsonl", "hf://datasets/x/y", "http://x.org/a.jsonl", "gs://b/*.jsonl"],
 )
 @pytest.mark.parametrize("form", [str, lambda path: {"a": path}, lambda path: [path]])
-def test_an_address_is_named(address, form):
+def test_the_error_for_a_url_says_that_it_is_one(address, form):
     with pytest.raises(ConfigError, match="is a URL, and URLs are not read") as raised:
         resolve_sources(form(address), setting="data.train_data", fields=())
 
     assert address in str(raised.value)
 
 
-def test_a_name_of_the_hub_is_named():
+def test_the_error_for_a_hub_name_says_that_it_is_one():
     message = refused(lambda: resolve_sources("BAAI/bge-m3-data", setting="data.x", fields=()))
 
     assert "no such file" in message
     assert "hf download BAAI/bge-m3-data" in message
 
 
-def test_a_folder_of_save_to_disk_is_named(tmp_path):
+def test_the_error_for_a_save_to_disk_folder_says_that_it_is_one(tmp_path):
     datasets = pytest.importorskip("datasets")
     rows = datasets.Dataset.from_list(ROWS)
     rows.save_to_disk(tmp_path / "saved")

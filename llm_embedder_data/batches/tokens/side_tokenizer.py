@@ -19,12 +19,14 @@ from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 class SideTokenizer(TextTokenizer):
     """A :class:`TextTokenizer` that takes :class:`EncodedTexts` too.
 
-    Their ids hold no instruction, special tokens or truncation: these are put in here.
+    The ids of encoded texts have no special tokens, are not truncated, and may lack the
+    instruction. The tokenizer adds what is missing and truncates.
 
     Args:
         tokenizer: from transformers, fast or slow.
         max_length: tokens, special tokens included.
-        plain: of the same tokenizer; several sides may share it.
+        plain: a BareTokenizer of the same tokenizer, which several sides may share; None to make
+            one.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class SideTokenizer(TextTokenizer):
         )
 
     def _lengths_of(self, texts: EncodedTexts, instruction: Instructions) -> NDArray[np.int64]:
+        """Return the tokens of each text with its instruction, ``[N]`` int64."""
         head = self._head_lengths(texts, instruction)
         bounds, numbers = texts.bounds, texts.numbers
         lengths: NDArray[np.int64] = bounds[numbers + 1] - bounds[numbers] + head
@@ -98,16 +101,17 @@ class SideTokenizer(TextTokenizer):
         """Return how many first tokens of each text are its instruction's, likewise."""
         common = instruction if isinstance(instruction, str) else instruction.common
         has_head = len(self._head(common, texts.prefix)) > 0
-        n_common = 0 if has_head or not common else self._n_tokens(common)
+        n_common = 0 if has_head or not common else self._left_truncation.n_tokens(common)
         if isinstance(instruction, str):
             return n_common
         lengths = [
-            n_common if own is None else self._n_tokens(own) if own else 0
+            n_common if own is None else self._left_truncation.n_tokens(own) if own else 0
             for own in instruction.own
         ]
         return np.array(lengths, np.int64)
 
     def _head(self, instruction: str, prefix: str) -> NDArray[np.int64]:
+        """Return the ids of the instruction that texts encoded behind ``prefix`` lack."""
         if (instruction, prefix) not in self._heads:
             head = self._instructions.head(instruction, prefix)
             self._heads[instruction, prefix] = np.array(head, np.int64)
