@@ -163,8 +163,9 @@ def test_add_instruction_false_turns_own_instructions_off(tmp_path, byte_level_b
         wanted = made(tmp_path / "none", [row] * 3, byte_level_bpe, add_instruction=False)
         assert [digest(b) for b in batches(found)] == [digest(b) for b in batches(wanted)]
         assert found.report()["train"]["qa"]["rows_with_own_instructions"] == 0
+    nothing = {"instruction": {"qa": {"query": "", "key": ""}}}
     with_own, cached = (
-        made(tmp_path / "own", rows, byte_level_bpe, tokenize=how)
+        made(tmp_path / "own", rows, byte_level_bpe, tokenize=how, recipe=nothing)
         for how in ("on-the-fly", "cached")  # another table than that without
     )
     assert [digest(b) for b in batches(cached)] == [digest(b) for b in batches(with_own)]
@@ -208,7 +209,7 @@ def test_eval_queries_have_their_own_instructions(tmp_path, byte_level_bpe):
 def test_an_own_instruction_that_leaves_no_room_is_refused(tmp_path, byte_level_bpe, side):
     rows = [{"query": "q", "pos": ["p"], "neg": ["n"]} for _ in range(3)]
     rows[1]["instruction"] = {side: "far too long " * 20}
-    with pytest.raises(ConfigError, match=f"data.{side}_max_length=24.*far too long"):
+    with pytest.raises(ConfigError, match=rf"data\.{side}_max_length=24.*far too long"):
         made(tmp_path, rows, byte_level_bpe)
 
 
@@ -367,7 +368,7 @@ def test_a_sources_scaling_wins_over_the_arguments_and_that_over_the_recipes(
     with pytest.raises(ConfigError, match="normalize_scores='max'"):
         in_force(normalize_scores="max")
     sources["own"]["normalize_scores"] = "max"
-    with pytest.raises(ConfigError, match=r"data.train_data.own.normalize_scores='max'"):
+    with pytest.raises(ConfigError, match=r"data\.train_data\.own\.normalize_scores='max'"):
         in_force()
 
 
