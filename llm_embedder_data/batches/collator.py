@@ -16,6 +16,11 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.encoded_texts import EncodedTexts
 from llm_embedder_data.batches.tokens.model_inputs import Layout, ModelInputs
+from llm_embedder_data.batches.tokens.row_instructions import (
+    Instructions,
+    RowInstructions,
+    joined,
+)
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
 from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
 from llm_embedder_data.batches.tokens.token_slices import Tokens
@@ -37,6 +42,9 @@ class RetrievalDataCollator:
     as a DataLoader gives it. An element is one row, such as ``{"query": str, "key": [str, ...],
     ...}``, or a whole batch, such as ``{"query": [str, ...], "key": [[str, ...], ...], ...}``.
 
+    ``query_instruction`` and ``key_instruction`` are put before the texts: one text for all, or
+    :class:`RowInstructions` of the B queries (the keys of a row have the row's).
+
     The keys of query i are the rows ``i*G`` to ``i*G + G - 1`` of ``key``, the positive first. If
     queries have different numbers of keys, as in reranking, shorter groups are filled with empty
     texts, and ``key_mask`` [B, G] int64 is 0 there.
@@ -54,8 +62,9 @@ class RetrievalDataCollator:
         chunk_size: most texts in a chunk.
         unique_keys: tokenize equal keys of a batch once; ``key`` then has one row per distinct
             text.
-        prompt_lengths: add the number of instruction tokens, as ``query_prompt_length`` (int) and
-            so on, for encoders that leave the instruction out of their pooling.
+        prompt_lengths: add the number of instruction tokens, as ``query_prompt_length`` (int, or
+            int64 [B] where rows have instructions of their own) and so on, for encoders that leave
+            the instruction out of their pooling.
 
     If chunks or unique keys reorder texts, ``query_inverse`` [B], ``key_inverse`` [B*G],
     ``content_inverse`` or ``cross_inverse``, int64, holds the row of each text, so that
@@ -151,7 +160,10 @@ class RetrievalDataCollator:
         laid_out = {}
         for side, tokenizer in ("query", self.query_tokenizer), ("key", self.key_tokenizer):
             texts = [group[side] for group in groups]
-            tokens = tokenizer(texts[0].joined(texts[1:]), groups[0][f"{side}_instruction"])
+            instruction = joined(
+                (_instruction_of(group, side), len(group[side])) for group in groups
+            )
+            tokens = tokenizer(texts[0].joined(texts[1:]), instruction)
             laid_out[side] = self._layout.padded(tokens, list(map(len, texts)))
         for group in groups:
             inputs_of_group = {side: next(inputs) for side, inputs in laid_out.items()}
@@ -177,20 +189,25 @@ class RetrievalDataCollator:
                 key, mask = _filled_up(key)
             batch["key_mask"] = torch.from_numpy(mask)
             flat: Texts = key if isinstance(key, EncodedTexts) else list(chain.from_iterable(key))
+            if isinstance(key_instruction, RowInstructions):
+                key_instruction = key_instruction.of_keys(mask == 1)
             if "key" in laid_out:
                 batch["key"] = laid_out["key"]
             elif self.cross:
                 queries = _repeated(query, mask.shape[1])
+                if isinstance(query_instruction, RowInstructions):
+                    repeats = np.repeat(np.arange(len(query)), mask.shape[1])
+                    query_instruction = query_instruction.take(repeats)
                 tokens = self.pair_tokenizer.pairs(
                     queries, flat, query_instruction, key_instruction
                 )
                 self._lay_out(batch, "cross", tokens)
                 batch["batch_size"] = len(query)
             else:
-                inverse = None
+                inverse, instruction = None, key_instruction
                 if self.unique_keys:
-                    flat, inverse = _unique(flat)
-                self._lay_out(batch, "key", self.key_tokenizer(flat, key_instruction), inverse)
+                    flat, instruction, inverse = _unique(flat, key_instruction)
+                self._lay_out(batch, "key", self.key_tokenizer(flat, instruction), inverse)
         if content is not None:
             self._lay_out(batch, "content", self.key_tokenizer(content, key_instruction))
         if self.prompt_lengths:
@@ -200,9 +217,9 @@ class RetrievalDataCollator:
         return batch | others if self.layout == "padded" else others | batch
 
     def _prompt_lengths(
-        self, batch: Batch, query_instruction: str, key_instruction: str
-    ) -> dict[str, int]:
-        """Return the prompt length of each side of a batch, by the name of its entry."""
+        self, batch: Batch, query_instruction: Instructions, key_instruction: Instructions
+    ) -> dict[str, int | Tensor]:
+        """Return the prompt lengths of each side of a batch, by the name of its entry."""
         instructions = {
             "query": query_instruction,
             "key": key_instruction,
@@ -214,8 +231,15 @@ class RetrievalDataCollator:
             if name in batch
         }
 
-    def _prompt_length(self, instruction: str) -> int:
-        """Return the number of tokens before the text, counted as sentence-transformers does."""
+    def _prompt_length(self, instruction: Instructions) -> int | Tensor:
+        """Return the number of tokens before each text, counted as sentence-transformers does.
+
+        One number for all; int64 [N] if texts have instructions of their own.
+        """
+        if isinstance(instruction, RowInstructions):
+            texts = instruction.texts()
+            length = {text: self._prompt_length(text) for text in set(texts)}
+            return torch.tensor([length[text] for text in texts])
         if not instruction:
             return 0
         assert self.tokenizer is not None
@@ -275,14 +299,37 @@ def _repeated(texts: Texts, times: int) -> Texts:
     return [text for text in texts for _ in range(times)]
 
 
-def _unique(texts: Texts) -> tuple[Texts, NDArray[np.int64]]:
-    """Return the distinct texts in order of appearance, and each text's index, ``[n]``."""
-    names = texts.numbers.tolist() if isinstance(texts, EncodedTexts) else texts
+def _instruction_of(group: Mapping[str, Any], side: str) -> Instructions:
+    """Return the instructions of the texts of a side of a batch."""
+    instruction: Instructions = group[f"{side}_instruction"]
+    if side == "key" and isinstance(instruction, RowInstructions):
+        return instruction.of_keys(group["key_mask"] == 1)
+    return instruction
+
+
+def _unique(
+    texts: Texts, instruction: Instructions
+) -> tuple[Texts, Instructions, NDArray[np.int64]]:
+    """Return the distinct texts in order of appearance, and each text's index, ``[n]``.
+
+    Texts with different instructions are different. Their instructions are returned too.
+    """
+    names: Sequence[Any] = texts.numbers.tolist() if isinstance(texts, EncodedTexts) else texts
+    if isinstance(instruction, RowInstructions):
+        names = list(zip(names, instruction.own, strict=True))
     number: dict[Any, int] = {}
     inverse = np.array([number.setdefault(name, len(number)) for name in names], np.int64)
+    if isinstance(instruction, RowInstructions):
+        _, first = np.unique(inverse, return_index=True)
+        distinct = (
+            texts[first]
+            if isinstance(texts, EncodedTexts)
+            else [texts[index] for index in first.tolist()]
+        )
+        return distinct, instruction.take(first), inverse
     if isinstance(texts, EncodedTexts):
-        return texts.with_numbers(np.array(list(number), np.int64)), inverse
-    return list(number), inverse
+        return texts.with_numbers(np.array(list(number), np.int64)), instruction, inverse
+    return list(number), instruction, inverse
 
 
 def _value(name: str, values: Any) -> Any:

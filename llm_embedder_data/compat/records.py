@@ -13,6 +13,7 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.columns.records import columns_of_records
 from llm_embedder_data.rows.filters import count_reasons, drop_reasons
 from llm_embedder_data.rows.row_statistics import RowStatistics
+from llm_embedder_data.rows.schema.query_columns import INSTRUCTION
 from llm_embedder_data.rows.schema.train import TRAIN_COLUMNS, train_batch
 from llm_embedder_data.rows.train_sets import TrainSet
 from llm_embedder_data.rows.train_settings import TrainSettings
@@ -25,7 +26,8 @@ def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) 
         DataError: a record breaks a rule, or has no positive.
     """
     faults: list[str | None] = [None] * len(records)
-    columns = columns_of_records(records, TRAIN_COLUMNS, faults)
+    wanted = [column for column in TRAIN_COLUMNS if column != INSTRUCTION]
+    columns = columns_of_records(records, wanted, faults)
     rows = datasets.Dataset(pa.Table.from_batches([train_batch(columns, faults)]))
     statistics = RowStatistics(rows.data)
     for row in np.flatnonzero(statistics.without_positive(settings)).tolist():

@@ -149,7 +149,10 @@ class RetrievalDataset:
             return _overridden(arguments, recipe.settings(task)) if use_train_config else arguments
 
         reading = ReadingSettings(
-            recipe if add_instruction else _ANY, DEFAULT_TASK, cache_dir=cache_dir
+            recipe if add_instruction else _ANY,
+            DEFAULT_TASK,
+            cache_dir=cache_dir,
+            add_instruction=False,  # no row has its own in LLM-Embedder
         )
         sets = [
             train_set
@@ -181,7 +184,7 @@ class RetrievalDataset:
         method: EvalMethod = "rerank" if eval_method == "rerank" else "retrieve"
         put = Instruction(**(instruction or {}))
         sources = resolve_sources(data_file, setting="data_file", fields=eval_fields(method))
-        reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir)
+        reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir, add_instruction=False)
         return EvalDataset(
             [
                 EvalQueries(eval_set, put)
@@ -202,7 +205,7 @@ class RetrievalDataset:
             return None
         put = Instruction(**(instruction or {}))
         fields = template_fields(key_template)
-        reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir)
+        reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir, add_instruction=False)
         sources = resolve_sources(data_file, setting="data_file", fields=fields)
         return CorpusDataset(
             [

@@ -37,6 +37,7 @@ AUTO = "auto"
 
 PositiveStrategy = Literal["first", "random", "teacher", "teacher-pos"]
 NegativeStrategy = Literal["random", "first", "teacher+", "teacher-"]
+NormalizeScores = Literal["minmax", "zscore"]
 
 # Where the prompt of an instruct model holds the description of the task.
 _DESCRIPTION = re.compile(
@@ -56,7 +57,7 @@ class Instruction:
 class TaskSettings:
     """How one task is trained; a field is None if it is not set.
 
-    The settings up to ``relative_margin`` are for the data (see
+    The settings up to ``normalize_scores`` are for the data (see
     :class:`~llm_embedder_data.RetrievalDataModule`), the others for the loss (see
     :class:`~llm_embedder_data.BiEncoder`).
 
@@ -76,6 +77,7 @@ class TaskSettings:
     max_score: Limit | None = None
     absolute_margin: Limit | None = None
     relative_margin: Limit | None = None
+    normalize_scores: NormalizeScores | None = None
     contrastive_weight: float | None = None
     distill_weight: float | None = None
     teacher_temperature: float | None = None
@@ -268,6 +270,7 @@ _TASK_RULES: dict[str, Rule] = {
     "teacher_scores_min": NUMBER,
     "stable_distill": FLAG,
     **LIMIT_RULES,
+    "normalize_scores": one_of(NormalizeScores),
     "contrastive_weight": AT_LEAST_ZERO,
     "distill_weight": AT_LEAST_ZERO,
     "teacher_temperature": ABOVE_ZERO,

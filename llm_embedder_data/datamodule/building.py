@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from llm_embedder_data.rows.dataset_names import by_unique_name
 from llm_embedder_data.rows.eval_sets import EvalSet, build_eval_sets
 from llm_embedder_data.rows.key_templates import template_fields
 from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.row_instructions import longest_instructions
 from llm_embedder_data.rows.schema.evaluation import eval_fields
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
 from llm_embedder_data.rows.sources import Source, resolve_sources
@@ -52,6 +53,7 @@ class DatasetBuilder:
             default_task=settings.default_task,
             on_bad_row=settings.on_bad_row,
             cache_dir=settings.cache_dir,
+            add_instruction=settings.add_instruction,
         )
         self._token_cache: TokenCache | None = None
         # Why tokens are not cached. Empty if they are; None until the first table is asked for.
@@ -197,6 +199,14 @@ class DatasetBuilder:
     def instruction_of(self, dataset: TrainSet | EvalSet) -> Instruction:
         """Return the texts put before the queries and keys of a dataset."""
         return self.instruction(dataset.task, dataset.task_description)
+
+    def instructions_of(self, dataset: TrainSet | EvalSet) -> Iterator[Instruction]:
+        """Yield the instructions of a dataset: the task's, and the longest that rows have."""
+        yield self.instruction_of(dataset)
+        if dataset.n_instructed:
+            queries, keys = longest_instructions(dataset.rows, dataset.kept)
+            yield from (Instruction(query=text) for text in queries)
+            yield from (Instruction(key=text) for text in keys)
 
     @property
     def origin_of_instructions(self) -> str:

@@ -38,7 +38,7 @@ def eval_loaders(
         view, table = matching.of_eval.get(name), data.tables["eval"].get(name)
         queries = EvalQueries(
             eval_set,
-            builder.instruction(eval_set.task),
+            builder.instruction_of(eval_set),
             view.name if view else None,
             None if table is None else CachedEvalTexts(table),
         )

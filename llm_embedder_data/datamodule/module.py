@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from llm_embedder_data.config.recipes import (
     Instruction,
     ModelSettings,
     NegativeStrategy,
+    NormalizeScores,
     PositiveStrategy,
     Recipe,
     TaskSettings,
@@ -123,9 +125,9 @@ class RetrievalDataModule(LightningDataModule):
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
         train_data: a path, glob or folder, a list of them, or a mapping {name: source}; a source is
             a path, or a dict with ``path`` and any of ``task``, ``task_description``, ``format``,
-            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num``, the limits on
-            negatives from ``range_min`` to ``relative_margin``, and names of fields
-            (``query: question``).
+            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num``,
+            ``normalize_scores``, the limits on negatives from ``range_min`` to ``relative_margin``,
+            and names of fields (``query: question``).
         eval_data: likewise; the settings of a source are ``task``, ``task_description`` and
             ``format``.
         corpus: likewise; ``format`` and ``key_template``. An eval set is matched against the corpus
@@ -136,7 +138,8 @@ class RetrievalDataModule(LightningDataModule):
             conventions. Or a name in conf/recipe, a path, or a mapping; one without instructions
             takes the encoder's own.
         default_task: task of rows that name none, where their source names none either.
-        add_instruction: whether the recipe's instructions are put before queries and keys.
+        add_instruction: whether instructions are put before queries and keys: the recipe's, or in
+            its place a row's own (its field ``instruction``). False turns both off.
         use_train_config: whether the recipe's per-task settings apply. An argument that is not None
             wins over them.
         train_group_size: G, keys per query: 1 positive and G-1 negatives. A dataset of which no row
@@ -159,6 +162,9 @@ class RetrievalDataModule(LightningDataModule):
         absolute_margin: leave out, as false negatives, those that score above p - margin, where p
             is the lowest score of a labelled positive, or the score of the one the teacher chose.
         relative_margin: leave out, as false negatives, those that score above p - margin * abs(p).
+        normalize_scores: scale the teacher scores of a dataset in batches: minmax (the lowest score
+            of the kept rows becomes 0, the highest 1) or zscore (mean 0, standard deviation 1);
+            None: the recipe's, else not. A source's own setting wins.
         batch_size: queries per rank and step.
         organize_method: epoch, epoch-static, epoch-random, random; see :class:`EpochPlan`.
         remainder: rows that fill no global batch: rotate (others each epoch) or drop.
@@ -219,6 +225,7 @@ class RetrievalDataModule(LightningDataModule):
         max_score: Limit | None = None,
         absolute_margin: Limit | None = None,
         relative_margin: Limit | None = None,
+        normalize_scores: NormalizeScores | None = None,
         batch_size: int = 32,
         organize_method: OrganizeMethod = "epoch",
         remainder: Remainder = "rotate",
@@ -268,6 +275,7 @@ class RetrievalDataModule(LightningDataModule):
             max_score=plain(max_score),
             absolute_margin=plain(absolute_margin),
             relative_margin=plain(relative_margin),
+            normalize_scores=normalize_scores,
             batch_size=batch_size,
             organize_method=organize_method,
             remainder=remainder,
@@ -736,7 +744,8 @@ class RetrievalDataModule(LightningDataModule):
 
     def _check_instructions_fit(self) -> None:
         datasets = self._data.with_instructions()
-        for instruction in dict.fromkeys(map(self._builder.instruction_of, datasets)):
+        instructions = chain.from_iterable(map(self._builder.instructions_of, datasets))
+        for instruction in dict.fromkeys(instructions):
             self._collator.check_room(instruction.query, instruction.key)
 
     def _fingerprint(self, plan: EpochPlan) -> RunFingerprint:

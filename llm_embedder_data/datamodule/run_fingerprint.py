@@ -78,6 +78,11 @@ class DatasetFingerprint:
         for name, limit in train_set.settings.limits.items():
             if isinstance(limit, Mapping):  # a state has no names but text
                 settings[name] = [list(change) for change in limit.items()]
+        # States from before these two existed have neither.
+        if settings["normalize_scores"] is None:
+            del settings["normalize_scores"]
+        if train_set.n_instructed:  # their texts are in the files' digests
+            settings["rows with own instructions"] = train_set.n_instructed
         return cls(
             task=train_set.task,
             files=list(train_set.digests),

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.negative_limits import Limit
-from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
+from llm_embedder_data.config.recipes import NegativeStrategy, NormalizeScores, PositiveStrategy
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.reading_settings import OnBadRow
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
@@ -50,6 +50,7 @@ class DataSettings:
     max_score: Limit | None = None
     absolute_margin: Limit | None = None
     relative_margin: Limit | None = None
+    normalize_scores: NormalizeScores | None = None
     batch_size: int = 32
     organize_method: OrganizeMethod = "epoch"
     remainder: Remainder = "rotate"

@@ -11,7 +11,7 @@ from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder,
 from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.negative_limits import LIMIT_RULES
 from llm_embedder_data.config.recipe_rules import check_value, is_finite_number
-from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
+from llm_embedder_data.config.recipes import NegativeStrategy, NormalizeScores, PositiveStrategy
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.datamodule.settings import DataSettings, OnOtherGlobalBatch, Tokenize
 from llm_embedder_data.rows.key_templates import template_fields
@@ -35,6 +35,7 @@ _CHOICES: dict[str, Any] = {
 _CHOICES_OR_NULL: dict[str, Any] = {
     "select_positive": PositiveStrategy,
     "select_negative": NegativeStrategy,
+    "normalize_scores": NormalizeScores,
 }
 
 # The smallest allowed value of each whole number.

@@ -17,6 +17,7 @@ _PER_TASK = (
     "teacher_scores_margin",
     "max_sample_num",
     "stable_distill",
+    "normalize_scores",
 )
 
 

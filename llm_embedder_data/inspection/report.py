@@ -24,12 +24,13 @@ class Report(dict[str, Any]):
 
     Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read =
     kept + dropped), ``notes`` and ``instruction``: the texts put before ``query`` and ``key`` (a
-    list for a corpus) and their ``origin``. Training sets have ``task``, ``settings`` in force,
-    ``scored_rows``, ``rows_without_negatives``, ``rows_sometimes_without_negatives`` (in some
-    epochs of a policy that changes), ``policies`` ({limit: negatives that it leaves out}, by first
-    epoch if the policy changes), ``steps_per_epoch`` and
-    ``rows_left_out_per_epoch``, the rows that epoch 0 leaves out (other epochs leave out others;
-    see :meth:`EpochPlan.rows_left_out`).
+    list for a corpus) and their ``origin``. Training and eval sets have
+    ``rows_with_own_instructions``, which take these in place of the others. Training sets have
+    ``task``, ``settings`` in force, ``scored_rows``, ``rows_without_negatives``,
+    ``rows_sometimes_without_negatives`` (in some epochs of a policy that changes), ``policies``
+    ({limit: negatives that it leaves out}, by first epoch if the policy changes),
+    ``steps_per_epoch`` and ``rows_left_out_per_epoch``, the rows that epoch 0 leaves out (other
+    epochs leave out others; see :meth:`EpochPlan.rows_left_out`).
     """
 
     def __str__(self) -> str:
@@ -81,13 +82,16 @@ class Report(dict[str, Any]):
     def _instructions(self) -> list[str]:
         """Return a line for each pair of instructions, with the datasets that have it."""
         names: dict[str, list[str]] = {}
+        own: list[str] = []
         for kind in ("train", "eval"):
             for name, entry in self[kind].items():
                 texts = entry["instruction"]
                 both = Instruction(texts["query"], texts["key"])
                 said = f"{described(both)} ({texts['origin']})"
                 names.setdefault(said, []).append(name)
-        return [
+                if n_rows := entry["rows_with_own_instructions"]:
+                    own.append(f"{one_line(name)}: {n_rows} rows have an instruction of their own")
+        return own + [
             f"{', '.join(map(one_line, dict.fromkeys(datasets)))}: instruction: {said}"
             for said, datasets in names.items()
         ]
@@ -140,6 +144,7 @@ def make_report(
             "instruction": asdict(instruction(train_set)) | {"origin": origin},
             "settings": train_set.settings.by_name(),
             "scored_rows": train_set.n_scored,
+            "rows_with_own_instructions": train_set.n_instructed,
             "rows_without_negatives": train_set.n_without_negatives,
             "rows_sometimes_without_negatives": train_set.n_sometimes_without_negatives,
             "policies": _left_out_by_limit(train_set),
@@ -160,6 +165,7 @@ def make_report(
         report["eval"][evaluated.name] = _common(evaluated) | {
             "task": evaluated.task,
             "instruction": asdict(instruction(evaluated)) | {"origin": origin},
+            "rows_with_own_instructions": evaluated.n_instructed,
         }
     for corpus in corpora:
         report["corpus"][corpus.name] = _common(corpus) | {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import datasets
 import numpy as np
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.files.file_formats import Format
+from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_errors import error_at_row, require_rows
+from llm_embedder_data.rows.row_instructions import count_instructed, kind_of_source
 from llm_embedder_data.rows.row_numbers import numbers_where
-from llm_embedder_data.rows.schema.evaluation import EvalMethod, eval_fields, eval_rows
-from llm_embedder_data.rows.source_rows import read_source, renamed_fields
+from llm_embedder_data.rows.schema.evaluation import EvalMethod, eval_rows
+from llm_embedder_data.rows.source_rows import read_source
 from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.task_split import split_by_task
 
@@ -38,6 +40,7 @@ class EvalSet:
         n_read: rows of this task in the files.
         dropped: rows that are not used, counted by reason.
         task_description: for the prompt of an instruct model; None for the recipe's.
+        n_instructed: kept rows whose query has an instruction of its own; 0 if none is wanted.
         notes: sentences for the report and the log.
     """
 
@@ -53,6 +56,7 @@ class EvalSet:
     n_read: int
     dropped: Mapping[str, int]
     task_description: str | None = None
+    n_instructed: int = 0
     notes: tuple[str, ...] = ()
 
     def error(self, row: int, sentence: str) -> DataError:
@@ -73,10 +77,11 @@ def build_eval_sets(
     Raises:
         DataError: a bad row, an unknown task, or no row left.
     """
-    kind = replace(eval_rows(eval_method), fields=renamed_fields(source, eval_fields(eval_method)))
-    read = read_source(source, kind, reading)
+    read = read_source(source, kind_of_source(source, eval_rows(eval_method)), reading)
     eval_sets = []
     for task_rows in split_by_task(read, reading):
+        is_kept = task_rows.chosen & read.sound
+        kept = numbers_where(is_kept, read.folder)
         eval_set = EvalSet(
             name=task_rows.name,
             source=source.name,
@@ -86,11 +91,17 @@ def build_eval_sets(
             rows=read.rows,
             n_rows=read.n_rows,
             format=source.format,
-            kept=numbers_where(task_rows.chosen & read.sound, read.folder),
+            kept=kept,
             n_read=int(task_rows.chosen.sum()),
             dropped=read.count_bad(task_rows.chosen),
             task_description=source.task_description,
-            notes=tuple(read.notes),
+            n_instructed=count_instructed(read.rows, is_kept) if reading.add_instruction else 0,
+            notes=(
+                *read.notes,
+                *note_on_instructed_texts(
+                    read.rows, kept, reading, task_rows.task, source.task_description
+                ),
+            ),
         )
         require_rows(eval_set)
         eval_sets.append(eval_set)

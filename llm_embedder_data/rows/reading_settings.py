@@ -22,12 +22,14 @@ class ReadingSettings:
         default_task: the task of rows that name none, if their source names none either.
         on_bad_row: whether a row that breaks a rule is an error, or is skipped and counted.
         cache_dir: where caches go; None for the default folder.
+        add_instruction: whether instructions are put before texts, the recipe's or a row's own.
     """
 
     recipe: Recipe
     default_task: str = "qa"
     on_bad_row: OnBadRow = "raise"
     cache_dir: str | os.PathLike[str] | None = None
+    add_instruction: bool = True
 
     @property
     def cache_folder(self) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_embedder_data.config.negative_limits import LIMIT_RULES, LIMITS, Limit, normal_limit
 from llm_embedder_data.config.recipe_rules import check_value
+from llm_embedder_data.config.recipes import NormalizeScores
 from llm_embedder_data.core.errors import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.dataset_names import by_unique_name, names_from_paths
@@ -26,6 +27,7 @@ OPTIONS = (
     "in_batch_negatives",
     "max_sample_num",
     *LIMITS,
+    "normalize_scores",
 )
 
 
@@ -47,6 +49,7 @@ class Source:
         in_batch_negatives: whether the keys of other queries are negatives.
         max_sample_num: most rows to use; None for the data module's.
         limits: on hard negatives, by name, in place of the data module's.
+        normalize_scores: how teacher scores are scaled; None for the data module's.
         key_template: how a corpus record becomes the text of a key; None for the data module's.
     """
 
@@ -61,6 +64,7 @@ class Source:
     in_batch_negatives: bool = True
     max_sample_num: int | None = None
     limits: Mapping[str, Limit | None] = field(default_factory=dict)
+    normalize_scores: NormalizeScores | None = None
     key_template: str | None = None
 
 
@@ -201,6 +205,9 @@ def _check_arguments(arguments: Mapping[str, Any], where: str) -> None:
     """
     if "format" in arguments:
         check_choice(arguments["format"], Format, f"{where}.format")
+    if "normalize_scores" in arguments:
+        scaling = arguments["normalize_scores"]
+        check_choice(scaling, NormalizeScores, f"{where}.normalize_scores")
     weight = arguments.get("weight", 1.0)
     if (
         isinstance(weight, bool)

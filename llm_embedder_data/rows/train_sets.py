@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import stream_seed
 from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, drop_reasons
+from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.policy_effects import policy_effects
 from llm_embedder_data.rows.policy_schedule import PolicySchedule
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_errors import require_rows
+from llm_embedder_data.rows.row_instructions import count_instructed, kind_of_source
 from llm_embedder_data.rows.row_numbers import numbers_where
 from llm_embedder_data.rows.row_statistics import statistics_by_block
-from llm_embedder_data.rows.schema.train import TRAIN_FIELDS, TRAIN_ROWS
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS
+from llm_embedder_data.rows.score_scaling import ScoreScaling, score_scaling
 from llm_embedder_data.rows.settings_in_force import settings_in_force
-from llm_embedder_data.rows.source_rows import SourceRows, read_source, renamed_fields
+from llm_embedder_data.rows.source_rows import SourceRows, read_source
 from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.task_split import TaskRows, split_by_task
 from llm_embedder_data.rows.train_settings import OnNoNegatives, TrainSettings
@@ -69,6 +72,9 @@ class TrainSet:
         weight: passes over the dataset per epoch.
         in_batch_negatives: whether the keys of other queries are negatives.
         task_description: for the prompt of an instruct model; None for the recipe's.
+        n_instructed: kept rows with an instruction of their own, for their query or their keys; 0
+            if none is wanted.
+        score_scaling: of the teacher scores in batches; None leaves them as they are.
         notes: sentences for the report and the log.
     """
 
@@ -93,6 +99,8 @@ class TrainSet:
     weight: float = 1.0
     in_batch_negatives: bool = True
     task_description: str | None = None
+    n_instructed: int = 0
+    score_scaling: ScoreScaling | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -127,14 +135,14 @@ def build_train_sets(
         DataError: a bad row, an unknown task, a setting that needs scores which rows lack, or no
             row left.
     """
-    kind = replace(TRAIN_ROWS, fields=renamed_fields(source, TRAIN_FIELDS))
-    read = read_source(source, kind, reading)
+    read = read_source(source, kind_of_source(source, TRAIN_ROWS), reading)
     train_sets = []
     for task_rows in split_by_task(read, reading):
-        settings, notes = settings_in_force(settings_of(task_rows.task), read, task_rows)
+        wanted = _with_settings_of_source(settings_of(task_rows.task), source)
+        settings, notes = settings_in_force(wanted, read, task_rows)
         reasons = _drop_reasons(read, task_rows, settings, reading, on_no_negatives)
         _draw_sample(reasons, read, task_rows, settings, seed)
-        train_set = _train_set(read, task_rows, settings, reasons, [*read.notes, *notes])
+        train_set = _train_set(read, task_rows, settings, reasons, reading, notes)
         if (policies := _policies(settings, task_rows)) is not None:
             train_set = _under_policies(train_set, policies, read, on_no_negatives)
         require_rows(train_set)
@@ -195,11 +203,17 @@ def _train_set(
     task_rows: TaskRows,
     settings: TrainSettings,
     reasons: Reasons,
+    reading: ReadingSettings,
     notes: Sequence[str],
 ) -> TrainSet:
     kept = task_rows.chosen & (reasons == 0)
     counts = _counts(read, kept, settings)
     source = read.source
+    numbers = numbers_where(kept, read.folder)
+    scaling, settings, more_notes = _scaling(read, task_rows, settings, kept, counts.n_scored)
+    more_notes += note_on_instructed_texts(
+        read.rows, numbers, reading, task_rows.task, source.task_description
+    )
     return TrainSet(
         name=task_rows.name,
         task=task_rows.task,
@@ -207,7 +221,7 @@ def _train_set(
         digests=read.digests,
         rows=read.rows,
         n_rows=read.n_rows,
-        kept=numbers_where(kept, read.folder),
+        kept=numbers,
         n_read=int(task_rows.chosen.sum()),
         dropped=count_reasons(reasons[task_rows.chosen]),
         settings=settings,
@@ -218,7 +232,53 @@ def _train_set(
         weight=source.weight,
         in_batch_negatives=source.in_batch_negatives,
         task_description=source.task_description,
-        notes=tuple(notes),
+        n_instructed=count_instructed(read.rows, kept) if reading.add_instruction else 0,
+        score_scaling=scaling,
+        notes=(*read.notes, *notes, *more_notes),
+    )
+
+
+def _with_settings_of_source(settings: TrainSettings, source: Source) -> TrainSettings:
+    if source.normalize_scores is None:
+        return settings
+    asked = settings.asked | {"normalize_scores"}
+    return replace(settings, normalize_scores=source.normalize_scores, asked=asked)
+
+
+def _scaling(
+    read: SourceRows,
+    task_rows: TaskRows,
+    settings: TrainSettings,
+    kept: NDArray[np.bool_],
+    n_scored: int,
+) -> tuple[ScoreScaling | None, TrainSettings, list[str]]:
+    """Return the scaling of teacher scores, the settings in force with it, and notes on that.
+
+    Raises:
+        DataError: the user asked for a scaling of scores that are all equal. A scaling that only
+            the recipe wants is dropped instead.
+    """
+    method = settings.normalize_scores
+    if method is None:
+        return None, settings, []
+    scaling = score_scaling(method, read.rows, kept) if n_scored else None
+    if scaling is not None:
+        return scaling, settings, []
+    without = replace(settings, normalize_scores=None)
+    if not n_scored:
+        return None, without, []
+    name = task_rows.name
+    if "normalize_scores" in settings.asked:
+        raise read.error(
+            int(np.flatnonzero(kept)[0]),
+            f"all teacher scores of dataset {name!r} are equal in the {n_scored} rows that are "
+            f"kept, or too far apart, so normalize_scores={method!r} has no scale for them (take "
+            "the setting back, or the scores out)",
+        )
+    return (
+        None,
+        without,
+        [f"all teacher scores are equal: the recipe's normalize_scores={method!r} is ignored"],
     )
 
 

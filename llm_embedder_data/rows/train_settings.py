@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from llm_embedder_data.config.negative_limits import SCORE_LIMITS, Limit
-from llm_embedder_data.config.recipes import NegativeStrategy, PositiveStrategy
+from llm_embedder_data.config.recipes import NegativeStrategy, NormalizeScores, PositiveStrategy
 
 OnNoNegatives = Literal["drop", "keep"]
 
@@ -39,6 +39,7 @@ class TrainSettings:
     max_sample_num: int | None = None
     stable_distill: bool = False
     limits: Mapping[str, Limit] = field(default_factory=dict)
+    normalize_scores: NormalizeScores | None = None
     asked: frozenset[str] = frozenset()
 
     def by_name(self) -> dict[str, Any]:

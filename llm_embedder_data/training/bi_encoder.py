@@ -42,7 +42,7 @@ from llm_embedder_data.training.export import (
 )
 from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
 from llm_embedder_data.training.packed_attention import AttentionSwitch, position_ids_for
-from llm_embedder_data.training.pooling import pool, pool_packed
+from llm_embedder_data.training.pooling import pool, pool_packed, prompt_length_of_calls
 from llm_embedder_data.training.position_limits import check_positions
 from llm_embedder_data.training.retrieval_loss import competing_keys, mean_loss
 from llm_embedder_data.training.search import rerank_order
@@ -264,7 +264,10 @@ class BiEncoder(lightning.LightningModule):
     # Embeddings
 
     def encode(
-        self, inputs: TokenizedTexts, inverse: Tensor | None = None, prompt_length: int = 0
+        self,
+        inputs: TokenizedTexts,
+        inverse: Tensor | None = None,
+        prompt_length: int | Tensor = 0,
     ) -> Tensor:
         """Embed tokenized texts.
 
@@ -272,7 +275,8 @@ class BiEncoder(lightning.LightningModule):
             inputs: texts in any layout: the tokenizer's output, int64 ``[N, L]`` each, padded on
                 either side; a list of such chunks; or texts packed in one row.
             inverse: ``[N]`` int64, the row of each text, if chunks or unique keys reordered them.
-            prompt_length: number of tokens at the start of each text that a mean leaves out.
+            prompt_length: number of tokens at the start of each text that a mean leaves out; one
+                number, or ``[N]`` int64.
 
         Returns:
             ``[N, D]`` float32, normalized if the similarity is the cosine.
@@ -281,7 +285,13 @@ class BiEncoder(lightning.LightningModule):
             ConfigError: the texts are packed and the encoder would mix them.
         """
         calls = model_calls(inputs)
-        embedding = torch.cat([self._encode_chunk(chunk, prompt_length) for chunk in calls])
+        lengths = prompt_length_of_calls(calls, inverse, prompt_length)
+        embedding = torch.cat(
+            [
+                self._encode_chunk(chunk, length)
+                for chunk, length in zip(calls, lengths, strict=True)
+            ]
+        )
         if self.similarity == "cos":
             embedding = F.normalize(embedding, dim=1)
         return embedding if inverse is None else embedding[inverse]
@@ -290,7 +300,7 @@ class BiEncoder(lightning.LightningModule):
         """Embed tokenized texts; see :meth:`encode`."""
         return self.encode(inputs, inverse)
 
-    def _encode_chunk(self, inputs: Mapping[str, Any], prompt_length: int) -> Tensor:
+    def _encode_chunk(self, inputs: Mapping[str, Any], prompt_length: int | Tensor) -> Tensor:
         packed = layout_of(inputs) == "packed"
         self._attention.set(packed)
         if not packed:
@@ -312,7 +322,7 @@ class BiEncoder(lightning.LightningModule):
             ``[B, D]`` for ``query``; ``[B*G, D]`` for ``key``, with key g of query b in row
             ``b * G + g``; ``[n, D]`` for ``content``.
         """
-        prompt_length = 0
+        prompt_length: int | Tensor = 0
         if not self._include_prompt and self.pooling == "mean":
             if f"{side}_prompt_length" not in batch:
                 raise ConfigError(

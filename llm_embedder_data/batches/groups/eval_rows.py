@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.batches.groups.gathering import files_of
 from llm_embedder_data.batches.groups.training_groups import query_ids_of
+from llm_embedder_data.batches.tokens.row_instructions import Instructions, in_force
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.mapped_files import MappedFiles
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.row_instructions import QUERY_INSTRUCTION
 
 
 class TextSource(Protocol):
@@ -49,7 +51,9 @@ class EvalQueries:
         self._instruction = instruction
         self._corpus = corpus
         self._texts = texts
-        unread = () if texts is None else ("query", "key")
+        unread = {"query", "key"} if texts is not None else set()
+        if not eval_set.n_instructed:
+            unread.add(QUERY_INSTRUCTION)
         columns = [name for name in eval_set.rows.column_names if name not in unread]
         self._arrow: datasets.Dataset = eval_set.rows.with_format("arrow", columns=columns)
         self._mapped = _mapped(eval_set.rows, texts)
@@ -68,7 +72,7 @@ class EvalQueries:
         rows = self.eval_set.kept[positions]
         table: pa.Table = self._arrow[rows.tolist()]
         batch: dict[str, Any] = {
-            "query_instruction": self._instruction.query,
+            "query_instruction": self._query_instructions(table),
             "query_id": query_ids_of(table, rows),
             "task": self.eval_set.task,
             "dataset": self.eval_set.name,
@@ -85,6 +89,12 @@ class EvalQueries:
             batch["key_instruction"] = self._instruction.key
             batch["key_index"] = _padded(table.column("key_index").to_pylist())
         return batch
+
+    def _query_instructions(self, table: pa.Table) -> Instructions:
+        common = self._instruction.query
+        if QUERY_INSTRUCTION not in table.column_names:
+            return common
+        return in_force(common, table.column(QUERY_INSTRUCTION).to_pylist())
 
 
 class CorpusPassages:

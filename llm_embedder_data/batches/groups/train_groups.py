@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.groups.training_groups import Groups
+from llm_embedder_data.batches.groups.training_groups import Groups, OwnInstructions
 from llm_embedder_data.batches.plan.sampler import BatchIndex
+from llm_embedder_data.batches.tokens.row_instructions import in_force
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.mapped_files import MappedFiles
 from llm_embedder_data.rows.train_sets import TrainSet
@@ -43,7 +44,8 @@ class TrainGroups:
 
     Args:
         sources: the rows of each training set, by name.
-        instructions: of each training set, by name; empty if none are wanted.
+        instructions: of each training set, by name; empty if none are wanted. A row's own
+            instruction stands in its place.
     """
 
     def __init__(
@@ -89,12 +91,12 @@ class TrainGroups:
         for index in indices:
             start, end = end, end + len(index.rows)
             groups = all_groups.part(start, end) if len(indices) > 1 else all_groups
-            scores = groups.teacher_scores
+            scores, own = groups.teacher_scores, groups.own_instructions or OwnInstructions()
             yield {
                 "query": groups.query,
-                "query_instruction": instruction.query,
+                "query_instruction": in_force(instruction.query, own.query),
                 "key": groups.key,
-                "key_instruction": instruction.key,
+                "key_instruction": in_force(instruction.key, own.key),
                 "key_mask": groups.key_mask,
                 "teacher_scores": None if scores is None else scores.astype(np.float32),
                 "task": train_set.task,

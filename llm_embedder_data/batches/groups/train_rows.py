@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.groups.gathering import GatheredTexts, files_of
 from llm_embedder_data.batches.groups.training_groups import (
     Groups,
+    OwnInstructions,
     candidates_of,
     choose,
     positive_ids,
@@ -17,6 +18,7 @@ from llm_embedder_data.batches.groups.training_groups import (
     scores_of,
 )
 from llm_embedder_data.core.hashing import text_ids
+from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS
 from llm_embedder_data.rows.train_sets import TrainSet
 
 _COLUMNS = [
@@ -52,7 +54,8 @@ class TrainRows:
         self.group_size = group_size
         self.seed = seed
         self.files = files_of(train_set.rows)
-        self._arrow: datasets.Dataset = train_set.rows.with_format("arrow", columns=_COLUMNS)
+        columns = [*_COLUMNS, *(INSTRUCTION_COLUMNS if train_set.n_instructed else ())]
+        self._arrow: datasets.Dataset = train_set.rows.with_format("arrow", columns=columns)
 
     def __len__(self) -> int:
         return len(self.train_set.kept)
@@ -98,5 +101,6 @@ class TrainRows:
                 selection,
                 lambda at: text_ids(keys.at(at)),
             ),
-            teacher_scores=scores_of(candidates, chosen) if train_set.n_scored else None,
+            teacher_scores=scores_of(train_set, candidates, chosen),
+            own_instructions=OwnInstructions.of_table(table),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from llm_embedder_data.batches.groups.selection import (
     select,
     selection_seed,
 )
+from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS, QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_sets import TrainSet
 
 Queries = TypeVar("Queries", bound="Texts")
@@ -32,6 +33,30 @@ class Texts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class OwnInstructions:
+    """The instructions that B rows have of their own; None for a row without one.
+
+    Attributes:
+        query: B instructions, each of a row's query.
+        key: B instructions, each of all keys of a row.
+    """
+
+    query: Sequence[str | None] = ()
+    key: Sequence[str | None] = ()
+
+    @classmethod
+    def of_table(cls, table: pa.Table) -> OwnInstructions | None:
+        """Return the instructions of some rows; None if their columns were not read."""
+        if QUERY_INSTRUCTION not in table.column_names:
+            return None
+        return cls(*(table.column(name).to_pylist() for name in INSTRUCTION_COLUMNS))
+
+    def part(self, start: int, end: int) -> OwnInstructions:
+        """Return the instructions of the rows ``start`` to ``end``."""
+        return OwnInstructions(self.query[start:end], self.key[start:end])
+
+
+@dataclass(frozen=True, slots=True)
 class Groups(Generic[Queries, Keys]):
     """B training groups, before tokenization: B queries with G keys each.
 
@@ -44,6 +69,8 @@ class Groups(Generic[Queries, Keys]):
         key_id: ``[B*G]`` int64, hashes of the key texts, 0 where a key fills up.
         positive_id: ``[B, P]`` int64, hashes of all known positives, and of the negatives that a
             policy takes for positives; 0 where a row has fewer.
+        own_instructions: of the rows that have some, for their query and their keys; None if no
+            row of the dataset has any.
         teacher_scores: ``[B, G]`` float64, NaN in rows without scores and 0 where a key
             fills up; None if the dataset has no scores at all.
     """
@@ -55,11 +82,13 @@ class Groups(Generic[Queries, Keys]):
     key_id: NDArray[np.int64]
     positive_id: NDArray[np.int64]
     teacher_scores: NDArray[np.float64] | None
+    own_instructions: OwnInstructions | None = None
 
     def part(self, start: int, end: int) -> Groups[Queries, Keys]:
         """Return the queries ``start`` to ``end`` with their keys."""
         per_query, group = len(self.key) // len(self.query), self.key_mask.shape[1]
         positive_id, scores = self.positive_id[start:end], self.teacher_scores
+        own = self.own_instructions
         n_positives = np.count_nonzero(positive_id.any(axis=0))  # zeros come last
         return Groups(
             query=self.query[start:end],
@@ -69,6 +98,7 @@ class Groups(Generic[Queries, Keys]):
             key_id=self.key_id[start * group : end * group],
             positive_id=np.ascontiguousarray(positive_id[:, :n_positives]),
             teacher_scores=None if scores is None else scores[start:end],
+            own_instructions=None if own is None else own.part(start, end),
         )
 
 
@@ -127,9 +157,16 @@ def choose(
     )
 
 
-def scores_of(candidates: Candidates, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+def scores_of(
+    train_set: TrainSet, candidates: Candidates, chosen: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
     """Return the teacher scores of the chosen keys, ``[B, G]``, as :class:`Groups` has them."""
-    scores = np.where(chosen >= 0, candidates.scores[np.maximum(chosen, 0)], 0.0)
+    if not train_set.n_scored:
+        return None
+    found = candidates.scores[np.maximum(chosen, 0)]
+    if train_set.score_scaling is not None:
+        found = train_set.score_scaling(found)
+    scores = np.where(chosen >= 0, found, 0.0)
     scores[np.isnan(scores[:, 0])] = np.nan  # a row without scores: no 0 where keys fill up
     return scores
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.groups.gathering import files_of
 from llm_embedder_data.batches.groups.selection import Candidates
 from llm_embedder_data.batches.groups.training_groups import (
     Groups,
+    OwnInstructions,
     choose,
     positive_ids,
     query_ids_of,
@@ -19,6 +21,7 @@ from llm_embedder_data.batches.groups.training_groups import (
 )
 from llm_embedder_data.batches.token_cache.cached_texts import CachedTexts
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
+from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # Candidates that are looked at in one call: the call alone costs as much as some rows.
@@ -53,11 +56,14 @@ class CachedTrainRows:
         self.rows_at_once = _CANDIDATES_AT_ONCE // _most_candidates(table.array("key_bounds"))
         names = train_set.rows.data.column("query_id_str")
         self.files = [str(table.file)]
-        self._named: datasets.Dataset | None = None
-        if names.null_count < len(names):
-            columns = ["query_id_int", "query_id_str"]
+        self._arrow: datasets.Dataset | None = None
+        self._has_names = names.null_count < len(names)
+        columns = ["query_id_int", "query_id_str"] * self._has_names
+        if train_set.n_instructed:
+            columns += INSTRUCTION_COLUMNS
+        if columns:
             self.files += files_of(train_set.rows)
-            self._named = train_set.rows.with_format("arrow", columns=columns)
+            self._arrow = train_set.rows.with_format("arrow", columns=columns)
 
     def __len__(self) -> int:
         return len(self.train_set.kept)
@@ -73,16 +79,18 @@ class CachedTrainRows:
         candidates = self._candidates(positions)
         selection = choose(self.train_set, candidates, rows, group_size, self.seed, epoch, repeat)
         chosen = selection.chosen
+        columns = None if self._arrow is None else self._arrow[rows.tolist()]
         real, texts, ids = chosen >= 0, table.array("key"), table.text_ids
         keys = np.where(real, texts[np.maximum(chosen, 0)], table.empty["key"]).ravel()
         return Groups(
             query=CachedTexts(table, "query", table.array("query")[positions]),
-            query_id=self._query_ids(positions, rows),
+            query_id=self._query_ids(positions, rows, columns),
             key=CachedTexts(table, "key", keys),
             key_mask=real.astype(np.int64),
             key_id=np.where(real.ravel(), ids[keys], 0),
             positive_id=positive_ids(candidates, selection, lambda at: ids[texts[at]]),
-            teacher_scores=scores_of(candidates, chosen) if self.train_set.n_scored else None,
+            teacher_scores=scores_of(self.train_set, candidates, chosen),
+            own_instructions=None if columns is None else OwnInstructions.of_table(columns),
         )
 
     def _candidates(self, positions: NDArray[np.int64]) -> Candidates:
@@ -101,9 +109,11 @@ class CachedTrainRows:
             scores,
         )
 
-    def _query_ids(self, positions: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int | str]:
-        if self._named is not None:
-            return query_ids_of(self._named[rows.tolist()], rows)
+    def _query_ids(
+        self, positions: NDArray[np.int64], rows: NDArray[np.int64], columns: pa.Table | None
+    ) -> list[int | str]:
+        if self._has_names and columns is not None:
+            return query_ids_of(columns, rows)
         ids: list[int | str] = self._table.array("query_id")[positions].tolist()
         return ids
 

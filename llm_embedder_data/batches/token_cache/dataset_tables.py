@@ -65,14 +65,16 @@ class TokenCache:
         """Return the table of a training set's kept rows; build it if there is none."""
         instructions = {"query": instruction.query, "key": instruction.key}
         scored = "scored" if train_set.are_tokens_scored else "unscored"
-        return self._table(train_set, ("train", scored), instructions, train_blocks(train_set))
+        kind = ("train", scored, *_with_own(train_set))
+        return self._table(train_set, kind, instructions, train_blocks(train_set))
 
     def of_eval_set(self, eval_set: EvalSet, instruction: Instruction) -> TokenTable:
         """Return the table of an eval set's kept rows; build it if there is none."""
         instructions = {"query": instruction.query}
         if "key" in eval_set.rows.column_names:
             instructions["key"] = instruction.key
-        return self._table(eval_set, ("eval",), instructions, eval_blocks(eval_set))
+        kind = ("eval", *_with_own(eval_set))
+        return self._table(eval_set, kind, instructions, eval_blocks(eval_set))
 
     def of_corpus(self, corpus: Corpus, key_instruction: str) -> TokenTable:
         """Return the table of a corpus' kept passages; build it if there is none."""
@@ -144,6 +146,11 @@ class TokenCache:
                 n_ids=lambda: 1 + max(self._tokenizer.get_vocab().values()),
                 progress=lambda n_rows: bar.advance(task, n_rows),
             )
+
+
+def _with_own(built: TrainSet | EvalSet) -> list[str]:
+    """Return what the table's name has of rows' own instructions; they are read from the files."""
+    return ["own instructions"] if built.n_instructed else []
 
 
 def _hash(text: str) -> str:

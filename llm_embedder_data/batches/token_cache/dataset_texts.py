@@ -18,6 +18,11 @@ from llm_embedder_data.batches.groups.training_groups import candidates_of
 from llm_embedder_data.batches.token_cache.growing_table import RowBlock
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.row_instructions import (
+    INSTRUCTION_COLUMNS,
+    KEY_INSTRUCTION,
+    QUERY_INSTRUCTION,
+)
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # Rows that become Python strings at a time.
@@ -38,6 +43,8 @@ def rows_with_tokens(dataset: TrainSet | EvalSet | Corpus) -> NDArray[np.int64]:
 def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[RowBlock]]:
     """Return the blocks of a training set: texts ``query`` and ``key``, and selection's arrays."""
     columns = ["query", "query_id_int", "key", "teacher_scores", "first_same", "n_pos"]
+    if train_set.n_instructed:
+        columns += INSTRUCTION_COLUMNS
     arrow = train_set.rows.with_format("arrow", columns=columns)
 
     def blocks(first: int) -> Iterator[RowBlock]:
@@ -53,7 +60,8 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[RowBlock]]:
             if train_set.are_tokens_scored:
                 arrays["scores"] = candidates.scores
             texts = {"query": table.column("query").to_pylist(), "key": keys}
-            yield RowBlock(len(rows), texts, {"key": candidates.n_keys}, arrays)
+            own = _own_instructions(table, candidates.n_keys)
+            yield RowBlock(len(rows), texts, {"key": candidates.n_keys}, arrays, own)
 
     return blocks
 
@@ -61,7 +69,10 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[RowBlock]]:
 def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[RowBlock]]:
     """Return the blocks of an eval set: texts ``query``, and ``key`` if there are keys to rank."""
     ranks = "key" in eval_set.rows.column_names
-    arrow = eval_set.rows.with_format("arrow", columns=["query", "key"] if ranks else ["query"])
+    columns = ["query", "key"] if ranks else ["query"]
+    if eval_set.n_instructed:
+        columns.append(QUERY_INSTRUCTION)
+    arrow = eval_set.rows.with_format("arrow", columns=columns)
 
     def blocks(first: int) -> Iterator[RowBlock]:
         for rows, table in _gathered(arrow, eval_set.kept, first):
@@ -70,7 +81,7 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[RowBlock]]:
                 keys = table.column("key").to_pylist()
                 texts["key"] = [key for row_keys in keys for key in row_keys]
                 sizes["key"] = np.fromiter(map(len, keys), np.int64, len(keys))
-            yield RowBlock(len(rows), texts, sizes)
+            yield RowBlock(len(rows), texts, sizes, instructions=_own_instructions(table))
 
     return blocks
 
@@ -85,6 +96,28 @@ def corpus_blocks(corpus: Corpus) -> Callable[[int], Iterator[RowBlock]]:
             yield RowBlock(len(rows), {"text": corpus.texts(rows)})
 
     return blocks
+
+
+def _own_instructions(
+    table: pa.Table, n_keys: NDArray[np.int64] | None = None
+) -> dict[str, list[str | None]]:
+    """Return the own instructions of rows' texts by column, if they were read.
+
+    Args:
+        table: the rows.
+        n_keys: ``[n]``, keys of each row; None if keys have no instructions of their own.
+    """
+    own: dict[str, list[str | None]] = {}
+    if QUERY_INSTRUCTION in table.column_names:
+        own["query"] = table.column(QUERY_INSTRUCTION).to_pylist()
+        if n_keys is not None:
+            of_rows = table.column(KEY_INSTRUCTION).to_pylist()
+            own["key"] = [
+                instruction
+                for instruction, n in zip(of_rows, n_keys.tolist(), strict=True)
+                for _ in range(n)
+            ]
+    return own
 
 
 def _gathered(

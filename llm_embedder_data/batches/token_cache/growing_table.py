@@ -14,11 +14,11 @@ In the end all arrays are appended to ``ids.bin``, which is renamed to become th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xxhash
@@ -31,6 +31,8 @@ from llm_embedder_data.batches.token_cache.token_table import table_end
 from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.sealed_files import HashedFile, hash_of, publish_sealed
+
+Value = TypeVar("Value", bound=Hashable)
 
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
@@ -47,6 +49,8 @@ class RowBlock:
     Attributes:
         n_rows: number of rows.
         texts: by column; a row may have any number of them.
+        instructions: by column, of each text its own instruction, behind which it is tokenized, or
+            None for a text without one; left out if no text has one.
         sizes: by column, ``[n_rows]`` int64, how many texts each row has; left out if it is one.
         arrays: by name, of any length; the table has those of all blocks end to end.
     """
@@ -55,6 +59,7 @@ class RowBlock:
     texts: Mapping[str, list[str]]
     sizes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    instructions: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
 
 class GrowingTable:
@@ -143,18 +148,31 @@ class GrowingTable:
         for column, sizes in block.sizes.items():
             self._write_bounds(f"{column}_bounds", column, sizes)
         for column, texts in block.texts.items():
-            self._write(column, self._number(column, texts, new))
+            own = block.instructions.get(column)
+            self._write(column, self._number(column, texts, new, own))
         for name, array in block.arrays.items():
             self._write(name, array)
         return new
 
-    def _number(self, column: str, texts: Sequence[str], new: _New) -> NDArray[np.int64]:
+    def _number(
+        self,
+        column: str,
+        texts: Sequence[str],
+        new: _New,
+        instructions: Sequence[str | None] | None = None,
+    ) -> NDArray[np.int64]:
         """Return the number of each text, ``[n]``; new texts get the next numbers."""
-        distinct_index: dict[str, int] = {}
-        index = [distinct_index.setdefault(text, len(distinct_index)) for text in texts]
-        distinct = list(distinct_index)
-        prefixed = [self._prefixes[column] + text for text in distinct]
-        hashes = _hashes(prefixed)
+        common = self._prefixes[column]
+        prefixes: list[str] = [common]
+        if instructions is None:
+            distinct, index = _distinct(texts)
+            prefixes *= len(distinct)
+        else:
+            own = [common if own is None else own for own in instructions]
+            pairs, index = _distinct(list(zip(own, texts, strict=True)))
+            prefixes, distinct = [own for own, _ in pairs], [text for _, text in pairs]
+        prefixed = [prefix + text for prefix, text in zip(prefixes, distinct, strict=True)]
+        hashes = _hashes(prefixed, map(len, prefixes))
         numbers = self._index.find(hashes)
         unknown = np.flatnonzero(numbers < 0)
         numbers[unknown] = self._index.add(hashes[unknown])
@@ -286,7 +304,21 @@ def _digest(path: Path, size: int) -> Any:
         return hash_of(file, size)
 
 
-def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """Return 128 bits of hash for each text, ``[n, 2]``."""
-    digests = b"".join(xxhash.xxh3_128_digest(text.encode()) for text in texts)
+def _distinct(values: Sequence[Value]) -> tuple[list[Value], list[int]]:
+    """Return the distinct values in order of appearance, and the index of each value in them."""
+    distinct: dict[Value, int] = {}
+    index = [distinct.setdefault(value, len(distinct)) for value in values]
+    return list(distinct), index
+
+
+def _hashes(texts: Sequence[str], prefix_lengths: Iterable[int]) -> NDArray[np.uint64]:
+    """Return 128 bits of hash for each text, ``[n, 2]``.
+
+    Texts that differ in where their prefix ends have different hashes, for without their prefixes
+    they are different texts.
+    """
+    digests = b"".join(
+        xxhash.xxh3_128_digest(text.encode(), seed=length)
+        for text, length in zip(texts, prefix_lengths, strict=True)
+    )
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)

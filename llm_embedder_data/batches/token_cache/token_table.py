@@ -12,7 +12,7 @@ from llm_embedder_data.batches.token_cache.text_index import TextIndex
 from llm_embedder_data.core.sealed_files import is_whole, mapped
 
 # Part of every table's file name. Raise it when the content of a table changes.
-TABLE_VERSION = 4
+TABLE_VERSION = 5
 
 TABLE_SUFFIX = ".bin"
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.encoded_texts import EncodedTexts
 from llm_embedder_data.batches.tokens.instruction_tokens import InstructionTokens
+from llm_embedder_data.batches.tokens.row_instructions import Instructions
 from llm_embedder_data.batches.tokens.text_tokenizer import TextTokenizer
 from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 
@@ -38,8 +39,10 @@ class SideTokenizer(TextTokenizer):
         self._instructions = InstructionTokens(tokenizer, self.plain)
         self._heads: dict[tuple[str, str], NDArray[np.int64]] = {}
 
-    def __call__(self, texts: Sequence[str] | EncodedTexts, instruction: str = "") -> Tokens:
-        """Return the tokens of texts, each behind ``instruction``."""
+    def __call__(
+        self, texts: Sequence[str] | EncodedTexts, instruction: Instructions = ""
+    ) -> Tokens:
+        """Return the tokens of texts, each behind ``instruction``, or behind its own."""
         if not isinstance(texts, EncodedTexts):
             return super().__call__(texts, instruction)
         template = self.template(1)
@@ -51,8 +54,8 @@ class SideTokenizer(TextTokenizer):
         self,
         queries: Sequence[str] | EncodedTexts,
         keys: Sequence[str] | EncodedTexts,
-        query_instruction: str = "",
-        key_instruction: str = "",
+        query_instruction: Instructions = "",
+        key_instruction: Instructions = "",
     ) -> Tokens:
         """Return the tokens of (query, key) pairs; the longer text is cut first.
 
@@ -75,12 +78,37 @@ class SideTokenizer(TextTokenizer):
             self._cut(keys, key_instruction, rooms[1], template.types[1]),
         )
 
-    def _lengths_of(self, texts: EncodedTexts, instruction: str) -> NDArray[np.int64]:
+    def _lengths_of(self, texts: EncodedTexts, instruction: Instructions) -> NDArray[np.int64]:
         """Return the tokens of each text with its instruction, ``[N]`` int64."""
-        head = len(self._head(instruction, texts.prefix))
+        head = self._head_lengths(texts, instruction)
         bounds, numbers = texts.bounds, texts.numbers
         lengths: NDArray[np.int64] = bounds[numbers + 1] - bounds[numbers] + head
         return lengths
+
+    def _head_lengths(
+        self, texts: EncodedTexts, instruction: Instructions
+    ) -> NDArray[np.int64] | int:
+        """Return the tokens that go before each text, ``[N]`` int64, or one number for all."""
+        if isinstance(instruction, str):
+            return len(self._head(instruction, texts.prefix))
+        # A text with an instruction of its own was tokenized behind it.
+        is_common = np.array([own is None for own in instruction.own], bool)
+        return np.where(is_common, len(self._head(instruction.common, texts.prefix)), 0)
+
+    def _inner_lengths(
+        self, texts: EncodedTexts, instruction: Instructions
+    ) -> NDArray[np.int64] | int:
+        """Return how many first tokens of each text are its instruction's, likewise."""
+        common = instruction if isinstance(instruction, str) else instruction.common
+        has_head = len(self._head(common, texts.prefix)) > 0
+        n_common = 0 if has_head or not common else self._left_truncation.n_tokens(common)
+        if isinstance(instruction, str):
+            return n_common
+        lengths = [
+            n_common if own is None else self._left_truncation.n_tokens(own) if own else 0
+            for own in instruction.own
+        ]
+        return np.array(lengths, np.int64)
 
     def _head(self, instruction: str, prefix: str) -> NDArray[np.int64]:
         """Return the ids of the instruction that texts encoded behind ``prefix`` lack."""
@@ -90,7 +118,7 @@ class SideTokenizer(TextTokenizer):
         return self._heads[instruction, prefix]
 
     def _cut(
-        self, texts: EncodedTexts, instruction: str, room: NDArray[np.int64], type: int
+        self, texts: EncodedTexts, instruction: Instructions, room: NDArray[np.int64], type: int
     ) -> tuple[TokenSlices, ...]:
         """Return at most ``room`` tokens of instruction and text, ``[N]`` int64.
 
@@ -99,8 +127,9 @@ class SideTokenizer(TextTokenizer):
         ids, bounds, numbers = texts.ids, texts.bounds, texts.numbers
         starts = bounds[numbers]
         lengths = bounds[numbers + 1] - starts
-        head = self._head(instruction, texts.prefix).astype(ids.dtype)
-        n_head = np.minimum(len(head), room)
+        common = instruction if isinstance(instruction, str) else instruction.common
+        head = self._head(common, texts.prefix).astype(ids.dtype)
+        n_head = np.minimum(self._head_lengths(texts, instruction), room)
         if (n_head == len(head)).all():
             instructed = TokenSlices.constant(head, len(texts), type)
         else:
@@ -110,9 +139,7 @@ class SideTokenizer(TextTokenizer):
         if not self._left:
             return instructed, TokenSlices(ids, starts, kept, type)
         # A text that was tokenized behind its instruction begins with the instruction's tokens.
-        n_instruction = 0
-        if instruction and not len(head):
-            n_instruction = self._left_truncation.n_tokens(instruction)
+        n_instruction = self._inner_lengths(texts, instruction)
         n_first = np.where(lengths > room, np.minimum(n_instruction, room), 0)
         n_last = kept - n_first
         return (

@@ -14,6 +14,7 @@ from llm_embedder_data.batches.tokens.left_truncation import (
     LeftTruncation,
     instruction_of,
 )
+from llm_embedder_data.batches.tokens.row_instructions import Instructions
 from llm_embedder_data.batches.tokens.special_tokens import SpecialTokenTemplate
 from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 from llm_embedder_data.batches.tokens.word_memo import WordMemo, joined_ids
@@ -58,8 +59,10 @@ class TextTokenizer:
         self._templates: dict[int, SpecialTokenTemplate] = {}
         self._backend: Any = self.plain.backend
 
-    def __call__(self, texts: Sequence[str], instruction: str = "") -> Tokens:
-        """Return the tokens of texts, each behind ``instruction``."""
+    def __call__(self, texts: Sequence[str], instruction: Instructions = "") -> Tokens:
+        """Return the tokens of texts, each behind ``instruction``, or behind its own."""
+        if not isinstance(instruction, str):
+            texts, instruction = _each_instructed(texts, instruction), ""
         if self._left:
             if instruction:
                 texts = [InstructedText(instruction, text) for text in texts]
@@ -78,14 +81,14 @@ class TextTokenizer:
         self,
         queries: Sequence[str],
         keys: Sequence[str],
-        query_instruction: str = "",
-        key_instruction: str = "",
+        query_instruction: Instructions = "",
+        key_instruction: Instructions = "",
     ) -> Tokens:
         """Return the tokens of (query, key) pairs; the longer text is cut first."""
         if query_instruction:
-            queries = [InstructedText(query_instruction, text) for text in queries]
+            queries = _each_instructed(queries, query_instruction)
         if key_instruction:
-            keys = [InstructedText(key_instruction, text) for text in keys]
+            keys = _each_instructed(keys, key_instruction)
         if self._backend is None:
             return _tokens(*self._slow(queries, keys))
         pairs = list(zip(queries, keys, strict=True))
@@ -282,6 +285,16 @@ class TextTokenizer:
             ids.append([pair_ids[index] for index in kept])
             types.append([pair_types[index] for index in kept])
         return ids, types
+
+
+def _each_instructed(texts: Sequence[str], instruction: Instructions) -> list[str]:
+    if isinstance(instruction, str):
+        return [InstructedText(instruction, text) for text in texts]
+    instructions = instruction.texts()
+    return [
+        InstructedText(own, text) if own else text
+        for own, text in zip(instructions, texts, strict=True)
+    ]
 
 
 def _tokens(ids: Ids, types: Ids | None) -> Tokens:

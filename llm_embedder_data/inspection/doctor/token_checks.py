@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.hashing import hash_rows, stream_seed
 from llm_embedder_data.inspection.doctor.findings import Finding, finding
+from llm_embedder_data.rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # Rows of a data set that are tokenized, at most; and candidates of each.
@@ -37,7 +38,9 @@ def check_tokens(
     """
     rows = sampled(train_set)
     table = train_set.rows[rows.tolist()]
-    queries = _lengths(tokenizer, instruction.query, table["query"])
+    query_instructions = _in_force(train_set, table, QUERY_INSTRUCTION, instruction.query)
+    key_instructions = _in_force(train_set, table, KEY_INSTRUCTION, instruction.key)
+    queries = _lengths(tokenizer, query_instructions, table["query"])
     keys: list[str] = []
     row_of_key, is_positive = [], []
     for number, (candidates, n_pos) in enumerate(zip(table["key"], table["n_pos"], strict=True)):
@@ -45,7 +48,7 @@ def check_tokens(
         keys += own
         row_of_key += [number] * len(own)
         is_positive += [place < n_pos for place in range(len(own))]
-    lengths = _lengths(tokenizer, instruction.key, keys)
+    lengths = _lengths(tokenizer, [key_instructions[row] for row in row_of_key], keys)
     cut = (lengths > key_max_length) & np.array(is_positive, bool)
     cut_rows = np.unique(np.array(row_of_key, np.int64)[cut])
     n_keys = np.array([len(candidates) for candidates in table["key"]], np.int64)
@@ -72,15 +75,23 @@ def sampled(train_set: TrainSet) -> NDArray[np.int64]:
     return np.sort(kept[np.argpartition(words, SAMPLED_ROWS)[:SAMPLED_ROWS]])
 
 
+def _in_force(train_set: TrainSet, table: Mapping[str, Any], column: str, common: str) -> list[str]:
+    """Return each row's instruction: its own, or the one that all others have."""
+    if not train_set.n_instructed:
+        return [common] * len(table["query"])
+    return [common if own is None else own for own in table[column]]
+
+
 def _lengths(
-    tokenizer: PreTrainedTokenizerBase, instruction: str, texts: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase, instructions: Sequence[str], texts: Sequence[str]
 ) -> NDArray[np.int64]:
     if not texts:
         return np.zeros(0, np.int64)
     limit = tokenizer.model_max_length
     tokenizer.model_max_length = int(1e30)  # no warning of long texts, which are looked for here
     try:
-        ids = tokenizer([instruction + text for text in texts], return_attention_mask=False)
+        instructed = [before + text for before, text in zip(instructions, texts, strict=True)]
+        ids = tokenizer(instructed, return_attention_mask=False)
     finally:
         tokenizer.model_max_length = limit
     return np.array([len(one) for one in ids["input_ids"]], np.int64)

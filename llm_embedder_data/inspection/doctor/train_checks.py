@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,18 +16,14 @@ from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.hashing import mix
 from llm_embedder_data.inspection.doctor import fingerprints
 from llm_embedder_data.inspection.doctor.findings import Check, Finding, finding
+from llm_embedder_data.rows.instructed_texts import begins_instructed
+from llm_embedder_data.rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_sets import TrainSet
 
 _COLUMNS = ["query", "key", "teacher_scores", "first_same", "n_pos"]
 _ROWS_AT_ONCE = 8192
 _SHORT = 2  # characters
 _LONGEST_WORD = 24  # characters of a text that may be one token
-
-# Beginnings of texts that published encoders' prompts have.
-_PROMPT = re.compile(
-    r"(Instruct:|Represent (this|the) |query: |passage: |search_query: |search_document: |"
-    r"Given (a|an|the) .{0,80}, retrieve )"
-)
 
 
 class ShortTexts:
@@ -181,7 +176,8 @@ def repeated_rows(prints: Mapping[str, RowPrints]) -> dict[str, NDArray[np.bool_
 
 
 def _tables(train_set: TrainSet) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-    arrow = train_set.rows.with_format("arrow", columns=_COLUMNS)
+    columns = _COLUMNS + [QUERY_INSTRUCTION, KEY_INSTRUCTION] * (train_set.n_instructed > 0)
+    arrow = train_set.rows.with_format("arrow", columns=columns)
     for start in range(0, len(train_set.kept), _ROWS_AT_ONCE):
         yield from gathered(arrow, np.asarray(train_set.kept[start : start + _ROWS_AT_ONCE]))
 
@@ -197,7 +193,12 @@ def _of_table(
     place = np.arange(len(keys)) - bounds[row_of_key]
     is_positive = place < candidates.n_pos[row_of_key]
 
+    query_instructions = _in_force(table, QUERY_INSTRUCTION, instruction.query)
+    key_instructions = _in_force(table, KEY_INSTRUCTION, instruction.key)
     whole = fingerprints.exact(queries)
+    if QUERY_INSTRUCTION in table.column_names:
+        whole = mix(whole + fingerprints.exact(query_instructions))
+        whole = mix(whole + fingerprints.exact(key_instructions))
     own = mix(fingerprints.exact(keys) + place.astype(np.uint64) * np.uint64(2) + is_positive)
     np.add.at(whole, row_of_key, own)
     return RowPrints(
@@ -209,12 +210,22 @@ def _of_table(
         row=mix(whole),
         is_short=_any_row(is_short(queries), row_of_key, is_short(keys)),
         has_instruction=_any_row(
-            [_begins_instructed(text, instruction.query) for text in queries],
+            list(map(begins_instructed, queries, query_instructions)),
             row_of_key,
-            [_begins_instructed(text, instruction.key) for text in keys],
+            [
+                begins_instructed(text, key_instructions[row])
+                for text, row in zip(keys, row_of_key.tolist(), strict=True)
+            ],
         ),
         is_scored_above=_scored_above(candidates.scores, row_of_key, is_positive, len(rows)),
     )
+
+
+def _in_force(table: pa.Table, column: str, common: str) -> list[str]:
+    """Return each row's instruction: its own, or the one that all others have."""
+    if column not in table.column_names:
+        return [common] * len(table)
+    return [common if own is None else own for own in table.column(column).to_pylist()]
 
 
 def _any_row(
@@ -224,13 +235,6 @@ def _any_row(
     marked = np.array(queries, bool)
     marked[row_of_key[np.array(keys, bool)]] = True
     return marked
-
-
-def _begins_instructed(text: str, instruction: str) -> bool:
-    own = instruction.strip()
-    if own and text.startswith(own):
-        return True
-    return text[:1] in "IRqpsG" and _PROMPT.match(text) is not None
 
 
 def _scored_above(

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.rows.columns.arrow_tables import canonical_columns
 from llm_embedder_data.rows.columns.column import ARROW_TYPES, TEXT, Column, Columns
+from llm_embedder_data.rows.columns.instructions import SIDES
 
-# A longer record is not parsed just to find the type of its ids, bytes.
+# A longer record is not parsed just to find the types of its values, bytes.
 _LONG_RECORD = 1 << 20
+
+_INSTRUCTION = pa.struct([(side, TEXT) for side in SIDES])
 
 # Searched at a time, bytes.
 SEARCHED_BYTES = 1 << 20
@@ -28,7 +31,7 @@ def columns_of_lines(lines: memoryview, wanted: Sequence[Column]) -> Columns | N
         return None
     types: dict[str, pa.DataType] = {}
     for column in wanted:
-        arrow_type = ARROW_TYPES.get(column.kind) or _type_of_ids(lines[: ends[0]], column)
+        arrow_type = ARROW_TYPES.get(column.kind) or _type_in_first(lines[: ends[0]], column)
         if types.setdefault(column.field, arrow_type) != arrow_type:
             return None
     try:
@@ -71,18 +74,19 @@ def is_utf8(content: memoryview) -> bool:
 # --------------------------------------------------------------------------------------------------
 
 
-def _type_of_ids(record: memoryview, column: Column) -> pa.DataType:
-    """Return the type of the first record's id; in most files, all ids have the same type."""
+def _type_in_first(record: memoryview, column: Column) -> pa.DataType:
+    """Return the type of the first record's id or instruction; most files have only one type."""
+    otherwise = _INSTRUCTION if column.kind == "instruction" else pa.int64()
     if len(record) > _LONG_RECORD:  # guess: a wrong guess only costs time
         found = re.search(
             rb'"%b"\s*:\s*"' % re.escape(column.field.encode(errors="replace")), record
         )
-        return TEXT if found else pa.int64()
+        return TEXT if found else otherwise
     try:
         is_text = isinstance(orjson.loads(record).get(column.field), str)
     except orjson.JSONDecodeError:
-        return pa.int64()
-    return TEXT if is_text else pa.int64()
+        return otherwise
+    return TEXT if is_text else otherwise
 
 
 def _ends_of_records(lines: memoryview) -> NDArray[np.int64] | None:

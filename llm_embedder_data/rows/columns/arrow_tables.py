@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from llm_embedder_data.rows.columns.column import ARROW_TYPES, TEXT, Column, Columns
+from llm_embedder_data.rows.columns.instructions import instruction_columns, is_instruction_type
 
 # Integers from here on may have no equal float64.
 _EXACT = 2.0**53
@@ -21,6 +22,11 @@ def columns_of_table(table: pa.RecordBatch, wanted: Sequence[Column]) -> Columns
         if column.field not in table.schema.names:
             continue
         array = table.column(column.field)
+        if column.kind == "instruction":
+            if not is_instruction_type(array.type):
+                return None
+            fields[column.field] = array.take(every_row)
+            continue
         is_int_id = column.kind == "id" and pa.types.is_integer(array.type)
         arrow_type = pa.int64() if is_int_id else ARROW_TYPES.get(column.kind, TEXT)
         if not _fits(array.type, arrow_type):
@@ -39,7 +45,8 @@ def canonical_columns(
     """Return a file's fields under their canonical names; None if a value may not fit.
 
     Args:
-        fields: arrays of the types in ``ARROW_TYPES``, by name in the file. A missing field is
+        fields: arrays of the types in ``ARROW_TYPES``, by name in the file; of instructions, of
+            any type that they may have. A missing field is
             null.
         wanted: the columns to return.
         n_rows: the number of rows.
@@ -53,6 +60,9 @@ def canonical_columns(
             for name, id_type in ((f"{column.name}_int", pa.int64()), (f"{column.name}_str", TEXT)):
                 is_found = array is not None and array.type == id_type
                 columns[name] = array if is_found else pa.nulls(n_rows, id_type)
+            continue
+        if column.kind == "instruction":
+            columns |= instruction_columns(array, column, n_rows)
             continue
         if array is None:
             array = pa.nulls(n_rows, ARROW_TYPES[column.kind])

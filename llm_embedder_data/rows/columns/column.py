@@ -19,7 +19,8 @@ Faults = list[str | None]
 RawRows: TypeAlias = memoryview | list[Any] | Any
 
 # Arrow columns by name. A column of ids has two arrays, ``<name>_int`` and ``<name>_str``: a row
-# has a value in one of them, or in neither.
+# has a value in one of them, or in neither. So has a column of instructions: ``query_<name>`` and
+# ``key_<name>``.
 Columns = dict[str, pa.Array]
 
 TEXT = pa.string()
@@ -27,9 +28,9 @@ STRINGS = pa.list_(TEXT)
 FLOATS = pa.list_(pa.float64())
 INTS = pa.list_(pa.int64())
 
-Kind = Literal["string", "text", "strings", "numbers", "integers", "id"]
+Kind = Literal["string", "text", "strings", "numbers", "integers", "id", "instruction"]
 
-# The Arrow type of each kind. Ids have two arrays: see Columns.
+# The Arrow type of each kind, except those that have two arrays: see Columns.
 ARROW_TYPES: dict[Kind, pa.DataType] = {
     "string": TEXT,
     "text": TEXT,
@@ -46,7 +47,8 @@ class Column:
     Attributes:
         name: the canonical name, used by the rest of the package.
         kind: the kind of its values. ``text`` is a string or a number, which becomes its decimal
-            text; an ``id`` is a 64-bit integer or a string.
+            text; an ``id`` is a 64-bit integer or a string; an ``instruction`` is a string, for the
+            query, or an object with the strings ``query`` and ``key``.
         called: its name in the file, if that differs.
     """
 

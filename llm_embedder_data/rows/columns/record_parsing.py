@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from llm_embedder_data.rows.columns.arrow_lines import columns_of_lines
 from llm_embedder_data.rows.columns.column import Column, Faults, RawRows, Record
+from llm_embedder_data.rows.columns.instructions import SIDES, instruction_names
 from llm_embedder_data.rows.files.json_text import parsed, utf8_text
 from llm_embedder_data.rows.shown_values import shown
 
@@ -137,4 +138,7 @@ def _parsed_leniently(
         if column.kind == "id":
             as_int = values[f"{column.name}_int"]
             values[column.name] = values[f"{column.name}_str"] if as_int is None else as_int
+        elif column.kind == "instruction":
+            texts = [values[name] for name in instruction_names(column)]
+            values[column.name] = dict(zip(SIDES, texts, strict=True))
     return {column.field: values[column.name] for column in wanted}, None

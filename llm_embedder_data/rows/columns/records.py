@@ -19,6 +19,7 @@ from llm_embedder_data.rows.columns.column import (
     Kind,
     Record,
 )
+from llm_embedder_data.rows.columns.instructions import instruction_columns_of_records
 from llm_embedder_data.rows.files.json_text import LongInteger
 from llm_embedder_data.rows.shown_values import shown
 
@@ -29,6 +30,7 @@ _NEEDED: dict[Kind, str] = {
     "numbers": "a list of numbers",
     "integers": "a list of integers",
     "id": "an integer or a string",
+    "instruction": "a string, or an object with the strings query and key",
 }
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -49,6 +51,9 @@ def columns_of_records(
         values = [None if record is None else record.get(column.field) for record in records]
         if column.kind == "id":
             columns |= _id_arrays(values, column, faults)
+            continue
+        if column.kind == "instruction":
+            columns |= instruction_columns_of_records(values, column, faults, _array)
             continue
         if column.kind == "text":
             values = [_decimal(value) for value in values]

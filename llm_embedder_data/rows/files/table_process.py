@@ -69,7 +69,11 @@ _NEEDED = {
     "numbers": "a list of numbers",
     "integers": "a list of integers",
     "id": "an integer or a string",
+    "instruction": "a string, or a struct with the strings query and key",
 }
+
+# The fields of a struct that are read.
+_SIDES = ("query", "key")
 
 
 class Unreadable(Exception):
@@ -278,6 +282,8 @@ def _allows(kind: str, found: pa.DataType) -> bool:
         found = found.value_type
         if types.is_null(found):
             return True
+    if kind == "instruction" and types.is_struct(found):
+        return all(_allows("string", field.type) for field in found if field.name in _SIDES)
     if types.is_dictionary(found):
         found = found.value_type
     is_text = types.is_string(found) or types.is_large_string(found) or _is_string_view(found)
@@ -285,6 +291,7 @@ def _allows(kind: str, found: pa.DataType) -> bool:
     return bool(
         {
             "string": is_text,
+            "instruction": is_text,
             "strings": is_text,
             "text": is_text or is_int or is_float,
             "id": is_text or is_int,
@@ -341,6 +348,9 @@ def _sizes(array: pa.Array) -> NDArray[np.int64]:
         total = np.append(0, np.cumsum(_sizes(array.flatten())))
         lists: NDArray[np.int64] = 4 + total[ends] - total[np.append(0, ends[:-1])]
         return lists
+    if types.is_struct(found):
+        fields: NDArray[np.int64] = sum(map(_sizes, _sides(array)), np.zeros(len(array), np.int64))
+        return fields
     if types.is_string(found) or types.is_large_string(found):
         texts: NDArray[np.int64] = pc.binary_length(array).fill_null(0).to_numpy().astype(np.int64)
         return 4 + texts
@@ -349,6 +359,14 @@ def _sizes(array: pa.Array) -> NDArray[np.int64]:
         lengths = views[array.offset : array.offset + len(array)]
         return 4 + np.where(valid, lengths, 0).astype(np.int64)
     return np.full(len(array), 8, np.int64)
+
+
+def _sides(array: pa.StructArray) -> list[pa.Array]:
+    """Return the fields of structs that are read; a field that is missing is null."""
+    found = [field.name for field in array.type]
+    return [
+        pc.struct_field(array, side) if side in found else pa.nulls(len(array)) for side in _SIDES
+    ]
 
 
 def _lengths(lists: pa.Array) -> NDArray[np.int64]:
@@ -369,6 +387,8 @@ def _plain(array: pa.Array) -> pa.Array:
     if types.is_list(found) or types.is_large_list(found) or _is_fixed_list(found):
         offsets = pa.array(np.append(0, np.cumsum(_lengths(array))), pa.int32())
         return pa.ListArray.from_arrays(offsets, _plain(array.flatten()), mask=array.is_null())
+    if types.is_struct(found):
+        return pa.StructArray.from_arrays(list(map(_plain, _sides(array))), list(_SIDES))
     if types.is_large_string(found):
         return array.take(pa.array(np.arange(len(array)))).cast(pa.string())
     if _is_string_view(found):

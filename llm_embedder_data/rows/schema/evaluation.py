@@ -10,6 +10,7 @@ import pyarrow as pa
 from llm_embedder_data.rows.columns.column import INTS, STRINGS, Column, Columns, Faults
 from llm_embedder_data.rows.schema.checks import ListView, add_fault, slice_indices
 from llm_embedder_data.rows.schema.query_columns import (
+    INSTRUCTION,
     NEG,
     POS,
     QUERY,
@@ -17,6 +18,7 @@ from llm_embedder_data.rows.schema.query_columns import (
     QUERY_ID,
     TASK,
     require_query,
+    with_instructions,
 )
 from llm_embedder_data.rows.schema.row_kind import RowKind, batch_of
 
@@ -31,8 +33,8 @@ _CANDIDATE_COLUMNS = (
     _POS_INDEX,
     Column("neg_index", "integers"),
 )
-RETRIEVE_COLUMNS = (QUERY, TASK, _POS_INDEX, QUERY_ID)
-RERANK_COLUMNS = (QUERY, TASK, *_CANDIDATE_COLUMNS, QUERY_ID)
+RETRIEVE_COLUMNS = (QUERY, TASK, _POS_INDEX, QUERY_ID, INSTRUCTION)
+RERANK_COLUMNS = (QUERY, TASK, *_CANDIDATE_COLUMNS, QUERY_ID, INSTRUCTION)
 
 RETRIEVE_SCHEMA = pa.schema([*QUERY_FIELDS, ("pos_index", INTS)])
 RERANK_SCHEMA = pa.schema(
@@ -63,7 +65,7 @@ def retrieve_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     """
     require_query(columns["query"], faults)
     _check_indices("pos_index", columns, faults)
-    return batch_of(RETRIEVE_SCHEMA, columns, faults)
+    return batch_of(RETRIEVE_SCHEMA, with_instructions(columns, len(faults)), faults)
 
 
 def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
@@ -83,7 +85,7 @@ def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
         faults[number] = faults[number] or row.fault
     return batch_of(
         RERANK_SCHEMA,
-        columns,
+        with_instructions(columns, len(faults)),
         faults,
         pos_index=pa.array([row.pos_index for row in rows], INTS),
         key=pa.array([row.key for row in rows], STRINGS),

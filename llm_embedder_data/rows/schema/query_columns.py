@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from llm_embedder_data.rows.columns.column import Column, Faults
+from llm_embedder_data.rows.columns.column import Column, Columns, Faults
+from llm_embedder_data.rows.columns.instructions import instruction_columns
 from llm_embedder_data.rows.schema.checks import add_fault, is_blank
 
 QUERY_FIELDS = [
     ("query", pa.string()),
+    ("query_instruction", pa.string()),  # the row's own, in place of the recipe's, or null
     ("query_id_int", pa.int64()),  # a row has one of the two, or neither: then its number is its id
     ("query_id_str", pa.string()),
     ("task", pa.string()),
@@ -18,10 +20,16 @@ QUERY_FIELDS = [
 QUERY = Column("query", "string")
 QUERY_ID = Column("query_id", "id")
 TASK = Column("task", "string")
+INSTRUCTION = Column("instruction", "instruction")
 
 # Candidates: in training rows, and in rows to rerank.
 POS = Column("pos", "strings")
 NEG = Column("neg", "strings")
+
+
+def with_instructions(columns: Columns, n_rows: int) -> Columns:
+    """Return columns with the arrays of :data:`INSTRUCTION`, null if they were not read."""
+    return instruction_columns(None, INSTRUCTION, n_rows) | columns
 
 
 def require_query(query: pa.Array, faults: Faults) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.rows.columns.column import FLOATS, STRINGS, Column, Columns, Faults
 from llm_embedder_data.rows.schema.checks import ListView, add_fault, is_blank, slice_indices
 from llm_embedder_data.rows.schema.query_columns import (
+    INSTRUCTION,
     NEG,
     POS,
     QUERY,
@@ -18,6 +19,7 @@ from llm_embedder_data.rows.schema.query_columns import (
     QUERY_ID,
     TASK,
     require_query,
+    with_instructions,
 )
 from llm_embedder_data.rows.schema.row_kind import RowKind, batch_of
 from llm_embedder_data.rows.schema.same_texts import first_same_texts
@@ -31,6 +33,7 @@ TRAIN_COLUMNS = (
     Column("history", "strings"),
     Column("teacher_scores", "numbers"),
     QUERY_ID,
+    INSTRUCTION,
 )
 TRAIN_FIELDS = tuple(column.name for column in TRAIN_COLUMNS)
 
@@ -38,6 +41,7 @@ TRAIN_FIELDS = tuple(column.name for column in TRAIN_COLUMNS)
 TRAIN_SCHEMA = pa.schema(
     [
         *QUERY_FIELDS,
+        ("key_instruction", pa.string()),  # likewise, of the row's keys
         ("key", STRINGS),
         ("teacher_scores", FLOATS),  # one per key, or null
         ("first_same", pa.list_(pa.int32())),  # per key: the row's first key with the same text
@@ -76,7 +80,7 @@ def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     offsets = pa.array(candidates.offsets, pa.int32())
     return batch_of(
         TRAIN_SCHEMA,
-        columns,
+        with_instructions(columns, n_rows),
         faults,
         key=pa.ListArray.from_arrays(offsets, candidates.texts),
         teacher_scores=scores,

@@ -85,7 +85,14 @@ def test_sound_rows_give_no_finding(tmp_path, minilm):
         ("short_texts", [row("a query", ["a positive"], ["harbour"])], 1, 5),
         ("scores_above_positive", [row("s", ["p one"], ["n one"], teacher_scores=[1, 2])], 1, 5),
         ("instruction_in_text", [row("find: a thing", ["a positive"], ["a negative"])], 1, 5),
+        ("instruction_in_text", [row("own: q", ["a positive"], ["n"], instruction="own: ")], 1, 5),
         ("truncated_positives", [row("a thing", [LONG * 3], ["a negative"])], 1, 5),
+        (
+            "truncated_positives",
+            [row("a thing", ["a ship at sea"], ["no"], instruction={"key": "a ship " * 6})],
+            1,
+            5,
+        ),
     ],
 )
 def test_each_check_finds_its_fault_and_its_place(tmp_path, minilm, check, rows, n_found, line):

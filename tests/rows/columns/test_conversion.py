@@ -19,6 +19,7 @@ WANTED = (
     Column("teacher_scores", "numbers"),
     Column("pos_index", "integers"),
     Column("query_id", "id"),
+    Column("instruction", "instruction"),
 )
 NAMES = [column.name for column in WANTED]
 
@@ -38,6 +39,10 @@ SOUND = {
     "teacher_scores": st.lists(st.floats(-9, 9) | st.integers(-9, 9), max_size=3),
     "pos_index": st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
     "query_id": st.integers(-(2**63), 2**63 - 1) | TEXTS,
+    "instruction": TEXTS
+    | st.fixed_dictionaries(
+        {}, optional={"query": st.none() | TEXTS, "key": st.none() | TEXTS, "other": TEXTS}
+    ),
 }
 SOUND_RECORDS = st.fixed_dictionaries({}, optional={n: st.none() | s for n, s in SOUND.items()})
 RECORDS = st.fixed_dictionaries(
@@ -89,6 +94,9 @@ def one_by_one(block):
 @example([b'{"other": ' + b"[" * 2000 + b"]" * 2000 + b"}", b"no JSON"], b"\n")
 @example([b'{"teacher_scores": [9007199254740993]}', b"no JSON"], b"\n")
 @example([b'{"query_id": 1}', b'{"query_id": "1"}'], b"\n")
+@example([b'{"instruction": "a"}', b'{"instruction": {"query": "b", "key": null}}'], b"\n")
+@example([b'{"instruction": {"key": "a"}}', b'{"instruction": "b"}', b'{"instruction": 1}'], b"\n")
+@example([b'{"instruction": {"query": "a", "query": "b"}}', b"no JSON"], b"\n")
 def test_a_line_is_read_alike_whatever_its_neighbours(written, end):
     block = end.join(written) + end
 
@@ -123,6 +131,7 @@ def test_valid_lines_are_read_in_bulk(monkeypatch):
     monkeypatch.delattr("llm_embedder_data.rows.columns.conversion.parsed_records")
     record = {"query": "q", "title": "t", "pos": ["p\n", "é"], "teacher_scores": [1, 0.5]}
     record |= {"pos_index": [3], "other": {"x": [None, True]}}
+    record |= {"instruction": {"query": "ask ", "other": 1}}
     for query_id in ({"query_id": 7}, {"query_id": "seven"}, {}):
         for end in ("\n", "\r\n"):
             block = end.join([json.dumps(record | query_id)] * 3).encode()
@@ -132,6 +141,8 @@ def test_valid_lines_are_read_in_bulk(monkeypatch):
             assert faults == [None] * 3
             assert columns["pos"].to_pylist() == [record["pos"]] * 3
             assert columns["teacher_scores"].to_pylist() == [[1.0, 0.5]] * 3
+            assert columns["query_instruction"].to_pylist() == ["ask "] * 3
+            assert columns["key_instruction"].to_pylist() == [None] * 3
             ids = [columns[f"query_id_{kind}"].to_pylist() for kind in ("int", "str")]
             assert query_id.get("query_id") in (ids[0][0], ids[1][0])
     assert columns["title"].to_pylist() == ["t"] * 3
@@ -144,6 +155,13 @@ TABLES = {
     "teacher_scores": [pa.list_(pa.float64()), pa.list_(pa.float32()), pa.list_(pa.int8())],
     "pos_index": [pa.list_(pa.int64()), pa.list_(pa.uint8()), pa.list_(pa.float64())],
     "query_id": [pa.int64(), pa.int16(), pa.string(), pa.float64()],
+    "instruction": [
+        pa.string(),
+        pa.large_string(),
+        pa.struct([("query", pa.string()), ("key", pa.string())]),
+        pa.struct([("key", pa.large_string()), ("other", pa.float64())]),
+        pa.struct([("query", pa.float64())]),
+    ],
 }
 VALUES = {
     pa.string(): st.none() | TEXTS,
@@ -156,6 +174,9 @@ VALUES = {
 def values_of(type):
     if type in VALUES:
         return VALUES[type]
+    if pa.types.is_struct(type):
+        fields = {field.name: values_of(field.type) for field in type}
+        return st.none() | st.fixed_dictionaries(fields)
     if pa.types.is_integer(type):
         return st.none() | st.integers(0, 100)
     inner = st.floats(-9, 9, width=32) if pa.types.is_floating(type.value_type) else None

@@ -1,0 +1,94 @@
+"""A row's own instruction to two columns of texts: one for its query, one for its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.columns.column import TEXT, Column, Columns, Faults
+from llm_embedder_data.rows.shown_values import shown
+
+SIDES = ("query", "key")
+
+# Turns texts, null where there is none, into an array; adds a fault to each row whose text is bad.
+TextArray = Callable[[list[Any], Column, Faults], pa.Array]
+
+
+def instruction_names(column: Column) -> list[str]:
+    """Return the names of the two arrays of a column of instructions."""
+    return [f"{side}_{column.name}" for side in SIDES]
+
+
+def instruction_columns(array: pa.Array | None, column: Column, n_rows: int) -> Columns:
+    """Return the two arrays of a column of instructions.
+
+    Args:
+        array: of texts, which are the query's; of structs with the texts ``query`` and ``key``; or
+            None for a column that the file does not have.
+        column: the column.
+        n_rows: the number of rows.
+    """
+    query = key = pa.nulls(n_rows, TEXT)
+    if array is not None and pa.types.is_struct(array.type):
+        names = [field.name for field in array.type]
+        query, key = (
+            pc.struct_field(array, side).cast(TEXT) if side in names else pa.nulls(n_rows, TEXT)
+            for side in SIDES
+        )
+    elif array is not None:
+        query = array.cast(TEXT)
+    return dict(zip(instruction_names(column), (query, key), strict=True))
+
+
+def instruction_columns_of_records(
+    values: Sequence[Any], column: Column, faults: Faults, text_array: TextArray
+) -> Columns:
+    """Return the two arrays of a column of instructions, from the values of records.
+
+    Args:
+        values: null, a text, or ``{"query": ..., "key": ...}`` with a text or null each.
+        column: the column.
+        faults: what is wrong with each row so far; faults that are found here are added.
+        text_array: makes the array of a side.
+    """
+    for row, value in enumerate(values):
+        if value is not None and not isinstance(value, str | dict):
+            faults[row] = faults[row] or (
+                f"{one_line(column.field)}={shown(value)} (a row's own instruction is a string, or "
+                "an object with the strings query and key; if the column is something else, give "
+                "the field another, as in instruction: none)"
+            )
+    columns: Columns = {}
+    for side, name in zip(SIDES, instruction_names(column), strict=True):
+        called = f"{column.field}.{side}"
+        texts = [_text_of(value, side) for value in values]
+        columns[name] = text_array(texts, Column(name, "string", called), faults)
+    return columns
+
+
+def is_instruction_type(found: pa.DataType) -> bool:
+    """Return whether a column of this Arrow type can be read as instructions."""
+    types = pa.types
+    if types.is_struct(found):
+        return all(_is_text_type(field.type) for field in found if field.name in SIDES)
+    return _is_text_type(found)
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _text_of(value: Any, side: str) -> Any:
+    if isinstance(value, dict):
+        return value.get(side)
+    return value if isinstance(value, str) and side == "query" else None
+
+
+def _is_text_type(found: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_dictionary(found):
+        found = found.value_type
+    return bool(types.is_null(found) or types.is_string(found) or types.is_large_string(found))
