@@ -1,0 +1,183 @@
+"""Canonical rows: the one shape that the rows of every format are read into.
+
+- train: ``query`` (str), ``pos`` and ``neg`` (lists of str), ``candidates`` (list of str in place of
+  both, where nothing says which is positive; else None), ``teacher_scores`` (list of float, of pos
+  then neg, or of candidates; else None), ``query_id`` (str, int or None), ``instruction``
+  ({"query": str or None, "key": str or None}, or None), ``task`` (str or None)
+- eval: ``query``, ``query_id``, ``relevant`` ({document id: grade})
+- corpus: ``id`` (str), ``text`` (str)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+Kind = Literal["train", "eval", "corpus"]
+Row = dict[str, Any]
+QueryId = str | int | None
+
+
+class BadRowError(ValueError):
+    """A record that breaks a rule of its format; the message says which."""
+
+
+class Dropped(Exception):
+    """A record that a format leaves out; the message is the reason under which it is counted."""
+
+
+def train_row(
+    query: Any,
+    pos: Iterable[str] = (),
+    neg: Iterable[str] = (),
+    *,
+    candidates: Iterable[str] | None = None,
+    scores: Sequence[float] | None = None,
+    query_id: Any = None,
+    query_instruction: str | None = None,
+    key_instruction: str | None = None,
+    task: Any = None,
+) -> Row:
+    """Make a canonical training row.
+
+    Raises:
+        BadRowError: a value of another type than its field's.
+    """
+    has_instruction = query_instruction is not None or key_instruction is not None
+    return {
+        "query": text_of(query, "query"),
+        "pos": list(pos),
+        "neg": list(neg),
+        "candidates": None if candidates is None else list(candidates),
+        "teacher_scores": None if scores is None else [float(score) for score in scores],
+        "query_id": id_of(query_id, "query_id"),
+        "instruction": (
+            {"query": query_instruction, "key": key_instruction} if has_instruction else None
+        ),
+        "task": None if task is None else text_of(task, "task"),
+    }
+
+
+def eval_row(query: Any, query_id: Any, relevant: Mapping[str, float]) -> Row:
+    """Make a canonical eval row; negative grades become 0."""
+    return {
+        "query": text_of(query, "query"),
+        "query_id": id_of(query_id, "query_id"),
+        "relevant": {document: max(grade, 0) for document, grade in relevant.items()},
+    }
+
+
+def corpus_row(document_id: Any, text: str) -> Row:
+    """Make a canonical corpus row; an integer id becomes its decimal text."""
+    return {"id": str(id_of(document_id, "id")), "text": text}
+
+
+def text_of(value: Any, field: str) -> str:
+    """Return a text.
+
+    Raises:
+        BadRowError: it is no text, or an empty one.
+    """
+    if not isinstance(value, str):
+        raise BadRowError(f"{field}: expected a string, found {_shown(value)}")
+    if not value.strip():
+        raise BadRowError(f"{field}: the text is empty")
+    return value
+
+
+def texts_of(value: Any, field: str) -> list[str]:
+    """Return a list of texts; a text is a list of one, and null or a missing field is empty.
+
+    Raises:
+        BadRowError: it holds something that is no text, or an empty text.
+    """
+    if value is None:
+        return []
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise BadRowError(f"{field}: expected a list of strings, found {_shown(value)}")
+    return [text_of(text, f"{field}[{number}]") for number, text in enumerate(value)]
+
+
+def id_of(value: Any, field: str) -> QueryId:
+    """Return an id: text, or an integer; None where there is none.
+
+    Raises:
+        BadRowError: it is of another type.
+    """
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return value
+    raise BadRowError(f"{field}: expected an integer or a string, found {_shown(value)}")
+
+
+def ids_of(value: Any, field: str) -> list[str]:
+    """Return a list of document ids as text; one id is a list of one.
+
+    Raises:
+        BadRowError: it holds something that is no id.
+    """
+    if value is None:
+        return []
+    if isinstance(value, str | int):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise BadRowError(f"{field}: expected a list of ids, found {_shown(value)}")
+    return [str(id_of(entry, f"{field}[{number}]")) for number, entry in enumerate(value)]
+
+
+def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
+    """Join the scores of several lists of candidates.
+
+    Args:
+        parts: the scores of a list as the file has them, and how many candidates it holds.
+
+    Returns:
+        A score for each candidate, or None where a part has no score, or one that is null, NaN or
+        infinite.
+
+    Raises:
+        BadRowError: there are more or fewer scores than candidates.
+    """
+    found: list[float] = []
+    for scores, n_candidates in parts:
+        if scores is None and n_candidates:
+            return None
+        scores = [] if scores is None else scores
+        scores = list(scores) if isinstance(scores, list | tuple) else [scores]
+        if len(scores) != n_candidates:
+            raise BadRowError(f"{len(scores)} scores for {n_candidates} candidates")
+        for score in scores:
+            if score is None or isinstance(score, bool) or not isinstance(score, int | float):
+                if score is not None:
+                    raise BadRowError(f"scores: expected numbers, found {_shown(score)}")
+                return None
+            if not math.isfinite(score):
+                return None
+            found.append(float(score))
+    return found or None
+
+
+def titled(title: Any, text: Any, field: str = "text", *, no_title: Sequence[str] = ()) -> str:
+    """Join a title and a text by a blank; the text alone where there is no title.
+
+    Args:
+        title: null, missing and blank titles are none.
+        text: of the passage.
+        field: for messages.
+        no_title: titles that stand for none, such as ``-``.
+    """
+    text = "" if text is None else text
+    if not isinstance(text, str) or not (title is None or isinstance(title, str)):
+        raise BadRowError(f"{field}: expected a string, found {_shown(text)}")
+    title = (title or "").strip()
+    joined = text.strip() if title in ("", *no_title) else f"{title} {text}".strip()
+    if not joined:
+        raise BadRowError(f"{field}: the text is empty")
+    return joined
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

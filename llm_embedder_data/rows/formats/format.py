@@ -1,0 +1,219 @@
+"""What a format is: how it is known, and how its records become canonical rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Kind, Row
+from llm_embedder_data.rows.raw_files import RawFile, RawRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A source's settings that some format reads.
+
+    Attributes:
+        split: which of several splits: train for training, else test or dev, where None.
+        prefix: of the files' names in a BEIR folder (``qgen``).
+        config: of an MTEB repository.
+        miner: whose negatives are taken; None for those of all.
+        threshold: labels at or above it are positive.
+        key_template: titles and texts of passages; None for ``{title} {text}``.
+    """
+
+    split: str | None = None
+    prefix: str | None = None
+    config: str | None = None
+    miner: str | None = None
+    threshold: float | None = None
+    key_template: str | None = None
+
+
+@dataclass
+class Parts:
+    """What a format reads rows from, and where it puts down what it left out.
+
+    Attributes:
+        source: the path or folder, as the user gave it.
+        files: of the rows themselves.
+        options: the source's settings.
+        texts_of_corpus: the texts of the corpus by id; None where no corpus is named.
+        texts_of_queries: the texts of queries by id, each with the id as its file has it.
+        judgments_given: (query id, document id, grade) of the judgments named beside the rows.
+        skips_bad_rows: whether a bad row is counted; else it is an error.
+        counts: what was left out, by reason.
+    """
+
+    source: str
+    files: list[RawFile]
+    options: Options
+    texts_of_corpus: Callable[[], Mapping[str, str]] | None = None
+    texts_of_queries: Callable[[], Mapping[str, tuple[Any, str]]] | None = None
+    judgments_given: Callable[[], list[tuple[str, str, float]]] | None = None
+    skips_bad_rows: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    n_ids: int = 0
+    unknown_ids: int = 0
+    example_of_unknown: str | None = None
+    at: tuple[str, RawRecord] | None = None
+
+    def records(self) -> Iterator[RawRecord]:
+        """The records of all files; the place of errors follows."""
+        for file in self.files:
+            for record in file:
+                self.at = (file.path, record)
+                yield record
+
+    def error(self, sentence: str) -> DataError:
+        """An error at the record that is being read."""
+        if self.at is None:
+            return DataError.at(self.source, sentence)
+        path, record = self.at
+        return DataError.at(path, sentence, row=record.row, line=record.line)
+
+    def leave_out(self, error: BadRowError | Dropped) -> None:
+        """Count a record that gives no row.
+
+        Raises:
+            DataError: it is a bad one, and bad rows are errors.
+        """
+        if isinstance(error, BadRowError) and not self.skips_bad_rows:
+            raise self.error(f"{error} (data.on_bad_row=skip leaves such rows out)") from error
+        self.counts[str(error)] += 1
+
+    def __post_init__(self) -> None:
+        self._corpus: Mapping[str, str] | None = None
+
+    @cached_property
+    def documents(self) -> Mapping[str, str]:
+        """The texts of the corpus by id.
+
+        Raises:
+            DataError: no corpus is named.
+        """
+        if self.texts_of_corpus is None:
+            raise DataError.at(
+                self.source,
+                "its rows name documents by id, and no corpus is given (give corpus: a file of ids "
+                "and texts)",
+            )
+        return self.texts_of_corpus()
+
+    @cached_property
+    def queries(self) -> Mapping[str, tuple[Any, str]]:
+        """The ids and texts of the queries, by the id's text.
+
+        Raises:
+            DataError: no queries are named.
+        """
+        if self.texts_of_queries is None:
+            raise DataError.at(
+                self.source,
+                "its rows name queries by id, and no queries are given (give queries: a file of ids "
+                "and texts)",
+            )
+        return self.texts_of_queries()
+
+    def joined(
+        self, ids: list[str], side: Literal["positive", "negative", "document"]
+    ) -> list[str]:
+        """The texts of documents; an unknown id is left out and counted.
+
+        Raises:
+            BadRowError: none of several ids is known.
+        """
+        documents = self.documents
+        texts = [documents[one] for one in ids if one in documents]
+        self.n_ids += len(ids)
+        unknown = len(ids) - len(texts)
+        if unknown:
+            self.unknown_ids += unknown
+            self.example_of_unknown = next(one for one in ids if one not in documents)
+            self.counts[f"{side} ids that the corpus does not have"] += unknown
+            if not texts:
+                raise BadRowError(
+                    f"none of its {side} ids is in the corpus, such as {self.example_of_unknown!r}"
+                )
+        return texts
+
+    def check_unknown_ids(self) -> None:
+        """Refuse rows whose ids are mostly another corpus's, once all rows are read.
+
+        Raises:
+            DataError: no id is known; or more than 1 % are not, where bad rows are errors.
+        """
+        if not self.unknown_ids:
+            return
+        known = next(iter(self.documents), None)
+        if self.unknown_ids == self.n_ids:
+            raise DataError.at(
+                self.source,
+                f"no document id is in the corpus: {self.example_of_unknown!r} is asked for, and "
+                f"the corpus has ids such as {known!r} (give the corpus that belongs to these rows)",
+            )
+        if not self.skips_bad_rows and self.unknown_ids > 0.01 * self.n_ids:
+            raise DataError.at(
+                self.source,
+                f"{self.unknown_ids} of {self.n_ids} document ids are not in the corpus, such as "
+                f"{self.example_of_unknown!r} (data.on_bad_row=skip leaves them out)",
+            )
+
+
+Reader = Callable[[Parts], Iterator[Row]]
+Recognizer = Callable[[RawFile], bool]
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A format of other people's files.
+
+    Attributes:
+        name: that ``format:`` takes.
+        what: what the files hold, in a few words, for messages.
+        recognizes: whether a file's first records are of this format.
+        recognizes_folder: whether a folder is of this format.
+        train: reads training rows; None where the format has none.
+        eval: reads eval rows.
+        corpus: reads the corpus.
+        refusal: why files of this format cannot be used at all.
+    """
+
+    name: str
+    what: str
+    recognizes: Recognizer = _never
+    recognizes_folder: Callable[[Path], bool] = _never
+    train: Reader | None = None
+    eval: Reader | None = None
+    corpus: Reader | None = None
+    refusal: str | None = None
+
+    def reader(self, kind: Kind) -> Reader | None:
+        """What reads one kind of rows."""
+        return {"train": self.train, "eval": self.eval, "corpus": self.corpus}[kind]
+
+
+def each(make: Callable[[Mapping[str, Any], Parts], Row | list[Row]]) -> Reader:
+    """A reader of files in which each record is a row, or several."""
+
+    def read(parts: Parts) -> Iterator[Row]:
+        for record in parts.records():
+            try:
+                if not isinstance(record.value, Mapping):
+                    raise BadRowError(f"expected an object, found {type(record.value).__name__}")
+                made = make(record.value, parts)
+            except (BadRowError, Dropped) as error:
+                parts.leave_out(error)
+                continue
+            yield from made if isinstance(made, list) else [made]
+
+    return read

@@ -1,0 +1,160 @@
+"""Pairs of texts with a label or a score, grouped by their first text.
+
+A label of 1 makes the second text a positive, 0 a negative. Scores need a threshold from the user.
+Labels of natural-language inference: entailment is a positive, contradiction a negative; neutral
+pairs are left out and counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    text_of,
+    train_row,
+)
+from llm_embedder_data.rows.formats.columns import plain
+from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.raw_files import RawFile
+
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("sentence_1", "sentence_2"),
+    ("text1", "text2"),
+    ("text_1", "text_2"),
+    ("text", "text_b"),
+    ("text_a", "text_b"),
+    ("sent1", "sent2"),
+    ("sent0", "sent1"),
+    ("premise", "hypothesis"),
+    ("anchor", "positive"),
+    ("query", "positive"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("question", "answer"),
+    ("query", "answer"),
+    ("query", "response"),
+)
+LABELS = ("label", "labels", "score", "scores", "similarity", "similarity_score", "gold_label")
+_WORDS: dict[str, bool | None] = {
+    "entailment": True,
+    "contradiction": False,
+    "neutral": None,
+    "true": True,
+    "false": False,
+}
+
+
+def _columns(names: list[str]) -> tuple[str, str, str] | None:
+    by_plain = {plain(name): name for name in names}
+    label = next((by_plain[name] for name in LABELS if name in by_plain), None)
+    for first, second in PAIRS:
+        if label and first in by_plain and second in by_plain:
+            return by_plain[first], by_plain[second], label
+    return None
+
+
+def _recognizes(file: RawFile) -> bool:
+    columns = _columns(list(file.fields))
+    if columns is None:
+        return False
+    names = {plain(name) for name in file.fields}
+    if any(name.startswith(("negative", "neg")) for name in names):
+        return False  # a triplet or a tuple, whose labels are a teacher's
+    return not any(isinstance(label, list) for label in file.values(columns[2]))
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, int | float):
+        return float(value)
+    try:
+        return float(str(value).strip())
+    except ValueError:
+        return None
+
+
+def _is_positive(value: Any, threshold: float | None, asked: str) -> bool | None:
+    """Whether a pair's label makes it positive; None where it is neutral."""
+    if value is None:
+        raise BadRowError("the pair has no label")
+    word = str(value).strip().lower()
+    if word in _WORDS:
+        return _WORDS[word]
+    number = _number(value)
+    if number is None or math.isnan(number):
+        raise BadRowError(f"label: expected a number or entailment/contradiction, found {value!r}")
+    if number == -1 and threshold is None:
+        return None  # NLI data sets mark pairs without agreement so
+    if threshold is not None:
+        return number >= threshold
+    if number not in (0, 1):
+        raise BadRowError(asked)
+    return number == 1
+
+
+def _read(parts: Parts) -> Iterator[Row]:
+    threshold = parts.options.threshold
+    groups: dict[str, tuple[list[str], list[str], Any]] = {}
+    for record in parts.records():
+        try:
+            columns = _columns(list(record.value)) if isinstance(record.value, Mapping) else None
+            if columns is None:
+                raise BadRowError("expected two texts and a label")
+            first, second, label = columns
+            query = text_of(record.value[first], first)
+            text = text_of(record.value[second], second)
+            asked = (
+                f"{label}={record.value[label]!r} is a score, and nothing says from which score on "
+                "a pair is positive (give threshold: 0.8, or the like)"
+            )
+            if threshold is None and _is_nli_number(parts, label):
+                raise parts.error(
+                    f"{label} holds 0, 1 and 2: in NLI files 0 is entailment, elsewhere it is the "
+                    "lowest grade (write the labels as words, or give threshold: 1 for grades)"
+                )
+            is_positive = _is_positive(record.value[label], threshold, asked)
+            if is_positive is None:
+                raise Dropped("neutral pairs")
+        except BadRowError as error:
+            if "threshold" in str(error):
+                raise parts.error(str(error)) from error
+            parts.leave_out(error)
+            continue
+        except Dropped as error:
+            parts.leave_out(error)
+            continue
+        group = groups.setdefault(query, ([], [], record.value.get("query_id")))
+        side = group[0] if is_positive else group[1]
+        if text not in side:
+            side.append(text)
+    yield from grouped(groups, parts)
+
+
+def grouped(groups: Mapping[str, tuple[list[str], list[str], Any]], parts: Parts) -> Iterator[Row]:
+    """One row for each query that has a positive; the others are counted."""
+    for query, (pos, neg, query_id) in groups.items():
+        if not pos:
+            parts.counts["queries without a positive"] += 1
+            continue
+        yield train_row(query, pos, neg, query_id=query_id)
+
+
+def _is_nli_number(parts: Parts, label: str) -> bool:
+    """Whether labels are the integers 0, 1 and 2, which mean two things."""
+    found = {str(value).strip() for file in parts.files for value in file.values(label)}
+    return found <= {"0", "1", "2", "-1"} and "2" in found
+
+
+LABELED_PAIRS = Format(
+    name="labeled_pairs",
+    what="pairs of texts with a label or a score",
+    recognizes=_recognizes,
+    train=_read,
+)
