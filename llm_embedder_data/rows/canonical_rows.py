@@ -1,8 +1,8 @@
 """Canonical rows: the one shape that the rows of every format are read into.
 
 - train: ``query`` (str), ``pos`` and ``neg`` (lists of str), ``candidates`` (list of str in place
-  of both, where nothing says which is positive; else None), ``teacher_scores`` (list of float, of pos
-  then neg, or of candidates; else None), ``query_id`` (str, int or None), ``instruction``
+  of both, where nothing says which is positive; else None), ``teacher_scores`` (list of float, of
+  pos then neg, or of candidates; else None), ``query_id`` (str, int or None), ``instruction``
   ({"query": str or None, "key": str or None}, or None), ``task`` (str or None)
 - eval: ``query``, ``query_id``, ``relevant`` ({document id: grade}). ``candidates`` (ids of the
   documents to rerank) and ``instruction`` are there only for the queries that have them.
