@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -69,12 +69,14 @@ class RawFile:
         path: of the file.
         names: columns that the user named: any of them makes a first line a header.
         skips_bad_records: whether a record that cannot be read is counted; else it is an error.
+        rename: gives records the names that we read; None where the user named no columns.
         counts: what was left out, by reason.
     """
 
     path: str
     names: tuple[str, ...] = field(default=())
     skips_bad_records: bool = False
+    rename: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     counts: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property
@@ -116,6 +118,11 @@ class RawFile:
     @cached_property
     def head(self) -> list[Any]:
         """The values of the first records."""
+        return [record.value for record in self._renamed(iter(self._first_records))]
+
+    @property
+    def original_head(self) -> list[Any]:
+        """The values of the first records, under the names that the file has."""
         return [record.value for record in self._first_records]
 
     @cached_property
@@ -130,10 +137,17 @@ class RawFile:
 
     def __iter__(self) -> Iterator[RawRecord]:
         first = self.__dict__.get("_first_records")
-        if first is not None and len(first) < LOOKED_AT:
-            yield from first  # the whole file
-            return
-        yield from self._records()
+        is_whole = first is not None and len(first) < LOOKED_AT
+        return self._renamed(iter(first) if first is not None and is_whole else self._records())
+
+    def _renamed(self, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
+        rename = self.rename
+        if rename is None:
+            return records
+        return (
+            record._replace(value=rename(record.value)) if type(record.value) is dict else record
+            for record in records
+        )
 
     # -- what the file begins with -----------------------------------------------------------------
 
