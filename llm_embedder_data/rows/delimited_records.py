@@ -148,7 +148,8 @@ class _QuotedText:
             first, *others = of_record
             alone = self._alone(first)
             if alone is None and trouble is None:
-                yield line, cells  # ragged: whoever knows the header says so
+                if any(map(str.strip, cells)):
+                    yield line, cells  # ragged: whoever knows the header says so
                 if n_lines == 1:
                     others = []
             else:
