@@ -88,13 +88,42 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
     batches = _parquet_batches if file_format == "parquet" else _arrow_batches
     for batch in batches(path, list(kinds)):
         if n_rows + batch.num_rows > most:
-            raise Unreadable(
-                f"it claims more than {most:,} rows, which its {os.path.getsize(path):,} bytes "
-                "cannot hold (it is damaged: write it anew)"
-            )
+            raise Unreadable(_more_rows_than(most, path))
         for part in _sliced(_checked(batch, kinds), n_rows):
             yield _with_columns(part, [_plain(array) for array in part.columns])
         n_rows += batch.num_rows
+
+
+def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator[bytes]:
+    """All columns of a file as JSON arrays of records, some rows at a time.
+
+    Args:
+        path: of the file.
+        file_format: ``"parquet"`` or ``"arrow"``.
+        most: rows to read; None for all.
+
+    Raises:
+        Unreadable: as :func:`checked_slices` does, of columns of any type.
+    """
+    from llm_embedder_data.rows.table_values import json_lines, records_of
+
+    n_rows, bound = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
+    batches = _parquet_batches if file_format == "parquet" else _arrow_batches
+    for batch in batches(path, None):
+        if n_rows + batch.num_rows > bound:
+            raise Unreadable(_more_rows_than(bound, path))
+        if most is not None:
+            batch = batch.slice(0, most - n_rows)
+        n_rows += batch.num_rows
+        batch.validate()
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            _validate(name, array)
+        n_parts = max(1, min(batch.num_rows, batch.nbytes // SLICE_BYTES + 1))
+        n_each = min(SLICE_ROWS, -(-batch.num_rows // n_parts)) or 1
+        for first in range(0, batch.num_rows, n_each):
+            yield json_lines(records_of(batch.slice(first, n_each)))
+        if most is not None and n_rows >= most:
+            return
 
 
 def names_of_columns(path: str, file_format: str) -> list[str]:
@@ -108,7 +137,7 @@ def names_of_columns(path: str, file_format: str) -> list[str]:
 # -- files to batches ------------------------------------------------------------------------------
 
 
-def _parquet_batches(path: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     columns = _existing(file.schema_arrow, names)
     for group in range(file.metadata.num_row_groups):
@@ -157,7 +186,7 @@ def _batches_of_group(
             batch_rows = max(1, batch_rows // 32)
 
 
-def _arrow_batches(path: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _arrow_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """The batches of a file of either Arrow format; Hugging Face datasets writes streams."""
     with pa.memory_map(path) as source:
         schema = _opened(source).schema
@@ -209,9 +238,10 @@ def _n_batches_written(source: pa.NativeFile) -> int:
     return n_batches
 
 
-def _existing(schema: pa.Schema, names: Sequence[str]) -> list[str]:
+def _existing(schema: pa.Schema, names: Sequence[str] | None) -> list[str]:
+    """The wanted columns that a file has; all of them for None."""
     columns = []
-    for name in names:
+    for name in dict.fromkeys(schema.names) if names is None else names:
         n_times = len(schema.get_all_field_indices(name))
         if n_times > 1:
             raise Unreadable(
@@ -220,6 +250,13 @@ def _existing(schema: pa.Schema, names: Sequence[str]) -> list[str]:
             )
         columns += [name] * n_times
     return columns
+
+
+def _more_rows_than(most: int, path: str) -> str:
+    return (
+        f"it claims more than {most:,} rows, which its {os.path.getsize(path):,} bytes cannot hold "
+        "(it is damaged: write it anew)"
+    )
 
 
 def _lost(claim: str, n_rows: int) -> str:
@@ -234,13 +271,7 @@ def _checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
     batch.validate()
     arrays = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
-        try:
-            array.validate(full=True)
-        except (pa.ArrowException, ValueError) as error:
-            raise Unreadable(
-                f"the column {name!r} holds values that are invalid: {error} (a string is UTF-8; "
-                "write the file anew)"
-            ) from error
+        _validate(name, array)
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
         if array.null_count == len(array):
@@ -255,6 +286,16 @@ def _checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
             )
         arrays.append(array)
     return _with_columns(batch, arrays)
+
+
+def _validate(name: str, array: pa.Array) -> None:
+    try:
+        array.validate(full=True)
+    except (pa.ArrowException, ValueError) as error:
+        raise Unreadable(
+            f"the column {name!r} holds values that are invalid: {error} (a string is UTF-8; "
+            "write the file anew)"
+        ) from error
 
 
 def _takes(kind: str, found: pa.DataType) -> bool:
@@ -377,8 +418,8 @@ def _with_columns(batch: pa.RecordBatch, arrays: Sequence[pa.Array]) -> pa.Recor
 def main() -> None:
     """Answer requests, JSON lines of the standard input, with frames: a letter, a length, bytes.
 
-    R: ready, and the process is up. B: a batch, as an Arrow stream. N: names, as JSON. E: what is
-    wrong with the file, as JSON. D: done.
+    R: ready, and the process is up. B: a batch, as an Arrow stream. J: records, as a JSON array.
+    N: names, as JSON. E: what is wrong with the file, as JSON. D: done.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
@@ -396,7 +437,11 @@ def main() -> None:
         try:
             seconds = CPU_SECONDS + os.path.getsize(path) // BYTES_PER_SECOND
             _allow(seconds)
-            if kinds is None:
+            if "most" in request:
+                for content in row_slices(path, file_format, request["most"]):
+                    answer(b"J", content)
+                    _allow(seconds)
+            elif kinds is None:
                 answer(b"N", json.dumps(names_of_columns(path, file_format)).encode())
             else:
                 for batch in checked_slices(path, file_format, kinds):

@@ -1,26 +1,27 @@
-"""Parquet and Arrow files as plain records, nested columns too."""
+"""Parquet and Arrow files as plain records, nested columns too, read by a process of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet
+import orjson
 
-from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.tables import table_rows
 
 
-def table_records(path: str, file_format: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table as dicts."""
-    try:
-        if file_format == "parquet":
-            with pa.parquet.ParquetFile(path) as file:
-                for batch in file.iter_batches():
-                    yield from batch.to_pylist()
-        else:
-            with pa.memory_map(path) as source, pa.ipc.open_file(source) as reader:
-                for number in range(reader.num_record_batches):
-                    yield from reader.get_batch(number).to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError.at(path, f"cannot be read: {error}") from error
+def table_records(
+    path: str, file_format: Literal["parquet", "arrow"], *, most: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows of a table as dicts.
+
+    Args:
+        path: of the file.
+        file_format: of it; an ``arrow`` file may be a stream.
+        most: rows that the caller will take, where these are few.
+
+    Raises:
+        DataError: the file is damaged, or two of its columns have one name.
+    """
+    for content in table_rows(path, file_format, most):
+        yield from orjson.loads(content)

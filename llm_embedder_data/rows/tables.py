@@ -32,6 +32,7 @@ from llm_embedder_data.rows.table_process import (
     Unreadable,
     checked_slices,
     names_of_columns,
+    row_slices,
 )
 
 # A process that reads nothing for so long is ended, seconds.
@@ -73,20 +74,42 @@ def table_columns(path: str, file_format: Format) -> list[str]:
     return names
 
 
+def table_rows(path: str, file_format: Format, most: int | None = None) -> Iterator[memoryview]:
+    """All columns of a file as JSON arrays of records: see :func:`.row_slices`.
+
+    Args:
+        path: of the file.
+        file_format: ``"parquet"`` or ``"arrow"``.
+        most: rows that are wanted; None for all.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    for letter, content in _answers(path, file_format, None, {"most": most}):
+        if letter == b"J":
+            yield memoryview(content)
+
+
 # --------------------------------------------------------------------------------------------------
 
 
-def _answers(path: str, file_format: Format, kinds: Kinds | None) -> Iterator[tuple[bytes, Any]]:
-    if suffix := compression_suffix(path):
+def _answers(
+    path: str,
+    file_format: Format,
+    kinds: Kinds | None,
+    rows: Mapping[str, int | None] | None = None,
+) -> Iterator[tuple[bytes, Any]]:
+    if rows is None and (suffix := compression_suffix(path)):
         raise DataError.at(
             path,
             f"a {file_format} file that is compressed as a whole ({suffix}) cannot be read "
             "(decompress it; both formats have a compression of their own)",
         )
-    request = {"path": os.path.abspath(path), "format": file_format, "kinds": kinds}
+    request: dict[str, Any] = {"path": os.path.abspath(path), "format": file_format, "kinds": kinds}
+    request |= rows or {}
     reader = _reader(request)
     if reader is None:
-        yield from _answers_of_this_process(path, file_format, kinds)
+        yield from _answers_of_this_process(path, file_format, kinds, rows)
         return
     whole = False
     try:
@@ -111,10 +134,14 @@ def _answers(path: str, file_format: Format, kinds: Kinds | None) -> Iterator[tu
 
 
 def _answers_of_this_process(
-    path: str, file_format: Format, kinds: Kinds | None
+    path: str, file_format: Format, kinds: Kinds | None, rows: Mapping[str, int | None] | None
 ) -> Iterator[tuple[bytes, Any]]:
     """Where no process can be started: what ends pyarrow ends this one."""
     try:
+        if rows is not None:
+            for content in row_slices(path, file_format, rows["most"]):
+                yield b"J", content
+            return
         if kinds is None:
             names = json.dumps(names_of_columns(path, file_format))
             yield b"N", pa.py_buffer(names.encode())
