@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.delimited_dialect import Dialect, dialect_of
-from llm_embedder_data.rows.delimited_records import BadRecord, cell_records
+from llm_embedder_data.rows.delimited_records import BLANK, BadRecord, cell_records
 from llm_embedder_data.rows.json_records import (
     array_values,
     json_container,
@@ -227,6 +227,9 @@ class RawFile:
             raise DataError.at(self.path, f"not JSON: {error}") from error
 
     def _leave_out(self, bad: BadRecord, row: int, line: int) -> None:
+        if bad is BLANK:
+            self.counts["lines of empty cells"] += 1
+            return
         if not self.skips_bad_records:
             raise DataError.at(self.path, bad.sentence, row=row, line=line)
         self.counts["records that cannot be read"] += 1

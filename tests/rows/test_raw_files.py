@@ -187,7 +187,10 @@ def test_a_ragged_row_is_counted_where_bad_records_are_skipped(file):
 
 
 def test_empty_cells_behind_the_last_column_are_none(file):
-    assert values(file("rows.csv", "query,pos\nq,p,,\n,,\n")) == [{"query": "q", "pos": "p"}]
+    rows = file("rows.csv", "query,pos\nq,p,,\n,,\n")
+
+    assert values(rows) == [{"query": "q", "pos": "p"}]
+    assert rows.counts == {"lines of empty cells": 1}
 
 
 def test_cells_that_are_lists_in_json_or_python_become_lists(file):

@@ -76,7 +76,7 @@ def test_a_dataset_dict_on_disk_has_the_split_that_was_asked_for(tmp_path):
     in_memory()["DatasetDict"].save_to_disk(tmp_path / "saved")
 
     assert len(list(read_rows(tmp_path / "saved", split="test"))) == 1
-    with pytest.raises(ConfigError, match="split='tset'.*did you mean 'test'"):
+    with pytest.raises(ConfigError, match=r"split='tset'.*did you mean 'test'"):
         list(read_rows(tmp_path / "saved", split="tset"))
 
 
