@@ -1,10 +1,11 @@
 """Canonical rows: the one shape that the rows of every format are read into.
 
-- train: ``query`` (str), ``pos`` and ``neg`` (lists of str), ``candidates`` (list of str in place of
-  both, where nothing says which is positive; else None), ``teacher_scores`` (list of float, of pos
-  then neg, or of candidates; else None), ``query_id`` (str, int or None), ``instruction``
+- train: ``query`` (str), ``pos`` and ``neg`` (lists of str), ``candidates`` (list of str in place
+  of both, where nothing says which is positive; else None), ``teacher_scores`` (list of float, of
+  pos then neg, or of candidates; else None), ``query_id`` (str, int or None), ``instruction``
   ({"query": str or None, "key": str or None}, or None), ``task`` (str or None)
-- eval: ``query``, ``query_id``, ``relevant`` ({document id: grade})
+- eval: ``query``, ``query_id``, ``relevant`` ({document id: grade}). ``candidates`` (ids of the
+  documents to rerank) and ``instruction`` are there only for the queries that have them.
 - corpus: ``id`` (str), ``text`` (str)
 """
 
@@ -21,6 +22,10 @@ QueryId = str | int | None
 
 class BadRowError(ValueError):
     """A record that breaks a rule of its format; the message says which."""
+
+
+class EmptyTextError(BadRowError):
+    """A record whose text is empty."""
 
 
 class Dropped(Exception):
@@ -59,18 +64,38 @@ def train_row(
     }
 
 
-def eval_row(query: Any, query_id: Any, relevant: Mapping[str, float]) -> Row:
-    """Make a canonical eval row; negative grades become 0."""
-    return {
+def eval_row(
+    query: Any,
+    query_id: Any,
+    relevant: Mapping[str, float],
+    *,
+    candidates: Sequence[str] | None = None,
+    instruction: str | None = None,
+) -> Row:
+    """Make a canonical eval row; negative grades become 0.
+
+    Args:
+        query: text.
+        query_id: of the query.
+        relevant: grades by document id.
+        candidates: ids of the documents to rerank.
+        instruction: of the query.
+    """
+    row: Row = {
         "query": text_of(query, "query"),
         "query_id": id_of(query_id, "query_id"),
         "relevant": {document: max(grade, 0) for document, grade in relevant.items()},
     }
+    if candidates is not None:
+        row["candidates"] = list(candidates)
+    if instruction is not None:
+        row["instruction"] = {"query": instruction, "key": None}
+    return row
 
 
-def corpus_row(document_id: Any, text: str) -> Row:
+def corpus_row(own_id: Any, text: str) -> Row:
     """Make a canonical corpus row; an integer id becomes its decimal text."""
-    return {"id": str(id_of(document_id, "id")), "text": text}
+    return {"id": document_id(own_id, "id"), "text": text}
 
 
 def text_of(value: Any, field: str) -> str:
@@ -80,14 +105,14 @@ def text_of(value: Any, field: str) -> str:
         BadRowError: it is no text, or an empty one.
     """
     if not isinstance(value, str):
-        raise BadRowError(f"{field}: expected a string, found {_shown(value)}")
+        raise BadRowError(f"{field}: expected a string, found {shown(value)}")
     if not value.strip():
-        raise BadRowError(f"{field}: the text is empty")
+        raise EmptyTextError(f"{field}: the text is empty")
     return value
 
 
 def texts_of(value: Any, field: str) -> list[str]:
-    """Return a list of texts; a text is a list of one, and null or a missing field is empty.
+    """Return a list of texts; a text is a list of one, and null, a blank or no field is empty.
 
     Raises:
         BadRowError: it holds something that is no text, or an empty text.
@@ -95,21 +120,25 @@ def texts_of(value: Any, field: str) -> list[str]:
     if value is None:
         return []
     if isinstance(value, str):
-        value = [value]
+        value = [value] if value.strip() else []
     if not isinstance(value, list | tuple):
-        raise BadRowError(f"{field}: expected a list of strings, found {_shown(value)}")
+        raise BadRowError(f"{field}: expected a list of strings, found {shown(value)}")
     return [text_of(text, f"{field}[{number}]") for number, text in enumerate(value)]
 
 
 def id_of(value: Any, field: str) -> QueryId:
     """Return an id: text, or an integer; None where there is none.
 
+    Tables of pandas hold integers as floats where some are missing; 3.0 is 3, and NaN is none.
+
     Raises:
         BadRowError: it is of another type.
     """
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
         return value
-    raise BadRowError(f"{field}: expected an integer or a string, found {_shown(value)}")
+    if isinstance(value, float) and (math.isnan(value) or value.is_integer()):
+        return None if math.isnan(value) else int(value)
+    raise BadRowError(f"{field}: expected an integer or a string, found {shown(value)}")
 
 
 def ids_of(value: Any, field: str) -> list[str]:
@@ -123,8 +152,28 @@ def ids_of(value: Any, field: str) -> list[str]:
     if isinstance(value, str | int):
         value = [value]
     if not isinstance(value, list | tuple):
-        raise BadRowError(f"{field}: expected a list of ids, found {_shown(value)}")
-    return [str(id_of(entry, f"{field}[{number}]")) for number, entry in enumerate(value)]
+        raise BadRowError(f"{field}: expected a list of ids, found {shown(value)}")
+    return [document_id(entry, f"{field}[{number}]") for number, entry in enumerate(value)]
+
+
+def document_id(value: Any, field: str) -> str:
+    """Return a document's id as text.
+
+    Raises:
+        BadRowError: it is missing, or no id.
+    """
+    found = id_of(value, field)
+    if found is None:
+        raise BadRowError(f"{field}: a document has no id")
+    return integer_text(found) if isinstance(found, int) else found
+
+
+def integer_text(number: int) -> str:
+    """The digits of an integer, however many."""
+    try:
+        return str(number)
+    except ValueError:  # longer than Python converts by default
+        raise BadRowError("an id has more than 4,300 digits") from None
 
 
 def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
@@ -151,11 +200,15 @@ def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
         for score in scores:
             if score is None or isinstance(score, bool) or not isinstance(score, int | float):
                 if score is not None:
-                    raise BadRowError(f"scores: expected numbers, found {_shown(score)}")
+                    raise BadRowError(f"scores: expected numbers, found {shown(score)}")
                 return None
+            try:
+                score = float(score)
+            except OverflowError:
+                raise BadRowError("scores: a number is too large") from None
             if not math.isfinite(score):
                 return None
-            found.append(float(score))
+            found.append(score)
     return found or None
 
 
@@ -170,14 +223,19 @@ def titled(title: Any, text: Any, field: str = "text", *, no_title: Sequence[str
     """
     text = "" if text is None else text
     if not isinstance(text, str) or not (title is None or isinstance(title, str)):
-        raise BadRowError(f"{field}: expected a string, found {_shown(text)}")
+        wrong = text if not isinstance(text, str) else title
+        raise BadRowError(f"{field}: expected a string, found {shown(wrong)}")
     title = (title or "").strip()
     joined = text.strip() if title in ("", *no_title) else f"{title} {text}".strip()
     if not joined:
-        raise BadRowError(f"{field}: the text is empty")
+        raise EmptyTextError(f"{field}: the text is empty")
     return joined
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A value for a message, cut at 80 signs."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a deep list
+        return f"a {type(value).__name__} that is too large to show"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -6,31 +6,49 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.hashing import below, derive_key, hash_rows
-from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, texts_of, train_row
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    shown,
+    texts_of,
+    train_row,
+)
+from llm_embedder_data.rows.formats.columns import row_in_order
 from llm_embedder_data.rows.formats.format import Format, Parts, each
 from llm_embedder_data.rows.raw_files import RawFile
 
 
 def _recognizes(file: RawFile) -> bool:
+    rows = file.head
+    if not rows or not all(_is_texts(value) for value in rows):
+        return False
+    if file.container in ("lines", "array"):
+        return True
+    # Two cells without header are an id and a text where the first never repeats and has no blank.
+    return all(len(row) == 2 for row in rows) and not starts_with_ids(file)
+
+
+def _is_texts(value: Any) -> bool:
     return (
-        bool(file.head)
-        and all(
-            isinstance(value, list)
-            and len(value) >= 2
-            and all(isinstance(entry, str) for entry in value)
-            for value in file.head
-        )
-        and file.container in ("lines", "array")
+        isinstance(value, list) and len(value) >= 2 and all(isinstance(one, str) for one in value)
+    )
+
+
+def starts_with_ids(file: RawFile) -> bool:
+    """Whether the first cells of a file without header are ids: none repeats, none has a blank."""
+    first = [row[0] for row in file.head if isinstance(row, list) and row]
+    return len(set(first)) == len(first) and all(
+        isinstance(one, str) and not any(sign.isspace() for sign in one) for one in first
     )
 
 
 def _read(parts: Parts) -> Iterator[Row]:
     for record in parts.records():
         try:
-            texts = texts_of(record.value, "a text")
-            if len(texts) < 2:
-                raise BadRowError("expected an array of a query, a positive, and negatives")
-            yield train_row(texts[0], texts[1:2], texts[2:])
+            if not isinstance(record.value, list):
+                raise BadRowError(f"expected an array of texts, found {shown(record.value)}")
+            yield row_in_order(record.value)
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.rows.canonical_rows import Kind, Row
+from llm_embedder_data.rows.canonical_rows import Kind, Row, document_id
 from llm_embedder_data.rows.formats.format import Format, Parts
 from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_texts
 from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
@@ -68,7 +68,12 @@ def _prefix(parts: Parts) -> str:
     ]
     given = parts.options.prefix
     if given is not None and given not in found:
-        raise ConfigError(f"prefix={given!r}: {parts.source} has {', '.join(map(repr, found))}")
+        raise ConfigError(
+            f"prefix={given!r}: {parts.source} has {', '.join(map(repr, found)) or 'no qrels'} "
+            "(name one of these)"
+        )
+    if not found:
+        raise DataError.at(parts.source, "the folder has no judgments (expected qrels/SPLIT.tsv)")
     if given is None and len(found) > 1 and "" not in found:
         raise ConfigError(f"{parts.source} has the prefixes {', '.join(found)} (give prefix:)")
     return given if given is not None else "" if "" in found else found[0]
@@ -77,7 +82,11 @@ def _prefix(parts: Parts) -> str:
 def _beir_parts(parts: Parts, kind: Kind) -> Parts:
     folder, prefix = Path(parts.source), _prefix(parts)
     before = f"{prefix}-" if prefix else ""
-    judged = _files(folder / f"{before}qrels", "*.tsv*")
+    judged = _files(folder / f"{before}qrels", "*.*")
+    if not judged:
+        raise DataError.at(
+            str(folder / f"{before}qrels"), "the folder has no judgments (SPLIT.tsv)"
+        )
     names = [_plain(path) for path in judged]
     split = chosen_split(names, kind, parts.options.split, str(folder / f"{before}qrels"))
     parts.files = [RawFile(str(path)) for path in judged if _plain(path) == split]
@@ -96,8 +105,13 @@ def with_texts(parts: Parts, queries: list[Path], corpus: list[Path]) -> Parts:
 
 def query_texts(parts: Parts, files: list[Path]) -> dict[str, tuple[object, str]]:
     """The ids and texts of queries, by the id's text."""
-    own = Parts(str(files[0]), [RawFile(str(path)) for path in files], parts.options)
-    return {str(one): (one, text) for one, text in read_texts(own)}
+    own = Parts(
+        str(files[0]),
+        [RawFile(str(path)) for path in files],
+        parts.options,
+        skips_bad_rows=parts.skips_bad_rows,
+    )
+    return {document_id(one, "query id"): (one, text) for one, text in read_texts(own)}
 
 
 def corpus_texts(parts: Parts, files: list[Path]) -> dict[str, str]:
@@ -151,6 +165,8 @@ def _is_flagembedding(folder: Path) -> bool:
 def _flagembedding_parts(parts: Parts, kind: Kind) -> Parts:
     folder = Path(parts.source)
     names = [_plain(path).removesuffix("_qrels") for path in _files(folder, "*_qrels.jsonl*")]
+    if not names:
+        raise DataError.at(parts.source, "the folder has no judgments (SPLIT_qrels.jsonl)")
     split = chosen_split(names, kind, parts.options.split, str(folder))
     parts.files = [RawFile(str(path)) for path in _files(folder, f"{split}_qrels.jsonl*")]
     queries = _files(folder, f"{split}_queries.jsonl*")

@@ -7,21 +7,23 @@ rejected_response), and Cohere's relevant_passages are of the same shape.
 
 from __future__ import annotations
 
-import ast
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.rows.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
-    scores_of,
+    shown,
+    text_of,
     texts_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg
+from llm_embedder_data.rows.formats.short_texts import are_short
 from llm_embedder_data.rows.raw_files import RawFile
 
 QUERIES = ("anchor", "query", "question", "sent0", "sentence1", "sent1", "text1", "sentence_1")
@@ -31,8 +33,13 @@ POSITIVES = (
 )
 NEGATIVES = ("negative", "negatives", "neg", "hard_neg", "hard_negative", "hard_negatives")
 REJECTED = ("rejected_response", "rejected")
-_NEGATIVE = re.compile(r"(negative|neg|hard_neg|hard_negative)_?(\d+)")
-_LONGEST_LIST = 1 << 20
+_NEGATIVE = re.compile(r"(negative|neg|hard_neg|hard_negative)_?([0-9]+)")
+SCORES = ("scores", "teacher_scores", "score")
+LABELS = ("labels", "label")
+
+
+def _number(numbered: tuple[str, str]) -> tuple[int, str]:
+    return len(numbered[0]), numbered[0]  # digits of one length sort as numbers do
 
 
 def plain(name: str) -> str:
@@ -48,32 +55,12 @@ def sides(names: list[str]) -> tuple[str | None, str | None, list[str]]:
         (by_plain[name] for name in POSITIVES if name in by_plain and by_plain[name] != query), None
     )
     numbered = [
-        (int(found[2]), by_plain[name]) for name in by_plain if (found := _NEGATIVE.fullmatch(name))
+        (found[2].lstrip("0"), by_plain[name])
+        for name in by_plain
+        if (found := _NEGATIVE.fullmatch(name))
     ]
     single = [by_plain[name] for name in (*NEGATIVES, *REJECTED) if name in by_plain]
-    return query, positive, [*single, *(name for _, name in sorted(numbered))]
-
-
-def listed(value: Any, field: str) -> list[str]:
-    """A cell's texts: a list, or a text that is written as a list in JSON or by Python."""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith("[") and text.endswith("]") and len(text) <= _LONGEST_LIST:
-            value = _list_in(text) or value if text != "[]" else []
-    if isinstance(value, str) and not value.strip():
-        return []
-    return texts_of(value, field)
-
-
-def _list_in(text: str) -> list[Any] | None:
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            value = parse(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
-            return value
-    return None
+    return query, positive, [*single, *(name for _, name in sorted(numbered, key=_number))]
 
 
 def _recognizes(file: RawFile) -> bool:
@@ -85,31 +72,74 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     query, positive, negatives = sides(list(record))
     if query is None or positive is None:
         raise BadRowError(f"no query and positive among its columns ({', '.join(record)})")
-    pos = listed(record[positive], positive)
-    if not pos:
+    found = pos_and_neg(record, parts, positive, negatives)
+    if not found.pos:
         raise Dropped("rows without a positive")
-    neg = [text for name in negatives for text in listed(record[name], name)]
-    given = record.get("scores")
-    if given is None and isinstance(record.get("label"), list):
-        given = record["label"]
-    scores = None
-    if isinstance(given, list) and len(given) == len(pos) + len(neg):
-        scores = scores_of((given, len(given)))
     return train_row(
         record[query],
-        pos,
-        neg,
-        scores=scores,
-        query_id=record.get("query_id", record.get("qid", record.get("_id", record.get("id")))),
+        found.pos,
+        found.neg,
+        scores=_scores(record, found, parts),
+        query_id=own_id(record),
         task=record.get("task"),
     )
+
+
+def _scores(record: Mapping[str, Any], found: Sides, parts: Parts) -> list[float] | None:
+    """A teacher's scores, where a row has one for each text; other labels are counted."""
+    by_plain = {plain(name): value for name, value in record.items()}
+    labels = [
+        (name, by_plain[name]) for name in (*SCORES, *LABELS) if by_plain.get(name) is not None
+    ]
+    for name, given in labels:
+        if isinstance(given, list) and len(given) == found.n_given > 1:
+            return parts.without_scores(True, found.scores(given))
+        parts.counts[f"rows whose {name} is not read (no score for each text)"] += 1
+    return None
+
+
+def _note_short_answers(parts: Parts) -> None:
+    """Count rows whose positives are answers of few words, which look like no passages."""
+    for file in parts.files:
+        _, positive, _ = sides(list(file.fields))
+        is_answer = positive is not None and plain(positive) in ("answer", "answers")
+        if is_answer and are_short(file.values(positive or "")):
+            reason = "rows whose answers look like no passages (the median has under 5 words)"
+            parts.counts[reason] += sum(1 for _ in file)
+
+
+def _read(parts: Parts) -> Iterator[Row]:
+    _note_short_answers(parts)
+    for record in parts.records():
+        try:
+            value = record.value
+            if isinstance(value, list):  # cells without header: their order says what they are
+                yield row_in_order(value)
+            elif isinstance(value, Mapping):
+                yield _train(value, parts)
+            else:
+                raise BadRowError(f"expected an object, found {shown(value)}")
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+def row_in_order(texts: list[Any]) -> Row:
+    """The row of a query, a positive, and negatives in this order.
+
+    Raises:
+        BadRowError: there are fewer than two, or a query or positive that is empty.
+    """
+    if len(texts) < 2:
+        raise BadRowError("expected a query, a positive, and negatives")
+    pos = [text_of(texts[1], "the second text")]
+    return train_row(texts[0], pos, [text for one in texts[2:] for text in texts_of(one, "neg")])
 
 
 COLUMNS = Format(
     name="columns",
     what="columns of a query, a positive, and negatives",
     recognizes=_recognizes,
-    train=each(_train),
+    train=_read,
 )
 
 
@@ -121,5 +151,5 @@ COHERE = Format(
     name="cohere",
     what="Cohere's rows of relevant_passages and hard_negatives",
     recognizes=_is_cohere,
-    train=each(_train),
+    train=_read,
 )

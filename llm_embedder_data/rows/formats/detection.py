@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from llm_embedder_data.core.errors import ConfigError, DataError, did_you_mean
-from llm_embedder_data.rows.canonical_rows import Kind
+from llm_embedder_data.rows.canonical_rows import Kind, shown
 from llm_embedder_data.rows.formats.arctic import ARCTIC
 from llm_embedder_data.rows.formats.arrays import ARRAYS, SETS
 from llm_embedder_data.rows.formats.beir import BEIR, FLAGEMBEDDING_EVAL
@@ -20,7 +20,7 @@ from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.gpl_margins import GPL_MARGINS
 from llm_embedder_data.rows.formats.gritlm import GRITLM, MEDI
 from llm_embedder_data.rows.formats.hard_negatives import HARD_NEGATIVES
-from llm_embedder_data.rows.formats.id_text import ID_TEXT
+from llm_embedder_data.rows.formats.id_text import ID_TEXT, holds_texts
 from llm_embedder_data.rows.formats.kalm import KALM
 from llm_embedder_data.rows.formats.kd_ids import KD_IDS
 from llm_embedder_data.rows.formats.labeled_list import LABELED_LIST
@@ -43,7 +43,13 @@ from llm_embedder_data.rows.formats.simlm import SIMLM
 from llm_embedder_data.rows.formats.tevatron import LIGHTRETRIEVER, TEVATRON
 from llm_embedder_data.rows.formats.tevatron_ids import TEVATRON_IDS
 from llm_embedder_data.rows.formats.toolbench import TOOLBENCH
-from llm_embedder_data.rows.formats.trec import RANX_QRELS, RANX_RUN, TREC_QRELS, TREC_RUN
+from llm_embedder_data.rows.formats.trec import (
+    RANX_QRELS,
+    RANX_RUN,
+    TREC_QRELS,
+    TREC_RUN,
+    may_be_qrels_or_run,
+)
 from llm_embedder_data.rows.raw_files import RawFile
 
 # In the order in which they are asked: distinctive names, then the shape of query and pos, then
@@ -58,9 +64,9 @@ FORMATS: tuple[Format, ...] = (
     MS_SWIFT,
     TOOLBENCH,
     LLAMAINDEX,
-    SQUAD,
     HOTPOTQA,
     MUSIQUE,
+    SQUAD,
     SIMLM,
     KD_IDS,
     HARD_NEGATIVES,
@@ -73,11 +79,12 @@ FORMATS: tuple[Format, ...] = (
     FLAGEMBEDDING,
     LLM_EMBEDDER,
     LABELED_LIST,
-    CONTRASTORS,
     LABELED_PAIRS,
+    CONTRASTORS,
     COLUMNS,
     COLBERT,
     ARRAYS,
+    ARCTIC,
     RANX_RUN,
     RANX_QRELS,
     TREC_QRELS,
@@ -88,7 +95,6 @@ FORMATS: tuple[Format, ...] = (
     MSMARCO_ID_TRIPLES,
     MSMARCO_TRIPLES,
     ID_TEXT,
-    ARCTIC,
     FLAGEMBEDDING_EVAL,
     BEIR,
     MTEB,
@@ -127,24 +133,36 @@ def format_of_file(file: RawFile, kind: Kind) -> Format:
     for one in fitting:
         if one.refusal is not None:
             raise DataError.at(file.path, one.refusal)
-    fitting = [one for one in fitting if one.reader(kind) is not None] or fitting
+    if kind == "corpus" and holds_texts(file):
+        fitting.append(ID_TEXT)
+    usable = [one for one in fitting if one.reader(kind) is not None]
     if not fitting:
         raise DataError.at(file.path, f"{_shape(file)}, which is no known format of {kind} rows")
-    chosen = fitting[0]
-    _ask_where_two_fit(chosen, file, kind)
-    if chosen.reader(kind) is None:
+    _ask_where_two_fit((usable or fitting)[0], file, kind)
+    if not usable:
         raise DataError.at(
-            file.path, f"it holds {chosen.what}, from which no {kind} rows can be read"
+            file.path, f"it holds {fitting[0].what}, from which no {kind} rows can be read"
         )
-    return chosen
+    return usable[0]
 
 
 def _ask_where_two_fit(chosen: Format, file: RawFile, kind: Kind) -> None:
+    """Refuse what may be two things, and what only looks like rows of a kind.
+
+    Raises:
+        DataError: naming what it may be, and the formats to choose from.
+    """
     if chosen is RANX_QRELS and kind == "train":
         raise DataError.at(
             file.path,
             "its scores are all whole numbers, so it may be judgments or a run (give format: "
             "ranx_qrels or ranx_run)",
+        )
+    if kind == "train" and may_be_qrels_or_run(file):
+        raise DataError.at(
+            file.path,
+            "its third cell is always 1, so it may hold judgments or a run of one document for "
+            "each query (give format: trec_qrels or trec_run)",
         )
     if chosen is ID_TEXT and kind == "train":
         raise DataError.at(
@@ -157,4 +175,4 @@ def _shape(file: RawFile) -> str:
         return f"its columns are {', '.join(list(file.fields)[:20])}"
     if file.container in ("cells", "fields"):
         return f"its lines have {len(file.head[0])} cells ({file.dialect})"
-    return f"its records are such as {str(file.head[0])[:60]!r}"
+    return f"its records are such as {shown(file.head[0])}"

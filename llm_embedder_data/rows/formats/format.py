@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Kind, Row
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Kind,
+    Row,
+    document_id,
+)
 from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 
 
@@ -61,6 +67,10 @@ class Parts:
     n_ids: int = 0
     unknown_ids: int = 0
     example_of_unknown: str | None = None
+    n_query_ids: int = 0
+    unknown_query_ids: int = 0
+    example_of_unknown_query: str | None = None
+    known_as_ids: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict)
     at: tuple[str, RawRecord] | None = None
 
     def records(self) -> Iterator[RawRecord]:
@@ -87,9 +97,6 @@ class Parts:
             raise self.error(f"{error} (data.on_bad_row=skip leaves such rows out)") from error
         self.counts[str(error)] += 1
 
-    def __post_init__(self) -> None:
-        self._corpus: Mapping[str, str] | None = None
-
     @cached_property
     def documents(self) -> Mapping[str, str]:
         """The texts of the corpus by id.
@@ -115,32 +122,91 @@ class Parts:
         if self.texts_of_queries is None:
             raise DataError.at(
                 self.source,
-                "its rows name queries by id, and no queries are given (give queries: a file of ids "
-                "and texts)",
+                "its rows name queries by id, and no queries are given (give queries: a file of "
+                "ids and texts)",
             )
         return self.texts_of_queries()
 
-    def joined(
-        self, ids: list[str], side: Literal["positive", "negative", "document"]
-    ) -> list[str]:
-        """The texts of documents; an unknown id is left out and counted.
+    def joined(self, ids: list[str]) -> tuple[list[str], list[int]]:
+        """The texts of one side's documents, and the places of those that are known.
 
         Raises:
-            BadRowError: none of several ids is known.
+            BadRowError: none of them is known.
+        """
+        texts, _, kept = self.sides(ids, [])
+        return texts, kept
+
+    def sides(
+        self, positive: list[str], negative: list[str]
+    ) -> tuple[list[str], list[str], list[int]]:
+        """The texts of positives and negatives; an unknown document is left out and counted.
+
+        Returns:
+            Texts of the positives, texts of the negatives, and the places of the known documents
+            among the positives followed by the negatives.
+
+        Raises:
+            BadRowError: no document of the row is known.
+            Dropped: none of a side is known.
         """
         documents = self.documents
-        texts = [documents[one] for one in ids if one in documents]
+        ids = [*positive, *negative]
+        kept = [place for place, one in enumerate(ids) if one in documents]
         self.n_ids += len(ids)
-        unknown = len(ids) - len(texts)
+        unknown = len(ids) - len(kept)
         if unknown:
             self.unknown_ids += unknown
-            self.example_of_unknown = next(one for one in ids if one not in documents)
-            self.counts[f"{side} ids that the corpus does not have"] += unknown
-            if not texts:
+            missing = next(one for one in ids if one not in documents)
+            self.example_of_unknown = missing
+            self.counts["document ids that the corpus does not have"] += unknown
+            if not kept:
                 raise BadRowError(
-                    f"none of its {side} ids is in the corpus, such as {self.example_of_unknown!r}"
+                    f"none of its document ids is in the corpus: {missing!r} is asked for, and "
+                    f"{self._known_ids()}"
                 )
-        return texts
+            n_positive = sum(place < len(positive) for place in kept)
+            if (positive and not n_positive) or (negative and n_positive == len(kept)):
+                side = "negative" if n_positive else "positive"
+                raise Dropped(f"rows without a known {side}")
+        pos = [documents[ids[place]] for place in kept if place < len(positive)]
+        neg = [documents[ids[place]] for place in kept if place >= len(positive)]
+        return pos, neg, kept
+
+    def known(self, ids: Mapping[str, float]) -> dict[str, float]:
+        """The grades of the documents that the corpus has; all of them where there is no corpus.
+
+        Raises:
+            BadRowError: none of them is known.
+        """
+        if self.texts_of_corpus is None:
+            return dict(ids)
+        _, kept = self.joined(list(ids))
+        names = list(ids)
+        return {names[place]: ids[names[place]] for place in kept}
+
+    def query_of(self, query_id: Any) -> tuple[Any, str]:
+        """The id and the text of a query that a row names.
+
+        Raises:
+            Dropped: the queries do not have it.
+        """
+        found = self.queries.get(document_id(query_id, "query id"))
+        self.n_query_ids += 1
+        if found is None:
+            self.unknown_query_ids += 1
+            self.example_of_unknown_query = str(query_id)
+            raise Dropped("rows whose query is not in the queries")
+        return found
+
+    def without_scores(self, given: Any, scores: list[float] | None) -> list[float] | None:
+        """Scores as they are; a row whose scores are incomplete is counted."""
+        if scores is None and given:
+            self.counts["rows without teacher scores, as some candidates have none"] += 1
+        return scores
+
+    def _known_ids(self) -> str:
+        known = next(iter(self.documents), None)
+        return "the corpus is empty" if known is None else f"the corpus has ids such as {known!r}"
 
     def check_unknown_ids(self) -> None:
         """Refuse rows whose ids are mostly another corpus's, once all rows are read.
@@ -148,20 +214,30 @@ class Parts:
         Raises:
             DataError: no id is known; or more than 1 % are not, where bad rows are errors.
         """
-        if not self.unknown_ids:
-            return
-        known = next(iter(self.documents), None)
-        if self.unknown_ids == self.n_ids:
-            raise DataError.at(
-                self.source,
-                f"no document id is in the corpus: {self.example_of_unknown!r} is asked for, and "
-                f"the corpus has ids such as {known!r} (give the corpus that belongs to these rows)",
+        if self.unknown_ids:
+            self._check(self.unknown_ids, self.n_ids, "document", "corpus", self.example_of_unknown)
+        if self.unknown_query_ids:
+            self._check(
+                self.unknown_query_ids,
+                self.n_query_ids,
+                "query",
+                "queries",
+                self.example_of_unknown_query,
             )
-        if not self.skips_bad_rows and self.unknown_ids > 0.01 * self.n_ids:
+
+    def _check(self, unknown: int, asked: int, what: str, where: str, example: str | None) -> None:
+        known = next(iter(self.documents if what == "document" else self.queries), None)
+        if unknown == asked:
             raise DataError.at(
                 self.source,
-                f"{self.unknown_ids} of {self.n_ids} document ids are not in the corpus, such as "
-                f"{self.example_of_unknown!r} (data.on_bad_row=skip leaves them out)",
+                f"no {what} id is in the {where}: {example!r} is asked for, and the {where} hold "
+                f"ids such as {known!r} (give the {where} that belong to these rows)",
+            )
+        if not self.skips_bad_rows and unknown > 0.01 * asked:
+            raise DataError.at(
+                self.source,
+                f"{unknown} of {asked} {what} ids are not in the {where}, such as {example!r}, "
+                f"which hold ids such as {known!r} (data.on_bad_row=skip leaves them out)",
             )
 
 

@@ -1,13 +1,24 @@
-"""GPL's margins: query id, positive id, negative id, and the teacher's difference of their scores."""
+"""GPL's margins: query id, positive id, negative id, and how far a teacher's scores differ."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Row, train_row
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    ids_of,
+    scores_of,
+    shown,
+    train_row,
+)
 from llm_embedder_data.rows.formats.format import Format, Parts
-from llm_embedder_data.rows.formats.hard_negatives import query_of
+from llm_embedder_data.rows.formats.msmarco import cells
 from llm_embedder_data.rows.raw_files import RawFile
+
+_BLANK = re.compile(r"\s")
 
 
 def _is_decimal(text: str) -> bool:
@@ -19,10 +30,10 @@ def _is_decimal(text: str) -> bool:
 
 
 def _recognizes(file: RawFile) -> bool:
-    rows = [value for value in file.head if isinstance(value, list)]
+    rows = cells(file, 4)
     return (
-        bool(rows)
-        and all(len(row) == 4 and _is_decimal(row[3]) and " " not in row[2] for row in rows)
+        rows is not None
+        and all(_is_decimal(row[3]) and not _BLANK.search(row[2]) for row in rows)
         and any("." in row[3] or "e" in row[3].lower() for row in rows)
     )
 
@@ -33,17 +44,13 @@ def _read(parts: Parts) -> Iterator[Row]:
             if not isinstance(record.value, list) or len(record.value) != 4:
                 raise BadRowError("expected four cells: query id, positive id, negative id, margin")
             query_id, positive, negative, margin = record.value
-            own_id, query = query_of(query_id, parts)
-            if not _is_decimal(margin):
-                raise BadRowError(f"margin: expected a number, found {margin!r}")
-            yield train_row(
-                query,
-                parts.joined([positive], "positive"),
-                parts.joined([negative], "negative"),
-                scores=[float(margin), 0.0],
-                query_id=own_id,
-            )
-        except BadRowError as error:
+            own_id, query = parts.query_of(query_id)
+            if not isinstance(margin, str | int | float) or not _is_decimal(str(margin)):
+                raise BadRowError(f"margin: expected a number, found {shown(margin)}")
+            pos, neg, _ = parts.sides(ids_of(positive, "positive"), ids_of(negative, "negative"))
+            scores = parts.without_scores(True, scores_of(([float(margin), 0.0], 2)))
+            yield train_row(query, pos, neg, scores=scores, query_id=own_id)
+        except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 
 

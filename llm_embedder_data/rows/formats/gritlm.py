@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Row, train_row
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    shown,
+    text_of,
+    train_row,
+)
 from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.raw_files import RawFile
 
 
@@ -29,42 +37,54 @@ def _is_nested(value: Any) -> bool:
 
 
 def _recognizes_gritlm(file: RawFile) -> bool:
-    return _queries_are_pairs(file) and all(map(_is_nested, file.values("pos")))
+    positives = file.values("pos")
+    if not positives or not all(map(_is_nested, positives)):
+        return False
+    # A list of ids or labels, in place of a text, is another format's.
+    return _queries_are_pairs(file) or all(isinstance(one, str) for one in file.values("query"))
 
 
 def _recognizes_medi(file: RawFile) -> bool:
     return _queries_are_pairs(file) and all(map(is_pair, file.values("pos")))
 
 
-def _pair(value: Any, field: str) -> tuple[str, str]:
+def _pair(value: Any, field: str) -> tuple[str | None, str]:
+    """The instruction and the text; a plain text has no instruction of its own."""
     if isinstance(value, str):
-        return "", value
+        return None, text_of(value, field)
     if not is_pair(value):
-        raise BadRowError(f"{field}: expected [instruction, text]")
-    return value[0], value[1]
+        raise BadRowError(f"{field}: expected [instruction, text], found {shown(value)}")
+    return value[0], text_of(value[1], field)
 
 
 def _gritlm(record: Mapping[str, Any], parts: Parts) -> Row:
-    instruction, query = _pair(record.get("query"), "query")
-    pos = [_pair(one, "pos") for one in record.get("pos") or ()]
-    neg = [_pair(one, "neg") for one in record.get("neg") or ()]
-    return _row(record, instruction, query, pos, neg)
+    return _row(record, *(_pairs(record.get(name), name) for name in ("pos", "neg")))
+
+
+def _pairs(value: Any, field: str) -> list[tuple[str | None, str]]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadRowError(f"{field}: expected a list of [instruction, text], found {shown(value)}")
+    return [_pair(one, field) for one in value]
 
 
 def _medi(record: Mapping[str, Any], parts: Parts) -> Row:
-    instruction, query = _pair(record.get("query"), "query")
-    pos = [_pair(record.get("pos"), "pos")]
-    neg = [_pair(record["neg"], "neg")] if record.get("neg") else []
-    return _row(record, instruction, query, pos, neg)
+    return _row(
+        record,
+        [_pair(record.get("pos"), "pos")],
+        [_pair(record["neg"], "neg")] if record.get("neg") else [],
+    )
 
 
 def _row(
     record: Mapping[str, Any],
-    instruction: str,
-    query: str,
-    pos: list[tuple[str, str]],
-    neg: list[tuple[str, str]],
+    pos: list[tuple[str | None, str]],
+    neg: list[tuple[str | None, str]],
 ) -> Row:
+    if not pos:
+        raise Dropped("rows without a positive")
+    instruction, query = _pair(record.get("query"), "query")
     of_keys = {one for one, _ in [*pos, *neg]}
     if len(of_keys) > 1:
         raise BadRowError("its passages have different instructions, and a row has one")
@@ -72,9 +92,9 @@ def _row(
         query,
         [text for _, text in pos],
         [text for _, text in neg],
-        query_id=record.get("query_id", record.get("id")),
+        query_id=own_id(record),
         query_instruction=instruction,
-        key_instruction=next(iter(of_keys), ""),
+        key_instruction=next(iter(of_keys)),
         task=record.get("task_name", record.get("task")),
     )
 

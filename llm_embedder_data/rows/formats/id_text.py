@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Row, corpus_row, titled
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    EmptyTextError,
+    Row,
+    corpus_row,
+    id_of,
+    shown,
+    titled,
+)
 from llm_embedder_data.rows.formats.format import Format, Parts
-from llm_embedder_data.rows.raw_files import RawFile, RawRecord
+from llm_embedder_data.rows.raw_files import RawFile
 
 IDS = (
     *("_id", "id", "docid", "doc_id", "document_id", "corpus_id", "corpus-id", "pid", "did"),
@@ -23,59 +31,66 @@ TEXTS = (
 )
 
 
-def id_and_text(value: Any) -> tuple[Any, str] | None:
-    """The id and the text of a record; the id is None where it has none, and all None for others."""
+def id_and_text(value: Any) -> tuple[Any, str]:
+    """The id and the text of a record; the id is None where it has none.
+
+    Raises:
+        BadRowError: the record has no text.
+    """
     if isinstance(value, list):
         if len(value) == 2:
             return value[0], titled(None, value[1])
         if len(value) == 4:  # docid, url, title, body
             return value[0], titled(value[2], value[3])
-        return None
+        raise BadRowError(f"expected an id and a text, found {len(value)} cells")
     if not isinstance(value, Mapping):
-        return None
-    name = next((name for name in IDS if name in value), None)
+        raise BadRowError(f"expected an id and a text, found {shown(value)}")
+    one = next((value[name] for name in IDS if value.get(name) is not None), None)
     text = next((name for name in TEXTS if isinstance(value.get(name), str)), None)
-    if text is None and isinstance(value.get("title"), str):
-        return (None if name is None else value[name]), titled(None, value["title"])
+    title = value.get("title")
     if text is None:
-        return None
-    return (None if name is None else value[name]), titled(value.get("title"), value[text])
+        wrong = next((name for name in TEXTS if value.get(name) is not None), None)
+        if wrong is not None or not isinstance(title, str):
+            found = "" if wrong is None else f", found {wrong}={shown(value[wrong])}"
+            raise BadRowError(f"expected an id and a text{found}")
+        return one, titled(None, title)
+    content = value[text]
+    if text == "contents" and title is None and "\n" in content:  # Anserini's title
+        title, content = content.split("\n", 1)
+    no_title = ("-",) if "docid" in value else ()  # Tevatron's passages without title
+    return one, titled(title, content, text, no_title=no_title)
 
 
 def _recognizes(file: RawFile) -> bool:
     if not file.head:
         return False
-    if isinstance(file.head[0], list):
-        return len(file.head[0]) == 2 and all(isinstance(cell, str) for cell in file.head[0])
+    first = file.head[0]
+    if isinstance(first, list):
+        return len(first) == 2 and all(isinstance(cell, str) for cell in first)
     fields = set(file.fields)
-    return bool(fields & {*TEXTS, "title"}) and all(
-        name in {*IDS, *TEXTS, "title", "metadata", "url", "instruction", "lang", "language", "idx"}
-        for name in fields
-    )
+    return bool(fields & {*TEXTS, "title"}) and fields <= _KNOWN
 
 
-def _where(record: RawRecord, parts: Parts) -> tuple[Any, str]:
-    found = id_and_text(record.value)
-    if found is None:
-        raise BadRowError("expected an id and a text")
-    return found
+_KNOWN = {*IDS, *TEXTS, "title", "metadata", "url", "instruction", "lang", "language", "idx"}
+
+
+def holds_texts(file: RawFile) -> bool:
+    """Whether records have a text, whatever else they have: enough where a corpus is asked for."""
+    return bool(set(file.fields) & {*TEXTS, "title"})
 
 
 def _corpus(parts: Parts) -> Iterator[Row]:
     seen: set[str] = set()
-    number = 0
-    for record in parts.records():
+    for number, record in enumerate(parts.records()):
         try:
-            one, text = _where(record, parts)
+            one, text = id_and_text(record.value)
             row = corpus_row(number if one is None else one, text)
-            number += 1
             if row["id"] in seen:
-                raise BadRowError(f"the id {row['id']!r} stands in the corpus twice")
+                raise BadRowError(f"the id {shown(row['id'])} stands in the corpus twice")
+        except EmptyTextError:
+            parts.counts["passages without text"] += 1
+            continue
         except BadRowError as error:
-            if "empty" in str(error):  # a passage without text keeps its number
-                parts.counts["passages without text"] += 1
-                number += 1
-                continue
             parts.leave_out(error)
             continue
         seen.add(row["id"])
@@ -83,14 +98,19 @@ def _corpus(parts: Parts) -> Iterator[Row]:
 
 
 def read_texts(parts: Parts) -> Iterator[tuple[Any, str]]:
-    """The ids and texts of queries."""
+    """The ids and texts of queries; an id that stands twice is an error, or counted."""
+    seen: set[Any] = set()
     for number, record in enumerate(parts.records()):
         try:
-            one, text = _where(record, parts)
+            one, text = id_and_text(record.value)
+            one = number if one is None else id_of(one, "query id")
+            if one in seen:
+                raise BadRowError(f"the query id {shown(one)} stands twice")
         except BadRowError as error:
             parts.leave_out(error)
             continue
-        yield (number if one is None else one), text
+        seen.add(one)
+        yield one, text
 
 
 ID_TEXT = Format(name="id_text", what="ids and texts", recognizes=_recognizes, corpus=_corpus)

@@ -1,4 +1,4 @@
-"""Rows whose query begins with its instruction, "Instruct: ... Query: ...", as KaLM's and E5's do."""
+"""Rows whose query begins with its instruction, "Instruct: ... Query: ...", as KaLM's and E5's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Row, texts_of, train_row
+from llm_embedder_data.rows.canonical_rows import Dropped, Row, text_of, train_row
 from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.passage_ids import pos_and_neg
 from llm_embedder_data.rows.raw_files import RawFile
 
 _INSTRUCTED = re.compile(r"(Instruct:.*?\n\s*Query:\s*)(.*)", re.DOTALL)
@@ -23,15 +25,18 @@ def _recognizes(file: RawFile) -> bool:
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
-    query = record.get("query")
-    if not isinstance(query, str):
-        raise BadRowError("query: expected a string")
+    query = text_of(record.get("query"), "query")
+    sides = pos_and_neg(record, parts, "pos", ("neg",))
+    if not sides.pos:
+        raise Dropped("rows without a positive")
     found = _INSTRUCTED.match(query)
+    scores = record.get("teacher_scores")
     return train_row(
         found[2] if found else query,
-        texts_of(record.get("pos"), "pos"),
-        texts_of(record.get("neg"), "neg"),
-        query_id=record.get("query_id"),
+        sides.pos,
+        sides.neg,
+        scores=parts.without_scores(scores, sides.scores(scores)),
+        query_id=own_id(record),
         query_instruction=found[1] if found else None,
     )
 

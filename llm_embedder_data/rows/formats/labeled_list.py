@@ -1,7 +1,8 @@
-"""A query with a list of documents and a list of their labels, as CrossEncoder training has them."""
+"""A query with a list of documents and one of their labels, as CrossEncoder training has them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,12 @@ from llm_embedder_data.rows.canonical_rows import (
     Dropped,
     Row,
     scores_of,
+    shown,
     texts_of,
     train_row,
 )
 from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.raw_files import RawFile
 
 _DOCUMENTS = ("docs", "documents", "passages", "candidates", "texts")
@@ -40,21 +43,51 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     if documents is None:
         raise BadRowError("docs: expected a list of strings")
     texts = texts_of(record[documents], documents)
-    query, query_id = record.get("query", record.get("question")), record.get("query_id")
-    values = record[labels] if labels else record[_name(record, _SCORES) or "scores"]
-    if len(values) != len(texts):
-        raise BadRowError(f"{len(values)} labels for {len(texts)} documents")
-    threshold = parts.options.threshold
-    is_label = threshold is not None or all(value in (0, 1) for value in values)
-    if not is_label:
-        scores = scores_of((values, len(texts)))
-        return train_row(query, candidates=texts, scores=scores, query_id=query_id)
-    least = 1 if threshold is None else threshold
-    pos = [text for text, value in zip(texts, values, strict=True) if value >= least]
-    neg = [text for text, value in zip(texts, values, strict=True) if value < least]
-    if not pos:
+    scores = _name(record, _SCORES)
+    values, name = record.get(labels or scores or ""), labels or scores or "labels"
+    if not isinstance(values, list) or len(values) != len(texts):
+        n_values = len(values) if isinstance(values, list) else 0
+        raise BadRowError(f"{n_values} {name} for {len(texts)} documents")
+    query = record.get("query", record.get("question"))
+    if parts.options.threshold is None and not _are_labels(parts, name, values):
+        found = parts.without_scores(True, scores_of((values, len(texts))))
+        return train_row(query, candidates=texts, scores=found, query_id=own_id(record))
+    is_positive = [_is_positive(value, parts.options.threshold) for value in values]
+    order = [place for place, yes in enumerate(is_positive) if yes]
+    n_positive = len(order)
+    if not order:
         raise Dropped("rows without a positive")
-    return train_row(query, pos, neg, query_id=query_id)
+    order += [place for place, yes in enumerate(is_positive) if not yes]
+    given = record[scores] if labels and scores else None
+    if given is not None and len(given) != len(texts):
+        raise BadRowError(f"{len(given)} {scores} for {len(texts)} documents")
+    return train_row(
+        query,
+        [texts[place] for place in order[:n_positive]],
+        [texts[place] for place in order[n_positive:]],
+        scores=None
+        if given is None
+        else parts.without_scores(True, scores_of(([given[i] for i in order], len(order)))),
+        query_id=own_id(record),
+    )
+
+
+def _are_labels(parts: Parts, name: str, values: list[Any]) -> bool:
+    """Whether all numbers of the first rows, and of this one, are 0 or 1."""
+    first = [
+        value
+        for file in parts.files
+        for listed in file.values(name)
+        if isinstance(listed, list)
+        for value in listed
+    ]
+    return all(isinstance(value, int | float) and value in (0, 1) for value in (*first, *values))
+
+
+def _is_positive(value: Any, threshold: float | None) -> bool:
+    if not isinstance(value, int | float) or math.isnan(value):
+        raise BadRowError(f"labels: expected numbers, found {shown(value)}")
+    return value >= (1 if threshold is None else threshold)
 
 
 LABELED_LIST = Format(

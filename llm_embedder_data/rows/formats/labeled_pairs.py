@@ -15,11 +15,13 @@ from llm_embedder_data.rows.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
+    shown,
     text_of,
     train_row,
 )
 from llm_embedder_data.rows.formats.columns import plain
 from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.raw_files import RawFile
 
 PAIRS = (
@@ -40,6 +42,9 @@ PAIRS = (
     ("query", "answer"),
     ("query", "response"),
 )
+# query: (positives, negatives, query id), in the order in which they are met
+Groups = dict[str, tuple[dict[str, None], dict[str, None], Any]]
+
 LABELS = ("label", "labels", "score", "scores", "similarity", "similarity_score", "gold_label")
 _WORDS: dict[str, bool | None] = {
     "entailment": True,
@@ -54,7 +59,7 @@ def _columns(names: list[str]) -> tuple[str, str, str] | None:
     by_plain = {plain(name): name for name in names}
     label = next((by_plain[name] for name in LABELS if name in by_plain), None)
     for first, second in PAIRS:
-        if label and first in by_plain and second in by_plain:
+        if label is not None and first in by_plain and second in by_plain:
             return by_plain[first], by_plain[second], label
     return None
 
@@ -72,11 +77,11 @@ def _recognizes(file: RawFile) -> bool:
 def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return float(value)
-    if isinstance(value, int | float):
-        return float(value)
+    if not isinstance(value, int | float | str):
+        return None
     try:
-        return float(str(value).strip())
-    except ValueError:
+        return float(value)
+    except (ValueError, OverflowError):
         return None
 
 
@@ -84,12 +89,14 @@ def _is_positive(value: Any, threshold: float | None, asked: str) -> bool | None
     """Whether a pair's label makes it positive; None where it is neutral."""
     if value is None:
         raise BadRowError("the pair has no label")
-    word = str(value).strip().lower()
+    word = value.strip().lower() if isinstance(value, str) else ""
     if word in _WORDS:
         return _WORDS[word]
     number = _number(value)
     if number is None or math.isnan(number):
-        raise BadRowError(f"label: expected a number or entailment/contradiction, found {value!r}")
+        raise BadRowError(
+            f"label: expected a number or entailment/contradiction, found {shown(value)}"
+        )
     if number == -1 and threshold is None:
         return None  # NLI data sets mark pairs without agreement so
     if threshold is not None:
@@ -101,7 +108,7 @@ def _is_positive(value: Any, threshold: float | None, asked: str) -> bool | None
 
 def _read(parts: Parts) -> Iterator[Row]:
     threshold = parts.options.threshold
-    groups: dict[str, tuple[list[str], list[str], Any]] = {}
+    groups: Groups = {}
     for record in parts.records():
         try:
             columns = _columns(list(record.value)) if isinstance(record.value, Mapping) else None
@@ -111,13 +118,13 @@ def _read(parts: Parts) -> Iterator[Row]:
             query = text_of(record.value[first], first)
             text = text_of(record.value[second], second)
             asked = (
-                f"{label}={record.value[label]!r} is a score, and nothing says from which score on "
-                "a pair is positive (give threshold: 0.8, or the like)"
+                f"{label}={shown(record.value[label])} is a score, and nothing says from which "
+                "score on a pair is positive (give threshold: 0.8, or the like)"
             )
-            if threshold is None and _is_nli_number(parts, label):
+            if threshold is None and _is_nli_number(parts, first, label):
                 raise parts.error(
-                    f"{label} holds 0, 1 and 2: in NLI files 0 is entailment, elsewhere it is the "
-                    "lowest grade (write the labels as words, or give threshold: 1 for grades)"
+                    f"{label} holds integers: in NLI files 0 is entailment, in others 0 is no "
+                    "match (write the labels as words, or give threshold: 1 where 1 is a match)"
                 )
             is_positive = _is_positive(record.value[label], threshold, asked)
             if is_positive is None:
@@ -130,26 +137,38 @@ def _read(parts: Parts) -> Iterator[Row]:
         except Dropped as error:
             parts.leave_out(error)
             continue
-        group = groups.setdefault(query, ([], [], record.value.get("query_id")))
-        side = group[0] if is_positive else group[1]
-        if text not in side:
-            side.append(text)
+        group = groups.setdefault(query, ({}, {}, own_id(record.value)))
+        group[0 if is_positive else 1][text] = None
     yield from grouped(groups, parts)
 
 
-def grouped(groups: Mapping[str, tuple[list[str], list[str], Any]], parts: Parts) -> Iterator[Row]:
-    """One row for each query that has a positive; the others are counted."""
+def grouped(groups: Groups, parts: Parts) -> Iterator[Row]:
+    """One row for each query that has a positive; the others are counted.
+
+    A text that is both is a positive, and counted: of contradictory grades the highest stays.
+    """
     for query, (pos, neg, query_id) in groups.items():
         if not pos:
             parts.counts["queries without a positive"] += 1
             continue
-        yield train_row(query, pos, neg, query_id=query_id)
+        negatives = [text for text in neg if text not in pos]
+        if len(negatives) < len(neg):
+            reason = "texts that are positive and negative of one query, kept as positives"
+            parts.counts[reason] += len(neg) - len(negatives)
+        yield train_row(query, pos, negatives, query_id=query_id)
 
 
-def _is_nli_number(parts: Parts, label: str) -> bool:
-    """Whether labels are the integers 0, 1 and 2, which mean two things."""
-    found = {str(value).strip() for file in parts.files for value in file.values(label)}
-    return found <= {"0", "1", "2", "-1"} and "2" in found
+def _is_nli_number(parts: Parts, first: str, label: str) -> bool:
+    """Whether labels are integers that mean two things: 0, 1 and 2, or any of premises."""
+    found = {_plain_number(value) for file in parts.files for value in file.values(label)}
+    if not found <= {"0", "1", "2", "-1"}:
+        return False
+    return "2" in found or plain(first) == "premise"
+
+
+def _plain_number(value: Any) -> str:
+    text = shown(value).strip().strip("'").strip()
+    return text.removesuffix(".0") if isinstance(value, float) else text
 
 
 LABELED_PAIRS = Format(

@@ -6,21 +6,39 @@ is the query's instruction. A label of 0 makes the positives negatives; rows of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Row, train_row
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Row,
+    shown,
+    text_of,
+    texts_of,
+    train_row,
+)
 from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.raw_files import RawFile
 
+# query and its instruction, positives, negatives
+_Read = tuple[tuple[str, str | None], list[str], list[str]]
 _MEDIA = ("images", "videos", "audios")
 
 
 def _recognizes(file: RawFile) -> bool:
-    return {"messages", "positive_messages"} <= set(file.fields) or (
-        {"messages"} <= set(file.fields)
-        and bool({"negative_messages", "rejected_messages"} & set(file.fields))
+    return (
+        {"messages", "positive_messages"} <= set(file.fields)
+        or (
+            {"messages"} <= set(file.fields)
+            and bool({"negative_messages", "rejected_messages"} & set(file.fields))
+        )
+        or _is_old(file.fields)
     )
+
+
+def _is_old(fields: Collection[str]) -> bool:
+    return {"query", "response", "rejected_response"} <= set(fields)
 
 
 def _turns(value: Any, field: str) -> list[tuple[str, str]]:
@@ -30,9 +48,9 @@ def _turns(value: Any, field: str) -> list[tuple[str, str]]:
     for message in value:
         if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
             raise BadRowError(f"{field}: expected messages of role and content")
-        if any(mark in message["content"] for mark in ("<image>", "<video>", "<audio>")):
+        if _has_media(message["content"]):
             raise BadRowError(f"{field}: rows of images, video or audio are not read")
-        turns.append((str(message.get("role")), message["content"]))
+        turns.append((shown(message.get("role")).strip("'"), message["content"]))
     return turns
 
 
@@ -61,8 +79,42 @@ def _query(value: Any) -> tuple[str, str | None]:
     return "\n".join([*earlier, spoken[last][1]]), system
 
 
+def _new(value: Mapping[str, Any]) -> _Read:
+    negative = [
+        text
+        for name in ("negative_messages", "rejected_messages")
+        for text in _texts(value.get(name), name)
+    ]
+    positive = _texts(value.get("positive_messages"), "positive_messages")
+    return _query(value.get("messages")), positive, negative
+
+
+def _old(value: Mapping[str, Any]) -> _Read:
+    """A row as ms-swift had it before 3.8: query, response, rejected_response, system, history."""
+    query, system = text_of(value.get("query"), "query"), value.get("system")
+    if system is not None and not isinstance(system, str):
+        raise BadRowError(f"system: expected a string, found {shown(system)}")
+    if _has_media(query):
+        raise BadRowError("query: rows of images, video or audio are not read")
+    earlier = []
+    history = value.get("history")
+    for turns in history if isinstance(history, list) else []:
+        if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+            raise BadRowError("history: expected pairs of texts")
+        earlier += [f"{role}: {text}" for role, text in zip(("user", "assistant"), turns)]  # noqa: B905
+    return (
+        ("\n".join([*earlier, query]), system or None),
+        texts_of(value.get("response"), "response"),
+        texts_of(value.get("rejected_response"), "rejected_response"),
+    )
+
+
+def _has_media(text: str) -> bool:
+    return any(mark in text for mark in ("<image>", "<video>", "<audio>"))
+
+
 def _read(parts: Parts) -> Iterator[Row]:
-    groups: dict[tuple[str, str | None], tuple[dict[str, None], dict[str, None]]] = {}
+    groups: dict[tuple[str, str | None], tuple[dict[str, None], dict[str, None], Any]] = {}
     threshold = parts.options.threshold
     for record in parts.records():
         try:
@@ -71,13 +123,7 @@ def _read(parts: Parts) -> Iterator[Row]:
                 raise BadRowError("expected an object")
             if any(value.get(name) for name in _MEDIA):
                 raise BadRowError("rows of images, video or audio are not read")
-            key = _query(value.get("messages"))
-            positive = _texts(value.get("positive_messages"), "positive_messages")
-            negative = [
-                text
-                for name in ("negative_messages", "rejected_messages")
-                for text in _texts(value.get(name), name)
-            ]
+            key, positive, negative = _old(value) if "messages" not in value else _new(value)
             label = value.get("label")
             if label is not None and not _is_positive(label, threshold):
                 positive, negative = [], [*positive, *negative]
@@ -86,27 +132,34 @@ def _read(parts: Parts) -> Iterator[Row]:
                 raise parts.error(str(error)) from error
             parts.leave_out(error)
             continue
-        pos, neg = groups.setdefault(key, ({}, {}))
+        pos, neg, _ = groups.setdefault(key, ({}, {}, own_id(value)))
         pos.update(dict.fromkeys(positive))
         neg.update(dict.fromkeys(negative))
-    for (query, system), (pos, neg) in groups.items():
+    for (query, system), (pos, neg, query_id) in groups.items():
         if not pos:
             parts.counts["queries without a positive"] += 1
             continue
-        yield train_row(
-            query, pos, (one for one in neg if one not in pos), query_instruction=system
-        )
+        try:
+            yield train_row(
+                query,
+                pos,
+                (one for one in neg if one not in pos),
+                query_id=query_id,
+                query_instruction=system,
+            )
+        except BadRowError as error:
+            parts.leave_out(error)
 
 
 def _is_positive(label: Any, threshold: float | None) -> bool:
     if isinstance(label, bool) or not isinstance(label, int | float):
-        raise BadRowError(f"label: expected a number, found {label!r}")
+        raise BadRowError(f"label: expected a number, found {shown(label)}")
     if threshold is not None:
         return label >= threshold
     if label not in (0, 1):
         raise BadRowError(
-            f"label={label!r} is a score, and nothing says from which score on a pair is positive "
-            "(give threshold: 0.8, or the like)"
+            f"label={shown(label)} is a score, and nothing says from which score on a pair is "
+            "positive (give threshold: 0.8, or the like)"
         )
     return label == 1
 

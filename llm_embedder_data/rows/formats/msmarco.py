@@ -5,12 +5,31 @@ Rows of one query become one row, in the order in which the queries are met.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Row, corpus_row, titled, train_row
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    corpus_row,
+    titled,
+    train_row,
+)
 from llm_embedder_data.rows.formats.format import Format, Parts
-from llm_embedder_data.rows.formats.hard_negatives import query_of
+from llm_embedder_data.rows.formats.judgments import (
+    Grades,
+    by_query,
+    eval_rows,
+    judged_eval,
+    relevant_row,
+    train_rows,
+)
+from llm_embedder_data.rows.formats.passage_ids import are_ids, nearly_all
 from llm_embedder_data.rows.raw_files import RawFile
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def cells(file: RawFile, n_cells: int) -> list[list[str]] | None:
@@ -18,14 +37,11 @@ def cells(file: RawFile, n_cells: int) -> list[list[str]] | None:
     rows = file.head
     if not rows or file.container not in ("cells", "fields"):
         return None
-    if not all(isinstance(row, list) and len(row) == n_cells for row in rows):
-        return None
-    return rows
-
-
-def is_id(text: str) -> bool:
-    """Whether a cell is one run of signs, as ids are."""
-    return bool(text) and len(text) <= 64 and not any(sign.isspace() for sign in text)
+    fits = all(
+        isinstance(row, list) and len(row) == n_cells and all(isinstance(cell, str) for cell in row)
+        for row in rows
+    )
+    return rows if fits else None
 
 
 def looks_like_run(rows: Sequence[Sequence[str]]) -> bool:
@@ -38,57 +54,69 @@ def looks_like_run(rows: Sequence[Sequence[str]]) -> bool:
     return True
 
 
-def _is_triples(file: RawFile) -> bool:
+def three_ids(file: RawFile) -> list[list[str]] | None:
+    """The first rows of a file of three ids, or two ids and a number, a line; else None."""
     rows = cells(file, 3)
-    return rows is not None and any(not is_id(cell) for row in rows for cell in row[1:])
+    if rows is None or any(" " in cell.strip() for row in rows for cell in row):
+        return None
+    return rows if are_ids(cell for row in rows for cell in row[1:]) else None
+
+
+def _is_triples(file: RawFile) -> bool:
+    return cells(file, 3) is not None and three_ids(file) is None
 
 
 def _is_id_triples(file: RawFile) -> bool:
-    rows = cells(file, 3)
-    return (
-        rows is not None
-        and all(is_id(cell) for row in rows for cell in row)
-        and not looks_like_run(rows)
-    )
+    rows = three_ids(file)
+    return rows is not None and not looks_like_run(rows)
+
+
+def _grouped(parts: Parts) -> dict[str, tuple[dict[str, None], dict[str, None]]]:
+    """Positives and negatives of each query, in the order in which they are met.
+
+    What is both is a positive, and counted: of contradictory grades the highest stays.
+    """
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for record in parts.records():
+        try:
+            query, positive, negative = _three(record.value)
+        except BadRowError as error:
+            parts.leave_out(error)
+            continue
+        pos, neg = found.setdefault(query, ({}, {}))
+        pos[positive] = None
+        neg[negative] = None
+    for pos, neg in found.values():
+        for one in pos.keys() & neg.keys():
+            del neg[one]
+            parts.counts["passages that are positive and negative of one query"] += 1
+    return found
 
 
 def _triples(parts: Parts) -> Iterator[Row]:
-    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
-    for record in parts.records():
-        try:
-            query, positive, negative = _three(record.value)
-        except BadRowError as error:
-            parts.leave_out(error)
-            continue
-        pos, neg = found.setdefault(query, ({}, {}))
-        pos[positive] = None
-        neg[negative] = None
-    for query, (pos, neg) in found.items():
-        yield train_row(query, pos, (text for text in neg if text not in pos))
+    for query, (pos, neg) in _grouped(parts).items():
+        yield train_row(query, pos, neg)
 
 
 def _id_triples(parts: Parts) -> Iterator[Row]:
-    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
-    for record in parts.records():
+    for query_id, (positive, negative) in _grouped(parts).items():
         try:
-            query, positive, negative = _three(record.value)
-        except BadRowError as error:
+            own_id, query = parts.query_of(query_id)
+            pos, neg, _ = parts.sides(list(positive), list(negative))
+            yield train_row(query, pos, neg, query_id=own_id)
+        except (BadRowError, Dropped) as error:
             parts.leave_out(error)
-            continue
-        pos, neg = found.setdefault(query, ({}, {}))
-        pos[positive] = None
-        neg[negative] = None
-    for query_id, (pos, neg) in found.items():
+
+
+def _eval_of_id_triples(parts: Parts) -> Iterator[Row]:
+    if parts.judgments_given is not None:
+        yield from judged_eval(parts)
+        return
+    for query_id, (positive, _) in _grouped(parts).items():
         try:
-            own_id, query = query_of(query_id, parts)
-            negative_ids = [one for one in neg if one not in pos]
-            yield train_row(
-                query,
-                parts.joined(list(pos), "positive"),
-                parts.joined(negative_ids, "negative") if negative_ids else (),
-                query_id=own_id,
-            )
-        except BadRowError as error:
+            own_id, query = parts.query_of(query_id)
+            yield relevant_row(query, own_id, list(positive), parts)
+        except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 
 
@@ -96,7 +124,7 @@ def _three(value: object) -> tuple[str, str, str]:
     if not isinstance(value, list) or len(value) != 3:
         n_cells = len(value) if isinstance(value, list) else 0
         raise BadRowError(f"expected three cells, found {n_cells}")
-    if not all(cell.strip() for cell in value):
+    if not all(isinstance(cell, str) and cell.strip() for cell in value):
         raise BadRowError("a cell is empty")
     return value[0], value[1], value[2]
 
@@ -112,47 +140,71 @@ MSMARCO_ID_TRIPLES = Format(
     what="lines of query id, positive id and negative id",
     recognizes=_is_id_triples,
     train=_id_triples,
+    eval=_eval_of_id_triples,
 )
 
 
 def _is_top1000(file: RawFile) -> bool:
     rows = cells(file, 4)
-    return (
-        rows is not None
-        and all(
-            is_id(row[0])
-            and is_id(row[1])
-            and not row[2].startswith(("http://", "https://"))
-            and not is_id(row[3])
-            for row in rows
-        )
-        and not _is_documents(file)
-    )
+    if rows is None or _is_documents(file):
+        return False
+    has_ids = all(not any(sign.isspace() for sign in cell) for row in rows for cell in row[:2])
+    return has_ids and not are_ids(row[3] for row in rows) and not _are_numbers(rows)
+
+
+def _are_numbers(rows: Sequence[Sequence[str]]) -> bool:
+    return all(_NUMBER.fullmatch(row[3].strip()) for row in rows)
+
+
+def _by_top1000(parts: Parts) -> dict[str, tuple[str, dict[str, str]]]:
+    """The query's text, and passages by id, of each query id."""
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for record in parts.records():
+        value = record.value
+        if not isinstance(value, list) or len(value) != 4 or not all(map(_is_full, value)):
+            parts.leave_out(BadRowError("expected four cells: qid, pid, query, passage"))
+            continue
+        query_id, passage_id, query, passage = value
+        found.setdefault(query_id, (query, {}))[1][passage_id] = passage
+    return found
+
+
+def _is_full(cell: object) -> bool:
+    return isinstance(cell, str) and bool(cell.strip())
 
 
 def _top1000(parts: Parts) -> Iterator[Row]:
-    found: dict[str, tuple[str, dict[str, str]]] = {}
-    for record in parts.records():
-        if not isinstance(record.value, list) or len(record.value) != 4:
-            parts.leave_out(BadRowError("expected four cells: qid, pid, query, passage"))
-            continue
-        query_id, passage_id, query, passage = record.value
-        found.setdefault(query_id, (query, {}))[1][passage_id] = passage
-    grades: dict[str, dict[str, float]] = {}
-    for query_id, document, grade in parts.judgments_given() if parts.judgments_given else ():
-        grades.setdefault(query_id, {})[document] = grade
-    for query_id, (query, passages) in found.items():
-        if parts.judgments_given is None:
+    found = _by_top1000(parts)
+    if parts.judgments_given is None:
+        for query_id, (query, passages) in found.items():
             yield train_row(query, candidates=passages.values(), query_id=query_id)
-            continue
-        judged = grades.get(query_id, {})
-        positive = [one for one, grade in judged.items() if grade > 0]
-        pos = [passages.get(one) or parts.documents.get(one) for one in positive]
-        if not any(pos):
-            parts.counts["queries without a positive"] += 1
-            continue
-        neg = [text for one, text in passages.items() if one not in positive]
-        yield train_row(query, [text for text in pos if text], neg, query_id=query_id)
+        return
+    judged = _of_these(found, parts)
+    corpus = parts.documents if parts.texts_of_corpus is not None else {}
+    own_documents = {one: text for _, passages in found.values() for one, text in passages.items()}
+    parts.documents = ChainMap(own_documents, dict(corpus))
+    run = {query_id: dict.fromkeys(passages) for query_id, (_, passages) in found.items()}
+    yield from train_rows(judged, parts, run)
+
+
+def _of_these(found: Mapping[str, tuple[str, dict[str, str]]], parts: Parts) -> Grades:
+    """Judgments of the queries of a top1000; those of others are counted."""
+    assert parts.judgments_given is not None
+    parts.queries = {query_id: (query_id, query) for query_id, (query, _) in found.items()}
+    grades = by_query(parts.judgments_given(), parts)
+    without = sum(query_id not in grades for query_id in found)
+    if without:
+        parts.counts["queries without judgments"] += without
+    return {query_id: graded for query_id, graded in grades.items() if query_id in found}
+
+
+def _eval_of_top1000(parts: Parts) -> Iterator[Row]:
+    if parts.judgments_given is None:
+        yield from judged_eval(parts)
+        return
+    found = _by_top1000(parts)
+    candidates = {query_id: list(passages) for query_id, (_, passages) in found.items()}
+    yield from eval_rows(_of_these(found, parts), parts, candidates)
 
 
 TOP1000 = Format(
@@ -160,14 +212,13 @@ TOP1000 = Format(
     what="lines of qid, pid, query and passage",
     recognizes=_is_top1000,
     train=_top1000,
+    eval=_eval_of_top1000,
 )
 
 
 def _is_documents(file: RawFile) -> bool:
     rows = cells(file, 4)
-    return rows is not None and all(
-        row[1].startswith(("http://", "https://")) or "://" in row[1] for row in rows
-    )
+    return rows is not None and nearly_all(sum("://" in row[1] for row in rows), len(rows))
 
 
 def _documents(parts: Parts) -> Iterator[Row]:

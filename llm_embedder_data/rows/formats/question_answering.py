@@ -11,6 +11,8 @@ from llm_embedder_data.rows.canonical_rows import (
     Dropped,
     Row,
     corpus_row,
+    eval_row,
+    shown,
     titled,
     train_row,
 )
@@ -25,26 +27,34 @@ def _is_hotpotqa(file: RawFile) -> bool:
 
 
 def _hotpotqa(record: Mapping[str, Any], parts: Parts) -> Row:
-    paragraphs: dict[str, str] = {}
+    paragraphs: dict[str, dict[str, None]] = {}  # texts by title
     for title, sentences in _pairs(record.get("context"), "context", "sentences"):
-        joined = "".join(sentences) if isinstance(sentences, list) else str(sentences)
-        text = _BLANKS.sub(" ", joined).strip()
-        paragraphs.setdefault(str(title), titled(str(title), text, "context"))
+        if not isinstance(title, str):
+            raise BadRowError(f"context: expected a title, found {shown(title)}")
+        joined = "".join(texts_of_sentences(sentences))
+        text = titled(title, _BLANKS.sub(" ", joined).strip(), "context")
+        paragraphs.setdefault(title, {})[text] = None
     facts = _pairs(record.get("supporting_facts"), "supporting_facts", "sent_id")
-    named = dict.fromkeys(str(title) for title, _ in facts)
-    missing = [title for title in named if title not in paragraphs]
+    named = {title: None for title, _ in facts if isinstance(title, str)}
+    missing = sum(title not in paragraphs for title in named)
     if missing:
-        parts.counts["supporting titles that the context does not have"] += len(missing)
-    pos = [paragraphs[title] for title in named if title in paragraphs]
+        parts.counts["supporting titles that the context does not have"] += missing
+    pos = {text: None for title in named for text in paragraphs.get(title, ())}
     if not pos:
         raise Dropped("rows without a positive")
-    neg = [text for title, text in paragraphs.items() if title not in named]
-    return train_row(
-        record.get("question"),
-        dict.fromkeys(pos),
-        dict.fromkeys(neg),
-        query_id=record.get("_id", record.get("id")),
-    )
+    neg = {
+        text: None for title, texts in paragraphs.items() if title not in named for text in texts
+    }
+    query_id = record.get("_id", record.get("id"))
+    return train_row(record.get("question"), pos, neg, query_id=query_id)
+
+
+def texts_of_sentences(value: Any) -> list[str]:
+    """The sentences of a paragraph, which carry their blanks."""
+    sentences = [value] if isinstance(value, str) else value
+    if not isinstance(sentences, list) or not all(isinstance(one, str) for one in sentences):
+        raise BadRowError(f"context: expected a list of sentences, found {shown(value)}")
+    return sentences
 
 
 def _pairs(value: Any, field: str, second: str) -> list[tuple[Any, Any]]:
@@ -77,13 +87,17 @@ def _is_musique(file: RawFile) -> bool:
 
 
 def _musique(record: Mapping[str, Any], parts: Parts) -> Row:
-    pos, neg = [], []
-    for paragraph in record.get("paragraphs") or ():
+    pos: dict[str, None] = {}
+    neg: dict[str, None] = {}
+    paragraphs = record.get("paragraphs")
+    if not isinstance(paragraphs, list):
+        raise BadRowError(f"paragraphs: expected a list, found {shown(paragraphs)}")
+    for paragraph in paragraphs:
         if not isinstance(paragraph, Mapping):
             raise BadRowError("paragraphs: expected objects of title and text")
         text = paragraph.get("text", paragraph.get("paragraph_text"))
         text = titled(paragraph.get("title"), text, "paragraphs")
-        (pos if paragraph.get("is_supporting") else neg).append(text)
+        (pos if paragraph.get("is_supporting") else neg)[text] = None
     if not pos:
         raise Dropped("rows without a positive")
     return train_row(record.get("question"), pos, neg, query_id=record.get("id"))
@@ -99,32 +113,77 @@ MUSIQUE = Format(
 
 def _is_squad(file: RawFile) -> bool:
     data = file.values("data")
-    return bool(data) and all(
+    is_nested = bool(data) and all(
         isinstance(one, list) and one and isinstance(one[0], Mapping) and "paragraphs" in one[0]
         for one in data
     )
+    contexts = file.values("context")
+    is_flat = {"question", "context", "answers"} <= set(file.fields) and bool(contexts)
+    return is_nested or (is_flat and all(isinstance(one, str) for one in contexts))
 
 
-def _paragraphs(parts: Parts) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _questions(parts: Parts) -> Iterator[tuple[str, Any]]:
+    """Passages with a question each, or with None where a passage has none.
+
+    SQuAD's own file is one object of articles; the Hub's tables have a question a row.
+    """
     for record in parts.records():
-        if not isinstance(record.value, Mapping) or not isinstance(record.value.get("data"), list):
-            raise parts.error("expected an object of data[].paragraphs[]")
-        for article in record.value["data"]:
-            for paragraph in article.get("paragraphs") or ():
-                yield titled(article.get("title"), paragraph.get("context"), "context"), paragraph
+        try:
+            value = record.value
+            if not isinstance(value, Mapping):
+                raise BadRowError(f"expected an object, found {shown(value)}")
+            if "data" not in value:
+                yield titled(value.get("title"), value.get("context"), "context"), value
+                continue
+            for article in _listed(value, "data"):
+                for paragraph in _listed(article, "paragraphs"):
+                    text = titled(article.get("title"), paragraph.get("context"), "context")
+                    yield text, None
+                    for question in _listed(paragraph, "qas"):
+                        yield text, question
+        except BadRowError as error:
+            parts.leave_out(error)
+
+
+def _listed(value: Any, field: str) -> list[Mapping[str, Any]]:
+    found = value.get(field) or []
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise BadRowError(f"{field}: expected a list of objects, found {shown(found)}")
+    return found
+
+
+def _answered(parts: Parts) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for text, question in _questions(parts):
+        if question is None:
+            continue
+        answers = question.get("answers")
+        texts = answers.get("text") if isinstance(answers, Mapping) else answers
+        if question.get("is_impossible") or (texts is not None and not texts):
+            parts.counts["questions without an answer"] += 1
+            continue
+        yield text, question
 
 
 def _squad(parts: Parts) -> Iterator[Row]:
-    for text, paragraph in _paragraphs(parts):
-        for question in paragraph.get("qas") or ():
-            if question.get("is_impossible"):
-                parts.counts["questions without an answer"] += 1
-                continue
+    for text, question in _answered(parts):
+        try:
             yield train_row(question.get("question"), [text], query_id=question.get("id"))
+        except BadRowError as error:
+            parts.leave_out(error)
+
+
+def _squad_eval(parts: Parts) -> Iterator[Row]:
+    numbers = {row["text"]: row["id"] for row in _squad_corpus(parts)}
+    for text, question in _answered(parts):
+        try:
+            yield eval_row(question.get("question"), question.get("id"), {numbers[text]: 1})
+        except BadRowError as error:
+            parts.leave_out(error)
 
 
 def _squad_corpus(parts: Parts) -> Iterator[Row]:
-    for number, text in enumerate(dict.fromkeys(text for text, _ in _paragraphs(parts))):
+    """The passages, each once; their ids are their numbers."""
+    for number, text in enumerate(dict.fromkeys(text for text, _ in _questions(parts))):
         yield corpus_row(number, text)
 
 
@@ -133,5 +192,6 @@ SQUAD = Format(
     what="SQuAD's data[].paragraphs[].qas",
     recognizes=_is_squad,
     train=_squad,
+    eval=_squad_eval,
     corpus=_squad_corpus,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.short_texts import are_short
 from llm_embedder_data.rows.raw_files import RawFile
 
 
@@ -19,7 +20,7 @@ def _is_integers(value: object) -> bool:
 def _are_tokens(file: RawFile) -> bool:
     if any(name.endswith("TOKEN_ID_LIST") for name in file.fields):
         return True
-    names = ("query", "positives", "positive", "pos")
+    names = ("query", "positives", "positive", "pos", "negatives", "neg")
     return any(_is_integers(value) for value in file.values("query")) or any(
         isinstance(value, list) and bool(value) and all(map(_is_integers, value))
         for name in names
@@ -37,12 +38,37 @@ def _is_generative(file: RawFile) -> bool:
     )
 
 
+_QUESTIONS = ("question", "query")
+_ANSWERS = ("answer", "answers", "short_answers", "nq_answers")
+
+
 def _is_open_qa(file: RawFile) -> bool:
-    fields = set(file.fields)
-    if not {"question", "answer"} <= fields or fields - {"question", "answer", "id", "example_id"}:
+    """Whether rows are questions with lists of short answers, and without passages."""
+    names = {name.strip().lower(): name for name in file.fields}
+    answers = next((names[name] for name in _ANSWERS if name in names), None)
+    if answers is None or not any(name in names for name in _QUESTIONS):
         return False
-    answers = file.values("answer")
-    return bool(answers) and all(isinstance(answer, list) for answer in answers)
+    if _PASSAGES & set(names):
+        return False
+    values = file.values(answers)
+    return bool(values) and all(isinstance(one, list) for one in values) and are_short(values)
+
+
+_PASSAGES = {
+    *("pos", "positive", "positives", "passage", "passages", "document", "documents", "context"),
+    *("contexts", "ctxs", "positive_ctxs", "positive_passages", "paragraphs", "relevant_passages"),
+    *(
+        "pos_doc",
+        "history",
+        "candidates",
+        "pos_index",
+        "relevant",
+        "docs",
+        "api_list",
+        "teacher_scores",
+    ),
+    *("supporting_facts", "response", "document_text", "positive_document_ids", "text"),
+}
 
 
 def _is_natural_questions(file: RawFile) -> bool:

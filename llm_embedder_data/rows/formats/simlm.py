@@ -5,7 +5,8 @@ A document id is a line of the corpus, as text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice, pairwise
 from typing import Any
 
 from llm_embedder_data.rows.canonical_rows import (
@@ -16,7 +17,8 @@ from llm_embedder_data.rows.canonical_rows import (
     scores_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.format import Format, Parts, Reader, each
+from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.raw_files import RawFile
 
 
@@ -44,20 +46,52 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     negative, negative_scores = _side(record.get("negatives"), "negatives")
     if not positive:
         raise Dropped("rows without a positive")
-    known = parts.documents
-    pos = parts.joined(positive, "positive")
-    neg = parts.joined(negative, "negative") if negative else []
+    pos, neg, kept = parts.sides(positive, negative)
+    has_scores = positive_scores is not None or bool(negative_scores)
     scores = None
     if positive_scores is not None and negative_scores is not None:
-        pairs = zip([*positive, *negative], [*positive_scores, *negative_scores], strict=True)
-        kept = [score for one, score in pairs if one in known]
-        scores = scores_of((kept, len(pos) + len(neg)))
-    return train_row(record.get("query"), pos, neg, scores=scores, query_id=record.get("query_id"))
+        given = [*positive_scores, *negative_scores]
+        scores = scores_of(([given[place] for place in kept], len(kept)))
+    return train_row(
+        record.get("query"),
+        pos,
+        neg,
+        scores=parts.without_scores(has_scores, scores),
+        query_id=record.get("query_id"),
+    )
+
+
+def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
+    positive, _ = _side(record.get("positives"), "positives")
+    return relevant_row(record.get("query"), record.get("query_id"), positive, parts)
+
+
+def _are_lines(ids: list[str]) -> bool:
+    """Whether ids count lines; passages without text are left out of a corpus."""
+    if not all(one.isascii() and one.isdigit() and len(one) < 19 for one in ids):
+        return False
+    numbers = [int(one) for one in ids]
+    return all(number >= line for line, number in enumerate(numbers)) and all(
+        low < high for low, high in pairwise(numbers)
+    )
+
+
+def by_line(reader: Reader) -> Reader:
+    """A reader to which the corpus's documents go by their lines, from 0, whatever their ids."""
+
+    def read(parts: Parts) -> Iterator[Row]:
+        documents = parts.documents if parts.texts_of_corpus is not None else {}
+        if not _are_lines(list(islice(documents, 1000))):
+            parts.documents = {str(line): text for line, text in enumerate(documents.values())}
+        yield from reader(parts)
+
+    return read
 
 
 SIMLM = Format(
     name="simlm",
     what="SimLM's rows of positives and negatives with doc_id and score",
     recognizes=_recognizes,
-    train=each(_train),
+    train=by_line(each(_train)),
+    eval=by_line(each(_eval)),
 )

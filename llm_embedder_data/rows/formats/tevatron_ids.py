@@ -7,6 +7,7 @@ from typing import Any
 
 from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, ids_of, train_row
 from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.raw_files import RawFile
 
 _OTHER_MEDIA = ("query_image", "query_video", "query_audio", "image", "video", "audio")
@@ -16,28 +17,29 @@ def _recognizes(file: RawFile) -> bool:
     return "positive_document_ids" in file.fields
 
 
-def _train(record: Mapping[str, Any], parts: Parts) -> Row:
+def _query(record: Mapping[str, Any], parts: Parts) -> str:
     for name in _OTHER_MEDIA:
         if record.get(name) is not None:
             raise BadRowError(f"{name}: rows of images, video or audio are not read")
-    query, query_id = record.get("query_text"), record.get("query_id")
-    if query is None:
-        if parts.texts_of_queries is None:
-            raise BadRowError("query_text: the row has no query (give queries: a file of texts)")
-        found = parts.queries.get(str(query_id))
-        if found is None:
-            raise BadRowError(f"query_id={query_id!r}: the queries do not have it")
-        query = found[1]
+    for name in ("query_text", "query"):
+        if isinstance(record.get(name), str) and record[name].strip():
+            return str(record[name])
+    return parts.query_of(record.get("query_id"))[1]
+
+
+def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     positive = ids_of(record.get("positive_document_ids"), "positive_document_ids")
+    negative = ids_of(record.get("negative_document_ids"), "negative_document_ids")
+    query = _query(record, parts)
     if not positive:
         raise Dropped("rows without a positive")
-    negative = ids_of(record.get("negative_document_ids"), "negative_document_ids")
-    return train_row(
-        query,
-        parts.joined(positive, "positive"),
-        parts.joined(negative, "negative") if negative else (),
-        query_id=query_id,
-    )
+    pos, neg, _ = parts.sides(positive, negative)
+    return train_row(query, pos, neg, query_id=record.get("query_id"))
+
+
+def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
+    ids = ids_of(record.get("positive_document_ids"), "positive_document_ids")
+    return relevant_row(_query(record, parts), record.get("query_id"), ids, parts)
 
 
 TEVATRON_IDS = Format(
@@ -45,4 +47,5 @@ TEVATRON_IDS = Format(
     what="Tevatron's rows of positive_document_ids",
     recognizes=_recognizes,
     train=each(_train),
+    eval=each(_eval),
 )

@@ -1,17 +1,26 @@
 """TREC's judgments (4 fields) and runs (6 fields), and ranx's of the same content.
 
-Judgments: query, iteration or Q0, document, grade. Runs: query, Q0, document, rank, score, tag;
-MS MARCO's runs have three cells: query, document, rank.
+Judgments: query, iteration or Q0, document, grade; BEIR's have three cells: query, document, grade.
+Runs: query, Q0, document, rank, score, tag; MS MARCO's have three cells: query, document, rank.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Row, scores_of, train_row
-from llm_embedder_data.rows.formats.format import Format, Parts, Reader
-from llm_embedder_data.rows.formats.hard_negatives import query_of
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    document_id,
+    scores_of,
+    shown,
+    train_row,
+)
+from llm_embedder_data.rows.formats.format import Format, Parts
 from llm_embedder_data.rows.formats.judgments import (
     Judgment,
     by_query,
@@ -19,50 +28,79 @@ from llm_embedder_data.rows.formats.judgments import (
     grade_of,
     train_rows,
 )
-from llm_embedder_data.rows.formats.msmarco import cells, is_id, looks_like_run
+from llm_embedder_data.rows.formats.msmarco import cells, looks_like_run, three_ids
 from llm_embedder_data.rows.raw_files import RawFile
 
-_QUERY = ("query-id", "query_id", "qid", "q_id", "QUERY_ID", "query")
+_QUERY = ("query-id", "query_id", "qid", "q_id", "QUERY_ID")
 _DOCUMENT = (
-    "corpus-id",
-    "corpus_id",
-    "docid",
-    "doc_id",
-    "document_id",
-    "pid",
-    "DOCUMENT_ID",
-    "did",
+    *("corpus-id", "corpus_id", "docid", "doc_id", "document_id", "pid", "DOCUMENT_ID", "did"),
 )
 _GRADE = ("score", "relevance", "label", "rel", "RELEVANCE", "grade")
 
 
-def _is_integer(text: str) -> bool:
-    return text.lstrip("+-").isdigit()
+def _is_integer(text: Any) -> bool:
+    digits = text.strip().lstrip("+-") if isinstance(text, str) else ""
+    return digits.isascii() and digits.isdigit()
 
 
-def _is_number(text: str) -> bool:
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return None if math.isnan(number) else number
+
+
+def _is_whole(value: Any) -> bool:
+    number = _number(value)
+    return number is not None and number.is_integer()
+
+
+def _named(fields: Any) -> tuple[str, str, str] | None:
+    """The columns of query, document and grade."""
+    found = [next((n for n in names if n in fields), None) for names in (_QUERY, _DOCUMENT, _GRADE)]
+    query, document, grade = found
+    if query is None or document is None or grade is None:
+        return None
+    return query, document, grade
 
 
 def _is_qrels(file: RawFile) -> bool:
     rows = cells(file, 4)
     if rows is not None:
-        return all(_is_integer(row[3]) and is_id(row[2]) and is_id(row[0]) for row in rows)
-    three = cells(file, 3)
+        return all(_is_integer(row[3]) and not _has_blank(row[0] + row[2]) for row in rows)
+    three = three_ids(file)
     if three is not None:
+        return _are_three_cell_qrels(file, three)
+    named = _named(file.fields)
+    if named is None or {"rank", "text"} & set(file.fields):
         return False
-    fields = set(file.fields)
-    named = [next((n for n in names if n in fields), None) for names in (_QUERY, _DOCUMENT, _GRADE)]
-    return (
-        None not in named
-        and "rank" not in fields
-        and "text" not in fields
-        and all(not isinstance(value, float) for value in file.values(named[2] or ""))
-    )
+    return "-" in named[0] or all(map(_is_whole, file.values(named[2])))
+
+
+def _has_blank(text: str) -> bool:
+    return any(sign.isspace() for sign in text.strip())
+
+
+def _are_three_cell_qrels(file: RawFile, rows: list[list[str]]) -> bool:
+    """Whether a third cell is a grade: by the names of file and folder, or by the ids' shape."""
+    grades = [row[2].strip() for row in rows]
+    if not all(_is_integer(grade) and len(grade.lstrip("+-")) <= 2 for grade in grades):
+        return False
+    if "qrels" in file.name.lower() or "qrels" in Path(file.path).parent.name.lower():
+        return True
+    ids_differ = not any(_is_integer(row[1]) for row in rows)
+    return ids_differ and not looks_like_run(rows)
+
+
+def may_be_qrels_or_run(file: RawFile) -> bool:
+    """Whether three cells may be a grade of 1 for each query, or a run of one document each."""
+    rows = three_ids(file)
+    if rows is None or _is_qrels(file):
+        return False
+    return all(row[2].strip() == "1" for row in rows)
 
 
 def judgments_of(parts: Parts) -> Iterator[Judgment]:
@@ -76,25 +114,25 @@ def judgments_of(parts: Parts) -> Iterator[Judgment]:
 
 def _judgments(value: Any) -> Iterator[Judgment]:
     if isinstance(value, list):
-        if len(value) == 4:
-            yield value[0], value[2], grade_of(value[3])
-            return
-        if len(value) == 3:
-            yield value[0], value[1], grade_of(value[2])
-            return
-        raise BadRowError(f"expected 4 fields of a judgment, found {len(value)}")
+        if len(value) not in (3, 4):
+            raise BadRowError(f"expected 3 or 4 fields of a judgment, found {len(value)}")
+        yield _judgment(value[0], value[-2], value[-1])
+        return
     if not isinstance(value, Mapping):
-        raise BadRowError(f"expected a judgment, found {type(value).__name__}")
-    found = [next((n for n in names if n in value), None) for names in (_QUERY, _DOCUMENT, _GRADE)]
-    if None not in found:
-        query, document, grade = (value[name or ""] for name in found)
-        yield str(query), str(document), grade_of(grade)
+        raise BadRowError(f"expected a judgment, found {shown(value)}")
+    named = _named(value)
+    if named is not None:
+        yield _judgment(*(value[name] for name in named))
         return
     for query, grades in value.items():
         if not isinstance(grades, Mapping):
             raise BadRowError("expected {query id: {document id: grade}}")
         for document, grade in grades.items():
-            yield str(query), str(document), grade_of(grade)
+            yield _judgment(query, document, grade)
+
+
+def _judgment(query: Any, document: Any, grade: Any) -> Judgment:
+    return document_id(query, "query id"), document_id(document, "document id"), grade_of(grade)
 
 
 def _train_of_judgments(parts: Parts) -> Iterator[Row]:
@@ -132,56 +170,78 @@ def run_of(parts: Parts) -> Runs:
 
 
 def _ranked(value: Any) -> Iterator[tuple[str, str, float, float | None]]:
+    """Query, document, what to sort by, and score."""
     if isinstance(value, list):
-        if len(value) == 6 and _is_number(value[4]):
-            yield value[0], value[2], -float(value[4]), float(value[4])
-            return
-        if len(value) == 3 and _is_integer(value[2]):
-            yield value[0], value[1], float(value[2]), None
-            return
-        raise BadRowError(f"expected 6 fields of a run, found {len(value)}")
+        if len(value) == 6:
+            yield _scored(value[0], value[2], value[4])
+        elif len(value) == 3 and _is_integer(value[2]):
+            query, document = (
+                document_id(one, name) for one, name in zip(value[:2], _NAMES, strict=True)
+            )
+            yield query, document, float(_number(value[2]) or 0), None
+        else:
+            raise BadRowError(f"expected 6 fields of a run, found {len(value)}")
+        return
     if not isinstance(value, Mapping):
-        raise BadRowError(f"expected a line of a run, found {type(value).__name__}")
-    query = next((n for n in _QUERY if n in value), None)
-    document = next((n for n in _DOCUMENT if n in value), None)
-    if query and document and isinstance(value.get("score"), int | float):
-        score = float(value["score"])
-        yield str(value[query]), str(value[document]), -score, score
+        raise BadRowError(f"expected a line of a run, found {shown(value)}")
+    named = _named(value)
+    if named is not None:
+        yield _scored(*(value[name] for name in named))
         return
     for name, documents in value.items():
         if not isinstance(documents, Mapping):
             raise BadRowError("expected {query id: {document id: score}}")
         for one, score in documents.items():
-            yield str(name), str(one), -float(score), float(score)
+            yield _scored(name, one, score)
+
+
+_NAMES = ("query id", "document id")
+
+
+def _scored(query: Any, document: Any, score: Any) -> tuple[str, str, float, float]:
+    number = _number(score)
+    if number is None:
+        raise BadRowError(f"score: expected a number, found {shown(score)}")
+    return document_id(query, _NAMES[0]), document_id(document, _NAMES[1]), -number, number
 
 
 def _is_run(file: RawFile) -> bool:
     rows = cells(file, 6)
     if rows is not None:
-        return all(_is_integer(row[3]) and _is_number(row[4]) for row in rows)
-    three = cells(file, 3)
-    return (
-        three is not None
-        and all(is_id(cell) for row in three for cell in row)
-        and (looks_like_run(three))
-    )
+        return all(_is_integer(row[3]) and _number(row[4]) is not None for row in rows)
+    three = three_ids(file)
+    if three is not None:
+        return looks_like_run(three)
+    named = _named(file.fields)
+    return named is not None and named[2] == "score" and "text" not in file.fields
 
 
 def _train_of_run(parts: Parts) -> Iterator[Row]:
     runs = run_of(parts)
     if parts.judgments_given is not None:
         grades = by_query(parts.judgments_given(), parts)
-        yield from train_rows(grades, parts, {query: list(run) for query, run in runs.items()})
+        yield from train_rows(grades, parts, runs)
         return
     for query_id, run in runs.items():
         try:
-            own_id, query = query_of(query_id, parts)
-            known = [score for one, score in run.items() if one in parts.documents]
-            texts = parts.joined(list(run), "document")
-            scores = scores_of((known, len(texts)))
+            own_id, query = parts.query_of(query_id)
+            texts, kept = parts.joined(list(run))
+            given = list(run.values())
+            scores = scores_of(([given[place] for place in kept], len(kept)))
             yield train_row(query, candidates=texts, scores=scores, query_id=own_id)
-        except BadRowError as error:
+        except (BadRowError, Dropped) as error:
             parts.leave_out(error)
+
+
+def _eval_of_run(parts: Parts) -> Iterator[Row]:
+    """Eval rows whose candidates are to be reranked; the judgments stand in another file."""
+    if parts.judgments_given is None:
+        raise parts.error(
+            "a run does not say what is relevant, and eval rows do (give qrels: a file of "
+            "judgments)"
+        )
+    grades = by_query(parts.judgments_given(), parts)
+    yield from eval_rows(grades, parts, run_of(parts))
 
 
 TREC_RUN = Format(
@@ -189,6 +249,7 @@ TREC_RUN = Format(
     what="a run (query, document, rank, score)",
     recognizes=_is_run,
     train=_train_of_run,
+    eval=_eval_of_run,
 )
 
 
@@ -212,16 +273,9 @@ def _table(file: RawFile) -> list[Any] | None:
 
 def _is_ranx(file: RawFile, of_floats: bool) -> bool:
     numbers = _nested(file) or _table(file)
-    return numbers is not None and any(isinstance(one, float) for one in numbers) == of_floats
-
-
-def refused_without_format(reader: Reader) -> Reader:
-    """A reader that refuses files of whole numbers, which may be judgments or a run."""
-
-    def read(parts: Parts) -> Iterator[Row]:
-        return reader(parts)
-
-    return read
+    if numbers is None:
+        return False
+    return any(isinstance(one, float) or not _is_whole(one) for one in numbers) == of_floats
 
 
 RANX_QRELS = Format(
@@ -236,4 +290,5 @@ RANX_RUN = Format(
     what="ranx's run {query: {document: score}}",
     recognizes=lambda file: _is_ranx(file, of_floats=True),
     train=_train_of_run,
+    eval=_eval_of_run,
 )
