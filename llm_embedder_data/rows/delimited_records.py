@@ -88,8 +88,9 @@ BLANK = BadRecord("all its cells are empty")
 
 def _ragged(n_cells: int, dialect: Dialect) -> str:
     header = dialect.header or ()
+    names = ", ".join(name[:40] for name in header[:10])
     return (
-        f"expected {len(header)} cells as the header has ({', '.join(header)}), found {n_cells} "
+        f"expected {len(header)} cells as the header has ({names}), found {n_cells} "
         f"(read as {dialect}; mend the line)"
     )
 
@@ -148,7 +149,7 @@ class _QuotedText:
                 or len(cells) == n_cells
                 or (len(cells) <= 1 and not any(map(str.strip, cells)))
             ):
-                if not (by_tabs and n_lines > 1 and self._are_records(of_record)):
+                if not (by_tabs and n_lines > 1 and self._are_records(of_record, cells)):
                     if any(cells) and any(map(str.strip, cells)):
                         yield line, cells
                     elif len(cells) > 1:
@@ -197,11 +198,13 @@ class _QuotedText:
                 raise _Runaway("a quote opens a cell, and none closes it")
             yield line
 
-    def _are_records(self, lines: list[str]) -> bool:
-        """Whether each of several lines is a record by itself, and the quotes around them text."""
-        n_cells = self._n_cells
-        return n_cells is not None and all(
-            line.count(self._delimiter) == n_cells - 1 for line in lines
+    def _are_records(self, lines: list[str], cells: list[str]) -> bool:
+        """Whether quotes that are text made one cell of several lines that are records."""
+        delimiter, n_cells = self._delimiter, self._n_cells
+        return (
+            n_cells is not None
+            and all(line.count(delimiter) == n_cells - 1 for line in lines)
+            and any("\n" in cell and delimiter in cell for cell in cells)
         )
 
     def _alone(self, line: str) -> list[str] | None:

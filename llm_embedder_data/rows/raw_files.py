@@ -21,6 +21,7 @@ from llm_embedder_data.rows.delimited_dialect import Dialect, dialect_of
 from llm_embedder_data.rows.delimited_records import BLANK, BadRecord, cell_records
 from llm_embedder_data.rows.json_records import (
     array_values,
+    has_large_line,
     json_container,
     line_values,
     object_values,
@@ -95,7 +96,9 @@ class RawFile:
         if self._table:
             return "table"
         if self._head.lstrip()[:1] in (b"{", b"["):
-            return json_container(self._head, is_whole=self._is_whole)
+            found = json_container(self._head, is_whole=self._is_whole)
+            is_long = found == "lines" and not self._is_whole and b"\n" not in self._head
+            return "object" if is_long and self._has_large_line() else found
         return "cells" if self._dialect.delimiter else "fields"
 
     @property
@@ -162,6 +165,12 @@ class RawFile:
     def _head(self) -> bytes:
         try:
             return content_head(self.path)
+        except (OSError, EOFError) as error:
+            raise unreadable(self.path, error) from error
+
+    def _has_large_line(self) -> bool:
+        try:
+            return has_large_line(self.path)
         except (OSError, EOFError) as error:
             raise unreadable(self.path, error) from error
 

@@ -254,6 +254,21 @@ def test_an_array_beyond_one_block_is_read_whole(file):
     assert values(file("numbers.json", json.dumps(numbers))) == numbers
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_large_object_is_read_part_by_part(file, monkeypatch, indent):
+    monkeypatch.setattr("llm_embedder_data.rows.json_records._LARGE_DOCUMENT", 1 << 20)
+    monkeypatch.setattr("llm_embedder_data.rows.json_records._LARGE_VALUE", 1 << 16)
+    corpus = {f"n{n}": f"é{n} " * 9 for n in range(60_000)}
+    made = {"queries": {}, "corpus": corpus, "relevant_docs": {"q": [["n1"]]}, "x": [1.5, None]}
+    rows = file("rows.json", json.dumps(made, ensure_ascii=False, indent=indent))
+
+    assert values(rows) == [made]
+    assert rows.container == "object"
+    broken = json.dumps(made, indent=indent).replace('"n40000":', '"n40000"')
+    with pytest.raises(DataError, match="not JSON"):
+        values(file("broken.json", broken))
+
+
 def test_a_long_line_is_no_array(file):
     made = [{"text": "x" * 400_000}, {"text": "y"}]
 
