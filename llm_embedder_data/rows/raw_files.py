@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -221,7 +221,9 @@ class RawFile:
         if self._table:
             from llm_embedder_data.rows.table_records import table_records
 
-            rows: Iterator[Any] = table_records(self.path, self._table, most=most)
+            rows: Iterable[Any] = table_records(self.path, self._table, most=most)
+            if most is not None:
+                rows = list(rows)  # to its end, or the process that reads it would be given up
             yield from (RawRecord(value, row, None) for row, value in enumerate(rows))
             return
         read = array_values if self.container == "array" else object_values

@@ -164,6 +164,20 @@ def test_fields_between_blanks(file):
     assert rows.container == "fields"
 
 
+def test_one_line_of_another_shape_does_not_hide_the_delimiter(file):
+    triples = "".join(f"why, oh why {n}\tp, q\tn\n" for n in range(20))
+    judged = "".join(f"q1 0 d{n} 1\n" for n in range(20))
+
+    assert values(file("t.txt", f"{triples}a line, alone\n"))[-1] == ["a line, alone"]
+    assert values(file("q.txt", f"{judged}q1 0 one more 1\n"))[-1] == [
+        "q1",
+        "0",
+        "one",
+        "more",
+        "1",
+    ]
+
+
 def test_judgments_between_tabs_keep_the_blanks_of_a_document_id(file):
     rows = file("qrels.tsv", "q1\t0\ta b.txt\t1\nq1\t0\tc\t0\n")
 

@@ -65,6 +65,16 @@ def test_a_frame_without_some_values_and_of_mixed_types():
     assert [row["neg"] for row in read_rows(frame)] == [["n"], []]
 
 
+def test_a_frame_of_polars_is_known_by_its_class():
+    class DataFrame:
+        def to_arrow(self):
+            return pa.Table.from_pylist(ROWS)
+
+    DataFrame.__module__ = "polars.dataframe.frame"
+
+    assert plain(read_rows(DataFrame())) == ROWS
+
+
 @pytest.mark.parametrize("saved", ["Dataset", "DatasetDict"])
 def test_a_folder_of_save_to_disk(tmp_path, saved):
     in_memory()[saved].save_to_disk(tmp_path / "saved")
