@@ -183,7 +183,7 @@ def test_the_report_says_what_was_found_and_left_out(tmp_path):
     assert found.n_rows == 1
     assert found.left_out["records that cannot be read"] == 1
     assert sum(found.left_out.values()) == 2
-    assert str(found).startswith(f"{path}: text of commas, a header, quoted; 1 rows of format")
+    assert str(found).startswith(f"{path}: text of commas, a header, quoted; 1 row of format")
 
 
 @pytest.mark.parametrize(
