@@ -63,9 +63,7 @@ def _qrels_folders(folder: Path) -> list[Path]:
 
 def _prefix(parts: Parts) -> str:
     """Which of several sets of queries is read."""
-    found = [
-        path.name.removesuffix("qrels").rstrip("-") for path in _qrels_folders(Path(parts.source))
-    ]
+    found = [path.name.removesuffix("qrels").rstrip("-") for path in _qrels_folders(parts.folder)]
     given = parts.options.prefix
     if given is not None and given not in found:
         raise ConfigError(
@@ -80,7 +78,7 @@ def _prefix(parts: Parts) -> str:
 
 
 def _beir_parts(parts: Parts, kind: Kind) -> Parts:
-    folder, prefix = Path(parts.source), _prefix(parts)
+    folder, prefix = parts.folder, _prefix(parts)
     before = f"{prefix}-" if prefix else ""
     judged = _files(folder / f"{before}qrels", "*.*")
     if not judged:
@@ -140,7 +138,7 @@ def reader_of(
 
 
 def _corpus(parts: Parts) -> Iterator[Row]:
-    files = _files(Path(parts.source), "corpus*")
+    files = _files(parts.folder, "corpus*")
     if not files:
         raise DataError.at(parts.source, "the folder has no corpus (expected corpus.jsonl)")
     parts.files = [RawFile(str(path)) for path in files]
@@ -163,7 +161,7 @@ def _is_flagembedding(folder: Path) -> bool:
 
 
 def _flagembedding_parts(parts: Parts, kind: Kind) -> Parts:
-    folder = Path(parts.source)
+    folder = parts.folder
     names = [_plain(path).removesuffix("_qrels") for path in _files(folder, "*_qrels.jsonl*")]
     if not names:
         raise DataError.at(parts.source, "the folder has no judgments (SPLIT_qrels.jsonl)")

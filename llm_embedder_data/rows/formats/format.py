@@ -172,6 +172,19 @@ class Parts:
         neg = [documents[ids[place]] for place in kept if place >= len(positive)]
         return pos, neg, kept
 
+    @property
+    def folder(self) -> Path:
+        """The folder that the rows are read from.
+
+        Raises:
+            DataError: the source is a file.
+        """
+        if not Path(self.source).is_dir():
+            raise DataError.at(
+                self.source, "it is one file, and this format is a folder of several (give it)"
+            )
+        return Path(self.source)
+
     def known(self, ids: Mapping[str, float]) -> dict[str, float]:
         """The grades of the documents that the corpus has; all of them where there is no corpus.
 

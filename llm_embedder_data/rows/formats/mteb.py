@@ -136,7 +136,7 @@ def _files(configs: Configs, part: str, parts: Parts, split: str | None) -> list
 
 
 def _prepared(parts: Parts, kind: Kind) -> tuple[Configs, str, Parts]:
-    configs = configs_of(Path(parts.source))
+    configs = configs_of(parts.folder)
     judged = _name(configs, "default", parts)
     if judged is None:
         raise DataError.at(
@@ -207,7 +207,7 @@ def _by_query_id(files: list[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _corpus(parts: Parts) -> Iterator[Row]:
-    configs = configs_of(Path(parts.source))
+    configs = configs_of(parts.folder)
     files = _files(configs, "corpus", parts, parts.options.split)
     if not files:
         raise DataError.at(parts.source, "the repository has no corpus (config corpus)")
