@@ -245,7 +245,11 @@ def _require_columns(file: RawFile, rename: RenamedFields | None) -> None:
     missing = rename.missing(file.original_head)
     if missing and file.original_head:
         first = file.original_head[0]
-        columns = ", ".join(first) if isinstance(first, dict) else f"{file.found}, without names"
+        columns = (
+            ", ".join(str(name)[:40] for name in list(first)[:20])
+            if isinstance(first, dict)
+            else f"{file.found}, without names"
+        )
         raise DataError.at(
             file.path,
             f"it has no column {', '.join(map(repr, missing))}: its columns are {columns} (mend "
