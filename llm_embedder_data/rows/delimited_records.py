@@ -15,7 +15,8 @@ from llm_embedder_data.rows.raw_content import open_content
 # A quoted cell that has not ended by then was never one, characters.
 _LONGEST_CELL = 1 << 24
 
-# The line on which a record begins, from 1, and its cells; or what is wrong with it.
+# The line on which a record begins, from 1, and its cells; or what is wrong with it. A line of
+# delimiters alone has none.
 Cells: TypeAlias = tuple[int, list[str] | str]
 
 
@@ -33,13 +34,16 @@ def cell_records(path: str, dialect: Dialect) -> Iterator[tuple[int, Any]]:
     header, lists = dialect.header, dialect.lists
     if header is None:
         for line, cells in records:
-            yield line, cells if isinstance(cells, list) else BadRecord(cells)
+            yield line, BadRecord(cells) if isinstance(cells, str) else cells or BLANK
         return
     next(records, None)
     n_columns = len(header)
     for line, cells in records:
         if isinstance(cells, str):
             yield line, BadRecord(cells)
+            continue
+        if not cells:
+            yield line, BLANK
             continue
         if len(cells) != n_columns:
             if len(cells) < n_columns or any(map(str.strip, cells[n_columns:])):
@@ -78,10 +82,15 @@ class BadRecord:
         self.sentence = sentence
 
 
+# A line of delimiters alone, as spreadsheets write them behind the last row.
+BLANK = BadRecord("all its cells are empty")
+
+
 def _ragged(n_cells: int, dialect: Dialect) -> str:
     header = dialect.header or ()
+    names = ", ".join(name[:40] for name in header[:10])
     return (
-        f"expected {len(header)} cells as the header has ({', '.join(header)}), found {n_cells} "
+        f"expected {len(header)} cells as the header has ({names}), found {n_cells} "
         f"(read as {dialect}; mend the line)"
     )
 
@@ -102,6 +111,8 @@ def _cells(path: str, dialect: Dialect) -> Iterator[Cells]:
             for number, line in enumerate(text, 1):
                 if not line.isspace():
                     yield number, line.rstrip("\r\n").split(delimiter)
+                elif delimiter in line:
+                    yield number, []
 
 
 class _Runaway(Exception):
@@ -138,9 +149,11 @@ class _QuotedText:
                 or len(cells) == n_cells
                 or (len(cells) <= 1 and not any(map(str.strip, cells)))
             ):
-                if not (by_tabs and n_lines > 1 and self._are_records(of_record)):
+                if not (by_tabs and n_lines > 1 and self._are_records(of_record, cells)):
                     if any(cells) and any(map(str.strip, cells)):
                         yield line, cells
+                    elif len(cells) > 1:
+                        yield line, []
                     line += n_lines
                     of_record.clear()
                     continue
@@ -148,8 +161,8 @@ class _QuotedText:
             first, *others = of_record
             alone = self._alone(first)
             if alone is None and trouble is None:
-                if any(map(str.strip, cells)):
-                    yield line, cells  # ragged: whoever knows the header says so
+                # Ragged: whoever knows the header says so.
+                yield line, cells if any(map(str.strip, cells)) else []
                 if n_lines == 1:
                     others = []
             else:
@@ -185,11 +198,13 @@ class _QuotedText:
                 raise _Runaway("a quote opens a cell, and none closes it")
             yield line
 
-    def _are_records(self, lines: list[str]) -> bool:
-        """Whether each of several lines is a record by itself, and the quotes around them text."""
-        n_cells = self._n_cells
-        return n_cells is not None and all(
-            line.count(self._delimiter) == n_cells - 1 for line in lines
+    def _are_records(self, lines: list[str], cells: list[str]) -> bool:
+        """Whether quotes that are text made one cell of several lines that are records."""
+        delimiter, n_cells = self._delimiter, self._n_cells
+        return (
+            n_cells is not None
+            and all(line.count(delimiter) == n_cells - 1 for line in lines)
+            and any("\n" in cell and delimiter in cell for cell in cells)
         )
 
     def _alone(self, line: str) -> list[str] | None:

@@ -74,6 +74,9 @@ def fetched(address: str, cache_dir: Path, where: str = "path") -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(listing):
+            known = _read(listing)  # of a process that was quicker
+            if known is not None and all(_is_whole(folder / name, known[name]) for name in known):
+                return _result(folder, known)
             found: dict[str, Any] = {}
             for remote, name in files.items():
                 target = folder / "content" / name
@@ -194,9 +197,16 @@ def _copy(filesystem: Any, remote: str, target: Path, address: str) -> tuple[str
 
 
 def _cannot_be_fetched(address: str, error: Exception) -> DataError:
-    if isinstance(error, FileNotFoundError):
+    cause = error.__cause__
+    if (
+        isinstance(error, FileNotFoundError)
+        and getattr(cause, "status", 404) == 404
+        and not (
+            isinstance(cause, OSError)  # a server that does not answer
+        )
+    ):
         return DataError.at(one_line(address), "there is nothing at this address (mend it)")
-    said = one_line(str(error)) or type(error).__name__
+    said = one_line(str(cause or error)) or type(error).__name__
     return DataError.at(
         one_line(address), f"cannot be fetched: {said} (is the network there, and are you let in?)"
     )

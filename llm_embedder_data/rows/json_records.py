@@ -6,6 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Literal
 
 import orjson
@@ -19,6 +20,16 @@ JsonContainer = Literal["lines", "array", "object"]
 
 # Read of an array at a time, bytes.
 _BLOCK_BYTES = 1 << 20
+
+# A larger value is decoded part by part, characters; a larger document too, bytes.
+_LARGE_VALUE = 4 << 20
+_LARGE_DOCUMENT = 32 << 20
+
+# Arrays and objects within each other that are decoded part by part.
+_DEEPEST = 4
+
+# A fault so far from the end of what was read is none of a value that is cut off, characters.
+_CUT = 64
 
 # Lines looked at to tell lines of objects from one object over many.
 _LOOKED_AT = 5
@@ -93,20 +104,39 @@ def line_values(path: str) -> Iterator[tuple[int, Any]]:
 def object_values(path: str) -> Iterator[Any]:
     """The one value of a file; or several, one after another, as ``jq`` writes them.
 
+    A large document is decoded part by part: in memory are the values, and not its text beside.
+
     Raises:
         ValueError: it is no JSON.
         OSError, EOFError: the file cannot be read.
     """
     with open_content(path) as file:
-        content = file.read()
-    try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        del content
-        yield from _streamed(path, is_array=False)
-        return
+        content = file.read(_LARGE_DOCUMENT + 1)
+    value = None
+    is_read = False
+    if len(content) <= _LARGE_DOCUMENT:
+        with suppress(orjson.JSONDecodeError):
+            value, is_read = orjson.loads(content), True
     del content
-    yield value
+    if is_read:
+        yield value
+    else:
+        yield from _streamed(path, is_array=False)
+
+
+def has_large_line(path: str) -> bool:
+    """Whether the first line of a file is a large document.
+
+    Raises:
+        OSError, EOFError: the file cannot be read.
+    """
+    n_bytes = 0
+    with open_content(path) as file:
+        while n_bytes <= _LARGE_DOCUMENT and (block := file.read(_BLOCK_BYTES)):
+            if b"\n" in block:
+                return False
+            n_bytes += len(block)
+    return n_bytes > _LARGE_DOCUMENT
 
 
 def array_values(path: str) -> Iterator[Any]:
@@ -185,7 +215,7 @@ class _Text:
         if self.next_mark() == mark:
             self._place += 1
 
-    def value(self, row: int) -> Any:
+    def value(self, row: int, depth: int = 0) -> Any:
         """The next value."""
         more = _BLOCK_BYTES
         while True:
@@ -194,7 +224,10 @@ class _Text:
             except RecursionError:
                 raise ValueError(f"row {row} is nested too deep") from None
             except ValueError as error:  # a value that is cut off, or an integer of many digits
-                if not self._read(more):
+                n_left = len(self._text) - self._place
+                if n_left > _LARGE_VALUE and depth < _DEEPEST and self.next_mark() in ("[", "{"):
+                    return self._parts(row, depth)
+                if self._is_certain(error) or not self._read(more):
                     raise ValueError(f"row {row}: {error}") from None
                 more *= 2
                 continue
@@ -204,6 +237,43 @@ class _Text:
                 continue
             self._place = end
             return value
+
+    def _parts(self, row: int, depth: int) -> Any:
+        """A large array or object, decoded part by part."""
+        opening = self.next_mark()
+        self.skip(opening)
+        closing = "]" if opening == "[" else "}"
+        array: list[Any] = []
+        members: dict[str, Any] = {}
+        if self.next_mark() == closing:
+            self.skip(closing)
+            return array if opening == "[" else members
+        while True:
+            self.next_mark()
+            value = self.value(row, depth + 1)
+            if opening == "[":
+                array.append(value)
+            else:
+                if not isinstance(value, str) or self.next_mark() != ":":
+                    raise ValueError(f"row {row}: a name and ':' are needed in an object")
+                self.skip(":")
+                self.next_mark()
+                members[value] = self.value(row, depth + 1)
+            mark = self.next_mark()
+            self.skip(mark)
+            if mark == closing:
+                return array if opening == "[" else members
+            if mark != ",":
+                what = f"{mark!r} stands" if mark else "the file ends"
+                raise ValueError(f"row {row}: {what} where ',' or {closing!r} is needed")
+
+    def _is_certain(self, error: ValueError) -> bool:
+        """Whether a fault is none of a value that is cut off."""
+        return (
+            isinstance(error, json.JSONDecodeError)
+            and not error.msg.startswith("Unterminated")
+            and error.pos < len(self._text) - _CUT
+        )
 
     def require_end(self, n_rows: int) -> None:
         """Raise where more than blanks is left."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -18,9 +18,10 @@ from typing import Any, Literal, NamedTuple
 
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.delimited_dialect import Dialect, dialect_of
-from llm_embedder_data.rows.delimited_records import BadRecord, cell_records
+from llm_embedder_data.rows.delimited_records import BLANK, BadRecord, cell_records
 from llm_embedder_data.rows.json_records import (
     array_values,
+    has_large_line,
     json_container,
     line_values,
     object_values,
@@ -95,7 +96,9 @@ class RawFile:
         if self._table:
             return "table"
         if self._head.lstrip()[:1] in (b"{", b"["):
-            return json_container(self._head, is_whole=self._is_whole)
+            found = json_container(self._head, is_whole=self._is_whole)
+            is_long = found == "lines" and not self._is_whole and b"\n" not in self._head
+            return "object" if is_long and self._has_large_line() else found
         return "cells" if self._dialect.delimiter else "fields"
 
     @property
@@ -165,6 +168,12 @@ class RawFile:
         except (OSError, EOFError) as error:
             raise unreadable(self.path, error) from error
 
+    def _has_large_line(self) -> bool:
+        try:
+            return has_large_line(self.path)
+        except (OSError, EOFError) as error:
+            raise unreadable(self.path, error) from error
+
     @property
     def _is_whole(self) -> bool:
         return len(self._head) < HEAD_BYTES - 3  # a byte order mark was taken off
@@ -212,7 +221,9 @@ class RawFile:
         if self._table:
             from llm_embedder_data.rows.table_records import table_records
 
-            rows: Iterator[Any] = table_records(self.path, self._table, most=most)
+            rows: Iterable[Any] = table_records(self.path, self._table, most=most)
+            if most is not None:
+                rows = list(rows)  # to its end, or the process that reads it would be given up
             yield from (RawRecord(value, row, None) for row, value in enumerate(rows))
             return
         read = array_values if self.container == "array" else object_values
@@ -227,6 +238,9 @@ class RawFile:
             raise DataError.at(self.path, f"not JSON: {error}") from error
 
     def _leave_out(self, bad: BadRecord, row: int, line: int) -> None:
+        if bad is BLANK:
+            self.counts["lines of empty cells"] += 1
+            return
         if not self.skips_bad_records:
             raise DataError.at(self.path, bad.sentence, row=row, line=line)
         self.counts["records that cannot be read"] += 1

@@ -34,7 +34,9 @@ from llm_embedder_data.rows.renamed_fields import RenamedFields
 _CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
 
 # Files of a folder that stand beside the rows, by the beginning or end of their names.
-_CORPUS = re.compile(r"^(corpus|collection|documents?|docs|passages|wiki_corpus)\b", re.IGNORECASE)
+_CORPUS = re.compile(
+    r"^(corpus|collection|documents?|docs|passages|wiki_corpus)(?![a-z])", re.IGNORECASE
+)
 _QUERIES = re.compile(r"(^|[-_.])(queries|qas|topics)\b", re.IGNORECASE)
 _QRELS = re.compile(r"(^|[-_.])qrels\b", re.IGNORECASE)
 
@@ -59,7 +61,7 @@ class Found:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        rows = f"{self.n_rows:,} rows of format {self.format}"
+        rows = f"{self.n_rows:,} row{'s' * (self.n_rows != 1)} of format {self.format}"
         if self.left_out:
             rows += "; left out: " + ", ".join(
                 f"{n:,} {why}" for why, n in self.left_out.most_common()
@@ -243,7 +245,11 @@ def _require_columns(file: RawFile, rename: RenamedFields | None) -> None:
     missing = rename.missing(file.original_head)
     if missing and file.original_head:
         first = file.original_head[0]
-        columns = ", ".join(first) if isinstance(first, dict) else f"{file.found}, without names"
+        columns = (
+            ", ".join(str(name)[:40] for name in list(first)[:20])
+            if isinstance(first, dict)
+            else f"{file.found}, without names"
+        )
         raise DataError.at(
             file.path,
             f"it has no column {', '.join(map(repr, missing))}: its columns are {columns} (mend "

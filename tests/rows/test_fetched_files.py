@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import socket
 import threading
 
 import fsspec
@@ -126,6 +127,16 @@ def test_a_file_of_a_web_server(tmp_path, server):
 
     assert path.name == "train.csv"
     assert path.read_bytes() == b"query,pos\nq,p\n"
+
+
+def test_a_server_that_does_not_answer(tmp_path):
+    pytest.importorskip("aiohttp")
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{bound.getsockname()[1]}/a.csv"
+
+        with pytest.raises(DataError, match=r"cannot be fetched: .*[Cc]onnect"):
+            fetched(address, tmp_path / "cache")
 
 
 def test_a_page_that_is_not_there(tmp_path, server):

@@ -164,6 +164,20 @@ def test_fields_between_blanks(file):
     assert rows.container == "fields"
 
 
+def test_one_line_of_another_shape_does_not_hide_the_delimiter(file):
+    triples = "".join(f"why, oh why {n}\tp, q\tn\n" for n in range(20))
+    judged = "".join(f"q1 0 d{n} 1\n" for n in range(20))
+
+    assert values(file("t.txt", f"{triples}a line, alone\n"))[-1] == ["a line, alone"]
+    assert values(file("q.txt", f"{judged}q1 0 one more 1\n"))[-1] == [
+        "q1",
+        "0",
+        "one",
+        "more",
+        "1",
+    ]
+
+
 def test_judgments_between_tabs_keep_the_blanks_of_a_document_id(file):
     rows = file("qrels.tsv", "q1\t0\ta b.txt\t1\nq1\t0\tc\t0\n")
 
@@ -187,7 +201,10 @@ def test_a_ragged_row_is_counted_where_bad_records_are_skipped(file):
 
 
 def test_empty_cells_behind_the_last_column_are_none(file):
-    assert values(file("rows.csv", "query,pos\nq,p,,\n,,\n")) == [{"query": "q", "pos": "p"}]
+    rows = file("rows.csv", "query,pos\nq,p,,\n,,\n")
+
+    assert values(rows) == [{"query": "q", "pos": "p"}]
+    assert rows.counts == {"lines of empty cells": 1}
 
 
 def test_cells_that_are_lists_in_json_or_python_become_lists(file):
@@ -249,6 +266,21 @@ def test_an_array_beyond_one_block_is_read_whole(file):
     assert values(file("rows.json", json.dumps(made, ensure_ascii=False))) == made
     numbers = [[n, n / 7] for n in range(200_000)]
     assert values(file("numbers.json", json.dumps(numbers))) == numbers
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_large_object_is_read_part_by_part(file, monkeypatch, indent):
+    monkeypatch.setattr("llm_embedder_data.rows.json_records._LARGE_DOCUMENT", 1 << 20)
+    monkeypatch.setattr("llm_embedder_data.rows.json_records._LARGE_VALUE", 1 << 16)
+    corpus = {f"n{n}": f"é{n} " * 9 for n in range(60_000)}
+    made = {"queries": {}, "corpus": corpus, "relevant_docs": {"q": [["n1"]]}, "x": [1.5, None]}
+    rows = file("rows.json", json.dumps(made, ensure_ascii=False, indent=indent))
+
+    assert values(rows) == [made]
+    assert rows.container == "object"
+    broken = json.dumps(made, indent=indent).replace('"n40000":', '"n40000"')
+    with pytest.raises(DataError, match="not JSON"):
+        values(file("broken.json", broken))
 
 
 def test_a_long_line_is_no_array(file):

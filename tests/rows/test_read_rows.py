@@ -65,6 +65,16 @@ def test_a_frame_without_some_values_and_of_mixed_types():
     assert [row["neg"] for row in read_rows(frame)] == [["n"], []]
 
 
+def test_a_frame_of_polars_is_known_by_its_class():
+    class DataFrame:
+        def to_arrow(self):
+            return pa.Table.from_pylist(ROWS)
+
+    DataFrame.__module__ = "polars.dataframe.frame"
+
+    assert plain(read_rows(DataFrame())) == ROWS
+
+
 @pytest.mark.parametrize("saved", ["Dataset", "DatasetDict"])
 def test_a_folder_of_save_to_disk(tmp_path, saved):
     in_memory()[saved].save_to_disk(tmp_path / "saved")
@@ -76,7 +86,7 @@ def test_a_dataset_dict_on_disk_has_the_split_that_was_asked_for(tmp_path):
     in_memory()["DatasetDict"].save_to_disk(tmp_path / "saved")
 
     assert len(list(read_rows(tmp_path / "saved", split="test"))) == 1
-    with pytest.raises(ConfigError, match="split='tset'.*did you mean 'test'"):
+    with pytest.raises(ConfigError, match=r"split='tset'.*did you mean 'test'"):
         list(read_rows(tmp_path / "saved", split="tset"))
 
 
@@ -173,7 +183,7 @@ def test_the_report_says_what_was_found_and_left_out(tmp_path):
     assert found.n_rows == 1
     assert found.left_out["records that cannot be read"] == 1
     assert sum(found.left_out.values()) == 2
-    assert str(found).startswith(f"{path}: text of commas, a header, quoted; 1 rows of format")
+    assert str(found).startswith(f"{path}: text of commas, a header, quoted; 1 row of format")
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def _ask_where_two_fit(chosen: Format, file: RawFile, kind: Kind) -> None:
 
 def _shape(file: RawFile) -> str:
     if file.fields:
-        return f"its columns are {', '.join(list(file.fields)[:20])}"
+        return f"its columns are {', '.join(name[:40] for name in list(file.fields)[:20])}"
     if file.container in ("cells", "fields"):
         return f"its lines have {len(file.head[0])} cells ({file.dialect})"
     return f"its records are such as {shown(file.head[0])}"

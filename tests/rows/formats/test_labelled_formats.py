@@ -30,7 +30,9 @@ def test_a_text_that_is_both_is_positive_and_counted(folder):
 
 
 def test_scores_need_a_threshold(folder):
-    records = [{"sentence1": "q", "sentence2": text, "score": s} for text, s in (("a", 4), ("b", 2.5))]
+    records = [
+        {"sentence1": "q", "sentence2": text, "score": s} for text, s in (("a", 4), ("b", 2.5))
+    ]
     with pytest.raises(DataError, match=re.escape("(give threshold: 0.8, or the like)")):
         folder.rows(records)
     assert folder.row(records, threshold=4) == {"query": "q", "pos": ["a"], "neg": ["b"]}

@@ -141,7 +141,11 @@ def test_nemo_inline_rows_of_every_type(folder):
 
 
 def test_nemo_ids_of_a_corpus_folder_beside_the_file(folder):
-    metadata = {"corpus_id": "wiki", "query_instruction": "query:", "passage_instruction": "passage:"}
+    metadata = {
+        "corpus_id": "wiki",
+        "query_instruction": "query:",
+        "passage_instruction": "passage:",
+    }
     folder.write("data/c/merlin_metadata.json", metadata)
     folder.write("data/c/train.jsonl", [{"id": "d1", "text": "a"}, {"id": "d2", "text": "b"}])
     data = {"question_id": "7", "question": "q", "corpus_id": "wiki", "pos_doc": [{"id": "d1"}]}

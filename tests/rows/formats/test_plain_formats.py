@@ -82,7 +82,13 @@ def test_flagembedding_names_without_in_batch_negatives():
 
 
 def test_columns_by_name_and_negatives_by_number(folder):
-    record = {"negative_10": "j", "negative_2": "b", "negative_1": " ", "positive": "p", "anchor": "a"}
+    record = {
+        "negative_10": "j",
+        "negative_2": "b",
+        "negative_1": " ",
+        "positive": "p",
+        "anchor": "a",
+    }
     assert folder.row([record]) == {"query": "a", "pos": ["p"], "neg": ["b", "j"]}
 
 
