@@ -7,8 +7,8 @@ import pytest
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.detection import named
 
-NAMES = """llm_embedder flagembedding flagembedding_eval tevatron tevatron_ids lightretriever columns
-labeled_pairs labeled_list arrays sets hard_negatives gpl_margins kd_ids colbert beir mteb
+NAMES = """llm_embedder flagembedding flagembedding_eval tevatron tevatron_ids lightretriever
+columns labeled_pairs labeled_list arrays sets hard_negatives gpl_margins kd_ids colbert beir mteb
 msmarco_triples msmarco_id_triples trec_qrels trec_run ranx_qrels ranx_run run_jsonl id_text dpr
 gritlm medi contrastors ms_swift nemo kalm simlm arctic cohere llamaindex hotpotqa musique squad
 toolbench"""

@@ -81,10 +81,10 @@ def test_colbert(folder):
     corpus = str(folder.write("collection.tsv", "0\ta b\n1\tc d\n2\te f\n"))
     queries = str(folder.write("queries.tsv", "7\tq r\n"))
     row = folder.row("[7, 0, 1, 2]\n", corpus=corpus, queries=queries)
-    assert row == {"query": "q r", "pos": ["a b"], "neg": ["c d", "e f"], "query_id": "7"}
+    assert row == {"query": "q r", "pos": ["a b"], "neg": ["c d", "e f"], "query_id": 7}
     row = folder.row("[7, [0, 1.5], [2, -1]]\n", corpus=corpus, queries=queries)
     assert row == {
-        **{"query": "q r", "query_id": "7"},
+        **{"query": "q r", "query_id": 7},
         **{"candidates": ["a b", "e f"], "teacher_scores": [1.5, -1.0]},
     }
 
@@ -143,7 +143,8 @@ def test_unknown_ids_are_errors(folder, beside):
 def test_unknown_ids_up_to_one_in_a_hundred_are_counted(folder, beside):
     records = [ids_row(["d1"], ["d2"])] * 60 + [ids_row(["d1"], ["d2", "d9"])]
     rows = folder.rows(records, corpus=beside["corpus"])
-    assert len(rows) == 61 and rows[-1]["neg"] == ["text 2"]
+    assert len(rows) == 61
+    assert rows[-1]["neg"] == ["text 2"]
     assert folder.left_out == {"document ids that the corpus does not have": 1}
 
 
@@ -156,7 +157,7 @@ def test_unknown_ids_are_left_out_by_skip(folder, beside):
 
 
 def test_no_known_id_is_always_an_error_with_an_id_of_each_side(folder, beside):
-    with pytest.raises(DataError, match="'x1' is asked for.*'d1'"):
+    with pytest.raises(DataError, match=r"'x1' is asked for.*'d1'"):
         folder.rows([ids_row(["x1"])], corpus=beside["corpus"], on_bad_row="skip")
     with pytest.raises(DataError, match="no query id is in the queries"):
         folder.rows([{**MINED[0], "qid": "x"}], on_bad_row="skip", **beside)

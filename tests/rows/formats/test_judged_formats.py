@@ -58,7 +58,14 @@ def test_ranx_judgments_and_runs(folder, beside):
 
 def test_runs_with_their_texts(folder):
     records = [
-        {"query_id": 5, "query": "q", "doc_id": n, "text": f"text {n}", "rank": rank, "score": 9 - n}
+        {
+            "query_id": 5,
+            "query": "q",
+            "doc_id": n,
+            "text": f"text {n}",
+            "rank": rank,
+            "score": 9 - n,
+        }
         for n, rank in ((1, 2), (2, 1))
     ]
     row = folder.row(records)
@@ -155,7 +162,7 @@ def test_beir_unknown_documents_and_queries(folder):
     assert row["relevant"] == {"d1": 1}
     assert folder.left_out["rows whose query is not in the queries"] == 1
     path = beir(folder, HEADER + "1\td1\t1\n", name="test")
-    with pytest.raises(DataError, match="no judged query is among the queries.*'1'.*'q1'"):
+    with pytest.raises(DataError, match=r"no judged query is among the queries.*'1'.*'q1'"):
         folder.read(path, kind="eval", on_bad_row="skip")
 
 

@@ -4,7 +4,10 @@ import pytest
 
 from llm_embedder_data.core.errors import DataError
 
-LISTS = {"context": [["A", ["One. ", "Two  is."]], ["B", ["Three."]]], "supporting_facts": [["A", 0]]}
+LISTS = {
+    "context": [["A", ["One. ", "Two  is."]], ["B", ["Three."]]],
+    "supporting_facts": [["A", 0]],
+}
 HUB = {
     "context": {"title": ["A", "B"], "sentences": [["One. ", "Two  is."], ["Three."]]},
     "supporting_facts": {"title": ["A"], "sent_id": [0]},

@@ -35,7 +35,11 @@ def llm_embedder(row):
 def flagembedding(row):
     n, scores = len(row["pos"]), row["scores"]
     parts = {} if scores is None else {"pos_scores": scores[:n], "neg_scores": scores[n:]}
-    return {**{name: row[name] for name in ("query", "pos", "neg", "query_id")}, **parts, "prompt": None}
+    return {
+        **{name: row[name] for name in ("query", "pos", "neg", "query_id")},
+        **parts,
+        "prompt": None,
+    }
 
 
 def tevatron(row):
