@@ -23,7 +23,6 @@ from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_
 from llm_embedder_data.rows.formats.trec import judgments_of
 from llm_embedder_data.rows.raw_files import RawFile
 
-_FOLDERS = {"default": ("data", "default", "qrels"), "corpus": ("corpus",), "queries": ("queries",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".arrow", ".gz", ".tsv")
 
 Configs = dict[str, dict[str, list[Path]]]  # config: {split: files}
@@ -45,7 +44,7 @@ def configs_of(folder: Path) -> Configs:
             return found
     configs: Configs = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir() and path.name != "qrels":
+        if path.is_dir():
             name = "default" if path.name == "data" else path.name
             for file in sorted(path.iterdir()):
                 if file.suffix in _TABLES:
