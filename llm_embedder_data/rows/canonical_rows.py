@@ -164,7 +164,7 @@ def document_id(value: Any, field: str) -> str:
     """
     found = id_of(value, field)
     if found is None:
-        raise BadRowError(f"{field}: a document has no id")
+        raise BadRowError(f"{field}: it is missing")
     return integer_text(found) if isinstance(found, int) else found
 
 

@@ -12,6 +12,7 @@ from llm_embedder_data.rows.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
+    id_of,
     ids_of,
     scores_of,
     train_row,
@@ -44,7 +45,7 @@ def _read(parts: Parts) -> Iterator[Row]:
             if not isinstance(record.value, list) or len(record.value) < 2:
                 raise BadRowError("expected an array of a query id and document ids")
             query_id, *entries = record.value
-            own_id, query = parts.query_of(query_id)
+            own_id, (_, query) = id_of(query_id, "query id"), parts.query_of(query_id)
             if any(isinstance(entry, list) for entry in entries):
                 yield _scored(query, own_id, entries, parts)
                 continue
@@ -73,8 +74,9 @@ def _eval(parts: Parts) -> Iterator[Row]:
                 raise BadRowError("expected an array of a query id and document ids")
             if isinstance(record.value[1], list):
                 raise Dropped("rows of scores, which do not say what is relevant")
-            own_id, query = parts.query_of(record.value[0])
-            yield relevant_row(query, own_id, ids_of(record.value[1], "document id"), parts)
+            query_id = record.value[0]
+            _, query = parts.query_of(query_id)
+            yield relevant_row(query, query_id, ids_of(record.value[1], "document id"), parts)
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 

@@ -87,11 +87,12 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
 
 def _scores(record: Mapping[str, Any], found: Sides, parts: Parts) -> list[float] | None:
     """A teacher's scores, where a row has one for each text; other labels are counted."""
-    by_plain = {plain(name): value for name, value in record.items()}
-    labels = [
-        (name, by_plain[name]) for name in (*SCORES, *LABELS) if by_plain.get(name) is not None
-    ]
-    for name, given in labels:
+    by_plain = {plain(name): name for name in record}
+    labels = [by_plain[name] for name in (*SCORES, *LABELS) if name in by_plain]
+    for name in labels:
+        given = record[name]
+        if given is None:
+            continue
         if isinstance(given, list) and len(given) == found.n_given > 1:
             return parts.without_scores(True, found.scores(given))
         parts.counts[f"rows whose {name} is not read (no score for each text)"] += 1
@@ -116,7 +117,7 @@ def _read(parts: Parts) -> Iterator[Row]:
             if isinstance(value, list):  # cells without header: their order says what they are
                 yield row_in_order(value)
             elif isinstance(value, Mapping):
-                yield _train(value, parts)
+                yield _train(parts.watched(record), parts)
             else:
                 raise BadRowError(f"expected an object, found {shown(value)}")
         except (BadRowError, Dropped) as error:

@@ -17,7 +17,7 @@ from llm_embedder_data.rows.canonical_rows import (
     Row,
     document_id,
 )
-from llm_embedder_data.rows.raw_files import RawFile, RawRecord
+from llm_embedder_data.rows.raw_files import LOOKED_AT, RawFile, RawRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,7 @@ class Parts:
         judgments_given: (query id, document id, grade) of the judgments named beside the rows.
         skips_bad_rows: whether a bad row is counted; else it is an error.
         counts: what was left out, by reason.
+        read_names: columns that a format asked the first records for; others are not read.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Parts:
     judgments_given: Callable[[], list[tuple[str, str, float]]] | None = None
     skips_bad_rows: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    read_names: set[str] = field(default_factory=set)
     n_ids: int = 0
     unknown_ids: int = 0
     example_of_unknown: str | None = None
@@ -79,6 +81,10 @@ class Parts:
             for record in file:
                 self.at = (file.path, record)
                 yield record
+
+    def watched(self, record: RawRecord) -> Mapping[str, Any]:
+        """A record; of the first ones, it is noted which of their columns are asked for."""
+        return _Watched(record.value, self.read_names) if record.row < LOOKED_AT else record.value
 
     def error(self, sentence: str) -> DataError:
         """An error at the record that is being read."""
@@ -254,6 +260,22 @@ class Parts:
             )
 
 
+class _Watched(dict[str, Any]):
+    """A record that notes the names that it is asked for."""
+
+    def __init__(self, record: Mapping[str, Any], names: set[str]) -> None:
+        super().__init__(record)
+        self._names = names
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._names.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        self._names.add(name)
+        return super().__getitem__(name)
+
+
 Reader = Callable[[Parts], Iterator[Row]]
 Recognizer = Callable[[RawFile], bool]
 
@@ -299,7 +321,7 @@ def each(make: Callable[[Mapping[str, Any], Parts], Row | list[Row]]) -> Reader:
             try:
                 if not isinstance(record.value, Mapping):
                     raise BadRowError(f"expected an object, found {type(record.value).__name__}")
-                made = make(record.value, parts)
+                made = make(parts.watched(record), parts)
             except (BadRowError, Dropped) as error:
                 parts.leave_out(error)
                 continue

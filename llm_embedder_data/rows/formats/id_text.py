@@ -19,6 +19,7 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
 )
 from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.key_templates import KeyTemplate, parse_template
 from llm_embedder_data.rows.raw_files import RawFile
 
 IDS = (
@@ -79,11 +80,27 @@ def holds_texts(file: RawFile) -> bool:
     return bool(set(file.fields) & {*TEXTS, "title"})
 
 
+def _filled(template: KeyTemplate, record: Mapping[str, Any]) -> str:
+    """The text of a record by the user's template; a field that is missing or null is empty."""
+    text = next((record[name] for name in TEXTS if isinstance(record.get(name), str)), None)
+    values = []
+    for name in template.fields:
+        value = text if name == "text" and "text" not in record else record.get(name)
+        if value is not None and not isinstance(value, str | int | float):
+            raise BadRowError(f"{name}: expected a string, found {shown(value)}")
+        values.append("" if value is None else value if isinstance(value, str) else shown(value))
+    return titled(None, template.filled(values))
+
+
 def _corpus(parts: Parts) -> Iterator[Row]:
     seen: set[str] = set()
+    given = parts.options.key_template
+    template = None if given is None else parse_template(given)
     for number, record in enumerate(parts.records()):
         try:
             one, text = id_and_text(record.value)
+            if template is not None and isinstance(record.value, Mapping):
+                text = _filled(template, record.value)
             row = corpus_row(number if one is None else one, text)
             if row["id"] in seen:
                 raise BadRowError(f"the id {shown(row['id'])} stands in the corpus twice")
@@ -103,7 +120,8 @@ def read_texts(parts: Parts) -> Iterator[tuple[Any, str]]:
     for number, record in enumerate(parts.records()):
         try:
             one, text = id_and_text(record.value)
-            one = number if one is None else id_of(one, "query id")
+            own_id = id_of(one, "query id")
+            one = number if own_id is None else own_id
             if one in seen:
                 raise BadRowError(f"the query id {shown(one)} stands twice")
         except BadRowError as error:

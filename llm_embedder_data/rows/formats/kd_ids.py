@@ -40,7 +40,7 @@ def _listed(value: Any, field: str) -> list[Any]:
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     own_id, query = record.get("query_id"), record.get("query")
     if not isinstance(query, str):
-        own_id, query = parts.query_of(own_id)
+        _, query = parts.query_of(own_id)
     ids = ids_of(_listed(record.get("document_ids"), "document_ids"), "document_ids")
     if not ids:
         raise Dropped("rows without candidates")

@@ -36,7 +36,8 @@ def test_promptriever_instruction_apart(folder):
     row = folder.row([record])
     assert (row["query"], row["instruction"]) == ("q", {"query": "Only yeast.", "key": None})
     row = folder.row([{name: value for name, value in record.items() if name != "only_query"}])
-    assert row["query"] == "q Only yeast." and "instruction" not in row
+    assert row["query"] == "q Only yeast."
+    assert "instruction" not in row
 
 
 @pytest.mark.parametrize("score", ["null", "NaN", "-Infinity"])

@@ -153,7 +153,8 @@ def test_arrays_are_query_positive_negatives(folder):
 def test_sets_draw_their_query_and_drop_single_texts(folder):
     rows = folder.rows([{"set": ["a b", "c d", "a b"]}, {"set": ["e", "e"]}])
     assert sorted([rows[0]["query"], *rows[0]["pos"]]) == ["a b", "c d"]
-    assert len(rows) == 1 and folder.left_out == {"sets of one text": 1}
+    assert len(rows) == 1
+    assert folder.left_out == {"sets of one text": 1}
 
 
 def test_ids_without_a_corpus_are_an_error(folder):
