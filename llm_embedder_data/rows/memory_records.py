@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.raw_files import Container, RawFile, RawRecord
-from llm_embedder_data.rows.table_values import records_of
 
 _BATCH_ROWS = 1000
 _CLASSES = {
@@ -85,7 +84,7 @@ def _rows(data: Any, name: str) -> Iterator[Any]:
     elif kind in ("DataFrame", "LazyFrame"):
         yield from _of_frame(data.collect() if kind == "LazyFrame" else data)
     elif isinstance(data, pa.RecordBatch):
-        yield from records_of(data)
+        yield from data.to_pylist()
     elif isinstance(data, pa.Table):
         yield from _of_table(data)
     elif isinstance(data, Iterable):
@@ -96,7 +95,7 @@ def _rows(data: Any, name: str) -> Iterator[Any]:
 
 def _of_table(table: pa.Table) -> Iterator[dict[str, Any]]:
     for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from records_of(batch)
+        yield from batch.to_pylist()
 
 
 def _of_frame(frame: Any) -> Iterator[Any]:

@@ -25,10 +25,11 @@ from llm_embedder_data.rows.formats.detection import format_of_file, format_of_f
 from llm_embedder_data.rows.formats.format import Format, Options, Parts
 from llm_embedder_data.rows.formats.id_text import read_texts
 from llm_embedder_data.rows.formats.judgments import Judgment
-from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.formats.trec import judgments_of, run_of
 from llm_embedder_data.rows.memory_records import MemoryRecords
 from llm_embedder_data.rows.raw_files import RawFile
 from llm_embedder_data.rows.renamed_fields import RenamedFields
+from llm_embedder_data.rows.side_cars import Run, SideCars
 
 # Values of ``format:`` that name a container. Content says what a file is; they say no more.
 _CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
@@ -121,8 +122,10 @@ class RowReader:
         source = str(place.folder or (paths[0] if len(paths) == 1 else place.name))
         parts = Parts(source, files, _options(settings), skips_bad_rows=skips)
         self._join(parts, settings)
+        side_cars = self._side_cars(parts, settings)
+        task = settings.get("task") if self._kind == "train" else None
         if whole is not None:
-            yield from self._of_format(whole, parts)
+            yield from self._of_format(whole, parts, side_cars, task)
             return
         if not files:
             raise DataError.at(source, "the folder holds no file of rows (name the files)")
@@ -130,11 +133,13 @@ class RowReader:
         for file in files:
             found = chosen or format_of_file(file, self._kind)
             by_format.setdefault(found.name, (found, []))[1].append(file)
-        for found, of_format in by_format.values():
-            parts.files = of_format
-            yield from self._of_format(found, parts)
+        for found, its_files in by_format.values():
+            parts.files = its_files
+            yield from self._of_format(found, parts, side_cars, task)
 
-    def _of_format(self, chosen: Format, parts: Parts) -> Iterator[Row]:
+    def _of_format(
+        self, chosen: Format, parts: Parts, side_cars: SideCars | None, task: str | None
+    ) -> Iterator[Row]:
         read = chosen.reader(self._kind)
         if read is None:
             raise DataError.at(
@@ -146,6 +151,10 @@ class RowReader:
         try:
             for row in read(parts):
                 found.n_rows += 1
+                if side_cars is not None:
+                    row = side_cars.join(row, parts.counts)
+                if task is not None and row["task"] is None:
+                    row["task"] = task
                 yield row
             parts.check_unknown_ids()
         finally:
@@ -189,6 +198,27 @@ class RowReader:
             parts.texts_of_queries = cache(lambda: self._query_texts(queries, shared))
         if qrels is not None:
             parts.judgments_given = cache(lambda: self._judgments(qrels, shared))
+
+    def _side_cars(self, parts: Parts, settings: Mapping[str, Any]) -> SideCars | None:
+        """Negatives and scores in files of their own; None where none are given."""
+        negatives, scores = settings.get("negatives"), settings.get("scores")
+        if self._kind != "train" or (negatives is None and scores is None):
+            return None
+        shared = {name: settings[name] for name in _SHARED if name in settings}
+
+        def run(source: Any, where: str) -> Run:
+            found: dict[str, dict[str, float | None]] = {}
+            for own in self._parts_beside(source, shared, where):
+                for query_id, documents in run_of(own).items():
+                    found.setdefault(query_id, {}).update(documents)
+                self._report_beside(own, where, len(found))
+            return found
+
+        return SideCars(
+            (lambda: run(negatives, "negatives")) if negatives is not None else None,
+            (lambda: run(scores, "scores")) if scores is not None else None,
+            lambda: parts.documents,
+        )
 
     def _corpus_texts(self, corpus: Any, shared: Mapping[str, Any]) -> Mapping[str, str]:
         reader = RowReader({"corpus": corpus}, kind="corpus", **shared)

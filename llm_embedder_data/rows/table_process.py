@@ -94,8 +94,10 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
         n_rows += batch.num_rows
 
 
-def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator[bytes]:
-    """All columns of a file as JSON arrays of records, some rows at a time.
+def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator[pa.RecordBatch]:
+    """All columns of a file, of whatever types, some rows at a time; each is valid in full.
+
+    A column of bytes that are UTF-8 is one of strings, as writers without strings mean it.
 
     Args:
         path: of the file.
@@ -103,10 +105,8 @@ def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator
         most: rows to read; None for all.
 
     Raises:
-        Unreadable: as :func:`checked_slices` does, of columns of any type.
+        Unreadable: as :func:`checked_slices` does.
     """
-    from llm_embedder_data.rows.table_values import json_lines, records_of
-
     n_rows, bound = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
     batches = _parquet_batches if file_format == "parquet" else _arrow_batches
     for batch in batches(path, None):
@@ -118,12 +118,21 @@ def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator
         batch.validate()
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
             _validate(name, array)
-        n_parts = max(1, min(batch.num_rows, batch.nbytes // SLICE_BYTES + 1))
-        n_each = min(SLICE_ROWS, -(-batch.num_rows // n_parts)) or 1
+        batch = _with_columns(batch, [_as_text(array) for array in batch.columns])
+        n_parts = batch.nbytes // SLICE_BYTES + 1
+        n_each = max(1, min(SLICE_ROWS, -(-batch.num_rows // n_parts)))
         for first in range(0, batch.num_rows, n_each):
-            yield json_lines(records_of(batch.slice(first, n_each)))
+            yield batch.slice(first, n_each)
         if most is not None and n_rows >= most:
             return
+
+
+def _as_text(array: pa.Array) -> pa.Array:
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        with suppress(pa.ArrowException):
+            large = pa.types.is_large_binary(array.type)
+            return array.cast(pa.large_string() if large else pa.string())
+    return array
 
 
 def names_of_columns(path: str, file_format: str) -> list[str]:
@@ -418,8 +427,8 @@ def _with_columns(batch: pa.RecordBatch, arrays: Sequence[pa.Array]) -> pa.Recor
 def main() -> None:
     """Answer requests, JSON lines of the standard input, with frames: a letter, a length, bytes.
 
-    R: ready, and the process is up. B: a batch, as an Arrow stream. J: records, as a JSON array.
-    N: names, as JSON. E: what is wrong with the file, as JSON. D: done.
+    R: ready, and the process is up. B: a batch, as an Arrow stream. N: names, as JSON. E: what is
+    wrong with the file, as JSON. D: done.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
@@ -438,8 +447,8 @@ def main() -> None:
             seconds = CPU_SECONDS + os.path.getsize(path) // BYTES_PER_SECOND
             _allow(seconds)
             if "most" in request:
-                for content in row_slices(path, file_format, request["most"]):
-                    answer(b"J", content)
+                for batch in row_slices(path, file_format, request["most"]):
+                    answer(b"B", serialized(batch))
                     _allow(seconds)
             elif kinds is None:
                 answer(b"N", json.dumps(names_of_columns(path, file_format)).encode())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import orjson
+import pyarrow as pa
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.tables import table_rows
 
 
@@ -23,5 +24,11 @@ def table_records(
     Raises:
         DataError: the file is damaged, or two of its columns have one name.
     """
-    for content in table_rows(path, file_format, most):
-        yield from orjson.loads(content)
+    for batch in table_rows(path, file_format, most):
+        try:
+            records = batch.to_pylist()
+        except (pa.ArrowException, ValueError, OverflowError) as error:  # a date beyond Python's
+            raise DataError.at(
+                path, f"a value cannot be read: {error} (write it as text)"
+            ) from error
+        yield from records

@@ -74,8 +74,8 @@ def table_columns(path: str, file_format: Format) -> list[str]:
     return names
 
 
-def table_rows(path: str, file_format: Format, most: int | None = None) -> Iterator[memoryview]:
-    """All columns of a file as JSON arrays of records: see :func:`.row_slices`.
+def table_rows(path: str, file_format: Format, most: int | None = None) -> Iterator[pa.RecordBatch]:
+    """All columns of a file, some rows at a time: see :func:`.row_slices`.
 
     Args:
         path: of the file.
@@ -86,8 +86,8 @@ def table_rows(path: str, file_format: Format, most: int | None = None) -> Itera
         DataError: the file is damaged.
     """
     for letter, content in _answers(path, file_format, None, {"most": most}):
-        if letter == b"J":
-            yield memoryview(content)
+        if letter == b"B":
+            yield pa.ipc.open_stream(content).read_next_batch()
 
 
 # --------------------------------------------------------------------------------------------------
@@ -139,8 +139,8 @@ def _answers_of_this_process(
     """Where no process can be started: what ends pyarrow ends this one."""
     try:
         if rows is not None:
-            for content in row_slices(path, file_format, rows["most"]):
-                yield b"J", content
+            for batch in row_slices(path, file_format, rows["most"]):
+                yield b"B", table_process.serialized(batch)
             return
         if kinds is None:
             names = json.dumps(names_of_columns(path, file_format))

@@ -218,3 +218,29 @@ def test_a_setting_that_cannot_be_used(source, settings, message):
 def test_a_path_at_which_nothing_is(path, message):
     with pytest.raises(DataError, match=re.escape(message)):
         list(read_rows(path))
+
+
+def test_negatives_and_scores_of_other_files_are_joined_by_ids(jsonl, tmp_path):
+    rows = [
+        {"query_id": "1", "query": "q", "pos": ["a"], "neg": []},
+        {"query_id": "2", "query": "r", "pos": ["b"], "neg": ["c"]},
+    ]
+    path = jsonl("train.jsonl", rows)
+    corpus = [{"id": name, "text": name[1:]} for name in ("da", "db", "dc")]
+    run = tmp_path / "mined.trec"
+    run.write_text("1 Q0 dc 1 9.5 m\n1 Q0 da 2 9 m\n1 Q0 dx 3 8 m\n2 Q0 db 1 7 m\n")
+    scores = [
+        {"query_id": q, "doc_id": d, "score": s}
+        for q, d, s in (("1", "da", 0.9), ("1", "dc", 0.25), ("2", "db", 0.5))
+    ]
+    reader = RowReader(path, corpus=corpus, negatives=run, scores=scores, task="mined")
+
+    found = list(reader.rows())
+
+    assert [(row["neg"], row["teacher_scores"], row["task"]) for row in found] == [
+        (["c"], [0.9, 0.25], "mined"),
+        (["c"], None, "mined"),
+    ]
+    left_out = next(entry.left_out for entry in reader.report if entry.n_rows == 2)
+    assert left_out["mined negatives that the corpus does not have"] == 1
+    assert left_out["rows of which not every candidate has a score"] == 1
