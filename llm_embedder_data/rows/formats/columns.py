@@ -20,8 +20,9 @@ from llm_embedder_data.rows.canonical_rows import (
     texts_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg
 from llm_embedder_data.rows.formats.short_texts import are_short
 from llm_embedder_data.rows.raw_files import RawFile

@@ -24,9 +24,10 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import id_and_text
 from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 
 _METADATA = "merlin_metadata.json"

@@ -20,7 +20,7 @@ from llm_embedder_data.rows.canonical_rows import (
     shown,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import (
     Judgment,
     by_query,
@@ -29,6 +29,7 @@ from llm_embedder_data.rows.formats.judgments import (
     train_rows,
 )
 from llm_embedder_data.rows.formats.msmarco import cells, looks_like_run, three_ids
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 _QUERY = ("query-id", "query_id", "qid", "q_id", "QUERY_ID")
