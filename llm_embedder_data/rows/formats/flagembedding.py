@@ -68,7 +68,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         record.get("query"),
         found.pos,
         found.neg,
-        scores=_scores(record, found, parts),
+        scores=scores_by_side(record, found, parts),
         query_id=own_id(record),
         query_instruction=prompt if query_prompt is None else query_prompt,
         key_instruction=both if passage_prompt is None else passage_prompt,
@@ -83,7 +83,7 @@ def _prompt(record: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _scores(record: Mapping[str, Any], found: Sides, parts: Parts) -> list[float] | None:
+def scores_by_side(record: Mapping[str, Any], found: Sides, parts: Parts) -> list[float] | None:
     """Scores of the positives and then the negatives; None where a list is missing."""
     given = [record.get("pos_scores"), record.get("neg_scores")]
     if given == [None, None]:

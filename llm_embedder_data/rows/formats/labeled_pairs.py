@@ -53,7 +53,9 @@ _OF_LABELS = {"label", "labels", "gold_label"}
 _WORDS: dict[str, bool | None] = {
     "entailment": True,
     "contradiction": False,
+    "not_entailment": False,
     "neutral": None,
+    "-": None,  # SNLI's pairs without agreement
     "true": True,
     "false": False,
 }
