@@ -404,7 +404,9 @@ class RetrievalDataModule(LightningDataModule):
         # A property, for Lightning 2.6 warns of a model without validation_step where this is
         # overridden, and of one with it where it is not. Without eval data neither is a mistake.
         trainer = self._fitting_trainer()
-        if trainer is None or self._arguments["eval_data"]:
+        eval_data = self._arguments["eval_data"]
+        is_empty = eval_data is None or (isinstance(eval_data, list | dict) and not eval_data)
+        if trainer is None or not is_empty:
             return self._eval_dataloaders
         if is_overridden("validation_step", trainer.lightning_module):
             return self._eval_dataloaders

@@ -171,6 +171,7 @@ def make_report(
 def _common(one: TrainSet | EvalSet | Corpus) -> dict[str, Any]:
     return {
         "files": list(one.files),
+        "format": one.format,
         "rows_read": one.n_read,
         "rows_kept": len(one.kept),
         "dropped": dict(one.dropped),

@@ -176,6 +176,13 @@ def integer_text(number: int) -> str:
         raise BadRowError("an id has more than 4,300 digits") from None
 
 
+def stored_id(query_id: str | int | None) -> str | int | None:
+    """Return an id as a column holds it: an integer over 64 bits as its digits."""
+    if isinstance(query_id, int) and not -(2**63) <= query_id < 2**63:
+        return integer_text(query_id)
+    return query_id
+
+
 def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
     """Join the scores of several lists of candidates.
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def places_of(
 
     Args:
         source: a path, pattern, folder or address; a list of sources; a mapping with ``path`` and
-            settings, or of names to sources; or data in memory.
+            settings, or of names to sources; data in memory; or a place.
         kind: of rows: which split is taken of several.
         settings: of all of it; a mapping's own win.
         where: the setting, for messages.
@@ -86,7 +86,9 @@ def places_of(
         ConfigError: something else, or a setting that no source has.
         DataError: a path at which nothing is.
     """
-    if is_data(source):
+    if isinstance(source, Place):
+        yield replace(source, settings={**settings, **source.settings})
+    elif is_data(source):
         yield Place(name=where, data=source, settings=settings)
     elif is_dataset_dict(source):
         split = chosen_split(list(source), kind, settings.get("split"), where)

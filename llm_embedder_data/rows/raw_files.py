@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -35,6 +36,9 @@ from llm_embedder_data.rows.raw_content import (
 )
 
 Container = Literal["lines", "array", "object", "cells", "fields", "table"]
+
+# Collects the paths of all files that are opened; None where nobody asks.
+OPENED: ContextVar[set[str] | None] = ContextVar("opened files", default=None)
 
 # Records looked at to know a format.
 LOOKED_AT = 50
@@ -156,6 +160,8 @@ class RawFile:
 
     @cached_property
     def _table(self) -> Literal["parquet", "arrow"] | None:
+        if (opened := OPENED.get()) is not None:
+            opened.add(self.path)
         try:
             return table_format(self.path)  # type: ignore[return-value]
         except OSError as error:

@@ -22,12 +22,14 @@ class ReadingSettings:
         default_task: the task of rows that name none, if their source names none either.
         on_bad_row: whether a row that breaks a rule is an error, or is skipped and counted.
         cache_dir: where caches go; None for the default folder.
+        data_root: what the prefix ``llm-embedder:`` of a path stands for.
     """
 
     recipe: Recipe
     default_task: str = "qa"
     on_bad_row: OnBadRow = "raise"
     cache_dir: str | os.PathLike[str] | None = None
+    data_root: str | os.PathLike[str] | None = None
 
     @property
     def cache_folder(self) -> Path:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.files.json_files import line_of_row
+from llm_embedder_data.rows.row_locations import RowLocations
 
 # Different faults that are shown, and bad rows that are searched for them.
 _MOST_SHOWN = 10
@@ -69,7 +70,12 @@ def bad_rows_error(
 
 
 def error_at_row(
-    files: Sequence[str], n_rows: Sequence[int], row: int, sentence: str, format: Format
+    files: Sequence[str],
+    n_rows: Sequence[int],
+    row: int,
+    sentence: str,
+    format: Format,
+    locations: RowLocations | None = None,
 ) -> DataError:
     """Return an error at a row of several files, named by the file that holds it.
 
@@ -79,7 +85,12 @@ def error_at_row(
         row: the row, counted over all files.
         sentence: what is wrong.
         format: of the files.
+        locations: where each row came from; None if rows are counted as the files have them.
     """
+    if locations is not None:
+        at = locations.at(row)
+        file, number, line = at or (files[0], row, None)
+        return DataError.at(file, sentence, row=number, line=line)
     for file, n_rows_of_file in zip(files, n_rows, strict=True):
         if row < n_rows_of_file:
             return DataError.at(file, sentence, row=row, line=line_of_row(file, row, format))

@@ -28,7 +28,7 @@ from llm_embedder_data.rows.formats.judgments import Judgment
 from llm_embedder_data.rows.formats.parts import Options, Parts
 from llm_embedder_data.rows.formats.trec import judgments_of, run_of
 from llm_embedder_data.rows.memory_records import MemoryRecords
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.renamed_fields import RenamedFields
 from llm_embedder_data.rows.side_cars import Run, SideCars
 
@@ -54,13 +54,15 @@ class Found:
         files: path of each file, and its container with its dialect.
         format: a name of ``format:``.
         n_rows: canonical rows that were read.
-        left_out: what was left out, by reason.
+        left_out: what was left out, by reason: records, ids, scores.
+        dropped: of these, the records that gave no row.
     """
 
     files: list[tuple[str, str]]
     format: str
     n_rows: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
         rows = f"{self.n_rows:,} row{'s' * (self.n_rows != 1)} of format {self.format}"
@@ -90,6 +92,12 @@ class RowReader:
             raise ConfigError("source=None: nothing to read (give a path, or data)")
         self._source, self._kind, self._settings = source, kind, settings
         self.report: list[Found] = []
+        self._parts: Parts | None = None
+
+    @property
+    def at(self) -> tuple[str, RawRecord] | None:
+        """The file and the record that the last row came from; None before any was read."""
+        return None if self._parts is None else self._parts.at
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows.
@@ -122,6 +130,7 @@ class RowReader:
             _require_columns(file, rename)
         source = str(place.folder or (paths[0] if len(paths) == 1 else place.name))
         parts = Parts(source, files, _options(settings), skips_bad_rows=skips)
+        self._parts = parts
         self._join(parts, settings)
         side_cars = self._side_cars(parts, settings)
         task = settings.get("task") if self._kind == "train" else None
@@ -148,7 +157,7 @@ class RowReader:
             )
         found = Found(files=[], format=chosen.name)
         self.report.append(found)
-        before = Counter(parts.counts)
+        before, dropped_before = Counter(parts.counts), Counter(parts.n_dropped)
         try:
             for row in read(parts):
                 found.n_rows += 1
@@ -160,6 +169,7 @@ class RowReader:
             parts.check_unknown_ids()
         finally:
             found.left_out.update(parts.counts - before)
+            found.dropped.update(parts.n_dropped - dropped_before)
             for file in parts.files:
                 found.left_out.update(file.counts)
             found.files += [(file.path, file.found) for file in parts.files]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.hashing import stream_seed
+from llm_embedder_data.rows.canonical_rows import Row, stored_id
 from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, drop_reasons
+from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_errors import require_rows
 from llm_embedder_data.rows.row_numbers import numbers_where
 from llm_embedder_data.rows.row_statistics import statistics_by_block
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS, TRAIN_ROWS
 from llm_embedder_data.rows.settings_in_force import settings_in_force
-from llm_embedder_data.rows.source_rows import SourceRows, read_source, renamed_fields
+from llm_embedder_data.rows.source_rows import RowShapes, SourceRows, read_source, renamed_fields
 from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.task_split import TaskRows, split_by_task
 from llm_embedder_data.rows.train_settings import OnNoNegatives, TrainSettings
@@ -46,6 +48,7 @@ class TrainSet:
         weight: passes over the dataset per epoch.
         in_batch_negatives: whether the keys of other queries are negatives.
         task_description: for the prompt of an instruct model; None for the recipe's.
+        format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
         notes: sentences for the report and the log.
     """
 
@@ -66,6 +69,7 @@ class TrainSet:
     weight: float = 1.0
     in_batch_negatives: bool = True
     task_description: str | None = None
+    format: str = "llm_embedder"
     notes: tuple[str, ...] = ()
 
     def group_size(self, wanted: int) -> int:
@@ -95,14 +99,21 @@ def build_train_sets(
         DataError: a bad row, an unknown task, a setting that needs scores which rows lack, or no
             row left.
     """
-    kind = replace(TRAIN_ROWS, fields=renamed_fields(source, TRAIN_FIELDS))
-    read = read_source(source, kind, reading)
-    train_sets = []
+    fields = renamed_fields(source, TRAIN_FIELDS)
+    native = None if fields is None else replace(TRAIN_ROWS, fields=fields)
+    read = read_source(source, RowShapes(native, TRAIN_ROWS, train_record), reading)
+    train_sets: list[TrainSet] = []
     for task_rows in split_by_task(read, reading):
         settings, notes = settings_in_force(settings_of(task_rows.task), read, task_rows)
         reasons = _drop_reasons(read, task_rows, settings, reading, on_no_negatives)
         _draw_sample(reasons, read, task_rows, settings, seed)
         train_set = _train_set(read, task_rows, settings, reasons, [*read.notes, *notes])
+        if not train_sets and read.dropped:  # records that gave no row have no task either
+            train_set = replace(
+                train_set,
+                n_read=train_set.n_read + sum(read.dropped.values()),
+                dropped={**read.dropped, **train_set.dropped},
+            )
         require_rows(train_set)
         train_sets.append(train_set)
     return train_sets
@@ -182,10 +193,22 @@ def _train_set(
         most_negatives=counts.most_negatives,
         batch_size=source.batch_size,
         weight=source.weight,
-        in_batch_negatives=source.in_batch_negatives,
+        in_batch_negatives=_in_batch_negatives(source),
+        format=read.format,
         task_description=source.task_description,
         notes=tuple(notes),
     )
+
+
+def train_record(row: Row) -> Mapping[str, Any]:
+    """Return a canonical row as a record of the columns of training rows."""
+    return {**row, "history": row["candidates"], "query_id": stored_id(row["query_id"])}
+
+
+def _in_batch_negatives(source: Source) -> bool:
+    if source.in_batch_negatives is not None:
+        return source.in_batch_negatives
+    return all(in_batch_negatives_of(file) is None for file in source.files)
 
 
 class _Counts(NamedTuple):

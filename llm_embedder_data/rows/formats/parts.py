@@ -48,6 +48,7 @@ class Parts:
         judgments_given: (query id, document id, grade) of the judgments named beside the rows.
         skips_bad_rows: whether a bad row is counted; else it is an error.
         counts: what was left out, by reason.
+        n_dropped: of these, the records that give no row.
         read_names: columns that a format asked the first records for; others are not read.
     """
 
@@ -59,6 +60,7 @@ class Parts:
     judgments_given: Callable[[], list[tuple[str, str, float]]] | None = None
     skips_bad_rows: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    n_dropped: Counter[str] = field(default_factory=Counter)
     read_names: set[str] = field(default_factory=set)
     n_ids: int = 0
     unknown_ids: int = 0
@@ -97,6 +99,7 @@ class Parts:
         if isinstance(error, BadRowError) and not self.skips_bad_rows:
             raise self.error(f"{error} (data.on_bad_row=skip leaves such rows out)") from error
         self.counts[str(error)] += 1
+        self.n_dropped[str(error)] += 1
 
     @cached_property
     def documents(self) -> Mapping[str, str]:
