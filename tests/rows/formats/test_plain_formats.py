@@ -189,3 +189,13 @@ def test_a_teacher_score_goes_with_its_unknown_document(folder, beside):
     record = {"query": "q", "pos": ["d1"], "neg": ["d9", "d3"], "teacher_scores": [3, 2, 1]}
     row = folder.row([record], corpus=beside["corpus"], on_bad_row="skip")
     assert (row["neg"], row["teacher_scores"]) == (["text 3"], [3.0, 1.0])
+
+
+def test_rows_of_a_corpus_with_ids_of_its_own(folder, beside):
+    record = {"query": "q", "query_id": 1, "pos_index": [2], "neg_index": [0]}
+    (row,) = folder.rows([record], kind="eval", corpus=beside["corpus"])
+    assert row["relevant"] == {"d3": 1}
+    row = folder.row([record], corpus=beside["corpus"])
+    assert (row["pos"], row["neg"]) == (["text 3"], ["text 1"])
+    with pytest.raises(DataError, match="the corpus has 3 rows, and none is 3"):
+        folder.rows([{**record, "pos_index": [3]}], kind="eval", corpus=beside["corpus"])
