@@ -50,8 +50,9 @@ def test_flagembedding_scores_and_prompt(folder):
     row = folder.row([{**record, "prompt": "Find: ", "type": "normal", "category": "x"}])
     assert row["teacher_scores"] == [80.0, 0.5]
     assert row["instruction"] == {"query": "Find: ", "key": None}
-    assert folder.row([{**record, "neg_scores": None}]).get("teacher_scores") is None
-    assert folder.left_out == {SCORELESS: 1}
+    for missing in (None, []):
+        assert "teacher_scores" not in folder.row([{**record, "neg_scores": missing}])
+        assert folder.left_out == {SCORELESS: 1}
     with pytest.raises(DataError, match="pos_scores: 2 scores for 1 candidates"):
         folder.rows([{**record, "pos_scores": [1, 2]}])
 
