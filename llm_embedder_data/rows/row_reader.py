@@ -22,9 +22,10 @@ from llm_embedder_data.rows.data_places import (
     row_files,
 )
 from llm_embedder_data.rows.formats.detection import format_of_file, format_of_folder, named
-from llm_embedder_data.rows.formats.format import Format, Options, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import read_texts
 from llm_embedder_data.rows.formats.judgments import Judgment
+from llm_embedder_data.rows.formats.parts import Options, Parts
 from llm_embedder_data.rows.formats.trec import judgments_of, run_of
 from llm_embedder_data.rows.memory_records import MemoryRecords
 from llm_embedder_data.rows.raw_files import RawFile

@@ -15,7 +15,7 @@ from llm_embedder_data.rows.canonical_rows import (
     document_id,
     text_of,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import (
     Grades,
     by_query,
@@ -23,6 +23,7 @@ from llm_embedder_data.rows.formats.judgments import (
     grade_of,
     train_rows,
 )
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 _TOKENS = ("DOCUMENT_TOKEN_ID_LIST", "QUERY_TOKEN_ID_LIST")

@@ -15,7 +15,8 @@ from llm_embedder_data.rows.canonical_rows import (
     train_row,
 )
 from llm_embedder_data.rows.formats.columns import row_in_order
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.canonical_rows import Kind, Row, document_id
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_texts
 from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import judgments_of
 from llm_embedder_data.rows.raw_files import RawFile
 

@@ -17,8 +17,9 @@ from llm_embedder_data.rows.canonical_rows import (
     scores_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import are_ids, is_id
 from llm_embedder_data.rows.raw_files import RawFile
 

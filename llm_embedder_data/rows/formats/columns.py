@@ -20,8 +20,9 @@ from llm_embedder_data.rows.canonical_rows import (
     texts_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg
 from llm_embedder_data.rows.formats.short_texts import are_short
 from llm_embedder_data.rows.raw_files import RawFile
@@ -100,19 +101,21 @@ def _scores(record: Mapping[str, Any], found: Sides, parts: Parts) -> list[float
     return None
 
 
-def _note_short_answers(parts: Parts) -> None:
-    """Count rows whose positives are answers of few words, which look like no passages."""
-    for file in parts.files:
-        _, positive, _ = sides(list(file.fields))
-        is_answer = positive is not None and plain(positive) in ("answer", "answers")
-        if is_answer and are_short(file.values(positive or "")):
-            reason = "rows whose answers look like no passages (the median has under 5 words)"
-            parts.counts[reason] += sum(1 for _ in file)
+_SHORT = "rows whose answers look like no passages (the median has under 5 words)"
+
+
+def _has_short_answers(file: RawFile) -> bool:
+    """Whether positives are answers of few words, which look like no passages."""
+    _, positive, _ = sides(list(file.fields))
+    is_answer = positive is not None and plain(positive) in ("answer", "answers")
+    return is_answer and are_short(file.values(positive or ""))
 
 
 def _read(parts: Parts) -> Iterator[Row]:
-    _note_short_answers(parts)
+    short = {file.path for file in parts.files if _has_short_answers(file)}
     for record in parts.records():
+        if parts.at is not None and parts.at[0] in short:
+            parts.counts[_SHORT] += 1
         try:
             value = record.value
             if isinstance(value, list):  # cells without header: their order says what they are

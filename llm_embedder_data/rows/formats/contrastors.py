@@ -17,7 +17,8 @@ from llm_embedder_data.rows.canonical_rows import (
     texts_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 _LABELS = {"label", "labels", "score", "scores", "similarity"}

@@ -37,6 +37,7 @@ from llm_embedder_data.rows.formats.msmarco import (
 from llm_embedder_data.rows.formats.mteb import MTEB
 from llm_embedder_data.rows.formats.nemo import NEMO
 from llm_embedder_data.rows.formats.question_answering import HOTPOTQA, MUSIQUE, SQUAD
+from llm_embedder_data.rows.formats.ranx import RANX_QRELS, RANX_RUN
 from llm_embedder_data.rows.formats.refusals import REFUSED
 from llm_embedder_data.rows.formats.run_jsonl import RUN_JSONL
 from llm_embedder_data.rows.formats.simlm import SIMLM
@@ -44,8 +45,6 @@ from llm_embedder_data.rows.formats.tevatron import LIGHTRETRIEVER, TEVATRON
 from llm_embedder_data.rows.formats.tevatron_ids import TEVATRON_IDS
 from llm_embedder_data.rows.formats.toolbench import TOOLBENCH
 from llm_embedder_data.rows.formats.trec import (
-    RANX_QRELS,
-    RANX_RUN,
     TREC_QRELS,
     TREC_RUN,
     may_be_qrels_or_run,

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, shown, train_row
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg
 from llm_embedder_data.rows.raw_files import RawFile
 
@@ -67,7 +68,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         record.get("query"),
         found.pos,
         found.neg,
-        scores=_scores(record, found, parts),
+        scores=scores_by_side(record, found, parts),
         query_id=own_id(record),
         query_instruction=prompt if query_prompt is None else query_prompt,
         key_instruction=both if passage_prompt is None else passage_prompt,
@@ -82,9 +83,9 @@ def _prompt(record: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _scores(record: Mapping[str, Any], found: Sides, parts: Parts) -> list[float] | None:
+def scores_by_side(record: Mapping[str, Any], found: Sides, parts: Parts) -> list[float] | None:
     """Scores of the positives and then the negatives; None where a list is missing."""
-    given = [record.get("pos_scores"), record.get("neg_scores")]
+    given = [record.get(name) or None for name in ("pos_scores", "neg_scores")]
     if given == [None, None]:
         return None
     n_negatives = _length(record.get("neg"))

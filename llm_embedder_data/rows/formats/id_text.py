@@ -18,7 +18,8 @@ from llm_embedder_data.rows.canonical_rows import (
     shown,
     titled,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.key_templates import KeyTemplate, parse_template
 from llm_embedder_data.rows.raw_files import RawFile
 

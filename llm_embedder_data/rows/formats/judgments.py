@@ -16,7 +16,7 @@ from llm_embedder_data.rows.canonical_rows import (
     shown,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Parts
+from llm_embedder_data.rows.formats.parts import Parts
 
 Judgment = tuple[str, str, float]  # query id, document id, grade
 Grades = dict[str, dict[str, float]]  # query id: {document id: grade}

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_embedder_data.rows.canonical_rows import Dropped, Row, text_of, train_row
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.flagembedding import scores_by_side
+from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import pos_and_neg
 from llm_embedder_data.rows.raw_files import RawFile
 
@@ -19,8 +21,8 @@ def _recognizes(file: RawFile) -> bool:
     queries = file.values("query")
     return (
         "pos" in file.fields
-        and bool(queries)
-        and all(isinstance(query, str) and _INSTRUCTED.match(query) for query in queries)
+        and all(isinstance(query, str) for query in queries)
+        and any(_INSTRUCTED.match(query) for query in queries)
     )
 
 
@@ -35,7 +37,11 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         found[2] if found else query,
         sides.pos,
         sides.neg,
-        scores=parts.without_scores(scores, sides.scores(scores)),
+        scores=(
+            scores_by_side(record, sides, parts)
+            if scores is None
+            else parts.without_scores(True, sides.scores(scores))
+        ),
         query_id=own_id(record),
         query_instruction=found[1] if found else None,
     )

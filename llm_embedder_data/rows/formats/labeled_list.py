@@ -15,8 +15,9 @@ from llm_embedder_data.rows.canonical_rows import (
     texts_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 _DOCUMENTS = ("docs", "documents", "passages", "candidates", "texts")
@@ -74,14 +75,20 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
 
 def _are_labels(parts: Parts, name: str, values: list[Any]) -> bool:
     """Whether all numbers of the first rows, and of this one, are 0 or 1."""
-    first = [
-        value
-        for file in parts.files
-        for listed in file.values(name)
-        if isinstance(listed, list)
-        for value in listed
-    ]
-    return all(isinstance(value, int | float) and value in (0, 1) for value in (*first, *values))
+    key = (parts.at[0] if parts.at else parts.source, name)
+    if key not in parts.known_as_labels:
+        parts.known_as_labels[key] = all(
+            _is_zero_or_one(value)
+            for file in parts.files
+            for listed in file.values(name)
+            if isinstance(listed, list)
+            for value in listed
+        )
+    return parts.known_as_labels[key] and all(map(_is_zero_or_one, values))
+
+
+def _is_zero_or_one(value: Any) -> bool:
+    return isinstance(value, int | float) and value in (0, 1)
 
 
 def _is_positive(value: Any, threshold: float | None) -> bool:

@@ -20,8 +20,9 @@ from llm_embedder_data.rows.canonical_rows import (
     train_row,
 )
 from llm_embedder_data.rows.formats.columns import plain
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 PAIRS = (
@@ -38,6 +39,8 @@ PAIRS = (
     ("query", "positive"),
     ("query", "passage"),
     ("query", "document"),
+    ("query", "text"),
+    ("question", "passage"),
     ("question", "answer"),
     ("query", "answer"),
     ("query", "response"),
@@ -46,10 +49,13 @@ PAIRS = (
 Groups = dict[str, tuple[dict[str, None], dict[str, None], Any]]
 
 LABELS = ("label", "labels", "score", "scores", "similarity", "similarity_score", "gold_label")
+_OF_LABELS = {"label", "labels", "gold_label"}
 _WORDS: dict[str, bool | None] = {
     "entailment": True,
     "contradiction": False,
+    "not_entailment": False,
     "neutral": None,
+    "-": None,  # SNLI's pairs without agreement
     "true": True,
     "false": False,
 }
@@ -85,8 +91,22 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _is_positive(value: Any, threshold: float | None, asked: str) -> bool | None:
-    """Whether a pair's label makes it positive; None where it is neutral."""
+def _is_float(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, str) and "." in value)
+
+
+def _is_positive(value: Any, threshold: float | None, asked: str, *, is_score: bool) -> bool | None:
+    """Whether a pair's label makes it positive; None where it is neutral.
+
+    Args:
+        value: the label or score.
+        threshold: of the user.
+        asked: the message where a threshold is needed.
+        is_score: whether the column is one of scores, of which 1.0 may be one of many.
+
+    Raises:
+        BadRowError: it is no label, or a score without a threshold.
+    """
     if value is None:
         raise BadRowError("the pair has no label")
     word = value.strip().lower() if isinstance(value, str) else ""
@@ -101,7 +121,7 @@ def _is_positive(value: Any, threshold: float | None, asked: str) -> bool | None
         return None  # NLI data sets mark pairs without agreement so
     if threshold is not None:
         return number >= threshold
-    if number not in (0, 1):
+    if number not in (0, 1) or (is_score and _is_float(value)):
         raise BadRowError(asked)
     return number == 1
 
@@ -109,6 +129,7 @@ def _is_positive(value: Any, threshold: float | None, asked: str) -> bool | None
 def _read(parts: Parts) -> Iterator[Row]:
     threshold = parts.options.threshold
     groups: Groups = {}
+    means_two: dict[str, bool] = {}
     for record in parts.records():
         try:
             columns = _columns(list(record.value)) if isinstance(record.value, Mapping) else None
@@ -121,12 +142,16 @@ def _read(parts: Parts) -> Iterator[Row]:
                 f"{label}={shown(record.value[label])} is a score, and nothing says from which "
                 "score on a pair is positive (give threshold: 0.8, or the like)"
             )
-            if threshold is None and _is_nli_number(parts, first, label):
+            if label not in means_two:
+                means_two[label] = _is_nli_number(parts, first, label)
+            if threshold is None and means_two[label]:
                 raise parts.error(
                     f"{label} holds integers: in NLI files 0 is entailment, in others 0 is no "
                     "match (write the labels as words, or give threshold: 1 where 1 is a match)"
                 )
-            is_positive = _is_positive(record.value[label], threshold, asked)
+            is_positive = _is_positive(
+                record.value[label], threshold, asked, is_score=plain(label) not in _OF_LABELS
+            )
             if is_positive is None:
                 raise Dropped("neutral pairs")
         except BadRowError as error:

@@ -17,7 +17,7 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import (
     Grades,
     by_query,
@@ -26,6 +26,7 @@ from llm_embedder_data.rows.formats.judgments import (
     relevant_row,
     train_rows,
 )
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import are_ids, nearly_all
 from llm_embedder_data.rows.raw_files import RawFile
 

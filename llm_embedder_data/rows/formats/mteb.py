@@ -17,13 +17,13 @@ import yaml  # type: ignore[import-untyped]
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.canonical_rows import BadRowError, Kind, Row, document_id, ids_of
 from llm_embedder_data.rows.formats.beir import chosen_split, corpus_texts, query_texts
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT
 from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import judgments_of
 from llm_embedder_data.rows.raw_files import RawFile
 
-_FOLDERS = {"default": ("data", "default", "qrels"), "corpus": ("corpus",), "queries": ("queries",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".arrow", ".gz", ".tsv")
 
 Configs = dict[str, dict[str, list[Path]]]  # config: {split: files}
@@ -45,7 +45,7 @@ def configs_of(folder: Path) -> Configs:
             return found
     configs: Configs = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir() and path.name != "qrels":
+        if path.is_dir():
             name = "default" if path.name == "data" else path.name
             for file in sorted(path.iterdir()):
                 if file.suffix in _TABLES:

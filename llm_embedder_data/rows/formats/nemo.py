@@ -24,11 +24,14 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import id_and_text
 from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_ids import names_documents
 from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 
+_SIDES = ("pos_doc", "neg_doc")
 _METADATA = "merlin_metadata.json"
 
 
@@ -99,7 +102,8 @@ def _read(parts: Parts) -> Iterator[Row]:
 def _row(record: Any, parts: Parts, corpus: _Corpus | None) -> Row:
     if not isinstance(record, Mapping):
         raise BadRowError(f"expected an object, found {shown(record)}")
-    pos, neg = (_entries(record.get(name), name, corpus) for name in ("pos_doc", "neg_doc"))
+    are_ids = corpus is not None or names_documents(parts, _SIDES)
+    pos, neg = (_entries(record.get(name), name, are_ids) for name in _SIDES)
     if not pos:
         raise Dropped("rows without a positive")
     if corpus is not None:
@@ -125,7 +129,7 @@ def _instruction(record: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _entries(value: Any, field: str, corpus: _Corpus | None) -> list[tuple[bool, str]]:
+def _entries(value: Any, field: str, are_ids: bool) -> list[tuple[bool, str]]:
     """The documents of a side: whether each is an id, and the id or the text."""
     found = []
     for entry in value if isinstance(value, list) else [] if value is None else [value]:
@@ -133,7 +137,7 @@ def _entries(value: Any, field: str, corpus: _Corpus | None) -> list[tuple[bool,
             found.append((False, titled(entry.get("title"), entry["text"], field)))
         elif isinstance(entry, Mapping):
             found.append((True, document_id(entry.get("id"), field)))
-        elif corpus is not None:
+        elif are_ids:
             found.append((True, document_id(entry, field)))
         elif not isinstance(entry, str) or entry.strip():
             found.append((False, text_of(entry, field)))
@@ -153,7 +157,8 @@ def _eval(parts: Parts) -> Iterator[Row]:
         try:
             if not isinstance(value, Mapping):
                 raise BadRowError(f"expected an object, found {shown(value)}")
-            entries = _entries(value.get("pos_doc"), "pos_doc", corpus)
+            are_ids = corpus is not None or names_documents(parts, _SIDES)
+            entries = _entries(value.get("pos_doc"), "pos_doc", are_ids)
             if not all(is_id for is_id, _ in entries):
                 raise BadRowError("pos_doc: its passages are texts, and eval rows name documents")
             if corpus is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_embedder_data.rows.canonical_rows import ids_of, scores_of, texts_of
-from llm_embedder_data.rows.formats.format import Parts
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 _ID = re.compile(r"(?=\D*\d)[A-Za-z0-9_\-.:/]{1,39}", re.ASCII)

@@ -16,7 +16,8 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 _BLANKS = re.compile(r"\s+")
@@ -118,8 +119,10 @@ def _is_squad(file: RawFile) -> bool:
         for one in data
     )
     contexts = file.values("context")
-    is_flat = {"question", "context", "answers"} <= set(file.fields) and bool(contexts)
-    return is_nested or (is_flat and all(isinstance(one, str) for one in contexts))
+    names = set(file.fields)
+    is_flat = {"question", "context"} <= names and bool(names & {"answers", "answer"})
+    is_text = bool(contexts) and all(isinstance(one, str) for one in contexts)
+    return is_nested or (is_flat and is_text)
 
 
 def _questions(parts: Parts) -> Iterator[tuple[str, Any]]:

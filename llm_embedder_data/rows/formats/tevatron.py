@@ -20,9 +20,10 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 _NO_TITLE = ("-",)

@@ -19,8 +19,9 @@ from llm_embedder_data.rows.canonical_rows import (
     train_row,
 )
 from llm_embedder_data.rows.formats.beir import chosen_split
-from llm_embedder_data.rows.formats.format import Format, Parts, each
+from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import judgments_of
 from llm_embedder_data.rows.raw_files import RawFile
 

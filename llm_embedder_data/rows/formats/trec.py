@@ -1,4 +1,4 @@
-"""TREC's judgments (4 fields) and runs (6 fields), and ranx's of the same content.
+"""TREC's judgments (4 fields) and runs (6 fields), and tables and objects of the same content.
 
 Judgments: query, iteration or Q0, document, grade; BEIR's have three cells: query, document, grade.
 Runs: query, Q0, document, rank, score, tag; MS MARCO's have three cells: query, document, rank.
@@ -20,7 +20,7 @@ from llm_embedder_data.rows.canonical_rows import (
     shown,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, Parts
+from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import (
     Judgment,
     by_query,
@@ -29,6 +29,7 @@ from llm_embedder_data.rows.formats.judgments import (
     train_rows,
 )
 from llm_embedder_data.rows.formats.msmarco import cells, looks_like_run, three_ids
+from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
 _QUERY = ("query-id", "query_id", "qid", "q_id", "QUERY_ID")
@@ -53,7 +54,8 @@ def _number(value: Any) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, or the text of one."""
     number = _number(value)
     return number is not None and number.is_integer()
 
@@ -77,7 +79,7 @@ def _is_qrels(file: RawFile) -> bool:
     named = _named(file.fields)
     if named is None or {"rank", "text"} & set(file.fields):
         return False
-    return "-" in named[0] or all(map(_is_whole, file.values(named[2])))
+    return "-" in named[0] or all(map(is_whole, file.values(named[2])))
 
 
 def _has_blank(text: str) -> bool:
@@ -135,11 +137,13 @@ def _judgment(query: Any, document: Any, grade: Any) -> Judgment:
     return document_id(query, "query id"), document_id(document, "document id"), grade_of(grade)
 
 
-def _train_of_judgments(parts: Parts) -> Iterator[Row]:
+def train_of_judgments(parts: Parts) -> Iterator[Row]:
+    """Training rows of judgments alone."""
     return train_rows(by_query(judgments_of(parts), parts), parts)
 
 
-def _eval_of_judgments(parts: Parts) -> Iterator[Row]:
+def eval_of_judgments(parts: Parts) -> Iterator[Row]:
+    """Eval rows of judgments."""
     return eval_rows(by_query(judgments_of(parts), parts), parts)
 
 
@@ -147,8 +151,8 @@ TREC_QRELS = Format(
     name="trec_qrels",
     what="judgments (query, document, grade)",
     recognizes=_is_qrels,
-    train=_train_of_judgments,
-    eval=_eval_of_judgments,
+    train=train_of_judgments,
+    eval=eval_of_judgments,
 )
 
 Runs = dict[str, dict[str, float | None]]  # query id: {document id: score}, best first
@@ -216,7 +220,8 @@ def _is_run(file: RawFile) -> bool:
     return named is not None and named[2] == "score" and "text" not in file.fields
 
 
-def _train_of_run(parts: Parts) -> Iterator[Row]:
+def train_of_run(parts: Parts) -> Iterator[Row]:
+    """Training rows of a run: candidates, or with judgments positives and negatives."""
     runs = run_of(parts)
     if parts.judgments_given is not None:
         grades = by_query(parts.judgments_given(), parts)
@@ -233,7 +238,7 @@ def _train_of_run(parts: Parts) -> Iterator[Row]:
             parts.leave_out(error)
 
 
-def _eval_of_run(parts: Parts) -> Iterator[Row]:
+def eval_of_run(parts: Parts) -> Iterator[Row]:
     """Eval rows whose candidates are to be reranked; the judgments stand in another file."""
     if parts.judgments_given is None:
         raise parts.error(
@@ -248,47 +253,6 @@ TREC_RUN = Format(
     name="trec_run",
     what="a run (query, document, rank, score)",
     recognizes=_is_run,
-    train=_train_of_run,
-    eval=_eval_of_run,
-)
-
-
-def _nested(file: RawFile) -> list[Any] | None:
-    """The numbers of {query: {document: number}}; None for another shape."""
-    if len(file.head) != 1 or not isinstance(file.head[0], Mapping) or not file.head[0]:
-        return None
-    inner = list(file.head[0].values())
-    if not all(isinstance(one, Mapping) and one for one in inner):
-        return None
-    numbers = [number for one in inner for number in one.values()]
-    is_plain = all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
-    return numbers if is_plain else None
-
-
-def _table(file: RawFile) -> list[Any] | None:
-    if set(file.fields) == {"q_id", "doc_id", "score"}:
-        return file.values("score")
-    return None
-
-
-def _is_ranx(file: RawFile, of_floats: bool) -> bool:
-    numbers = _nested(file) or _table(file)
-    if numbers is None:
-        return False
-    return any(isinstance(one, float) or not _is_whole(one) for one in numbers) == of_floats
-
-
-RANX_QRELS = Format(
-    name="ranx_qrels",
-    what="ranx's judgments {query: {document: grade}}",
-    recognizes=lambda file: _is_ranx(file, of_floats=False),
-    train=_train_of_judgments,
-    eval=_eval_of_judgments,
-)
-RANX_RUN = Format(
-    name="ranx_run",
-    what="ranx's run {query: {document: score}}",
-    recognizes=lambda file: _is_ranx(file, of_floats=True),
-    train=_train_of_run,
-    eval=_eval_of_run,
+    train=train_of_run,
+    eval=eval_of_run,
 )

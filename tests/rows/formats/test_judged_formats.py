@@ -221,3 +221,16 @@ def test_toolbench_folder(folder):
     (row,) = folder.read(folder.path / "t")
     assert (row["query"], row["query_id"], row["pos"]) == ("one query", "7", ["a: b: c"])
     assert folder.read(folder.path / "t", kind="eval")[0]["relevant"] == {"1": 1}
+
+
+def test_mteb_folders_without_a_readme(folder):
+    path = mteb(folder)
+    (path / "README.md").unlink()
+    assert len(folder.read(path, kind="eval")) == 1
+
+
+def test_a_key_template_of_a_corpus(folder):
+    record = {"id": 1, "title": "T", "contents": "a\nb", "lang": "en", "year": 1988}
+    for template, text in (("{text} ({title})", "a\nb (T)"), ("{lang} {year}: {contents}", None)):
+        rows = folder.rows([record], kind="corpus", key_template=template)
+        assert rows == [{"id": "1", "text": text or "en 1988: a\nb"}]

@@ -128,3 +128,11 @@ def test_ms_swift_images_are_refused(folder):
 def test_ms_swift_before_messages(folder):
     record = {"query": "q", "response": "a", "rejected_response": ["b"], "history": [["u", "v"]]}
     assert folder.row([record]) == {"query": "user: u\nassistant: v\nq", "pos": ["a"], "neg": ["b"]}
+
+
+@pytest.mark.parametrize("score", [1.0, "1.0"])
+def test_a_score_of_one_is_a_score(folder, score):
+    record = {"sentence1": "q", "sentence2": "a b", "score": score}
+    with pytest.raises(DataError, match="give threshold"):
+        folder.rows([record])
+    assert folder.row([{"sentence1": "q", "sentence2": "a b", "label": score}])["pos"] == ["a b"]

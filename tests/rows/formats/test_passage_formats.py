@@ -160,3 +160,22 @@ def test_nemo_ids_of_a_corpus_folder_beside_the_file(folder):
     whole["data"][0]["corpus_id"] = "other"
     with pytest.raises(DataError, match=re.escape("corpus_id='other': the file has wiki")):
         folder.read(folder.write("data/train.json", whole))
+
+
+def test_kalm_rows_may_have_scores_and_queries_without_instruction(folder):
+    records = [
+        {"query": "Instruct: I\nQuery: q", "pos": ["a b"], "pos_scores": [2], "neg_scores": []},
+        {"query": "r", "pos": ["c d"]},
+    ]
+    rows = folder.rows(records)
+    assert [(row["query"], row["teacher_scores"]) for row in rows] == [("q", [2.0]), ("r", None)]
+    assert rows[1]["instruction"] is None
+
+
+def test_nemo_ids_are_joined_to_the_corpus_that_is_named(folder, beside):
+    record = {"question": "q", "pos_doc": [{"id": "d1"}], "neg_doc": ["d2"]}
+    with pytest.raises(DataError, match="no corpus is given"):
+        folder.rows([record])
+    record["pos_doc"] = ["d1"]
+    row = folder.row([record], corpus=beside["corpus"])
+    assert (row["pos"], row["neg"]) == (["text 1"], ["text 2"])
