@@ -312,12 +312,9 @@ def outcome_of(read: Callable[[], Any]) -> str:
     return "rows" if rows else "no row"
 
 
-def main() -> None:
-    options = argparse.ArgumentParser()
-    options.add_argument("--n", type=int, default=20_000)
-    options.add_argument("--seed", type=int, default=0)
-    given = options.parse_args()
-    rng, outcomes, findings = random.Random(given.seed), Counter[str](), dict[str, str]()
+def fuzzed(n: int, seed: int) -> tuple[Counter[str], dict[str, str]]:
+    """Read ``n`` mutated files; how often each outcome came, and the findings by their end."""
+    rng, outcomes, findings = random.Random(seed), Counter[str](), dict[str, str]()
     began, slowest = time.perf_counter(), 0.0
     names = [*LINES, *TEXTS, *["folder"] * 8]
     with tempfile.TemporaryDirectory() as name:
@@ -330,7 +327,7 @@ def main() -> None:
             "queries": str(root / "queries.jsonl"),
             "qrels": str(root / "qrels.tsv"),
         }
-        for number in range(given.n):
+        for number in range(n):
             kind_of_file, folder = rng.choice(names), root / "mutated"
             folder.mkdir()
             if kind_of_file == "folder":
@@ -365,9 +362,18 @@ def main() -> None:
                     print(f"finding in file {number} ({kind_of_file}, {settings}):\n{outcome}")
             shutil.rmtree(folder)
     print(
-        f"{given.n:,} files in {time.perf_counter() - began:.0f} s, slowest {slowest:.2f} s: "
+        f"{n:,} files in {time.perf_counter() - began:.0f} s, slowest {slowest:.2f} s: "
         + ", ".join(f"{n:,} {what}" for what, n in outcomes.most_common())
     )
+    return outcomes, findings
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--n", type=int, default=20_000)
+    options.add_argument("--seed", type=int, default=0)
+    given = options.parse_args()
+    _, findings = fuzzed(given.n, given.seed)
     sys.exit(bool(findings))
 
 

@@ -288,3 +288,12 @@ def test_mutated_files_of_formats_are_rows_or_errors(tmp_path):
     outcomes = {read(seed, tmp_path) for seed in range(400)}
 
     assert outcomes == {"rows", "error"}
+
+
+def test_mutated_files_of_every_format_are_rows_or_one_of_the_two_errors():
+    from fuzz_format_readers import fuzzed
+
+    outcomes, findings = fuzzed(300, 0)
+
+    assert not findings
+    assert set(outcomes) == {"rows", "no row", "an error"}

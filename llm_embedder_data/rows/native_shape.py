@@ -144,22 +144,20 @@ def _has_native_shape(path: str, source: Source, row_kind: RowKind) -> bool:
 
 
 def _is_native_train(file: RawFile) -> bool:
-    own = set(_CANDIDATES) & set(file.fields)
-    if "query" in file.fields and own and _are_lists(file, own):
-        if _has_other_names(file):
-            return False
-        return _found(file, "train") in (None, LLM_EMBEDDER.name)
-    return _found(file, "train") is None
+    candidates = [value for name in _CANDIDATES for value in file.values(name)]
+    if not (_most(file.values("query"), str) and _most(candidates, list)):
+        return _found(file, "train") is None
+    if file.values("candidates") and not file.values("history"):
+        return False
+    # Fewer of the first records than all may be of our shape: the reader of columns names the rest.
+    first = next((format for format in FORMATS if format.recognizes(file)), LLM_EMBEDDER)
+    if first.refusal is not None:
+        raise DataError.at(file.path, first.refusal)
+    return FORMATS.index(first) >= FORMATS.index(LLM_EMBEDDER)
 
 
-def _are_lists(file: RawFile, fields: set[str]) -> bool:
-    """Return whether candidates are lists, which the reader of columns needs."""
-    return not any(isinstance(value, str | dict) for name in fields for value in file.values(name))
-
-
-def _has_other_names(file: RawFile) -> bool:
-    """Return whether rows have fields of ours that only the reader of rows knows."""
-    return bool(file.values("candidates")) and not file.values("history")
+def _most(values: list[Any], kind: type) -> bool:
+    return 2 * sum(isinstance(value, kind) for value in values) > len(values)
 
 
 def _is_native_eval(file: RawFile) -> bool:

@@ -72,7 +72,8 @@ def _recognizes(file: RawFile) -> bool:
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     query, positive, negatives = sides(list(record))
     if query is None or positive is None:
-        raise BadRowError(f"no query and positive among its columns ({', '.join(record)})")
+        names = ", ".join(name[:40] for name in list(record)[:20])
+        raise BadRowError(f"no query and positive among its columns ({names})")
     found = pos_and_neg(record, parts, positive, negatives)
     if not found.pos:
         raise Dropped("rows without a positive")

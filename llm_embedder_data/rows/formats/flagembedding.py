@@ -85,7 +85,7 @@ def _prompt(record: Mapping[str, Any], name: str) -> str | None:
 
 def scores_by_side(record: Mapping[str, Any], found: Sides, parts: Parts) -> list[float] | None:
     """Scores of the positives and then the negatives; None where a list is missing."""
-    given = [record.get("pos_scores"), record.get("neg_scores")]
+    given = [record.get(name) or None for name in ("pos_scores", "neg_scores")]
     if given == [None, None]:
         return None
     n_negatives = _length(record.get("neg"))

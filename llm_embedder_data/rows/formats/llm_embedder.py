@@ -13,7 +13,7 @@ from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, ids
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import pos_and_neg, relevant_ids
+from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg, relevant_ids
 from llm_embedder_data.rows.raw_files import RawFile
 
 _IDS = ("query_id", "qid", "id", "_id")
@@ -39,7 +39,13 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         (name for name in ("history", "candidates") if record.get(name) is not None), None
     )
     scores = record.get("teacher_scores")
-    if record.get("pos") or unlabelled is None:
+    if unlabelled is None and not record.get("pos") and record.get("pos_index") is not None:
+        positive, negative = (_of_lines(record, parts, f"{side}_index") for side in ("pos", "neg"))
+        if not positive:
+            raise Dropped("rows without a positive")
+        found = Sides(*parts.sides(positive, negative), len(positive) + len(negative))
+        pos, neg, candidates = found.pos, found.neg, None
+    elif record.get("pos") or unlabelled is None:
         found = pos_and_neg(record, parts, "pos", ("neg",))
         if not found.pos:
             raise Dropped("rows without a positive")
@@ -76,10 +82,26 @@ def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
         if record.get("instruction") is not None:
             row["instruction"] = record["instruction"]
         return row
-    ids = ids_of(record.get("pos_index"), "pos_index") or relevant_ids(record, parts, "pos")
+    ids = _of_lines(record, parts, "pos_index") or relevant_ids(record, parts, "pos")
     if not ids and record.get("pos") is not None and "pos_index" not in record:
         raise BadRowError("pos: its passages are texts, and eval rows name documents (pos_index)")
     return relevant_row(query, query_id, ids, parts)
+
+
+def _of_lines(record: Mapping[str, Any], parts: Parts, field: str) -> list[str]:
+    """The ids of the documents that a record names by their rows in the corpus.
+
+    Raises:
+        BadRowError: a row that the corpus does not have.
+    """
+    rows = ids_of(record.get(field), field)
+    if parts.texts_of_corpus is None or parts.ids_of_lines is None:
+        return rows
+    ids = parts.ids_of_lines
+    for row in rows:
+        if not (row.isascii() and row.isdigit() and len(row) < 19 and int(row) < len(ids)):
+            raise BadRowError(f"{field}: the corpus has {len(ids):,} rows, and none is {row}")
+    return [ids[int(row)] for row in rows]
 
 
 def _grades(relevant: Any) -> dict[str, float]:

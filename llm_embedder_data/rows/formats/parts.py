@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,12 @@ class Parts:
                 "and texts)",
             )
         return self.texts_of_corpus()
+
+    @cached_property
+    def ids_of_lines(self) -> list[str] | None:
+        """The ids of the corpus's documents in its order; None where they count its lines."""
+        first = list(islice(self.documents, 1000))
+        return None if _are_lines(first) else list(self.documents)
 
     @cached_property
     def queries(self) -> Mapping[str, tuple[Any, str]]:
@@ -256,6 +263,16 @@ class Parts:
                 f"{unknown} of {asked} {what} ids are not in the {where}, such as {example!r}, "
                 f"which hold ids such as {known!r} (data.on_bad_row=skip leaves them out)",
             )
+
+
+def _are_lines(ids: list[str]) -> bool:
+    """Whether ids count lines; passages without text are left out of a corpus."""
+    if not all(one.isascii() and one.isdigit() and len(one) < 19 for one in ids):
+        return False
+    numbers = [int(one) for one in ids]
+    return all(number >= line for line, number in enumerate(numbers)) and all(
+        low < high for low, high in pairwise(numbers)
+    )
 
 
 class _Watched(dict[str, Any]):

@@ -6,7 +6,6 @@ A document id is a line of the corpus, as text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice, pairwise
 from typing import Any
 
 from llm_embedder_data.rows.canonical_rows import (
@@ -67,23 +66,13 @@ def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
     return relevant_row(record.get("query"), record.get("query_id"), positive, parts)
 
 
-def _are_lines(ids: list[str]) -> bool:
-    """Whether ids count lines; passages without text are left out of a corpus."""
-    if not all(one.isascii() and one.isdigit() and len(one) < 19 for one in ids):
-        return False
-    numbers = [int(one) for one in ids]
-    return all(number >= line for line, number in enumerate(numbers)) and all(
-        low < high for low, high in pairwise(numbers)
-    )
-
-
 def by_line(reader: Reader) -> Reader:
     """A reader to which the corpus's documents go by their lines, from 0, whatever their ids."""
 
     def read(parts: Parts) -> Iterator[Row]:
-        documents = parts.documents if parts.texts_of_corpus is not None else {}
-        if not _are_lines(list(islice(documents, 1000))):
-            parts.documents = {str(line): text for line, text in enumerate(documents.values())}
+        if parts.texts_of_corpus is not None and parts.ids_of_lines is not None:
+            texts = enumerate(parts.documents.values())
+            parts.documents = {str(line): text for line, text in texts}
         yield from reader(parts)
 
     return read

@@ -50,8 +50,9 @@ def test_flagembedding_scores_and_prompt(folder):
     row = folder.row([{**record, "prompt": "Find: ", "type": "normal", "category": "x"}])
     assert row["teacher_scores"] == [80.0, 0.5]
     assert row["instruction"] == {"query": "Find: ", "key": None}
-    assert folder.row([{**record, "neg_scores": None}]).get("teacher_scores") is None
-    assert folder.left_out == {SCORELESS: 1}
+    for missing in (None, []):
+        assert "teacher_scores" not in folder.row([{**record, "neg_scores": missing}])
+        assert folder.left_out == {SCORELESS: 1}
     with pytest.raises(DataError, match="pos_scores: 2 scores for 1 candidates"):
         folder.rows([{**record, "pos_scores": [1, 2]}])
 
@@ -189,3 +190,13 @@ def test_a_teacher_score_goes_with_its_unknown_document(folder, beside):
     record = {"query": "q", "pos": ["d1"], "neg": ["d9", "d3"], "teacher_scores": [3, 2, 1]}
     row = folder.row([record], corpus=beside["corpus"], on_bad_row="skip")
     assert (row["neg"], row["teacher_scores"]) == (["text 3"], [3.0, 1.0])
+
+
+def test_rows_of_a_corpus_with_ids_of_its_own(folder, beside):
+    record = {"query": "q", "query_id": 1, "pos_index": [2], "neg_index": [0]}
+    (row,) = folder.rows([record], kind="eval", corpus=beside["corpus"])
+    assert row["relevant"] == {"d3": 1}
+    row = folder.row([record], corpus=beside["corpus"])
+    assert (row["pos"], row["neg"]) == (["text 3"], ["text 1"])
+    with pytest.raises(DataError, match="the corpus has 3 rows, and none is 3"):
+        folder.rows([{**record, "pos_index": [3]}], kind="eval", corpus=beside["corpus"])
