@@ -77,7 +77,7 @@ def main() -> None:
             began = time.process_time()  # the machine may do other things too
             prints = {train_set.name: row_prints(train_set, module.instruction("qa"))}
             check_rows(sets, prints)
-            contaminated_rows(sets, prints, module._evals or {})
+            contaminated_rows(sets, prints, module._data.evals or {})
             speeds.append(size / 1e6 / (time.process_time() - began))
         began = time.perf_counter()
         module.diagnose()

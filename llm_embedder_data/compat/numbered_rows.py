@@ -1,4 +1,4 @@
-"""Rows by number, or by a list of numbers, as transformers' Trainer reads a dataset."""
+"""Datasets read by row number or by a list of row numbers, as transformers' Trainer does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm_embedder_data.config.recipes import Instruction
 
 
 class NumberedRows(Dataset[dict[str, Any]]):
-    """Rows of several parts one after the other, by number or by a list of numbers."""
+    """The rows of several datasets, one after the other."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._ends = np.cumsum(np.asarray(sizes, np.int64))
@@ -47,7 +47,7 @@ class NumberedRows(Dataset[dict[str, Any]]):
         return numbers % max(len(self), 1)
 
     def _columns(self, indices: NDArray[np.int64]) -> dict[str, list[Any]]:
-        """The columns of rows in the order asked for, gathered part by part."""
+        """Return the columns of rows in the given order, gathered part by part."""
         part_of = np.searchsorted(self._ends, indices, side="right")
         found: dict[str, list[Any]] = {}
         for part in np.unique(part_of):
@@ -55,18 +55,18 @@ class NumberedRows(Dataset[dict[str, Any]]):
             first = int(self._ends[part - 1]) if part else 0
             for name, values in self._part(int(part), indices[at] - first).items():
                 column = found.setdefault(name, [None] * len(indices))
-                for place, value in zip(at, values, strict=True):
-                    column[place] = value
+                for position, value in zip(at, values, strict=True):
+                    column[position] = value
         return found
 
-    def _part(self, part: int, places: NDArray[np.int64]) -> dict[str, list[Any]]:
+    def _part(self, part: int, positions: NDArray[np.int64]) -> dict[str, list[Any]]:
         raise NotImplementedError
 
 
 class TrainDataset(NumberedRows):
-    """What :meth:`RetrievalDataset.prepare_train_dataset` gives.
+    """The dataset that :meth:`RetrievalDataset.prepare_train_dataset` returns.
 
-    Random choices are a function of (seed, epoch, row); a Trainer calls :meth:`set_epoch`.
+    Random choices depend on (seed, epoch, row) only. A Trainer calls :meth:`set_epoch`.
     """
 
     def __init__(self, parts: Sequence[TrainRows], instructions: Sequence[Instruction]) -> None:
@@ -92,43 +92,43 @@ class TrainDataset(NumberedRows):
             for part, start, end in zip(self._parts, starts, self._ends.tolist(), strict=False)
         }
 
-    def _part(self, part: int, places: NDArray[np.int64]) -> dict[str, list[Any]]:
+    def _part(self, part: int, positions: NDArray[np.int64]) -> dict[str, list[Any]]:
         rows, put = self._parts[part], self._instructions[part]
-        groups = rows.groups(rows.train_set.kept[places], self.epoch)
+        groups = rows.groups(rows.train_set.kept[positions], self.epoch)
         columns: dict[str, list[Any]] = {
             "query": [_instructed(put.query, text) for text in groups.query],
             "key": [
                 [_instructed(put.key, text) for text, real in zip(texts, mask, strict=True) if real]
                 for texts, mask in zip(groups.key, groups.key_mask.tolist(), strict=True)
             ],
-            "task": [rows.train_set.task] * len(places),
+            "task": [rows.train_set.task] * len(positions),
         }
         if self._scored:
             scores = groups.teacher_scores
             columns["teacher_scores"] = (
-                [None] * len(places) if scores is None else score_lists(scores)
+                [None] * len(positions) if scores is None else score_lists(scores)
             )
         return columns
 
 
 class EvalDataset(NumberedRows):
-    """What :meth:`RetrievalDataset.prepare_eval_dataset` gives."""
+    """The dataset that :meth:`RetrievalDataset.prepare_eval_dataset` returns."""
 
     def __init__(self, parts: Sequence[EvalQueries]) -> None:
         super().__init__([len(part) for part in parts])
         self._parts = list(parts)
 
-    def _part(self, part: int, places: NDArray[np.int64]) -> dict[str, list[Any]]:
-        found = self._parts[part][places]
+    def _part(self, part: int, positions: NDArray[np.int64]) -> dict[str, list[Any]]:
+        found = self._parts[part][positions]
         put = Instruction(found["query_instruction"], found.get("key_instruction", ""))
         columns = {
             "query": [_instructed(put.query, text) for text in found["query"]],
             "query_id": found["query_id"],
-            "task": [found["task"]] * len(places),
+            "task": [found["task"]] * len(positions),
         }
         if "key" in found:
             columns["key_index"] = [
-                [one for one in row if one >= 0] for row in found["key_index"].tolist()
+                [index for index in row if index >= 0] for row in found["key_index"].tolist()
             ]
             columns["key"] = [
                 [_instructed(put.key, text) for text in texts] for texts in found["key"]
@@ -137,21 +137,21 @@ class EvalDataset(NumberedRows):
 
 
 class CorpusDataset(NumberedRows):
-    """What :meth:`RetrievalDataset.prepare_corpus` gives."""
+    """The dataset that :meth:`RetrievalDataset.prepare_corpus` returns."""
 
     def __init__(self, parts: Sequence[CorpusPassages]) -> None:
         super().__init__([len(part) for part in parts])
         self._parts = list(parts)
 
-    def _part(self, part: int, places: NDArray[np.int64]) -> dict[str, list[Any]]:
-        found = self._parts[part][places]
+    def _part(self, part: int, positions: NDArray[np.int64]) -> dict[str, list[Any]]:
+        found = self._parts[part][positions]
         return {
             "content": [_instructed(found["key_instruction"], text) for text in found["content"]]
         }
 
 
 def score_lists(scores: NDArray[np.float64]) -> list[list[float] | None]:
-    """The scores of each row; None for a row that has none."""
+    """Return the scores of each row; None for a row without scores."""
     return [None if np.isnan(row[0]) else row.tolist() for row in scores]
 
 

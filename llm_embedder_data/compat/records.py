@@ -1,4 +1,4 @@
-"""A training set of records in memory, as datasets.map hands them over."""
+"""A training set made of records in memory, as ``datasets.map`` passes them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from llm_embedder_data.rows.train_settings import TrainSettings
 
 
 def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:
-    """The records that no filter takes out.
+    """Make a training set of the records that pass the filters.
 
     Raises:
-        DataError: a record that breaks a rule, or finds no positive.
+        DataError: a record breaks a rule, or has no positive.
     """
     faults: list[str | None] = [None] * len(records)
     columns = columns_of_records(records, TRAIN_COLUMNS, faults)
     rows = datasets.Dataset(pa.Table.from_batches([train_batch(columns, faults)]))
-    facts = RowStatistics(rows.data)
-    for row in np.flatnonzero(facts.without_positive(settings)).tolist():
+    statistics = RowStatistics(rows.data)
+    for row in np.flatnonzero(statistics.without_positive(settings)).tolist():
         faults[row] = faults[row] or f"no positive for {settings.select_positive!r} (give it a pos)"
     for number, fault in enumerate(faults):
         if fault is not None:
             raise DataError.at("batch", fault, row=number)
-    reasons = drop_reasons(facts, np.ones(len(records), bool), settings)
+    reasons = drop_reasons(statistics, np.ones(len(records), bool), settings)
     kept = np.flatnonzero(reasons == 0)
     return TrainSet(
         name="batch",
@@ -46,7 +46,7 @@ def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) 
         n_read=len(records),
         dropped=count_reasons(reasons),
         settings=settings,
-        n_scored=int(facts.scored.sum()),
+        n_scored=int(statistics.scored.sum()),
         n_without_negatives=0,
-        most_negatives=int(facts.negatives_left(settings)[kept].max(initial=0)),
+        most_negatives=int(statistics.negatives_left(settings)[kept].max(initial=0)),
     )

@@ -1,4 +1,4 @@
-"""LLM-Embedder's builders, over this package's own."""
+"""LLM-Embedder's dataset builders, on top of this package's builders."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from llm_embedder_data.rows.train_settings import TrainSettings
 
 DEFAULT_TASK = "qa"
 
-# Files that name no task are all one task, whatever it is called.
+# Accepts any task, and gives it no instruction.
 _ANY = Recipe("any", {ANY_TASK: Instruction()})
 
 
@@ -59,11 +59,11 @@ class RetrievalDataset:
         instruction: Mapping[str, str] | None = None,
         seed: int = 42,
     ) -> Callable[..., dict[str, Any]]:
-        """A function for ``datasets.map(batched=True)``: raw columns to query, key, task, scores.
+        """Return a function for ``datasets.map(batched=True)`` that makes query, key, and so on.
 
-        Rows that a filter takes out, or that have no negative, are missing from what it returns.
-        With ``with_indices=True`` random choices are a function of (seed, row number); without, of
-        the row's place in the batch.
+        It leaves out rows that a filter drops, and rows without a negative. With
+        ``with_indices=True`` random choices depend on (seed, row number); otherwise on the seed and
+        the row's position in the batch.
         """
         settings = TrainSettings(
             select_positive=select_positive,
@@ -151,15 +151,18 @@ class RetrievalDataset:
             recipe if add_instruction else _ANY, DEFAULT_TASK, cache_dir=cache_dir
         )
         sets = [
-            one
+            train_set
             for source in resolve_sources(data_file, setting="data_file", fields=TRAIN_FIELDS)
-            for one in build_train_sets(source, reading, settings_of=settings_of, seed=seed)
+            for train_set in build_train_sets(source, reading, settings_of=settings_of, seed=seed)
         ]
         by_unique_name(sets, "data_file")
         given = Instruction(**(instruction or {}))
         dataset = TrainDataset(
-            [TrainRows(one, train_group_size, seed) for one in sets],
-            [recipe.instruction(one.task) if add_instruction else given for one in sets],
+            [TrainRows(train_set, train_group_size, seed) for train_set in sets],
+            [
+                recipe.instruction(train_set.task) if add_instruction else given
+                for train_set in sets
+            ],
         )
         return dataset, dataset.indices_range
 
@@ -170,7 +173,7 @@ class RetrievalDataset:
         instruction: Mapping[str, str] | None = None,
         eval_method: Literal["retrieve", "retrieval", "rerank"] = "retrieve",
     ) -> EvalDataset | None:
-        """Eval queries: ``dataset[i]`` gives query, query_id, task; to rerank key, key_index."""
+        """Build eval queries: rows of query, query_id, task; to rerank also key and key_index."""
         if data_file is None:
             return None
         check_choice(eval_method, ("retrieve", "retrieval", "rerank"), "eval_method")
@@ -180,9 +183,9 @@ class RetrievalDataset:
         reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir)
         return EvalDataset(
             [
-                EvalQueries(one, put)
+                EvalQueries(eval_set, put)
                 for source in sources
-                for one in build_eval_sets(source, reading, eval_method=method)
+                for eval_set in build_eval_sets(source, reading, eval_method=method)
             ]
         )
 
@@ -193,7 +196,7 @@ class RetrievalDataset:
         cache_dir: str | os.PathLike[str] | None = None,
         instruction: Mapping[str, str] | None = None,
     ) -> CorpusDataset | None:
-        """A corpus: ``dataset[i]`` gives content, its fields put together by ``key_template``."""
+        """Build a corpus: ``dataset[i]`` has content, its fields joined by ``key_template``."""
         if data_file is None:
             return None
         put = Instruction(**(instruction or {}))
@@ -213,7 +216,7 @@ class RetrievalDataset:
 
 
 def _overridden(arguments: TrainSettings, settings: TaskSettings) -> TrainSettings:
-    """The config's settings in place of the arguments; a null in it counts, as in LLM-Embedder."""
+    """Let the config's settings replace the arguments, even with null, as in LLM-Embedder."""
     values = asdict(arguments) | {
         name: getattr(settings, name)
         for name in settings.given

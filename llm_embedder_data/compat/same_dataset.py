@@ -19,7 +19,7 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
     order, by any number of workers, again after a restart. For transformers' ``Trainer`` set
     ``per_device_train_batch_size=1`` and give it :class:`RetrievalDataCollator`.
 
-    Accelerate deals the items of a dataset out among processes. Under it, with several processes,
+    Accelerate distributes the items of a dataset over processes. Under it, with several processes,
     the length is steps x processes, and item i belongs to process ``i mod processes`` at step ``i
     // processes``: set ``TrainingArguments(train_sampling_strategy="sequential")``, else the
     processes would be at different steps, and so at different tasks, which raises an error.
@@ -60,18 +60,18 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to another epoch, with an order and choices of its own."""
+        """Go to another epoch, which has another order and other choices."""
         self._plan = self._plan.at(epoch)
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
 
     def __len__(self) -> int:
-        """Steps of an epoch; under accelerate times the processes, which share them out."""
-        return len(self._plan) * (self.num_processes if self._is_dealt_out() else 1)
+        """Return the steps of an epoch; under accelerate, multiplied by the number of processes."""
+        return len(self._plan) * (self.num_processes if self._is_distributed() else 1)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         step = int(index)
-        if self._is_dealt_out():
+        if self._is_distributed():
             step, process = divmod(step, self.num_processes)
             if process != self.process_index:
                 raise ConfigError(
@@ -84,7 +84,7 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
         batch: dict[str, Any] = self.dataset[(rows + self._ranges[name][0]).tolist()]
         return batch
 
-    def _is_dealt_out(self) -> bool:
+    def _is_distributed(self) -> bool:
         """Return whether accelerate runs these processes, and so deals the items out among them."""
         state = sys.modules.get("accelerate.state")
         if self.num_processes == 1 or state is None:

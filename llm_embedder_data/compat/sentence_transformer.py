@@ -27,11 +27,11 @@ from llm_embedder_data.batches.plan.sampler import BatchIndex, SameTaskSampler
 from llm_embedder_data.batches.tokens.model_inputs import layout_of
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.module import RetrievalDataModule
-from llm_embedder_data.datamodule.worker_transfer import parcelled
+from llm_embedder_data.datamodule.worker_transfer import for_transfer
 
 
 def feature_loader(datamodule: RetrievalDataModule) -> DataLoader[Any]:
-    """This rank's training batches, as features that sentence-transformers' losses take.
+    """Return a loader of this rank's batches, as the features that the losses take.
 
     A batch has the columns ``query``, ``positive``, ``negative_1`` ... ``negative_<G-1>``, each as
     the tokenizer's tensors ``<column>_input_ids`` int64 [B, L] and so on; ``dataset_name``, which
@@ -58,7 +58,7 @@ def feature_loader(datamodule: RetrievalDataModule) -> DataLoader[Any]:
 
 @dataclass
 class _EpochBatches:
-    """The sampler's indices as batches of one.
+    """The sampler's indices as batches of one index each.
 
     transformers' Trainer (5.x) calls ``set_epoch`` of ``loader.batch_sampler.batch_sampler``: the
     sampler itself, or this, where accelerate's ``skip_first_batches`` has wrapped it to resume.
@@ -77,7 +77,7 @@ class _EpochBatches:
 
 
 def _features(batches: list[Mapping[str, Any]]) -> Any:
-    """The features of one batch."""
+    """Turn a batch into features."""
     [batch] = batches
     query, key = batch.get("query"), batch.get("key")
     if query is None or key is None or {layout_of(query), layout_of(key)} != {"padded"}:
@@ -94,13 +94,15 @@ def _features(batches: list[Mapping[str, Any]]) -> Any:
     n_queries, group_size = batch["key_mask"].shape
     row_of_key = batch.get("key_inverse", torch.arange(n_queries * group_size))
     columns = {"query": query}
-    for place in range(group_size):  # keys of query i are i*G .. i*G+G-1
-        name = f"negative_{place}" if place else "positive"
-        rows_of_place = row_of_key[place::group_size]
-        columns[name] = {what: rows[rows_of_place] for what, rows in key.items()}
+    for position in range(group_size):  # keys of query i are i*G .. i*G+G-1
+        name = f"negative_{position}" if position else "positive"
+        rows_of_column = row_of_key[position::group_size]
+        columns[name] = {tensor: rows[rows_of_column] for tensor, rows in key.items()}
     features = {
-        f"{name}_{what}": rows for name, column in columns.items() for what, rows in column.items()
+        f"{name}_{tensor}": rows
+        for name, column in columns.items()
+        for tensor, rows in column.items()
     }
     if batch["teacher_scores"] is not None:
         features["label"] = batch["teacher_scores"]
-    return parcelled(features | {"dataset_name": batch["dataset"]})
+    return for_transfer(features | {"dataset_name": batch["dataset"]})

@@ -1,4 +1,4 @@
-"""The recipes as LLM-Embedder's TASK_CONFIG, and back."""
+"""TASK_CONFIG: the recipes in LLM-Embedder's form, and the way back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _task_config() -> dict[str, dict[str, Any]]:
     for name in recipe_names():
         recipe = load_recipe(name)
         entry: dict[str, Any] = {}
-        instructions = {task: asdict(one) for task, one in recipe.instructions.items()}
+        instructions = {task: asdict(texts) for task, texts in recipe.instructions.items()}
         if ANY_TASK in instructions:
             anything = instructions.pop(ANY_TASK)
             entry["instruction"] = defaultdict(anything.copy, instructions)
@@ -24,7 +24,9 @@ def _task_config() -> dict[str, dict[str, Any]]:
         if recipe.training:
             entry["training"] = {
                 task: {
-                    key: value for key, value in asdict(settings).items() if key in settings.given
+                    name: value
+                    for name, value in asdict(settings).items()
+                    if name in settings.given
                 }
                 for task, settings in recipe.training.items()
             }
@@ -36,7 +38,7 @@ TASK_CONFIG = _task_config()
 
 
 def recipe_of(config: Mapping[str, Any]) -> Recipe:
-    """The recipe that an entry of TASK_CONFIG, or one like it, stands for."""
+    """Return the recipe of an entry of TASK_CONFIG, or of a similar mapping."""
     instruction = config["instruction"]
     entries = dict(instruction)
     if isinstance(instruction, defaultdict) and instruction.default_factory is not None:

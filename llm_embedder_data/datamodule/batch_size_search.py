@@ -1,30 +1,33 @@
-"""What Lightning's batch-size finder may try, and how its search is brought to an end."""
+"""The sizes that Lightning's batch-size finder may try, and how its search ends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.rows.train_sets import TrainSet
 
-# The finder makes a batch smaller on no other error than one of memory, and knows it by its words.
+# The finder makes a batch smaller only on an out-of-memory error, which it knows by these words.
 _WORDS = 'said to Lightning\'s batch-size finder as "CUDA out of memory", on which it goes back'
 
 
 class BatchSizeSearch:
-    """Which sizes of a training batch a search may try.
+    """The sizes of a training batch that a search may try.
 
-    A trial's batches are of the datasets that follow ``data.batch_size``, for those that have a
-    size of their own say nothing about it. A size at which another dataset would be smaller than
-    one global batch does not fit, whatever ``data.small_datasets`` says: the search would change
-    what is trained on.
+    A trial trains only on the datasets that follow ``data.batch_size``, not on those that set a
+    size themselves. A size is refused if it makes another dataset smaller than one global batch,
+    whatever ``data.small_datasets`` says: otherwise the search would change the training data.
 
     Args:
-        train_sets: by name.
-        plan_of: the plan of some datasets at a batch size, by name.
-        batch_size: in force as the search begins.
-        say: told once why the search stops to grow, and whom it does not concern.
+        train_sets: the training sets by name.
+        plan_of: returns the plan of some datasets, given their batch sizes by name.
+        batch_size: the size before the search.
+        say: receives a warning when the search stops growing, or skips datasets.
     """
 
     def __init__(
@@ -37,21 +40,23 @@ class BatchSizeSearch:
         self._sets = train_sets
         self._plan_of = plan_of
         self._say = say
-        self._followers = [name for name, one in train_sets.items() if one.batch_size is None]
+        self._followers = [
+            name for name, train_set in train_sets.items() if train_set.batch_size is None
+        ]
         self._small = self._too_small(batch_size)
         self._first_tried: int | None = None
         self._has_ended = False
 
     @property
     def has_begun(self) -> bool:
-        """Whether a size was tried."""
+        """Whether a size has been tried."""
         return self._first_tried is not None
 
     def plan(self, batch_size: int) -> EpochPlan:
-        """Of a trial's batches.
+        """Return the plan of a trial.
 
         Raises:
-            RuntimeError: the size does not fit, in words on which the finder makes it smaller.
+            RuntimeError: the size is refused, in the words on which the finder makes it smaller.
         """
         if self._first_tried is None:
             self._first_tried = batch_size
@@ -59,8 +64,10 @@ class BatchSizeSearch:
         if not self._followers:
             if batch_size > self._first_tried:
                 raise self._refusal(batch_size, "no dataset would have other batches")
-            return self._plan_of({name: one.batch_size or 1 for name, one in self._sets.items()})
-        smaller = [one for one in self._too_small(batch_size) if one not in self._small]
+            return self._plan_of(
+                {name: train_set.batch_size or 1 for name, train_set in self._sets.items()}
+            )
+        smaller = [name for name in self._too_small(batch_size) if name not in self._small]
         if smaller:
             rows = ", ".join(f"{name!r} has {len(self._sets[name].kept)} rows" for name in smaller)
             raise self._refusal(batch_size, f"dataset {rows}, fewer than one global batch")
@@ -76,7 +83,7 @@ class BatchSizeSearch:
         text = f"data.batch_size={batch_size} is no size for these data: {reason}"
         if not self._has_ended:
             self._has_ended = True
-            self._say(f"{text}; the search for a batch size tries no greater one")
+            self._say(f"{text}; the search for a batch size tries no larger size")
         return RuntimeError(f"{text} ({_WORDS})")
 
     def _say_who_does_not_follow(self) -> None:
@@ -84,13 +91,58 @@ class BatchSizeSearch:
         if not others:
             return
         sizes = ", ".join(f"{name!r} ({self._sets[name].batch_size})" for name in others)
-        what = (
+        consequence = (
             "its trials train on the other datasets alone"
             if self._followers
             else "it has nothing to search for, and ends after a trial"
         )
         self._say(
             "Lightning's batch-size finder sets data.batch_size, but some datasets have a "
-            f"batch_size of their own, which stays: {sizes}; {what} (take batch_size out of a "
-            "source to let the finder set it)"
+            f"batch_size of their own, which stays: {sizes}; {consequence} (take batch_size out of "
+            "a source to let the finder set it)"
+        )
+
+
+# The finder is among the trainer's callbacks when a data module is set up. It takes all callbacks
+# away for as long as it searches.
+
+
+def active_finders(trainer: Any) -> list[BatchSizeFinder]:
+    """Return the batch-size finders among a trainer's callbacks."""
+    callbacks = getattr(trainer, "callbacks", ())
+    return [callback for callback in callbacks if isinstance(callback, BatchSizeFinder)]
+
+
+def refuse_training_size(trainer: Any, stage: str | None) -> None:
+    """Refuse to search for the size of training batches in an evaluation.
+
+    Raises:
+        ConfigError: the first finder sets ``batch_size``, and the stage is not fit.
+    """
+    finders = active_finders(trainer)
+    if finders and getattr(finders[0], "_batch_arg_name", None) == "batch_size":
+        raise ConfigError(
+            f"data.batch_size is of training batches, and is searched for to {stage} (give the "
+            "finder batch_arg_name='eval_batch_size')"
+        )
+
+
+def check_search_can_begin(search: BatchSizeSearch, trainer: Trainer, *, resumes: bool) -> None:
+    """Refuse a search inside a fit that resumes, or one with trials that end before a step.
+
+    Raises:
+        ConfigError: why no size can be tried.
+    """
+    if resumes:
+        raise ConfigError(
+            "a search for a batch size begins at a fit's beginning, and this fit resumes a "
+            "checkpoint (search first, then resume without the finder)"
+        )
+    n_steps, n_tried = trainer.global_step, trainer.fit_loop.epoch_loop.max_steps
+    if not search.has_begun and 0 < n_tried < n_steps:
+        # Lightning 2.6 counts the fit's steps into each trial, which then ends without a step.
+        raise ConfigError(
+            f"Lightning's batch-size finder tries no size after step {n_steps} of a fit: its "
+            f"trials end at step {n_tried} (search before the first step: BatchSizeFinder as a "
+            "callback as it is, or Tuner.scale_batch_size)"
         )

@@ -1,10 +1,9 @@
-"""The data module's arguments to datasets, their matching, and their token tables."""
+"""Datasets, their matching and their token tables, built from the data module's settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
@@ -14,11 +13,12 @@ from llm_embedder_data.batches.token_cache.exactness import why_not_cached
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
-from llm_embedder_data.config.recipes import Instruction, Recipe, TaskSettings
+from llm_embedder_data.config.recipes import Instruction, Recipe
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.datamodule.arguments import train_settings
 from llm_embedder_data.datamodule.corpus_matching import CorpusView, Matching, corpus_of, match
+from llm_embedder_data.datamodule.settings import DataSettings
+from llm_embedder_data.datamodule.task_settings import row_settings
 from llm_embedder_data.rows.canonical_rows import Kind
 from llm_embedder_data.rows.corpora import Corpus, build_corpus
 from llm_embedder_data.rows.corpus_indices import within_corpus
@@ -47,49 +47,47 @@ _MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
 
 
 class DatasetBuilder:
-    """Builds what the arguments of the data module ask for; keeps none of it.
+    """Builds the datasets that the settings ask for, and does not keep them.
 
     Args:
-        arguments: of the data module, by name.
-        recipe: instructions and settings in force.
-        cache_dir: of Arrow files and token tables; None for the default one.
+        settings: the settings of the data module.
+        recipe: the instructions and per-task settings in force.
     """
 
-    def __init__(
-        self, arguments: Mapping[str, Any], recipe: Recipe, cache_dir: Path | None
-    ) -> None:
-        self._arguments = arguments
+    def __init__(self, settings: DataSettings, recipe: Recipe) -> None:
+        self._settings = settings
         self._recipe = recipe
         self._reading = ReadingSettings(
             recipe=recipe,
-            default_task=arguments["default_task"],
-            on_bad_row=arguments["on_bad_row"],
-            cache_dir=cache_dir,
-            data_root=arguments["data_root"],
+            default_task=settings.default_task,
+            on_bad_row=settings.on_bad_row,
+            cache_dir=settings.cache_dir,
+            data_root=settings.data_root,
         )
         self._token_cache: TokenCache | None = None
-        self._on_the_fly: str | None = None  # why tokens are not cached; empty where they are
+        # Why tokens are not cached. Empty if they are; None until the first table is asked for.
+        self._why_on_the_fly: str | None = None
 
     def train_sets(self) -> dict[str, TrainSet]:
-        """The training sets, by name."""
+        """Build the training sets, by name."""
 
         def build(source: Source) -> list[TrainSet]:
             return build_train_sets(
                 source,
                 self._reading,
-                settings_of=self.train_settings,
-                on_no_negatives=self._arguments["on_no_negatives"],
-                seed=self._arguments["seed"],
+                settings_of=self.row_settings,
+                on_no_negatives=self._settings.on_no_negatives,
+                seed=self._settings.seed,
             )
 
-        fields = (*TRAIN_FIELDS, *_MORE_FIELDS["train"])
+        fields = dict.fromkeys((*TRAIN_FIELDS, *_MORE_FIELDS["train"]))
         return _by_name(build, self._sources("train_data", fields), "data.train_data")
 
     def eval_sets(self) -> dict[str, EvalSet]:
-        """The eval sets, by name."""
-        eval_method = self._arguments["eval_method"]
-        fields = [name for name in eval_fields(eval_method) if name != "task"]
-        fields += [name for name in _MORE_FIELDS["eval"] if name not in fields]
+        """Build the eval sets, by name."""
+        eval_method = self._settings.eval_method
+        fields = dict.fromkeys((*eval_fields(eval_method), *_MORE_FIELDS["eval"]))
+        fields.pop("task", None)
 
         def build(source: Source) -> list[EvalSet]:
             return build_eval_sets(source, self._reading, eval_method=eval_method)
@@ -98,63 +96,67 @@ class DatasetBuilder:
         return _by_name(build, sources, "data.eval_data")
 
     def corpora(self) -> dict[str, Corpus]:
-        """The corpora, by name."""
-        key_template = self._arguments["key_template"]
+        """Build the corpora, by name."""
+        key_template = self._settings.key_template
 
         def build(source: Source) -> list[Corpus]:
             return [build_corpus(source, self._reading, key_template=key_template)]
 
         fields = template_fields(key_template)
-        for template in _templates_of(self._arguments["corpus"]):
+        for template in _templates_of(self._settings.corpus):
             fields += template_fields(template)
-        fields += _MORE_FIELDS["corpus"]
         sources = self._sources(
-            "corpus", dict.fromkeys(fields), kind="corpus", options=_CORPUS_OPTIONS
+            "corpus",
+            dict.fromkeys((*fields, *_MORE_FIELDS["corpus"])),
+            kind="corpus",
+            options=_CORPUS_OPTIONS,
         )
         return _by_name(build, sources, "data.corpus")
 
     def evaluation(self) -> tuple[dict[str, EvalSet], dict[str, Corpus]]:
-        """The eval sets, without rows that name passages which their corpus has not; the corpora.
+        """Build the eval sets and the corpora, and check them against each other.
+
+        A row that names a passage which its corpus lacks is a bad row.
 
         Raises:
-            DataError: such a row, where bad rows are not to be skipped.
+            DataError: a bad row, if ``on_bad_row`` is ``raise``.
         """
         evals, corpora = self.eval_sets(), self.corpora()
-        for name, one in evals.items():
-            corpus = corpus_of(one, corpora)
+        for name, eval_set in evals.items():
+            corpus = corpus_of(eval_set, corpora)
             if corpus is not None:
-                evals[name] = within_corpus(one, corpus, self._reading)
+                evals[name] = within_corpus(eval_set, corpus, self._reading)
         return evals, corpora
 
     def require_corpora(
         self, stage: str | None, evals: Mapping[str, EvalSet], corpora: Mapping[str, Corpus]
     ) -> None:
-        """Refuse queries that are to be matched against no corpus.
+        """Refuse eval queries to retrieve for when there is no corpus.
 
         Args:
-            stage: fit, validate or test, which evaluate; of others nothing is asked.
+            stage: the stage; only fit, validate and test evaluate.
             evals: the eval sets.
             corpora: the corpora.
 
         Raises:
-            ConfigError: eval sets, no corpus, and eval_method=retrieve.
+            ConfigError: there are eval sets, no corpus, and eval_method=retrieve.
         """
-        retrieves = self._arguments["eval_method"] == "retrieve"
+        retrieves = self._settings.eval_method == "retrieve"
         if stage in ("fit", "validate", "test") and retrieves and evals and not corpora:
             raise ConfigError(
-                f"data.corpus={self._arguments['corpus']!r}: eval_method='retrieve' searches a "
+                f"data.corpus={self._settings.corpus!r}: eval_method='retrieve' searches a "
                 f"corpus for the queries of {', '.join(map(one_line, evals))}, and there is none "
                 "(give data.corpus; or data.eval_method=rerank, where rows have candidates of "
                 "their own; or take data.eval_data out)"
             )
 
     def matching(self, evals: Mapping[str, EvalSet], corpora: Mapping[str, Corpus]) -> Matching:
-        """Which corpus each eval set is matched against; none where it is to rank its own keys."""
+        """Match eval sets with corpora; when reranking, each row brings its own keys instead."""
         return match(
-            evals if self._arguments["eval_method"] == "retrieve" else {},
+            evals if self._settings.eval_method == "retrieve" else {},
             corpora,
             key_instruction=lambda task: self.instruction(task).key,
-            default_task=self._arguments["default_task"],
+            default_task=self._settings.default_task,
         )
 
     def token_tables(
@@ -162,76 +164,71 @@ class DatasetBuilder:
         tokenizer: PreTrainedTokenizerBase,
         built: Mapping[str, TrainSet | EvalSet] | Mapping[str, CorpusView],
     ) -> tuple[dict[str, TokenTable], dict[str, list[str]]]:
-        """The token tables of datasets, and what to say of these, by name; none on the fly."""
-        if self._arguments["tokenize"] != "cached":
+        """Return the token tables of datasets and notes on them, by name; empty if not cached."""
+        if self._settings.tokenize != "cached":
             return {}, {}
-        if self._on_the_fly is None:
+        if self._why_on_the_fly is None:
             self._open_token_cache(tokenizer)
         if self._token_cache is None:
             note = (
                 "tokenized on the fly, though data.tokenize=cached, for tokens from a table may be "
-                f"others than this tokenizer's own: {self._on_the_fly}"
+                f"others than this tokenizer's own: {self._why_on_the_fly}"
             )
             return {}, {name: [note] for name in built}
         cache, tables = self._token_cache, {}
         notes: dict[str, list[str]] = {}
-        for name, one in built.items():
-            if isinstance(one, CorpusView):
-                tables[name] = cache.of_corpus(one.corpus, one.key_instruction)
-                kind, dataset = "corpus", one.corpus.name
-            elif isinstance(one, TrainSet):
-                tables[name] = cache.of_train_set(one, self.instruction_of(one))
-                kind, dataset = "train", one.name
+        for name, dataset in built.items():
+            if isinstance(dataset, CorpusView):
+                tables[name] = cache.of_corpus(dataset.corpus, dataset.key_instruction)
+                key = "corpus", dataset.corpus.name
+            elif isinstance(dataset, TrainSet):
+                tables[name] = cache.of_train_set(dataset, self.instruction_of(dataset))
+                key = "train", dataset.name
             else:
-                tables[name] = cache.of_eval_set(one, self.instruction_of(one))
-                kind, dataset = "eval", one.name
-            if said := cache.notes.get((kind, dataset)):
-                notes[dataset] = list(said.values())
+                tables[name] = cache.of_eval_set(dataset, self.instruction_of(dataset))
+                key = "eval", dataset.name
+            if said := cache.notes.get(key):
+                notes[key[1]] = list(said.values())
         return tables, notes
 
     def _open_token_cache(self, tokenizer: PreTrainedTokenizerBase) -> None:
         plain = BareTokenizer(tokenizer)
         for name in ("query_max_length", "key_max_length"):
-            side = SideTokenizer(tokenizer, self._arguments[name], plain)
-            side.check_room("", f"data.{name}")  # before hours of tokenizing
-        self._on_the_fly = why_not_cached(tokenizer, side, pairs=self._arguments["cross"]) or ""
-        if not self._on_the_fly:
+            side = SideTokenizer(tokenizer, getattr(self._settings, name), plain)
+            side.check_room("", f"data.{name}")  # fail before hours of tokenizing, not after
+        reason = why_not_cached(tokenizer, side, pairs=self._settings.cross)
+        self._why_on_the_fly = reason or ""
+        if reason is None:
             folder = self._reading.cache_folder / "tokens"
             self._token_cache = TokenCache(tokenizer, folder, plain)
 
-    def train_settings(self, task: str) -> TrainSettings:
-        """How a task's rows are chosen."""
-        return train_settings(self._arguments, self.recipe_settings(task))
-
-    def recipe_settings(self, task: str) -> TaskSettings:
-        """What the recipe says of a task's training, if it is to be heard."""
-        return (
-            self._recipe.settings(task) if self._arguments["use_train_config"] else TaskSettings()
-        )
+    def row_settings(self, task: str) -> TrainSettings:
+        """Return how the rows of a task are chosen."""
+        return row_settings(self._settings, self._recipe, task)
 
     def instruction(self, task: str, description: str | None = None) -> Instruction:
-        """What is put before a task's queries and keys; empty where nothing is wanted."""
-        if not self._arguments["add_instruction"]:
+        """Return the texts put before a task's queries and keys; empty if not wanted."""
+        if not self._settings.add_instruction:
             return Instruction()
         return self._recipe.instruction(task, description)
 
-    def instruction_of(self, one: TrainSet | EvalSet) -> Instruction:
-        """What is put before the queries and keys of a dataset."""
-        return self.instruction(one.task, one.task_description)
+    def instruction_of(self, dataset: TrainSet | EvalSet) -> Instruction:
+        """Return the texts put before the queries and keys of a dataset."""
+        return self.instruction(dataset.task, dataset.task_description)
 
     @property
     def origin_of_instructions(self) -> str:
-        """Where the instructions come from, and how to change them."""
-        if not self._arguments["add_instruction"]:
+        """Where the instructions come from."""
+        if not self._settings.add_instruction:
             return "data.add_instruction=false"
         return self._recipe.origin
 
     def _sources(self, argument: str, fields: Iterable[str], **options: Any) -> list[Source]:
         return resolve_sources(
-            self._arguments[argument],
+            getattr(self._settings, argument),
             setting=f"data.{argument}",
             fields=list(fields),
-            data_root=self._arguments["data_root"],
+            data_root=self._settings.data_root,
             cache_dir=self._reading.cache_folder,
             **options,
         )
@@ -240,16 +237,16 @@ class DatasetBuilder:
 def _by_name(
     build: Callable[[Source], list[Built]], sources: Iterable[Source], key: str
 ) -> dict[str, Built]:
-    """What each source is built to, two of them at a time: one is written, another parsed."""
+    """Build all sources, two at a time: while one is parsed, the other is written to disk."""
     with ThreadPoolExecutor(2) as threads:
-        built = [one for made in threads.map(build, sources) for one in made]
+        built = [dataset for datasets in threads.map(build, sources) for dataset in datasets]
     return by_unique_name(built, key)
 
 
 def _templates_of(data: Any) -> list[Any]:
-    """The key templates that sources have of their own, whose fields they may rename."""
+    """Return the key templates that sources set themselves; sources may rename their fields."""
     if isinstance(data, Mapping) and "path" not in data:
         data = list(data.values())
     sources = data if isinstance(data, list | tuple) else [data]
-    found = [one.get("key_template") for one in sources if isinstance(one, Mapping)]
+    found = [source.get("key_template") for source in sources if isinstance(source, Mapping)]
     return [template for template in found if isinstance(template, str)]

@@ -1,4 +1,4 @@
-"""Which corpus an eval set is matched against, and behind which instruction."""
+"""Which corpus each eval set is searched in, and which instruction its passages get."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 
-# Of the loaders' names, kept for corpora.
+# Loader names reserved for corpora begin with this.
 CORPUS = "corpus"
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusView:
-    """A corpus as the queries of some tasks see it: its passages behind one instruction.
+    """A corpus as the queries of some tasks see it: its passages after one instruction.
 
     Attributes:
-        name: the corpus' own, or ``<corpus>@<task>`` where tasks put different instructions before
-            it.
+        name: the corpus' name, or ``<corpus>@<task>`` if tasks have different instructions for it.
         corpus: the passages.
-        key_instruction: put before each; may be empty.
+        key_instruction: the text put before each passage; may be empty.
     """
 
     name: str
@@ -32,25 +31,24 @@ class CorpusView:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Eval sets and corpora, brought together.
+    """Eval sets matched with corpora.
 
     Attributes:
-        of_eval: the view that an eval set is matched against, by the eval set's name; not in it
-            where there is no corpus at all.
-        views: of all corpora, those without an eval set too, by the view's name.
+        of_eval: the view that each eval set is matched with, by eval set; empty without corpora.
+        views: the views of all corpora by name, also of those without an eval set.
     """
 
     of_eval: Mapping[str, CorpusView]
     views: Mapping[str, CorpusView]
 
     def used(self) -> dict[str, CorpusView]:
-        """The views that an eval set is matched against, by name."""
+        """Return the views that an eval set is matched with, by name."""
         names = {view.name for view in self.of_eval.values()}
         return {name: view for name, view in self.views.items() if name in names}
 
 
 def corpus_of(eval_set: EvalSet, corpora: Mapping[str, Corpus]) -> Corpus | None:
-    """The corpus that an eval set goes with: the only one, that of its name, that of its source."""
+    """Return the corpus of an eval set: the only one, else that of its name or of its source."""
     if len(corpora) == 1:
         return next(iter(corpora.values()))
     return corpora.get(eval_set.name, corpora.get(eval_set.source))
@@ -63,40 +61,40 @@ def match(
     key_instruction: Callable[[str], str],
     default_task: str,
 ) -> Matching:
-    """Bring eval sets and corpora together.
+    """Match eval sets with corpora.
 
     An eval set goes with the only corpus, or with the one of its name; one of several tasks of a
     file, ``<name>:<task>``, also with the corpus ``<name>``.
 
     Args:
-        evals: by name.
-        corpora: by name.
-        key_instruction: what a task puts before a key.
-        default_task: whose instruction a corpus gets that no eval set is matched against.
+        evals: the eval sets by name.
+        corpora: the corpora by name.
+        key_instruction: returns the text that a task puts before a key.
+        default_task: the task that gives the instruction of a corpus without an eval set.
 
     Raises:
-        ConfigError: several corpora and none of an eval set's name, an eval set with a corpus' name
-            for a loader, or a corpus that is called as another is behind a task's instruction.
+        ConfigError: an eval set has none of several corpora, an eval set is named like a corpus'
+            loader, or two views have the same name.
     """
-    own: dict[str, Corpus] = {}
-    for one in evals.values():
-        if one.name == CORPUS or one.name.startswith(f"{CORPUS}/"):
+    matched: dict[str, Corpus] = {}
+    for eval_set in evals.values():
+        if eval_set.name == CORPUS or eval_set.name.startswith(f"{CORPUS}/"):
             raise ConfigError(
-                f"data.eval_data: {one.name!r} is the name of a corpus' loader (give the eval set "
-                "another, as mappings {name: path} do)"
+                f"data.eval_data: {eval_set.name!r} is the name of a corpus' loader (give the eval "
+                "set another, as mappings {name: path} do)"
             )
         if not corpora:
             continue
-        corpus = corpus_of(one, corpora)
+        corpus = corpus_of(eval_set, corpora)
         if corpus is None:
             raise ConfigError(
-                f"no corpus for eval set {one.name!r}: data.corpus has "
+                f"no corpus for eval set {eval_set.name!r}: data.corpus has "
                 f"{', '.join(map(one_line, corpora))} (name one of them like the eval set, as "
                 "mappings {name: path} do)"
             )
-        own[one.name] = corpus
+        matched[eval_set.name] = corpus
     tasks: dict[str, list[str]] = {name: [] for name in corpora}
-    for name, corpus in own.items():
+    for name, corpus in matched.items():
         tasks[corpus.name].append(evals[name].task)
     by_task: dict[tuple[str, str], CorpusView] = {}
     views: dict[str, CorpusView] = {}
@@ -114,11 +112,11 @@ def match(
                     "another name, as mappings {name: path} do)"
                 )
     return Matching(
-        of_eval={name: by_task[corpus.name, evals[name].task] for name, corpus in own.items()},
+        of_eval={name: by_task[corpus.name, evals[name].task] for name, corpus in matched.items()},
         views=views,
     )
 
 
 def loader_names(views: Mapping[str, CorpusView]) -> dict[str, str]:
-    """What each view's loader is called: ``corpus``, or ``corpus/<name>`` where there are more."""
+    """Return the loader names of views: ``corpus``, or ``corpus/<name>`` if there are several."""
     return {name: CORPUS if len(views) == 1 else f"{CORPUS}/{name}" for name in views}

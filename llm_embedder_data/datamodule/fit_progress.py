@@ -11,14 +11,14 @@ from llm_embedder_data.datamodule.lightning_internals import check_lightning
 
 @dataclass(frozen=True, slots=True)
 class TrainerCounts:
-    """Where the trainer itself says that it stands when it announces its first epoch.
+    """The trainer's own position when it announces its first epoch.
 
     Attributes:
-        epoch: that it announces.
-        step: with which it goes on inside that epoch; 0 at an epoch's beginning.
-        trained: batches that it trained on in all.
-        processed: batches of the last epoch that it counted, also where that epoch is over.
-        n_steps: of an epoch.
+        epoch: the epoch that it announces.
+        step: the next step inside that epoch.
+        trained: the number of batches trained on so far.
+        processed: the batches counted in the last epoch, even if that epoch is over.
+        n_steps: the steps of an epoch.
     """
 
     epoch: int
@@ -30,13 +30,13 @@ class TrainerCounts:
 
 @dataclass(slots=True)
 class _Begun:
-    """An epoch that the trainer announced.
+    """An epoch that has begun.
 
     Attributes:
-        announced: the trainer's number of it.
-        trained: batches that the trainer had trained on by then.
-        epoch: the plan's number of it.
-        first: step of the plan with which it began.
+        announced: its number for the trainer.
+        trained: the batches trained on before it.
+        epoch: its number in the plan.
+        first: the step of the plan at which it began.
     """
 
     announced: int
@@ -45,8 +45,8 @@ class _Begun:
     first: int
 
 
-class EpochClock:
-    """Where a Lightning fit stands in the plan, whatever Lightning counts.
+class FitProgress:
+    """Tracks where a Lightning fit stands in the plan, whatever Lightning counts.
 
     Lightning 2.6.6 miscounts in two cases. A fit that resumes at an epoch's end with ``max_steps``
     and no ``max_epochs`` passes through an epoch without a batch, and counts one too many from then
@@ -55,16 +55,16 @@ class EpochClock:
     was trained on in it, and its steps are the batches trained on since it was announced.
 
     Tools set Lightning's counts back: each trial of the batch-size finder, and the learning-rate
-    finder at its end. So the clock remembers with which count each epoch began, and stands where it
-    stood at the count that it finds.
+    finder at its end. So this class remembers the count at which each epoch began, and derives the
+    position from the count that it finds.
 
     Args:
-        trainer: that fits.
-        start: (epoch, step) at which it begins; None for the beginning of the epoch that the
-            trainer announces first.
-        check: is given the trainer's own counts once, before the first batch.
-        renumber: whether Lightning, too, is to count the batches of the first epoch from there: the
-            checkpoint's count is of other batches.
+        trainer: the trainer that fits.
+        start: the (epoch, step) at which it begins; None for step 0 of the first epoch that the
+            trainer announces.
+        check: called once with the trainer's counts, before the first batch.
+        renumber: whether to set Lightning's count of the first epoch's batches to ``start``,
+            because the checkpoint counted batches of another size.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class EpochClock:
         self._begun: list[_Begun] = []
 
     def begin(self, announced: int) -> tuple[int, int]:
-        """(epoch, step) of the plan with which an epoch begins that the trainer announces."""
+        """Return the plan's (epoch, step) at which an announced epoch begins."""
         trained = self.trained
         if not self._begun:
             if self._check is not None:
@@ -95,7 +95,7 @@ class EpochClock:
             self._begun = [_Begun(announced, trained, epoch, first)]
             return epoch, first
         while len(self._begun) > 1 and self._begun[-1].trained > trained:
-            self._begun.pop()  # the trainer was set back to a time before that epoch
+            self._begun.pop()  # a tool set the trainer back to before that epoch
         last = self._begun[-1]
         if trained > last.trained and announced != last.announced:
             last = _Begun(announced, trained, last.epoch + 1, 0)
@@ -104,17 +104,16 @@ class EpochClock:
         return last.epoch, last.first
 
     def position(self) -> tuple[int, int]:
-        """(epoch, step) of the first batch that was not trained on.
+        """Return the (epoch, step) of the next batch to train on.
 
-        A batch whose training step did not end is not counted, as Lightning does not count it when
-        it restarts. The end of an epoch, which ``limit_train_batches`` or the model may bring
-        forward, is the beginning of the next; where ``max_steps`` ended a run inside an epoch, a
-        longer run goes on inside it.
+        Like Lightning, this does not count a batch if its training step did not finish. The end of
+        an epoch, which ``limit_train_batches`` or the model may bring forward, is the beginning of
+        the next. If ``max_steps`` ended a run inside an epoch, a longer run continues inside it.
         """
         if not self._begun:
             return self._start or (self.trainer.current_epoch, 0)
         trained = self.trained
-        begun = next((one for one in reversed(self._begun) if one.trained <= trained), None)
+        begun = next((epoch for epoch in reversed(self._begun) if epoch.trained <= trained), None)
         if begun is None or begun.trained == trained:
             begun = begun or self._begun[0]
             return begun.epoch, begun.first
@@ -127,7 +126,7 @@ class EpochClock:
 
     @property
     def trained(self) -> int:
-        """Batches that the trainer trained on in all, as it counts them."""
+        """The number of batches trained on so far, as the trainer counts them."""
         total: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
         return total
 

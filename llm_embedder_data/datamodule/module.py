@@ -1,30 +1,22 @@
-"""RetrievalDataModule: builders, plan, groups and collator, put together for Lightning."""
+"""RetrievalDataModule: the parts of the data path, put together for Lightning."""
 
 from __future__ import annotations
 
 import copy
-import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import BatchSizeFinder
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
-from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueries
-from llm_embedder_data.batches.groups.train_groups import TrainGroups
-from llm_embedder_data.batches.groups.train_rows import TrainRows
 from llm_embedder_data.batches.plan.epoch_plan import (
     EpochPlan,
     OrganizeMethod,
@@ -32,12 +24,6 @@ from llm_embedder_data.batches.plan.epoch_plan import (
     SmallDatasets,
 )
 from llm_embedder_data.batches.plan.sampler import OverfitSampler, SameTaskSampler
-from llm_embedder_data.batches.token_cache.cached_rows import (
-    CachedEvalTexts,
-    CachedPassages,
-    CachedTrainRows,
-)
-from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.model_pooling import leaves_prompt_out
 from llm_embedder_data.config.model_prompts import with_conventions
@@ -52,57 +38,51 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import cause, one_line, printable
-from llm_embedder_data.datamodule.arguments import Tokenize, check_arguments, check_whole, plain
-from llm_embedder_data.datamodule.batch_size_search import BatchSizeSearch
-from llm_embedder_data.datamodule.building import DatasetBuilder
-from llm_embedder_data.datamodule.checkpoint_state import (
-    OnOtherGlobalBatch,
-    batch_facts,
-    check_agrees,
-    check_same_run,
-    continued,
-    make_state,
-    read_state,
-    tokenizer_facts,
+from llm_embedder_data.datamodule.batch_size_search import (
+    BatchSizeSearch,
+    active_finders,
+    check_search_can_begin,
+    refuse_training_size,
 )
-from llm_embedder_data.datamodule.corpus_matching import CorpusView, Matching, loader_names
-from llm_embedder_data.datamodule.fit_progress import EpochClock
-from llm_embedder_data.datamodule.hparams import recorded, refuse_words
+from llm_embedder_data.datamodule.building import DatasetBuilder
+from llm_embedder_data.datamodule.evaluation_loaders import (
+    Loaders,
+    NoLoaders,
+    corpus_loaders,
+    eval_loaders,
+    single_or_all,
+)
+from llm_embedder_data.datamodule.fit_position import FitPosition
+from llm_embedder_data.datamodule.hparams import logged_names, recorded, refuse_descriptions
 from llm_embedder_data.datamodule.loaders import (
-    Auto,
     BatchLoader,
     LoaderSettings,
     RefusingSampler,
     SequentialShardSampler,
-    explain_lost_worker,
 )
+from llm_embedder_data.datamodule.open_data import OpenData
 from llm_embedder_data.datamodule.quiet_run import QuietRun
 from llm_embedder_data.datamodule.ranks import Ranks, check_ranks_agree
+from llm_embedder_data.datamodule.run_fingerprint import RunFingerprint, TokenizerFingerprint
+from llm_embedder_data.datamodule.settings import (
+    DEFAULTS,
+    Auto,
+    DataSettings,
+    OnOtherGlobalBatch,
+    Tokenize,
+    plain,
+)
+from llm_embedder_data.datamodule.settings_checks import check_settings, check_whole
+from llm_embedder_data.datamodule.task_settings import merged_task_settings
+from llm_embedder_data.datamodule.worker_failures import explain_lost_worker
 from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines
 from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis, diagnose
-from llm_embedder_data.inspection.report import Report, described, make_report
-from llm_embedder_data.rows.corpora import Corpus
-from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.inspection.report import Report
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.reading_settings import OnBadRow
-from llm_embedder_data.rows.row_lengths import row_lengths
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
 from llm_embedder_data.rows.train_sets import TrainSet
-from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, OnNoNegatives
-
-Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
-
-
-class NoLoaders(CombinedLoader):
-    """Of a run that does not validate; Lightning 2.6 takes an empty dict for an empty loader."""
-
-    flattened: Any = ()
-
-    def __init__(self) -> None:
-        super().__init__({}, "sequential")
-
-
-Loaders = BatchLoader | dict[str, BatchLoader] | NoLoaders
+from llm_embedder_data.rows.train_settings import OnNoNegatives
 
 
 class RetrievalDataModule(LightningDataModule):
@@ -248,60 +228,81 @@ class RetrievalDataModule(LightningDataModule):
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        arguments = {name: plain(value) for name, value in locals().items() if name in _DEFAULTS}
-        for name, value in arguments.items():
-            refuse_words(name, value)
-        check_arguments(arguments)
-        self._given_recipe = load_recipe(arguments["recipe"])
-        self.default_task = default_task
-        self.add_instruction = add_instruction
-        self.use_train_config = use_train_config
-        self.train_group_size = train_group_size
-        self.cross = cross
-        self.seed = seed
-        self.eval_method = eval_method
-        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
-        self._arguments = arguments
-        self._tokenizer = tokenizer
-        self._train: dict[str, TrainSet] | None = None
-        self._evals: dict[str, EvalSet] | None = None
-        self._corpora: dict[str, Corpus] | None = None
-        self._token_notes: dict[str, dict[str, list[str]]] = {}
-        self._said: set[str] = set()
-        self._tables: dict[str, dict[str, TokenTable]] = {"train": {}, "eval": {}, "corpus": {}}
-        self._set_up_as = Ranks()
-        self._resume: dict[str, Any] | None = None
-        self._began: dict[str, Any] | None = None
-        self._clock: EpochClock | None = None
-        self._plan_in_force: EpochPlan | None = None
-        self._written: dict[str, Any] | None = None
+        self._settings = DataSettings(
+            tokenizer=tokenizer,
+            train_data=plain(train_data),
+            eval_data=plain(eval_data),
+            corpus=plain(corpus),
+            data_root=data_root,
+            recipe=plain(recipe),
+            default_task=default_task,
+            add_instruction=add_instruction,
+            use_train_config=use_train_config,
+            train_group_size=train_group_size,
+            select_positive=select_positive,
+            select_negative=select_negative,
+            teacher_scores_min=teacher_scores_min,
+            teacher_scores_margin=teacher_scores_margin,
+            max_sample_num=max_sample_num,
+            stable_distill=stable_distill,
+            batch_size=batch_size,
+            organize_method=organize_method,
+            remainder=remainder,
+            small_datasets=small_datasets,
+            length_window=length_window,
+            seed=seed,
+            query_max_length=query_max_length,
+            key_max_length=key_max_length,
+            cross=cross,
+            layout=layout,
+            chunk_size=chunk_size,
+            unique_keys=unique_keys,
+            pad_to_multiple_of=pad_to_multiple_of,
+            tokenize=tokenize,
+            key_template=key_template,
+            eval_method=eval_method,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            prefetch_factor=prefetch_factor,
+            on_bad_row=on_bad_row,
+            on_no_negatives=on_no_negatives,
+            on_other_global_batch=on_other_global_batch,
+            cache_dir=cache_dir,
+        )
+        refuse_descriptions(self._settings)
+        check_settings(self._settings)
+        self._given_recipe = load_recipe(self._settings.recipe)
+        self._data = OpenData(self._settings)
+        self._ranks_at_setup = Ranks()
+        self._position = FitPosition()
         self._search: BatchSizeSearch | None = None
         self._quiet = QuietRun()
-        # What save_hyperparameters() does, which compares its argument with data in memory.
-        self._set_hparams(recorded(arguments))
+        # As save_hyperparameters() does, which fails to compare data in memory.
+        self._set_hparams(recorded(self._settings))
         self._hparams_initial = copy.deepcopy(self._hparams)
         self._log_hyperparams = True
-        self._is_made = True
 
     # -- what Lightning calls ------------------------------------------------------------------
 
     def prepare_data(self) -> None:
         """Fetch the tokenizer and write the caches; touches the disk only.
 
-        Where it prepares for other ranks, what is wrong is a warning, and setup's error on all.
+        If it prepares for several ranks, an error is only a warning here: ``setup`` raises it on
+        all ranks.
         """
+        builder, stage = self._builder, self._trainer_fn
         try:
-            _ = self.tokenizer
-            train = self._builder.train_sets()
-            evals, corpora = self._builder.evaluation()
-            self._builder.require_corpora(self._trainer_fn, evals, corpora)
-            if self._trainer_fn in ("fit", None):
-                self._builder.token_tables(self.tokenizer, train)
-            self._builder.token_tables(self.tokenizer, evals)
-            views = self._builder.matching(evals, corpora).views
-            self._builder.token_tables(self.tokenizer, views)
+            tokenizer = self.tokenizer
+            train_sets = builder.train_sets()
+            evals, corpora = builder.evaluation()
+            builder.require_corpora(stage, evals, corpora)
+            if stage in ("fit", None):
+                builder.token_tables(tokenizer, train_sets)
+            builder.token_tables(tokenizer, evals)
+            builder.token_tables(tokenizer, builder.matching(evals, corpora).views)
         except Exception as error:
-            # One rank of many prepares, and the others wait for it. All meet the error in setup.
+            # The other ranks wait for the one that prepares. All of them meet the error in setup.
             if self._ranks.num_replicas == 1:
                 raise
             warnings.warn(
@@ -309,102 +310,73 @@ class RetrievalDataModule(LightningDataModule):
             )
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the caches; a second call for the same stage does nothing but compare the ranks.
+        """Open the caches. A second call for the same stage only compares the ranks.
 
         Raises:
             DataError: data that cannot be used.
             ConfigError: settings that cannot be met, or ranks that do not agree on data and
                 settings.
         """
-        if self._is_in_a_run():
-            self._quiet.begin(chooses_workers=self._arguments["num_workers"] == "auto")
-        self._set_up_as = self._ranks
-        if self._clock is not None and self._clock.is_over and stage == "fit":
-            self._clock = None  # another fit's
-        with check_ranks_agree(self._set_up_as) as facts:
-            notes = []
-            if self._train is None and stage in ("fit", None):
-                self._train = self._builder.train_sets()
-                notes += _notes(self._train) + self._open_tables("train", self._train)
-                notes += [
-                    f"{name}: {note}" for name, own in self._group_notes().items() for note in own
-                ]
-                if self._train and (small := self.plan().dropped):
-                    notes.append(
-                        "dropped as smaller than a global batch (data.small_datasets): "
-                        + ", ".join(
-                            f"{one_line(name)} ({rows} rows)" for name, rows in small.items()
-                        )
-                    )
-            if self._evals is None or self._corpora is None:
-                notes += self._longer_than_the_model()
-                self._evals, self._corpora = self._builder.evaluation()
-                notes += _notes(self._evals) + _notes(self._corpora)
-                notes += self._open_tables("eval", self._evals)
-                notes += self._open_tables("corpus", self._matching().views)
-            self._builder.require_corpora(stage, self._evals, self._corpora)
-            for note in notes:
+        if self._is_running():
+            self._quiet.begin(chooses_workers=self._settings.num_workers == "auto")
+        self._ranks_at_setup = self._ranks
+        if stage == "fit":
+            self._position.forget_finished_fit()
+        with check_ranks_agree(self._ranks_at_setup) as fingerprint:
+            for note in self._open(stage):
                 rank_zero_warn(printable(note))
-            self._say_instructions()
+            self._data.log_instructions(self._builder)
             self._check_instructions_fit()
-            facts.update(self._facts_of_ranks())
-            self._prepare_for_finder(stage)
-            if stage in ("validate", "test") and not self._evals:
+            fingerprint.update(self._fingerprint_across_ranks())
+            self._prepare_search(stage)
+            if stage in ("validate", "test") and not self._data.evals:
                 raise ConfigError(f"data.eval_data=None: nothing to {stage} (give eval data)")
 
     def train_dataloader(self) -> BatchLoader:
         """This rank's training batches; ``len`` is an epoch's steps, the same on every rank."""
-        if self.trainer is None and self._train is not None and self._set_up_as != self._ranks:
-            self.setup("fit")  # a loop that called init_process_group() late: compare the ranks now
-        trainer = self._fitting_trainer()
-        if self._is_searched_for():
+        is_set_up = self._data.train is not None
+        if self.trainer is None and is_set_up and self._ranks_at_setup != self._ranks:
+            self.setup("fit")  # init_process_group() was called after setup: compare the ranks now
+        trainer, is_trial = self._fitting_trainer(), self._is_searching()
+        if not is_trial:
+            plan = self.plan()
+        else:
             try:
                 plan = self._trial_plan()
             except RuntimeError as error:
-                return self._loader(self._groups(), RefusingSampler(error), sized=False)
-        else:
-            plan = self.plan()
-        start: tuple[int, int] | None = None
-        renumber, state, self._began = False, self._resume, None
-        if state is not None:
-            policy = self._arguments["on_other_global_batch"]
-            note = check_same_run(state, self._facts(plan), policy)
-            limit = trainer.limit_train_batches if trainer else 1.0
-            going_on = continued(state, plan, self._plan_of, limit)
-            plan, start, self._began = going_on.plan, going_on.start, going_on.began
-            renumber = going_on.note is not None and start[1] > 0
-            for one in (note, going_on.note):
-                if one is not None:
-                    rank_zero_warn(printable(one))
-        place_of: Callable[[int], tuple[int, int]] | None = None
-        if trainer is not None:
-            if self._clock is None or self._clock.trainer is not trainer or self._clock.is_over:
-                check = partial(check_agrees, state)
-                self._clock = EpochClock(trainer, start, check=check, renumber=renumber)
-                self._written = None
-            start, place_of = self._clock.position(), self._clock.begin
-        self._plan_in_force = plan
+                groups = self._data.groups(self._builder)
+                return self._loader(groups, RefusingSampler(error), sized=False)
+        begin = self._position.begin(
+            plan,
+            trainer,
+            fingerprint=self._fingerprint,
+            plan_of=self._data.plan,
+            on_other_global_batch=self._settings.on_other_global_batch,
+        )
         overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
-        sampler = OverfitSampler if overfit else SameTaskSampler
+        sampler = (OverfitSampler if overfit else SameTaskSampler)(
+            begin.plan, rank=self._ranks.rank, start=begin.start, place_of=begin.place_of
+        )
         return self._loader(
-            self._groups(),
-            sampler(plan, rank=self._ranks.rank, start=start or (0, 0), place_of=place_of),
+            self._data.groups(self._builder),
+            sampler,
             persistent=True,
             resumed_by_module=trainer is not None,
-            sized=not self._is_searched_for(),
+            sized=not is_trial,
         )
 
     @property
     def val_dataloader(self) -> Callable[[], Loaders]:
-        """Gives the eval queries, in retrieve mode their corpora beside them: this rank's share.
+        """Gives this rank's share of the eval queries, and in retrieve mode of their corpora.
 
-        One loader alone where there is one; else a dict: the eval sets by name, then ``corpus``, or
-        ``corpus/<name>`` where there are several.
+        Calling it returns the loader itself if there is only one. Otherwise it returns a dict: the
+        eval sets by name, then ``corpus``, or ``corpus/<name>`` if there are several.
         """
-        # A property, for Lightning 2.6 warns of a model without validation_step where this is
-        # overridden, and of one with it where it is not. Without eval data neither is a mistake.
+        # Lightning forces a property. It warns when data module and model do not agree on whether
+        # they validate, and it looks only at whether this hook is overridden. A data module without
+        # eval data must therefore seem not to override it.
         trainer = self._fitting_trainer()
-        eval_data = self._arguments["eval_data"]
+        eval_data = self._settings.eval_data  # a data frame has no truth value
         is_empty = eval_data is None or (isinstance(eval_data, list | dict) and not eval_data)
         if trainer is None or not is_empty:
             return self._eval_dataloaders
@@ -413,105 +385,138 @@ class RetrievalDataModule(LightningDataModule):
         return super().val_dataloader
 
     def test_dataloader(self) -> Loaders:
-        """The same as :attr:`val_dataloader` gives."""
+        """The same loaders as :attr:`val_dataloader` gives."""
         return self._eval_dataloaders()
 
     def predict_dataloader(self) -> Loaders:
-        """This rank's share of the corpus, or of each by name where there are several."""
-        loaders = self._corpus_loaders(self._matching().views)
+        """This rank's share of the corpus; a dict of loaders by name if there are several."""
+        views = self._data.matching(self._builder).views
+        loaders = corpus_loaders(self._data, views, self._shard_loader)
         if not loaders:
             raise ConfigError("data.corpus=None: predicting encodes a corpus (give one)")
-        return _one_or_all(loaders)
+        return single_or_all(loaders)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands, in plain Python: the same on every rank, whatever their number."""
-        if self._clock is None or not self._train:
-            return {}
-        facts = self._facts(self._plan_in_force or self.plan())
-        self._written = make_state(self._clock.position(), self._clock.trained, facts, self._began)
-        return self._written
+        """Return where the run stands, in plain Python: the same on any number of ranks."""
+        return self._position.state(self.plan, self._fingerprint) if self._data.train else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the position of a checkpoint for the :meth:`train_dataloader` of this fit.
 
         Raises:
-            ConfigError: a state that no version wrote, or a later one.
+            ConfigError: the state is damaged, or a later version wrote it.
         """
         if self._trainer_fn in ("validate", "test", "predict"):
-            return  # where training stood is nothing to them
-        if self._is_set_back_to(state_dict):
-            return  # by a tool inside this fit: the clock follows the trainer's counts
-        self._resume, self._clock = read_state(state_dict), None
+            return  # an evaluation needs no training position
         trainer = self._fitting_trainer()
-        if trainer is not None:
-            # Strategies that restore after their setup (FSDP, DeepSpeed) come here when a
-            # learning-rate schedule has already asked for the loader; Lightning 2.6 then makes no
-            # other by itself.
+        if self._position.load(state_dict) and trainer is not None:
+            # Strategies that restore after their setup (FSDP, DeepSpeed) come here after a
+            # learning-rate schedule has asked for the loader. Lightning 2.6 would keep that loader.
             trainer.fit_loop._combined_loader = None
 
     @classmethod
     def load_from_checkpoint(
         cls, checkpoint_path: Any, *arguments: Any, **settings: Any
     ) -> RetrievalDataModule:
-        """A data module with the settings of the one that wrote a checkpoint.
+        """Make a data module with the settings of the one that wrote a checkpoint.
 
-        Its position is not taken over: that comes with ``trainer.fit(..., ckpt_path=...)``.
+        This does not restore the position; ``trainer.fit(..., ckpt_path=...)`` does.
 
         Args:
-            checkpoint_path: of Lightning's checkpoint.
+            checkpoint_path: Lightning's checkpoint.
             arguments: see ``LightningDataModule.load_from_checkpoint``.
-            settings: in place of the recorded ones; a tokenizer or data that lay in memory have to
-                be given.
+            settings: settings that replace the recorded ones. A tokenizer or data that was in
+                memory must be given.
 
         Raises:
-            ConfigError: a setting lay in memory, and is not given.
+            ConfigError: a setting was in memory, and is not given.
         """
         module: RetrievalDataModule = super().load_from_checkpoint(
             checkpoint_path, *arguments, **settings
         )
-        module._resume = None
+        module._position.forget_checkpoint()
         return module
 
     def teardown(self, stage: str | None = None) -> None:
-        """Forget a checkpoint's position: it is for one fit."""
+        """Forget a checkpoint's position: it applies to one fit only."""
         self._quiet.end()
-        self._resume = None
-        if self._clock is not None:
-            self._clock.is_over = True
+        self._position.end()
 
     def on_exception(self, exception: BaseException) -> None:
-        """Say what a lost worker means, and forget a checkpoint's position: it is for one fit."""
+        """Explain a lost worker, and forget a checkpoint's position."""
         explain_lost_worker(exception)
         self.teardown()
 
-    # -- what users call -----------------------------------------------------------------------
+    # -- settings ------------------------------------------------------------------------------
 
     @property
     def batch_size(self) -> int:
-        """Queries per rank and step, of datasets that have no size of their own.
+        """Queries per rank and step, for datasets that do not set a size themselves.
 
-        It can be set, as Lightning's batch-size finder does; the loaders that are made from then on
-        follow it.
+        It can be set, as Lightning's batch-size finder does. Loaders made afterwards use it.
         """
-        size: int = self._arguments["batch_size"]
-        return size
+        return self._settings.batch_size
 
     @batch_size.setter
     def batch_size(self, size: int) -> None:
-        self._set("batch_size", size)
+        check_whole("batch_size", size)
+        self._settings = replace(self._settings, batch_size=size)
+        self.hparams["batch_size"] = size
 
     @property
     def eval_batch_size(self) -> int:
         """Queries or passages per rank and step; it can be set as :attr:`batch_size` can."""
-        size: int = self._arguments["eval_batch_size"]
-        return size
+        return self._settings.eval_batch_size
 
     @eval_batch_size.setter
     def eval_batch_size(self, size: int) -> None:
-        self._set("eval_batch_size", size)
+        check_whole("eval_batch_size", size)
+        self._settings = replace(self._settings, eval_batch_size=size)
+        self.hparams["eval_batch_size"] = size
+
+    @property
+    def cache_dir(self) -> Path | None:
+        """The folder of Arrow files and token tables; None for the default one."""
+        folder = self._settings.cache_dir
+        return None if folder is None else Path(folder).expanduser()
+
+    @property
+    def default_task(self) -> str:
+        """The task of rows that name none."""
+        return self._settings.default_task
+
+    @property
+    def add_instruction(self) -> bool:
+        """Whether the recipe's instructions are put before queries and keys."""
+        return self._settings.add_instruction
+
+    @property
+    def use_train_config(self) -> bool:
+        """Whether the recipe's per-task settings apply."""
+        return self._settings.use_train_config
+
+    @property
+    def train_group_size(self) -> int:
+        """Keys per query."""
+        return self._settings.train_group_size
+
+    @property
+    def cross(self) -> bool:
+        """Whether batches are (query, key) pairs for a cross-encoder."""
+        return self._settings.cross
+
+    @property
+    def seed(self) -> int:
+        """The seed of every random choice."""
+        return self._settings.seed
+
+    @property
+    def eval_method(self) -> EvalMethod:
+        """retrieve or rerank."""
+        return self._settings.eval_method
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _DEFAULTS and name not in _SETTABLE and self.__dict__.get("_is_made", False):
+        if name in DEFAULTS and name not in _SETTABLE and "_settings" in self.__dict__:
             raise ReadOnlySetting(
                 f"data.{name} of a data module cannot be set: what is built from it would not "
                 f"follow (make a new one: RetrievalDataModule(..., {name}={name}))"
@@ -520,42 +525,9 @@ class RetrievalDataModule(LightningDataModule):
 
     @property
     def hparams_initial(self) -> Any:
-        """The settings as loggers record them.
-
-        A setting that the model has by the same name, with another value, is named ``data.<name>``:
-        Lightning refuses to log two values under one name.
-        """
-        settings = super().hparams_initial
-        model: Any = getattr(self.trainer, "lightning_module", None)
-        theirs = model.hparams_initial if getattr(model, "_log_hyperparams", False) else {}
-        return type(settings)(
-            {
-                f"data.{name}" if name in theirs and not _same(theirs[name], value) else name: value
-                for name, value in settings.items()
-            }
-        )
-
-    def __repr__(self) -> str:
-        return in_a_line(type(self).__name__, recorded(self._arguments), _DEFAULTS)
-
-    def __str__(self) -> str:
-        """The settings, and the datasets with their sizes once they are set up."""
-        lines = sources_in_lines(recorded(self._arguments))
-        if self._train is not None or self._evals is not None:
-            plan: EpochPlan | str | None = None
-            if self._train:
-                try:
-                    plan = self.plan()
-                except ConfigError as error:
-                    plan = str(error).splitlines()[0]
-            lines = datasets_in_lines(
-                (self._train or {}).values(),
-                (self._evals or {}).values(),
-                (self._corpora or {}).values(),
-                plan,
-                self.eval_batch_size,
-            )
-        return "\n".join([repr(self), *(f"  {line}" for line in lines)])
+        """The settings as loggers record them; see :func:`logged_names`."""
+        model = getattr(self.trainer, "lightning_module", None)
+        return logged_names(super().hparams_initial, model)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -566,29 +538,65 @@ class RetrievalDataModule(LightningDataModule):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, loaded at its first use."""
-        if isinstance(self._tokenizer, PreTrainedTokenizerBase):
-            return self._tokenizer
+        given = self._settings.tokenizer
+        if isinstance(given, PreTrainedTokenizerBase):
+            return given
         try:
-            return AutoTokenizer.from_pretrained(self._tokenizer)
+            return AutoTokenizer.from_pretrained(given)
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"data.tokenizer={self._tokenizer!r} cannot be loaded: "
+                f"data.tokenizer={given!r} cannot be loaded: "
                 f"{str(error).splitlines()[0]} (give a name on the Hugging Face hub, a folder that "
                 "holds a tokenizer, or a tokenizer)"
             ) from cause(error)
 
+    def task_settings(self, task: str) -> TaskSettings:
+        """Return a task's training settings in force: the user's, then the recipe's."""
+        return merged_task_settings(self._settings, self.recipe, task)
+
+    def model_settings(self) -> ModelSettings:
+        """Return the recipe's training settings of the whole model; empty if not wanted."""
+        return self.recipe.model if self._settings.use_train_config else ModelSettings()
+
+    def instruction(self, task: str) -> Instruction:
+        """Return the texts put before the queries and keys of a task; empty if not wanted."""
+        return self._builder.instruction(task)
+
+    def longest_inputs(self) -> dict[str, tuple[int, int]]:
+        """Return, by setting, the most tokens of a text and the most columns of a padded batch."""
+        return self._settings.longest_inputs()
+
+    # -- what is open --------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return in_a_line(type(self).__name__, recorded(self._settings), DEFAULTS)
+
+    def __str__(self) -> str:
+        """Show the settings, and the datasets with their sizes once they are set up."""
+        data = self._data
+        lines = sources_in_lines(recorded(self._settings))
+        if data.train is not None or data.evals is not None:
+            plan: EpochPlan | str | None = None
+            if data.train:
+                try:
+                    plan = self.plan()
+                except ConfigError as error:
+                    plan = str(error).splitlines()[0]
+            lines = datasets_in_lines(
+                (data.train or {}).values(),
+                (data.evals or {}).values(),
+                (data.corpora or {}).values(),
+                plan,
+                self.eval_batch_size,
+            )
+        return "\n".join([repr(self), *(f"  {line}" for line in lines)])
+
     def report(self) -> Report:
-        """What was read, kept and dropped: a dict that prints as a table. Needs :meth:`setup`."""
-        return make_report(
-            (self._train or {}).values(),
-            (self._evals or {}).values(),
-            (self._corpora or {}).values(),
-            self.plan() if self._train else None,
-            notes=self._token_notes | {"train": self._notes_of_training()},
-            instruction=self._builder.instruction_of,
-            origin=self._builder.origin_of_instructions,
-            key_instructions=self._key_instructions(),
-        )
+        """Return what was read, kept and dropped, as a dict that prints as a table.
+
+        Needs :meth:`setup`.
+        """
+        return self._data.report(self._builder, self.plan() if self._data.train else None)
 
     def diagnose(
         self,
@@ -597,297 +605,103 @@ class RetrievalDataModule(LightningDataModule):
         fix: str | Path | None = None,
         show_progress: bool = False,
     ) -> Diagnosis:
-        """Check all data: a dict that prints as a table. Needs :meth:`setup`.
+        """Check all data, as ``llm-embedder-data prepare`` does. Needs :meth:`setup`.
 
         Args:
             world_size: data-parallel ranks of the plan; None for this run's.
-            fix: a folder for cleaned files.
-            show_progress: whether a progress bar is shown.
+            fix: a folder to write cleaned files to.
+            show_progress: whether to show a progress bar.
+
+        Returns:
+            a dict that prints as a table.
         """
         return diagnose(
-            self._train or {},
-            self._evals or {},
-            self._corpora or {},
-            self.plan(num_replicas=world_size) if self._train else None,
+            self._data.train or {},
+            self._data.evals or {},
+            self._data.corpora or {},
+            self.plan(num_replicas=world_size) if self._data.train else None,
             instruction_of=self._builder.instruction_of,
             tokenizer=self.tokenizer,
-            query_max_length=self._arguments["query_max_length"],
-            key_max_length=self._arguments["key_max_length"],
+            query_max_length=self._settings.query_max_length,
+            key_max_length=self._settings.key_max_length,
             fix=fix,
             show_progress=show_progress,
         )
 
     def train_sets(self) -> dict[str, TrainSet]:
-        """The training rows and what is known of them, by dataset. Needs :meth:`setup`."""
-        sets = _opened(self._train)
-        if not sets:
-            raise ConfigError("data.train_data=None: nothing to train on (give training data)")
-        return sets
+        """Return the training rows and their statistics, by dataset. Needs :meth:`setup`."""
+        return self._data.train_sets()
 
     def plan(self, epoch: int = 0, num_replicas: int | None = None) -> EpochPlan:
-        """The global batches of an epoch, on any number of ranks. Needs :meth:`setup`.
+        """Return the global batches of an epoch, on any number of ranks. Needs :meth:`setup`.
 
-        Its rows are places among a dataset's kept rows: ``train_sets()[name].kept[rows]`` are their
-        numbers in the dataset.
+        Its rows are positions among a dataset's kept rows: ``train_sets()[name].kept[rows]`` are
+        the row numbers in the dataset.
 
         Args:
-            epoch: zero-based.
-            num_replicas: data-parallel ranks; None for this run's.
+            epoch: the epoch, from 0.
+            num_replicas: the number of data-parallel ranks; None for this run's.
         """
-        sets = self.train_sets().values()
-        batch_size = {one.name: one.batch_size or self.batch_size for one in sets}
-        return self._plan_of(batch_size, epoch, num_replicas or self._ranks.num_replicas)
-
-    def _plan_of(
-        self, batch_size: Mapping[str, int], epoch: int = 0, num_replicas: int = 1
-    ) -> EpochPlan:
-        sets = [self.train_sets()[name] for name in batch_size]
-        return EpochPlan(
-            {one.name: len(one.kept) for one in sets},
-            batch_size,
-            num_replicas,
-            self.seed,
-            self._arguments["organize_method"],
-            epoch,
-            remainder=self._arguments["remainder"],
-            small_datasets=self._arguments["small_datasets"],
-            weights={one.name: one.weight for one in sets},
-            length_window=self._arguments["length_window"],
-            lengths={name: one for name, one in self._lengths.items() if name in batch_size},
-        )
-
-    def task_settings(self, task: str) -> TaskSettings:
-        """A task's training settings in force: arguments, and the recipe's where they apply."""
-        data = asdict(self._builder.train_settings(task))
-        data.pop("asked")
-        if data["select_positive"] == FIRST_ELSE_TEACHER:  # the default, before the data are seen
-            data["select_positive"] = "first"
-        return TaskSettings(**asdict(self._builder.recipe_settings(task)) | data)
-
-    def model_settings(self) -> ModelSettings:
-        """What the recipe says of the training of the whole model, where it is to be heard."""
-        return self.recipe.model if self.use_train_config else ModelSettings()
-
-    def instruction(self, task: str) -> Instruction:
-        """The texts put before the queries and keys of a task; empty where none are wanted."""
-        return self._builder.instruction(task)
-
-    def longest_inputs(self) -> dict[str, tuple[int, int]]:
-        """By setting: tokens that a text may have, and columns of a padded batch of such."""
-        names = ("query_max_length", "key_max_length")
-        lengths = {f"data.{name}": self._arguments[name] for name in names}
-        if self.cross:
-            lengths = {" + ".join(lengths): sum(lengths.values())}
-        multiple = self._arguments["pad_to_multiple_of"]
-        if multiple is None or self._arguments["layout"] == "packed":
-            multiple = 1
-        return {name: (length, length + -length % multiple) for name, length in lengths.items()}
+        batch_size = {
+            name: train_set.batch_size or self.batch_size
+            for name, train_set in self.train_sets().items()
+        }
+        return self._data.plan(batch_size, epoch, num_replicas or self._ranks.num_replicas)
 
     # -- parts ---------------------------------------------------------------------------------
 
     @cached_property
     def _builder(self) -> DatasetBuilder:
-        return DatasetBuilder(self._arguments, self.recipe, self.cache_dir)
-
-    @property
-    def _model_name(self) -> str | None:
-        """The folder or hub name that the tokenizer comes from; None where that is not known."""
-        tokenizer = self._tokenizer
-        if isinstance(tokenizer, PreTrainedTokenizerBase):
-            return tokenizer.name_or_path or None
-        return os.fspath(tokenizer)
-
-    def _notes_of_training(self) -> dict[str, list[str]]:
-        """Of token tables and of groups, by training set."""
-        of_tokens, of_groups = self._token_notes.get("train", {}), self._group_notes()
-        return {
-            name: [*of_tokens.get(name, []), *of_groups.get(name, [])]
-            for name in {**of_tokens, **of_groups}
-        }
-
-    def _group_notes(self) -> dict[str, list[str]]:
-        """What to say of datasets that fill no group of train_group_size keys, by name."""
-        wanted = self.train_group_size
-        return {
-            one.name: [
-                f"no row has more than {one.most_negatives} hard negatives, so each query gets "
-                f"{one.group_size(wanted)} keys (data.train_group_size={wanted} asks for more)"
-            ]
-            for one in (self._train or {}).values()
-            if one.group_size(wanted) < wanted
-        }
-
-    def _key_instructions(self) -> dict[str, list[str]]:
-        """What is put before the passages of each corpus, once for each view of it."""
-        found: dict[str, list[str]] = {}
-        for view in self._matching().views.values() if self._evals is not None else ():
-            found.setdefault(view.corpus.name, []).append(view.key_instruction)
-        return found
-
-    def _say_instructions(self) -> None:
-        """Log the instructions in force, once for those who have the same."""
-        sets: list[TrainSet | EvalSet] = [
-            *(self._train or {}).values(),
-            *(self._evals or {}).values(),
-        ]
-        names: dict[Instruction, dict[str, None]] = {}
-        for one in sets:
-            names.setdefault(self._builder.instruction_of(one), {})[one.name] = None
-        for instruction, having in names.items():
-            line = (
-                f"{', '.join(map(one_line, having))}: instruction: {described(instruction)} "
-                f"({self._builder.origin_of_instructions}; data.recipe changes it)"
-            )
-            if line not in self._said:
-                rank_zero_info(printable(line))
-                self._said.add(line)
-
-    def _open_tables(self, kind: str, built: Mapping[str, Any]) -> list[str]:
-        """Open the token tables of a kind of dataset; what to say of them."""
-        self._tables[kind], notes = self._builder.token_tables(self.tokenizer, built)
-        self._token_notes[kind] = notes
-        return [f"{one_line(name)}: {note}" for name, own in notes.items() for note in own]
-
-    def _groups(self) -> TrainGroups:
-        train_sets, tables = self.train_sets(), self._tables["train"]
-        sources: dict[str, TrainRows | CachedTrainRows] = {}
-        for name, train_set in train_sets.items():
-            size = train_set.group_size(self.train_group_size)
-            if name in tables:
-                sources[name] = CachedTrainRows(train_set, tables[name], size, self.seed)
-            else:
-                sources[name] = TrainRows(train_set, size, self.seed)
-        instructions = {
-            name: self._builder.instruction_of(train_set) for name, train_set in train_sets.items()
-        }
-        return TrainGroups(sources, instructions)
-
-    def _set(self, name: str, size: int) -> None:
-        check_whole(name, size)
-        self._arguments[name] = self.hparams[name] = size
-
-    def _is_set_back_to(self, state: Any) -> bool:
-        """Whether a state is the last one that this module gave inside the fit that goes on."""
-        if self._clock is None or self._clock.is_over or self._written is None:
-            return False
-        digest = state.get("digest") if isinstance(state, Mapping) else None
-        return isinstance(digest, str) and digest == self._written["digest"]
-
-    # Lightning's batch-size finder is among the trainer's callbacks when this module is set up, and
-    # takes all of them away for as long as it searches.
-
-    def _prepare_for_finder(self, stage: str | None) -> None:
-        self._search = None
-        finders = _finders(self.trainer)
-        if not finders:
-            return
-        if stage == "fit" and self._train:
-            self._search = BatchSizeSearch(
-                self._train, self._plan_of, self.batch_size, rank_zero_warn
-            )
-        elif stage != "fit" and getattr(finders[0], "_batch_arg_name", None) == "batch_size":
-            raise ConfigError(
-                f"data.batch_size is of training batches, and is searched for to {stage} (give the "
-                "finder batch_arg_name='eval_batch_size')"
-            )
-
-    def _is_searched_for(self) -> bool:
-        return self._search is not None and not _finders(self.trainer)
-
-    def _trial_plan(self) -> EpochPlan:
-        assert self._search is not None
-        if self._resume is not None:
-            raise ConfigError(
-                "a search for a batch size begins at a fit's beginning, and this fit resumes a "
-                "checkpoint (search first, then resume without the finder)"
-            )
-        trainer = self._fitting_trainer()
-        assert trainer is not None
-        n_steps, n_tried = trainer.global_step, trainer.fit_loop.epoch_loop.max_steps
-        if not self._search.has_begun and 0 < n_tried < n_steps:
-            # Lightning 2.6 counts the fit's steps into each trial, which then ends without one.
-            raise ConfigError(
-                f"Lightning's batch-size finder tries no size after step {n_steps} of a fit: its "
-                f"trials end at step {n_tried} (search before the first step: BatchSizeFinder as a "
-                "callback as it is, or Tuner.scale_batch_size)"
-            )
-        return self._search.plan(self.batch_size)
-
-    def _matching(self) -> Matching:
-        return self._builder.matching(_opened(self._evals), _opened(self._corpora))
-
-    def _corpus_loaders(self, views: Mapping[str, CorpusView]) -> dict[str, BatchLoader]:
-        names, tables = loader_names(views), self._tables["corpus"]
-        loaders = {}
-        for name, view in views.items():
-            texts = CachedPassages(tables[name]) if name in tables else None
-            passages = CorpusPassages(view.corpus, view.key_instruction, name, texts)
-            loaders[names[name]] = self._shard_loader(passages)
-        return loaders
-
-    def _eval_dataloaders(self) -> Loaders:
-        matching = self._matching()
-        loaders: dict[str, BatchLoader] = {}
-        for one in _opened(self._evals).values():
-            view = matching.of_eval.get(one.name)
-            table = self._tables["eval"].get(one.name)
-            queries = EvalQueries(
-                one,
-                self._builder.instruction(one.task),
-                view.name if view else None,
-                None if table is None else CachedEvalTexts(table),
-            )
-            loaders[one.name] = self._shard_loader(queries)
-        loaders |= self._corpus_loaders(matching.used())
-        if not loaders and self._fitting_trainer() is not None:
-            return NoLoaders()
-        return _one_or_all(loaders)
-
-    def _shard_loader(self, dataset: EvalQueries | CorpusPassages) -> BatchLoader:
-        ranks, batch_size = self._ranks, self._arguments["eval_batch_size"]
-        sampler = SequentialShardSampler(
-            len(dataset), batch_size, rank=ranks.rank, num_replicas=ranks.num_replicas
-        )
-        return self._loader(dataset, sampler)
-
-    def _loader(self, dataset: Any, sampler: Any, **how: bool) -> BatchLoader:
-        settings = LoaderSettings(
-            self._arguments["num_workers"],
-            self._arguments["pin_memory"],
-            self._arguments["prefetch_factor"],
-        )
-        return settings.loader(dataset, sampler, self._collator, ranks=self._ranks, **how)
+        return DatasetBuilder(self._settings, self.recipe)
 
     @cached_property
     def _collator(self) -> RetrievalDataCollator:
+        settings = self._settings
         return RetrievalDataCollator(
             self.tokenizer,
-            query_max_length=self._arguments["query_max_length"],
-            key_max_length=self._arguments["key_max_length"],
-            cross=self.cross,
-            pad_to_multiple_of=self._arguments["pad_to_multiple_of"],
-            layout=self._arguments["layout"],
-            chunk_size=self._arguments["chunk_size"],
-            unique_keys=self._arguments["unique_keys"],
+            query_max_length=settings.query_max_length,
+            key_max_length=settings.key_max_length,
+            cross=settings.cross,
+            pad_to_multiple_of=settings.pad_to_multiple_of,
+            layout=settings.layout,
+            chunk_size=settings.chunk_size,
+            unique_keys=settings.unique_keys,
             prompt_lengths=leaves_prompt_out(self._model_name),
         )
 
     @cached_property
-    def _lengths(self) -> dict[str, NDArray[np.float32]]:
-        """Of the rows of each training set, where they are dealt by length."""
-        if self._arguments["length_window"] is None:
-            return {}
-        limits = {name: self._arguments[name] for name in ("query_max_length", "key_max_length")}
-        sets = self.train_sets().values()
-        return {
-            one.name: row_lengths(
-                one.rows, one.kept, group_size=one.group_size(self.train_group_size), **limits
-            )
-            for one in sets
-        }
+    def _tokenizer_fingerprint(self) -> TokenizerFingerprint:
+        return TokenizerFingerprint.of(self.tokenizer)
+
+    @property
+    def _model_name(self) -> str | None:
+        """The folder or hub name that the tokenizer comes from; None if unknown."""
+        tokenizer = self._settings.tokenizer
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
+            return tokenizer.name_or_path or None
+        return os.fspath(tokenizer)
+
+    def _open(self, stage: str | None) -> list[str]:
+        """Open what a stage needs and is not open yet, and return notes on it."""
+        data, notes = self._data, []
+        if data.train is None and stage in ("fit", None):
+            notes += data.open_train(self._builder, self.tokenizer)
+            if data.train and (small := self.plan().dropped):
+                sizes = (f"{one_line(name)} ({rows} rows)" for name, rows in small.items())
+                notes.append(
+                    "dropped as smaller than a global batch (data.small_datasets): "
+                    + ", ".join(sizes)
+                )
+        if data.evals is None or data.corpora is None:
+            notes += self._longer_than_the_model()
+            notes += data.open_evaluation(self._builder, self.tokenizer)
+        assert data.evals is not None
+        assert data.corpora is not None
+        self._builder.require_corpora(stage, data.evals, data.corpora)
+        return notes
 
     def _longer_than_the_model(self) -> list[str]:
-        """What to say of lengths above what the tokenizer knows of its model."""
+        """Return warnings of lengths that the model cannot take, according to its tokenizer."""
         limit = self.tokenizer.model_max_length
         if not isinstance(limit, int | float):
             return []
@@ -900,43 +714,71 @@ class RetrievalDataModule(LightningDataModule):
         ]
 
     def _check_instructions_fit(self) -> None:
-        sets: list[TrainSet | EvalSet] = [
-            *(self._train or {}).values(),
-            *_opened(self._evals).values(),
-        ]
-        for instruction in {self._builder.instruction_of(one): None for one in sets}:
+        datasets = self._data.with_instructions()
+        for instruction in dict.fromkeys(map(self._builder.instruction_of, datasets)):
             self._collator.check_room(instruction.query, instruction.key)
 
-    def _facts(self, plan: EpochPlan) -> dict[str, Any]:
-        sets = self.train_sets().values()
+    def _fingerprint(self, plan: EpochPlan) -> RunFingerprint:
+        train_sets = self.train_sets().values()
         instructions = {
-            one.task if one.task_description is None else f"{one.task} ({one.name})": (
-                self._builder.instruction_of(one)
-            )
-            for one in sets
+            train_set.task
+            if train_set.task_description is None
+            else f"{train_set.task} ({train_set.name})": self._builder.instruction_of(train_set)
+            for train_set in train_sets
         }
-        return batch_facts(sets, plan, self._arguments, instructions, self._tokenizer_facts)
+        return RunFingerprint.of(
+            train_sets, plan, self._settings, instructions, self._tokenizer_fingerprint
+        )
 
-    @cached_property
-    def _tokenizer_facts(self) -> dict[str, Any]:
-        return tokenizer_facts(self.tokenizer)
-
-    def _facts_of_ranks(self) -> dict[str, Any]:
-        """What ranks must agree on; on the way, whatever the parts refuse together is met."""
-        facts: dict[str, Any] = {name: self._arguments[name] for name in _OF_RANKS}
-        facts |= self._tokenizer_facts if self._set_up_as.num_replicas > 1 else {}
-        if self._train:
+    def _fingerprint_across_ranks(self) -> dict[str, Any]:
+        """Return what all ranks must agree on; also raises if the parts do not fit together."""
+        several = self._ranks_at_setup.num_replicas > 1
+        entries: dict[str, Any] = {}
+        if several:
+            entries |= self._tokenizer_fingerprint.as_dict()
+        if self._data.train:
             plan = self.plan()
-            if self._set_up_as.num_replicas > 1:
-                facts |= self._facts(plan)
-                del facts["num_workers"]  # each machine has cores of its own
-        for kind, built in (("eval set", self._evals), ("corpus", self._corpora)):
-            for one in (built or {}).values():
-                facts[f"{kind} {one.name}"] = list(one.digests)
-        for one in (self._evals or {}).values():
-            facts[f"eval set {one.name}, instruction"] = asdict(self._builder.instruction_of(one))
-        facts["loaders"] = [*(self._evals or {}), *self._matching().views]
-        return facts
+            if several:
+                entries |= self._fingerprint(plan).across_ranks()
+        entries["eval_batch_size"] = self.eval_batch_size
+        return entries | self._data.evaluation_fingerprint(self._builder)
+
+    def _prepare_search(self, stage: str | None) -> None:
+        self._search = None
+        if stage != "fit":
+            refuse_training_size(self.trainer, stage)
+        elif self._data.train and active_finders(self.trainer):
+            self._search = BatchSizeSearch(
+                self._data.train, self._data.plan, self.batch_size, rank_zero_warn
+            )
+
+    def _is_searching(self) -> bool:
+        return self._search is not None and not active_finders(self.trainer)
+
+    def _trial_plan(self) -> EpochPlan:
+        trainer = self._fitting_trainer()
+        assert self._search is not None
+        assert trainer is not None
+        check_search_can_begin(self._search, trainer, resumes=self._position.resumes)
+        return self._search.plan(self.batch_size)
+
+    def _eval_dataloaders(self) -> Loaders:
+        loaders = eval_loaders(self._data, self._builder, self._shard_loader)
+        if not loaders and self._fitting_trainer() is not None:
+            return NoLoaders()
+        return single_or_all(loaders)
+
+    def _shard_loader(self, dataset: Any) -> BatchLoader:
+        ranks = self._ranks
+        sampler = SequentialShardSampler(
+            len(dataset), self.eval_batch_size, rank=ranks.rank, num_replicas=ranks.num_replicas
+        )
+        return self._loader(dataset, sampler)
+
+    def _loader(self, dataset: Any, sampler: Any, **options: bool) -> BatchLoader:
+        settings = self._settings
+        how = LoaderSettings(settings.num_workers, settings.pin_memory, settings.prefetch_factor)
+        return how.loader(dataset, sampler, self._collator, ranks=self._ranks, **options)
 
     @property
     def _ranks(self) -> Ranks:
@@ -944,12 +786,12 @@ class RetrievalDataModule(LightningDataModule):
 
     @property
     def _trainer_fn(self) -> str | None:
-        """fit, validate, test or predict; None without a trainer that says so."""
+        """fit, validate, test or predict; None without a trainer at work."""
         state = getattr(self.trainer, "state", None)
         return None if state is None or state.fn is None else str(state.fn.value)
 
-    def _is_in_a_run(self) -> bool:
-        """Whether a trainer is at work, which calls teardown() or on_exception() in the end."""
+    def _is_running(self) -> bool:
+        """Return whether a trainer is at work; it calls teardown() or on_exception() at the end."""
         state = getattr(self.trainer, "state", None)
         return getattr(state, "status", None) == "running"
 
@@ -958,41 +800,9 @@ class RetrievalDataModule(LightningDataModule):
         return trainer if trainer is not None and hasattr(trainer, "fit_loop") else None
 
 
-def _opened(built: dict[str, Built] | None) -> dict[str, Built]:
-    if built is None:
-        raise ConfigError("no data yet: call prepare_data() and setup(), as a Trainer does")
-    return built
-
-
-def _notes(built: Mapping[str, Built]) -> list[str]:
-    return [f"{one_line(one.name)}: {note}" for one in built.values() for note in one.notes]
-
-
-def _one_or_all(loaders: dict[str, BatchLoader]) -> Loaders:
-    return next(iter(loaders.values())) if len(loaders) == 1 else loaders
-
-
-def _finders(trainer: Any) -> list[BatchSizeFinder]:
-    callbacks = getattr(trainer, "callbacks", ())
-    return [one for one in callbacks if isinstance(one, BatchSizeFinder)]
-
-
-def _same(one: Any, other: Any) -> bool:
-    """As Lightning compares the values of a name that model and data have in common."""
-    return type(one) is type(other) and bool(one == other)
-
-
 class ReadOnlySetting(ConfigError, AttributeError):
-    """A setting that holds for the whole life of a data module."""
+    """A setting that is fixed for the whole life of a data module."""
 
 
-# What Lightning's batch-size finder may set.
+# Lightning's batch-size finder may set these.
 _SETTABLE = ("batch_size", "eval_batch_size")
-
-# Of evaluation, where ranks that differ would wait for each other.
-_OF_RANKS = ("eval_method", "eval_batch_size", "key_template", "add_instruction", "cross")
-
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(RetrievalDataModule).parameters.items()
-}

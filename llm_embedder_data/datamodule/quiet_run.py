@@ -1,4 +1,4 @@
-"""Warnings of a run that its user can do nothing about, silenced for as long as the run goes on."""
+"""Silences, during a run, the warnings about which a user can do nothing."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import warnings
 from contextlib import suppress
 from typing import Any
 
-# Lightning 2.6 looks at loaders with a class that torch 2.13 deprecates.
+# Lightning 2.6 inspects loaders with a class that torch 2.13 deprecates.
 _DEPRECATED_IN_LIGHTNING: dict[str, Any] = {
     "message": r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     "category": FutureWarning,
     "module": r"(lightning\.pytorch|pytorch_lightning)\.",
 }
 
-# Where workers are spawned. The data module makes the loaders, and knows which keep their workers.
+# Raised where workers are spawned. The data module decides which loaders keep their workers.
 _WORKERS_BEGIN_AGAIN: dict[str, Any] = {
     "message": r"Consider setting `persistent_workers=True` in '.*dataloader'",
     "category": UserWarning,
 }
 
-# Of the data module's own choice.
+# Raised although the data module chose the number of workers.
 _FEW_WORKERS: dict[str, Any] = {
     "message": r"The '.*dataloader' does not have many workers",
     "category": UserWarning,
@@ -27,31 +27,31 @@ _FEW_WORKERS: dict[str, Any] = {
 
 
 class QuietRun:
-    """Filters of :mod:`warnings` that are there during a run, and only then.
+    """Warning filters that exist only during a run.
 
-    Filters belong to the whole process, so those of the user stay as they are: what :meth:`begin`
-    adds, :meth:`end` takes out again, and nothing else.
+    Filters are global to the process. :meth:`end` removes those that :meth:`begin` added, and
+    leaves the user's filters alone.
     """
 
     def __init__(self) -> None:
         self._added: list[Any] = []
 
     def begin(self, *, chooses_workers: bool) -> None:
-        """Add the filters that are not there yet.
+        """Add the filters that are missing.
 
         Args:
-            chooses_workers: whether the number of workers is the data module's choice.
+            chooses_workers: whether the data module chooses the number of workers.
         """
         silenced = [_DEPRECATED_IN_LIGHTNING, _WORKERS_BEGIN_AGAIN]
-        for one in [*silenced, _FEW_WORKERS] if chooses_workers else silenced:
+        for warning in [*silenced, _FEW_WORKERS] if chooses_workers else silenced:
             n_before = len(warnings.filters)
-            warnings.filterwarnings("ignore", **one)
-            if len(warnings.filters) > n_before:  # else the user has this very filter
+            warnings.filterwarnings("ignore", **warning)
+            if len(warnings.filters) > n_before:  # otherwise the user has the same filter
                 self._added.append(warnings.filters[0])
 
     def end(self) -> None:
-        """Take out what :meth:`begin` added; it may be called at any time."""
+        """Remove what :meth:`begin` added. May be called at any time."""
         while self._added:
             added = self._added.pop()
-            with suppress(ValueError):  # gone with the end of a catch_warnings()
+            with suppress(ValueError):  # already removed by the end of a catch_warnings()
                 warnings.filters.remove(added)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Which rank this is, and that all ranks agree before the first step."""
+"""Which rank this process is, and a check before the first step that all ranks agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch.distributed as dist
 
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.datamodule.checkpoint_state import different_facts
+from llm_embedder_data.datamodule.run_fingerprint import differences
 from llm_embedder_data.datamodule.state_checks import shown
 
 
@@ -20,10 +20,10 @@ class Ranks:
     """This process among the data-parallel ranks.
 
     Attributes:
-        rank: of this process.
-        num_replicas: data-parallel ranks.
-        per_node: processes that share this machine's cores.
-        connected: whether the ranks can talk to each other yet.
+        rank: the rank of this process.
+        num_replicas: the number of data-parallel ranks.
+        per_node: the number of processes that share this machine's cores.
+        connected: whether the process group is initialized.
     """
 
     rank: int = 0
@@ -33,10 +33,10 @@ class Ranks:
 
     @classmethod
     def of(cls, trainer: Any) -> Ranks:
-        """From a Lightning trainer; without one from torch.distributed; else rank 0 of 1.
+        """Return the rank from a Lightning trainer, else from torch.distributed, else rank 0 of 1.
 
-        A loop that has not called ``init_process_group()`` yet has the rank that it will get there,
-        from RANK and WORLD_SIZE, as torchrun sets them.
+        Before a loop calls ``init_process_group()``, the rank comes from the variables RANK and
+        WORLD_SIZE, which torchrun sets.
         """
         connected = dist.is_available() and dist.is_initialized()
         kwargs = getattr(trainer, "distributed_sampler_kwargs", None)
@@ -53,32 +53,31 @@ class Ranks:
         return cls(rank, world, int(os.environ.get("LOCAL_WORLD_SIZE", world)), connected)
 
     def spare_cores(self) -> int:
-        """Cores for workers when each process of this machine keeps one: at least 1, at most 8."""
+        """Return how many workers to use, 1 to 8, leaving each process of this machine one core."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return max(1, min(8, (cores or 1) // self.per_node - 1))
 
 
 @contextmanager
 def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
-    """Fill the mapping with facts; at the end every rank raises if one failed or has other facts.
+    """Yield a dict to fill; on exit, raise on every rank if one failed or filled in other values.
 
-    Costs one small collective. Ranks that read other files, or were given other settings, would
-    train on different tasks at one step, or wait for each other for ever.
+    This costs one small collective. Without it, ranks with other files or settings would train on
+    different tasks in one step, or wait for each other forever.
 
     Raises:
-        ConfigError: naming each rank that failed, or that differs from rank 0, the fact, and both
-            values.
+        ConfigError: each rank that failed, or each entry that differs from rank 0's.
     """
-    facts: dict[str, Any] = {}
+    mine: dict[str, Any] = {}
     failure: Exception | None = None
     try:
-        yield facts
+        yield mine
     except Exception as error:
         failure = error
     gathered: list[tuple[str | None, dict[str, Any]]] = []
     if ranks.num_replicas > 1 and ranks.connected:
         gathered = [(None, {})] * dist.get_world_size()
-        dist.all_gather_object(gathered, (None if failure is None else str(failure), facts))
+        dist.all_gather_object(gathered, (None if failure is None else str(failure), mine))
     if failure is not None and all(error is not None for error, _ in gathered):
         raise failure
     failures = [
@@ -86,14 +85,14 @@ def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
     ]
     if failures:
         raise ConfigError("not every rank can go on:\n" + "\n".join(failures)) from failure
-    differences = [
-        f"{name}\n  rank 0: {shown(first)}\n  rank {rank}: {shown(own)}"
-        for rank, (_, other) in enumerate(gathered)
-        for name, first, own in different_facts(gathered[0][1], other)
+    found = [
+        f"{entry.name}\n  rank 0: {shown(entry.before)}\n  rank {rank}: {shown(entry.now)}"
+        for rank, (_, theirs) in enumerate(gathered)
+        for entry in differences(gathered[0][1], theirs)
     ]
-    if differences:
+    if found:
         raise ConfigError(
             "ranks do not agree on "
-            + "\n".join(differences)
+            + "\n".join(found)
             + "\n(give every rank the same files and settings)"
         )

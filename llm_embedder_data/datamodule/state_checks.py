@@ -1,4 +1,4 @@
-"""The data module's part of a checkpoint, checked as a file from a stranger is."""
+"""Checks of the data module's state in a checkpoint, which is as untrusted as any other file."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import xxhash
 
 from llm_embedder_data.core.errors import ConfigError
 
-# Counts beyond these are no run's, and would overflow where rows are computed from them.
+# No run has higher counts. Higher ones would overflow when rows are computed from them.
 _MOST_EPOCHS = 2**31 - 1
 _MOST_BATCHES = 2**62
 
-_DEEPEST = 16  # levels of the facts; those that are written have four
+_DEEPEST = 16  # levels of the fingerprint; those that are written have four
 
 
 def digest_of(state: Mapping[str, Any]) -> str:
-    """128 bits of all that a state says but its digest, in hexadecimal.
+    """Return a 128-bit hexadecimal digest of a state without its own digest.
 
     Args:
-        state: of plain Python.
+        state: a state in plain Python.
     """
     said = {name: value for name, value in state.items() if name != "digest"}
     return xxhash.xxh3_128_hexdigest(json.dumps(said, sort_keys=True).encode())
 
 
 def check_state(state: Any, version: int) -> None:
-    """Refuse a state whose entries have other types or ranges than those that are written.
+    """Refuse a state with entries of the wrong type or range.
 
     Args:
-        state: from a checkpoint.
-        version: the latest one that is understood.
+        state: a state from a checkpoint.
+        version: the latest version that is understood.
 
     Raises:
-        ConfigError: naming the entry, what it is, and what is expected.
+        ConfigError: the entry, its value, and what is expected.
     """
     if not isinstance(state, Mapping):
         raise _wrong("it", state, "a mapping")
@@ -51,7 +51,7 @@ def check_state(state: Any, version: int) -> None:
         _check_whole(state, "trained", 0, _MOST_BATCHES)
         if not isinstance(_entry(state, "digest"), str):
             raise _wrong("'digest'", state["digest"], "text")
-    datasets = _check_facts(_entry(state, "facts"))
+    datasets = _check_fingerprint(_entry(state, "facts"))
     n_steps = sum(state["facts"][f"dataset {name}"]["steps"] for name in datasets)
     if state["step"] > n_steps:
         raise _wrong("'step'", state["step"], f"at most {n_steps}, the steps of an epoch")
@@ -60,19 +60,19 @@ def check_state(state: Any, version: int) -> None:
 
 
 def check_unchanged(state: Mapping[str, Any]) -> None:
-    """Refuse a state that is not as it was written.
+    """Refuse a state that was changed after it was written.
 
     Args:
-        state: that :func:`check_state` let pass.
+        state: a state that passed :func:`check_state`.
 
     Raises:
-        ConfigError: the state's digest is that of another.
+        ConfigError: the digest does not match.
     """
-    if state["version"] == 1:  # which had no digest
+    if state["version"] == 1:  # version 1 has no digest
         return
     try:
         found = digest_of(state)
-    except (TypeError, ValueError, RecursionError):  # no plain Python, so nothing that was written
+    except (TypeError, ValueError, RecursionError):  # not plain Python: not as it was written
         found = ""
     if found != state["digest"]:
         raise ConfigError(
@@ -83,10 +83,10 @@ def check_unchanged(state: Mapping[str, Any]) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value in an error, cut where it is long."""
+    """Return a value for an error message, shortened if it is long."""
     try:
         text = repr(value)
-    except (RecursionError, ValueError):  # nested too deeply; a number of too many digits
+    except (RecursionError, ValueError):  # nested too deeply, or a number with too many digits
         return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= 200 else f"{text[:180]}... ({len(text)} characters)"
 
@@ -117,27 +117,27 @@ def _check_whole(
         raise _wrong(f"{within}{name!r}", value, f"a whole number from {least} to {most}")
 
 
-def _check_facts(facts: Any) -> list[str]:
-    """The datasets that the facts are of."""
-    if not isinstance(facts, Mapping):
-        raise _wrong("'facts'", facts, "a mapping")
-    _check_depth(facts)
-    datasets = _entry(facts, "datasets", "'facts', ")
+def _check_fingerprint(fingerprint: Any) -> list[str]:
+    """Return the names of the datasets in a fingerprint."""
+    if not isinstance(fingerprint, Mapping):
+        raise _wrong("'facts'", fingerprint, "a mapping")
+    _check_depth(fingerprint)
+    datasets = _entry(fingerprint, "datasets", "'facts', ")
     named = isinstance(datasets, list) and all(isinstance(name, str) for name in datasets)
     if not named or not datasets or len(set(datasets)) < len(datasets):
         raise _wrong("'facts', 'datasets'", datasets, "a list of different names")
     for name in datasets:
         within = f"'facts', {f'dataset {name}'!r}"
-        one = _entry(facts, f"dataset {name}", "'facts', ")
-        if not isinstance(one, Mapping):
-            raise _wrong(within, one, "a mapping")
-        _check_whole(one, "global batch", 1, _MOST_EPOCHS, f"{within}, ")
-        _check_whole(one, "steps", 0, _MOST_EPOCHS, f"{within}, ")
+        dataset = _entry(fingerprint, f"dataset {name}", "'facts', ")
+        if not isinstance(dataset, Mapping):
+            raise _wrong(within, dataset, "a mapping")
+        _check_whole(dataset, "global batch", 1, _MOST_EPOCHS, f"{within}, ")
+        _check_whole(dataset, "steps", 0, _MOST_EPOCHS, f"{within}, ")
     return list(datasets)
 
 
-def _check_depth(facts: Mapping[str, Any]) -> None:
-    level: list[Any] = [facts]
+def _check_depth(fingerprint: Mapping[str, Any]) -> None:
+    level: list[Any] = [fingerprint]
     for _ in range(_DEEPEST):
         if not level:
             return

@@ -1,4 +1,4 @@
-"""A batch on its way from the worker that made it: few pieces, however many tensors."""
+"""The transfer of a batch from its worker: one shared block, however many tensors."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-# A smaller tensor travels by value, so that who keeps it does not keep the large ones beside it.
+# Tensors below this size are pickled, so that holding one does not keep the shared block alive.
 _LARGE_BYTES = 1 << 16
 
-# Of the places at which tensors begin in a block, a divisor.
+# Tensors begin at multiples of this many bytes.
 _ALIGNMENT = 64
 
 
-def parcelled(batch: Any) -> Any:
-    """What a DataLoader's collate function gives for a batch: in a worker a parcel of it."""
-    return batch if get_worker_info() is None else _Parcel(batch)
+def for_transfer(batch: Any) -> Any:
+    """Wrap a batch for the transfer if this process is a worker; use as a collate function."""
+    return batch if get_worker_info() is None else _BatchInTransfer(batch)
 
 
-class _Parcel:
-    """A batch that arrives in another process as it was, its large tensors views of one block.
+class _BatchInTransfer:
+    """A batch that unpickles to itself, with its large tensors as views of one shared block.
 
-    torch 2.13 passes each tensor in a file of its own, and the process that trains spends some 0.4
-    ms on each, a dozen times a batch.
+    torch 2.13 passes each tensor in its own file, which costs the training process about 0.4 ms per
+    tensor, a dozen times per batch.
 
     Args:
-        batch: tensors, and what can be pickled, in dicts and lists.
+        batch: dicts and lists of tensors and picklable values.
     """
 
     def __init__(self, batch: Any) -> None:
-        # Not when it is pickled: that is in a thread of torch's, whose errors nobody gets.
-        places: list[tuple[_Place, Tensor]] = []
-        packed, block = _packed(batch, places), None
-        if places:
-            last, _ = places[-1]
+        # Copy now: torch pickles in a thread, and errors there are lost.
+        copies: list[tuple[_BlockView, Tensor]] = []
+        skeleton, block = _without_tensors(batch, copies), None
+        if copies:
+            last, _ = copies[-1]
             block = torch.empty(last.end, dtype=torch.uint8)
             block.share_memory_()  # type: ignore[no-untyped-call]
-            for place, tensor in places:
-                place.of(block).copy_(tensor)
-        self._content = packed, block
+            for view, tensor in copies:
+                view.of(block).copy_(tensor)
+        self._content = skeleton, block
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _unpacked, self._content
+        return _with_tensors, self._content
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a tensor lies in the block: bytes ``start`` to ``end``."""
+class _BlockView:
+    """A tensor in the shared block: bytes ``start`` to ``end``."""
 
     start: int
     end: int
@@ -63,35 +63,36 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class _Value:
-    """A tensor that travels by value."""
+class _Pickled:
+    """A small tensor, pickled as an array."""
 
     array: NDArray[Any]
 
 
-def _packed(value: Any, places: list[tuple[_Place, Tensor]]) -> Any:
-    """The batch with a place or a value for each tensor; the places are added to the list."""
+def _without_tensors(value: Any, copies: list[tuple[_BlockView, Tensor]]) -> Any:
+    """Replace each tensor; add those that go into the shared block to ``copies``."""
     if isinstance(value, dict):
-        return {name: _packed(one, places) for name, one in value.items()}
+        return {name: _without_tensors(item, copies) for name, item in value.items()}
     if isinstance(value, list):
-        return [_packed(one, places) for one in value]
+        return [_without_tensors(item, copies) for item in value]
     if not isinstance(value, Tensor):
         return value
     if value.nbytes < _LARGE_BYTES:
-        return _Value(value.numpy())
-    start = places[-1][0].end if places else 0
+        return _Pickled(value.numpy())
+    start = copies[-1][0].end if copies else 0
     start += -start % _ALIGNMENT
-    place = _Place(start, start + value.nbytes, value.shape, value.dtype)
-    places.append((place, value))
-    return place
+    view = _BlockView(start, start + value.nbytes, value.shape, value.dtype)
+    copies.append((view, value))
+    return view
 
 
-def _unpacked(value: Any, block: Tensor | None) -> Any:
+def _with_tensors(value: Any, block: Tensor | None) -> Any:
+    """Undo :func:`_without_tensors`."""
     if isinstance(value, dict):
-        return {name: _unpacked(one, block) for name, one in value.items()}
+        return {name: _with_tensors(item, block) for name, item in value.items()}
     if isinstance(value, list):
-        return [_unpacked(one, block) for one in value]
-    if isinstance(value, _Place):
+        return [_with_tensors(item, block) for item in value]
+    if isinstance(value, _BlockView):
         assert block is not None
         return value.of(block)
-    return torch.from_numpy(value.array) if isinstance(value, _Value) else value
+    return torch.from_numpy(value.array) if isinstance(value, _Pickled) else value

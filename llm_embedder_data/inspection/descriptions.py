@@ -1,4 +1,4 @@
-"""What a data module holds, in a few lines."""
+"""Short descriptions of a data module: its settings and its datasets, in a few lines."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _KINDS = {"train_data": "train", "eval_data": "eval", "corpus": "corpus"}
 
 
 def in_a_line(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """A data module by its settings, those that differ from their defaults.
+    """Describe a data module by the settings that differ from their defaults.
 
     Args:
-        name: of its class.
-        settings: plain ones, by name.
-        defaults: of these.
+        name: the name of its class.
+        settings: the settings by name, in plain Python.
+        defaults: their defaults.
     """
     differ = {
         key: value
@@ -35,7 +35,7 @@ def in_a_line(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any
 
 
 def sources_in_lines(settings: Mapping[str, Any]) -> list[str]:
-    """Each kind of data by the sources that were given, for they are not opened yet."""
+    """Describe the data that are not open yet, by their sources."""
     return [
         f"{word}: {_named(settings[key])} (not set up)"
         for key, word in _KINDS.items()
@@ -50,21 +50,21 @@ def datasets_in_lines(
     plan: EpochPlan | str | None,
     eval_batch_size: int,
 ) -> list[str]:
-    """Each kind of data by its datasets, their sizes and their batches.
+    """Describe the open datasets, with their sizes and batches.
 
     Args:
         train: the training sets.
         evals: the eval sets.
         corpora: the corpora.
-        plan: of any epoch; why there is none; or None where there is nothing to train on.
+        plan: the plan of any epoch; text if it cannot be made; None without training data.
         eval_batch_size: queries or passages per rank and step.
     """
     lines = []
     sizes = plan.batch_size if isinstance(plan, EpochPlan) else {}
     parts = [
-        f"{one.name!r} {_count(len(one.kept), 'row')}"
-        + (f" in batches of {sizes[one.name]}" if one.name in sizes else "")
-        for one in train
+        f"{train_set.name!r} {_count(len(train_set.kept), 'row')}"
+        + (f" in batches of {sizes[train_set.name]}" if train_set.name in sizes else "")
+        for train_set in train
     ]
     if parts:
         lines.append("train: " + _listed(parts))
@@ -74,8 +74,8 @@ def datasets_in_lines(
     elif plan:
         lines.append(f"  no plan: {plan}")
     each = f" in batches of {eval_batch_size}"
-    for kind, word, unit in (("eval", evals, "query"), ("corpus", corpora, "passage")):
-        parts = [f"{one.name!r} {_count(len(one.kept), unit)}" for one in word]
+    for kind, datasets, unit in (("eval", evals, "query"), ("corpus", corpora, "passage")):
+        parts = [f"{dataset.name!r} {_count(len(dataset.kept), unit)}" for dataset in datasets]
         if parts:
             lines.append(f"{kind}: {_listed(parts)},{each}")
     return lines
@@ -85,7 +85,7 @@ def _named(data: Any) -> str:
     if isinstance(data, Mapping) and "path" not in data:
         return _listed([repr(name) for name in data])
     if isinstance(data, list):
-        return _listed([_SHORT.repr(one) for one in data])
+        return _listed([_SHORT.repr(source) for source in data])
     return _SHORT.repr(data)
 
 

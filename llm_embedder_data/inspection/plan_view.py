@@ -1,4 +1,4 @@
-"""What a run will do, before it does it: the plan of a configuration for any number of ranks."""
+"""The plan of a run before it starts, on any number of ranks: as plain Python and as a table."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.train_sets import TrainSet
 
 
-def plan_facts(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[str, Any]:
-    """An epoch of a plan in numbers, in plain Python.
+def plan_summary(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[str, Any]:
+    """Summarize an epoch of a plan in plain Python.
 
     Args:
-        plan: of any epoch.
-        train_sets: that it plans, by name.
+        plan: the plan of any epoch.
+        train_sets: its training sets, by name.
 
     Returns:
         ``steps_per_epoch``, ``num_replicas``, ``organize_method``, ``remainder``, ``seed``,
         ``tasks`` ({task: share of the steps}) and ``datasets``: for each its task, files, rows
         (trained on), batch_size (per rank), global_batch, steps_per_epoch, share (of the steps),
-        rows_per_epoch (drawn), passes_per_epoch, left_out_per_pass (rows that sit a pass out) and
-        even_after_passes (after so many, all rows have sat out equally often; None for never).
-        Where datasets are drawn at random, steps and what follows from them are expectations. A
-        dataset that is smaller than a global batch may have no step.
+        rows_per_epoch (drawn), passes_per_epoch, left_out_per_pass (rows) and even_after_passes
+        (the passes after which all rows were left out equally often; None for never). If datasets
+        are drawn at random, steps and all that follows from them are expected values. A dataset
+        that is smaller than a global batch may have no steps.
     """
     datasets: dict[str, dict[str, Any]] = {}
     shares: dict[str, float] = {}
@@ -68,10 +68,10 @@ def plan_facts(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[str,
     }
 
 
-def plan_table(facts: Mapping[str, Any]) -> RenderableType:
-    """:func:`plan_facts` to look at."""
-    ranks, steps = facts["num_replicas"], facts["steps_per_epoch"]
-    title = f"{steps:,} steps an epoch on {ranks:,} ranks ({facts['organize_method']})"
+def plan_table(summary: Mapping[str, Any]) -> RenderableType:
+    """Show the result of :func:`plan_summary` as a table."""
+    ranks, steps = summary["num_replicas"], summary["steps_per_epoch"]
+    title = f"{steps:,} steps an epoch on {ranks:,} ranks ({summary['organize_method']})"
     table = Table(title=title, box=SIMPLE_HEAD, padding=0)  # nine columns in 80 characters
     for name in ("dataset", "task"):
         table.add_column(name, overflow="fold")
@@ -85,45 +85,46 @@ def plan_table(facts: Mapping[str, Any]) -> RenderableType:
         "left out a pass",
     ):
         table.add_column(name, justify="right", overflow="fold")
-    for name, one in facts["datasets"].items():
+    for name, entry in summary["datasets"].items():
         table.add_row(
             one_line(name),
-            one_line(one["task"]),
-            f"{one['rows']:,}",
-            f"{one['batch_size']:,} x {ranks:,}",
-            f"{one['steps_per_epoch']:,}",
-            f"{one['share']:.1%}",
-            f"{one['rows_per_epoch']:,}",
-            f"{one['passes_per_epoch']:.4g}",
-            f"{one['left_out_per_pass']:,}",
+            one_line(entry["task"]),
+            f"{entry['rows']:,}",
+            f"{entry['batch_size']:,} x {ranks:,}",
+            f"{entry['steps_per_epoch']:,}",
+            f"{entry['share']:.1%}",
+            f"{entry['rows_per_epoch']:,}",
+            f"{entry['passes_per_epoch']:.4g}",
+            f"{entry['left_out_per_pass']:,}",
         )
     tasks = Table("task", title="Share of the steps", box=SIMPLE_HEAD)
     tasks.add_column("share", justify="right")
-    for task, share in facts["tasks"].items():
+    for task, share in summary["tasks"].items():
         tasks.add_row(one_line(task), f"{share:.1%}")
-    return Group(table, tasks, *_notes(facts))
+    return Group(table, tasks, *_notes(summary))
 
 
-def _notes(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What the columns leave open."""
-    datasets = facts["datasets"].values()
-    if facts["organize_method"] == "random":
-        yield "Datasets are drawn at random: steps, rows and passes are what is to be expected."
-    elif any(one["even_after_passes"] for one in datasets):
+def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Explain what the columns do not show."""
+    entries = summary["datasets"].values()
+    if summary["organize_method"] == "random":
+        yield "Datasets are drawn at random: steps, rows and passes are expected values."
+    elif any(entry["even_after_passes"] for entry in entries):
         yield (
             "Rows that are left out take turns: each has sat out equally often after "
-            f"{max(one['even_after_passes'] or 0 for one in datasets):,} passes at the latest."
+            f"{max(entry['even_after_passes'] or 0 for entry in entries):,} passes at the latest."
         )
-    elif any(one["left_out_per_pass"] for one in datasets):
+    elif any(entry["left_out_per_pass"] for entry in entries):
         yield "Rows that are left out are the same in every pass."
-    if dropped := [name for name, one in facts["datasets"].items() if not one["steps_per_epoch"]]:
+    datasets = summary["datasets"].items()
+    if dropped := [name for name, entry in datasets if not entry["steps_per_epoch"]]:
         yield f"Smaller than a global batch, and dropped: {', '.join(map(one_line, dropped))}."
 
 
-def step_facts(
+def step_rows(
     plan: EpochPlan, train_sets: Mapping[str, TrainSet], step: int, rank: int | None = None
 ) -> dict[str, Any]:
-    """The rows of one step, of one rank or of all, in plain Python.
+    """Return the rows of one step, of one rank or of all ranks, in plain Python.
 
     Returns:
         ``epoch``, ``step``, ``rank``, ``dataset``, ``task``, ``rows`` in the batch's order (as a
@@ -131,7 +132,7 @@ def step_facts(
         its rows, counted from 0 in the file}.
 
     Raises:
-        ConfigError: a step or rank that the plan has not.
+        ConfigError: the plan has no such step or rank.
     """
     try:
         batch = plan.batch(step, rank)
@@ -142,8 +143,8 @@ def step_facts(
     files: dict[str, list[int]] = {}
     first = 0
     for file, n_rows in zip(train_set.files, train_set.n_rows, strict=True):
-        if own := [row - first for row in rows if first <= row < first + n_rows]:
-            files[file] = own
+        if in_file := [row - first for row in rows if first <= row < first + n_rows]:
+            files[file] = in_file
         first += n_rows
     return {
         "epoch": plan.epoch,
@@ -156,14 +157,15 @@ def step_facts(
     }
 
 
-def step_text(facts: Mapping[str, Any]) -> str:
-    """:func:`step_facts` to look at."""
-    whose = "all ranks" if facts["rank"] is None else f"rank {facts['rank']}"
+def step_text(summary: Mapping[str, Any]) -> str:
+    """Show the result of :func:`step_rows` as text."""
+    ranks = "all ranks" if summary["rank"] is None else f"rank {summary['rank']}"
     lines = [
-        f"Epoch {facts['epoch']}, step {facts['step']}, {whose}: {len(facts['rows'])} rows of "
-        f"{one_line(facts['dataset'])} ({one_line(facts['task'])}), counted from 0 in"
+        f"Epoch {summary['epoch']}, step {summary['step']}, {ranks}: {len(summary['rows'])} rows "
+        f"of {one_line(summary['dataset'])} ({one_line(summary['task'])}), counted from 0 in"
     ]
     lines += [
-        f"  {one_line(file)}: {', '.join(map(str, rows))}" for file, rows in facts["files"].items()
+        f"  {one_line(file)}: {', '.join(map(str, rows))}"
+        for file, rows in summary["files"].items()
     ]
     return "\n".join(lines)

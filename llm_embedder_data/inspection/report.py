@@ -1,4 +1,4 @@
-"""What was read, what was kept, what was dropped and why, in numbers and as a table."""
+"""The report: how many rows were read, kept and dropped, and why. A dict that prints as a table."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Report(dict[str, Any]):
     kept + dropped), ``notes`` and ``instruction``: the texts put before ``query`` and ``key`` (a
     list for a corpus) and their ``origin``. Training sets have ``task``, ``settings`` in force,
     ``scored_rows``, ``rows_without_negatives``, ``steps_per_epoch`` and
-    ``rows_left_out_per_epoch``, the rows that the plan of epoch 0 does not hold (others sit out in
-    turn; see :meth:`EpochPlan.rows_left_out`).
+    ``rows_left_out_per_epoch``, the rows that epoch 0 leaves out (other epochs leave out others;
+    see :meth:`EpochPlan.rows_left_out`).
     """
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class Report(dict[str, Any]):
         return text.rstrip()
 
     def _repr_html_(self) -> str:
-        """The same as a table for a notebook."""
+        """Return the report as a table for a notebook."""
         columns = ("", "dataset", "task", "read", "kept", "dropped", "steps", "scored")
         rows, notes = [], self._instructions()
         for kind, entries in self.items():
@@ -77,21 +77,22 @@ class Report(dict[str, Any]):
         return f"<div>{table}{f'<ul>{items}</ul>' if items else ''}</div>"
 
     def _instructions(self) -> list[str]:
-        """A line for each pair of instructions, with the datasets that have it."""
+        """Return a line for each pair of instructions, with the datasets that have it."""
         names: dict[str, list[str]] = {}
         for kind in ("train", "eval"):
             for name, entry in self[kind].items():
-                put = entry["instruction"]
-                said = f"{described(Instruction(put['query'], put['key']))} ({put['origin']})"
+                texts = entry["instruction"]
+                both = Instruction(texts["query"], texts["key"])
+                said = f"{described(both)} ({texts['origin']})"
                 names.setdefault(said, []).append(name)
         return [
-            f"{', '.join(map(one_line, dict.fromkeys(having)))}: instruction: {said}"
-            for said, having in names.items()
+            f"{', '.join(map(one_line, dict.fromkeys(datasets)))}: instruction: {said}"
+            for said, datasets in names.items()
         ]
 
 
 def described(instruction: Instruction) -> str:
-    """Both instructions in words.
+    """Return both instructions in words.
 
     >>> described(Instruction("query: ", ""))
     "query 'query: ', key none"
@@ -117,41 +118,41 @@ def make_report(
     origin: str,
     key_instructions: Mapping[str, Sequence[str]],
 ) -> Report:
-    """The report of what the builders made and of what the plan does with it.
+    """Make the report of open datasets and their plan.
 
     Args:
         train: the training sets.
         evals: the eval sets.
         corpora: the corpora.
-        plan: of any epoch; None where there is nothing to train on.
-        notes: by kind (train, eval, corpus) and dataset, beside those of the builders.
-        instruction: of a training or eval set.
+        plan: the plan of any epoch; None without training data.
+        notes: further notes, by kind (train, eval, corpus) and dataset.
+        instruction: returns the instructions of a training or eval set.
         origin: where the instructions come from.
-        key_instructions: of each corpus, one for each view of it.
+        key_instructions: the key instructions of each corpus, one per view of it.
     """
     steps, left_out = (plan.steps, plan.rows_left_out()) if plan else ({}, {})
     report = Report(train={}, eval={}, corpus={})
-    for one in train:
-        settings = asdict(one.settings)
+    for train_set in train:
+        settings = asdict(train_set.settings)
         settings.pop("asked")
-        entry = _common(one) | {
-            "task": one.task,
-            "instruction": asdict(instruction(one)) | {"origin": origin},
+        entry = _common(train_set) | {
+            "task": train_set.task,
+            "instruction": asdict(instruction(train_set)) | {"origin": origin},
             "settings": settings,
-            "scored_rows": one.n_scored,
-            "rows_without_negatives": one.n_without_negatives,
-            "weight": one.weight,
-            "in_batch_negatives": one.in_batch_negatives,
+            "scored_rows": train_set.n_scored,
+            "rows_without_negatives": train_set.n_without_negatives,
+            "weight": train_set.weight,
+            "in_batch_negatives": train_set.in_batch_negatives,
         }
         if plan is not None:
-            global_batch = plan.global_batch(one.name)
+            global_batch = plan.global_batch(train_set.name)
             entry["global_batch"] = global_batch
-            entry["steps_per_epoch"] = steps.get(one.name, 0)
-            entry["rows_left_out_per_epoch"] = left_out[one.name]
-            if one.name not in steps:
-                entry["dropped"]["small_dataset"] = len(one.kept)
+            entry["steps_per_epoch"] = steps.get(train_set.name, 0)
+            entry["rows_left_out_per_epoch"] = left_out[train_set.name]
+            if train_set.name not in steps:
+                entry["dropped"]["small_dataset"] = len(train_set.kept)
                 entry["rows_kept"] = 0
-        report["train"][one.name] = entry
+        report["train"][train_set.name] = entry
     for evaluated in evals:
         report["eval"][evaluated.name] = _common(evaluated) | {
             "task": evaluated.task,
@@ -168,12 +169,12 @@ def make_report(
     return report
 
 
-def _common(one: TrainSet | EvalSet | Corpus) -> dict[str, Any]:
+def _common(dataset: TrainSet | EvalSet | Corpus) -> dict[str, Any]:
     return {
-        "files": list(one.files),
-        "format": one.format,
-        "rows_read": one.n_read,
-        "rows_kept": len(one.kept),
-        "dropped": dict(one.dropped),
-        "notes": list(one.notes),
+        "files": list(dataset.files),
+        "format": dataset.format,
+        "rows_read": dataset.n_read,
+        "rows_kept": len(dataset.kept),
+        "dropped": dict(dataset.dropped),
+        "notes": list(dataset.notes),
     }

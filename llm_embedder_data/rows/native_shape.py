@@ -144,20 +144,23 @@ def _has_native_shape(path: str, source: Source, row_kind: RowKind) -> bool:
 
 
 def _is_native_train(file: RawFile) -> bool:
-    candidates = [value for name in _CANDIDATES for value in file.values(name)]
-    if not (_most(file.values("query"), str) and _most(candidates, list)):
+    # One record of our shape is enough: the reader of columns says what is wrong with the others.
+    if not any(map(_is_own_row, file.head)):
         return _found(file, "train") is None
     if file.values("candidates") and not file.values("history"):
         return False
-    # Fewer of the first records than all may be of our shape: the reader of columns names the rest.
     first = next((format for format in FORMATS if format.recognizes(file)), LLM_EMBEDDER)
     if first.refusal is not None:
         raise DataError.at(file.path, first.refusal)
     return FORMATS.index(first) >= FORMATS.index(LLM_EMBEDDER)
 
 
-def _most(values: list[Any], kind: type) -> bool:
-    return 2 * sum(isinstance(value, kind) for value in values) > len(values)
+def _is_own_row(record: Any) -> bool:
+    return (
+        isinstance(record, dict)
+        and isinstance(record.get("query"), str)
+        and any(isinstance(record.get(name), list) for name in _CANDIDATES)
+    )
 
 
 def _is_native_eval(file: RawFile) -> bool:

@@ -99,7 +99,10 @@ def test_a_corpus_is_found_by_the_whole_name_of_the_source(folder, several, tmp_
 
 def test_a_note_is_of_the_kind_of_dataset_it_speaks_of(folder):
     datamodule = opened(make_datamodule(folder, **eval_arguments(folder)))
-    datamodule._token_notes = {"train": {"qa": ["of training"]}, "corpus": {"qa": ["of passages"]}}
+    datamodule._data.token_notes = {
+        "train": {"qa": ["of training"]},
+        "corpus": {"qa": ["of passages"]},
+    }
     report = datamodule.report()
 
     assert report["train"]["qa"]["notes"][-1:] == ["of training"]
@@ -160,4 +163,4 @@ def test_a_source_may_rename_the_fields_of_a_template_of_its_own(folder, tmp_pat
     source = {"path": path, "key_template": "{fault}: {index}", "fault": "heading", "index": "body"}
     datamodule = opened(make_datamodule(folder, corpus={"c": source}))
 
-    assert datamodule._corpora["c"].text(0) == "T: x"
+    assert datamodule._data.corpora["c"].text(0) == "T: x"

@@ -9,7 +9,7 @@ from datamodule_cases import write
 from rich.console import Console
 
 from llm_embedder_data import ConfigError, DataError, RetrievalDataModule
-from llm_embedder_data.inspection.plan_view import plan_facts, plan_table, step_facts, step_text
+from llm_embedder_data.inspection.plan_view import plan_summary, plan_table, step_rows, step_text
 
 NAME = "\x1b[31mRED\x1b[0m\x07\x9b1m\u202e\rcut\nhere"
 
@@ -110,8 +110,8 @@ def test_the_plan_of_such_names_is_text_too(tmp_path, minilm):
     datamodule.setup("fit")
     plan, sets = datamodule.plan(), datamodule.train_sets()
     console = Console(file=io.StringIO(), width=200, markup=False)
-    console.print(plan_table(plan_facts(plan, sets)))
-    shown = console.file.getvalue() + step_text(step_facts(plan, sets, 0))
+    console.print(plan_table(plan_summary(plan, sets)))
+    shown = console.file.getvalue() + step_text(step_rows(plan, sets, 0))
 
     assert shown.count(r"\x1b[31mRED") >= 3
     assert {c for c in shown if unicodedata.category(c) == "Cc"} == {"\n"}

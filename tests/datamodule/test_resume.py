@@ -658,6 +658,19 @@ def test_a_state_of_version_1_is_read_by_this_version(folder, checkpoint, tmp_pa
     assert resumed == dict(list(whole.items())[14:])
 
 
+def test_the_state_of_this_version_is_written_and_read_as_ever(folder, checkpoint, tmp_path):
+    """The file is never edited; a change of the state needs a new version."""
+    state = json.loads((Path(__file__).parent / "state_version_2.json").read_text())
+    whole, *_ = run(folder, {}, {})
+    stored = torch.load(checkpoint, weights_only=True)
+    assert stored["RetrievalDataModule"] == state
+    torch.save(stored | {"RetrievalDataModule": state}, tmp_path / "old.ckpt")
+
+    resumed, *_ = run(folder, {}, {}, ckpt_path=tmp_path / "old.ckpt")
+
+    assert resumed == dict(list(whole.items())[14:])
+
+
 def test_a_state_of_a_later_version_is_refused(folder):
     with pytest.raises(ConfigError, match="version 99, this package reads up to 2"):
         make_datamodule(folder).load_state_dict({"version": 99, "epoch": 0, "step": 0, "facts": {}})

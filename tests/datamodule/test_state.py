@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger
 
 from llm_embedder_data import ConfigError, RetrievalDataModule
-from llm_embedder_data.datamodule.checkpoint_state import tokenizer_facts
+from llm_embedder_data.datamodule.run_fingerprint import TokenizerFingerprint
 
 
 class SaveAt(lightning.Callback):
@@ -214,11 +214,13 @@ def test_another_layout_goes_on_with_a_note_and_another_tokenizer_does_not(folde
         resumed(folder, saved[0], tokenizer=tokenizer)
 
 
-def test_the_padding_side_is_a_fact_of_its_own():
-    left, right = (tokenizer_facts(make_tokenizer(padding_side=side)) for side in ("left", "right"))
+def test_the_padding_side_is_recorded_beside_the_tokenizer_s_digest():
+    left, right = (
+        TokenizerFingerprint.of(make_tokenizer(padding_side=side)) for side in ("left", "right")
+    )
 
-    assert left["tokenizer"] == right["tokenizer"]
-    assert (left["padding_side"], right["padding_side"]) == ("left", "right")
+    assert left.tokenizer == right.tokenizer
+    assert (left.padding_side, right.padding_side) == ("left", "right")
 
 
 # -- settings --------------------------------------------------------------------------------------

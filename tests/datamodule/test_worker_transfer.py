@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from llm_embedder_data.datamodule.worker_transfer import parcelled
+from llm_embedder_data.datamodule.worker_transfer import for_transfer
 
 LARGE = torch.arange(30_000).view(300, 100)
 BATCH = {
@@ -31,7 +31,7 @@ class OneBatch(torch.utils.data.Dataset):
 
 
 def loader(batch, workers, **more):
-    own = {"batch_size": None, "num_workers": workers, "collate_fn": parcelled}
+    own = {"batch_size": None, "num_workers": workers, "collate_fn": for_transfer}
     return DataLoader(OneBatch(batch), **own, **more)
 
 

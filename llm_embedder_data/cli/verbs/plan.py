@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.inspection.plan_view import plan_facts, plan_table, step_facts, step_text
+from llm_embedder_data.inspection.plan_view import plan_summary, plan_table, step_rows, step_text
 
 
 def plan(cfg: DictConfig) -> None:
@@ -19,8 +19,8 @@ def plan(cfg: DictConfig) -> None:
     datamodule = build_data(cfg)
     datamodule.setup("fit")
     epoch_plan, train_sets = datamodule.plan(cfg.epoch, cfg.world_size), datamodule.train_sets()
-    epoch = plan_facts(epoch_plan, train_sets)
-    step = None if cfg.step is None else step_facts(epoch_plan, train_sets, cfg.step, cfg.rank)
+    epoch = plan_summary(epoch_plan, train_sets)
+    step = None if cfg.step is None else step_rows(epoch_plan, train_sets, cfg.step, cfg.rank)
     if cfg.json:
         sys.stdout.write(json.dumps(epoch if step is None else epoch | {"step": step}) + "\n")
         return

@@ -30,7 +30,7 @@ from llm_embedder_data.inspection.doctor.fixes import write_fixed
 from llm_embedder_data.inspection.doctor.plan_checks import check_plan
 from llm_embedder_data.inspection.doctor.token_checks import check_tokens
 from llm_embedder_data.inspection.doctor.train_checks import RowPrints, check_rows, row_prints
-from llm_embedder_data.inspection.plan_view import plan_facts
+from llm_embedder_data.inspection.plan_view import plan_summary
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.files.first_records import field_names
@@ -122,7 +122,7 @@ def diagnose(
             progress.advance(bar)
         found = check_rows(train_sets, prints) if train_sets else {}
         contaminated = contaminated_rows(train_sets, prints, eval_sets)
-        facts = plan_facts(plan, train_sets) if plan is not None else None
+        facts = plan_summary(plan, train_sets) if plan is not None else None
         of_plan = check_plan(facts, prints) if facts is not None else {}
         progress.advance(bar)
         lengths = {}

@@ -17,7 +17,7 @@ def check_plan(
     """The findings of each training set that follow from the plan.
 
     Args:
-        facts: of :func:`~llm_embedder_data.inspection.plan_view.plan_facts`.
+        facts: of :func:`~llm_embedder_data.inspection.plan_view.plan_summary`.
         prints: of the training sets.
     """
     found: dict[str, dict[Check, Finding]] = {}
