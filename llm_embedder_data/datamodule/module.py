@@ -115,7 +115,8 @@ class RetrievalDataModule(LightningDataModule):
       ``key_inverse`` [B*G], int64, the row of each; see :class:`RetrievalDataCollator`
 
     An eval batch has query, query_id, task, dataset, corpus, row and pos_index (int64 [n, P], the
-    right passages' indices, -1 padded), for reranking also key, key_mask and key_index (int64 [n,
+    right passages' indices, -1 padded); where documents are judged by grades, grades (float64 [n,
+    P], of the same passages); for reranking also key, key_mask and key_index (int64 [n,
     G], -1 padded). A corpus batch has content, index (int64 [n]) and dataset.
 
     Args:

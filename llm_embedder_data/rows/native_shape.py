@@ -173,10 +173,10 @@ def _is_native_eval(file: RawFile) -> bool:
 
 def _is_native_corpus(file: RawFile, row_kind: RowKind) -> bool:
     wanted = [column.field for column in row_kind.file_columns if column.kind == "text"]
-    if not file.fields:
+    if "docid" in file.fields:  # a title of "-" is none
         return False
-    if "docid" in file.fields or ("text" in wanted and "text" not in file.fields):
-        return not holds_texts(file)
+    if "text" in wanted and "text" not in file.fields:
+        return not holds_texts(file) and _found(file, "corpus") is None
     return True
 
 

@@ -22,6 +22,7 @@ _MOST_SEARCHED = 1000
 # What to do about rows that were dropped for a reason. Other reasons have the name of a setting.
 _REMEDIES = {
     "bad_row": "correct the bad rows",
+    "documents unknown": "give the corpus that the ids belong to",
     "no_positive": "give the rows a pos, or teacher_scores and data.select_positive=teacher",
     "no_negatives": "data.on_no_negatives=keep keeps rows without",
 }
@@ -118,6 +119,7 @@ def require_rows(dataset: Selected) -> None:
 def _remedies(dropped: Mapping[str, int]) -> str:
     """Return what to do if all rows were dropped for these reasons."""
     parts = [text for reason, text in _REMEDIES.items() if reason in dropped]
-    if set(dropped) - set(_REMEDIES):
+    # Reasons of a reader of another format are words; the others are names of settings.
+    if any(" " not in reason for reason in set(dropped) - set(_REMEDIES)):
         parts.insert(0, "loosen the setting of that name")
     return "; ".join([*parts, "or leave the source out"])
