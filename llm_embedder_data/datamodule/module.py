@@ -121,14 +121,18 @@ class RetrievalDataModule(LightningDataModule):
 
     Args:
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
-        train_data: a path, glob or folder, a list of them, or a mapping {name: source}; a source is
-            a path, or a dict with ``path`` and any of ``task``, ``task_description``, ``format``,
-            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num`` and names of
-            fields (``query: question``).
-        eval_data: likewise; the settings of a source are ``task``, ``task_description`` and
-            ``format``.
-        corpus: likewise; ``format`` and ``key_template``. An eval set is matched against the corpus
-            of its name, or against the only one there is.
+        train_data: a path, glob, folder or address, data in memory (Dataset, DatasetDict,
+            DataFrame, Arrow table, list of dicts), a list of these, or a mapping {name: source}; a
+            source is one of these, or a dict with ``path`` and any of ``task``,
+            ``task_description``, ``weight``, ``batch_size``, ``in_batch_negatives``,
+            ``max_sample_num``, columns of fields (``query: question``, ``neg: [neg_1, neg_2]``,
+            ``pos: answer.text``) and what other formats need: ``format``, ``corpus``, ``queries``,
+            ``qrels``, ``negatives``, ``scores``, ``split``, ``prefix``, ``config``, ``miner``,
+            ``threshold``. Formats are known by content; see :func:`~llm_embedder_data.read_rows`.
+        eval_data: likewise, without what concerns training alone. Documents that are named by id
+            are those of the corpus; grades are the gains of nDCG.
+        corpus: likewise; ``format``, ``key_template``, ``split``, ``prefix`` and ``config``. An
+            eval set is matched against the corpus of its name, or against the only one there is.
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
         recipe: instructions and per-task settings. ``auto``: those that the encoder was trained
             with, read from the files beside the tokenizer, else from a table of published

@@ -217,7 +217,9 @@ def test_a_second_reading_comes_from_the_cache_and_a_changed_corpus_is_read_agai
     changed, datamodule = batches(tmp_path, source)
 
     assert "is among these" in datamodule.train_sets()["a"].rows[0]["key"][0]
-    assert any(not torch.equal(x["key_id"], y["key_id"]) for x, y in zip(again, changed))
+    assert any(
+        not torch.equal(x["key_id"], y["key_id"]) for x, y in zip(again, changed, strict=True)
+    )
 
 
 def test_a_name_that_ends_in_no_in_batch_neg_turns_in_batch_negatives_off(tmp_path):
