@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.canonical_rows import Row, stored_id
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.reading_settings import ReadingSettings
@@ -74,6 +75,17 @@ class EvalSet:
         )
 
 
+def _require_split(source: Source) -> None:
+    """Refuse a folder of judgments whose split is not named: its rows are read as for training."""
+    folders = [file for file in source.files if Path(file).is_dir()]
+    if folders and "split" not in source.reader_options:
+        raise ConfigError(
+            f"data.eval_data: {folders[0]} is a folder, and eval_method='rerank' takes the judged "
+            "passages of one of its splits (give the source a split, such as {path: ..., split: "
+            "test})"
+        )
+
+
 def _shapes(native: RowKind | None, eval_method: EvalMethod) -> RowShapes:
     if eval_method == "rerank":  # rows with texts of their own
         return RowShapes(native, RERANK_ROWS, _rerank_record, kind="train")
@@ -110,6 +122,8 @@ def build_eval_sets(
     Raises:
         DataError: a bad row, an unknown task, or no row left.
     """
+    if eval_method == "rerank":
+        _require_split(source)
     fields = renamed_fields(source, eval_fields(eval_method))
     native = None if fields is None else replace(eval_rows(eval_method), fields=fields)
     read = read_source(source, _shapes(native, eval_method), reading)
