@@ -54,6 +54,7 @@ class ForeignRows:
         formats: names of the formats that the files have.
         dropped: records that gave no row, counted by reason.
         left_out: whatever else was left out, counted by what it is.
+        unread: columns that have names of ours or of a known format, and were not read.
         found: sentences on what each file is.
     """
 
@@ -62,6 +63,7 @@ class ForeignRows:
     formats: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
 
 
@@ -115,6 +117,7 @@ def read_foreign(
         formats=summary["formats"],
         dropped=summary["dropped"],
         left_out=summary["left_out"],
+        unread=summary["unread"],
         found=summary["found"],
     )
 
@@ -249,6 +252,7 @@ def _summary(
         "formats": list(dict.fromkeys(formats)),
         "dropped": dict(dropped),
         "left_out": dict(left_out),
+        "unread": list(dict.fromkeys(name for found in report for name in found.unread)),
         "found": [str(found) for found in report],
         "row_files": writing.files,
         "further_files": dict(further),

@@ -158,7 +158,8 @@ def _is_native_train(file: RawFile) -> bool:
 def _is_own_row(record: Any) -> bool:
     return (
         isinstance(record, dict)
-        and isinstance(record.get("query"), str)
+        and "query" in record
+        and not isinstance(record["query"], list | dict)
         and any(isinstance(record.get(name), list) for name in _CANDIDATES)
     )
 

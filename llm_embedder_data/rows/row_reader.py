@@ -27,6 +27,7 @@ from llm_embedder_data.rows.formats.id_text import read_texts
 from llm_embedder_data.rows.formats.judgments import Judgment
 from llm_embedder_data.rows.formats.parts import Options, Parts
 from llm_embedder_data.rows.formats.trec import judgments_of, run_of
+from llm_embedder_data.rows.known_columns import look_alikes
 from llm_embedder_data.rows.memory_records import MemoryRecords
 from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.renamed_fields import RenamedFields
@@ -56,6 +57,7 @@ class Found:
         n_rows: canonical rows that were read.
         left_out: what was left out, by reason: records, ids, scores.
         dropped: of these, the records that gave no row.
+        unread: columns that have names of ours or of a known format, and were not read.
     """
 
     files: list[tuple[str, str]]
@@ -63,6 +65,7 @@ class Found:
     n_rows: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    unread: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         rows = f"{self.n_rows:,} row{'s' * (self.n_rows != 1)} of format {self.format}"
@@ -169,6 +172,7 @@ class RowReader:
             parts.check_unknown_ids()
         finally:
             found.left_out.update(parts.counts - before)
+            found.unread += _unread(parts)
             found.dropped.update(parts.n_dropped - dropped_before)
             for file in parts.files:
                 found.left_out.update(file.counts)
@@ -272,6 +276,14 @@ class RowReader:
         self.report.append(
             Found(files=files, format=what, n_rows=n_rows, left_out=Counter(parts.counts))
         )
+
+
+def _unread(parts: Parts) -> list[str]:
+    """Columns of the first records that look like known ones, and that no reader asked for."""
+    if not parts.read_names:
+        return []
+    names = {name: None for file in parts.files for name in file.fields}
+    return look_alikes(names, parts.read_names)
 
 
 def _raw_file(path: str, skips: bool, rename: RenamedFields | None) -> RawFile:

@@ -26,6 +26,7 @@ from llm_embedder_data.rows.reading_settings import OnBadRow, ReadingSettings
 from llm_embedder_data.rows.row_errors import bad_rows_error, error_at_row
 from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.schema.row_kind import RowKind
+from llm_embedder_data.rows.shown_values import shown
 from llm_embedder_data.rows.sources import Source
 
 
@@ -182,6 +183,11 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
         dropped=found.dropped,
     )
     read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]
+    if found.unread:
+        names = ", ".join(map(shown, found.unread))
+        read.notes.append(
+            f"{len(found.unread)} columns are not read, though known by name: {names}"
+        )
     _refuse_ids(read)
     return read
 
