@@ -92,16 +92,6 @@ def fetched(address: str, cache_dir: Path, where: str = "path") -> Path:
     return _result(folder, found)
 
 
-def recorded_digests(fetched_path: Path, cache_dir: Path) -> dict[str, str]:
-    """The digests of what was fetched, by address; empty for a path that was not fetched."""
-    root = cache_dir / "fetched"
-    if root not in fetched_path.parents:
-        return {}
-    folder = root / fetched_path.relative_to(root).parts[0]
-    known = _read(folder / "files.json") or {}
-    return {str(entry["address"]): str(entry["digest"]) for entry in known.values()}
-
-
 def _result(folder: Path, files: Mapping[str, Any]) -> Path:
     names = list(files)
     is_one = len(names) == 1 and "/" not in names[0].removeprefix("content/")

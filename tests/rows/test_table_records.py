@@ -116,7 +116,7 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
     path = tmp_path / "rows.arrow"
     write(path, pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["x", "x"]))
 
-    with pytest.raises(DataError, match="'x' is there 2 times"):
+    with pytest.raises(DataError, match="'x' appears 2 times"):
         list(RawFile(str(path)))
 
 
