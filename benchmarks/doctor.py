@@ -75,7 +75,9 @@ def main() -> None:
         speeds = []
         for _ in range(arguments.repeats):
             began = time.process_time()  # the machine may do other things too
-            prints = {train_set.name: row_prints(train_set, module.instruction("qa"))}
+            prints = {
+                train_set.name: row_prints(train_set, module.instruction("qa"), module.tokenizer)
+            }
             check_rows(sets, prints)
             contaminated_rows(sets, prints, module._data.evals or {})
             speeds.append(size / 1e6 / (time.process_time() - began))

@@ -149,7 +149,7 @@ def test_hooks_before_a_commit_run_what_the_makefile_runs():
 
 
 # Names that only programs outside the package use.
-FOR_OTHER_PROGRAMS = {"damaged_files", "NegativePolicy"}
+FOR_OTHER_PROGRAMS = {"NegativePolicy"}
 
 
 def test_every_function_class_and_constant_is_used():

@@ -1,4 +1,4 @@
-"""Groups, eval queries and passages to the tensors of a batch."""
+"""The collator: training groups, eval queries or passages to the tensors of a batch."""
 
 from __future__ import annotations
 
@@ -24,47 +24,48 @@ from llm_embedder_data.core.errors import ConfigError, DataError
 Batch = dict[str, Any]
 Texts = Sequence[str] | EncodedTexts
 
-# Most encoded tokens of one side that are looked up in one call: a few steps of a small batch. Each
-# dataset of a run may hold that many in memory.
+# Look up at most this many encoded tokens of one side at once: a few steps of a small batch. Each
+# dataset of a run may hold this many tokens in memory.
 _TOKENS_AT_ONCE = 1 << 19
 
 
 @dataclass
 class RetrievalDataCollator:
-    """Makes the tensors of a batch: of training groups, of eval queries or of corpus passages.
+    """Makes the tensors of a batch of training groups, eval queries or corpus passages.
 
-    It takes what a dataset of this package gives for one batch (a mapping), or a list of elements
-    as a DataLoader gives it. Elements are rows such as ``{"query": str, "key": [str, ...], ...}``,
-    or whole batches such as ``{"query": [str, ...], "key": [[str, ...], ...], ...}``.
+    It takes a mapping, as this package's datasets give it for a whole batch, or a list of elements,
+    as a DataLoader gives it. An element is one row, such as ``{"query": str, "key": [str, ...],
+    ...}``, or a whole batch, such as ``{"query": [str, ...], "key": [[str, ...], ...], ...}``.
 
-    Keys of query i are rows ``i*G`` to ``i*G + G - 1``, the positive first. Where queries have
-    different numbers of keys, as in reranking, empty texts fill up and ``key_mask`` [B, G] int64 is
-    0 there.
+    The keys of query i are the rows ``i*G`` to ``i*G + G - 1`` of ``key``, the positive first. If
+    queries have different numbers of keys, as in reranking, shorter groups are filled with empty
+    texts, and ``key_mask`` [B, G] int64 is 0 there.
 
     Args:
         tokenizer: from transformers; its padding and truncation sides are used.
-        query_max_length: tokens, special tokens included.
-        key_max_length: tokens, special tokens included.
+        query_max_length: most tokens of a query, special tokens included.
+        key_max_length: most tokens of a key, special tokens included.
         inbatch_same_dataset: ignored; kept for users of LLM-Embedder. Each element shows whether
             it is a row or a whole batch.
-        cross: (query, key) pairs under ``cross`` [B*G, L], with ``batch_size`` = B, in place of
-            ``query`` and ``key``.
+        cross: make (query, key) pairs for a cross-encoder: ``cross`` [B*G, L] and ``batch_size`` =
+            B, in place of ``query`` and ``key``.
         pad_to_multiple_of: pad to a multiple of this many tokens.
         layout: ``padded``, ``chunked`` or ``packed``: see :class:`TensorLayout`.
         chunk_size: most texts in a chunk.
-        unique_keys: tokenize equal keys of a batch once; ``key`` then has a row for each distinct
+        unique_keys: tokenize equal keys of a batch once; ``key`` then has one row per distinct
             text.
         prompt_lengths: add the number of instruction tokens, as ``query_prompt_length`` (int) and
             so on, for encoders that leave the instruction out of their pooling.
 
-    If chunks or unique keys move texts to other rows, ``query_inverse`` [B],
-    ``key_inverse`` [B*G], ``content_inverse`` or ``cross_inverse``, int64, has the row of each:
-    ``torch.cat(embeddings_of_chunks)[key_inverse]`` are the keys in their order.
+    If chunks or unique keys reorder texts, ``query_inverse`` [B], ``key_inverse`` [B*G],
+    ``content_inverse`` or ``cross_inverse``, int64, holds the row of each text, so that
+    ``torch.cat(embeddings_of_chunks)[key_inverse]`` restores the order of the keys.
 
     Raises:
-        DataError: rows of different tasks in one batch.
-        ConfigError: no tokenizer, or one without a padding token where padding is needed; a length
-            that special tokens use up; an unknown layout; ``unique_keys`` with ``cross``.
+        DataError: a batch holds rows of different tasks.
+        ConfigError: there is no tokenizer; the tokenizer has no padding token and the layout needs
+            one; special tokens use up a length; the layout is unknown; or ``unique_keys`` is
+            combined with ``cross``.
     """
 
     tokenizer: PreTrainedTokenizerBase | None = None
@@ -86,8 +87,9 @@ class RetrievalDataCollator:
                 "data.unique_keys=True with data.cross=True: a pair holds one query's key (set one "
                 "of them to false)"
             )
-        # Whether row i of a side always is text i, so that several batches can be laid out at once.
-        self._splits = self.layout == "padded" and not self.cross and not self.unique_keys
+        # If row i of a side is always text i, the texts of several batches can be laid out at once
+        # and the rows split afterwards.
+        self._can_split = self.layout == "padded" and not self.cross and not self.unique_keys
         self._layout = TensorLayout(
             self.tokenizer, self.layout, self.pad_to_multiple_of, self.chunk_size
         )
@@ -104,10 +106,10 @@ class RetrievalDataCollator:
         self.check_room()
 
     def check_room(self, query_instruction: str = "", key_instruction: str = "") -> None:
-        """Refuse lengths that special tokens and instructions use up.
+        """Check that special tokens and instructions leave room for a text.
 
         Raises:
-            ConfigError: naming the setting, its value and the least that is allowed.
+            ConfigError: they do not; it names the setting, its value and the least allowed value.
         """
         self.query_tokenizer.check_room(query_instruction, "data.query_max_length")
         self.key_tokenizer.check_room(key_instruction, "data.key_max_length")
@@ -127,43 +129,47 @@ class RetrievalDataCollator:
         return batch
 
     def several(self, groups: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
-        """Yield the batches of several training groups, all of one dataset.
+        """Yield a batch for each element of ``groups``, all of one dataset.
 
-        Each equals what a call gives; encoded texts are looked up for several batches at once.
+        Each batch equals the result of a call. It is faster than calls, because encoded texts are
+        looked up for several batches at once.
         """
         groups = iter(groups)
-        for first in groups:
-            if self._splits and isinstance(first["key"], EncodedTexts):
+        for group in groups:
+            if self._can_split and isinstance(group["key"], EncodedTexts):
                 n_tokens = max(
-                    len(first["query"]) * self.query_max_length,
-                    len(first["key"]) * self.key_max_length,
+                    len(group["query"]) * self.query_max_length,
+                    len(group["key"]) * self.key_max_length,
                 )
                 n_more = max(_TOKENS_AT_ONCE // n_tokens - 1, 0)
-                yield from self._together([first, *islice(groups, n_more)])
+                yield from self._together([group, *islice(groups, n_more)])
             else:
-                yield self._collate(dict(first))
+                yield self._collate(dict(group))
 
     def _together(self, groups: Sequence[Mapping[str, Any]]) -> Iterator[Batch]:
-        laid = {}
+        """Yield the batches of groups of encoded texts, looked up and laid out in one go."""
+        laid_out = {}
         for side, tokenizer in ("query", self.query_tokenizer), ("key", self.key_tokenizer):
             texts = [group[side] for group in groups]
             tokens = tokenizer(texts[0].joined(texts[1:]), groups[0][f"{side}_instruction"])
-            laid[side] = self._layout.padded(tokens, list(map(len, texts)))
+            laid_out[side] = self._layout.padded(tokens, list(map(len, texts)))
         for group in groups:
-            yield self._collate(dict(group), {side: next(own) for side, own in laid.items()})
+            inputs_of_group = {side: next(inputs) for side, inputs in laid_out.items()}
+            yield self._collate(dict(group), inputs_of_group)
 
     def _collate(
-        self, columns: dict[str, Any], laid: Mapping[str, ModelInputs] | None = None
+        self, columns: dict[str, Any], laid_out: Mapping[str, ModelInputs] | None = None
     ) -> Batch:
+        """Return the batch of columns; ``laid_out`` has the tensors of sides that are ready."""
         query, key = columns.pop("query", None), columns.pop("key", None)
         query_instruction = columns.pop("query_instruction", "")
         key_instruction = columns.pop("key_instruction", "")
         mask, content = columns.pop("key_mask", None), columns.pop("content", None)
         others: Batch = {name: _value(name, values) for name, values in columns.items()}
         batch: Batch = {}
-        laid = laid or {}
-        if "query" in laid:
-            batch["query"] = laid["query"]
+        laid_out = laid_out or {}
+        if "query" in laid_out:
+            batch["query"] = laid_out["query"]
         elif query is not None and not self.cross:
             self._lay_out(batch, "query", self.query_tokenizer(query, query_instruction))
         if key is not None:
@@ -171,8 +177,8 @@ class RetrievalDataCollator:
                 key, mask = _filled_up(key)
             batch["key_mask"] = torch.from_numpy(mask)
             flat: Texts = key if isinstance(key, EncodedTexts) else list(chain.from_iterable(key))
-            if "key" in laid:
-                batch["key"] = laid["key"]
+            if "key" in laid_out:
+                batch["key"] = laid_out["key"]
             elif self.cross:
                 queries = _repeated(query, mask.shape[1])
                 tokens = self.pair_tokenizer.pairs(
@@ -188,16 +194,25 @@ class RetrievalDataCollator:
         if content is not None:
             self._lay_out(batch, "content", self.key_tokenizer(content, key_instruction))
         if self.prompt_lengths:
-            for name, instruction in (
-                ("query", query_instruction),
-                ("key", key_instruction),
-                ("content", key_instruction),
-            ):
-                if name in batch:
-                    others[f"{name}_prompt_length"] = self._prompt_length(instruction)
-        # Lightning takes the first tensor's length for the batch size, which chunks and packed rows
-        # would get wrong.
+            others |= self._prompt_lengths(batch, query_instruction, key_instruction)
+        # Lightning takes the batch size from the first tensor. With chunked or packed texts that
+        # would be wrong, so the other tensors come first.
         return batch | others if self.layout == "padded" else others | batch
+
+    def _prompt_lengths(
+        self, batch: Batch, query_instruction: str, key_instruction: str
+    ) -> dict[str, int]:
+        """Return the prompt length of each side of a batch, by the name of its entry."""
+        instructions = {
+            "query": query_instruction,
+            "key": key_instruction,
+            "content": key_instruction,
+        }
+        return {
+            f"{name}_prompt_length": self._prompt_length(instruction)
+            for name, instruction in instructions.items()
+            if name in batch
+        }
 
     def _prompt_length(self, instruction: str) -> int:
         """Return the number of tokens before the text, counted as sentence-transformers does."""
@@ -217,23 +232,22 @@ class RetrievalDataCollator:
 
 def _columns(elements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return a list of rows, or of whole batches, as columns."""
-    first = elements[0]
-    whole = isinstance(first.get("query", first.get("content")), list)
+    element = elements[0]
+    whole = isinstance(element.get("query", element.get("content")), list)
     if whole and len(elements) == 1:
-        columns = dict(first)
+        columns = dict(element)
     elif whole:
         columns = {
-            name: [value for element in elements for value in _each(element, name)]
-            for name in first
+            name: [value for batch in elements for value in _each(batch, name)] for name in element
         }
     else:
-        columns = {name: [element[name] for element in elements] for name in first}
+        columns = {name: [row[name] for row in elements] for name in element}
     if isinstance(columns.get("task"), list):
         tasks = sorted(set(columns["task"]))
         if len(tasks) > 1:
             raise DataError(
                 f"a batch holds rows of the tasks {', '.join(tasks)}: all rows of a batch need "
-                "one task (use RetrievalDataModule or SameDatasetTrainDataset, which see to it)"
+                "one task (use RetrievalDataModule or SameDatasetTrainDataset, which ensure that)"
             )
         columns["task"] = tasks[0]
     return columns
@@ -283,16 +297,16 @@ def _value(name: str, values: Any) -> Any:
         return _scores(values)
     if isinstance(values[0], list):
         width = max(map(len, values))
-        return torch.tensor([[*one, *[-1] * (width - len(one))] for one in values])
+        return torch.tensor([[*row, *[-1] * (width - len(row))] for row in values])
     if isinstance(values[0], str):
         return values
     return torch.tensor(values)
 
 
 def _scores(values: Sequence[Sequence[float] | None]) -> Tensor:
-    """``[B, G]`` float32; NaN in the rows without scores."""
-    width = max(len(one) for one in values if one is not None)
+    """Return scores as ``[B, G]`` float32, with NaN in rows that have none."""
+    width = max(len(scores) for scores in values if scores is not None)
     return torch.tensor(
-        [[float("nan")] * width if one is None else list(one) for one in values],
+        [[float("nan")] * width if scores is None else list(scores) for scores in values],
         dtype=torch.float32,
     )

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueries
 from llm_embedder_data.batches.groups.train_rows import TrainRows
-from llm_embedder_data.batches.tokens.text_tokenizer import InstructedText
+from llm_embedder_data.batches.tokens.left_truncation import InstructedText
 from llm_embedder_data.config.recipes import Instruction
 
 

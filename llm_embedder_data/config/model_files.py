@@ -48,8 +48,8 @@ def read_model_json(model: str, name: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{path}: cannot be read as JSON: {error} (mend the file; or give data.recipe and "
-            "model.pooling, which take its place)"
+            f"{path}: cannot be read as JSON: {error} (repair the file, or replace it by giving "
+            "data.recipe and model.pooling)"
         ) from error
 
 

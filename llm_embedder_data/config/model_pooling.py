@@ -2,6 +2,14 @@
 
 With another pooling an encoder gives worse embeddings, and no error. The pooling is what the user
 gave, else what the model's files say, else the published convention, else the usual one.
+
+The files are those of sentence-transformers. ``modules.json`` lists the steps from texts to
+embeddings, each with a type and a folder, such as ``("sentence_transformers.models.Pooling",
+"1_Pooling")``. The folder of the pooling step has its configuration. The similarity is in
+``config_sentence_transformers.json``, beside the prompts.
+
+A file that cannot be looked up, because it is not cached and the hub is out of reach, counts as
+missing.
 """
 
 from __future__ import annotations
@@ -49,7 +57,7 @@ class Pooled:
         pooling: how token vectors are pooled.
         similarity: how embeddings are compared.
         include_prompt: whether a mean includes the prompt's tokens.
-        origin: the file, publication or argument that it comes from.
+        origin: the file, publication or argument that the pooling comes from, for messages.
     """
 
     pooling: PoolingMode
@@ -107,7 +115,11 @@ def pooled(
 
 
 def leaves_prompt_out(model: str | None) -> bool:
-    """Return whether a model's files say that its mean leaves out the prompt's tokens."""
+    """Return whether a model's files say that its mean leaves out the prompt's tokens.
+
+    This is :attr:`Pooled.include_prompt` for the data module, which has no model configuration and
+    must count the prompt's tokens.
+    """
     modules = None if model is None else _modules(model)
     if model is None or modules is None:
         return False
@@ -127,8 +139,8 @@ def _modules(model: str) -> list[tuple[str, str]] | None:
         isinstance(module, Mapping) and isinstance(module.get("type"), str) for module in modules
     ):
         raise ConfigError(
-            f"{model}, {MODULES_FILE}: expected a list of modules, each with its type (mend the "
-            "file, or give model.pooling)"
+            f"{model}, {MODULES_FILE}: expected a list of modules, each with its type (correct "
+            "the file, or give model.pooling)"
         )
     return [(module["type"], str(module.get("path") or "")) for module in modules]
 
@@ -156,13 +168,14 @@ def _from_modules(
     """Return what a model's modules say; None if they do not say how to pool."""
     config = _pooling_config(model, modules)
     if similarity is None:
+        # The inner product of normalized embeddings is the cosine.
         normalises = any(_kind(module) == "Normalize" for module, _ in modules)
         similarity = "cos" if normalises else _similarity(model)
     include_prompt = not (isinstance(config, Mapping) and config.get("include_prompt") is False)
     if pooling is not None:
         return Pooled(
             pooling=pooling, similarity=similarity, include_prompt=include_prompt, origin=""
-        )
+        )  # pooled() fills in the origin
     for module, _ in modules:
         if _kind(module) not in ("Transformer", "Pooling", "Normalize"):
             raise ConfigError(
@@ -221,6 +234,11 @@ def _similarity(model: str) -> SimilarityName:
 
 
 def _is_decoder(config: PretrainedConfig) -> bool:
+    """Return whether a model is a decoder, in which only the last token has seen the whole text.
+
+    The architectures of the checkpoint say so. If it names none, the type of the model decides: a
+    decoder has a causal language model in transformers and no masked one. (BERT has both.)
+    """
     architectures = getattr(config, "architectures", None) or []
     if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         return True

@@ -127,7 +127,9 @@ def _checked_prompts(config: Any, where: str) -> dict[str, str] | None:
     if config is None:
         return None
     if not isinstance(config, Mapping):
-        raise ConfigError(f"{where}: expected a JSON object (mend the file, or give data.recipe)")
+        raise ConfigError(
+            f"{where}: expected a JSON object (correct the file, or give data.recipe)"
+        )
     prompts = config.get("prompts")
     if prompts is None:
         return None
@@ -135,8 +137,8 @@ def _checked_prompts(config: Any, where: str) -> dict[str, str] | None:
         isinstance(text, str | None) for text in prompts.values()
     ):
         raise ConfigError(
-            f"{where}: prompts={str(prompts)[:80]!r}: expected a mapping of names to texts (mend "
-            "the file, or give data.recipe)"
+            f"{where}: prompts={str(prompts)[:80]!r}: expected a mapping of names to texts "
+            "(correct the file, or give data.recipe)"
         )
     return {str(name): text or "" for name, text in prompts.items()}
 

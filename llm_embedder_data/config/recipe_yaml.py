@@ -41,7 +41,7 @@ def read_yaml(path: Path) -> Any:
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"recipe {path} cannot be read: {error} (mend the YAML)") from error
+        raise ConfigError(f"recipe {path} cannot be read: {error} (correct the YAML)") from error
 
 
 def _check_expanded_size(root: Any, path: Path) -> None:

@@ -20,11 +20,16 @@ from llm_embedder_data.datamodule.worker_transfer import for_transfer
 
 
 class BatchLoader(DataLoader[Any]):
-    """A DataLoader of whole batches."""
+    """A DataLoader whose dataset gives whole batches, one for each index of its sampler."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Return an iterator over the batches of a pass.
+
+        Workers, or the thread that pins memory, need torch's iterator. Without them, bypass it:
+        torch would ask for one batch at a time, but batches of cached tokens are made in half the
+        time if several are made together (see :meth:`WholeBatches.in_turn`).
+        """
         if self.num_workers == 0 and not self.pin_memory:
-            # torch's own iterator makes batches one by one: with cached tokens, twice as slow.
             assert isinstance(self.dataset, WholeBatches)
             return self.dataset.in_turn(iter(self.sampler))
         return WorkerPass(super().__iter__, self.sampler)
@@ -37,12 +42,17 @@ class BatchLoader(DataLoader[Any]):
 
 
 class ResumedByModule(BatchLoader):
-    """A loader that tells Lightning it is resumable, because the data module resumes it.
+    """A loader for a trainer with our data module, which resumes it.
 
-    Its own state is empty. Lightning 2.6 restores a loader's state only if nothing asked for the
-    loader earlier, but a learning-rate schedule does so (``trainer.estimated_stepping_batches``). A
-    loader given to ``trainer.fit`` without its data module is a plain :class:`BatchLoader`, so that
-    Lightning warns that it cannot be resumed.
+    Lightning takes a loader with ``state_dict`` and ``load_state_dict`` for resumable. It warns
+    about any other loader when a fit is resumed in the middle of an epoch. Here both methods do
+    nothing, because the data module keeps the state: it makes the loader begin at the right step.
+
+    The state is not kept here because Lightning 2.6 restores a loader's state only if nothing asked
+    for the loader before, and learning-rate schedules ask (``trainer.estimated_stepping_batches``).
+
+    A loader that is made without a trainer cannot be resumed this way. It is a plain
+    :class:`BatchLoader`, so Lightning warns as it should.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,7 +64,11 @@ class ResumedByModule(BatchLoader):
 
 
 class RefusingSampler(SequentialSampler):
-    """A sampler that raises an error instead of giving its only batch.
+    """A sampler that raises an error when its first and only index is asked for.
+
+    It is for a batch size that Lightning's batch-size finder must not use. The finder goes back to
+    a smaller size if an error comes while it trains, but not while the loader is made. The length
+    of 1 keeps Lightning from skipping the loader as empty.
 
     Args:
         error: the error to raise.
@@ -68,7 +82,7 @@ class RefusingSampler(SequentialSampler):
 
     def __iter__(self) -> Iterator[Any]:
         raise self._error
-        yield
+        yield  # makes this a generator: iter() succeeds, and the first next() raises
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._error!r})"

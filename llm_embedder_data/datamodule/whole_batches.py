@@ -13,12 +13,17 @@ from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.sampler import BatchIndex
 from llm_embedder_data.core.errors import DataError
 
-# How many rows ahead to look for other steps of a dataset. Only row numbers are kept.
+# How many rows of coming steps to group by dataset. Only row numbers are held, not texts or tokens.
 _ROWS_AHEAD = 8192
 
 
 class WholeBatches(Dataset[Any]):
-    """Whole batches by index; an error says which batch it comes from."""
+    """A dataset whose items are whole batches; an error says which batch it comes from.
+
+    Args:
+        dataset: gives the rows of a batch for an index: training groups, eval queries or passages.
+        collate: turns these rows into the tensors of a batch.
+    """
 
     def __init__(self, dataset: Any, collate: RetrievalDataCollator) -> None:
         self.dataset, self.collate = dataset, collate
@@ -38,21 +43,31 @@ class WholeBatches(Dataset[Any]):
         return batch
 
     def in_turn(self, indices: Iterator[Any]) -> Iterator[Any]:
-        """Make the batches of indices; nearby batches of one dataset are made together."""
+        """Yield the batch of each index, in the order of ``indices``.
+
+        It takes the next few steps at a time and groups them by pass over a dataset. The batches of
+        a group are made together, which is faster: their rows and tokens are looked up at once.
+        (Random choices depend on the pass, so batches of two passes are not made together.)
+        """
         if not isinstance(self.dataset, TrainGroups):
             yield from map(self.__getitem__, indices)
             return
-        n_ahead = 1  # do not let the first batch wait for others
-        while ahead := list(islice(indices, n_ahead)):
-            n_ahead = max(1, _ROWS_AHEAD // len(ahead[0].rows))
-            alike: dict[Any, list[BatchIndex]] = {}
-            for index in ahead:
-                alike.setdefault(_pass_of(index), []).append(index)
-            batches = {key: self._together(same) for key, same in alike.items()}
-            for index in ahead:
+        n_steps = 1  # the first batch alone, so that it does not wait for others
+        while steps := list(islice(indices, n_steps)):
+            n_steps = max(1, _ROWS_AHEAD // len(steps[0].rows))
+            of_pass: dict[Any, list[BatchIndex]] = {}
+            for index in steps:
+                of_pass.setdefault(_pass_of(index), []).append(index)
+            batches = {key: self._made_together(group) for key, group in of_pass.items()}
+            for index in steps:
                 yield next(batches[_pass_of(index)])
 
-    def _together(self, indices: Sequence[BatchIndex]) -> Iterator[Any]:
+    def _made_together(self, indices: Sequence[BatchIndex]) -> Iterator[Any]:
+        """Yield the batches of one pass over a dataset.
+
+        If one fails, the rest are made one by one. So the error comes at the step that it belongs
+        to and names its batch.
+        """
         batches = self.collate.several(self.dataset.several(indices))
         made = []  # a variable would keep the batch's memory until the dataset's next batch
         for position, index in enumerate(indices):
@@ -60,12 +75,17 @@ class WholeBatches(Dataset[Any]):
                 made.append(next(batches))
                 self._refuse_cut_off_files(index)
             except Exception:
-                # Maybe a later batch failed. Made one by one, the earlier ones come through.
+                # The batch that failed may be a later one.
                 yield from map(self.__getitem__, indices[position:])
                 return
             yield made.pop()
 
     def _refuse_cut_off_files(self, index: Any) -> None:
+        """Raise if a memory-mapped file of the batch's dataset has become shorter.
+
+        What was read beyond the new end is zeros. This costs one ``os.stat`` for each file of the
+        dataset, some microseconds.
+        """
         if (path := self.dataset.cut_off(index)) is not None:
             raise DataError.at(
                 path,
@@ -83,6 +103,7 @@ class SizedBatches(WholeBatches):
 
 
 def _pass_of(index: BatchIndex) -> tuple[str, int, int]:
+    """Return what identifies the pass over a dataset that a batch belongs to."""
     return index.dataset, index.epoch, index.repeat
 
 

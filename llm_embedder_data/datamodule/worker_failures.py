@@ -1,4 +1,4 @@
-"""What happened to a worker that died, and a pass over batches that explains it."""
+"""A pass over the batches of worker processes, with an explanation if a worker dies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def explain_lost_worker(error: BaseException, *, by_bus_error: bool = False) -> 
         return
     reason = (
         "it read a cache file that was cut off meanwhile, or /dev/shm is full (start again, which "
-        "mends the cache in data.cache_dir; give shared memory more room)"
+        "repairs the cache in data.cache_dir; give shared memory more room)"
         if by_bus_error or "Bus error" in f"{error} {error.__cause__}"
         else "most likely there was no memory left for it (give data.num_workers or "
         "data.prefetch_factor a smaller value)"
@@ -39,10 +39,11 @@ def explain_lost_worker(error: BaseException, *, by_bus_error: bool = False) -> 
 
 
 class WorkerPass:
-    """The batches of one pass over a loader, made ahead by workers.
+    """An iterator over the batches of a loader, once through (a pass), made ahead by workers.
 
-    Lightning makes the iterator, and the workers start, before it announces the epoch. If the
-    sampler's position has changed when the first batch is asked for, the pass begins again.
+    Lightning makes the iterator before it tells the sampler the epoch (``set_epoch``), and by then
+    the workers have begun. So when the first batch is asked for, the pass begins again if the
+    sampler is elsewhere than when the workers began.
 
     Args:
         begin: returns an iterator over the batches.
@@ -62,7 +63,7 @@ class WorkerPass:
         if self._sampler is not None:
             if self._sampler.place != self._position:
                 self._batches = self._begin()
-            self._sampler = None
+            self._sampler = None  # checked: later batches belong to a pass that has begun
         try:
             return next(self._batches)
         except RuntimeError as error:

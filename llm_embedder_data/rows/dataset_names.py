@@ -1,4 +1,4 @@
-"""Names of datasets: made from the paths of files, and unique."""
+"""Unique names of datasets, made from the paths of their files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ T = TypeVar("T", bound=Named)
 
 
 def names_from_paths(files: Sequence[str]) -> list[str]:
-    """Return a unique name for each file: its folder, and more of its path where names clash."""
+    """Return a unique name for each file: its folder's, and more of its path if that is not unique.
+
+    A path that is listed twice gives two names, ``name`` and ``name#2``.
+
+    >>> names_from_paths(["/data/qa/train.jsonl", "/data/tool/train.jsonl"])
+    ['qa', 'tool']
+    >>> names_from_paths(["/data/qa/a.jsonl", "/data/qa/b.jsonl", "/data/tool/a.jsonl"])
+    ['qa/a', 'qa/b', 'tool']
+    """
     paths = {file: Path(file) for file in files}
     stems = Counter((path.parent, plain_stem(path)) for path in paths.values())
     names = {file: path.parent.name or plain_stem(path) for file, path in paths.items()}

@@ -17,7 +17,7 @@ from llm_embedder_data.rows.memory_records import is_data, is_dataset_dict
 from llm_embedder_data.rows.reader_settings import READER_OPTIONS, check_reader_options
 from llm_embedder_data.rows.source_paths import paths_of
 
-# What a dict source may set, beside ``path`` and the names of its fields.
+# The options of a source that is a mapping, beside ``path`` and the names of its fields.
 OPTIONS = (
     "task",
     "task_description",
@@ -36,22 +36,24 @@ class Source:
 
     Attributes:
         name: of the dataset, unique among the sources of one setting.
-        files: absolute paths of files, in the order in which their rows are counted; or of one
+        files: absolute paths of files; row numbers count through all files in this order. Or of one
             folder that is a dataset. For data in memory, one name for messages.
         data: rows in memory, in place of files.
-        task: of rows that name none; None for the data module's ``default_task``.
-        task_description: for the prompt of an instruct model; None for the recipe's.
-        format: of the files: ``auto``, a container, or a name of
+        task: the task of rows that name none; None for the data module's ``default_task``.
+        task_description: replaces the description in an instruct model's prompt, also if it is
+            empty; None for the recipe's.
+        format: of all files: ``auto``, a container, or a name of
             :mod:`llm_embedder_data.rows.formats`.
-        fields: the columns that canonical fields are read from, if they have other names in the
-            files; a dot leads to a part of a column.
+        fields: the column in the files for each of our field names that differs, such as
+            ``{"query": "question"}`` if the files call the query "question". A dot leads to a part
+            of a column; a list of columns is joined.
         reader_options: what only readers of other formats need, such as ``corpus`` or ``split``.
         weight: passes over the dataset per epoch.
         batch_size: queries per rank and step; None for the data module's.
         in_batch_negatives: whether the keys of other queries are negatives; None: unless the
             file's name says otherwise.
-        max_sample_num: the most rows to use; None for the data module's.
-        key_template: of a corpus; None for the data module's.
+        max_sample_num: most rows to use; None for the data module's.
+        key_template: how a corpus record becomes the text of a key; None for the data module's.
     """
 
     name: str
@@ -81,25 +83,30 @@ def resolve_sources(
 ) -> list[Source]:
     """Return the sources that a setting names.
 
-    The setting is a path, a glob, a folder, an address, data in memory, a list of these, or a
-    mapping {name: source}. A source is one of these or a dict with ``path``, options and names of
-    fields. Without a mapping, each file is a dataset, named after its folder and as much more of
-    its path as makes the name unique; a path that is listed twice is two datasets, ``name`` and
-    ``name#2``. A folder that is a dataset as a whole, such as BEIR's, is one. Files keep the order
-    in which the user lists them; those of one glob or folder are sorted. Data in memory are named
-    after the setting.
+    The setting is one of:
+
+    - a mapping {name: source}. Each name is one dataset with all files of its source, so that a
+      dataset may be split over many files: ``{qa: qa/*.jsonl}``.
+    - a source, or a list of sources. Nothing says which files belong together, so each file is a
+      dataset of its own: ``[qa/train.jsonl, tool/train.jsonl]`` are the datasets ``qa`` and
+      ``tool``. For the names see :func:`~llm_embedder_data.rows.dataset_names.names_from_paths`.
+
+    A source is a path (a file, a folder, a glob or an address), a list of paths, data in memory, or
+    a mapping with the key ``path``, options and names of fields. A folder that is a dataset as a
+    whole, such as BEIR's, is one. Files keep the order in which the user lists them; the files of a
+    glob or folder are sorted. Data in memory are named after the setting.
 
     Args:
         data: the value of the setting.
         setting: the full name of the setting, for messages.
-        fields: canonical fields that a dict source may rename.
-        options: other options that a dict source may have.
+        fields: our field names, for which a source may name its own.
+        options: other options that a source may have.
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
         cache_dir: where files behind addresses are kept.
         kind: of the rows: which split is taken of several.
 
     Raises:
-        ConfigError: a setting is unknown or has a value that is not allowed.
+        ConfigError: an option is unknown or has a value that is not allowed.
         DataError: a file does not exist, or a glob matches nothing.
     """
     if data is None:
@@ -202,7 +209,8 @@ def _arguments(
     Args:
         entry: a path, a list of paths, or a mapping.
         where: the setting, for messages.
-        fields: canonical fields that the entry may rename.
+        fields: our field names, for which the entry may name its own. A name that is an option
+            too, such as ``task``, is read as the option.
         options: other options that it may have.
     """
     if isinstance(entry, str | os.PathLike | Sequence) or is_data(entry) or is_dataset_dict(entry):

@@ -40,18 +40,11 @@ from llm_embedder_data.training.export import (
     prompts_to_export,
     write_sentence_transformers_files,
 )
-from llm_embedder_data.training.losses import (
-    combine,
-    contrastive_loss,
-    has_teacher_scores,
-    kl_distillation,
-    known_positive_mask,
-    stable_distillation,
-)
 from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
 from llm_embedder_data.training.packed_attention import AttentionSwitch, position_ids_for
 from llm_embedder_data.training.pooling import pool, pool_packed
 from llm_embedder_data.training.position_limits import check_positions
+from llm_embedder_data.training.retrieval_loss import competing_keys, mean_loss
 from llm_embedder_data.training.search import rerank_order
 from llm_embedder_data.training.settings import (
     DEFAULTS,
@@ -63,7 +56,7 @@ from llm_embedder_data.training.settings import (
 Pooling = PoolingMode | Literal["auto"]
 Similarity = SimilarityName | Literal["auto"]
 
-# A batch of RetrievalDataModule, for training or evaluation; DESIGN 4 lists its entries.
+# A batch of RetrievalDataModule, for training or evaluation; docs/batch-keys.md lists its entries.
 RetrievalBatch = Mapping[str, Any]
 # Tokenized texts: padded or packed in one mapping, or chunked in a list of mappings.
 TokenizedTexts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -74,10 +67,10 @@ logger = logging.getLogger(__name__)
 class BiEncoder(lightning.LightningModule):
     """Embeds queries and keys with one encoder, trained by a contrastive and a distillation loss.
 
-    It trains on the batches of RetrievalDataModule (DESIGN 4). Each rank scores its own queries
-    against the keys of all ranks, leaving out known positives and padded keys. The gradient that
-    data-parallel training averages is exactly that of the mean loss over the global batch, for any
-    number of ranks, if all ranks have the same number of queries and of keys per query.
+    It trains on the batches of RetrievalDataModule (docs/batch-keys.md). Each rank scores its own
+    queries against the keys of all ranks, leaving out known positives and padded keys. The gradient
+    that data-parallel training averages is exactly that of the mean loss over the global batch, for
+    any number of ranks, if all ranks have the same number of queries and of keys per query.
 
     Evaluation is exact retrieval from a corpus that the ranks encode in disjoint shards; see
     :class:`~llm_embedder_data.training.evaluator.RetrievalEvaluator`.
@@ -357,75 +350,17 @@ class BiEncoder(lightning.LightningModule):
                 "data.cross=True: the batch holds (query, key) pairs, and BiEncoder encodes query "
                 "and key apart (set data.cross=false, or train a cross-encoder)"
             )
-        query = self._embed(batch, "query")
-        key = self._embed(batch, "key")
-        return self._loss_of_embeddings(batch, query, key)
-
-    def _loss_of_embeddings(self, batch: RetrievalBatch, query: Tensor, key: Tensor) -> Tensor:
-        """Return the mean loss, given the embeddings ``[B, D]`` and ``[B*G, D]`` of a batch."""
-        settings = self.settings_of(batch["task"])
-        key_mask, teacher = batch["key_mask"], batch["teacher_scores"]
-        keys, target, excluded = self._competing_keys(batch, key)
-
+        query, key = self._embed(batch, "query"), self._embed(batch, "key")
+        gathers = self.gather_negatives and batch["in_batch_negatives"] and self._num_replicas > 1
+        competing = competing_keys(
+            batch, key, rank=self.global_rank, all_gather=self.all_gather if gathers else None
+        )
         # bfloat16 has 8 significant bits: a cosine divided by 0.01 would be off by 0.2.
         with torch.autocast(query.device.type, enabled=False):
-            scores = query @ keys.T  # [B, K]
+            scores = query @ competing.keys.T  # [B, K]
             if self.similarity == "cos":
                 scores = scores / self.temperature
-            contrastive = contrastive_loss(scores, target, excluded, reduction="none")
-            if teacher is None:
-                return contrastive.mean()
-            if settings.stable_distill:
-                distillation = stable_distillation(
-                    scores, target, teacher, key_mask, excluded, reduction="none"
-                )
-            else:
-                group = torch.arange(key_mask.shape[1], device=target.device)
-                distillation = kl_distillation(
-                    scores.gather(1, target[:, None] + group),  # [B, G]
-                    teacher,
-                    key_mask,
-                    student_temperature=settings.student_temperature,
-                    teacher_temperature=settings.teacher_temperature,
-                    reduction="none",
-                )
-            return combine(
-                contrastive,
-                distillation,
-                has_teacher_scores(teacher, key_mask),
-                contrastive_weight=settings.contrastive_weight,
-                distill_weight=settings.distill_weight,
-            ).mean()
-
-    def _competing_keys(self, batch: RetrievalBatch, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gather the keys that this rank's queries are scored against.
-
-        Args:
-            batch: a training batch.
-            key: ``[B*G, D]``, this rank's keys.
-
-        Returns:
-            keys: ``[K, D]``, the keys of all ranks if they are gathered.
-            target: ``[B]`` int64, the column of each query's first key.
-            excluded: ``[B, K]`` bool, columns that are not negatives of a query: its known
-                positives, padding, and, without in-batch negatives, the keys of other queries.
-        """
-        keys, key_id, real = key, batch["key_id"], batch["key_mask"].flatten()  # [K, D], [K], [K]
-        n_queries, group_size = batch["key_mask"].shape
-        query_index = torch.arange(n_queries, device=key.device)
-        target = query_index * group_size
-        if self.gather_negatives and batch["in_batch_negatives"] and self._num_replicas > 1:
-            # The backward pass sums, over ranks, the gradients with respect to this rank's keys.
-            # DDP divides by the number of ranks, which gives the mean over the global batch.
-            keys = cast(Tensor, self.all_gather(key, sync_grads=True)).flatten(0, 1)
-            both = cast(Tensor, self.all_gather(torch.stack([key_id, real])))  # [W, 2, B*G]
-            key_id, real = both.transpose(0, 1).flatten(1)
-            target = target + self.global_rank * len(key)
-        excluded = known_positive_mask(key_id, batch["positive_id"]) | (real == 0)
-        if not batch["in_batch_negatives"]:
-            query_of_key = torch.arange(len(keys), device=key.device) // group_size
-            excluded |= query_of_key != query_index[:, None]
-        return keys, target, excluded
+            return mean_loss(scores, competing, batch, self.settings_of(batch["task"]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and a schedule that is stepped after every optimizer step.

@@ -4,6 +4,10 @@ During an evaluation each rank keeps its own shard of encoded queries and corpus
 do not communicate. At the end the ranks exchange their queries, each rank searches its corpus
 shard for all queries, and the results merge into the exact top k of the whole corpus. No rank ever
 holds more than its corpus shard and all queries. Ranks may have different numbers of batches.
+
+An eval set may be measured only in part, because of a trainer limit such as ``limit_val_batches``.
+With fewer queries the metrics are still right, for these queries. With fewer passages they would be
+wrong, because positives may be missing, so an eval set with an incomplete corpus is not measured.
 """
 
 from __future__ import annotations
@@ -84,7 +88,7 @@ class RetrievalEvaluator:
             ranked: ``[n, G]`` int64, reranked keys, best first; given these, nothing is searched.
             grades: ``[n, P]`` float64, of the positives: gains of nDCG; None: 1 each.
         """
-        if ranked is not None:
+        if ranked is not None:  # keep no embedding: nothing is searched
             embedding, ranked = embedding[:, :0], ranked.detach().cpu()
         queries = EncodedQueries(
             corpus=corpus,
@@ -104,7 +108,7 @@ class RetrievalEvaluator:
         Args:
             module: the module that is evaluated, attached to a trainer.
             stage: prefix of the names, such as ``val``.
-            warn: called with sentences about eval sets that are not measured in full.
+            warn: called on every rank with sentences about eval sets that are not measured in full.
 
         Returns:
             ``{"val/<eval set>/mrr@10": ..., "val/mrr@10": ...}``, the same on every rank. The means
@@ -127,6 +131,7 @@ class RetrievalEvaluator:
         self, module: lightning.LightningModule, shard: EvalShard, warn: Callable[[str], None]
     ) -> tuple[dict[str, dict[str, float]], bool]:
         """Return each eval set's metrics, and whether no trainer limit left an eval set out."""
+        # Which loaders this rank reads only in part, known by the eval set or corpus they give.
         limited_here = [
             name
             for name, loader_index in shard.loader_index.items()
@@ -139,6 +144,7 @@ class RetrievalEvaluator:
         limited = {name for _, _, names in of_ranks for name in names}
         limit = limiting_setting(module.trainer)
         measured, is_complete = {}, True
+        # All ranks search the same eval sets in the same order, as a search is collective.
         for name in sorted({name for queries, _, _ in of_ranks for name in queries}):
             queries = EncodedQueries.joined(
                 [queries[name] for queries, _, _ in of_ranks if name in queries]
@@ -166,6 +172,7 @@ class RetrievalEvaluator:
     ) -> Tensor:
         """Return the best corpus rows over all ranks, ``[Q, k]``. All ranks must call this."""
         k = max(self.cutoffs)
+        # An eval set with ranked keys has no corpus and does not come here.
         embedding, index = shard.corpus(cast(str, queries.corpus), queries.embedding.shape[1])
         scores, found = top_k(queries.embedding.to(module.device), embedding, index, k)
         if module.trainer.world_size == 1:
@@ -229,7 +236,10 @@ def _notes(name: str, queries: EncodedQueries, limit: str | None) -> list[str]:
 
 
 def _all_gather_objects(value: Any, module: lightning.LightningModule) -> list[Any]:
-    """Return ``value`` of every rank, in rank order."""
+    """Return ``value`` of every rank, in rank order.
+
+    Lightning's ``all_gather`` takes only tensors of one shape on all ranks.
+    """
     n_ranks = module.trainer.world_size
     if n_ranks == 1:
         return [value]

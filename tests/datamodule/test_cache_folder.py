@@ -57,7 +57,7 @@ KINDS = ["flip", "flip", "cut", "empty", "json", "zeros", "folder", "another"]
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS)))
-def test_damage_to_any_file_of_a_cache_is_mended(warm, tmp_path, kind):
+def test_damage_to_any_file_of_a_cache_is_repaired(warm, tmp_path, kind):
     own, wanted = warm
     draw = random.Random(kind)
     names = [file.relative_to(own) for file in sorted((own / "cache").rglob("*"))]

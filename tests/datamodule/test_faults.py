@@ -1,4 +1,4 @@
-"""What goes wrong around a run ends in a clear error, or is mended: no hang, no wrong data."""
+"""A fault around a run ends in a clear error or is repaired: no hang, no wrong data."""
 
 import ctypes
 import errno
@@ -360,7 +360,7 @@ def seen_batches(datamodule):
     }
 
 
-def test_a_cache_that_is_cut_off_in_mid_run_ends_the_run_and_is_mended_by_the_next(own):
+def test_a_cache_that_is_cut_off_in_mid_run_ends_the_run_and_the_next_repairs_it(own):
     undisturbed = seen(make_datamodule(own))
     files = list(own.glob("cache/*.arrow"))
     # To nothing, so that what is read next ends the worker. One that has just read its rows refuses

@@ -11,7 +11,7 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.key_templates import template_fields
 
 
-def test_a_key_is_its_fields_put_into_the_template(tmp_path):
+def test_a_key_is_the_template_filled_with_its_fields(tmp_path):
     rows = [
         {"title": "T", "text": "with {braces} and {text}"},
         {"title": None, "text": "alone"},
@@ -38,7 +38,7 @@ def test_a_template_may_repeat_order_and_surround_its_fields(tmp_path):
     assert made.text(0) == "2-1-2 {x}"
 
 
-def test_a_corpus_without_titles_is_its_texts_and_says_so(tmp_path):
+def test_a_corpus_without_titles_uses_only_its_texts_and_says_so(tmp_path):
     made = corpus(write(tmp_path, [{"text": "one"}]))
 
     assert made.text(0) == "one"
@@ -61,21 +61,21 @@ def test_a_corpus_without_titles_is_its_texts_and_says_so(tmp_path):
         ({"shelf": "x"}, "{title} {text}", "no record has the field 'title', 'text'"),
     ],
 )
-def test_a_field_of_the_template_that_is_nowhere_is_an_error(tmp_path, row, template, sentence):
+def test_a_template_field_that_no_record_has_is_an_error(tmp_path, row, template, sentence):
     path = write(tmp_path, [row])
 
     with pytest.raises(DataError, match=re.escape(sentence)):
         corpus(path, template)
 
 
-def test_a_source_has_its_own_template_and_names_of_fields(tmp_path):
+def test_a_source_can_set_its_template_and_field_names(tmp_path):
     path = write(tmp_path, [{"head": "T", "text": "x"}])
 
     assert corpus(path, source={"title": "head"}).text(0) == "T x"
     assert corpus(path, source={"key_template": "<{text}>"}).text(0) == "<x>"
 
 
-def test_a_bad_record_of_a_corpus_is_named_or_skipped(tmp_path):
+def test_a_bad_corpus_record_is_an_error_or_is_skipped(tmp_path):
     path = write(tmp_path, [{"text": "x"}, {"text": ["y"]}, {"text": "\ud800"}])
 
     with pytest.raises(

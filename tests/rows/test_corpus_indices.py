@@ -52,7 +52,7 @@ def corpus_of(tmp_path, n_rows, bad=()):
     st.sets(st.integers(0, 9)),
 )
 @settings(max_examples=40)
-def test_the_rows_that_stay_are_those_whose_passages_are_there(tmp_path, indices, n_rows, bad):
+def test_rows_are_kept_if_all_their_passages_exist(tmp_path, indices, n_rows, bad):
     bad = {i for i in bad if i < n_rows - 1}  # one passage stays
     rows = [
         {"query": f"q{i}", "pos_index": row_indices, "task": "qa"}
@@ -103,7 +103,7 @@ def test_the_error_names_file_row_line_and_index(tmp_path):
         )
 
 
-def test_a_record_that_was_skipped_cannot_be_named(tmp_path):
+def test_an_index_of_a_skipped_record_is_an_error(tmp_path):
     path = write(tmp_path / "eval.jsonl", [{"query": "q", "pos_index": [1]}])
 
     with pytest.raises(DataError, match="holds 1, a record of corpus 'c' that was skipped as bad"):
@@ -135,7 +135,7 @@ CANDIDATES = {"query": "q", "key": ["a", "b", "c"], "pos_index": [0]}
         ),
     ],
 )
-def test_indices_that_fit_no_candidate_are_refused(tmp_path, row, sentence):
+def test_indices_without_a_candidate_are_refused(tmp_path, row, sentence):
     with pytest.raises(DataError, match=re.escape(sentence)):
         evaluate(write(tmp_path / "eval.jsonl", [row]), "rerank")
 
@@ -156,7 +156,7 @@ def test_indices_that_fit_no_candidate_are_refused(tmp_path, row, sentence):
         ({**CANDIDATES, "key_index": [0, 1, 1]}, None),
     ],
 )
-def test_indices_of_candidates_are_held_against_a_corpus(tmp_path, row, sentence):
+def test_indices_of_candidates_are_checked_against_the_corpus(tmp_path, row, sentence):
     made = evaluate(write(tmp_path / "eval.jsonl", [row]), "rerank")
     if sentence is None:
         assert (

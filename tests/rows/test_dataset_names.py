@@ -19,7 +19,7 @@ files = st.builds(
 
 
 @given(st.lists(files, max_size=8))
-def test_every_file_that_is_listed_has_a_name_of_its_own(listed):
+def test_every_listed_file_gets_a_unique_name(listed):
     names = names_from_paths(listed)
 
     assert len(set(names)) == len(names) == len(listed)
@@ -34,7 +34,7 @@ class Named:
 
 
 @given(st.lists(st.text("ab#\x1b\n\\x1", max_size=5)))
-def test_by_name_is_everything_or_an_error(names):
+def test_datasets_by_name_are_complete_or_an_error(names):
     datasets = [Named(name, f"file {i}") for i, name in enumerate(names)]
     if len(set(map(one_line, names))) < len(names):
         with pytest.raises(ConfigError, match=r"data\.x: two datasets are called"):
@@ -45,7 +45,7 @@ def test_by_name_is_everything_or_an_error(names):
         ]
 
 
-def test_an_error_says_which_files_meet():
+def test_the_error_for_equal_names_lists_the_files():
     sentence = (
         r"^data\.x: two datasets are called 'a', one from one\.jsonl and one from 1, 2, 3, \.\.\. "
         r"\(give one of them another name"
@@ -56,7 +56,7 @@ def test_an_error_says_which_files_meet():
 
 
 @pytest.mark.parametrize("names", [(1, "1"), (True, "True"), (None, "None"), ("\x1b", "\\x1b")])
-def test_keys_of_a_mapping_that_are_one_name_are_refused(tmp_path, names):
+def test_mapping_keys_that_give_equal_names_are_refused(tmp_path, names):
     (tmp_path / "a.jsonl").write_text("{}")
     data = dict.fromkeys(names, str(tmp_path / "a.jsonl"))
 
@@ -65,7 +65,7 @@ def test_keys_of_a_mapping_that_are_one_name_are_refused(tmp_path, names):
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\n", "a\ud800"])
-def test_a_name_that_cannot_be_shown_is_refused(tmp_path, name):
+def test_a_blank_or_unencodable_name_is_refused(tmp_path, name):
     (tmp_path / "a.jsonl").write_text("{}")
 
     with pytest.raises(ConfigError, match=r"data\.train_data: (a dataset is called|the name)"):

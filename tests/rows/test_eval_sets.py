@@ -26,7 +26,7 @@ from llm_embedder_data.core.errors import DataError
         ("rerank", {"query": "q", "key": "k"}, "key='k' (a list of strings is needed)"),
     ],
 )
-def test_a_bad_eval_row_is_named_or_skipped(tmp_path, method, bad, sentence):
+def test_a_bad_eval_row_is_an_error_or_is_skipped(tmp_path, method, bad, sentence):
     path = write(tmp_path, [{"query": "q", "key": ["k"]}, bad])
 
     with pytest.raises(DataError, match=re.escape(f"{path}, row 1 (line 2): {sentence}")):
@@ -36,7 +36,7 @@ def test_a_bad_eval_row_is_named_or_skipped(tmp_path, method, bad, sentence):
     assert (made.kept.tolist(), made.n_read, made.dropped) == ([0], 2, {"bad_row": 1})
 
 
-def test_an_eval_set_of_bad_rows_only_is_an_error(tmp_path):
+def test_an_eval_set_with_only_bad_rows_is_an_error(tmp_path):
     path = write(tmp_path, [{"pos_index": [1]}])
 
     with pytest.raises(
@@ -45,7 +45,7 @@ def test_an_eval_set_of_bad_rows_only_is_an_error(tmp_path):
         evaluate(path, on_bad_row="skip")
 
 
-def test_eval_rows_of_several_tasks_are_a_set_a_task(tmp_path):
+def test_eval_rows_of_several_tasks_become_one_eval_set_per_task(tmp_path):
     path = write(tmp_path, [{"query": "a", "task": "qa"}, {"query": "b", "task": "tool"}])
 
     assert [(eval_set.name, eval_set.kept.tolist()) for eval_set in evaluate(path)] == [

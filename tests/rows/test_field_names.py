@@ -49,7 +49,7 @@ def corpus(path, template, **renamed):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
-def test_a_field_may_be_called_as_a_column_of_ours(tmp_path, ending):
+def test_a_field_may_have_the_name_of_an_internal_column(tmp_path, ending):
     rows = [{name: f"{name} {i}" for name in NAMES} for i in range(3)]
     path = tmp_path / f"corpus.{ending}"
     if ending == "parquet":
@@ -104,7 +104,7 @@ def test_two_fields_of_one_column_are_refused(tmp_path, renamed):
 
 
 @pytest.mark.parametrize("name", ["", True, [], [""], {"a": 1}, 1.5, "\ud800"])
-def test_what_can_be_no_columns_name_is_refused(tmp_path, name):
+def test_an_invalid_column_name_is_refused(tmp_path, name):
     path = write(tmp_path / "c.jsonl", [{"title": "T", "text": "x"}])
 
     with pytest.raises(ConfigError, match=r"data\.corpus\.c\.title"):

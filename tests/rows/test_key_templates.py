@@ -17,7 +17,7 @@ literals = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @given(st.lists(st.tuples(literals, plain_names), min_size=1), literals, st.data())
-def test_each_name_is_replaced_by_its_value_and_nothing_else(parts, end, data):
+def test_only_names_in_braces_are_replaced(parts, end, data):
     values = {name: data.draw(st.text(), label=name) for _, name in parts}
     escaped = [(text.replace("{", "{{").replace("}", "}}"), name) for text, name in parts]
     end = end.replace("{", "(").replace("}", ")")
@@ -30,7 +30,7 @@ def test_each_name_is_replaced_by_its_value_and_nothing_else(parts, end, data):
 
 
 @pytest.mark.parametrize("name", ["fault", "field_0", "index", "content", "query_id_int", "self"])
-def test_a_name_of_ours_is_a_name(name):
+def test_known_field_names_are_allowed(name):
     assert parse_template(f"{{{name}}}").filled(["x"]) == "x"
 
 
@@ -63,7 +63,7 @@ def test_a_name_of_ours_is_a_name(name):
         b"{text}",
     ],
 )
-def test_anything_else_is_refused_in_a_sentence_that_shows_it(template):
+def test_an_invalid_template_is_refused_with_a_message_that_shows_it(template):
     with pytest.raises(ConfigError, match=re.escape(f"data.key_template={template!r}: ")) as raised:
         parse_template(template)
 

@@ -49,7 +49,7 @@ def mined(tmp_path, monkeypatch):
         "pkg:/mined/train.jsonl",
     ],
 )
-def test_a_path_into_no_package_is_one_sentence(minilm, mined, path):
+def test_a_path_into_a_missing_package_is_a_clear_error(minilm, mined, path):
     data = RetrievalDataModule(minilm, train_data=path, cache_dir=mined.parent / "cache")
 
     with pytest.raises((ConfigError, DataError)) as refusal:

@@ -86,7 +86,7 @@ COUNT = itertools.count()
 @pytest.mark.parametrize("ending", ENDINGS)
 @settings(max_examples=12)
 @given(rows=file_rows())
-def test_what_was_written_is_read(tmp_path_factory, ending, rows):
+def test_rows_are_read_as_they_were_written(tmp_path_factory, ending, rows):
     folder = tmp_path_factory.getbasetemp()
     path = write(folder / f"{next(COUNT)}{ending}", rows)
 
@@ -107,7 +107,7 @@ ODD_ROWS = [
 
 
 @given(st.permutations(ODD_ROWS))
-def test_what_a_column_is_read_as_does_not_depend_on_the_order_of_rows(tmp_path_factory, rows):
+def test_the_type_of_a_column_does_not_depend_on_the_order_of_rows(tmp_path_factory, rows):
     folder = tmp_path_factory.getbasetemp()
     path = write(folder / f"{next(COUNT)}.jsonl", rows)
 
@@ -120,7 +120,7 @@ def test_what_a_column_is_read_as_does_not_depend_on_the_order_of_rows(tmp_path_
         assert found[row["query"]] == wanted | {"neg": row.get("neg") or [], "fault": None}
 
 
-def test_what_comes_after_the_first_ten_megabytes_is_read_alike(tmp_path):
+def test_rows_after_the_first_ten_megabytes_are_read_like_the_others(tmp_path):
     long = "x" * 1000
     rows = [{"query": f"{i}", "pos": [long], "neg": None, "extra": None} for i in range(11_000)]
     odd = {
@@ -157,7 +157,7 @@ def test_columns_that_are_not_used_may_hold_anything(tmp_path):
     assert (row["query"], row["fault"]) == ("q", None)
 
 
-def test_a_table_without_any_wanted_column_has_faults_and_not_no_rows(tmp_path):
+def test_a_table_without_any_known_column_has_faulty_rows_not_zero_rows(tmp_path):
     pq.write_table(pa.table({"other": [1, 2]}), tmp_path / "a.parquet")
 
     found = read_file(str(tmp_path / "a.parquet"), TRAIN_ROWS, cache_dir=tmp_path)
@@ -182,7 +182,7 @@ def test_large_strings_and_dictionaries_are_strings(tmp_path):
     assert (row["teacher_scores"], row["fault"]) == ([1.0, 0.0], None)
 
 
-def test_fields_of_another_name_are_read_under_their_own(tmp_path):
+def test_renamed_fields_are_read(tmp_path):
     rows = [{"question": "q", "query": "no", "positives": ["p"], "neg": ["n"]}]
     renames = (("pos", "positives"), ("query", "question"))
     kind = replace(TRAIN_ROWS, fields=renames)
@@ -192,7 +192,7 @@ def test_fields_of_another_name_are_read_under_their_own(tmp_path):
         assert (row["query"], row["pos"], row["neg"]) == ("q", ["p"], ["n"])
 
 
-def test_blank_lines_and_byte_order_marks_are_no_rows(tmp_path):
+def test_blank_lines_and_byte_order_marks_are_not_rows(tmp_path):
     path = tmp_path / "a.jsonl"
     row = b'{"query": "q", "pos": ["p"]}'
     path.write_bytes(b"\xef\xbb\xbf" + row + b"\r\n\n  \n" + row)
@@ -217,7 +217,7 @@ OPENED = []
 sys.addaudithook(lambda event, args: OPENED.append(str(args[0])) if event == "open" else None)
 
 
-def test_a_file_that_was_not_touched_is_not_read_again(tmp_path):
+def test_an_unchanged_file_is_not_read_again(tmp_path):
     path = write(tmp_path / "a.jsonl", [ROW])
     first = read_file(path, TRAIN_ROWS, cache_dir=tmp_path / "cache")
     [cached] = (tmp_path / "cache").glob("*.arrow")
@@ -231,7 +231,7 @@ def test_a_file_that_was_not_touched_is_not_read_again(tmp_path):
     assert cached.stat() == written
 
 
-def test_an_edit_is_seen_whatever_the_modification_time_says(tmp_path):
+def test_an_edit_is_detected_even_with_an_old_modification_time(tmp_path):
     path = write(tmp_path / "a.jsonl", [ROW])
     before = os.stat(path)
     assert canonical(path, tmp_path)[0]["query"] == "q"
@@ -245,7 +245,7 @@ def test_an_edit_is_seen_whatever_the_modification_time_says(tmp_path):
     assert canonical(path, tmp_path)[0]["query"] == "Q"
 
 
-def test_a_file_of_the_same_content_elsewhere_has_the_same_cache(tmp_path):
+def test_files_with_equal_content_share_a_cache(tmp_path):
     for name in ("a.jsonl", "b.jsonl"):
         read_file(write(tmp_path / name, [ROW]), TRAIN_ROWS, cache_dir=tmp_path / "cache")
 
@@ -256,7 +256,7 @@ def test_a_file_of_the_same_content_elsewhere_has_the_same_cache(tmp_path):
     assert len(digests) == 1
 
 
-def test_another_reading_of_the_file_has_a_cache_of_its_own(tmp_path):
+def test_other_reading_settings_use_another_cache(tmp_path):
     path = write(tmp_path / "a.jsonl", [{**ROW, "question": "other"}])
     renamed = replace(TRAIN_ROWS, fields=(("query", "question"),))
 
@@ -361,7 +361,7 @@ def test_a_file_that_cannot_be_read_is_one_error_that_names_it(tmp_path, name, c
     assert not list((tmp_path / "cache").glob("*.arrow")) + list(tmp_path.glob("cache/*.part"))
 
 
-def test_a_file_that_went_missing_is_an_error(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(
         DataError, match=r"gone\.jsonl: cannot be read: No such file.*correct the path"
     ):

@@ -16,7 +16,7 @@ def test_the_default_cache_folder_moves_with_that_of_datasets(tmp_path, monkeypa
     assert ReadingSettings(load_recipe("bge")).cache_folder == tmp_path / "llm_embedder_data"
 
 
-def test_a_cache_folder_that_is_given_is_taken_and_its_tilde_expanded(monkeypatch):
+def test_a_given_cache_folder_is_used_and_its_tilde_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
 
     assert cache_folder("~/cache") == Path("/home/someone/cache")

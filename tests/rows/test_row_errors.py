@@ -3,7 +3,7 @@
 from file_cases import ROWS, lines_of, refused, train, written
 
 
-def test_equal_faults_are_told_once_with_their_number(tmp_path):
+def test_equal_faults_are_reported_once_with_their_count(tmp_path):
     path = written(tmp_path, lines_of([*ROWS, *({"query": "q"} for _ in range(30))]))
 
     message = refused(lambda: train(path))
@@ -12,7 +12,7 @@ def test_equal_faults_are_told_once_with_their_number(tmp_path):
     assert len(message.splitlines()) == 2
 
 
-def test_where_nothing_is_left_after_skip_the_first_faults_are_shown(tmp_path):
+def test_the_first_faults_are_shown_if_skipping_leaves_no_row(tmp_path):
     path = written(tmp_path, lines_of([{"query": i, "pos": ["p q"]} for i in range(3)]))
 
     message = refused(lambda: train(path, "skip"))

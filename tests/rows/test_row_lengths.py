@@ -18,7 +18,7 @@ def n_bytes(text, max_length):
 
 
 @given(ROWS, st.integers(1, 8), st.integers(1, 8), st.data())
-def test_a_length_is_the_querys_bytes_and_those_of_a_group_of_the_longest_key(
+def test_a_row_length_is_the_bytes_of_the_query_and_group_size_times_the_longest_key(
     rows, query_max_length, key_max_length, data
 ):
     """Also where rows come in several pieces of several files, and of a part of them."""

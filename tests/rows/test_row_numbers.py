@@ -23,7 +23,7 @@ def own_memory():
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 1000, 400_000])
-def test_numbers_are_the_places_chosen(n_rows, tmp_path):
+def test_row_numbers_are_the_chosen_rows(n_rows, tmp_path):
     chosen = chosen_of(n_rows)
 
     numbers = numbers_where(chosen, tmp_path)
@@ -33,7 +33,7 @@ def test_numbers_are_the_places_chosen(n_rows, tmp_path):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(numbers)), numbers)
 
 
-def test_numbers_of_many_rows_take_no_memory(tmp_path):
+def test_row_numbers_of_many_rows_take_no_memory(tmp_path):
     chosen = np.ones(20_000_000, bool)
     before = own_memory()
 
@@ -44,7 +44,7 @@ def test_numbers_of_many_rows_take_no_memory(tmp_path):
     assert numbers[-1] == len(chosen) - 1
 
 
-def test_numbers_are_in_memory_where_the_folder_cannot_be_written(tmp_path):
+def test_row_numbers_stay_in_memory_if_the_folder_is_read_only(tmp_path):
     chosen = chosen_of(400_000)
 
     numbers = numbers_where(chosen, tmp_path / "missing")
@@ -52,7 +52,7 @@ def test_numbers_are_in_memory_where_the_folder_cannot_be_written(tmp_path):
     np.testing.assert_array_equal(numbers, np.flatnonzero(chosen))
 
 
-def test_numbers_are_pickled_as_the_name_of_their_file_and_hold_none_open(tmp_path):
+def test_row_numbers_are_pickled_as_their_file_name_and_keep_no_file_open(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
 
     numbers = numbers_where(np.ones(400_000, bool), tmp_path)

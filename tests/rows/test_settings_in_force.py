@@ -18,7 +18,7 @@ NEEDING = [
 
 
 @pytest.mark.parametrize("needing", NEEDING)
-def test_a_setting_asked_for_that_needs_scores_is_an_error_without(tmp_path, needing):
+def test_a_given_setting_that_needs_scores_is_an_error_without_scores(tmp_path, needing):
     [(name, value)] = needing.items()
     path = write(tmp_path, [SCORED, ROW])
 
@@ -33,7 +33,7 @@ def test_a_setting_asked_for_that_needs_scores_is_an_error_without(tmp_path, nee
 
 
 @pytest.mark.parametrize("needing", NEEDING)
-def test_a_setting_of_the_recipe_gives_way_where_no_row_has_scores(tmp_path, needing):
+def test_a_recipe_setting_that_needs_scores_is_ignored_without_scores(tmp_path, needing):
     [made] = train(write(tmp_path, [ROW, ROW]), settings=lambda task: TrainSettings(**needing))
 
     [(name, value)] = needing.items()
@@ -45,7 +45,7 @@ def test_a_setting_of_the_recipe_gives_way_where_no_row_has_scores(tmp_path, nee
 
 
 @pytest.mark.parametrize("needing", NEEDING)
-def test_a_setting_of_the_recipe_holds_where_some_rows_have_scores(tmp_path, needing):
+def test_a_recipe_setting_that_needs_scores_applies_if_some_rows_have_scores(tmp_path, needing):
     [made] = train(write(tmp_path, [SCORED, ROW]), settings=lambda task: TrainSettings(**needing))
 
     assert made.settings == TrainSettings(**needing)
@@ -53,7 +53,7 @@ def test_a_setting_of_the_recipe_holds_where_some_rows_have_scores(tmp_path, nee
     assert made.n_scored == 1
 
 
-def test_data_with_scores_takes_every_setting_without_a_word(tmp_path):
+def test_data_with_scores_takes_every_setting_without_a_note(tmp_path):
     [made] = train(write(tmp_path, [{**SCORED, "task": "qa"}]), stable_distill=True)
 
     assert made.settings.stable_distill

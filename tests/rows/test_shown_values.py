@@ -26,7 +26,7 @@ def deep(depth):
         lambda: b"\xff",
     ],
 )
-def test_any_value_is_shown_in_a_few_characters(make):
+def test_a_long_value_is_shortened(make):
     assert len(shown(make())) <= 80
 
 
@@ -36,7 +36,7 @@ def test_any_value_is_shown_in_a_few_characters(make):
         lambda x: st.lists(x) | st.dictionaries(st.text(), x),
     )
 )
-def test_what_is_short_is_shown_as_python_does(value):
+def test_a_short_value_is_shown_as_its_repr(value):
     text = repr(value)
     if len(text) <= 60 and text.count("[") + text.count("{") <= 3:
         assert shown(value) == text

@@ -34,7 +34,7 @@ def test_an_address_without_its_package_is_refused(tmp_path):
         resolve_sources("nope://a/b.jsonl", setting="data.x", fields=(), cache_dir=tmp_path)
 
 
-def test_a_name_of_the_hub_is_named():
+def test_the_error_for_a_hub_name_says_that_it_is_one():
     message = refused(lambda: resolve_sources("BAAI/bge-m3-data", setting="data.x", fields=()))
 
     assert "no such file" in message

@@ -42,13 +42,13 @@ def named(sources, root):
     }
 
 
-def test_a_dataset_is_called_after_its_folder(root):
+def test_a_dataset_is_named_after_its_folder(root):
     sources = resolve([f"{root}/chat/train.jsonl", f"{root}/qa/nq/train.jsonl"])
 
     assert named(sources, root) == {"chat": ["chat/train.jsonl"], "nq": ["qa/nq/train.jsonl"]}
 
 
-def test_names_that_clash_take_as_much_of_the_path_as_tells_them_apart(root):
+def test_clashing_names_get_more_of_their_path(root):
     sources = resolve(f"{root}/**/*.*")
 
     assert [source.name for source in sources] == [
@@ -62,7 +62,7 @@ def test_names_that_clash_take_as_much_of_the_path_as_tells_them_apart(root):
     ]
 
 
-def test_a_path_listed_again_is_a_dataset_of_its_own(root):
+def test_a_path_listed_twice_is_two_datasets(root):
     path = f"{root}/chat/train.jsonl"
 
     assert [source.name for source in resolve([path, path, path])] == ["chat", "chat#2", "chat#3"]
@@ -81,7 +81,7 @@ def test_names_are_always_unique(tmp_path_factory, files):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_files_come_in_one_order_however_the_disk_lists_them(root, monkeypatch, order):
+def test_files_are_sorted_whatever_the_order_on_disk(root, monkeypatch, order):
     listing = os.scandir
 
     class Listing(list):
@@ -174,13 +174,13 @@ def test_package_data_can_be_named():
     assert os.path.isfile(source.files[0])
 
 
-def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(root):
+def test_an_existing_file_with_brackets_in_its_name_is_not_a_pattern(root):
     (root / "chat/train[1].jsonl").touch()
 
     assert named(resolve(f"{root}/chat/train[1].jsonl"), root) == {"chat": ["chat/train[1].jsonl"]}
 
 
-def test_nothing_named_is_no_dataset():
+def test_no_source_gives_no_dataset():
     assert resolve(None) == []
 
 
@@ -207,7 +207,7 @@ def test_nothing_named_is_no_dataset():
         ("pkg://nowhere/x", "there is no package 'nowhere' (install it, or give a plain path)"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(root, data, sentence):
+def test_an_invalid_setting_is_refused(root, data, sentence):
     def filled(value):
         if isinstance(value, dict):
             return {key: filled(entry) for key, entry in value.items()}
@@ -227,7 +227,7 @@ def test_a_setting_that_cannot_be_is_refused(root, data, sentence):
         ("qa", "the folder holds no data file (data.train_data; .jsonl, .json, .ndjson, .parquet"),
     ],
 )
-def test_a_file_that_is_not_there_is_an_error(root, path, sentence):
+def test_a_path_without_a_file_is_an_error(root, path, sentence):
     with pytest.raises(DataError, match=re.escape(f"{root}/{path}: {sentence}")):
         resolve(f"{root}/{path}")
 
@@ -242,7 +242,7 @@ def test_a_file_that_is_not_there_is_an_error(root, path, sentence):
         ("a.b.arrow", "arrow"),
     ],
 )
-def test_an_ending_says_the_format(path, wanted):
+def test_the_file_ending_gives_the_format(path, wanted):
     assert format_of(path, "auto") == wanted
     assert format_of("a.txt", "parquet") == "parquet"
 

@@ -8,7 +8,7 @@ from set_cases import ROW, train, write
 from llm_embedder_data.core.errors import DataError
 
 
-def test_a_rows_own_task_comes_before_the_sources_and_that_before_the_default(tmp_path):
+def test_the_task_is_the_rows_else_the_sources_else_the_default(tmp_path):
     path = write(tmp_path, [ROW, {**ROW, "task": "icl"}])
     plain = write(tmp_path, [ROW])
 
@@ -25,7 +25,7 @@ def test_a_rows_own_task_comes_before_the_sources_and_that_before_the_default(tm
     assert train_set.notes == ("1 rows name no task: taken as 'tool' (data.default_task)",)
 
 
-def test_rows_of_several_tasks_are_a_dataset_a_task(tmp_path):
+def test_rows_of_several_tasks_become_one_dataset_per_task(tmp_path):
     rows = [{**ROW, "task": task} for task in ("qa", "icl", "qa")] + ["no json"]
     train_sets = train(write(tmp_path, rows), on_bad_row="skip", max_sample_num=1)
 
@@ -52,7 +52,7 @@ def test_rows_without_a_task_beside_rows_of_another_are_an_error(tmp_path):
         train(path)
 
 
-def test_what_a_bad_row_says_of_its_task_does_not_count(tmp_path):
+def test_the_task_of_a_bad_row_is_ignored(tmp_path):
     path = write(tmp_path, [ROW, {"query": "q", "task": "nonsense"}])
 
     [train_set] = train(path, on_bad_row="skip")
@@ -60,7 +60,7 @@ def test_what_a_bad_row_says_of_its_task_does_not_count(tmp_path):
     assert (train_set.task, train_set.kept.tolist()) == ("qa", [0])
 
 
-def test_a_task_that_the_recipe_does_not_know_is_an_error_with_those_it_knows(tmp_path):
+def test_a_task_that_the_recipe_lacks_is_an_error_that_lists_its_tasks(tmp_path):
     path = write(tmp_path, [{**ROW, "task": "qa"}, {**ROW, "task": "tools"}])
 
     with pytest.raises(

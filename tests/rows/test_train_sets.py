@@ -92,7 +92,7 @@ def test_a_bad_row_can_be_skipped_and_is_counted(tmp_path, bad, sentence):
         assert f"row 1 (line 2): {sentence}" in made.notes[0]
 
 
-def test_several_bad_rows_are_reported_together_the_first_ten_in_full(tmp_path):
+def test_bad_rows_are_reported_together_and_the_first_ten_in_full(tmp_path):
     path = write(tmp_path, [ROW, *[{"query": i} for i in range(13)]])
 
     with pytest.raises(DataError) as raised:
@@ -207,7 +207,7 @@ def test_rows_without_a_negative_are_dropped_or_kept_and_counted(tmp_path):
     assert (kept.kept.tolist(), kept.dropped, kept.n_without_negatives) == ([0, 1, 2, 3], {}, 3)
 
 
-def test_a_row_whose_only_negative_the_teacher_takes_has_none_left(tmp_path):
+def test_a_row_whose_only_negative_becomes_the_teachers_positive_has_no_negatives(tmp_path):
     row = {"query": "q", "pos": ["p"], "neg": ["n", "n"], "teacher_scores": [1.0, 2.0, 2.0]}
     path = write(tmp_path, [SCORED, row])
 
@@ -215,7 +215,7 @@ def test_a_row_whose_only_negative_the_teacher_takes_has_none_left(tmp_path):
     assert train(path, select_positive="teacher-pos")[0].dropped == {}
 
 
-def test_nothing_left_is_an_error_that_counts_the_reasons(tmp_path):
+def test_dropping_all_rows_is_an_error_that_counts_the_reasons(tmp_path):
     path = write(tmp_path, [{**ROW, "neg": []}, {**SCORED, "teacher_scores": [0.0] * 3}])
 
     with pytest.raises(
@@ -229,7 +229,7 @@ def test_nothing_left_is_an_error_that_counts_the_reasons(tmp_path):
         train(path, teacher_scores_min=1.0)
 
 
-def test_no_setting_of_a_source_is_taken_for_the_name_of_a_field(tmp_path):
+def test_an_option_of_a_source_is_not_read_as_a_field_name(tmp_path):
     path = write(tmp_path, [{**ROW, "task": "icl"}])
 
     [made] = train(path, source={"task": "qa", "weight": 2, "batch_size": 4})

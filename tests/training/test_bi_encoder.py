@@ -33,6 +33,7 @@ from llm_embedder_data.training.losses import (
     stable_distillation,
 )
 from llm_embedder_data.training.pooling import pool
+from llm_embedder_data.training.retrieval_loss import competing_keys
 from llm_embedder_data.training.settings import DEFAULTS
 
 laws = settings(derandomize=True, deadline=None, max_examples=40)
@@ -196,13 +197,13 @@ def test_a_batch_is_trained_by_what_the_recipe_says_of_its_task(task, in_batch_n
 def test_a_known_positive_of_another_row_is_no_negative():
     batch = training_batch()  # key 11 answers query 0
     model = BiEncoder(tiny_bert(), temperature=0.1)
-    other = {**batch, "key": {name: one.clone() for name, one in batch["key"].items()}}
+    other = {**batch, "key": {name: tensor.clone() for name, tensor in batch["key"].items()}}
     other["key"]["input_ids"][11] = 1 + other["key"]["input_ids"][11] % 50
     one_query = {"key_mask": batch["key_mask"]}
 
     def loss_of_query_0(batch):
         keys = model.encode(batch["key"])
-        competing, target, excluded = model._competing_keys({**batch, **one_query}, keys)
+        competing, target, excluded = competing_keys({**batch, **one_query}, keys)
         scores = model.encode(batch["query"]) @ competing.T / 0.1
         return contrastive_loss(scores, target, excluded, reduction="none")[0]
 
@@ -216,7 +217,7 @@ def test_scores_are_float32_under_mixed_precision():
     with torch.autocast("cpu", torch.bfloat16):
         loss = model.loss(batch)
         query, key = model.encode(batch["query"]), model.encode(batch["key"])
-    competing, target, excluded = model._competing_keys(batch, key)
+    competing, target, excluded = competing_keys(batch, key)
 
     assert_close(loss, contrastive_loss(query @ competing.T / 0.01, target, excluded))
 

@@ -1,4 +1,13 @@
-"""Which rows a global batch of a pass holds: each dataset's order, dealt anew for each pass."""
+"""Which rows each global batch of a pass holds.
+
+Four counts are involved, each within the one before it:
+
+- pass: how often the dataset was drawn in full before, counted from the start of the fit;
+- block: a global batch within the pass;
+- position: an index into the row order (one fixed random order of the dataset's rows), or, if it is
+  called a position in a global batch, an index into that batch;
+- row: the row number within the dataset.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +23,11 @@ from llm_embedder_data.core.hashing import stream_seed
 
 
 class BlockRows:
-    """The rows of each block, the b-th global batch of a pass over a dataset.
+    """Gives the rows of each block of a pass over a dataset.
 
-    Datasets are given by index. A dataset has one fixed order of its rows. Each pass leaves out
-    ``n mod global batch`` consecutive positions of it, with ``rotate`` the next ones each time, and
-    deals the others into blocks anew.
+    Each pass leaves out ``n mod global batch`` consecutive positions of the row order (with
+    ``rotate``, the next ones in each pass) and deals the others into blocks at random. Datasets are
+    given by index.
 
     Args:
         names: of the datasets.
@@ -27,7 +36,7 @@ class BlockRows:
         num_replicas: data-parallel ranks.
         seed: of the run.
         rotate: leave out other rows in each pass.
-        windows: deal rows by length; None for no such rule.
+        windows: deals the rows of each length window by length; None to ignore length.
     """
 
     def __init__(
@@ -57,9 +66,10 @@ class BlockRows:
         pass_number: NDArray[np.int64],
         rank: int | None,
     ) -> Sequence[NDArray[np.int64]] | NDArray[np.int64]:
-        """Return a rank's rows of ``[k]`` blocks; all rows for None.
+        """Return a rank's rows of ``[k]`` blocks; the whole blocks if rank is None.
 
-        A share smaller than the largest one is followed by rows that do not belong to it.
+        Without length windows this is one array, ``[k, largest share]``. A rank's share of another
+        dataset may be smaller; then the rest of its line is to be ignored.
         """
         if self._windows is None:
             return self._dealt(dataset, block, pass_number, rank)
@@ -67,9 +77,9 @@ class BlockRows:
         return [self.by_length(self._windows, *block_of, rank) for block_of in asked]
 
     def share(self, rank: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return where a rank's share of each dataset's global batch begins, and its size.
+        """Return a rank's share of each dataset's global batch: its start and its size.
 
-        None stands for the whole global batch.
+        Both are ``[d]`` int64. If rank is None, the share is the whole global batch.
         """
         if rank is None:
             return np.zeros_like(self._global_batch), self._global_batch
@@ -81,8 +91,8 @@ class BlockRows:
 
         A smaller share is filled up with its last position.
         """
-        first, size = (bound[dataset, None] for bound in self.share(rank))
-        return first + np.minimum(np.arange(size.max()), size - 1)
+        start, size = (bound[dataset, None] for bound in self.share(rank))
+        return start + np.minimum(np.arange(size.max()), size - 1)
 
     def _dealt(
         self,
@@ -91,7 +101,7 @@ class BlockRows:
         pass_number: NDArray[np.int64],
         rank: int | None,
     ) -> NDArray[np.int64]:
-        """Return a rank's rows of ``[k]`` blocks, ``[k, largest share]``, as they are planned."""
+        """Return a rank's rows of ``[k]`` blocks, ``[k, largest share]``, regardless of length."""
         deal = np.array(
             [
                 deal_seed(self._seed, self._names[index], number)
@@ -103,15 +113,19 @@ class BlockRows:
         n_rows, global_batch = self._n_rows[dataset, None], self._global_batch[dataset, None]
         block, pass_number = block[:, None], pass_number[:, None]
         left_out = n_rows % global_batch
-        repeated = n_rows < global_batch  # goes on in the row order, so all rows come equally often
+        # Small datasets with small_datasets="repeat" walk through the row order again and again, so
+        # that all rows come equally often.
+        repeated = n_rows < global_batch
         dealt = permute(
             np.where(repeated, 0, block * global_batch + positions),
             np.where(repeated, 1, n_rows - left_out),
             deal[:, None],
         )
-        turn = pass_number if self._rotate else 0
+        # Pass r leaves out the positions from left_out * r to left_out * (r + 1), modulo n_rows,
+        # and begins behind them. Without rotation, every pass is like pass 0.
+        rotation = pass_number if self._rotate else 0
         positions = np.where(
-            repeated, pass_number * global_batch + positions, left_out * (turn + 1) + dealt
+            repeated, pass_number * global_batch + positions, left_out * (rotation + 1) + dealt
         )
         return permute(positions % n_rows, n_rows, self.row_order[dataset, None])
 
@@ -124,13 +138,13 @@ class BlockRows:
             ones = np.ones_like(blocks)
             return self._dealt(dataset * ones, blocks, pass_number * ones, None)
 
-        first, size = self.share(rank)
+        start, size = self.share(rank)
         return windows.rows(
             self._names[dataset],
             pass_number,
             block,
             per_pass=int(self.per_pass[dataset]),
-            positions=np.arange(first[dataset], first[dataset] + size[dataset]),
+            positions=np.arange(start[dataset], start[dataset] + size[dataset]),
             planned=planned,
         )
 

@@ -1,4 +1,15 @@
-"""Which dataset and rows make up each step: a pure function of sizes, seed, epoch and step."""
+"""Which dataset and rows make up each step: a pure function of sizes, seed, epoch and step.
+
+How a step finds its rows, unless ``organize_method`` is ``random``:
+
+1. Write the global batches of the epoch in a list: all of dataset 0, then all of dataset 1, and so
+   on. A pseudo-random permutation of this list gives the order of training: step s trains on batch
+   ``permute(s)`` of the list.
+2. The index in the list says which dataset, and which of its global batches. These are called
+   blocks and are counted through all epochs. Dividing by the number of blocks in a pass gives the
+   pass and the block within it.
+3. :class:`~llm_embedder_data.batches.plan.block_rows.BlockRows` gives the rows of that block.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +23,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from llm_embedder_data.batches.plan.block_rows import BlockRows, deal_seed
 from llm_embedder_data.batches.plan.left_out import (
-    block_of_places,
+    block_of_positions,
     left_out_at_random,
     left_out_of_passes,
 )
 from llm_embedder_data.batches.plan.length_windows import LengthWindows
 from llm_embedder_data.batches.plan.permutation import permute
-from llm_embedder_data.batches.plan.plan_checks import check_names, too_small
+from llm_embedder_data.batches.plan.plan_checks import (
+    batch_size_of_each,
+    check_names,
+    too_small,
+)
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 
@@ -26,8 +41,8 @@ OrganizeMethod = Literal["epoch", "epoch-static", "epoch-random", "random"]
 Remainder = Literal["rotate", "drop"]
 SmallDatasets = Literal["error", "drop", "repeat"]
 
-# Rows that are planned at once: enough to spread the cost of NumPy's calls, few enough to stay in
-# a processor's cache.
+# Plan this many rows at once: enough to spread the cost of NumPy's calls, few enough to stay in a
+# processor's cache.
 _ROWS_AHEAD = 4096
 
 
@@ -39,8 +54,9 @@ class PlannedBatch:
         dataset: from which all its rows come.
         rows: ``[global batch]`` int64, row numbers within the dataset; ``[batch size]`` for one
             rank's share.
-        repeat: whole passes over the dataset before this one in the epoch; above 0 only for weights
-            above 1. Random choices for a row differ between passes.
+        repeat: 0 in the pass over the dataset with which the epoch begins, 1 in the next pass, and
+            so on. With weight 1 an epoch is one pass, so it is always 0. Random choices for a row
+            depend on it, so that a row that comes again in the epoch gets other keys.
     """
 
     dataset: str
@@ -51,35 +67,38 @@ class PlannedBatch:
 class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     """The global batches of one epoch, each of one dataset, the same on every rank.
 
-    A global batch has ``batch_size * num_replicas`` rows; the ranks share it, so 8
-    ranks of 32 have the same plan as 4 ranks of 64. No list of the epoch is kept: a step costs
-    O(global batch + log datasets) time, whatever the number of rows, and the plan takes a few words
-    of memory for each dataset.
+    A global batch has ``batch_size * num_replicas`` rows; the ranks share it, so 8 ranks of 32 have
+    the same plan as 4 ranks of 64. The plan stores no list of batches: a step costs O(global batch
+    + log datasets) time, whatever the number of rows, and memory is a few numbers per dataset.
 
     A pass over a dataset of n rows has ``floor(n / global batch)`` global batches and holds no row
     twice. The other ``n mod global batch`` rows are left out of the pass. With
     ``remainder="rotate"`` the next pass leaves out others, so over n passes all rows are left out
-    equally often. ``weights`` gives the passes in an epoch; a broken pass continues in the next
-    epoch.
+    equally often.
+
+    ``weights`` gives the number of passes in an epoch. With a fractional weight, an epoch ends in
+    the middle of a pass, and the next epoch continues this broken pass: with weight 0.5, two epochs
+    make one pass. (With ``epoch-static`` all epochs have the batches of epoch 0.)
 
     How the batches are ordered:
 
     - ``epoch``: every epoch deals the rows anew and shuffles the batches of all datasets together.
     - ``epoch-static``: the batches of epoch 0, shuffled as whole batches in each epoch.
-    - ``epoch-random``: the dataset of each step is drawn in proportion to its remaining batches,
-      without replacement. (This equals a uniformly random order of all batches, so no list is
-      needed.)
+    - ``epoch-random``: each step draws its dataset in proportion to the batches that remain of it.
+      That is to draw one of all remaining batches uniformly, so every order of the batches is
+      equally likely, as with ``epoch``. The two differ only in the random numbers; both names exist
+      for settings written for LLM-Embedder.
     - ``random``: the dataset of each step is drawn in proportion to its rows (times its weight),
       then a global batch without repeated rows; a row may come again at another step.
 
-    With ``length_window``, the rows of that many consecutive global batches of a pass are dealt
-    again, so that each batch holds rows of like length. This changes neither the dataset of a step
-    nor the rows of a pass, and global batches still do not depend on the number of ranks. A step
-    costs O(window) time if its window was not dealt recently.
+    With ``length_window``, the rows of that many consecutive global batches of a pass (a length
+    window) are dealt again, so that each batch holds rows of like length. This changes neither the
+    dataset of a step nor the rows of a pass, and global batches still do not depend on the number
+    of ranks. A step costs O(rows of a window) time if its window was not dealt recently.
 
     Args:
         sizes: rows of each dataset, by name.
-        batch_size: queries per rank and step, one for all or one a dataset.
+        batch_size: queries per rank and step: one number, or one per dataset.
         num_replicas: data-parallel ranks.
         seed: of the run.
         organize_method: see above.
@@ -88,11 +107,12 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         small_datasets: for a dataset smaller than one global batch: ``error``; ``drop`` it; or
             ``repeat`` its rows within the batch, the only case in which a batch holds a row twice.
         weights: passes over each dataset per epoch, 1.0 if left out.
-        length_window: global batches that are dealt by length together; None to ignore length.
-        lengths: ``[rows]`` numbers for each dataset; needed with ``length_window``.
+        length_window: global batches in a length window; None to ignore length.
+        lengths: ``[rows]``, the length of each row of each dataset, needed with ``length_window``.
+            Any unit will do, as only their order matters; the data module gives bytes of text.
 
     Raises:
-        ConfigError: an impossible value, or datasets too small for a global batch.
+        ConfigError: a value is not allowed, or a dataset is too small for a global batch.
     """
 
     def __init__(
@@ -110,13 +130,6 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         length_window: int | None = None,
         lengths: Mapping[str, ArrayLike] | None = None,
     ) -> None:
-        check_choice(organize_method, OrganizeMethod, "data.organize_method")
-        check_choice(remainder, Remainder, "data.remainder")
-        check_choice(small_datasets, SmallDatasets, "data.small_datasets")
-        if num_replicas < 1:
-            raise ConfigError(f"num_replicas={num_replicas}: expected at least 1")
-        if epoch < 0:
-            raise ConfigError(f"epoch={epoch}: expected at least 0")
         self.sizes = dict(sizes)
         self.num_replicas = num_replicas
         self.seed = seed
@@ -124,25 +137,17 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self.epoch = epoch
         self.remainder = remainder
         self.small_datasets = small_datasets
-        if isinstance(batch_size, int):
-            batch_size = dict.fromkeys(sizes, batch_size)
-        check_names("batch_size", batch_size, sizes)
+        self._check_values()
+
+        self.batch_size = batch_size_of_each(batch_size, sizes)
         check_names("weights", weights or {}, sizes)
-        if missing := [name for name in sizes if name not in batch_size]:
-            raise ConfigError(f"batch_size names no {missing[0]!r} (give one for each dataset)")
-        self.batch_size = {name: batch_size[name] for name in sizes}
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in sizes}
         self.length_window = length_window
         self._windows = self._made_windows(lengths or {})
         self.dropped = too_small(self.sizes, self.batch_size, num_replicas, small_datasets)
+        self._names = self._kept_names()
 
-        self._names = [name for name in sizes if name not in self.dropped]
-        if not self._names:
-            raise ConfigError(
-                "no dataset is left to train on (data.small_datasets='drop' took all of them out)"
-                if self.dropped
-                else "no dataset to train on (give data.train_data)"
-            )
+        # From here on, arrays have one number per dataset, in the order of _names.
         self._n_rows = np.array([self.sizes[name] for name in self._names], np.int64)
         self._global_batch = np.array([self.global_batch(name) for name in self._names], np.int64)
         self._blocks = BlockRows(
@@ -155,6 +160,35 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             windows=self._windows,
         )
         weight = np.array([self.weights[name] for name in self._names])
+        self._per_epoch = self._blocks_per_epoch(weight)
+        self._ends = np.cumsum(self._per_epoch)
+        self._row_ends = np.cumsum(self._n_rows * weight)
+
+    def _check_values(self) -> None:
+        """Check the values that concern no dataset."""
+        check_choice(self.organize_method, OrganizeMethod, "data.organize_method")
+        check_choice(self.remainder, Remainder, "data.remainder")
+        check_choice(self.small_datasets, SmallDatasets, "data.small_datasets")
+        if self.num_replicas < 1:
+            raise ConfigError(f"num_replicas={self.num_replicas}: expected at least 1")
+        if self.epoch < 0:
+            raise ConfigError(f"epoch={self.epoch}: expected at least 0")
+
+    def _kept_names(self) -> list[str]:
+        """Return the names of the datasets that are not dropped, at least one."""
+        names = [name for name in self.sizes if name not in self.dropped]
+        if not names:
+            raise ConfigError(
+                "no dataset is left to train on (data.small_datasets='drop' took all of them out)"
+                if self.dropped
+                else "no dataset to train on (give data.train_data)"
+            )
+        return names
+
+    def _blocks_per_epoch(self, weight: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the global batches of each dataset in an epoch, at least 1."""
+        # Without the small addend, 0.29 * 100 passes would give 28 batches: the product is
+        # 28.999999999999996.
         per_epoch = np.floor(weight * self._blocks.per_pass + 1e-9)
         for name, n_batches, per_pass in zip(
             self._names, per_epoch, self._blocks.per_pass, strict=True
@@ -165,9 +199,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
                     f"global batches an epoch: a pass has {per_pass} (give a weight of at least "
                     f"{1 / per_pass:.3g})"
                 )
-        self._per_epoch = per_epoch.astype(np.int64)
-        self._ends = np.cumsum(self._per_epoch)
-        self._row_ends = np.cumsum(self._n_rows * weight)
+        n_blocks: NDArray[np.int64] = per_epoch.astype(np.int64)
+        return n_blocks
 
     def _made_windows(self, lengths: Mapping[str, ArrayLike]) -> LengthWindows | None:
         if self.length_window is None:
@@ -202,9 +235,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     def rows_left_out(self) -> dict[str, int]:
         """Return how many rows of each dataset epoch 0 leaves out; all rows of a dropped dataset.
 
-        If a weight breaks a pass, other epochs may leave out some more or fewer. Costs O(global
-        batch) for each dataset. For ``random`` it costs O(rows drawn), and beyond a few million of
-        these it returns the expected number.
+        With a fractional weight, other epochs may leave out some rows more or fewer. Costs O(global
+        batch) per dataset. For ``random`` it costs O(rows drawn), and beyond a few million of these
+        it returns the expected number.
         """
         counts = dict(self.sizes)
         if self.organize_method == "random":
@@ -217,32 +250,38 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         return counts
 
     def _left_out_of(self, index: int) -> int:
-        """Return how many rows of one dataset epoch 0 leaves out, if it goes pass by pass."""
+        """Return how many rows of one dataset epoch 0 leaves out, unless rows are drawn freely.
+
+        Epoch 0 is some whole passes, then perhaps a broken pass. With less than a pass, count the
+        blocks. Else look only at the positions that all whole passes leave out: fewer than a global
+        batch. Does the broken pass hold them?
+        """
         name, n_rows = self._names[index], int(self._n_rows[index])
         n_blocks, per_pass = int(self._per_epoch[index]), int(self._blocks.per_pass[index])
         global_batch = int(self._global_batch[index])
         if n_rows < global_batch:
-            return 0  # repeated: each batch holds all
+            return 0  # small_datasets="repeat": each batch holds all rows
         if n_blocks <= per_pass:
             return n_rows - n_blocks * global_batch
         whole, n_broken = divmod(n_blocks, per_pass)
-        places = left_out_of_passes(n_rows, global_batch, whole, self.remainder == "rotate")
-        if not n_broken or not len(places):
-            return len(places)
-        key = deal_seed(self.seed, name, whole)
-        turn = whole if self.remainder == "rotate" else 0
-        block = block_of_places(places, n_rows, global_batch, turn, key)
-        n_sure = n_broken
+        positions = left_out_of_passes(n_rows, global_batch, whole, self.remainder == "rotate")
+        if not n_broken or not len(positions):
+            return len(positions)
+        seed = deal_seed(self.seed, name, whole)
+        rotation = whole if self.remainder == "rotate" else 0
+        block = block_of_positions(positions, n_rows, global_batch, rotation, seed)
+        # The blocks of a length window exchange rows. So a window that the epoch holds in full has
+        # the rows that were planned for it, but one in which the epoch ends may have others.
+        n_in_full = n_broken
         if self._windows is not None:
-            n_sure -= n_broken % self._windows.size
-        missing = places[(block < 0) | (block >= n_sure)]
-        if n_sure == n_broken or not len(missing):
+            n_in_full -= n_broken % self._windows.size
+        missing = positions[(block < 0) | (block >= n_in_full)]
+        if n_in_full == n_broken or not len(missing):
             return len(missing)
-        # The broken pass ends within a window, whose rows were dealt by length.
         rows = permute(missing, n_rows, int(self._blocks.row_order[index]))
         held = [
             self._blocks.by_length(self._windows, index, block, whole, None)
-            for block in range(n_sure, n_broken)
+            for block in range(n_in_full, n_broken)
             if self._windows is not None
         ]
         return int((~np.isin(rows, np.concatenate(held))).sum())
@@ -281,24 +320,26 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         return next(self.batches([step], rank))
 
     def batches(self, steps: Sequence[int], rank: int | None = None) -> Iterator[PlannedBatch]:
-        """:meth:`batch` of each of ``steps``, computed some steps ahead: a tenth of the time.
+        """Yield the batch of each of ``steps``, whole or one rank's share.
 
-        How many depends on the batch size only, so memory stays the same however many steps there
-        are.
+        It computes several steps together, which takes about a tenth of the time of calling
+        :meth:`batch` for each. How many depends only on the batch size, so memory does not grow
+        with the number of steps.
 
         Raises:
-            IndexError: as :meth:`batch`, when it comes to the step.
+            IndexError: as :meth:`batch`, when the iteration reaches the step.
         """
         if rank is not None and not 0 <= rank < self.num_replicas:
             raise IndexError(f"rank must be in [0, {self.num_replicas}), got {rank}")
         n_steps = len(self)
-        ahead = max(1, _ROWS_AHEAD // int(self._blocks.share(rank)[1].max()))
-        for start in range(0, len(steps), ahead):
-            some = np.array(steps[start : start + ahead], np.int64)
-            outside = (some < -n_steps) | (some >= n_steps)
+        _, share_sizes = self._blocks.share(rank)
+        n_together = max(1, _ROWS_AHEAD // int(share_sizes.max()))
+        for start in range(0, len(steps), n_together):
+            part = np.array(steps[start : start + n_together], np.int64)
+            outside = (part < -n_steps) | (part >= n_steps)
             if outside.any():
-                raise IndexError(f"step must be in [0, {n_steps}), got {some[outside][0]}")
-            yield from self._planned(some % n_steps, rank)
+                raise IndexError(f"step must be in [0, {n_steps}), got {part[outside][0]}")
+            yield from self._planned(part % n_steps, rank)
 
     def _planned(self, steps: NDArray[np.int64], rank: int | None) -> Iterator[PlannedBatch]:
         """Yield the batches of ``[k]`` steps, all computed together."""
@@ -308,16 +349,17 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             repeat = np.zeros_like(steps)
         else:
             order = stream_seed(self.seed, "batch order", self.organize_method, self.epoch)
-            position = permute(steps, len(self), order)
-            dataset = np.searchsorted(self._ends, position, side="right")
-            # Blocks are counted through all epochs, so that a broken pass goes on in the next one.
+            listed = permute(steps, len(self), order)  # the batch of the list; see the module
+            dataset = np.searchsorted(self._ends, listed, side="right")
+            # Blocks are counted through all epochs, so that the next epoch continues a broken pass.
             epoch = 0 if self.organize_method == "epoch-static" else self.epoch
-            first = epoch * self._per_epoch[dataset]
-            block = first + position - (self._ends - self._per_epoch)[dataset]
+            n_before = epoch * self._per_epoch[dataset]  # blocks of earlier epochs
+            block = n_before + listed - (self._ends - self._per_epoch)[dataset]
             pass_number, block = np.divmod(block, self._blocks.per_pass[dataset])
-            repeat = pass_number - first // self._blocks.per_pass[dataset]
+            repeat = pass_number - n_before // self._blocks.per_pass[dataset]
             rows = self._blocks.of(dataset, block, pass_number, rank)
-        sizes = self._blocks.share(rank)[1][dataset]
+        _, share_sizes = self._blocks.share(rank)
+        sizes = share_sizes[dataset]  # rows has the width of the largest share
         for index, batch, size, passes in zip(dataset, rows, sizes, repeat.tolist(), strict=True):
             yield PlannedBatch(self._names[index], batch[:size], passes)
 
@@ -329,7 +371,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         A batch holds no row twice, unless the dataset is smaller than the batch.
         """
         words = hash_rows(stream_seed(self.seed, "dataset", self.epoch), steps)
-        points = below(words, 1 << 32) / (1 << 32) * self._row_ends[-1]
+        share_of_all = below(words, 1 << 32) / (1 << 32)  # uniform in [0, 1), from 32 random bits
+        points = share_of_all * self._row_ends[-1]
         dataset = np.searchsorted(self._row_ends, points, side="right")
         dataset = np.minimum(dataset, len(self._names) - 1)
         streams = [

@@ -1,4 +1,4 @@
-"""Which rows of a dataset an epoch does not hold, without going through the epoch."""
+"""Which rows an epoch leaves out, computed without drawing the epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.batches.plan.permutation import unpermute
 
-# Up to so many rows drawn at random are counted one by one, in about a second.
+# Count rows drawn at random up to this many, which takes about a second; estimate beyond.
 _MOST_COUNTED = 1 << 22
 
 
@@ -29,16 +29,17 @@ class _Plan(Protocol):
 def left_out_of_passes(
     n_rows: int, global_batch: int, n_passes: int, rotate: bool
 ) -> NDArray[np.int64]:
-    """The positions of a dataset's fixed order that none of its first whole passes holds.
+    """Return the row-order positions that all of the first ``n_passes`` whole passes leave out.
 
     Args:
-        n_rows: of the dataset, at least a global batch.
-        global_batch: rows of one.
+        n_rows: rows of the dataset, at least one global batch.
+        global_batch: rows of a global batch.
         n_passes: at least 1.
-        rotate: whether each pass leaves out the next ``n_rows mod global_batch`` positions.
+        rotate: whether each pass leaves out the next ``n_rows mod global_batch`` positions of the
+            row order; else all passes leave out the same.
 
     Returns:
-        Places, fewer than a global batch, int64.
+        The positions, int64; fewer than a global batch.
     """
     n_left = n_rows % global_batch
     positions = np.arange(n_left)  # what pass 0 leaves out
@@ -49,20 +50,21 @@ def left_out_of_passes(
     return positions
 
 
-def block_of_places(
-    positions: NDArray[np.int64], n_rows: int, global_batch: int, turn: int, seed: int
+def block_of_positions(
+    positions: NDArray[np.int64], n_rows: int, global_batch: int, rotation: int, seed: int
 ) -> NDArray[np.int64]:
-    """The global batch of a pass in which each position comes, -1 for one that is left out.
+    """Return the block of a pass that holds each position, ``[m]`` int64; -1 if it is left out.
 
     Args:
-        positions: ``[m]`` int64, of the dataset's fixed order.
-        n_rows: of the dataset.
-        global_batch: rows of one.
-        turn: how many passes' share of positions was left out before.
-        seed: by which the pass deals its positions into global batches.
+        positions: ``[m]`` int64, positions in the row order.
+        n_rows: rows of the dataset.
+        global_batch: rows of a global batch.
+        rotation: number of the pass; 0 in every pass if the left-out rows do not rotate.
+        seed: by which the pass deals its positions into blocks.
     """
     n_left = n_rows % global_batch
-    dealt = (positions - n_left * (turn + 1)) % n_rows
+    # As in BlockRows: this pass leaves out n_left positions and begins behind them.
+    dealt = (positions - n_left * (rotation + 1)) % n_rows
     block = np.full(len(positions), -1, np.int64)
     held = dealt < n_rows - n_left
     block[held] = unpermute(dealt[held], n_rows - n_left, seed) // global_batch
@@ -72,12 +74,15 @@ def block_of_places(
 def left_out_at_random(
     plan: _Plan, datasets: Mapping[str, tuple[int, int]], shares: NDArray[np.float64]
 ) -> dict[str, int]:
-    """The rows of each dataset that a plan does not hold whose steps are drawn at random.
+    """Return how many rows of each dataset no step of a plan draws, with ``random`` order.
 
     Args:
-        plan: of the epoch.
-        datasets: rows and global batch of each, by name.
-        shares: the probability of each dataset at a step, in the same order.
+        plan: of one epoch.
+        datasets: (number of rows, rows of a global batch), by dataset name.
+        shares: the probability that a step draws each dataset, in the order of ``datasets``.
+
+    Returns:
+        Exact counts if the plan is short, else the expected numbers, rounded.
     """
     n_steps = len(plan)
     largest = max(global_batch for _, global_batch in datasets.values())

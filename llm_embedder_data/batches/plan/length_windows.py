@@ -1,4 +1,4 @@
-"""Global batches of rows of like length, made of a few planned ones."""
+"""Length windows: deal the rows of several global batches again, so that like lengths meet."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import stream_seed, stream_seeds
 
-# Rows of dealt windows that are kept, 8 MiB: a window's batches are far apart in an epoch.
+# Remember dealt windows up to this many rows (8 MiB): the batches of one window are far apart in an
+# epoch, and each dealing costs the whole window.
 _ROWS_KEPT = 1 << 20
 
 
 class LengthWindows:
-    """Deals the rows of each window, some consecutive global batches of a pass, by length.
+    """Deals the rows of each length window anew, sorted by length.
+
+    A length window is several consecutive global batches of a pass over one dataset.
 
     Args:
-        size: global batches of a window; the last one of a pass may have fewer.
-        lengths: of the rows of each dataset, by name.
-        sizes: rows of each dataset, by name.
+        size: global batches in a window; the last window of a pass may have fewer.
+        lengths: ``[rows]``, the length of each row, by dataset name.
+        sizes: number of rows, by dataset name.
         seed: of the run.
 
     Raises:
-        ConfigError: a window of one batch, or lengths that are not one a row.
+        ConfigError: ``size`` is below 2, or a dataset has not one length per row.
     """
 
     def __init__(
@@ -57,49 +60,52 @@ class LengthWindows:
         positions: NDArray[np.int64],
         planned: Callable[[NDArray[np.int64]], NDArray[np.int64]],
     ) -> NDArray[np.int64]:
-        """Rows ``[m]`` of a global batch; O(window) time where its window was not dealt lately.
+        """Return some rows of a global batch, ``[m]`` int64.
+
+        It costs O(window) time if the window was not dealt recently.
 
         Args:
             name: of the dataset.
-            pass_number: of the dataset.
-            block: the global batch's number in the pass.
-            per_pass: global batches of the pass.
+            pass_number: the pass over the dataset, counted from the start of the fit.
+            block: index of the global batch within the pass.
+            per_pass: number of global batches in a pass.
             positions: ``[m]`` int64, consecutive positions in the global batch.
-            planned: rows ``[w, G]`` of ``[w]`` global batches of the pass as they were planned.
+            planned: maps ``[w]`` blocks of the pass to their rows before they are dealt by length,
+                ``[w, global batch]``.
         """
-        window, turn = divmod(block, self.size)
-        at = (name, pass_number, window, int(positions[0]), len(positions))
-        if at in self._kept:
-            self._kept.move_to_end(at)
+        window, block_of_window = divmod(block, self.size)
+        request = (name, pass_number, window, int(positions[0]), len(positions))
+        if request in self._kept:
+            self._kept.move_to_end(request)
         else:
-            first = window * self.size
-            whole = planned(np.arange(first, min(first + self.size, per_pass)))
+            start = window * self.size
+            whole = planned(np.arange(start, min(start + self.size, per_pass)))
             seed = stream_seed(self._seed, "length window", name, pass_number, window)
-            rows = deal_by_length(whole, self._lengths[name][whole], seed, positions)
-            while self._kept and (len(self._kept) + 1) * rows.size > _ROWS_KEPT:
+            dealt = deal_by_length(whole, self._lengths[name][whole], seed, positions)
+            while self._kept and (len(self._kept) + 1) * dealt.size > _ROWS_KEPT:
                 self._kept.popitem(last=False)
-            self._kept[at] = rows
-        own: NDArray[np.int64] = self._kept[at][turn]
-        return own.copy()
+            self._kept[request] = dealt
+        rows: NDArray[np.int64] = self._kept[request][block_of_window]
+        return rows.copy()
 
 
 def deal_by_length(
     planned: NDArray[np.int64], lengths: ArrayLike, seed: int, positions: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Deal the rows of W global batches anew, so that rows of like length meet in one.
+    """Deal the rows of W global batches anew, so that each batch holds rows of like length.
 
-    All rows are sorted by length, those of one length in their planned order, and cut into W
-    batches, which are shuffled, and each of them within itself: the lengths of a batch say nothing
-    of its turn, and those of a row nothing of its rank.
+    Sort all rows by length (stable, so equal lengths keep their planned order) and cut them into W
+    batches. Then shuffle the batches, so that training does not go from short to long, and the rows
+    within each batch, so that no rank always gets the longest rows.
 
     Args:
-        planned: ``[W, G]`` int64, rows of the global batches.
-        lengths: ``[W, G]``, of these rows.
+        planned: ``[W, global batch]`` int64, the rows of the global batches.
+        lengths: ``[W, global batch]``, the lengths of these rows.
         seed: from :func:`~llm_embedder_data.core.hashing.stream_seed`.
-        positions: ``[m]`` int64, the positions in a global batch that are asked for.
+        positions: ``[m]`` int64, the positions within a global batch to return.
 
     Returns:
-        ``[W, m]`` int64.
+        ``[W, m]`` int64, the rows at these positions of each new batch.
 
     >>> import numpy as np
     >>> rows = np.arange(6).reshape(3, 2)
@@ -109,9 +115,9 @@ def deal_by_length(
     n_batches, global_batch = planned.shape
     order = np.argsort(np.ravel(lengths), kind="stable")
     batches = planned.ravel()[order].reshape(planned.shape)
-    turn = permute(np.arange(n_batches), n_batches, stream_seed(seed, "turns"))
+    batch_order = permute(np.arange(n_batches), n_batches, stream_seed(seed, "turns"))
     seeds = stream_seeds(np.array([seed], np.uint64), np.arange(n_batches))
-    asked = np.broadcast_to(positions, (n_batches, len(positions)))
-    within = permute(asked, global_batch, seeds[:, None])
-    dealt: NDArray[np.int64] = batches[turn[:, None], within]
+    wanted = np.broadcast_to(positions, (n_batches, len(positions)))
+    within = permute(wanted, global_batch, seeds[:, None])
+    dealt: NDArray[np.int64] = batches[batch_order[:, None], within]
     return dealt

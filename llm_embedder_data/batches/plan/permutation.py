@@ -1,4 +1,4 @@
-"""A pseudo-random permutation of range(n) that answers for any place without a table."""
+"""A pseudo-random permutation of range(n), computed for any position without a table."""
 
 from __future__ import annotations
 
@@ -14,49 +14,52 @@ _ONE = np.array(1, np.uint64)
 
 
 def permute(
-    places: NDArray[np.int64], n: int | NDArray[np.int64], seed: int | NDArray[np.uint64]
+    positions: NDArray[np.int64], n: int | NDArray[np.int64], seed: int | NDArray[np.uint64]
 ) -> NDArray[np.int64]:
-    """Send each of ``places`` to its image under the permutation of ``range(n)`` named by ``seed``.
+    """Return the image of each position under the permutation of ``range(n)`` that a seed names.
 
-    A generalised Feistel network over ``range(a * b)``, a and b about the root of n, whose two
-    halves are in turn shifted modulo a and b by a hash of the other; an image of n or more is sent
-    on until it falls inside (Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002,
-    section 5, and cycle walking, section 4). ``a * b < n + a``, so hardly any is. O(len(places))
-    time and memory whatever n is.
+    This is a generalised Feistel network over ``range(a * b)``, with a and b about the square root
+    of n. Each round shifts one half, modulo a or b, by a hash of the other half. An image of n or
+    more is permuted again until it is below n (Black and Rogaway, Ciphers with Arbitrary Finite
+    Domains, CT-RSA 2002: section 5, and cycle walking in section 4). ``a * b < n + a``, so few
+    images need that. Time and memory are O(number of positions), whatever n is.
 
-    Several permutations are asked at once, which costs little more than one, with arrays for n and
-    seed that broadcast to the shape of ``places``.
+    To compute several permutations in one call, give arrays for n and seed that broadcast to the
+    shape of ``positions``. That costs little more than one permutation.
 
     Args:
-        places: int64, of any shape, each in ``[0, n)``.
+        positions: int64, of any shape, each in ``[0, n)``.
         n: size of the range, at least 1.
         seed: from :func:`~llm_embedder_data.core.hashing.stream_seed`.
 
     Returns:
-        The images, in the shape of ``places``.
+        The images, int64, in the shape of ``positions``.
 
     >>> import numpy as np
     >>> permute(np.arange(5), 5, seed=1).tolist()
     [2, 3, 0, 4, 1]
     """
-    size, keys = np.asarray(n, np.uint64), np.asarray(seed, np.uint64)
-    if size.size == keys.size == 1:  # NumPy broadcasts arrays without a dimension the fastest
-        size, keys = size.reshape(()), keys.reshape(())
-    widths = [isqrt(one - 1) + 1 for one in size.ravel().tolist()]
+    size, seeds = np.asarray(n, np.uint64), np.asarray(seed, np.uint64)
+    if size.size == seeds.size == 1:  # NumPy broadcasts arrays without a dimension the fastest
+        size, seeds = size.reshape(()), seeds.reshape(())
+    widths = [isqrt(n_items - 1) + 1 for n_items in size.ravel().tolist()]
     a = np.array(widths, np.uint64).reshape(size.shape)
     b = np.asarray((size + a - _ONE) // a)
-    keys = stream_seeds(keys[..., None], _ROUNDS)
-    parts = [a, b, *(keys[..., number] for number in _ROUNDS.tolist())]
-    images = _network(places.astype(np.uint64), *parts)
+    round_seeds = stream_seeds(seeds[..., None], _ROUNDS)
+    arguments = [a, b, *(round_seeds[..., number] for number in _ROUNDS.tolist())]
+    images = _network(positions.astype(np.uint64), *arguments)
     while len(outside := np.flatnonzero(images >= size)):
-        walking = np.unravel_index(outside, images.shape)
-        own = (np.broadcast_to(one, images.shape)[walking] if one.ndim else one for one in parts)
-        images[walking] = _network(images[walking], *own)
+        again = np.unravel_index(outside, images.shape)
+        arguments_again = (
+            np.broadcast_to(argument, images.shape)[again] if argument.ndim else argument
+            for argument in arguments
+        )
+        images[again] = _network(images[again], *arguments_again)
     return images.astype(np.int64)
 
 
 def unpermute(images: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
-    """The places that :func:`permute` sends to ``images``, for one n and one seed.
+    """Return the positions that :func:`permute` maps to ``images``, for one n and one seed.
 
     >>> import numpy as np
     >>> unpermute(permute(np.arange(5), 5, seed=1), 5, seed=1).tolist()
@@ -64,27 +67,27 @@ def unpermute(images: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]
     """
     width = isqrt(n - 1) + 1
     a, b = np.array(width, np.uint64), np.array((n + width - 1) // width, np.uint64)
-    keys = stream_seeds(np.array([seed], np.uint64), _ROUNDS)
-    places = _network_back(images.astype(np.uint64), a, b, *keys)
-    while len(outside := np.flatnonzero(places >= n)):
-        places[outside] = _network_back(places[outside], a, b, *keys)
-    return places.astype(np.int64)
+    round_seeds = stream_seeds(np.array([seed], np.uint64), _ROUNDS)
+    positions = _network_back(images.astype(np.uint64), a, b, *round_seeds)
+    while len(outside := np.flatnonzero(positions >= n)):
+        positions[outside] = _network_back(positions[outside], a, b, *round_seeds)
+    return positions.astype(np.int64)
 
 
 def _network(
     values: NDArray[np.uint64],
     a: NDArray[np.uint64],
     b: NDArray[np.uint64],
-    *round_keys: NDArray[np.uint64],
+    *round_seeds: NDArray[np.uint64],
 ) -> NDArray[np.uint64]:
-    """A permutation of ``range(a * b)``."""
+    """Return the images of values under a permutation of ``range(a * b)``."""
     right = values // a  # in [0, b)
     left = values - right * a  # in [0, a)
-    for number, round_key in enumerate(round_keys):
+    for number, round_seed in enumerate(round_seeds):
         if number % 2:
-            right = _shifted(right, mix(left + round_key), b)
+            right = _shifted(right, mix(left + round_seed), b)
         else:
-            left = _shifted(left, mix(right + round_key), a)
+            left = _shifted(left, mix(right + round_seed), a)
     return right * a + left
 
 
@@ -92,30 +95,30 @@ def _network_back(
     values: NDArray[np.uint64],
     a: NDArray[np.uint64],
     b: NDArray[np.uint64],
-    *round_keys: np.uint64,
+    *round_seeds: np.uint64,
 ) -> NDArray[np.uint64]:
-    """The inverse of :func:`_network`."""
+    """Return the values that :func:`_network` maps to these."""
     right = values // a
     left = values - right * a
-    for number, round_key in reversed(list(enumerate(round_keys))):
+    for number, round_seed in reversed(list(enumerate(round_seeds))):
         if number % 2:
-            right = _shifted_back(right, mix(left + round_key), b)
+            right = _shifted_back(right, mix(left + round_seed), b)
         else:
-            left = _shifted_back(left, mix(right + round_key), a)
+            left = _shifted_back(left, mix(right + round_seed), a)
     return right * a + left
 
 
 def _shifted_back(
     half: NDArray[np.uint64], words: NDArray[np.uint64], n: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
-    """``(half - words) mod n``; half is in ``[0, n)``."""
+    """Return ``(half - words) mod n``; half is in ``[0, n)``."""
     rest = half - words % n
-    return np.minimum(rest, rest + n)  # below 0, the difference wraps to a huge number
+    return np.minimum(rest, rest + n)  # a negative difference wraps around to a huge number
 
 
 def _shifted(
     half: NDArray[np.uint64], words: NDArray[np.uint64], n: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
-    """``(half + words) mod n`` without a second division; half is in ``[0, n)``."""
+    """Return ``(half + words) mod n`` with a single division; half is in ``[0, n)``."""
     total = half + words % n
-    return np.minimum(total, total - n)  # below n, the difference wraps to a huge number
+    return np.minimum(total, total - n)  # a negative difference wraps around to a huge number

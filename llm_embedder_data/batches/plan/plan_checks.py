@@ -18,6 +18,22 @@ def check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, i
             )
 
 
+def batch_size_of_each(
+    batch_size: int | Mapping[str, int], sizes: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the batch size of each dataset, given one number or one per dataset.
+
+    Raises:
+        ConfigError: a dataset has none, or an unknown dataset has one.
+    """
+    if isinstance(batch_size, int):
+        return dict.fromkeys(sizes, batch_size)
+    check_names("batch_size", batch_size, sizes)
+    if missing := [name for name in sizes if name not in batch_size]:
+        raise ConfigError(f"batch_size names no {missing[0]!r} (give one for each dataset)")
+    return {name: batch_size[name] for name in sizes}
+
+
 def too_small(
     sizes: Mapping[str, int],
     batch_size: Mapping[str, int],

@@ -1,4 +1,4 @@
-"""Token tables of datasets, found or made: which there are, and what to say of them."""
+"""The token cache: find or build the token table of each dataset."""
 
 from __future__ import annotations
 
@@ -34,46 +34,47 @@ from llm_embedder_data.rows.train_sets import TrainSet
 
 
 class TokenCache:
-    """Tokens of datasets' texts, each distinct text once, by tokenizer.
+    """The token tables of one tokenizer, in a folder named after its digest.
 
-    A table depends on the tokenizer, the files, and which rows are kept; not on lengths, group
-    size, strategies or seed, and not on the instruction, unless the tokenizer may join it to texts.
+    A table depends on the tokenizer, the data files and the rows that are kept. It does not depend
+    on maximum lengths, group size, selection or seed, so runs that differ only in these share it.
+    It depends on the instruction only if the tokenizer may join the instruction to the text.
 
     Args:
         tokenizer: from transformers, fast or slow.
-        folder: of all tables.
-        plain: of the same tokenizer.
+        folder: parent folder of the tables of all tokenizers.
+        plain: a BareTokenizer of the same tokenizer; None to make one.
 
     Attributes:
-        notes: sentences for the report and the log, by (train, eval or corpus; dataset), then by
-            column.
+        notes: sentences for the report and the log, by (kind, dataset), then by column. The kind is
+            ``train``, ``eval`` or ``corpus``.
     """
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, folder: Path, plain: BareTokenizer | None = None
     ) -> None:
         self._instructions = InstructionTokens(tokenizer, plain)
-        self._fingerprint = tokenizer_digest(tokenizer)
-        self._folder = folder / self._fingerprint
+        self._digest = tokenizer_digest(tokenizer)
+        self._folder = folder / self._digest
         self._tokenizer = tokenizer
-        self._prefixes: dict[str, str] = {}  # of instructions
+        self._prefixes: dict[str, str] = {}  # by instruction
         self.notes: dict[tuple[str, str], dict[str, str]] = {}
 
     def of_train_set(self, train_set: TrainSet, instruction: Instruction) -> TokenTable:
-        """The table of a training set's kept rows."""
-        put = {"query": instruction.query, "key": instruction.key}
+        """Return the table of a training set's kept rows; build it if there is none."""
+        instructions = {"query": instruction.query, "key": instruction.key}
         scored = "scored" if train_set.n_scored else "unscored"
-        return self._table(train_set, ("train", scored), put, train_blocks(train_set))
+        return self._table(train_set, ("train", scored), instructions, train_blocks(train_set))
 
     def of_eval_set(self, eval_set: EvalSet, instruction: Instruction) -> TokenTable:
-        """The table of an eval set's kept rows."""
-        put = {"query": instruction.query}
+        """Return the table of an eval set's kept rows; build it if there is none."""
+        instructions = {"query": instruction.query}
         if "key" in eval_set.rows.column_names:
-            put["key"] = instruction.key
-        return self._table(eval_set, ("eval",), put, eval_blocks(eval_set))
+            instructions["key"] = instruction.key
+        return self._table(eval_set, ("eval",), instructions, eval_blocks(eval_set))
 
     def of_corpus(self, corpus: Corpus, key_instruction: str) -> TokenTable:
-        """The table of a corpus' kept passages."""
+        """Return the table of a corpus' kept passages; build it if there is none."""
         kind = ("corpus", corpus.template)
         return self._table(corpus, kind, {"text": key_instruction}, corpus_blocks(corpus))
 
@@ -84,18 +85,27 @@ class TokenCache:
         instructions: Mapping[str, str],
         blocks: Callable[[int], Iterator[RowBlock]],
     ) -> TokenTable:
-        """Tokenize texts apart from their instruction where that is exact, else behind it."""
+        """Return a dataset's table, and note where it depends on the instruction.
+
+        Args:
+            built: the dataset.
+            kind: what tables of the same rows can differ in.
+            instructions: the instruction before the texts of each column.
+            blocks: gives the rows from a row on, in blocks.
+        """
         for instruction in instructions.values():
             if instruction not in self._prefixes:
                 self._prefixes[instruction] = self._instructions.text_prefix(instruction)
-        prefixes = {column: self._prefixes[one] for column, one in instructions.items()}
+        prefixes = {
+            column: self._prefixes[instruction] for column, instruction in instructions.items()
+        }
         table = self._build(built, kind, prefixes, blocks)
         for column, prefix in prefixes.items():
             if prefix and prefix == instructions[column]:
                 self.notes.setdefault((kind[0], built.name), {})[column] = (
-                    f"the tokenizer joins the instruction {prefix!r} to the texts behind it, so "
-                    f"each {column} is cached together with it (or it is not proved that it does "
-                    "not; another instruction is tokenized anew)"
+                    f"the tokenizer may join the instruction {prefix!r} to the text behind it, so "
+                    f"each {column} is cached together with it (with another instruction, all are "
+                    "tokenized again)"
                 )
         return table
 
@@ -108,8 +118,9 @@ class TokenCache:
     ) -> TokenTable:
         files = [Path(file["filename"]).name for file in built.rows.cache_files]
         kept = xxhash.xxh3_128_hexdigest(built.kept.data)
-        facts = TABLE_VERSION, self._fingerprint, kind, files, kept, sorted(prefixes.items())
-        name = _hash(repr(files))[:SHARED_NAME] + _hash(repr(facts))[SHARED_NAME:]
+        content = TABLE_VERSION, self._digest, kind, files, kept, sorted(prefixes.items())
+        # Tables of the same files share the start of their names, by which they find each other.
+        name = _hash(repr(files))[:SHARED_NAME] + _hash(repr(content))[SHARED_NAME:]
         console = Console(stderr=True)
         bar = Progress(
             TextColumn("tokenizing {task.description}", markup=False),

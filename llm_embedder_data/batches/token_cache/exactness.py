@@ -39,7 +39,7 @@ def why_not_cached(
     if is_random(tokenizer):
         return "it splits a text by chance, each time anew"
     if side.plain.backend is None and tokenizer.is_fast:
-        return "its class tokenizes in a call of its own, which cannot be taken apart"
+        return "its class may change texts or ids in its own call"
     if side.plain.backend is None and (has_custom_call(tokenizer) or pairs):
         return "it puts tokens together by code of its own"
     return (

@@ -1,4 +1,16 @@
-"""A token table while it is being built: every text once, resumable after a kill."""
+"""A token table while it is being built: every text once, resumable after a kill.
+
+The build folder has one file per array, ``<array>.bin``, to which blocks of rows are appended:
+
+- ``ids`` and ``bounds``: the tokens of all distinct texts, see TokenTable;
+- ``text_ids``: a hash of each distinct text without its prefix, by which batches know it;
+- one for each column with the text number of each row, and other arrays of the rows;
+- ``hashes`` and ``slots``: the index of the distinct texts, memory-mapped;
+- ``state.json``: how far the build is, written from time to time. What an array's file has beyond
+  the recorded size is cut off when another process continues the build.
+
+In the end all arrays are appended to ``ids.bin``, which is renamed to become the table.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +34,7 @@ from llm_embedder_data.core.sealed_files import HashedFile, hash_of, publish_sea
 
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
-# New texts between two records of how far a build is.
+# Record how far a build is each time that it has met this many new texts.
 _RECORD_EVERY = 100_000
 
 _COPY_BYTES = 16 << 20
@@ -46,16 +58,16 @@ class RowBlock:
 
 
 class GrowingTable:
-    """A table that is being built in a folder of this process.
+    """A table that this process builds in a folder.
 
     Args:
-        folder: in which a build was interrupted, or an empty one.
-        prefixes: by column, put before each of its texts when it is tokenized.
-        n_ids: one more than the highest id.
-        others: finished tables, from which known texts are copied.
+        folder: an empty folder, or one with an interrupted build, which is continued.
+        prefixes: the string put before each text when it is tokenized, by column.
+        n_ids: one more than the highest token id, which decides the type of ``ids``.
+        others: finished tables, from which the tokens of known texts are copied.
 
     Attributes:
-        n_rows: rows that are done.
+        n_rows: number of rows that are done.
     """
 
     def __init__(
@@ -64,14 +76,12 @@ class GrowingTable:
         self._folder, self._prefixes, self._others = folder, dict(prefixes), others
         self._types = {"ids": "uint16" if n_ids <= 1 << 16 else "int32"}
         self._types |= {"bounds": "int64", "text_ids": "int64"} | dict.fromkeys(prefixes, "int64")
-        state: dict[str, Any] = {
-            "n_rows": 0,
-            "n_texts": 0,
-        }
+        state: dict[str, Any] = {"n_rows": 0, "n_texts": 0}
         if (folder / STATE).exists():
             state |= read_checked_json(folder / STATE)
         self.n_rows: int = state["n_rows"]
         self._types |= state.get("types", {})
+        # The running digest of hashes.bin. The other files compute their own as they are written.
         self._hashed = _digest(folder / "hashes.bin", 16 * state["n_texts"])
         self._index = GrowingTextIndex(folder, state["n_texts"])
         self._empty: dict[str, int] = state.get("empty", {})
@@ -92,8 +102,17 @@ class GrowingTable:
         tokenize: Tokenize,
         progress: Callable[[int], None],
     ) -> None:
-        """Add the rows that are left."""
-        progress(self.n_rows)
+        """Add the rows that are left.
+
+        Tokenizing runs in a thread: while it has the new texts of one block, this thread reads and
+        numbers the next block. Only then are the tokens of the first block appended (``pending``).
+
+        Args:
+            blocks: yields the rows from a given one on.
+            tokenize: gives the ids of texts, without special tokens.
+            progress: called with the number of rows done since the last call.
+        """
+        progress(self.n_rows)  # of an interrupted build
         n_new = 0
         with ThreadPoolExecutor(1) as thread:
             pending = self._send(self._number_empty_texts(), thread, tokenize)
@@ -111,6 +130,7 @@ class GrowingTable:
             self._append(pending)
 
     def _number_empty_texts(self) -> _New:
+        """Give each column an empty text, with which a batch fills up groups of fewer keys."""
         new = _New()
         for column in self._prefixes:
             if column not in self._empty:
@@ -161,6 +181,7 @@ class GrowingTable:
         return _Pending(known, thread.submit(tokenize, wanted) if wanted else None)
 
     def _append(self, pending: _Pending) -> None:
+        """Write the tokens of texts that were sent, once the thread has them."""
         ids = pending.ids()
         if not ids:
             return
@@ -168,7 +189,13 @@ class GrowingTable:
         self._write("ids", np.concatenate(ids))
 
     def _write_bounds(self, name: str, of: str, sizes: NDArray[np.int64]) -> None:
-        """Write where the slices end that are about to be added to array ``of``; at first, a 0."""
+        """Write the ends of slices that will be added to an array; before the first end, a 0.
+
+        Args:
+            name: the array of bounds to write, such as ``key_bounds``.
+            of: the array that the slices are in, such as ``key``.
+            sizes: length of each slice.
+        """
         n_written = self._files[of].tell() // np.dtype(self._types[of]).itemsize
         ends = n_written + np.cumsum(sizes)
         is_first = name not in self._files or not self._files[name].tell()
@@ -199,7 +226,7 @@ class GrowingTable:
         write_checked_json(self._folder / STATE, state)
 
     def finish(self, path: Path) -> None:
-        """Append all arrays and the description to the ids, and give the file its name."""
+        """Append all arrays and the header to ``ids.bin``, and rename it to ``path``."""
         sizes = self._sizes() | {
             "slots": (self._folder / "slots.bin").stat().st_size,
             "hashes": 16 * len(self._index),
@@ -208,11 +235,11 @@ class GrowingTable:
         table = self._files["ids"]
         arrays = {"ids": (types["ids"], 0, sizes.pop("ids"))}
         for name, size in sizes.items():
-            table.write(bytes(-table.tell() % 64))
+            table.write(bytes(-table.tell() % 64))  # align arrays to cache lines
             start = table.tell()
             with open(self._folder / f"{name}.bin", "rb") as file:
-                for at in range(0, size, _COPY_BYTES):
-                    table.write(file.read(min(_COPY_BYTES, size - at)))
+                for position in range(0, size, _COPY_BYTES):
+                    table.write(file.read(min(_COPY_BYTES, size - position)))
             arrays[name] = (types[name], start, table.tell())
         table.write(table_end(arrays, self._prefixes, self._empty))
         publish_sealed(self._folder / "ids.bin", table, path)
@@ -234,14 +261,21 @@ class _New:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """The ids of new texts: copied from another table, or None while they are being tokenized."""
+    """The ids of new texts that are not written yet.
+
+    Attributes:
+        known: ids copied from another table, or None if the text is being tokenized.
+        tokenized: the ids of all texts that have None in ``known``, in their order; None if there
+            are no such texts.
+    """
 
     known: list[NDArray[Any] | None]
-    promised: Future[Sequence[Sequence[int]]] | None
+    tokenized: Future[Sequence[Sequence[int]]] | None
 
     def ids(self) -> list[NDArray[Any]]:
-        promised = iter(() if self.promised is None else self.promised.result())
-        return [np.array(next(promised), np.int64) if ids is None else ids for ids in self.known]
+        """Return the ids of each text; wait for the tokenizer if it is not done."""
+        tokenized = iter(() if self.tokenized is None else self.tokenized.result())
+        return [np.array(next(tokenized), np.int64) if ids is None else ids for ids in self.known]
 
 
 def _digest(path: Path, size: int) -> Any:

@@ -1,4 +1,4 @@
-"""Distinct texts by number, found by hash; on disk, so that memory does not grow with them."""
+"""A hash table on disk from texts to their numbers, so that memory does not grow with the texts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.platforms import allocate
 
-_LEAST_SLOTS = 1 << 12
+_MIN_SLOTS = 1 << 12
 
 
 class TextIndex:
-    """A hash table: open addressing with linear probing. At most half of the slots are taken.
+    """Finds the number of a text by its hash.
+
+    This is a hash table with open addressing and linear probing: a hash names a slot, and if that
+    is taken by another text, the next slot is tried. At most half of the slots are taken.
 
     Args:
-        slots: ``[s]`` int64, s a power of 2: numbers plus one at the places that hashes lead to, 0
-            where there is none.
-        hashes: ``[n, 2]`` uint64, 128 bits of each text, in the order of their numbers.
+        slots: ``[s]`` int64, s a power of 2; a text's number plus one in each taken slot, else 0.
+        hashes: ``[n, 2]`` uint64, a 128-bit hash of each text, in the order of the numbers.
     """
 
     def __init__(self, slots: NDArray[np.int64], hashes: NDArray[np.uint64]) -> None:
@@ -28,10 +30,10 @@ class TextIndex:
         return len(self._hashes)
 
     def find(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The number of each text, ``[m]`` int64, -1 where it is not there.
+        """Return the number of each text, ``[m]`` int64; -1 for a text that is not in the table.
 
         Args:
-            hashes: ``[m, 2]``.
+            hashes: ``[m, 2]`` uint64, the hash of each text.
         """
         numbers = np.full(len(hashes), -1, np.int64)
         slot, todo = self._first_slot(hashes), np.arange(len(hashes))
@@ -52,46 +54,52 @@ class TextIndex:
 
 
 class GrowingTextIndex(TextIndex):
-    """One that texts are added to, in two memory-mapped files, by one process.
+    """An index in two memory-mapped files, to which one process adds texts.
 
     Args:
-        folder: of ``slots.bin`` and ``hashes.bin``, which are made if they are not there.
-        n_texts: in the index; what ``hashes.bin`` holds beyond, a killed process left.
+        folder: folder of ``slots.bin`` and ``hashes.bin``, which are created if they do not exist.
+        n_texts: number of texts in the index. ``hashes.bin`` may hold more, left by a process that
+            was killed; they do not count.
     """
 
     def __init__(self, folder: Path, n_texts: int = 0) -> None:
         self._folder, self._n_texts = folder, n_texts
         self.close()
-        self._make_slots(max(_LEAST_SLOTS, _slots_for(n_texts)))
+        self._make_slots(max(_MIN_SLOTS, _slots_for(n_texts)))
 
     def __len__(self) -> int:
         return self._n_texts
 
     def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Give the next numbers, ``[m]`` int64, to different texts that are not there."""
+        """Add distinct new texts; return their numbers, ``[m]`` int64, which continue the old ones.
+
+        Args:
+            hashes: ``[m, 2]`` uint64, of texts that are not in the index.
+        """
         numbers = np.arange(len(self), len(self) + len(hashes))
         n_slots = _slots_for(len(self) + len(hashes))
         if n_slots > len(self._slots):
             self._make_slots(n_slots)
         self._hashes[numbers] = hashes
-        self._place(numbers)
+        self._fill_slots(numbers)
         self._n_texts += len(hashes)
         return numbers
 
     def close(self) -> None:
-        """Give the maps back: not every system deletes or resizes a file that is mapped."""
+        """Unmap the files: some systems cannot delete or resize a mapped file."""
         self._slots, self._hashes = np.empty(0, np.int64), np.empty((0, 2), np.uint64)
 
-    def _place(self, numbers: NDArray[np.int64]) -> None:
+    def _fill_slots(self, numbers: NDArray[np.int64]) -> None:
+        """Enter texts whose hashes are stored already."""
         slot, todo = self._first_slot(self._hashes[numbers]), np.arange(len(numbers))
         while len(todo):
             free = todo[self._slots[slot[todo]] == 0]
-            self._slots[slot[free]] = numbers[free] + 1  # of several, the last one stays
+            self._slots[slot[free]] = numbers[free] + 1  # the last of several texts gets the slot
             todo = todo[self._slots[slot[todo]] != numbers[todo] + 1]
             slot[todo] = self._next(slot[todo])
 
     def _make_slots(self, n_slots: int) -> None:
-        """Slots anew, and room for half as many hashes."""
+        """Write a new slots file, and make room for half as many hashes."""
         slots, hashes = self._folder / "slots.bin", self._folder / "hashes.bin"
         self.close()
         slots.unlink(missing_ok=True)
@@ -100,8 +108,9 @@ class GrowingTextIndex(TextIndex):
         self._slots = np.memmap(slots, np.int64, "r+").view(np.ndarray)
         self._hashes = np.memmap(hashes, np.uint64, "r+").view(np.ndarray).reshape(-1, 2)
         for start in range(0, len(self), 1 << 16):
-            self._place(np.arange(start, min(start + (1 << 16), len(self))))
+            self._fill_slots(np.arange(start, min(start + (1 << 16), len(self))))
 
 
 def _slots_for(n_texts: int) -> int:
+    """Return a power of 2 above twice the number of texts."""
     return 1 << (2 * n_texts).bit_length()

@@ -11,67 +11,71 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.token_cache.text_index import TextIndex
 from llm_embedder_data.core.sealed_files import is_whole, mapped
 
-# Raise it when what is written changes.
+# Part of every table's file name. Raise it when the content of a table changes.
 TABLE_VERSION = 4
 
 TABLE_SUFFIX = ".bin"
 
-# Behind the arrays stands what is said of them, as JSON, and behind that its length.
+# A file is: the arrays, a JSON header that describes them, and the length of the header.
 _LENGTH_BYTES = 8
 
 
 class TokenTable:
-    """A finished table, opened for reading; a pickle of it is its file's name.
+    """A finished table, opened for reading. Its pickle is its file's name.
+
+    The n distinct texts of a dataset are numbered. For each column of the dataset, such as
+    ``query``, the table has the number of each row's text: see :meth:`array`.
 
     Args:
-        file: of the table.
+        file: the table's file.
 
     Attributes:
-        ids: ``[T]`` uint16 or int32, the tokens of all distinct texts, without special ones.
-        bounds: ``[n + 1]`` int64, where in ``ids`` each text begins, and the end.
-        text_ids: ``[n]`` int64, hashes of the texts.
-        prefixes: what stood before each text of a column when it was tokenized.
+        ids: ``[T]`` uint16 or int32, token ids of all distinct texts end to end, without special
+            tokens.
+        bounds: ``[n + 1]`` int64; text i has the ids from ``bounds[i]`` to ``bounds[i + 1]``.
+        text_ids: ``[n]`` int64, a hash of each text.
+        prefixes: the string that was put before each text when it was tokenized, by column.
         empty: the number of the empty text, by column.
 
     Raises:
-        FileNotFoundError: no table, or one that is not what was written.
-        OSError: no more can be mapped, or opened.
+        FileNotFoundError: the file does not exist or is damaged.
+        OSError: the system cannot open or map another file.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         if not is_whole(file):
-            raise FileNotFoundError(f"{file}: no table of tokens, or a damaged one")
+            raise FileNotFoundError(f"{file}: the token table is missing or damaged")
         content = mapped(file)
         end = len(content) - _LENGTH_BYTES
         start = end - int.from_bytes(content[end:].tobytes(), "little")
-        said = json.loads(content[start:end].tobytes())
+        header = json.loads(content[start:end].tobytes())
         self._arrays: dict[str, NDArray[Any]] = {
             name: content[start:end].view(dtype)
-            for name, (dtype, start, end) in said["arrays"].items()
+            for name, (dtype, start, end) in header["arrays"].items()
         }
         self.ids = self._arrays["ids"]
         self.bounds = self._arrays["bounds"]
         self.text_ids = self._arrays["text_ids"]
-        self.prefixes: dict[str, str] = said["prefixes"]
-        self.empty: dict[str, int] = said["empty"]
+        self.prefixes: dict[str, str] = header["prefixes"]
+        self.empty: dict[str, int] = header["empty"]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TokenTable, (self.file,)
 
     def __len__(self) -> int:
-        """Distinct texts."""
+        """Return the number of distinct texts."""
         return len(self.text_ids)
 
     def index(self) -> TextIndex:
-        """By which its texts are found."""
+        """Return the index that finds a text's number by its hash."""
         return TextIndex(self.array("slots"), self.array("hashes").reshape(-1, 2))
 
     def array(self, name: str) -> NDArray[Any]:
-        """An array that went with the rows, or a column's text numbers, int64.
+        """Return a column's text numbers, int64, or an array that was stored with the rows.
 
-        Where a column has not one text a row, ``<column>_bounds``, ``[n_rows + 1]`` int64, says at
-        which of them each row's begin, and the end.
+        A column with lists of texts has a second array, ``<column>_bounds``, ``[n_rows + 1]``
+        int64: row i has the numbers from ``bounds[i]`` to ``bounds[i + 1]``.
         """
         return self._arrays[name]
 
@@ -81,13 +85,13 @@ def table_end(
     prefixes: dict[str, str],
     empty: dict[str, int],
 ) -> bytes:
-    """What stands behind the arrays of a table.
+    """Return the bytes that follow the arrays in a table's file: the header and its length.
 
     Args:
-        arrays: by name, the type of their numbers and the bytes at which they begin and end.
-        prefixes: as the table has them, and so on.
-        empty: likewise.
+        arrays: (dtype, first byte, end byte), by array name.
+        prefixes: see :class:`TokenTable`.
+        empty: see :class:`TokenTable`.
     """
-    said = {"arrays": arrays, "prefixes": prefixes, "empty": empty}
-    text = json.dumps(said).encode()
+    header = {"arrays": arrays, "prefixes": prefixes, "empty": empty}
+    text = json.dumps(header).encode()
     return text + len(text).to_bytes(_LENGTH_BYTES, "little")

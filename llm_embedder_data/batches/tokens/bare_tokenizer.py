@@ -26,18 +26,19 @@ logger = logging.getLogger(__name__)
 class BareTokenizer:
     """Tokenizes texts without special tokens and without truncation.
 
-    The ids are those of the tokenizer's own call. Two shortcuts make them faster: its backend
-    alone, and one word at a time. Each is used only if it is known to be exact, and is tried out
-    on the probe texts first.
+    The ids equal those of the tokenizer's own call. Two shortcuts are faster: the backend without
+    the wrapper around it, and remembered ids of single words. A shortcut is taken only if it is
+    known to be exact for this kind of tokenizer and gives the right ids for the probe texts.
 
     Args:
         tokenizer: from transformers, fast or slow, or of a class of the user's own.
 
     Attributes:
-        backend: a copy, so that no setting of the caller's tokenizer changes; None if the
-            tokenizer's own call is used: for a slow tokenizer, and for a class that changes texts
-            or ids.
-        words: the memo of a tokenizer that takes a text word by word, else None.
+        backend: a copy of the tokenizer's backend, so that the caller's settings stay; None if
+            texts go through the tokenizer's own call: for a slow tokenizer, or a class that changes
+            texts or ids.
+        words: remembers the ids of words, if the tokenizer splits texts into words that do not
+            affect each other; else None.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -47,12 +48,12 @@ class BareTokenizer:
         if not tokenizer.is_fast:
             return
         if has_custom_call(tokenizer):
-            self._use_own_call("its class changes texts or ids in a call of its own")
+            self._use_own_call("its class may change texts or ids")
             return
         self._refuse_empty_added_tokens()
         try:
             self.backend = deepcopy(tokenizer.backend_tokenizer)
-        except Exception:  # tokenizers raises no narrower type
+        except Exception:  # a part is a Python object; tokenizers raises no narrower type
             self._use_own_call("parts of it are Python objects")
             return
         self.backend.encode_special_tokens = tokenizer.split_special_tokens
@@ -66,8 +67,8 @@ class BareTokenizer:
             is_changed = token.normalized and normalizer is not None
             if not (normalizer.normalize_str(token.content) if is_changed else token.content):
                 raise ConfigError(
-                    f"{self._name}: nothing is left of its added token {token.content!r} once it "
-                    "is normalized, and then the tokenizers library fails on some texts (add it as "
+                    f"{self._name}: its added token {token.content!r} is empty after "
+                    "normalization, and then the tokenizers library fails on some texts (add it as "
                     "AddedToken(..., normalized=False), or leave it out)"
                 )
 
@@ -76,12 +77,12 @@ class BareTokenizer:
         assert self.backend is not None
         texts = probe_texts(self._tokenizer)
         with backend_settings_kept(self._tokenizer) as tokenizer:
-            wanted = [
+            expected = [
                 tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
                 for special in (True, False)
             ]
         self.backend.no_truncation()
-        for special, ids in zip((True, False), wanted, strict=True):
+        for special, ids in zip((True, False), expected, strict=True):
             found = [self.backend.encode(text, add_special_tokens=special).ids for text in texts]
             if found != ids:
                 self.backend = None
@@ -89,18 +90,18 @@ class BareTokenizer:
                 return
         if takes_words_apart(self.backend):
             words = WordMemo(self.backend)
-            if [np.frombuffer(ids, np.int32).tolist() for ids in words.ids(texts)] == wanted[1]:
+            if [np.frombuffer(ids, np.int32).tolist() for ids in words.ids(texts)] == expected[1]:
                 self.words = WordMemo(self.backend)
             else:
                 _say_once(
-                    f"{self._name}: words by themselves have other tokens than in a text, so whole "
-                    "texts are tokenized, which takes longer"
+                    f"{self._name}: single words have other tokens than the same words in a text, "
+                    "so whole texts are tokenized, which is slower"
                 )
 
     def _use_own_call(self, reason: str) -> None:
         _say_once(
-            f"{self._name}: {reason}, so texts are tokenized by its own call, which takes longer "
-            "than its backend alone"
+            f"{self._name}: {reason}, so texts are tokenized by its own call, which is slower than "
+            "its backend alone"
         )
         try:
             ids = self._tokenizer(
@@ -117,8 +118,8 @@ class BareTokenizer:
             ) from error
         if not is_right:
             raise ConfigError(
-                f"{self._name} gives no list of ids for each text of a list (its call must return "
-                "what transformers' tokenizers return)"
+                f"{self._name} does not return a list of ids for each text of a list (its call "
+                "must return what transformers' tokenizers return)"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""Where tokens may be had past a tokenizer's own call, and texts that show it."""
+"""Find tokenizers whose own call cannot be bypassed, and give probe texts to try them with."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-# What stands between a text and its ids; where it is transformers' own, it changes neither.
-_ON_THE_WAY = (
+# Methods of a tokenizer between a text and its ids. transformers' own versions change neither, so
+# the backend alone gives the same ids.
+_METHODS_OF_A_CALL = (
     "__call__",
     "__getattribute__",
     "_convert_encoding",
@@ -22,14 +23,14 @@ _ON_THE_WAY = (
     "set_truncation_and_padding",
 )
 
-# The same of a slow tokenizer, between the ids of a text and those of a model's input.
-_BEHIND_THE_IDS = ("prepare_for_model", "truncate_sequences", "num_special_tokens_to_add")
+# More of them in a slow tokenizer: between the ids of a text and the ids of the model's input.
+_METHODS_OF_A_SLOW_CALL = ("prepare_for_model", "truncate_sequences", "num_special_tokens_to_add")
 
-# Added tokens that probes are made of, at most: some tokenizers have thousands, all alike.
+# Most added tokens that probe texts are made of: some tokenizers have thousands, all alike.
 _MOST_ADDED = 48
 
-# Blanks of every kind, letters that a normalizer changes, scripts without spaces, marks that join
-# what stands before them, and characters that are removed.
+# All kinds of white space, letters that normalizers change, scripts without spaces, combining
+# marks, and characters that normalizers remove.
 _PIECES = (
     " \t \n\n\r\n \u00a0\u00a0 \u2003\u3000 \u2028 \x1c \x85 ",
     "The  Naïve café, İstanbul's ﬁne STRAßE… ΑΣ",
@@ -40,12 +41,13 @@ _PIECES = (
 
 
 def has_custom_call(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer's class, or this object, has a call of its own.
+    """Return whether the tokenizer's class, or this object, overrides a method of the call.
 
-    So are a class of the user's that changes texts or ids, and those of transformers' classes that
-    take other input. Tokens past their call may be others.
+    User classes do that to change texts or ids, and so do transformers' classes with other inputs.
+    The backend alone may then give other ids than the call.
     """
-    names = _ON_THE_WAY if tokenizer.is_fast else (*_ON_THE_WAY, *_BEHIND_THE_IDS)
+    slow = () if tokenizer.is_fast else _METHODS_OF_A_SLOW_CALL
+    names = (*_METHODS_OF_A_CALL, *slow)
     if any(name in vars(tokenizer) for name in names):
         return True
     if tokenizer.is_fast and type(tokenizer.backend_tokenizer) is not Tokenizer:
@@ -54,21 +56,23 @@ def has_custom_call(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _is_transformers_own(kind: type, name: str) -> bool:
-    for one in kind.__mro__:
-        if name in vars(one):
-            where = one.__module__
-            # Multilingual ones set the source language there, which is part of their backend.
-            if name == "_switch_to_input_mode" and where.startswith("transformers."):
+    """Return whether the base classes of transformers, and no model's class, define a method."""
+    for base in kind.__mro__:
+        if name in vars(base):
+            module = base.__module__
+            # Multilingual tokenizers set the source language there, which is part of the backend.
+            if name == "_switch_to_input_mode" and module.startswith("transformers."):
                 return True
-            return one is object or where.startswith("transformers.tokenization_")
+            return base is object or module.startswith("transformers.tokenization_")
     return True
 
 
 def probe_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Texts in which a tokenizer's added tokens stand in every way, and odd characters."""
+    """Return probe texts: unusual characters, and the tokenizer's added tokens in all contexts."""
     added = {str(token): token for token in tokenizer.added_tokens_decoder.values()}
 
     def is_plain(content: str) -> tuple[bool, int]:
+        """Sort unusual tokens before plain ones, then by length."""
         token = added[content]
         odd = not content.strip() or content != content.strip() or not content.isascii()
         flags = (token.lstrip, token.rstrip, token.single_word, not token.special)
@@ -88,7 +92,7 @@ def probe_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 @contextmanager
 def backend_settings_kept(tokenizer: PreTrainedTokenizerBase) -> Iterator[PreTrainedTokenizerBase]:
-    """Calls of the tokenizer, after which its backend truncates and pads as before."""
+    """Give the tokenizer for some calls; then restore its backend's truncation and padding."""
     backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
     truncation, padding = getattr(backend, "truncation", None), getattr(backend, "padding", None)
     try:

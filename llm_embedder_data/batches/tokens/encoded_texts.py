@@ -1,4 +1,4 @@
-"""Texts whose token ids are known already, so that nobody has to read or tokenize them again."""
+"""Texts whose token ids are known, so that the texts are neither read nor tokenized again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EncodedTexts(ABC):
     @property
     @abstractmethod
     def prefix(self) -> str:
-        """What stood before each text when it was tokenized."""
+        """The part of the instruction, if any, that each text was tokenized behind."""
 
     @abstractmethod
     def with_numbers(self, numbers: NDArray[np.int64]) -> Self:

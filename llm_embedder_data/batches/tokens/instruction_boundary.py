@@ -1,8 +1,9 @@
-"""Whether a tokenizer certainly begins anew at the space that ends an instruction.
+"""Prove that a tokenizer always splits at the space that ends an instruction.
 
-Then the tokens of instruction and text are those of the instruction, and those of the text behind a
-space, one after the other, whatever the text. It is proved from the tokenizer's parts: each step
-must leave what stands before the space and what stands behind it apart.
+If it does, then ``tokens("Find: " + text) == tokens("Find:") + tokens(" " + text)`` for every text,
+so the tokens of a text can be cached without its instruction. The proof looks at each part of the
+tokenizer (normalizer, pre-tokenizer, added tokens): none may act across that space. Parts that are
+not listed here are not proved.
 """
 
 from __future__ import annotations
@@ -13,20 +14,19 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-# Normalizers that treat a character, or a letter with its marks, by itself. A space is never
-# composed with what stands before it.
+# Normalizers that look only at one character, or one letter with its combining marks. Unicode never
+# composes a space with the character before it.
 _NORMALIZERS = {"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents"}
 
-# Pre-tokenizers that leave no piece with a space behind another character.
+# Pre-tokenizers after which no piece has a space behind another character.
 _SPLITTERS = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 
-# Pre-tokenizers that split a piece whatever stands around it; they come behind one that splits at
-# the space.
+# Pre-tokenizers that split each piece on its own. They may follow one that splits at the space.
 _WITHIN_PIECES = {*_SPLITTERS, "ByteLevel", "Digits", "Punctuation", "Split"}
 
-# Alternatives of the patterns by which byte-level tokenizers split. Each takes a space only as the
-# first character of a piece, or behind white space; and none looks further than one character
-# beyond its piece, and that only behind white space.
+# Known alternatives (the parts between "|") of the regular expressions of byte-level tokenizers.
+# Each matches a space only as the first character of a piece or after white space. Each looks at
+# most one character past its piece, and only after white space.
 _ALTERNATIVES = {
     "'s",
     "'t",
@@ -63,51 +63,54 @@ _ALTERNATIVES = {
 
 
 def begins_at_last_space(backend: Tokenizer, instruction: str) -> bool:
-    """Whether a text's tokens behind the instruction are those of a space and the text.
+    """Return whether tokens certainly split at the last space of the instruction.
 
-    And those before are the instruction's without that space. False where it is not proved.
+    ``tokens(instruction + text)`` then equals ``tokens(instruction[:-1]) + tokens(" " + text)`` for
+    every text. False means "not proved", not "wrong".
 
     Args:
-        backend: of a fast tokenizer.
-        instruction: that stands before texts.
+        backend: the backend of a fast tokenizer.
+        instruction: put before each text.
     """
-    # A visible ASCII character, which takes part in no composition, and one space.
+    # The instruction must end with one space behind a visible ASCII character, which Unicode
+    # composes with nothing.
     if re.search(r"[!-~] $", instruction) is None or instruction.endswith("  "):
         return False
-    normalizer, pre_tokenizer = _written(backend.normalizer), _written(backend.pre_tokenizer)
+    normalizer, pre_tokenizer = _as_json(backend.normalizer), _as_json(backend.pre_tokenizer)
     return (
-        all(one["type"] in _NORMALIZERS for one in _steps(normalizer, "normalizers"))
+        all(step["type"] in _NORMALIZERS for step in _steps(normalizer, "normalizers"))
         and _splits_at_spaces(_steps(pre_tokenizer, "pretokenizers"))
         and not _meets_added_token(backend, instruction[:-1])
     )
 
 
 def _splits_at_spaces(steps: list[dict[str, Any]]) -> bool:
+    """Return whether pre-tokenizers certainly split a text before each space."""
     if not steps or any(step["type"] not in _WITHIN_PIECES for step in steps[1:]):
         return False
-    first = steps[0]
-    if first["type"] == "ByteLevel":
-        return bool(first["use_regex"])
-    if first["type"] == "Metaspace":
-        return bool(first["split"])
-    if first["type"] == "Split":
-        pattern = first["pattern"].get("Regex", "")
-        is_usual = first["behavior"] == "Isolated" and not first["invert"]
+    splitter = steps[0]
+    if splitter["type"] == "ByteLevel":
+        return bool(splitter["use_regex"])
+    if splitter["type"] == "Metaspace":
+        return bool(splitter["split"])
+    if splitter["type"] == "Split":
+        pattern = splitter["pattern"].get("Regex", "")
+        is_usual = splitter["behavior"] == "Isolated" and not splitter["invert"]
         if pattern == ".":  # character by character
             return is_usual
-        # Without the last one a space may belong to no match, and join what stands before it.
+        # Without \s+ a space may be part of no match, and then joins the characters before it.
         return is_usual and {r"\s+"} <= set(_alternatives(pattern)) <= _ALTERNATIVES
-    return first["type"] in _SPLITTERS
+    return splitter["type"] in _SPLITTERS
 
 
 def _alternatives(pattern: str) -> list[str]:
-    """What a pattern's outermost bars stand between."""
-    parts, depth, in_class, at = [""], 0, False, 0
-    while at < len(pattern):
-        character = pattern[at]
+    """Split a regular expression at the "|" outside of all brackets."""
+    parts, depth, in_class, index = [""], 0, False, 0
+    while index < len(pattern):
+        character = pattern[index]
         if character == "\\":
-            parts[-1] += pattern[at : at + 2]
-            at += 2
+            parts[-1] += pattern[index : index + 2]
+            index += 2
             continue
         if in_class:
             in_class = character != "]"
@@ -119,12 +122,15 @@ def _alternatives(pattern: str) -> list[str]:
             parts.append("")
         else:
             parts[-1] += character
-        at += 1
+        index += 1
     return parts
 
 
 def _meets_added_token(backend: Tokenizer, before: str) -> bool:
-    """Whether an added token may end at the end of a text, or go beyond it, or look beyond it."""
+    """Return whether an added token may match at the end of ``before``, across it, or look past it.
+
+    Added tokens are matched before the text is normalized or split.
+    """
     normalizer = backend.normalizer
     for token in backend.get_added_tokens_decoder().values():
         contents, ends = [token.content], [before]
@@ -139,20 +145,25 @@ def _meets_added_token(backend: Tokenizer, before: str) -> bool:
     return False
 
 
-def _steps(written: Any, name: str) -> list[dict[str, Any]]:
-    """A part's steps, one after the other."""
-    if written is None:
+def _steps(part: Any, name: str) -> list[dict[str, Any]]:
+    """Flatten nested sequences of steps.
+
+    Args:
+        part: the JSON of a normalizer or pre-tokenizer; None for none.
+        name: under which a sequence lists its steps: ``normalizers`` or ``pretokenizers``.
+    """
+    if part is None:
         return []
-    if written.get("type") != "Sequence":
-        return [written]
-    return [step for one in written[name] for step in _steps(one, name)]
+    if part.get("type") != "Sequence":
+        return [part]
+    return [step for member in part[name] for step in _steps(member, name)]
 
 
-def _written(part: Any) -> Any:
-    """A part of a backend as tokenizers writes it; of one in Python, a step of no known type."""
+def _as_json(part: Any) -> Any:
+    """Return a part of a backend as JSON; a part written in Python gets an unknown type."""
     if part is None:
         return None
     try:
         return json.loads(part.__getstate__())
-    except Exception:  # tokenizers has no narrower type for what cannot be written
+    except Exception:  # tokenizers raises no narrower type for a part that has no JSON
         return {"type": None}

@@ -18,12 +18,14 @@ from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 class SideTokenizer(TextTokenizer):
     """A :class:`TextTokenizer` that takes :class:`EncodedTexts` too.
 
-    Their ids hold no instruction, special tokens or truncation: these are put in here.
+    The ids of encoded texts have no special tokens, are not truncated, and may lack the
+    instruction. The tokenizer adds what is missing and truncates.
 
     Args:
         tokenizer: from transformers, fast or slow.
         max_length: tokens, special tokens included.
-        plain: of the same tokenizer; several sides may share it.
+        plain: a BareTokenizer of the same tokenizer, which several sides may share; None to make
+            one.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class SideTokenizer(TextTokenizer):
         )
 
     def _lengths_of(self, texts: EncodedTexts, instruction: str) -> NDArray[np.int64]:
+        """Return the tokens of each text with its instruction, ``[N]`` int64."""
         head = len(self._head(instruction, texts.prefix))
         bounds, numbers = texts.bounds, texts.numbers
         lengths: NDArray[np.int64] = bounds[numbers + 1] - bounds[numbers] + head
         return lengths
 
     def _head(self, instruction: str, prefix: str) -> NDArray[np.int64]:
+        """Return the ids of the instruction that texts encoded behind ``prefix`` lack."""
         if (instruction, prefix) not in self._heads:
             head = self._instructions.head(instruction, prefix)
             self._heads[instruction, prefix] = np.array(head, np.int64)
@@ -106,7 +110,9 @@ class SideTokenizer(TextTokenizer):
         if not self._left:
             return instructed, TokenSlices(ids, starts, kept, type)
         # A text that was tokenized behind its instruction begins with the instruction's tokens.
-        n_instruction = 0 if len(head) or not instruction else self._n_tokens(instruction)
+        n_instruction = 0
+        if instruction and not len(head):
+            n_instruction = self._left_truncation.n_tokens(instruction)
         n_first = np.where(lengths > room, np.minimum(n_instruction, room), 0)
         n_last = kept - n_first
         return (

@@ -1,4 +1,4 @@
-"""Texts to token ids as the tokenizer's own call gives them, but instructions stay whole."""
+"""Texts to token ids, as the tokenizer's own call gives them, but with whole instructions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
+from llm_embedder_data.batches.tokens.left_truncation import (
+    InstructedText,
+    LeftTruncation,
+    instruction_of,
+)
 from llm_embedder_data.batches.tokens.special_tokens import SpecialTokenTemplate
 from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 from llm_embedder_data.batches.tokens.word_memo import WordMemo, joined_ids
@@ -16,41 +21,26 @@ from llm_embedder_data.core.errors import ConfigError
 
 Ids = list[list[int]]
 
-# The first of these that has a token shows the special tokens around a text.
+# Example texts: the first one that has a token shows the special tokens around a text.
 _EXAMPLES = ("a", "1", ".", "A", "the", "é", "。", "_")
-
-# Instructions whose lengths are remembered; rows may have their own.
-_MOST_INSTRUCTIONS = 4096
-
-
-class InstructedText(str):
-    """A text with its instruction already in front, which remembers how long that is."""
-
-    __slots__ = ("instruction",)
-    instruction: str
-
-    def __new__(cls, instruction: str, text: str) -> InstructedText:
-        joined = super().__new__(cls, instruction + text)
-        joined.instruction = instruction
-        return joined
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return InstructedText, (self.instruction, str(self)[len(self.instruction) :])
 
 
 class TextTokenizer:
-    """One side's tokenizer: texts to at most ``max_length`` token ids each.
+    """Tokenizes the texts of one side, queries or keys, to at most ``max_length`` token ids each.
 
-    The ids equal ``tokenizer(texts, truncation=True, max_length=...)``. One thing differs: a
-    tokenizer that truncates on the left would cut the instruction off first; here the text loses
-    tokens and the instruction stays, on either side (pairs of a slow tokenizer excepted). A fast
-    tokenizer is called without the wrapper, on a copy of its own, so no setting of the caller's
-    tokenizer changes; one whose class changes texts or ids is called as it is.
+    The ids equal those of ``tokenizer(texts, truncation=True, max_length=...)``, with one
+    exception. A tokenizer that truncates on the left would cut off the instruction first; here the
+    instruction stays and the text loses its first tokens. (This does not hold for pairs of a slow
+    tokenizer.)
+
+    A fast tokenizer is bypassed: its backend is called, on a copy, so the caller's tokenizer keeps
+    its settings. A tokenizer whose class may change texts or ids is called itself.
 
     Args:
         tokenizer: from transformers, fast or slow.
-        max_length: tokens, special tokens included.
-        plain: of the same tokenizer; several sides may share one.
+        max_length: most tokens of a text, special tokens included.
+        plain: a BareTokenizer of the same tokenizer, which several sides may share; None to make
+            one.
     """
 
     def __init__(
@@ -64,7 +54,7 @@ class TextTokenizer:
         self.plain = plain or BareTokenizer(tokenizer)
         self._wants_types = "token_type_ids" in tokenizer.model_input_names
         self._left = tokenizer.truncation_side == "left"
-        self._lengths: dict[str, int] = {}  # tokens of each instruction
+        self._left_truncation = LeftTruncation(max_length, self.plain)
         self._templates: dict[int, SpecialTokenTemplate] = {}
         self._backend: Any = self.plain.backend
 
@@ -99,21 +89,24 @@ class TextTokenizer:
         if self._backend is None:
             return _tokens(*self._slow(queries, keys))
         pairs = list(zip(queries, keys, strict=True))
-        if self._left and any(_instruction_of(one) for pair in pairs for one in pair):
+        if self._left and any(instruction_of(text) for pair in pairs for text in pair):
             return _tokens(*self._pairs_cut_behind_instruction(pairs))
         self._truncate(True)
-        encodings = self._backend.encode_batch_fast([(str(one), str(two)) for one, two in pairs])
+        encodings = self._backend.encode_batch_fast(
+            [(str(query), str(key)) for query, key in pairs]
+        )
         return _tokens([e.ids for e in encodings], [e.type_ids for e in encodings])
 
     def check_room(self, instruction: str, setting: str) -> None:
-        """Refuse a ``max_length`` that leaves no room for a token of a text.
+        """Check that ``max_length`` leaves room for a token of a text.
 
         Args:
             instruction: put before each text; empty if there is none.
             setting: name of the setting that gives ``max_length``.
 
         Raises:
-            ConfigError: naming the setting, its value and the least that is allowed.
+            ConfigError: it does not; the message has the setting, its value and the least allowed
+                value.
         """
         n_special = self._n_special(1)
         if self.max_length <= n_special:
@@ -131,7 +124,7 @@ class TextTokenizer:
     def check_room_of_pairs(
         self, query_instruction: str, key_instruction: str, settings: str
     ) -> None:
-        """Refuse a ``max_length`` that leaves a text of a pair no token behind its instruction.
+        """Check that ``max_length`` leaves each text of a pair a token behind its instruction.
 
         Args:
             query_instruction: put before each query; empty if there is none.
@@ -139,12 +132,13 @@ class TextTokenizer:
             settings: names of the settings whose sum is ``max_length``.
 
         Raises:
-            ConfigError: naming the settings, their sum and the least that is allowed.
+            ConfigError: it does not; the message has the settings, their sum and the least allowed
+                sum.
         """
         n_special = self._n_special(2)
         longest = max(
-            self._n_whole(one) - self._n_special(1) if one else 0
-            for one in (query_instruction, key_instruction)
+            self._n_whole(instruction) - self._n_special(1) if instruction else 0
+            for instruction in (query_instruction, key_instruction)
         )
         least = n_special + 2 * (longest + 1)  # the longer text keeps at least half of the room
         if self.max_length < least:
@@ -156,12 +150,13 @@ class TextTokenizer:
             )
 
     def _n_special(self, n_texts: int) -> int:
+        """Return the number of special tokens around one text or a pair."""
         if self._backend is not None:
             return int(self._backend.num_special_tokens_to_add(n_texts == 2))
         n_special = self._tokenizer.num_special_tokens_to_add(pair=n_texts == 2)
         if n_texts == 2:
             return n_special
-        return max(n_special, len(self._tokenizer([""])["input_ids"][0]))  # what its class adds
+        return max(n_special, len(self._tokenizer([""])["input_ids"][0]))  # its class may add more
 
     def _n_whole(self, text: str) -> int:
         """Return the number of tokens of a text, special tokens included."""
@@ -171,30 +166,32 @@ class TextTokenizer:
         return len(self._backend.encode(text))
 
     def _by_words(self, texts: Sequence[str], words: WordMemo) -> Tokens:
+        """Return the tokens of texts, put together from remembered words."""
         template = self.template(1)
         ids, lengths = joined_ids(words.ids(texts, template.room(self.max_length)))
-        own = TokenSlices(ids, np.cumsum(lengths) - lengths, lengths, template.types[0])
-        return template.around(len(texts), ids.dtype, (own,))
+        slices = TokenSlices(ids, np.cumsum(lengths) - lengths, lengths, template.types[0])
+        return template.around(len(texts), ids.dtype, (slices,))
 
     def template(self, n_texts: int) -> SpecialTokenTemplate:
         """Return the special tokens around one text or a pair, as seen around an example."""
         if n_texts not in self._templates:
             lengths = dict(zip(_EXAMPLES, map(len, self.plain(_EXAMPLES)), strict=True))
-            example, n_own = next(((text, n) for text, n in lengths.items() if n), ("", 0))
-            if not n_own:
+            example, n_tokens = next(((text, n) for text, n in lengths.items() if n), ("", 0))
+            if not n_tokens:
                 raise ConfigError(
                     f"the tokenizer {self._tokenizer.name_or_path!r} has no token for any of "
                     f"{', '.join(_EXAMPLES)} (give another tokenizer)"
                 )
             ids, types, special = self._whole([example] * n_texts)
-            own = np.flatnonzero(np.equal(special, 0)).reshape(n_texts, n_own)
-            starts, ends = [0, *(own[:, -1] + 1)], [*own[:, 0], len(ids)]
+            # [texts, tokens of the example]: where each text's tokens are; the rest is special.
+            of_text = np.flatnonzero(np.equal(special, 0)).reshape(n_texts, n_tokens)
+            starts, ends = [0, *(of_text[:, -1] + 1)], [*of_text[:, 0], len(ids)]
             self._templates[n_texts] = SpecialTokenTemplate(
                 [
                     (ids[start:end], np.array(types[start:end], np.int64))
                     for start, end in zip(starts, ends, strict=True)
                 ],
-                [types[place] for place in own[:, 0]],
+                [types[start] for start in of_text[:, 0]],
             )
         return self._templates[n_texts]
 
@@ -203,7 +200,7 @@ class TextTokenizer:
         return ids[len(ids) - n_kept :] if self._left else ids[:n_kept]
 
     def _whole(self, texts: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
-        """Ids and types of one text or a pair, and 1 where a token is special."""
+        """Return the ids and types of one text or a pair, and 1 for each special token."""
         if self._backend is None:
             encoded = self._tokenizer(*texts, return_special_tokens_mask=True)
             ids = encoded["input_ids"]
@@ -215,7 +212,7 @@ class TextTokenizer:
         return encoding.ids, types, encoding.special_tokens_mask
 
     def _truncate(self, on: bool) -> None:
-        # Set at each call: both sides share the backend.
+        """Set the backend's truncation, at each call, because both sides share the backend."""
         if on:
             side = "left" if self._left else "right"
             self._backend.enable_truncation(
@@ -225,6 +222,7 @@ class TextTokenizer:
             self._backend.no_truncation()
 
     def _slow(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Ids, Ids | None]:
+        """Return the ids and types that the tokenizer's own call gives."""
         encoded = self._tokenizer(
             [str(text) for text in texts],
             None if pairs is None else [str(text) for text in pairs],
@@ -234,7 +232,7 @@ class TextTokenizer:
         return encoded["input_ids"], encoded.get("token_type_ids")
 
     def _types(self, encodings: Sequence[Any]) -> Ids | None:
-        """Return token types if any is not 0; the longest text has all types of a template."""
+        """Return token types if any is not 0; the longest text shows whether one is."""
         if self._wants_types and encodings and any(max(encodings, key=len).type_ids):
             return [e.type_ids for e in encodings]
         return None
@@ -248,7 +246,8 @@ class TextTokenizer:
             encoded = self._tokenizer(plain, return_special_tokens_mask=True, verbose=False)
             ids, types = encoded["input_ids"], encoded.get("token_type_ids")
             special = [
-                self._special(*one) for one in zip(ids, encoded["special_tokens_mask"], strict=True)
+                self._special(text_ids, mask)
+                for text_ids, mask in zip(ids, encoded["special_tokens_mask"], strict=True)
             ]
         else:
             self._truncate(False)
@@ -257,42 +256,18 @@ class TextTokenizer:
             special = [e.special_tokens_mask for e in encodings]
         for i, text in enumerate(texts):
             if len(ids[i]) > self.max_length:
-                places = self._kept_places(special[i], _instruction_of(text))
-                ids[i] = [ids[i][place] for place in places]
+                kept = self._left_truncation.of_text(special[i], instruction_of(text))
+                ids[i] = [ids[i][index] for index in kept]
                 if types is not None:
-                    types[i] = [types[i][place] for place in places]
+                    types[i] = [types[i][index] for index in kept]
         return ids, types
-
-    def _kept_places(self, special: Sequence[int], instruction: str) -> list[int]:
-        """Return the indices that a text keeps: special tokens, its instruction, and its end."""
-        is_special = np.array(special, bool)
-        first = int(np.argmin(is_special))
-        last = len(special) - int(np.argmin(is_special[::-1]))
-        room = max(self.max_length - first - (len(special) - last), 0)
-        own = self._head_and_tail(range(first, last), instruction, room)
-        return [*range(first), *own, *range(last, len(special))]
-
-    def _head_and_tail(self, places: Sequence[int], instruction: str, n_kept: int) -> list[int]:
-        """Return ``n_kept`` of a text's indices: first those of the instruction, then the last."""
-        if len(places) <= n_kept:
-            return list(places)
-        head = min(self._n_tokens(instruction), n_kept)
-        return [*places[:head], *places[len(places) - (n_kept - head) :]]
 
     def _special(self, ids: Sequence[int], mask: Sequence[int]) -> Sequence[int]:
         """Return 1 for special tokens: the tokenizer's mask, unless its class added ids."""
         if len(mask) == len(ids):
             return mask
         special = set(self._tokenizer.all_special_ids)
-        return [int(one in special) for one in ids]
-
-    def _n_tokens(self, instruction: str) -> int:
-        if instruction not in self._lengths:
-            if len(self._lengths) >= _MOST_INSTRUCTIONS:
-                self._lengths.clear()
-            # Without its last space, which a tokenizer may join to the first word of the text.
-            self._lengths[instruction] = len(self.plain([instruction.rstrip()])[0])
-        return self._lengths[instruction]
+        return [int(token in special) for token in ids]
 
     def _pairs_cut_behind_instruction(
         self, pairs: Sequence[tuple[str, str]]
@@ -302,31 +277,12 @@ class TextTokenizer:
         encodings = self._backend.encode_batch([(str(query), str(key)) for query, key in pairs])
         ids, types = [], []
         for encoding, pair in zip(encodings, pairs, strict=True):
-            own_ids, own_types = encoding.ids, encoding.type_ids
-            places = self._kept_places_of_pair(encoding.sequence_ids, pair)
-            ids.append([own_ids[place] for place in places])
-            types.append([own_types[place] for place in places])
+            kept = self._left_truncation.of_pair(encoding.sequence_ids, pair)
+            pair_ids, pair_types = encoding.ids, encoding.type_ids
+            ids.append([pair_ids[index] for index in kept])
+            types.append([pair_types[index] for index in kept])
         return ids, types
-
-    def _kept_places_of_pair(
-        self, text_of_token: Sequence[int | None], pair: tuple[str, str]
-    ) -> list[int]:
-        """Return the indices that a pair keeps, as many of each text as under LongestFirst."""
-        if len(text_of_token) <= self.max_length:
-            return list(range(len(text_of_token)))
-        kept = [i for i, text in enumerate(text_of_token) if text is None]
-        room = max(self.max_length - len(kept), 0)
-        own = [[i for i, text in enumerate(text_of_token) if text == which] for which in (0, 1)]
-        shorter, longer = sorted((0, 1), key=lambda which: len(own[which]))
-        n_kept = min(len(own[shorter]), room // 2)
-        kept += self._head_and_tail(own[shorter], _instruction_of(pair[shorter]), n_kept)
-        kept += self._head_and_tail(own[longer], _instruction_of(pair[longer]), room - n_kept)
-        return sorted(kept)
 
 
 def _tokens(ids: Ids, types: Ids | None) -> Tokens:
     return Tokens((TokenSlices.of_lists(ids, types),))
-
-
-def _instruction_of(text: str) -> str:
-    return text.instruction if isinstance(text, InstructedText) else ""

@@ -1,4 +1,4 @@
-"""A digest of what a tokenizer does: equal digests, equal tokens."""
+"""A digest of a tokenizer: tokenizers with equal digests give equal tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import xxhash
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-# Texts that show what Python code of a tokenizer does with case, accents, spaces and other scripts.
+# Probe texts for tokenizers with Python code of their own: case, accents, spaces, other scripts.
 _PROBES = (
     "The quick brown fox can't jump over 1,234.5 lazy dogs (or so).",
     " Leading and  double\tblanks\nand lines\r\n ",
@@ -24,8 +24,7 @@ _PROBES = (
     "query: passage: snake_case CamelCase https://example.org/a?b=c#d user@example.org",
 )
 
-# Attributes that say where a tokenizer comes from, what it remembers of its use, or what it does
-# beside tokenizing.
+# Attributes that do not change tokens: where a tokenizer comes from, its caches, its chat template.
 _NO_SETTINGS = {
     "_in_target_context_manager",
     "_processor_class",
@@ -46,18 +45,18 @@ _NO_SETTINGS = {
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """128 bits of all that a text's tokens and their padding depend on, in hexadecimal.
+    """Return a digest, 32 hexadecimal digits, of all that tokens and their padding depend on.
 
-    The digest is the same in every process, on every machine and after any use of the tokenizer;
-    where its files lie does not count. It covers the backend without the truncation and padding of
-    the last call, the vocabulary, added and special tokens, sides, flags and the class. Of a class
-    that transformers does not have, and of a slow tokenizer, it covers the code, the settings that
-    the object holds, and the tokens of some texts.
+    The digest is the same in every process, on every machine, wherever the tokenizer's files are,
+    and however it was used before. It covers the class, the backend (without the truncation and
+    padding that the last call set), the vocabulary, added and special tokens, sides and flags. For
+    a class outside transformers, and for a slow tokenizer, it also covers the class's source code,
+    the object's attributes and the tokens of a few probe texts.
 
     Args:
-        tokenizer: from transformers, fast or slow, or of a class of the user's.
+        tokenizer: from transformers, fast or slow, or of a user's class.
     """
-    facts: dict[str, Any] = {
+    content: dict[str, Any] = {
         "class": type(tokenizer).__qualname__,
         "special": _plain(tokenizer.special_tokens_map),
         "special ids": sorted(tokenizer.all_special_ids),
@@ -66,55 +65,56 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
         "inputs": list(tokenizer.model_input_names),
     }
     for flag in ("add_bos_token", "add_eos_token", "split_special_tokens", "add_prefix_space"):
-        facts[flag] = getattr(tokenizer, flag, None)
+        content[flag] = getattr(tokenizer, flag, None)
     backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
-    facts["backend"] = _backend(backend) if type(backend) is Tokenizer else None
-    if facts["backend"] is None:
-        facts["vocabulary"] = _digest(tokenizer.get_vocab())
-        facts["added"] = _plain(tokenizer.added_tokens_decoder)
-    if type(backend) is Tokenizer and facts["backend"] is None:
-        facts["model"] = _backend(Tokenizer(backend.model))
-    if facts["backend"] is None or is_changed_by_python(tokenizer):
-        facts["code"] = [_source(one) for one in _foreign_classes(tokenizer)]
-        facts["settings"] = _settings(tokenizer)
+    content["backend"] = _backend(backend) if type(backend) is Tokenizer else None
+    if content["backend"] is None:
+        content["vocabulary"] = _digest(tokenizer.get_vocab())
+        content["added"] = _plain(tokenizer.added_tokens_decoder)
+    if type(backend) is Tokenizer and content["backend"] is None:
+        content["model"] = _backend(Tokenizer(backend.model))
+    if content["backend"] is None or is_changed_by_python(tokenizer):
+        content["code"] = [_source(kind) for kind in _foreign_classes(tokenizer)]
+        content["settings"] = _settings(tokenizer)
         if not is_random(tokenizer):
-            facts["tokens"] = [tokenizer(text)["input_ids"] for text in _PROBES]
-    return xxhash.xxh3_128_hexdigest(_json(facts))
+            content["tokens"] = [tokenizer(text)["input_ids"] for text in _PROBES]
+    return xxhash.xxh3_128_hexdigest(_json(content))
 
 
 def is_changed_by_python(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether code that is not transformers' own may stand between a text and its tokens."""
+    """Return whether code from outside transformers may change the tokens of a text."""
     patched = any(inspect.isroutine(value) for value in vars(tokenizer).values())
     return patched or bool(_foreign_classes(tokenizer))
 
 
 def is_random(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a text has other tokens each time: merges dropped or pieces sampled by chance."""
+    """Return whether tokens differ from call to call (BPE dropout, or sampled pieces)."""
     if tokenizer.is_fast:
         return bool(getattr(tokenizer.backend_tokenizer.model, "dropout", None))
     return bool((getattr(tokenizer, "sp_model_kwargs", None) or {}).get("enable_sampling"))
 
 
 def _backend(backend: Tokenizer) -> str | None:
-    """A digest of the backend; None where parts of it are Python objects, which have no text."""
+    """Return a digest of a backend; None if a part is a Python object, which has no JSON."""
     try:
-        written = orjson.loads(backend.to_str())
-    except Exception:  # tokenizers has no narrower type for parts that cannot be written
+        parts = orjson.loads(backend.to_str())
+    except Exception:  # tokenizers raises no narrower type for a part that has no JSON
         return None
-    del written["truncation"], written["padding"]
-    return xxhash.xxh3_128_hexdigest(orjson.dumps(written))
+    del parts["truncation"], parts["padding"]
+    return xxhash.xxh3_128_hexdigest(orjson.dumps(parts))
 
 
 def _foreign_classes(tokenizer: PreTrainedTokenizerBase) -> list[type]:
-    """The tokenizer's classes that are not transformers' own, the most special first."""
+    """Return the classes of a tokenizer that are not from transformers, most derived first."""
     known = ("transformers", "builtins")
-    return [one for one in type(tokenizer).__mro__ if one.__module__.split(".")[0] not in known]
+    return [kind for kind in type(tokenizer).__mro__ if kind.__module__.split(".")[0] not in known]
 
 
 def _settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """Digests of the attributes, by name, but of those that a call changes.
+    """Return digests of the attributes, by name, without attributes that a call changes.
 
-    Each call is for a text that was never seen: a memo of texts would change by no other.
+    Such an attribute is a cache. Each call has a new random text, because a cache of texts changes
+    only with a text that it has not seen.
     """
     tokenizer(f"{uuid4()} {uuid4()}")
     before = _attributes(tokenizer)
@@ -140,11 +140,11 @@ def _json(value: Any) -> bytes:
 
 
 def _plain(value: Any, above: tuple[int, ...] = ()) -> Any:
-    """Any value as JSON, the same for equal values; an object that holds itself ends there.
+    """Return any value as plain JSON data, equal for equal values.
 
     Args:
-        value: to be written.
-        above: ids of the objects that it lies in.
+        value: the value to convert.
+        above: ids of the objects that contain it, so that an object inside itself ends there.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -165,27 +165,23 @@ def _plain(value: Any, above: tuple[int, ...] = ()) -> Any:
     if isinstance(value, np.ndarray) and value.dtype != object:
         return [kind, str(value.dtype), list(value.shape), value.tobytes().hex()]
     if isinstance(value, Mapping):
-        pairs = [[_plain(key, above), _plain(one, above)] for key, one in value.items()]
+        pairs = [[_plain(name, above), _plain(item, above)] for name, item in value.items()]
         return [kind, sorted(pairs, key=json.dumps)]
     if isinstance(value, Set):
-        return [kind, sorted((_plain(one, above) for one in value), key=json.dumps)]
+        return [kind, sorted((_plain(item, above) for item in value), key=json.dumps)]
     if isinstance(value, list | tuple):
-        return [kind, [_plain(one, above) for one in value]]
-    if hasattr(value, "serialized_model_proto"):  # of sentencepiece
+        return [kind, [_plain(item, above) for item in value]]
+    if hasattr(value, "serialized_model_proto"):  # sentencepiece's processor
         return [kind, value.serialized_model_proto().hex()]
     if inspect.isroutine(value) or inspect.isclass(value):
         return [kind, value.__qualname__, _source(value)]
     return [kind, _plain(getattr(value, "__dict__", {}), above)]
 
 
-def _source(what: Any) -> str:
-    """The code of a class or function; its name where there is none to be read."""
+def _source(code: Any) -> str:
+    """Return the source of a class or function; its name and members if there is no source."""
     try:
-        return inspect.getsource(what)
+        return inspect.getsource(code)
     except (OSError, TypeError):
-        return _names(what)
-
-
-def _names(what: Any) -> str:
-    members: Iterable[str] = sorted(vars(what)) if inspect.isclass(what) else ()
-    return f"{what.__qualname__}: {' '.join(members)}"
+        members: Iterable[str] = sorted(vars(code)) if inspect.isclass(code) else ()
+        return f"{code.__qualname__}: {' '.join(members)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.damaged_files import damaged_files
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.diagnosis_page import diagnosis_page
 from llm_embedder_data.inspection.doctor.gates import check_gates, failures
+from llm_embedder_data.rows.cache_folder import cache_folder
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -27,6 +30,7 @@ def prepare(cfg: DictConfig) -> None:
     for name in ("json", "html"):
         _check_path(name, cfg[name])
     datamodule = build_data(cfg)
+    _remove_damaged_caches(cache_folder(datamodule.cache_dir))
     datamodule.prepare_data()
     datamodule.setup()
     diagnosis = datamodule.diagnose(cfg.world_size, fix=cfg.fix, show_progress=True)
@@ -40,6 +44,16 @@ def prepare(cfg: DictConfig) -> None:
         sys.stdout.write("".join(_annotations(diagnosis, set(limits))))
     if failed:
         raise ConfigError("the data exceeds the limits of fail_on:\n" + "\n".join(failed))
+
+
+def _remove_damaged_caches(folder: Path) -> None:
+    """Read all cache files in full, and delete those whose content changed; they are made again."""
+    for path in damaged_files(folder):
+        show(f"damaged cache, made again: {path}")
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _check_path(name: str, path: Any) -> None:

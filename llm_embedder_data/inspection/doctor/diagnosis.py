@@ -118,7 +118,7 @@ def diagnose(
         prints: dict[str, RowPrints] = {}
         for name, train_set in train_sets.items():
             progress.update(bar, description=one_line(name))
-            prints[name] = row_prints(train_set, instruction_of(train_set))
+            prints[name] = row_prints(train_set, instruction_of(train_set), tokenizer)
             progress.advance(bar)
         found = check_rows(train_sets, prints) if train_sets else {}
         contaminated = contaminated_rows(train_sets, prints, eval_sets)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.groups.gathering import gathered, texts_of_lists
 from llm_embedder_data.batches.groups.training_groups import candidates_of
@@ -21,12 +22,38 @@ from llm_embedder_data.rows.train_sets import TrainSet
 _COLUMNS = ["query", "key", "teacher_scores", "first_same", "n_pos"]
 _ROWS_AT_ONCE = 8192
 _SHORT = 2  # characters
+_LONGEST_WORD = 24  # characters of a text that may be one token
 
 # Beginnings of texts that published encoders' prompts have.
 _PROMPT = re.compile(
     r"(Instruct:|Represent (this|the) |query: |passage: |search_query: |search_document: |"
     r"Given (a|an|the) .{0,80}, retrieve )"
 )
+
+
+class ShortTexts:
+    """Finds texts of one or two characters, or of one token.
+
+    Args:
+        tokenizer: says which texts are one token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._is_token: dict[str, bool] = {}
+
+    def __call__(self, texts: Sequence[str]) -> list[bool]:
+        """Return whether each text is short."""
+        words = {text for text in texts if len(text) <= _LONGEST_WORD and " " not in text.strip()}
+        new = [word for word in words if word not in self._is_token]
+        if new:
+            ids = self._tokenizer(new, add_special_tokens=False)["input_ids"]
+            self._is_token |= {word: len(own) < 2 for word, own in zip(new, ids, strict=True)}
+        return [
+            len(text) <= _LONGEST_WORD
+            and (len(text.strip()) <= _SHORT or self._is_token.get(text, False))
+            for text in texts
+        ]
 
 
 @dataclass(slots=True)
@@ -80,14 +107,18 @@ class RowPrints:
         return total
 
 
-def row_prints(train_set: TrainSet, instruction: Instruction) -> RowPrints:
+def row_prints(
+    train_set: TrainSet, instruction: Instruction, tokenizer: PreTrainedTokenizerBase
+) -> RowPrints:
     """Read a training set's kept rows once.
 
     Args:
         train_set: whose rows are read.
         instruction: in force before its texts.
+        tokenizer: says which texts are one token.
     """
-    parts = [_of_table(rows, table, instruction) for rows, table in _tables(train_set)]
+    is_short = ShortTexts(tokenizer)
+    parts = [_of_table(rows, table, instruction, is_short) for rows, table in _tables(train_set)]
     n_keys = np.concatenate([np.diff(part.bounds) for part in parts])
     return RowPrints(
         rows=np.concatenate([part.rows for part in parts]),
@@ -155,7 +186,9 @@ def _tables(train_set: TrainSet) -> Iterator[tuple[NDArray[np.int64], pa.Table]]
         yield from gathered(arrow, np.asarray(train_set.kept[start : start + _ROWS_AT_ONCE]))
 
 
-def _of_table(rows: NDArray[np.int64], table: pa.Table, instruction: Instruction) -> RowPrints:
+def _of_table(
+    rows: NDArray[np.int64], table: pa.Table, instruction: Instruction, is_short: ShortTexts
+) -> RowPrints:
     queries = table.column("query").to_pylist()
     keys = texts_of_lists(table.column("key"))
     candidates = candidates_of(table)
@@ -174,11 +207,7 @@ def _of_table(rows: NDArray[np.int64], table: pa.Table, instruction: Instruction
         bounds=bounds,
         n_pos=candidates.n_pos,
         row=mix(whole),
-        is_short=_any_row(
-            [len(text.strip()) <= _SHORT for text in queries],
-            row_of_key,
-            [len(text) < 8 and len(text.strip()) <= _SHORT for text in keys],
-        ),
+        is_short=_any_row(is_short(queries), row_of_key, is_short(keys)),
         has_instruction=_any_row(
             [_begins_instructed(text, instruction.query) for text in queries],
             row_of_key,

@@ -1,4 +1,11 @@
-"""The formats of data files, and which one a file has."""
+"""The formats of data files, and which one a file has.
+
+There are three answers, from cheap to certain:
+
+- ``declared_format``: what the setting or the file's ending says, known or not;
+- ``format_of``: the same, but an unknown ending is an error;
+- ``real_format``: what the file's first bytes say, checked against the setting.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +49,10 @@ def format_of(path: str, chosen: Format) -> Format:
 
 
 def declared_format(path: str, chosen: Format) -> str:
-    """Return the format that setting or ending name, or the ending itself if it is unknown."""
+    """Return the format that the setting or the ending names, or the ending if it is unknown.
+
+    It never fails, so it can name a cache before the file is opened.
+    """
     if chosen != "auto":
         return chosen
     suffix = plain_suffix(path)

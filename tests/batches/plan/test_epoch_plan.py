@@ -169,8 +169,9 @@ def test_a_weight_is_passes_and_each_pass_takes_every_row_once():
     for epoch in range(2):
         plan = EpochPlan({"a": 12, "b": 40}, 4, epoch=epoch, weights={"a": 2.5})
         batches = [plan.batch(step) for step in range(len(plan))]
-        taken += Counter(row for one in batches if one.dataset == "a" for row in one.rows.tolist())
-        repeats.append(Counter(one.repeat for one in batches if one.dataset == "a"))
+        of_a = [batch for batch in batches if batch.dataset == "a"]
+        taken += Counter(row for batch in of_a for row in batch.rows.tolist())
+        repeats.append(Counter(batch.repeat for batch in of_a))
         assert plan.steps == {"a": 7, "b": 10}
 
     assert repeats == [{0: 3, 1: 3, 2: 1}, {0: 2, 1: 3, 2: 2}]
@@ -182,7 +183,7 @@ def test_a_weight_is_passes_and_each_pass_takes_every_row_once():
 def test_a_row_drawn_in_two_passes_of_an_epoch_has_two_repeats():
     plan = EpochPlan({"a": 12}, 4, weights={"a": 2.0})
 
-    seen = Counter((row, one.repeat) for one in map(plan.batch, range(6)) for row in one.rows)
+    seen = Counter((row, batch.repeat) for batch in map(plan.batch, range(6)) for row in batch.rows)
 
     assert set(seen.values()) == {1}
     assert len(seen) == 24

@@ -81,11 +81,11 @@ def test_thousands_of_ranks_share_one_global_batch_whatever_their_number(most_ro
         name, whole = plan[step]
         assert len(set(whole.tolist())) == len(whole) == plan.batch_size[name] * plan.num_replicas
         assert 0 <= whole.min() <= whole.max() < plan.sizes[name]
-        for one in (plan, other):
-            share = one.batch_size[name]
-            ranks = {0, one.num_replicas - 1, data.draw(st.integers(0, one.num_replicas - 1))}
+        for cut in (plan, other):
+            share = cut.batch_size[name]
+            ranks = {0, cut.num_replicas - 1, data.draw(st.integers(0, cut.num_replicas - 1))}
             for rank in ranks:
-                own_name, rows = one.for_rank(step, rank)
+                own_name, rows = cut.for_rank(step, rank)
                 assert own_name == name
                 assert np.array_equal(rows, whole[rank * share : (rank + 1) * share])
 
@@ -161,9 +161,9 @@ def test_a_step_alone_is_the_step_in_sequence(plan, data):
     alone = [plan.at(plan.epoch + 1).at(plan.epoch).batch(step, rank) for step in order]
 
     for step, *both in zip(order, shuffled, alone, strict=True):
-        for one in both:
-            assert (one.dataset, one.repeat) == (sequence[step].dataset, sequence[step].repeat)
-            assert np.array_equal(one.rows, sequence[step].rows)
+        for batch in both:
+            assert (batch.dataset, batch.repeat) == (sequence[step].dataset, sequence[step].repeat)
+            assert np.array_equal(batch.rows, sequence[step].rows)
 
 
 def test_steps_computed_ahead_are_the_steps_one_by_one_where_shares_differ():

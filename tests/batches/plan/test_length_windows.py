@@ -48,7 +48,7 @@ def test_the_batches_of_a_window_do_not_overlap_in_length(n_batches, global_batc
     dealt = deal_by_length(planned, lengths, key, np.arange(global_batch))
 
     assert sorted(dealt.ravel().tolist()) == list(range(n_batches * global_batch))
-    spans = sorted((one.min(), one.max()) for one in dealt % 7)
+    spans = sorted((batch.min(), batch.max()) for batch in dealt % 7)
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
@@ -59,7 +59,7 @@ def test_rows_of_one_length_keep_their_planned_company():
 
     rows = sorted(planned.ravel().tolist(), key=lambda row: row % 3)
     wanted = {frozenset(rows[start : start + 32]) for start in range(0, 1600, 32)}
-    assert {frozenset(one) for one in dealt.tolist()} == wanted
+    assert {frozenset(batch) for batch in dealt.tolist()} == wanted
 
 
 def padding_share(plan, lengths):

@@ -58,21 +58,25 @@ def test_no_row_of_a_pass_comes_twice_in_an_epoch(epoch):
     seen = [batch for run in runs for batch in of(*run)]
     seen += of(rest, rest.first, rest.first + rest.n_left)
 
-    counts = Counter((one.dataset, one.repeat, row) for one in seen for row in one.rows.tolist())
+    counts = Counter(
+        (batch.dataset, batch.repeat, row) for batch in seen for row in batch.rows.tolist()
+    )
     assert not counts or max(counts.values()) == 1
 
 
 @given(begun_epochs(weights=(1.0,)))
 def test_what_is_left_out_fills_no_global_batch(epoch):
-    """Of one pass a dataset, all that the run before would have come to does come."""
+    """With one pass per dataset, fewer rows than a global batch are left out of the rest."""
     runs, rest = epoch
     before, _, step = runs[-1]
     end = before.first + before.n_left if len(runs) > 1 else len(before)
-    left = Counter((one.dataset, row) for one in of(before, step, end) for row in one.rows.tolist())
+    left = Counter(
+        (batch.dataset, row) for batch in of(before, step, end) for row in batch.rows.tolist()
+    )
     come = Counter(
-        (one.dataset, row)
-        for one in of(rest, rest.first, rest.first + rest.n_left)
-        for row in one.rows.tolist()
+        (batch.dataset, row)
+        for batch in of(rest, rest.first, rest.first + rest.n_left)
+        for row in batch.rows.tolist()
     )
 
     assert come <= left
@@ -91,42 +95,43 @@ def test_the_rest_is_whole_global_batches_that_the_ranks_share(epoch):
         whole = rest.batch(step)
         shares = [rest.batch(step, rank) for rank in range(rest.num_replicas)]
         assert len(set(whole.rows.tolist())) == len(whole.rows)
-        assert {len(one.rows) for one in shares} == {rest.batch_size[whole.dataset]}
-        assert {(one.dataset, one.repeat) for one in shares} == {(whole.dataset, whole.repeat)}
-        assert np.array_equal(np.concatenate([one.rows for one in shares]), whole.rows)
+        assert {len(batch.rows) for batch in shares} == {rest.batch_size[whole.dataset]}
+        assert {batch.dataset for batch in shares} == {whole.dataset}
+        assert {batch.repeat for batch in shares} == {whole.repeat}
+        assert np.array_equal(np.concatenate([batch.rows for batch in shares]), whole.rows)
 
 
 @given(st.data(), plans(methods=ONCE, weights=(1.0, 2.5)))
 def test_every_other_epoch_is_that_of_a_run_with_these_global_batches(data, plan):
-    own = data.draw(others(plan))
-    rest = RestOfEpoch(own, plan, data.draw(st.integers(0, len(plan))))
+    new_plan = data.draw(others(plan))
+    rest = RestOfEpoch(new_plan, plan, data.draw(st.integers(0, len(plan))))
 
     for epoch in {*range(4)} - {plan.epoch}:
         assert [(name, rows.tolist()) for name, rows in rest.at(epoch)] == [
-            (name, rows.tolist()) for name, rows in own.at(epoch)
+            (name, rows.tolist()) for name, rows in new_plan.at(epoch)
         ]
-    assert len(rest) == len(own)
+    assert len(rest) == len(new_plan)
 
 
 @given(st.data(), plans(methods=ONCE, weights=(1.0, 2.5)))
 def test_another_share_of_the_ranks_makes_the_same_rest(data, plan):
-    own = data.draw(others(plan))
-    sizes = {name: size * own.num_replicas for name, size in own.batch_size.items()}
+    new_plan = data.draw(others(plan))
+    sizes = {name: size * new_plan.num_replicas for name, size in new_plan.batch_size.items()}
     alone = EpochPlan(
-        own.sizes,
+        new_plan.sizes,
         sizes,
         1,
-        own.seed,
-        own.organize_method,
-        own.epoch,
-        remainder=own.remainder,
-        weights=own.weights,
-        length_window=own.length_window,
-        lengths=lengths_of(own.sizes),
+        new_plan.seed,
+        new_plan.organize_method,
+        new_plan.epoch,
+        remainder=new_plan.remainder,
+        weights=new_plan.weights,
+        length_window=new_plan.length_window,
+        lengths=lengths_of(new_plan.sizes),
     )
     step = data.draw(st.integers(0, len(plan)))
 
-    one, other = RestOfEpoch(own, plan, step), RestOfEpoch(alone, plan, step)
+    one, other = RestOfEpoch(new_plan, plan, step), RestOfEpoch(alone, plan, step)
 
     assert one.first == other.first
     assert [(n, rows.tolist()) for n, rows in one] == [(n, rows.tolist()) for n, rows in other]

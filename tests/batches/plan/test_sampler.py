@@ -83,11 +83,11 @@ def test_shards_hold_every_row_once_in_order(n_rows, batch_size, n_ranks):
     ]
     batches = [list(sampler) for sampler in samplers]
 
-    rows = [row for one in batches for batch in one for row in batch.tolist()]
+    rows = [row for shard in batches for batch in shard for row in batch.tolist()]
     assert rows == list(range(n_rows))
-    assert all(len(batch) <= batch_size for one in batches for batch in one)
-    assert len({len(one) for one in batches}) == 1
-    assert [len(one) for one in batches] == [len(sampler) for sampler in samplers]
+    assert all(len(batch) <= batch_size for shard in batches for batch in shard)
+    assert len({len(shard) for shard in batches}) == 1
+    assert [len(shard) for shard in batches] == [len(sampler) for sampler in samplers]
 
 
 def test_shards_are_the_same_in_every_epoch():

@@ -7,8 +7,9 @@ import pickle
 
 import numpy as np
 import pytest
+import tokenizer_zoo
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 from transformers import AutoTokenizer, ByT5Tokenizer
@@ -21,6 +22,7 @@ from llm_embedder_data.batches.tokens.instruction_tokens import InstructionToken
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
 from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
 from llm_embedder_data.batches.tokens.text_tokenizer import TextTokenizer
+from llm_embedder_data.core.errors import ConfigError
 
 KINDS = ("minilm", "byte_level_bpe", "unigram")
 SIDES = ("left", "right")
@@ -99,6 +101,30 @@ def test_texts_of_a_table_have_the_tokens_of_texts(load, cached, side, instructi
     assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
 
 
+@settings(max_examples=100)
+@given(
+    tokenizer_zoo.backends() | tokenizer_zoo.backends(usual=True),
+    tokenizer_zoo.INSTRUCTIONS,
+    st.lists(tokenizer_zoo.TEXTS, min_size=1, max_size=8),
+)
+def test_cached_tokens_of_any_tokenizer_are_those_of_its_own_call(
+    cached, backend, instruction, texts
+):
+    tokenizer = tokenizer_zoo.wrapped(backend)
+    assume(not tokenizer_zoo.refused(tokenizer))
+    side = SideTokenizer(tokenizer, 10_000, plain_of(tokenizer))
+
+    try:
+        found = side(cached(tokenizer, texts, instruction), instruction)
+    except ConfigError as error:  # this tokenizer has no token for any example text
+        assume("has no token for any of" not in str(error))
+        raise
+    wanted = tokenizer([instruction + text for text in texts])["input_ids"]
+
+    assert found.flat().tolist() == list(itertools.chain.from_iterable(wanted))
+    assert found.lengths.tolist() == list(map(len, wanted))
+
+
 PAIRS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4)
 
 
@@ -142,10 +168,10 @@ def test_what_stands_before_a_text_depends_on_the_tokenizer(minilm, byte_level_b
         for folder in (minilm, byte_level_bpe, unigram)
     )
 
-    assert [one.text_prefix("") for one in (wordpiece, bpe, pieces)] == ["", "", ""]
-    assert [one.text_prefix("Find: ") for one in (wordpiece, bpe, pieces)] == ["", " ", " "]
+    assert [tokens.text_prefix("") for tokens in (wordpiece, bpe, pieces)] == ["", "", ""]
+    assert [tokens.text_prefix("Find: ") for tokens in (wordpiece, bpe, pieces)] == ["", " ", " "]
     for instruction in ("Find:", "Find\n", " ", "Find  ", "Finde: \n "):  # nothing is proved
-        assert {one.text_prefix(instruction) for one in (bpe, pieces)} == {instruction}
+        assert {tokens.text_prefix(instruction) for tokens in (bpe, pieces)} == {instruction}
     assert wordpiece.text_prefix("Find  ") == ""
     assert wordpiece.text_prefix("re") == "re"  # "rethe" is no "re the"
 

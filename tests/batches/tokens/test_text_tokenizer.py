@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import processors
 from transformers import AutoTokenizer, ByT5Tokenizer
 
+from llm_embedder_data.batches.tokens.left_truncation import InstructedText
 from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
-from llm_embedder_data.batches.tokens.text_tokenizer import InstructedText, TextTokenizer
+from llm_embedder_data.batches.tokens.text_tokenizer import TextTokenizer
 from llm_embedder_data.config import ConfigError
 
 KINDS = ("minilm", "byte_level_bpe", "unigram")

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 from cli_cases import write_rows
@@ -48,6 +49,21 @@ def test_fixed_files_have_no_such_fault(run, data, tmp_path):
     again = [one for one in data if "train_data" not in one]
 
     run("prepare", *again, "data.train_data=cleaned/mine.jsonl", "fail_on={duplicate_rows: 0}")
+
+
+def test_a_byte_that_changed_in_a_cache_is_found(run, data, tmp_path):
+    run("prepare", *data)
+    [cached, *_] = sorted((tmp_path / "cache").glob("*.arrow"))
+    times = os.stat(cached)
+    content = bytearray(cached.read_bytes())
+    content[len(content) // 2] ^= 1
+    cached.write_bytes(content)
+    os.utime(cached, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    printed = run("prepare", *data)
+
+    assert f"damaged cache, made again: {cached}" in printed.replace("\n", "")
+    assert "damaged" not in run("prepare", *data)
 
 
 def test_annotations_name_file_and_line(run, data):

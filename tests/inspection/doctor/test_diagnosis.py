@@ -82,6 +82,7 @@ def test_sound_rows_give_no_finding(tmp_path, minilm):
         ("duplicate_rows", [SOUND[0]], 1, 5),
         ("duplicate_queries", [row("how deep is harbour 0", ["another"], ["no"])], 2, 1),
         ("short_texts", [row("ab", ["a positive"], ["a negative"])], 1, 5),
+        ("short_texts", [row("a query", ["a positive"], ["harbour"])], 1, 5),
         ("scores_above_positive", [row("s", ["p one"], ["n one"], teacher_scores=[1, 2])], 1, 5),
         ("instruction_in_text", [row("find: a thing", ["a positive"], ["a negative"])], 1, 5),
         ("truncated_positives", [row("a thing", [LONG * 3], ["a negative"])], 1, 5),
@@ -181,8 +182,8 @@ def test_fixed_files_read_back_without_the_faults(tmp_path, minilm):
         SOUND[0],
         row(
             "the q",
-            ["right"],
-            ["RIGHT", "wrong"],
+            ["right one"],
+            ["RIGHT one", "wrong one"],
             teacher_scores=[3, 2, 1],
             query_id="x",
             task="qa",
@@ -197,7 +198,7 @@ def test_fixed_files_read_back_without_the_faults(tmp_path, minilm):
     rows = [json.loads(line) for line in lines]
     assert rows[:4] == SOUND
     assert rows[4] == row(
-        "the q", ["right"], ["wrong"], teacher_scores=[3, 1], query_id="x", task="qa"
+        "the q", ["right one"], ["wrong one"], teacher_scores=[3, 1], query_id="x", task="qa"
     )
     again = diagnosed(opened(tmp_path / "again", minilm, {"set": rows}))
     assert counts(again, "set") == {}
@@ -243,10 +244,10 @@ def test_prints_of_rows_do_not_depend_on_the_block(tmp_path, minilm, monkeypatch
     module = opened(tmp_path, minilm, {"set": SOUND})
     train_set = module.train_sets()["set"]
     instruction = module._builder.instruction_of(train_set)
-    whole = row_prints(train_set, instruction)
+    whole = row_prints(train_set, instruction, module.tokenizer)
 
     monkeypatch.setattr("llm_embedder_data.inspection.doctor.train_checks._ROWS_AT_ONCE", 3)
-    parts = row_prints(train_set, instruction)
+    parts = row_prints(train_set, instruction, module.tokenizer)
 
     for name in ("rows", "query", "key", "bounds", "n_pos", "row"):
         assert getattr(whole, name).tolist() == getattr(parts, name).tolist()

@@ -89,14 +89,14 @@ def one_by_one(block):
 @example([b'{"other": ' + b"[" * 2000 + b"]" * 2000 + b"}", b"no JSON"], b"\n")
 @example([b'{"teacher_scores": [9007199254740993]}', b"no JSON"], b"\n")
 @example([b'{"query_id": 1}', b'{"query_id": "1"}'], b"\n")
-def test_a_line_is_read_alike_whatever_stands_beside_it(written, end):
+def test_a_line_is_read_alike_whatever_its_neighbours(written, end):
     block = end.join(written) + end
 
     assert rows_of(*columns_of(memoryview(block), WANTED)) == one_by_one(block)
 
 
 @pytest.mark.parametrize("line", [b'{"query": "\xff"}', b'{"query": "q", "other": "\xff"}'])
-def test_a_line_that_is_no_text_is_at_fault(line):
+def test_a_line_that_is_not_utf_8_is_a_fault(line):
     _, faults = columns_of(memoryview(b'{"query": "a"}\n' + line), WANTED)
 
     assert faults[0] is None
@@ -118,7 +118,7 @@ def test_lines_are_read_as_their_records_are(records):
     }
 
 
-def test_sound_lines_are_read_many_at_once(monkeypatch):
+def test_valid_lines_are_read_in_bulk(monkeypatch):
     """Otherwise the tests above would compare the slow path with itself."""
     monkeypatch.delattr("llm_embedder_data.rows.columns.conversion.parsed_records")
     record = {"query": "q", "title": "t", "pos": ["p\n", "é"], "teacher_scores": [1, 0.5]}
@@ -182,7 +182,7 @@ def test_a_table_is_read_as_its_records_are(data):
     assert rows_of(*columns_of(table, WANTED)) == rows_of(columns, faults)
 
 
-def test_lists_of_a_table_lie_end_to_end_without_what_stands_under_null():
+def test_flattened_lists_skip_the_values_hidden_under_nulls():
     lists = pa.ListArray.from_arrays([0, 2, 3, 5], ["a", "b", "hidden", "c", "d"])
     hiding = pa.ListArray.from_buffers(
         lists.type,
@@ -198,7 +198,7 @@ def test_lists_of_a_table_lie_end_to_end_without_what_stands_under_null():
     assert columns["pos"].values.to_pylist() == ["c", "d"]
 
 
-def test_a_column_of_another_name_is_read_under_its_own():
+def test_a_renamed_column_is_read():
     wanted = renamed(WANTED[:1], {"query": "question", "unknown": "x"})
 
     for block in (memoryview(b'{"question": "q", "query": "no"}'), [{"question": "q", "query": 1}]):

@@ -35,7 +35,7 @@ def test_an_integer_of_any_length_is_its_decimal_text(digits, in_array):
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_what_is_no_number_is_no_text(value):
+def test_a_number_that_is_not_finite_is_not_a_text(value):
     _, [fault] = columns_of(memoryview(b'{"text": %b}' % value.encode()), [Column("text", "text")])
 
     assert "is not a finite number" in fault
@@ -46,7 +46,7 @@ def test_what_is_no_number_is_no_text(value):
     "value", ["9" * 5000, "[" * 2000 + "]" * 2000, '{"a":' * 2000 + "1" + "}" * 2000]
 )
 @pytest.mark.parametrize("field", ["query", "other", "query_id", "teacher_scores", "pos"])
-def test_what_no_parser_likes_is_a_row_or_a_fault(tmp_path, name, value, field):
+def test_unusual_json_is_a_row_or_a_fault(tmp_path, name, value, field):
     row = json.dumps({**ROWS[0], field: "HERE"}).replace('"HERE"', value)
     rows = [*map(json.dumps, ROWS), row, json.dumps({**ROWS[0], "query_id": "text"})]
     content = ("[" + ",\n".join(rows) + "]" if name == "a.json" else "\n".join(rows)).encode()
@@ -58,7 +58,7 @@ def test_what_no_parser_likes_is_a_row_or_a_fault(tmp_path, name, value, field):
     assert all(fault is None or len(fault) < 300 for fault in faults)
 
 
-def test_a_line_of_utf_16_is_no_row(tmp_path):
+def test_a_line_of_utf_16_is_not_a_row(tmp_path):
     hidden = json.dumps({**ROWS[0], "query": "hidden"})
     for code in ("utf-16-le", "utf-16-be", "utf-16", "utf-32"):
         path = written(tmp_path, LINES + hidden.encode(code) + b"\n" + LINES)

@@ -32,7 +32,7 @@ NAMES = [
 
 @pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_file_is_packed_by_is_seen_in_it_whatever_its_name(tmp_path, packing, name):
+def test_the_compression_is_detected_from_the_content(tmp_path, packing, name):
     path = written(tmp_path, PACKINGS[packing](LINES), name)
 
     assert read(path)["query"] == ["q 0", "q 1", "q 2", "q 3"]
@@ -40,7 +40,7 @@ def test_what_a_file_is_packed_by_is_seen_in_it_whatever_its_name(tmp_path, pack
 
 
 @pytest.mark.parametrize("packing", ["gzip", "bz2", "xz", "zstd"])
-def test_members_follow_each_other(tmp_path, packing):
+def test_a_file_may_have_several_compressed_members(tmp_path, packing):
     pack = PACKINGS[packing]
     path = written(tmp_path, pack(LINES[:50]) + pack(LINES[50:]) + pack(b""))
 
@@ -48,7 +48,7 @@ def test_members_follow_each_other(tmp_path, packing):
 
 
 @pytest.mark.parametrize("n_zeros", [1, 512, 200_000])
-def test_zeros_behind_a_member_are_padding(tmp_path, n_zeros):
+def test_zeros_after_a_member_are_padding(tmp_path, n_zeros):
     padding = bytes(n_zeros)
     member = gzip.compress(LINES)
 
@@ -72,7 +72,7 @@ def test_zeros_behind_a_member_are_padding(tmp_path, n_zeros):
     ],
     ids=range(10),  # gzip writes the time, and pytest would name the cases after it
 )
-def test_what_is_cut_off_or_continued_is_refused(tmp_path, content, sentence):
+def test_truncated_or_trailing_compressed_data_is_refused(tmp_path, content, sentence):
     assert sentence in refused(lambda: read(written(tmp_path, content)))
 
 

@@ -12,7 +12,7 @@ from llm_embedder_data.rows.files.lines import line_blocks, lines_of_rows
     st.lists(st.sampled_from([b"", b" ", b"a", b"bb" * 40, b"\xef\xbb\xbf"]), max_size=12),
     st.integers(1, 9),
 )
-def test_lines_are_those_of_split_however_they_are_cut_into_blocks(tmp_path_factory, lines, size):
+def test_lines_equal_those_of_split_for_any_block_size(tmp_path_factory, lines, size):
     content = b"\n".join(lines)
     path = written(tmp_path_factory.getbasetemp(), content)
     kept = module._READ_BYTES, module._SEARCHED_BYTES

@@ -35,7 +35,7 @@ def test_a_table_under_the_name_of_lines_is_a_table(tmp_path):
         (b'[{"query": "q"}', "the file ends after row 0"),
     ],
 )
-def test_a_file_of_another_kind_is_named(tmp_path, content, sentence):
+def test_the_error_for_another_kind_of_file_names_the_kind(tmp_path, content, sentence):
     message = refused(lambda: read(written(tmp_path, content)))
 
     assert sentence in message

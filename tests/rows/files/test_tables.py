@@ -116,7 +116,7 @@ def test_a_column_that_is_not_used_may_hold_anything(tmp_path, container, column
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_a_column_without_a_value_is_as_good_as_none(tmp_path, container):
+def test_a_column_of_nulls_counts_as_missing(tmp_path, container):
     nothing = {"task": pa.nulls(2, pa.timestamp("s")), "query_id": pa.nulls(2, pa.float64())}
     path = write(tmp_path, sound(**nothing), container)
 
@@ -126,7 +126,7 @@ def test_a_column_without_a_value_is_as_good_as_none(tmp_path, container):
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_a_column_that_is_there_twice_is_an_error_where_it_is_used(tmp_path, container):
+def test_a_repeated_column_is_an_error_if_it_is_used(tmp_path, container):
     arrays = [pa.array(["a"]), pa.array(["b"]), pa.array([["p"]]), pa.array([["n"]])]
     twice = pa.Table.from_arrays(arrays, names=["query", "query", "pos", "neg"])
     unused = pa.Table.from_arrays([arrays[0], *arrays], names=["x", "query", "x", "pos", "neg"])
@@ -222,7 +222,7 @@ def test_a_row_beyond_the_offsets_is_one_error(tmp_path, monkeypatch):
 # -- damage ----------------------------------------------------------------------------------------
 
 
-def test_what_was_cut_off_or_follows_is_no_row_lost_in_silence(tmp_path):
+def test_truncated_or_trailing_data_never_loses_a_row_silently(tmp_path):
     path = write(tmp_path, sound(), "stream", max_chunksize=1)
     content = path.read_bytes()
 
@@ -236,7 +236,7 @@ def test_what_was_cut_off_or_follows_is_no_row_lost_in_silence(tmp_path):
             read(path, tmp_path)
 
 
-def test_rows_that_take_no_bytes_are_not_believed(tmp_path):
+def test_a_row_count_without_data_is_refused(tmp_path):
     table = pa.table({"query": pa.nulls(3_000_000)})
     path = write(tmp_path, table, "file")
 
@@ -251,7 +251,7 @@ def test_rows_that_take_no_bytes_are_not_believed(tmp_path):
         ("while True: pass", "pyarrow took more than 1 s for a part of it"),
     ],
 )
-def test_a_file_that_ends_or_holds_its_reader_is_one_error(tmp_path, monkeypatch, does, sentence):
+def test_a_file_that_kills_or_blocks_its_reader_is_one_error(tmp_path, monkeypatch, does, sentence):
     program = tmp_path / "program.py"
     source = Path(table_process.__file__).read_text().replace("CPU_SECONDS = 8", "CPU_SECONDS = 1")
     start = "    n_rows, most = 0, max("
@@ -269,7 +269,7 @@ def test_a_file_that_ends_or_holds_its_reader_is_one_error(tmp_path, monkeypatch
     assert read(path, tmp_path)["query"] == ["a", "b"]
 
 
-def test_where_no_process_can_be_started_files_are_read_all_the_same(tmp_path, monkeypatch, caplog):
+def test_files_are_read_even_if_no_process_can_be_started(tmp_path, monkeypatch, caplog):
     table_readers.end_idle_readers()
     monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))
     monkeypatch.setattr(table_readers, "_has_warned", False)
@@ -284,7 +284,7 @@ def test_where_no_process_can_be_started_files_are_read_all_the_same(tmp_path, m
     assert "Cannot start a process to read Arrow and Parquet files" in caplog.text
 
 
-def test_a_process_serves_many_files_and_goes_when_it_is_idle(tmp_path, monkeypatch):
+def test_a_reader_process_serves_many_files_and_exits_when_idle(tmp_path, monkeypatch):
     monkeypatch.setattr(table_readers, "_IDLE_SECONDS", 0.1)
     started = []
     first = table_readers.TableReader.__init__

@@ -16,7 +16,7 @@ KEYS = st.text(max_size=3) | LIKE | LIKE.map(lambda text: f"beginning{text}endin
 @example([["a", "a"]])
 @example([["beginning-1-middle-1-ending", "beginning-2-middle-2-ending"] * 2])
 @example([["", "b", ""], ["b"]])
-def test_each_key_knows_the_first_of_its_row_with_its_text(rows):
+def test_each_key_has_the_index_of_the_first_equal_key_of_its_row(rows):
     records = [{"query": "q", "neg": keys} for keys in rows]
     faults = [None] * len(records)
 
@@ -27,7 +27,7 @@ def test_each_key_knows_the_first_of_its_row_with_its_text(rows):
     ]
 
 
-def test_a_null_among_the_keys_is_no_empty_text():
+def test_a_null_key_is_not_equal_to_an_empty_key():
     records = [{"query": "q", "pos": ["", None, ""], "neg": [None]}]
     faults = [None]
 

@@ -1,0 +1,111 @@
+"""The training loss of a batch: which keys compete for each query, and what the scores cost.
+
+B queries have G keys each. K is the number of keys that a query is scored against: ``B * G``, or
+``W * B * G`` if the keys of W ranks are gathered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from llm_embedder_data.training.losses import (
+    combine,
+    contrastive_loss,
+    has_teacher_scores,
+    kl_distillation,
+    known_positive_mask,
+    stable_distillation,
+)
+from llm_embedder_data.training.settings import LossSettings
+
+
+class CompetingKeys(NamedTuple):
+    """The keys that this rank's queries are scored against.
+
+    Attributes:
+        keys: ``[K, D]``, the embeddings.
+        target: ``[B]`` int64, the column of each query's first key, its positive.
+        excluded: ``[B, K]`` bool, columns that are not negatives of a query: its known positives,
+            padding, and, without in-batch negatives, the keys of other queries.
+    """
+
+    keys: Tensor
+    target: Tensor
+    excluded: Tensor
+
+
+def competing_keys(
+    batch: Mapping[str, Any],
+    key: Tensor,
+    *,
+    rank: int = 0,
+    all_gather: Callable[..., Any] | None = None,
+) -> CompetingKeys:
+    """Return the keys that this rank's queries are scored against.
+
+    Args:
+        batch: this rank's training batch.
+        key: ``[B*G, D]``, the embeddings of this rank's keys.
+        rank: this rank's number.
+        all_gather: Lightning's ``all_gather``, to score against the keys of all ranks; None to
+            score against this rank's keys.
+    """
+    keys, key_id, real = key, batch["key_id"], batch["key_mask"].flatten()  # [K, D], [K], [K]
+    n_queries, group_size = batch["key_mask"].shape
+    query_index = torch.arange(n_queries, device=key.device)
+    target = query_index * group_size
+    if all_gather is not None:
+        # The backward pass sums, over ranks, the gradients with respect to this rank's keys.
+        # DDP divides by the number of ranks, which gives the mean over the global batch.
+        keys = all_gather(key, sync_grads=True).flatten(0, 1)
+        both = all_gather(torch.stack([key_id, real]))  # [W, 2, B*G]
+        key_id, real = both.transpose(0, 1).flatten(1)
+        target = target + rank * len(key)
+    excluded = known_positive_mask(key_id, batch["positive_id"]) | (real == 0)
+    if not batch["in_batch_negatives"]:
+        query_of_key = torch.arange(len(keys), device=key.device) // group_size
+        excluded |= query_of_key != query_index[:, None]
+    return CompetingKeys(keys, target, excluded)
+
+
+def mean_loss(
+    scores: Tensor, competing: CompetingKeys, batch: Mapping[str, Any], settings: LossSettings
+) -> Tensor:
+    """Return the mean loss over this rank's queries, a scalar.
+
+    Args:
+        scores: ``[B, K]`` float32, queries against the competing keys, divided by the temperature.
+        competing: what the columns of ``scores`` are.
+        batch: this rank's training batch.
+        settings: the loss of the batch's task.
+    """
+    _, target, excluded = competing
+    key_mask, teacher = batch["key_mask"], batch["teacher_scores"]
+    contrastive = contrastive_loss(scores, target, excluded, reduction="none")
+    if teacher is None:
+        return contrastive.mean()
+    if settings.stable_distill:
+        distillation = stable_distillation(
+            scores, target, teacher, key_mask, excluded, reduction="none"
+        )
+    else:
+        group = torch.arange(key_mask.shape[1], device=target.device)
+        distillation = kl_distillation(
+            scores.gather(1, target[:, None] + group),  # [B, G]
+            teacher,
+            key_mask,
+            student_temperature=settings.student_temperature,
+            teacher_temperature=settings.teacher_temperature,
+            reduction="none",
+        )
+    return combine(
+        contrastive,
+        distillation,
+        has_teacher_scores(teacher, key_mask),
+        contrastive_weight=settings.contrastive_weight,
+        distill_weight=settings.distill_weight,
+    ).mean()

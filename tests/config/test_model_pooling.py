@@ -1,0 +1,97 @@
+"""How an encoder's token vectors are pooled and compared, read from its own files."""
+
+import pytest
+from convention_cases import model_folder
+from transformers import BertConfig, LlamaConfig
+
+from llm_embedder_data import ConfigError
+from llm_embedder_data.config.model_pooling import leaves_prompt_out, pooled
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, "mean"),
+        ({"pooling_mode_cls_token": True}, "cls"),
+        ({"pooling_mode_lasttoken": True}, "last"),
+        ({"pooling_mode": "lasttoken"}, "last"),
+        ({"pooling_mode": ["mean"], "include_prompt": False}, "mean"),
+    ],
+)
+def test_pooling_is_what_the_models_files_say(tmp_path, config, expected):
+    folder = model_folder(tmp_path / "mine", pooling=config)
+
+    found = pooled(folder, BertConfig())
+
+    assert found.pooling == expected
+    assert found.include_prompt is ("include_prompt" not in config)
+    assert leaves_prompt_out(folder) is ("include_prompt" in config)
+    assert pooled(folder, BertConfig(), pooling="cls").pooling == "cls"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pooling_mode_max_tokens": True},
+        {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+        {"pooling_mode": "weightedmean"},
+        {"pooling_mode": 3},
+        {},
+        [],
+    ],
+)
+def test_another_pooling_is_refused_unless_one_is_given(tmp_path, config):
+    folder = model_folder(tmp_path / "mine", pooling=config)
+
+    with pytest.raises(ConfigError, match=r"expected one of cls, mean, lasttoken.*model\.pooling"):
+        pooled(folder, BertConfig())
+    assert pooled(folder, BertConfig(), pooling="mean").pooling == "mean"
+
+
+@pytest.mark.parametrize("kind", ["Dense", "LayerNorm", "LatentAttention"])
+def test_a_module_that_cannot_be_computed_is_refused_unless_a_pooling_is_given(tmp_path, kind):
+    modules = ["Transformer", "Pooling", kind]
+    folder = model_folder(tmp_path / "mine", pooling={"pooling_mode": "mean"}, modules=modules)
+
+    with pytest.raises(ConfigError, match=rf"'st\.models\.{kind}' is neither pooling nor"):
+        pooled(folder, BertConfig())
+    assert pooled(folder, BertConfig(), pooling="mean").pooling == "mean"
+
+
+@pytest.mark.parametrize(
+    ("name", "normalised", "expected"),
+    [
+        ("dot", False, "dot"),
+        ("dot", True, "cos"),  # the product of normalised embeddings
+        ("cosine", False, "cos"),
+        (None, False, "cos"),
+        ("euclidean", True, "cos"),
+    ],
+)
+def test_similarity_is_what_the_models_files_say(tmp_path, name, normalised, expected):
+    modules = ["Transformer", "Pooling"] + ["Normalize"] * normalised
+    pooling = {"pooling_mode": "mean"}
+    folder = model_folder(
+        tmp_path / "mine", pooling=pooling, modules=modules, similarity_fn_name=name
+    )
+
+    assert pooled(folder, BertConfig()).similarity == expected
+
+
+def test_a_similarity_that_cannot_be_computed_is_refused_unless_one_is_given(tmp_path):
+    modules, pooling = ["Transformer", "Pooling"], {"pooling_mode": "mean"}
+    folder = model_folder(
+        tmp_path / "mine", pooling=pooling, modules=modules, similarity_fn_name="euclidean"
+    )
+
+    with pytest.raises(ConfigError, match=r"similarity_fn_name='euclidean'.*model\.similarity"):
+        pooled(folder, BertConfig())
+    assert pooled(folder, BertConfig(), similarity="dot").similarity == "dot"
+
+
+def test_a_model_without_files_pools_as_its_kind_does():
+    decoder = LlamaConfig(architectures=["LlamaForCausalLM"])
+
+    assert pooled(None, BertConfig()).pooling == "cls"
+    assert pooled(None, decoder).pooling == "last"
+    assert pooled(None, LlamaConfig()).pooling == "last"
