@@ -25,7 +25,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +223,7 @@ def read(seed: int, folder: Path) -> str:
         path.unlink()
 
 
-def work(seeds: range, answers: Any, folder: Path) -> None:
+def work(seeds: range, answers: Any, folder: Path, read: Callable[[int, Path], str]) -> None:
     """Read the cases one after the other; begin each with a word, so that a crash has a name."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
@@ -233,12 +233,14 @@ def work(seeds: range, answers: Any, folder: Path) -> None:
     answers.send(None)
 
 
-def outcomes(seeds: range, folder: Path) -> Iterator[tuple[int, str]]:
+def outcomes(
+    seeds: range, folder: Path, read: Callable[[int, Path], str] = read
+) -> Iterator[tuple[int, str]]:
     """What became of each case; a child that dies or hangs is replaced behind the case."""
     context = multiprocessing.get_context("spawn")
     while seeds:
         answers, end = context.Pipe(duplex=False)
-        child = context.Process(target=work, args=(seeds, end, folder))
+        child = context.Process(target=work, args=(seeds, end, folder, read))
         child.start()
         end.close()
         seed = seeds[0]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from llm_embedder_data.compat import TASK_CONFIG, RetrievalDataset, SameDatasetTrainDataset
     from llm_embedder_data.core.errors import ConfigError, DataError
     from llm_embedder_data.datamodule.module import RetrievalDataModule
+    from llm_embedder_data.rows.read_rows import read_rows
     from llm_embedder_data.training.bi_encoder import BiEncoder
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RetrievalDataModule",
     "RetrievalDataset",
     "SameDatasetTrainDataset",
+    "read_rows",
 ]
 
 # The module of each public name. It is imported with the first use of the name: torch, Lightning
@@ -35,6 +37,7 @@ _MODULES = {
     "RetrievalDataModule": "datamodule.module",
     "RetrievalDataset": "compat",
     "SameDatasetTrainDataset": "compat",
+    "read_rows": "rows.read_rows",
 }
 
 if not TYPE_CHECKING:  # a type checker is to refuse names that are not there

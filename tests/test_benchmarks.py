@@ -267,3 +267,33 @@ def test_the_defaults_are_measured_in_domain_and_elsewhere(
     assert [run["trained on"] for run in runs] == [None, "tool", "convsearch"]
     assert all(set(run) >= {"tool", "convsearch"} for run in runs)
     assert '"smallest change of nDCG@10"' in "".join(lines)
+
+
+def test_reading_formats_gives_rows_of_each_made_up_set(tmp_path):
+    from read_formats import MAKERS, ours
+
+    n_rows = {}
+    for name, make in MAKERS.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        make(folder, 50_000)
+        n_rows[name] = sum(1 for _ in ours(name, folder))
+
+    assert all(n > 5 for n in n_rows.values()), n_rows
+
+
+def test_mutated_files_of_formats_are_rows_or_errors(tmp_path):
+    from fuzz_formats import read
+
+    outcomes = {read(seed, tmp_path) for seed in range(400)}
+
+    assert outcomes == {"rows", "error"}
+
+
+def test_mutated_files_of_every_format_are_rows_or_one_of_the_two_errors():
+    from fuzz_format_readers import fuzzed
+
+    outcomes, findings = fuzzed(300, 0)
+
+    assert not findings
+    assert set(outcomes) == {"rows", "no row", "an error"}

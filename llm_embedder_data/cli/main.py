@@ -63,7 +63,8 @@ def _run(verb: Verb, arguments: Sequence[str]) -> None:
         return
     if not line.has("--hydra-help"):
         line = check_keys(line, verb.config_name)
-    extra = [*_demo_if_no_data(line.overrides), *run_folder_for_all_ranks(line.overrides)]
+    demo = _demo_if_no_data(line.overrides) if verb.has_demo else []
+    extra = [*demo, *run_folder_for_all_ranks(line.overrides)]
     if line.has("--help", "-h"):
         from llm_embedder_data.cli.key_help import help_page
 

@@ -19,11 +19,13 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.corpus_matching import CorpusView, Matching, corpus_of, match
 from llm_embedder_data.datamodule.settings import DataSettings
 from llm_embedder_data.datamodule.task_settings import row_settings
+from llm_embedder_data.rows.canonical_rows import Kind
 from llm_embedder_data.rows.corpora import Corpus, build_corpus
 from llm_embedder_data.rows.corpus_indices import within_corpus
 from llm_embedder_data.rows.dataset_names import by_unique_name
 from llm_embedder_data.rows.eval_sets import EvalSet, build_eval_sets
 from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.reader_settings import READER_OPTIONS
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_instructions import longest_instructions
 from llm_embedder_data.rows.schema.evaluation import eval_fields
@@ -34,7 +36,15 @@ from llm_embedder_data.rows.train_settings import TrainSettings
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
-_EVAL_OPTIONS = ("task", "task_description", "format")
+_EVAL_OPTIONS = ("task", "task_description", "format", *READER_OPTIONS["eval"])
+_CORPUS_OPTIONS = ("format", "key_template", *READER_OPTIONS["corpus"])
+
+# Fields beside those of our own rows that a source may rename, for readers of other formats.
+_MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
+    "train": ("candidates", "instruction", "key_instruction", "label", "score"),
+    "eval": ("relevant", "candidates", "instruction", "label", "score"),
+    "corpus": ("id", "title", "text"),
+}
 
 
 class DatasetBuilder:
@@ -54,6 +64,7 @@ class DatasetBuilder:
             on_bad_row=settings.on_bad_row,
             cache_dir=settings.cache_dir,
             add_instruction=settings.add_instruction,
+            data_root=settings.data_root,
         )
         self._token_cache: TokenCache | None = None
         # Why tokens are not cached. Empty if they are; None until the first table is asked for.
@@ -71,17 +82,19 @@ class DatasetBuilder:
                 seed=self._settings.seed,
             )
 
-        return _by_name(build, self._sources("train_data", TRAIN_FIELDS), "data.train_data")
+        fields = dict.fromkeys((*TRAIN_FIELDS, *_MORE_FIELDS["train"]))
+        return _by_name(build, self._sources("train_data", fields), "data.train_data")
 
     def eval_sets(self) -> dict[str, EvalSet]:
         """Build the eval sets, by name."""
         eval_method = self._settings.eval_method
-        fields = [name for name in eval_fields(eval_method) if name != "task"]
+        fields = dict.fromkeys((*eval_fields(eval_method), *_MORE_FIELDS["eval"]))
+        fields.pop("task", None)
 
         def build(source: Source) -> list[EvalSet]:
             return build_eval_sets(source, self._reading, eval_method=eval_method)
 
-        sources = self._sources("eval_data", fields, options=_EVAL_OPTIONS)
+        sources = self._sources("eval_data", fields, kind="eval", options=_EVAL_OPTIONS)
         return _by_name(build, sources, "data.eval_data")
 
     def corpora(self) -> dict[str, Corpus]:
@@ -91,10 +104,15 @@ class DatasetBuilder:
         def build(source: Source) -> list[Corpus]:
             return [build_corpus(source, self._reading, key_template=key_template)]
 
-        options, fields = ("format", "key_template"), template_fields(key_template)
+        fields = template_fields(key_template)
         for template in _templates_of(self._settings.corpus):
             fields += template_fields(template)
-        sources = self._sources("corpus", dict.fromkeys(fields), options=options)
+        sources = self._sources(
+            "corpus",
+            dict.fromkeys((*fields, *_MORE_FIELDS["corpus"])),
+            kind="corpus",
+            options=_CORPUS_OPTIONS,
+        )
         return _by_name(build, sources, "data.corpus")
 
     def evaluation(self) -> tuple[dict[str, EvalSet], dict[str, Corpus]]:
@@ -221,6 +239,7 @@ class DatasetBuilder:
             setting=f"data.{argument}",
             fields=list(fields),
             data_root=self._settings.data_root,
+            cache_dir=self._reading.cache_folder,
             **options,
         )
 

@@ -118,20 +118,25 @@ class RetrievalDataModule(LightningDataModule):
       ``key_inverse`` [B*G], int64, the row of each; see :class:`RetrievalDataCollator`
 
     An eval batch has query, query_id, task, dataset, corpus, row and pos_index (int64 [n, P], the
-    right passages' indices, -1 padded), for reranking also key, key_mask and key_index (int64 [n,
+    right passages' indices, -1 padded); where documents are judged by grades, grades (float64 [n,
+    P], of the same passages); for reranking also key, key_mask and key_index (int64 [n,
     G], -1 padded). A corpus batch has content, index (int64 [n]) and dataset.
 
     Args:
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
-        train_data: a path, glob or folder, a list of them, or a mapping {name: source}; a source is
-            a path, or a dict with ``path`` and any of ``task``, ``task_description``, ``format``,
-            ``weight``, ``batch_size``, ``in_batch_negatives``, ``max_sample_num``,
-            ``normalize_scores``, the limits on negatives from ``range_min`` to ``relative_margin``,
-            and names of fields (``query: question``).
-        eval_data: likewise; the settings of a source are ``task``, ``task_description`` and
-            ``format``.
-        corpus: likewise; ``format`` and ``key_template``. An eval set is matched against the corpus
-            of its name, or against the only one there is.
+        train_data: a path, glob, folder or address, data in memory (Dataset, DatasetDict,
+            DataFrame, Arrow table, list of dicts), a list of these, or a mapping {name: source}; a
+            source is one of these, or a dict with ``path`` and any of ``task``,
+            ``task_description``, ``weight``, ``batch_size``, ``in_batch_negatives``,
+            ``max_sample_num``, ``normalize_scores``, the limits on negatives from ``range_min`` to
+            ``relative_margin``, columns of fields (``query: question``, ``neg: [neg_1, neg_2]``,
+            ``pos: answer.text``) and what other formats need: ``format``, ``corpus``, ``queries``,
+            ``qrels``, ``negatives``, ``scores``, ``split``, ``prefix``, ``config``, ``miner``,
+            ``threshold``. Formats are known by content; see :func:`~llm_embedder_data.read_rows`.
+        eval_data: likewise, without what concerns training alone. Documents that are named by id
+            are those of the corpus; grades are the gains of nDCG.
+        corpus: likewise; ``format``, ``key_template``, ``split``, ``prefix`` and ``config``. An
+            eval set is matched against the corpus of its name, or against the only one there is.
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
         recipe: instructions and per-task settings. ``auto``: those that the encoder was trained
             with, read from the files beside the tokenizer, else from a table of published
@@ -407,7 +412,9 @@ class RetrievalDataModule(LightningDataModule):
         # they validate, and it looks only at whether this hook is overridden. A data module without
         # eval data must therefore seem not to override it.
         trainer = self._fitting_trainer()
-        if trainer is None or self._settings.eval_data:
+        eval_data = self._settings.eval_data  # a data frame has no truth value
+        is_empty = eval_data is None or (isinstance(eval_data, list | dict) and not eval_data)
+        if trainer is None or not is_empty:
             return self._eval_dataloaders
         if is_overridden("validation_step", trainer.lightning_module):
             return self._eval_dataloaders

@@ -13,6 +13,7 @@ from rich.table import Table
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
 
 
@@ -140,12 +141,6 @@ def step_rows(
         raise ConfigError(f"epoch={plan.epoch}: {error}") from error
     train_set = train_sets[batch.dataset]
     rows = train_set.kept[batch.rows].tolist()
-    files: dict[str, list[int]] = {}
-    first = 0
-    for file, n_rows in zip(train_set.files, train_set.n_rows, strict=True):
-        if in_file := [row - first for row in rows if first <= row < first + n_rows]:
-            files[file] = in_file
-        first += n_rows
     return {
         "epoch": plan.epoch,
         "step": step,
@@ -153,8 +148,25 @@ def step_rows(
         "dataset": batch.dataset,
         "task": train_set.task,
         "rows": rows,
-        "files": files,
+        "files": _rows_by_file(train_set, rows),
     }
+
+
+def _rows_by_file(train_set: TrainSet, rows: list[int]) -> dict[str, list[int]]:
+    """Return the records that rows came from, counted from 0 in each file."""
+    files: dict[str, list[int]] = {}
+    locations = locations_of(train_set.rows)
+    if locations is not None:
+        for row in rows:
+            file, number, _ = locations.at(row) or (train_set.files[0], row, None)
+            files.setdefault(file, []).append(number)
+        return files
+    first = 0
+    for file, n_rows in zip(train_set.files, train_set.n_rows, strict=True):
+        if in_file := [row - first for row in rows if first <= row < first + n_rows]:
+            files[file] = in_file
+        first += n_rows
+    return files
 
 
 def step_text(summary: Mapping[str, Any]) -> str:

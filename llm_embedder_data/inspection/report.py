@@ -207,6 +207,7 @@ def _policies_in_words(train_set: TrainSet) -> Iterator[str]:
 def _common(dataset: TrainSet | EvalSet | Corpus) -> dict[str, Any]:
     return {
         "files": list(dataset.files),
+        "format": dataset.format,
         "rows_read": dataset.n_read,
         "rows_kept": len(dataset.kept),
         "dropped": dict(dataset.dropped),

@@ -7,18 +7,23 @@ from dataclasses import dataclass, replace
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import DataError, did_you_mean
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.canonical_rows import Row
 from llm_embedder_data.rows.field_names import columns_by_field
 from llm_embedder_data.rows.files.first_records import field_names
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE, parse_template
+from llm_embedder_data.rows.native_shape import id_column_of
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_errors import require_rows
 from llm_embedder_data.rows.row_numbers import numbers_where
-from llm_embedder_data.rows.schema.corpus import corpus_column, corpus_rows
-from llm_embedder_data.rows.source_rows import SourceRows, read_source
+from llm_embedder_data.rows.schema.corpus import ID_COLUMNS, corpus_column, corpus_rows
+from llm_embedder_data.rows.schema.row_kind import RowKind
+from llm_embedder_data.rows.source_rows import RowShapes, SourceRows, read_source
 from llm_embedder_data.rows.sources import Source
 
 
@@ -33,9 +38,11 @@ class Corpus:
         template: the text of a key, with the names of fields in braces.
         fields: the fields of the template.
         rows: memory-mapped, one string column per field, named by its index in ``fields``.
+        id_rows: the same rows with the columns of ``ID_COLUMNS``; None if passages have no ids.
         kept: ``[n]`` int64, ascending, the numbers of the rows that are used.
         n_read: records in the files.
         dropped: records that are not used, counted by reason.
+        format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
         notes: sentences for the report and the log.
     """
 
@@ -48,7 +55,17 @@ class Corpus:
     kept: NDArray[np.int64]
     n_read: int
     dropped: Mapping[str, int]
+    id_rows: datasets.Dataset | None = None
+    format: str = "id_text"
     notes: tuple[str, ...] = ()
+
+    def ids(self) -> pa.StringArray:
+        """Return the id of each row as text; the row's number if it has none."""
+        numbers = pa.array(np.arange(len(self.rows))).cast(pa.string())
+        if self.id_rows is None:
+            return numbers
+        of_int, of_str = (self.id_rows.data.column(name).combine_chunks() for name in ID_COLUMNS)
+        return pc.coalesce(of_str, of_int.cast(pa.string()), numbers)
 
     def text(self, row: int) -> str:
         """Return the key text of a row, without instruction."""
@@ -88,27 +105,52 @@ def build_corpus(
         template = source.key_template
         setting = f"data.corpus.{one_line(source.name)}.key_template"
     fields = parse_template(template, setting).fields
-    columns = columns_by_field(fields, source.fields, f"source {source.name!r}")
-    kind = replace(
-        corpus_rows(len(fields)),
-        fields=tuple((corpus_column(i), columns[name]) for i, name in enumerate(fields)),
+    native, columns = _native_kind(source, fields, reading)
+    foreign = corpus_rows(1, has_ids=True)
+    own_template = None if template == DEFAULT_KEY_TEMPLATE else template
+    read = read_source(
+        source, RowShapes(native, foreign, _record, key_template=own_template), reading
     )
-    read = read_source(source, kind, reading)
-    _check_fields(read, template, fields, columns)
+    if read.is_native:
+        _check_fields(read, template, fields, columns)
+    else:
+        template, fields = "{text}", ("text",)
     corpus = Corpus(
         name=source.name,
         files=source.files,
         digests=read.digests,
         template=template,
         fields=fields,
-        rows=read.rows,
+        rows=read.rows.select_columns([corpus_column(i) for i in range(len(fields))]),
+        id_rows=read.rows if ID_COLUMNS[0] in read.rows.column_names else None,
         kept=numbers_where(read.sound, read.folder),
-        n_read=len(read.rows),
-        dropped=read.count_bad(),
+        n_read=len(read.rows) + sum(read.dropped.values()),
+        dropped={**read.dropped, **read.count_bad()},
+        format=read.format,
         notes=tuple(read.notes),
     )
     require_rows(corpus)
     return corpus
+
+
+def _native_kind(
+    source: Source, fields: Sequence[str], reading: ReadingSettings
+) -> tuple[RowKind | None, dict[str, str]]:
+    """Return the kind of rows of a corpus of JSON or a table, and the column of each field."""
+    renamed = {name: column for name, column in source.fields.items() if isinstance(column, str)}
+    if len(renamed) < len(source.fields) or not set(renamed) <= {*fields, "id"}:
+        return None, {}
+    columns = columns_by_field(fields, renamed, f"source {source.name!r}")
+    id_column = renamed.get("id") or id_column_of(source, reading.cache_folder)
+    kind = corpus_rows(len(fields), has_ids=id_column is not None)
+    of_template = [(corpus_column(i), columns[name]) for i, name in enumerate(fields)]
+    of_id = [] if id_column is None else [("id", id_column)]
+    return replace(kind, fields=(*of_template, *of_id)), columns
+
+
+def _record(row: Row) -> Mapping[str, str]:
+    """Return a canonical row of a corpus as a record of the columns of a template ``{text}``."""
+    return {corpus_column(0): row["text"], "id": row["id"]}
 
 
 def _check_fields(
@@ -130,7 +172,7 @@ def _check_fields(
     if not missing or not read.sound.any():
         return
     source = read.source
-    found = sorted(field_names(source.files[0], source.format))
+    found = sorted(field_names(source.files[0], read.container))
     near = "".join(did_you_mean(columns[name], found) for name in missing)
     if template != DEFAULT_KEY_TEMPLATE or missing == list(fields) or near:
         raise DataError.at(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.joined_ids import joined_to, names_documents
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_errors import require_rows
 from llm_embedder_data.rows.row_numbers import numbers_where
@@ -22,7 +23,8 @@ from llm_embedder_data.rows.row_numbers import numbers_where
 def within_corpus(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> EvalSet:
     """Return an eval set without the rows that name a passage which the corpus does not have.
 
-    Such a passage can never be retrieved, which would lower recall and nDCG unnoticed.
+    Such a passage can never be retrieved, which would lower recall and nDCG unnoticed. Rows that
+    name documents by id get the indices of these first.
 
     Args:
         eval_set: its ``pos_index``, and its ``key_index`` if given, count the corpus.
@@ -32,6 +34,8 @@ def within_corpus(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -
     Raises:
         DataError: there are such rows and they are not to be skipped, or no row is left.
     """
+    if names_documents(eval_set):
+        return joined_to(eval_set, corpus, reading)
     kept = np.zeros(len(eval_set.rows), bool)
     kept[eval_set.kept] = True
     bad = np.zeros(len(eval_set.rows), bool)

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.rows.canonical_rows import Row, stored_id
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_errors import error_at_row, require_rows
 from llm_embedder_data.rows.row_instructions import count_instructed, kind_of_source
+from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.row_numbers import numbers_where
-from llm_embedder_data.rows.schema.evaluation import EvalMethod, eval_rows
-from llm_embedder_data.rows.source_rows import read_source
+from llm_embedder_data.rows.schema.evaluation import (
+    RERANK_ROWS,
+    RETRIEVE_BY_ID_ROWS,
+    EvalMethod,
+    eval_rows,
+)
+from llm_embedder_data.rows.schema.row_kind import RowKind
+from llm_embedder_data.rows.source_rows import RowShapes, read_source
 from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.task_split import split_by_task
 
@@ -35,7 +45,8 @@ class EvalSet:
         rows: all rows of the source, memory-mapped, with the columns of ``RETRIEVE_SCHEMA`` or
             ``RERANK_SCHEMA``.
         n_rows: rows of each file.
-        format: of the files.
+        format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
+        container: of files of our own shape, for the lines of errors.
         kept: ``[n]`` int64, ascending, the numbers of the rows that are used.
         n_read: rows of this task in the files.
         dropped: rows that are not used, counted by reason.
@@ -51,7 +62,8 @@ class EvalSet:
     digests: tuple[str, ...]
     rows: datasets.Dataset
     n_rows: tuple[int, ...]
-    format: Format
+    format: str
+    container: Format
     kept: NDArray[np.int64]
     n_read: int
     dropped: Mapping[str, int]
@@ -61,7 +73,43 @@ class EvalSet:
 
     def error(self, row: int, sentence: str) -> DataError:
         """Return an error at a row, named by the file that holds it."""
-        return error_at_row(self.files, self.n_rows, row, sentence, self.format)
+        return error_at_row(
+            self.files, self.n_rows, row, sentence, self.container, locations_of(self.rows)
+        )
+
+
+def _require_split(source: Source) -> None:
+    """Refuse a folder of judgments whose split is not named: its rows are read as for training."""
+    folders = [file for file in source.files if Path(file).is_dir()]
+    if folders and "split" not in source.reader_options:
+        raise ConfigError(
+            f"data.eval_data: {folders[0]} is a folder, and eval_method='rerank' takes the judged "
+            "passages of one of its splits (give the source a split, such as {path: ..., split: "
+            "test})"
+        )
+
+
+def _shapes(native: RowKind | None, eval_method: EvalMethod) -> RowShapes:
+    if eval_method == "rerank":  # rows with texts of their own
+        return RowShapes(native, RERANK_ROWS, _rerank_record, kind="train")
+    return RowShapes(native, RETRIEVE_BY_ID_ROWS, _retrieve_record)
+
+
+def _retrieve_record(row: Row) -> Mapping[str, Any]:
+    relevant = row["relevant"]
+    return {
+        "query": row["query"],
+        "query_id": stored_id(row["query_id"]),
+        "document": list(relevant),
+        "grade": [float(grade) for grade in relevant.values()],
+    }
+
+
+def _rerank_record(row: Row) -> Mapping[str, Any]:
+    record = {"query": row["query"], "query_id": stored_id(row["query_id"]), "task": row["task"]}
+    if row["candidates"] is not None:
+        return {**record, "key": row["candidates"]}
+    return {**record, "pos": row["pos"], "neg": row["neg"]}
 
 
 def build_eval_sets(
@@ -77,11 +125,15 @@ def build_eval_sets(
     Raises:
         DataError: a bad row, an unknown task, or no row left.
     """
-    read = read_source(source, kind_of_source(source, eval_rows(eval_method)), reading)
-    eval_sets = []
+    if eval_method == "rerank":
+        _require_split(source)
+    native = kind_of_source(source, eval_rows(eval_method))
+    read = read_source(source, _shapes(native, eval_method), reading)
+    eval_sets: list[EvalSet] = []
     for task_rows in split_by_task(read, reading):
         is_kept = task_rows.chosen & read.sound
         kept = numbers_where(is_kept, read.folder)
+        dropped = read.dropped if not eval_sets else {}
         eval_set = EvalSet(
             name=task_rows.name,
             source=source.name,
@@ -90,10 +142,11 @@ def build_eval_sets(
             digests=read.digests,
             rows=read.rows,
             n_rows=read.n_rows,
-            format=source.format,
+            format=read.format,
+            container=read.container,
             kept=kept,
-            n_read=int(task_rows.chosen.sum()),
-            dropped=read.count_bad(task_rows.chosen),
+            n_read=int(task_rows.chosen.sum()) + sum(dropped.values()),
+            dropped={**dropped, **read.count_bad(task_rows.chosen)},
             task_description=source.task_description,
             n_instructed=count_instructed(read.rows, is_kept) if reading.add_instruction else 0,
             notes=(

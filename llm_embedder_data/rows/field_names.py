@@ -31,6 +31,19 @@ def column_name(value: Any, setting: str) -> str:
     return str(value)
 
 
+def column_names(value: Any, setting: str) -> str | tuple[str, ...]:
+    """Return the column that a field is read from, or the columns if the user lists several.
+
+    Raises:
+        ConfigError: the value names no column.
+    """
+    if not isinstance(value, list | tuple):
+        return column_name(value, setting)
+    if not value:
+        raise ConfigError(f"{setting}: an empty list (name at least one column)")
+    return tuple(column_name(entry, f"{setting}[{number}]") for number, entry in enumerate(value))
+
+
 def columns_by_field(fields: Sequence[str], given: Mapping[str, str], where: str) -> dict[str, str]:
     """Return the column that each field is read from.
 

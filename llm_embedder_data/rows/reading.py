@@ -76,14 +76,23 @@ def read_file(
     name = xxhash.xxh3_128_hexdigest(repr(contents).encode())
     cached = folder / f"{name}.arrow"
     if not is_whole(cached):
-        _make_folder(folder)
+        make_folder(folder)
         with locked(cached):
             if not is_whole(cached):
                 _write(cached, path, found, real_format(path, format), kind)
+    return open_cached(cached, name)
+
+
+def open_cached(cached: Path, fingerprint: str) -> datasets.Dataset:
+    """Return a cache file as a memory-mapped dataset.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
     try:
         table = datasets.table.MemoryMappedTable.from_file(str(cached))
         # With a fingerprint: Dataset.from_file would pickle the whole dataset to make one.
-        return datasets.Dataset(table, fingerprint=name)
+        return datasets.Dataset(table, fingerprint=fingerprint)
     except OSError as error:
         raise DataError.at(
             str(cached), f"the cache cannot be opened: {reason(error)} ({remedy(error)})"
@@ -100,10 +109,12 @@ def fields_seen(rows: datasets.Dataset) -> list[str]:
     return names
 
 
-# --------------------------------------------------------------------------------------------------
+def make_folder(folder: Path) -> None:
+    """Make the cache folder.
 
-
-def _make_folder(folder: Path) -> None:
+    Raises:
+        DataError: it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -113,6 +124,9 @@ def _make_folder(folder: Path) -> None:
             str(folder),
             f"the cache cannot be written: {reason(error)} (give another data.cache_dir)",
         ) from error
+
+
+# --------------------------------------------------------------------------------------------------
 
 
 @contextmanager

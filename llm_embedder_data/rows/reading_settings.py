@@ -23,6 +23,7 @@ class ReadingSettings:
         on_bad_row: whether a row that breaks a rule is an error, or is skipped and counted.
         cache_dir: where caches go; None for the default folder.
         add_instruction: whether instructions are put before texts, the recipe's or a row's own.
+        data_root: what the prefix ``llm-embedder:`` of a path stands for.
     """
 
     recipe: Recipe
@@ -30,6 +31,7 @@ class ReadingSettings:
     on_bad_row: OnBadRow = "raise"
     cache_dir: str | os.PathLike[str] | None = None
     add_instruction: bool = True
+    data_root: str | os.PathLike[str] | None = None
 
     @property
     def cache_folder(self) -> Path:

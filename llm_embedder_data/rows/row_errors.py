@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.files.json_files import line_of_row
+from llm_embedder_data.rows.row_locations import RowLocations
 
 # Different faults that are shown, and bad rows that are searched for them.
 _MOST_SHOWN = 10
@@ -21,6 +22,7 @@ _MOST_SEARCHED = 1000
 # What to do about rows that were dropped for a reason. Other reasons have the name of a setting.
 _REMEDIES = {
     "bad_row": "correct the bad rows",
+    "documents unknown": "give the corpus that the ids belong to",
     "no_positive": "give the rows a pos, or teacher_scores and data.select_positive=teacher",
     "no_negatives": "data.on_no_negatives=keep keeps rows without",
     "no_negatives_left": "loosen the limits on negatives, or keep rows that lose all with "
@@ -71,7 +73,12 @@ def bad_rows_error(
 
 
 def error_at_row(
-    files: Sequence[str], n_rows: Sequence[int], row: int, sentence: str, format: Format
+    files: Sequence[str],
+    n_rows: Sequence[int],
+    row: int,
+    sentence: str,
+    format: Format,
+    locations: RowLocations | None = None,
 ) -> DataError:
     """Return an error at a row of several files, named by the file that holds it.
 
@@ -81,7 +88,12 @@ def error_at_row(
         row: the row, counted over all files.
         sentence: what is wrong.
         format: of the files.
+        locations: where each row came from; None if rows are counted as the files have them.
     """
+    if locations is not None:
+        at = locations.at(row)
+        file, number, line = at or (files[0], row, None)
+        return DataError.at(file, sentence, row=number, line=line)
     for file, n_rows_of_file in zip(files, n_rows, strict=True):
         if row < n_rows_of_file:
             return DataError.at(file, sentence, row=row, line=line_of_row(file, row, format))
@@ -109,6 +121,7 @@ def require_rows(dataset: Selected) -> None:
 def _remedies(dropped: Mapping[str, int]) -> str:
     """Return what to do if all rows were dropped for these reasons."""
     parts = [text for reason, text in _REMEDIES.items() if reason in dropped]
-    if set(dropped) - set(_REMEDIES):
+    # Reasons of a reader of another format are words; the others are names of settings.
+    if any(" " not in reason for reason in set(dropped) - set(_REMEDIES)):
         parts.insert(0, "loosen the setting of that name")
     return "; ".join([*parts, "or leave the source out"])

@@ -19,8 +19,10 @@ QUERY_INSTRUCTION, KEY_INSTRUCTION = "query_instruction", "key_instruction"
 INSTRUCTION_COLUMNS = (QUERY_INSTRUCTION, KEY_INSTRUCTION)
 
 
-def kind_of_source(source: Source, kind: RowKind) -> RowKind:
+def kind_of_source(source: Source, kind: RowKind) -> RowKind | None:
     """Return a kind of rows with the names that its columns have in a source's files.
+
+    None if only a reader of other formats finds what the source names.
 
     A file may hold something else in a column called ``instruction``. If the source reads another
     field from that column, its rows have no instruction of their own.
@@ -32,7 +34,7 @@ def kind_of_source(source: Source, kind: RowKind) -> RowKind:
     if INSTRUCTION.name not in source.fields and INSTRUCTION.name in source.fields.values():
         columns = tuple(column for column in columns if column.name != INSTRUCTION.name)
     fields = renamed_fields(source, [column.name for column in columns])
-    return replace(kind, columns=columns, fields=fields)
+    return None if fields is None else replace(kind, columns=columns, fields=fields)
 
 
 def count_instructed(rows: datasets.Dataset, kept: NDArray[np.bool_]) -> int:

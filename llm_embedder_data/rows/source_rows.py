@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -12,13 +13,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.canonical_rows import Kind, Row
 from llm_embedder_data.rows.field_names import columns_by_field
 from llm_embedder_data.rows.file_shapes import ids_for_texts, unread_columns, wrong_shape
 from llm_embedder_data.rows.files.content_digest import content_digest
+from llm_embedder_data.rows.files.file_formats import Format
+from llm_embedder_data.rows.foreign_rows import read_foreign
+from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
+from llm_embedder_data.rows.native_shape import container_format, is_native, kind_of
 from llm_embedder_data.rows.reading import fields_seen, read_file
 from llm_embedder_data.rows.reading_settings import OnBadRow, ReadingSettings
 from llm_embedder_data.rows.row_errors import bad_rows_error, error_at_row
+from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.schema.row_kind import RowKind
+from llm_embedder_data.rows.shown_values import shown
 from llm_embedder_data.rows.sources import Source
 
 
@@ -33,6 +41,9 @@ class SourceRows:
         digests: of the files' content.
         sound: ``[n]`` bool, whether a row has no fault.
         folder: the cache folder.
+        format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
+        container: of files of our own shape, for the lines of errors.
+        dropped: records that gave no row, counted by reason; bad rows of ``rows`` are not in it.
         notes: sentences for the report and the log.
     """
 
@@ -42,7 +53,15 @@ class SourceRows:
     digests: tuple[str, ...]
     sound: NDArray[np.bool_]
     folder: Path
+    format: str = LLM_EMBEDDER.name
+    container: Format = "auto"
+    dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the rows were read column by column, so that they count their files' records."""
+        return "source_file" not in self.rows.column_names
 
     def count_bad(self, among: NDArray[np.bool_] | slice = slice(None)) -> dict[str, int]:
         """Return ``{"bad_row": n}`` for the bad rows among the given ones; empty without any."""
@@ -51,19 +70,72 @@ class SourceRows:
 
     def error(self, row: int, sentence: str) -> DataError:
         """Return an error at a row, named by the file that holds it."""
-        source = self.source
-        return error_at_row(source.files, self.n_rows, row, sentence, source.format)
+        return error_at_row(
+            self.source.files, self.n_rows, row, sentence, self.container, locations_of(self.rows)
+        )
 
 
-def read_source(source: Source, kind: RowKind, settings: ReadingSettings) -> SourceRows:
-    """Read the rows of a source.
+@dataclass(frozen=True, slots=True)
+class RowShapes:
+    """What the rows of a source become, by how its files are read.
+
+    Attributes:
+        native: the kind of rows for files of our own shape, with the source's names of columns;
+            None if it names what only a reader of other formats finds.
+        foreign: the kind for all other files.
+        record_of: makes a record with the fields of ``foreign`` from a canonical row.
+        kind: of the canonical rows, if it is another than that of ``foreign``.
+        key_template: of the passages of a corpus; None for title and text.
+    """
+
+    native: RowKind | None
+    foreign: RowKind
+    record_of: Callable[[Row], Mapping[str, Any]]
+    kind: Kind | None = None
+    key_template: str | None = None
+
+
+def read_source(source: Source, shapes: RowShapes, settings: ReadingSettings) -> SourceRows:
+    """Read the rows of a source, whatever format its files have.
+
+    Files that hold rows of our own shape are read column by column, all others row by row.
 
     Raises:
         DataError: there are bad rows and they are not to be skipped, or all rows are bad; a file
-            has another shape; or candidates are ids instead of texts.
+            has no known format; or candidates are ids instead of texts.
+        ConfigError: a setting of the source that cannot be used.
     """
+    native = shapes.native
+    if native is not None and is_native(source, native, settings.cache_folder):
+        return _read_native(source, native, settings)
+    return _read_foreign(source, shapes, settings)
+
+
+def renamed_fields(source: Source, fields: Sequence[str]) -> tuple[tuple[str, str], ...] | None:
+    """Return (field, name in the files) for the fields that a source renames.
+
+    None if it names a part of a column, several columns, or a field that is not among ``fields``.
+
+    Raises:
+        ConfigError: two fields would be read from one column.
+    """
+    renamed = {name: column for name, column in source.fields.items() if isinstance(column, str)}
+    if len(renamed) < len(source.fields) or not set(renamed) <= set(fields):
+        return None
+    columns_by_field(fields, renamed, f"source {source.name!r}")
+    return tuple(sorted(renamed.items()))
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _read_native(source: Source, kind: RowKind, settings: ReadingSettings) -> SourceRows:
     folder = settings.cache_folder
-    parts = [read_file(file, kind, format=source.format, cache_dir=folder) for file in source.files]
+    containers = [container_format(file, source.format) for file in source.files]
+    parts = [
+        read_file(file, kind, format=container, cache_dir=folder)
+        for file, container in zip(source.files, containers, strict=True)
+    ]
     rows = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
     fault = rows.data.column("fault")
     read = SourceRows(
@@ -73,6 +145,8 @@ def read_source(source: Source, kind: RowKind, settings: ReadingSettings) -> Sou
         digests=tuple(content_digest(file, folder) for file in source.files),
         sound=pc.is_null(fault).to_numpy(),
         folder=folder,
+        format="id_text" if kind_of(kind) == "corpus" else LLM_EMBEDDER.name,
+        container=containers[0],
     )
     found = [fields_seen(part) for part in parts]
     for names in dict.fromkeys(map(tuple, found)):
@@ -84,21 +158,50 @@ def read_source(source: Source, kind: RowKind, settings: ReadingSettings) -> Sou
     if len(bad):
         first = read.error(int(bad[0]), str(fault[int(bad[0])]))
         read.notes.append(f"{len(bad)} bad rows were skipped, the first: {first}")
-    if "key" in rows.column_names and (
-        sentence := ids_for_texts(rows.data.column("key"), read.sound)
-    ):
-        raise DataError.at(", ".join(source.files), sentence)
+    _refuse_ids(read)
     return read
 
 
-def renamed_fields(source: Source, fields: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return (field, name in the files) for the fields that a source renames.
+def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) -> SourceRows:
+    found = read_foreign(
+        source,
+        shapes.foreign,
+        settings,
+        record_of=shapes.record_of,
+        kind=shapes.kind,
+        key_template=shapes.key_template,
+    )
+    rest = [0] * (len(source.files) - 1)
+    read = SourceRows(
+        source,
+        found.rows,
+        n_rows=(len(found.rows), *rest),
+        digests=(found.digest,),
+        sound=np.ones(len(found.rows), bool),
+        folder=settings.cache_folder,
+        format="+".join(found.formats),
+        dropped=found.dropped,
+    )
+    read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]
+    if found.unread:
+        names = ", ".join(map(shown, found.unread))
+        read.notes.append(
+            f"{len(found.unread)} columns are not read, though known by name: {names}"
+        )
+    _refuse_ids(read)
+    return read
+
+
+def _refuse_ids(read: SourceRows) -> None:
+    """Refuse rows whose candidates are ids.
 
     Raises:
-        ConfigError: two fields would be read from one column.
+        DataError: they look like it.
     """
-    columns_by_field(fields, source.fields, f"source {source.name!r}")
-    return tuple(sorted(source.fields.items()))
+    if "key" in read.rows.column_names and (
+        sentence := ids_for_texts(read.rows.data.column("key"), read.sound)
+    ):
+        raise DataError.at(", ".join(read.source.files), sentence)
 
 
 def _bad_rows(

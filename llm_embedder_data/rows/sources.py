@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,13 @@ from llm_embedder_data.config.recipe_rules import check_value
 from llm_embedder_data.config.recipes import NormalizeScores
 from llm_embedder_data.core.errors import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.canonical_rows import Kind
+from llm_embedder_data.rows.data_places import chosen_split
 from llm_embedder_data.rows.dataset_names import by_unique_name, names_from_paths
-from llm_embedder_data.rows.field_names import column_name
-from llm_embedder_data.rows.files.file_formats import Format
-from llm_embedder_data.rows.source_paths import files_of
+from llm_embedder_data.rows.field_names import column_names
+from llm_embedder_data.rows.memory_records import is_data, is_dataset_dict
+from llm_embedder_data.rows.reader_settings import READER_OPTIONS, check_reader_options
+from llm_embedder_data.rows.source_paths import paths_of
 
 # The options of a source that is a mapping, beside ``path`` and the names of its fields.
 OPTIONS = (
@@ -28,6 +31,7 @@ OPTIONS = (
     "max_sample_num",
     *LIMITS,
     "normalize_scores",
+    *READER_OPTIONS["train"],
 )
 
 
@@ -37,16 +41,22 @@ class Source:
 
     Attributes:
         name: of the dataset, unique among the sources of one setting.
-        files: absolute paths; row numbers count through all files in this order.
+        files: absolute paths of files; row numbers count through all files in this order. Or of one
+            folder that is a dataset. For data in memory, one name for messages.
+        data: rows in memory, in place of files.
         task: the task of rows that name none; None for the data module's ``default_task``.
         task_description: replaces the description in an instruct model's prompt, also if it is
             empty; None for the recipe's.
-        format: the format of all files.
-        fields: the name in the files for each of our field names that differs, such as
-            ``{"query": "question"}`` if the files call the query "question".
+        format: of all files: ``auto``, a container, or a name of
+            :mod:`llm_embedder_data.rows.formats`.
+        fields: the column in the files for each of our field names that differs, such as
+            ``{"query": "question"}`` if the files call the query "question". A dot leads to a part
+            of a column; a list of columns is joined.
+        reader_options: what only readers of other formats need, such as ``corpus`` or ``split``.
         weight: passes over the dataset per epoch.
         batch_size: queries per rank and step; None for the data module's.
-        in_batch_negatives: whether the keys of other queries are negatives.
+        in_batch_negatives: whether the keys of other queries are negatives; None: unless the
+            file's name says otherwise.
         max_sample_num: most rows to use; None for the data module's.
         limits: on hard negatives, by name, in place of the data module's.
         normalize_scores: how teacher scores are scaled; None for the data module's.
@@ -55,13 +65,15 @@ class Source:
 
     name: str
     files: tuple[str, ...]
+    data: Any = None
     task: str | None = None
     task_description: str | None = None
-    format: Format = "auto"
-    fields: Mapping[str, str] = field(default_factory=dict)
+    format: str = "auto"
+    fields: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    reader_options: Mapping[str, Any] = field(default_factory=dict)
     weight: float = 1.0
     batch_size: int | None = None
-    in_batch_negatives: bool = True
+    in_batch_negatives: bool | None = None
     max_sample_num: int | None = None
     limits: Mapping[str, Limit | None] = field(default_factory=dict)
     normalize_scores: NormalizeScores | None = None
@@ -75,6 +87,8 @@ def resolve_sources(
     fields: Sequence[str],
     options: Sequence[str] = OPTIONS,
     data_root: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    kind: Kind = "train",
 ) -> list[Source]:
     """Return the sources that a setting names.
 
@@ -86,9 +100,10 @@ def resolve_sources(
       dataset of its own: ``[qa/train.jsonl, tool/train.jsonl]`` are the datasets ``qa`` and
       ``tool``. For the names see :func:`~llm_embedder_data.rows.dataset_names.names_from_paths`.
 
-    A source is a path (a file, a folder or a glob), a list of paths, or a mapping with the key
-    ``path``, options and names of fields. Files keep the order in which the user lists them; the
-    files of a glob or folder are sorted.
+    A source is a path (a file, a folder, a glob or an address), a list of paths, data in memory, or
+    a mapping with the key ``path``, options and names of fields. A folder that is a dataset as a
+    whole, such as BEIR's, is one. Files keep the order in which the user lists them; the files of a
+    glob or folder are sorted. Data in memory are named after the setting.
 
     Args:
         data: the value of the setting.
@@ -96,6 +111,8 @@ def resolve_sources(
         fields: our field names, for which a source may name its own.
         options: other options that a source may have.
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
+        cache_dir: where files behind addresses are kept.
+        kind: of the rows: which split is taken of several.
 
     Raises:
         ConfigError: an option is unknown or has a value that is not allowed.
@@ -103,23 +120,55 @@ def resolve_sources(
     """
     if data is None:
         return []
-    if isinstance(data, Mapping) and "path" not in data:
-        return _named_sources(data, setting, fields, options, data_root)
-    entries = data if isinstance(data, Sequence) and not isinstance(data, str) else [data]
+    roots = _Roots(data_root, cache_dir, kind)
+    if isinstance(data, Mapping) and "path" not in data and not is_dataset_dict(data):
+        return _named_sources(data, setting, fields, options, roots)
+    is_list = isinstance(data, Sequence) and not isinstance(data, str) and not is_data(data)
+    entries = data if is_list else [data]
     found: list[tuple[str, dict[str, Any]]] = []
     for number, entry in enumerate(entries):
-        where = setting if entries is not data else f"{setting}[{number}]"
+        where = f"{setting}[{number}]" if is_list else setting
         arguments = _arguments(entry, where, fields, options)
-        path = arguments.pop("path")
-        found += [(file, arguments) for file in files_of(path, where, data_root)]
-    names = names_from_paths([file for file, _ in found])
+        for place in _places(arguments, where, setting, roots):
+            found.append((place.pop("named_after"), arguments | place))
+    names = names_from_paths([path for path, _ in found])
     return [
-        Source(name=name, files=(file,), **arguments)
-        for name, (file, arguments) in zip(names, found, strict=True)
+        Source(name=name, **arguments) for name, (_, arguments) in zip(names, found, strict=True)
     ]
 
 
 # --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Roots:
+    """What the paths of all sources of a setting are read with."""
+
+    data_root: str | os.PathLike[str] | None
+    cache_dir: str | os.PathLike[str] | None
+    kind: Kind
+
+
+def _places(
+    arguments: dict[str, Any], where: str, setting: str, roots: _Roots
+) -> Iterator[dict[str, Any]]:
+    """Yield ``files`` or ``data`` of each dataset of a source, and a path to name it after.
+
+    Takes ``path`` out of the arguments.
+    """
+    path = arguments.pop("path")
+    options = arguments["reader_options"]
+    if is_dataset_dict(path):
+        split = chosen_split(list(path), roots.kind, options.get("split"), where)
+        path = path[split]
+    if is_data(path):
+        own_name = setting.removeprefix("data.")
+        yield {"data": path, "files": (where,), "named_after": f"/{own_name}/{own_name}"}
+        return
+    is_dataset = arguments.get("format") is not None or bool(options)
+    for found in paths_of(path, where, roots.data_root, roots.cache_dir, folder_is_one=is_dataset):
+        named_after = os.path.join(found, "rows") if os.path.isdir(found) else found
+        yield {"files": (found,), "named_after": named_after}
 
 
 def _named_sources(
@@ -127,7 +176,7 @@ def _named_sources(
     setting: str,
     fields: Sequence[str],
     options: Sequence[str],
-    data_root: str | os.PathLike[str] | None,
+    roots: _Roots,
 ) -> list[Source]:
     """Return the sources of a mapping {name: source}."""
     sources = []
@@ -136,8 +185,10 @@ def _named_sources(
         if entry is None:
             raise ConfigError(f"{where}: no source (give a path, or take it out with ~{where})")
         arguments = _arguments(entry, where, fields, options)
-        files = files_of(arguments.pop("path"), where, data_root)
-        sources.append(Source(name=str(name), files=tuple(files), **arguments))
+        places = list(_places(arguments, where, setting, roots))
+        files = tuple(file for place in places for file in place["files"])
+        rows = places[0].get("data")
+        sources.append(Source(name=str(name), files=files, data=rows, **arguments))
     by_unique_name(sources, setting)  # the mapping may have the keys 1 and "1"
     return sources
 
@@ -171,8 +222,8 @@ def _arguments(
             too, such as ``task``, is read as the option.
         options: other options that it may have.
     """
-    if isinstance(entry, str | os.PathLike | Sequence):
-        return {"path": entry}
+    if isinstance(entry, str | os.PathLike | Sequence) or is_data(entry) or is_dataset_dict(entry):
+        return {"path": entry, "reader_options": {}}
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}={entry!r}: expected a path, or a mapping with the key 'path'")
     fields = [name for name in fields if name not in options]
@@ -186,8 +237,11 @@ def _arguments(
     if entry.get("path") is None:
         raise ConfigError(f"{where}: no path (name the file or files to read)")
     arguments = {name: entry[name] for name in ("path", *options) if entry.get(name) is not None}
+    arguments["reader_options"] = {
+        name: arguments.pop(name) for name in READER_OPTIONS["train"] if name in arguments
+    }
     arguments["fields"] = {
-        name: column_name(entry[name], f"{where}.{one_line(name)}")
+        name: column_names(entry[name], f"{where}.{one_line(name)}")
         for name in fields
         if entry.get(name) is not None
     }
@@ -203,11 +257,10 @@ def _check_arguments(arguments: Mapping[str, Any], where: str) -> None:
     Raises:
         ConfigError: a value is not allowed.
     """
-    if "format" in arguments:
-        check_choice(arguments["format"], Format, f"{where}.format")
     if "normalize_scores" in arguments:
         scaling = arguments["normalize_scores"]
         check_choice(scaling, NormalizeScores, f"{where}.normalize_scores")
+    check_reader_options(arguments.get("format"), arguments["reader_options"], where)
     weight = arguments.get("weight", 1.0)
     if (
         isinstance(weight, bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import stream_seed
+from llm_embedder_data.rows.canonical_rows import Row, stored_id
 from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, drop_reasons
+from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
 from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.policy_effects import policy_effects
 from llm_embedder_data.rows.policy_schedule import PolicySchedule
@@ -24,7 +26,7 @@ from llm_embedder_data.rows.row_statistics import statistics_by_block
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 from llm_embedder_data.rows.score_scaling import ScoreScaling, score_scaling
 from llm_embedder_data.rows.settings_in_force import settings_in_force
-from llm_embedder_data.rows.source_rows import SourceRows, read_source
+from llm_embedder_data.rows.source_rows import RowShapes, SourceRows, read_source
 from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.task_split import TaskRows, split_by_task
 from llm_embedder_data.rows.train_settings import OnNoNegatives, TrainSettings
@@ -75,6 +77,7 @@ class TrainSet:
         n_instructed: kept rows with an instruction of their own, for their query or their keys; 0
             if none is wanted.
         score_scaling: of the teacher scores in batches; None leaves them as they are.
+        format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
         notes: sentences for the report and the log.
     """
 
@@ -101,6 +104,7 @@ class TrainSet:
     task_description: str | None = None
     n_instructed: int = 0
     score_scaling: ScoreScaling | None = None
+    format: str = "llm_embedder"
     notes: tuple[str, ...] = ()
 
     @property
@@ -135,8 +139,9 @@ def build_train_sets(
         DataError: a bad row, an unknown task, a setting that needs scores which rows lack, or no
             row left.
     """
-    read = read_source(source, kind_of_source(source, TRAIN_ROWS), reading)
-    train_sets = []
+    native = kind_of_source(source, TRAIN_ROWS)
+    read = read_source(source, RowShapes(native, TRAIN_ROWS, train_record), reading)
+    train_sets: list[TrainSet] = []
     for task_rows in split_by_task(read, reading):
         wanted = _with_settings_of_source(settings_of(task_rows.task), source)
         settings, notes = settings_in_force(wanted, read, task_rows)
@@ -145,6 +150,12 @@ def build_train_sets(
         train_set = _train_set(read, task_rows, settings, reasons, reading, notes)
         if (policies := _policies(settings, task_rows)) is not None:
             train_set = _under_policies(train_set, policies, read, on_no_negatives)
+        if not train_sets and read.dropped:  # records that gave no row have no task either
+            train_set = replace(
+                train_set,
+                n_read=train_set.n_read + sum(read.dropped.values()),
+                dropped={**read.dropped, **train_set.dropped},
+            )
         require_rows(train_set)
         train_sets.append(train_set)
     return train_sets
@@ -230,7 +241,8 @@ def _train_set(
         most_negatives=counts.most_negatives,
         batch_size=source.batch_size,
         weight=source.weight,
-        in_batch_negatives=source.in_batch_negatives,
+        in_batch_negatives=_in_batch_negatives(source),
+        format=read.format,
         task_description=source.task_description,
         n_instructed=count_instructed(read.rows, kept) if reading.add_instruction else 0,
         score_scaling=scaling,
@@ -322,6 +334,17 @@ def _under_policies(
             train_set.kept, numbers_where(kept[train_set.kept], read.folder), train_set.n_scored
         ),
     )
+
+
+def train_record(row: Row) -> Mapping[str, Any]:
+    """Return a canonical row as a record of the columns of training rows."""
+    return {**row, "history": row["candidates"], "query_id": stored_id(row["query_id"])}
+
+
+def _in_batch_negatives(source: Source) -> bool:
+    if source.in_batch_negatives is not None:
+        return source.in_batch_negatives
+    return all(in_batch_negatives_of(file) is None for file in source.files)
 
 
 class _Counts(NamedTuple):

@@ -422,6 +422,7 @@ class BiEncoder(lightning.LightningModule):
             positives=batch["pos_index"],
             corpus=batch.get("corpus"),
             ranked=self._rerank(batch, embedding) if "key" in batch else None,
+            grades=batch.get("grades"),
         )
 
     def _rerank(self, batch: RetrievalBatch, query: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ class EncodedQueries:
         row: ``[Q]`` int64, row numbers in the eval set.
         positives: ``[Q, P]`` int64, indices of corpus rows, padded with -1.
         ranked: ``[Q, G]`` int64, the keys in their new order, or None if there were no keys.
+        grades: ``[Q, P]`` float64, of the positives; None if all count the same.
     """
 
     corpus: str | None
@@ -27,11 +28,13 @@ class EncodedQueries:
     row: Tensor
     positives: Tensor
     ranked: Tensor | None
+    grades: Tensor | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[EncodedQueries]) -> EncodedQueries:
         """Join parts in any order, sorted by row number; narrow tensors are padded with -1."""
         row, order = torch.cat([part.row for part in parts]).sort()
+        grades = [part.grades for part in parts if part.grades is not None]
         ranked = [part.ranked for part in parts if part.ranked is not None]
         return cls(
             corpus=parts[0].corpus,
@@ -39,6 +42,7 @@ class EncodedQueries:
             row=row,
             positives=_cat_padded([part.positives for part in parts])[order],
             ranked=_cat_padded(ranked)[order] if ranked else None,
+            grades=_cat_padded(grades, 0)[order] if grades else None,
         )
 
 
@@ -72,7 +76,7 @@ class EvalShard:
         return torch.cat(embeddings), torch.cat(indices)
 
 
-def _cat_padded(parts: Sequence[Tensor]) -> Tensor:
-    """Concatenate rows of different widths, padded on the right with -1."""
+def _cat_padded(parts: Sequence[Tensor], value: float = -1) -> Tensor:
+    """Concatenate rows of different widths, padded on the right."""
     width = max(part.shape[1] for part in parts)
-    return torch.cat([pad(part, (0, width - part.shape[1]), value=-1) for part in parts])
+    return torch.cat([pad(part, (0, width - part.shape[1]), value=value) for part in parts])

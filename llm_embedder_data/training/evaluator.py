@@ -75,6 +75,7 @@ class RetrievalEvaluator:
         positives: Tensor,
         corpus: str | None,
         ranked: Tensor | None = None,
+        grades: Tensor | None = None,
     ) -> None:
         """Keep an encoded query batch on the CPU.
 
@@ -85,6 +86,7 @@ class RetrievalEvaluator:
             positives: ``[n, P]`` int64, indices of corpus rows, padded with -1.
             corpus: name of the corpus to search, or None.
             ranked: ``[n, G]`` int64, reranked keys, best first; given these, nothing is searched.
+            grades: ``[n, P]`` float64, of the positives: gains of nDCG; None: 1 each.
         """
         if ranked is not None:  # keep no embedding: nothing is searched
             embedding, ranked = embedding[:, :0], ranked.detach().cpu()
@@ -94,6 +96,7 @@ class RetrievalEvaluator:
             row=row.detach().cpu(),
             positives=positives.detach().cpu(),
             ranked=ranked,
+            grades=None if grades is None else grades.detach().cpu(),
         )
         self._shard.queries.setdefault(name, []).append(queries)
 
@@ -159,7 +162,9 @@ class RetrievalEvaluator:
                 retrieved = self._search(module, shard, queries)
             for sentence in _notes(name, queries, limit if name in limited else None):
                 warn(sentence)
-            measured[name] = retrieval_metrics(retrieved, queries.positives, self.cutoffs)
+            measured[name] = retrieval_metrics(
+                retrieved, queries.positives, self.cutoffs, queries.grades
+            )
         return measured, is_complete
 
     def _search(

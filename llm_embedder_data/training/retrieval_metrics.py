@@ -19,7 +19,10 @@ _QUERIES_AT_ONCE = 4096
 
 
 def retrieval_metrics(
-    retrieved: Tensor, positives: Tensor, cutoffs: Sequence[int]
+    retrieved: Tensor,
+    positives: Tensor,
+    cutoffs: Sequence[int],
+    grades: Tensor | None = None,
 ) -> dict[str, float]:
     """Return MRR, recall and nDCG at each cutoff, averaged over the queries with a positive.
 
@@ -30,6 +33,8 @@ def retrieval_metrics(
         retrieved: ``[Q, k]`` int64, best first, without repeats; -1 where there is no row.
         positives: ``[Q, P]`` int64, padded with -1.
         cutoffs: each at least 1. With a cutoff above k, the missing results count as not relevant.
+        grades: ``[Q, P]`` float64, above 0 for each positive: the gain of nDCG, as in trec_eval.
+            None: 1 each.
 
     Returns:
         ``{"mrr@10": ..., "recall@10": ..., "ndcg@10": ...}`` in [0, 1]; empty if no query has a
@@ -38,7 +43,9 @@ def retrieval_metrics(
     measured: dict[str, list[NDArray[np.float64]]] = {}
     for start in range(0, len(retrieved), _QUERIES_AT_ONCE):
         here = slice(start, start + _QUERIES_AT_ONCE)
-        for name, values in _per_query(retrieved[here], positives[here], cutoffs):
+        for name, values in _per_query(
+            retrieved[here], positives[here], cutoffs, None if grades is None else grades[here]
+        ):
             measured.setdefault(name, []).append(values)
     joined = {name: np.concatenate(parts) for name, parts in measured.items()}
     # fsum rounds once, so neither the order of queries nor the number of ranks changes a bit.
@@ -50,15 +57,21 @@ def retrieval_metrics(
 
 
 def _per_query(
-    retrieved: Tensor, positives: Tensor, cutoffs: Sequence[int]
+    retrieved: Tensor, positives: Tensor, cutoffs: Sequence[int], grades: Tensor | None
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Yield each metric by name, with one value for each query that has a positive."""
-    positives = _without_repeats(positives)
+    positives, grades = _without_repeats(positives, grades)
     has_positive = (positives >= 0).any(1)
     positives, retrieved = positives[has_positive], retrieved[has_positive][:, : max(cutoffs)]
     relevant = torch.zeros_like(retrieved, dtype=torch.bool)
-    for positive in positives.unbind(1):  # [Q]; all P at once would take Q * k * P values
-        relevant |= (retrieved == positive[:, None]) & (retrieved >= 0)
+    gains = torch.zeros(retrieved.shape, dtype=torch.float64)
+    if grades is not None:
+        grades = grades[has_positive].double()
+    for number, positive in enumerate(positives.unbind(1)):  # [Q]; all at once: Q * k * P values
+        is_hit = (retrieved == positive[:, None]) & (retrieved >= 0)
+        relevant |= is_hit
+        if grades is not None:
+            gains += is_hit * grades[:, number, None]
     hit = pad(relevant, (0, max(cutoffs) - relevant.shape[1])).cpu().numpy()  # [Q, cutoff]
     n_positives = (positives >= 0).sum(1).cpu().numpy()  # [Q]
 
@@ -66,18 +79,31 @@ def _per_query(
     n_hits = hit.cumsum(1)
     # cumsum adds from left to right. sum may pair terms, so that the bits of a query would depend
     # on the number of queries.
-    gain = (hit * discount).cumsum(1)
-    ideal = np.concatenate([[0.0], discount.cumsum()])
+    if grades is None:
+        gain = (hit * discount).cumsum(1)
+        ideal = np.concatenate([[0.0], discount.cumsum()])
+    else:
+        n_missing = max(cutoffs) - retrieved.shape[1]
+        gain = (pad(gains, (0, n_missing)).cpu().numpy() * discount).cumsum(1)
+        best_gains = grades.sort(dim=1, descending=True).values[:, : max(cutoffs)]
+        best_gains = pad(best_gains, (0, max(cutoffs) - best_gains.shape[1]))
+        best_gain = (best_gains.cpu().numpy() * discount).cumsum(1)
     first = np.where(hit.any(1), hit.argmax(1), max(cutoffs))  # [Q]
     for cutoff in cutoffs:
         yield f"mrr@{cutoff}", np.where(first < cutoff, 1 / (first + 1), 0.0)
         yield f"recall@{cutoff}", n_hits[:, cutoff - 1] / n_positives
-        best = ideal[np.minimum(n_positives, cutoff)]
+        if grades is None:
+            best = ideal[np.minimum(n_positives, cutoff)]
+        else:
+            best = best_gain[:, cutoff - 1]
         yield f"ndcg@{cutoff}", gain[:, cutoff - 1] / best
 
 
-def _without_repeats(index: Tensor) -> Tensor:
-    """Sort each row and replace repeated values with -1: ``[Q, P]`` int64."""
-    index = index.sort(dim=1).values
+def _without_repeats(index: Tensor, grades: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Sort each row and replace repeated values with -1: ``[Q, P]`` int64; grades follow."""
+    index, order = index.sort(dim=1, stable=True)
     repeats = pad(index[:, 1:] == index[:, :-1], (min(1, index.shape[1]), 0))
-    return index.masked_fill(repeats, -1)
+    index = index.masked_fill(repeats, -1)
+    if grades is not None:
+        grades = grades.gather(1, order).masked_fill(index < 0, 0)
+    return index, grades

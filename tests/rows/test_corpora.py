@@ -58,7 +58,7 @@ def test_a_corpus_without_titles_uses_only_its_texts_and_says_so(tmp_path):
             "{title} {text}",
             "there are text, titel; did you mean 'titel'?",
         ),
-        ({"content": "x"}, "{title} {text}", "no record has the field 'title', 'text'"),
+        ({"shelf": "x"}, "{title} {text}", "no record has the field 'title', 'text'"),
     ],
 )
 def test_a_template_field_that_no_record_has_is_an_error(tmp_path, row, template, sentence):

@@ -104,3 +104,28 @@ def test_queries_without_positives_do_not_count():
 
     assert retrieval_metrics(retrieved, torch.tensor([[1], [-1]]), (1,))["mrr@1"] == 1.0
     assert retrieval_metrics(retrieved, torch.tensor([[-1], [-1]]), (1,)) == {}
+
+
+def test_grades_are_the_gains_of_ndcg_as_in_trec_eval():
+    retrieved, positives = torch.tensor([[4, 9, 2, 7]]), torch.tensor([[2, 4, 8, -1]])
+    grades = torch.tensor([[3.0, 1.0, 2.0, 0.0]])
+    log = [math.log2(rank + 1) for rank in range(1, 5)]
+
+    found = retrieval_metrics(retrieved, positives, [1, 3], grades)
+
+    best = [3 / log[0], 3 / log[0] + 2 / log[1] + 1 / log[2]]
+    assert found["ndcg@1"] == pytest.approx(1 / log[0] / best[0], abs=1e-15)
+    assert found["ndcg@3"] == pytest.approx((1 / log[0] + 3 / log[2]) / best[1], abs=1e-15)
+    assert (found["mrr@3"], found["recall@3"]) == (1.0, 2 / 3)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 12))
+def test_grades_of_one_change_no_bit(seed, width, k):
+    generator = torch.Generator().manual_seed(seed)
+    retrieved = torch.stack([torch.randperm(15, generator=generator)[:k] for _ in range(5)])
+    positives = torch.randint(-1, 15, (5, width), generator=generator)
+    ones = (positives >= 0).double()
+
+    with_grades = retrieval_metrics(retrieved, positives, [1, 3, 10], ones)
+
+    assert with_grades == retrieval_metrics(retrieved, positives, [1, 3, 10])

@@ -17,6 +17,7 @@ from llm_embedder_data.core.mapped_files import MappedFiles
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.row_instructions import QUERY_INSTRUCTION
+from llm_embedder_data.rows.row_locations import LOCATION_COLUMNS
 
 
 class TextSource(Protocol):
@@ -54,6 +55,7 @@ class EvalQueries:
         unread = {"query", "key"} if texts is not None else set()
         if not eval_set.n_instructed:
             unread.add(QUERY_INSTRUCTION)
+        unread |= {name for name, _ in LOCATION_COLUMNS}
         columns = [name for name in eval_set.rows.column_names if name not in unread]
         self._arrow: datasets.Dataset = eval_set.rows.with_format("arrow", columns=columns)
         self._mapped = _mapped(eval_set.rows, texts)
@@ -80,6 +82,8 @@ class EvalQueries:
             "row": rows,
             "pos_index": _padded(table.column("pos_index").to_pylist()),
         }
+        if "grades" in table.column_names:
+            batch["grades"] = _padded_grades(table.column("grades").to_pylist(), batch["pos_index"])
         if self._texts is not None:
             batch |= self._texts.at(positions)
         else:
@@ -141,6 +145,15 @@ class CorpusPassages:
 
 def _mapped(rows: datasets.Dataset, texts: TextSource | None) -> MappedFiles:
     return MappedFiles([*files_of(rows), *(() if texts is None else texts.files)])
+
+
+def _padded_grades(
+    lists: list[list[float] | None], indices: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return ``[n, P]`` float64, the grades of indices; 0 where there is no index."""
+    grades = np.zeros(indices.shape)
+    grades[indices >= 0] = [grade for numbers in lists for grade in numbers or []]
+    return grades
 
 
 def _padded(lists: list[list[int] | None]) -> NDArray[np.int64]:

@@ -25,12 +25,14 @@ class Verb:
         config_name: the file in conf/ that the configuration is composed from.
         uses_trainer: whether the verb makes a Trainer, so that callbacks, loggers, ``ckpt_path``
             and ``metrics_file`` are checked first.
+        has_demo: whether the verb runs on the demo's data if none is named.
     """
 
     name: str
     summary: str
     config_name: str = "config"
     uses_trainer: bool = True
+    has_demo: bool = True
 
     def load(self) -> Callable[[Any], Any]:
         """Import the verb's module and return its function."""
@@ -57,6 +59,13 @@ VERBS: dict[str, Verb] = {
             "Read all data, write the caches, and report what is wrong with the data.",
             config_name="prepare",
             uses_trainer=False,
+        ),
+        Verb(
+            "convert",
+            "Write train_data, eval_data or a corpus of any format as canonical rows.",
+            config_name="convert",
+            uses_trainer=False,
+            has_demo=False,
         ),
     )
 }

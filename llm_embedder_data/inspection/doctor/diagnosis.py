@@ -35,6 +35,7 @@ from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.files.first_records import field_names
 from llm_embedder_data.rows.known_columns import look_alikes
+from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
 
 _READ = {"query", "pos", "neg", "history", "teacher_scores", "query_id", "task", "pos_index"}
@@ -174,7 +175,7 @@ def _entry(
     return {
         "kind": kind,
         "files": list(dataset.files),
-        "format": getattr(dataset, "format", None) or Path(dataset.files[0]).suffix.lstrip("."),
+        "format": dataset.format,
         "read": dataset.n_read,
         "kept": len(dataset.kept),
         "dropped": dict(dataset.dropped),
@@ -188,6 +189,7 @@ def _unread(dataset: TrainSet | EvalSet) -> Finding:
     examples = [
         Example(file, None, name)
         for file in dataset.files
+        if locations_of(dataset.rows) is None  # readers of other formats have notes of their own
         for name in look_alikes(field_names(file), _READ)
     ]
     names = dict.fromkeys(one.text for one in examples)

@@ -13,6 +13,7 @@ from llm_embedder_data.core.printable import printable
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.files.json_files import lines_of
+from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
 
 Check = Literal[
@@ -122,6 +123,10 @@ def places(
     dataset: TrainSet | EvalSet | Corpus, rows: Iterable[int]
 ) -> list[tuple[str, int | None]]:
     """The file of each row, and its line there, counted from 1 (or its number, from 0)."""
+    locations = locations_of(dataset.rows)
+    if locations is not None:
+        found_at = [locations.at(row) or (dataset.files[0], row, None) for row in map(int, rows)]
+        return [(file, row if line is None else line) for file, row, line in found_at]
     n_rows = getattr(dataset, "n_rows", None) or (len(dataset.rows),)
     found: list[tuple[str, int]] = []
     for row in map(int, rows):

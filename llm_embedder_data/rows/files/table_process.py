@@ -101,13 +101,51 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
     batches = _parquet_batches if file_format == "parquet" else _arrow_batches
     for batch in batches(path, list(kinds)):
         if n_rows + batch.num_rows > most:
-            raise Unreadable(
-                f"it claims more than {most:,} rows, which its {os.path.getsize(path):,} bytes "
-                "cannot hold (it is damaged: write it again)"
-            )
+            raise Unreadable(_more_rows_than(most, path))
         for part in _sliced(_checked(batch, kinds), n_rows):
             yield _with_columns(part, [_plain(array) for array in part.columns])
         n_rows += batch.num_rows
+
+
+def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield all columns of a file, of whatever types, some rows at a time; each is valid in full.
+
+    A column of bytes that are UTF-8 is one of strings, as writers without strings mean it.
+
+    Args:
+        path: of the file.
+        file_format: ``"parquet"`` or ``"arrow"``.
+        most: rows to read; None for all.
+
+    Raises:
+        Unreadable: as :func:`checked_slices` does.
+    """
+    n_rows, bound = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
+    batches = _parquet_batches if file_format == "parquet" else _arrow_batches
+    for batch in batches(path, None):
+        if n_rows + batch.num_rows > bound:
+            raise Unreadable(_more_rows_than(bound, path))
+        if most is not None:
+            batch = batch.slice(0, most - n_rows)
+        n_rows += batch.num_rows
+        batch.validate()
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            _validate(name, array)
+        batch = _with_columns(batch, [_as_text(array) for array in batch.columns])
+        n_parts = batch.nbytes // SLICE_BYTES + 1
+        n_each = max(1, min(SLICE_ROWS, -(-batch.num_rows // n_parts)))
+        for first in range(0, batch.num_rows, n_each):
+            yield batch.slice(first, n_each)
+        if most is not None and n_rows >= most:
+            return
+
+
+def _as_text(array: pa.Array) -> pa.Array:
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        with suppress(pa.ArrowException):
+            large = pa.types.is_large_binary(array.type)
+            return array.cast(pa.large_string() if large else pa.string())
+    return array
 
 
 def names_of_columns(path: str, file_format: str) -> list[str]:
@@ -121,7 +159,7 @@ def names_of_columns(path: str, file_format: str) -> list[str]:
 # -- files to batches ------------------------------------------------------------------------------
 
 
-def _parquet_batches(path: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     columns = _existing(file.schema_arrow, names)
     for group in range(file.metadata.num_row_groups):
@@ -170,7 +208,7 @@ def _batches_of_group(
             batch_rows = max(1, batch_rows // 32)
 
 
-def _arrow_batches(path: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _arrow_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """Yield the batches of an Arrow file or stream; Hugging Face datasets writes streams."""
     with pa.memory_map(path) as source:
         schema = _opened(source).schema
@@ -222,10 +260,10 @@ def _n_batches_written(source: pa.NativeFile) -> int:
     return n_batches
 
 
-def _existing(schema: pa.Schema, names: Sequence[str]) -> list[str]:
-    """Return the names that are in a schema; refuse one that is there twice."""
+def _existing(schema: pa.Schema, names: Sequence[str] | None) -> list[str]:
+    """Return the names that are in a schema, all for None; refuse one that is there twice."""
     columns = []
-    for name in names:
+    for name in dict.fromkeys(schema.names) if names is None else names:
         n_times = len(schema.get_all_field_indices(name))
         if n_times > 1:
             raise Unreadable(
@@ -234,6 +272,13 @@ def _existing(schema: pa.Schema, names: Sequence[str]) -> list[str]:
             )
         columns += [name] * n_times
     return columns
+
+
+def _more_rows_than(most: int, path: str) -> str:
+    return (
+        f"it claims more than {most:,} rows, which its {os.path.getsize(path):,} bytes cannot hold "
+        "(it is damaged: write it again)"
+    )
 
 
 def _lost(claim: str, n_rows: int) -> str:
@@ -248,13 +293,7 @@ def _checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
     batch.validate()
     arrays = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
-        try:
-            array.validate(full=True)
-        except (pa.ArrowException, ValueError) as error:
-            raise Unreadable(
-                f"the column {name!r} holds values that are invalid: {error} (a string is UTF-8; "
-                "write the file again)"
-            ) from error
+        _validate(name, array)
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
         if array.null_count == len(array):
@@ -269,6 +308,16 @@ def _checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
             )
         arrays.append(array)
     return _with_columns(batch, arrays)
+
+
+def _validate(name: str, array: pa.Array) -> None:
+    try:
+        array.validate(full=True)
+    except (pa.ArrowException, ValueError) as error:
+        raise Unreadable(
+            f"the column {name!r} holds values that are invalid: {error} (a string is UTF-8; "
+            "write the file again)"
+        ) from error
 
 
 def _allows(kind: str, found: pa.DataType) -> bool:
@@ -421,7 +470,7 @@ def main() -> None:
         request = json.loads(line)
         answer(READY)
         try:
-            _answer_request(answer, request["path"], request["format"], request["kinds"])
+            _answer_request(answer, request)
         except Unreadable as error:
             answer(ERROR, json.dumps(["unreadable", str(error)]).encode())
         except BrokenPipeError:  # the other process is gone
@@ -432,16 +481,24 @@ def main() -> None:
             answer(DONE)
 
 
-def _answer_request(
-    answer: Callable[[bytes, Any], None], path: str, file_format: str, kinds: Kinds | None
-) -> None:
-    """Send the batches of a file, or the names of its columns if no kinds are given."""
+def _answer_request(answer: Callable[[bytes, Any], None], request: Mapping[str, Any]) -> None:
+    """Send the batches of a file, or the names of its columns if neither kinds nor rows are given.
+
+    Args:
+        answer: sends a letter and content.
+        request: ``path``, ``format`` and ``kinds``; with ``most``, all columns of so many rows.
+    """
+    path, file_format, kinds = request["path"], request["format"], request["kinds"]
     seconds = CPU_SECONDS + os.path.getsize(path) // BYTES_PER_SECOND
     _allow_cpu(seconds)
-    if kinds is None:
+    if "most" in request:
+        batches = row_slices(path, file_format, request["most"])
+    elif kinds is None:
         answer(NAMES, json.dumps(names_of_columns(path, file_format)).encode())
         return
-    for batch in checked_slices(path, file_format, kinds):
+    else:
+        batches = checked_slices(path, file_format, kinds)
+    for batch in batches:
         answer(BATCH, serialized(batch))
         _allow_cpu(seconds)
 

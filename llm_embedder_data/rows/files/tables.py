@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ from llm_embedder_data.rows.files.table_process import (
     Unreadable,
     checked_slices,
     names_of_columns,
+    row_slices,
 )
 from llm_embedder_data.rows.files.table_readers import PATIENCE_SECONDS, give_back, take_reader
 
@@ -60,20 +61,42 @@ def table_columns(path: str, file_format: Format) -> list[str]:
     return names
 
 
+def table_rows(path: str, file_format: Format, most: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield all columns of a file, some rows at a time: see :func:`.row_slices`.
+
+    Args:
+        path: the file.
+        file_format: ``"parquet"`` or ``"arrow"``.
+        most: rows that are wanted; None for all.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    for letter, content in _answers(path, file_format, None, {"most": most}):
+        if letter == BATCH:
+            yield pa.ipc.open_stream(content).read_next_batch()
+
+
 # --------------------------------------------------------------------------------------------------
 
 
-def _answers(path: str, file_format: Format, kinds: Kinds | None) -> Iterator[tuple[bytes, Any]]:
+def _answers(
+    path: str,
+    file_format: Format,
+    kinds: Kinds | None,
+    rows: Mapping[str, int | None] | None = None,
+) -> Iterator[tuple[bytes, Any]]:
     """Yield the (letter, content) of each answer to a request, without the last one."""
-    if suffix := compression_suffix(path):
+    if rows is None and (suffix := compression_suffix(path)):
         raise DataError.at(
             path,
             f"a {file_format} file that is compressed as a whole ({suffix}) cannot be read "
             "(decompress it; both formats have a compression of their own)",
         )
-    reader = take_reader({"path": os.path.abspath(path), "format": file_format, "kinds": kinds})
+    request: dict[str, Any] = {"path": os.path.abspath(path), "format": file_format, "kinds": kinds}
+    reader = take_reader(request | dict(rows or {}))
     if reader is None:
-        yield from _answers_of_this_process(path, file_format, kinds)
+        yield from _answers_of_this_process(path, file_format, kinds, rows)
         return
     is_finished = False
     try:
@@ -97,10 +120,14 @@ def _answers(path: str, file_format: Format, kinds: Kinds | None) -> Iterator[tu
 
 
 def _answers_of_this_process(
-    path: str, file_format: Format, kinds: Kinds | None
+    path: str, file_format: Format, kinds: Kinds | None, rows: Mapping[str, int | None] | None
 ) -> Iterator[tuple[bytes, Any]]:
     """Read in this process, if no other can be started; a damaged file may end it."""
     try:
+        if rows is not None:
+            for batch in row_slices(path, file_format, rows["most"]):
+                yield BATCH, table_process.serialized(batch)
+            return
         if kinds is None:
             names = json.dumps(names_of_columns(path, file_format))
             yield NAMES, pa.py_buffer(names.encode())

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyarrow as pa
 
 from llm_embedder_data.rows.columns.column import Column, Columns, Faults
 from llm_embedder_data.rows.schema.row_kind import RowKind, batch_of
+
+# A passage has one of the two, or neither: then its row number is its id.
+ID_COLUMNS = ("id_int", "id_str")
 
 
 def corpus_column(index: int) -> str:
@@ -13,21 +18,27 @@ def corpus_column(index: int) -> str:
     return f"field_{index}"
 
 
-def corpus_rows(n_fields: int) -> RowKind:
-    """Return the kind of rows of a corpus whose template has so many fields."""
-    return RowKind(
-        f"corpus of {n_fields} fields",
-        _schema(n_fields),
-        corpus_batch,
-        tuple(Column(corpus_column(index), "text") for index in range(n_fields)),
-    )
+def corpus_rows(n_fields: int, *, has_ids: bool = False) -> RowKind:
+    """Return the kind of rows of a corpus.
+
+    Args:
+        n_fields: fields of the key template.
+        has_ids: whether passages have ids, in a column ``id``.
+    """
+    schema = _schema(n_fields, has_ids)
+    columns = [Column(corpus_column(index), "text") for index in range(n_fields)]
+    if has_ids:
+        columns.append(Column("id", "id"))
+    name = f"corpus of {n_fields} fields" + " with ids" * has_ids
+    return RowKind(name, schema, partial(corpus_batch, schema), tuple(columns))
 
 
-def corpus_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
+def corpus_batch(schema: pa.Schema, columns: Columns, faults: Faults) -> pa.RecordBatch:
     """Return a batch from the fields of some records; a missing or null field stays null."""
-    return batch_of(_schema(len(columns)), columns, faults)
+    return batch_of(schema, columns, faults)
 
 
-def _schema(n_fields: int) -> pa.Schema:
+def _schema(n_fields: int, has_ids: bool) -> pa.Schema:
     fields = [(corpus_column(index), pa.string()) for index in range(n_fields)]
-    return pa.schema([*fields, ("fault", pa.string())])
+    ids = [("id_int", pa.int64()), ("id_str", pa.string())] if has_ids else []
+    return pa.schema([*fields, *ids, ("fault", pa.string())])

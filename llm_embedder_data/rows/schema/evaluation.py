@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from llm_embedder_data.rows.columns.column import INTS, STRINGS, Column, Columns, Faults
+from llm_embedder_data.rows.columns.column import FLOATS, INTS, STRINGS, Column, Columns, Faults
 from llm_embedder_data.rows.schema.checks import ListView, add_fault, slice_indices
 from llm_embedder_data.rows.schema.query_columns import (
     INSTRUCTION,
@@ -37,6 +37,8 @@ RETRIEVE_COLUMNS = (QUERY, TASK, _POS_INDEX, QUERY_ID, INSTRUCTION)
 RERANK_COLUMNS = (QUERY, TASK, *_CANDIDATE_COLUMNS, QUERY_ID, INSTRUCTION)
 
 RETRIEVE_SCHEMA = pa.schema([*QUERY_FIELDS, ("pos_index", INTS)])
+# ``document`` and ``grade``: ids of judged documents and their grades, until a corpus is at hand.
+RETRIEVE_BY_ID_SCHEMA = pa.schema([*RETRIEVE_SCHEMA, ("document", STRINGS), ("grade", FLOATS)])
 RERANK_SCHEMA = pa.schema(
     [
         *QUERY_FIELDS,
@@ -94,6 +96,19 @@ def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     )
 
 
+def retrieve_by_id_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
+    """Return a batch of :data:`RETRIEVE_BY_ID_SCHEMA`; its ``pos_index`` is null."""
+    require_query(columns["query"], faults)
+    pos_index = pa.nulls(len(faults), INTS)
+    return batch_of(RETRIEVE_BY_ID_SCHEMA, columns, faults, pos_index=pos_index)
+
+
+RETRIEVE_BY_ID_ROWS = RowKind(
+    "retrieve by id",
+    RETRIEVE_BY_ID_SCHEMA,
+    retrieve_by_id_batch,
+    (QUERY, TASK, QUERY_ID, Column("document", "strings"), Column("grade", "numbers")),
+)
 RETRIEVE_ROWS = RowKind("retrieve", RETRIEVE_SCHEMA, retrieve_batch, RETRIEVE_COLUMNS)
 RERANK_ROWS = RowKind("rerank", RERANK_SCHEMA, rerank_batch, RERANK_COLUMNS)
 

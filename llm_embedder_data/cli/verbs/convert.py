@@ -1,0 +1,87 @@
+"""``convert``: write data of any format as canonical rows."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.rows.canonical_rows import Kind
+from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
+from llm_embedder_data.rows.row_reader import RowReader
+from llm_embedder_data.rows.written_rows import ENDINGS, write_rows
+
+_KINDS: dict[str, Kind] = {"train_data": "train", "eval_data": "eval", "corpus": "corpus"}
+
+_SECONDS_BETWEEN = 0.2  # updates of the progress line
+
+
+def convert(cfg: DictConfig) -> None:
+    """Write the rows of ``data.train_data``, ``data.eval_data`` or ``data.corpus`` to ``out``.
+
+    Raises:
+        ConfigError: none or several of the three are named, or ``out`` cannot be written.
+        DataError: data that cannot be read.
+    """
+    data = OmegaConf.to_container(cfg.data, resolve=True)
+    assert isinstance(data, dict)
+    named = [name for name in _KINDS if data.get(name) is not None]
+    if len(named) != 1:
+        found = " and ".join(f"data.{name}" for name in named) or "none"
+        raise ConfigError(
+            f"convert writes the rows of one of data.train_data, data.eval_data and data.corpus; "
+            f"{found} is named (name one; run convert again for another)"
+        )
+    out, kind = _checked_out(cfg.out), _KINDS[named[0]]
+    template = data["key_template"]
+    reader = RowReader(
+        {named[0]: data[named[0]]} if not isinstance(data[named[0]], dict) else data[named[0]],
+        kind=kind,
+        data_root=data["data_root"],
+        cache_dir=data["cache_dir"],
+        on_bad_row=data["on_bad_row"],
+        key_template=None if template == DEFAULT_KEY_TEMPLATE else template,
+    )
+    progress = _progress_line()
+    try:
+        n_rows = write_rows(reader.rows(), out, kind, progress)
+    finally:
+        progress(-1)
+    show("\n".join(map(str, reader.report)))
+    show(f"{n_rows:,} {kind} rows written to {out}")
+
+
+def _checked_out(out: Any) -> Path:
+    if not isinstance(out, str) or Path(out).suffix not in ENDINGS:
+        raise ConfigError(
+            f"out={out!r}: expected a file for the rows, which ends in {' or '.join(ENDINGS)}"
+        )
+    path = Path(out).expanduser()
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
+    return path
+
+
+def _progress_line() -> Callable[[int], None]:
+    """Return what shows a number of rows on the terminal; a negative one clears the line."""
+    shown_at = time.monotonic()
+    is_shown = sys.stderr.isatty()
+
+    def progress(n_rows: int) -> None:
+        nonlocal shown_at
+        if not is_shown:
+            return
+        if n_rows < 0:
+            sys.stderr.write("\r\x1b[K")
+        elif time.monotonic() - shown_at > _SECONDS_BETWEEN:
+            shown_at = time.monotonic()
+            sys.stderr.write(f"\r{n_rows:,} rows")
+            sys.stderr.flush()
+
+    return progress

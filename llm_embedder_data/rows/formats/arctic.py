@@ -1,0 +1,136 @@
+"""Arctic-Embed's three tables: documents, queries, and labels; above 0 positive, below negative."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    corpus_row,
+    document_id,
+    text_of,
+)
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.judgments import (
+    Grades,
+    by_query,
+    eval_rows,
+    grade_of,
+    train_rows,
+)
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.raw_files import RawFile
+
+_TOKENS = ("DOCUMENT_TOKEN_ID_LIST", "QUERY_TOKEN_ID_LIST")
+
+
+def _is_folder(folder: Path) -> bool:
+    return all(any(folder.glob(f"{name}.*")) for name in ("documents", "queries")) and (
+        any(folder.glob("labels.*")) or any(folder.glob("relations.*"))
+    )
+
+
+def _file(folder: Path, *names: str) -> RawFile:
+    found = [path for name in names for path in sorted(folder.glob(f"{name}.*"))]
+    if not found:
+        raise DataError.at(str(folder), f"the folder has no table of {names[0]}")
+    return RawFile(str(found[0]))
+
+
+def _texts(file: RawFile, side: str) -> Iterator[tuple[Any, str]]:
+    for record in file:
+        value = record.value
+        if not isinstance(value, Mapping):
+            raise DataError.at(file.path, "expected objects of ids and texts", row=record.row)
+        if any(name in value for name in _TOKENS):
+            raise DataError.at(
+                file.path,
+                "it holds token ids in place of texts, which fit one tokenizer alone (give the "
+                "tables of texts)",
+            )
+        one = next((value[n] for n in (f"{side}_ID", f"BATCH_{side}_ID") if n in value), None)
+        try:
+            yield (
+                document_id(one, f"{side}_ID") and one,
+                text_of(value.get(f"{side}_TEXT"), f"{side}_TEXT"),
+            )
+        except BadRowError as error:
+            raise DataError.at(file.path, str(error), row=record.row) from error
+
+
+def _labels(parts: Parts) -> Iterator[tuple[Any, str, int]]:
+    """Query id, document id, and 1 or -1; labels of 0 say nothing, and are counted."""
+    for record in parts.records():
+        try:
+            value = record.value
+            if not isinstance(value, Mapping):
+                raise BadRowError("expected an object of QUERY_ID, DOCUMENT_ID and RELEVANCE")
+            own_id = value.get("QUERY_ID", value.get("BATCH_QUERY_ID"))
+            document = value.get("DOCUMENT_ID", value.get("BATCH_DOCUMENT_ID"))
+            relevance = grade_of(value.get("RELEVANCE"))
+            if own_id is None:
+                raise BadRowError("QUERY_ID: a label has no query")
+            if relevance == 0:
+                raise Dropped("labels of 0, which say nothing")
+            yield own_id, document_id(document, "DOCUMENT_ID"), 1 if relevance > 0 else -1
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+def _joined(parts: Parts) -> Parts:
+    """Parts with the folder's labels and texts; those that are named stay."""
+    folder = Path(parts.source)
+    if not folder.is_dir():
+        return parts
+    parts.files = [_file(folder, "labels", "relations")]
+    if parts.texts_of_queries is None:
+        queries = _texts(_file(folder, "queries"), "QUERY")
+        parts.texts_of_queries = lambda: {str(one): (one, text) for one, text in queries}
+    if parts.texts_of_corpus is None:
+        documents = {str(one): text for one, text in _texts(_file(folder, "documents"), "DOCUMENT")}
+        parts.texts_of_corpus = lambda: documents
+    return parts
+
+
+def _grades(parts: Parts) -> Grades:
+    return by_query(((str(query), one, grade) for query, one, grade in _labels(parts)), parts)
+
+
+def _train(parts: Parts) -> Iterator[Row]:
+    parts = _joined(parts)
+    yield from train_rows(_grades(parts), parts)
+
+
+def _eval(parts: Parts) -> Iterator[Row]:
+    parts = _joined(parts)
+    yield from eval_rows(_grades(parts), parts)
+
+
+def _corpus(parts: Parts) -> Iterator[Row]:
+    folder = Path(parts.source)
+    for file in [_file(folder, "documents")] if folder.is_dir() else parts.files:
+        for one, text in _texts(file, "DOCUMENT"):
+            yield corpus_row(one, text)
+
+
+def _is_labels(file: RawFile) -> bool:
+    fields = set(file.fields)
+    return "RELEVANCE" in fields and (
+        {"QUERY_ID", "DOCUMENT_ID"} <= fields or {"BATCH_QUERY_ID", "BATCH_DOCUMENT_ID"} <= fields
+    )
+
+
+ARCTIC = Format(
+    name="arctic",
+    what="Arctic-Embed's tables of documents, queries and labels",
+    recognizes=_is_labels,
+    recognizes_folder=_is_folder,
+    train=_train,
+    eval=_eval,
+    corpus=_corpus,
+)

@@ -1,0 +1,91 @@
+"""ColBERT's lines: [qid, pid, pid, ...] with the positive first, or [qid, [pid, score], ...].
+
+A pid is a line of the collection, from 0, where the collection has no ids of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    id_of,
+    ids_of,
+    scores_of,
+    train_row,
+)
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_ids import are_ids, is_id
+from llm_embedder_data.rows.raw_files import RawFile
+
+
+def _recognizes(file: RawFile) -> bool:
+    rows = file.head
+    if not rows or file.container not in ("lines", "array"):
+        return False
+    if not all(isinstance(row, list) and len(row) > 1 for row in rows):
+        return False
+    if all(_is_scored(row) for row in rows):
+        return True
+    entries = [entry for row in rows for entry in row]
+    return all(isinstance(entry, int | str) for entry in entries) and are_ids(entries)
+
+
+def _is_scored(row: list[Any]) -> bool:
+    return is_id(row[0]) and all(isinstance(one, list) and len(one) == 2 for one in row[1:])
+
+
+def _read(parts: Parts) -> Iterator[Row]:
+    for record in parts.records():
+        try:
+            if not isinstance(record.value, list) or len(record.value) < 2:
+                raise BadRowError("expected an array of a query id and document ids")
+            query_id, *entries = record.value
+            own_id, (_, query) = id_of(query_id, "query id"), parts.query_of(query_id)
+            if any(isinstance(entry, list) for entry in entries):
+                yield _scored(query, own_id, entries, parts)
+                continue
+            ids = ids_of(entries, "document id")
+            negative = [one for one in dict.fromkeys(ids[1:]) if one != ids[0]]
+            pos, neg, _ = parts.sides(ids[:1], negative)
+            yield train_row(query, pos, neg, query_id=own_id)
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+def _scored(query: str, own_id: Any, entries: list[Any], parts: Parts) -> Row:
+    if not all(isinstance(entry, list) and len(entry) == 2 for entry in entries):
+        raise BadRowError("expected pairs of a document id and a score")
+    texts, kept = parts.joined(ids_of([entry[0] for entry in entries], "document id"))
+    scores = scores_of(([entries[place][1] for place in kept], len(kept)))
+    return train_row(
+        query, candidates=texts, scores=parts.without_scores(True, scores), query_id=own_id
+    )
+
+
+def _eval(parts: Parts) -> Iterator[Row]:
+    for record in parts.records():
+        try:
+            if not isinstance(record.value, list) or len(record.value) < 2:
+                raise BadRowError("expected an array of a query id and document ids")
+            if isinstance(record.value[1], list):
+                raise Dropped("rows of scores, which do not say what is relevant")
+            query_id = record.value[0]
+            _, query = parts.query_of(query_id)
+            yield relevant_row(query, query_id, ids_of(record.value[1], "document id"), parts)
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+COLBERT = Format(
+    name="colbert",
+    what="ColBERT's arrays of a query id and document ids",
+    recognizes=_recognizes,
+    train=_read,
+    eval=_eval,
+)

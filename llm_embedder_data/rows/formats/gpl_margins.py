@@ -1,0 +1,63 @@
+"""GPL's margins: query id, positive id, negative id, and how far a teacher's scores differ."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    ids_of,
+    scores_of,
+    shown,
+    train_row,
+)
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.msmarco import cells
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.raw_files import RawFile
+
+_BLANK = re.compile(r"\s")
+
+
+def _is_decimal(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _recognizes(file: RawFile) -> bool:
+    rows = cells(file, 4)
+    return (
+        rows is not None
+        and all(_is_decimal(row[3]) and not _BLANK.search(row[2]) for row in rows)
+        and any("." in row[3] or "e" in row[3].lower() for row in rows)
+    )
+
+
+def _read(parts: Parts) -> Iterator[Row]:
+    for record in parts.records():
+        try:
+            if not isinstance(record.value, list) or len(record.value) != 4:
+                raise BadRowError("expected four cells: query id, positive id, negative id, margin")
+            query_id, positive, negative, margin = record.value
+            own_id, query = parts.query_of(query_id)
+            if not isinstance(margin, str | int | float) or not _is_decimal(str(margin)):
+                raise BadRowError(f"margin: expected a number, found {shown(margin)}")
+            pos, neg, _ = parts.sides(ids_of(positive, "positive"), ids_of(negative, "negative"))
+            scores = parts.without_scores(True, scores_of(([float(margin), 0.0], 2)))
+            yield train_row(query, pos, neg, scores=scores, query_id=own_id)
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+GPL_MARGINS = Format(
+    name="gpl_margins",
+    what="GPL's query id, positive id, negative id and margin",
+    recognizes=_recognizes,
+    train=_read,
+)

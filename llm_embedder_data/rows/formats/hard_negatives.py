@@ -1,0 +1,94 @@
+"""msmarco-hard-negatives and GPL: qid, pos ids, and negatives' ids by miner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, ids_of, train_row
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.raw_files import RawFile
+
+
+def _recognizes(file: RawFile) -> bool:
+    fields, negatives = set(file.fields), file.values("neg")
+    return (
+        {"pos", "neg"} <= fields
+        and bool(fields & {"qid", "query_id", "query"})
+        and bool(negatives)
+        and all(isinstance(one, Mapping) for one in negatives)
+    )
+
+
+def _query(record: Mapping[str, Any], parts: Parts) -> tuple[Any, str]:
+    own_id = record.get("qid", record.get("query_id"))
+    if isinstance(record.get("query"), str):
+        return own_id, record["query"]
+    return own_id, parts.query_of(own_id)[1]
+
+
+def _by_miner(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    by_miner = record.get("neg") or {}
+    if not isinstance(by_miner, Mapping):
+        raise BadRowError("neg: expected an object of lists of ids, one for each miner")
+    return by_miner
+
+
+def _train(record: Mapping[str, Any], parts: Parts) -> Row:
+    positive = ids_of(record.get("pos"), "pos")
+    if not positive:
+        raise Dropped("rows without a positive")
+    query_id, query = _query(record, parts)
+    by_miner, miner = _by_miner(record), parts.options.miner
+    negative: dict[str, None] = {}
+    for name in by_miner if miner is None else [miner]:
+        mined = by_miner.get(name)
+        for entry in mined if isinstance(mined, list) else [mined]:
+            one = entry.get("pid") if isinstance(entry, Mapping) else entry
+            negative.update(dict.fromkeys(ids_of(one, f"neg.{name}")))
+    positive = list(dict.fromkeys(positive))
+    for one in positive:
+        negative.pop(one, None)
+    pos, neg, _ = parts.sides(positive, list(negative))
+    return train_row(query, pos, neg, query_id=query_id)
+
+
+def _check_miner(parts: Parts) -> None:
+    """Refuse a miner of whom no row has negatives.
+
+    Raises:
+        ConfigError: naming the miners that there are.
+    """
+    miner, names = parts.options.miner, set[str]()
+    for record in parts.records():
+        if isinstance(record.value, Mapping) and isinstance(record.value.get("neg"), Mapping):
+            if miner in record.value["neg"]:
+                return
+            names.update(record.value["neg"])
+    raise ConfigError(
+        f"miner={miner!r}: {parts.source} has negatives of {', '.join(sorted(names)) or 'none'} "
+        "(name one of these, or none for all)"
+    )
+
+
+def _read(parts: Parts) -> Iterator[Row]:
+    if parts.options.miner is not None:
+        _check_miner(parts)
+    yield from each(_train)(parts)
+
+
+def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
+    query_id, query = _query(record, parts)
+    return relevant_row(query, query_id, ids_of(record.get("pos"), "pos"), parts)
+
+
+HARD_NEGATIVES = Format(
+    name="hard_negatives",
+    what="qid with the ids of positives, and of negatives by miner",
+    recognizes=_recognizes,
+    train=_read,
+    eval=each(_eval),
+)

@@ -1,0 +1,135 @@
+"""Ids and texts: a corpus, or queries.
+
+Two cells a line (id, text), or objects of an id and a text by any of the names in use. The title
+of a passage stands before its text; Anserini's ``contents`` begins with the title's line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    EmptyTextError,
+    Row,
+    corpus_row,
+    id_of,
+    shown,
+    titled,
+)
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.key_templates import KeyTemplate, parse_template
+from llm_embedder_data.rows.raw_files import RawFile
+
+IDS = (
+    *("_id", "id", "docid", "doc_id", "document_id", "corpus_id", "corpus-id", "pid", "did"),
+    *("query_id", "query-id", "qid", "q_id", "DOCUMENT_ID", "QUERY_ID", "passage_id"),
+)
+TEXTS = (
+    *("text", "contents", "content", "document_content", "passage", "document", "body", "query"),
+    *("question", "query_text", "DOCUMENT_TEXT", "QUERY_TEXT", "doc", "passage_text"),
+)
+
+
+def id_and_text(value: Any) -> tuple[Any, str]:
+    """The id and the text of a record; the id is None where it has none.
+
+    Raises:
+        BadRowError: the record has no text.
+    """
+    if isinstance(value, list):
+        if len(value) == 2:
+            return value[0], titled(None, value[1])
+        if len(value) == 4:  # docid, url, title, body
+            return value[0], titled(value[2], value[3])
+        raise BadRowError(f"expected an id and a text, found {len(value)} cells")
+    if not isinstance(value, Mapping):
+        raise BadRowError(f"expected an id and a text, found {shown(value)}")
+    one = next((value[name] for name in IDS if value.get(name) is not None), None)
+    text = next((name for name in TEXTS if isinstance(value.get(name), str)), None)
+    title = value.get("title")
+    if text is None:
+        wrong = next((name for name in TEXTS if value.get(name) is not None), None)
+        if wrong is not None or not isinstance(title, str):
+            found = "" if wrong is None else f", found {wrong}={shown(value[wrong])}"
+            raise BadRowError(f"expected an id and a text{found}")
+        return one, titled(None, title)
+    content = value[text]
+    if text == "contents" and title is None and "\n" in content:  # Anserini's title
+        title, content = content.split("\n", 1)
+    no_title = ("-",) if "docid" in value else ()  # Tevatron's passages without title
+    return one, titled(title, content, text, no_title=no_title)
+
+
+def _recognizes(file: RawFile) -> bool:
+    if not file.head:
+        return False
+    first = file.head[0]
+    if isinstance(first, list):
+        return len(first) == 2 and all(isinstance(cell, str) for cell in first)
+    fields = set(file.fields)
+    return bool(fields & {*TEXTS, "title"}) and fields <= _KNOWN
+
+
+_KNOWN = {*IDS, *TEXTS, "title", "metadata", "url", "instruction", "lang", "language", "idx"}
+
+
+def holds_texts(file: RawFile) -> bool:
+    """Whether records have a text, whatever else they have: enough where a corpus is asked for."""
+    return bool(set(file.fields) & {*TEXTS, "title"})
+
+
+def _filled(template: KeyTemplate, record: Mapping[str, Any]) -> str:
+    """The text of a record by the user's template; a field that is missing or null is empty."""
+    text = next((record[name] for name in TEXTS if isinstance(record.get(name), str)), None)
+    values = []
+    for name in template.fields:
+        value = text if name == "text" and "text" not in record else record.get(name)
+        if value is not None and not isinstance(value, str | int | float):
+            raise BadRowError(f"{name}: expected a string, found {shown(value)}")
+        values.append("" if value is None else value if isinstance(value, str) else shown(value))
+    return titled(None, template.filled(values))
+
+
+def _corpus(parts: Parts) -> Iterator[Row]:
+    seen: set[str] = set()
+    given = parts.options.key_template
+    template = None if given is None else parse_template(given)
+    for number, record in enumerate(parts.records()):
+        try:
+            one, text = id_and_text(record.value)
+            if template is not None and isinstance(record.value, Mapping):
+                text = _filled(template, record.value)
+            row = corpus_row(number if one is None else one, text)
+            if row["id"] in seen:
+                raise BadRowError(f"the id {shown(row['id'])} stands in the corpus twice")
+        except EmptyTextError:
+            parts.counts["passages without text"] += 1
+            continue
+        except BadRowError as error:
+            parts.leave_out(error)
+            continue
+        seen.add(row["id"])
+        yield row
+
+
+def read_texts(parts: Parts) -> Iterator[tuple[Any, str]]:
+    """The ids and texts of queries; an id that stands twice is an error, or counted."""
+    seen: set[Any] = set()
+    for number, record in enumerate(parts.records()):
+        try:
+            one, text = id_and_text(record.value)
+            own_id = id_of(one, "query id")
+            one = number if own_id is None else own_id
+            if one in seen:
+                raise BadRowError(f"the query id {shown(one)} stands twice")
+        except BadRowError as error:
+            parts.leave_out(error)
+            continue
+        seen.add(one)
+        yield one, text
+
+
+ID_TEXT = Format(name="id_text", what="ids and texts", recognizes=_recognizes, corpus=_corpus)

@@ -1,0 +1,55 @@
+"""Rows whose query begins with its instruction, "Instruct: ... Query: ...", as KaLM's and E5's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import Dropped, Row, text_of, train_row
+from llm_embedder_data.rows.formats.flagembedding import scores_by_side
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_ids import pos_and_neg
+from llm_embedder_data.rows.raw_files import RawFile
+
+_INSTRUCTED = re.compile(r"(Instruct:.*?\n\s*Query:\s*)(.*)", re.DOTALL)
+
+
+def _recognizes(file: RawFile) -> bool:
+    queries = file.values("query")
+    return (
+        "pos" in file.fields
+        and all(isinstance(query, str) for query in queries)
+        and any(_INSTRUCTED.match(query) for query in queries)
+    )
+
+
+def _train(record: Mapping[str, Any], parts: Parts) -> Row:
+    query = text_of(record.get("query"), "query")
+    sides = pos_and_neg(record, parts, "pos", ("neg",))
+    if not sides.pos:
+        raise Dropped("rows without a positive")
+    found = _INSTRUCTED.match(query)
+    scores = record.get("teacher_scores")
+    return train_row(
+        found[2] if found else query,
+        sides.pos,
+        sides.neg,
+        scores=(
+            scores_by_side(record, sides, parts)
+            if scores is None
+            else parts.without_scores(True, sides.scores(scores))
+        ),
+        query_id=own_id(record),
+        query_instruction=found[1] if found else None,
+    )
+
+
+KALM = Format(
+    name="kalm",
+    what="rows whose query begins with 'Instruct: ... Query: '",
+    recognizes=_recognizes,
+    train=each(_train),
+)

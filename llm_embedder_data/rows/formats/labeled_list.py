@@ -1,0 +1,105 @@
+"""A query with a list of documents and one of their labels, as CrossEncoder training has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    scores_of,
+    shown,
+    texts_of,
+    train_row,
+)
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.raw_files import RawFile
+
+_DOCUMENTS = ("docs", "documents", "passages", "candidates", "texts")
+_LABELS = ("labels", "label")
+_SCORES = ("scores", "score")
+
+
+def _name(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if isinstance(record.get(name), list)), None)
+
+
+def _recognizes(file: RawFile) -> bool:
+    records = [value for value in file.head if isinstance(value, Mapping)]
+    return bool(records) and all(
+        isinstance(record.get("query", record.get("question")), str)
+        and _name(record, _DOCUMENTS) is not None
+        and _name(record, (*_LABELS, *_SCORES)) is not None
+        for record in records
+    )
+
+
+def _train(record: Mapping[str, Any], parts: Parts) -> Row:
+    documents, labels = _name(record, _DOCUMENTS), _name(record, _LABELS)
+    if documents is None:
+        raise BadRowError("docs: expected a list of strings")
+    texts = texts_of(record[documents], documents)
+    scores = _name(record, _SCORES)
+    values, name = record.get(labels or scores or ""), labels or scores or "labels"
+    if not isinstance(values, list) or len(values) != len(texts):
+        n_values = len(values) if isinstance(values, list) else 0
+        raise BadRowError(f"{n_values} {name} for {len(texts)} documents")
+    query = record.get("query", record.get("question"))
+    if parts.options.threshold is None and not _are_labels(parts, name, values):
+        found = parts.without_scores(True, scores_of((values, len(texts))))
+        return train_row(query, candidates=texts, scores=found, query_id=own_id(record))
+    is_positive = [_is_positive(value, parts.options.threshold) for value in values]
+    order = [place for place, yes in enumerate(is_positive) if yes]
+    n_positive = len(order)
+    if not order:
+        raise Dropped("rows without a positive")
+    order += [place for place, yes in enumerate(is_positive) if not yes]
+    given = record[scores] if labels and scores else None
+    if given is not None and len(given) != len(texts):
+        raise BadRowError(f"{len(given)} {scores} for {len(texts)} documents")
+    return train_row(
+        query,
+        [texts[place] for place in order[:n_positive]],
+        [texts[place] for place in order[n_positive:]],
+        scores=None
+        if given is None
+        else parts.without_scores(True, scores_of(([given[i] for i in order], len(order)))),
+        query_id=own_id(record),
+    )
+
+
+def _are_labels(parts: Parts, name: str, values: list[Any]) -> bool:
+    """Whether all numbers of the first rows, and of this one, are 0 or 1."""
+    key = (parts.at[0] if parts.at else parts.source, name)
+    if key not in parts.known_as_labels:
+        parts.known_as_labels[key] = all(
+            _is_zero_or_one(value)
+            for file in parts.files
+            for listed in file.values(name)
+            if isinstance(listed, list)
+            for value in listed
+        )
+    return parts.known_as_labels[key] and all(map(_is_zero_or_one, values))
+
+
+def _is_zero_or_one(value: Any) -> bool:
+    return isinstance(value, int | float) and value in (0, 1)
+
+
+def _is_positive(value: Any, threshold: float | None) -> bool:
+    if not isinstance(value, int | float) or math.isnan(value):
+        raise BadRowError(f"labels: expected numbers, found {shown(value)}")
+    return value >= (1 if threshold is None else threshold)
+
+
+LABELED_LIST = Format(
+    name="labeled_list",
+    what="a query with docs and labels",
+    recognizes=_recognizes,
+    train=each(_train),
+)

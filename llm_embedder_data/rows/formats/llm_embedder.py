@@ -1,0 +1,124 @@
+"""LLM-Embedder's rows, which are this package's own: query with pos and neg, or history.
+
+``history`` (also ``candidates``) holds candidates without labels. Eval rows name the relevant
+documents by their rows in the corpus (``pos_index``), or by id and grade (``relevant``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, ids_of, train_row
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg, relevant_ids
+from llm_embedder_data.rows.raw_files import RawFile
+
+_IDS = ("query_id", "qid", "id", "_id")
+
+
+def _recognizes(file: RawFile) -> bool:
+    if "query" not in file.fields:
+        return False
+    is_text = all(isinstance(query, str) for query in file.values("query"))
+    own = {"pos", "neg", "history", "candidates", "pos_index", "relevant"}
+    return is_text and bool(own & set(file.fields))
+
+
+def own_id(record: Mapping[str, Any]) -> Any:
+    """The query's id, by any of its names; None where it has none."""
+    return next((record[name] for name in _IDS if record.get(name) is not None), None)
+
+
+def _train(record: Mapping[str, Any], parts: Parts) -> Row:
+    instruction = record.get("instruction")
+    given = instruction if isinstance(instruction, Mapping) else {"query": instruction}
+    unlabelled = next(
+        (name for name in ("history", "candidates") if record.get(name) is not None), None
+    )
+    scores = record.get("teacher_scores")
+    if unlabelled is None and not record.get("pos") and record.get("pos_index") is not None:
+        positive, negative = (_of_lines(record, parts, f"{side}_index") for side in ("pos", "neg"))
+        if not positive:
+            raise Dropped("rows without a positive")
+        found = Sides(*parts.sides(positive, negative), len(positive) + len(negative))
+        pos, neg, candidates = found.pos, found.neg, None
+    elif record.get("pos") or unlabelled is None:
+        found = pos_and_neg(record, parts, "pos", ("neg",))
+        if not found.pos:
+            raise Dropped("rows without a positive")
+        pos, neg, candidates = found.pos, found.neg, None
+    else:
+        found = pos_and_neg(record, parts, unlabelled, ())
+        if not found.pos:
+            raise Dropped("rows without candidates")
+        pos, neg, candidates = [], [], found.pos
+    return train_row(
+        record.get("query"),
+        pos,
+        neg,
+        candidates=candidates,
+        scores=parts.without_scores(scores, found.scores(scores)),
+        query_id=own_id(record),
+        query_instruction=given.get("query"),
+        key_instruction=given.get("key"),
+        task=record.get("task"),
+    )
+
+
+def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
+    relevant = record.get("relevant")
+    query, query_id = record.get("query"), own_id(record)
+    if relevant is not None:
+        grades = _grades(relevant)
+        if not grades:
+            raise Dropped("queries without judgments")
+        row = relevant_row(query, query_id, list(grades), parts)
+        row["relevant"] = {one: max(grades[one], 0) for one in row["relevant"]}
+        if record.get("candidates") is not None:
+            row["candidates"] = ids_of(record["candidates"], "candidates")
+        if record.get("instruction") is not None:
+            row["instruction"] = record["instruction"]
+        return row
+    ids = _of_lines(record, parts, "pos_index") or relevant_ids(record, parts, "pos")
+    if not ids and record.get("pos") is not None and "pos_index" not in record:
+        raise BadRowError("pos: its passages are texts, and eval rows name documents (pos_index)")
+    return relevant_row(query, query_id, ids, parts)
+
+
+def _of_lines(record: Mapping[str, Any], parts: Parts, field: str) -> list[str]:
+    """The ids of the documents that a record names by their rows in the corpus.
+
+    Raises:
+        BadRowError: a row that the corpus does not have.
+    """
+    rows = ids_of(record.get(field), field)
+    if parts.texts_of_corpus is None or parts.ids_of_lines is None:
+        return rows
+    ids = parts.ids_of_lines
+    for row in rows:
+        if not (row.isascii() and row.isdigit() and len(row) < 19 and int(row) < len(ids)):
+            raise BadRowError(f"{field}: the corpus has {len(ids):,} rows, and none is {row}")
+    return [ids[int(row)] for row in rows]
+
+
+def _grades(relevant: Any) -> dict[str, float]:
+    """Grades by document id: an object, or the pairs that a table's map is; nulls are left out."""
+    if isinstance(relevant, list):
+        if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in relevant):
+            raise BadRowError("relevant: expected an object of grades by document id")
+        relevant = {str(one): grade for one, grade in relevant}
+    if not isinstance(relevant, Mapping):
+        raise BadRowError("relevant: expected an object of grades by document id")
+    return {one: grade_of(grade) for one, grade in relevant.items() if grade is not None}
+
+
+LLM_EMBEDDER = Format(
+    name="llm_embedder",
+    what="rows of query, pos and neg (or history), with teacher_scores",
+    recognizes=_recognizes,
+    train=each(_train),
+    eval=each(_eval),
+)

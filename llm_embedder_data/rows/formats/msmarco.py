@@ -1,0 +1,240 @@
+"""MS MARCO's files of tabs: triples of texts, triples of ids, top1000, and documents.
+
+Rows of one query become one row, in the order in which the queries are met.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
+
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    corpus_row,
+    titled,
+    train_row,
+)
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.judgments import (
+    Grades,
+    by_query,
+    eval_rows,
+    judged_eval,
+    relevant_row,
+    train_rows,
+)
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_ids import are_ids, nearly_all
+from llm_embedder_data.rows.raw_files import RawFile
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def cells(file: RawFile, n_cells: int) -> list[list[str]] | None:
+    """The first rows of a file without header, where each has so many cells; else None."""
+    rows = file.head
+    if not rows or file.container not in ("cells", "fields"):
+        return None
+    fits = all(
+        isinstance(row, list) and len(row) == n_cells and all(isinstance(cell, str) for cell in row)
+        for row in rows
+    )
+    return rows if fits else None
+
+
+def looks_like_run(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the third cell counts 1, 2, 3... for each first cell, as the ranks of a run do."""
+    count: dict[str, int] = {}
+    for query, _, rank in rows:
+        count[query] = count.get(query, 0) + 1
+        if rank != str(count[query]):
+            return False
+    return True
+
+
+def three_ids(file: RawFile) -> list[list[str]] | None:
+    """The first rows of a file of three ids, or two ids and a number, a line; else None."""
+    rows = cells(file, 3)
+    if rows is None or any(" " in cell.strip() for row in rows for cell in row):
+        return None
+    return rows if are_ids(cell for row in rows for cell in row[1:]) else None
+
+
+def _is_triples(file: RawFile) -> bool:
+    return cells(file, 3) is not None and three_ids(file) is None
+
+
+def _is_id_triples(file: RawFile) -> bool:
+    rows = three_ids(file)
+    return rows is not None and not looks_like_run(rows)
+
+
+def _grouped(parts: Parts) -> dict[str, tuple[dict[str, None], dict[str, None]]]:
+    """Positives and negatives of each query, in the order in which they are met.
+
+    What is both is a positive, and counted: of contradictory grades the highest stays.
+    """
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for record in parts.records():
+        try:
+            query, positive, negative = _three(record.value)
+        except BadRowError as error:
+            parts.leave_out(error)
+            continue
+        pos, neg = found.setdefault(query, ({}, {}))
+        pos[positive] = None
+        neg[negative] = None
+    for pos, neg in found.values():
+        for one in pos.keys() & neg.keys():
+            del neg[one]
+            parts.counts["passages that are positive and negative of one query"] += 1
+    return found
+
+
+def _triples(parts: Parts) -> Iterator[Row]:
+    for query, (pos, neg) in _grouped(parts).items():
+        yield train_row(query, pos, neg)
+
+
+def _id_triples(parts: Parts) -> Iterator[Row]:
+    for query_id, (positive, negative) in _grouped(parts).items():
+        try:
+            own_id, query = parts.query_of(query_id)
+            pos, neg, _ = parts.sides(list(positive), list(negative))
+            yield train_row(query, pos, neg, query_id=own_id)
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+def _eval_of_id_triples(parts: Parts) -> Iterator[Row]:
+    if parts.judgments_given is not None:
+        yield from judged_eval(parts)
+        return
+    for query_id, (positive, _) in _grouped(parts).items():
+        try:
+            own_id, query = parts.query_of(query_id)
+            yield relevant_row(query, own_id, list(positive), parts)
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+def _three(value: object) -> tuple[str, str, str]:
+    if not isinstance(value, list) or len(value) != 3:
+        n_cells = len(value) if isinstance(value, list) else 0
+        raise BadRowError(f"expected three cells, found {n_cells}")
+    if not all(isinstance(cell, str) and cell.strip() for cell in value):
+        raise BadRowError("a cell is empty")
+    return value[0], value[1], value[2]
+
+
+MSMARCO_TRIPLES = Format(
+    name="msmarco_triples",
+    what="lines of query, positive and negative",
+    recognizes=_is_triples,
+    train=_triples,
+)
+MSMARCO_ID_TRIPLES = Format(
+    name="msmarco_id_triples",
+    what="lines of query id, positive id and negative id",
+    recognizes=_is_id_triples,
+    train=_id_triples,
+    eval=_eval_of_id_triples,
+)
+
+
+def _is_top1000(file: RawFile) -> bool:
+    rows = cells(file, 4)
+    if rows is None or _is_documents(file):
+        return False
+    has_ids = all(not any(sign.isspace() for sign in cell) for row in rows for cell in row[:2])
+    return has_ids and not are_ids(row[3] for row in rows) and not _are_numbers(rows)
+
+
+def _are_numbers(rows: Sequence[Sequence[str]]) -> bool:
+    return all(_NUMBER.fullmatch(row[3].strip()) for row in rows)
+
+
+def _by_top1000(parts: Parts) -> dict[str, tuple[str, dict[str, str]]]:
+    """The query's text, and passages by id, of each query id."""
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for record in parts.records():
+        value = record.value
+        if not isinstance(value, list) or len(value) != 4 or not all(map(_is_full, value)):
+            parts.leave_out(BadRowError("expected four cells: qid, pid, query, passage"))
+            continue
+        query_id, passage_id, query, passage = value
+        found.setdefault(query_id, (query, {}))[1][passage_id] = passage
+    return found
+
+
+def _is_full(cell: object) -> bool:
+    return isinstance(cell, str) and bool(cell.strip())
+
+
+def _top1000(parts: Parts) -> Iterator[Row]:
+    found = _by_top1000(parts)
+    if parts.judgments_given is None:
+        for query_id, (query, passages) in found.items():
+            yield train_row(query, candidates=passages.values(), query_id=query_id)
+        return
+    judged = _of_these(found, parts)
+    corpus = parts.documents if parts.texts_of_corpus is not None else {}
+    own_documents = {one: text for _, passages in found.values() for one, text in passages.items()}
+    parts.documents = ChainMap(own_documents, dict(corpus))
+    run = {query_id: dict.fromkeys(passages) for query_id, (_, passages) in found.items()}
+    yield from train_rows(judged, parts, run)
+
+
+def _of_these(found: Mapping[str, tuple[str, dict[str, str]]], parts: Parts) -> Grades:
+    """Judgments of the queries of a top1000; those of others are counted."""
+    assert parts.judgments_given is not None
+    parts.queries = {query_id: (query_id, query) for query_id, (query, _) in found.items()}
+    grades = by_query(parts.judgments_given(), parts)
+    without = sum(query_id not in grades for query_id in found)
+    if without:
+        parts.counts["queries without judgments"] += without
+    return {query_id: graded for query_id, graded in grades.items() if query_id in found}
+
+
+def _eval_of_top1000(parts: Parts) -> Iterator[Row]:
+    if parts.judgments_given is None:
+        yield from judged_eval(parts)
+        return
+    found = _by_top1000(parts)
+    candidates = {query_id: list(passages) for query_id, (_, passages) in found.items()}
+    yield from eval_rows(_of_these(found, parts), parts, candidates)
+
+
+TOP1000 = Format(
+    name="msmarco_top1000",
+    what="lines of qid, pid, query and passage",
+    recognizes=_is_top1000,
+    train=_top1000,
+    eval=_eval_of_top1000,
+)
+
+
+def _is_documents(file: RawFile) -> bool:
+    rows = cells(file, 4)
+    return rows is not None and nearly_all(sum("://" in row[1] for row in rows), len(rows))
+
+
+def _documents(parts: Parts) -> Iterator[Row]:
+    for record in parts.records():
+        try:
+            if not isinstance(record.value, list) or len(record.value) != 4:
+                raise BadRowError("expected four cells: docid, url, title, body")
+            yield corpus_row(record.value[0], titled(record.value[2], record.value[3]))
+        except BadRowError as error:
+            parts.leave_out(error)
+
+
+MSMARCO_DOCUMENTS = Format(
+    name="msmarco_documents",
+    what="lines of docid, url, title and body",
+    recognizes=_is_documents,
+    corpus=_documents,
+)

@@ -1,0 +1,226 @@
+"""Repositories of MTEB retrieval tasks: Parquet configs corpus, queries, default (judgments).
+
+The README's YAML names the files of each config; without it the folders of these names are read.
+``CFG-corpus`` and so on are the parts of one of several tasks. ``top_ranked`` names each query's
+candidates, ``instruction`` its instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.rows.canonical_rows import BadRowError, Kind, Row, document_id, ids_of
+from llm_embedder_data.rows.formats.beir import chosen_split, corpus_texts, query_texts
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.id_text import ID_TEXT
+from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.raw_files import RawFile
+
+_TABLES = (".parquet", ".jsonl", ".json", ".arrow", ".gz", ".tsv")
+
+Configs = dict[str, dict[str, list[Path]]]  # config: {split: files}
+
+
+def _is_folder(folder: Path) -> bool:
+    configs = configs_of(folder)
+    return any(name == "corpus" or name.endswith("-corpus") for name in configs) and any(
+        name == "queries" or name.endswith("-queries") for name in configs
+    )
+
+
+def configs_of(folder: Path) -> Configs:
+    """The configs of a repository with their files by split."""
+    readme = folder / "README.md"
+    if readme.is_file():
+        found = _from_readme(folder, readme)
+        if found:
+            return found
+    configs: Configs = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir():
+            name = "default" if path.name == "data" else path.name
+            for file in sorted(path.iterdir()):
+                if file.suffix in _TABLES:
+                    configs.setdefault(name, {}).setdefault(_split(file), []).append(file)
+    return configs
+
+
+def _split(file: Path) -> str:
+    return file.name.split(".")[0].split("-")[0]
+
+
+def _from_readme(folder: Path, readme: Path) -> Configs:
+    """The configs that the YAML at the head of the README names; none where it has none."""
+    text = readme.read_text(encoding="utf-8", errors="replace")
+    if not text.startswith("---"):
+        return {}
+    try:
+        front = yaml.safe_load(text.split("---", 2)[1])
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    listed = front.get("configs") if isinstance(front, Mapping) else None
+    configs: Configs = {}
+    for config in listed if isinstance(listed, list) else []:
+        name = config.get("config_name") if isinstance(config, Mapping) else None
+        if not isinstance(name, str):
+            continue
+        for split, patterns in _data_files(config.get("data_files")):
+            paths = [path for pattern in patterns for path in _globbed(folder, pattern)]
+            if paths:
+                configs.setdefault(name, {})[split] = paths
+    for name in ("top_ranked", "instruction"):  # some repositories do not name them
+        if name not in configs and (folder / name).is_dir():
+            for file in sorted((folder / name).iterdir()):
+                configs.setdefault(name, {}).setdefault(_split(file), []).append(file)
+    return configs
+
+
+def _data_files(value: Any) -> Iterator[tuple[str, list[str]]]:
+    """Splits and their patterns: a list of {split, path}, or a pattern alone."""
+    for entry in value if isinstance(value, list) else [{"split": "test", "path": value}]:
+        if isinstance(entry, str):
+            entry = {"split": "test", "path": entry}
+        if isinstance(entry, Mapping):
+            path = entry.get("path")
+            patterns = path if isinstance(path, list) else [path]
+            yield str(entry.get("split")), [one for one in patterns if isinstance(one, str) and one]
+
+
+def _globbed(folder: Path, pattern: str) -> list[Path]:
+    """The files of a pattern, none outside the folder."""
+    if Path(pattern).is_absolute() or ".." in Path(pattern).parts or "\0" in pattern:
+        return []
+    try:
+        return sorted(path for path in folder.glob(pattern) if path.is_file())
+    except (ValueError, NotImplementedError, OSError):
+        return []
+
+
+def _name(configs: Configs, part: str, parts: Parts) -> str | None:
+    """The config of a part: corpus, queries, default, top_ranked or instruction."""
+    alone = {"default": ("default", "qrels", "data")}.get(part, (part,))
+    wanted = parts.options.config
+    suffix = "qrels" if part == "default" else part
+    if wanted is not None:
+        own = [name for name in configs if name in (f"{wanted}-{suffix}", f"{wanted}-{part}")]
+        if own:
+            return own[0]
+        if wanted in configs and part == "default":
+            return wanted
+    for name in alone:
+        if name in configs:
+            return name
+    several = [name for name in configs if name.endswith(f"-{suffix}")]
+    if wanted is None and len(several) > 1:
+        tasks = ", ".join(name.removesuffix(f"-{suffix}") for name in several)
+        raise ConfigError(f"{parts.source} holds several tasks: {tasks} (give config: one of them)")
+    return several[0] if several and wanted is None else None
+
+
+def _files(configs: Configs, part: str, parts: Parts, split: str | None) -> list[Path]:
+    name = _name(configs, part, parts)
+    if name is None:
+        return []
+    splits = configs[name]
+    if split in splits:
+        return splits[split or ""]
+    return [path for paths in splits.values() for path in paths]
+
+
+def _prepared(parts: Parts, kind: Kind) -> tuple[Configs, str, Parts]:
+    configs = configs_of(parts.folder)
+    judged = _name(configs, "default", parts)
+    if judged is None:
+        raise DataError.at(
+            parts.source, "the repository has no judgments (config default or qrels)"
+        )
+    split = chosen_split(list(configs[judged]), kind, parts.options.split, parts.source)
+    parts.files = [RawFile(str(path)) for path in configs[judged][split]]
+    queries = _files(configs, "queries", parts, split)
+    corpus = _files(configs, "corpus", parts, split)
+    if not queries:
+        raise DataError.at(parts.source, "the repository has no queries (config queries)")
+    if parts.texts_of_queries is None:
+        parts.texts_of_queries = cache(lambda: _as_text(query_texts(parts, queries)))
+    if parts.texts_of_corpus is None and corpus:
+        parts.texts_of_corpus = cache(lambda: corpus_texts(parts, corpus))
+    return configs, split, parts
+
+
+def _as_text(queries: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
+    """Queries whose ids are text, as MTEB makes all ids."""
+    return {one: (one, text) for one, (_, text) in queries.items()}
+
+
+def _train(parts: Parts) -> Iterator[Row]:
+    configs, split, parts = _prepared(parts, "train")
+    grades = by_query(judgments_of(parts), parts)
+    others = {
+        query: dict.fromkeys(ids) for query, ids in _top_ranked(configs, parts, split).items()
+    }
+    yield from train_rows(grades, parts, others, _instructions(configs, parts, split))
+
+
+def _eval(parts: Parts) -> Iterator[Row]:
+    configs, split, parts = _prepared(parts, "eval")
+    grades = by_query(judgments_of(parts), parts)
+    to_rerank = _top_ranked(configs, parts, split)
+    yield from eval_rows(grades, parts, to_rerank, _instructions(configs, parts, split))
+
+
+def _top_ranked(configs: Configs, parts: Parts, split: str) -> dict[str, list[str]]:
+    """Ids of the candidates of each query."""
+    return {
+        query_id: ids_of(value.get("corpus-ids", value.get("corpus_ids")), "corpus-ids")
+        for query_id, value in _by_query_id(_files(configs, "top_ranked", parts, split))
+    }
+
+
+def _instructions(configs: Configs, parts: Parts, split: str) -> dict[str, str]:
+    return {
+        query_id: value["instruction"]
+        for query_id, value in _by_query_id(_files(configs, "instruction", parts, split))
+        if isinstance(value.get("instruction"), str) and value["instruction"]
+    }
+
+
+def _by_query_id(files: list[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for path in files:
+        for record in RawFile(str(path)):
+            try:
+                if not isinstance(record.value, Mapping):
+                    raise BadRowError("expected an object with query-id")
+                value = record.value
+                names = ("query-id", "query_id", "_id", "id")
+                one = next((value[name] for name in names if value.get(name) is not None), None)
+                yield document_id(one, "query-id"), value
+            except BadRowError as error:
+                raise DataError.at(str(path), str(error), row=record.row) from error
+
+
+def _corpus(parts: Parts) -> Iterator[Row]:
+    configs = configs_of(parts.folder)
+    files = _files(configs, "corpus", parts, parts.options.split)
+    if not files:
+        raise DataError.at(parts.source, "the repository has no corpus (config corpus)")
+    parts.files = [RawFile(str(path)) for path in files]
+    assert ID_TEXT.corpus is not None
+    yield from ID_TEXT.corpus(parts)
+
+
+MTEB = Format(
+    name="mteb",
+    what="an MTEB repository of corpus, queries and judgments",
+    recognizes_folder=_is_folder,
+    train=_train,
+    eval=_eval,
+    corpus=_corpus,
+)

@@ -1,0 +1,235 @@
+"""NeMo Automodel's rows: question, pos_doc, neg_doc; texts inline, or ids of a corpus folder.
+
+An id file is one object, {"corpus": [{"path": ...}], "data": [...]}; paths are relative to it. The
+corpus folder's merlin_metadata.json names the instructions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    corpus_row,
+    document_id,
+    shown,
+    text_of,
+    titled,
+    train_row,
+)
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.id_text import id_and_text
+from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_ids import names_documents
+from llm_embedder_data.rows.raw_files import RawFile, RawRecord
+
+_SIDES = ("pos_doc", "neg_doc")
+_METADATA = "merlin_metadata.json"
+
+
+def _is_id_file(file: RawFile) -> bool:
+    return (
+        len(file.head) == 1
+        and isinstance(file.head[0], Mapping)
+        and isinstance(file.head[0].get("data"), list)
+        and isinstance(file.head[0].get("corpus"), list)
+    )
+
+
+def _recognizes(file: RawFile) -> bool:
+    return "pos_doc" in file.fields or _is_id_file(file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Corpus:
+    """Texts of a corpus folder by id, and the instructions that its metadata names."""
+
+    texts: dict[str, str]
+    query_instruction: str | None = None
+    passage_instruction: str | None = None
+
+
+def _records(parts: Parts) -> Iterator[tuple[Any, _Corpus | None]]:
+    """The records of all files, each with the corpus that its ids are of."""
+    for file in parts.files:
+        if not _is_id_file(file):
+            for record in file:
+                parts.at = (file.path, record)
+                yield record.value, None
+            continue
+        whole = file.head[0]
+        corpora = _corpora(file)
+        for number, value in enumerate(whole["data"]):
+            parts.at = (file.path, RawRecord(value, number, None))
+            name = value.get("corpus_id") if isinstance(value, Mapping) else None
+            if name is None and len(corpora) == 1:
+                yield value, next(iter(corpora.values()))
+            elif isinstance(name, str) and name in corpora:
+                yield value, corpora[name]
+            else:
+                raise parts.error(f"corpus_id={shown(name)}: the file has {', '.join(corpora)}")
+
+
+def _corpora(file: RawFile) -> dict[str, _Corpus]:
+    found = {}
+    for entry in file.head[0]["corpus"]:
+        path = entry.get("path") if isinstance(entry, Mapping) else entry
+        if not isinstance(path, str) or "\0" in path:
+            raise DataError.at(file.path, f"corpus: expected a path, found {shown(path)}")
+        name, corpus = _corpus_of(Path(file.path).parent / path)
+        found[name] = corpus
+    if not found:
+        raise DataError.at(file.path, "corpus: it names no folder")
+    return found
+
+
+def _read(parts: Parts) -> Iterator[Row]:
+    for value, corpus in _records(parts):
+        try:
+            yield _row(value, parts, corpus)
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+def _row(record: Any, parts: Parts, corpus: _Corpus | None) -> Row:
+    if not isinstance(record, Mapping):
+        raise BadRowError(f"expected an object, found {shown(record)}")
+    are_ids = corpus is not None or names_documents(parts, _SIDES)
+    pos, neg = (_entries(record.get(name), name, are_ids) for name in _SIDES)
+    if not pos:
+        raise Dropped("rows without a positive")
+    if corpus is not None:
+        parts.documents = corpus.texts
+    ids = [text for is_id, text in pos if is_id], [text for is_id, text in neg if is_id]
+    if any(ids):
+        parts.sides(*ids)
+    own = corpus or _Corpus({})
+    return train_row(
+        record.get("question", record.get("query")),
+        _texts(pos, parts),
+        _texts(neg, parts),
+        query_id=record.get("question_id", record.get("query_id")),
+        query_instruction=_instruction(record, "query_instruction") or own.query_instruction,
+        key_instruction=_instruction(record, "passage_instruction") or own.passage_instruction,
+    )
+
+
+def _instruction(record: Mapping[str, Any], name: str) -> str | None:
+    value = record.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadRowError(f"{name}: expected a string, found {shown(value)}")
+    return value
+
+
+def _entries(value: Any, field: str, are_ids: bool) -> list[tuple[bool, str]]:
+    """The documents of a side: whether each is an id, and the id or the text."""
+    found = []
+    for entry in value if isinstance(value, list) else [] if value is None else [value]:
+        if isinstance(entry, Mapping) and isinstance(entry.get("text"), str):
+            found.append((False, titled(entry.get("title"), entry["text"], field)))
+        elif isinstance(entry, Mapping):
+            found.append((True, document_id(entry.get("id"), field)))
+        elif are_ids:
+            found.append((True, document_id(entry, field)))
+        elif not isinstance(entry, str) or entry.strip():
+            found.append((False, text_of(entry, field)))
+    return found
+
+
+def _texts(entries: list[tuple[bool, str]], parts: Parts) -> list[str]:
+    return [
+        parts.documents[one] if is_id else one
+        for is_id, one in entries
+        if not is_id or one in parts.documents
+    ]
+
+
+def _eval(parts: Parts) -> Iterator[Row]:
+    for value, corpus in _records(parts):
+        try:
+            if not isinstance(value, Mapping):
+                raise BadRowError(f"expected an object, found {shown(value)}")
+            are_ids = corpus is not None or names_documents(parts, _SIDES)
+            entries = _entries(value.get("pos_doc"), "pos_doc", are_ids)
+            if not all(is_id for is_id, _ in entries):
+                raise BadRowError("pos_doc: its passages are texts, and eval rows name documents")
+            if corpus is not None:
+                parts.texts_of_corpus = lambda texts=corpus.texts: texts
+                parts.documents = corpus.texts
+            query, query_id = value.get("question", value.get("query")), value.get("question_id")
+            ids = [one for _, one in entries]
+            row = relevant_row(query, value.get("query_id", query_id), ids, parts)
+            if corpus is not None and corpus.query_instruction:
+                row["instruction"] = {"query": corpus.query_instruction, "key": None}
+            yield row
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+def _corpus(parts: Parts) -> Iterator[Row]:
+    folder = Path(parts.source)
+    if _is_corpus_folder(folder):
+        corpora = [_corpus_of(folder)[1]]
+    else:
+        corpora = [one for file in parts.files for one in _of_id_file(file).values()]
+    for corpus in corpora:
+        for one, text in corpus.texts.items():
+            yield corpus_row(one, text)
+
+
+def _of_id_file(file: RawFile) -> dict[str, _Corpus]:
+    if not _is_id_file(file):
+        raise DataError.at(file.path, "its passages are texts, and it names no corpus")
+    return _corpora(file)
+
+
+def _corpus_of(folder: Path) -> tuple[str, _Corpus]:
+    """A corpus folder's name and texts."""
+    try:
+        metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError.at(str(folder), f"{_METADATA} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError.at(str(folder / _METADATA), f"not JSON: {error}") from error
+    if not isinstance(metadata, Mapping):
+        raise DataError.at(str(folder / _METADATA), "expected an object of corpus_id and class")
+    texts: dict[str, str] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name == _METADATA or path.name.startswith(".") or not path.is_file():
+            continue
+        for number, record in enumerate(RawFile(str(path)), len(texts)):
+            try:
+                one, text = id_and_text(record.value)
+                texts[document_id(number if one is None else one, "id")] = text
+            except BadRowError as error:
+                raise DataError.at(str(path), str(error), row=record.row) from error
+    try:
+        instructions = [
+            _instruction(metadata, name) for name in ("query_instruction", "passage_instruction")
+        ]
+    except BadRowError as error:
+        raise DataError.at(str(folder / _METADATA), str(error)) from error
+    return str(metadata.get("corpus_id", folder.name)), _Corpus(texts, *instructions)
+
+
+def _is_corpus_folder(folder: Path) -> bool:
+    return (folder / _METADATA).is_file()
+
+
+NEMO = Format(
+    name="nemo",
+    what="NeMo Automodel's rows of pos_doc and neg_doc",
+    recognizes=_recognizes,
+    recognizes_folder=_is_corpus_folder,
+    train=_read,
+    eval=_eval,
+    corpus=_corpus,
+)

@@ -1,0 +1,291 @@
+"""What a format reads rows from, joins them to, and where it puts down what it left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, document_id
+from llm_embedder_data.rows.raw_files import LOOKED_AT, RawFile, RawRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A source's settings that some format reads.
+
+    Attributes:
+        split: which of several splits: train for training, else test or dev, where None.
+        prefix: of the files' names in a BEIR folder (``qgen``).
+        config: of an MTEB repository.
+        miner: whose negatives are taken; None for those of all.
+        threshold: labels at or above it are positive.
+        key_template: titles and texts of passages; None for ``{title} {text}``.
+    """
+
+    split: str | None = None
+    prefix: str | None = None
+    config: str | None = None
+    miner: str | None = None
+    threshold: float | None = None
+    key_template: str | None = None
+
+
+@dataclass
+class Parts:
+    """What a format reads rows from, and where it puts down what it left out.
+
+    Attributes:
+        source: the path or folder, as the user gave it.
+        files: of the rows themselves.
+        options: the source's settings.
+        texts_of_corpus: the texts of the corpus by id; None where no corpus is named.
+        texts_of_queries: the texts of queries by id, each with the id as its file has it.
+        judgments_given: (query id, document id, grade) of the judgments named beside the rows.
+        skips_bad_rows: whether a bad row is counted; else it is an error.
+        counts: what was left out, by reason.
+        n_dropped: of these, the records that give no row.
+        read_names: columns that a format asked the first records for; others are not read.
+    """
+
+    source: str
+    files: list[RawFile]
+    options: Options
+    texts_of_corpus: Callable[[], Mapping[str, str]] | None = None
+    texts_of_queries: Callable[[], Mapping[str, tuple[Any, str]]] | None = None
+    judgments_given: Callable[[], list[tuple[str, str, float]]] | None = None
+    skips_bad_rows: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    n_dropped: Counter[str] = field(default_factory=Counter)
+    read_names: set[str] = field(default_factory=set)
+    n_ids: int = 0
+    unknown_ids: int = 0
+    example_of_unknown: str | None = None
+    n_query_ids: int = 0
+    unknown_query_ids: int = 0
+    example_of_unknown_query: str | None = None
+    known_as_labels: dict[tuple[str, str], bool] = field(default_factory=dict)
+    known_as_ids: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict)
+    at: tuple[str, RawRecord] | None = None
+
+    def records(self) -> Iterator[RawRecord]:
+        """The records of all files; the place of errors follows."""
+        for file in self.files:
+            for record in file:
+                self.at = (file.path, record)
+                yield record
+
+    def watched(self, record: RawRecord) -> Mapping[str, Any]:
+        """A record; of the first ones, it is noted which of their columns are asked for."""
+        return _Watched(record.value, self.read_names) if record.row < LOOKED_AT else record.value
+
+    def error(self, sentence: str) -> DataError:
+        """An error at the record that is being read."""
+        if self.at is None:
+            return DataError.at(self.source, sentence)
+        path, record = self.at
+        return DataError.at(path, sentence, row=record.row, line=record.line)
+
+    def leave_out(self, error: BadRowError | Dropped) -> None:
+        """Count a record that gives no row.
+
+        Raises:
+            DataError: it is a bad one, and bad rows are errors.
+        """
+        if isinstance(error, BadRowError) and not self.skips_bad_rows:
+            raise self.error(f"{error} (data.on_bad_row=skip leaves such rows out)") from error
+        self.counts[str(error)] += 1
+        self.n_dropped[str(error)] += 1
+
+    @cached_property
+    def documents(self) -> Mapping[str, str]:
+        """The texts of the corpus by id.
+
+        Raises:
+            DataError: no corpus is named.
+        """
+        if self.texts_of_corpus is None:
+            raise DataError.at(
+                self.source,
+                "its rows name documents by id, and no corpus is given (give corpus: a file of ids "
+                "and texts)",
+            )
+        return self.texts_of_corpus()
+
+    @cached_property
+    def ids_of_lines(self) -> list[str] | None:
+        """The ids of the corpus's documents in its order; None where they count its lines."""
+        first = list(islice(self.documents, 1000))
+        return None if _are_lines(first) else list(self.documents)
+
+    @cached_property
+    def queries(self) -> Mapping[str, tuple[Any, str]]:
+        """The ids and texts of the queries, by the id's text.
+
+        Raises:
+            DataError: no queries are named.
+        """
+        if self.texts_of_queries is None:
+            raise DataError.at(
+                self.source,
+                "its rows name queries by id, and no queries are given (give queries: a file of "
+                "ids and texts)",
+            )
+        return self.texts_of_queries()
+
+    def joined(self, ids: list[str]) -> tuple[list[str], list[int]]:
+        """The texts of one side's documents, and the places of those that are known.
+
+        Raises:
+            BadRowError: none of them is known.
+        """
+        texts, _, kept = self.sides(ids, [])
+        return texts, kept
+
+    def sides(
+        self, positive: list[str], negative: list[str]
+    ) -> tuple[list[str], list[str], list[int]]:
+        """The texts of positives and negatives; an unknown document is left out and counted.
+
+        Returns:
+            Texts of the positives, texts of the negatives, and the places of the known documents
+            among the positives followed by the negatives.
+
+        Raises:
+            BadRowError: no document of the row is known.
+            Dropped: none of a side is known.
+        """
+        documents = self.documents
+        ids = [*positive, *negative]
+        kept = [place for place, one in enumerate(ids) if one in documents]
+        self.n_ids += len(ids)
+        unknown = len(ids) - len(kept)
+        if unknown:
+            self.unknown_ids += unknown
+            missing = next(one for one in ids if one not in documents)
+            self.example_of_unknown = missing
+            self.counts["document ids that the corpus does not have"] += unknown
+            if not kept:
+                raise BadRowError(
+                    f"none of its document ids is in the corpus: {missing!r} is asked for, and "
+                    f"{self._known_ids()}"
+                )
+            n_positive = sum(place < len(positive) for place in kept)
+            if (positive and not n_positive) or (negative and n_positive == len(kept)):
+                side = "negative" if n_positive else "positive"
+                raise Dropped(f"rows without a known {side}")
+        pos = [documents[ids[place]] for place in kept if place < len(positive)]
+        neg = [documents[ids[place]] for place in kept if place >= len(positive)]
+        return pos, neg, kept
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the rows are read from.
+
+        Raises:
+            DataError: the source is a file.
+        """
+        if not Path(self.source).is_dir():
+            raise DataError.at(
+                self.source, "it is one file, and this format is a folder of several (give it)"
+            )
+        return Path(self.source)
+
+    def known(self, ids: Mapping[str, float]) -> dict[str, float]:
+        """The grades of the documents that the corpus has; all of them where there is no corpus.
+
+        Raises:
+            BadRowError: none of them is known.
+        """
+        if self.texts_of_corpus is None:
+            return dict(ids)
+        _, kept = self.joined(list(ids))
+        names = list(ids)
+        return {names[place]: ids[names[place]] for place in kept}
+
+    def query_of(self, query_id: Any) -> tuple[Any, str]:
+        """The id and the text of a query that a row names.
+
+        Raises:
+            Dropped: the queries do not have it.
+        """
+        found = self.queries.get(document_id(query_id, "query id"))
+        self.n_query_ids += 1
+        if found is None:
+            self.unknown_query_ids += 1
+            self.example_of_unknown_query = str(query_id)
+            raise Dropped("rows whose query is not in the queries")
+        return found
+
+    def without_scores(self, given: Any, scores: list[float] | None) -> list[float] | None:
+        """Scores as they are; a row whose scores are incomplete is counted."""
+        if scores is None and given:
+            self.counts["rows without teacher scores, as some candidates have none"] += 1
+        return scores
+
+    def _known_ids(self) -> str:
+        known = next(iter(self.documents), None)
+        return "the corpus is empty" if known is None else f"the corpus has ids such as {known!r}"
+
+    def check_unknown_ids(self) -> None:
+        """Refuse rows whose ids are mostly another corpus's, once all rows are read.
+
+        Raises:
+            DataError: no id is known; or more than 1 % are not, where bad rows are errors.
+        """
+        if self.unknown_ids:
+            self._check(self.unknown_ids, self.n_ids, "document", "corpus", self.example_of_unknown)
+        if self.unknown_query_ids:
+            self._check(
+                self.unknown_query_ids,
+                self.n_query_ids,
+                "query",
+                "queries",
+                self.example_of_unknown_query,
+            )
+
+    def _check(self, unknown: int, asked: int, what: str, where: str, example: str | None) -> None:
+        known = next(iter(self.documents if what == "document" else self.queries), None)
+        if unknown == asked:
+            raise DataError.at(
+                self.source,
+                f"no {what} id is in the {where}: {example!r} is asked for, and the {where} hold "
+                f"ids such as {known!r} (give the {where} that belong to these rows)",
+            )
+        if not self.skips_bad_rows and unknown > 0.01 * asked:
+            raise DataError.at(
+                self.source,
+                f"{unknown} of {asked} {what} ids are not in the {where}, such as {example!r}, "
+                f"which hold ids such as {known!r} (data.on_bad_row=skip leaves them out)",
+            )
+
+
+def _are_lines(ids: list[str]) -> bool:
+    """Whether ids count lines; passages without text are left out of a corpus."""
+    if not all(one.isascii() and one.isdigit() and len(one) < 19 for one in ids):
+        return False
+    numbers = [int(one) for one in ids]
+    return all(number >= line for line, number in enumerate(numbers)) and all(
+        low < high for low, high in pairwise(numbers)
+    )
+
+
+class _Watched(dict[str, Any]):
+    """A record that notes the names that it is asked for."""
+
+    def __init__(self, record: Mapping[str, Any], names: set[str]) -> None:
+        super().__init__(record)
+        self._names = names
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._names.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        self._names.add(name)
+        return super().__getitem__(name)

@@ -1,0 +1,125 @@
+"""Whether the candidates of a file are texts, or ids of a corpus's documents.
+
+Ids are integers; or nearly all candidates of the looked-at rows are one run of letters, digits and
+``_ - . : /`` with a digit in it, under 40 characters. Chinese and Thai texts have no blanks either,
+and class labels are one word: these are texts. Where a corpus is named, candidates are ids if it
+has nearly all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import ids_of, scores_of, texts_of
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.raw_files import RawFile
+
+_ID = re.compile(r"(?=\D*\d)[A-Za-z0-9_\-.:/]{1,39}", re.ASCII)
+_NEARLY_ALL = 0.9
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value has the shape of an id."""
+    if isinstance(value, str):
+        return _ID.fullmatch(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def nearly_all(found: int, looked_at: int) -> bool:
+    """Whether so many of the looked-at values are enough to know what all are."""
+    return looked_at > 0 and found >= _NEARLY_ALL * looked_at
+
+
+def are_ids(values: Iterable[Any]) -> bool:
+    """Whether nearly all values have the shape of an id."""
+    looked_at = list(values)
+    return nearly_all(sum(map(is_id, looked_at)), len(looked_at))
+
+
+def candidates_in(file: RawFile, columns: Sequence[str]) -> list[Any]:
+    """The candidates of a file's first records, of all the named columns."""
+    found: list[Any] = []
+    for name in columns:
+        for value in file.values(name):
+            found.extend(value if isinstance(value, list) else [value])
+    return [value for value in found if value is not None and value != ""]
+
+
+def names_documents(parts: Parts, columns: Sequence[str]) -> bool:
+    """Whether the candidates of the file that is being read are document ids."""
+    path = parts.at[0] if parts.at is not None else parts.source
+    key = (path, tuple(columns))
+    if key not in parts.known_as_ids:
+        file = next((file for file in parts.files if file.path == path), None)
+        values = [] if file is None else candidates_in(file, columns)
+        parts.known_as_ids[key] = _are_documents(parts, values)
+    return parts.known_as_ids[key]
+
+
+def _are_documents(parts: Parts, values: list[Any]) -> bool:
+    if are_ids(values):
+        return True
+    if parts.texts_of_corpus is None or not values:
+        return False
+    plain = [str(value) for value in values if isinstance(value, str | int)]
+    return nearly_all(sum(one in parts.documents for one in plain), len(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """A record's positives and negatives.
+
+    Attributes:
+        pos: texts of the positives.
+        neg: texts of the negatives.
+        kept: where they were ids, the places of the known ones among all; else None.
+        n_given: how many candidates the record has.
+    """
+
+    pos: list[str]
+    neg: list[str]
+    kept: list[int] | None
+    n_given: int
+
+    def scores(self, given: Any) -> list[float] | None:
+        """The scores of the candidates that are left; None where some have none.
+
+        Raises:
+            BadRowError: there are more or fewer scores than candidates.
+        """
+        if given is None:
+            return None
+        if self.kept is not None and isinstance(given, list) and len(given) == self.n_given:
+            given = [given[place] for place in self.kept]
+            return scores_of((given, len(self.kept)))
+        return scores_of((given, self.n_given))
+
+
+def pos_and_neg(
+    record: Mapping[str, Any], parts: Parts, pos: str, negatives: Sequence[str]
+) -> Sides:
+    """A record's positives and negatives, joined to the corpus where they are ids.
+
+    Raises:
+        BadRowError: a value of another type, or ids of which the corpus has none.
+        Dropped: the corpus has none of one side.
+        DataError: ids without a corpus.
+    """
+    if not names_documents(parts, (pos, *negatives)):
+        positive = texts_of(record.get(pos), pos)
+        negative = [text for name in negatives for text in texts_of(record.get(name), name)]
+        return Sides(positive, negative, None, len(positive) + len(negative))
+    ids = ids_of(record.get(pos), pos)
+    others = [one for name in negatives for one in ids_of(record.get(name), name)]
+    if not ids and not others:
+        return Sides([], [], None, 0)
+    positive, negative, kept = parts.sides(ids, others)
+    return Sides(positive, negative, kept, len(ids) + len(others))
+
+
+def relevant_ids(record: Mapping[str, Any], parts: Parts, pos: str) -> list[str]:
+    """The document ids among a record's positives; none where they are texts."""
+    return ids_of(record.get(pos), pos) if names_documents(parts, (pos,)) else []

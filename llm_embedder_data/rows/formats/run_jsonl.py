@@ -1,0 +1,139 @@
+"""A run with its texts: query_id, query, doc_id, text, rank, and perhaps relevance and score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    document_id,
+    eval_row,
+    scores_of,
+    shown,
+    text_of,
+    titled,
+    train_row,
+)
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.judgments import by_query, grade_of
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.raw_files import RawFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A document of a run; its grade is None where it is not judged."""
+
+    id: str
+    text: str
+    rank: float
+    score: Any
+    grade: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """A query and its documents."""
+
+    query: str
+    query_id: Any
+    documents: list[_Document]
+
+
+def _recognizes(file: RawFile) -> bool:
+    return {"query_id", "query", "doc_id", "text", "rank"} <= set(file.fields)
+
+
+def _groups(parts: Parts) -> list[_Ranked]:
+    """The documents of each query, best first, in the order in which the queries are met."""
+    judged = None
+    if parts.judgments_given is not None:
+        judged = by_query(parts.judgments_given(), parts)
+    groups: dict[str, _Ranked] = {}
+    for record in parts.records():
+        try:
+            value = record.value
+            if not isinstance(value, Mapping):
+                raise BadRowError(f"expected an object, found {shown(value)}")
+            query_id = document_id(value.get("query_id"), "query_id")
+            document = document_id(value.get("doc_id"), "doc_id")
+            grade = value.get("relevance")
+            if judged is not None:
+                grade = judged.get(query_id, {}).get(document)
+            found = _Document(
+                document,
+                titled(value.get("title"), value.get("text")),
+                grade_of(value.get("rank") or 0),
+                value.get("score"),
+                None if grade is None else grade_of(grade),
+            )
+            query = text_of(value.get("query"), "query")
+        except BadRowError as error:
+            parts.leave_out(error)
+            continue
+        groups.setdefault(query_id, _Ranked(query, value["query_id"], [])).documents.append(found)
+    for ranked in groups.values():
+        ranked.documents.sort(key=lambda one: one.rank)
+    return list(groups.values())
+
+
+def _train(parts: Parts) -> Iterator[Row]:
+    for ranked in _groups(parts):
+        try:
+            yield _row(ranked, parts)
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+def _row(ranked: _Ranked, parts: Parts) -> Row:
+    documents = ranked.documents
+    if all(one.grade is None for one in documents):
+        return train_row(
+            ranked.query,
+            candidates=[one.text for one in documents],
+            scores=_scores(documents, parts),
+            query_id=ranked.query_id,
+        )
+    pos = [one for one in documents if (one.grade or 0) > 0]
+    neg = [one for one in documents if (one.grade or 0) <= 0]
+    if not pos:
+        raise Dropped("queries without a positive")
+    return train_row(
+        ranked.query,
+        [one.text for one in pos],
+        [one.text for one in neg],
+        scores=_scores([*pos, *neg], parts),
+        query_id=ranked.query_id,
+    )
+
+
+def _scores(documents: list[_Document], parts: Parts) -> list[float] | None:
+    given = [one.score for one in documents]
+    if all(score is None for score in given):
+        return None
+    return parts.without_scores(True, scores_of((given, len(given))))
+
+
+def _eval(parts: Parts) -> Iterator[Row]:
+    for ranked in _groups(parts):
+        grades = {one.id: one.grade for one in ranked.documents if one.grade is not None}
+        if not grades:
+            parts.counts["queries without judgments"] += 1
+            continue
+        try:
+            yield eval_row(ranked.query, ranked.query_id, parts.known(grades))
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+RUN_JSONL = Format(
+    name="run_jsonl",
+    what="a run with its texts",
+    recognizes=_recognizes,
+    train=_train,
+    eval=_eval,
+)

@@ -1,0 +1,87 @@
+"""SimLM's and E5's distillation rows: positives and negatives as {doc_id: [...], score: [...]}.
+
+A document id is a line of the corpus, as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    ids_of,
+    scores_of,
+    train_row,
+)
+from llm_embedder_data.rows.formats.format import Format, Reader, each
+from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.raw_files import RawFile
+
+
+def _recognizes(file: RawFile) -> bool:
+    positives = file.values("positives")
+    return bool(positives) and all(
+        isinstance(one, Mapping) and "doc_id" in one for one in positives
+    )
+
+
+def _side(value: Any, field: str) -> tuple[list[str], list[Any] | None]:
+    if value is None:
+        return [], []
+    if not isinstance(value, Mapping):
+        raise BadRowError(f"{field}: expected an object of doc_id and score")
+    ids = ids_of(value.get("doc_id"), f"{field}.doc_id")
+    scores = value.get("score")
+    if scores is not None and (not isinstance(scores, list) or len(scores) != len(ids)):
+        raise BadRowError(f"{field}: expected a score for each doc_id")
+    return ids, scores
+
+
+def _train(record: Mapping[str, Any], parts: Parts) -> Row:
+    positive, positive_scores = _side(record.get("positives"), "positives")
+    negative, negative_scores = _side(record.get("negatives"), "negatives")
+    if not positive:
+        raise Dropped("rows without a positive")
+    pos, neg, kept = parts.sides(positive, negative)
+    has_scores = positive_scores is not None or bool(negative_scores)
+    scores = None
+    if positive_scores is not None and negative_scores is not None:
+        given = [*positive_scores, *negative_scores]
+        scores = scores_of(([given[place] for place in kept], len(kept)))
+    return train_row(
+        record.get("query"),
+        pos,
+        neg,
+        scores=parts.without_scores(has_scores, scores),
+        query_id=record.get("query_id"),
+    )
+
+
+def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
+    positive, _ = _side(record.get("positives"), "positives")
+    return relevant_row(record.get("query"), record.get("query_id"), positive, parts)
+
+
+def by_line(reader: Reader) -> Reader:
+    """A reader to which the corpus's documents go by their lines, from 0, whatever their ids."""
+
+    def read(parts: Parts) -> Iterator[Row]:
+        if parts.texts_of_corpus is not None and parts.ids_of_lines is not None:
+            texts = enumerate(parts.documents.values())
+            parts.documents = {str(line): text for line, text in texts}
+        yield from reader(parts)
+
+    return read
+
+
+SIMLM = Format(
+    name="simlm",
+    what="SimLM's rows of positives and negatives with doc_id and score",
+    recognizes=_recognizes,
+    train=by_line(each(_train)),
+    eval=by_line(each(_eval)),
+)

@@ -1,0 +1,258 @@
+"""TREC's judgments (4 fields) and runs (6 fields), and tables and objects of the same content.
+
+Judgments: query, iteration or Q0, document, grade; BEIR's have three cells: query, document, grade.
+Runs: query, Q0, document, rank, score, tag; MS MARCO's have three cells: query, document, rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_embedder_data.rows.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    document_id,
+    scores_of,
+    shown,
+    train_row,
+)
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.judgments import (
+    Judgment,
+    by_query,
+    eval_rows,
+    grade_of,
+    train_rows,
+)
+from llm_embedder_data.rows.formats.msmarco import cells, looks_like_run, three_ids
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.raw_files import RawFile
+
+_QUERY = ("query-id", "query_id", "qid", "q_id", "QUERY_ID")
+_DOCUMENT = (
+    *("corpus-id", "corpus_id", "docid", "doc_id", "document_id", "pid", "DOCUMENT_ID", "did"),
+)
+_GRADE = ("score", "relevance", "label", "rel", "RELEVANCE", "grade")
+
+
+def _is_integer(text: Any) -> bool:
+    digits = text.strip().lstrip("+-") if isinstance(text, str) else ""
+    return digits.isascii() and digits.isdigit()
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return None if math.isnan(number) else number
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, or the text of one."""
+    number = _number(value)
+    return number is not None and number.is_integer()
+
+
+def _named(fields: Any) -> tuple[str, str, str] | None:
+    """The columns of query, document and grade."""
+    found = [next((n for n in names if n in fields), None) for names in (_QUERY, _DOCUMENT, _GRADE)]
+    query, document, grade = found
+    if query is None or document is None or grade is None:
+        return None
+    return query, document, grade
+
+
+def _is_qrels(file: RawFile) -> bool:
+    rows = cells(file, 4)
+    if rows is not None:
+        return all(_is_integer(row[3]) and not _has_blank(row[0] + row[2]) for row in rows)
+    three = three_ids(file)
+    if three is not None:
+        return _are_three_cell_qrels(file, three)
+    named = _named(file.fields)
+    if named is None or {"rank", "text"} & set(file.fields):
+        return False
+    return "-" in named[0] or all(map(is_whole, file.values(named[2])))
+
+
+def _has_blank(text: str) -> bool:
+    return any(sign.isspace() for sign in text.strip())
+
+
+def _are_three_cell_qrels(file: RawFile, rows: list[list[str]]) -> bool:
+    """Whether a third cell is a grade: by the names of file and folder, or by the ids' shape."""
+    grades = [row[2].strip() for row in rows]
+    if not all(_is_integer(grade) and len(grade.lstrip("+-")) <= 2 for grade in grades):
+        return False
+    if "qrels" in file.name.lower() or "qrels" in Path(file.path).parent.name.lower():
+        return True
+    ids_differ = not any(_is_integer(row[1]) for row in rows)
+    return ids_differ and not looks_like_run(rows)
+
+
+def may_be_qrels_or_run(file: RawFile) -> bool:
+    """Whether three cells may be a grade of 1 for each query, or a run of one document each."""
+    rows = three_ids(file)
+    if rows is None or _is_qrels(file):
+        return False
+    return all(row[2].strip() == "1" for row in rows)
+
+
+def judgments_of(parts: Parts) -> Iterator[Judgment]:
+    """The judgments of files of any of these layouts."""
+    for record in parts.records():
+        try:
+            yield from _judgments(record.value)
+        except BadRowError as error:
+            parts.leave_out(error)
+
+
+def _judgments(value: Any) -> Iterator[Judgment]:
+    if isinstance(value, list):
+        if len(value) not in (3, 4):
+            raise BadRowError(f"expected 3 or 4 fields of a judgment, found {len(value)}")
+        yield _judgment(value[0], value[-2], value[-1])
+        return
+    if not isinstance(value, Mapping):
+        raise BadRowError(f"expected a judgment, found {shown(value)}")
+    named = _named(value)
+    if named is not None:
+        yield _judgment(*(value[name] for name in named))
+        return
+    for query, grades in value.items():
+        if not isinstance(grades, Mapping):
+            raise BadRowError("expected {query id: {document id: grade}}")
+        for document, grade in grades.items():
+            yield _judgment(query, document, grade)
+
+
+def _judgment(query: Any, document: Any, grade: Any) -> Judgment:
+    return document_id(query, "query id"), document_id(document, "document id"), grade_of(grade)
+
+
+def train_of_judgments(parts: Parts) -> Iterator[Row]:
+    """Training rows of judgments alone."""
+    return train_rows(by_query(judgments_of(parts), parts), parts)
+
+
+def eval_of_judgments(parts: Parts) -> Iterator[Row]:
+    """Eval rows of judgments."""
+    return eval_rows(by_query(judgments_of(parts), parts), parts)
+
+
+TREC_QRELS = Format(
+    name="trec_qrels",
+    what="judgments (query, document, grade)",
+    recognizes=_is_qrels,
+    train=train_of_judgments,
+    eval=eval_of_judgments,
+)
+
+Runs = dict[str, dict[str, float | None]]  # query id: {document id: score}, best first
+
+
+def run_of(parts: Parts) -> Runs:
+    """The documents of each query with their scores, the best first; None where a run has none."""
+    found: dict[str, list[tuple[float, float | None, str]]] = {}
+    for record in parts.records():
+        try:
+            for query, document, rank, score in _ranked(record.value):
+                found.setdefault(query, []).append((rank, score, document))
+        except BadRowError as error:
+            parts.leave_out(error)
+    return {
+        query: {document: score for _, score, document in sorted(ranked, key=lambda one: one[0])}
+        for query, ranked in found.items()
+    }
+
+
+def _ranked(value: Any) -> Iterator[tuple[str, str, float, float | None]]:
+    """Query, document, what to sort by, and score."""
+    if isinstance(value, list):
+        if len(value) == 6:
+            yield _scored(value[0], value[2], value[4])
+        elif len(value) == 3 and _is_integer(value[2]):
+            query, document = (
+                document_id(one, name) for one, name in zip(value[:2], _NAMES, strict=True)
+            )
+            yield query, document, float(_number(value[2]) or 0), None
+        else:
+            raise BadRowError(f"expected 6 fields of a run, found {len(value)}")
+        return
+    if not isinstance(value, Mapping):
+        raise BadRowError(f"expected a line of a run, found {shown(value)}")
+    named = _named(value)
+    if named is not None:
+        yield _scored(*(value[name] for name in named))
+        return
+    for name, documents in value.items():
+        if not isinstance(documents, Mapping):
+            raise BadRowError("expected {query id: {document id: score}}")
+        for one, score in documents.items():
+            yield _scored(name, one, score)
+
+
+_NAMES = ("query id", "document id")
+
+
+def _scored(query: Any, document: Any, score: Any) -> tuple[str, str, float, float]:
+    number = _number(score)
+    if number is None:
+        raise BadRowError(f"score: expected a number, found {shown(score)}")
+    return document_id(query, _NAMES[0]), document_id(document, _NAMES[1]), -number, number
+
+
+def _is_run(file: RawFile) -> bool:
+    rows = cells(file, 6)
+    if rows is not None:
+        return all(_is_integer(row[3]) and _number(row[4]) is not None for row in rows)
+    three = three_ids(file)
+    if three is not None:
+        return looks_like_run(three)
+    named = _named(file.fields)
+    return named is not None and named[2] == "score" and "text" not in file.fields
+
+
+def train_of_run(parts: Parts) -> Iterator[Row]:
+    """Training rows of a run: candidates, or with judgments positives and negatives."""
+    runs = run_of(parts)
+    if parts.judgments_given is not None:
+        grades = by_query(parts.judgments_given(), parts)
+        yield from train_rows(grades, parts, runs)
+        return
+    for query_id, run in runs.items():
+        try:
+            own_id, query = parts.query_of(query_id)
+            texts, kept = parts.joined(list(run))
+            given = list(run.values())
+            scores = scores_of(([given[place] for place in kept], len(kept)))
+            yield train_row(query, candidates=texts, scores=scores, query_id=own_id)
+        except (BadRowError, Dropped) as error:
+            parts.leave_out(error)
+
+
+def eval_of_run(parts: Parts) -> Iterator[Row]:
+    """Eval rows whose candidates are to be reranked; the judgments stand in another file."""
+    if parts.judgments_given is None:
+        raise parts.error(
+            "a run does not say what is relevant, and eval rows do (give qrels: a file of "
+            "judgments)"
+        )
+    grades = by_query(parts.judgments_given(), parts)
+    yield from eval_rows(grades, parts, run_of(parts))
+
+
+TREC_RUN = Format(
+    name="trec_run",
+    what="a run (query, document, rank, score)",
+    recognizes=_is_run,
+    train=train_of_run,
+    eval=eval_of_run,
+)

@@ -1,0 +1,123 @@
+"""``convert`` writes canonical rows that read back as the same rows."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llm_embedder_data import read_rows
+from llm_embedder_data.rows.written_rows import write_rows
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+# Blanks in the middle: a text that is no id.
+TEXTS = WORDS.map(lambda word: f"a text of {word.strip() or 'x'} and more")
+SCORES = st.floats(allow_nan=False, allow_infinity=False)
+INSTRUCTIONS = st.none() | st.fixed_dictionaries({"query": TEXTS, "key": st.none() | TEXTS})
+
+
+@st.composite
+def train_rows(draw, ids):
+    pos, neg = draw(st.lists(TEXTS, min_size=1, max_size=2)), draw(st.lists(TEXTS, max_size=2))
+    candidates = None
+    if draw(st.booleans()):
+        candidates, pos, neg = pos + neg, [], []
+    n_keys = len(candidates or pos + neg)
+    scores = st.none() | st.lists(SCORES, min_size=n_keys, max_size=n_keys)
+    return {
+        "query": draw(TEXTS),
+        "pos": pos,
+        "neg": neg,
+        "candidates": candidates,
+        "teacher_scores": draw(scores),
+        "query_id": draw(ids),
+        "instruction": draw(INSTRUCTIONS),
+        "task": draw(st.none() | st.sampled_from(["qa", "tool"])),
+    }
+
+
+def written(rows, folder, kind, ending):
+    path = folder / f"rows{ending}"
+    assert write_rows(iter(rows), path, kind) == len(rows)
+    return list(read_rows(str(path), kind=kind))
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("ids", [st.none() | st.integers(-(2**62), 2**62), st.none() | TEXTS])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_training_rows_read_back_as_the_same_rows(data, ending, ids, tmp_path):
+    rows = data.draw(st.lists(train_rows(ids), min_size=1, max_size=4))
+
+    assert written(rows, tmp_path, "train", ending) == rows
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_eval_rows_and_corpora_read_back_as_the_same_rows(tmp_path, ending):
+    queries = [
+        {"query": "what is it", "query_id": "q1", "relevant": {"d1": 2, "d0": 0}},
+        {"query": "and that", "query_id": "q2", "relevant": {"d1": 1}},
+    ]
+    passages = [{"id": "d0", "text": "a title and a text"}, {"id": "007", "text": "another"}]
+
+    assert written(queries, tmp_path, "eval", ending) == queries
+    assert written(passages, tmp_path, "corpus", ending) == passages
+
+
+@pytest.fixture
+def flagembedding(tmp_path):
+    rows = [
+        {
+            "query": f"query {i}",
+            "pos": ["a text"],
+            "neg": ["b text"],
+            "pos_scores": [2],
+            "neg_scores": [i],
+        }
+        for i in range(3)
+    ]
+    path = tmp_path / "flag.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_convert_says_what_it_found_and_wrote(run, flagembedding, tmp_path, ending):
+    printed = run("convert", f"data.train_data={flagembedding}", f"out=rows{ending}")
+
+    assert "3 rows of format flagembedding" in printed
+    assert f"3 train rows written to rows{ending}" in printed
+    found = list(read_rows(str(tmp_path / f"rows{ending}")))
+    assert found == list(read_rows(str(flagembedding)))
+    assert found[2]["teacher_scores"] == [2.0, 2.0]
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_bad_data_leave_no_file(run, flagembedding, tmp_path):
+    flagembedding.write_text(flagembedding.read_text() + '{"query": 3, "pos": ["a text"]}\n')
+
+    with pytest.raises(SystemExit) as leaving:
+        run("convert", f"data.train_data={flagembedding}", "out=rows.jsonl")
+
+    assert "flag.jsonl, row 3 (line 4)" in str(leaving.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["flag.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["out=a.jsonl"], "none is named"),
+        (["data.corpus=x", "data.eval_data=y", "out=a.jsonl"], "data.eval_data and data.corpus is"),
+        (["data.corpus=x"], "out=None: expected a file"),
+        (["data.corpus=x", "out=rows.csv"], "ends in .jsonl or .parquet"),
+        (["data.corpus=x", "out=nowhere/rows.jsonl"], "name an existing folder"),
+    ],
+)
+def test_what_cannot_be_converted_is_one_sentence(run, arguments, sentence):
+    with pytest.raises(SystemExit) as leaving:
+        run("convert", *arguments)
+
+    assert sentence in str(leaving.value)
+    assert "\n" not in str(leaving.value)

@@ -1,0 +1,66 @@
+"""What two formats may share: told apart by content, or asked for."""
+
+import re
+
+import pytest
+
+from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.rows.formats.detection import named
+
+NAMES = """llm_embedder flagembedding flagembedding_eval tevatron tevatron_ids lightretriever
+columns labeled_pairs labeled_list arrays sets hard_negatives gpl_margins kd_ids colbert beir mteb
+msmarco_triples msmarco_id_triples trec_qrels trec_run ranx_qrels ranx_run run_jsonl id_text dpr
+gritlm medi contrastors ms_swift nemo kalm simlm arctic cohere llamaindex hotpotqa musique squad
+toolbench"""
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_every_name_is_taken(name):
+    assert named(name).name == name
+
+
+def test_an_unknown_name_is_told_the_nearest():
+    with pytest.raises(ConfigError, match="tevatron"):
+        named("tevatorn")
+
+
+def test_two_cells_are_ids_and_texts_or_pairs(folder):
+    ids = "d1\tone text\nd2\tanother text\n"
+    with pytest.raises(DataError, match="ids and texts, a corpus or queries"):
+        folder.rows(ids, "a.tsv")
+    assert [row["id"] for row in folder.rows(ids, "a.tsv", kind="corpus")] == ["d1", "d2"]
+    rows = folder.rows("what is it\tone text\nwho\tanother\n", "a.tsv")
+    assert [(row["query"], row["pos"]) for row in rows] == [
+        ("what is it", ["one text"]),
+        ("who", ["another"]),
+    ]
+    assert len(folder.rows("who\tone text\nwho\tanother\n", "a.tsv")) == 2
+
+
+def test_a_corpus_may_have_further_fields(folder):
+    records = [{"id": 1, "text": "a", "views": 3, "langs": ["en"]}]
+    assert folder.rows(records, kind="corpus") == [{"id": "1", "text": "a"}]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": "1", "title": "a"},
+        {"docid": "1", "text": "a"},
+        {"document_id": 1, "text": "a"},
+        {"_id": "1", "title": "", "text": "a", "metadata": {}},
+    ],
+)
+def test_names_of_ids_and_texts(folder, record):
+    assert folder.rows([record], kind="corpus") == [{"id": "1", "text": "a"}]
+
+
+def test_what_is_no_format_names_its_columns(folder):
+    with pytest.raises(DataError, match=re.escape("its columns are foo, bar, which is no known")):
+        folder.rows([{"foo": 1, "bar": 2}])
+
+
+@pytest.mark.parametrize("name", ["beir", "mteb", "flagembedding_eval"])
+def test_a_format_of_folders_is_no_file(folder, name):
+    with pytest.raises(DataError, match="this format is a folder"):
+        folder.rows([{"query": "q", "pos": ["a b"]}], format=name)

@@ -1,0 +1,180 @@
+"""Formats whose rows name documents by id, and the policy for ids that a corpus has not."""
+
+import re
+
+import pytest
+
+from llm_embedder_data.core.errors import ConfigError, DataError
+
+
+def test_tevatron_ids(folder, beside):
+    records = [
+        {"query_id": "a", "query_text": "q", "positive_document_ids": ["d1"]},
+        {
+            "query_id": 2,
+            "query_text": None,
+            "positive_document_ids": ["d1"],
+            "negative_document_ids": ["d2", "d3"],
+        },
+    ]
+    rows = folder.rows(records, **beside)
+    assert [(row["query"], row["pos"], row["neg"]) for row in rows] == [
+        ("q", ["text 1"], []),
+        ("query 2", ["text 1"], ["text 2", "text 3"]),
+    ]
+    eval_rows = folder.rows(records, kind="eval", **beside)
+    assert [row["relevant"] for row in eval_rows] == [{"d1": 1}, {"d1": 1}]
+    with pytest.raises(DataError, match="query_image: rows of images"):
+        folder.rows([{**records[0], "query_image": "a.jpg"}], **beside)
+
+
+def test_tevatron_corpus_titles(folder):
+    records = [{"docid": 1, "title": "-", "text": "a"}, {"docid": 2, "title": "T", "text": "b"}]
+    rows = folder.rows(records, kind="corpus")
+    assert rows == [{"id": "1", "text": "a"}, {"id": "2", "text": "T b"}]
+
+
+MINED = [
+    {"qid": 1, "pos": ["d1"], "neg": {"bm25": ["d2"], "ance": ["d2", "d3", "d1"]}},
+    {"qid": "2", "pos": ["d2"], "neg": {"bm25": ["d3"]}},
+]
+
+
+def test_hard_negatives_of_all_miners_and_of_one(folder, beside):
+    rows = folder.rows(MINED, **beside)
+    assert [(row["query_id"], row["neg"]) for row in rows] == [
+        (1, ["text 2", "text 3"]),
+        ("2", ["text 3"]),
+    ]
+    rows = folder.rows(MINED, miner="ance", **beside)
+    assert [row["neg"] for row in rows] == [["text 2", "text 3"], []]
+    with pytest.raises(ConfigError, match=re.escape("miner='x'")) as error:
+        folder.rows(MINED, miner="x", **beside)
+    assert "ance, bm25" in str(error.value)
+    assert folder.rows(MINED[:1], kind="eval", **beside)[0]["relevant"] == {"d1": 1}
+
+
+def test_gpl_margins_are_a_row_a_line(folder, beside):
+    rows = folder.rows("1\td1\td2\t0.75\n1\td1\td3\t-2\n", "gpl.tsv", **beside)
+    assert [(row["query"], row["neg"], row["teacher_scores"]) for row in rows] == [
+        ("query 1", ["text 2"], [0.75, 0.0]),
+        ("query 1", ["text 3"], [-2.0, 0.0]),
+    ]
+
+
+@pytest.mark.parametrize("ids", [["d1", "d2"], '["d1", "d2"]'])
+def test_distillation_rows_are_candidates(folder, beside, ids):
+    record = {"query_id": 1, "document_ids": ids, "scores": "[0.5, 0.25]"}
+    row = folder.row([record], **beside)
+    assert row == {
+        **{"query": "query 1", "query_id": 1},
+        **{"candidates": ["text 1", "text 2"], "teacher_scores": [0.5, 0.25]},
+    }
+
+
+def test_a_list_in_text_is_never_evaluated(folder, beside):
+    with pytest.raises(DataError, match="document_ids: expected a list"):
+        folder.rows([{"query_id": 1, "document_ids": "[open('x')]"}], **beside)
+
+
+def test_colbert(folder):
+    corpus = str(folder.write("collection.tsv", "0\ta b\n1\tc d\n2\te f\n"))
+    queries = str(folder.write("queries.tsv", "7\tq r\n"))
+    row = folder.row("[7, 0, 1, 2]\n", corpus=corpus, queries=queries)
+    assert row == {"query": "q r", "pos": ["a b"], "neg": ["c d", "e f"], "query_id": 7}
+    row = folder.row("[7, [0, 1.5], [2, -1]]\n", corpus=corpus, queries=queries)
+    assert row == {
+        **{"query": "q r", "query_id": 7},
+        **{"candidates": ["a b", "e f"], "teacher_scores": [1.5, -1.0]},
+    }
+
+
+def test_simlm_counts_lines_of_the_corpus(folder):
+    corpus = [{"id": f"p{n}", "title": "T", "contents": f"c {n}"} for n in range(3)]
+    record = {
+        "query_id": "1",
+        "query": "q",
+        "positives": {"doc_id": ["2"], "score": [9.5]},
+        "negatives": {"doc_id": ["0"], "score": [-1]},
+    }
+    path = str(folder.write("passages.jsonl", corpus))
+    row = folder.row([record], corpus=path)
+    assert (row["pos"], row["neg"], row["teacher_scores"]) == (["T c 2"], ["T c 0"], [9.5, -1.0])
+    del record["negatives"]["score"]
+    assert "teacher_scores" not in folder.row([record], corpus=path)
+
+
+def test_arctic_tables(folder):
+    ids = (2**64 - 1, 2**63)
+    folder.write("t/queries.jsonl", [{"QUERY_ID": ids[0], "QUERY_TEXT": "q"}])
+    documents = [{"DOCUMENT_ID": n, "DOCUMENT_TEXT": f"text {n}"} for n in (ids[1], 2, 3)]
+    folder.write("t/documents.jsonl", documents)
+    labels = [
+        {"QUERY_ID": ids[0], "DOCUMENT_ID": n, "RELEVANCE": relevance}
+        for n, relevance in ((ids[1], 1), (2, -1), (3, 0))
+    ]
+    folder.write("t/labels.jsonl", labels)
+    (row,) = folder.read(folder.path / "t")
+    assert (row["query_id"], row["pos"], row["neg"]) == (
+        ids[0],
+        [f"text {ids[1]}"],
+        ["text 2"],
+    )
+    assert folder.left_out == {"labels of 0, which say nothing": 1}
+    (row,) = folder.read(folder.path / "t", kind="eval")
+    assert row["relevant"] == {str(ids[1]): 1, "2": 0}
+
+
+def ids_row(positive, negative=()):
+    return {
+        "query": "q",
+        "positive_document_ids": list(positive),
+        "negative_document_ids": list(negative),
+    }
+
+
+def test_unknown_ids_are_errors(folder, beside):
+    with pytest.raises(DataError, match="1 of 3 document ids are not in the corpus, such as 'd9'"):
+        folder.rows([ids_row(["d1"], ["d2", "d9"])], corpus=beside["corpus"])
+    with pytest.raises(DataError, match="none of its document ids is in the corpus: 'd9'"):
+        folder.rows([ids_row(["d1"]), ids_row(["d9"])], corpus=beside["corpus"])
+
+
+def test_unknown_ids_up_to_one_in_a_hundred_are_counted(folder, beside):
+    records = [ids_row(["d1"], ["d2"])] * 60 + [ids_row(["d1"], ["d2", "d9"])]
+    rows = folder.rows(records, corpus=beside["corpus"])
+    assert len(rows) == 61
+    assert rows[-1]["neg"] == ["text 2"]
+    assert folder.left_out == {"document ids that the corpus does not have": 1}
+
+
+def test_unknown_ids_are_left_out_by_skip(folder, beside):
+    records = [ids_row(["d1", "d9"], ["d2", "d8"]), ids_row(["d9"], ["d2"]), ids_row(["d9"])]
+    (row,) = folder.rows(records, corpus=beside["corpus"], on_bad_row="skip")
+    assert (row["pos"], row["neg"]) == (["text 1"], ["text 2"])
+    assert folder.left_out["document ids that the corpus does not have"] == 4
+    assert folder.left_out["rows without a known positive"] == 1
+
+
+def test_no_known_id_is_always_an_error_with_an_id_of_each_side(folder, beside):
+    with pytest.raises(DataError, match=r"'x1' is asked for.*'d1'"):
+        folder.rows([ids_row(["x1"])], corpus=beside["corpus"], on_bad_row="skip")
+    with pytest.raises(DataError, match="no query id is in the queries"):
+        folder.rows([{**MINED[0], "qid": "x"}], on_bad_row="skip", **beside)
+
+
+def test_duplicate_ids_of_a_corpus(folder):
+    corpus = [{"id": "1", "text": "a"}, {"id": 1, "text": "b"}, {"id": 2, "text": " "}]
+    with pytest.raises(DataError, match="the id '1' stands in the corpus twice"):
+        folder.rows(corpus, kind="corpus")
+    rows = folder.rows(corpus, kind="corpus", on_bad_row="skip")
+    assert rows == [{"id": "1", "text": "a"}]
+    assert folder.left_out["passages without text"] == 1
+
+
+def test_anserini_title_is_the_first_line(folder):
+    corpus = [{"id": "a", "contents": "Tides\nhigh and low\nwater"}, {"id": "b", "contents": "one"}]
+    assert [row["text"] for row in folder.rows(corpus, kind="corpus")] == [
+        "Tides high and low\nwater",
+        "one",
+    ]
