@@ -152,8 +152,10 @@ class RawFile:
         if rename is None:
             return records
         return (
-            record._replace(value=rename(record.value)) if type(record.value) is dict else record
-            for record in records
+            RawRecord(rename(value), row, line)
+            if type(value) is dict
+            else RawRecord(value, row, line)
+            for value, row, line in records
         )
 
     # -- what the file begins with -----------------------------------------------------------------

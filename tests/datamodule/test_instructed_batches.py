@@ -246,7 +246,7 @@ def notes_of(datamodule):
     ("row", "arguments", "share"),
     [
         ({"query": "ask: q"}, {}, "50%"),
-        ({"query": "Instruct: find\nQuery: q"}, {}, "50%"),
+        ({"query": "search_query: q"}, {}, "50%"),
         ({"pos": ["find p"]}, {}, "50%"),
         ({"query": "mine: q", "instruction": "mine: "}, {}, "50%"),
         ({"query": "ask: q", "instruction": ""}, {}, None),
