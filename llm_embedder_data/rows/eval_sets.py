@@ -102,11 +102,13 @@ def _retrieve_record(row: Row) -> Mapping[str, Any]:
         "query_id": stored_id(row["query_id"]),
         "document": list(relevant),
         "grade": [float(grade) for grade in relevant.values()],
+        "instruction": row.get("instruction"),
     }
 
 
 def _rerank_record(row: Row) -> Mapping[str, Any]:
-    record = {"query": row["query"], "query_id": stored_id(row["query_id"]), "task": row["task"]}
+    record = {name: row.get(name) for name in ("query", "task", "instruction")}
+    record["query_id"] = stored_id(row["query_id"])
     if row["candidates"] is not None:
         return {**record, "key": row["candidates"]}
     return {**record, "pos": row["pos"], "neg": row["neg"]}

@@ -100,14 +100,16 @@ def retrieve_by_id_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     """Return a batch of :data:`RETRIEVE_BY_ID_SCHEMA`; its ``pos_index`` is null."""
     require_query(columns["query"], faults)
     pos_index = pa.nulls(len(faults), INTS)
-    return batch_of(RETRIEVE_BY_ID_SCHEMA, columns, faults, pos_index=pos_index)
+    return batch_of(
+        RETRIEVE_BY_ID_SCHEMA, with_instructions(columns, len(faults)), faults, pos_index=pos_index
+    )
 
 
 RETRIEVE_BY_ID_ROWS = RowKind(
     "retrieve by id",
     RETRIEVE_BY_ID_SCHEMA,
     retrieve_by_id_batch,
-    (QUERY, TASK, QUERY_ID, Column("document", "strings"), Column("grade", "numbers")),
+    (QUERY, TASK, QUERY_ID, Column("document", "strings"), Column("grade", "numbers"), INSTRUCTION),
 )
 RETRIEVE_ROWS = RowKind("retrieve", RETRIEVE_SCHEMA, retrieve_batch, RETRIEVE_COLUMNS)
 RERANK_ROWS = RowKind("rerank", RERANK_SCHEMA, rerank_batch, RERANK_COLUMNS)
