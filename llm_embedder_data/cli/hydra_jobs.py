@@ -147,12 +147,23 @@ def _leave_process_group() -> None:
 
 
 def _quieten_libraries() -> None:
-    """Silence Lightning's advertisements and transformers' progress bar for loading weights."""
+    """Silence advertisements and a progress bar, and show Lightning's messages once, not twice.
+
+    Lightning (2.6) prints its messages itself, so Hydra's console handler skips them; Hydra's log
+    file has them all.
+    """
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_not_tip)
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.addFilter(_is_not_lightnings)
 
 
 def _is_not_tip(record: logging.LogRecord) -> bool:
     return "Tip: " not in record.getMessage()
+
+
+def _is_not_lightnings(record: logging.LogRecord) -> bool:
+    return not record.name.startswith("lightning.")
