@@ -70,7 +70,10 @@ def test_the_console_runs_no_target_either(refused, settings, bomb, key, value):
         ("data.recipe=bgee", "recipe='bgee': expected one of auto, bge"),
         ("trainer.devices=two", "trainer: lightning.pytorch.Trainer cannot be made: "),
         ("model._target_=os.system", "model._target_='os.system' is no LightningModule"),
-        ("+trainer.plugins._target_=os.getcwd", "trainer.plugins._target_='os.getcwd' is no class"),
+        (
+            "+trainer.plugins._target_=os.getcwd",
+            "_target_='os.getcwd' is not a class",
+        ),
     ],
 )
 def test_a_value_that_an_object_refuses_ends_in_one_sentence(

@@ -437,7 +437,7 @@ def test_a_full_disk_is_an_error_that_names_the_folder_and_leaves_no_half_file(
         f"{tmp_path}: the cache of {big} could not be written: {os.strerror(code)} "
         f"({remedy}, or give another data.cache_dir)"
     )
-    assert left == [".digest"]
+    assert set(left) == {".digest"}  # of the file, and of the shape that it has
     assert prepared(big, tmp_path) == 2000 // 4
 
 
