@@ -160,9 +160,11 @@ class RetrievalDataCollator:
         laid_out = {}
         for side, tokenizer in ("query", self.query_tokenizer), ("key", self.key_tokenizer):
             texts = [group[side] for group in groups]
-            instruction = joined(
-                (_instruction_of(group, side), len(group[side])) for group in groups
-            )
+            instruction: Instructions = groups[0][f"{side}_instruction"]
+            if any(type(group[f"{side}_instruction"]) is RowInstructions for group in groups):
+                instruction = joined(
+                    (_instruction_of(group, side), len(group[side])) for group in groups
+                )
             tokens = tokenizer(texts[0].joined(texts[1:]), instruction)
             laid_out[side] = self._layout.padded(tokens, list(map(len, texts)))
         for group in groups:

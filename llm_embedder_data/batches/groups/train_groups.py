@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.groups.training_groups import Groups, OwnInstructions
+from llm_embedder_data.batches.groups.training_groups import Groups
 from llm_embedder_data.batches.plan.sampler import BatchIndex
 from llm_embedder_data.batches.tokens.row_instructions import in_force
 from llm_embedder_data.config.recipes import Instruction
@@ -91,12 +91,16 @@ class TrainGroups:
         for index in indices:
             start, end = end, end + len(index.rows)
             groups = all_groups.part(start, end) if len(indices) > 1 else all_groups
-            scores, own = groups.teacher_scores, groups.own_instructions or OwnInstructions()
+            scores, own = groups.teacher_scores, groups.own_instructions
             yield {
                 "query": groups.query,
-                "query_instruction": in_force(instruction.query, own.query),
+                "query_instruction": (
+                    instruction.query if own is None else in_force(instruction.query, own.query)
+                ),
                 "key": groups.key,
-                "key_instruction": in_force(instruction.key, own.key),
+                "key_instruction": (
+                    instruction.key if own is None else in_force(instruction.key, own.key)
+                ),
                 "key_mask": groups.key_mask,
                 "teacher_scores": None if scores is None else scores.astype(np.float32),
                 "task": train_set.task,

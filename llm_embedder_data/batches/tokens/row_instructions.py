@@ -59,7 +59,7 @@ def in_force(common: str, own: Sequence[str | None] | None) -> Instructions:
     return RowInstructions(common, own)
 
 
-def joined(instructions: Iterable[tuple[Instructions, int]]) -> Instructions:
+def joined(instructions: Iterable[tuple[Instructions, int]]) -> RowInstructions:
     """Return the instructions of several batches of one dataset, one batch after the other.
 
     Args:
@@ -68,8 +68,6 @@ def joined(instructions: Iterable[tuple[Instructions, int]]) -> Instructions:
     batches = list(instructions)
     first = batches[0][0]
     common = first if isinstance(first, str) else first.common
-    if all(isinstance(batch, str) for batch, _ in batches):
-        return common
     own: list[str | None] = []
     for batch, n_texts in batches:
         own += [None] * n_texts if isinstance(batch, str) else batch.own
