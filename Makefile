@@ -14,10 +14,10 @@ fit: $(VENV)/.fit  ## set up and fine-tune a real encoder on the embedded sample
 	$(BIN)/llm-embedder-data fit
 
 test: $(VENV)/.test lint  ## set up and run the linters, the type checker and the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 test-slow: $(VENV)/.test  ## run the tests marked slow
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 3 -m slow
 
 test-hydra: $(VENV)/.test  ## run the console script's tests on Hydra's next release
 	$(PIP) install -q --upgrade --pre --target $(VENV)/hydra-next 'hydra-core>=1.4.0rc1,<1.5'

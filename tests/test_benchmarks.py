@@ -244,6 +244,7 @@ def test_sentence_transformers_columns_become_the_keys_of_each_query():
     assert batch["positive_id"].tolist() == [[0], [8]]
 
 
+@pytest.mark.slow
 def test_the_defaults_are_measured_in_domain_and_elsewhere(
     sample_dir, tmp_path, monkeypatch, capsys
 ):

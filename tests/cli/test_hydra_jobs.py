@@ -27,6 +27,7 @@ def test_multirun_runs_every_combination(run, tiny, sample_dir, tmp_path):
     assert (tmp_path / "sweep/1/checkpoints/last.ckpt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 def test_two_devices_train_through_the_console_script(tiny, sample_dir, tmp_path):
     data = (

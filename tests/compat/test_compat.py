@@ -385,7 +385,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.ranks
-@pytest.mark.parametrize("strategy", ["sequential", "random"])
+@pytest.mark.parametrize("strategy", ["sequential", pytest.param("random", marks=pytest.mark.slow)])
 def test_two_processes_keep_to_one_task_or_say_what_is_wrong(
     strategy, sample_dir, minilm, tmp_path
 ):

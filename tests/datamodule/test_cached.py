@@ -105,6 +105,7 @@ def tensors_of(value):
     return [value] if isinstance(value, torch.Tensor) else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenize", ["on-the-fly", "cached"])
 def test_opening_caches_takes_no_array_of_numbers_for_all_rows(tmp_path, tokenize):
     def peak(n_rows):

@@ -155,7 +155,9 @@ def fit_with_each_flag(rank, folder, n_ranks):
     return seen
 
 
-@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.ranks)])
+@pytest.fixture(
+    scope="module", params=[1, pytest.param(2, marks=[pytest.mark.ranks, pytest.mark.slow])]
+)
 def fitted(request, folder, tmp_path_factory):
     """What each rank did, of one and of two."""
     if request.param == 1:

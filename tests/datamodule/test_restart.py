@@ -142,8 +142,8 @@ WORKERS = {"data": {"num_workers": 2, "prefetch_factor": 3}}
     ("n_ranks", "settings"),
     [
         (1, {}),
-        (1, WORKERS),
-        pytest.param(2, {}, marks=pytest.mark.ranks),
+        pytest.param(1, WORKERS, marks=pytest.mark.slow),
+        pytest.param(2, {}, marks=[pytest.mark.ranks, pytest.mark.slow]),
         pytest.param(2, WORKERS, marks=pytest.mark.ranks),
     ],
 )

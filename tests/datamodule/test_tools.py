@@ -83,7 +83,8 @@ def assert_fits_as_planned(datamodule, trainer):
     assert [seen[:2] for seen in recorder.trained.values()][: len(plan)] == plan
 
 
-@pytest.mark.parametrize("steps", [2, 30])  # of a trial: inside an epoch, and beyond its end
+# Steps of a trial: inside an epoch, and beyond its end.
+@pytest.mark.parametrize("steps", [2, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scheduled", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 def test_the_batch_size_finder_finds_what_fits(folder, forty, mode, scheduled, steps):
@@ -116,7 +117,9 @@ def test_the_finder_s_trials_begin_at_the_start_with_workers_too(folder, forty):
 
 
 @pytest.mark.parametrize("small", ["error", "drop", "repeat"])
-@pytest.mark.parametrize(("mode", "largest"), [("power", 4), ("binsearch", 8)])
+@pytest.mark.parametrize(
+    ("mode", "largest"), [("power", 4), pytest.param("binsearch", 8, marks=pytest.mark.slow)]
+)
 def test_a_dataset_below_a_global_batch_ends_the_search(folder, mode, largest, small):
     size, datamodule, trainer, said = searched(
         folder,
@@ -136,6 +139,7 @@ def test_a_dataset_below_a_global_batch_ends_the_search(folder, mode, largest, s
     assert_fits_as_planned(datamodule, trainer)
 
 
+@pytest.mark.slow
 def test_the_largest_size_is_found_where_it_fits_the_rows_exactly(folder, forty):
     size, *_ = searched(
         folder, Limited(1000), {"train_data": forty}, mode="binsearch", margin=0.0, init_val=5
