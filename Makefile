@@ -5,7 +5,7 @@ BENCH := benchmarks/.venv
 PIP := $(BIN)/pip --disable-pip-version-check
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help fit test test-slow test-hydra lint format bench bench-gpu soak out-of-core defaults clean
+.PHONY: help fit test test-slow test-hydra lint format docs bench bench-gpu soak out-of-core defaults clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -47,8 +47,11 @@ out-of-core: $(BENCH)/.installed  ## measure time, disk and memory for a million
 defaults: $(VENV)/.fit  ## fine-tune with the defaults and measure; ARGS='--data DIR --sets NAME ...'
 	$(BIN)/python benchmarks/defaults.py $(ARGS)
 
+docs: $(VENV)/.test  ## build the documentation site into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 clean:  ## remove the environments and what the tools leave behind
-	rm -rf $(VENV) $(BENCH) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis outputs
+	rm -rf $(VENV) $(BENCH) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis outputs
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
