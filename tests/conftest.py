@@ -10,7 +10,10 @@ _CACHE = tempfile.TemporaryDirectory(prefix="llm-embedder-data-tests-")
 os.environ["HF_DATASETS_CACHE"] = _CACHE.name  # before datasets is imported, which reads it once
 
 import json
+import subprocess
 import sys
+import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,8 @@ from transformers import PreTrainedTokenizerFast
 
 import llm_embedder_data
 
+_ROOT = Path(__file__).parent.parent
+
 # Tests run side by side on few cores, where torch's threads would wait for each other.
 torch.set_num_threads(1)
 
@@ -39,6 +44,49 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    # Build from a copy, so that no build folder is left in the checkout.
+    source = folder / "source"
+    names = (
+        subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"],
+            cwd=_ROOT,
+            capture_output=True,
+            check=False,
+        )
+        .stdout.decode()
+        .split("\n")
+    )
+    if not names[0]:
+        pytest.skip("not a git checkout")
+    for name in filter(None, names):
+        if (_ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((_ROOT / name).read_bytes())
+    subprocess.run([*command, str(source), "-w", str(folder)], check=True, timeout=120)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def clean_python(wheel, tmp_path_factory):
+    """Python of a new environment with the wheel, and with what it depends on.
+
+    The dependencies are those installed here: a folder that a .pth file names is searched, but the
+    .pth files in it, such as that of an editable install, are not followed.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    [packages] = folder.glob("lib/python*/site-packages")
+    installed = [path for path in sys.path if Path(path).name == "site-packages"]
+    (packages / "dependencies.pth").write_text("\n".join(installed))
+    zipfile.ZipFile(wheel).extractall(packages)
+    return folder / "bin/python"
 
 
 @pytest.fixture(scope="session")

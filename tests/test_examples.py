@@ -31,7 +31,9 @@ def assert_two_epochs_of(steps, written):
 
 
 def test_every_example_is_tried_on_two_processes():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ON_TWO)
+    # Ray's have tests of their own.
+    examples = {path.stem for path in EXAMPLES.glob("*.py") if not path.stem.startswith("ray_")}
+    assert examples == set(ON_TWO)
 
 
 @pytest.fixture

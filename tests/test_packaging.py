@@ -6,8 +6,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 
 _COMPOSE = """
@@ -27,32 +25,6 @@ for entries in (config.data.train_data, config.data.eval_data, config.data.corpu
         assert resolve_sources(path, setting="x", fields=())[0].files[0].startswith({site!r})
 print([load_recipe(name).name for name in recipe_names()])
 """
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    # Build from a copy, so that no build folder is left in the checkout.
-    source = folder / "source"
-    names = (
-        subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            check=False,
-        )
-        .stdout.decode()
-        .split("\n")
-    )
-    if not names[0]:
-        pytest.skip("not a git checkout")
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run([*command, str(source), "-w", str(folder)], check=True, timeout=120)
-    return next(folder.glob("*.whl"))
 
 
 def test_the_wheel_holds_every_module_and_yaml_the_sample_and_the_type_marker(wheel):

@@ -597,7 +597,7 @@ def test_the_config_holds_the_arguments_with_their_defaults_in_order():
 
     assert config.pop("_target_") == "llm_embedder_data.BiEncoder"
     assert list(config) == list(defaults)
-    assert config.pop("encoder") == "${encoder}"
+    assert config.pop("encoder") == "${oc.select:encoder,null}"
     assert config == {name: value for name, value in defaults.items() if name != "encoder"}
 
 
