@@ -121,7 +121,7 @@ recipe: {name: none}
 """
 
 TEMPLATE_DATA = """
-defaults: ["/llm_embedder_data/data@_here_: default"]
+defaults: [{/llm_embedder_data/data@_here_: default}]
 tokenizer: ENCODER
 recipe: auto
 train_data: {qa: pkg://llm_embedder_data/sample/qa/train.jsonl}
