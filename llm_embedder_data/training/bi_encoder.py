@@ -30,6 +30,7 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.mining.search import rerank_order
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
@@ -45,7 +46,6 @@ from llm_embedder_data.training.packed_attention import AttentionSwitch, positio
 from llm_embedder_data.training.pooling import pool, pool_packed, prompt_length_of_calls
 from llm_embedder_data.training.position_limits import check_positions
 from llm_embedder_data.training.retrieval_loss import competing_keys, mean_loss
-from llm_embedder_data.training.search import rerank_order
 from llm_embedder_data.training.settings import (
     DEFAULTS,
     LossSettings,

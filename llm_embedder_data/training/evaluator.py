@@ -22,9 +22,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
+from llm_embedder_data.mining.search import merge_top_k, top_k
 from llm_embedder_data.training.eval_shard import EncodedQueries, EvalShard
-from llm_embedder_data.training.retrieval_metrics import retrieval_metrics
-from llm_embedder_data.training.search import merge_top_k, top_k
 from llm_embedder_data.training.trainer_limits import is_limited, limiting_setting
 
 # Number of queries whose results are gathered from all ranks at a time, which bounds memory.

@@ -12,7 +12,7 @@ from torchmetrics.functional.retrieval import (
     retrieval_reciprocal_rank,
 )
 
-from llm_embedder_data.training.retrieval_metrics import retrieval_metrics
+from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
 
 laws = settings(derandomize=True, deadline=None, max_examples=60)
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_embedder_data.training.search import merge_top_k, rerank_order, top_k
+from llm_embedder_data.mining.search import merge_top_k, rerank_order, top_k
 
 laws = settings(derandomize=True, deadline=None, max_examples=60)
 NOWHERE = -math.inf
