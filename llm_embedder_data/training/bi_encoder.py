@@ -36,6 +36,7 @@ from llm_embedder_data.training.data_module_protocols import (
     GivesLongestInputs,
     GivesTaskSettings,
 )
+from llm_embedder_data.training.eval_sources import EvalSources
 from llm_embedder_data.training.evaluator import RetrievalEvaluator
 from llm_embedder_data.training.export import (
     prompts_to_export,
@@ -52,6 +53,7 @@ from llm_embedder_data.training.settings import (
     check_model_arguments,
     merge_loss_settings,
 )
+from llm_embedder_data.training.trainer_limits import running_loaders
 
 Pooling = PoolingMode | Literal["auto"]
 Similarity = SimilarityName | Literal["auto"]
@@ -181,7 +183,7 @@ class BiEncoder(lightning.LightningModule):
         self._warned: set[str] = set()
         self._attention = AttentionSwitch(self.encoder)
         self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
-        self._evaluator = RetrievalEvaluator(
+        self.evaluator = RetrievalEvaluator(
             cutoffs, drop_identical_ids=drop_identical_ids, precision=search_precision
         )
 
@@ -406,7 +408,7 @@ class BiEncoder(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Drop what an interrupted evaluation may have left."""
-        self._evaluator.reset()
+        self.evaluator.reset(EvalSources.of_loaders(running_loaders(self.trainer)))
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -415,16 +417,16 @@ class BiEncoder(lightning.LightningModule):
     ) -> None:
         """Encode a batch of queries or of a corpus and keep it; ranks do not communicate."""
         name = batch["dataset"]
-        self._evaluator.note_loader(name, dataloader_idx)
+        self.evaluator.note_loader(name, dataloader_idx)
         if "content" in batch:
             if len(batch["index"]):
-                self._evaluator.add_corpus(name, self._embed(batch, "content"), batch["index"])
+                self.evaluator.add_corpus(name, self._embed(batch, "content"), batch["index"])
             return
         if not len(batch["row"]):
             return
         embedding = self._embed(batch, "query")
         ranked, scores = self._rerank(batch, embedding) if "key" in batch else (None, None)
-        self._evaluator.add_queries(
+        self.evaluator.add_queries(
             name,
             embedding,
             row=batch["row"],
@@ -464,7 +466,7 @@ class BiEncoder(lightning.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        values = self._evaluator.finish(self, stage, self._warn_once)
+        values = self.evaluator.finish(self, stage, self._warn_once)
         if self.trainer.sanity_checking:
             return
         # All ranks have the same values already, so their maximum is exact. A mean over three ranks

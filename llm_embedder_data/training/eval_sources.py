@@ -104,12 +104,12 @@ class EvalSources:
         found = pc.index_in(ids, value_set=self.corpora[corpus].ids).fill_null(-1)
         return torch.from_numpy(found.to_numpy().astype(np.int64))
 
-    def check_ids_for_runs(self, where: str) -> None:
-        """Refuse ids that cannot stand in a run file, before anything is encoded.
+    def check_for_runs(self, where: str) -> None:
+        """Refuse what cannot be written as runs, before anything is encoded.
 
         Raises:
             DataError: an id holds a blank.
-            ConfigError: an eval set has an id twice.
+            ConfigError: an eval set has an id twice, or a corpus is a sample.
         """
         for name, queries in self.queries.items():
             ids = self.query_ids(name, torch.from_numpy(queries.eval_set.kept))
@@ -121,4 +121,9 @@ class EvalSources:
                     "and a run names queries by id (give each row its own, or write no run)"
                 )
         for name, corpus in self.corpora.items():
+            if corpus.passages.is_sample:
+                raise ConfigError(
+                    f"{where}: only a sample of corpus {name!r} is searched, and a run of it would "
+                    "pass for one of the corpus (set data.eval_corpus_sample=null, or write no run)"
+                )
             check_run_ids(corpus.ids.to_pylist(), "document", f"{where}: corpus {one_line(name)}")

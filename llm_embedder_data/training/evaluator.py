@@ -119,9 +119,19 @@ class RetrievalEvaluator:
         self.rankings: dict[str, Ranking] = {}
         self._shard = EvalShard()
 
-    def reset(self) -> None:
-        """Drop what an interrupted evaluation may have left."""
+    def reset(self, sources: EvalSources | None = None) -> None:
+        """Drop what an interrupted evaluation may have left.
+
+        Args:
+            sources: what will be evaluated; None if it is not known.
+
+        Raises:
+            DataError: rankings are kept, and an id cannot stand in a run file.
+            ConfigError: rankings are kept, and a run would name two rows alike, or hold a sample.
+        """
         self._shard = EvalShard()
+        if self.keeps_rankings and sources is not None:
+            sources.check_for_runs("run_file")
 
     def note_loader(self, name: str, loader_index: int) -> None:
         """Record which loader an eval set or corpus comes from; call it for empty batches too."""
