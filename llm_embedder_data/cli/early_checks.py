@@ -17,7 +17,6 @@ from llm_embedder_data.cli.refusals import sentence
 from llm_embedder_data.cli.verbs import Verb
 from llm_embedder_data.core.errors import ConfigError
 
-
 # Files that a run writes at its end, by setting, each with a name to show in messages.
 _OUTPUT_FILES = {"metrics_file": "metrics.json", "run_file": "run.trec"}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from llm_embedder_data.mining.run_files import Ranked
+from llm_embedder_data.mining.run_files import Ranked, write_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +70,35 @@ class Ranking:
 
     def _document_id(self, index: int) -> str:
         return str(index) if self.document_ids is None else self.document_ids[index].as_py()
+
+
+def write_rankings(run_file: str | os.PathLike[str], rankings: Mapping[str, Ranking]) -> list[Path]:
+    """Write the run of each eval set; see :func:`~llm_embedder_data.mining.run_files.write_run`.
+
+    Args:
+        run_file: the file; if there are several eval sets, see :func:`run_path`.
+        rankings: by eval set.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    paths = []
+    for name, ranking in rankings.items():
+        paths.append(run_path(run_file, name, len(rankings)))
+        write_run(paths[-1], ranking.run())
+    return paths
+
+
+def run_path(run_file: str | os.PathLike[str], name: str, n_eval_sets: int) -> Path:
+    """Return the file of an eval set: the named one, or one with the eval set's name in it.
+
+    >>> run_path("out/run.trec", "qa/en", 2).as_posix()
+    'out/run.qa%2Fen.trec'
+    """
+    path = Path(run_file)
+    if n_eval_sets == 1:
+        return path
+    return path.with_name(f"{path.stem}.{quote(name, safe='')}{path.suffix}")

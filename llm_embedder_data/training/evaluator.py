@@ -64,12 +64,13 @@ class EvalRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Evaluation:
     """What an evaluation found.
 
     Attributes:
         metrics: by eval set: ``{"qa": {"ndcg@10": 0.5, ...}}``.
-        rankings: the results of each eval set; empty unless they were asked for.
+        rankings: the results of each eval set, by the ids of queries and documents; empty unless
+            they were asked for.
         tasks: of the eval sets, where they are known.
         is_complete: whether every eval set was measured in full.
     """
@@ -78,6 +79,10 @@ class Measured:
     rankings: dict[str, Ranking]
     tasks: dict[str, str]
     is_complete: bool
+
+    def mean(self) -> dict[str, float]:
+        """Return the mean of each metric over the eval sets that have it."""
+        return mean_over_eval_sets(self.metrics)
 
     def by_task(self) -> dict[str, dict[str, float]]:
         """Return the mean of each metric over the eval sets of a task."""
@@ -219,7 +224,7 @@ class RetrievalEvaluator:
             self.rankings = measured.rankings
         return logged_values(measured, stage)
 
-    def measure(self, run: EvalRun, warn: Callable[[str], None]) -> Measured:
+    def measure(self, run: EvalRun, warn: Callable[[str], None]) -> Evaluation:
         """Search, measure, and drop the collected batches. All ranks must call this."""
         shard, self._shard = self._shard, EvalShard()
         of_ranks = _all_gather_objects(
@@ -251,7 +256,7 @@ class RetrievalEvaluator:
             metrics[name] = self._metrics(run.sources, name, queries, results)
             if self.keeps_rankings:
                 rankings[name] = _ranking(run.sources, name, queries, results)
-        return Measured(
+        return Evaluation(
             metrics=metrics,
             rankings=rankings,
             tasks={name: task for name in metrics if (task := run.sources.task(name)) is not None},
@@ -296,7 +301,7 @@ class RetrievalEvaluator:
         return (results if same is None else results.without(same)).cut(k - 1)
 
 
-def logged_values(measured: Measured, stage: str) -> dict[str, float]:
+def logged_values(measured: Evaluation, stage: str) -> dict[str, float]:
     """Return what was measured by the names of logs; see :meth:`RetrievalEvaluator.finish`."""
     values = {
         f"{stage}/{one_line(eval_set)}/{name}": value
@@ -312,8 +317,7 @@ def logged_values(measured: Measured, stage: str) -> dict[str, float]:
             for task, metrics in by_task.items()
             for name, value in metrics.items()
         }
-    means = mean_over_eval_sets(measured.metrics)
-    return values | {f"{stage}/{name}": value for name, value in means.items()}
+    return values | {f"{stage}/{name}": value for name, value in measured.mean().items()}
 
 
 def mean_over_eval_sets(measured: EvalSetMetrics) -> dict[str, float]:
