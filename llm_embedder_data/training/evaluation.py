@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import move_data_to_device
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from llm_embedder_data.core.files import atomic_file
@@ -32,8 +33,8 @@ def evaluate(
     datamodule: LightningDataModule,
     *,
     cutoffs: Sequence[int] | None = None,
-    drop_identical_ids: bool = False,
-    search_precision: Precision = "float32",
+    drop_identical_ids: bool | None = None,
+    search_precision: Precision | None = None,
     device: torch.device | str | None = None,
     run_file: str | os.PathLike[str] | None = None,
     metrics_file: str | os.PathLike[str] | None = None,
@@ -49,8 +50,10 @@ def evaluate(
             to encode in a lower precision.
         datamodule: with eval data, and a corpus to retrieve from.
         cutoffs: the k of the metrics; None: the model's.
-        drop_identical_ids: leave the document whose id is the query's out of its results.
-        search_precision: what products of the search are rounded to: float32, tf32 or bf16.
+        drop_identical_ids: leave the document whose id is the query's out of its results; None: as
+            the model says.
+        search_precision: what products of the search are rounded to: float32, tf32 or bf16; None:
+            as the model says.
         device: where to encode and search; None: where the model is.
         run_file: written with the best passages of each query; ``*.tsv`` or TREC's six fields. If
             there are several eval sets, each has a file, ``run.<eval set>.trec``.
@@ -67,10 +70,13 @@ def evaluate(
     datamodule.prepare_data()
     datamodule.setup("validate")
     loaders = _by_name(datamodule.val_dataloader())
+    usual = model.evaluator
     evaluator = RetrievalEvaluator(
-        model.cutoffs if cutoffs is None else tuple(cutoffs),
-        drop_identical_ids=drop_identical_ids,
-        precision=search_precision,
+        usual.cutoffs if cutoffs is None else tuple(cutoffs),
+        drop_identical_ids=(
+            usual.drop_identical_ids if drop_identical_ids is None else drop_identical_ids
+        ),
+        precision=search_precision or usual.precision,
     )
     evaluator.keeps_rankings = True
     sources = EvalSources.of_loaders(loaders.values())
@@ -126,7 +132,10 @@ def _evaluating(
 def _bars(show: bool) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     """Give a function that adds a progress bar and returns what advances it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), transient=True, disable=not show) as progress:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not show
+    ) as progress:
 
         def bar(description: str, total: int) -> Callable[[int], None]:
             task = progress.add_task(one_line(description), total=total)
