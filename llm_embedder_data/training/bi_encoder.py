@@ -42,6 +42,7 @@ from llm_embedder_data.training.export import (
     prompts_to_export,
     write_sentence_transformers_files,
 )
+from llm_embedder_data.training.mteb_encoder import MtebEncoder
 from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
 from llm_embedder_data.training.packed_attention import AttentionSwitch, position_ids_for
 from llm_embedder_data.training.pooling import pool, pool_packed, prompt_length_of_calls
@@ -485,7 +486,46 @@ class BiEncoder(lightning.LightningModule):
         embedding = self._embed(batch, "content")
         return {"index": batch["index"].detach().cpu(), "embedding": embedding.detach().cpu()}
 
+    def to_mteb(
+        self,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        query_max_length: int = 256,
+        key_max_length: int = 256,
+    ) -> MtebEncoder:
+        """Return this encoder as ``mteb.evaluate(...)`` takes it; it follows further training.
+
+        Its prompts are those of :meth:`export`.
+
+        Args:
+            tokenizer: None: the data module's, else the one of the name ``encoder``.
+            query_max_length: tokens of a query, special tokens included.
+            key_max_length: tokens of a document, special tokens included.
+
+        Raises:
+            ConfigError: there is no tokenizer.
+        """
+        tokenizer = tokenizer or self._own_tokenizer()
+        if tokenizer is None:
+            raise ConfigError(
+                "to_mteb() has no tokenizer: give one, as to_mteb(tokenizer), since the encoder "
+                "was given as a model and no data module is attached"
+            )
+        return MtebEncoder(
+            self,
+            tokenizer,
+            prompts=prompts_to_export(self._datamodule, self._model_name),
+            max_length={"query": query_max_length, "document": key_max_length},
+            prompt_lengths=not self._include_prompt,
+        )
+
     # Export
+
+    def _own_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        tokenizer = getattr(self._datamodule, "tokenizer", None)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
+            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
+        return tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else None
 
     def export(
         self, path: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase | None = None
@@ -505,10 +545,8 @@ class BiEncoder(lightning.LightningModule):
             weights |= self._pooler[0].state_dict(prefix="pooler.")
         self.encoder.save_pretrained(folder, state_dict=weights)
 
-        tokenizer = tokenizer or getattr(self._datamodule, "tokenizer", None)
-        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
-            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
-        if isinstance(tokenizer, PreTrainedTokenizerBase):
+        tokenizer = tokenizer or self._own_tokenizer()
+        if tokenizer is not None:
             tokenizer.save_pretrained(folder)
         else:
             logger.warning(
