@@ -1,6 +1,6 @@
 """Exact search on the CPU: time, memory, and the share of the metrics, beside other ways.
 
-    python benchmarks/search.py                 # one million passages, 10,000 queries; and peers on less
+    python benchmarks/search.py    # peers too; then one million passages and 10,000 queries
     python benchmarks/search.py --passages 20000 --queries 500 --large-passages 0
 
 Vectors are random, normalized, of 384 dimensions, in a memory-mapped file of float32. Each run is a
@@ -27,7 +27,7 @@ PAGE = Path(__file__).parent / "results" / "search.md"
 WAYS = {
     "ours": "`top_k`, reading the mapped file in blocks",
     "torch": "`torch.topk` of blocks of 2,048 queries x 65,536 passages, merged",
-    "sentence-transformers": "`util.semantic_search` with its defaults (100 queries, 500,000 passages)",
+    "sentence-transformers": "`util.semantic_search` with its defaults",
 }
 
 
@@ -139,8 +139,10 @@ def page(given: Any, found: dict[str, list[dict[str, float]]], large: Any) -> st
         median = statistics.median(seconds)
         memory = statistics.median(one["memory"] for one in runs)
         rows.append(
-            [way, WAYS[way], f"{median:.1f}", f"{min(seconds):.1f} to {max(seconds):.1f}"]
-            + [f"{median / ours:.2f}", f"{memory:,.0f}"]
+            [
+                *(way, WAYS[way], f"{median:.1f}", f"{min(seconds):.1f} to {max(seconds):.1f}"),
+                *(f"{median / ours:.2f}", f"{memory:,.0f}"),
+            ]
         )
     header = ["", "how", "seconds, median", "from to", "of ours", "memory beside the vectors, MB"]
     lines = [

@@ -122,7 +122,7 @@ def test_ranks_find_the_same_bits(tokenizer, tmp_path):
 def test_tasks_have_means_of_their_own(tokenizer):
     names = {"a": "qa", "b": "qa", "c": "tool"}
     sets = {
-        name: [{**row, "task": task} for row in EVAL[3 * number :]]
+        name: {"path": EVAL[3 * number :], "task": task}
         for number, (name, task) in enumerate(names.items())
     }
     model, datamodule = tiny_model(tokenizer), make_datamodule(tokenizer, eval_data=sets)
