@@ -5,7 +5,8 @@
   pos then neg, or of candidates; else None), ``query_id`` (str, int or None), ``instruction``
   ({"query": str or None, "key": str or None}, or None), ``task`` (str or None)
 - eval: ``query``, ``query_id``, ``relevant`` ({document id: grade}). ``candidates`` (ids of the
-  documents to rerank) and ``instruction`` are there only for the queries that have them.
+  documents to rerank), ``instruction`` and ``answers`` (list of str) are there only for the queries
+  that have them.
 - corpus: ``id`` (str), ``text`` (str)
 """
 

@@ -136,6 +136,7 @@ def _schema(kind: Kind, id_type: pa.DataType, grade_type: pa.DataType) -> pa.Sch
                 ("relevant", pa.map_(pa.string(), grade_type)),
                 ("candidates", _STRINGS),
                 ("instruction", _INSTRUCTION),
+                ("answers", _STRINGS),
             ]
         )
     return pa.schema(

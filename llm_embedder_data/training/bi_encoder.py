@@ -30,28 +30,31 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.mining.search import Precision, rerank_order, scores_of_ranked
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
     GivesTaskSettings,
 )
+from llm_embedder_data.training.eval_sources import EvalSources
 from llm_embedder_data.training.evaluator import RetrievalEvaluator
 from llm_embedder_data.training.export import (
     prompts_to_export,
     write_sentence_transformers_files,
 )
+from llm_embedder_data.training.mteb_encoder import MtebEncoder
 from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
 from llm_embedder_data.training.packed_attention import AttentionSwitch, position_ids_for
 from llm_embedder_data.training.pooling import pool, pool_packed, prompt_length_of_calls
 from llm_embedder_data.training.position_limits import check_positions
 from llm_embedder_data.training.retrieval_loss import competing_keys, mean_loss
-from llm_embedder_data.training.search import rerank_order
 from llm_embedder_data.training.settings import (
     DEFAULTS,
     LossSettings,
     check_model_arguments,
     merge_loss_settings,
 )
+from llm_embedder_data.training.trainer_limits import running_loaders
 
 Pooling = PoolingMode | Literal["auto"]
 Similarity = SimilarityName | Literal["auto"]
@@ -104,7 +107,10 @@ class BiEncoder(lightning.LightningModule):
         weight_decay: weight decay of AdamW, except for biases and norms.
         warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
-        cutoffs: the k of MRR@k, Recall@k and nDCG@k.
+        cutoffs: the k of the metrics, such as nDCG@k.
+        drop_identical_ids: leave the document whose id is the query's out of its results.
+        search_precision: what products of a search are rounded to: ``float32``, ``tf32`` or
+            ``bf16``.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
 
     Raises:
@@ -130,12 +136,15 @@ class BiEncoder(lightning.LightningModule):
         warmup_ratio: float = 0.1,
         schedule: Schedule = "linear",
         cutoffs: Sequence[int] = (1, 5, 10, 100),
+        drop_identical_ids: bool = False,
+        search_precision: Precision = "float32",
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         check_choice(pooling, [*get_args(PoolingMode), "auto"], "model.pooling")
         check_choice(similarity, [*get_args(SimilarityName), "auto"], "model.similarity")
         check_choice(schedule, Schedule, "model.schedule")
+        check_choice(search_precision, get_args(Precision), "model.search_precision")
         # save_hyperparameters reads these local variables. They must be plain Python, not the lists
         # and mappings of OmegaConf: torch loads nothing else from a checkpoint by default.
         cutoffs = tuple(cutoffs)
@@ -175,7 +184,9 @@ class BiEncoder(lightning.LightningModule):
         self._warned: set[str] = set()
         self._attention = AttentionSwitch(self.encoder)
         self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
-        self._evaluator = RetrievalEvaluator(cutoffs)
+        self.evaluator = RetrievalEvaluator(
+            cutoffs, drop_identical_ids=drop_identical_ids, precision=search_precision
+        )
 
     def _choose_pooling(self, pooling: Pooling, similarity: Similarity) -> None:
         chosen = pooled(
@@ -398,7 +409,7 @@ class BiEncoder(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Drop what an interrupted evaluation may have left."""
-        self._evaluator.reset()
+        self.evaluator.reset(EvalSources.of_loaders(running_loaders(self.trainer)))
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -407,30 +418,37 @@ class BiEncoder(lightning.LightningModule):
     ) -> None:
         """Encode a batch of queries or of a corpus and keep it; ranks do not communicate."""
         name = batch["dataset"]
-        self._evaluator.note_loader(name, dataloader_idx)
+        self.evaluator.note_loader(name, dataloader_idx)
         if "content" in batch:
             if len(batch["index"]):
-                self._evaluator.add_corpus(name, self._embed(batch, "content"), batch["index"])
+                self.evaluator.add_corpus(name, self._embed(batch, "content"), batch["index"])
             return
         if not len(batch["row"]):
             return
         embedding = self._embed(batch, "query")
-        self._evaluator.add_queries(
+        ranked, scores = self._rerank(batch, embedding) if "key" in batch else (None, None)
+        self.evaluator.add_queries(
             name,
             embedding,
             row=batch["row"],
             positives=batch["pos_index"],
             corpus=batch.get("corpus"),
-            ranked=self._rerank(batch, embedding) if "key" in batch else None,
+            ranked=ranked,
             grades=batch.get("grades"),
+            ranked_scores=scores,
         )
 
-    def _rerank(self, batch: RetrievalBatch, query: Tensor) -> Tensor:
-        """Return the indices of each query's keys, best first: ``[n, G]`` int64, padded with -1."""
+    def _rerank(self, batch: RetrievalBatch, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices of each query's keys, best first, and their scores.
+
+        Indices are ``[n, G]`` int64, padded with -1; scores float32.
+        """
         keys = self._embed(batch, "key").view(*batch["key_mask"].shape, query.shape[1])
         # Not a matrix product, which mixed precision would round.
         scores = (query[:, None] * keys).sum(2)  # [n, G]
-        return rerank_order(scores, batch["key_index"].masked_fill(batch["key_mask"] == 0, -1))
+        key_index = batch["key_index"].masked_fill(batch["key_mask"] == 0, -1)
+        ranked = rerank_order(scores, key_index)
+        return ranked, scores_of_ranked(ranked, scores, key_index)
 
     def test_step(self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode a batch and keep it; see :meth:`validation_step`."""
@@ -449,7 +467,7 @@ class BiEncoder(lightning.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        values = self._evaluator.finish(self, stage, self._warn_once)
+        values = self.evaluator.finish(self, stage, self._warn_once)
         if self.trainer.sanity_checking:
             return
         # All ranks have the same values already, so their maximum is exact. A mean over three ranks
@@ -468,7 +486,46 @@ class BiEncoder(lightning.LightningModule):
         embedding = self._embed(batch, "content")
         return {"index": batch["index"].detach().cpu(), "embedding": embedding.detach().cpu()}
 
+    def to_mteb(
+        self,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        query_max_length: int = 256,
+        key_max_length: int = 256,
+    ) -> MtebEncoder:
+        """Return this encoder as ``mteb.evaluate(...)`` takes it; it follows further training.
+
+        Its prompts are those of :meth:`export`.
+
+        Args:
+            tokenizer: None: the data module's, else the one of the name ``encoder``.
+            query_max_length: tokens of a query, special tokens included.
+            key_max_length: tokens of a document, special tokens included.
+
+        Raises:
+            ConfigError: there is no tokenizer.
+        """
+        tokenizer = tokenizer or self._own_tokenizer()
+        if tokenizer is None:
+            raise ConfigError(
+                "to_mteb() has no tokenizer: give one, as to_mteb(tokenizer), since the encoder "
+                "was given as a model and no data module is attached"
+            )
+        return MtebEncoder(
+            self,
+            tokenizer,
+            prompts=prompts_to_export(self._datamodule, self._model_name),
+            max_length={"query": query_max_length, "document": key_max_length},
+            prompt_lengths=not self._include_prompt,
+        )
+
     # Export
+
+    def _own_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        tokenizer = getattr(self._datamodule, "tokenizer", None)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
+            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
+        return tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else None
 
     def export(
         self, path: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase | None = None
@@ -488,10 +545,8 @@ class BiEncoder(lightning.LightningModule):
             weights |= self._pooler[0].state_dict(prefix="pooler.")
         self.encoder.save_pretrained(folder, state_dict=weights)
 
-        tokenizer = tokenizer or getattr(self._datamodule, "tokenizer", None)
-        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
-            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
-        if isinstance(tokenizer, PreTrainedTokenizerBase):
+        tokenizer = tokenizer or self._own_tokenizer()
+        if tokenizer is not None:
             tokenizer.save_pretrained(folder)
         else:
             logger.warning(

@@ -2,8 +2,8 @@
 
 import torch
 
+from llm_embedder_data.mining.search import top_k
 from llm_embedder_data.training.eval_shard import EncodedQueries, EvalShard
-from llm_embedder_data.training.search import top_k
 
 
 def encoded(rows, positives, ranked=None):

@@ -81,11 +81,20 @@ def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
             row["candidates"] = ids_of(record["candidates"], "candidates")
         if record.get("instruction") is not None:
             row["instruction"] = record["instruction"]
-        return row
+        return _with_answers(row, record)
     ids = _of_lines(record, parts, "pos_index") or relevant_ids(record, parts, "pos")
     if not ids and record.get("pos") is not None and "pos_index" not in record:
         raise BadRowError("pos: its passages are texts, and eval rows name documents (pos_index)")
-    return relevant_row(query, query_id, ids, parts)
+    return _with_answers(relevant_row(query, query_id, ids, parts), record)
+
+
+def _with_answers(row: Row, record: Mapping[str, Any]) -> Row:
+    """Add the answers of a record, if they are texts; other data sets have other answers."""
+    answers = record.get("answers")
+    answers = [answers] if isinstance(answers, str) else answers
+    if isinstance(answers, list) and all(isinstance(answer, str) for answer in answers):
+        row["answers"] = answers
+    return row
 
 
 def _of_lines(record: Mapping[str, Any], parts: Parts, field: str) -> list[str]:
