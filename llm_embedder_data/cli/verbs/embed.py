@@ -96,10 +96,9 @@ def _checked_batch_tokens(value: Any) -> int | None:
 
 def _open_data(cfg: DictConfig, kinds: list[TextKind], fabric: Fabric) -> RetrievalDataModule:
     """Return the data module, set up on every rank; rank 0 writes the caches for all."""
-    for kind in _KINDS:
-        if kind not in kinds and kind != "corpus":
-            cfg.data[kind] = None  # read nothing that is not embedded
-    cfg.data.batch_size = 1  # nothing is trained, so that no data set is too small
+    if "train_data" not in kinds:
+        cfg.data.train_data = None  # eval_data stay: the prompt of a corpus depends on their task
+    cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
     datamodule = build_data(cfg)
     if not isinstance(datamodule, RetrievalDataModule):
         raise ConfigError(
