@@ -1,4 +1,4 @@
-"""Embed a corpus on the machines of a Ray cluster; each task writes its share of the store's shards.
+"""Embed a corpus on a Ray cluster: each task writes its share of the shards of one store.
 
     python ray_embed.py my/encoder corpus.jsonl /shared/store --tasks 16 --gpus-per-task 1
 

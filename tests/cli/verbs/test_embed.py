@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_cases import write_rows
+from cli_cases import small, write_rows
 from transformers import AutoTokenizer
 
 from llm_embedder_data import BiEncoder
@@ -126,8 +126,9 @@ def test_everything_that_is_named_is_embedded(run, base, data):
     assert len(list(Path("store").iterdir())) == 3
 
 
-def test_the_weights_of_a_checkpoint_are_those_that_embed(run, base, data, tiny, settings):
-    run("fit", *settings, "model.learning_rate=0.1", "trainer.enable_progress_bar=false")
+def test_the_weights_of_a_checkpoint_are_those_that_embed(run, base, data, tiny):
+    trained_on = [f"data.train_data={data}/train.jsonl", "model.learning_rate=0.1", "export=false"]
+    run("fit", *small(tiny, *trained_on, *base[1:2]))
     [checkpoint] = Path("outputs").rglob("last.ckpt")
 
     run("embed", *base, f"data.corpus={data}/corpus.jsonl", f"ckpt_path={checkpoint}")
@@ -139,11 +140,11 @@ def test_the_weights_of_a_checkpoint_are_those_that_embed(run, base, data, tiny,
 
 
 def console(*arguments, **options):
-    code = "from llm_embedder_data.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "embed", *arguments]
+    command = [sys.executable, "-m", "llm_embedder_data.cli", "embed", *arguments]
     return subprocess.Popen(command, text=True, **options)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_stood(run, base, data):
     rows = [{"id": f"d{i}", "text": f"text {i} " * (1 + i % 300)} for i in range(3000)]
     (data / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -164,6 +165,7 @@ def test_a_killed_run_goes_on_where_it_stood(run, base, data):
     assert len(the_store()) == 3000
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 def test_the_ranks_of_the_trainer_share_the_shards_out(base, data, tmp_path):
     (tmp_path / "here").mkdir()
