@@ -71,6 +71,9 @@ def test_the_jobs_of_a_slurm_array_make_a_store(minilm, corpus, tmp_path):
             SLURM_ARRAY_TASK_ID=str(job),
             SLURM_ARRAY_TASK_MIN="3",
             SLURM_ARRAY_TASK_COUNT="2",
+            # What Slurm sets for a job of one process, and Lightning looks at.
+            **{"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "embed", "SLURM_PROCID": "0"},
+            **{"SLURM_LOCALID": "0", "SLURM_NODEID": "0"},
         )
         for job in (3, 4)
     ]

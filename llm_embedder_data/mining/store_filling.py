@@ -85,12 +85,14 @@ class Filled:
         n_written: shards that the processes of this call wrote.
         n_found: shards of their share that were there already.
         n_missing: shards that are still missing, of other shares.
+        n_full: texts embedded by this call that have ``max_length`` tokens; longer ones were cut.
     """
 
     layout: StoreLayout
     n_written: int
     n_found: int
     n_missing: int
+    n_full: int
 
     def open(self) -> EmbeddingStore:
         """Open the store.
@@ -132,14 +134,16 @@ def fill_store(
     """
     with _ranks_fail_together() as (rank, n_ranks):
         mine = (share or Share()).of_rank(rank, n_ranks)
+        n_full_before = embedder.n_full
         layout, n_written, n_found = _fill(
             Path(root), texts, embedder, dtype, mine, command, show_progress and rank == 0
         )
+        n_full = embedder.n_full - n_full_before
     if n_ranks > 1:
-        counts: list[tuple[int, int]] = [(0, 0)] * n_ranks
-        dist.all_gather_object(counts, (n_written, n_found))
-        n_written, n_found = (sum(numbers) for numbers in zip(*counts, strict=True))
-    return Filled(layout, n_written, n_found, len(layout.missing()))
+        counts: list[tuple[int, ...]] = [()] * n_ranks
+        dist.all_gather_object(counts, (n_written, n_found, n_full))
+        n_written, n_found, n_full = (sum(numbers) for numbers in zip(*counts, strict=True))
+    return Filled(layout, n_written, n_found, len(layout.missing()), n_full)
 
 
 def _fill(

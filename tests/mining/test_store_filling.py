@@ -54,6 +54,16 @@ def test_any_number_of_jobs_writes_the_same_files(tmp_path, embedder, n):
     assert files_of(jobs[-1].layout.folder) == files_of(whole.layout.folder)
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_texts_that_reach_the_length_are_counted(tmp_path, minilm, n):
+    embedder = tiny_embedder(minilm, max_length=12)  # ten tokens of a text
+    n_long = sum(len(embedder.tokenizer(text)["input_ids"]) >= 12 for text in set(TEXTS))
+
+    jobs = [fill_store(tmp_path, ListedTexts(TEXTS), embedder, share=Share(i, n)) for i in range(n)]
+
+    assert sum(job.n_full for job in jobs) == n_long > 0
+
+
 def test_a_complete_store_is_not_embedded_again(tmp_path, embedder, monkeypatch):
     texts = ListedTexts(TEXTS)
     first = fill_store(tmp_path, texts, embedder)

@@ -8,7 +8,7 @@ import torch
 from store_cases import TEXTS, tiny_embedder, tiny_encoder
 from transformers import AutoTokenizer
 
-from llm_embedder_data import ConfigError, DataError
+from llm_embedder_data import BiEncoder, ConfigError, DataError
 from llm_embedder_data.mining.embeddable_texts import ListedTexts
 from llm_embedder_data.mining.embedding_store import EmbeddingStore
 from llm_embedder_data.mining.store_filling import fill_store
@@ -68,6 +68,19 @@ def test_a_store_of_another_encoder_is_not_read(minilm, filled, change, field):
 
     with pytest.raises(DataError, match=rf"differs in {field} \(fill one"):
         EmbeddingStore.open(root, fingerprint_of(changed, texts))
+
+
+def test_adapters_of_the_same_weights_and_another_scale_are_another_encoder(minilm):
+    peft = pytest.importorskip("peft", reason="needs the extra 'lora'")
+
+    def facts(**settings):
+        settings = {"r": 2, "lora_alpha": 4, "target_modules": ["query", "value"], **settings}
+        adapted = peft.get_peft_model(tiny_encoder(minilm).encoder, peft.LoraConfig(**settings))
+        return BiEncoder(adapted, pooling="mean").embedding_facts()
+
+    assert facts() == facts(target_modules=["value", "query"], lora_dropout=0.1)
+    assert facts() != facts(lora_alpha=8)
+    assert facts() != facts(use_rslora=True)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,13 @@ def test_an_incomplete_store_names_the_command_that_completes_it(run, base, data
     assert len(the_store()) == 30
 
 
+def test_texts_that_are_cut_are_counted(run, base, data):
+    printed = run("embed", *base, f"data.corpus={data}/corpus.jsonl", "data.key_max_length=24")
+
+    # Two words a repetition, and two special tokens: eleven repetitions fill 24 tokens.
+    assert "20 of the texts embedded now have 24 tokens or more; what is beyond" in printed
+
+
 def test_choices_are_said_once(run, base, data):
     corpora = f"data.corpus={{a: {data}/corpus.jsonl, b: {data}/corpus.jsonl}}"
 
