@@ -27,13 +27,11 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 60))
-def test_shares_of_jobs_and_ranks_are_all_shards_once(n, n_ranks, n_shards):
-    shares = [Share(i, n).of_rank(rank, n_ranks) for i in range(n) for rank in range(n_ranks)]
+@given(st.integers(1, 9), st.integers(0, 60))
+def test_shares_are_all_shards_once(n, n_shards):
+    shards = [shard for i in range(n) for shard in Share(i, n).of(n_shards)]
 
-    assert sorted(shard for share in shares for shard in share.of(n_shards)) == list(
-        range(n_shards)
-    )
+    assert sorted(shards) == list(range(n_shards))
 
 
 @pytest.mark.parametrize("text", ["", "1", "1/", "a/b", "1/0", "2/2", "-1/2", "0/2/3", None, 0.5])
@@ -161,6 +159,20 @@ def test_a_rank_that_fails_ends_all(tmp_path, minilm):
     assert first.kind == "DataError"
     assert first.startswith("rank 1: division by zero")
     assert second.kind == "ZeroDivisionError"
+
+
+def fill_with_other_weights_on_rank(rank, folder, root):
+    fill_store(root, ListedTexts(TEXTS), tiny_embedder(folder, tiny_encoder(folder, seed=rank)))
+
+
+@pytest.mark.ranks
+def test_ranks_that_would_fill_different_stores_are_refused(tmp_path, minilm):
+    errors = run_on_ranks(fill_with_other_weights_on_rank, 2, tmp_path, minilm, tmp_path / "ranks")
+
+    for rank, error in enumerate(errors):
+        assert error.startswith(f"rank {1 - rank} would embed other texts, or embed them in anoth")
+        assert "weights differ" in error
+    assert not list((tmp_path / "ranks").glob("*/*.0*.bin"))
 
 
 def scaled(encoder, factor):
