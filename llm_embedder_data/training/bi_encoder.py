@@ -64,6 +64,26 @@ RetrievalBatch = Mapping[str, Any]
 # Tokenized texts: padded or packed in one mapping, or chunked in a list of mappings.
 TokenizedTexts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
+# Entries of a model's configuration that do not change its embeddings.
+_NO_EMBEDDING_SETTINGS = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "gradient_checkpointing",
+    "id2label",
+    "label2id",
+    "output_attentions",
+    "output_hidden_states",
+    "problem_type",
+    "return_dict",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+}
+
+# What scales the weights of peft's adapters, beside the weights themselves.
+_ADAPTER_SCALES = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+
 logger = logging.getLogger(__name__)
 
 
@@ -197,7 +217,7 @@ class BiEncoder(lightning.LightningModule):
         )
         self.pooling: PoolingMode = chosen.pooling
         self.similarity: SimilarityName = chosen.similarity
-        self._include_prompt = chosen.include_prompt
+        self.include_prompt = chosen.include_prompt
         rank_zero_info(
             f"pooling: {chosen.pooling}, similarity: {chosen.similarity} ({chosen.origin}; "
             "model.pooling and model.similarity change them)"
@@ -211,15 +231,25 @@ class BiEncoder(lightning.LightningModule):
                 is invalid.
         """
         self._warned.clear()  # of an earlier run
-        if isinstance(datamodule := self._datamodule, GivesLongestInputs):
-            for message in check_positions(self.encoder, datamodule.longest_inputs()):
-                self._warn_once(message)
+        self.check_data_module(self._datamodule)
         if stage == "fit":
             settings = self.model_settings
             rank_zero_info(
                 f"temperature: {settings.temperature}, learning rate: {settings.learning_rate} "
                 "(model.temperature and model.learning_rate change them)"
             )
+
+    def check_data_module(self, datamodule: object) -> None:
+        """Check the lengths and prompts of a data module's texts against the encoder.
+
+        :meth:`setup` does this for a trainer's data module; without a trainer, call it.
+
+        Raises:
+            ConfigError: as :meth:`setup`.
+        """
+        if isinstance(datamodule, GivesLongestInputs):
+            for message in check_positions(self.encoder, datamodule.longest_inputs()):
+                self._warn_once(message)
         if isinstance(datamodule, GivesConventions) and datamodule.recipe.name == AUTO:
             expected = with_conventions(Recipe(AUTO, {}), self._model_name)
             if expected.instructions != datamodule.recipe.instructions:
@@ -307,6 +337,26 @@ class BiEncoder(lightning.LightningModule):
             embedding = F.normalize(embedding, dim=1)
         return embedding if inverse is None else embedding[inverse]
 
+    def embedding_facts(self) -> dict[str, Any]:
+        """Return all that embeddings depend on beside weights, tokens and precision, as plain JSON.
+
+        An embedding store is read only by an encoder with equal facts.
+        """
+        config = self.encoder.config.to_dict()
+        for name in _NO_EMBEDDING_SETTINGS & config.keys():
+            del config[name]
+        return {
+            "class": type(self.encoder).__name__,
+            "config": config,
+            "pooling": self.pooling,
+            "similarity": self.similarity,
+            "include_prompt": self.include_prompt,
+            "adapters": {
+                name: {setting: getattr(adapter, setting, None) for setting in _ADAPTER_SCALES}
+                for name, adapter in getattr(self.encoder, "peft_config", {}).items()
+            },
+        }
+
     def forward(self, inputs: TokenizedTexts, inverse: Tensor | None = None) -> Tensor:
         """Embed tokenized texts; see :meth:`encode`."""
         return self.encode(inputs, inverse)
@@ -334,7 +384,7 @@ class BiEncoder(lightning.LightningModule):
             ``b * G + g``; ``[n, D]`` for ``content``.
         """
         prompt_length: int | Tensor = 0
-        if not self._include_prompt and self.pooling == "mean":
+        if not self.include_prompt and self.pooling == "mean":
             if f"{side}_prompt_length" not in batch:
                 raise ConfigError(
                     f"the encoder {self._model_name} leaves its prompt out of the mean, and the "
@@ -579,7 +629,8 @@ class BiEncoder(lightning.LightningModule):
 
     def _warn_once(self, message: str) -> None:
         """Warn on rank 0, once per run, except in the sanity check, which sees few batches."""
-        if self.trainer.sanity_checking or message in self._warned:
+        trainer = self._attached
+        if message in self._warned or (trainer is not None and trainer.sanity_checking):
             return
         self._warned.add(message)
         if self.global_rank == 0:
