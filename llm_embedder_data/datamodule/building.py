@@ -65,6 +65,8 @@ class DatasetBuilder:
             cache_dir=settings.cache_dir,
             add_instruction=settings.add_instruction,
             data_root=settings.data_root,
+            corpus=settings.corpus,
+            key_template=settings.key_template,
         )
         self._token_cache: TokenCache | None = None
         # Why tokens are not cached. Empty if they are; None until the first table is asked for.

@@ -3,48 +3,83 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 
+from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.rows.canonical_rows import Row
+from llm_embedder_data.rows.stand_in_ids import ids_of_texts
 
 # Documents of each query with their scores, the best first; None where a file has no scores.
 Run = Mapping[str, Mapping[str, float | None]]
 
+# Normal forms of the positives that all rows of a query have, by the query's normal form.
+Positives = Mapping[str, Collection[str]]
+
 
 class SideCars:
-    """Mined negatives and teacher scores of (query id, document id), for rows with query ids.
+    """Mined negatives and teacher scores of (query id, document id).
+
+    A query is known by its row's id. A row without an id is known by
+    :func:`~llm_embedder_data.rows.stand_in_ids.ids_of_texts` of its query, else by its number.
 
     Args:
         negatives: makes the negatives of each query; None where none are given.
         scores: makes the scores; None where none are given.
-        documents: makes the texts of the corpus by id.
+        documents: gives the texts of documents by id, at least of those that are asked for and
+            that there are.
+        positives: of all rows of a query; None if only the row's own are known.
+        keeps_mined_scores: whether the scores in the file of negatives become the row's, where it
+            has one for each candidate. They are there to judge negatives by.
     """
 
     def __init__(
         self,
         negatives: Callable[[], Run] | None,
         scores: Callable[[], Run] | None,
-        documents: Callable[[], Mapping[str, str]],
+        documents: Callable[[Iterable[str]], Mapping[str, str]],
+        *,
+        positives: Positives | None = None,
+        keeps_mined_scores: bool = False,
     ) -> None:
         self._make_negatives, self._make_scores = negatives, scores
-        self._make_documents = documents
+        self._documents = documents
+        self._positives = positives or {}
+        self._keeps_mined_scores = keeps_mined_scores
+        self._fetched: Mapping[str, str] | None = None
 
-    def join(self, row: Row, counts: Counter[str]) -> Row:
+    def join(self, row: Row, counts: Counter[str], number: int) -> Row:
         """A row with what the files say of it; what cannot be joined is counted.
 
-        Negatives come behind the row's own, without its positives. Scores are the row's only
-        where each of its candidates has one.
+        Negatives come behind the row's own, without the positives of its query: those of the row,
+        and those of all rows of the same query, by normalised text. Scores are the row's only where
+        each of its candidates has one.
+
+        Args:
+            row: canonical.
+            counts: of what is not joined, by what it is.
+            number: of the row.
         """
-        query_id = row.get("query_id")
-        if query_id is None:
-            counts["rows without query id, to which no side-car is joined"] += 1
-            return row
         if self._make_negatives is not None:
-            row = self._with_negatives(row, str(query_id), counts)
+            row = self._with_negatives(row, self._of_query(self._negatives, row, number), counts)
         if self._make_scores is not None:
-            row = self._with_scores(row, str(query_id), counts)
+            row = self._with_scores(row, self._of_query(self._scores, row, number), counts)
         return row
+
+    def fetch(self, rows: Iterable[tuple[Row, int]]) -> None:
+        """Get the documents of some rows at once: the next calls of :meth:`join` are for them.
+
+        Args:
+            rows: each with its number.
+        """
+        self._fetched = self._documents(
+            {
+                document
+                for row, number in rows
+                for run in (self._negatives, self._scores)
+                for document in self._of_query(run, row, number) or ()
+            }
+        )
 
     @cached_property
     def _negatives(self) -> Run:
@@ -54,41 +89,70 @@ class SideCars:
     def _scores(self) -> Run:
         return self._make_scores() if self._make_scores else {}
 
-    @cached_property
-    def _documents(self) -> Mapping[str, str]:
-        return self._make_documents()
+    def _of_query(self, run: Run, row: Row, number: int) -> Mapping[str, float | None] | None:
+        own_id = row["query_id"]
+        if own_id is not None:
+            return run.get(str(own_id))
+        return run.get(ids_of_texts([row["query"]])[0], run.get(str(number)))
 
-    @cached_property
-    def _ids_of_text(self) -> Mapping[str, list[str]]:
-        ids: dict[str, list[str]] = {}
-        for document, text in self._documents.items():
-            ids.setdefault(text, []).append(document)
-        return ids
+    def _texts(self, documents: Iterable[str]) -> Mapping[str, str]:
+        return self._documents(documents) if self._fetched is None else self._fetched
 
-    def _with_negatives(self, row: Row, query_id: str, counts: Counter[str]) -> Row:
-        known = {*row["pos"], *row["neg"]}
-        added: dict[str, None] = {}
-        for document in self._negatives.get(query_id, ()):
-            text = self._documents.get(document)
+    def _with_negatives(
+        self, row: Row, found: Mapping[str, float | None] | None, counts: Counter[str]
+    ) -> Row:
+        if row["teacher_scores"] is not None and self._make_scores is None:
+            counts["rows whose teacher scores are set aside, as negatives are joined"] += 1
+        row = {**row, "teacher_scores": None}
+        if found is None:
+            counts["rows whose query has no line in the file of negatives"] += 1
+            return row
+        if not row["pos"]:
+            counts["rows without a labelled positive, to which no negatives are joined"] += 1
+            return row
+        positives = {normal_form(text) for text in row["pos"]}
+        positives.update(self._positives.get(normal_form(row["query"]), ()))
+        taken, texts = {normal_form(text) for text in row["neg"]}, self._texts(found)
+        score_of: dict[str, float | None] = {}
+        added: list[str] = []
+        for document, score in found.items():
+            text = texts.get(document)
             if text is None:
                 counts["mined negatives that the corpus does not have"] += 1
-            elif text not in known:
-                added[text] = None
-        if not added:
-            return row
-        if row["teacher_scores"] is not None and self._make_scores is None:
-            counts["rows whose scores do not cover the added negatives, and were dropped"] += 1
-        return {**row, "neg": [*row["neg"], *added], "teacher_scores": None}
+                continue
+            form = normal_form(text)
+            score_of.setdefault(form, score)
+            if form not in positives and form not in taken:
+                taken.add(form)
+                added.append(text)
+        row = {**row, "neg": [*row["neg"], *added]}
+        if self._keeps_mined_scores and self._make_scores is None:
+            row["teacher_scores"] = _all_of([*row["pos"], *row["neg"]], score_of)
+            if row["teacher_scores"] is None:
+                counts["rows without mined scores, as not every candidate has one"] += 1
+        return row
 
-    def _with_scores(self, row: Row, query_id: str, counts: Counter[str]) -> Row:
-        of_query = self._scores.get(query_id, {})
-        texts = row["candidates"] or [*row["pos"], *row["neg"]]
-        scores = []
-        for text in texts:
-            ids = self._ids_of_text.get(text, ())
-            found = next((of_query[one] for one in ids if of_query.get(one) is not None), None)
-            if found is None:
-                counts["rows of which not every candidate has a score"] += 1
-                return row
-            scores.append(float(found))
+    def _with_scores(
+        self, row: Row, found: Mapping[str, float | None] | None, counts: Counter[str]
+    ) -> Row:
+        score_of: dict[str, float | None] = {}
+        texts = self._texts(found or ())
+        for document, score in (found or {}).items():
+            if score is not None and document in texts:
+                score_of.setdefault(normal_form(texts[document]), score)
+        scores = _all_of(row["candidates"] or [*row["pos"], *row["neg"]], score_of)
+        if scores is None:
+            counts["rows of which not every candidate has a score"] += 1
+            return row
         return {**row, "teacher_scores": scores}
+
+
+def _all_of(texts: Iterable[str], score_of: Mapping[str, float | None]) -> list[float] | None:
+    """Return the score of each text; None if one has none."""
+    scores = []
+    for text in texts:
+        score = score_of.get(normal_form(text))
+        if score is None:
+            return None
+        scores.append(float(score))
+    return scores

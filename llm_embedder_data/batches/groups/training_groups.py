@@ -161,7 +161,7 @@ def scores_of(
     train_set: TrainSet, candidates: Candidates, chosen: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
     """Return the teacher scores of the chosen keys, ``[B, G]``, as :class:`Groups` has them."""
-    if not train_set.n_scored:
+    if not train_set.n_scored or not train_set.are_teacher_scores:
         return None
     found = candidates.scores[np.maximum(chosen, 0)]
     if train_set.score_scaling is not None:

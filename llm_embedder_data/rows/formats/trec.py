@@ -1,7 +1,8 @@
 """TREC's judgments (4 fields) and runs (6 fields), and tables and objects of the same content.
 
 Judgments: query, iteration or Q0, document, grade; BEIR's have three cells: query, document, grade.
-Runs: query, Q0, document, rank, score, tag; MS MARCO's have three cells: query, document, rank.
+Runs: query, Q0, document, rank, score, tag; or three cells: query, document and score, or as MS
+MARCO has them a whole number, which is the rank.
 """
 
 from __future__ import annotations
@@ -183,8 +184,10 @@ def _ranked(value: Any) -> Iterator[tuple[str, str, float, float | None]]:
                 document_id(one, name) for one, name in zip(value[:2], _NAMES, strict=True)
             )
             yield query, document, float(_number(value[2]) or 0), None
+        elif len(value) == 3:
+            yield _scored(*value)
         else:
-            raise BadRowError(f"expected 6 fields of a run, found {len(value)}")
+            raise BadRowError(f"expected 3 or 6 fields of a run, found {len(value)}")
         return
     if not isinstance(value, Mapping):
         raise BadRowError(f"expected a line of a run, found {shown(value)}")
