@@ -20,6 +20,7 @@ from llm_embedder_data.core.checked_json import read_checked_json, write_checked
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
+from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
@@ -31,6 +32,7 @@ from llm_embedder_data.rows.reading import make_folder, open_cached
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_locations import LOCATION_COLUMNS, summary_of
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS, TRAIN_SCHEMA
+from llm_embedder_data.rows.scores_beside import ScoresBeside, scores_beside
 from llm_embedder_data.rows.side_car_documents import SideCarDocuments
 from llm_embedder_data.rows.side_cars import SideCars
 from llm_embedder_data.rows.source_content import content_digests
@@ -39,6 +41,10 @@ from llm_embedder_data.rows.sources import SIDE_CARS, Source
 
 # Part of the cache's name. Raise it when what is written changes.
 _VERSION = 1
+
+# Hashes of texts that are positives of a row's query, and not among its candidates: those of other
+# rows of the query, and those that a miner took for positives.
+KNOWN_ID = "known_id"
 
 _BLOCK_ROWS = 512
 
@@ -63,6 +69,9 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         source: names the side-cars, and the corpus of their documents.
         reading: how the source is read.
 
+    Returns:
+        the rows, which have the column :data:`KNOWN_ID` beside those of ``TRAIN_SCHEMA``.
+
     Raises:
         DataError: a file that cannot be read, or that is no run.
     """
@@ -70,9 +79,14 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
     given = {name: value for name, value in named.items() if value is not None}
     if not given:
         return read
+    files = {name: _files_of(value, source, name, reading) for name, value in given.items()}
+    beside, notes = scores_beside(files.get("negatives", {}))
     digests = {
-        name: _digest_of(value, source, name, reading) for name, value in sorted(given.items())
+        name: xxhash.xxh3_128_hexdigest(repr(list(found.values())).encode())
+        for name, found in sorted(files.items())
     }
+    if beside:
+        digests["negatives"] += f"+{beside.digest}"
     documents = SideCarDocuments(source, reading, read.rows)
     base = [Path(file["filename"]).name for file in read.rows.cache_files]
     identity = (_VERSION, base, len(read.rows), digests, documents.digest)
@@ -84,7 +98,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         with locked(cached):
             summary = _summary(cached)
             if summary is None:
-                summary = _write(cached, read, _side_cars(given, documents, read, reading))
+                summary = _write(cached, read, _side_cars(given, beside, documents, read, reading))
     joined = replace(
         read,
         rows=open_cached(cached, name),
@@ -92,18 +106,20 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         base_files=tuple(base),
         are_teacher_scores="scores" in given,
     )
-    joined.notes = [*read.notes, *(f"{n:,} {what}" for what, n in summary["counts"].items())]
+    joined.notes = [
+        *read.notes,
+        *notes,
+        *(f"{n:,} {what}" for what, n in summary["counts"].items()),
+    ]
     return joined
 
 
 # --------------------------------------------------------------------------------------------------
 
 
-def _digest_of(value: Any, source: Source, name: str, reading: ReadingSettings) -> str:
-    found = content_digests(
-        value, "train", f"{source.name}.{name}", reading.data_root, reading.cache_folder
-    )
-    return str(xxhash.xxh3_128_hexdigest(repr(list(found.values())).encode()))
+def _files_of(value: Any, source: Source, name: str, reading: ReadingSettings) -> dict[str, str]:
+    where = f"{source.name}.{name}"
+    return content_digests(value, "train", where, reading.data_root, reading.cache_folder)
 
 
 def _summary(cached: Path) -> dict[str, Any] | None:
@@ -113,6 +129,7 @@ def _summary(cached: Path) -> dict[str, Any] | None:
 
 def _side_cars(
     given: Mapping[str, Any],
+    beside: ScoresBeside,
     documents: SideCarDocuments,
     read: SourceRows,
     reading: ReadingSettings,
@@ -130,24 +147,26 @@ def _side_cars(
         run("negatives"),
         run("scores"),
         documents.texts,
+        beside=beside.read,
         positives=positives_of_queries(read.rows),
         keeps_mined_scores=True,
     )
 
 
-def positives_of_queries(rows: datasets.Dataset) -> dict[str, set[str]]:
-    """Return the normal forms of the positives of queries that have several rows.
+def positives_of_queries(rows: datasets.Dataset) -> dict[str, dict[str, str]]:
+    """Return the positives of queries that have several rows.
 
     Args:
         rows: columns of ``TRAIN_SCHEMA``.
 
     Returns:
-        by the query's normal form. A query with one row is left out: its row says it all.
+        by the query's normal form, the positives by theirs. A query with one row is left out: its
+        row says it all.
     """
     count: Counter[str] = Counter()
     for chunk in rows.data.column("query").chunks:
         count.update(normal_form(text) for text in chunk.to_pylist() if text is not None)
-    found: dict[str, set[str]] = {}
+    found: dict[str, dict[str, str]] = {}
     if len(count) == count.total():
         return found
     for batch in rows.data.table.select(["query", "key", "n_pos"]).to_batches():
@@ -155,8 +174,9 @@ def positives_of_queries(rows: datasets.Dataset) -> dict[str, set[str]]:
         forms = [normal_form(text) if text is not None else "" for text in queries]
         for i in [i for i, form in enumerate(forms) if count[form] > 1]:
             keys, n_pos = batch.column("key")[i], batch.column("n_pos")[i].as_py()
-            positives = found.setdefault(forms[i], set())
-            positives.update(normal_form(keys[j].as_py()) for j in range(n_pos or 0))
+            positives = found.setdefault(forms[i], {})
+            for text in (keys[j].as_py() for j in range(n_pos or 0)):
+                positives.setdefault(normal_form(text), text)
     return found
 
 
@@ -164,7 +184,7 @@ def _write(cached: Path, read: SourceRows, side_cars: SideCars) -> dict[str, Any
     """Write the joined rows and what was counted; return the latter."""
     counts: Counter[str] = Counter()
     located = [field for field in LOCATION_COLUMNS if field[0] in read.rows.column_names]
-    schema = pa.schema([*TRAIN_SCHEMA, *located])
+    schema = pa.schema([*TRAIN_SCHEMA, *located, (KNOWN_ID, pa.list_(pa.int64()))])
     try:
         with sealed_file(cached) as file, pa.ipc.new_stream(file, schema) as writer:
             start = 0
@@ -210,8 +230,10 @@ def _joined(
         columns_of_records([train_record(row) for row in rows], TRAIN_ROWS.file_columns, faults),
         faults,
     )
-    beside = [batch.column(field.name) for field in list(schema)[len(TRAIN_SCHEMA) :]]
-    return pa.RecordBatch.from_arrays([*built.columns, *beside], schema=schema)
+    beside = [batch.column(field.name) for field in list(schema)[len(TRAIN_SCHEMA) : -1]]
+    known = [text_ids(row["known"]) if row.get("known") else [] for row in rows]
+    arrays = [*built.columns, *beside, pa.array(known, schema.field(KNOWN_ID).type)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _canonical(record: Mapping[str, Any]) -> Row:

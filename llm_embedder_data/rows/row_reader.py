@@ -173,6 +173,7 @@ class RowReader:
                 found.n_rows += 1
                 if side_cars is not None:
                     row = side_cars.join(row, parts.counts, found.n_rows - 1)
+                    row.pop("known", None)  # a canonical row has no such field
                 if task is not None and row["task"] is None:
                     row["task"] = task
                 yield row

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
 from llm_embedder_data.core.normal_form import normal_form
@@ -13,8 +14,8 @@ from llm_embedder_data.rows.stand_in_ids import ids_of_texts
 # Documents of each query with their scores, the best first; None where a file has no scores.
 Run = Mapping[str, Mapping[str, float | None]]
 
-# Normal forms of the positives that all rows of a query have, by the query's normal form.
-Positives = Mapping[str, Collection[str]]
+# The positives that all rows of a query have, by their normal form, by the query's normal form.
+Positives = Mapping[str, Mapping[str, str]]
 
 
 class SideCars:
@@ -28,6 +29,8 @@ class SideCars:
         scores: makes the scores; None where none are given.
         documents: gives the texts of documents by id, at least of those that are asked for and
             that there are.
+        beside: makes the scores beside the negatives, of candidates that the rows have already; an
+            infinite one marks a document that the miner took for a positive. None for none.
         positives: of all rows of a query; None if only the row's own are known.
         keeps_mined_scores: whether the scores in the file of negatives become the row's, where it
             has one for each candidate. They are there to judge negatives by.
@@ -39,10 +42,12 @@ class SideCars:
         scores: Callable[[], Run] | None,
         documents: Callable[[Iterable[str]], Mapping[str, str]],
         *,
+        beside: Callable[[], Run] | None = None,
         positives: Positives | None = None,
         keeps_mined_scores: bool = False,
     ) -> None:
         self._make_negatives, self._make_scores = negatives, scores
+        self._make_beside = beside
         self._documents = documents
         self._positives = positives or {}
         self._keeps_mined_scores = keeps_mined_scores
@@ -52,8 +57,13 @@ class SideCars:
         """A row with what the files say of it; what cannot be joined is counted.
 
         Negatives come behind the row's own, without the positives of its query: those of the row,
-        and those of all rows of the same query, by normalised text. Scores are the row's only where
-        each of its candidates has one.
+        those of all rows of the same query, by normalised text, and those that the miner took for
+        positives. Scores are the row's only where each of its candidates
+        has one.
+
+        Returns:
+            the row, and as ``known`` the texts that are positives of its query and none of its
+            candidates.
 
         Args:
             row: canonical.
@@ -61,7 +71,7 @@ class SideCars:
             number: of the row.
         """
         if self._make_negatives is not None:
-            row = self._with_negatives(row, self._of_query(self._negatives, row, number), counts)
+            row = self._with_negatives(row, number, counts)
         if self._make_scores is not None:
             row = self._with_scores(row, self._of_query(self._scores, row, number), counts)
         return row
@@ -76,7 +86,7 @@ class SideCars:
             {
                 document
                 for row, number in rows
-                for run in (self._negatives, self._scores)
+                for run in (self._negatives, self._beside, self._scores)
                 for document in self._of_query(run, row, number) or ()
             }
         )
@@ -84,6 +94,10 @@ class SideCars:
     @cached_property
     def _negatives(self) -> Run:
         return self._make_negatives() if self._make_negatives else {}
+
+    @cached_property
+    def _beside(self) -> Run:
+        return self._make_beside() if self._make_beside else {}
 
     @cached_property
     def _scores(self) -> Run:
@@ -98,22 +112,31 @@ class SideCars:
     def _texts(self, documents: Iterable[str]) -> Mapping[str, str]:
         return self._documents(documents) if self._fetched is None else self._fetched
 
-    def _with_negatives(
-        self, row: Row, found: Mapping[str, float | None] | None, counts: Counter[str]
-    ) -> Row:
+    def _with_negatives(self, row: Row, number: int, counts: Counter[str]) -> Row:
         if row["teacher_scores"] is not None and self._make_scores is None:
             counts["rows whose teacher scores are set aside, as negatives are joined"] += 1
-        row = {**row, "teacher_scores": None}
-        if found is None:
+        row = {**row, "teacher_scores": None, "known": []}
+        found = self._of_query(self._negatives, row, number)
+        beside = self._of_query(self._beside, row, number) or {}
+        if found is None and not beside:
             counts["rows whose query has no line in the file of negatives"] += 1
             return row
         if not row["pos"]:
             counts["rows without a labelled positive, to which no negatives are joined"] += 1
             return row
+        found = found or {}
+        texts = self._texts({*found, *beside})
         positives = {normal_form(text) for text in row["pos"]}
-        positives.update(self._positives.get(normal_form(row["query"]), ()))
-        taken, texts = {normal_form(text) for text in row["neg"]}, self._texts(found)
+        of_others = self._positives.get(normal_form(row["query"]), {})
+        known = {form: text for form, text in of_others.items() if form not in positives}
         score_of: dict[str, float | None] = {}
+        for document, score in beside.items():
+            if (text := texts.get(document)) is not None:
+                if score == math.inf:
+                    known.setdefault(normal_form(text), text)
+                else:
+                    score_of.setdefault(normal_form(text), score)
+        taken = {*positives, *known, *(normal_form(text) for text in row["neg"])}
         added: list[str] = []
         for document, score in found.items():
             text = texts.get(document)
@@ -122,10 +145,12 @@ class SideCars:
                 continue
             form = normal_form(text)
             score_of.setdefault(form, score)
-            if form not in positives and form not in taken:
+            if form not in taken:
                 taken.add(form)
                 added.append(text)
-        row = {**row, "neg": [*row["neg"], *added]}
+        for form in positives:
+            known.pop(form, None)
+        row = {**row, "neg": [*row["neg"], *added], "known": list(known.values())}
         if self._keeps_mined_scores and self._make_scores is None:
             row["teacher_scores"] = _all_of([*row["pos"], *row["neg"]], score_of)
             if row["teacher_scores"] is None:

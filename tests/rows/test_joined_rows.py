@@ -5,7 +5,10 @@ import json
 import pytest
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.rows import foreign_rows, reading
+from llm_embedder_data.rows.files.content_digest import content_digest
+from llm_embedder_data.rows.scores_beside import head_beside, path_beside
 from llm_embedder_data.rows.stand_in_ids import ids_of_texts
 from tests.rows.set_cases import train, write
 
@@ -66,6 +69,38 @@ def test_no_positive_of_any_row_of_the_query_becomes_a_negative(files):
     wanted = ["passage 1", "passage 2", "passage 4"]
     assert keys(found, 0) == (["passage 0"], wanted)
     assert keys(found, 2) == (["passage 3"], wanted)
+
+
+def beside(path, lines, of=None):
+    name = path.with_name("run.tsv")
+    digest = content_digest(str(name), path.parent / "cache") if of is None else of
+    path_beside(name).write_text(
+        "\n".join([head_beside(digest), *("\t".join(map(str, line)) for line in lines), ""])
+    )
+
+
+def test_what_a_miner_took_for_a_positive_is_known_and_no_negative(files):
+    lines = [("a", "d5", 0.7), ("a", "d6", 0.5)]
+    run(files, lines)
+    beside(files, [("a", "d5", "inf"), ("a", "d0", 0.75)])
+
+    found = joined(files, lines)
+
+    assert keys(found, 0) == (["passage 0"], ["passage 6"])
+    others = ["passage 3", "passage 5"]  # of the other row of the query, and of the miner
+    assert found.rows[0]["known_id"] == text_ids(others).tolist()
+    assert found.rows[0]["teacher_scores"] == [0.75, 0.5]
+    assert found.rows[1]["known_id"] == []
+
+
+def test_scores_beside_another_run_are_not_read(files):
+    lines = [("a", "d5", 0.7)]
+    beside(files, [("a", "d0", 0.75)], of="another")
+
+    found = joined(files, lines)
+
+    assert found.n_scored == 0
+    assert any("belongs to another content of run.tsv" in note for note in found.notes)
 
 
 def test_a_positive_is_known_whatever_its_case_and_white_space(files):
