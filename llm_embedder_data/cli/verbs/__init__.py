@@ -67,5 +67,12 @@ VERBS: dict[str, Verb] = {
             uses_trainer=False,
             has_demo=False,
         ),
+        Verb(
+            "embed",
+            "Write the embeddings of a corpus, or of queries, to an embedding store.",
+            config_name="embed",
+            uses_trainer=False,
+            has_demo=False,
+        ),
     )
 }
