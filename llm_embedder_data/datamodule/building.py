@@ -72,6 +72,11 @@ class DatasetBuilder:
         # Why tokens are not cached. Empty if they are; None until the first table is asked for.
         self._why_on_the_fly: str | None = None
 
+    @property
+    def reading(self) -> ReadingSettings:
+        """How all sources are read."""
+        return self._reading
+
     def train_sets(self) -> dict[str, TrainSet]:
         """Build the training sets, by name."""
 

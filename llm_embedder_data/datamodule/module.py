@@ -48,6 +48,7 @@ from llm_embedder_data.datamodule.batch_size_search import (
     refuse_training_size,
 )
 from llm_embedder_data.datamodule.building import DatasetBuilder
+from llm_embedder_data.datamodule.data_to_mine import data_to_mine
 from llm_embedder_data.datamodule.evaluation_loaders import (
     Loaders,
     NoLoaders,
@@ -83,6 +84,7 @@ from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_li
 from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis, diagnose
 from llm_embedder_data.inspection.report import Report
 from llm_embedder_data.mining.embeddable_texts import PromptedTexts
+from llm_embedder_data.mining.mining_data import MiningData
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.reading_settings import OnBadRow
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
@@ -679,6 +681,18 @@ class RetrievalDataModule(LightningDataModule):
             kind: ``corpus``: its passages; ``eval_data`` or ``train_data``: their queries.
         """
         return texts_to_embed(self._data, self._builder, self._settings, kind)
+
+    def data_to_mine(self, *, with_answers: bool = True) -> dict[str, MiningData]:
+        """Return what negatives are mined for and from, by dataset. Needs :meth:`setup`.
+
+        Args:
+            with_answers: whether to read the answers of the rows: a passage that holds one is no
+                negative.
+        """
+        return {
+            name: data_to_mine(train_set, self._builder, self._settings, with_answers=with_answers)
+            for name, train_set in self.train_sets().items()
+        }
 
     def plan(self, epoch: int = 0, num_replicas: int | None = None) -> EpochPlan:
         """Return the global batches of an epoch, on any number of ranks. Needs :meth:`setup`.

@@ -19,6 +19,9 @@ from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
 from llm_embedder_data.mining.answer_strings import holds_answer, words_of
 from llm_embedder_data.mining.mining_data import MinedQueries, Passages
 from llm_embedder_data.mining.retrievers import Retriever
+from llm_embedder_data.mining.store_filling import Share
+
+ALL = Share()
 
 # Part of the name of a block. Raise it when what is written changes.
 _VERSION = 1
@@ -75,14 +78,18 @@ class MinedBlocks:
         self._depth, self._folder = depth, folder
         self._digest = self._digest_of_all()
 
-    def run(self, progress: Callable[[int], None] = lambda n_queries: None) -> None:
-        """Write the blocks that are not there.
+    def run(
+        self, share: Share = ALL, progress: Callable[[int], None] = lambda n_queries: None
+    ) -> None:
+        """Write the blocks of a share that are not there.
 
         Args:
+            share: of the blocks, for several processes.
             progress: called with the number of queries of each block.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        for queries in self._ranges():
+        ranges = list(self._ranges())
+        for queries in (ranges[block] for block in share.of(len(ranges))):
             if not is_whole(self._path(queries)):
                 self._write(queries)
             progress(len(queries))
@@ -92,11 +99,6 @@ class MinedBlocks:
         for queries in self._ranges():
             with np.load(BytesIO(mapped(self._path(queries)))) as arrays:
                 yield MinedBlock(queries.start, **{name: arrays[name] for name in arrays.files})
-
-    @property
-    def files(self) -> list[Path]:
-        """The files of the blocks."""
-        return [self._path(queries) for queries in self._ranges()]
 
     def _ranges(self) -> Iterator[range]:
         for start in range(0, len(self._queries), _QUERIES):

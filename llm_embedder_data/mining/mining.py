@@ -7,18 +7,20 @@ nothing again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.files import atomic_file
-from llm_embedder_data.mining.mined_blocks import HOLDS_ANSWER, MinedBlock, MinedBlocks
+from llm_embedder_data.core.normal_form import normal_form
+from llm_embedder_data.mining.mined_blocks import ALL, HOLDS_ANSWER, MinedBlock, MinedBlocks
 from llm_embedder_data.mining.mining_data import MinedQueries, MiningData, Passages, queries_of
 from llm_embedder_data.mining.retrievers import Retriever
+from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.scores_beside import head_beside, path_beside
 
@@ -31,75 +33,58 @@ class Mined:
 
     Attributes:
         name: of the dataset.
-        run: the file of negatives.
-        n_queries: distinct queries.
-        n_passages: passages that were searched.
-        n_negatives: lines of the run.
-        n_short: queries with fewer negatives than asked for.
-        n_known: passages that are known positives, summed over the queries.
-        n_holding_answers: passages that were left out since they hold an answer.
-        n_unusable: passages that were not mined: blank, or with the id or text of another.
-        n_other_texts: rows with the id of a query and another text.
-        from_rows: whether the passages are the candidates of the rows, for lack of a corpus.
+        queries: distinct queries.
+        passages: that were searched.
         blocks: of all queries.
+        depth: negatives asked for, for each query.
+        from_rows: whether the passages are the candidates of the rows, for lack of a corpus.
+        n_negatives: negatives of all queries.
+        n_short: queries with fewer negatives than asked for.
+        n_holding_answers: passages that were left out since they hold an answer.
     """
 
     name: str
-    run: Path
-    n_queries: int
-    n_passages: int
-    n_unusable: int
-    n_other_texts: int
-    from_rows: bool
+    queries: MinedQueries
+    passages: Passages
     blocks: MinedBlocks
+    depth: int
+    from_rows: bool
     n_negatives: int = 0
     n_short: int = 0
-    n_known: int = 0
     n_holding_answers: int = 0
 
-    def sentences(self) -> list[str]:
-        """Say what was mined, and what was left out."""
-        what = "candidates of the rows (no corpus is named)" if self.from_rows else "passages"
-        lines = [
-            f"{self.name}: {self.n_negatives:,} negatives of {self.n_queries:,} queries from "
-            f"{self.n_passages:,} {what}: {self.run}, scores of positives: {path_beside(self.run)}"
-        ]
-        for number, said in (
-            (self.n_known, "known positives, which are never mined"),
-            (self.n_holding_answers, "passages were left out as they hold an answer"),
-            (self.n_short, "queries have fewer negatives than asked for"),
-            (self.n_unusable, "passages are blank or repeat another's id or text"),
-            (self.n_other_texts, "rows have the id of a query with another text"),
-        ):
-            if number:
-                lines.append(f"{self.name}: {number:,} {said}")
-        return lines
+    @property
+    def query_ids(self) -> list[str]:
+        """The id of each query."""
+        ids: list[str] = self.queries.texts.ids().to_pylist()
+        return ids
 
-
-@dataclass(frozen=True, slots=True)
-class MiningFiles:
-    """Where a dataset's run goes.
-
-    Attributes:
-        run: the file of negatives.
-        blocks: the folder of finished blocks, by which a run that was killed goes on.
-        cache: where digests of files are remembered; None for the default folder.
-    """
-
-    run: Path
-    blocks: Path
-    cache: Path | None = None
+    def counts(self) -> dict[str, int]:
+        """Return what was mined and what was left out, by what it is."""
+        return {
+            "queries": len(self.queries),
+            "passages searched": self.passages.n_searched,
+            "negatives": self.n_negatives,
+            "known positives, which are never mined": sum(map(len, self.queries.known)),
+            "passages left out as they hold an answer": self.n_holding_answers,
+            "queries with fewer negatives than asked for": self.n_short,
+            "passages that are blank, or repeat the id or text of another": int(
+                (~self.passages.usable).sum()
+            ),
+            "rows that have the id of a query with another text": self.queries.n_other_texts,
+        }
 
 
 def mine(
     data: MiningData,
     make_retriever: MakeRetriever,
-    files: MiningFiles,
+    folder: Path,
     *,
     depth: int = 200,
+    share: Share = ALL,
     progress: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> Mined:
-    """Mine the negatives of a dataset, and write them with the scores of the positives beside.
+    """Mine negatives for the queries of a dataset; write the blocks that are not there.
 
     Nothing is drawn at random. Passages are left out whose normalised text is that of a positive in
     any row of the same query, or that hold an answer of the query.
@@ -107,13 +92,14 @@ def mine(
     Args:
         data: the rows and the passages.
         make_retriever: makes what finds passages.
-        files: where the run goes.
+        folder: of the finished blocks, by which a run that was killed goes on.
         depth: negatives for each query.
+        share: of the blocks, for several processes.
         progress: called with what is done, how many of it are, and of how many.
 
     Raises:
         DataError: a query id or a document id cannot stand in a file of tabs; or there are no
-            passages.
+            queries or no passages.
     """
     passages = Passages(data.corpora, data.rows)
     queries = queries_of(data, passages)
@@ -125,7 +111,7 @@ def mine(
     _check_ids(data.name, passages.ids, "document")
     _check_ids(data.name, queries.texts.ids().to_pylist(), "query")
     retriever = make_retriever(data, passages, queries)
-    blocks = MinedBlocks(queries, passages, retriever, depth, files.blocks)
+    blocks = MinedBlocks(queries, passages, retriever, depth, folder)
     done = 0
 
     def count(n_queries: int) -> None:
@@ -133,21 +119,33 @@ def mine(
         done += n_queries
         progress(f"mining {data.name}", done, len(queries))
 
-    blocks.run(count)
-    mined = Mined(
-        name=data.name,
-        run=files.run,
-        n_queries=len(queries),
-        n_passages=passages.n_searched,
-        n_unusable=int((~passages.usable).sum()),
-        n_other_texts=queries.n_other_texts,
-        from_rows=not data.corpora,
-        blocks=blocks,
-        n_known=sum(map(len, queries.known)),
-    )
-    _write(mined, blocks, queries.texts.ids().to_pylist(), passages.ids, depth)
-    _write_beside(mined, blocks, queries.texts.ids().to_pylist(), passages.ids, files.cache)
-    return mined
+    blocks.run(share, count)
+    return Mined(data.name, queries, passages, blocks, depth, not data.corpora)
+
+
+def write_run(run: Path, datasets: Sequence[Mined], cache: Path | None = None) -> None:
+    """Write the negatives of datasets to a file, and the scores of positives to another beside it.
+
+    Args:
+        run: the file.
+        datasets: what was mined, in full; they are counted.
+        cache: where the digest of the file is remembered; None for the default folder.
+
+    Raises:
+        ConfigError: an id stands for different queries in two datasets.
+    """
+    _check_one_query_each(datasets)
+    with atomic_file(run) as file:
+        for mined in datasets:
+            ids = mined.query_ids
+            for block in mined.blocks:
+                file.write("".join(_lines(mined, block, ids)).encode())
+    with atomic_file(path_beside(run)) as file:
+        file.write(f"{head_beside(content_digest(str(run), cache))}\n".encode())
+        for mined in datasets:
+            ids = mined.query_ids
+            for block in mined.blocks:
+                file.write("".join(_lines_beside(mined, block, ids)).encode())
 
 
 def score_text(score: float) -> str:
@@ -172,41 +170,41 @@ def lowest_positives(block: MinedBlock) -> NDArray[np.float64]:
 # --------------------------------------------------------------------------------------------------
 
 
-def _write(
-    mined: Mined, blocks: MinedBlocks, query_ids: list[str], ids: list[str], depth: int
-) -> None:
-    with atomic_file(mined.run) as file:
-        for block in blocks:
-            lines = []
-            for row, (index, scores) in enumerate(zip(block.index, block.scores, strict=True)):
-                n_found = int((index >= 0).sum())
-                mined.n_negatives += n_found
-                mined.n_short += n_found < depth
-                query_id = query_ids[block.first + row]
-                lines += [
-                    f"{query_id}\t{ids[position]}\t{score_text(score)}\n"
-                    for position, score in zip(
-                        index[:n_found].tolist(), scores[:n_found].tolist(), strict=True
-                    )
-                ]
-            file.write("".join(lines).encode())
+def _lines(mined: Mined, block: MinedBlock, query_ids: list[str]) -> Iterator[str]:
+    ids = mined.passages.ids
+    for row, (index, scores) in enumerate(zip(block.index, block.scores, strict=True)):
+        n_found = int((index >= 0).sum())
+        mined.n_negatives += n_found
+        mined.n_short += n_found < mined.depth
+        query_id = query_ids[block.first + row]
+        for position, score in zip(
+            index[:n_found].tolist(), scores[:n_found].tolist(), strict=True
+        ):
+            yield f"{query_id}\t{ids[position]}\t{score_text(score)}\n"
 
 
-def _write_beside(
-    mined: Mined, blocks: MinedBlocks, query_ids: list[str], ids: list[str], cache: Path | None
-) -> None:
-    with atomic_file(path_beside(mined.run)) as file:
-        file.write(f"{head_beside(content_digest(str(mined.run), cache))}\n".encode())
-        for block in blocks:
-            lines = []
-            for (query, position, kind), score in zip(
-                block.beside.tolist(), block.beside_scores.tolist(), strict=True
-            ):
-                is_false = kind == HOLDS_ANSWER
-                mined.n_holding_answers += is_false
-                text = "inf" if is_false else score_text(score)
-                lines.append(f"{query_ids[query]}\t{ids[position]}\t{text}\n")
-            file.write("".join(lines).encode())
+def _lines_beside(mined: Mined, block: MinedBlock, query_ids: list[str]) -> Iterator[str]:
+    ids = mined.passages.ids
+    for (query, position, kind), score in zip(
+        block.beside.tolist(), block.beside_scores.tolist(), strict=True
+    ):
+        is_false = kind == HOLDS_ANSWER
+        mined.n_holding_answers += is_false
+        yield f"{query_ids[query]}\t{ids[position]}\t{'inf' if is_false else score_text(score)}\n"
+
+
+def _check_one_query_each(datasets: Sequence[Mined]) -> None:
+    text_of: dict[str, tuple[str, str]] = {}
+    for mined in datasets:
+        texts, _ = mined.queries.texts.at(np.arange(len(mined.queries)))
+        for query_id, text in zip(mined.query_ids, texts, strict=True):
+            first, name = text_of.setdefault(query_id, (text, mined.name))
+            if normal_form(first) != normal_form(text):
+                raise ConfigError(
+                    f"query id {query_id!r} is another query in dataset {mined.name!r} than in "
+                    f"{name!r}, so their negatives cannot stand in one file (let out= name a "
+                    "folder: each dataset has a file of its own there)"
+                )
 
 
 def _check_ids(name: str, ids: Iterable[str], kind: str) -> None:

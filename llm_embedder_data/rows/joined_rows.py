@@ -78,7 +78,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
     named = {name: source.reader_options.get(name) for name in SIDE_CARS}
     given = {name: value for name, value in named.items() if value is not None}
     if not given:
-        return read
+        return replace(read, source=source)
     files = {name: _files_of(value, source, name, reading) for name, value in given.items()}
     beside, notes = scores_beside(files.get("negatives", {}))
     digests = {
@@ -101,6 +101,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
                 summary = _write(cached, read, _side_cars(given, beside, documents, read, reading))
     joined = replace(
         read,
+        source=source,
         rows=open_cached(cached, name),
         side_cars=digests,
         base_files=tuple(base),

@@ -84,6 +84,7 @@ class TrainSet:
         base_files: names of the cache files of the rows without side-cars; empty without any.
         are_teacher_scores: whether batches have the scores of ``rows``. Scores of a miner only
             judge and rank negatives.
+        source: that the rows are from.
         notes: sentences for the report and the log.
     """
 
@@ -114,6 +115,7 @@ class TrainSet:
     side_cars: Mapping[str, str] = field(default_factory=dict)
     base_files: tuple[str, ...] = ()
     are_teacher_scores: bool = True
+    source: Source | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -271,6 +273,7 @@ def _train_set(
         side_cars=read.side_cars,
         base_files=read.base_files,
         are_teacher_scores=read.are_teacher_scores,
+        source=source,
         task_description=source.task_description,
         n_instructed=count_instructed(read.rows, kept) if reading.add_instruction else 0,
         score_scaling=scaling,
