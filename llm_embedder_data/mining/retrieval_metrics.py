@@ -1,4 +1,4 @@
-"""MRR, recall and nDCG of retrieved corpus rows.
+"""MRR, recall, nDCG, MAP, precision and hit rate of retrieved corpus rows, as trec_eval has them.
 
 Letters: Q queries, P positives, k results. A corpus row is known by its index; -1 means no row.
 """
@@ -24,10 +24,11 @@ def retrieval_metrics(
     cutoffs: Sequence[int],
     grades: Tensor | None = None,
 ) -> dict[str, float]:
-    """Return MRR, recall and nDCG at each cutoff, averaged over the queries with a positive.
+    """Return the metrics at each cutoff, averaged over the queries with a positive.
 
-    Positives that were not retrieved count in the denominators of recall and nDCG. The order of
-    the queries does not change the values, not even in the last bit.
+    They are trec_eval's recip_rank, recall_k, ndcg_cut_k, map_cut_k, P_k and success_k. Positives
+    that were not retrieved count in the denominators of recall, nDCG and MAP. The order of the
+    queries does not change the values, not even in the last bit.
 
     Args:
         retrieved: ``[Q, k]`` int64, best first, without repeats; -1 where there is no row.
@@ -37,8 +38,8 @@ def retrieval_metrics(
             None: 1 each.
 
     Returns:
-        ``{"mrr@10": ..., "recall@10": ..., "ndcg@10": ...}`` in [0, 1]; empty if no query has a
-        positive. Takes O(Q * k * P) time.
+        ``{"mrr@10": ..., "recall@10": ..., "ndcg@10": ..., "map@10": ..., "precision@10": ...,
+        "hit_rate@10": ...}`` in [0, 1]; empty if no query has a positive. Takes O(Q * k * P) time.
     """
     measured: dict[str, list[NDArray[np.float64]]] = {}
     for start in range(0, len(retrieved), _QUERIES_AT_ONCE):
@@ -77,6 +78,7 @@ def _per_query(
 
     discount = 1 / np.log2(np.arange(2, max(cutoffs) + 2))
     n_hits = hit.cumsum(1)
+    precision_at_hits = (hit * n_hits / np.arange(1, max(cutoffs) + 1)).cumsum(1)  # [Q, cutoff]
     # cumsum adds from left to right. sum may pair terms, so that the bits of a query would depend
     # on the number of queries.
     if grades is None:
@@ -97,6 +99,9 @@ def _per_query(
         else:
             best = best_gain[:, cutoff - 1]
         yield f"ndcg@{cutoff}", gain[:, cutoff - 1] / best
+        yield f"map@{cutoff}", precision_at_hits[:, cutoff - 1] / n_positives
+        yield f"precision@{cutoff}", n_hits[:, cutoff - 1] / cutoff
+        yield f"hit_rate@{cutoff}", (first < cutoff).astype(np.float64)
 
 
 def _without_repeats(index: Tensor, grades: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -2,69 +2,124 @@
 
 Letters: Q queries, N corpus rows of a shard, D dimensions, G keys to rerank, k results. A corpus
 row is known by its index; -1 means no row. Equal scores are ordered as trec_eval orders them: by
-document id, descending as strings. Here the id is the index. So the order in which rows were
-encoded never favors a positive.
+document id, descending as strings (see :mod:`.tie_order`). So the order in which rows were encoded
+never favors a positive.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol, get_args
 
-# Most digits of a corpus row's index: times 10 and 32, it must fit in 64 bits.
-_MOST_DIGITS = 16
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from llm_embedder_data.core.errors import check_choice
+from llm_embedder_data.mining.tie_order import tie_order
+
+Precision = Literal["float32", "tf32", "bf16"]
+
+# torch's names of what a product of float32 matrices may round to.
+_MATMUL_PRECISION = {"float32": "highest", "tf32": "high", "bf16": "highest"}
+
+# A search keeps each result as one int64: the score in the upper half, the tie rank in the lower.
+# So results compare as integers, and no two are equal.
+_NO_RESULT = -(2**63)
+_LOWER_HALF = 2**32 - 1
+
+# If more than this share of a block's scores may be results, sorting the whole block is faster than
+# gathering them.
+_MANY = 1 / 8
+
+
+class Vectors(Protocol):
+    """Vectors that are read in ranges, such as an embedding store."""
+
+    def __len__(self) -> int: ...
+
+    def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the vectors of a range of positions, ``[stop - start, D]``."""
 
 
 def top_k(
-    queries: Tensor, corpus: Tensor, index: Tensor, k: int, *, chunk: int = 2048
+    queries: Tensor,
+    corpus: Tensor | NDArray[Any] | Vectors,
+    index: Tensor,
+    k: int,
+    *,
+    ties: Tensor | None = None,
+    precision: Precision = "float32",
+    chunk: int = 2048,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the k corpus rows with the highest inner product with each query, exactly.
 
-    Scores are computed on the device of the queries, in blocks of at most ``chunk`` queries and
-    ``chunk`` corpus rows. The corpus may be on another device. Rows with a score that is not finite
-    are never returned.
+    Scores are computed on the device of the queries, in blocks of ``chunk`` queries and ``chunk``
+    corpus rows. All products have this shape: narrower blocks are padded, because the last bit of a
+    score may depend on the shape of the product. So a score does not depend on how a corpus is cut
+    into shards. Rows with a score that is not finite are never returned.
 
     Args:
         queries: ``[Q, D]`` float32.
-        corpus: ``[N, D]`` float32.
+        corpus: ``[N, D]``, on any device, or on disk: a ``numpy.memmap`` or a store, of which a
+            block at a time is read, each once.
         index: ``[N]`` int64, at least 0, without repeats, in any order.
         k: number of rows per query, at least 1; may exceed N.
+        ties: ``[N]`` int64 in [0, 2^32), without repeats: of two rows with equal scores, the lower
+            one is better. None: by index, descending as strings.
+        precision: what products are rounded to: ``float32``; ``tf32`` on devices that have it; or
+            ``bf16``, the vectors rounded to bfloat16.
         chunk: queries and corpus rows per block; memory is O(chunk * (chunk + k) + Q * k).
+        progress: called with the number of corpus rows that were searched since the last call.
 
     Returns:
         Scores ``[Q, k]`` float32 in descending order, -inf where there is no row; index ``[Q, k]``
         int64, -1 where there is no row.
     """
-    device = queries.device
-    scores = torch.full((len(queries), k), -torch.inf, device=device)
-    found = torch.full((len(queries), k), -1, dtype=torch.int64, device=device)
-    # In tie order, so that among equal scores the earlier column wins.
-    in_order = tie_order(index).argsort()
-    for row_start in range(0, len(index), chunk):
-        rows = in_order[row_start : row_start + chunk]
-        block = corpus[rows].to(device=device, dtype=torch.float32)
-        block_index = index[rows].to(device)
-        for query_start in range(0, len(queries), chunk):
-            here = slice(query_start, query_start + chunk)
-            block_scores = queries[here].float() @ block.T  # [q, n]
-            # The k columns before these hold -inf too where there is no row, so a masked score
-            # is never among the first k.
-            block_scores = block_scores.masked_fill(~block_scores.isfinite(), -torch.inf)
-            both = torch.cat([scores[here], block_scores], dim=1)  # [q, k + n]
-            both_index = torch.cat([found[here], block_index.expand(len(block_scores), -1)], dim=1)
-            column = _first_largest(both, k)  # [q, k]
-            scores[here] = both.gather(1, column)
-            found[here] = both_index.gather(1, column)
-    return scores, found
+    check_choice(precision, get_args(Precision), "precision")
+    device, n_queries = queries.device, len(queries)
+    if ties is None:
+        ties = tie_order(index).argsort().argsort()
+    best = torch.full((n_queries, k), _NO_RESULT, dtype=torch.int64, device=device)
+    # Filled again and again: new memory for each product would take as long as a part of it.
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    query_blocks = [
+        _padded(queries[start : start + chunk].to(dtype), chunk)
+        for start in range(0, n_queries, chunk)
+    ]
+    product = torch.empty(chunk, chunk, dtype=dtype, device=device)
+    may_enter = torch.empty(chunk, chunk, dtype=torch.bool, device=device)
+    with _rounding_to(precision, device):
+        for start in range(0, len(index), chunk):
+            stop = min(start + chunk, len(index))
+            block = _padded(_read(corpus, start, stop).to(device, dtype), chunk).T
+            lower = _LOWER_HALF - ties[start:stop].to(device)
+            for number, query_block in enumerate(query_blocks):
+                here = slice(number * chunk, min((number + 1) * chunk, n_queries))
+                torch.mm(query_block, block, out=product)
+                torch.ge(product, _score(_padded(best[here, -1:], chunk)), out=may_enter)
+                cut = slice(here.stop - here.start), slice(stop - start)
+                _improve(best[here], product[cut].float(), may_enter[cut], lower)
+            if progress is not None:
+                progress(stop - start)
+    return _decoded(best, index.to(device), ties.to(device))
 
 
-def merge_top_k(scores: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def merge_top_k(
+    scores: Tensor, index: Tensor, k: int, ties: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Merge results that lie side by side into the best k, by descending score, then tie order.
 
     Args:
         scores: ``[Q, M]`` float32, -inf where there is no row.
         index: ``[Q, M]`` int64, -1 where there is no row.
         k: at most M.
+        ties: ``[n]`` int64, the tie rank of each index below n. None: by index, descending as
+            strings.
 
     Returns:
         Scores and index, ``[Q, k]`` each.
@@ -72,27 +127,11 @@ def merge_top_k(scores: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
     >>> merge_top_k(torch.tensor([[5.0, 1.0, 5.0]]), torch.tensor([[9, 4, 2]]), 2)
     (tensor([[5., 5.]]), tensor([[9, 2]]))
     """
-    in_order = tie_order(index).argsort(dim=1)
+    of_index = tie_order(index) if ties is None else ties[index.clamp(min=0)]
+    in_order = of_index.argsort(dim=1)
     scores, index = scores.gather(1, in_order), index.gather(1, in_order)
     by_score = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
     return scores.gather(1, by_score), index.gather(1, by_score)
-
-
-def tie_order(index: Tensor) -> Tensor:
-    """Return int64 sort keys, in the shape of ``index``: ascending keys are descending ids.
-
-    Ids are compared as strings.
-
-    >>> index = torch.tensor([1, 2, 9, 10, 19, 100])
-    >>> index[tie_order(index).argsort()].tolist()
-    [9, 2, 19, 100, 10, 1]
-    """
-    digits = torch.ones_like(index)
-    for power in range(1, _MOST_DIGITS):
-        digits += index >= 10**power
-    powers = torch.tensor([10**power for power in range(_MOST_DIGITS)], device=index.device)
-    # Pad the digits with zeros on the right. If two then are equal, the longer one is greater.
-    return -(index * powers[_MOST_DIGITS - digits] * 32 + digits)
 
 
 def rerank_order(scores: Tensor, key_index: Tensor) -> Tensor:
@@ -118,17 +157,107 @@ def rerank_order(scores: Tensor, key_index: Tensor) -> Tensor:
     return order
 
 
-def _first_largest(scores: Tensor, k: int) -> Tensor:
-    """Return the columns of the k largest scores of each row, the first of equal ones first.
+def scores_of_ranked(ranked: Tensor, scores: Tensor, key_index: Tensor) -> Tensor:
+    """Return the scores of keys in the order of :func:`rerank_order`.
 
-    ``torch.topk`` returns equal values in no particular order. So map each score to an integer that
-    sorts alike (the bits of an IEEE 754 float do, once those of negative floats are flipped) and
-    put the column in the low bits.
+    Args:
+        ranked: ``[Q, G]`` int64, what :func:`rerank_order` made of the other two.
+        scores: ``[Q, G]`` float32.
+        key_index: ``[Q, G]`` int64.
 
     Returns:
-        ``[Q, k]`` int64.
+        ``[Q, G]`` float32, -inf where there is no key.
+    """
+    column = (ranked[:, :, None] == key_index[:, None, :]).int().argmax(2)  # the first that equals
+    return scores.gather(1, column).masked_fill(ranked < 0, -torch.inf)
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _read(corpus: Any, start: int, stop: int) -> Tensor:
+    """Return rows of a corpus as float32."""
+    if isinstance(corpus, Tensor):
+        return corpus[start:stop].float()
+    found = corpus[start:stop] if isinstance(corpus, np.ndarray) else corpus.vectors(start, stop)
+    # A copy of one block: torch warns of arrays that cannot be written, as mapped files are.
+    return found.float() if isinstance(found, Tensor) else torch.from_numpy(np.array(found, "f4"))
+
+
+def _padded(rows: Tensor, n_rows: int) -> Tensor:
+    return pad(rows, (0, 0, 0, n_rows - len(rows)))
+
+
+@contextmanager
+def _rounding_to(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Round products as asked, whatever the process is set to for training."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(_MATMUL_PRECISION[precision])
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _improve(best: Tensor, scores: Tensor, may_enter: Tensor, lower: Tensor) -> None:
+    """Put what is better than the worst result of a query into its results, in place.
+
+    Args:
+        best: ``[q, k]`` int64, descending.
+        scores: ``[q, n]`` float32, of a block of the corpus.
+        may_enter: ``[q, n]``, whether a score is at least that of the worst result.
+        lower: ``[n]`` int64, the lower halves of the block's results.
+    """
+    n_results, n_rows = best.shape[1], scores.shape[1]
+    entering = _true_positions(may_enter)
+    if len(entering) == 0:
+        return
+    if len(entering) > _MANY * scores.numel():
+        new = _encoded(scores, lower.expand(len(scores), -1))
+        best.copy_(torch.cat([best, new], dim=1).topk(n_results, dim=1).values)
+        return
+    row, column = entering // n_rows, entering % n_rows
+    # Only the rows that change: in a large corpus, few queries find something in a block.
+    changed, n_entering = row.unique_consecutive(return_counts=True)
+    first = (n_entering.cumsum(0) - n_entering).repeat_interleave(n_entering)
+    line = torch.arange(len(changed), device=row.device).repeat_interleave(n_entering)
+    place = n_results + torch.arange(len(row), device=row.device) - first
+    both = best.new_full((len(changed), n_results + int(n_entering.max())), _NO_RESULT)
+    both[:, :n_results] = best[changed]
+    both[line, place] = _encoded(scores[row, column], lower[column])
+    best[changed] = both.topk(n_results, dim=1).values
+
+
+def _true_positions(mask: Tensor) -> Tensor:
+    """Return where a mask is true, counted row by row, ``[n]`` int64."""
+    if mask.device.type == "cpu":  # NumPy is ten times as fast as torch where few are true
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.flatten().nonzero()[:, 0]
+
+
+def _encoded(scores: Tensor, lower: Tensor) -> Tensor:
+    """Return results as integers that sort as their scores do, then as ``lower``.
+
+    The bits of an IEEE 754 float sort as the float does, once those of negative floats are flipped.
     """
     bits = (scores + 0.0).view(torch.int32)  # + 0.0: -0.0 equals 0.0
-    sortable = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # [Q, M]
-    last = torch.arange(scores.shape[1] - 1, -1, -1, device=scores.device)
-    return ((sortable << 32) | last).topk(k, dim=1).indices
+    upper = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+    return ((upper << 32) | lower).masked_fill(~scores.isfinite(), _NO_RESULT)
+
+
+def _score(result: Tensor) -> Tensor:
+    """Return the scores of results, float32; -inf where there is none."""
+    upper = (result >> 32).int()
+    bits = torch.where(upper < 0, upper ^ 0x7FFFFFFF, upper)
+    return bits.view(torch.float32).masked_fill(result == _NO_RESULT, -torch.inf)
+
+
+def _decoded(best: Tensor, index: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scores and the index of results."""
+    if not len(index):
+        return _score(best), torch.full_like(best, -1)
+    sorted_ties, order = ties.sort()
+    position = torch.searchsorted(sorted_ties, _LOWER_HALF - (best & _LOWER_HALF))
+    found = index[order[position.clamp(max=len(index) - 1)]]
+    return _score(best), found.masked_fill(best == _NO_RESULT, -1)

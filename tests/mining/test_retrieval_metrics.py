@@ -36,6 +36,15 @@ def test_metrics_by_hand():
             "ndcg@1": 0.0,
             "ndcg@2": gain[0] / ideal[0] / 2,
             "ndcg@3": (gain[0] + gain[1]) / ideal[1] / 2,
+            "map@1": 0.0,
+            "map@2": (1 / 2) / 3 / 2,
+            "map@3": (1 / 2 + 2 / 3) / 3 / 2,
+            "precision@1": 0.0,
+            "precision@2": 1 / 2 / 2,
+            "precision@3": 2 / 3 / 2,
+            "hit_rate@1": 0.0,
+            "hit_rate@2": 1 / 2,
+            "hit_rate@3": 1 / 2,
         }
     )
 
@@ -74,7 +83,8 @@ def test_metrics_equal_torchmetrics_on_a_ranking_of_the_whole_corpus(outcome, cu
                 sums[f"{name}@{k}"] = sums.get(f"{name}@{k}", 0.0) + value
 
     found = retrieval_metrics(retrieved, positives, sorted(cutoffs))
-    assert found == pytest.approx({name: value / n_queries for name, value in sums.items()})
+    for name, value in sums.items():
+        assert found[name] == pytest.approx(value / n_queries)
 
 
 @given(outcomes(), st.randoms(use_true_random=False))
@@ -96,7 +106,8 @@ def test_a_positive_named_twice_counts_once():
 def test_a_missed_positive_is_not_a_hit_when_few_rows_were_retrieved():
     found = retrieval_metrics(torch.tensor([[1]]), torch.tensor([[2]]), (10,))
 
-    assert found == {"mrr@10": 0.0, "recall@10": 0.0, "ndcg@10": 0.0}
+    assert len(found) == 6
+    assert set(found.values()) == {0.0}
 
 
 def test_queries_without_positives_do_not_count():

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_embedder_data.mining.search import merge_top_k, rerank_order, top_k
+from llm_embedder_data.mining.search import merge_top_k, rerank_order, scores_of_ranked, top_k
 
 laws = settings(derandomize=True, deadline=None, max_examples=60)
 NOWHERE = -math.inf
@@ -87,3 +88,68 @@ def test_keys_are_reranked_by_score_then_digits_and_count_once():
     key_index = torch.tensor([[4, 8, 3, -1, 8], [0, 1, -1, -1, -1]])
 
     assert rerank_order(scores, key_index).tolist() == [[8, 3, 4, -1, -1], [1, 0, -1, -1, -1]]
+
+
+@given(st.integers(0, 999), st.integers(1, 300), st.sampled_from([16, 100]))
+@laws
+def test_a_score_has_the_same_bits_wherever_its_row_lies(seed, n_before, width):
+    random = torch.Generator().manual_seed(seed)
+    queries = torch.randn(7, width, generator=random)
+    corpus = torch.randn(n_before + 9, width, generator=random)
+    index = torch.arange(len(corpus))
+
+    whole = top_k(queries, corpus, index, len(corpus), chunk=64)
+    alone = top_k(queries, corpus[n_before:], index[n_before:], 9, chunk=64)
+
+    is_alone = whole[1] >= n_before
+    assert torch.equal(whole[0][is_alone].view(7, 9), alone[0])
+    assert torch.equal(whole[1][is_alone].view(7, 9), alone[1])
+
+
+def test_a_mapped_corpus_and_a_store_are_searched_in_blocks(tmp_path):
+    corpus = np.random.default_rng(0).normal(size=(300, 8)).astype("f4")
+    np.save(tmp_path / "corpus.npy", corpus)
+    mapped = np.load(tmp_path / "corpus.npy", mmap_mode="r")
+    read = []
+
+    class Store:
+        def __len__(self):
+            return len(mapped)
+
+        def vectors(self, start, stop):
+            read.append((start, stop))
+            return mapped[start:stop]
+
+    queries, index = torch.from_numpy(corpus[::30].copy()), torch.arange(300)
+    wanted = as_rows(*top_k(queries, torch.from_numpy(corpus), index, 5, chunk=128))
+
+    assert as_rows(*top_k(queries, mapped, index, 5, chunk=128)) == wanted
+    assert as_rows(*top_k(queries, Store(), index, 5, chunk=128)) == wanted
+    assert read == [(0, 128), (128, 256), (256, 300)]
+
+
+def test_products_are_rounded_only_if_asked_for():
+    queries, corpus = torch.tensor([[1.0, 1 / 3]]), torch.tensor([[1.0, 1.0]])
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")  # as a training script may have it
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            (exact,), (rounded,) = (
+                top_k(queries, corpus, torch.tensor([0]), 1, precision=precision)[0]
+                for precision in ("float32", "bf16")
+            )
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+    assert float(exact) == float(np.float32(1) + np.float32(1 / 3))
+    assert abs(float(rounded) - 4 / 3) > 1e-4
+
+
+def test_the_scores_of_reranked_keys_follow_them():
+    scores = torch.tensor([[0.1, 0.9, 0.9, 0.5, 0.7]])
+    key_index = torch.tensor([[4, 8, 3, -1, 8]])
+    ranked = rerank_order(scores, key_index)
+
+    found = scores_of_ranked(ranked, scores, key_index)[0].tolist()
+    assert found == [*scores[0, [1, 2, 0]].tolist(), NOWHERE, NOWHERE]

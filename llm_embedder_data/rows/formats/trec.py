@@ -1,8 +1,8 @@
 """TREC's judgments (4 fields) and runs (6 fields), and tables and objects of the same content.
 
 Judgments: query, iteration or Q0, document, grade; BEIR's have three cells: query, document, grade.
-Runs: query, Q0, document, rank, score, tag; or three cells: query, document and score, or as MS
-MARCO has them a whole number, which is the rank.
+Runs: query, Q0, document, rank, score, tag. Runs of three cells have query, document, and a rank
+(MS MARCO's) or a score, which is a number with a decimal point or an exponent.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _ranked(value: Any) -> Iterator[tuple[str, str, float, float | None]]:
         elif len(value) == 3:
             yield _scored(*value)
         else:
-            raise BadRowError(f"expected 3 or 6 fields of a run, found {len(value)}")
+            raise BadRowError(f"expected 6 fields of a run, found {len(value)}")
         return
     if not isinstance(value, Mapping):
         raise BadRowError(f"expected a line of a run, found {shown(value)}")
