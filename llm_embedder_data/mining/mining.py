@@ -7,7 +7,7 @@ nothing again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.mining.mined_blocks import ALL, HOLDS_ANSWER, MinedBlock, MinedBlocks
 from llm_embedder_data.mining.mining_data import MinedQueries, MiningData, Passages, queries_of
 from llm_embedder_data.mining.retrievers import Retriever
+from llm_embedder_data.mining.run_files import check_run_ids, write_run
 from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.scores_beside import head_beside, path_beside
@@ -108,8 +109,9 @@ def mine(
             f"dataset {data.name!r}: there are {len(queries)} queries and {passages.n_searched} "
             "passages to mine from (give rows with positives, and a corpus)"
         )
-    _check_ids(data.name, passages.ids, "document")
-    _check_ids(data.name, queries.texts.ids().to_pylist(), "query")
+    where = f"dataset {data.name!r}"
+    check_run_ids(passages.ids, "document", where)
+    check_run_ids(queries.texts.ids().to_pylist(), "query", where)
     retriever = make_retriever(data, passages, queries)
     blocks = MinedBlocks(queries, passages, retriever, depth, folder)
     done = 0
@@ -123,7 +125,7 @@ def mine(
     return Mined(data.name, queries, passages, blocks, depth, not data.corpora)
 
 
-def write_run(run: Path, datasets: Sequence[Mined], cache: Path | None = None) -> None:
+def write_mined(run: Path, datasets: Sequence[Mined], cache: Path | None = None) -> None:
     """Write the negatives of datasets to a file, and the scores of positives to another beside it.
 
     Args:
@@ -135,27 +137,13 @@ def write_run(run: Path, datasets: Sequence[Mined], cache: Path | None = None) -
         ConfigError: an id stands for different queries in two datasets.
     """
     _check_one_query_each(datasets)
-    with atomic_file(run) as file:
-        for mined in datasets:
-            ids = mined.query_ids
-            for block in mined.blocks:
-                file.write("".join(_lines(mined, block, ids)).encode())
+    write_run(run, (ranked for mined in datasets for ranked in _ranked(mined)))
     with atomic_file(path_beside(run)) as file:
         file.write(f"{head_beside(content_digest(str(run), cache))}\n".encode())
         for mined in datasets:
             ids = mined.query_ids
             for block in mined.blocks:
                 file.write("".join(_lines_beside(mined, block, ids)).encode())
-
-
-def score_text(score: float) -> str:
-    """Return a float32 score as text that reads back as the same number, and as no rank.
-
-    >>> score_text(3.0), score_text(0.1)
-    ('3.0', '0.1')
-    """
-    text = f"{score:.9g}" if np.float32(f"{score:.8g}") != np.float32(score) else f"{score:.8g}"
-    return text if set(text) & set(".einf") else f"{text}.0"
 
 
 def lowest_positives(block: MinedBlock) -> NDArray[np.float64]:
@@ -170,17 +158,15 @@ def lowest_positives(block: MinedBlock) -> NDArray[np.float64]:
 # --------------------------------------------------------------------------------------------------
 
 
-def _lines(mined: Mined, block: MinedBlock, query_ids: list[str]) -> Iterator[str]:
-    ids = mined.passages.ids
-    for row, (index, scores) in enumerate(zip(block.index, block.scores, strict=True)):
-        n_found = int((index >= 0).sum())
-        mined.n_negatives += n_found
-        mined.n_short += n_found < mined.depth
-        query_id = query_ids[block.first + row]
-        for position, score in zip(
-            index[:n_found].tolist(), scores[:n_found].tolist(), strict=True
-        ):
-            yield f"{query_id}\t{ids[position]}\t{score_text(score)}\n"
+def _ranked(mined: Mined) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    ids, query_ids = mined.passages.ids, mined.query_ids
+    for block in mined.blocks:
+        for row, (index, scores) in enumerate(zip(block.index, block.scores, strict=True)):
+            n_found = int((index >= 0).sum())
+            mined.n_negatives += n_found
+            mined.n_short += n_found < mined.depth
+            found = (ids[position] for position in index[:n_found].tolist())
+            yield query_ids[block.first + row], list(zip(found, scores[:n_found], strict=True))
 
 
 def _lines_beside(mined: Mined, block: MinedBlock, query_ids: list[str]) -> Iterator[str]:
@@ -190,7 +176,8 @@ def _lines_beside(mined: Mined, block: MinedBlock, query_ids: list[str]) -> Iter
     ):
         is_false = kind == HOLDS_ANSWER
         mined.n_holding_answers += is_false
-        yield f"{query_ids[query]}\t{ids[position]}\t{'inf' if is_false else score_text(score)}\n"
+        text = "inf" if is_false else str(np.float32(score))
+        yield f"{query_ids[query]}\t{ids[position]}\t{text}\n"
 
 
 def _check_one_query_each(datasets: Sequence[Mined]) -> None:
@@ -205,12 +192,3 @@ def _check_one_query_each(datasets: Sequence[Mined]) -> None:
                     f"{name!r}, so their negatives cannot stand in one file (let out= name a "
                     "folder: each dataset has a file of its own there)"
                 )
-
-
-def _check_ids(name: str, ids: Iterable[str], kind: str) -> None:
-    for found in ids:
-        if any(mark in found for mark in "\t\n\r") or not found.strip():
-            raise DataError(
-                f"dataset {name!r}: the {kind} id {found!r} is blank, or holds a tab or a line "
-                "break, which a file of tabs cannot hold (change the id)"
-            )

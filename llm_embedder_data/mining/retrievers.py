@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,7 +86,7 @@ class DenseRetriever:
         scores, index, start = [], [], 0
         for store in self._searched:
             usable = self._usable[start : start + len(store)]
-            found, at = top_k(wanted, _vectors(store, usable), torch.arange(len(store)), k)
+            found, at = top_k(wanted, _Usable(store, usable), torch.arange(len(store)), k)
             scores.append(found.cpu())
             index.append(torch.where(at.cpu() < 0, -1, at.cpu() + start))
             start += len(store)
@@ -125,7 +126,7 @@ class WordRetriever:
             import bm25s
         except ImportError as error:
             raise ConfigError(
-                'by=bm25 needs the package bm25s (pip install "llm_embedder_data[bm25]")'
+                'kind=bm25 needs the package bm25s (pip install "llm_embedder_data[bm25]")'
             ) from error
         self._bm25s: Any = bm25s
         texts: list[str] = []
@@ -185,9 +186,17 @@ class WordRetriever:
         return self._bm25s.tokenize(texts, stopwords=None, return_ids=ids, show_progress=False)
 
 
-def _vectors(store: EmbeddingStore, usable: NDArray[np.bool_]) -> torch.Tensor:
-    """Return the vectors of a store; those of unusable passages give no finite score."""
-    vectors = store.vectors()
-    if not usable.all():
-        vectors = np.where(usable[:, None], vectors, np.float32(np.nan))
-    return torch.from_numpy(np.asarray(vectors))
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """The vectors of a store; those of passages that may not be mined give no finite score."""
+
+    store: EmbeddingStore
+    usable: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
+        vectors = self.store.vectors(start, stop)
+        usable = self.usable[start:stop]
+        return vectors if usable.all() else np.where(usable[:, None], vectors, np.float32(np.nan))
