@@ -140,7 +140,9 @@ class MinedBlocks:
                 scores[row, : len(kept)] = found_scores[row][: len(at)][kept]
                 # Those behind the last negative would not have been mined anyway.
                 last = kept[-1] if len(kept) == self._depth else len(at)
-                holding[row] = at[np.flatnonzero(holds[:last])].tolist()
+                holding[row] = np.setdiff1d(
+                    at[np.flatnonzero(holds[:last])], self._queries.own_negatives[queries[row]]
+                ).tolist()
                 if len(kept) < self._depth and len(at) == wanted and holds.any():
                     too_few.append(row)
             todo = np.array(too_few if wanted < most else [], np.int64)

@@ -1,7 +1,8 @@
 """Several runs merged into one by reciprocal rank fusion.
 
-It is that of Cormack, Clarke and Büttcher (SIGIR 2009). A document has the score sum(1 / (60 + rank)) over the runs, rank from 1; a run without it adds
-nothing. Scores of different miners have no common scale, ranks have.
+It is that of Cormack, Clarke and Büttcher (SIGIR 2009). A document has the score
+sum(1 / (60 + rank)) over the runs, rank from 1; a run without it adds nothing. Scores of different
+miners have no common scale, ranks have.
 """
 
 from __future__ import annotations
