@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.canonical_rows import Kind, Row
+from llm_embedder_data.rows.canonical_rows import BadRowError, Kind, Row
 from llm_embedder_data.rows.data_places import (
     FIELDS,
     Place,
@@ -31,7 +31,8 @@ from llm_embedder_data.rows.known_columns import look_alikes
 from llm_embedder_data.rows.memory_records import MemoryRecords
 from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.renamed_fields import RenamedFields
-from llm_embedder_data.rows.side_cars import Run, SideCars
+from llm_embedder_data.rows.row_scores import RowScores, holds_row_scores
+from llm_embedder_data.rows.side_cars import GivenScores, Run, SideCars
 
 # Values of ``format:`` that name a container. Content says what a file is; they say no more.
 _CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
@@ -165,7 +166,7 @@ class RowReader:
             for row in read(parts):
                 found.n_rows += 1
                 if side_cars is not None:
-                    row = side_cars.join(row, parts.counts)
+                    row = side_cars.join(row, parts)
                 if task is not None and row["task"] is None:
                     row["task"] = task
                 yield row
@@ -221,19 +222,39 @@ class RowReader:
             return None
         shared = {name: settings[name] for name in _SHARED if name in settings}
 
-        def run(source: Any, where: str) -> Run:
-            found: dict[str, dict[str, float | None]] = {}
-            for own in self._parts_beside(source, shared, where):
-                for query_id, documents in run_of(own).items():
-                    found.setdefault(query_id, {}).update(documents)
-                self._report_beside(own, where, len(found))
-            return found
-
         return SideCars(
-            (lambda: run(negatives, "negatives")) if negatives is not None else None,
-            (lambda: run(scores, "scores")) if scores is not None else None,
+            (lambda: self._mined(negatives, shared)) if negatives is not None else None,
+            (lambda: self._given_scores(scores, shared)) if scores is not None else None,
             lambda: parts.documents,
         )
+
+    def _mined(self, negatives: Any, shared: Mapping[str, Any]) -> Run:
+        found: dict[str, dict[str, float | None]] = {}
+        for parts in self._parts_beside(negatives, shared, "negatives"):
+            _add_run(found, parts)
+            self._report_beside(parts, "negatives", len(found))
+        return found
+
+    def _given_scores(self, scores: Any, shared: Mapping[str, Any]) -> GivenScores:
+        run: dict[str, dict[str, float | None]] = {}
+        rows, names = RowScores(), list[str]()
+        for parts in self._parts_beside(scores, shared, "scores"):
+            files = parts.files
+            for file in files:
+                parts.files = [file]
+                if holds_row_scores(file):
+                    names.append(file.path)
+                    _add_row_scores(rows, parts)
+                else:
+                    _add_run(run, parts)
+            parts.files = files
+            self._report_beside(parts, "scores", len(run) + len(rows))
+        if run and rows:
+            raise ConfigError(
+                f"scores: {one_line(names[0])} has the scores of whole rows, and another file those "
+                "of documents by id (give files of one kind)"
+            )
+        return GivenScores(run, rows, one_line(", ".join(names)))
 
     def _corpus_texts(self, corpus: Any, shared: Mapping[str, Any]) -> Mapping[str, str]:
         reader = RowReader({"corpus": corpus}, kind="corpus", **shared)
@@ -276,6 +297,19 @@ class RowReader:
         self.report.append(
             Found(files=files, format=what, n_rows=n_rows, left_out=Counter(parts.counts))
         )
+
+
+def _add_run(run: dict[str, dict[str, float | None]], parts: Parts) -> None:
+    for query_id, documents in run_of(parts).items():
+        run.setdefault(query_id, {}).update(documents)
+
+
+def _add_row_scores(rows: RowScores, parts: Parts) -> None:
+    for record in parts.records():
+        try:
+            rows.add(record.value)
+        except BadRowError as error:
+            parts.leave_out(error)
 
 
 def _unread(parts: Parts) -> list[str]:
