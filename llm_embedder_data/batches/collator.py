@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.encoded_texts import EncodedTexts
 from llm_embedder_data.batches.tokens.model_inputs import Layout, ModelInputs
+from llm_embedder_data.batches.tokens.prompt_lengths import prompt_length
 from llm_embedder_data.batches.tokens.row_instructions import (
     Instructions,
     RowInstructions,
@@ -222,31 +223,17 @@ class RetrievalDataCollator:
         self, batch: Batch, query_instruction: Instructions, key_instruction: Instructions
     ) -> dict[str, int | Tensor]:
         """Return the prompt lengths of each side of a batch, by the name of its entry."""
+        assert self.tokenizer is not None
         instructions = {
             "query": query_instruction,
             "key": key_instruction,
             "content": key_instruction,
         }
         return {
-            f"{name}_prompt_length": self._prompt_length(instruction)
+            f"{name}_prompt_length": prompt_length(self.tokenizer, instruction)
             for name, instruction in instructions.items()
             if name in batch
         }
-
-    def _prompt_length(self, instruction: Instructions) -> int | Tensor:
-        """Return the number of tokens before each text, counted as sentence-transformers does.
-
-        One number for all; int64 [N] if texts have instructions of their own.
-        """
-        if isinstance(instruction, RowInstructions):
-            texts = instruction.texts()
-            length = {text: self._prompt_length(text) for text in set(texts)}
-            return torch.tensor([length[text] for text in texts])
-        if not instruction:
-            return 0
-        assert self.tokenizer is not None
-        ids = self.tokenizer(instruction)["input_ids"]
-        return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
 
     def _lay_out(
         self, batch: Batch, name: str, tokens: Tokens, inverse: NDArray[np.int64] | None = None

@@ -77,10 +77,12 @@ from llm_embedder_data.datamodule.settings import (
 )
 from llm_embedder_data.datamodule.settings_checks import check_settings, check_whole
 from llm_embedder_data.datamodule.task_settings import merged_task_settings
+from llm_embedder_data.datamodule.texts_to_embed import TextKind, texts_to_embed
 from llm_embedder_data.datamodule.worker_failures import explain_lost_worker
 from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines
 from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis, diagnose
 from llm_embedder_data.inspection.report import Report
+from llm_embedder_data.mining.embeddable_texts import PromptedTexts
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.reading_settings import OnBadRow
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
@@ -667,6 +669,16 @@ class RetrievalDataModule(LightningDataModule):
     def train_sets(self) -> dict[str, TrainSet]:
         """Return the training rows and their statistics, by dataset. Needs :meth:`setup`."""
         return self._data.train_sets()
+
+    def texts_to_embed(self, kind: TextKind) -> dict[str, PromptedTexts]:
+        """Return what an embedding store of a kind of data is made of, by name of the dataset.
+
+        Needs :meth:`setup`.
+
+        Args:
+            kind: ``corpus``: its passages; ``eval_data`` or ``train_data``: their queries.
+        """
+        return texts_to_embed(self._data, self._builder, self._settings, kind)
 
     def plan(self, epoch: int = 0, num_replicas: int | None = None) -> EpochPlan:
         """Return the global batches of an epoch, on any number of ranks. Needs :meth:`setup`.

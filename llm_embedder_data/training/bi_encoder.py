@@ -61,6 +61,23 @@ RetrievalBatch = Mapping[str, Any]
 # Tokenized texts: padded or packed in one mapping, or chunked in a list of mappings.
 TokenizedTexts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
+# Entries of a model's configuration that do not change its embeddings.
+_NO_EMBEDDING_SETTINGS = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "gradient_checkpointing",
+    "id2label",
+    "label2id",
+    "output_attentions",
+    "output_hidden_states",
+    "problem_type",
+    "return_dict",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -186,7 +203,7 @@ class BiEncoder(lightning.LightningModule):
         )
         self.pooling: PoolingMode = chosen.pooling
         self.similarity: SimilarityName = chosen.similarity
-        self._include_prompt = chosen.include_prompt
+        self.include_prompt = chosen.include_prompt
         rank_zero_info(
             f"pooling: {chosen.pooling}, similarity: {chosen.similarity} ({chosen.origin}; "
             "model.pooling and model.similarity change them)"
@@ -296,6 +313,22 @@ class BiEncoder(lightning.LightningModule):
             embedding = F.normalize(embedding, dim=1)
         return embedding if inverse is None else embedding[inverse]
 
+    def embedding_facts(self) -> dict[str, Any]:
+        """Return all that embeddings depend on beside weights, tokens and precision, as plain JSON.
+
+        An embedding store is read only by an encoder with equal facts.
+        """
+        config = self.encoder.config.to_dict()
+        for name in _NO_EMBEDDING_SETTINGS & config.keys():
+            del config[name]
+        return {
+            "class": type(self.encoder).__name__,
+            "config": config,
+            "pooling": self.pooling,
+            "similarity": self.similarity,
+            "include_prompt": self.include_prompt,
+        }
+
     def forward(self, inputs: TokenizedTexts, inverse: Tensor | None = None) -> Tensor:
         """Embed tokenized texts; see :meth:`encode`."""
         return self.encode(inputs, inverse)
@@ -323,7 +356,7 @@ class BiEncoder(lightning.LightningModule):
             ``b * G + g``; ``[n, D]`` for ``content``.
         """
         prompt_length: int | Tensor = 0
-        if not self._include_prompt and self.pooling == "mean":
+        if not self.include_prompt and self.pooling == "mean":
             if f"{side}_prompt_length" not in batch:
                 raise ConfigError(
                     f"the encoder {self._model_name} leaves its prompt out of the mean, and the "

@@ -1,0 +1,267 @@
+"""Embedding stores: memory-mapped vectors of a set of texts, in a folder that a fingerprint names.
+
+A store cuts the distinct texts, in the order in which they first appear, into shards of equal size.
+The size depends on their number alone, so processes on any number of machines write the same
+shards. Each shard is a sealed file, which appears whole or not at all, and a store is complete when
+it has all of them; nothing is merged.
+
+    <root>/<digest of the fingerprint>/
+        store.json       the fingerprint, and how the texts are cut
+        ids.arrow        the id of each text
+        numbers.bin      int64, which distinct text each text is; only if some texts are equal
+        <digest>.00000.bin ...   the vectors of each shard
+
+The folder's name, store.json and the names of the shards all hold the fingerprint. So vectors of
+other weights, prompts or texts are never read, not even from files that were copied or renamed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from llm_embedder_data.core.checked_json import read_checked_json
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.sealed_files import is_whole, mapped
+from llm_embedder_data.mining.store_fingerprint import StoredType, StoreFingerprint
+
+HEADER, IDS, NUMBERS = "store.json", "ids.arrow", "numbers.bin"
+
+# More shards than this are counted in a message, not listed.
+_SHARDS_NAMED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLayout:
+    """Where a store's files are, and how its distinct texts are cut into shards.
+
+    Attributes:
+        root: the folder in which stores lie.
+        fingerprint: of the store.
+        n_distinct: M, distinct texts.
+    """
+
+    root: Path
+    fingerprint: StoreFingerprint
+    n_distinct: int
+
+    @property
+    def folder(self) -> Path:
+        """The store's folder."""
+        return self.root / self.fingerprint.digest()
+
+    @property
+    def texts_per_shard(self) -> int:
+        """Distinct texts of each shard but the last: twice the square root of their number.
+
+        Hundreds of processes find enough shards, and a hundred million texts have 5,000 files.
+        """
+        return max(1, math.isqrt(4 * self.n_distinct))
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards."""
+        return -(-self.n_distinct // self.texts_per_shard)
+
+    def texts_of(self, shard: int) -> range:
+        """Return the numbers of the distinct texts of a shard."""
+        start = shard * self.texts_per_shard
+        return range(start, min(start + self.texts_per_shard, self.n_distinct))
+
+    def path(self, shard: int) -> Path:
+        """Return the file of a shard. A seal holds the file's name, and so the fingerprint."""
+        digest = self.fingerprint.digest()
+        return self.root / digest / f"{digest[:16]}.{shard:05}.bin"
+
+    def is_written(self, shard: int) -> bool:
+        """Return whether a shard is there and sound."""
+        return is_whole(self.path(shard))
+
+    def missing(self) -> list[int]:
+        """Return the shards that are not there or damaged."""
+        return [shard for shard in range(self.n_shards) if not self.is_written(shard)]
+
+    def header(self, command: str | None) -> dict[str, Any]:
+        """Return the content of store.json.
+
+        Args:
+            command: that fills the store, for the message about missing shards.
+        """
+        return {
+            "fingerprint": self.fingerprint.as_dict(),
+            "n_distinct": self.n_distinct,
+            "texts_per_shard": self.texts_per_shard,
+            "command": command,
+        }
+
+    def require_complete(self, command: str | None) -> None:
+        """Refuse a store with missing shards.
+
+        Raises:
+            DataError: it names the missing shards and the command that writes them.
+        """
+        missing = self.missing()
+        if not missing:
+            return
+        named = ", ".join(map(str, missing[:_SHARDS_NAMED]))
+        more = f" and {len(missing) - _SHARDS_NAMED} more" if len(missing) > _SHARDS_NAMED else ""
+        make = one_line(command) if command else "fill_store"
+        raise DataError.at(
+            str(self.folder),
+            f"the embedding store is incomplete: {len(missing)} of {self.n_shards} shards are "
+            f"missing: {named}{more} (run {make}, which writes only these)",
+        )
+
+
+class EmbeddingStore:
+    """The vectors and ids of N texts, memory-mapped. Position i is the i-th text of the store.
+
+    Open it with :meth:`open`. The store holds each distinct text once; equal texts share a vector.
+
+    Attributes:
+        folder: of the store.
+        fingerprint: all that the vectors depend on.
+        width: D, dimensions of a vector.
+    """
+
+    def __init__(self, layout: StoreLayout) -> None:
+        self.folder = layout.folder
+        self.fingerprint = layout.fingerprint
+        self._per_shard = layout.texts_per_shard
+        contents = [mapped(layout.path(shard)) for shard in range(layout.n_shards)]
+        sizes = [len(layout.texts_of(shard)) for shard in range(layout.n_shards)]
+        n_bytes = bytes_of(layout.fingerprint.dtype)
+        self.width = len(contents[0]) // (sizes[0] * n_bytes) if contents else 0
+        for shard, (content, size) in enumerate(zip(contents, sizes, strict=True)):
+            if len(content) != size * self.width * n_bytes:
+                raise DataError.at(
+                    str(layout.path(shard)),
+                    f"the shard has {len(content)} bytes, expected {size} vectors of {self.width} "
+                    f"dimensions ({layout.fingerprint.dtype}; delete the file and fill the store)",
+                )
+        raw = np.dtype(f"V{n_bytes}")
+        self._shards = [
+            content.view(raw).reshape(size, self.width)
+            for content, size in zip(contents, sizes, strict=True)
+        ]
+        self._numbers: NDArray[np.int64] | None = None
+        if layout.n_distinct < len(self):
+            self._numbers = mapped(self.folder / NUMBERS).view(np.int64)
+
+    @classmethod
+    def open(cls, root: str | Path, fingerprint: StoreFingerprint) -> EmbeddingStore:
+        """Open the complete store of a fingerprint.
+
+        Args:
+            root: the folder in which stores lie.
+            fingerprint: of what the caller wants to read.
+
+        Raises:
+            DataError: there is no such store, or shards are missing.
+        """
+        root = Path(root)
+        folder = root / fingerprint.digest()
+        header = read_checked_json(folder / HEADER)
+        if header is None or header["fingerprint"] != fingerprint.as_dict():
+            raise DataError.at(
+                str(root),
+                f"there is no embedding store of these texts{_nearest(root, fingerprint)}",
+            )
+        layout = StoreLayout(root, fingerprint, header["n_distinct"])
+        for name in (IDS, *([NUMBERS] if layout.n_distinct < fingerprint.n_texts else [])):
+            if not is_whole(folder / name):
+                raise DataError.at(
+                    str(folder / name), "the file is missing or damaged (fill the store again)"
+                )
+        layout.require_complete(header["command"])
+        return cls(layout)
+
+    def __len__(self) -> int:
+        return self.fingerprint.n_texts
+
+    def __repr__(self) -> str:
+        return f"EmbeddingStore({str(self.folder)!r}, {len(self)} x {self.width})"
+
+    @property
+    def ids(self) -> pa.StringArray:
+        """The id of each text, ``[N]``, memory-mapped."""
+        with pa.ipc.open_stream(pa.py_buffer(mapped(self.folder / IDS))) as reader:
+            return reader.read_all().column("id").combine_chunks()
+
+    def vectors(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return the vectors from one position to another, ``[n, D]`` float32.
+
+        A float32 store without equal texts gives a read-only view of the mapped file, if all
+        vectors are of one shard.
+        """
+        stop = len(self) if stop is None else min(stop, len(self))
+        if self._numbers is not None:
+            return self._of_distinct(self._numbers[start:stop])
+        parts = []
+        while start < stop:
+            shard, first = divmod(start, self._per_shard)
+            last = min(first + stop - start, len(self._shards[shard]))
+            parts.append(self._as_float32(self._shards[shard][first:last]))
+            start += last - first
+        if not parts:
+            return np.empty((0, self.width), np.float32)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def at(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors at some positions, in any order, ``[n, D]`` float32."""
+        positions = np.asarray(positions, np.int64)
+        return self._of_distinct(positions if self._numbers is None else self._numbers[positions])
+
+    def blocks(self, n_texts: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the first position and the vectors of consecutive blocks.
+
+        Args:
+            n_texts: of each block but the last.
+        """
+        for start in range(0, len(self), n_texts):
+            yield start, self.vectors(start, start + n_texts)
+
+    def _of_distinct(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        vectors = np.empty((len(numbers), self.width), np.float32)
+        shards, rows = np.divmod(numbers, self._per_shard)
+        for shard in np.unique(shards):
+            chosen = shards == shard
+            vectors[chosen] = self._as_float32(self._shards[shard][rows[chosen]])
+        return vectors
+
+    def _as_float32(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        if self.fingerprint.dtype == "float32":
+            return raw.view(np.float32)
+        if self.fingerprint.dtype == "float16":
+            return raw.view(np.float16).astype(np.float32)
+        return (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def bytes_of(dtype: StoredType) -> int:
+    """Return the number of bytes of a number."""
+    return 4 if dtype == "float32" else 2
+
+
+def _nearest(root: Path, fingerprint: StoreFingerprint) -> str:
+    """Return how the most similar store in a folder differs, as the end of a sentence."""
+    wanted = fingerprint.as_dict()
+    different = []
+    for path in root.glob(f"*/{HEADER}"):
+        header = read_checked_json(path)
+        if header is not None:
+            found = header["fingerprint"]
+            names = [name for name in wanted if found.get(name) != wanted[name]]
+            different.append((len(names), path.parent.name, names))
+    fill = "fill one: llm-embedder-data embed ... out=FOLDER"
+    if not different:
+        return f" ({fill})"
+    _, store, names = min(different)
+    return f"; the most similar one there, {store}, differs in {', '.join(names)} ({fill})"

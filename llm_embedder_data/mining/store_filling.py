@@ -1,0 +1,250 @@
+"""Filling an embedding store: each process writes its share of the shards that are not there yet.
+
+A shard's vectors depend on its texts alone, never on the other shards that a process writes. So the
+same shards come out whether one process fills a store, the ranks of a group, or the jobs of a
+cluster, and a process that was killed loses the shard it was at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
+from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.sealed_files import is_whole, sealed_file
+from llm_embedder_data.mining.embeddable_texts import EmbeddableTexts
+from llm_embedder_data.mining.embedding_store import (
+    HEADER,
+    IDS,
+    NUMBERS,
+    EmbeddingStore,
+    StoreLayout,
+)
+from llm_embedder_data.mining.store_fingerprint import StoredType, StoreFingerprint
+from llm_embedder_data.mining.text_embedder import TextEmbedder
+from llm_embedder_data.mining.text_inventory import TextInventory, take_inventory
+
+_SHARE = re.compile(r"(\d+)/(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A process' share of the shards: every ``n``-th of them, from number ``index`` on."""
+
+    index: int = 0
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.n:
+            raise ConfigError(
+                f"shard={self.index}/{self.n}: expected i/n with i from 0 to n - 1 (the first of "
+                "two is 0/2)"
+            )
+
+    @classmethod
+    def parse(cls, text: object) -> Share:
+        """Return the share that ``i/n`` names.
+
+        Raises:
+            ConfigError: the text is no such share.
+        """
+        found = _SHARE.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise ConfigError(f"shard={text!r}: expected i/n, such as 0/2 for the first half")
+        return cls(int(found[1]), int(found[2]))
+
+    def of_rank(self, rank: int, n_ranks: int) -> Share:
+        """Return a rank's share of this share."""
+        return Share(self.index * n_ranks + rank, self.n * n_ranks)
+
+    def of(self, n_shards: int) -> range:
+        """Return the numbers of the shards of this share."""
+        return range(self.index, n_shards, self.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What a call of :func:`fill_store` did.
+
+    Attributes:
+        layout: of the store.
+        n_written: shards that the processes of this call wrote.
+        n_found: shards of their share that were there already.
+        n_missing: shards that are still missing, of other shares.
+    """
+
+    layout: StoreLayout
+    n_written: int
+    n_found: int
+    n_missing: int
+
+    def open(self) -> EmbeddingStore:
+        """Open the store.
+
+        Raises:
+            DataError: shards are missing.
+        """
+        return EmbeddingStore.open(self.layout.root, self.layout.fingerprint)
+
+
+def fill_store(
+    root: str | Path,
+    texts: EmbeddableTexts,
+    embedder: TextEmbedder,
+    *,
+    dtype: StoredType = "float32",
+    share: Share | None = None,
+    command: str | None = None,
+    show_progress: bool = False,
+) -> Filled:
+    """Embed texts into the store that their fingerprint names; write only what is missing.
+
+    If a torch.distributed group is initialized, all its ranks must call this; they share the work
+    out, and return when all are done.
+
+    Args:
+        root: the folder in which stores lie; made if it is not there.
+        texts: to embed.
+        embedder: the encoder, its tokenizer, prompt and length.
+        dtype: of the vectors in the files; they are read as float32.
+        share: of the shards, for several jobs that know nothing of each other; None for all.
+        command: that fills the store, for the message about missing shards.
+        show_progress: whether to show a progress bar on a terminal.
+
+    Raises:
+        ConfigError: a setting, or the encoder, cannot be used.
+        DataError: there are no texts, the folder cannot be written, or the encoder gives numbers
+            that are not finite.
+    """
+    with _ranks_fail_together() as (rank, n_ranks):
+        mine = (share or Share()).of_rank(rank, n_ranks)
+        layout, n_written, n_found = _fill(
+            Path(root), texts, embedder, dtype, mine, command, show_progress and rank == 0
+        )
+    if n_ranks > 1:
+        counts: list[tuple[int, int]] = [(0, 0)] * n_ranks
+        dist.all_gather_object(counts, (n_written, n_found))
+        n_written, n_found = (sum(numbers) for numbers in zip(*counts, strict=True))
+    return Filled(layout, n_written, n_found, len(layout.missing()))
+
+
+def _fill(
+    root: Path,
+    texts: EmbeddableTexts,
+    embedder: TextEmbedder,
+    dtype: StoredType,
+    share: Share,
+    command: str | None,
+    show_progress: bool,
+) -> tuple[StoreLayout, int, int]:
+    """Write the shards of a share; return how many were written, and how many were there."""
+    if not len(texts):
+        raise DataError(f"{one_line(texts.name)}: there are no texts to embed")
+    with _bar(show_progress) as bar:
+        reading = bar.add_task(f"reading {one_line(texts.name)}", total=len(texts))
+        inventory = take_inventory(texts, lambda n: bar.advance(reading, n))
+        fingerprint = StoreFingerprint.of(embedder, inventory, dtype)
+        layout = StoreLayout(root, fingerprint, len(inventory.first))
+        bar.remove_task(reading)
+        try:
+            _write_facts(layout, inventory, command)
+            shards = [n for n in share.of(layout.n_shards) if not layout.is_written(n)]
+            n_texts = sum(len(layout.texts_of(shard)) for shard in shards)
+            embedding = bar.add_task(f"embedding {one_line(texts.name)}", total=n_texts)
+            blocks = (
+                texts.at(inventory.first[np.array(layout.texts_of(shard))]) for shard in shards
+            )
+            vectors = embedder.embed_blocks(blocks, lambda n: bar.advance(embedding, n))
+            for shard, of_shard in zip(shards, vectors, strict=True):
+                _write_shard(layout, shard, of_shard)
+        except OSError as error:
+            raise DataError.at(
+                str(layout.folder), f"cannot be written: {reason(error)} ({remedy(error)})"
+            ) from error
+    return layout, len(shards), len(share.of(layout.n_shards)) - len(shards)
+
+
+def _write_facts(layout: StoreLayout, inventory: TextInventory, command: str | None) -> None:
+    """Write all files of a store but the shards, if they are not there. The header comes last."""
+    folder = layout.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if not is_whole(folder / IDS):
+        table = pa.table({"id": inventory.ids})
+        with (
+            sealed_file(folder / IDS) as file,
+            pa.ipc.new_stream(file, table.schema) as writer,
+        ):
+            writer.write_table(table)
+    if inventory.number is not None and not is_whole(folder / NUMBERS):
+        with sealed_file(folder / NUMBERS) as file:
+            file.write(inventory.number)
+    if read_checked_json(folder / HEADER) is None:
+        write_checked_json(folder / HEADER, layout.header(command))
+
+
+def _write_shard(layout: StoreLayout, shard: int, vectors: NDArray[np.float32]) -> None:
+    dtype = layout.fingerprint.dtype
+    if not np.isfinite(vectors).all():
+        raise DataError(
+            "the encoder gives embeddings that are not finite (compute in another precision, such "
+            "as 32-true, or check the encoder)"
+        )
+    stored = torch.from_numpy(vectors).to(getattr(torch, dtype))
+    if not stored.isfinite().all():
+        raise ConfigError(
+            f"dtype={dtype!r}: the encoder gives numbers up to {np.abs(vectors).max():.3g}, which "
+            f"{dtype} cannot hold (set dtype to float32 or bfloat16)"
+        )
+    with sealed_file(layout.path(shard)) as file:
+        file.write((stored.view(torch.int16) if dtype == "bfloat16" else stored).numpy())
+
+
+@contextmanager
+def _ranks_fail_together() -> Iterator[tuple[int, int]]:
+    """Yield this process' rank and the number of ranks; wait for all, and fail if one failed.
+
+    Otherwise the other ranks would wait forever for a rank that has ended.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        yield 0, 1
+        return
+    failure: Exception | None = None
+    try:
+        yield dist.get_rank(), dist.get_world_size()
+    except Exception as error:
+        failure = error
+    failures: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(failures, None if failure is None else str(failure))
+    if failure is not None:
+        raise failure
+    for rank, message in enumerate(failures):
+        if message is not None:
+            raise DataError(f"rank {rank}: {message}")
+
+
+def _bar(is_shown: bool) -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("texts"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not (is_shown and console.is_terminal),
+    )
