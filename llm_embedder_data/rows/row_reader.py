@@ -251,8 +251,8 @@ class RowReader:
             self._report_beside(parts, "scores", len(run) + len(rows))
         if run and rows:
             raise ConfigError(
-                f"scores: {one_line(names[0])} has the scores of whole rows, and another file those "
-                "of documents by id (give files of one kind)"
+                f"scores: {one_line(names[0])} has the scores of whole rows, and another file "
+                "those of documents by id (give files of one kind)"
             )
         return GivenScores(run, rows, one_line(", ".join(names)))
 

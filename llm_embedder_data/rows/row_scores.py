@@ -1,7 +1,7 @@
 """Teacher scores of whole rows: a line for each row, the scores in the order of its keys.
 
-This is the file that ``llm-embedder-data score`` writes: ``query_id``, ``scores``, and ``digest``, a
-hash of the texts that were scored, which tells whether the scores are a row's.
+This is the file that ``llm-embedder-data score`` writes: ``query_id``, ``scores``, and ``digest``,
+a hash of the texts that were scored, which tells whether the scores are a row's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Negatives and scores that lie in files of their own, joined to training rows.
 
-Negatives, and scores of (query id, document id), are joined by ids; scores of whole rows by the rows'
-texts.
+Negatives, and scores of (query id, document id), are joined by ids; scores of whole rows by the
+texts of the rows.
 """
 
 from __future__ import annotations

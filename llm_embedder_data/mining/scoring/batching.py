@@ -9,7 +9,10 @@ from torch import Tensor
 
 
 def length_sorted_batches(
-    lengths: Sequence[int], most_tokens: int, extra: Sequence[int] | None = None, most_extra: int = 0
+    lengths: Sequence[int],
+    most_tokens: int,
+    extra: Sequence[int] | None = None,
+    most_extra: int = 0,
 ) -> Iterator[list[int]]:
     """Yield the numbers of the inputs of each batch, the longest inputs first.
 

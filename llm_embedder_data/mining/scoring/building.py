@@ -30,12 +30,20 @@ from llm_embedder_data.mining.scoring.templates import (
     TaskTemplates,
     templates_by_task,
 )
+from llm_embedder_data.mining.text_embedder import Precision
 
 Kind = Literal["cross-encoder", "bi-encoder", "likelihood", "yes-no"]
 LANGUAGE_MODEL_KINDS = ("likelihood", "yes-no")
 
 # Tokens of an input, unless the teacher has fewer positions or the user says otherwise.
 _MAX_LENGTH = {"cross-encoder": 512, "bi-encoder": 512, "likelihood": 2048, "yes-no": 2048}
+
+# Of the encoder of a bi-encoder, by the type of the weights of other teachers.
+PRECISION: Mapping[torch.dtype, Precision] = {
+    torch.float32: "32-true",
+    torch.bfloat16: "bf16-mixed",
+    torch.float16: "16-mixed",
+}
 
 # Tokens of a batch, padding included, if the user names no number.
 _BATCH_TOKENS_ON_CPU = 4096
@@ -48,7 +56,7 @@ class TeacherSettings:
 
     Attributes:
         kind: of scores.
-        dtype: of the weights; auto: bfloat16 for a language model on CUDA, else float32.
+        dtype: of the weights; auto: bfloat16 for a language model on an accelerator, else float32.
         max_length: most tokens of an input; None: 512 for cross-encoders and bi-encoders, 2,048
             for language models, and no more than the teacher's positions.
         key_max_length: most tokens of a key.
@@ -97,17 +105,17 @@ class TeacherSettings:
             return templates_by_task(self.template, {"*": YES_NO_TEMPLATE}, ("key", "query"))
         if self.template is not None:
             raise ConfigError(
-                f"template={self.template!r}: kind={self.kind} has none (leave it out, or give kind "
-                "likelihood or yes-no)"
+                f"template={self.template!r}: kind={self.kind} has none (leave it out, or give "
+                "kind=likelihood or kind=yes-no)"
             )
         return None
 
-    def torch_dtype(self, on_cuda: bool) -> torch.dtype:
+    def torch_dtype(self, on_accelerator: bool) -> torch.dtype:
         """Return the type of the weights."""
         is_language_model = self.kind in LANGUAGE_MODEL_KINDS
         name = self.dtype
         if name == "auto":
-            name = "bfloat16" if on_cuda and is_language_model else "float32"
+            name = "bfloat16" if on_accelerator and is_language_model else "float32"
         found: torch.dtype = getattr(torch, name)
         return found
 
@@ -160,21 +168,24 @@ def max_length_of(
 
 
 def build_teacher(
-    teacher: str, settings: TeacherSettings, *, on_cuda: bool = False
+    teacher: str, settings: TeacherSettings, *, on_accelerator: bool = False
 ) -> CrossEncoderTeacher | LikelihoodTeacher | YesNoTeacher:
     """Load a teacher, on the CPU.
 
     Args:
         teacher: a folder, or a name on the Hugging Face hub.
         settings: of a kind other than bi-encoder.
-        on_cuda: whether it will compute on CUDA.
+        on_accelerator: whether it will compute on an accelerator.
 
     Raises:
         ConfigError: the model cannot be loaded, or cannot score in this way.
     """
     config, tokenizer = load_config_of(teacher), load_tokenizer_of(teacher)
-    dtype, max_length = settings.torch_dtype(on_cuda), max_length_of(config, tokenizer, settings)
-    batch_tokens = settings.tokens_of_a_batch(on_cuda)
+    dtype, max_length = (
+        settings.torch_dtype(on_accelerator),
+        max_length_of(config, tokenizer, settings),
+    )
+    batch_tokens = settings.tokens_of_a_batch(on_accelerator)
     if settings.kind == "cross-encoder":
         activation = activation_of(teacher, config, settings.activation)
         return CrossEncoderTeacher(

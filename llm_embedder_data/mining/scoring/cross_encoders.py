@@ -84,6 +84,10 @@ class CrossEncoderTeacher:
             "activation": repr(self._activation),
         }
 
+    def said(self, tasks: Sequence[str]) -> str:
+        """Return the settings in force, for one line on a terminal."""
+        return f"max_length={self._max_length}, activation {type(self._activation).__name__}"
+
     def prepare(self, rows: Sequence[ScoredRow]) -> PreparedPairs:
         """Return the pairs of rows as tokens."""
         queries = [row.query for row in rows for _ in row.keys]

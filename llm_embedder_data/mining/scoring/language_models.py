@@ -80,6 +80,18 @@ class _LanguageModelTeacher:
             "batch_tokens": self._batch_tokens,
         }
 
+    def said(self, tasks: Sequence[str]) -> str:
+        """Return the settings in force for some tasks, for one line on a terminal."""
+        limits = self._limits
+        templates = {task: self._templates.of(task).text for task in tasks}
+        shown = ", ".join(f"{task}: {text!r}" for task, text in templates.items())
+        if len({*templates.values()}) == 1:
+            shown = repr(next(iter(templates.values())))
+        return (
+            f"max_length={limits.max_length}, key_max_length={limits.key_max_length}, "
+            f"query_max_length={limits.query_max_length}, template {shown}"
+        )
+
     def check_tasks(self, tasks: Sequence[str]) -> None:
         """Check that each task has a template.
 
@@ -272,7 +284,7 @@ def _token_of(tokenizer: PreTrainedTokenizerBase, text: str, setting: str) -> in
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
         raise ConfigError(
-            f"{setting}_word={text!r}: the teacher's tokenizer makes {len(ids)} tokens of it, and a "
-            "logit is that of one token (give another word)"
+            f"{setting}_word={text!r}: the teacher's tokenizer makes {len(ids)} tokens of it, and "
+            "a logit is that of one token (give another word)"
         )
     return int(ids[0])

@@ -70,7 +70,9 @@ class PickedLogits:
         """
         device = next(self.model.parameters()).device
         whole = torch.tensor([ids], device=device)
-        wanted = self.model(input_ids=whole, attention_mask=torch.ones_like(whole)).logits[0].float()
+        wanted = (
+            self.model(input_ids=whole, attention_mask=torch.ones_like(whole)).logits[0].float()
+        )
         short = ids[: len(ids) // 2]
         batch = padded_on_the_right([ids, short], ids[0]).to(device)
         rows = torch.tensor([0, 0, 1], device=device)
@@ -79,10 +81,12 @@ class PickedLogits:
         wanted = wanted[positions]
         tolerance = _TOLERANCE.get(self.model.dtype, 5e-2)
         largest = wanted.abs().max().item()
-        if found.shape != wanted.shape or (found - wanted).abs().max().item() > tolerance * largest:
+        is_other = found.shape != wanted.shape
+        if is_other or (found - wanted).abs().max().item() > tolerance * largest:
             raise ConfigError(
-                f"the teacher {type(self.model).__name__} gives other logits in a padded batch than "
-                "alone, so that it cannot score in batches (give another model, or another dtype)"
+                f"the teacher {type(self.model).__name__} gives other logits in a padded batch "
+                "than alone, so that it cannot score in batches (give another model, or "
+                "another dtype)"
             )
 
     def _pick(self, head: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:

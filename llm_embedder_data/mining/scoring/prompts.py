@@ -99,9 +99,7 @@ class PromptTokenizer:
         self, prompts: Sequence[tuple[Template, Mapping[str, str]]]
     ) -> list[TokenizedPrompt | None]:
         found: list[TokenizedPrompt | None] = [None] * len(prompts)
-        values = [
-            {name: value.strip() for name, value in given.items()} for _, given in prompts
-        ]
+        values = [{name: value.strip() for name, value in given.items()} for _, given in prompts]
         cut: list[set[str]] = [set() for _ in prompts]
         left = list(range(len(prompts)))
         while left:
@@ -203,7 +201,7 @@ class _Encoded:
         return first, self._last_with(last) + 1
 
     def _last_with(self, token: int) -> int:
-        """The last of the tokens that hold one character: bytes of it may be tokens of their own."""
+        """The last of the tokens that hold one character, whose bytes may be several tokens."""
         chars = self._encoding.token_to_chars(token)
         while token + 1 < self.end and self._encoding.token_to_chars(token + 1) == chars:
             token += 1

@@ -18,8 +18,8 @@ class ScoreParts:
     """A folder beside the file, named by all that scores depend on.
 
     A part holds a line of JSON with its counts, then the lines of its rows. It appears complete or
-    not at all, so that a run that was killed goes on behind its last part, and several processes may
-    write the parts of one file.
+    not at all, so that a run that was killed goes on behind its last part, and several processes
+    may write the parts of one file.
 
     Args:
         out: the file to make.
@@ -86,6 +86,4 @@ class ScoreParts:
         return self.folder / f"{part:08d}.jsonl"
 
     def _unwritable(self, error: OSError) -> DataError:
-        return DataError.at(
-            str(self._out), f"cannot be written: {reason(error)} ({remedy(error)})"
-        )
+        return DataError.at(str(self._out), f"cannot be written: {reason(error)} ({remedy(error)})")

@@ -37,6 +37,11 @@ class ScoredRow:
     context: str
     digest: str
 
+    @property
+    def n_inputs(self) -> int:
+        """Inputs of a teacher: one for each key, or for each key and answer."""
+        return len(self.keys) * max(len(self.answers), 1)
+
 
 class RowsToScore:
     """The rows of a source, read anew by each iteration.
@@ -121,8 +126,8 @@ def _answers_of(row: Row, record: RawRecord) -> tuple[tuple[str, ...], str]:
     if not any(_is_text(part, row["query"]) for part in value.values()):
         # Formats that join several records, or read queries from another file.
         raise BadRowError(
-            f"the query {shown(row['query'])} does not stand in the record, so that its answers may "
-            "be another row's (give files whose records hold query and answers)"
+            f"the query {shown(row['query'])} does not stand in the record, so that its answers "
+            "may be another row's (give files whose records hold query and answers)"
         )
     context = value.get("context")
     return tuple(answers), text_of(context, "context") if context else ""

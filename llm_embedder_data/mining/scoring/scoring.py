@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -17,10 +17,14 @@ import xxhash
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.mining.scoring.score_parts import ScoreParts
 from llm_embedder_data.mining.scoring.scored_rows import RowsToScore, ScoredRow
-from llm_embedder_data.mining.scoring.teacher import RowScore, Teacher, digest_of_weights
+from llm_embedder_data.mining.scoring.teacher import RowScore, Teacher
+from llm_embedder_data.mining.store_fingerprint import weights_digest
 
 # A part ends with the row that fills it.
-PAIRS_OF_A_PART = 4096
+INPUTS_OF_A_PART = 4096
+
+# Part of the name of parts. Raise it when scores are computed otherwise.
+_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,54 +33,52 @@ class ScoringPlan:
 
     Attributes:
         n_rows: of each part.
-        n_pairs: of each part.
+        n_inputs: of each part.
         tasks: of the rows, each once.
         digest: of all rows.
     """
 
     n_rows: tuple[int, ...]
-    n_pairs: tuple[int, ...]
+    n_inputs: tuple[int, ...]
     tasks: tuple[str, ...]
     digest: str
 
 
-def plan_parts(rows: RowsToScore, pairs_of_a_part: int = PAIRS_OF_A_PART) -> ScoringPlan:
+def plan_parts(rows: RowsToScore, inputs_of_a_part: int = INPUTS_OF_A_PART) -> ScoringPlan:
     """Read all rows, and cut them into parts.
 
     Raises:
         DataError: a row that cannot be scored; or there is no row.
         ConfigError: a setting of the source that cannot be used.
     """
-    hashed = xxhash.xxh3_128(str(pairs_of_a_part))
-    n_rows, n_pairs, tasks = [0], [0], dict[str, None]()
+    hashed = xxhash.xxh3_128(str(inputs_of_a_part).encode())
+    n_rows, n_inputs, tasks = [0], [0], dict[str, None]()
     for row in rows:
-        if n_pairs[-1] >= pairs_of_a_part:
+        if n_inputs[-1] >= inputs_of_a_part:
             n_rows.append(0)
-            n_pairs.append(0)
+            n_inputs.append(0)
         n_rows[-1] += 1
-        n_pairs[-1] += len(row.keys)
+        n_inputs[-1] += row.n_inputs
         tasks[row.task] = None
         own = (row.query_id, row.digest, row.task, row.instruction, row.answers, row.context)
         hashed.update(json.dumps(own).encode())
     if not tasks:
         raise DataError(f"no row is to be scored:\n{rows.report}")
-    return ScoringPlan(tuple(n_rows), tuple(n_pairs), tuple(tasks), hashed.hexdigest())
+    return ScoringPlan(tuple(n_rows), tuple(n_inputs), tuple(tasks), hashed.hexdigest())
 
 
-def parts_of_scores(
-    teacher: Teacher, plan: ScoringPlan, out: Path, facts: Mapping[str, Any]
-) -> ScoreParts:
+def parts_of_scores(teacher: Teacher, plan: ScoringPlan, out: Path) -> ScoreParts:
     """Return the parts of the file of a teacher's scores.
 
     Args:
         teacher: with its weights in memory.
         plan: of the rows.
         out: the file to make.
-        facts: what else scores depend on, as plain JSON.
     """
     everything = {
-        "facts": {**teacher.facts(), **facts},
-        "weights": digest_of_weights(teacher.model),
+        "version": _VERSION,
+        "facts": teacher.facts(),
+        "weights": weights_digest(teacher.model.state_dict()),
         "rows": plan.digest,
     }
     text = json.dumps(everything, sort_keys=True)
@@ -90,7 +92,7 @@ def score_parts(
     teacher: Teacher,
     plan: ScoringPlan,
     parts: ScoreParts,
-    progress: Callable[[int], None] = lambda n_pairs: None,
+    progress: Callable[[int], None] = lambda n_inputs: None,
 ) -> None:
     """Score the rows of some parts, and write these.
 
@@ -102,7 +104,7 @@ def score_parts(
         teacher: on the device to compute on.
         plan: of the rows.
         parts: of the file.
-        progress: called with the number of pairs of each batch.
+        progress: called with the number of inputs of each batch.
 
     Raises:
         DataError: rows changed, cannot be scored, or got a score that is no number; or a part
@@ -122,7 +124,9 @@ def score_parts(
             teacher.counts.clear()
             scores = teacher.scores(prepared, progress)
             _check(of_part, scores, skips=rows.skips_bad_rows)
-            counts = Counter({"rows": len(of_part), "pairs": plan.n_pairs[number]}) + teacher.counts
+            counts = (
+                Counter({"rows": len(of_part), "inputs": plan.n_inputs[number]}) + teacher.counts
+            )
             parts.write(number, [_line(*one) for one in zip(of_part, scores, strict=True)], counts)
 
 
@@ -133,7 +137,7 @@ def _rows_by_part(
     last = max(numbers, default=-1)
     for number, n_rows in enumerate(plan.n_rows[: last + 1]):
         of_part = list(islice(reading, n_rows))
-        if sum(len(row.keys) for row in of_part) != plan.n_pairs[number]:
+        if sum(row.n_inputs for row in of_part) != plan.n_inputs[number]:
             raise DataError(
                 "the rows changed while they were scored (start again when they are complete)"
             )
@@ -151,8 +155,8 @@ def _check(rows: Sequence[ScoredRow], scores: Sequence[RowScore], *, skips: bool
             )
         if of_row is not None and not all(map(math.isfinite, of_row)):
             raise DataError(
-                f"query id {row.query_id!r}: the teacher gives a score that is no finite number (try "
-                "dtype=float32)"
+                f"query id {row.query_id!r}: the teacher gives a score that is no finite number "
+                "(try dtype=float32)"
             )
 
 

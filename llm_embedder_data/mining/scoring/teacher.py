@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
-import xxhash
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -34,6 +33,9 @@ class Teacher(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """Return all that scores depend on beside weights and rows, as plain JSON."""
 
+    def said(self, tasks: Sequence[str]) -> str:
+        """Return the settings in force for some tasks, for one line on a terminal."""
+
     def prepare(self, rows: Sequence[ScoredRow]) -> Any:
         """Return what :meth:`scores` takes: the tokens of rows. Runs in a thread of its own."""
 
@@ -42,7 +44,7 @@ class Teacher(Protocol):
 
         Args:
             prepared: the rows.
-            progress: called with the number of pairs of each batch.
+            progress: called with the number of inputs of each batch.
         """
 
 
@@ -82,19 +84,10 @@ def load_model_of(teacher: str, auto_class: Any, dtype: torch.dtype) -> PreTrain
     if missing:
         raise ConfigError(
             f"teacher={teacher!r}: its files lack the weights {', '.join(missing[:3])}"
-            f"{' and others' if len(missing) > 3 else ''} of {type(model).__name__}, which would be "
-            "random (give a model that was trained for this kind of scores)"
+            f"{' and others' if len(missing) > 3 else ''} of {type(model).__name__}, which would "
+            "be random (give a model that was trained for this kind of scores)"
         )
     return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
-
-
-def digest_of_weights(model: nn.Module) -> str:
-    """Return a digest (XXH3, 128 bits, hexadecimal) of a model's weights, names and types."""
-    hashed = xxhash.xxh3_128()
-    for name, tensor in sorted(model.state_dict().items()):
-        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return hashed.hexdigest()
 
 
 def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
@@ -103,6 +96,6 @@ def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"teacher={teacher!r}: {auto_class.__name__} cannot load it: {first} (give a folder, or a "
-            "name on the Hugging Face hub)"
+            f"teacher={teacher!r}: {auto_class.__name__} cannot load it: {first} (give a folder, "
+            "or a name on the Hugging Face hub)"
         ) from error

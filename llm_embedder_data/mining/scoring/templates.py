@@ -27,9 +27,7 @@ YES_NO_TEMPLATE = (
     "<|im_start|>user\n<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {key}<|im_end|>\n"
     "<|im_start|>assistant\n<think>\n\n</think>\n\n"
 )
-YES_NO_INSTRUCTION = (
-    "Given a web search query, retrieve relevant passages that answer the query"
-)
+YES_NO_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,9 @@ def template_of(template: Any, setting: str, needed: tuple[str, ...]) -> Templat
     return Template(template, pieces)
 
 
-def templates_by_task(given: Any, default: Mapping[str, str], needed: tuple[str, ...]) -> TaskTemplates:
+def templates_by_task(
+    given: Any, default: Mapping[str, str], needed: tuple[str, ...]
+) -> TaskTemplates:
     """Return the templates that a setting and the defaults give.
 
     Args:
@@ -108,8 +108,8 @@ def templates_by_task(given: Any, default: Mapping[str, str], needed: tuple[str,
         return TaskTemplates({}, template_of(given, "template", needed))
     if given is not None and not isinstance(given, Mapping):
         raise ConfigError(
-            f"template={given!r}: expected a text with fields in braces, or a mapping of such texts "
-            "by task"
+            f"template={given!r}: expected a text with fields in braces, or a mapping of such "
+            "texts by task"
         )
     texts = {**default, **{str(task): text for task, text in (given or {}).items()}}
     every = texts.pop("*", None)
