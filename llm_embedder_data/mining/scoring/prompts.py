@@ -99,7 +99,10 @@ class PromptTokenizer:
         self, prompts: Sequence[tuple[Template, Mapping[str, str]]]
     ) -> list[TokenizedPrompt | None]:
         found: list[TokenizedPrompt | None] = [None] * len(prompts)
-        values = [{name: value.strip() for name, value in given.items()} for _, given in prompts]
+        values = [
+            {name: given[name].strip() for _, name in template.pieces if name is not None}
+            for template, given in prompts
+        ]
         cut: list[set[str]] = [set() for _ in prompts]
         left = list(range(len(prompts)))
         while left:
