@@ -59,7 +59,7 @@ def build_run(cfg: DictConfig, stage: str) -> tuple[Trainer, Any, Any]:
         datamodule.prepare_data()
         datamodule.setup(stage)
         show(str(datamodule.report()))
-    model = build(_node(cfg, "model", LightningModule), LightningModule, "model")
+    model = build(node_of(cfg, "model", LightningModule), LightningModule, "model")
     check_checkpoint_fits(cfg.ckpt_path, saved_weights, model)
     return trainer, model, datamodule
 
@@ -68,7 +68,7 @@ def build_data(cfg: DictConfig) -> Any:
     """Build the data module, with the demo's encoder if the configuration names it."""
     if "demo" in (cfg.encoder, cfg.data.get("tokenizer")):
         cfg.encoder = demo_encoder()
-    return build(_node(cfg, "data", LightningDataModule), LightningDataModule, "data")
+    return build(node_of(cfg, "data", LightningDataModule), LightningDataModule, "data")
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def without_folder_warning(trainer: Trainer) -> Iterator[None]:
 
 def _build_trainer(cfg: DictConfig) -> Trainer:
     callbacks = _build_each(cfg.get("callbacks"), Callback, "callbacks")
-    node = _node(cfg, "trainer", Trainer)
+    node = node_of(cfg, "trainer", Trainer)
     if node.get("enable_progress_bar") is False:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     loggers = _build_each(cfg.get("logger"), Logger, "logger")  # type: ignore[type-abstract]
@@ -104,7 +104,7 @@ def _build_each(nodes: Mapping[str, Any] | None, kind: type[T], key: str) -> lis
     return [build(node, kind, f"{key}.{name}") for name, node in (nodes or {}).items() if node]
 
 
-def _node(cfg: DictConfig, name: str, kind: type) -> DictConfig:
+def node_of(cfg: DictConfig, name: str, kind: type) -> DictConfig:
     """Return the node of an object, without default arguments that its class does not take.
 
     conf/ holds the arguments of our class. If the user names another class, those that it lacks are

@@ -19,6 +19,7 @@ from llm_embedder_data.batches.tokens.row_instructions import Instructions, RowI
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
 from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
 from llm_embedder_data.batches.tokens.token_slices import Tokens
+from llm_embedder_data.config.pooling_modes import PoolingMode
 from llm_embedder_data.core.errors import ConfigError, check_choice
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -36,7 +37,7 @@ _TEXTS_AT_ONCE = 16384
 class Encoder(Protocol):
     """What embeds tokenized texts; BiEncoder does."""
 
-    pooling: str
+    pooling: PoolingMode
     include_prompt: bool
 
     def encode(

@@ -217,15 +217,25 @@ class BiEncoder(lightning.LightningModule):
                 is invalid.
         """
         self._warned.clear()  # of an earlier run
-        if isinstance(datamodule := self._datamodule, GivesLongestInputs):
-            for message in check_positions(self.encoder, datamodule.longest_inputs()):
-                self._warn_once(message)
+        self.check_data_module(self._datamodule)
         if stage == "fit":
             settings = self.model_settings
             rank_zero_info(
                 f"temperature: {settings.temperature}, learning rate: {settings.learning_rate} "
                 "(model.temperature and model.learning_rate change them)"
             )
+
+    def check_data_module(self, datamodule: object) -> None:
+        """Check the lengths and prompts of a data module's texts against the encoder.
+
+        :meth:`setup` does this for a trainer's data module; without a trainer, call it.
+
+        Raises:
+            ConfigError: as :meth:`setup`.
+        """
+        if isinstance(datamodule, GivesLongestInputs):
+            for message in check_positions(self.encoder, datamodule.longest_inputs()):
+                self._warn_once(message)
         if isinstance(datamodule, GivesConventions) and datamodule.recipe.name == AUTO:
             expected = with_conventions(Recipe(AUTO, {}), self._model_name)
             if expected.instructions != datamodule.recipe.instructions:
@@ -557,7 +567,8 @@ class BiEncoder(lightning.LightningModule):
 
     def _warn_once(self, message: str) -> None:
         """Warn on rank 0, once per run, except in the sanity check, which sees few batches."""
-        if self.trainer.sanity_checking or message in self._warned:
+        trainer = self._attached
+        if message in self._warned or (trainer is not None and trainer.sanity_checking):
             return
         self._warned.add(message)
         if self.global_rank == 0:

@@ -39,7 +39,11 @@ def write(tmp_path):
 
 def score_lines(rows, scores):
     return [
-        {"query_id": row["query_id"], "scores": of_row, "digest": digest_of_texts(row["query"], keys)}
+        {
+            "query_id": row["query_id"],
+            "scores": of_row,
+            "digest": digest_of_texts(row["query"], keys),
+        }
         for row, of_row in zip(rows, scores, strict=True)
         for keys in [keys_of(row)]
     ]

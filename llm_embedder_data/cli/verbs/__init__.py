@@ -68,6 +68,13 @@ VERBS: dict[str, Verb] = {
             has_demo=False,
         ),
         Verb(
+            "embed",
+            "Write the embeddings of a corpus, or of queries, to an embedding store.",
+            config_name="embed",
+            uses_trainer=False,
+            has_demo=False,
+        ),
+        Verb(
             "score",
             "Write a teacher's scores of the keys of train_data, for `scores:` of a source.",
             config_name="score",

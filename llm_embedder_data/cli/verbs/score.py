@@ -9,18 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch import Trainer
+from lightning.fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from llm_embedder_data.cli.ranks_of_trainer import (
-    build_bare_trainer,
-    is_on_accelerator,
-    run_on_ranks,
-)
+from llm_embedder_data.cli.named_encoder import launch
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.recipes import load_recipe
@@ -60,32 +55,30 @@ def score(cfg: DictConfig) -> None:
     share = Share() if cfg.shard is None else Share.parse(cfg.shard)
     settings = _settings(cfg, name)
     rows = _rows(cfg, needs_answers=settings.kind == "likelihood")
-    trainer = build_bare_trainer(cfg)
+    fabric = launch(cfg)
+    on_accelerator = fabric.device.type != "cpu"
     plan = plan_parts(rows)
     show(rows.report)
-    teacher = _teacher(name, settings, cfg, on_accelerator=is_on_accelerator(trainer))
+    teacher = _teacher(name, settings, cfg, on_accelerator=on_accelerator)
     if isinstance(teacher, LikelihoodTeacher | YesNoTeacher):
         teacher.check_tasks(plan.tasks)
     parts = parts_of_scores(teacher, plan, out)
     missing = parts.missing()
-    show(_choices(name, settings, teacher, plan, trainer))
+    show(_choices(name, settings, teacher, plan, fabric))
     if len(missing) < parts.n_parts:
         show(f"{parts.n_parts - len(missing):,} of {parts.n_parts:,} parts are there from before")
     left = [part for part in share.of(parts.n_parts) if part in {*missing}]
+    fabric.barrier()  # all ranks know what is missing before any of them writes
     began = time.monotonic()
-
-    def work(device: torch.device, rank: int, n_ranks: int) -> None:
-        teacher.model.to(device)
-        if isinstance(teacher, BiEncoderTeacher):
-            teacher.embed(rows, parts.folder / "embeddings", share, show_progress=rank == 0)
-        mine = left[rank::n_ranks]
-        n_inputs = sum(plan.n_inputs[part] for part in mine)
-        with _progress_bar(n_inputs, is_shown=rank == 0) as progress:
-            score_parts(mine, rows, teacher, plan, parts, progress)
-
-    if left:
-        run_on_ranks(trainer, work)
-    if trainer.is_global_zero:
+    teacher.model.to(fabric.device)
+    if left and isinstance(teacher, BiEncoderTeacher):
+        teacher.embed(rows, parts.folder / "embeddings", share, show_progress=True)
+    mine = left[fabric.global_rank :: fabric.world_size]
+    n_inputs = sum(plan.n_inputs[part] for part in mine)
+    with _progress_bar(n_inputs, is_shown=fabric.is_global_zero) as progress:
+        score_parts(mine, rows, teacher, plan, parts, progress)
+    fabric.barrier()
+    if fabric.is_global_zero:
         n_new = sum(plan.n_inputs[part] for part in left)
         _finish(parts, out, n_new, time.monotonic() - began)
 
@@ -160,13 +153,13 @@ def _teacher(
 
 
 def _choices(
-    name: str, settings: TeacherSettings, teacher: Teacher, plan: ScoringPlan, trainer: Trainer
+    name: str, settings: TeacherSettings, teacher: Teacher, plan: ScoringPlan, fabric: Fabric
 ) -> str:
     """Return a line on what was chosen, and how to change it."""
-    dtype = str(settings.torch_dtype(is_on_accelerator(trainer))).removeprefix("torch.")
+    dtype = str(settings.torch_dtype(fabric.device.type != "cpu")).removeprefix("torch.")
     return (
-        f"kind={settings.kind}, dtype={dtype}, {trainer.world_size} x "
-        f"{trainer.strategy.root_device.type}, {teacher.said(plan.tasks)} "
+        f"kind={settings.kind}, dtype={dtype}, {fabric.world_size} x "
+        f"{fabric.device.type}, {teacher.said(plan.tasks)} "
         f"({name}; see llm-embedder-data score --help)"
     )
 

@@ -45,9 +45,9 @@ def test_scores_are_the_encoders_similarity(similarity, rows, minilm, tmp_path):
 
     @torch.inference_mode()
     def embedding(text):
-        return encoder.encode(
-            tokenizer(text, truncation=True, max_length=12, return_tensors="pt")
-        )[0]
+        return encoder.encode(tokenizer(text, truncation=True, max_length=12, return_tensors="pt"))[
+            0
+        ]
 
     for row, of_row in zip(rows, found, strict=True):
         prompt = (row.instruction or {}).get("query") or "find: "
@@ -81,8 +81,6 @@ def test_texts_that_are_cut_are_counted(rows, minilm, tmp_path):
 
     scored(teacher, rows, tmp_path)
 
-    is_cut = [
-        len(tokenizer("text: " + key)["input_ids"]) > 12 for row in rows for key in row.keys
-    ]
+    is_cut = [len(tokenizer("text: " + key)["input_ids"]) > 12 for row in rows for key in row.keys]
     assert teacher.counts["keys cut"] == sum(is_cut) > 0
     assert teacher.counts["queries cut"] == 0

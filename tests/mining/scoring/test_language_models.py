@@ -94,9 +94,7 @@ def test_the_batch_does_not_change_scores(batch_tokens, rows, byte_level_bpe):
 def test_the_same_rows_have_the_same_scores_to_the_last_bit(rows, byte_level_bpe):
     tokenizer = AutoTokenizer.from_pretrained(byte_level_bpe)
 
-    first, second = (
-        scored(likelihood(language_model("llama"), tokenizer), rows) for _ in range(2)
-    )
+    first, second = (scored(likelihood(language_model("llama"), tokenizer), rows) for _ in range(2))
 
     assert first == second
 
