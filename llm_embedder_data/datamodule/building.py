@@ -41,7 +41,10 @@ _CORPUS_OPTIONS = ("format", "key_template", *READER_OPTIONS["corpus"])
 
 # Fields beside those of our own rows that a source may rename, for readers of other formats.
 _MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
-    "train": ("candidates", "instruction", "key_instruction", "label", "score"),
+    "train": (
+        *("candidates", "instruction", "key_instruction", "label", "score"),
+        *("answers", "context"),  # of the same source for `score`
+    ),
     "eval": ("relevant", "candidates", "instruction", "label", "score"),
     "corpus": ("id", "title", "text"),
 }

@@ -97,7 +97,7 @@ class MinedBlocks:
     def __iter__(self) -> Iterator[MinedBlock]:
         """Yield the blocks, which must have been written."""
         for queries in self._ranges():
-            with np.load(BytesIO(mapped(self._path(queries)))) as arrays:
+            with np.load(BytesIO(mapped(self._path(queries)).tobytes())) as arrays:
                 yield MinedBlock(queries.start, **{name: arrays[name] for name in arrays.files})
 
     def _ranges(self) -> Iterator[range]:

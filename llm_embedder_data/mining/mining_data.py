@@ -78,7 +78,11 @@ class Passages:
         self._forms = np.concatenate([*forms, np.empty(0, np.uint64)])
         self.n_searched = len(self._forms)
         own_forms = form_hashes(own)
-        missing = np.flatnonzero(~np.isin(own_forms, self._forms)) if corpora else []
+        missing = (
+            np.flatnonzero(~np.isin(own_forms, self._forms))
+            if corpora
+            else own_forms[:0].view(np.int64)
+        )
         texts = [own[i] for i in missing]
         self.further = ListedTexts(texts, ids_of_texts(texts), name="candidates of the rows")
         self._forms = np.concatenate([self._forms, own_forms[missing]])
@@ -118,7 +122,8 @@ class Passages:
     def _first_of_each_text(self) -> NDArray[np.bool_]:
         forms = self._forms[: self.n_searched]
         blank = form_hashes([""])[0]
-        return _is_first(forms) & (forms != blank)
+        usable: NDArray[np.bool_] = _is_first(forms) & (forms != blank)
+        return usable
 
 
 @dataclass(frozen=True, slots=True)

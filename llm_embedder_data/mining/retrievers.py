@@ -123,7 +123,7 @@ class WordRetriever:
 
     def __init__(self, passages: Passages, queries: ListedTexts) -> None:
         try:
-            import bm25s
+            import bm25s  # type: ignore[import-untyped]
         except ImportError as error:
             raise ConfigError(
                 'kind=bm25 needs the package bm25s (pip install "llm_embedder_data[bm25]")'

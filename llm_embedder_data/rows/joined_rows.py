@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.rows.canonical_rows import Row, train_record
 from llm_embedder_data.rows.columns.column import Faults
 from llm_embedder_data.rows.columns.records import columns_of_records
-from llm_embedder_data.rows.parts_beside import read_run
+from llm_embedder_data.rows.parts_beside import read_run, read_scores
 from llm_embedder_data.rows.reading import make_folder, open_cached
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_locations import LOCATION_COLUMNS, summary_of
@@ -98,7 +98,12 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         with locked(cached):
             summary = _summary(cached)
             if summary is None:
-                summary = _write(cached, read, _side_cars(given, beside, documents, read, reading))
+                summary = _write(
+                    cached,
+                    read,
+                    _side_cars(given, beside, documents, read, reading),
+                    reading.on_bad_row == "skip",
+                )
     joined = replace(
         read,
         source=source,
@@ -141,12 +146,10 @@ def _side_cars(
         "on_bad_row": reading.on_bad_row,
     }
 
-    def run(name: str) -> Any:
-        return (lambda: read_run(given[name], shared, name)[0]) if name in given else None
-
+    negatives, scores = given.get("negatives"), given.get("scores")
     return SideCars(
-        run("negatives"),
-        run("scores"),
+        None if negatives is None else lambda: read_run(negatives, shared, "negatives")[0],
+        None if scores is None else lambda: read_scores(scores, shared)[0],
         documents.texts,
         beside=beside.read,
         positives=positives_of_queries(read.rows),
@@ -181,20 +184,22 @@ def positives_of_queries(rows: datasets.Dataset) -> dict[str, dict[str, str]]:
     return found
 
 
-def _write(cached: Path, read: SourceRows, side_cars: SideCars) -> dict[str, Any]:
+def _write(
+    cached: Path, read: SourceRows, side_cars: SideCars, skips_bad_rows: bool
+) -> dict[str, Any]:
     """Write the joined rows and what was counted; return the latter."""
-    counts: Counter[str] = Counter()
+    joining = _JoiningRows(read, skips_bad_rows=skips_bad_rows)
     located = [field for field in LOCATION_COLUMNS if field[0] in read.rows.column_names]
     schema = pa.schema([*TRAIN_SCHEMA, *located, (KNOWN_ID, pa.list_(pa.int64()))])
     try:
         with sealed_file(cached) as file, pa.ipc.new_stream(file, schema) as writer:
             start = 0
             for batch in _blocks(read.rows):
-                writer.write_batch(_joined(batch, start, side_cars, counts, schema))
+                writer.write_batch(_joined(batch, start, side_cars, joining, schema))
                 start += len(batch)
         files = read_checked_json(summary_of(Path(read.rows.cache_files[0]["filename"])))
         summary = {
-            "counts": dict(counts),
+            "counts": dict(joining.counts),
             "row_files": files["row_files"] if isinstance(files, dict) else [],
         }
         write_checked_json(summary_of(cached), summary)
@@ -207,6 +212,17 @@ def _write(cached: Path, read: SourceRows, side_cars: SideCars) -> dict[str, Any
     return summary
 
 
+@dataclass(slots=True)
+class _JoiningRows:
+    read: SourceRows
+    counts: Counter[str] = field(default_factory=Counter)
+    number: int = 0
+    skips_bad_rows: bool = False
+
+    def error(self, sentence: str) -> DataError:
+        return self.read.error(self.number, sentence)
+
+
 def _blocks(rows: datasets.Dataset) -> Iterator[pa.RecordBatch]:
     for batch in rows.data.table.to_batches():
         for start in range(0, len(batch), _BLOCK_ROWS):
@@ -217,7 +233,7 @@ def _joined(
     batch: pa.RecordBatch,
     start: int,
     side_cars: SideCars,
-    counts: Counter[str],
+    joining: _JoiningRows,
     schema: pa.Schema,
 ) -> pa.RecordBatch:
     """Return some rows with their side-cars; a bad row stays as it is."""
@@ -226,13 +242,14 @@ def _joined(
     sound = [(row, start + i) for i, row in enumerate(rows) if faults[i] is None]
     side_cars.fetch(sound)
     for row, number in sound:
-        rows[number - start] = side_cars.join(row, counts, number)
+        joining.number = number
+        rows[number - start] = side_cars.join(row, number, joining)
     built = TRAIN_ROWS.build(
         columns_of_records([train_record(row) for row in rows], TRAIN_ROWS.file_columns, faults),
         faults,
     )
     beside = [batch.column(field.name) for field in list(schema)[len(TRAIN_SCHEMA) : -1]]
-    known = [text_ids(row["known"]) if row.get("known") else [] for row in rows]
+    known: list[Any] = [text_ids(row["known"]) if row.get("known") else [] for row in rows]
     arrays = [*built.columns, *beside, pa.array(known, schema.field(KNOWN_ID).type)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

@@ -6,13 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from llm_embedder_data.core.errors import check_choice
+from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.canonical_rows import BadRowError
 from llm_embedder_data.rows.data_places import FIELDS, places_of, row_files
 from llm_embedder_data.rows.formats.parts import Options, Parts
 from llm_embedder_data.rows.formats.trec import Runs, run_of
 from llm_embedder_data.rows.memory_records import MemoryRecords
 from llm_embedder_data.rows.raw_files import RawFile
 from llm_embedder_data.rows.renamed_fields import RenamedFields
+from llm_embedder_data.rows.row_scores import RowScores, holds_row_scores
+from llm_embedder_data.rows.side_cars import GivenScores
 
 
 def parts_beside(source: Any, shared: Mapping[str, Any], where: str) -> Iterator[Parts]:
@@ -50,6 +54,47 @@ def read_run(source: Any, shared: Mapping[str, Any], where: str) -> tuple[Runs, 
             found.setdefault(query_id, {}).update(documents)
         read.append(parts)
     return found, read
+
+
+def read_scores(source: Any, shared: Mapping[str, Any]) -> tuple[GivenScores, list[Parts]]:
+    """Return the teacher scores that ``scores`` names, and what was read.
+
+    Args:
+        source: the value of the setting: files of a run, or of the scores of whole rows.
+        shared: settings that the files share with the rows.
+
+    Raises:
+        ConfigError: there are files of both kinds.
+    """
+    run: Runs = {}
+    rows, names = RowScores(), list[str]()
+    read = []
+    for parts in parts_beside(source, shared, "scores"):
+        files = parts.files
+        for file in files:
+            parts.files = [file]
+            if holds_row_scores(file):
+                names.append(file.path)
+                _add_row_scores(rows, parts)
+            else:
+                for query_id, documents in run_of(parts).items():
+                    run.setdefault(query_id, {}).update(documents)
+        parts.files = files
+        read.append(parts)
+    if run and rows:
+        raise ConfigError(
+            f"scores: {one_line(names[0])} has the scores of whole rows, and another file those of "
+            "documents by id (give files of one kind)"
+        )
+    return GivenScores(run, rows, one_line(", ".join(names))), read
+
+
+def _add_row_scores(rows: RowScores, parts: Parts) -> None:
+    for record in parts.records():
+        try:
+            rows.add(record.value)
+        except BadRowError as error:
+            parts.leave_out(error)
 
 
 def raw_file(path: str, skips: bool, rename: RenamedFields | None) -> RawFile:

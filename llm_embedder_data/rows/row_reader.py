@@ -34,11 +34,12 @@ from llm_embedder_data.rows.parts_beside import (
     parts_beside,
     raw_file,
     read_run,
+    read_scores,
     skips_bad_rows,
 )
 from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.renamed_fields import RenamedFields
-from llm_embedder_data.rows.side_cars import Run, SideCars
+from llm_embedder_data.rows.side_cars import GivenScores, Run, SideCars
 
 # Values of ``format:`` that name a container. Content says what a file is; they say no more.
 _CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
@@ -172,7 +173,7 @@ class RowReader:
             for row in read(parts):
                 found.n_rows += 1
                 if side_cars is not None:
-                    row = side_cars.join(row, parts.counts, found.n_rows - 1)
+                    row = side_cars.join(row, found.n_rows - 1, parts)
                     row.pop("known", None)  # a canonical row has no such field
                 if task is not None and row["task"] is None:
                     row["task"] = task
@@ -229,17 +230,23 @@ class RowReader:
             return None
         shared = {name: settings[name] for name in _SHARED if name in settings}
 
-        def run(source: Any, where: str) -> Run:
-            found, read = read_run(source, shared, where)
-            for parts_of_run in read:
-                self._report_beside(parts_of_run, where, len(found))
-            return found
-
         return SideCars(
-            (lambda: run(negatives, "negatives")) if negatives is not None else None,
-            (lambda: run(scores, "scores")) if scores is not None else None,
+            (lambda: self._mined(negatives, shared)) if negatives is not None else None,
+            (lambda: self._given_scores(scores, shared)) if scores is not None else None,
             lambda ids: parts.documents,
         )
+
+    def _mined(self, negatives: Any, shared: Mapping[str, Any]) -> Run:
+        found, read = read_run(negatives, shared, "negatives")
+        for parts in read:
+            self._report_beside(parts, "negatives", len(found))
+        return found
+
+    def _given_scores(self, scores: Any, shared: Mapping[str, Any]) -> GivenScores:
+        found, read = read_scores(scores, shared)
+        for parts in read:
+            self._report_beside(parts, "scores", len(found.run) + len(found.rows))
+        return found
 
     def _corpus_texts(self, corpus: Any, shared: Mapping[str, Any]) -> Mapping[str, str]:
         reader = RowReader({"corpus": corpus}, kind="corpus", **shared)

@@ -1,14 +1,22 @@
-"""Negatives and scores that lie in files of their own, joined to training rows by ids."""
+"""Negatives and scores that lie in files of their own, joined to training rows.
+
+Negatives, and scores of (query id, document id), are joined by ids; scores of whole rows by the
+texts of the rows.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.normal_form import normal_form
-from llm_embedder_data.rows.canonical_rows import Row
+from llm_embedder_data.rows.canonical_rows import BadRowError, Row
+from llm_embedder_data.rows.row_scores import RowScores, keys_of
 from llm_embedder_data.rows.stand_in_ids import ids_of_texts
 
 # Documents of each query with their scores, the best first; None where a file has no scores.
@@ -18,8 +26,33 @@ Run = Mapping[str, Mapping[str, float | None]]
 Positives = Mapping[str, Mapping[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class GivenScores:
+    """Teacher scores of either kind.
+
+    Attributes:
+        run: by query id and document id.
+        rows: of whole rows.
+        name: of the files of ``rows``, for messages.
+    """
+
+    run: Run
+    rows: RowScores = field(default_factory=RowScores)
+    name: str = ""
+
+
+class Joining(Protocol):
+    """Where counts and errors go while rows are joined."""
+
+    counts: Counter[str]
+    skips_bad_rows: bool
+
+    def error(self, sentence: str) -> DataError:
+        """Return an error at the row that is being joined."""
+
+
 class SideCars:
-    """Mined negatives and teacher scores of (query id, document id).
+    """Mined negatives and teacher scores for training rows.
 
     A query is known by its row's id. A row without an id is known by
     :func:`~llm_embedder_data.rows.stand_in_ids.ids_of_texts` of its query, else by its number.
@@ -39,7 +72,7 @@ class SideCars:
     def __init__(
         self,
         negatives: Callable[[], Run] | None,
-        scores: Callable[[], Run] | None,
+        scores: Callable[[], GivenScores] | None,
         documents: Callable[[Iterable[str]], Mapping[str, str]],
         *,
         beside: Callable[[], Run] | None = None,
@@ -53,27 +86,32 @@ class SideCars:
         self._keeps_mined_scores = keeps_mined_scores
         self._fetched: Mapping[str, str] | None = None
 
-    def join(self, row: Row, counts: Counter[str], number: int) -> Row:
+    def join(self, row: Row, number: int, joining: Joining) -> Row:
         """A row with what the files say of it; what cannot be joined is counted.
 
         Negatives come behind the row's own, without the positives of its query: those of the row,
         those of all rows of the same query, by normalised text, and those that the miner took for
-        positives. Scores are the row's only where each of its candidates
-        has one.
+        positives. Scores are the row's only where each of its candidates has one.
+
+        Args:
+            row: canonical.
+            number: of the row.
+            joining: where counts and errors go.
 
         Returns:
             the row, and as ``known`` the texts that are positives of its query and none of its
             candidates.
 
-        Args:
-            row: canonical.
-            counts: of what is not joined, by what it is.
-            number: of the row.
+        Raises:
+            DataError: a file of row scores has none for the row's texts, and bad rows are errors.
         """
         if self._make_negatives is not None:
-            row = self._with_negatives(row, number, counts)
+            row = self._with_negatives(row, number, joining.counts)
+        if self._scores.rows:
+            return self._with_row_scores(row, joining)
         if self._make_scores is not None:
-            row = self._with_scores(row, self._of_query(self._scores, row, number), counts)
+            found = self._of_query(self._scores.run, row, number)
+            row = self._with_scores(row, found, joining.counts)
         return row
 
     def fetch(self, rows: Iterable[tuple[Row, int]]) -> None:
@@ -86,7 +124,7 @@ class SideCars:
             {
                 document
                 for row, number in rows
-                for run in (self._negatives, self._beside, self._scores)
+                for run in (self._negatives, self._beside, self._scores.run)
                 for document in self._of_query(run, row, number) or ()
             }
         )
@@ -100,8 +138,8 @@ class SideCars:
         return self._make_beside() if self._make_beside else {}
 
     @cached_property
-    def _scores(self) -> Run:
-        return self._make_scores() if self._make_scores else {}
+    def _scores(self) -> GivenScores:
+        return self._make_scores() if self._make_scores else GivenScores({})
 
     def _of_query(self, run: Run, row: Row, number: int) -> Mapping[str, float | None] | None:
         own_id = row["query_id"]
@@ -157,6 +195,20 @@ class SideCars:
                 counts["rows without mined scores, as not every candidate has one"] += 1
         return row
 
+    def _with_row_scores(self, row: Row, joining: Joining) -> Row:
+        try:
+            scores = self._scores.rows.of(row)
+        except BadRowError as error:
+            if not joining.skips_bad_rows:
+                raise joining.error(
+                    f"the scores in {self._scores.name} are not this row's: {error} (score these "
+                    "rows; data.on_bad_row=skip leaves the row without scores)"
+                ) from error
+            scores = None
+        if scores is None:
+            joining.counts["rows without scores in the file of scores"] += 1
+        return {**row, "teacher_scores": scores}
+
     def _with_scores(
         self, row: Row, found: Mapping[str, float | None] | None, counts: Counter[str]
     ) -> Row:
@@ -165,7 +217,7 @@ class SideCars:
         for document, score in (found or {}).items():
             if score is not None and document in texts:
                 score_of.setdefault(normal_form(texts[document]), score)
-        scores = _all_of(row["candidates"] or [*row["pos"], *row["neg"]], score_of)
+        scores = _all_of(keys_of(row), score_of)
         if scores is None:
             counts["rows of which not every candidate has a score"] += 1
             return row

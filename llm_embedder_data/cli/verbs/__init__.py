@@ -82,5 +82,12 @@ VERBS: dict[str, Verb] = {
             uses_trainer=False,
             has_demo=False,
         ),
+        Verb(
+            "score",
+            "Write a teacher's scores of the keys of train_data, for `scores:` of a source.",
+            config_name="score",
+            uses_trainer=False,
+            has_demo=False,
+        ),
     )
 }
