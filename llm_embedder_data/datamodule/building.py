@@ -24,6 +24,7 @@ from llm_embedder_data.rows.corpora import Corpus, build_corpus
 from llm_embedder_data.rows.corpus_indices import within_corpus
 from llm_embedder_data.rows.dataset_names import by_unique_name
 from llm_embedder_data.rows.eval_sets import EvalSet, build_eval_sets
+from llm_embedder_data.rows.joined_rows import with_negatives
 from llm_embedder_data.rows.key_templates import template_fields
 from llm_embedder_data.rows.reader_settings import READER_OPTIONS
 from llm_embedder_data.rows.reading_settings import ReadingSettings
@@ -80,15 +81,25 @@ class DatasetBuilder:
         """How all sources are read."""
         return self._reading
 
-    def train_sets(self) -> dict[str, TrainSet]:
-        """Build the training sets, by name."""
+    def train_sets(self, negatives: Mapping[str, str] | None = None) -> dict[str, TrainSet]:
+        """Build the training sets, by name.
+
+        Args:
+            negatives: files in place of those that sources name, by the name of the source. Rows
+                of such a source are kept if they have no negative.
+        """
+        given = negatives or {}
 
         def build(source: Source) -> list[TrainSet]:
+            on_no_negatives = self._settings.on_no_negatives
+            if source.name in given:
+                on_no_negatives = "keep"
+                source = with_negatives(source, given[source.name])
             return build_train_sets(
                 source,
                 self._reading,
                 settings_of=self.row_settings,
-                on_no_negatives=self._settings.on_no_negatives,
+                on_no_negatives=on_no_negatives,
                 seed=self._settings.seed,
             )
 

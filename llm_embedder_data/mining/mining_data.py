@@ -78,11 +78,7 @@ class Passages:
         self._forms = np.concatenate([*forms, np.empty(0, np.uint64)])
         self.n_searched = len(self._forms)
         own_forms = form_hashes(own)
-        missing = (
-            np.flatnonzero(~np.isin(own_forms, self._forms))
-            if corpora
-            else own_forms[:0].view(np.int64)
-        )
+        missing = np.flatnonzero(~np.isin(own_forms, self._forms))
         texts = [own[i] for i in missing]
         self.further = ListedTexts(texts, ids_of_texts(texts), name="candidates of the rows")
         self._forms = np.concatenate([self._forms, own_forms[missing]])

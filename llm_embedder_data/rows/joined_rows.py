@@ -55,6 +55,11 @@ def without_side_cars(source: Source) -> Source:
     return replace(source, reader_options=options)
 
 
+def with_negatives(source: Source, path: str) -> Source:
+    """Return a source with another file of negatives."""
+    return replace(source, reader_options={**source.reader_options, "negatives": path})
+
+
 def own_rows_alone(source: Source) -> Source:
     """Return a source without the corpus that its side-cars name documents of."""
     options = {n: value for n, value in source.reader_options.items() if n != "corpus"}
