@@ -40,6 +40,8 @@ def write_data(folder):
 
 def datamodule(folder, run="run.tsv", **arguments):
     source = {"path": str(folder / "qa.jsonl"), "negatives": str(folder / run)}
+    if "corpus" in arguments:  # of the source alone: its passages are not tokenized otherwise
+        source["corpus"] = str(folder / "corpus.jsonl")
     settings = {
         "tokenizer": make_tokenizer(),
         "train_data": {"qa": source},
@@ -111,7 +113,8 @@ def test_it_is_masked_among_the_keys_of_both_ranks(tmp_path):
 
 def test_another_side_car_tokenizes_only_the_texts_that_are_new(tmp_path, monkeypatch):
     write_data(tmp_path)
-    opened(datamodule(tmp_path, tokenize="cached"))
+    how = {"tokenize": "cached", "corpus": None}
+    opened(datamodule(tmp_path, **how))
     lines = [f"{i}\td{16 + i % 2}\t0.5" for i in range(N_ROWS)]
     (tmp_path / "other.tsv").write_text("".join(f"{line}\n" for line in lines))
     tokenized = []
@@ -122,7 +125,7 @@ def test_another_side_car_tokenizes_only_the_texts_that_are_new(tmp_path, monkey
         return original(self, texts)
 
     monkeypatch.setattr(BareTokenizer, "__call__", noting)
-    other = opened(datamodule(tmp_path, "other.tsv", tokenize="cached", absolute_margin=None))
+    other = opened(datamodule(tmp_path, "other.tsv", absolute_margin=None, **how))
 
     of_rows = [text for text in tokenized if text.startswith(("text", "query"))]
     assert sorted(of_rows) == ["text 16", "text 17"]  # the others are probe texts
