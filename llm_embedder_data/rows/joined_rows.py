@@ -90,8 +90,9 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         name: xxhash.xxh3_128_hexdigest(repr(list(found.values())).encode())
         for name, found in sorted(files.items())
     }
-    if beside:
-        digests["negatives"] += f"+{beside.digest}"
+    for name, found in files.items():
+        if with_beside := scores_beside(found)[0]:
+            digests[name] += f"+{with_beside.digest}"
     documents = SideCarDocuments(source, reading, read.rows)
     base = [Path(file["filename"]).name for file in read.rows.cache_files]
     identity = (_VERSION, base, len(read.rows), digests, documents.digest)

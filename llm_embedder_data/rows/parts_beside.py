@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.canonical_rows import BadRowError
 from llm_embedder_data.rows.data_places import FIELDS, places_of, row_files
+from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.formats.parts import Options, Parts
 from llm_embedder_data.rows.formats.trec import Runs, run_of
 from llm_embedder_data.rows.memory_records import MemoryRecords
 from llm_embedder_data.rows.raw_files import RawFile
 from llm_embedder_data.rows.renamed_fields import RenamedFields
 from llm_embedder_data.rows.row_scores import RowScores, holds_row_scores
+from llm_embedder_data.rows.scores_beside import ScoresBeside, scores_beside
 from llm_embedder_data.rows.side_cars import GivenScores
 
 
@@ -59,6 +63,8 @@ def read_run(source: Any, shared: Mapping[str, Any], where: str) -> tuple[Runs, 
 def read_scores(source: Any, shared: Mapping[str, Any]) -> tuple[GivenScores, list[Parts]]:
     """Return the teacher scores that ``scores`` names, and what was read.
 
+    The scores beside a run that was mined are among them.
+
     Args:
         source: the value of the setting: files of a run, or of the scores of whole rows.
         shared: settings that the files share with the rows.
@@ -77,8 +83,10 @@ def read_scores(source: Any, shared: Mapping[str, Any]) -> tuple[GivenScores, li
                 names.append(file.path)
                 _add_row_scores(rows, parts)
             else:
-                for query_id, documents in run_of(parts).items():
-                    run.setdefault(query_id, {}).update(documents)
+                beside = _scores_beside(file.path, shared)
+                for found in (run_of(parts), beside.read()):
+                    for query_id, documents in found.items():
+                        run.setdefault(query_id, {}).update(documents)
         parts.files = files
         read.append(parts)
     if run and rows:
@@ -87,6 +95,14 @@ def read_scores(source: Any, shared: Mapping[str, Any]) -> tuple[GivenScores, li
             "documents by id (give files of one kind)"
         )
     return GivenScores(run, rows, one_line(", ".join(names))), read
+
+
+def _scores_beside(path: str, shared: Mapping[str, Any]) -> ScoresBeside:
+    if not os.path.isfile(path):
+        return ScoresBeside(())
+    cache_dir = shared.get("cache_dir")
+    digest = content_digest(path, None if cache_dir is None else Path(cache_dir))
+    return scores_beside({path: digest})[0]
 
 
 def _add_row_scores(rows: RowScores, parts: Parts) -> None:

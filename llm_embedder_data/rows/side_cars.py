@@ -215,7 +215,7 @@ class SideCars:
         score_of: dict[str, float | None] = {}
         texts = self._texts(found or ())
         for document, score in (found or {}).items():
-            if score is not None and document in texts:
+            if score is not None and score < math.inf and document in texts:
                 score_of.setdefault(normal_form(texts[document]), score)
         scores = _all_of(keys_of(row), score_of)
         if scores is None:

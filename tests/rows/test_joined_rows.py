@@ -177,3 +177,14 @@ def test_own_teacher_scores_are_set_aside_and_counted(tmp_path):
 
     assert found.n_scored == 0
     assert "1 rows whose teacher scores are set aside, as negatives are joined" in found.notes
+
+
+def test_scores_of_a_run_teach_if_the_source_says_so(files):
+    lines = [("a", "d5", 0.7), ("a", "d6", 0.5)]
+    run(files, lines)
+    beside(files, [("a", "d5", "inf"), ("a", "d0", 0.75)])
+
+    found = joined(files, lines, source={"scores": str(files.with_name("run.tsv"))})
+
+    assert found.rows[0]["teacher_scores"] == [0.75, 0.5]
+    assert found.are_teacher_scores
