@@ -1,4 +1,4 @@
-"""Every example runs as its docstring says, in one process and in two."""
+"""Every example runs as its docstring says: training loops on two processes, jobs that embed."""
 
 import os
 import re
@@ -30,8 +30,68 @@ def assert_two_epochs_of(steps, written):
     assert float(lower) < float(loss)
 
 
-def test_every_example_is_tried_on_two_processes():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ON_TWO)
+def test_every_example_is_tried():
+    tried = {*(f"{name}.py" for name in ON_TWO), "ray_embed.py", "slurm_embed.sh"}
+
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tried
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(f'{{"id": "d{i}", "text": "text {i}"}}\n' for i in range(30)))
+    return path
+
+
+def run_in(folder, *command, **environment):
+    """Run a command with a home folder of its own; return what it printed."""
+    here = str(Path(sys.executable).parent)
+    path = os.pathsep.join([here, os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_jobs_of_a_slurm_array_make_a_store(minilm, corpus, tmp_path):
+    settings = [f"encoder={minilm}", f"data.corpus={corpus}", "out=store", "data.cache_dir=cache"]
+    settings.append("trainer.accelerator=cpu")
+    printed = [
+        run_in(
+            tmp_path,
+            *["bash", str(EXAMPLES / "slurm_embed.sh"), *settings],
+            SLURM_ARRAY_TASK_ID=str(job),
+            SLURM_ARRAY_TASK_MIN="3",
+            SLURM_ARRAY_TASK_COUNT="2",
+            # What Slurm sets for a job of one process, and Lightning looks at.
+            **{"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "embed", "SLURM_PROCID": "0"},
+            **{"SLURM_LOCALID": "0", "SLURM_NODEID": "0"},
+        )
+        for job in (3, 4)
+    ]
+
+    assert "of 3 shards 2 written, 0 found, 1 still missing: store/" in printed[0]
+    assert "of 3 shards 1 written, 0 found: store/" in printed[1]
+
+
+@pytest.mark.slow
+def test_tasks_on_a_ray_cluster_of_two_workers_make_a_store(minilm, corpus, tmp_path):
+    pytest.importorskip("ray", reason="needs the extra 'ray'")
+    command = [sys.executable, str(EXAMPLES / "ray_embed.py"), minilm, str(corpus), "store"]
+
+    printed = run_in(tmp_path, *command, "--tasks", "2")
+
+    assert "2 tasks wrote 2 + 1 shards" in printed
+    [folder] = (tmp_path / "store").iterdir()
+    assert len(list(folder.glob("*.0*.bin"))) == 3
 
 
 @pytest.fixture

@@ -64,7 +64,8 @@ def _run(verb: Verb, arguments: Sequence[str]) -> None:
     if not line.has("--hydra-help"):
         line = check_keys(line, verb.config_name)
     demo = _demo_if_no_data(line.overrides) if verb.has_demo else []
-    extra = [*demo, *run_folder_for_all_ranks(line.overrides)]
+    folder = run_folder_for_all_ranks(line.overrides) if verb.uses_trainer else []
+    extra = [*demo, *folder]
     if line.has("--help", "-h"):
         from llm_embedder_data.cli.key_help import help_page
 

@@ -232,9 +232,11 @@ class EmbeddingStore:
     def _of_distinct(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         vectors = np.empty((len(numbers), self.width), np.float32)
         shards, rows = np.divmod(numbers, self._per_shard)
-        for shard in np.unique(shards):
-            chosen = shards == shard
-            vectors[chosen] = self._as_float32(self._shards[shard][rows[chosen]])
+        order = np.argsort(shards, kind="stable")
+        begins = np.flatnonzero(np.diff(shards[order], prepend=-1))
+        for chosen in np.split(order, begins[1:]) if len(order) else []:
+            shard = self._shards[shards[chosen[0]]]
+            vectors[chosen] = self._as_float32(shard[rows[chosen]])
         return vectors
 
     def _as_float32(self, raw: NDArray[Any]) -> NDArray[np.float32]:

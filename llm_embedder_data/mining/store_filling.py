@@ -8,10 +8,11 @@ cluster, and a process that was killed loses the shard it was at.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
 from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.file_errors import reason
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.mining.embeddable_texts import EmbeddableTexts
@@ -37,6 +38,8 @@ from llm_embedder_data.mining.embedding_store import (
 from llm_embedder_data.mining.store_fingerprint import StoredType, StoreFingerprint
 from llm_embedder_data.mining.text_embedder import TextEmbedder
 from llm_embedder_data.mining.text_inventory import TextInventory, take_inventory
+
+T = TypeVar("T")
 
 _SHARE = re.compile(r"(\d+)/(\d+)")
 
@@ -67,10 +70,6 @@ class Share:
             raise ConfigError(f"shard={text!r}: expected i/n, such as 0/2 for the first half")
         return cls(int(found[1]), int(found[2]))
 
-    def of_rank(self, rank: int, n_ranks: int) -> Share:
-        """Return a rank's share of this share."""
-        return Share(self.index * n_ranks + rank, self.n * n_ranks)
-
     def of(self, n_shards: int) -> range:
         """Return the numbers of the shards of this share."""
         return range(self.index, n_shards, self.n)
@@ -85,12 +84,14 @@ class Filled:
         n_written: shards that the processes of this call wrote.
         n_found: shards of their share that were there already.
         n_missing: shards that are still missing, of other shares.
+        n_full: texts embedded by this call that have ``max_length`` tokens; longer ones were cut.
     """
 
     layout: StoreLayout
     n_written: int
     n_found: int
     n_missing: int
+    n_full: int
 
     def open(self) -> EmbeddingStore:
         """Open the store.
@@ -113,8 +114,8 @@ def fill_store(
 ) -> Filled:
     """Embed texts into the store that their fingerprint names; write only what is missing.
 
-    If a torch.distributed group is initialized, all its ranks must call this; they share the work
-    out, and return when all are done.
+    If a torch.distributed group is initialized, all its ranks must call this; they share the
+    missing shards out, and return when all are done.
 
     Args:
         root: the folder in which stores lie; made if it is not there.
@@ -130,52 +131,69 @@ def fill_store(
         DataError: there are no texts, the folder cannot be written, or the encoder gives numbers
             that are not finite.
     """
-    with _ranks_fail_together() as (rank, n_ranks):
-        mine = (share or Share()).of_rank(rank, n_ranks)
-        layout, n_written, n_found = _fill(
-            Path(root), texts, embedder, dtype, mine, command, show_progress and rank == 0
-        )
-    if n_ranks > 1:
-        counts: list[tuple[int, int]] = [(0, 0)] * n_ranks
-        dist.all_gather_object(counts, (n_written, n_found))
-        n_written, n_found = (sum(numbers) for numbers in zip(*counts, strict=True))
-    return Filled(layout, n_written, n_found, len(layout.missing()))
+    share, n_ranks = share or Share(), len(_of_ranks(None))
+    rank = dist.get_rank() if n_ranks > 1 else 0
+    with _bar(show_progress and rank == 0) as bar:
+        with _ranks_fail_together():
+            layout, first, missing = _prepared(
+                Path(root), texts, embedder, dtype, share, command, bar
+            )
+        _check_ranks_agree(layout)
+        missing = _of_ranks(missing)[0]  # a rank may see shards that others are just writing
+        n_full = embedder.n_full
+        with _ranks_fail_together():
+            _embed_shards(layout, missing[rank::n_ranks], texts, first, embedder, bar)
+    return Filled(
+        layout,
+        n_written=len(missing),
+        n_found=len(share.of(layout.n_shards)) - len(missing),
+        n_missing=len(layout.missing()),
+        n_full=sum(_of_ranks(embedder.n_full - n_full)),
+    )
 
 
-def _fill(
+def _prepared(
     root: Path,
     texts: EmbeddableTexts,
     embedder: TextEmbedder,
     dtype: StoredType,
     share: Share,
     command: str | None,
-    show_progress: bool,
-) -> tuple[StoreLayout, int, int]:
-    """Write the shards of a share; return how many were written, and how many were there."""
+    bar: Progress,
+) -> tuple[StoreLayout, NDArray[np.int64], list[int]]:
+    """Write all files of a store but its shards.
+
+    Returns:
+        The layout; ``[M]`` int64, the position of each distinct text; the missing shards of the
+        share.
+    """
     if not len(texts):
         raise DataError(f"{one_line(texts.name)}: there are no texts to embed")
-    with _bar(show_progress) as bar:
-        reading = bar.add_task(f"reading {one_line(texts.name)}", total=len(texts))
-        inventory = take_inventory(texts, lambda n: bar.advance(reading, n))
-        fingerprint = StoreFingerprint.of(embedder, inventory, dtype)
-        layout = StoreLayout(root, fingerprint, len(inventory.first))
-        bar.remove_task(reading)
-        try:
-            _write_facts(layout, inventory, command)
-            shards = [n for n in share.of(layout.n_shards) if not layout.is_written(n)]
-            n_texts = sum(len(layout.texts_of(shard)) for shard in shards)
-            embedding = bar.add_task(f"embedding {one_line(texts.name)}", total=n_texts)
-            blocks = (
-                texts.at(inventory.first[np.array(layout.texts_of(shard))]) for shard in shards
-            )
-            vectors = embedder.embed_blocks(blocks, lambda n: bar.advance(embedding, n))
-            for shard, of_shard in zip(shards, vectors, strict=True):
-                _write_shard(layout, shard, of_shard)
-        except OSError as error:
-            raise DataError.at(
-                str(layout.folder), f"cannot be written: {reason(error)} ({remedy(error)})"
-            ) from error
-    return layout, len(shards), len(share.of(layout.n_shards)) - len(shards)
+    reading = bar.add_task(f"reading {one_line(texts.name)}", total=len(texts))
+    inventory = take_inventory(texts, lambda n: bar.advance(reading, n))
+    bar.remove_task(reading)
+    fingerprint = StoreFingerprint.of(embedder, inventory, dtype)
+    layout = StoreLayout(root, fingerprint, len(inventory.first))
+    with _writing(layout):
+        _write_facts(layout, inventory, command)
+    missing = [n for n in share.of(layout.n_shards) if not layout.is_written(n)]
+    return layout, inventory.first, missing
+
+
+def _embed_shards(
+    layout: StoreLayout,
+    shards: Sequence[int],
+    texts: EmbeddableTexts,
+    first: NDArray[np.int64],
+    embedder: TextEmbedder,
+    bar: Progress,
+) -> None:
+    total = sum(len(layout.texts_of(shard)) for shard in shards)
+    embedding = bar.add_task(f"embedding {one_line(texts.name)}", total=total)
+    blocks = (texts.at(first[np.array(layout.texts_of(shard))]) for shard in shards)
+    vectors = embedder.embed_blocks(blocks, lambda n: bar.advance(embedding, n))
+    for shard, of_shard in zip(shards, vectors, strict=True):
+        _write_shard(layout, shard, of_shard)
 
 
 def _write_facts(layout: StoreLayout, inventory: TextInventory, command: str | None) -> None:
@@ -209,31 +227,61 @@ def _write_shard(layout: StoreLayout, shard: int, vectors: NDArray[np.float32]) 
             f"dtype={dtype!r}: the encoder gives numbers up to {np.abs(vectors).max():.3g}, which "
             f"{dtype} cannot hold (set dtype to float32 or bfloat16)"
         )
-    with sealed_file(layout.path(shard)) as file:
+    with _writing(layout), sealed_file(layout.path(shard)) as file:
         file.write((stored.view(torch.int16) if dtype == "bfloat16" else stored).numpy())
 
 
 @contextmanager
-def _ranks_fail_together() -> Iterator[tuple[int, int]]:
-    """Yield this process' rank and the number of ranks; wait for all, and fail if one failed.
+def _writing(layout: StoreLayout) -> Iterator[None]:
+    """Turn an error of the file system into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError.at(
+            str(layout.folder),
+            f"cannot be written: {reason(error)} (make room or give the permission, or name "
+            "another folder)",
+        ) from error
+
+
+def _of_ranks(value: T) -> list[T]:
+    """Return the value of each rank of the group, in rank order; of this process if none is."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    values = [value] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+@contextmanager
+def _ranks_fail_together() -> Iterator[None]:
+    """Wait for all ranks at the end, and fail if one failed.
 
     Otherwise the other ranks would wait forever for a rank that has ended.
     """
-    if not (dist.is_available() and dist.is_initialized()):
-        yield 0, 1
-        return
     failure: Exception | None = None
     try:
-        yield dist.get_rank(), dist.get_world_size()
+        yield
     except Exception as error:
         failure = error
-    failures: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(failures, None if failure is None else str(failure))
+    failures = _of_ranks(None if failure is None else str(failure))
     if failure is not None:
         raise failure
     for rank, message in enumerate(failures):
         if message is not None:
             raise DataError(f"rank {rank}: {message}")
+
+
+def _check_ranks_agree(layout: StoreLayout) -> None:
+    """Refuse ranks that would fill different stores."""
+    mine = layout.fingerprint.as_dict()
+    for rank, facts in enumerate(_of_ranks(mine)):
+        different = [name for name in mine if facts[name] != mine[name]]
+        if different:
+            raise DataError(
+                f"rank {rank} would embed other texts, or embed them in another way: "
+                f"{', '.join(different)} differ (give every rank the same files and settings)"
+            )
 
 
 def _bar(is_shown: bool) -> Progress:

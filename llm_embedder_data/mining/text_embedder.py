@@ -76,6 +76,9 @@ class TextEmbedder:
         pad_to_multiple_of: pad to a multiple of this many tokens.
         chunk_size: most texts in a chunk of the layout ``chunked``.
 
+    Attributes:
+        n_full: texts embedded so far that have ``max_length`` tokens; longer ones were cut.
+
     Raises:
         ConfigError: a setting is out of range; the prompt and special tokens use up
             ``max_length``; or the layout needs a padding token and the tokenizer has none.
@@ -102,6 +105,7 @@ class TextEmbedder:
         self.tokenizer = tokenizer
         self.prompt = prompt
         self.max_length = max_length
+        self.n_full = 0
         self.layout: Layout = layout
         self.precision: Precision = precision
         self.device = next(iter(encoder.parameters())).device
@@ -179,6 +183,7 @@ class TextEmbedder:
         self, tokens: Tokens, length: int | Tensor, progress: Callable[[int], None]
     ) -> NDArray[np.float32]:
         """Return the embeddings of texts, ``[n, D]``, each batch encoded at once."""
+        self.n_full += int((tokens.lengths >= self.max_length).sum())
         order = np.argsort(-tokens.lengths, kind="stable")  # [n], the longest text first
         parts = []
         for texts in self._batches(tokens.lengths[order], order):

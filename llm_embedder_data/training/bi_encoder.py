@@ -78,6 +78,9 @@ _NO_EMBEDDING_SETTINGS = {
     "use_cache",
 }
 
+# What scales the weights of peft's adapters, beside the weights themselves.
+_ADAPTER_SCALES = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+
 logger = logging.getLogger(__name__)
 
 
@@ -337,6 +340,10 @@ class BiEncoder(lightning.LightningModule):
             "pooling": self.pooling,
             "similarity": self.similarity,
             "include_prompt": self.include_prompt,
+            "adapters": {
+                name: {setting: getattr(adapter, setting, None) for setting in _ADAPTER_SCALES}
+                for name, adapter in getattr(self.encoder, "peft_config", {}).items()
+            },
         }
 
     def forward(self, inputs: TokenizedTexts, inverse: Tensor | None = None) -> Tensor:

@@ -95,17 +95,16 @@ def _checked_batch_tokens(value: Any) -> int | None:
 
 
 def _open_data(cfg: DictConfig, kinds: list[TextKind], fabric: Fabric) -> RetrievalDataModule:
-    """Return the data module, set up on every rank; rank 0 writes the caches for all."""
-    for kind in _KINDS:
-        if kind not in kinds and kind != "corpus":
-            cfg.data[kind] = None  # read nothing that is not embedded
-    cfg.data.batch_size = 1  # nothing is trained, so that no data set is too small
+    """Return the data module, set up on every rank; one rank a machine writes the caches."""
+    if "train_data" not in kinds:
+        cfg.data.train_data = None  # eval_data stay: the prompt of a corpus depends on their task
+    cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
     datamodule = build_data(cfg)
     if not isinstance(datamodule, RetrievalDataModule):
         raise ConfigError(
             f"data._target_={cfg.data._target_!r}: expected RetrievalDataModule or a subclass"
         )
-    if fabric.is_global_zero:
+    if fabric.local_rank == 0:
         datamodule.prepare_data()
     fabric.barrier()
     datamodule.setup(None if "train_data" in kinds else "predict")
@@ -146,7 +145,13 @@ def _said(filled: Filled) -> str:
     n_texts, n_distinct = layout.fingerprint.n_texts, layout.n_distinct
     equal = "" if n_distinct == n_texts else f", {n_distinct:,} different ones"
     missing = f", {filled.n_missing} still missing" if filled.n_missing else ""
+    cut = (
+        f"\n{filled.n_full:,} of the texts embedded now have {layout.fingerprint.max_length} "
+        "tokens or more; what is beyond was cut off"
+        if filled.n_full
+        else ""
+    )
     return (
         f"{n_texts:,} texts{equal}; of {layout.n_shards} shards {filled.n_written} written, "
-        f"{filled.n_found} found{missing}: {one_line(layout.folder)}"
+        f"{filled.n_found} found{missing}: {one_line(layout.folder)}{cut}"
     )
