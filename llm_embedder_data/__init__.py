@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llm_embedder_data.datamodule.module import RetrievalDataModule
     from llm_embedder_data.rows.read_rows import read_rows
     from llm_embedder_data.training.bi_encoder import BiEncoder
+    from llm_embedder_data.training.evaluation import evaluate
 
 __all__ = [
     "TASK_CONFIG",
@@ -22,6 +23,7 @@ __all__ = [
     "RetrievalDataModule",
     "RetrievalDataset",
     "SameDatasetTrainDataset",
+    "evaluate",
     "read_rows",
 ]
 
@@ -37,6 +39,7 @@ _MODULES = {
     "RetrievalDataModule": "datamodule.module",
     "RetrievalDataset": "compat",
     "SameDatasetTrainDataset": "compat",
+    "evaluate": "training.evaluation",
     "read_rows": "rows.read_rows",
 }
 

@@ -12,10 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_file
-from llm_embedder_data.cli.metrics_file import check_metrics_file
+from llm_embedder_data.cli.output_files import check_output_file
 from llm_embedder_data.cli.refusals import sentence
 from llm_embedder_data.cli.verbs import Verb
 from llm_embedder_data.core.errors import ConfigError
+
+# Files that a run writes at its end, by setting, each with a name to show in messages.
+_OUTPUT_FILES = {"metrics_file": "metrics.json", "run_file": "run.trec"}
 
 
 def check_settings(cfg: DictConfig, verb: Verb) -> None:
@@ -23,7 +26,7 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
 
     Raises:
         ConfigError: an interpolation of an unknown key; or, for a verb with a Trainer, a seed,
-            callback, logger, ``ckpt_path`` or ``metrics_file`` that cannot be used.
+            callback, logger, ``ckpt_path``, ``metrics_file`` or ``run_file`` that cannot be used.
     """
     _check_interpolations(cfg)
     if not verb.uses_trainer:
@@ -33,21 +36,22 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
     for group in ("callbacks", "logger"):
         _check_group_of_objects(group, cfg.get(group))
     check_checkpoint_file(cfg.ckpt_path, verb.name)
-    check_metrics_file(cfg.metrics_file)
+    for setting in _OUTPUT_FILES:
+        check_output_file(setting, cfg.get(setting))
 
 
 def check_sweep(overrides: Sequence[str]) -> None:
-    """Refuse one ``metrics_file`` for all jobs of a --multirun.
+    """Refuse one ``metrics_file`` or ``run_file`` for all jobs of a --multirun.
 
     Raises:
         ConfigError: the file, and how to name one file per job.
     """
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        if key == "metrics_file" and value != "null" and not any(c in value for c in "$,"):
+        if key in _OUTPUT_FILES and value != "null" and not any(c in value for c in "$,"):
             raise ConfigError(
-                f"metrics_file={value}: every job of --multirun would replace the file of the job "
-                "before it (give metrics_file='${output_dir}/metrics.json')"
+                f"{key}={value}: every job of --multirun would replace the file of the job "
+                f"before it (give {key}='${{output_dir}}/{_OUTPUT_FILES[key]}')"
             )
 
 

@@ -22,11 +22,12 @@ def check_wanted_metrics(cfg: DictConfig, has_eval_data: bool) -> None:
     """Refuse settings that need eval data if there is none, before training begins.
 
     Raises:
-        ConfigError: ``metrics_file`` or ``optimized_metric`` would have no value.
+        ConfigError: ``metrics_file``, ``run_file`` or ``optimized_metric`` would have no value.
     """
     missing = "data.eval_data=null: there is nothing to measure"
-    if cfg.metrics_file is not None and not has_eval_data:
-        raise ConfigError(f"{missing} for metrics_file={cfg.metrics_file!r} (name an eval set)")
+    for setting in ("metrics_file", "run_file"):
+        if cfg[setting] is not None and not has_eval_data:
+            raise ConfigError(f"{missing} for {setting}={cfg[setting]!r} (name an eval set)")
     wanted = cfg.optimized_metric
     if wanted is not None and not isinstance(wanted, str):
         raise ConfigError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,33 +12,13 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.files import atomic_file
 
 
-def check_metrics_file(path: Any) -> None:
-    """Refuse a path that cannot be written, before the metrics are computed.
-
-    Raises:
-        ConfigError: why it cannot be written.
-    """
-    if path is None:
-        return
-    where = f"metrics_file={path!r}"
-    if not isinstance(path, str) or not path.strip():
-        raise ConfigError(f"{where}: expected the path of a file, or null")
-    file = Path(path).absolute()
-    if file.is_dir():
-        raise ConfigError(f"{where} is a folder (name a file in it)")
-    folder = next(parent for parent in file.parents if parent.exists())
-    if not folder.is_dir():
-        raise ConfigError(f"{where}: {str(folder)!r} is a file, not a folder")
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"{where}: the folder {str(folder)!r} cannot be written")
-
-
 def by_dataset(metrics: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """Group logged values named ``val/<dataset>/<metric>`` by dataset.
 
     Returns:
-        ``{dataset: {metric: value}}``, without the means over datasets (``val/ndcg@10``). NaN and
-        infinity become None, since JSON has neither.
+        ``{dataset: {metric: value}}``, without the means over datasets (``val/ndcg@10``) and over
+        those of a task (``val/task=qa/ndcg@10``). NaN and infinity become None, since JSON has
+        neither.
 
     >>> by_dataset({"val/qa/ndcg@10": 0.5, "val/ndcg@10": 0.5, "val/a/b/mrr@10": 1.0})
     {'qa': {'ndcg@10': 0.5}, 'a/b': {'mrr@10': 1.0}}
@@ -47,7 +26,7 @@ def by_dataset(metrics: Mapping[str, Any]) -> dict[str, dict[str, float | None]]
     grouped: dict[str, dict[str, float | None]] = {}
     for name, value in metrics.items():
         dataset, _, metric = name.removeprefix("val/").rpartition("/")
-        if name.startswith("val/") and dataset:
+        if name.startswith("val/") and dataset and not dataset.startswith("task="):
             number = float(value)
             grouped.setdefault(dataset, {})[metric] = number if math.isfinite(number) else None
     return grouped

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from numpy.typing import NDArray
 
 from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueries
 from llm_embedder_data.batches.token_cache.cached_rows import CachedEvalTexts, CachedPassages
+from llm_embedder_data.core.hashing import hash_rows, stream_seed
+from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.corpus_matching import CorpusView, loader_names
 from llm_embedder_data.datamodule.loaders import BatchLoader
 from llm_embedder_data.datamodule.open_data import OpenData
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
 
 
 class NoLoaders(CombinedLoader):
@@ -29,9 +39,21 @@ MakeLoader = Callable[[EvalQueries | CorpusPassages], BatchLoader]
 
 
 def eval_loaders(
-    data: OpenData, builder: DatasetBuilder, make_loader: MakeLoader
+    data: OpenData,
+    builder: DatasetBuilder,
+    make_loader: MakeLoader,
+    sample: int | None = None,
+    seed: int = 0,
 ) -> dict[str, BatchLoader]:
-    """Return the loaders of the eval sets, and of the corpora that they are matched against."""
+    """Return the loaders of the eval sets, and of the corpora that they are matched against.
+
+    Args:
+        data: the datasets.
+        builder: that made them.
+        make_loader: makes a loader of what it reads.
+        sample: how many passages that no query asks for each corpus gives; None for all.
+        seed: of the sample.
+    """
     matching = data.matching(builder)
     loaders: dict[str, BatchLoader] = {}
     for name, eval_set in data.eval_sets().items():
@@ -43,20 +65,77 @@ def eval_loaders(
             None if table is None else CachedEvalTexts(table),
         )
         loaders[name] = make_loader(queries)
-    return loaders | corpus_loaders(data, matching.used(), make_loader)
+    orders = {}
+    if sample is not None:
+        for name, view in matching.used().items():
+            of_view = [
+                data.eval_sets()[eval_name]
+                for eval_name, found in matching.of_eval.items()
+                if found.name == name
+            ]
+            orders[name] = sampled_passages(view.corpus, of_view, sample, seed)
+    for name, order in orders.items():
+        n_passages = len(matching.views[name].corpus.kept)
+        if len(order) < n_passages:
+            rank_zero_warn(
+                f"data.eval_corpus_sample={sample}: corpus {one_line(name)!r} is searched in part "
+                f"({len(order):,} of {n_passages:,} passages, all right ones among them), so the "
+                "metrics are too high; they are called sampled_ndcg@10 and so on "
+                "(data.eval_corpus_sample=null searches the whole corpus, as validate does)"
+            )
+    return loaders | corpus_loaders(data, matching.used(), make_loader, orders)
 
 
 def corpus_loaders(
-    data: OpenData, views: Mapping[str, CorpusView], make_loader: MakeLoader
+    data: OpenData,
+    views: Mapping[str, CorpusView],
+    make_loader: MakeLoader,
+    orders: Mapping[str, NDArray[np.int64]] = MappingProxyType({}),
 ) -> dict[str, BatchLoader]:
-    """Return the loaders of corpora."""
+    """Return the loaders of corpora.
+
+    Args:
+        data: the datasets.
+        views: the corpora by name.
+        make_loader: makes a loader of what it reads.
+        orders: positions among the kept rows of a corpus of which not all are given, by name.
+    """
     names, tables = loader_names(views), data.tables["corpus"]
     loaders = {}
     for name, view in views.items():
         texts = CachedPassages(tables[name]) if name in tables else None
-        passages = CorpusPassages(view.corpus, view.key_instruction, name, texts)
+        order = orders.get(name)
+        passages = CorpusPassages(
+            view.corpus,
+            view.key_instruction,
+            name,
+            texts,
+            order=order,
+            is_sample=order is not None and len(order) < len(view.corpus.kept),
+        )
         loaders[names[name]] = make_loader(passages)
     return loaders
+
+
+def sampled_passages(
+    corpus: Corpus, eval_sets: Iterable[EvalSet], n_others: int, seed: int
+) -> NDArray[np.int64]:
+    """Return the positions of right passages and of a sample of others, ascending, ``[n]`` int64.
+
+    Args:
+        corpus: the passages; positions count those that are kept.
+        eval_sets: whose right passages are wanted.
+        n_others: size of the sample.
+        seed: of the sample.
+    """
+    is_right = np.zeros(len(corpus.rows), bool)
+    for eval_set in eval_sets:
+        lists = eval_set.rows.data.column("pos_index").take(pa.array(eval_set.kept))
+        is_right[pc.list_flatten(lists).to_numpy()] = True
+    right = is_right[corpus.kept]
+    others = np.flatnonzero(~right)
+    words = hash_rows(stream_seed(seed, "eval corpus sample"), corpus.kept[others])
+    return np.union1d(np.flatnonzero(right), others[words.argsort()[:n_others]])
 
 
 def single_or_all(loaders: dict[str, BatchLoader]) -> Loaders:

@@ -196,6 +196,9 @@ class RetrievalDataModule(LightningDataModule):
         key_template: corpus fields to key text; plain field names in braces.
         eval_method: retrieve or rerank.
         eval_batch_size: queries or passages per rank and step.
+        eval_corpus_sample: while a fit validates, encode and search only the right passages of the
+            eval queries and a sample of so many others, the same for a seed. The metrics are too
+            high then, and are called ``sampled_ndcg@10`` and so on. None: the whole corpus.
         num_workers: processes that make batches; auto: none without an accelerator, else up to 8.
         pin_memory: auto: where CUDA is.
         prefetch_factor: batches that each worker keeps ready; auto: 4.
@@ -254,6 +257,7 @@ class RetrievalDataModule(LightningDataModule):
         key_template: str = DEFAULT_KEY_TEMPLATE,
         eval_method: EvalMethod = "retrieve",
         eval_batch_size: int = 256,
+        eval_corpus_sample: int | None = None,
         num_workers: int | Auto = "auto",
         pin_memory: bool | Auto = "auto",
         prefetch_factor: int | Auto = "auto",
@@ -304,6 +308,7 @@ class RetrievalDataModule(LightningDataModule):
             key_template=key_template,
             eval_method=eval_method,
             eval_batch_size=eval_batch_size,
+            eval_corpus_sample=eval_corpus_sample,
             num_workers=num_workers,
             pin_memory=pin_memory,
             prefetch_factor=prefetch_factor,
@@ -873,7 +878,8 @@ class RetrievalDataModule(LightningDataModule):
         return self._search.plan(self.batch_size)
 
     def _eval_dataloaders(self) -> Loaders:
-        loaders = eval_loaders(self._data, self._builder, self._shard_loader)
+        sample = self._settings.eval_corpus_sample if self._trainer_fn == "fit" else None
+        loaders = eval_loaders(self._data, self._builder, self._shard_loader, sample, self.seed)
         if not loaders and self._fitting_trainer() is not None:
             return NoLoaders()
         return single_or_all(loaders)

@@ -203,6 +203,7 @@ class OpenData:
             entries[f"eval set {eval_set.name}, instruction"] = asdict(instruction)
         return entries | {
             "eval_method": settings.eval_method,
+            "eval_corpus_sample": settings.eval_corpus_sample,
             "key_template": settings.key_template,
             "add_instruction": settings.add_instruction,
             "cross": settings.cross,

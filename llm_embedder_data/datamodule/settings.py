@@ -68,6 +68,7 @@ class DataSettings:
     key_template: str = DEFAULT_KEY_TEMPLATE
     eval_method: EvalMethod = "retrieve"
     eval_batch_size: int = 256
+    eval_corpus_sample: int | None = None
     num_workers: int | Auto = "auto"
     pin_memory: bool | Auto = "auto"
     prefetch_factor: int | Auto = "auto"

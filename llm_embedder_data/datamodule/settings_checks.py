@@ -47,6 +47,7 @@ _WHOLE = {
     "query_max_length": 1,
     "key_max_length": 1,
     "eval_batch_size": 1,
+    "eval_corpus_sample": 0,
     "max_sample_num": 1,
     "pad_to_multiple_of": 1,
     "num_workers": 0,
@@ -66,6 +67,7 @@ _FLAGS = (
 # Settings that may also be null, or the word auto.
 _OR_NULL = (
     "max_sample_num",
+    "eval_corpus_sample",
     "length_window",
     "pad_to_multiple_of",
     "stable_distill",

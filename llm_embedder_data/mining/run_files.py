@@ -15,7 +15,7 @@ import numpy as np
 
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.files import atomic_file
-from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.parts import Options, Parts
 from llm_embedder_data.rows.formats.trec import run_of
 from llm_embedder_data.rows.raw_files import RawFile
 from llm_embedder_data.rows.shown_values import shown
@@ -65,7 +65,7 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, dict[str, float | None]]
         DataError: the file cannot be read, or a line is not of a run.
     """
     file = os.fspath(path)
-    return run_of(Parts(source=file, files=[RawFile(file)], options={}))
+    return run_of(Parts(source=file, files=[RawFile(file)], options=Options()))
 
 
 def check_run_ids(ids: Iterable[str], kind: str, where: str) -> None:

@@ -41,8 +41,8 @@ class Vectors(Protocol):
 
     def __len__(self) -> int: ...
 
-    def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return the vectors of a range of positions, ``[stop - start, D]``."""
+    def vectors(self, start: int, stop: int) -> NDArray[np.float32] | Tensor:
+        """Return the vectors of a range of positions, ``[stop - start, D]`` float32."""
 
 
 def top_k(
@@ -219,7 +219,7 @@ def _improve(best: Tensor, scores: Tensor, may_enter: Tensor, lower: Tensor) -> 
         return
     row, column = entering // n_rows, entering % n_rows
     # Only the rows that change: in a large corpus, few queries find something in a block.
-    changed, n_entering = row.unique_consecutive(return_counts=True)
+    changed, n_entering = torch.unique_consecutive(row, return_counts=True)
     first = (n_entering.cumsum(0) - n_entering).repeat_interleave(n_entering)
     line = torch.arange(len(changed), device=row.device).repeat_interleave(n_entering)
     place = n_results + torch.arange(len(row), device=row.device) - first

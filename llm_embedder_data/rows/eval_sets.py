@@ -103,6 +103,7 @@ def _retrieve_record(row: Row) -> Mapping[str, Any]:
         "document": list(relevant),
         "grade": [float(grade) for grade in relevant.values()],
         "instruction": row.get("instruction"),
+        "answers": row.get("answers"),
     }
 
 

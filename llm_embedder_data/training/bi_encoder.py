@@ -30,12 +30,13 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line, printable
-from llm_embedder_data.mining.search import rerank_order
+from llm_embedder_data.mining.search import Precision, rerank_order, scores_of_ranked
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
     GivesTaskSettings,
 )
+from llm_embedder_data.training.eval_sources import EvalSources
 from llm_embedder_data.training.evaluator import RetrievalEvaluator
 from llm_embedder_data.training.export import (
     prompts_to_export,
@@ -52,6 +53,7 @@ from llm_embedder_data.training.settings import (
     check_model_arguments,
     merge_loss_settings,
 )
+from llm_embedder_data.training.trainer_limits import running_loaders
 
 Pooling = PoolingMode | Literal["auto"]
 Similarity = SimilarityName | Literal["auto"]
@@ -124,7 +126,10 @@ class BiEncoder(lightning.LightningModule):
         weight_decay: weight decay of AdamW, except for biases and norms.
         warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
-        cutoffs: the k of MRR@k, Recall@k and nDCG@k.
+        cutoffs: the k of the metrics, such as nDCG@k.
+        drop_identical_ids: leave the document whose id is the query's out of its results.
+        search_precision: what products of a search are rounded to: ``float32``, ``tf32`` or
+            ``bf16``.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
 
     Raises:
@@ -150,12 +155,15 @@ class BiEncoder(lightning.LightningModule):
         warmup_ratio: float = 0.1,
         schedule: Schedule = "linear",
         cutoffs: Sequence[int] = (1, 5, 10, 100),
+        drop_identical_ids: bool = False,
+        search_precision: Precision = "float32",
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         check_choice(pooling, [*get_args(PoolingMode), "auto"], "model.pooling")
         check_choice(similarity, [*get_args(SimilarityName), "auto"], "model.similarity")
         check_choice(schedule, Schedule, "model.schedule")
+        check_choice(search_precision, get_args(Precision), "model.search_precision")
         # save_hyperparameters reads these local variables. They must be plain Python, not the lists
         # and mappings of OmegaConf: torch loads nothing else from a checkpoint by default.
         cutoffs = tuple(cutoffs)
@@ -195,7 +203,9 @@ class BiEncoder(lightning.LightningModule):
         self._warned: set[str] = set()
         self._attention = AttentionSwitch(self.encoder)
         self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
-        self._evaluator = RetrievalEvaluator(cutoffs)
+        self.evaluator = RetrievalEvaluator(
+            cutoffs, drop_identical_ids=drop_identical_ids, precision=search_precision
+        )
 
     def _choose_pooling(self, pooling: Pooling, similarity: Similarity) -> None:
         chosen = pooled(
@@ -448,7 +458,7 @@ class BiEncoder(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Drop what an interrupted evaluation may have left."""
-        self._evaluator.reset()
+        self.evaluator.reset(EvalSources.of_loaders(running_loaders(self.trainer)))
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -457,30 +467,37 @@ class BiEncoder(lightning.LightningModule):
     ) -> None:
         """Encode a batch of queries or of a corpus and keep it; ranks do not communicate."""
         name = batch["dataset"]
-        self._evaluator.note_loader(name, dataloader_idx)
+        self.evaluator.note_loader(name, dataloader_idx)
         if "content" in batch:
             if len(batch["index"]):
-                self._evaluator.add_corpus(name, self._embed(batch, "content"), batch["index"])
+                self.evaluator.add_corpus(name, self._embed(batch, "content"), batch["index"])
             return
         if not len(batch["row"]):
             return
         embedding = self._embed(batch, "query")
-        self._evaluator.add_queries(
+        ranked, scores = self._rerank(batch, embedding) if "key" in batch else (None, None)
+        self.evaluator.add_queries(
             name,
             embedding,
             row=batch["row"],
             positives=batch["pos_index"],
             corpus=batch.get("corpus"),
-            ranked=self._rerank(batch, embedding) if "key" in batch else None,
+            ranked=ranked,
             grades=batch.get("grades"),
+            ranked_scores=scores,
         )
 
-    def _rerank(self, batch: RetrievalBatch, query: Tensor) -> Tensor:
-        """Return the indices of each query's keys, best first: ``[n, G]`` int64, padded with -1."""
+    def _rerank(self, batch: RetrievalBatch, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices of each query's keys, best first, and their scores.
+
+        Indices are ``[n, G]`` int64, padded with -1; scores float32.
+        """
         keys = self._embed(batch, "key").view(*batch["key_mask"].shape, query.shape[1])
         # Not a matrix product, which mixed precision would round.
         scores = (query[:, None] * keys).sum(2)  # [n, G]
-        return rerank_order(scores, batch["key_index"].masked_fill(batch["key_mask"] == 0, -1))
+        key_index = batch["key_index"].masked_fill(batch["key_mask"] == 0, -1)
+        ranked = rerank_order(scores, key_index)
+        return ranked, scores_of_ranked(ranked, scores, key_index)
 
     def test_step(self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode a batch and keep it; see :meth:`validation_step`."""
@@ -499,7 +516,7 @@ class BiEncoder(lightning.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        values = self._evaluator.finish(self, stage, self._warn_once)
+        values = self.evaluator.finish(self, stage, self._warn_once)
         if self.trainer.sanity_checking:
             return
         # All ranks have the same values already, so their maximum is exact. A mean over three ranks

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -21,6 +22,7 @@ class EncodedQueries:
         positives: ``[Q, P]`` int64, indices of corpus rows, padded with -1.
         ranked: ``[Q, G]`` int64, the keys in their new order, or None if there were no keys.
         grades: ``[Q, P]`` float64, of the positives; None if all count the same.
+        ranked_scores: ``[Q, G]`` float32, of ``ranked``; None if they are not known.
     """
 
     corpus: str | None
@@ -29,6 +31,7 @@ class EncodedQueries:
     positives: Tensor
     ranked: Tensor | None
     grades: Tensor | None = None
+    ranked_scores: Tensor | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[EncodedQueries]) -> EncodedQueries:
@@ -36,6 +39,7 @@ class EncodedQueries:
         row, order = torch.cat([part.row for part in parts]).sort()
         grades = [part.grades for part in parts if part.grades is not None]
         ranked = [part.ranked for part in parts if part.ranked is not None]
+        scores = [part.ranked_scores for part in parts if part.ranked_scores is not None]
         return cls(
             corpus=parts[0].corpus,
             embedding=torch.cat([part.embedding for part in parts])[order],
@@ -43,6 +47,7 @@ class EncodedQueries:
             positives=_cat_padded([part.positives for part in parts])[order],
             ranked=_cat_padded(ranked)[order] if ranked else None,
             grades=_cat_padded(grades, 0)[order] if grades else None,
+            ranked_scores=_cat_padded(scores, -torch.inf)[order] if scores else None,
         )
 
 
@@ -65,15 +70,46 @@ class EvalShard:
         """Return this rank's queries of each eval set."""
         return {name: EncodedQueries.joined(parts) for name, parts in self.queries.items()}
 
-    def corpus(self, name: str, width: int) -> tuple[Tensor, Tensor]:
+    def corpus(self, name: str, width: int) -> tuple[VectorParts, Tensor]:
         """Return this rank's rows of a corpus: embedding ``[N, width]`` and index ``[N]``.
 
         N is 0 if this rank has no rows.
         """
         parts = self.corpora.get(name, [])
-        empty = torch.empty(0, width), torch.empty(0, dtype=torch.int64)
-        embeddings, indices = zip(*parts, empty, strict=True)
-        return torch.cat(embeddings), torch.cat(indices)
+        index = torch.cat([torch.empty(0, dtype=torch.int64), *(index for _, index in parts)])
+        return VectorParts([embedding for embedding, _ in parts], width), index
+
+
+class VectorParts:
+    """Vectors that lie in several tensors, read in ranges: joined, they would need twice the space.
+
+    Args:
+        parts: ``[n, D]`` float32 each.
+        width: D.
+    """
+
+    def __init__(self, parts: Sequence[Tensor], width: int) -> None:
+        self._parts, self._width = parts, width
+        self._ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The number of vectors, and D."""
+        return len(self), self._width
+
+    def vectors(self, start: int, stop: int) -> Tensor:
+        """Return the vectors of a range of positions, ``[stop - start, D]``."""
+        number = int(np.searchsorted(self._ends, start, side="right"))
+        found = [torch.empty(0, self._width)]
+        while start < stop:
+            part, first = self._parts[number], int(self._ends[number]) - len(self._parts[number])
+            found.append(part[start - first : stop - first])
+            start += len(found[-1])
+            number += 1
+        return torch.cat(found)
 
 
 def _cat_padded(parts: Sequence[Tensor], value: float = -1) -> Tensor:

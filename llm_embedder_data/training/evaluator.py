@@ -1,4 +1,4 @@
-"""Exact retrieval evaluation across ranks, for any LightningModule that embeds texts.
+"""Exact retrieval evaluation across ranks, for any module that embeds texts.
 
 During an evaluation each rank keeps its own shard of encoded queries and corpus rows, and ranks
 do not communicate. At the end the ranks exchange their queries, each rank searches its corpus
@@ -8,12 +8,14 @@ holds more than its corpus shard and all queries. Ranks may have different numbe
 An eval set may be measured only in part, because of a trainer limit such as ``limit_val_batches``.
 With fewer queries the metrics are still right, for these queries. With fewer passages they would be
 wrong, because positives may be missing, so an eval set with an incomplete corpus is not measured.
+A corpus that was sampled on purpose holds all positives, so it is measured, under other names.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import lightning
@@ -22,15 +24,73 @@ import torch.distributed as dist
 from torch import Tensor
 
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.mining.answer_matching import answer_accuracy
+from llm_embedder_data.mining.rankings import Ranking, Results
 from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
-from llm_embedder_data.mining.search import merge_top_k, top_k
+from llm_embedder_data.mining.search import Precision, merge_top_k, top_k
 from llm_embedder_data.training.eval_shard import EncodedQueries, EvalShard
-from llm_embedder_data.training.trainer_limits import is_limited, limiting_setting
+from llm_embedder_data.training.eval_sources import EvalSources
+from llm_embedder_data.training.trainer_limits import is_limited, limiting_setting, running_loaders
 
 # Number of queries whose results are gathered from all ranks at a time, which bounds memory.
-_QUERIES_AT_ONCE = 4096
+_QUERIES_AT_ONCE = 1024
+
+# What the names of metrics begin with if passages were left out of the corpus on purpose.
+SAMPLED = "sampled_"
 
 EvalSetMetrics = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalRun:
+    """What an evaluation runs on.
+
+    Attributes:
+        device: where scores are computed.
+        sources: the eval sets and corpora, as far as they are known.
+        n_ranks: ranks that evaluate together.
+        limited: eval sets and corpora of which this rank reads only a part.
+        limit: the setting that limits them.
+        progress: called with what is searched and its number of passages, it returns what to call
+            with the number of passages that were searched.
+    """
+
+    device: torch.device
+    sources: EvalSources = field(default_factory=EvalSources)
+    n_ranks: int = 1
+    limited: Sequence[str] = ()
+    limit: str = ""
+    progress: Callable[[str, int], Callable[[int], None]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: by eval set: ``{"qa": {"ndcg@10": 0.5, ...}}``.
+        rankings: the results of each eval set, by the ids of queries and documents; empty unless
+            they were asked for.
+        tasks: of the eval sets, where they are known.
+        is_complete: whether every eval set was measured in full.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    rankings: dict[str, Ranking]
+    tasks: dict[str, str]
+    is_complete: bool
+
+    def mean(self) -> dict[str, float]:
+        """Return the mean of each metric over the eval sets that have it."""
+        return mean_over_eval_sets(self.metrics)
+
+    def by_task(self) -> dict[str, dict[str, float]]:
+        """Return the mean of each metric over the eval sets of a task."""
+        of_task: dict[str, dict[str, Mapping[str, float]]] = {}
+        for name, metrics in self.metrics.items():
+            if name in self.tasks:
+                of_task.setdefault(self.tasks[name], {})[name] = metrics
+        return {task: mean_over_eval_sets(measured) for task, measured in of_task.items()}
 
 
 class RetrievalEvaluator:
@@ -40,16 +100,43 @@ class RetrievalEvaluator:
     :meth:`add_queries` in each step, and :meth:`finish` at the end.
 
     Args:
-        cutoffs: the k of MRR@k, Recall@k and nDCG@k, each at least 1.
+        cutoffs: the k of the metrics, each at least 1.
+        drop_identical_ids: whether to leave out of a query's results the document whose id is the
+            query's, as where queries are documents of the corpus.
+        precision: what the products of a search are rounded to.
+
+    Attributes:
+        keeps_rankings: whether :attr:`rankings` are kept.
+        rankings: of the last evaluation, by eval set.
     """
 
-    def __init__(self, cutoffs: Sequence[int]) -> None:
+    def __init__(
+        self,
+        cutoffs: Sequence[int],
+        *,
+        drop_identical_ids: bool = False,
+        precision: Precision = "float32",
+    ) -> None:
         self.cutoffs = cutoffs
+        self.drop_identical_ids = drop_identical_ids
+        self.precision: Precision = precision
+        self.keeps_rankings = False
+        self.rankings: dict[str, Ranking] = {}
         self._shard = EvalShard()
 
-    def reset(self) -> None:
-        """Drop what an interrupted evaluation may have left."""
+    def reset(self, sources: EvalSources | None = None) -> None:
+        """Drop what an interrupted evaluation may have left.
+
+        Args:
+            sources: what will be evaluated; None if it is not known.
+
+        Raises:
+            DataError: rankings are kept, and an id cannot stand in a run file.
+            ConfigError: rankings are kept, and a run would name two rows alike, or hold a sample.
+        """
         self._shard = EvalShard()
+        if self.keeps_rankings and sources is not None:
+            sources.check_for_runs("run_file")
 
     def note_loader(self, name: str, loader_index: int) -> None:
         """Record which loader an eval set or corpus comes from; call it for empty batches too."""
@@ -76,6 +163,7 @@ class RetrievalEvaluator:
         corpus: str | None,
         ranked: Tensor | None = None,
         grades: Tensor | None = None,
+        ranked_scores: Tensor | None = None,
     ) -> None:
         """Keep an encoded query batch on the CPU.
 
@@ -87,16 +175,18 @@ class RetrievalEvaluator:
             corpus: name of the corpus to search, or None.
             ranked: ``[n, G]`` int64, reranked keys, best first; given these, nothing is searched.
             grades: ``[n, P]`` float64, of the positives: gains of nDCG; None: 1 each.
+            ranked_scores: ``[n, G]`` float32, of ``ranked``, for run files.
         """
         if ranked is not None:  # keep no embedding: nothing is searched
-            embedding, ranked = embedding[:, :0], ranked.detach().cpu()
+            embedding = embedding[:, :0]
         queries = EncodedQueries(
             corpus=corpus,
             embedding=embedding.detach().cpu(),
             row=row.detach().cpu(),
             positives=positives.detach().cpu(),
-            ranked=ranked,
+            ranked=None if ranked is None else ranked.detach().cpu(),
             grades=None if grades is None else grades.detach().cpu(),
+            ranked_scores=None if ranked_scores is None else ranked_scores.detach().cpu(),
         )
         self._shard.queries.setdefault(name, []).append(queries)
 
@@ -113,80 +203,121 @@ class RetrievalEvaluator:
         Returns:
             ``{"val/<eval set>/mrr@10": ..., "val/mrr@10": ...}``, the same on every rank. The means
             over the eval sets are left out if a trainer limit keeps an eval set from being
-            measured.
+            measured. If eval sets have several tasks, ``val/task=<task>/mrr@10`` are the means over
+            those of a task.
         """
-        shard, self._shard = self._shard, EvalShard()
-        measured, is_complete = self._measure(module, shard, warn)
-        values = {
-            f"{stage}/{one_line(eval_set)}/{name}": value
-            for eval_set, metrics in measured.items()
-            for name, value in metrics.items()
-        }
-        if is_complete:
-            means = mean_over_eval_sets(measured)
-            values |= {f"{stage}/{name}": value for name, value in means.items()}
-        return values
-
-    def _measure(
-        self, module: lightning.LightningModule, shard: EvalShard, warn: Callable[[str], None]
-    ) -> tuple[dict[str, dict[str, float]], bool]:
-        """Return each eval set's metrics, and whether no trainer limit left an eval set out."""
-        # Which loaders this rank reads only in part, known by the eval set or corpus they give.
-        limited_here = [
+        trainer = module.trainer
+        limited = [
             name
-            for name, loader_index in shard.loader_index.items()
-            if is_limited(module.trainer, loader_index)
+            for name, loader_index in self._shard.loader_index.items()
+            if is_limited(trainer, loader_index)
         ]
+        run = EvalRun(
+            device=module.device,
+            sources=EvalSources.of_loaders(running_loaders(trainer)),
+            n_ranks=trainer.world_size,
+            limited=limited,
+            limit=limiting_setting(trainer),
+        )
+        measured = self.measure(run, warn)
+        if self.keeps_rankings:
+            self.rankings = measured.rankings
+        return logged_values(measured, stage)
+
+    def measure(self, run: EvalRun, warn: Callable[[str], None]) -> Evaluation:
+        """Search, measure, and drop the collected batches. All ranks must call this."""
+        shard, self._shard = self._shard, EvalShard()
         of_ranks = _all_gather_objects(
-            (shard.joined_queries(), sorted(shard.corpora), limited_here), module
+            (shard.joined_queries(), sorted(shard.corpora), list(run.limited)), run.n_ranks
         )
         corpora = {name for _, names, _ in of_ranks for name in names}
         limited = {name for _, _, names in of_ranks for name in names}
-        limit = limiting_setting(module.trainer)
-        measured, is_complete = {}, True
+        metrics: dict[str, dict[str, float]] = {}
+        rankings: dict[str, Ranking] = {}
+        is_complete = True
         # All ranks search the same eval sets in the same order, as a search is collective.
         for name in sorted({name for queries, _, _ in of_ranks for name in queries}):
             queries = EncodedQueries.joined(
                 [queries[name] for queries, _, _ in of_ranks if name in queries]
             )
             if queries.ranked is not None:
-                retrieved = queries.ranked
+                results = _reranked(queries.ranked, queries.ranked_scores)
             elif queries.corpus in limited:
                 is_complete = False
-                warn(_corpus_is_cut(name, queries, limit))
+                warn(_corpus_is_cut(name, queries, run.limit))
                 continue
             elif queries.corpus not in corpora:
                 warn(_corpus_is_missing(name, queries))
                 continue
             else:
-                retrieved = self._search(module, shard, queries)
-            for sentence in _notes(name, queries, limit if name in limited else None):
+                results = self._search(run, shard, name, queries)
+            for sentence in _notes(name, queries, run.limit if name in limited else None):
                 warn(sentence)
-            measured[name] = retrieval_metrics(
-                retrieved, queries.positives, self.cutoffs, queries.grades
-            )
-        return measured, is_complete
+            metrics[name] = self._metrics(run.sources, name, queries, results)
+            if self.keeps_rankings:
+                rankings[name] = _ranking(run.sources, name, queries, results)
+        return Evaluation(
+            metrics=metrics,
+            rankings=rankings,
+            tasks={name: task for name in metrics if (task := run.sources.task(name)) is not None},
+            is_complete=is_complete,
+        )
+
+    def _metrics(
+        self, sources: EvalSources, name: str, queries: EncodedQueries, results: Results
+    ) -> dict[str, float]:
+        found = retrieval_metrics(results.index, queries.positives, self.cutoffs, queries.grades)
+        corpus = sources.corpora.get(queries.corpus or "")
+        answers = sources.answers(name, queries.row)
+        if corpus is not None and answers is not None:
+            found |= answer_accuracy(results.index, answers, corpus.texts, self.cutoffs)
+        if corpus is not None and corpus.passages.is_sample:
+            return {f"{SAMPLED}{metric}": value for metric, value in found.items()}
+        return found
 
     def _search(
-        self, module: lightning.LightningModule, shard: EvalShard, queries: EncodedQueries
-    ) -> Tensor:
-        """Return the best corpus rows over all ranks, ``[Q, k]``. All ranks must call this."""
-        k = max(self.cutoffs)
+        self, run: EvalRun, shard: EvalShard, name: str, queries: EncodedQueries
+    ) -> Results:
+        """Return the best corpus rows over all ranks. All ranks must call this."""
         # An eval set with ranked keys has no corpus and does not come here.
-        embedding, index = shard.corpus(cast(str, queries.corpus), queries.embedding.shape[1])
-        scores, found = top_k(queries.embedding.to(module.device), embedding, index, k)
-        if module.trainer.world_size == 1:
-            return found.cpu()
-        merged = []
-        for start in range(0, len(found), _QUERIES_AT_ONCE):
-            here = slice(start, start + _QUERIES_AT_ONCE)
-            # [W, q, k] to [q, W*k]
-            all_scores, all_found = (
-                cast(Tensor, module.all_gather(part[here])).transpose(0, 1).flatten(1).cpu()
-                for part in (scores, found)
-            )
-            merged.append(merge_top_k(all_scores, all_found, k)[1])
-        return torch.cat(merged)
+        corpus = cast(str, queries.corpus)
+        k = max(self.cutoffs) + self.drop_identical_ids
+        vectors, index = shard.corpus(corpus, queries.embedding.shape[1])
+        searched = run.sources.corpora.get(corpus)
+        ties = None if searched is None else searched.ties
+        scores, found = top_k(
+            queries.embedding.to(run.device),
+            vectors,
+            index,
+            k,
+            ties=None if ties is None else ties[index],
+            precision=self.precision,
+            progress=None if run.progress is None else run.progress(name, len(index)),
+        )
+        results = _merged(Results(scores.cpu(), found.cpu()), k, ties, run.n_ranks)
+        if not self.drop_identical_ids:
+            return results
+        same = run.sources.same_document(name, corpus, queries.row)
+        return (results if same is None else results.without(same)).cut(k - 1)
+
+
+def logged_values(measured: Evaluation, stage: str) -> dict[str, float]:
+    """Return what was measured by the names of logs; see :meth:`RetrievalEvaluator.finish`."""
+    values = {
+        f"{stage}/{one_line(eval_set)}/{name}": value
+        for eval_set, metrics in measured.metrics.items()
+        for name, value in metrics.items()
+    }
+    if not measured.is_complete:
+        return values
+    by_task = measured.by_task()
+    if 1 < len(by_task) < len(measured.metrics):  # else they are the eval sets', or the mean
+        values |= {
+            f"{stage}/task={one_line(task)}/{name}": value
+            for task, metrics in by_task.items()
+            for name, value in metrics.items()
+        }
+    return values | {f"{stage}/{name}": value for name, value in measured.mean().items()}
 
 
 def mean_over_eval_sets(measured: EvalSetMetrics) -> dict[str, float]:
@@ -201,6 +332,36 @@ def mean_over_eval_sets(measured: EvalSetMetrics) -> dict[str, float]:
         values = [metrics[name] for metrics in measured.values() if name in metrics]
         means[name] = math.fsum(values) / len(values)
     return means
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _merged(results: Results, k: int, ties: Tensor | None, n_ranks: int) -> Results:
+    """Return the best k results over all ranks."""
+    if n_ranks == 1:
+        return results
+    merged = []
+    for start in range(0, len(results.index), _QUERIES_AT_ONCE):
+        here = slice(start, start + _QUERIES_AT_ONCE)
+        of_ranks = _all_gather_objects((results.scores[here], results.index[here]), n_ranks)
+        scores, found = (torch.cat(side, dim=1) for side in zip(*of_ranks, strict=True))
+        merged.append(merge_top_k(scores, found, k, ties))
+    scores, found = (torch.cat(side) for side in zip(*merged, strict=True))
+    return Results(scores, found)
+
+
+def _reranked(index: Tensor, scores: Tensor | None) -> Results:
+    return Results.of_order(index) if scores is None else Results(scores, index)
+
+
+def _ranking(sources: EvalSources, name: str, queries: EncodedQueries, results: Results) -> Ranking:
+    searched = sources.corpora.get(queries.corpus or "")
+    return Ranking(
+        query_ids=sources.query_ids(name, queries.row),
+        results=results,
+        document_ids=None if searched is None else searched.ids,
+    )
 
 
 def _corpus_is_cut(name: str, queries: EncodedQueries, limit: str) -> str:
@@ -235,12 +396,11 @@ def _notes(name: str, queries: EncodedQueries, limit: str | None) -> list[str]:
     return notes
 
 
-def _all_gather_objects(value: Any, module: lightning.LightningModule) -> list[Any]:
+def _all_gather_objects(value: Any, n_ranks: int) -> list[Any]:
     """Return ``value`` of every rank, in rank order.
 
     Lightning's ``all_gather`` takes only tensors of one shape on all ranks.
     """
-    n_ranks = module.trainer.world_size
     if n_ranks == 1:
         return [value]
     values = [None] * n_ranks

@@ -1,4 +1,4 @@
-"""Trainer settings that leave batches out of an evaluation, such as ``limit_val_batches``."""
+"""The loaders of an evaluation, and trainer settings such as ``limit_val_batches`` that cut it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ def is_limited(trainer: lightning.Trainer, loader_index: int) -> bool:
         loader_index: index of the loader, Lightning's ``dataloader_idx``.
     """
     loop = _running_loop(trainer)
-    assert loop._combined_loader is not None
-    n_batches = sized_len(loop._combined_loader.flattened[loader_index])
+    n_batches = sized_len(running_loaders(trainer)[loader_index])
     return n_batches is not None and loop.max_batches[loader_index] < n_batches
+
+
+def running_loaders(trainer: lightning.Trainer) -> list[Any]:
+    """Return the loaders of the running evaluation, in the order of ``dataloader_idx``."""
+    combined = _running_loop(trainer)._combined_loader
+    return [] if combined is None else list(combined.flattened)
 
 
 def limiting_setting(trainer: lightning.Trainer) -> str:

@@ -109,15 +109,32 @@ class CorpusPassages:
         key_instruction: put before each passage; empty if none is wanted.
         name: under which the embeddings of the corpus are found.
         texts: gives ``content``; None to read the passages.
+        order: ``[n]`` int64, the positions among the kept rows that are given, in this order; None
+            for all of them as they lie.
+        is_sample: whether ``order`` leaves some out.
+
+    Attributes:
+        corpus: the rows.
+        name: of the corpus, as its batches have it.
+        is_sample: whether passages are left out.
     """
 
     def __init__(
-        self, corpus: Corpus, key_instruction: str, name: str, texts: TextSource | None = None
+        self,
+        corpus: Corpus,
+        key_instruction: str,
+        name: str,
+        texts: TextSource | None = None,
+        *,
+        order: NDArray[np.int64] | None = None,
+        is_sample: bool = False,
     ) -> None:
         self.corpus = corpus
+        self.name = name
+        self.is_sample = is_sample
         self._texts = texts
+        self._order = order
         self._instruction = key_instruction
-        self._name = name
         self._mapped = _mapped(corpus.rows, texts)
 
     def cut_off(self, positions: NDArray[np.int64]) -> str | None:
@@ -125,18 +142,20 @@ class CorpusPassages:
         return self._mapped.cut_off()
 
     def __len__(self) -> int:
-        return len(self.corpus.kept)
+        return len(self.corpus.kept if self._order is None else self._order)
 
     def __repr__(self) -> str:
-        return f"{self._name!r} ({len(self)} passages)"
+        return f"{self.name!r} ({len(self)} passages)"
 
     def __getitem__(self, positions: NDArray[np.int64]) -> dict[str, Any]:
+        if self._order is not None:
+            positions = self._order[positions]
         rows, texts = self.corpus.kept[positions], self._texts
         content = {"content": self.corpus.texts(rows)} if texts is None else texts.at(positions)
         return content | {
             "key_instruction": self._instruction,
             "index": rows,
-            "dataset": self._name,
+            "dataset": self.name,
         }
 
 

@@ -120,9 +120,10 @@ class OverfitSampler(SameTaskSampler, SequentialSampler):  # type: ignore[misc]
 class ShardSampler(DistributedSampler[NDArray[np.int64]]):
     """Batches of row numbers: over the ranks each of ``range(n_rows)`` exactly once.
 
-    Rank r has the r-th of ``num_replicas`` ranges of consecutive rows, whose lengths differ by at
-    most one. All ranks cut their range into equally many batches, because a rank that stops early
-    would leave the others waiting. With fewer rows than ranks, some batches are empty.
+    The rows are cut into batches of consecutive rows, as few and as even as ``batch_size`` allows,
+    and each rank has a range of these batches. So a batch holds the same rows on any number of
+    ranks, and embeddings have the same bits. All ranks have equally many batches, because a rank
+    that stops early would leave the others waiting: some end with an empty one.
 
     Args:
         n_rows: rows to share.
@@ -139,10 +140,10 @@ class ShardSampler(DistributedSampler[NDArray[np.int64]]):
         self.n_rows, self.batch_size = n_rows, batch_size
         self.rank, self.num_replicas = rank, num_replicas
         self.epoch = 0
-        self._first = rank * n_rows // num_replicas
-        self._last = (rank + 1) * n_rows // num_replicas
-        longest = -(-n_rows // num_replicas)
-        self._n_batches = -(-longest // batch_size)
+        self._n_of_all = -(-n_rows // batch_size)
+        self._first = rank * self._n_of_all // num_replicas
+        self._last = (rank + 1) * self._n_of_all // num_replicas
+        self._n_batches = -(-self._n_of_all // num_replicas)
 
     def set_epoch(self, epoch: int) -> None:
         """Every epoch is the same."""
@@ -151,11 +152,10 @@ class ShardSampler(DistributedSampler[NDArray[np.int64]]):
         return self._n_batches
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        n_rows = self._last - self._first
-        for batch in range(self._n_batches):
-            start = self._first + batch * n_rows // self._n_batches
-            stop = self._first + (batch + 1) * n_rows // self._n_batches
-            yield np.arange(start, stop)
+        for batch in range(self._first, self._first + self._n_batches):
+            first, last = min(batch, self._last), min(batch + 1, self._last)
+            n_of_all = max(1, self._n_of_all)
+            yield np.arange(first * self.n_rows // n_of_all, last * self.n_rows // n_of_all)
 
     def __repr__(self) -> str:
         return (

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
 from llm_embedder_data.cli.measured import check_wanted_metrics, finish, show_metrics
+from llm_embedder_data.cli.run_file import ask_for_rankings, write_runs
 from llm_embedder_data.cli.run_objects import build_run, without_folder_warning
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError, DataError
@@ -22,6 +23,7 @@ def fit(cfg: DictConfig) -> float | None:
     is_dry_run = bool(cfg.trainer.get("fast_dev_run"))
     check_wanted_metrics(cfg, has_eval_data)
     trainer, model, datamodule = build_run(cfg, "fit")
+    ask_for_rankings(cfg, model)
     before: Mapping[str, Any] = {}
     if cfg.validate_before and has_eval_data and not is_dry_run:
         before = trainer.validate(model, datamodule=datamodule, verbose=False)[0]
@@ -39,6 +41,7 @@ def fit(cfg: DictConfig) -> float | None:
             model.export(folder, datamodule.tokenizer)
         show(f"Encoder:    {folder}  (AutoModel and SentenceTransformer load it)")
     with _noting_trained_steps(trainer):
+        write_runs(cfg, trainer, model)
         return finish(cfg, trainer, after, logged)
 
 

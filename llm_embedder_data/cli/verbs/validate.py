@@ -5,6 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from llm_embedder_data.cli.measured import finish, show_metrics
+from llm_embedder_data.cli.run_file import ask_for_rankings, write_runs
 from llm_embedder_data.cli.run_objects import build_run, without_folder_warning
 from llm_embedder_data.core.errors import ConfigError
 
@@ -14,9 +15,11 @@ def validate(cfg: DictConfig) -> float | None:
     if cfg.data.get("eval_data") is None:
         raise ConfigError("data.eval_data=null: there is nothing to validate on (name an eval set)")
     trainer, model, datamodule = build_run(cfg, "validate")
+    ask_for_rankings(cfg, model)
     with without_folder_warning(trainer):
         metrics = trainer.validate(
             model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, verbose=False
         )[0]
     show_metrics({}, metrics)
+    write_runs(cfg, trainer, model)
     return finish(cfg, trainer, metrics, metrics)

@@ -50,11 +50,14 @@ class Column:
             text; an ``id`` is a 64-bit integer or a string; an ``instruction`` is a string, for the
             query, or an object with the strings ``query`` and ``key``.
         called: its name in the file, if that differs.
+        lenient: whether a value of another kind is taken for null, and is no fault; in a list of
+            strings, a string alone is a list of one. For columns that a row may do without.
     """
 
     name: str
     kind: Kind
     called: str | None = None
+    lenient: bool = False
 
     @property
     def field(self) -> str:

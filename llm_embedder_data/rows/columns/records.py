@@ -57,6 +57,8 @@ def columns_of_records(
             continue
         if column.kind == "text":
             values = [_decimal(value) for value in values]
+        if column.lenient:
+            values = [_fitting(value, column.kind) for value in values]
         columns[column.name] = _array(values, column, faults)
     return columns
 
@@ -107,6 +109,12 @@ def _converted(values: list[Any], kind: Kind) -> pa.Array | None:
         return pa.array(values, ARROW_TYPES[kind])
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         return None
+
+
+def _fitting(value: Any, kind: Kind) -> Any:
+    """Return a value that its column can hold: null in place of another."""
+    value = [value] if kind == "strings" and isinstance(value, str) else value
+    return None if _converted([value], kind) is None else value
 
 
 def _decimal(value: Any) -> Any:

@@ -25,6 +25,9 @@ from llm_embedder_data.rows.schema.row_kind import RowKind, batch_of
 EvalMethod = Literal["retrieve", "rerank"]
 
 _POS_INDEX = Column("pos_index", "integers")
+# Texts that answer the query, for the accuracy by answer strings. Other data sets have answers of
+# other shapes, which no metric needs.
+_ANSWERS = Column("answers", "strings", lenient=True)
 _CANDIDATE_COLUMNS = (
     Column("key", "strings"),
     Column("key_index", "integers"),
@@ -33,10 +36,10 @@ _CANDIDATE_COLUMNS = (
     _POS_INDEX,
     Column("neg_index", "integers"),
 )
-RETRIEVE_COLUMNS = (QUERY, TASK, _POS_INDEX, QUERY_ID, INSTRUCTION)
+RETRIEVE_COLUMNS = (QUERY, TASK, _POS_INDEX, QUERY_ID, INSTRUCTION, _ANSWERS)
 RERANK_COLUMNS = (QUERY, TASK, *_CANDIDATE_COLUMNS, QUERY_ID, INSTRUCTION)
 
-RETRIEVE_SCHEMA = pa.schema([*QUERY_FIELDS, ("pos_index", INTS)])
+RETRIEVE_SCHEMA = pa.schema([*QUERY_FIELDS, ("pos_index", INTS), ("answers", STRINGS)])
 # ``document`` and ``grade``: ids of judged documents and their grades, until a corpus is at hand.
 RETRIEVE_BY_ID_SCHEMA = pa.schema([*RETRIEVE_SCHEMA, ("document", STRINGS), ("grade", FLOATS)])
 RERANK_SCHEMA = pa.schema(
@@ -106,12 +109,15 @@ def retrieve_by_id_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
 
 
 RETRIEVE_BY_ID_ROWS = RowKind(
-    "retrieve by id",
+    "retrieve by id, with answers",
     RETRIEVE_BY_ID_SCHEMA,
     retrieve_by_id_batch,
-    (QUERY, TASK, QUERY_ID, Column("document", "strings"), Column("grade", "numbers"), INSTRUCTION),
+    (
+        *(QUERY, TASK, QUERY_ID, Column("document", "strings"), Column("grade", "numbers")),
+        *(INSTRUCTION, _ANSWERS),
+    ),
 )
-RETRIEVE_ROWS = RowKind("retrieve", RETRIEVE_SCHEMA, retrieve_batch, RETRIEVE_COLUMNS)
+RETRIEVE_ROWS = RowKind("retrieve with answers", RETRIEVE_SCHEMA, retrieve_batch, RETRIEVE_COLUMNS)
 RERANK_ROWS = RowKind("rerank", RERANK_SCHEMA, rerank_batch, RERANK_COLUMNS)
 
 

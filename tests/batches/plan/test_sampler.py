@@ -90,6 +90,21 @@ def test_shards_hold_every_row_once_in_order(n_rows, batch_size, n_ranks):
     assert [len(shard) for shard in batches] == [len(sampler) for sampler in samplers]
 
 
+@given(st.integers(0, 40), st.integers(1, 9), st.integers(2, 5))
+def test_a_shards_batches_are_those_of_one_rank(n_rows, batch_size, n_ranks):
+    alone = [batch.tolist() for batch in ShardSampler(n_rows, batch_size)]
+    shared = [
+        batch.tolist()
+        for rank in range(n_ranks)
+        for batch in ShardSampler(n_rows, batch_size, rank=rank, num_replicas=n_ranks)
+        if len(batch)
+    ]
+
+    assert shared == alone
+    sizes = set(map(len, alone))
+    assert not sizes or max(sizes) - min(sizes) <= 1
+
+
 def test_shards_are_the_same_in_every_epoch():
     sampler = ShardSampler(7, 2)
     first = np.concatenate(list(sampler))

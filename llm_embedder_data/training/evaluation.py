@@ -1,0 +1,150 @@
+"""``evaluate``: retrieval metrics of a model in one call, without a Trainer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import move_data_to_device
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from llm_embedder_data.core.files import atomic_file
+from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.mining.rankings import write_rankings
+from llm_embedder_data.mining.search import Precision
+from llm_embedder_data.training.bi_encoder import BiEncoder
+from llm_embedder_data.training.eval_sources import EvalSources
+from llm_embedder_data.training.evaluator import EvalRun, Evaluation, RetrievalEvaluator
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    model: BiEncoder,
+    datamodule: LightningDataModule,
+    *,
+    cutoffs: Sequence[int] | None = None,
+    drop_identical_ids: bool | None = None,
+    search_precision: Precision | None = None,
+    device: torch.device | str | None = None,
+    run_file: str | os.PathLike[str] | None = None,
+    metrics_file: str | os.PathLike[str] | None = None,
+    show_progress: bool = True,
+) -> Evaluation:
+    """Measure a model on the eval data of a data module.
+
+    It gives the values that ``Trainer.validate`` gives, in float64. In a process group that is
+    initialized, all ranks must call it: each encodes its share, and all return the same.
+
+    Args:
+        model: stays as it is, in its mode and on its device. Wrap the call in ``torch.autocast``
+            to encode in a lower precision.
+        datamodule: with eval data, and a corpus to retrieve from.
+        cutoffs: the k of the metrics; None: the model's.
+        drop_identical_ids: leave the document whose id is the query's out of its results; None: as
+            the model says.
+        search_precision: what products of the search are rounded to: float32, tf32 or bf16; None:
+            as the model says.
+        device: where to encode and search; None: where the model is.
+        run_file: written with the best passages of each query; ``*.tsv`` or TREC's six fields. If
+            there are several eval sets, each has a file, ``run.<eval set>.trec``.
+        metrics_file: written with ``{eval set: {metric: value}}`` as JSON.
+        show_progress: whether to show progress bars.
+
+    Returns:
+        The metrics by eval set, their means, and the rankings.
+
+    Raises:
+        ConfigError: there is nothing to evaluate on, or an id cannot stand in a run file.
+        OSError: a file cannot be written.
+    """
+    datamodule.prepare_data()
+    datamodule.setup("validate")
+    loaders = _by_name(datamodule.val_dataloader())
+    usual = model.evaluator
+    evaluator = RetrievalEvaluator(
+        usual.cutoffs if cutoffs is None else tuple(cutoffs),
+        drop_identical_ids=(
+            usual.drop_identical_ids if drop_identical_ids is None else drop_identical_ids
+        ),
+        precision=search_precision or usual.precision,
+    )
+    evaluator.keeps_rankings = True
+    sources = EvalSources.of_loaders(loaders.values())
+    evaluator.reset(sources if run_file is not None else None)
+    is_parallel = dist.is_available() and dist.is_initialized()
+    is_first = not is_parallel or dist.get_rank() == 0
+    with _evaluating(model, evaluator, device), _bars(show_progress and is_first) as bar:
+        for number, (name, loader) in enumerate(loaders.items()):
+            for batch in _tracked(loader, bar(f"encoding {name}", len(loader))):
+                model.validation_step(move_data_to_device(batch, model.device), 0, number)
+        run = EvalRun(
+            device=model.device,
+            sources=sources,
+            n_ranks=dist.get_world_size() if is_parallel else 1,
+            progress=lambda name, n_passages: bar(f"searching {name}", n_passages),
+        )
+        found = evaluator.measure(run, lambda note: _log.warning(printable(note)))
+    if is_first and run_file is not None:
+        write_rankings(run_file, found.rankings)
+    if is_first and metrics_file is not None:
+        Path(metrics_file).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(Path(metrics_file)) as file:
+            file.write((json.dumps(found.metrics, indent=2) + "\n").encode())
+    return found
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _by_name(loaders: Any) -> Mapping[str, Any]:
+    return loaders if isinstance(loaders, Mapping) else {"eval data": loaders}
+
+
+@contextmanager
+def _evaluating(
+    model: BiEncoder, evaluator: RetrievalEvaluator, device: torch.device | str | None
+) -> Iterator[None]:
+    """Let a model evaluate with another evaluator, and put it back as it was."""
+    was_training, before, was_on = model.training, model.evaluator, model.device
+    try:
+        model.evaluator = evaluator
+        model.eval()
+        model.to(was_on if device is None else device)
+        with torch.inference_mode():
+            yield
+    finally:
+        model.evaluator = before
+        model.train(was_training)
+        model.to(was_on)
+
+
+@contextmanager
+def _bars(show: bool) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Give a function that adds a progress bar and returns what advances it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not show
+    ) as progress:
+
+        def bar(description: str, total: int) -> Callable[[int], None]:
+            task = progress.add_task(one_line(description), total=total)
+            return lambda n_done: progress.advance(task, n_done)
+
+        yield bar
+
+
+def _tracked(loader: Iterable[Any], advance: Callable[[int], None]) -> Iterator[Any]:
+    for batch in loader:
+        yield batch
+        advance(1)
