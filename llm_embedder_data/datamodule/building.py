@@ -24,6 +24,7 @@ from llm_embedder_data.rows.corpora import Corpus, build_corpus
 from llm_embedder_data.rows.corpus_indices import within_corpus
 from llm_embedder_data.rows.dataset_names import by_unique_name
 from llm_embedder_data.rows.eval_sets import EvalSet, build_eval_sets
+from llm_embedder_data.rows.joined_rows import with_negatives
 from llm_embedder_data.rows.key_templates import template_fields
 from llm_embedder_data.rows.reader_settings import READER_OPTIONS
 from llm_embedder_data.rows.reading_settings import ReadingSettings
@@ -41,7 +42,10 @@ _CORPUS_OPTIONS = ("format", "key_template", *READER_OPTIONS["corpus"])
 
 # Fields beside those of our own rows that a source may rename, for readers of other formats.
 _MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
-    "train": ("candidates", "instruction", "key_instruction", "label", "score"),
+    "train": (
+        *("candidates", "instruction", "key_instruction", "label", "score"),
+        *("answers", "context"),  # of the same source for `score`
+    ),
     "eval": ("relevant", "candidates", "instruction", "label", "score"),
     "corpus": ("id", "title", "text"),
 }
@@ -65,20 +69,37 @@ class DatasetBuilder:
             cache_dir=settings.cache_dir,
             add_instruction=settings.add_instruction,
             data_root=settings.data_root,
+            corpus=settings.corpus,
+            key_template=settings.key_template,
         )
         self._token_cache: TokenCache | None = None
         # Why tokens are not cached. Empty if they are; None until the first table is asked for.
         self._why_on_the_fly: str | None = None
 
-    def train_sets(self) -> dict[str, TrainSet]:
-        """Build the training sets, by name."""
+    @property
+    def reading(self) -> ReadingSettings:
+        """How all sources are read."""
+        return self._reading
+
+    def train_sets(self, negatives: Mapping[str, str] | None = None) -> dict[str, TrainSet]:
+        """Build the training sets, by name.
+
+        Args:
+            negatives: files in place of those that sources name, by the name of the source. Rows
+                of such a source are kept if they have no negative.
+        """
+        given = negatives or {}
 
         def build(source: Source) -> list[TrainSet]:
+            on_no_negatives = self._settings.on_no_negatives
+            if source.name in given:
+                on_no_negatives = "keep"
+                source = with_negatives(source, given[source.name])
             return build_train_sets(
                 source,
                 self._reading,
                 settings_of=self.row_settings,
-                on_no_negatives=self._settings.on_no_negatives,
+                on_no_negatives=on_no_negatives,
                 seed=self._settings.seed,
             )
 

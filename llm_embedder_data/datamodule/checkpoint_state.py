@@ -30,6 +30,7 @@ def make_state(
     trained: int,
     fingerprint: RunFingerprint,
     began: Mapping[str, Any] | None = None,
+    exchanged: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return a state in plain Python, which loads with torch's default ``weights_only``.
 
@@ -38,6 +39,8 @@ def make_state(
         trained: the number of batches trained on so far, as the trainer counts them.
         fingerprint: the fingerprint of the run.
         began: see :class:`Continued`.
+        exchanged: files of negatives that the run has exchanged, as
+            :func:`~llm_embedder_data.datamodule.exchanged_negatives.recorded` has them.
     """
     epoch, step = position
     state = {
@@ -49,6 +52,8 @@ def make_state(
     }
     if began is not None and began["epoch"] == epoch:
         state["began"] = dict(began)
+    if exchanged:
+        state["exchanged"] = dict(exchanged)
     state["digest"] = digest_of(state)
     return state
 

@@ -93,8 +93,12 @@ class FitPosition:
             ConfigError: the checkpoint's batches would not continue.
         """
         start, renumber, state, self._began = (0, 0), False, self._resumed, None
+        progress = self._progress
+        is_new = progress is None or progress.trainer is not trainer or progress.is_over
         if state is not None:
-            layout_note = check_same_run(state, fingerprint(plan), on_other_global_batch)
+            layout_note = None
+            if is_new or trainer is None:  # later, negatives may have been exchanged
+                layout_note = check_same_run(state, fingerprint(plan), on_other_global_batch)
             limit = trainer.limit_train_batches if trainer else 1.0
             going_on = continued(state, plan, plan_of, limit)
             plan, start, self._began = going_on.plan, going_on.start, going_on.began
@@ -105,8 +109,7 @@ class FitPosition:
         self._plan = plan
         if trainer is None:
             return FitStart(plan, start, None)
-        progress = self._progress
-        if progress is None or progress.trainer is not trainer or progress.is_over:
+        if progress is None or is_new:
             progress = self._progress = FitProgress(
                 trainer,
                 None if state is None else start,
@@ -117,19 +120,25 @@ class FitPosition:
         return FitStart(plan, progress.position(), progress.begin)
 
     def state(
-        self, plan: Callable[[], EpochPlan], fingerprint: Callable[[EpochPlan], RunFingerprint]
+        self,
+        plan: Callable[[], EpochPlan],
+        fingerprint: Callable[[EpochPlan], RunFingerprint],
+        exchanged: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Return the state for a checkpoint; empty outside of a fit.
 
         Args:
             plan: returns the plan of this run, for a fit without a training loader yet.
             fingerprint: takes the fingerprint of this run under a plan.
+            exchanged: files of negatives that this fit has exchanged.
         """
         progress = self._progress
         if progress is None:
             return {}
         found = fingerprint(self._plan or plan())
-        self._last_state = make_state(progress.position(), progress.trained, found, self._began)
+        self._last_state = make_state(
+            progress.position(), progress.trained, found, self._began, exchanged
+        )
         return self._last_state
 
     def load(self, state: Any) -> bool:

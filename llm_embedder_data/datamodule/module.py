@@ -39,7 +39,7 @@ from llm_embedder_data.config.recipes import (
     TaskSettings,
     load_recipe,
 )
-from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.errors import ConfigError, did_you_mean
 from llm_embedder_data.core.printable import cause, one_line, printable
 from llm_embedder_data.datamodule.batch_size_search import (
     BatchSizeSearch,
@@ -48,6 +48,7 @@ from llm_embedder_data.datamodule.batch_size_search import (
     refuse_training_size,
 )
 from llm_embedder_data.datamodule.building import DatasetBuilder
+from llm_embedder_data.datamodule.data_to_mine import data_to_mine
 from llm_embedder_data.datamodule.evaluation_loaders import (
     Loaders,
     NoLoaders,
@@ -55,6 +56,8 @@ from llm_embedder_data.datamodule.evaluation_loaders import (
     eval_loaders,
     single_or_all,
 )
+from llm_embedder_data.datamodule.exchanged_negatives import check_recorded, files_of, missing
+from llm_embedder_data.datamodule.exchanged_negatives import recorded as recorded_files
 from llm_embedder_data.datamodule.fit_position import FitPosition
 from llm_embedder_data.datamodule.hparams import logged_names, recorded, refuse_descriptions
 from llm_embedder_data.datamodule.loaders import (
@@ -83,6 +86,7 @@ from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_li
 from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis, diagnose
 from llm_embedder_data.inspection.report import Report
 from llm_embedder_data.mining.embeddable_texts import PromptedTexts
+from llm_embedder_data.mining.mining_data import MiningData
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.reading_settings import OnBadRow
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
@@ -320,6 +324,7 @@ class RetrievalDataModule(LightningDataModule):
         self._ranks_at_setup = Ranks()
         self._position = FitPosition()
         self._search: BatchSizeSearch | None = None
+        self._exchanged: dict[str, str] = {}  # files of negatives by source
         self._quiet = QuietRun()
         # As save_hyperparameters() does, which fails to compare data in memory.
         self._set_hparams(recorded(self._settings))
@@ -441,7 +446,10 @@ class RetrievalDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the run stands, in plain Python: the same on any number of ranks."""
-        return self._position.state(self.plan, self._fingerprint) if self._data.train else {}
+        if not self._data.train:
+            return {}
+        exchanged = recorded_files(self._exchanged, self._data.train.values())
+        return self._position.state(self.plan, self._fingerprint, exchanged)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the position of a checkpoint for the :meth:`train_dataloader` of this fit.
@@ -452,6 +460,10 @@ class RetrievalDataModule(LightningDataModule):
         if self._trainer_fn in ("validate", "test", "predict"):
             return  # an evaluation needs no training position
         trainer = self._fitting_trainer()
+        exchanged = files_of(state_dict)
+        if self._data.train is not None and (exchanged or self._exchanged):
+            self._open_exchanged(exchanged)
+            check_recorded(state_dict, self._data.train.values())
         if self._position.load(state_dict) and trainer is not None:
             # Strategies that restore after their setup (FSDP, DeepSpeed) come here after a
             # learning-rate schedule has asked for the loader. Lightning 2.6 would keep that loader.
@@ -684,6 +696,55 @@ class RetrievalDataModule(LightningDataModule):
             kind: ``corpus``: its passages; ``eval_data`` or ``train_data``: their queries.
         """
         return texts_to_embed(self._data, self._builder, self._settings, kind)
+
+    def exchange_negatives(self, files: Mapping[str, str | os.PathLike[str]]) -> None:
+        """Train on other negatives from the next batch on; call it between epochs.
+
+        No row is read and no known text is tokenized again. The rows that are trained on stay: one
+        that has no negative left is trained with in-batch negatives only. A checkpoint records the
+        files, and a run that resumes it must find them as they are. On several ranks, all must call
+        it with the same files.
+
+        Args:
+            files: files of negatives by the name of their source, as ``negatives`` of it names one.
+
+        Raises:
+            ConfigError: there is no source of a name.
+            DataError: a file that cannot be read.
+        """
+        names = {found.source.name for found in self.train_sets().values() if found.source}
+        for name in files:
+            if name not in names:
+                raise ConfigError(
+                    f"there is no dataset {name!r} whose negatives could be exchanged"
+                    f"{did_you_mean(name, sorted(names))}"
+                )
+        given = {name: os.path.abspath(path) for name, path in files.items()}
+        self._open_exchanged(self._exchanged | given)
+        trainer = self._fitting_trainer()
+        if trainer is not None and self._is_running() and trainer.fit_loop._combined_loader:
+            trainer.fit_loop._combined_loader = None  # its workers have the rows of before
+            trainer.fit_loop.setup_data()
+
+    def _open_exchanged(self, files: dict[str, str]) -> None:
+        for name, path in files.items():
+            if not os.path.isfile(path):
+                raise missing(name, path)
+        self._exchanged = files
+        for note in self._data.exchange_negatives(self._builder, self.tokenizer, files):
+            rank_zero_warn(printable(note))
+
+    def data_to_mine(self, *, with_answers: bool = True) -> dict[str, MiningData]:
+        """Return what negatives are mined for and from, by dataset. Needs :meth:`setup`.
+
+        Args:
+            with_answers: whether to read the answers of the rows: a passage that holds one is no
+                negative.
+        """
+        return {
+            name: data_to_mine(train_set, self._builder, self._settings, with_answers=with_answers)
+            for name, train_set in self.train_sets().items()
+        }
 
     def plan(self, epoch: int = 0, num_replicas: int | None = None) -> EpochPlan:
         """Return the global batches of an epoch, on any number of ranks. Needs :meth:`setup`.

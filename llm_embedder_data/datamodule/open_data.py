@@ -19,6 +19,7 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.corpus_matching import Matching
+from llm_embedder_data.datamodule.exchanged_negatives import with_rows_of
 from llm_embedder_data.datamodule.settings import DataSettings
 from llm_embedder_data.inspection.report import Report, described, make_report
 from llm_embedder_data.rows.corpora import Corpus
@@ -59,6 +60,25 @@ class OpenData:
         notes = _notes(self.train) + self._open_tables("train", self.train, builder, tokenizer)
         small_groups = self._group_notes().items()
         return notes + [f"{name}: {note}" for name, lines in small_groups for note in lines]
+
+    def exchange_negatives(
+        self,
+        builder: DatasetBuilder,
+        tokenizer: PreTrainedTokenizerBase,
+        negatives: Mapping[str, str],
+    ) -> list[str]:
+        """Open the training sets with other files of negatives; return notes on them.
+
+        Args:
+            builder: builds them.
+            tokenizer: of the token tables.
+            negatives: files by the name of their source.
+        """
+        begun = self.train_sets()
+        opened = builder.train_sets(negatives)
+        self.train = {name: with_rows_of(opened[name], found) for name, found in begun.items()}
+        self._lengths = None
+        return _notes(self.train) + self._open_tables("train", self.train, builder, tokenizer)
 
     def open_evaluation(
         self, builder: DatasetBuilder, tokenizer: PreTrainedTokenizerBase

@@ -81,6 +81,7 @@ class DatasetFingerprint:
         # States from before these two existed have neither.
         if settings["normalize_scores"] is None:
             del settings["normalize_scores"]
+        settings |= train_set.side_cars
         if train_set.n_instructed:  # their texts are in the files' digests
             settings["rows with own instructions"] = train_set.n_instructed
         return cls(

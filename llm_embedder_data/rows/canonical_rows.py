@@ -184,6 +184,11 @@ def stored_id(query_id: str | int | None) -> str | int | None:
     return query_id
 
 
+def train_record(row: Row) -> Mapping[str, Any]:
+    """Return a canonical training row as a record of the columns of training rows."""
+    return {**row, "history": row["candidates"], "query_id": stored_id(row["query_id"])}
+
+
 def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
     """Join the scores of several lists of candidates.
 

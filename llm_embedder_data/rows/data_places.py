@@ -30,6 +30,7 @@ SETTINGS = (
 FIELDS = (
     *("query", "pos", "neg", "candidates", "history", "teacher_scores", "query_id"),
     *("instruction", "key_instruction", "relevant", "id", "text", "title", "label", "score"),
+    *("answers", "context"),  # which a teacher may read
 )
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -151,31 +151,40 @@ class _Reading:
     kind: Kind
     key_template: str | None
 
-    def reader(self) -> RowReader:
-        """Return what reads the source's rows."""
-        source = self.source
-        settings: dict[str, Any] = {
-            **source.reader_options,
-            **{name: _as_list(columns) for name, columns in source.fields.items()},
-            "format": None if source.format == "auto" else source.format,
-            "data_root": self.settings.data_root,
-            "cache_dir": self.settings.cache_folder,
-            "on_bad_row": self.settings.on_bad_row,
-            "key_template": self.key_template,
-        }
-        return RowReader(self._places(), kind=self.kind, **settings)
 
-    def _places(self) -> Any:
-        """Return the files as one place, so that a corpus beside them is read once."""
-        source = self.source
-        if source.data is not None:
-            return Place(name=source.files[0], data=source.data)
-        files = tuple(file for file in source.files if not os.path.isdir(file))
-        places: list[Any] = [file for file in source.files if os.path.isdir(file)]
-        if files:
-            name = files[0] if len(files) == 1 else source.name
-            places.append(Place(name=name, files=files))
-        return places
+def reader_of(
+    source: Source, settings: ReadingSettings, kind: Kind, key_template: str | None = None
+) -> RowReader:
+    """Return what reads the canonical rows of a source.
+
+    Args:
+        source: where the rows are.
+        settings: how they are read.
+        kind: of the rows.
+        key_template: of the passages of a corpus; None for title and text.
+    """
+    options: dict[str, Any] = {
+        **source.reader_options,
+        **{name: _as_list(columns) for name, columns in source.fields.items()},
+        "format": None if source.format == "auto" else source.format,
+        "data_root": settings.data_root,
+        "cache_dir": settings.cache_folder,
+        "on_bad_row": settings.on_bad_row,
+        "key_template": key_template,
+    }
+    return RowReader(_places_of(source), kind=kind, **options)
+
+
+def _places_of(source: Source) -> Any:
+    """Return the files as one place, so that a corpus beside them is read once."""
+    if source.data is not None:
+        return Place(name=source.files[0], data=source.data)
+    files = tuple(file for file in source.files if not os.path.isdir(file))
+    places: list[Any] = [file for file in source.files if os.path.isdir(file)]
+    if files:
+        name = files[0] if len(files) == 1 else source.name
+        places.append(Place(name=name, files=files))
+    return places
 
 
 def _as_list(columns: str | tuple[str, ...]) -> str | list[str]:
@@ -194,7 +203,8 @@ def _noting_files() -> Iterator[set[str]]:
 
 def _write(cached: Path, reading: _Reading, content: SourceContent, folder: Path) -> dict[str, Any]:
     """Write the cache file and its summary; return the summary."""
-    reader, writing = reading.reader(), _Batches(reading)
+    reader = reader_of(reading.source, reading.settings, reading.kind, reading.key_template)
+    writing = _Batches(reading)
     schema = writing.schema
     with _noting_files() as opened:
         try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from llm_embedder_data.config.recipes import Recipe
 from llm_embedder_data.rows.cache_folder import cache_folder
+from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 
 OnBadRow = Literal["raise", "skip"]
 
@@ -24,6 +25,8 @@ class ReadingSettings:
         cache_dir: where caches go; None for the default folder.
         add_instruction: whether instructions are put before texts, the recipe's or a row's own.
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
+        corpus: holds the documents of side-cars of sources that name no corpus; None for none.
+        key_template: how a record of that corpus becomes a text.
     """
 
     recipe: Recipe
@@ -32,6 +35,8 @@ class ReadingSettings:
     cache_dir: str | os.PathLike[str] | None = None
     add_instruction: bool = True
     data_root: str | os.PathLike[str] | None = None
+    corpus: Any = None
+    key_template: str = DEFAULT_KEY_TEMPLATE
 
     @property
     def cache_folder(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,21 @@ from llm_embedder_data.rows.formats.detection import format_of_file, format_of_f
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import read_texts
 from llm_embedder_data.rows.formats.judgments import Judgment
-from llm_embedder_data.rows.formats.parts import Options, Parts
-from llm_embedder_data.rows.formats.trec import judgments_of, run_of
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.trec import judgments_of
 from llm_embedder_data.rows.known_columns import look_alikes
 from llm_embedder_data.rows.memory_records import MemoryRecords
+from llm_embedder_data.rows.parts_beside import (
+    options_of,
+    parts_beside,
+    raw_file,
+    read_run,
+    read_scores,
+    skips_bad_rows,
+)
 from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.renamed_fields import RenamedFields
-from llm_embedder_data.rows.side_cars import Run, SideCars
+from llm_embedder_data.rows.side_cars import GivenScores, Run, SideCars
 
 # Values of ``format:`` that name a container. Content says what a file is; they say no more.
 _CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
@@ -124,15 +132,15 @@ class RowReader:
             whole, paths = self._in_folder(place.folder, chosen, settings)
         else:
             paths = list(place.files)
-        skips = _skips_bad_rows(settings)
+        skips = skips_bad_rows(settings)
         if place.data is not None:
             files = [MemoryRecords(place.name, data=place.data, rename=rename)]
         else:
-            files = [_raw_file(path, skips, rename) for path in paths]
+            files = [raw_file(path, skips, rename) for path in paths]
         for file in files:
             _require_columns(file, rename)
         source = str(place.folder or (paths[0] if len(paths) == 1 else place.name))
-        parts = Parts(source, files, _options(settings), skips_bad_rows=skips)
+        parts = Parts(source, files, options_of(settings), skips_bad_rows=skips)
         self._parts = parts
         self._join(parts, settings)
         side_cars = self._side_cars(parts, settings)
@@ -165,7 +173,8 @@ class RowReader:
             for row in read(parts):
                 found.n_rows += 1
                 if side_cars is not None:
-                    row = side_cars.join(row, parts.counts)
+                    row = side_cars.join(row, found.n_rows - 1, parts)
+                    row.pop("known", None)  # a canonical row has no such field
                 if task is not None and row["task"] is None:
                     row["task"] = task
                 yield row
@@ -221,19 +230,23 @@ class RowReader:
             return None
         shared = {name: settings[name] for name in _SHARED if name in settings}
 
-        def run(source: Any, where: str) -> Run:
-            found: dict[str, dict[str, float | None]] = {}
-            for own in self._parts_beside(source, shared, where):
-                for query_id, documents in run_of(own).items():
-                    found.setdefault(query_id, {}).update(documents)
-                self._report_beside(own, where, len(found))
-            return found
-
         return SideCars(
-            (lambda: run(negatives, "negatives")) if negatives is not None else None,
-            (lambda: run(scores, "scores")) if scores is not None else None,
-            lambda: parts.documents,
+            (lambda: self._mined(negatives, shared)) if negatives is not None else None,
+            (lambda: self._given_scores(scores, shared)) if scores is not None else None,
+            lambda ids: parts.documents,
         )
+
+    def _mined(self, negatives: Any, shared: Mapping[str, Any]) -> Run:
+        found, read = read_run(negatives, shared, "negatives")
+        for parts in read:
+            self._report_beside(parts, "negatives", len(found))
+        return found
+
+    def _given_scores(self, scores: Any, shared: Mapping[str, Any]) -> GivenScores:
+        found, read = read_scores(scores, shared)
+        for parts in read:
+            self._report_beside(parts, "scores", len(found.run) + len(found.rows))
+        return found
 
     def _corpus_texts(self, corpus: Any, shared: Mapping[str, Any]) -> Mapping[str, str]:
         reader = RowReader({"corpus": corpus}, kind="corpus", **shared)
@@ -245,31 +258,17 @@ class RowReader:
         self, queries: Any, shared: Mapping[str, Any]
     ) -> Mapping[str, tuple[Any, str]]:
         texts: dict[str, tuple[Any, str]] = {}
-        for parts in self._parts_beside(queries, shared, "queries"):
+        for parts in parts_beside(queries, shared, "queries"):
             texts.update((str(query_id), (query_id, text)) for query_id, text in read_texts(parts))
             self._report_beside(parts, "queries", len(texts))
         return texts
 
     def _judgments(self, qrels: Any, shared: Mapping[str, Any]) -> list[Judgment]:
         judgments: list[Judgment] = []
-        for parts in self._parts_beside(qrels, shared, "qrels"):
+        for parts in parts_beside(qrels, shared, "qrels"):
             judgments += judgments_of(parts)
             self._report_beside(parts, "judgments", len(judgments))
         return judgments
-
-    def _parts_beside(self, source: Any, shared: Mapping[str, Any], where: str) -> Iterator[Parts]:
-        for place in places_of({where: source}, "eval", shared, ""):
-            skips = _skips_bad_rows(place.settings)
-            paths = (
-                [str(path) for path in row_files(place.folder)]
-                if place.folder
-                else list(place.files)
-            )
-            rename = RenamedFields.of(place.settings, FIELDS)
-            files = [_raw_file(path, skips, rename) for path in paths]
-            if place.data is not None:
-                files = [MemoryRecords(place.name, data=place.data, rename=rename)]
-            yield Parts(place.name, files, _options(place.settings), skips_bad_rows=skips)
 
     def _report_beside(self, parts: Parts, what: str, n_rows: int) -> None:
         files = [(file.path, file.found) for file in parts.files]
@@ -284,11 +283,6 @@ def _unread(parts: Parts) -> list[str]:
         return []
     names = {name: None for file in parts.files for name in file.fields}
     return look_alikes(names, parts.read_names)
-
-
-def _raw_file(path: str, skips: bool, rename: RenamedFields | None) -> RawFile:
-    names = rename.names if rename else ()
-    return RawFile(path, names, skips_bad_records=skips, rename=rename)
 
 
 def _require_columns(file: RawFile, rename: RenamedFields | None) -> None:
@@ -316,14 +310,3 @@ def _chosen_format(name: Any) -> Format | None:
     if not isinstance(name, str):
         raise ConfigError(f"format={name!r}: expected the name of a format")
     return named(name)
-
-
-def _skips_bad_rows(settings: Mapping[str, Any]) -> bool:
-    policy = settings.get("on_bad_row", "raise")
-    check_choice(policy, ("raise", "skip"), "on_bad_row")
-    return bool(policy == "skip")
-
-
-def _options(settings: Mapping[str, Any]) -> Options:
-    names = {option.name for option in fields(Options)}
-    return Options(**{name: value for name, value in settings.items() if name in names})

@@ -14,6 +14,15 @@ from llm_embedder_data.rows.source_rows import SourceRows
 from llm_embedder_data.rows.task_split import TaskRows
 from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, TrainSettings
 
+# Settings for which the scores of a miner will not do.
+_NEED_TEACHER = (
+    "select_positive",
+    "teacher_scores_min",
+    "teacher_scores_margin",
+    "stable_distill",
+    "normalize_scores",
+)
+
 
 def settings_in_force(
     wanted: TrainSettings, read: SourceRows, task_rows: TaskRows
@@ -25,17 +34,22 @@ def settings_in_force(
             the recipe is dropped instead.
     """
     wanted = _with_plain_strategy(_with_limits_of(wanted, read.source.limits), read, task_rows)
+    notes: list[str] = []
+    if not read.are_teacher_scores:
+        wanted, notes = _without_teacher(wanted, read, task_rows)
     needing = wanted.needing_scores()
     if not needing:
-        return wanted, []
+        return wanted, notes
     unscored = _count_unscored(read, task_rows)
     if not unscored.n_unscored:
-        return wanted, []
+        return wanted, notes
     name, task = task_rows.name, task_rows.task
     asked = [
         f"{setting}={value!r}" for setting, value in needing.items() if setting in wanted.asked
     ]
-    if asked:
+    # A miner finds nothing for some queries; a teacher scores all rows.
+    is_mined = not read.are_teacher_scores and unscored.n_unscored < unscored.n_rows
+    if asked and not is_mined:
         raise read.error(
             unscored.first,
             f"no teacher_scores, which {', '.join(asked)} needs for task {task!r}; "
@@ -45,10 +59,12 @@ def settings_in_force(
     if unscored.n_unscored < unscored.n_rows:
         count = f"{unscored.n_unscored} of {unscored.n_rows} rows have no teacher_scores"
         if needing.keys() <= wanted.limits.keys():
-            return wanted, [f"{count}: {', '.join(needing)} leaves no negative out in them"]
+            said = f"{count}: {', '.join(needing)} leaves no negative out in them"
+            return wanted, [*notes, said]
         return wanted, [
+            *notes,
             f"{count}: they take the first positive and random negatives, and the contrastive loss "
-            "alone"
+            "alone",
         ]
     given_up = ", ".join(f"{setting}={value!r}" for setting, value in needing.items())
     defaults: dict[str, Any] = {
@@ -56,8 +72,42 @@ def settings_in_force(
     }
     defaults["limits"] = {n: limit for n, limit in wanted.limits.items() if n not in needing}
     return replace(wanted, **defaults), [
+        *notes,
         f"dataset {name!r} has no teacher_scores: the recipe's {given_up} for task {task!r} is "
-        "ignored, and it is trained with the contrastive loss alone"
+        "ignored, and it is trained with the contrastive loss alone",
+    ]
+
+
+def _without_teacher(
+    wanted: TrainSettings, read: SourceRows, task_rows: TaskRows
+) -> tuple[TrainSettings, list[str]]:
+    """Return the settings without those that need a teacher, and a note on them.
+
+    The scores of a miner rank negatives and judge them. They neither choose a positive nor filter
+    rows, and nothing is distilled from them.
+
+    Raises:
+        DataError: the user asked for such a setting.
+    """
+    plain, values = TrainSettings().by_name(), wanted.by_name()
+    needing = {name: values[name] for name in _NEED_TEACHER if values[name] != plain[name]}
+    if wanted.select_positive not in ("teacher", "teacher-pos"):
+        needing.pop("select_positive", None)
+    asked = [f"{name}={value!r}" for name, value in needing.items() if name in wanted.asked]
+    if asked:
+        raise read.error(
+            0,
+            f"the scores of dataset {task_rows.name!r} are those of its file of negatives, and "
+            f"{', '.join(asked)} needs a teacher's (name the file in scores: too, if its scores "
+            "are to teach; or take the setting back)",
+        )
+    if not needing:
+        return wanted, []
+    given_up = ", ".join(f"{name}={value!r}" for name, value in needing.items())
+    return replace(wanted, **{name: plain[name] for name in needing}), [
+        f"the scores of its file of negatives rank and judge negatives only: the recipe's "
+        f"{given_up} for task {task_rows.task!r} is ignored (name the file in scores: too, if its "
+        "scores are to teach)"
     ]
 
 

@@ -54,7 +54,6 @@ def content_of(
     Raises:
         DataError: a file does not exist, or cannot be read.
     """
-    shared = {"data_root": data_root, "cache_dir": cache_folder}
     digests: dict[str, str] = {}
     rows = source.data if source.data is not None else list(source.files)
     named: list[tuple[str, Any]] = [("path", rows)]
@@ -63,12 +62,39 @@ def content_of(
     ]
     for name, value in named:
         split_kind: Kind = "corpus" if name == "corpus" else kind
-        shared_settings = {**shared, "split": source.reader_options.get("split")}
-        for place in places_of(value, split_kind, shared_settings, f"{source.name}.{name}"):
-            digests.update(_digests_of(place, cache_folder))
+        where, split = f"{source.name}.{name}", source.reader_options.get("split")
+        digests |= content_digests(value, split_kind, where, data_root, cache_folder, split)
     plain = {name: _without_paths(value) for name, value in source.reader_options.items()}
     fields = sorted(source.fields.items())
     return SourceContent(digests, repr((source.format, fields, sorted(plain.items()))))
+
+
+def content_digests(
+    value: Any,
+    kind: Kind,
+    where: str,
+    data_root: str | os.PathLike[str] | None,
+    cache_folder: Path,
+    split: str | None = None,
+) -> dict[str, str]:
+    """Return the digest of each file, or of data in memory, that a setting names.
+
+    Args:
+        value: of the setting.
+        kind: of the rows: which split is taken of several.
+        where: the setting, for messages.
+        data_root: what the prefix ``llm-embedder:`` of a path stands for.
+        cache_folder: where digests are remembered.
+        split: the split that the source names.
+
+    Raises:
+        DataError: a file does not exist, or cannot be read.
+    """
+    digests: dict[str, str] = {}
+    settings = {"data_root": data_root, "cache_dir": cache_folder, "split": split}
+    for place in places_of(value, kind, settings, where):
+        digests.update(_digests_of(place, cache_folder))
+    return digests
 
 
 def _digests_of(place: Place, cache_folder: Path) -> Iterator[tuple[str, str]]:

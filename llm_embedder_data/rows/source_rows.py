@@ -45,6 +45,10 @@ class SourceRows:
         container: of files of our own shape, for the lines of errors.
         dropped: records that gave no row, counted by reason; bad rows of ``rows`` are not in it.
         notes: sentences for the report and the log.
+        side_cars: digests of the side-cars that are joined, by the option that names them.
+        base_files: names of the cache files of the rows without side-cars; empty without any.
+        are_teacher_scores: whether ``teacher_scores`` come from a teacher. Those of a miner only
+            judge and rank negatives.
     """
 
     source: Source
@@ -57,6 +61,9 @@ class SourceRows:
     container: Format = "auto"
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    side_cars: Mapping[str, str] = field(default_factory=dict)
+    base_files: tuple[str, ...] = ()
+    are_teacher_scores: bool = True
 
     @property
     def is_native(self) -> bool:

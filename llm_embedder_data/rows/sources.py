@@ -35,6 +35,10 @@ OPTIONS = (
 )
 
 
+# Options that name files of (query id, document id, score), which are joined to the rows.
+SIDE_CARS = ("negatives", "scores")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """One dataset as the user named it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import datasets
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import stream_seed
-from llm_embedder_data.rows.canonical_rows import Row, stored_id
+from llm_embedder_data.rows.canonical_rows import train_record
 from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, drop_reasons
 from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
 from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
+from llm_embedder_data.rows.joined_rows import own_rows_alone, with_side_cars, without_side_cars
+from llm_embedder_data.rows.native_shape import is_native
 from llm_embedder_data.rows.policy_effects import policy_effects
 from llm_embedder_data.rows.policy_schedule import PolicySchedule
 from llm_embedder_data.rows.reading_settings import ReadingSettings
@@ -78,6 +80,11 @@ class TrainSet:
             if none is wanted.
         score_scaling: of the teacher scores in batches; None leaves them as they are.
         format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
+        side_cars: digests of the side-cars that are joined, by the option that names them.
+        base_files: names of the cache files of the rows without side-cars; empty without any.
+        are_teacher_scores: whether batches have the scores of ``rows``. Scores of a miner only
+            judge and rank negatives.
+        source: that the rows are from.
         notes: sentences for the report and the log.
     """
 
@@ -105,6 +112,10 @@ class TrainSet:
     n_instructed: int = 0
     score_scaling: ScoreScaling | None = None
     format: str = "llm_embedder"
+    side_cars: Mapping[str, str] = field(default_factory=dict)
+    base_files: tuple[str, ...] = ()
+    are_teacher_scores: bool = True
+    source: Source | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -139,8 +150,7 @@ def build_train_sets(
         DataError: a bad row, an unknown task, a setting that needs scores which rows lack, or no
             row left.
     """
-    native = kind_of_source(source, TRAIN_ROWS)
-    read = read_source(source, RowShapes(native, TRAIN_ROWS, train_record), reading)
+    read = read_train_rows(source, reading)
     train_sets: list[TrainSet] = []
     for task_rows in split_by_task(read, reading):
         wanted = _with_settings_of_source(settings_of(task_rows.task), source)
@@ -159,6 +169,23 @@ def build_train_sets(
         require_rows(train_set)
         train_sets.append(train_set)
     return train_sets
+
+
+def read_train_rows(source: Source, reading: ReadingSettings) -> SourceRows:
+    """Return the training rows of a source, with its side-cars.
+
+    Raises:
+        DataError: data that cannot be read.
+    """
+    without = without_side_cars(source)
+    if len(without.reader_options) < len(source.reader_options):
+        own = own_rows_alone(without)  # a corpus may be there for the side-cars only
+        native = kind_of_source(own, TRAIN_ROWS)
+        if native is not None and is_native(own, native, reading.cache_folder):
+            without = own
+    native = kind_of_source(without, TRAIN_ROWS)
+    read = read_source(without, RowShapes(native, TRAIN_ROWS, train_record), reading)
+    return with_side_cars(read, source, reading)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -243,6 +270,10 @@ def _train_set(
         weight=source.weight,
         in_batch_negatives=_in_batch_negatives(source),
         format=read.format,
+        side_cars=read.side_cars,
+        base_files=read.base_files,
+        are_teacher_scores=read.are_teacher_scores,
+        source=source,
         task_description=source.task_description,
         n_instructed=count_instructed(read.rows, kept) if reading.add_instruction else 0,
         score_scaling=scaling,
@@ -334,11 +365,6 @@ def _under_policies(
             train_set.kept, numbers_where(kept[train_set.kept], read.folder), train_set.n_scored
         ),
     )
-
-
-def train_record(row: Row) -> Mapping[str, Any]:
-    """Return a canonical row as a record of the columns of training rows."""
-    return {**row, "history": row["candidates"], "query_id": stored_id(row["query_id"])}
 
 
 def _in_batch_negatives(source: Source) -> bool:

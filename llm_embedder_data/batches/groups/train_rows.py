@@ -13,9 +13,11 @@ from llm_embedder_data.batches.groups.training_groups import (
     OwnInstructions,
     candidates_of,
     choose,
+    known_columns,
     positive_ids,
     query_ids_of,
     scores_of,
+    with_known,
 )
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS
@@ -55,6 +57,7 @@ class TrainRows:
         self.seed = seed
         self.files = files_of(train_set.rows)
         columns = [*_COLUMNS, *(INSTRUCTION_COLUMNS if train_set.n_instructed else ())]
+        columns += known_columns(train_set)
         self._arrow: datasets.Dataset = train_set.rows.with_format("arrow", columns=columns)
 
     def __len__(self) -> int:
@@ -96,10 +99,8 @@ class TrainRows:
             key=[texts[b * group : (b + 1) * group] for b in range(len(rows))],
             key_mask=real.astype(np.int64),
             key_id=np.where(real.ravel(), text_ids(texts), 0),
-            positive_id=positive_ids(
-                candidates,
-                selection,
-                lambda at: text_ids(keys.at(at)),
+            positive_id=with_known(
+                positive_ids(candidates, selection, lambda at: text_ids(keys.at(at))), table
             ),
             teacher_scores=scores_of(train_set, candidates, chosen),
             own_instructions=OwnInstructions.of_table(table),

@@ -17,6 +17,7 @@ from llm_embedder_data.batches.groups.selection import (
     select,
     selection_seed,
 )
+from llm_embedder_data.rows.joined_rows import KNOWN_ID
 from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS, QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_sets import TrainSet
 
@@ -68,7 +69,7 @@ class Groups(Generic[Queries, Keys]):
         key_mask: ``[B, G]`` int64, 0 where a key fills up.
         key_id: ``[B*G]`` int64, hashes of the key texts, 0 where a key fills up.
         positive_id: ``[B, P]`` int64, hashes of all known positives, and of the negatives that a
-            policy takes for positives; 0 where a row has fewer.
+            policy or a miner takes for positives; 0 where a row has fewer.
         own_instructions: of the rows that have some, for their query and their keys; None if no
             row of the dataset has any.
         teacher_scores: ``[B, G]`` float64, NaN in rows without scores and 0 where a key
@@ -161,7 +162,7 @@ def scores_of(
     train_set: TrainSet, candidates: Candidates, chosen: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
     """Return the teacher scores of the chosen keys, ``[B, G]``, as :class:`Groups` has them."""
-    if not train_set.n_scored:
+    if not train_set.n_scored or not train_set.are_teacher_scores:
         return None
     found = candidates.scores[np.maximum(chosen, 0)]
     if train_set.score_scaling is not None:
@@ -213,6 +214,35 @@ def positive_ids(
         at[filled & (np.arange(out.shape[1]) >= n_known[:, None])] = starts[query] + column
     out[filled] = ids_of(at[filled])
     return out
+
+
+def known_columns(train_set: TrainSet) -> list[str]:
+    """Return the column of further positives of the rows' queries; none if no row has any."""
+    if KNOWN_ID not in train_set.rows.column_names:
+        return []
+    lengths = pc.list_value_length(train_set.rows.data.column(KNOWN_ID))
+    return [KNOWN_ID] if pc.max(lengths).as_py() else []
+
+
+def with_known(positive_id: NDArray[np.int64], table: pa.Table | None) -> NDArray[np.int64]:
+    """Return the hashes of :func:`positive_ids` with those of a table's column, if it has one.
+
+    Args:
+        positive_id: ``[B, P]`` int64.
+        table: the rows; None if nothing was read of them.
+
+    Returns:
+        ``[B, P']`` int64, 0 where a query has fewer.
+    """
+    if table is None or KNOWN_ID not in table.column_names:
+        return positive_id
+    lists = table.column(KNOWN_ID).to_pylist()
+    known = np.zeros((len(lists), max(map(len, lists))), np.int64)
+    for row, ids in zip(known, lists, strict=True):
+        row[: len(ids)] = ids
+    both = np.concatenate([positive_id, known], axis=1)
+    in_front = np.argsort(both == 0, axis=1, kind="stable")
+    return np.take_along_axis(both, in_front, axis=1)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from llm_embedder_data.batches.groups.training_groups import (
     Groups,
     OwnInstructions,
     choose,
+    known_columns,
     positive_ids,
     query_ids_of,
     scores_of,
+    with_known,
 )
 from llm_embedder_data.batches.token_cache.cached_texts import CachedTexts
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
@@ -61,6 +63,7 @@ class CachedTrainRows:
         columns = ["query_id_int", "query_id_str"] * self._has_names
         if train_set.n_instructed:
             columns += INSTRUCTION_COLUMNS
+        columns += known_columns(train_set)
         if columns:
             self.files += files_of(train_set.rows)
             self._arrow = train_set.rows.with_format("arrow", columns=columns)
@@ -88,7 +91,9 @@ class CachedTrainRows:
             key=CachedTexts(table, "key", keys),
             key_mask=real.astype(np.int64),
             key_id=np.where(real.ravel(), ids[keys], 0),
-            positive_id=positive_ids(candidates, selection, lambda at: ids[texts[at]]),
+            positive_id=with_known(
+                positive_ids(candidates, selection, lambda at: ids[texts[at]]), columns
+            ),
             teacher_scores=scores_of(self.train_set, candidates, chosen),
             own_instructions=None if columns is None else OwnInstructions.of_table(columns),
         )

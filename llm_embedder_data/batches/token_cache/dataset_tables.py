@@ -124,7 +124,9 @@ class TokenCache:
         kept = xxhash.xxh3_128_hexdigest(rows.data)
         content = TABLE_VERSION, self._digest, kind, files, kept, sorted(prefixes.items())
         # Tables of the same files share the start of their names, by which they find each other.
-        name = _hash(repr(files))[:SHARED_NAME] + _hash(repr(content))[SHARED_NAME:]
+        # So do tables of the same rows with other side-cars.
+        base = [*built.base_files] if isinstance(built, TrainSet) and built.base_files else files
+        name = _hash(repr(base))[:SHARED_NAME] + _hash(repr(content))[SHARED_NAME:]
         console = Console(stderr=True)
         bar = Progress(
             TextColumn("tokenizing {task.description}", markup=False),

@@ -74,5 +74,20 @@ VERBS: dict[str, Verb] = {
             uses_trainer=False,
             has_demo=False,
         ),
+        Verb(
+            "mine",
+            "Write hard negatives of train_data's queries: a file that a source names in "
+            "negatives.",
+            config_name="mine",
+            uses_trainer=False,
+            has_demo=False,
+        ),
+        Verb(
+            "score",
+            "Write a teacher's scores of the keys of train_data, for `scores:` of a source.",
+            config_name="score",
+            uses_trainer=False,
+            has_demo=False,
+        ),
     )
 }

@@ -8,8 +8,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-# What a text of ASCII characters holds if its words are not separated by single blanks.
-_UNEVEN = ("  ", "\n", "\t", "\r", "\v", "\f")
+from llm_embedder_data.core.normal_form import normal_form
 
 _digest = xxhash.xxh3_64_intdigest
 
@@ -24,17 +23,3 @@ def normalised(texts: Sequence[str]) -> NDArray[np.uint64]:
     return np.array(
         [_digest(normal_form(text).encode("utf-8", "surrogatepass")) for text in texts], np.uint64
     )
-
-
-def normal_form(text: str) -> str:
-    """A text in lower case with single blanks.
-
-    >>> normal_form("  The Cat\\n sat ")
-    'the cat sat'
-    """
-    if not text.isascii():
-        return " ".join(text.casefold().split())
-    text = text.lower()
-    if text[:1] == " " or text[-1:] == " " or any(mark in text for mark in _UNEVEN):
-        return " ".join(text.split())
-    return text

@@ -1,0 +1,291 @@
+"""Mining of hard negatives, beside sentence-transformers' ``mine_hard_negatives``.
+
+    python benchmarks/mining.py [--repeats 3] [--write]
+
+Both get the same encoder, pairs, candidates, depth and margin, in processes of their own that take
+turns. Time counts from the loaded model to the mined negatives; memory is what a process takes
+beyond that point (anonymous memory, without mapped files). Then each mines with another margin:
+sentence-transformers with its cache of embeddings, we by opening the data with another limit.
+
+- ``encoder``: all-MiniLM-L6-v2, so that embedding dominates.
+- ``search``: an encoder of one layer with as many dimensions, and more texts, so that the search
+  and the bookkeeping dominate.
+
+FlagEmbedding's ``hn_mine`` takes part if the package has it
+(``FlagEmbedding.baai_general_embedding.finetune.hn_mine``, up to version 1.2).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from made_up_text import MadeUpText
+from measuring import anonymous_mb, machine, run, table
+
+PAGE = Path(__file__).parent / "results" / "mining.md"
+DEPTH, MARGIN, OTHER_MARGIN, LENGTH = 50, 0.02, 0.05, 128
+
+# Passages, queries, and words of a passage.
+SIZES = {"encoder": (800, 200, 60), "search": (20_000, 2_000, 12)}
+
+
+def write_data(folder: Path, setting: str) -> None:
+    """Write passages, pairs of a passage's first words and the passage, and the encoder."""
+    n_passages, n_queries, n_words = SIZES[setting]
+    made_up = MadeUpText(0)
+    texts = list(dict.fromkeys(made_up.texts(made_up.sizes(n_passages, n_words))))
+    with open(folder / "corpus.jsonl", "w") as file:
+        file.writelines(json.dumps({"id": str(i), "text": t}) + "\n" for i, t in enumerate(texts))
+    draw = np.random.default_rng(1)
+    with open(folder / "pairs.jsonl", "w") as file:
+        for i in draw.choice(len(texts), n_queries, replace=False).tolist():
+            words = texts[i].split()
+            query = " ".join(words[: max(3, len(words) // 3)]) + f" {i}"
+            file.write(json.dumps({"query": query, "query_id": f"q{i}", "pos": [texts[i]]}) + "\n")
+    if setting == "search":
+        _write_one_layer(folder / "encoder")
+
+
+def _write_one_layer(folder: Path) -> None:
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    from llm_embedder_data.demo import demo_encoder
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(demo_encoder())
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=384,
+        num_hidden_layers=1,
+        num_attention_heads=6,
+        intermediate_size=384,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def encoder_of(folder: Path) -> str:
+    from llm_embedder_data.demo import demo_encoder
+
+    own = folder / "encoder"
+    return str(own) if own.is_dir() else demo_encoder()
+
+
+def measured(mine: Callable[[float], int]) -> dict[str, Any]:
+    """Mine with two margins; the memory before the first, for the caller to take off."""
+    before, begun = anonymous_mb(), time.perf_counter()
+    n_negatives = mine(MARGIN)
+    seconds, begun = time.perf_counter() - begun, time.perf_counter()
+    mine(OTHER_MARGIN)
+    return {
+        "before": before,
+        "seconds": seconds,
+        "again": time.perf_counter() - begun,
+        "negatives": n_negatives,
+    }
+
+
+def ours(folder: Path) -> dict[str, Any]:
+    """``mine`` writes the run once; a margin acts when the data are opened."""
+    import tempfile
+
+    from transformers import AutoTokenizer
+
+    from llm_embedder_data import BiEncoder, RetrievalDataModule
+    from llm_embedder_data.mining.mining import mine, write_mined
+    from llm_embedder_data.mining.retrievers import DenseRetriever
+    from llm_embedder_data.mining.text_embedder import TextEmbedder
+
+    name = encoder_of(folder)
+    model = BiEncoder(name, pooling="mean", similarity="cos").eval()
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    work = Path(tempfile.mkdtemp(dir=folder))
+    run_file = work / "run.tsv"
+
+    def opened(**source: str) -> Any:
+        path = {"path": str(folder / "pairs.jsonl"), **source}
+        limit = {"relative_margin": opened.margin} if source else {}
+        module = RetrievalDataModule(
+            tokenizer=tokenizer,
+            train_data={"pairs": path},
+            corpus=str(folder / "corpus.jsonl"),
+            on_no_negatives="keep",
+            query_max_length=LENGTH,
+            key_max_length=LENGTH,
+            cache_dir=work / "cache",
+            **limit,
+        )
+        module.prepare_data()
+        module.setup("fit")
+        return module
+
+    def make(data: Any, passages: Any, queries: Any) -> DenseRetriever:
+        embedder = TextEmbedder(model, tokenizer, max_length=LENGTH)
+        return DenseRetriever(passages, queries.texts, embedder, embedder, work / "store")
+
+    def both(margin: float) -> int:
+        opened.margin = margin
+        if not run_file.exists():
+            [data] = opened().data_to_mine().values()
+            write_mined(run_file, [mine(data, make, work / "blocks", depth=DEPTH)])
+        found = opened(negatives=str(run_file)).train_sets()["pairs"]
+        return DEPTH * len(found.kept) - sum(map(sum, found.left_out_by_limit.values()))
+
+    return measured(both)
+
+
+def theirs(folder: Path) -> dict[str, Any]:
+    """sentence-transformers, with its cache of embeddings."""
+    import tempfile
+
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import mine_hard_negatives
+
+    model = SentenceTransformer(encoder_of(folder), device="cpu")
+    model.max_seq_length = LENGTH
+    cache = tempfile.mkdtemp(dir=folder)
+    rows = read(folder / "pairs.jsonl")
+    passages = [row["text"] for row in read(folder / "corpus.jsonl")]
+    pairs = Dataset.from_dict(
+        {"query": [row["query"] for row in rows], "answer": [row["pos"][0] for row in rows]}
+    )
+
+    def mine(margin: float) -> int:
+        found = mine_hard_negatives(
+            pairs,
+            model,
+            corpus=passages,
+            range_max=DEPTH,
+            num_negatives=DEPTH,
+            relative_margin=margin,
+            sampling_strategy="top",
+            batch_size=32,
+            output_format="labeled-list",
+            output_scores=True,
+            cache_folder=cache,
+            verbose=False,
+        )
+        [lists] = [name for name in found.column_names if name in ("scores", "label", "labels")][:1]
+        return sum(len(of_query) - 1 for of_query in found[lists])
+
+    return measured(mine)
+
+
+def flag_embedding(folder: Path) -> dict[str, Any]:
+    """FlagEmbedding's script; it has no margin, so the second time is a second run."""
+    module = importlib.import_module("FlagEmbedding.baai_general_embedding.finetune.hn_mine")
+    from FlagEmbedding import FlagModel
+
+    model = FlagModel(encoder_of(folder), pooling_method="mean", use_fp16=False)
+    rows = read(folder / "pairs.jsonl")
+    pool = read(folder / "corpus.jsonl")
+    for name, lines in (("fe.jsonl", rows), ("pool.jsonl", pool)):
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def mine(margin: float) -> int:
+        module.find_knn_neg(
+            model,
+            input_file=str(folder / "fe.jsonl"),
+            candidate_pool=str(folder / "pool.jsonl"),
+            output_file=str(folder / "mined.jsonl"),
+            sample_range=[0, DEPTH + 1],
+            negative_number=DEPTH,
+            use_gpu=False,
+        )
+        return sum(len(row["neg"]) for row in read(folder / "mined.jsonl"))
+
+    return measured(mine)
+
+
+SIDES = {"ours": ours, "sentence-transformers": theirs, "FlagEmbedding": flag_embedding}
+
+
+def compare(setting: str, repeats: int) -> dict[str, dict[str, float]]:
+    """The medians of each side."""
+    sides = ["ours", "sentence-transformers"]
+    try:
+        importlib.import_module("FlagEmbedding.baai_general_embedding.finetune.hn_mine")
+        sides.append("FlagEmbedding")
+    except ImportError:
+        print("FlagEmbedding's hn_mine is not installed: left out", file=sys.stderr)
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(Path(folder), setting)
+        for _ in range(repeats):
+            for side in sides:
+                result = run([__file__, "--side", side, "--folder", folder])
+                result["memory"] = result["anonymous"] - result["before"]
+                found[side].append(result)
+    names = ("seconds", "again", "memory", "negatives")
+    return {
+        side: {name: statistics.median(one[name] for one in results) for name in names}
+        for side, results in found.items()
+    }
+
+
+def page(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    parts = [
+        "# Mining hard negatives\n",
+        f"{machine(['torch', 'sentence-transformers', 'transformers'])} Made by "
+        "`python benchmarks/mining.py --write`; medians.\n",
+    ]
+    for setting, sides in results.items():
+        n_passages, n_queries, n_words = SIZES[setting]
+        parts.append(
+            f"## {setting}: {n_passages:,} passages of about {n_words} words, {n_queries:,} "
+            f"queries, depth {DEPTH}\n"
+        )
+        own = sides["ours"]
+        rows = [
+            [
+                side,
+                f"{found['seconds']:.1f} s ({found['seconds'] / own['seconds']:.2f})",
+                f"{found['memory']:.0f} MB ({found['memory'] / own['memory']:.2f})",
+                f"{found['again']:.1f} s",
+                f"{found['negatives']:,.0f}",
+            ]
+            for side, found in sides.items()
+        ]
+        header = ["", "mining (ratio to ours)", "memory", "another margin", "negatives kept"]
+        parts.append(table(header, rows) + "\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--settings", nargs="+", default=list(SIZES))
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--side", choices=list(SIDES))
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
+    if arguments.side:
+        warnings.simplefilter("ignore")
+        print(json.dumps(SIDES[arguments.side](arguments.folder)))
+        return
+    results = {setting: compare(setting, arguments.repeats) for setting in arguments.settings}
+    text = page(results)
+    print(text)
+    if arguments.write:
+        PAGE.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

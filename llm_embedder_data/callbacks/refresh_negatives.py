@@ -1,0 +1,174 @@
+"""Negatives mined anew during training, with the model that is being trained."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.datamodule.module import RetrievalDataModule
+from llm_embedder_data.mining.mining import Mined, mine, write_mined
+from llm_embedder_data.mining.mining_data import MinedQueries, MiningData, Passages
+from llm_embedder_data.mining.retrievers import DenseRetriever
+from llm_embedder_data.mining.store_filling import Share
+from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
+from llm_embedder_data.rows.cache_folder import cache_folder
+
+
+class RefreshNegatives(Callback):
+    """Mines negatives anew at the beginning of every ``every_n_epochs``-th epoch but the first.
+
+    The model that is being trained embeds queries and passages; all ranks share the work. The
+    negatives go to a file for each source, which the data module exchanges for the file before.
+    Limits such as ``relative_margin`` act on the new scores. The rows that are trained on stay, so
+    pairs without negatives need ``on_no_negatives=keep``.
+
+    Mining draws nothing at random and a checkpoint names the files, so a run that is resumed
+    anywhere has the batches of one that was never stopped. The files stay where they are.
+
+    Args:
+        every_n_epochs: epochs between two minings.
+        folder: for the files, which all ranks must see; None for ``negatives`` in the trainer's
+            ``default_root_dir``.
+        depth: negatives for each query.
+        datasets: names of the sources that are mined for; None for all.
+        exclude_answers: whether passages that hold an answer of the query are left out.
+        precision: that embeddings are computed in.
+        batch_tokens: most tokens of a batch; None for a number that suits the device.
+
+    Raises:
+        ConfigError: an argument that cannot be used.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 1,
+        *,
+        folder: str | Path | None = None,
+        depth: int = 50,
+        datasets: Sequence[str] | None = None,
+        exclude_answers: bool = True,
+        precision: Precision = "32-true",
+        batch_tokens: int | None = None,
+    ) -> None:
+        for name, value in (("every_n_epochs", every_n_epochs), ("depth", depth)):
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"{name}={value!r}: expected a whole number of at least 1")
+        self.every_n_epochs = every_n_epochs
+        self.depth = depth
+        self._folder = None if folder is None else Path(folder)
+        self._datasets = None if datasets is None else list(datasets)
+        self._exclude_answers = exclude_answers
+        self._precision: Precision = precision
+        self._batch_tokens = batch_tokens
+        self._mined_in = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that the data module can exchange negatives.
+
+        Raises:
+            ConfigError: it is another data module than ours.
+        """
+        if stage == "fit" and not isinstance(_datamodule(trainer), RetrievalDataModule):
+            raise ConfigError(
+                "RefreshNegatives exchanges the negatives of a RetrievalDataModule (give one to "
+                "trainer.fit as datamodule=)"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch in which negatives were last mined."""
+        return {"mined_in": self._mined_in}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the epoch in which negatives were last mined."""
+        self._mined_in = state_dict["mined_in"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mine, if the fit resumes at the beginning of an epoch for it.
+
+        Lightning 2.6.6 does not announce the epoch in which a fit resumes that was stopped after
+        the last step of the epoch before.
+        """
+        if _datamodule(trainer).state_dict()["step"] == 0:
+            self._mine_if_due(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mine, if it is the epoch for it."""
+        self._mine_if_due(trainer, pl_module)
+
+    def _mine_if_due(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epoch = trainer.current_epoch
+        if epoch in (0, self._mined_in) or epoch % self.every_n_epochs:
+            return
+        self._mined_in = epoch
+        datamodule = _datamodule(trainer)
+        folder = self._folder or Path(trainer.default_root_dir) / "negatives"
+        folder = trainer.strategy.broadcast(folder.absolute())
+        by_source: dict[str, list[Mined]] = {}
+        train_sets = datamodule.train_sets()
+        work = folder / f".epoch-{epoch}"
+        for name, data in datamodule.data_to_mine(with_answers=self._exclude_answers).items():
+            source = train_sets[name].source
+            if source is None or (self._datasets is not None and source.name not in self._datasets):
+                continue
+            mined = mine(
+                data,
+                lambda of, passages, queries: self._retriever(
+                    pl_module, datamodule, of, passages, queries, work / "store"
+                ),
+                work / "blocks",
+                depth=self.depth,
+                share=Share(trainer.global_rank, trainer.world_size),
+            )
+            by_source.setdefault(source.name, []).append(mined)
+            trainer.strategy.barrier("RefreshNegatives")
+        files = {name: folder / f"{_file_name(name)}-epoch-{epoch}.tsv" for name in by_source}
+        if trainer.is_global_zero:
+            for name, mined_sets in by_source.items():
+                write_mined(files[name], mined_sets, cache_folder(datamodule.cache_dir))
+            shutil.rmtree(work, ignore_errors=True)
+        trainer.strategy.barrier("RefreshNegatives")
+        datamodule.exchange_negatives(files)
+        for name, path in files.items():
+            rank_zero_info(f"epoch {epoch}: negatives of {one_line(name)} mined anew: {path}")
+
+    def _retriever(
+        self,
+        encoder: Any,
+        datamodule: RetrievalDataModule,
+        data: MiningData,
+        passages: Passages,
+        queries: MinedQueries,
+        store: Path,
+    ) -> DenseRetriever:
+        def embedder(prompt: str, max_length: int) -> TextEmbedder:
+            return TextEmbedder(
+                encoder,
+                datamodule.tokenizer,
+                prompt=prompt,
+                max_length=max_length,
+                batch_tokens=self._batch_tokens,
+                precision=self._precision,
+            )
+
+        return DenseRetriever(
+            passages,
+            queries.texts,
+            embedder(data.key_prompt, data.key_max_length),
+            embedder(data.query_prompt, data.query_max_length),
+            store,
+        )
+
+
+def _datamodule(trainer: Trainer) -> Any:
+    return trainer.datamodule  # type: ignore[attr-defined]
+
+
+def _file_name(source: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in source)

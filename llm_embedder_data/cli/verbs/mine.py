@@ -1,0 +1,274 @@
+"""``mine``: write hard negatives of the training queries, which a source names in ``negatives``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.fabric import Fabric
+from omegaconf import DictConfig, OmegaConf
+
+from llm_embedder_data.cli.named_encoder import build_embedder, build_encoder, launch
+from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.showing import show
+from llm_embedder_data.config.negative_limits import LIMITS
+from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.core.files import atomic_file
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.datamodule.module import RetrievalDataModule
+from llm_embedder_data.inspection.mining_page import mining_page
+from llm_embedder_data.mining.embeddable_texts import PromptedTexts
+from llm_embedder_data.mining.mining import MakeRetriever, Mined, write_mined
+from llm_embedder_data.mining.mining import mine as mine_dataset
+from llm_embedder_data.mining.mining_data import MinedQueries, MiningData, Passages
+from llm_embedder_data.mining.mining_report import mining_report
+from llm_embedder_data.mining.retrievers import DenseRetriever, Retriever, WordRetriever
+from llm_embedder_data.mining.run_merging import merge_runs
+from llm_embedder_data.mining.store_filling import Share
+from llm_embedder_data.rows.cache_folder import cache_folder
+from llm_embedder_data.rows.scores_beside import path_beside
+from llm_embedder_data.rows.sources import SIDE_CARS
+
+Kind = Literal["encoder", "bm25"]
+
+
+def mine(cfg: DictConfig) -> None:
+    """Mine negatives for ``data.train_data``, or merge files of negatives, into ``out``.
+
+    Raises:
+        ConfigError: a setting that cannot be used.
+        DataError: data that cannot be read.
+    """
+    out, depth = _checked_out(cfg.out), _checked_depth(cfg.depth)
+    check_choice(cfg.kind, Kind, "kind")
+    for name in ("json", "html"):
+        _check_path(name, cfg[name])
+    if cfg.merge is not None:
+        _merge(cfg, out, depth)
+        return
+    limits = _take_limits(cfg)
+    fabric = launch(cfg)
+    datamodule = _open_data(cfg, fabric)
+    work = out / ".mining" if _is_folder(out) else out.with_name(f".{out.name}.mining")
+    makes = _retrievers(cfg, datamodule, fabric, Path(cfg.store) if cfg.store else work / "store")
+    datasets = []
+    with _progress_line(fabric.is_global_zero) as progress:
+        for data in datamodule.data_to_mine(with_answers=bool(cfg.exclude_answers)).values():
+            datasets.append(
+                mine_dataset(
+                    data,
+                    makes,
+                    work / "blocks",
+                    depth=depth,
+                    share=Share(fabric.global_rank, fabric.world_size),
+                    progress=progress,
+                )
+            )
+            fabric.barrier()
+    if fabric.is_global_zero:
+        _write(cfg, out, datasets, limits, datamodule)
+        shutil.rmtree(work, ignore_errors=True)
+    fabric.barrier()
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+def _is_folder(out: Path) -> bool:
+    return out.is_dir() or not out.suffix
+
+
+def _checked_out(out: Any) -> Path:
+    if not isinstance(out, str) or not out.strip():
+        raise ConfigError(
+            f"out={out!r}: expected a file for the negatives, such as run.tsv, or a folder"
+        )
+    path = Path(out).expanduser().absolute()
+    if not _is_folder(path) and path.suffix != ".tsv":
+        raise ConfigError(f"out={out!r}: expected a file that ends in .tsv, or a folder")
+    if not path.parent.is_dir():
+        raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
+    return path
+
+
+def _checked_depth(depth: Any) -> int:
+    if type(depth) is not int or depth < 1:
+        raise ConfigError(f"depth={depth!r}: expected a whole number of at least 1")
+    return depth
+
+
+def _check_path(name: str, path: Any) -> None:
+    if path is None:
+        return
+    if not isinstance(path, str) or not Path(path).absolute().parent.is_dir():
+        raise ConfigError(
+            f"{name}={path!r}: no file can be written there (name an existing folder)"
+        )
+
+
+def _take_limits(cfg: DictConfig) -> dict[str, Any]:
+    """Return the limits on negatives that are given; they act when the negatives are read."""
+    limits = {name: cfg.data.get(name) for name in LIMITS if cfg.data.get(name) is not None}
+    for name, limit in limits.items():
+        if OmegaConf.is_config(limit):
+            raise ConfigError(
+                f"data.{name}: mine shows what one limit does, not a limit that changes (give a "
+                "number)"
+            )
+        cfg.data[name] = None
+    return limits
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+def _open_data(cfg: DictConfig, fabric: Fabric) -> RetrievalDataModule:
+    """Return the data module with all rows, without the negatives that were mined before."""
+    if cfg.data.get("train_data") is None:
+        raise ConfigError("data.train_data=None: there are no queries to mine for (give data)")
+    cfg.data.eval_data = None
+    OmegaConf.set_struct(cfg, False)
+    cfg.data.train_data = _without_side_cars(OmegaConf.to_container(cfg.data.train_data))
+    cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
+    cfg.data.on_no_negatives = "keep"
+    cfg.data.tokenize = "on-the-fly"
+    datamodule = build_data(cfg)
+    if not isinstance(datamodule, RetrievalDataModule):
+        raise ConfigError(
+            f"data._target_={cfg.data._target_!r}: expected RetrievalDataModule or a subclass"
+        )
+    if fabric.is_global_zero:
+        datamodule.prepare_data()
+    fabric.barrier()
+    datamodule.setup("fit")
+    return datamodule
+
+
+def _without_side_cars(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {n: _without_side_cars(entry) for n, entry in value.items() if n not in SIDE_CARS}
+    if isinstance(value, list):
+        return [_without_side_cars(entry) for entry in value]
+    return value
+
+
+def _retrievers(
+    cfg: DictConfig, datamodule: RetrievalDataModule, fabric: Fabric, store: Path
+) -> MakeRetriever:
+    if cfg.kind == "bm25":
+        return lambda data, passages, queries: WordRetriever(passages, queries.texts)
+    encoder = build_encoder(cfg, datamodule, fabric.device)
+
+    def make(data: MiningData, passages: Passages, queries: MinedQueries) -> Retriever:
+        if fabric.is_global_zero:
+            show("\n".join(_choices(data, datamodule)))
+        of_passages = PromptedTexts(passages.further, data.key_prompt, data.key_max_length)
+        of_queries = PromptedTexts(queries.texts, data.query_prompt, data.query_max_length)
+        return DenseRetriever(
+            passages,
+            queries.texts,
+            build_embedder(cfg, encoder, datamodule, of_passages),
+            build_embedder(cfg, encoder, datamodule, of_queries),
+            store,
+            show_progress=True,
+        )
+
+    return make
+
+
+def _choices(data: MiningData, datamodule: RetrievalDataModule) -> Iterator[str]:
+    prompts = [
+        f"{prompt!r}" if prompt else "none" for prompt in (data.query_prompt, data.key_prompt)
+    ]
+    yield (
+        f"{one_line(data.name)}: prompts: query {prompts[0]}, passage {prompts[1]} "
+        f"({one_line(datamodule.recipe.origin)}; data.recipe changes them); at most "
+        f"{data.query_max_length} and {data.key_max_length} tokens (data.query_max_length, "
+        "data.key_max_length)"
+    )
+    if not data.corpora:
+        yield (
+            f"{one_line(data.name)}: no corpus is named, so the candidates of its rows are "
+            "searched (data.corpus, or corpus: of the source)"
+        )
+
+
+# -- output ----------------------------------------------------------------------------------------
+
+
+def _write(
+    cfg: DictConfig,
+    out: Path,
+    datasets: list[Mined],
+    limits: Mapping[str, Any],
+    datamodule: RetrievalDataModule,
+) -> None:
+    cache = cache_folder(datamodule.cache_dir)
+    if _is_folder(out):
+        out.mkdir(exist_ok=True)
+        runs = {out / f"{_file_name(mined.name)}.tsv": [mined] for mined in datasets}
+    else:
+        runs = {out: datasets}
+    for run, of_run in runs.items():
+        write_mined(run, of_run, cache)
+    reports = {mined.name: mining_report(mined, limits) for mined in datasets}
+    for name, report in reports.items():
+        for what, number in report["counts"].items():
+            if number:
+                show(f"{one_line(name)}: {number:,} {what}")
+        for limit, number in report["left_out"].items():
+            show(f"{one_line(name)}: data.{limit}={limits[limit]} would leave out {number:,}")
+    for run in runs:
+        show(f"negatives: {run}, scores of positives: {path_beside(run)}")
+    if cfg.json:
+        _write_text(cfg.json, json.dumps(reports, indent=2, ensure_ascii=False) + "\n")
+    if cfg.html:
+        _write_text(cfg.html, mining_page(reports))
+
+
+def _merge(cfg: DictConfig, out: Path, depth: int) -> None:
+    runs = OmegaConf.to_container(cfg.merge) if OmegaConf.is_list(cfg.merge) else [cfg.merge]
+    assert isinstance(runs, list)
+    if len(runs) < 2 or not all(isinstance(run, str) for run in runs):
+        raise ConfigError(f"merge={runs!r}: expected a list of at least two files of negatives")
+    if _is_folder(out):
+        raise ConfigError(f"out={cfg.out!r}: merged negatives are one file (name it, as run.tsv)")
+    cache = cache_folder(cfg.data.cache_dir)
+    n_negatives, notes = merge_runs([Path(run).expanduser() for run in runs], out, depth, cache)
+    for note in notes:
+        show(note)
+    show(
+        f"{n_negatives:,} negatives of {len(runs)} files, merged by their ranks: {out}, scores of "
+        f"positives: {path_beside(out)}"
+    )
+
+
+def _file_name(dataset: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in dataset)
+
+
+def _write_text(path: str, text: str) -> None:
+    with atomic_file(Path(path)) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def _progress_line(is_shown: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what shows how many queries are done, on a terminal."""
+    is_shown = is_shown and sys.stderr.isatty()
+
+    def progress(what: str, done: int, of: int) -> None:
+        if is_shown:
+            sys.stderr.write(f"\r\x1b[K{one_line(what)}: {done:,} of {of:,} queries")
+            sys.stderr.flush()
+
+    try:
+        yield progress
+    finally:
+        if is_shown:
+            sys.stderr.write("\r\x1b[K")

@@ -1,0 +1,207 @@
+"""``score``: write teacher scores of training rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import Fabric
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from llm_embedder_data.cli.named_encoder import launch
+from llm_embedder_data.cli.showing import show
+from llm_embedder_data.config.model_prompts import with_conventions
+from llm_embedder_data.config.recipes import load_recipe
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.demo import demo_encoder
+from llm_embedder_data.mining.scoring.bi_encoders import BiEncoderTeacher
+from llm_embedder_data.mining.scoring.building import (
+    PRECISION,
+    TeacherSettings,
+    build_teacher,
+    kind_of_teacher,
+    max_length_of,
+)
+from llm_embedder_data.mining.scoring.language_models import LikelihoodTeacher, YesNoTeacher
+from llm_embedder_data.mining.scoring.score_parts import ScoreParts
+from llm_embedder_data.mining.scoring.scored_rows import RowsToScore
+from llm_embedder_data.mining.scoring.scoring import (
+    ScoringPlan,
+    parts_of_scores,
+    plan_parts,
+    score_parts,
+)
+from llm_embedder_data.mining.scoring.teacher import Teacher, load_config_of, load_tokenizer_of
+from llm_embedder_data.mining.store_filling import Share
+from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
+from llm_embedder_data.training.bi_encoder import BiEncoder
+
+
+def score(cfg: DictConfig) -> None:
+    """Write the teacher's scores of ``data.train_data`` to ``out``.
+
+    Raises:
+        ConfigError: a setting that cannot be used.
+        DataError: data that cannot be read or scored, or a file that cannot be written.
+    """
+    name, out = _checked_teacher(cfg), _checked_out(cfg.out)
+    share = Share() if cfg.shard is None else Share.parse(cfg.shard)
+    settings = _settings(cfg, name)
+    rows = _rows(cfg, needs_answers=settings.kind == "likelihood")
+    fabric = launch(cfg)
+    on_accelerator = fabric.device.type != "cpu"
+    plan = plan_parts(rows)
+    show(rows.report)
+    teacher = _teacher(name, settings, cfg, on_accelerator=on_accelerator)
+    if isinstance(teacher, LikelihoodTeacher | YesNoTeacher):
+        teacher.check_tasks(plan.tasks)
+    parts = parts_of_scores(teacher, plan, out)
+    missing = parts.missing()
+    show(_choices(name, settings, teacher, plan, fabric))
+    if len(missing) < parts.n_parts:
+        show(f"{parts.n_parts - len(missing):,} of {parts.n_parts:,} parts are there from before")
+    left = [part for part in share.of(parts.n_parts) if part in {*missing}]
+    fabric.barrier()  # all ranks know what is missing before any of them writes
+    began = time.monotonic()
+    teacher.model.to(fabric.device)
+    if left and isinstance(teacher, BiEncoderTeacher):
+        teacher.embed(rows, parts.folder / "embeddings", share, show_progress=True)
+    mine = left[fabric.global_rank :: fabric.world_size]
+    n_inputs = sum(plan.n_inputs[part] for part in mine)
+    with _progress_bar(n_inputs, is_shown=fabric.is_global_zero) as progress:
+        score_parts(mine, rows, teacher, plan, parts, progress)
+    fabric.barrier()
+    if fabric.is_global_zero:
+        n_new = sum(plan.n_inputs[part] for part in left)
+        _finish(parts, out, n_new, time.monotonic() - began)
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _checked_teacher(cfg: DictConfig) -> str:
+    if cfg.teacher == "demo":
+        return demo_encoder()
+    if not isinstance(cfg.teacher, str) or not cfg.teacher.strip():
+        raise ConfigError(
+            f"teacher={cfg.teacher!r}: expected the model that scores (a folder, or a name on the "
+            "Hugging Face hub)"
+        )
+    return cfg.teacher
+
+
+def _checked_out(out: Any) -> Path:
+    if not isinstance(out, str) or Path(out).suffix != ".jsonl":
+        raise ConfigError(f"out={out!r}: expected a file for the scores, which ends in .jsonl")
+    path = Path(out).expanduser().absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
+    return path
+
+
+def _settings(cfg: DictConfig, teacher: str) -> TeacherSettings:
+    names = [field.name for field in fields(TeacherSettings) if field.name != "kind"]
+    given = {name: cfg[name] for name in names}
+    if OmegaConf.is_config(given["template"]):
+        given["template"] = OmegaConf.to_container(given["template"])
+    return TeacherSettings(kind=kind_of_teacher(teacher, cfg.kind), **given)
+
+
+def _rows(cfg: DictConfig, *, needs_answers: bool) -> RowsToScore:
+    data = OmegaConf.to_container(cfg.data, resolve=True)
+    assert isinstance(data, dict)
+    if data.get("train_data") is None:
+        raise ConfigError("data.train_data=null: there are no rows to score (name training data)")
+    template = data["key_template"]
+    return RowsToScore(
+        data["train_data"],
+        needs_answers=needs_answers,
+        default_task=data["default_task"],
+        settings={
+            "data_root": data["data_root"],
+            "cache_dir": data["cache_dir"],
+            "on_bad_row": data["on_bad_row"],
+            "key_template": None if template == DEFAULT_KEY_TEMPLATE else template,
+        },
+    )
+
+
+def _teacher(
+    name: str, settings: TeacherSettings, cfg: DictConfig, *, on_accelerator: bool
+) -> Teacher:
+    if settings.kind != "bi-encoder":
+        return build_teacher(name, settings, on_accelerator=on_accelerator)
+    tokenizer = load_tokenizer_of(name)
+    limit = max_length_of(load_config_of(name), tokenizer, settings)
+    recipe = load_recipe(OmegaConf.to_container(cfg.recipe, resolve=True))
+    return BiEncoderTeacher(
+        BiEncoder(name).eval(),
+        tokenizer,
+        with_conventions(recipe, name) if recipe.is_auto else recipe,
+        query_max_length=min(settings.query_max_length, limit),
+        key_max_length=min(settings.key_max_length, limit),
+        batch_tokens=settings.tokens_of_a_batch(on_accelerator),
+        precision=PRECISION[settings.torch_dtype(on_accelerator)],
+    )
+
+
+def _choices(
+    name: str, settings: TeacherSettings, teacher: Teacher, plan: ScoringPlan, fabric: Fabric
+) -> str:
+    """Return a line on what was chosen, and how to change it."""
+    dtype = str(settings.torch_dtype(fabric.device.type != "cpu")).removeprefix("torch.")
+    return (
+        f"kind={settings.kind}, dtype={dtype}, {fabric.world_size} x "
+        f"{fabric.device.type}, {teacher.said(plan.tasks)} "
+        f"({name}; see llm-embedder-data score --help)"
+    )
+
+
+def _finish(parts: ScoreParts, out: Path, n_new: int, seconds: float) -> None:
+    """Join the parts, and say what was scored."""
+    if n_new:
+        rate = n_new / seconds
+        show(f"{n_new:,} inputs scored in {seconds:,.1f} s ({rate:,.1f} a second)")
+    counts = parts.join()
+    if counts is None:
+        missing = len(parts.missing())
+        show(
+            f"{parts.n_parts - missing:,} of {parts.n_parts:,} parts are there; the job that "
+            f"writes the last one writes {out}"
+        )
+        return
+    said = [f"{n:,} {what}" for what, n in counts.items() if what not in ("rows", "inputs") and n]
+    show(f"{counts['rows']:,} rows written to {out}" + "".join(f"; {one}" for one in said))
+    for folder in parts.others():
+        show(
+            f"parts of other settings or rows are left in {folder} (delete it, if nobody needs it)"
+        )
+
+
+@contextmanager
+def _progress_bar(n_inputs: int, *, is_shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show the progress of this rank, and yield what advances it."""
+    with Progress(
+        TextColumn("scoring"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} inputs"),
+        _Rate(),
+        TimeRemainingColumn(),
+        disable=not is_shown,
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("", total=n_inputs)
+        yield lambda n: progress.advance(bar, n)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.1f}/s")

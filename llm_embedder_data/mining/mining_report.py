@@ -1,0 +1,90 @@
+"""What limits would do to mined negatives: counts and histograms, for tables, JSON and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_embedder_data.mining.mined_blocks import OWN_NEGATIVE, POSITIVE, MinedBlock
+from llm_embedder_data.mining.mining import Mined, lowest_positives
+from llm_embedder_data.rows.negative_policy import NegativePolicy
+
+_BINS = 40
+
+
+def mining_report(mined: Mined, limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return counts, the scores' histograms, and what each limit leaves out.
+
+    A negative counts for the first limit that it breaks, in the order of :class:`NegativePolicy`.
+
+    Args:
+        mined: of one dataset, in full.
+        limits: by name, numbers only; empty for none.
+
+    Returns:
+        plain Python: ``counts``; ``left_out`` by limit; ``edges`` of the bins; and under
+        ``histograms`` the number in each bin of positives, negatives, those that each limit leaves
+        out, and those that stay.
+    """
+    low, high = np.inf, -np.inf
+    for block in mined.blocks:
+        scores = [block.scores[np.isfinite(block.scores)], block.beside_scores]
+        for found in scores:
+            if len(found):
+                low, high = min(low, float(found.min())), max(high, float(found.max()))
+    if low > high:
+        low, high = 0.0, 0.0
+    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+    histograms = {name: np.zeros(_BINS, np.int64) for name in ("positives", "negatives")}
+    if limits:
+        histograms |= {name: np.zeros(_BINS, np.int64) for name in [*_in_order(limits), "kept"]}
+
+    def add(name: str, scores: NDArray[Any]) -> None:
+        histograms[name] += np.histogram(scores, edges)[0]
+
+    for block in mined.blocks:
+        exists = block.index >= 0
+        add("positives", block.beside_scores[block.beside[:, 2] == POSITIVE])
+        add("negatives", block.scores[exists])
+        if limits:
+            stays = exists
+            for name, policy in _tightened(limits):
+                still = _judged(block, exists, policy)
+                add(name, block.scores[stays & ~still])
+                stays = stays & still
+            add("kept", block.scores[stays])
+    return {
+        "counts": mined.counts(),
+        "negatives that rows had before": _n_own(mined),
+        "left_out": {name: int(histograms[name].sum()) for name in _in_order(limits)},
+        "edges": edges.tolist(),
+        "histograms": {name: counts.tolist() for name, counts in histograms.items()},
+    }
+
+
+def _judged(
+    block: MinedBlock, exists: NDArray[np.bool_], policy: NegativePolicy
+) -> NDArray[np.bool_]:
+    scores = np.where(exists, block.scores, np.nan).astype(np.float64)
+    stays, _ = policy.judge(scores, exists, lowest_positives(block))
+    return stays
+
+
+def _n_own(mined: Mined) -> int:
+    return sum(int((block.beside[:, 2] == OWN_NEGATIVE).sum()) for block in mined.blocks)
+
+
+def _in_order(limits: Mapping[str, Any]) -> list[str]:
+    return [limit.name for limit in fields(NegativePolicy) if limits.get(limit.name) is not None]
+
+
+def _tightened(limits: Mapping[str, Any]) -> Iterator[tuple[str, NegativePolicy]]:
+    """Yield the limits one by one, each with the policy of all limits so far."""
+    so_far: dict[str, Any] = {}
+    for name in _in_order(limits):
+        so_far[name] = limits[name]
+        yield name, NegativePolicy(**so_far)

@@ -1,0 +1,202 @@
+"""How passages are found for queries: by the vectors of an encoder, or by words (BM25)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.mining.embeddable_texts import EmbeddableTexts, ListedTexts
+from llm_embedder_data.mining.embedding_store import EmbeddingStore
+from llm_embedder_data.mining.mining_data import Passages
+from llm_embedder_data.mining.search import merge_top_k, top_k
+from llm_embedder_data.mining.store_filling import fill_store
+from llm_embedder_data.mining.text_embedder import TextEmbedder
+
+_TEXTS_AT_ONCE = 8192
+
+
+class Retriever(Protocol):
+    """Finds passages for queries; both are known by their positions."""
+
+    @property
+    def digest(self) -> str:
+        """What the results depend on."""
+
+    def search(self, queries: range, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the scores and positions of the best searched passages, ``[q, k]`` each.
+
+        The best comes first; -inf and -1 where there is no passage.
+        """
+
+    def scores(self, query: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores of some passages for a query, ``[n]``."""
+
+
+class DenseRetriever:
+    """Exact search among the vectors of an encoder.
+
+    The vectors are kept in embedding stores, so that a run that was killed embeds only the rest.
+
+    Args:
+        passages: to search.
+        queries: to search for.
+        of_passages: embeds passages.
+        of_queries: embeds queries.
+        store: the folder of the embedding stores.
+        show_progress: whether to show a progress bar.
+    """
+
+    def __init__(
+        self,
+        passages: Passages,
+        queries: ListedTexts,
+        of_passages: TextEmbedder,
+        of_queries: TextEmbedder,
+        store: Path,
+        *,
+        show_progress: bool = False,
+    ) -> None:
+        def filled(texts: EmbeddableTexts, embedder: TextEmbedder) -> EmbeddingStore:
+            return fill_store(store, texts, embedder, show_progress=show_progress).open()
+
+        self._searched = [filled(part, of_passages) for part in passages.searched]
+        self._further = filled(passages.further, of_passages) if len(passages.further) else None
+        self._queries = filled(queries, of_queries)
+        self._usable = passages.usable
+        self._device = of_queries.device
+
+    @property
+    def digest(self) -> str:
+        """Of all vectors."""
+        stores = [*self._searched, self._queries, *([self._further] if self._further else [])]
+        return str(xxhash.xxh3_128_hexdigest(repr([s.folder.name for s in stores]).encode()))
+
+    def search(self, queries: range, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the best passages by inner product: see :class:`Retriever`."""
+        vectors = self._queries.vectors(queries.start, queries.stop)
+        wanted = torch.from_numpy(np.array(vectors)).to(self._device)
+        scores, index, start = [], [], 0
+        for store in self._searched:
+            usable = self._usable[start : start + len(store)]
+            found, at = top_k(wanted, _Usable(store, usable), torch.arange(len(store)), k)
+            scores.append(found.cpu())
+            index.append(torch.where(at.cpu() < 0, -1, at.cpu() + start))
+            start += len(store)
+        all_scores, all_index = torch.cat(scores, 1), torch.cat(index, 1)
+        best, at = merge_top_k(all_scores, all_index, k)
+        return best.numpy(), at.numpy()
+
+    def scores(self, query: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return inner products."""
+        found = np.empty((len(positions), self._queries.width), np.float32)
+        start = 0
+        for store in [*self._searched, *([self._further] if self._further else [])]:
+            here = (positions >= start) & (positions < start + len(store))
+            if here.any():
+                found[here] = store.at(positions[here] - start)
+            start += len(store)
+        scores: NDArray[np.float32] = found @ self._queries.vectors(query, query + 1)[0]
+        return scores
+
+
+class WordRetriever:
+    """BM25 over all passages, by the library bm25s (k1 = 1.5, b = 0.75, Lucene's formula).
+
+    Words are runs of two or more letters or digits in lower case. No stop word is left out and no
+    word is stemmed, since nobody said which language it is.
+
+    Args:
+        passages: to search.
+        queries: to search for.
+
+    Raises:
+        ConfigError: the library is not installed.
+    """
+
+    def __init__(self, passages: Passages, queries: ListedTexts) -> None:
+        try:
+            import bm25s  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise ConfigError(
+                'kind=bm25 needs the package bm25s (pip install "llm_embedder_data[bm25]")'
+            ) from error
+        self._bm25s: Any = bm25s
+        texts: list[str] = []
+        digest = xxhash.xxh3_128()
+        for part in [*passages.searched, passages.further]:
+            for start in range(0, len(part), _TEXTS_AT_ONCE):
+                stop = min(start + _TEXTS_AT_ONCE, len(part))
+                texts += part.at(np.arange(start, stop))[0]
+        self._texts_of_queries, _ = queries.at(np.arange(len(queries)))
+        for text in [*texts, *self._texts_of_queries]:
+            digest.update(text.encode())
+            digest.update(b"\0")
+        self._digest = digest.hexdigest()
+        self._index = bm25s.BM25()
+        self._index.index(self._tokens(texts), show_progress=False)
+        self._usable = passages.usable
+        self._n_searched = passages.n_searched
+
+    @property
+    def digest(self) -> str:
+        """Of all texts."""
+        return f"bm25 {self._bm25s.__version__} {self._digest}"
+
+    def search(self, queries: range, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the passages with the highest scores above 0: see :class:`Retriever`."""
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        index = np.full((len(queries), k), -1, np.int64)
+        for row, query in enumerate(queries):
+            of_all = self._of_all(query)[: self._n_searched]
+            of_all = np.where(self._usable, of_all, 0)
+            n_best = min(k, int((of_all > 0).sum()))
+            if not n_best:
+                continue
+            best = np.argpartition(-of_all, n_best - 1)
+            best = np.flatnonzero(of_all >= of_all[best[n_best - 1]])
+            best = best[np.argsort(-of_all[best], kind="stable")][:n_best]
+            scores[row, :n_best], index[row, :n_best] = of_all[best], best
+        return scores, index
+
+    def scores(self, query: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return BM25 scores; 0 for a passage without a word of the query."""
+        return self._of_all(query)[positions]
+
+    def _of_all(self, query: int) -> NDArray[np.float32]:
+        [words] = self._tokens([self._texts_of_queries[query]], ids=False)
+        known = [word for word in words if word in self._index.vocab_dict]
+        if not known:
+            return np.zeros(self._n_passages, np.float32)
+        scores: NDArray[np.float32] = self._index.get_scores(known)
+        return scores
+
+    @property
+    def _n_passages(self) -> int:
+        return int(self._index.scores["num_docs"])
+
+    def _tokens(self, texts: Sequence[str], *, ids: bool = True) -> Any:
+        return self._bm25s.tokenize(texts, stopwords=None, return_ids=ids, show_progress=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """The vectors of a store; those of passages that may not be mined give no finite score."""
+
+    store: EmbeddingStore
+    usable: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
+        vectors = self.store.vectors(start, stop)
+        usable = self.usable[start:stop]
+        return vectors if usable.all() else np.where(usable[:, None], vectors, np.float32(np.nan))

@@ -1,0 +1,45 @@
+"""Token ids of like length in batches, padded on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+
+def length_sorted_batches(
+    lengths: Sequence[int],
+    most_tokens: int,
+    extra: Sequence[int] | None = None,
+    most_extra: int = 0,
+) -> Iterator[list[int]]:
+    """Yield the numbers of the inputs of each batch, the longest inputs first.
+
+    Args:
+        lengths: tokens of each input.
+        most_tokens: of a batch, padding included, unless one input has more.
+        extra: something else that each input needs, such as logits; None if nothing.
+        most_extra: most of it in a batch, unless one input needs more.
+
+    >>> list(length_sorted_batches([1, 4, 2, 2], most_tokens=4))
+    [[1], [2, 3], [0]]
+    """
+    batch: list[int] = []
+    n_extra = 0
+    for number in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        needed = extra[number] if extra is not None else 0
+        is_full = batch and (len(batch) + 1) * lengths[batch[0]] > most_tokens
+        if is_full or (batch and n_extra + needed > most_extra > 0):
+            yield batch
+            batch, n_extra = [], 0
+        batch.append(number)
+        n_extra += needed
+    if batch:
+        yield batch
+
+
+def padded_on_the_right(ids: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    """Return token ids ``[B, L]`` int64; L is the length of the longest input."""
+    width = max(map(len, ids))
+    return torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in ids])

@@ -1,0 +1,202 @@
+"""Teachers that are bi-encoders: the similarity of a query's and a key's embedding."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.batches.tokens.tokenizer_digest import tokenizer_digest
+from llm_embedder_data.config.recipes import Recipe
+from llm_embedder_data.mining.embeddable_texts import ListedTexts
+from llm_embedder_data.mining.embedding_store import EmbeddingStore
+from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
+from llm_embedder_data.mining.scoring.teacher import RowScore
+from llm_embedder_data.mining.store_filling import Share, fill_store
+from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEmbeddings:
+    """The embeddings of some rows.
+
+    Attributes:
+        pairs: of each row's query, ``[1, D]``, and of its keys, ``[n, D]``.
+        counts: what was cut.
+    """
+
+    pairs: list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    counts: Counter[str]
+
+
+class BiEncoderTeacher:
+    """Scores a key by its similarity to the query: the cosine, or the inner product.
+
+    Each distinct text, with its prompt, is embedded once, into a store beside the parts of the
+    file. :meth:`embed` does that, before the first row is scored.
+
+    Args:
+        encoder: a BiEncoder, or what does as it does.
+        tokenizer: of the encoder.
+        recipe: with the prompts of queries and keys by task.
+        query_max_length: most tokens of a query, prompt and special tokens included.
+        key_max_length: most tokens of a key, prompt and special tokens included.
+        batch_tokens: most tokens of a batch, padding included.
+        precision: that the encoder computes in.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        recipe: Recipe,
+        *,
+        query_max_length: int,
+        key_max_length: int,
+        batch_tokens: int,
+        precision: Precision = "32-true",
+    ) -> None:
+        self.model: nn.Module = encoder
+        self.counts: Counter[str] = Counter()
+        self._tokenizer, self._recipe = tokenizer, recipe
+        self._max_length = {"query": query_max_length, "key": key_max_length}
+        self._batch_tokens, self._precision = batch_tokens, precision
+        self._sides: dict[str, _EmbeddedSide] = {}
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that scores depend on beside weights and rows, as plain JSON."""
+        prompts = {task: [one.query, one.key] for task, one in self._recipe.instructions.items()}
+        encoder: Any = self.model
+        return {
+            "kind": "bi-encoder",
+            "encoder": json.loads(json.dumps(encoder.embedding_facts(), default=str)),
+            "tokenizer": tokenizer_digest(self._tokenizer),
+            "prompts": prompts,
+            "task_descriptions": dict(self._recipe.task_descriptions),
+            "max_length": self._max_length,
+            "precision": self._precision,
+        }
+
+    def embed(
+        self, rows: Iterable[ScoredRow], folder: Path, share: Share, *, show_progress: bool = False
+    ) -> None:
+        """Embed all distinct texts of rows, or find them embedded.
+
+        Of several jobs, each embeds its share, and then what is still missing. The ranks of a
+        group must call this together; they share the work.
+
+        Args:
+            rows: all rows of the source.
+            folder: of the stores.
+            share: of the work.
+            show_progress: whether to show a progress bar on a terminal.
+        """
+        numbers: dict[str, dict[tuple[str, str], int]] = {"query": {}, "key": {}}
+        for row in rows:
+            for side, texts in (("query", [row.query]), ("key", row.keys)):
+                prompt = self._prompt(row, side)
+                for text in texts:
+                    numbers[side].setdefault((prompt, text), len(numbers[side]))
+        for side, number in numbers.items():
+            embedder = TextEmbedder(
+                self.model,  # type: ignore[arg-type]
+                self._tokenizer,
+                max_length=self._max_length[side],
+                batch_tokens=self._batch_tokens,
+                precision=self._precision,
+            )
+            texts = ListedTexts(
+                [text for _, text in number],
+                own_instructions=[prompt for prompt, _ in number],
+                name="queries" if side == "query" else "keys",
+            )
+            filled = fill_store(folder, texts, embedder, share=share, show_progress=show_progress)
+            if filled.n_missing:
+                filled = fill_store(folder, texts, embedder, show_progress=show_progress)
+            is_cut = _are_cut(list(number), self._tokenizer, self._max_length[side])
+            self._sides[side] = _EmbeddedSide(number, filled.open(), is_cut)
+
+    def said(self, tasks: Sequence[str]) -> str:
+        """Return the settings in force for some tasks, for one line on a terminal."""
+        prompts = {task: self._recipe.instruction(task) for task in tasks}
+        shown = ", ".join(f"{task}: {one.query!r} / {one.key!r}" for task, one in prompts.items())
+        return (
+            f"query_max_length={self._max_length['query']}, key_max_length="
+            f"{self._max_length['key']}, prompts of query / key {shown} ({self._recipe.origin})"
+        )
+
+    def prepare(self, rows: Sequence[ScoredRow]) -> PreparedEmbeddings:
+        """Return the embeddings of rows."""
+        query, key = self._sides["query"], self._sides["key"]
+        counts: Counter[str] = Counter()
+        pairs = []
+        for row in rows:
+            of_query = query.numbers_of(self._prompt(row, "query"), [row.query])
+            of_keys = key.numbers_of(self._prompt(row, "key"), row.keys)
+            counts["queries cut"] += len(row.keys) * int(query.is_cut[of_query].sum())
+            counts["keys cut"] += int(key.is_cut[of_keys].sum())
+            pairs.append((query.store.at(of_query), key.store.at(of_keys)))
+        return PreparedEmbeddings(pairs, counts)
+
+    def scores(
+        self, prepared: PreparedEmbeddings, progress: Callable[[int], None]
+    ) -> list[RowScore]:
+        """Return the scores of rows."""
+        self.counts += prepared.counts
+        scores: list[RowScore] = []
+        for query, keys in prepared.pairs:
+            scores.append((keys * query).sum(axis=1, dtype=np.float64).tolist())
+            progress(len(keys))
+        return scores
+
+    def _prompt(self, row: ScoredRow, side: str) -> str:
+        own = (row.instruction or {}).get(side)
+        if own is not None:
+            return own
+        instruction = self._recipe.instruction(row.task)
+        return instruction.query if side == "query" else instruction.key
+
+
+@dataclass(frozen=True, slots=True)
+class _EmbeddedSide:
+    """The embeddings of all queries, or of all keys.
+
+    Attributes:
+        numbers: of a prompt with a text.
+        store: the embeddings by number.
+        is_cut: ``[N]`` bool, by number, whether a text is longer than its limit.
+    """
+
+    numbers: dict[tuple[str, str], int]
+    store: EmbeddingStore
+    is_cut: NDArray[np.bool_]
+
+    def numbers_of(self, prompt: str, texts: Sequence[str]) -> list[int]:
+        """Return the numbers of texts with a prompt."""
+        return [self.numbers[prompt, text] for text in texts]
+
+
+def _are_cut(
+    texts: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> NDArray[np.bool_]:
+    """Return which prompts with texts have more than ``max_length`` tokens, ``[N]``.
+
+    A text with fewer bytes, special tokens added, has not, and is not tokenized.
+    """
+    found = np.zeros(len(texts), bool)
+    n_special = tokenizer.num_special_tokens_to_add()
+    joined = [prompt + text for prompt, text in texts]
+    long = [i for i, text in enumerate(joined) if len(text.encode()) + n_special > max_length]
+    for start in range(0, len(long), 1024):
+        block = long[start : start + 1024]
+        ids = tokenizer([joined[i] for i in block], verbose=False)["input_ids"]
+        found[block] = [len(of_text) > max_length for of_text in ids]
+    return found

@@ -1,0 +1,137 @@
+"""The rows that a teacher scores: canonical rows with the answers of their records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.canonical_rows import BadRowError, Row, shown, text_of, texts_of
+from llm_embedder_data.rows.raw_files import RawRecord
+from llm_embedder_data.rows.row_reader import RowReader
+from llm_embedder_data.rows.row_scores import digest_of_texts, keys_of
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """A query with its keys.
+
+    Attributes:
+        query_id: the row's; the row's number among all rows read, from 0, where it has none.
+        query: text.
+        keys: texts in the order of the scores: pos then neg, or the candidates.
+        task: the row's, else the source's, else the default.
+        instruction: of query and key, in place of the recipe's; None where the row has none.
+        answers: texts; empty where none were asked for, or the record has none.
+        context: text before the query; may be empty.
+        digest: of query and keys.
+    """
+
+    query_id: str | int
+    query: str
+    keys: list[str]
+    task: str
+    instruction: Mapping[str, str | None] | None
+    answers: tuple[str, ...]
+    context: str
+    digest: str
+
+    @property
+    def n_inputs(self) -> int:
+        """Inputs of a teacher: one for each key, or for each key and answer."""
+        return len(self.keys) * max(len(self.answers), 1)
+
+
+class RowsToScore:
+    """The rows of a source, read anew by each iteration.
+
+    Args:
+        source: as ``data.train_data``.
+        needs_answers: whether each row needs answers: the field ``answers`` or ``answer`` of its
+            record.
+        default_task: of rows that name none.
+        settings: of :class:`~llm_embedder_data.rows.row_reader.RowReader`.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        needs_answers: bool = False,
+        default_task: str = "qa",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._source, self._settings = source, dict(settings or {})
+        self._needs_answers, self._default_task = needs_answers, default_task
+        self.skips_bad_rows = self._settings.get("on_bad_row") == "skip"
+        self.report = ""
+
+    def __iter__(self) -> Iterator[ScoredRow]:
+        """Yield the rows; the report is complete at the end.
+
+        Raises:
+            DataError: data that cannot be read; or a row without answers where they are needed and
+                bad rows are errors.
+            ConfigError: a setting that cannot be used.
+        """
+        reader = RowReader(self._source, kind="train", **self._settings)
+        for number, row in enumerate(reader.rows()):
+            yield self._scored(row, number, reader)
+        self.report = "\n".join(map(str, reader.report))
+
+    def _scored(self, row: Row, number: int, reader: RowReader) -> ScoredRow:
+        answers, context = (), ""
+        if self._needs_answers:
+            assert reader.at is not None
+            path, record = reader.at
+            try:
+                answers, context = _answers_of(row, record)
+            except BadRowError as error:
+                if not self.skips_bad_rows:
+                    raise DataError.at(
+                        path,
+                        f"{error} (data.on_bad_row=skip writes no scores for such rows)",
+                        row=record.row,
+                        line=record.line,
+                    ) from error
+        keys = keys_of(row)
+        return ScoredRow(
+            query_id=number if row["query_id"] is None else row["query_id"],
+            query=row["query"],
+            keys=keys,
+            task=row["task"] or self._default_task,
+            instruction=row["instruction"],
+            answers=answers,
+            context=context,
+            digest=digest_of_texts(row["query"], keys),
+        )
+
+
+def _answers_of(row: Row, record: RawRecord) -> tuple[tuple[str, ...], str]:
+    """Return the answers of a row, and its context, from the record that it was made from.
+
+    Raises:
+        BadRowError: the record has no answers, or is not the record of this row alone.
+    """
+    value = record.value
+    if not isinstance(value, Mapping):
+        raise BadRowError("a record without names of fields has no answers")
+    found = value.get("answers") if value.get("answers") is not None else value.get("answer")
+    if isinstance(found, Mapping):  # SQuAD's
+        found = found.get("text")
+    answers = texts_of(found, "answers")
+    if not answers:
+        raise BadRowError("the row has no answers (the field answers, or answer)")
+    if not any(_is_text(part, row["query"]) for part in value.values()):
+        # Formats that join several records, or read queries from another file.
+        raise BadRowError(
+            f"the query {shown(row['query'])} does not stand in the record, so that its answers "
+            "may be another row's (give files whose records hold query and answers)"
+        )
+    context = value.get("context")
+    return tuple(answers), text_of(context, "context") if context else ""
+
+
+def _is_text(value: Any, text: str) -> bool:
+    return isinstance(value, str) and value.strip() == text.strip()

@@ -1,0 +1,277 @@
+"""Rows of a source with its side-cars, joined when the source is opened and cached by content.
+
+The rows themselves are read without their side-cars, so that another side-car reads no file of
+rows again. A row keeps its number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import xxhash
+
+from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.files import locked
+from llm_embedder_data.core.hashing import text_ids
+from llm_embedder_data.core.normal_form import normal_form
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.sealed_files import is_whole, sealed_file
+from llm_embedder_data.rows.canonical_rows import Row, train_record
+from llm_embedder_data.rows.columns.column import Faults
+from llm_embedder_data.rows.columns.records import columns_of_records
+from llm_embedder_data.rows.parts_beside import read_run, read_scores
+from llm_embedder_data.rows.reading import make_folder, open_cached
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.row_locations import LOCATION_COLUMNS, summary_of
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS, TRAIN_SCHEMA
+from llm_embedder_data.rows.scores_beside import ScoresBeside, scores_beside
+from llm_embedder_data.rows.side_car_documents import SideCarDocuments
+from llm_embedder_data.rows.side_cars import SideCars
+from llm_embedder_data.rows.source_content import content_digests
+from llm_embedder_data.rows.source_rows import SourceRows
+from llm_embedder_data.rows.sources import SIDE_CARS, Source
+
+# Part of the cache's name. Raise it when what is written changes.
+_VERSION = 1
+
+# Hashes of texts that are positives of a row's query, and not among its candidates: those of other
+# rows of the query, and those that a miner took for positives.
+KNOWN_ID = "known_id"
+
+_BLOCK_ROWS = 512
+
+
+def without_side_cars(source: Source) -> Source:
+    """Return a source without its side-cars."""
+    options = {n: value for n, value in source.reader_options.items() if n not in SIDE_CARS}
+    return replace(source, reader_options=options)
+
+
+def with_negatives(source: Source, path: str) -> Source:
+    """Return a source with another file of negatives."""
+    return replace(source, reader_options={**source.reader_options, "negatives": path})
+
+
+def own_rows_alone(source: Source) -> Source:
+    """Return a source without the corpus that its side-cars name documents of."""
+    options = {n: value for n, value in source.reader_options.items() if n != "corpus"}
+    return replace(source, reader_options=options)
+
+
+def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -> SourceRows:
+    """Return rows with the side-cars of a source, which are joined once for each content.
+
+    Args:
+        read: the rows without side-cars.
+        source: names the side-cars, and the corpus of their documents.
+        reading: how the source is read.
+
+    Returns:
+        the rows, which have the column :data:`KNOWN_ID` beside those of ``TRAIN_SCHEMA``.
+
+    Raises:
+        DataError: a file that cannot be read, or that is no run.
+    """
+    named = {name: source.reader_options.get(name) for name in SIDE_CARS}
+    given = {name: value for name, value in named.items() if value is not None}
+    if not given:
+        return replace(read, source=source)
+    files = {name: _files_of(value, source, name, reading) for name, value in given.items()}
+    beside, notes = scores_beside(files.get("negatives", {}))
+    digests = {
+        name: xxhash.xxh3_128_hexdigest(repr(list(found.values())).encode())
+        for name, found in sorted(files.items())
+    }
+    for name, found in files.items():
+        if with_beside := scores_beside(found)[0]:
+            digests[name] += f"+{with_beside.digest}"
+    documents = SideCarDocuments(source, reading, read.rows)
+    base = [Path(file["filename"]).name for file in read.rows.cache_files]
+    identity = (_VERSION, base, len(read.rows), digests, documents.digest)
+    name = xxhash.xxh3_128_hexdigest(repr(identity).encode())
+    cached = reading.cache_folder / f"joined-{name}.arrow"
+    summary = _summary(cached)
+    if summary is None:
+        make_folder(reading.cache_folder)
+        with locked(cached):
+            summary = _summary(cached)
+            if summary is None:
+                summary = _write(
+                    cached,
+                    read,
+                    _side_cars(given, beside, documents, read, reading),
+                    reading.on_bad_row == "skip",
+                )
+    joined = replace(
+        read,
+        source=source,
+        rows=open_cached(cached, name),
+        side_cars=digests,
+        base_files=tuple(base),
+        are_teacher_scores="scores" in given,
+    )
+    joined.notes = [
+        *read.notes,
+        *notes,
+        *(f"{n:,} {what}" for what, n in summary["counts"].items()),
+    ]
+    return joined
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _files_of(value: Any, source: Source, name: str, reading: ReadingSettings) -> dict[str, str]:
+    where = f"{source.name}.{name}"
+    return content_digests(value, "train", where, reading.data_root, reading.cache_folder)
+
+
+def _summary(cached: Path) -> dict[str, Any] | None:
+    summary = read_checked_json(summary_of(cached))
+    return summary if isinstance(summary, dict) and is_whole(cached) else None
+
+
+def _side_cars(
+    given: Mapping[str, Any],
+    beside: ScoresBeside,
+    documents: SideCarDocuments,
+    read: SourceRows,
+    reading: ReadingSettings,
+) -> SideCars:
+    shared = {
+        "data_root": reading.data_root,
+        "cache_dir": reading.cache_folder,
+        "on_bad_row": reading.on_bad_row,
+    }
+
+    negatives, scores = given.get("negatives"), given.get("scores")
+    return SideCars(
+        None if negatives is None else lambda: read_run(negatives, shared, "negatives")[0],
+        None if scores is None else lambda: read_scores(scores, shared)[0],
+        documents.texts,
+        beside=beside.read,
+        positives=positives_of_queries(read.rows),
+        keeps_mined_scores=True,
+    )
+
+
+def positives_of_queries(rows: datasets.Dataset) -> dict[str, dict[str, str]]:
+    """Return the positives of queries that have several rows.
+
+    Args:
+        rows: columns of ``TRAIN_SCHEMA``.
+
+    Returns:
+        by the query's normal form, the positives by theirs. A query with one row is left out: its
+        row says it all.
+    """
+    count: Counter[str] = Counter()
+    for chunk in rows.data.column("query").chunks:
+        count.update(normal_form(text) for text in chunk.to_pylist() if text is not None)
+    found: dict[str, dict[str, str]] = {}
+    if len(count) == count.total():
+        return found
+    for batch in rows.data.table.select(["query", "key", "n_pos"]).to_batches():
+        queries = batch.column("query").to_pylist()
+        forms = [normal_form(text) if text is not None else "" for text in queries]
+        for i in [i for i, form in enumerate(forms) if count[form] > 1]:
+            keys, n_pos = batch.column("key")[i], batch.column("n_pos")[i].as_py()
+            positives = found.setdefault(forms[i], {})
+            for text in (keys[j].as_py() for j in range(n_pos or 0)):
+                positives.setdefault(normal_form(text), text)
+    return found
+
+
+def _write(
+    cached: Path, read: SourceRows, side_cars: SideCars, skips_bad_rows: bool
+) -> dict[str, Any]:
+    """Write the joined rows and what was counted; return the latter."""
+    joining = _JoiningRows(read, skips_bad_rows=skips_bad_rows)
+    located = [field for field in LOCATION_COLUMNS if field[0] in read.rows.column_names]
+    schema = pa.schema([*TRAIN_SCHEMA, *located, (KNOWN_ID, pa.list_(pa.int64()))])
+    try:
+        with sealed_file(cached) as file, pa.ipc.new_stream(file, schema) as writer:
+            start = 0
+            for batch in _blocks(read.rows):
+                writer.write_batch(_joined(batch, start, side_cars, joining, schema))
+                start += len(batch)
+        files = read_checked_json(summary_of(Path(read.rows.cache_files[0]["filename"])))
+        summary = {
+            "counts": dict(joining.counts),
+            "row_files": files["row_files"] if isinstance(files, dict) else [],
+        }
+        write_checked_json(summary_of(cached), summary)
+    except OSError as error:
+        raise DataError.at(
+            str(cached.parent),
+            f"the rows of {one_line(read.source.name)} with their side-cars could not be written: "
+            f"{reason(error)} ({remedy(error)})",
+        ) from error
+    return summary
+
+
+@dataclass(slots=True)
+class _JoiningRows:
+    read: SourceRows
+    counts: Counter[str] = field(default_factory=Counter)
+    number: int = 0
+    skips_bad_rows: bool = False
+
+    def error(self, sentence: str) -> DataError:
+        return self.read.error(self.number, sentence)
+
+
+def _blocks(rows: datasets.Dataset) -> Iterator[pa.RecordBatch]:
+    for batch in rows.data.table.to_batches():
+        for start in range(0, len(batch), _BLOCK_ROWS):
+            yield batch.slice(start, _BLOCK_ROWS)
+
+
+def _joined(
+    batch: pa.RecordBatch,
+    start: int,
+    side_cars: SideCars,
+    joining: _JoiningRows,
+    schema: pa.Schema,
+) -> pa.RecordBatch:
+    """Return some rows with their side-cars; a bad row stays as it is."""
+    faults: Faults = batch.column("fault").to_pylist()
+    rows = [_canonical(record) for record in batch.to_pylist()]
+    sound = [(row, start + i) for i, row in enumerate(rows) if faults[i] is None]
+    side_cars.fetch(sound)
+    for row, number in sound:
+        joining.number = number
+        rows[number - start] = side_cars.join(row, number, joining)
+    built = TRAIN_ROWS.build(
+        columns_of_records([train_record(row) for row in rows], TRAIN_ROWS.file_columns, faults),
+        faults,
+    )
+    beside = [batch.column(field.name) for field in list(schema)[len(TRAIN_SCHEMA) : -1]]
+    known: list[Any] = [text_ids(row["known"]) if row.get("known") else [] for row in rows]
+    arrays = [*built.columns, *beside, pa.array(known, schema.field(KNOWN_ID).type)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _canonical(record: Mapping[str, Any]) -> Row:
+    """Return a row of ``TRAIN_SCHEMA`` as a canonical row."""
+    keys, n_pos = record["key"] or [], record["n_pos"] or 0
+    own_id = record["query_id_str"]
+    instruction = {side: record[f"{side}_instruction"] for side in ("query", "key")}
+    return {
+        "query": record["query"],
+        "pos": keys[:n_pos],
+        "neg": keys[n_pos:] if n_pos else [],
+        "candidates": None if n_pos else keys,
+        "teacher_scores": record["teacher_scores"],
+        "query_id": record["query_id_int"] if own_id is None else own_id,
+        "instruction": instruction if any(instruction.values()) else None,
+        "task": record["task"],
+    }

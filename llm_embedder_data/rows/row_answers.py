@@ -1,0 +1,57 @@
+"""Answers that the records of training rows hold beside their candidates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from llm_embedder_data.core.normal_form import normal_form
+from llm_embedder_data.rows.foreign_rows import reader_of
+from llm_embedder_data.rows.joined_rows import without_side_cars
+from llm_embedder_data.rows.memory_records import MemoryRecords
+from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.sources import Source
+
+_FIELDS = ("answers", "answer")
+
+
+def answers_of(source: Source, settings: ReadingSettings) -> dict[str, list[str]]:
+    """Return the answers of a source's queries, by the query's normal form.
+
+    They are the texts in the field ``answers`` or ``answer`` of a record. The source is read only
+    if the first records of a file have such a field.
+
+    Raises:
+        DataError: data that cannot be read.
+    """
+    found: dict[str, list[str]] = {}
+    if not any(map(_has_answers, source.files)) and not _data_has_answers(source):
+        return found
+    reader = reader_of(without_side_cars(source), settings, "train")
+    for row in reader.rows():
+        record = None if reader.at is None else reader.at[1].value
+        if isinstance(record, Mapping):
+            answers = found.setdefault(normal_form(row["query"]), [])
+            answers += [answer for answer in _texts_of(record) if answer not in answers]
+    return {query: answers for query, answers in found.items() if answers}
+
+
+def _has_answers(path: str) -> bool:
+    return os.path.isfile(path) and any(name in RawFile(path).fields for name in _FIELDS)
+
+
+def _data_has_answers(source: Source) -> bool:
+    if source.data is None:
+        return False
+    fields = MemoryRecords(source.name, data=source.data, rename=None).fields
+    return any(name in fields for name in _FIELDS)
+
+
+def _texts_of(record: Mapping[str, object]) -> list[str]:
+    for name in _FIELDS:
+        value = record.get(name)
+        values = [value] if isinstance(value, str) else value
+        if isinstance(values, list):
+            return [text for text in values if isinstance(text, str) and text.strip()]
+    return []

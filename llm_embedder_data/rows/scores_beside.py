@@ -1,0 +1,94 @@
+"""The scores beside a file of mined negatives: of positives, and of negatives that rows had before.
+
+``run.tsv`` has its scores beside it in ``run.positives.tsv``. The first line of that file holds the
+digest of the run that it belongs to, so that it is never read with another. The other lines are
+query id, document id and score; a document that the miner took for a positive has the score inf.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.printable import one_line
+
+_HEAD = "# scores beside the run "
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresBeside:
+    """Files of scores that belong to runs.
+
+    Attributes:
+        contents: of each file, without its first line.
+    """
+
+    contents: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.contents)
+
+    @property
+    def digest(self) -> str:
+        """Of the contents."""
+        return xxhash.xxh3_128_hexdigest(repr(self.contents).encode())
+
+    def read(self) -> dict[str, dict[str, float | None]]:
+        """Return the score of each document, by query id and document id."""
+        found: dict[str, dict[str, float | None]] = {}
+        for content in self.contents:
+            for line in content.splitlines():
+                query_id, document, score = line.split("\t")
+                found.setdefault(query_id, {})[document] = float(score)
+        return found
+
+
+def path_beside(run: str | os.PathLike[str]) -> Path:
+    """Return the path of the scores beside a run.
+
+    >>> path_beside("mined/run.tsv").as_posix()
+    'mined/run.positives.tsv'
+    """
+    path = Path(run)
+    return path.with_name(f"{path.stem}.positives.tsv")
+
+
+def head_beside(digest: str) -> str:
+    """Return the first line of the scores beside a run with a digest."""
+    return f"{_HEAD}{digest}"
+
+
+def scores_beside(runs: Mapping[str, str]) -> tuple[ScoresBeside, list[str]]:
+    """Return the scores beside runs, and notes on files that belong to another run.
+
+    Args:
+        runs: digests by path. What is no file has nothing beside it.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    contents, notes = [], []
+    for run, digest in runs.items():
+        path = path_beside(run)
+        if not os.path.isfile(path) or str(path) in runs:
+            continue
+        try:
+            head, _, rest = path.read_text(encoding="utf-8").partition("\n")
+        except OSError as error:
+            raise DataError.at(
+                str(path), f"cannot be read: {reason(error)} ({remedy(error)})"
+            ) from error
+        if head == head_beside(digest):
+            contents.append(rest)
+        elif head.startswith(_HEAD):
+            notes.append(
+                f"{one_line(path)} is not read: it belongs to another content of {Path(run).name} "
+                "(mine again, or delete it)"
+            )
+    return ScoresBeside(tuple(contents)), notes

@@ -1,0 +1,111 @@
+"""Texts of the documents that side-cars name: from a corpus, or from the rows themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import datasets
+import numpy as np
+import xxhash
+
+from llm_embedder_data.rows.corpora import Corpus, build_corpus
+from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.reader_settings import READER_OPTIONS
+from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.sources import Source, resolve_sources
+from llm_embedder_data.rows.stand_in_ids import TEXT_ID, ids_of_texts
+
+_OPTIONS = ("format", "key_template", *READER_OPTIONS["corpus"])
+
+
+class SideCarDocuments:
+    """The documents that the side-cars of a source name.
+
+    They are those of the source's ``corpus``, else of the data module's. A document whose id was
+    made of its text may also be a candidate of the rows.
+
+    Args:
+        source: of the rows.
+        reading: how it is read.
+        rows: without side-cars, with the columns of ``TRAIN_SCHEMA``.
+    """
+
+    def __init__(self, source: Source, reading: ReadingSettings, rows: datasets.Dataset) -> None:
+        given = source.reader_options.get("corpus", reading.corpus)
+        self._rows = rows
+        self._corpora = corpora_of(given, f"{source.name}.corpus", reading)
+
+    @property
+    def digest(self) -> str:
+        """What the texts depend on, beside the rows."""
+        contents = [(corpus.digests, corpus.template) for corpus in self._corpora]
+        return str(xxhash.xxh3_128_hexdigest(repr(contents).encode()))
+
+    def texts(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return the texts of those of some documents that there are, by id."""
+        wanted = sorted(set(ids))
+        found: dict[str, str] = {}
+        for corpus, row_of_id in zip(self._corpora, self._row_of_id, strict=True):
+            known = [name for name in wanted if name in row_of_id and name not in found]
+            if known:
+                rows = np.array([row_of_id[name] for name in known], np.int64)
+                found.update(zip(known, corpus.texts(rows), strict=True))
+        missing = [name for name in wanted if name.startswith(TEXT_ID) and name not in found]
+        if missing:
+            found.update({n: self._own_texts[n] for n in missing if n in self._own_texts})
+        return found
+
+    @cached_property
+    def _row_of_id(self) -> list[dict[str, int]]:
+        found = []
+        for corpus in self._corpora:
+            ids = corpus.ids().to_pylist()
+            found.append({ids[row]: row for row in reversed(corpus.kept.tolist())})
+        return found
+
+    @cached_property
+    def _own_texts(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        for texts in candidate_texts(self._rows):
+            found.update(zip(ids_of_texts(texts), texts, strict=True))
+        return found
+
+
+def corpora_of(given: Any, setting: str, reading: ReadingSettings) -> list[Corpus]:
+    """Return the corpora that a setting names; none if it is None.
+
+    Args:
+        given: the value of the setting.
+        setting: its name, for messages.
+        reading: how they are read.
+
+    Raises:
+        DataError: data that cannot be read.
+        ConfigError: a setting that cannot be used.
+    """
+    fields = dict.fromkeys((*template_fields(reading.key_template), "id", "title", "text"))
+    sources = resolve_sources(
+        given,
+        setting=setting,
+        fields=list(fields),
+        options=_OPTIONS,
+        data_root=reading.data_root,
+        cache_dir=reading.cache_folder,
+        kind="corpus",
+    )
+    return [build_corpus(source, reading, key_template=reading.key_template) for source in sources]
+
+
+def candidate_texts(rows: datasets.Dataset) -> Iterator[list[str]]:
+    """Yield the distinct candidates of rows, those of some rows at a time.
+
+    Args:
+        rows: columns of ``TRAIN_SCHEMA``.
+    """
+    for chunk in rows.data.column("key").chunks:
+        for start in range(0, len(chunk), 1024):
+            texts = chunk.slice(start, 1024).flatten().unique().drop_null().to_pylist()
+            if texts:
+                yield texts
