@@ -130,7 +130,7 @@ def fill_store(
         DataError: there are no texts, the folder cannot be written, or the encoder gives numbers
             that are not finite.
     """
-    with _ranks_fail_together() as (rank, n_ranks):
+    with ranks_fail_together() as (rank, n_ranks):
         mine = (share or Share()).of_rank(rank, n_ranks)
         layout, n_written, n_found = _fill(
             Path(root), texts, embedder, dtype, mine, command, show_progress and rank == 0
@@ -214,7 +214,7 @@ def _write_shard(layout: StoreLayout, shard: int, vectors: NDArray[np.float32]) 
 
 
 @contextmanager
-def _ranks_fail_together() -> Iterator[tuple[int, int]]:
+def ranks_fail_together() -> Iterator[tuple[int, int]]:
     """Yield this process' rank and the number of ranks; wait for all, and fail if one failed.
 
     Otherwise the other ranks would wait forever for a rank that has ended.

@@ -39,7 +39,7 @@ from llm_embedder_data.mining.scoring.scoring import (
     score_parts,
 )
 from llm_embedder_data.mining.scoring.teacher import Teacher, load_config_of, load_tokenizer_of
-from llm_embedder_data.mining.store_filling import Share
+from llm_embedder_data.mining.store_filling import Share, ranks_fail_together
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.training.bi_encoder import BiEncoder
 
@@ -57,7 +57,7 @@ def score(cfg: DictConfig) -> None:
     rows = _rows(cfg, needs_answers=settings.kind == "likelihood")
     fabric = launch(cfg)
     on_accelerator = fabric.device.type != "cpu"
-    plan = plan_parts(rows)
+    plan = plan_parts(rows, cfg.inputs_per_part)
     show(rows.report)
     teacher = _teacher(name, settings, cfg, on_accelerator=on_accelerator)
     if isinstance(teacher, LikelihoodTeacher | YesNoTeacher):
@@ -71,13 +71,13 @@ def score(cfg: DictConfig) -> None:
     fabric.barrier()  # all ranks know what is missing before any of them writes
     began = time.monotonic()
     teacher.model.to(fabric.device)
-    if left and isinstance(teacher, BiEncoderTeacher):
-        teacher.embed(rows, parts.folder / "embeddings", share, show_progress=True)
-    mine = left[fabric.global_rank :: fabric.world_size]
-    n_inputs = sum(plan.n_inputs[part] for part in mine)
-    with _progress_bar(n_inputs, is_shown=fabric.is_global_zero) as progress:
-        score_parts(mine, rows, teacher, plan, parts, progress)
-    fabric.barrier()
+    with ranks_fail_together() as (rank, n_ranks):
+        if left and isinstance(teacher, BiEncoderTeacher):
+            teacher.embed(rows, parts.folder / "embeddings", share, show_progress=True)
+        mine = left[rank::n_ranks]
+        n_inputs = sum(plan.n_inputs[part] for part in mine)
+        with _progress_bar(n_inputs, is_shown=rank == 0) as progress:
+            score_parts(mine, rows, teacher, plan, parts, progress)
     if fabric.is_global_zero:
         n_new = sum(plan.n_inputs[part] for part in left)
         _finish(parts, out, n_new, time.monotonic() - began)
@@ -187,15 +187,16 @@ def _finish(parts: ScoreParts, out: Path, n_new: int, seconds: float) -> None:
 
 @contextmanager
 def _progress_bar(n_inputs: int, *, is_shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show the progress of this rank, and yield what advances it."""
+    """Show the progress of this rank on a terminal, and yield what advances it."""
+    console = Console(stderr=True)
     with Progress(
         TextColumn("scoring"),
         BarColumn(),
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} inputs"),
         _Rate(),
         TimeRemainingColumn(),
-        disable=not is_shown,
-        console=Console(stderr=True),
+        disable=not (is_shown and console.is_terminal),
+        console=console,
         transient=True,
     ) as progress:
         bar = progress.add_task("", total=n_inputs)
