@@ -1,7 +1,7 @@
 """Measures likelihood scores a second, beside LLM-Embedder's way of making them.
 
-    python benchmarks/scoring.py                        # shapes for a CPU, and for a GPU if there is one
-    python benchmarks/scoring.py --shapes 0.5B 7B       # on a machine with CUDA
+    python benchmarks/scoring.py                    # shapes for a CPU, or for a GPU if there is one
+    python benchmarks/scoring.py --shapes 0.5B 7B   # on a machine with CUDA
 
 The reference is written anew here, as LLM-Embedder's script is described: batches of 4 in the order
 of the rows, padded on the left, keys cut to 512 tokens by encoding and decoding, the logits of all
@@ -37,16 +37,17 @@ RESULTS = Path(__file__).parent / "results"
 REFERENCE_BATCH = 4
 KEY_TOKENS = 512
 
-# Width, layers, heads, heads of keys and values, width of the feed-forward layers, vocabulary (None:
-# the tokenizer's).
+# Width, layers, heads, heads of keys and values, width of the feed-forward layers, vocabulary
+# (None: the tokenizer's).
 SHAPES: dict[str, tuple[int, int, int, int, int, int | None]] = {
     "3M": (64, 4, 4, 4, 172, None),
     "14M": (192, 6, 6, 6, 512, None),
+    "110M": (768, 12, 12, 12, 2048, None),
     "0.5B": (896, 24, 14, 2, 4864, 151_936),
     "1.5B": (1536, 28, 12, 2, 8960, 151_936),
     "7B": (4096, 32, 32, 32, 11_008, 32_000),
 }
-FOR_A_CPU, FOR_A_GPU = ("3M", "14M"), ("0.5B", "1.5B", "7B")
+FOR_A_CPU, FOR_A_GPU = ("3M", "14M", "110M"), ("0.5B", "1.5B", "7B")
 TASKS = ("qa", "convsearch")
 
 
@@ -95,8 +96,8 @@ def reference(
         inputs = {name: torch.tensor(one).to(model.device) for name, one in of_batch.items()}
         targets = inputs.pop("labels")[:, 1:]
         logits = model(**inputs, use_cache=False).logits[:, :-1].float()
-        loss = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-        mean = loss.sum(1) / (targets != -100).sum(1)
+        flat = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        mean = flat.view_as(targets).sum(1) / (targets != -100).sum(1)
         scores += (-mean).tolist()
     return scores
 
@@ -177,30 +178,23 @@ def page(results: dict[str, Any]) -> str:
         for one in results["figures"]
     ]
     header = ["model", "rows", "pairs", "ours", "reference", "ratio", "largest difference"]
-    on_gpu = results["on_gpu"]
-    return (
-        "\n\n".join(
-            [
-                "# Likelihood scores a second",
-                results["machine"],
-                f"Pairs a second from texts to scores, {'bfloat16' if on_gpu else 'float32'}, medians of "
-                f"{arguments['repeats']} rounds, both sides in turn in one process (`python "
-                "benchmarks/scoring.py`). Llama shapes with random weights. The reference is LLM-Embedder's "
-                "algorithm, written anew: batches of 4 in the order of the rows, padded on the left, the "
-                "logits of all positions. The last column is how far the scores of the two differ.",
-                table(header, rows),
-                *(
-                    []
-                    if on_gpu
-                    else [
-                        "Not measured here, for want of a GPU: the shapes of 0.5B, 1.5B and 7B, which the "
-                        "same command measures where CUDA is."
-                    ]
-                ),
-            ]
+    kind = "bfloat16" if results["on_gpu"] else "float32"
+    parts = [
+        "# Likelihood scores a second",
+        results["machine"],
+        f"Pairs a second from texts to scores, {kind}, medians of {arguments['repeats']} rounds, "
+        "both sides in turn in one process (`python benchmarks/scoring.py`). Llama shapes with "
+        "random weights. The reference is LLM-Embedder's algorithm, written anew: batches of 4 in "
+        "the order of the rows, padded on the left, the logits of all positions. The last column "
+        "is how far the scores of the two differ.",
+        table(header, rows),
+    ]
+    if not results["on_gpu"]:
+        parts.append(
+            "Not measured here, for want of a GPU: the shapes of 0.5B, 1.5B and 7B, which the same "
+            "command measures where CUDA is."
         )
-        + "\n"
-    )
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +18,7 @@ from rich.text import Text
 from llm_embedder_data.cli.named_encoder import launch
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.model_prompts import with_conventions
-from llm_embedder_data.config.recipes import load_recipe
+from llm_embedder_data.config.recipes import ANY_TASK, Instruction, Recipe, load_recipe
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.mining.scoring.bi_encoders import BiEncoderTeacher
@@ -140,16 +140,36 @@ def _teacher(
         return build_teacher(name, settings, on_accelerator=on_accelerator)
     tokenizer = load_tokenizer_of(name)
     limit = max_length_of(load_config_of(name), tokenizer, settings)
-    recipe = load_recipe(OmegaConf.to_container(cfg.recipe, resolve=True))
     return BiEncoderTeacher(
         BiEncoder(name).eval(),
         tokenizer,
-        with_conventions(recipe, name) if recipe.is_auto else recipe,
+        _recipe(cfg, name),
         query_max_length=min(settings.query_max_length, limit),
         key_max_length=min(settings.key_max_length, limit),
         batch_tokens=settings.tokens_of_a_batch(on_accelerator),
         precision=PRECISION[settings.torch_dtype(on_accelerator)],
     )
+
+
+def _recipe(cfg: DictConfig, teacher: str) -> Recipe:
+    """Return the prompts of a bi-encoder: as in training, read from the teacher where ``auto``."""
+    if not cfg.data.add_instruction:
+        return Recipe("none", {ANY_TASK: Instruction()}, origin="data.add_instruction=false")
+    if "task_description" in _keys(OmegaConf.to_container(cfg.data)["train_data"]):
+        raise ConfigError(
+            "data.train_data: score reads no task_description of a source (give "
+            "recipe.task_description, a description by task)"
+        )
+    node = OmegaConf.to_container(cfg.recipe, resolve=True)
+    recipe = load_recipe(cast("dict[str, Any]", node))
+    return with_conventions(recipe, teacher) if recipe.is_auto else recipe
+
+
+def _keys(value: Any) -> set[str]:
+    """Return the keys of mappings at any depth."""
+    if isinstance(value, dict):
+        return {str(key) for key in value}.union(*map(_keys, value.values()))
+    return set().union(*map(_keys, value)) if isinstance(value, list) else set()
 
 
 def _choices(

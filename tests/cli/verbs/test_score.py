@@ -137,6 +137,20 @@ def test_what_was_cut_and_what_has_no_answer_is_counted(run, settings, data, tmp
     assert lines(tmp_path / "scores.jsonl")[-1]["scores"] is None
 
 
+def test_a_bi_encoders_prompts_may_be_left_out_and_not_come_from_a_source(
+    run, refused, settings, tiny, data
+):
+    settings[0] = f"teacher={tiny}"
+    settings.append("kind=bi-encoder")
+
+    printed = run("score", *settings, "recipe=e5", "data.add_instruction=false")
+    assert "qa: '' / '' (data.add_instruction=false)" in printed
+    printed = run("score", *settings, "recipe=e5")
+    assert "qa: 'query: ' / 'passage: '" in printed
+    source = f"data.train_data={{mine: {{path: {data}, task_description: find it}}}}"
+    assert "give recipe.task_description" in refused("score", *settings, source)
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
