@@ -1,8 +1,8 @@
 """LLM-Embedder's rows, which are this package's own: query with pos and neg, or history.
 
 ``history`` (also ``candidates``) holds candidates without labels; so does ``neg`` where there is no
-``pos`` and a teacher chooses. Eval rows name the relevant
-documents by their rows in the corpus (``pos_index``), or by id and grade (``relevant``).
+``pos`` and a teacher chooses. Eval rows name the relevant documents by their rows in the corpus
+(``pos_index``), or by id and grade (``relevant``).
 """
 
 from __future__ import annotations
