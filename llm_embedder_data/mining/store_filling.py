@@ -12,12 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,11 +33,10 @@ from llm_embedder_data.mining.embedding_store import (
     EmbeddingStore,
     StoreLayout,
 )
+from llm_embedder_data.mining.rank_group import of_ranks, rank_and_size, ranks_fail_together
 from llm_embedder_data.mining.store_fingerprint import StoredType, StoreFingerprint
 from llm_embedder_data.mining.text_embedder import TextEmbedder
 from llm_embedder_data.mining.text_inventory import TextInventory, take_inventory
-
-T = TypeVar("T")
 
 _SHARE = re.compile(r"(\d+)/(\d+)")
 
@@ -131,24 +128,24 @@ def fill_store(
         DataError: there are no texts, the folder cannot be written, or the encoder gives numbers
             that are not finite.
     """
-    share, n_ranks = share or Share(), len(_of_ranks(None))
-    rank = dist.get_rank() if n_ranks > 1 else 0
+    share = share or Share()
+    rank, n_ranks = rank_and_size()
     with _bar(show_progress and rank == 0) as bar:
-        with _ranks_fail_together():
+        with ranks_fail_together():
             layout, first, missing = _prepared(
                 Path(root), texts, embedder, dtype, share, command, bar
             )
         _check_ranks_agree(layout)
-        missing = _of_ranks(missing)[0]  # a rank may see shards that others are just writing
+        missing = of_ranks(missing)[0]  # a rank may see shards that others are just writing
         n_full = embedder.n_full
-        with _ranks_fail_together():
+        with ranks_fail_together():
             _embed_shards(layout, missing[rank::n_ranks], texts, first, embedder, bar)
     return Filled(
         layout,
         n_written=len(missing),
         n_found=len(share.of(layout.n_shards)) - len(missing),
         n_missing=len(layout.missing()),
-        n_full=sum(_of_ranks(embedder.n_full - n_full)),
+        n_full=sum(of_ranks(embedder.n_full - n_full)),
     )
 
 
@@ -244,38 +241,10 @@ def _writing(layout: StoreLayout) -> Iterator[None]:
         ) from error
 
 
-def _of_ranks(value: T) -> list[T]:
-    """Return the value of each rank of the group, in rank order; of this process if none is."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [value]
-    values = [value] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values
-
-
-@contextmanager
-def _ranks_fail_together() -> Iterator[None]:
-    """Wait for all ranks at the end, and fail if one failed.
-
-    Otherwise the other ranks would wait forever for a rank that has ended.
-    """
-    failure: Exception | None = None
-    try:
-        yield
-    except Exception as error:
-        failure = error
-    failures = _of_ranks(None if failure is None else str(failure))
-    if failure is not None:
-        raise failure
-    for rank, message in enumerate(failures):
-        if message is not None:
-            raise DataError(f"rank {rank}: {message}")
-
-
 def _check_ranks_agree(layout: StoreLayout) -> None:
     """Refuse ranks that would fill different stores."""
     mine = layout.fingerprint.as_dict()
-    for rank, facts in enumerate(_of_ranks(mine)):
+    for rank, facts in enumerate(of_ranks(mine)):
         different = [name for name in mine if facts[name] != mine[name]]
         if different:
             raise DataError(

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_embedder_data import DataError, read_rows
@@ -13,6 +13,7 @@ from llm_embedder_data.rows.row_scores import digest_of_texts, keys_of
 TEXTS = st.text(min_size=1, max_size=4)
 
 
+@settings(max_examples=30)
 @given(st.lists(TEXTS, min_size=1), st.lists(TEXTS, min_size=1))
 def test_other_texts_have_another_digest(texts, others):
     same = texts == others
@@ -77,7 +78,7 @@ def test_scores_may_lie_in_several_files_or_in_memory(files, write):
 
 
 def test_scores_of_other_texts_are_refused_in_one_sentence(files, write):
-    path, lines = files
+    _, lines = files
     other = write("other.jsonl", [{**ROWS[0], "neg": ["b text", "changed"]}, *ROWS[1:]])
     scores = write("scores.jsonl", lines)
 

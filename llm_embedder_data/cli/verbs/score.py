@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
@@ -18,9 +18,10 @@ from rich.text import Text
 from llm_embedder_data.cli.named_encoder import launch
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.model_prompts import with_conventions
-from llm_embedder_data.config.recipes import load_recipe
+from llm_embedder_data.config.recipes import ANY_TASK, Instruction, Recipe, load_recipe
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.demo import demo_encoder
+from llm_embedder_data.mining.rank_group import ranks_fail_together
 from llm_embedder_data.mining.scoring.bi_encoders import BiEncoderTeacher
 from llm_embedder_data.mining.scoring.building import (
     PRECISION,
@@ -57,7 +58,7 @@ def score(cfg: DictConfig) -> None:
     rows = _rows(cfg, needs_answers=settings.kind == "likelihood")
     fabric = launch(cfg)
     on_accelerator = fabric.device.type != "cpu"
-    plan = plan_parts(rows)
+    plan = plan_parts(rows, cfg.inputs_per_part)
     show(rows.report)
     teacher = _teacher(name, settings, cfg, on_accelerator=on_accelerator)
     if isinstance(teacher, LikelihoodTeacher | YesNoTeacher):
@@ -71,13 +72,13 @@ def score(cfg: DictConfig) -> None:
     fabric.barrier()  # all ranks know what is missing before any of them writes
     began = time.monotonic()
     teacher.model.to(fabric.device)
-    if left and isinstance(teacher, BiEncoderTeacher):
-        teacher.embed(rows, parts.folder / "embeddings", share, show_progress=True)
-    mine = left[fabric.global_rank :: fabric.world_size]
-    n_inputs = sum(plan.n_inputs[part] for part in mine)
-    with _progress_bar(n_inputs, is_shown=fabric.is_global_zero) as progress:
-        score_parts(mine, rows, teacher, plan, parts, progress)
-    fabric.barrier()
+    with ranks_fail_together() as (rank, n_ranks):
+        if left and isinstance(teacher, BiEncoderTeacher):
+            teacher.embed(rows, parts.folder / "embeddings", share, show_progress=True)
+        mine = left[rank::n_ranks]
+        n_inputs = sum(plan.n_inputs[part] for part in mine)
+        with _progress_bar(n_inputs, is_shown=rank == 0) as progress:
+            score_parts(mine, rows, teacher, plan, parts, progress)
     if fabric.is_global_zero:
         n_new = sum(plan.n_inputs[part] for part in left)
         _finish(parts, out, n_new, time.monotonic() - began)
@@ -140,16 +141,36 @@ def _teacher(
         return build_teacher(name, settings, on_accelerator=on_accelerator)
     tokenizer = load_tokenizer_of(name)
     limit = max_length_of(load_config_of(name), tokenizer, settings)
-    recipe = load_recipe(OmegaConf.to_container(cfg.recipe, resolve=True))
     return BiEncoderTeacher(
         BiEncoder(name).eval(),
         tokenizer,
-        with_conventions(recipe, name) if recipe.is_auto else recipe,
+        _recipe(cfg, name),
         query_max_length=min(settings.query_max_length, limit),
         key_max_length=min(settings.key_max_length, limit),
         batch_tokens=settings.tokens_of_a_batch(on_accelerator),
         precision=PRECISION[settings.torch_dtype(on_accelerator)],
     )
+
+
+def _recipe(cfg: DictConfig, teacher: str) -> Recipe:
+    """Return the prompts of a bi-encoder: as in training, read from the teacher where ``auto``."""
+    if not cfg.data.add_instruction:
+        return Recipe("none", {ANY_TASK: Instruction()}, origin="data.add_instruction=false")
+    if "task_description" in _keys(OmegaConf.to_container(cfg.data)["train_data"]):
+        raise ConfigError(
+            "data.train_data: score reads no task_description of a source (give "
+            "recipe.task_description, a description by task)"
+        )
+    node = OmegaConf.to_container(cfg.recipe, resolve=True)
+    recipe = load_recipe(cast("dict[str, Any]", node))
+    return with_conventions(recipe, teacher) if recipe.is_auto else recipe
+
+
+def _keys(value: Any) -> set[str]:
+    """Return the keys of mappings at any depth."""
+    if isinstance(value, dict):
+        return {str(key) for key in value}.union(*map(_keys, value.values()))
+    return set().union(*map(_keys, value)) if isinstance(value, list) else set()
 
 
 def _choices(
@@ -187,15 +208,16 @@ def _finish(parts: ScoreParts, out: Path, n_new: int, seconds: float) -> None:
 
 @contextmanager
 def _progress_bar(n_inputs: int, *, is_shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show the progress of this rank, and yield what advances it."""
+    """Show the progress of this rank on a terminal, and yield what advances it."""
+    console = Console(stderr=True)
     with Progress(
         TextColumn("scoring"),
         BarColumn(),
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} inputs"),
         _Rate(),
         TimeRemainingColumn(),
-        disable=not is_shown,
-        console=Console(stderr=True),
+        disable=not (is_shown and console.is_terminal),
+        console=console,
         transient=True,
     ) as progress:
         bar = progress.add_task("", total=n_inputs)

@@ -113,14 +113,14 @@ class BiEncoderTeacher:
                 batch_tokens=self._batch_tokens,
                 precision=self._precision,
             )
-            texts = ListedTexts(
+            listed = ListedTexts(
                 [text for _, text in number],
                 own_instructions=[prompt for prompt, _ in number],
                 name="queries" if side == "query" else "keys",
             )
-            filled = fill_store(folder, texts, embedder, share=share, show_progress=show_progress)
+            filled = fill_store(folder, listed, embedder, share=share, show_progress=show_progress)
             if filled.n_missing:
-                filled = fill_store(folder, texts, embedder, show_progress=show_progress)
+                filled = fill_store(folder, listed, embedder, show_progress=show_progress)
             is_cut = _are_cut(list(number), self._tokenizer, self._max_length[side])
             self._sides[side] = _EmbeddedSide(number, filled.open(), is_cut)
 

@@ -64,7 +64,6 @@ class _LanguageModelTeacher:
         self._tokenizer, self._templates = tokenizer, templates
         self._limits, self._batch_tokens = limits, batch_tokens
         self._logits = PickedLogits(model)
-        self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
         pad = tokenizer.pad_token_id
         self._pad_id = 0 if pad is None else int(pad)
         self._is_checked = False
@@ -140,7 +139,7 @@ class _LanguageModelTeacher:
         """Return the score of each prompt: the mean of its values, in float64."""
         device = next(self.model.parameters()).device
         n_values = [self._n_values(prompt) for prompt in prompts]
-        n_logits = [n * self._vocabulary for n in n_values]
+        n_logits = [n * self._logits.n_logits for n in n_values]
         lengths = [len(prompt.ids) for prompt in prompts]
         order, parts = list[int](), list[Tensor]()
         for batch in length_sorted_batches(lengths, self._batch_tokens, n_logits, _MOST_LOGITS):
@@ -272,8 +271,8 @@ def _log_likelihoods(logits: Tensor, targets: Tensor) -> Tensor:
         [
             torch.gather(block, 1, target[:, None])[:, 0] - torch.logsumexp(block, 1)
             for block, target in zip(
-                (part.float() for part in logits.split(_IN_FLOAT32)),
-                targets.split(_IN_FLOAT32),
+                (part.float() for part in torch.split(logits, _IN_FLOAT32)),
+                torch.split(targets, _IN_FLOAT32),
                 strict=True,
             )
         ]

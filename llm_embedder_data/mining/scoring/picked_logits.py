@@ -27,18 +27,23 @@ class PickedLogits:
     Args:
         model: from AutoModelForCausalLM.
 
+    Attributes:
+        n_logits: V, logits of a position.
+
     Raises:
         ConfigError: the model has no output embeddings.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        head = model.get_output_embeddings()
+        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         if head is None:
             raise ConfigError(
                 f"the teacher {type(model).__name__} has no output embeddings (give a causal "
                 "language model)"
             )
         self.model = model
+        # A quantized head packs its weights.
+        self.n_logits = int(getattr(head, "out_features", None) or head.weight.shape[0])
         self._picked: tuple[Tensor, Tensor] | None = None
         head.register_forward_pre_hook(self._pick)
 

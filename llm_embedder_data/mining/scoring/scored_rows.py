@@ -81,7 +81,8 @@ class RowsToScore:
         self.report = "\n".join(map(str, reader.report))
 
     def _scored(self, row: Row, number: int, reader: RowReader) -> ScoredRow:
-        answers, context = (), ""
+        answers: tuple[str, ...] = ()
+        context = ""
         if self._needs_answers:
             assert reader.at is not None
             path, record = reader.at

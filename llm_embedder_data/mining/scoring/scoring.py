@@ -14,14 +14,11 @@ from typing import Any
 
 import xxhash
 
-from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.mining.scoring.score_parts import ScoreParts
 from llm_embedder_data.mining.scoring.scored_rows import RowsToScore, ScoredRow
 from llm_embedder_data.mining.scoring.teacher import RowScore, Teacher
 from llm_embedder_data.mining.store_fingerprint import weights_digest
-
-# A part ends with the row that fills it.
-INPUTS_OF_A_PART = 4096
 
 # Part of the name of parts. Raise it when scores are computed otherwise.
 _VERSION = 1
@@ -44,17 +41,26 @@ class ScoringPlan:
     digest: str
 
 
-def plan_parts(rows: RowsToScore, inputs_of_a_part: int = INPUTS_OF_A_PART) -> ScoringPlan:
+def plan_parts(rows: RowsToScore, inputs_per_part: int = 4096) -> ScoringPlan:
     """Read all rows, and cut them into parts.
+
+    Args:
+        rows: of the source.
+        inputs_per_part: a part ends with the row with which it has so many. What a process that is
+            killed loses, and the inputs that are sorted by length together.
 
     Raises:
         DataError: a row that cannot be scored; or there is no row.
-        ConfigError: a setting of the source that cannot be used.
+        ConfigError: a setting that cannot be used.
     """
-    hashed = xxhash.xxh3_128(str(inputs_of_a_part).encode())
+    if type(inputs_per_part) is not int or inputs_per_part < 1:
+        raise ConfigError(
+            f"inputs_per_part={inputs_per_part!r}: expected a whole number of at least 1"
+        )
+    hashed = xxhash.xxh3_128(str(inputs_per_part).encode())
     n_rows, n_inputs, tasks = [0], [0], dict[str, None]()
     for row in rows:
-        if n_inputs[-1] >= inputs_of_a_part:
+        if n_inputs[-1] >= inputs_per_part:
             n_rows.append(0)
             n_inputs.append(0)
         n_rows[-1] += 1

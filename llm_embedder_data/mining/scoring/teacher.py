@@ -20,15 +20,15 @@ RowScore = list[float] | None
 
 
 class Teacher(Protocol):
-    """Scores the keys of rows.
+    """Scores the keys of rows."""
 
-    Attributes:
-        model: what computes; to be moved to the device.
-        counts: what was cut so far, by what it is.
-    """
+    @property
+    def model(self) -> nn.Module:
+        """What computes; to be moved to the device."""
 
-    model: nn.Module
-    counts: Counter[str]
+    @property
+    def counts(self) -> Counter[str]:
+        """What was cut so far, by what it is."""
 
     def facts(self) -> Mapping[str, Any]:
         """Return all that scores depend on beside weights and rows, as plain JSON."""

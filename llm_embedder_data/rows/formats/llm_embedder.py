@@ -1,7 +1,8 @@
 """LLM-Embedder's rows, which are this package's own: query with pos and neg, or history.
 
-``history`` (also ``candidates``) holds candidates without labels. Eval rows name the relevant
-documents by their rows in the corpus (``pos_index``), or by id and grade (``relevant``).
+``history`` (also ``candidates``) holds candidates without labels; so does ``neg`` where there is no
+``pos`` and a teacher chooses. Eval rows name the relevant documents by their rows in the corpus
+(``pos_index``), or by id and grade (``relevant``).
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         pos, neg, candidates = found.pos, found.neg, None
     elif record.get("pos") or unlabelled is None:
         found = pos_and_neg(record, parts, "pos", ("neg",))
-        if not found.pos:
-            raise Dropped("rows without a positive")
         pos, neg, candidates = found.pos, found.neg, None
+        if not pos:
+            if not neg or not _teacher_may_choose(record):
+                raise Dropped("rows without a positive")
+            neg, candidates = [], found.neg
     else:
         found = pos_and_neg(record, parts, unlabelled, ())
         if not found.pos:
@@ -66,6 +69,14 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         key_instruction=given.get("key"),
         task=record.get("task"),
     )
+
+
+def _teacher_may_choose(record: Mapping[str, Any]) -> bool:
+    """Whether a record without positives has scores, or answers by which a teacher scores.
+
+    LLM-Embedder's lrlm rows are such: their ``neg`` are the chunks among which the teacher chooses.
+    """
+    return any(record.get(name) is not None for name in ("teacher_scores", "answers", "answer"))
 
 
 def _eval(record: Mapping[str, Any], parts: Parts) -> Row:

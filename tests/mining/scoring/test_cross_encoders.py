@@ -29,7 +29,8 @@ def scored(folder, **settings):
     rows = list(RowsToScore(rows_with_answers()))
     teacher = build_teacher(str(folder), TeacherSettings(kind="cross-encoder", **settings))
     scores = teacher.scores(teacher.prepare(rows), lambda n_inputs: None)
-    return teacher, [(row.query, key) for row in rows for key in row.keys], sum(scores, [])
+    pairs = [(row.query, key) for row in rows for key in row.keys]
+    return teacher, pairs, [score for of_row in scores for score in of_row]
 
 
 def add_to_config(folder, **entries):

@@ -37,6 +37,14 @@ def test_rows_without_a_positive_are_counted(folder):
     assert folder.left_out == {"rows without a positive": 1}
 
 
+@pytest.mark.parametrize("more", [{"teacher_scores": [1.0, 2.0]}, {"answers": ["an answer"]}])
+def test_negatives_without_a_positive_are_candidates_where_a_teacher_chooses(folder, more):
+    row = folder.row([{"query": "q", "pos": [], "neg": ["a b", "c d"], **more}])
+
+    scores = {name: value for name, value in more.items() if name == "teacher_scores"}
+    assert row == {"query": "q", "candidates": ["a b", "c d"], **scores}
+
+
 def test_eval_rows_name_documents_by_row_or_by_id(folder):
     assert folder.rows([{"query": "q", "query_id": 1, "pos_index": [0, 2]}], kind="eval") == [
         {"query": "q", "query_id": 1, "relevant": {"0": 1, "2": 1}}

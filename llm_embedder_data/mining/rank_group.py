@@ -1,0 +1,49 @@
+"""The ranks of a torch.distributed group, where there may be none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch.distributed as dist
+
+from llm_embedder_data.core.errors import DataError
+
+T = TypeVar("T")
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Return this process' rank and the number of ranks; ``(0, 1)`` without a group."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
+def of_ranks(value: T) -> list[T]:
+    """Return the value of each rank, in rank order. All ranks must call this."""
+    _, n_ranks = rank_and_size()
+    if n_ranks == 1:
+        return [value]
+    values = [value] * n_ranks
+    dist.all_gather_object(values, value)
+    return values
+
+
+@contextmanager
+def ranks_fail_together() -> Iterator[tuple[int, int]]:
+    """Yield this process' rank and the number of ranks; wait for all, and fail if one failed.
+
+    Otherwise the other ranks would wait forever for a rank that has ended.
+    """
+    failure: Exception | None = None
+    try:
+        yield rank_and_size()
+    except Exception as error:
+        failure = error
+    failures = of_ranks(None if failure is None else str(failure))
+    if failure is not None:
+        raise failure
+    for rank, message in enumerate(failures):
+        if message is not None:
+            raise DataError(f"rank {rank}: {message}")
