@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
+from llm_embedder_data.batches.tokens.model_inputs import layout_of
 from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
@@ -30,25 +30,54 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.training.adapters import (
+    FROZEN_DIGEST,
+    base_of,
+    frozen_digest,
+    has_adapters,
+    merged,
+    plain_settings,
+    with_frozen,
+    with_lora,
+    without_frozen,
+)
+from llm_embedder_data.training.bidirectional import attend_both_ways
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
     GivesTaskSettings,
 )
-from llm_embedder_data.training.evaluator import RetrievalEvaluator
+from llm_embedder_data.training.encoder_calls import (
+    EncoderCall,
+    TextCalls,
+    TokenizedTexts,
+    encoder_calls,
+)
+from llm_embedder_data.training.encoder_loading import load_encoder
 from llm_embedder_data.training.export import (
     prompts_to_export,
     write_sentence_transformers_files,
 )
+from llm_embedder_data.training.grad_cache import cached_embeddings
+from llm_embedder_data.training.matryoshka import (
+    TruncatingEvaluator,
+    truncated,
+    weighted_dimensions,
+)
 from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
 from llm_embedder_data.training.packed_attention import AttentionSwitch, position_ids_for
-from llm_embedder_data.training.pooling import pool, pool_packed, prompt_length_of_calls
+from llm_embedder_data.training.pooling import pool, pool_packed
 from llm_embedder_data.training.position_limits import check_positions
-from llm_embedder_data.training.retrieval_loss import competing_keys, mean_loss
+from llm_embedder_data.training.retrieval_loss import (
+    Objective,
+    competing_keys,
+    loss_of_embeddings,
+)
 from llm_embedder_data.training.search import rerank_order
 from llm_embedder_data.training.settings import (
     DEFAULTS,
     LossSettings,
+    check_embedding_arguments,
     check_model_arguments,
     merge_loss_settings,
 )
@@ -58,8 +87,6 @@ Similarity = SimilarityName | Literal["auto"]
 
 # A batch of RetrievalDataModule, for training or evaluation; docs/batch-keys.md lists its entries.
 RetrievalBatch = Mapping[str, Any]
-# Tokenized texts: padded or packed in one mapping, or chunked in a list of mappings.
-TokenizedTexts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +103,12 @@ class BiEncoder(lightning.LightningModule):
     :class:`~llm_embedder_data.training.evaluator.RetrievalEvaluator`.
 
     Only ``encoder`` is trained. Its pooler gets no gradient, so it is set aside until export.
+    docs/training.md says when to use which of the options.
 
     Args:
-        encoder: a name or path for AutoModel, loaded as float32; or a model, without its pooler.
-            Checkpoints do not record a model: pass it again to ``load_from_checkpoint``.
+        encoder: a name or path for AutoModel, loaded as float32; or a model, without its pooler;
+            or a PeftModel. Checkpoints do not record a model: pass it again to
+            ``load_from_checkpoint``.
         pooling: how token vectors become the embedding of a text: its first token (``cls``), the
             ``mean`` of its tokens, or its ``last`` token. ``auto``: as the model's own files say,
             else as published for the model, else ``last`` for a decoder and ``cls`` for an
@@ -106,6 +135,21 @@ class BiEncoder(lightning.LightningModule):
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
         cutoffs: the k of MRR@k, Recall@k and nDCG@k.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
+        mini_batch_size: most texts that the encoder holds activations of (GradCache). Each text is
+            encoded twice, and memory no longer grows with the batch. None: the whole batch.
+        matryoshka_dims: numbers of leading dimensions that are trained and evaluated as embeddings
+            of their own, beside the full width.
+        matryoshka_weights: weight of the loss of each of ``matryoshka_dims``; None: 1 each. They
+            are scaled to sum to 1, with the full width's, which is 1 unless it is listed.
+        false_negative_margin: leave out keys of other queries whose similarity to a query exceeds
+            that of its positive by more than this. A negative margin also leaves out keys that
+            score a little less than the positive. None: none are left out.
+        symmetric: average the contrastive loss with that of each positive key against the queries.
+        bidirectional: let the tokens of a decoder attend to later tokens too.
+        lora: arguments of ``peft.LoraConfig``, such as ``{"r": 16}``: train LoRA adapters and
+            freeze the encoder. Needs the extra ``lora``.
+        save_base_weights: whether checkpoints of an encoder with adapters hold the frozen weights
+            too. They are not needed if the encoder is at hand when a checkpoint is loaded.
 
     Raises:
         ConfigError: an argument is invalid; or ``pooling`` is ``auto`` and the model's files ask
@@ -131,6 +175,14 @@ class BiEncoder(lightning.LightningModule):
         schedule: Schedule = "linear",
         cutoffs: Sequence[int] = (1, 5, 10, 100),
         gradient_checkpointing: bool = False,
+        mini_batch_size: int | None = None,
+        matryoshka_dims: Sequence[int] | None = None,
+        matryoshka_weights: Sequence[float] | None = None,
+        false_negative_margin: float | None = None,
+        symmetric: bool = False,
+        bidirectional: bool = False,
+        lora: Mapping[str, Any] | None = None,
+        save_base_weights: bool = False,
     ) -> None:
         super().__init__()
         check_choice(pooling, [*get_args(PoolingMode), "auto"], "model.pooling")
@@ -139,6 +191,9 @@ class BiEncoder(lightning.LightningModule):
         # save_hyperparameters reads these local variables. They must be plain Python, not the lists
         # and mappings of OmegaConf: torch loads nothing else from a checkpoint by default.
         cutoffs = tuple(cutoffs)
+        matryoshka_dims = None if matryoshka_dims is None else tuple(matryoshka_dims)
+        matryoshka_weights = None if matryoshka_weights is None else tuple(matryoshka_weights)
+        lora = None if lora is None else plain_settings(lora)
         self._recipe = None if recipe is None else load_recipe(recipe)
         if self._recipe is not None:
             is_name = isinstance(recipe, str | os.PathLike)
@@ -160,27 +215,50 @@ class BiEncoder(lightning.LightningModule):
         self.warmup_ratio = warmup_ratio
         self.schedule = schedule
         self.cutoffs = cutoffs
+        self.mini_batch_size = mini_batch_size
+        self.save_base_weights = save_base_weights
         check_model_arguments(self._given, warmup_ratio=warmup_ratio, cutoffs=cutoffs)
+        check_embedding_arguments(
+            mini_batch_size=mini_batch_size, false_negative_margin=false_negative_margin
+        )
 
-        self.encoder = _loaded(encoder)
-        self._model_name = encoder if isinstance(encoder, str) else encoder.name_or_path or None
-        self._choose_pooling(pooling, similarity)
+        loaded = load_encoder(encoder)
+        base = base_of(loaded)
+        self._model_name = encoder if isinstance(encoder, str) else base.name_or_path or None
+        self._choose_pooling(pooling, similarity, base)
         # In a tuple, so that torch does not register it as a submodule.
-        self._pooler = (getattr(self.encoder, "pooler", None),)
+        self._pooler = (getattr(base, "pooler", None),)
         if self._pooler[0] is not None:
-            self.encoder.pooler = None  # type: ignore[assignment]
+            base.pooler = None  # type: ignore[assignment]
+        if bidirectional or getattr(base.config, "is_causal", None) is False:
+            attend_both_ways(base)
         if gradient_checkpointing:
-            enable = self.encoder.gradient_checkpointing_enable
-            enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+            base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        self.encoder = loaded if lora is None else with_lora(loaded, lora)
+        self._dimensions = weighted_dimensions(
+            matryoshka_dims, matryoshka_weights, base.config.hidden_size
+        )
+        self._objective = Objective(
+            dimensions=self._dimensions,
+            normalize=self.similarity == "cos",
+            false_negative_margin=false_negative_margin,
+            symmetric=symmetric,
+        )
         self._warned: set[str] = set()
-        self._attention = AttentionSwitch(self.encoder)
+        self._attention = AttentionSwitch(base)
         self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
-        self._evaluator = RetrievalEvaluator(cutoffs)
+        self._evaluator = TruncatingEvaluator(
+            cutoffs,
+            [width for width, _ in self._dimensions[1:]],
+            normalize=self.similarity == "cos",
+        )
 
-    def _choose_pooling(self, pooling: Pooling, similarity: Similarity) -> None:
+    def _choose_pooling(
+        self, pooling: Pooling, similarity: Similarity, encoder: PreTrainedModel
+    ) -> None:
         chosen = pooled(
             self._model_name,
-            self.encoder.config,
+            encoder.config,
             pooling=None if pooling == "auto" else pooling,
             similarity=None if similarity == "auto" else similarity,
         )
@@ -284,32 +362,44 @@ class BiEncoder(lightning.LightningModule):
         Raises:
             ConfigError: the texts are packed and the encoder would mix them.
         """
-        calls = model_calls(inputs)
-        lengths = prompt_length_of_calls(calls, inverse, prompt_length)
-        embedding = torch.cat(
-            [
-                self._encode_chunk(chunk, length)
-                for chunk, length in zip(calls, lengths, strict=True)
-            ]
-        )
-        if self.similarity == "cos":
-            embedding = F.normalize(embedding, dim=1)
-        return embedding if inverse is None else embedding[inverse]
+        texts = encoder_calls(inputs, inverse, prompt_length)
+        return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))
 
     def forward(self, inputs: TokenizedTexts, inverse: Tensor | None = None) -> Tensor:
         """Embed tokenized texts; see :meth:`encode`."""
         return self.encode(inputs, inverse)
 
-    def _encode_chunk(self, inputs: Mapping[str, Any], prompt_length: int | Tensor) -> Tensor:
+    def _encode_call(self, call: EncoderCall) -> Tensor:
+        """Embed the texts of one call of the encoder, ``[n, D]`` float32."""
+        inputs, prompt_length = call
         packed = layout_of(inputs) == "packed"
         self._attention.set(packed)
-        if not packed:
+        if packed:
+            position_ids = position_ids_for(self.encoder, inputs["position_ids"])
+            hidden = self.encoder(**{**inputs, "position_ids": position_ids}).last_hidden_state
+            bounds = inputs["cu_seq_lens_q"]  # the hidden states are [1, T, D]
+            embedding = pool_packed(hidden[0].float(), bounds, self.pooling, prompt_length)
+        else:
             hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]
-            return pool(hidden.float(), inputs["attention_mask"], self.pooling, prompt_length)
-        position_ids = position_ids_for(self.encoder, inputs["position_ids"])
-        hidden = self.encoder(**{**inputs, "position_ids": position_ids}).last_hidden_state
-        bounds = inputs["cu_seq_lens_q"]
-        return pool_packed(hidden[0].float(), bounds, self.pooling, prompt_length)  # of [1, T, D]
+            mask = inputs["attention_mask"]
+            embedding = pool(hidden.float(), mask, self.pooling, prompt_length)
+        return F.normalize(embedding, dim=1) if self.similarity == "cos" else embedding
+
+    def _calls(
+        self, batch: RetrievalBatch, side: str, mini_batch_size: int | None = None
+    ) -> TextCalls:
+        """Return the calls of the encoder for one side of a batch."""
+        prompt_length: int | Tensor = 0
+        if not self._include_prompt and self.pooling == "mean":
+            if f"{side}_prompt_length" not in batch:
+                raise ConfigError(
+                    f"the encoder {self._model_name} leaves its prompt out of the mean, and the "
+                    "batch does not say how long the prompt is (give the data module a tokenizer "
+                    "of the same folder, or the collator prompt_lengths=True)"
+                )
+            prompt_length = batch[f"{side}_prompt_length"]
+        inverse = batch.get(f"{side}_inverse")
+        return encoder_calls(batch[side], inverse, prompt_length, mini_batch_size)
 
     def _embed(self, batch: RetrievalBatch, side: str) -> Tensor:
         """Embed one side of a batch.
@@ -322,16 +412,23 @@ class BiEncoder(lightning.LightningModule):
             ``[B, D]`` for ``query``; ``[B*G, D]`` for ``key``, with key g of query b in row
             ``b * G + g``; ``[n, D]`` for ``content``.
         """
-        prompt_length: int | Tensor = 0
-        if not self._include_prompt and self.pooling == "mean":
-            if f"{side}_prompt_length" not in batch:
-                raise ConfigError(
-                    f"the encoder {self._model_name} leaves its prompt out of the mean, and the "
-                    "batch does not say how long the prompt is (give the data module a tokenizer "
-                    "of the same folder, or the collator prompt_lengths=True)"
-                )
-            prompt_length = batch[f"{side}_prompt_length"]
-        return self.encode(batch[side], batch.get(f"{side}_inverse"), prompt_length)
+        texts = self._calls(batch, side)
+        return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))
+
+    def _embed_to_train(self, batch: RetrievalBatch) -> tuple[Tensor, Tensor]:
+        """Embed both sides of a training batch, in mini-batches if ``mini_batch_size`` is set."""
+        query, key = (self._calls(batch, side, self.mini_batch_size) for side in ("query", "key"))
+        calls = [*query.calls, *key.calls]
+        if self.mini_batch_size is None or not torch.is_grad_enabled():
+            rows = [self._encode_call(call) for call in calls]
+        else:
+            # Both sides in one function, so that a weight's gradients are summed in one buffer.
+            rows = cached_embeddings(self._encode_call, calls, self.encoder.parameters())
+        first_key = len(query.calls)
+        return (
+            query.in_order(torch.cat(rows[:first_key])),
+            key.in_order(torch.cat(rows[first_key:])),
+        )
 
     # Training
 
@@ -360,17 +457,21 @@ class BiEncoder(lightning.LightningModule):
                 "data.cross=True: the batch holds (query, key) pairs, and BiEncoder encodes query "
                 "and key apart (set data.cross=false, or train a cross-encoder)"
             )
-        query, key = self._embed(batch, "query"), self._embed(batch, "key")
+        query, key = self._embed_to_train(batch)
         gathers = self.gather_negatives and batch["in_batch_negatives"] and self._num_replicas > 1
-        competing = competing_keys(
-            batch, key, rank=self.global_rank, all_gather=self.all_gather if gathers else None
-        )
+        all_gather = self.all_gather if gathers else None
+        competing = competing_keys(batch, key, rank=self.global_rank, all_gather=all_gather)
         # bfloat16 has 8 significant bits: a cosine divided by 0.01 would be off by 0.2.
         with torch.autocast(query.device.type, enabled=False):
-            scores = query @ competing.keys.T  # [B, K]
-            if self.similarity == "cos":
-                scores = scores / self.temperature
-            return mean_loss(scores, competing, batch, self.settings_of(batch["task"]))
+            return loss_of_embeddings(
+                query,
+                competing,
+                batch,
+                self.settings_of(batch["task"]),
+                self._objective,
+                temperature=self.temperature if self.similarity == "cos" else 1.0,
+                all_gather=all_gather,
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and a schedule that is stepped after every optimizer step.
@@ -393,6 +494,30 @@ class BiEncoder(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen weights beside adapters out, unless ``save_base_weights`` is set."""
+        if has_adapters(self.encoder) and not self.save_base_weights:
+            checkpoint["state_dict"] = without_frozen(checkpoint["state_dict"], self)
+            checkpoint[FROZEN_DIGEST] = frozen_digest(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take frozen weights that a checkpoint leaves out from the encoder as it was loaded.
+
+        Raises:
+            ConfigError: the checkpoint was saved beside other frozen weights.
+        """
+        if FROZEN_DIGEST not in checkpoint:
+            return
+        if checkpoint[FROZEN_DIGEST] != frozen_digest(self):
+            raise ConfigError(
+                "the checkpoint holds adapters alone, and the frozen weights of the encoder "
+                f"{self._model_name} are not those beside which they were trained (give the "
+                "encoder that the training began with)"
+            )
+        checkpoint["state_dict"] = with_frozen(checkpoint["state_dict"], self)
 
     # Evaluation
 
@@ -425,12 +550,22 @@ class BiEncoder(lightning.LightningModule):
             grades=batch.get("grades"),
         )
 
-    def _rerank(self, batch: RetrievalBatch, query: Tensor) -> Tensor:
-        """Return the indices of each query's keys, best first: ``[n, G]`` int64, padded with -1."""
-        keys = self._embed(batch, "key").view(*batch["key_mask"].shape, query.shape[1])
-        # Not a matrix product, which mixed precision would round.
-        scores = (query[:, None] * keys).sum(2)  # [n, G]
-        return rerank_order(scores, batch["key_index"].masked_fill(batch["key_mask"] == 0, -1))
+    def _rerank(self, batch: RetrievalBatch, query: Tensor) -> dict[int, Tensor]:
+        """Return, for each width of embeddings, the indices of each query's keys, best first.
+
+        Each is ``[n, G]`` int64, padded with -1.
+        """
+        keys, shape = self._embed(batch, "key"), batch["key_mask"].shape
+        index = batch["key_index"].masked_fill(batch["key_mask"] == 0, -1)
+        ranked = {}
+        for width, _ in self._dimensions:
+            few_query, few_keys = (
+                truncated(side, width, normalize=self.similarity == "cos") for side in (query, keys)
+            )
+            # Not a matrix product, which mixed precision would round.
+            scores = (few_query[:, None] * few_keys.view(*shape, width)).sum(2)  # [n, G]
+            ranked[width] = rerank_order(scores, index)
+        return ranked
 
     def test_step(self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode a batch and keep it; see :meth:`validation_step`."""
@@ -483,10 +618,11 @@ class BiEncoder(lightning.LightningModule):
         if self.global_rank != 0:
             return
         folder = Path(path)
-        weights = self.encoder.state_dict()
+        encoder = merged(self.encoder)
+        weights = encoder.state_dict()
         if self._pooler[0] is not None:
             weights |= self._pooler[0].state_dict(prefix="pooler.")
-        self.encoder.save_pretrained(folder, state_dict=weights)
+        encoder.save_pretrained(folder, state_dict=weights)
 
         tokenizer = tokenizer or getattr(self._datamodule, "tokenizer", None)
         if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
@@ -499,7 +635,7 @@ class BiEncoder(lightning.LightningModule):
             )
         write_sentence_transformers_files(
             folder,
-            width=self.encoder.config.hidden_size,
+            width=encoder.config.hidden_size,
             pooling=self.pooling,
             similarity=self.similarity,
             prompts=prompts_to_export(self._datamodule, self._model_name),
@@ -529,20 +665,3 @@ class BiEncoder(lightning.LightningModule):
         self._warned.add(message)
         if self.global_rank == 0:
             logger.warning(printable(message))
-
-
-def _loaded(encoder: str | PreTrainedModel) -> PreTrainedModel:
-    """Return the encoder, loaded if it is a name or path."""
-    # float32 whatever the files hold: in bfloat16 an AdamW update at 5e-6 rounds to nothing. The
-    # precision to compute in is a setting of the trainer.
-    loaded: Any = (
-        AutoModel.from_pretrained(encoder, dtype=torch.float32)
-        if isinstance(encoder, str)
-        else encoder
-    )
-    if getattr(loaded.config, "is_encoder_decoder", False):
-        raise ConfigError(
-            f"encoder={type(loaded).__name__}: an encoder-decoder, expected an encoder or a "
-            "decoder (give its encoder, e.g. T5EncoderModel.from_pretrained(...))"
-        )
-    return cast(PreTrainedModel, loaded)

@@ -1,0 +1,170 @@
+"""Matryoshka embeddings: their leading dimensions alone are embeddings too.
+
+Kusupati et al., 2022, "Matryoshka Representation Learning" (arXiv:2205.13147): train on the loss of
+the whole embedding and of several truncations, so that an index may keep fewer dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import lightning
+import torch.nn.functional as F
+from torch import Tensor
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.training.evaluator import RetrievalEvaluator
+
+
+class WeightedDimension(NamedTuple):
+    """A number of leading dimensions, and the share of its loss in the whole loss."""
+
+    width: int
+    weight: float
+
+
+def weighted_dimensions(
+    dims: Sequence[int] | None, weights: Sequence[float] | None, full: int
+) -> list[WeightedDimension]:
+    """Return the dimensions to train on, the most first, with weights that sum to 1.
+
+    The full width is always among them: with weight 1 before scaling, if ``dims`` leaves it out.
+
+    Args:
+        dims: numbers of dimensions; None: the full width alone.
+        weights: one per number, not negative, scaled here; None: 1 each.
+        full: width of the encoder's embeddings.
+
+    Raises:
+        ConfigError: a number is not in [1, full] or comes twice, or the weights do not fit.
+
+    >>> weighted_dimensions([64, 32], [1, 2], 128)
+    [WeightedDimension(width=128, weight=0.25), WeightedDimension(width=64, weight=0.25), \
+WeightedDimension(width=32, weight=0.5)]
+    """
+    if dims is None:
+        if weights is not None:
+            raise ConfigError(
+                f"model.matryoshka_weights={list(weights)}: there is nothing to weigh (set "
+                "model.matryoshka_dims, or model.matryoshka_weights to null)"
+            )
+        return [WeightedDimension(full, 1.0)]
+    if (
+        not dims
+        or not all(isinstance(width, int) and 1 <= width <= full for width in dims)
+        or len(set(dims)) < len(dims)
+    ):
+        raise ConfigError(
+            f"model.matryoshka_dims={list(dims)}: expected one or more different integers from 1 "
+            f"to {full}, the width of the encoder's embeddings"
+        )
+    if weights is None:
+        weights = [1.0] * len(dims)
+    if len(weights) != len(dims) or min(weights) < 0 or max(weights) == 0:
+        raise ConfigError(
+            f"model.matryoshka_weights={list(weights)}: expected {len(dims)} numbers of at least "
+            f"0, not all 0, one for each of model.matryoshka_dims={list(dims)}"
+        )
+    of_width = {full: 1.0} | dict(zip(dims, map(float, weights), strict=True))
+    total = sum(of_width.values())
+    return [WeightedDimension(width, of_width[width] / total) for width in sorted(of_width)[::-1]]
+
+
+def truncated(embedding: Tensor, width: int, *, normalize: bool) -> Tensor:
+    """Return the leading dimensions of embeddings.
+
+    Args:
+        embedding: ``[N, D]``.
+        width: number of dimensions to keep, at most D.
+        normalize: whether to scale what is left to length 1, if anything was cut.
+
+    Returns:
+        ``[N, width]``.
+    """
+    if width == embedding.shape[1]:
+        return embedding
+    cut = embedding[:, :width]
+    return F.normalize(cut, dim=1) if normalize else cut
+
+
+class TruncatingEvaluator:
+    """Evaluates embeddings in full, and each of several truncations beside them.
+
+    Has the methods of :class:`~llm_embedder_data.training.evaluator.RetrievalEvaluator`. The names
+    of a truncation's metrics say its width: ``val/<eval set>/dim_128/mrr@10``, and
+    ``val/dim_128/mrr@10`` for the mean over eval sets.
+
+    Args:
+        cutoffs: the k of MRR@k, Recall@k and nDCG@k.
+        widths: of the truncations, without the full width.
+        normalize: whether truncated embeddings are scaled to length 1.
+    """
+
+    def __init__(self, cutoffs: Sequence[int], widths: Sequence[int], *, normalize: bool) -> None:
+        self._full = RetrievalEvaluator(cutoffs)
+        self._truncations = {width: RetrievalEvaluator(cutoffs) for width in widths}
+        self._normalize = normalize
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths of the truncations."""
+        return tuple(self._truncations)
+
+    def reset(self) -> None:
+        """Drop what an interrupted evaluation may have left."""
+        for evaluator in self._all():
+            evaluator.reset()
+
+    def note_loader(self, name: str, loader_index: int) -> None:
+        """Record which loader an eval set or corpus comes from."""
+        for evaluator in self._all():
+            evaluator.note_loader(name, loader_index)
+
+    def add_corpus(self, name: str, embedding: Tensor, index: Tensor) -> None:
+        """Keep an encoded corpus batch, in full and truncated."""
+        self._full.add_corpus(name, embedding, index)
+        for width, evaluator in self._truncations.items():
+            evaluator.add_corpus(name, self._cut(embedding, width), index)
+
+    def add_queries(
+        self,
+        name: str,
+        embedding: Tensor,
+        *,
+        ranked: Mapping[int, Tensor] | None = None,
+        **more: Any,
+    ) -> None:
+        """Keep an encoded query batch, in full and truncated.
+
+        Args:
+            name: name of the eval set.
+            embedding: ``[n, D]`` float32.
+            ranked: reranked keys by width, the full one included; None: the corpus is searched.
+            more: further arguments of the evaluator.
+        """
+        full = embedding.shape[1]
+        for width, evaluator in {full: self._full, **self._truncations}.items():
+            evaluator.add_queries(
+                name,
+                self._cut(embedding, width),
+                ranked=None if ranked is None else ranked[width],
+                **more,
+            )
+
+    def finish(
+        self, module: lightning.LightningModule, stage: str, warn: Callable[[str], None]
+    ) -> dict[str, float]:
+        """Search and measure; all ranks must call this. Returns the metrics of all widths."""
+        values = dict(self._full.finish(module, stage, warn))
+        for width, evaluator in self._truncations.items():
+            for name, value in evaluator.finish(module, stage, warn).items():
+                prefix, _, metric = name.rpartition("/")
+                values[f"{prefix}/dim_{width}/{metric}"] = value
+        return values
+
+    def _cut(self, embedding: Tensor, width: int) -> Tensor:
+        return truncated(embedding, width, normalize=self._normalize)
+
+    def _all(self) -> list[RetrievalEvaluator]:
+        return [self._full, *self._truncations.values()]
