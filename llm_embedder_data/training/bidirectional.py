@@ -23,8 +23,12 @@ def attend_both_ways(encoder: PreTrainedModel) -> None:
     encoder.config.is_causal = False
     # Attention functions ask the module where there is no mask, because there is no padding.
     for module in encoder.modules():
-        if hasattr(module, "is_causal"):
-            module.is_causal = False  # type: ignore[assignment]
+        if not getattr(module, "is_causal", False):
+            continue
+        module.is_causal = False  # type: ignore[assignment]
+        # Without causality, transformers' masks count the last token of a window in.
+        if getattr(module, "sliding_window", None) is not None:
+            module.sliding_window += 1  # type: ignore[operator, assignment]
     if not _sees_later_tokens(encoder):
         raise ConfigError(
             f"model.bidirectional=True: the masks of {type(encoder).__name__} stay causal (set "

@@ -13,6 +13,7 @@ import lightning
 import torch.nn.functional as F
 from torch import Tensor
 
+from llm_embedder_data.config.recipe_rules import is_finite_number
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.training.evaluator import RetrievalEvaluator
 
@@ -61,12 +62,16 @@ WeightedDimension(width=32, weight=0.5)]
         )
     if weights is None:
         weights = [1.0] * len(dims)
-    if len(weights) != len(dims) or min(weights) < 0 or max(weights) == 0:
+    of_width = {full: 1.0} | dict(zip(dims, weights, strict=False))
+    if (
+        len(weights) != len(dims)
+        or not all(is_finite_number(weight) and weight >= 0 for weight in weights)
+        or not any(of_width.values())
+    ):
         raise ConfigError(
             f"model.matryoshka_weights={list(weights)}: expected {len(dims)} numbers of at least "
             f"0, not all 0, one for each of model.matryoshka_dims={list(dims)}"
         )
-    of_width = {full: 1.0} | dict(zip(dims, map(float, weights), strict=True))
     total = sum(of_width.values())
     return [WeightedDimension(width, of_width[width] / total) for width in sorted(of_width)[::-1]]
 
