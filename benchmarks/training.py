@@ -266,8 +266,8 @@ def page(figures: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace
         f"{arguments.threads or 'All'} threads a process.\n\n"
         f"{arguments.steps} steps of {arguments.batch_size} queries, "
         f"{arguments.group_size} keys each, {'real' if arguments.data else 'made-up'} rows of "
-        f"{len(TASKS)} tasks, at most {MAX_LENGTH} tokens; medians of {arguments.repeats} processes "
-        f"each, which alternate. `ratio`: seconds a step divided by the peer's. Mini-batches: "
+        f"{len(TASKS)} tasks, at most {MAX_LENGTH} tokens; medians of {arguments.repeats} "
+        f"processes each, which alternate. `ratio`: seconds a step divided by the peer's. Mini-batches: "
         f"{arguments.mini_batch_size or 'none'}.\n\n{table(header, rows)}\n"
     )
 

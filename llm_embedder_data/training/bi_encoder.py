@@ -69,6 +69,7 @@ from llm_embedder_data.training.packed_attention import AttentionSwitch, positio
 from llm_embedder_data.training.pooling import pool, pool_packed
 from llm_embedder_data.training.position_limits import check_positions
 from llm_embedder_data.training.retrieval_loss import (
+    BatchLoss,
     Objective,
     competing_keys,
     loss_of_embeddings,
@@ -433,14 +434,20 @@ class BiEncoder(lightning.LightningModule):
     # Training
 
     def training_step(self, batch: RetrievalBatch, batch_idx: int) -> Tensor:
-        """Return the batch's loss; log this rank's as ``train/loss`` and ``train/loss/<task>``."""
-        loss = self.loss(batch)
+        """Return the batch's loss; log this rank's as ``train/loss`` and ``train/loss/<task>``.
+
+        With ``false_negative_margin``, ``train/likely_positives`` is the mean number of keys per
+        query that it leaves out.
+        """
+        loss, left_out = self._loss_of(batch)
         n_queries = len(batch["key_mask"])
         # A progress bar reads its values at every step, which makes the host wait for the device.
         has_bar = self._trainer is not None and self._trainer.progress_bar_callback is not None
         # Not reduced over ranks: that would add a collective to each step.
         self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
         self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
+        if left_out is not None:
+            self.log("train/likely_positives", left_out, batch_size=n_queries)
         return loss
 
     def loss(self, batch: RetrievalBatch) -> Tensor:
@@ -452,6 +459,9 @@ class BiEncoder(lightning.LightningModule):
         Raises:
             ConfigError: the batch holds pairs for a cross-encoder.
         """
+        return self._loss_of(batch).loss
+
+    def _loss_of(self, batch: RetrievalBatch) -> BatchLoss:
         if "cross" in batch:
             raise ConfigError(
                 "data.cross=True: the batch holds (query, key) pairs, and BiEncoder encodes query "

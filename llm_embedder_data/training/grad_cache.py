@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.training.encoder_calls import EncoderCall
 
 Encode = Callable[[EncoderCall], Tensor]
@@ -43,6 +44,10 @@ def cached_embeddings(
 
     Returns:
         ``[n, D]`` for each call.
+
+    Raises:
+        ConfigError: in the backward pass, if no weight gets a gradient, because a wrapper such as
+            FSDP has put others in their stead.
     """
     trained = [weight for weight in weights if weight.requires_grad]
     return list(_Cached.apply(encode, calls, *trained))  # type: ignore[no-untyped-call]
@@ -84,6 +89,12 @@ class _Cached(torch.autograd.Function):
                 # Not backward(): it would give each weight a gradient for every call, and
                 # data-parallel training expects one.
                 found = torch.autograd.grad(embedding, weights, gradient, allow_unused=True)
+            if all(one is None for one in found):
+                raise ConfigError(
+                    "model.mini_batch_size: no weight of the encoder got a gradient, as happens "
+                    "if FSDP shards the weights (set model.mini_batch_size to null and "
+                    "model.gradient_checkpointing to true, or train with trainer.strategy=ddp)"
+                )
             for i, one in enumerate(found):
                 if one is not None:
                     totals[i] = _added(totals[i], one)

@@ -93,6 +93,19 @@ class Objective:
     symmetric: bool = False
 
 
+class BatchLoss(NamedTuple):
+    """The loss of a batch, and what it leaves out.
+
+    Attributes:
+        loss: mean over this rank's queries, a scalar.
+        likely_positives: keys that ``false_negative_margin`` leaves out, their mean number per
+            query, a scalar without gradient; None without a margin.
+    """
+
+    loss: Tensor
+    likely_positives: Tensor | None
+
+
 def loss_of_embeddings(
     query: Tensor,
     competing: CompetingKeys,
@@ -102,8 +115,8 @@ def loss_of_embeddings(
     *,
     temperature: float,
     all_gather: Callable[..., Any] | None = None,
-) -> Tensor:
-    """Return the mean loss over this rank's queries, a scalar.
+) -> BatchLoss:
+    """Return the loss of a batch from its embeddings.
 
     Args:
         query: ``[B, D]``, the queries' embeddings.
@@ -115,6 +128,7 @@ def loss_of_embeddings(
         all_gather: as :func:`competing_keys` was given it.
     """
     losses: list[Tensor] = []
+    left_out = None
     for width, weight in objective.dimensions:
         few_query, few_keys = (
             truncated(side, width, normalize=objective.normalize)
@@ -123,23 +137,17 @@ def loss_of_embeddings(
         similarity = few_query @ few_keys.T  # [B, K]
         if objective.false_negative_margin is not None and not losses:
             # Judged once, by the full width, which comes first and knows most.
-            competing = _without_likely_positives(
-                competing, similarity, batch["key_mask"].shape[1], objective.false_negative_margin
-            )
+            group_size, margin = batch["key_mask"].shape[1], objective.false_negative_margin
+            likely = likely_positives(similarity, competing.target, group_size, margin)
+            left_out = (likely & ~competing.excluded).sum(1).float().mean()
+            competing = competing._replace(excluded=competing.excluded | likely)
         reverse = None
         if objective.symmetric and batch["in_batch_negatives"]:
             reverse = _reverse(similarity / temperature, competing, batch, all_gather)
         losses.append(
             weight * mean_loss(similarity / temperature, competing, batch, settings, reverse)
         )
-    return torch.stack(losses).sum()
-
-
-def _without_likely_positives(
-    competing: CompetingKeys, similarity: Tensor, group_size: int, margin: float
-) -> CompetingKeys:
-    likely = likely_positives(similarity, competing.target, group_size, margin)
-    return competing._replace(excluded=competing.excluded | likely)
+    return BatchLoss(torch.stack(losses).sum(), left_out)
 
 
 def _reverse(
