@@ -6,8 +6,8 @@
 
 Both train the same encoder on the same rows, in batches of one task each, for the same number of
 steps, with AdamW, the same learning rate and schedule, clipping, and the same contrastive loss.
-Processes alternate, and the ratios are those of the medians. A step counts from the end of the step
-before, with its data; the first steps do not count. Made-up rows have the lengths and words of
+Processes alternate, and the ratios are those of the medians. All steps of an
+epoch count, with their data. Made-up rows have the lengths and words of
 LLM-Embedder's six tasks (benchmarks/real_text.py). ``--large`` compares ``mini_batch_size`` with
 sentence-transformers' CachedMultipleNegativesRankingLoss. A page goes to benchmarks/results.
 """
@@ -31,7 +31,7 @@ from measuring import machine, run, table
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "lightning", "sentence-transformers")
 PEER = "sentence-transformers"
-LEARNING_RATE, WARM_UP = 2e-5, 2
+LEARNING_RATE = 2e-5
 
 # Layouts of ours: arguments of RetrievalDataModule.
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -75,7 +75,7 @@ def rows_of(data: str | None, folder: Path, group_size: int, n_rows: int) -> dic
 
 
 def ours(rows: dict[str, list[Any]], layout: str, arguments: argparse.Namespace) -> list[float]:
-    """Train BiEncoder; the moments at which steps ended."""
+    """Train BiEncoder; the moments at which training began and each step ended."""
     import lightning
 
     import llm_embedder_data
@@ -83,6 +83,9 @@ def ours(rows: dict[str, list[Any]], layout: str, arguments: argparse.Namespace)
     moments: list[float] = []
 
     class Clock(lightning.Callback):
+        def on_train_start(self, *_: Any) -> None:
+            moments.append(_now())
+
         def on_train_batch_end(self, *_: Any) -> None:
             moments.append(_now())
 
@@ -123,7 +126,7 @@ def ours(rows: dict[str, list[Any]], layout: str, arguments: argparse.Namespace)
 
 
 def peer(rows: dict[str, list[Any]], arguments: argparse.Namespace) -> list[float]:
-    """Train a SentenceTransformer; the moments at which steps ended."""
+    """Train a SentenceTransformer; the moments at which training began and each step ended."""
     from datasets import Dataset, DatasetDict
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, losses
     from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
@@ -132,6 +135,9 @@ def peer(rows: dict[str, list[Any]], arguments: argparse.Namespace) -> list[floa
     moments: list[float] = []
 
     class Clock(TrainerCallback):
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            moments.append(_now())
+
         def on_step_end(self, *_: Any, **__: Any) -> None:
             moments.append(_now())
 
@@ -196,11 +202,10 @@ def one(case: str, arguments: argparse.Namespace) -> dict[str, Any]:
     rows = json.loads(Path(arguments.rows_file).read_text())
     processor = time.process_time()
     moments = peer(rows, arguments) if case == PEER else ours(rows, case, arguments)
-    counted = moments[WARM_UP - 1 :]
     figures = {
-        "seconds a step": (counted[-1] - counted[0]) / (len(counted) - 1),
+        "seconds a step": (moments[-1] - moments[0]) / (len(moments) - 1),
         "processor": time.process_time() - processor,
-        "steps": len(moments),
+        "steps": len(moments) - 1,
     }
     if torch.cuda.is_available():
         figures["peak GB"] = torch.cuda.max_memory_allocated() / 1e9
@@ -212,11 +217,13 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     cases = [PEER, *(arguments.layouts or LAYOUTS)]
     figures: dict[str, list[dict[str, Any]]] = {case: [] for case in cases}
     with TemporaryDirectory() as folder:
-        per_task = -(-arguments.steps // len(TASKS)) * arguments.batch_size
+        # Both see each row once, so that no task weighs more in one of them.
+        per_task = max(arguments.steps // len(TASKS), 1) * arguments.batch_size
         rows = rows_of(arguments.data, Path(folder) / "load", arguments.group_size, per_task)
         rows_file = Path(folder) / "rows.json"
         rows_file.write_text(json.dumps(rows))
         print({task: len(some) for task, some in rows.items()}, file=sys.stderr)
+        arguments.steps = sum(map(len, rows.values())) // arguments.batch_size
         passed = {
             "--rows-file": rows_file,
             "--cache": Path(folder) / "cache",
@@ -267,8 +274,8 @@ def page(figures: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace
         f"{arguments.steps} steps of {arguments.batch_size} queries, "
         f"{arguments.group_size} keys each, {'real' if arguments.data else 'made-up'} rows of "
         f"{len(TASKS)} tasks, at most {MAX_LENGTH} tokens; medians of {arguments.repeats} "
-        f"processes each, which alternate. `ratio`: seconds a step divided by the peer's. Mini-batches: "
-        f"{arguments.mini_batch_size or 'none'}.\n\n{table(header, rows)}\n"
+        "processes each, which alternate. `ratio`: seconds a step divided by the peer's. "
+        f"Mini-batches: {arguments.mini_batch_size or 'none'}.\n\n{table(header, rows)}\n"
     )
 
 

@@ -41,7 +41,7 @@ from llm_embedder_data.training.adapters import (
     with_lora,
     without_frozen,
 )
-from llm_embedder_data.training.bidirectional import attend_both_ways
+from llm_embedder_data.training.bidirectional import attend_both_ways, check_both_ways
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
@@ -233,6 +233,8 @@ class BiEncoder(lightning.LightningModule):
             base.pooler = None  # type: ignore[assignment]
         if bidirectional or getattr(base.config, "is_causal", None) is False:
             attend_both_ways(base)
+        if bidirectional:
+            check_both_ways(base)
         if gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
         self.encoder = loaded if lora is None else with_lora(loaded, lora)

@@ -16,9 +16,6 @@ def attend_both_ways(encoder: PreTrainedModel) -> None:
     """Turn off the causal masks of a model; an encoder stays as it is.
 
     The model's configuration records it, so a saved model is loaded without them too.
-
-    Raises:
-        ConfigError: an earlier token still does not see a later one.
     """
     encoder.config.is_causal = False
     # Attention functions ask the module where there is no mask, because there is no padding.
@@ -29,6 +26,14 @@ def attend_both_ways(encoder: PreTrainedModel) -> None:
         # Without causality, transformers' masks count the last token of a window in.
         if getattr(module, "sliding_window", None) is not None:
             module.sliding_window += 1  # type: ignore[operator, assignment]
+
+
+def check_both_ways(encoder: PreTrainedModel) -> None:
+    """Check, on two short texts, that earlier tokens of a model see later ones.
+
+    Raises:
+        ConfigError: they do not.
+    """
     if not _sees_later_tokens(encoder):
         raise ConfigError(
             f"model.bidirectional=True: the masks of {type(encoder).__name__} stay causal (set "

@@ -140,7 +140,7 @@ def loss_of_embeddings(
             group_size, margin = batch["key_mask"].shape[1], objective.false_negative_margin
             likely = likely_positives(similarity, competing.target, group_size, margin)
             left_out = (likely & ~competing.excluded).sum(1).float().mean()
-            competing = competing._replace(excluded=competing.excluded | likely)
+            competing = CompetingKeys(competing.keys, competing.target, competing.excluded | likely)
         reverse = None
         if objective.symmetric and batch["in_batch_negatives"]:
             reverse = _reverse(similarity / temperature, competing, batch, all_gather)
