@@ -5,55 +5,38 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, get_args
 
-import lightning
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.tokens.model_inputs import layout_of
-from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 from llm_embedder_data.config.recipes import (
     AUTO,
     ModelSettings,
     Recipe,
-    TaskSettings,
     load_recipe,
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.training.adapters import (
     FROZEN_DIGEST,
-    base_of,
     frozen_digest,
     has_adapters,
     merged,
     plain_settings,
     with_frozen,
-    with_lora,
     without_frozen,
 )
-from llm_embedder_data.training.bidirectional import attend_both_ways, check_both_ways
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
-    GivesTaskSettings,
 )
-from llm_embedder_data.training.encoder_calls import (
-    EncoderCall,
-    TextCalls,
-    TokenizedTexts,
-    encoder_calls,
-)
-from llm_embedder_data.training.encoder_loading import load_encoder
 from llm_embedder_data.training.export import (
     prompts_to_export,
     write_sentence_transformers_files,
@@ -65,9 +48,8 @@ from llm_embedder_data.training.matryoshka import (
     weighted_dimensions,
 )
 from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
-from llm_embedder_data.training.packed_attention import AttentionSwitch, position_ids_for
-from llm_embedder_data.training.pooling import pool, pool_packed
 from llm_embedder_data.training.position_limits import check_positions
+from llm_embedder_data.training.recipe_following import FollowsRecipe
 from llm_embedder_data.training.retrieval_loss import (
     BatchLoss,
     Objective,
@@ -76,23 +58,20 @@ from llm_embedder_data.training.retrieval_loss import (
 )
 from llm_embedder_data.training.search import rerank_order
 from llm_embedder_data.training.settings import (
-    DEFAULTS,
-    LossSettings,
     check_embedding_arguments,
     check_model_arguments,
-    merge_loss_settings,
 )
-
-Pooling = PoolingMode | Literal["auto"]
-Similarity = SimilarityName | Literal["auto"]
-
-# A batch of RetrievalDataModule, for training or evaluation; docs/batch-keys.md lists its entries.
-RetrievalBatch = Mapping[str, Any]
+from llm_embedder_data.training.text_embedder import (
+    Pooling,
+    RetrievalBatch,
+    Similarity,
+    TextEmbedder,
+)
 
 logger = logging.getLogger(__name__)
 
 
-class BiEncoder(lightning.LightningModule):
+class BiEncoder(FollowsRecipe, TextEmbedder):
     """Embeds queries and keys with one encoder, trained by a contrastive and a distillation loss.
 
     It trains on the batches of RetrievalDataModule (docs/batch-keys.md). Each rank scores its own
@@ -223,23 +202,16 @@ class BiEncoder(lightning.LightningModule):
             mini_batch_size=mini_batch_size, false_negative_margin=false_negative_margin
         )
 
-        loaded = load_encoder(encoder)
-        base = base_of(loaded)
-        self._model_name = encoder if isinstance(encoder, str) else base.name_or_path or None
-        self._choose_pooling(pooling, similarity, base)
-        # In a tuple, so that torch does not register it as a submodule.
-        self._pooler = (getattr(base, "pooler", None),)
-        if self._pooler[0] is not None:
-            base.pooler = None  # type: ignore[assignment]
-        if bidirectional or getattr(base.config, "is_causal", None) is False:
-            attend_both_ways(base)
-        if bidirectional:
-            check_both_ways(base)
-        if gradient_checkpointing:
-            base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
-        self.encoder = loaded if lora is None else with_lora(loaded, lora)
+        self._take_encoder(
+            encoder,
+            pooling,
+            similarity,
+            gradient_checkpointing=gradient_checkpointing,
+            bidirectional=bidirectional,
+            lora=lora,
+        )
         self._dimensions = weighted_dimensions(
-            matryoshka_dims, matryoshka_weights, base.config.hidden_size
+            matryoshka_dims, matryoshka_weights, self.encoder.config.hidden_size
         )
         self._objective = Objective(
             dimensions=self._dimensions,
@@ -248,29 +220,10 @@ class BiEncoder(lightning.LightningModule):
             symmetric=symmetric,
         )
         self._warned: set[str] = set()
-        self._attention = AttentionSwitch(base)
-        self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
         self._evaluator = TruncatingEvaluator(
             cutoffs,
             [width for width, _ in self._dimensions[1:]],
             normalize=self.similarity == "cos",
-        )
-
-    def _choose_pooling(
-        self, pooling: Pooling, similarity: Similarity, encoder: PreTrainedModel
-    ) -> None:
-        chosen = pooled(
-            self._model_name,
-            encoder.config,
-            pooling=None if pooling == "auto" else pooling,
-            similarity=None if similarity == "auto" else similarity,
-        )
-        self.pooling: PoolingMode = chosen.pooling
-        self.similarity: SimilarityName = chosen.similarity
-        self._include_prompt = chosen.include_prompt
-        rank_zero_info(
-            f"pooling: {chosen.pooling}, similarity: {chosen.similarity} ({chosen.origin}; "
-            "model.pooling and model.similarity change them)"
         )
 
     def setup(self, stage: str) -> None:
@@ -299,124 +252,7 @@ class BiEncoder(lightning.LightningModule):
                     "the same model, or name a recipe in data.recipe"
                 )
 
-    # Settings
-
-    @property
-    def model_settings(self) -> ModelSettings:
-        """The model-wide settings: each is the argument, else the recipe's, else the default."""
-        datamodule, from_recipe = self._datamodule, ModelSettings()
-        if self._recipe is not None:
-            from_recipe = self._recipe.model
-        elif isinstance(datamodule, GivesConventions):
-            from_recipe = datamodule.model_settings()
-        return DEFAULTS | from_recipe | self._given
-
-    def settings_of(self, task: str) -> LossSettings:
-        """Return a task's loss settings.
-
-        Each is the argument, else the recipe's for the task, else the recipe's for the model, else
-        the default.
-        """
-        datamodule, of_task = self._datamodule, TaskSettings()
-        if isinstance(datamodule, GivesTaskSettings):
-            of_task = datamodule.task_settings(task)
-        if self._recipe is not None:
-            # Whether negatives are sorted is the data module's choice if the recipe has none.
-            sorted_negatives = of_task.stable_distill
-            of_task = self._recipe.settings(task)
-            if of_task.stable_distill is None:
-                of_task = replace(of_task, stable_distill=sorted_negatives)
-        return merge_loss_settings(self.model_settings, of_task, self._given)
-
-    @property
-    def temperature(self) -> float:
-        """The number that divides the cosine."""
-        return cast(float, self.model_settings.temperature)
-
-    @property
-    def learning_rate(self) -> float:
-        """The peak learning rate of AdamW; Lightning's learning-rate finder sets it."""
-        return cast(float, self.model_settings.learning_rate)
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._given = replace(self._given, learning_rate=float(value))
-
-    # Embeddings
-
-    def encode(
-        self,
-        inputs: TokenizedTexts,
-        inverse: Tensor | None = None,
-        prompt_length: int | Tensor = 0,
-    ) -> Tensor:
-        """Embed tokenized texts.
-
-        Args:
-            inputs: texts in any layout: the tokenizer's output, int64 ``[N, L]`` each, padded on
-                either side; a list of such chunks; or texts packed in one row.
-            inverse: ``[N]`` int64, the row of each text, if chunks or unique keys reordered them.
-            prompt_length: number of tokens at the start of each text that a mean leaves out; one
-                number, or ``[N]`` int64.
-
-        Returns:
-            ``[N, D]`` float32, normalized if the similarity is the cosine.
-
-        Raises:
-            ConfigError: the texts are packed and the encoder would mix them.
-        """
-        texts = encoder_calls(inputs, inverse, prompt_length)
-        return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))
-
-    def forward(self, inputs: TokenizedTexts, inverse: Tensor | None = None) -> Tensor:
-        """Embed tokenized texts; see :meth:`encode`."""
-        return self.encode(inputs, inverse)
-
-    def _encode_call(self, call: EncoderCall) -> Tensor:
-        """Embed the texts of one call of the encoder, ``[n, D]`` float32."""
-        inputs, prompt_length = call
-        packed = layout_of(inputs) == "packed"
-        self._attention.set(packed)
-        if packed:
-            position_ids = position_ids_for(self.encoder, inputs["position_ids"])
-            hidden = self.encoder(**{**inputs, "position_ids": position_ids}).last_hidden_state
-            bounds = inputs["cu_seq_lens_q"]  # the hidden states are [1, T, D]
-            embedding = pool_packed(hidden[0].float(), bounds, self.pooling, prompt_length)
-        else:
-            hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]
-            mask = inputs["attention_mask"]
-            embedding = pool(hidden.float(), mask, self.pooling, prompt_length)
-        return F.normalize(embedding, dim=1) if self.similarity == "cos" else embedding
-
-    def _calls(
-        self, batch: RetrievalBatch, side: str, mini_batch_size: int | None = None
-    ) -> TextCalls:
-        """Return the calls of the encoder for one side of a batch."""
-        prompt_length: int | Tensor = 0
-        if not self._include_prompt and self.pooling == "mean":
-            if f"{side}_prompt_length" not in batch:
-                raise ConfigError(
-                    f"the encoder {self._model_name} leaves its prompt out of the mean, and the "
-                    "batch does not say how long the prompt is (give the data module a tokenizer "
-                    "of the same folder, or the collator prompt_lengths=True)"
-                )
-            prompt_length = batch[f"{side}_prompt_length"]
-        inverse = batch.get(f"{side}_inverse")
-        return encoder_calls(batch[side], inverse, prompt_length, mini_batch_size)
-
-    def _embed(self, batch: RetrievalBatch, side: str) -> Tensor:
-        """Embed one side of a batch.
-
-        Args:
-            batch: a batch of the data module.
-            side: ``query``, ``key`` or ``content``.
-
-        Returns:
-            ``[B, D]`` for ``query``; ``[B*G, D]`` for ``key``, with key g of query b in row
-            ``b * G + g``; ``[n, D]`` for ``content``.
-        """
-        texts = self._calls(batch, side)
-        return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))
+    # Training
 
     def _embed_to_train(self, batch: RetrievalBatch) -> tuple[Tensor, Tensor]:
         """Embed both sides of a training batch, in mini-batches if ``mini_batch_size`` is set."""
@@ -432,8 +268,6 @@ class BiEncoder(lightning.LightningModule):
             query.in_order(torch.cat(rows[:first_key])),
             key.in_order(torch.cat(rows[first_key:])),
         )
-
-    # Training
 
     def training_step(self, batch: RetrievalBatch, batch_idx: int) -> Tensor:
         """Return the batch's loss; log this rank's as ``train/loss`` and ``train/loss/<task>``.
@@ -652,28 +486,3 @@ class BiEncoder(lightning.LightningModule):
             similarity=self.similarity,
             prompts=prompts_to_export(self._datamodule, self._model_name),
         )
-
-    # The trainer, which is absent in a notebook
-
-    @property
-    def _attached(self) -> lightning.Trainer | None:
-        try:
-            return self.trainer
-        except RuntimeError:  # Lightning raises it if no trainer is attached
-            return None
-
-    @property
-    def _datamodule(self) -> lightning.LightningDataModule | None:
-        return getattr(self._attached, "datamodule", None)
-
-    @property
-    def _num_replicas(self) -> int:
-        return 1 if self._attached is None else self._attached.world_size
-
-    def _warn_once(self, message: str) -> None:
-        """Warn on rank 0, once per run, except in the sanity check, which sees few batches."""
-        if self.trainer.sanity_checking or message in self._warned:
-            return
-        self._warned.add(message)
-        if self.global_rank == 0:
-            logger.warning(printable(message))

@@ -134,7 +134,7 @@ def _of_equal_lengths(
     """Return attention as ``[T, H, D]``, of all texts of one length at a time: without padding."""
     lengths = bounds.diff()
     order = lengths.argsort(stable=True)
-    sizes, counts = lengths[order].unique_consecutive(return_counts=True)
+    sizes, counts = torch.unique_consecutive(lengths[order], return_counts=True)
     n_tokens = vectors[0].shape[2]
     # Which token comes where once the texts are sorted by length.
     sorted_lengths = lengths[order]
@@ -142,7 +142,7 @@ def _of_equal_lengths(
     shift = (bounds[:-1][order] - begins).repeat_interleave(sorted_lengths, output_size=n_tokens)
     token = torch.arange(n_tokens) + shift
     parts = [
-        part.split((sizes * counts).tolist(), dim=1)
+        torch.split(part, (sizes * counts).tolist(), dim=1)
         for part in (one[0].index_select(1, token) for one in vectors)  # [H, T, D]
     ]
     attended = []
