@@ -5,36 +5,38 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, get_args
 
-import lightning
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
-from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 from llm_embedder_data.config.recipes import (
     AUTO,
     ModelSettings,
     Recipe,
-    TaskSettings,
     load_recipe,
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.core.printable import one_line, printable
-from llm_embedder_data.mining.search import Precision, rerank_order, scores_of_ranked
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.mining.search import Precision
+from llm_embedder_data.training.adapters import (
+    FROZEN_DIGEST,
+    frozen_digest,
+    has_adapters,
+    merged,
+    plain_settings,
+    with_frozen,
+    without_frozen,
+)
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
-    GivesTaskSettings,
 )
 from llm_embedder_data.training.eval_sources import EvalSources
 from llm_embedder_data.training.evaluator import RetrievalEvaluator
@@ -42,52 +44,37 @@ from llm_embedder_data.training.export import (
     prompts_to_export,
     write_sentence_transformers_files,
 )
+from llm_embedder_data.training.grad_cache import cached_embeddings
+from llm_embedder_data.training.matryoshka import (
+    TruncatingEvaluator,
+    weighted_dimensions,
+)
 from llm_embedder_data.training.mteb_encoder import MtebEncoder
 from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
-from llm_embedder_data.training.packed_attention import AttentionSwitch, position_ids_for
-from llm_embedder_data.training.pooling import pool, pool_packed, prompt_length_of_calls
 from llm_embedder_data.training.position_limits import check_positions
-from llm_embedder_data.training.retrieval_loss import competing_keys, mean_loss
+from llm_embedder_data.training.recipe_following import FollowsRecipe
+from llm_embedder_data.training.retrieval_loss import (
+    BatchLoss,
+    Objective,
+    competing_keys,
+    loss_of_embeddings,
+)
 from llm_embedder_data.training.settings import (
-    DEFAULTS,
-    LossSettings,
+    check_embedding_arguments,
     check_model_arguments,
-    merge_loss_settings,
+)
+from llm_embedder_data.training.text_embedder import (
+    Pooling,
+    RetrievalBatch,
+    Similarity,
+    TextEmbedder,
 )
 from llm_embedder_data.training.trainer_limits import running_loaders
-
-Pooling = PoolingMode | Literal["auto"]
-Similarity = SimilarityName | Literal["auto"]
-
-# A batch of RetrievalDataModule, for training or evaluation; docs/batch-keys.md lists its entries.
-RetrievalBatch = Mapping[str, Any]
-# Tokenized texts: padded or packed in one mapping, or chunked in a list of mappings.
-TokenizedTexts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
-
-# Entries of a model's configuration that do not change its embeddings.
-_NO_EMBEDDING_SETTINGS = {
-    "_name_or_path",
-    "architectures",
-    "dtype",
-    "gradient_checkpointing",
-    "id2label",
-    "label2id",
-    "output_attentions",
-    "output_hidden_states",
-    "problem_type",
-    "return_dict",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-}
-
-# What scales the weights of peft's adapters, beside the weights themselves.
-_ADAPTER_SCALES = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 
 logger = logging.getLogger(__name__)
 
 
-class BiEncoder(lightning.LightningModule):
+class BiEncoder(FollowsRecipe, TextEmbedder):
     """Embeds queries and keys with one encoder, trained by a contrastive and a distillation loss.
 
     It trains on the batches of RetrievalDataModule (docs/batch-keys.md). Each rank scores its own
@@ -99,10 +86,12 @@ class BiEncoder(lightning.LightningModule):
     :class:`~llm_embedder_data.training.evaluator.RetrievalEvaluator`.
 
     Only ``encoder`` is trained. Its pooler gets no gradient, so it is set aside until export.
+    docs/training.md says when to use which of the options.
 
     Args:
-        encoder: a name or path for AutoModel, loaded as float32; or a model, without its pooler.
-            Checkpoints do not record a model: pass it again to ``load_from_checkpoint``.
+        encoder: a name or path for AutoModel, loaded as float32; or a model, without its pooler;
+            or a PeftModel. Checkpoints do not record a model: pass it again to
+            ``load_from_checkpoint``.
         pooling: how token vectors become the embedding of a text: its first token (``cls``), the
             ``mean`` of its tokens, or its ``last`` token. ``auto``: as the model's own files say,
             else as published for the model, else ``last`` for a decoder and ``cls`` for an
@@ -132,6 +121,21 @@ class BiEncoder(lightning.LightningModule):
         search_precision: what products of a search are rounded to: ``float32``, ``tf32`` or
             ``bf16``.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
+        mini_batch_size: most texts that the encoder holds activations of (GradCache). Each text is
+            encoded twice, and memory no longer grows with the batch. None: the whole batch.
+        matryoshka_dims: numbers of leading dimensions that are trained and evaluated as embeddings
+            of their own, beside the full width.
+        matryoshka_weights: weight of the loss of each of ``matryoshka_dims``; None: 1 each. They
+            are scaled to sum to 1, with the full width's, which is 1 unless it is listed.
+        false_negative_margin: leave out keys of other queries whose similarity to a query exceeds
+            that of its positive by more than this. A negative margin also leaves out keys that
+            score a little less than the positive. None: none are left out.
+        symmetric: average the contrastive loss with that of each positive key against the queries.
+        bidirectional: let the tokens of a decoder attend to later tokens too.
+        lora: arguments of ``peft.LoraConfig``, such as ``{"r": 16}``: train LoRA adapters and
+            freeze the encoder. Needs the extra ``lora``.
+        save_base_weights: whether checkpoints of an encoder with adapters hold the frozen weights
+            too. They are not needed if the encoder is at hand when a checkpoint is loaded.
 
     Raises:
         ConfigError: an argument is invalid; or ``pooling`` is ``auto`` and the model's files ask
@@ -159,6 +163,14 @@ class BiEncoder(lightning.LightningModule):
         drop_identical_ids: bool = False,
         search_precision: Precision = "float32",
         gradient_checkpointing: bool = False,
+        mini_batch_size: int | None = None,
+        matryoshka_dims: Sequence[int] | None = None,
+        matryoshka_weights: Sequence[float] | None = None,
+        false_negative_margin: float | None = None,
+        symmetric: bool = False,
+        bidirectional: bool = False,
+        lora: Mapping[str, Any] | None = None,
+        save_base_weights: bool = False,
     ) -> None:
         super().__init__()
         check_choice(pooling, [*get_args(PoolingMode), "auto"], "model.pooling")
@@ -168,6 +180,9 @@ class BiEncoder(lightning.LightningModule):
         # save_hyperparameters reads these local variables. They must be plain Python, not the lists
         # and mappings of OmegaConf: torch loads nothing else from a checkpoint by default.
         cutoffs = tuple(cutoffs)
+        matryoshka_dims = None if matryoshka_dims is None else tuple(matryoshka_dims)
+        matryoshka_weights = None if matryoshka_weights is None else tuple(matryoshka_weights)
+        lora = None if lora is None else plain_settings(lora)
         self._recipe = None if recipe is None else load_recipe(recipe)
         if self._recipe is not None:
             is_name = isinstance(recipe, str | os.PathLike)
@@ -189,38 +204,37 @@ class BiEncoder(lightning.LightningModule):
         self.warmup_ratio = warmup_ratio
         self.schedule = schedule
         self.cutoffs = cutoffs
+        self.mini_batch_size = mini_batch_size
+        self.save_base_weights = save_base_weights
         check_model_arguments(self._given, warmup_ratio=warmup_ratio, cutoffs=cutoffs)
+        check_embedding_arguments(
+            mini_batch_size=mini_batch_size, false_negative_margin=false_negative_margin
+        )
 
-        self.encoder = _loaded(encoder)
-        self._model_name = encoder if isinstance(encoder, str) else encoder.name_or_path or None
-        self._choose_pooling(pooling, similarity)
-        # In a tuple, so that torch does not register it as a submodule.
-        self._pooler = (getattr(self.encoder, "pooler", None),)
-        if self._pooler[0] is not None:
-            self.encoder.pooler = None  # type: ignore[assignment]
-        if gradient_checkpointing:
-            enable = self.encoder.gradient_checkpointing_enable
-            enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        self._take_encoder(
+            encoder,
+            pooling,
+            similarity,
+            gradient_checkpointing=gradient_checkpointing,
+            bidirectional=bidirectional,
+            lora=lora,
+        )
+        self._dimensions = weighted_dimensions(
+            matryoshka_dims, matryoshka_weights, self.encoder.config.hidden_size
+        )
+        self._objective = Objective(
+            dimensions=self._dimensions,
+            normalize=self.similarity == "cos",
+            false_negative_margin=false_negative_margin,
+            symmetric=symmetric,
+        )
         self._warned: set[str] = set()
-        self._attention = AttentionSwitch(self.encoder)
-        self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
-        self.evaluator = RetrievalEvaluator(
-            cutoffs, drop_identical_ids=drop_identical_ids, precision=search_precision
-        )
-
-    def _choose_pooling(self, pooling: Pooling, similarity: Similarity) -> None:
-        chosen = pooled(
-            self._model_name,
-            self.encoder.config,
-            pooling=None if pooling == "auto" else pooling,
-            similarity=None if similarity == "auto" else similarity,
-        )
-        self.pooling: PoolingMode = chosen.pooling
-        self.similarity: SimilarityName = chosen.similarity
-        self.include_prompt = chosen.include_prompt
-        rank_zero_info(
-            f"pooling: {chosen.pooling}, similarity: {chosen.similarity} ({chosen.origin}; "
-            "model.pooling and model.similarity change them)"
+        self.evaluator: RetrievalEvaluator = TruncatingEvaluator(
+            cutoffs,
+            [width for width, _ in self._dimensions[1:]],
+            normalize=self.similarity == "cos",
+            drop_identical_ids=drop_identical_ids,
+            precision=search_precision,
         )
 
     def setup(self, stage: str) -> None:
@@ -259,152 +273,38 @@ class BiEncoder(lightning.LightningModule):
                     "the same model, or name a recipe in data.recipe"
                 )
 
-    # Settings
-
-    @property
-    def model_settings(self) -> ModelSettings:
-        """The model-wide settings: each is the argument, else the recipe's, else the default."""
-        datamodule, from_recipe = self._datamodule, ModelSettings()
-        if self._recipe is not None:
-            from_recipe = self._recipe.model
-        elif isinstance(datamodule, GivesConventions):
-            from_recipe = datamodule.model_settings()
-        return DEFAULTS | from_recipe | self._given
-
-    def settings_of(self, task: str) -> LossSettings:
-        """Return a task's loss settings.
-
-        Each is the argument, else the recipe's for the task, else the recipe's for the model, else
-        the default.
-        """
-        datamodule, of_task = self._datamodule, TaskSettings()
-        if isinstance(datamodule, GivesTaskSettings):
-            of_task = datamodule.task_settings(task)
-        if self._recipe is not None:
-            # Whether negatives are sorted is the data module's choice if the recipe has none.
-            sorted_negatives = of_task.stable_distill
-            of_task = self._recipe.settings(task)
-            if of_task.stable_distill is None:
-                of_task = replace(of_task, stable_distill=sorted_negatives)
-        return merge_loss_settings(self.model_settings, of_task, self._given)
-
-    @property
-    def temperature(self) -> float:
-        """The number that divides the cosine."""
-        return cast(float, self.model_settings.temperature)
-
-    @property
-    def learning_rate(self) -> float:
-        """The peak learning rate of AdamW; Lightning's learning-rate finder sets it."""
-        return cast(float, self.model_settings.learning_rate)
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._given = replace(self._given, learning_rate=float(value))
-
-    # Embeddings
-
-    def encode(
-        self,
-        inputs: TokenizedTexts,
-        inverse: Tensor | None = None,
-        prompt_length: int | Tensor = 0,
-    ) -> Tensor:
-        """Embed tokenized texts.
-
-        Args:
-            inputs: texts in any layout: the tokenizer's output, int64 ``[N, L]`` each, padded on
-                either side; a list of such chunks; or texts packed in one row.
-            inverse: ``[N]`` int64, the row of each text, if chunks or unique keys reordered them.
-            prompt_length: number of tokens at the start of each text that a mean leaves out; one
-                number, or ``[N]`` int64.
-
-        Returns:
-            ``[N, D]`` float32, normalized if the similarity is the cosine.
-
-        Raises:
-            ConfigError: the texts are packed and the encoder would mix them.
-        """
-        calls = model_calls(inputs)
-        lengths = prompt_length_of_calls(calls, inverse, prompt_length)
-        embedding = torch.cat(
-            [
-                self._encode_chunk(chunk, length)
-                for chunk, length in zip(calls, lengths, strict=True)
-            ]
-        )
-        if self.similarity == "cos":
-            embedding = F.normalize(embedding, dim=1)
-        return embedding if inverse is None else embedding[inverse]
-
-    def embedding_facts(self) -> dict[str, Any]:
-        """Return all that embeddings depend on beside weights, tokens and precision, as plain JSON.
-
-        An embedding store is read only by an encoder with equal facts.
-        """
-        config = self.encoder.config.to_dict()
-        for name in _NO_EMBEDDING_SETTINGS & config.keys():
-            del config[name]
-        return {
-            "class": type(self.encoder).__name__,
-            "config": config,
-            "pooling": self.pooling,
-            "similarity": self.similarity,
-            "include_prompt": self.include_prompt,
-            "adapters": {
-                name: {setting: getattr(adapter, setting, None) for setting in _ADAPTER_SCALES}
-                for name, adapter in getattr(self.encoder, "peft_config", {}).items()
-            },
-        }
-
-    def forward(self, inputs: TokenizedTexts, inverse: Tensor | None = None) -> Tensor:
-        """Embed tokenized texts; see :meth:`encode`."""
-        return self.encode(inputs, inverse)
-
-    def _encode_chunk(self, inputs: Mapping[str, Any], prompt_length: int | Tensor) -> Tensor:
-        packed = layout_of(inputs) == "packed"
-        self._attention.set(packed)
-        if not packed:
-            hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]
-            return pool(hidden.float(), inputs["attention_mask"], self.pooling, prompt_length)
-        position_ids = position_ids_for(self.encoder, inputs["position_ids"])
-        hidden = self.encoder(**{**inputs, "position_ids": position_ids}).last_hidden_state
-        bounds = inputs["cu_seq_lens_q"]
-        return pool_packed(hidden[0].float(), bounds, self.pooling, prompt_length)  # of [1, T, D]
-
-    def _embed(self, batch: RetrievalBatch, side: str) -> Tensor:
-        """Embed one side of a batch.
-
-        Args:
-            batch: a batch of the data module.
-            side: ``query``, ``key`` or ``content``.
-
-        Returns:
-            ``[B, D]`` for ``query``; ``[B*G, D]`` for ``key``, with key g of query b in row
-            ``b * G + g``; ``[n, D]`` for ``content``.
-        """
-        prompt_length: int | Tensor = 0
-        if not self.include_prompt and self.pooling == "mean":
-            if f"{side}_prompt_length" not in batch:
-                raise ConfigError(
-                    f"the encoder {self._model_name} leaves its prompt out of the mean, and the "
-                    "batch does not say how long the prompt is (give the data module a tokenizer "
-                    "of the same folder, or the collator prompt_lengths=True)"
-                )
-            prompt_length = batch[f"{side}_prompt_length"]
-        return self.encode(batch[side], batch.get(f"{side}_inverse"), prompt_length)
-
     # Training
 
+    def _embed_to_train(self, batch: RetrievalBatch) -> tuple[Tensor, Tensor]:
+        """Embed both sides of a training batch, in mini-batches if ``mini_batch_size`` is set."""
+        query, key = (self._calls(batch, side, self.mini_batch_size) for side in ("query", "key"))
+        calls = [*query.calls, *key.calls]
+        if self.mini_batch_size is None or not torch.is_grad_enabled():
+            rows = [self._encode_call(call) for call in calls]
+        else:
+            # Both sides in one function, so that a weight's gradients are summed in one buffer.
+            rows = cached_embeddings(self._encode_call, calls, self.encoder.parameters())
+        first_key = len(query.calls)
+        return (
+            query.in_order(torch.cat(rows[:first_key])),
+            key.in_order(torch.cat(rows[first_key:])),
+        )
+
     def training_step(self, batch: RetrievalBatch, batch_idx: int) -> Tensor:
-        """Return the batch's loss; log this rank's as ``train/loss`` and ``train/loss/<task>``."""
-        loss = self.loss(batch)
+        """Return the batch's loss; log this rank's as ``train/loss`` and ``train/loss/<task>``.
+
+        With ``false_negative_margin``, ``train/likely_positives`` is the mean number of keys per
+        query that it leaves out.
+        """
+        loss, left_out = self._loss_of(batch)
         n_queries = len(batch["key_mask"])
         # A progress bar reads its values at every step, which makes the host wait for the device.
         has_bar = self._trainer is not None and self._trainer.progress_bar_callback is not None
         # Not reduced over ranks: that would add a collective to each step.
         self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
         self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
+        if left_out is not None:
+            self.log("train/likely_positives", left_out, batch_size=n_queries)
         return loss
 
     def loss(self, batch: RetrievalBatch) -> Tensor:
@@ -416,22 +316,29 @@ class BiEncoder(lightning.LightningModule):
         Raises:
             ConfigError: the batch holds pairs for a cross-encoder.
         """
+        return self._loss_of(batch).loss
+
+    def _loss_of(self, batch: RetrievalBatch) -> BatchLoss:
         if "cross" in batch:
             raise ConfigError(
                 "data.cross=True: the batch holds (query, key) pairs, and BiEncoder encodes query "
                 "and key apart (set data.cross=false, or train a cross-encoder)"
             )
-        query, key = self._embed(batch, "query"), self._embed(batch, "key")
+        query, key = self._embed_to_train(batch)
         gathers = self.gather_negatives and batch["in_batch_negatives"] and self._num_replicas > 1
-        competing = competing_keys(
-            batch, key, rank=self.global_rank, all_gather=self.all_gather if gathers else None
-        )
+        all_gather = self.all_gather if gathers else None
+        competing = competing_keys(batch, key, rank=self.global_rank, all_gather=all_gather)
         # bfloat16 has 8 significant bits: a cosine divided by 0.01 would be off by 0.2.
         with torch.autocast(query.device.type, enabled=False):
-            scores = query @ competing.keys.T  # [B, K]
-            if self.similarity == "cos":
-                scores = scores / self.temperature
-            return mean_loss(scores, competing, batch, self.settings_of(batch["task"]))
+            return loss_of_embeddings(
+                query,
+                competing,
+                batch,
+                self.settings_of(batch["task"]),
+                self._objective,
+                temperature=self.temperature if self.similarity == "cos" else 1.0,
+                all_gather=all_gather,
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and a schedule that is stepped after every optimizer step.
@@ -455,6 +362,30 @@ class BiEncoder(lightning.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen weights beside adapters out, unless ``save_base_weights`` is set."""
+        if has_adapters(self.encoder) and not self.save_base_weights:
+            checkpoint["state_dict"] = without_frozen(checkpoint["state_dict"], self)
+            checkpoint[FROZEN_DIGEST] = frozen_digest(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take frozen weights that a checkpoint leaves out from the encoder as it was loaded.
+
+        Raises:
+            ConfigError: the checkpoint was saved beside other frozen weights.
+        """
+        if FROZEN_DIGEST not in checkpoint:
+            return
+        if checkpoint[FROZEN_DIGEST] != frozen_digest(self):
+            raise ConfigError(
+                "the checkpoint holds adapters alone, and the frozen weights of the encoder "
+                f"{self._model_name} are not those beside which they were trained (give the "
+                "encoder that the training began with)"
+            )
+        checkpoint["state_dict"] = with_frozen(checkpoint["state_dict"], self)
+
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
@@ -476,29 +407,18 @@ class BiEncoder(lightning.LightningModule):
         if not len(batch["row"]):
             return
         embedding = self._embed(batch, "query")
-        ranked, scores = self._rerank(batch, embedding) if "key" in batch else (None, None)
-        self.evaluator.add_queries(
-            name,
-            embedding,
-            row=batch["row"],
-            positives=batch["pos_index"],
-            corpus=batch.get("corpus"),
-            ranked=ranked,
-            grades=batch.get("grades"),
-            ranked_scores=scores,
-        )
-
-    def _rerank(self, batch: RetrievalBatch, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the indices of each query's keys, best first, and their scores.
-
-        Indices are ``[n, G]`` int64, padded with -1; scores float32.
-        """
-        keys = self._embed(batch, "key").view(*batch["key_mask"].shape, query.shape[1])
-        # Not a matrix product, which mixed precision would round.
-        scores = (query[:, None] * keys).sum(2)  # [n, G]
+        about = {
+            "row": batch["row"],
+            "positives": batch["pos_index"],
+            "corpus": batch.get("corpus"),
+            "grades": batch.get("grades"),
+        }
+        if "key" not in batch:
+            self.evaluator.add_queries(name, embedding, **about)
+            return
+        keys = self._embed(batch, "key").view(*batch["key_mask"].shape, -1)  # [n, G, D]
         key_index = batch["key_index"].masked_fill(batch["key_mask"] == 0, -1)
-        ranked = rerank_order(scores, key_index)
-        return ranked, scores_of_ranked(ranked, scores, key_index)
+        self.evaluator.add_reranked(name, embedding, keys, key_index, **about)
 
     def test_step(self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode a batch and keep it; see :meth:`validation_step`."""
@@ -566,7 +486,7 @@ class BiEncoder(lightning.LightningModule):
             tokenizer,
             prompts=prompts_to_export(self._datamodule, self._model_name),
             max_length={"query": query_max_length, "document": key_max_length},
-            prompt_lengths=not self._include_prompt,
+            prompt_lengths=not self.include_prompt,
         )
 
     # Export
@@ -590,13 +510,16 @@ class BiEncoder(lightning.LightningModule):
         if self.global_rank != 0:
             return
         folder = Path(path)
-        weights = self.encoder.state_dict()
+        encoder = merged(self.encoder)
+        weights = encoder.state_dict()
         if self._pooler[0] is not None:
             weights |= self._pooler[0].state_dict(prefix="pooler.")
-        self.encoder.save_pretrained(folder, state_dict=weights)
+        encoder.save_pretrained(folder, state_dict=weights)
 
-        tokenizer = tokenizer or self._own_tokenizer()
-        if tokenizer is not None:
+        tokenizer = tokenizer or getattr(self._datamodule, "tokenizer", None)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
+            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
             tokenizer.save_pretrained(folder)
         else:
             logger.warning(
@@ -604,51 +527,8 @@ class BiEncoder(lightning.LightningModule):
             )
         write_sentence_transformers_files(
             folder,
-            width=self.encoder.config.hidden_size,
+            width=encoder.config.hidden_size,
             pooling=self.pooling,
             similarity=self.similarity,
             prompts=prompts_to_export(self._datamodule, self._model_name),
         )
-
-    # The trainer, which is absent in a notebook
-
-    @property
-    def _attached(self) -> lightning.Trainer | None:
-        try:
-            return self.trainer
-        except RuntimeError:  # Lightning raises it if no trainer is attached
-            return None
-
-    @property
-    def _datamodule(self) -> lightning.LightningDataModule | None:
-        return getattr(self._attached, "datamodule", None)
-
-    @property
-    def _num_replicas(self) -> int:
-        return 1 if self._attached is None else self._attached.world_size
-
-    def _warn_once(self, message: str) -> None:
-        """Warn on rank 0, once per run, except in the sanity check, which sees few batches."""
-        trainer = self._attached
-        if message in self._warned or (trainer is not None and trainer.sanity_checking):
-            return
-        self._warned.add(message)
-        if self.global_rank == 0:
-            logger.warning(printable(message))
-
-
-def _loaded(encoder: str | PreTrainedModel) -> PreTrainedModel:
-    """Return the encoder, loaded if it is a name or path."""
-    # float32 whatever the files hold: in bfloat16 an AdamW update at 5e-6 rounds to nothing. The
-    # precision to compute in is a setting of the trainer.
-    loaded: Any = (
-        AutoModel.from_pretrained(encoder, dtype=torch.float32)
-        if isinstance(encoder, str)
-        else encoder
-    )
-    if getattr(loaded.config, "is_encoder_decoder", False):
-        raise ConfigError(
-            f"encoder={type(loaded).__name__}: an encoder-decoder, expected an encoder or a "
-            "decoder (give its encoder, e.g. T5EncoderModel.from_pretrained(...))"
-        )
-    return cast(PreTrainedModel, loaded)

@@ -70,13 +70,8 @@ def evaluate(
     datamodule.prepare_data()
     datamodule.setup("validate")
     loaders = _by_name(datamodule.val_dataloader())
-    usual = model.evaluator
-    evaluator = RetrievalEvaluator(
-        usual.cutoffs if cutoffs is None else tuple(cutoffs),
-        drop_identical_ids=(
-            usual.drop_identical_ids if drop_identical_ids is None else drop_identical_ids
-        ),
-        precision=search_precision or usual.precision,
+    evaluator = model.evaluator.like(
+        cutoffs=cutoffs, drop_identical_ids=drop_identical_ids, precision=search_precision
     )
     evaluator.keeps_rankings = True
     sources = EvalSources.of_loaders(loaders.values())

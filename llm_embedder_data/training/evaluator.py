@@ -27,7 +27,13 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.mining.answer_matching import answer_accuracy
 from llm_embedder_data.mining.rankings import Ranking, Results
 from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
-from llm_embedder_data.mining.search import Precision, merge_top_k, top_k
+from llm_embedder_data.mining.search import (
+    Precision,
+    merge_top_k,
+    rerank_order,
+    scores_of_ranked,
+    top_k,
+)
 from llm_embedder_data.training.eval_shard import EncodedQueries, EvalShard
 from llm_embedder_data.training.eval_sources import EvalSources
 from llm_embedder_data.training.trainer_limits import is_limited, limiting_setting, running_loaders
@@ -124,6 +130,29 @@ class RetrievalEvaluator:
         self.rankings: dict[str, Ranking] = {}
         self._shard = EvalShard()
 
+    def like(
+        self,
+        *,
+        cutoffs: Sequence[int] | None = None,
+        drop_identical_ids: bool | None = None,
+        precision: Precision | None = None,
+    ) -> RetrievalEvaluator:
+        """Return an evaluator of the same kind; None: the same setting."""
+        return RetrievalEvaluator(**self._settings(cutoffs, drop_identical_ids, precision))
+
+    def _settings(
+        self,
+        cutoffs: Sequence[int] | None,
+        drop_identical_ids: bool | None,
+        precision: Precision | None,
+    ) -> dict[str, Any]:
+        drops = self.drop_identical_ids if drop_identical_ids is None else drop_identical_ids
+        return {
+            "cutoffs": self.cutoffs if cutoffs is None else tuple(cutoffs),
+            "drop_identical_ids": drops,
+            "precision": precision or self.precision,
+        }
+
     def reset(self, sources: EvalSources | None = None) -> None:
         """Drop what an interrupted evaluation may have left.
 
@@ -189,6 +218,25 @@ class RetrievalEvaluator:
             ranked_scores=None if ranked_scores is None else ranked_scores.detach().cpu(),
         )
         self._shard.queries.setdefault(name, []).append(queries)
+
+    def add_reranked(
+        self, name: str, embedding: Tensor, keys: Tensor, key_index: Tensor, **about: Any
+    ) -> None:
+        """Rerank the keys of an encoded query batch, and keep the order.
+
+        Args:
+            name: name of the eval set.
+            embedding: ``[n, D]`` float32.
+            keys: ``[n, G, D]`` float32.
+            key_index: ``[n, G]`` int64, -1 where a key is padding.
+            about: the arguments ``row``, ``positives``, ``corpus`` and ``grades`` of
+                :meth:`add_queries`.
+        """
+        # Not a matrix product, which mixed precision would round.
+        scores = (embedding[:, None] * keys).sum(2)  # [n, G]
+        ranked = rerank_order(scores, key_index)
+        ranked_scores = scores_of_ranked(ranked, scores, key_index)
+        self.add_queries(name, embedding, ranked=ranked, ranked_scores=ranked_scores, **about)
 
     def finish(
         self, module: lightning.LightningModule, stage: str, warn: Callable[[str], None]

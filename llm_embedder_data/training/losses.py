@@ -7,6 +7,7 @@ divided by their temperature. With ``reduction="none"`` a loss returns one value
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -65,6 +66,65 @@ def contrastive_loss(
     is_target = target[:, None] == torch.arange(scores.shape[1], device=scores.device)  # [B, K]
     logits = scores.masked_fill(excluded & ~is_target, -torch.inf)
     return F.cross_entropy(logits, target, reduction=reduction)
+
+
+def reverse_contrastive_loss(
+    scores: Tensor,
+    target: Tensor,
+    excluded: Tensor,
+    *,
+    all_gather: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Return InfoNCE from keys to queries: each query against the others, for its positive key.
+
+    Together with :func:`contrastive_loss` this is the symmetric loss of CLIP (Radford et al., 2021,
+    arXiv:2103.00020, figure 3).
+
+    Args:
+        scores: ``[B, P]`` float32, this rank's queries against the positive keys of all ranks.
+        target: ``[B]`` int64, the column of each query's own positive; it is never excluded.
+        excluded: ``[B, P]`` bool, pairs to leave out: a positive that answers another query too.
+        all_gather: returns ``[W, P]`` from the ``[P]`` of each of W ranks, and in the backward pass
+            sums the gradients; None: all queries are those of this rank.
+
+    Returns:
+        ``[B]``, the loss of each query's positive key.
+    """
+    is_target = target[:, None] == torch.arange(scores.shape[1], device=scores.device)  # [B, P]
+    # Finite, as a key may answer all queries of a rank.
+    logits = scores.masked_fill(excluded & ~is_target, _floor(scores))
+    total = logits.logsumexp(0)  # [P], over this rank's queries
+    if all_gather is not None:
+        total = all_gather(total).logsumexp(0)
+    return total[target] - scores.gather(1, target[:, None])[:, 0]
+
+
+def likely_positives(similarity: Tensor, target: Tensor, group_size: int, margin: float) -> Tensor:
+    """Return which keys of other queries are so similar to a query that they may answer it.
+
+    A key is one if its similarity exceeds that of the query's positive by more than the margin, as
+    in Qwen3-Embedding (Zhang et al., 2025, arXiv:2506.05176, eq. 2, with margin 0.1). A query's own
+    keys are never among them: those were chosen as its negatives.
+
+    Args:
+        similarity: ``[B, K]``, not divided by a temperature. No gradient flows through it.
+        target: ``[B]`` int64, the column of each query's positive, the first of its own keys.
+        group_size: number of a query's own keys.
+        margin: a difference of similarities; negative: keys that score less than the positive, by
+            at most its absolute value, are among them too.
+
+    Returns:
+        ``[B, K]`` bool.
+
+    >>> similarity = torch.tensor([[0.5, 0.9, 0.7, 0.55]])
+    >>> likely_positives(similarity, torch.tensor([0]), 2, 0.1)
+    tensor([[False, False,  True, False]])
+    """
+    similarity = similarity.detach()
+    positive = similarity.gather(1, target[:, None])  # [B, 1]
+    column = torch.arange(similarity.shape[1], device=similarity.device)
+    own = (column >= target[:, None]) & (column < target[:, None] + group_size)
+    return (similarity > positive + margin) & ~own
 
 
 def kl_distillation(

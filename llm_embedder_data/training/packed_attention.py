@@ -79,7 +79,8 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Compute attention within each text of a packed row; transformers calls it in each layer.
 
-    Pads the texts for torch's attention only. The rest of the model works on the packed row.
+    Only here are texts padded, or, on a CPU, taken by their lengths. The rest of the model works on
+    the packed row.
 
     Args:
         query: ``[1, H, T, D]``; ``key`` and ``value`` may have fewer heads.
@@ -106,32 +107,107 @@ def packed_attention(
             "packed attention does not support (set data.layout to padded or chunked)"
         )
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    n_tokens, device = query.shape[2], query.device
-    text = text_of_token(cu_seq_lens_q, n_tokens)
-    position = torch.arange(n_tokens, device=device) - cu_seq_lens_q[text]
+    # On a CPU the lengths are at hand. Elsewhere the host would wait for them in every layer.
+    attend = _of_equal_lengths if query.device.type == "cpu" else _of_padded_texts
+    attended = attend(
+        (query, key, value),
+        cu_seq_lens_q,
+        max_length_q,
+        causal=causal,
+        window=sliding_window,
+        dropout=dropout,
+        scaling=scaling,
+    )
+    return attended[None], None
+
+
+def _of_equal_lengths(
+    vectors: tuple[Tensor, Tensor, Tensor],
+    bounds: Tensor,
+    longest: int,
+    *,
+    causal: bool,
+    window: int | None,
+    dropout: float,
+    scaling: float | None,
+) -> Tensor:
+    """Return attention as ``[T, H, D]``, of all texts of one length at a time: without padding."""
+    lengths = bounds.diff()
+    order = lengths.argsort(stable=True)
+    sizes, counts = torch.unique_consecutive(lengths[order], return_counts=True)
+    n_tokens = vectors[0].shape[2]
+    # Which token comes where once the texts are sorted by length.
+    sorted_lengths = lengths[order]
+    begins = sorted_lengths.cumsum(0) - sorted_lengths
+    shift = (bounds[:-1][order] - begins).repeat_interleave(sorted_lengths, output_size=n_tokens)
+    token = torch.arange(n_tokens) + shift
+    parts = [
+        torch.split(part, (sizes * counts).tolist(), dim=1)
+        for part in (one[0].index_select(1, token) for one in vectors)  # [H, T, D]
+    ]
+    attended = []
+    for size, n_texts, *group in zip(sizes.tolist(), counts.tolist(), *parts, strict=True):
+        if size == 0:
+            continue
+        query, key, value = (
+            one.reshape(one.shape[0], n_texts, size, one.shape[2]).transpose(0, 1) for one in group
+        )  # [n, H, L, D]
+        masked = window is not None and window < size
+        found = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=_visible(size, causal, window, query.device) if masked else None,
+            is_causal=causal and not masked,
+            dropout_p=dropout,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        attended.append(found.transpose(1, 2).flatten(0, 1))  # [n*L, H, D]
+    return torch.cat(attended).index_select(0, token.argsort())
+
+
+def _of_padded_texts(
+    vectors: tuple[Tensor, Tensor, Tensor],
+    bounds: Tensor,
+    longest: int,
+    *,
+    causal: bool,
+    window: int | None,
+    dropout: float,
+    scaling: float | None,
+) -> Tensor:
+    """Return attention as ``[T, H, D]``, of all texts at once, each padded to the longest."""
+    n_tokens, device = vectors[0].shape[2], bounds.device
+    text = text_of_token(bounds, n_tokens)
+    position = torch.arange(n_tokens, device=device) - bounds[text]
 
     def padded(packed: Tensor) -> Tensor:  # [N, H, L, D]
         n_heads, width = packed.shape[1], packed.shape[3]
-        out = packed.new_zeros(len(cu_seq_lens_q) - 1, max_length_q, n_heads, width)
+        out = packed.new_zeros(len(bounds) - 1, longest, n_heads, width)
         return out.index_put((text, position), packed[0].transpose(0, 1)).transpose(1, 2)
 
-    column = torch.arange(max_length_q, device=device)
-    visible = (column < cu_seq_lens_q.diff()[:, None])[:, None, None]  # [N, 1, 1, L]
-    distance = column[:, None] - column  # [L, L]
-    if causal:
-        visible = visible & (distance >= 0)
-    if sliding_window is not None:
-        visible = visible & (distance.abs() < sliding_window)
+    query, key, value = (padded(one) for one in vectors)
+    column = torch.arange(longest, device=device)
+    visible = (column < bounds.diff()[:, None])[:, None, None]  # [N, 1, 1, L]
     attended = F.scaled_dot_product_attention(
-        padded(query),
-        padded(key),
-        padded(value),
-        attn_mask=visible,
+        query,
+        key,
+        value,
+        attn_mask=visible & _visible(longest, causal, window, device),
         dropout_p=dropout,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return attended.transpose(1, 2)[text, position][None], None
+    return attended.transpose(1, 2)[text, position]
+
+
+def _visible(size: int, causal: bool, window: int | None, device: torch.device) -> Tensor:
+    """Return which token sees which other one of a text, ``[L, L]`` bool."""
+    column = torch.arange(size, device=device)
+    distance = column[:, None] - column
+    visible = distance >= 0 if causal else torch.ones_like(distance, dtype=torch.bool)
+    return visible if window is None else visible & (distance.abs() < window)
 
 
 AttentionInterface.register(NAME, packed_attention)

@@ -6,7 +6,8 @@ B queries have G keys each. K is the number of keys that a query is scored again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +19,11 @@ from llm_embedder_data.training.losses import (
     has_teacher_scores,
     kl_distillation,
     known_positive_mask,
+    likely_positives,
+    reverse_contrastive_loss,
     stable_distillation,
 )
+from llm_embedder_data.training.matryoshka import WeightedDimension, truncated
 from llm_embedder_data.training.settings import LossSettings
 
 
@@ -72,8 +76,106 @@ def competing_keys(
     return CompetingKeys(keys, target, excluded)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What the loss of embeddings is made of, beside the settings of a task.
+
+    Attributes:
+        dimensions: leading dimensions of the embeddings, each with the weight of its loss.
+        normalize: whether truncated embeddings are scaled to length 1.
+        false_negative_margin: see ``BiEncoder``.
+        symmetric: see ``BiEncoder``.
+    """
+
+    dimensions: Sequence[WeightedDimension]
+    normalize: bool
+    false_negative_margin: float | None = None
+    symmetric: bool = False
+
+
+class BatchLoss(NamedTuple):
+    """The loss of a batch, and what it leaves out.
+
+    Attributes:
+        loss: mean over this rank's queries, a scalar.
+        likely_positives: keys that ``false_negative_margin`` leaves out, their mean number per
+            query, a scalar without gradient; None without a margin.
+    """
+
+    loss: Tensor
+    likely_positives: Tensor | None
+
+
+def loss_of_embeddings(
+    query: Tensor,
+    competing: CompetingKeys,
+    batch: Mapping[str, Any],
+    settings: LossSettings,
+    objective: Objective,
+    *,
+    temperature: float,
+    all_gather: Callable[..., Any] | None = None,
+) -> BatchLoss:
+    """Return the loss of a batch from its embeddings.
+
+    Args:
+        query: ``[B, D]``, the queries' embeddings.
+        competing: the keys to score them against.
+        batch: this rank's training batch.
+        settings: the loss of the batch's task.
+        objective: what the loss is made of.
+        temperature: divides the similarities.
+        all_gather: as :func:`competing_keys` was given it.
+    """
+    losses: list[Tensor] = []
+    left_out = None
+    for width, weight in objective.dimensions:
+        few_query, few_keys = (
+            truncated(side, width, normalize=objective.normalize)
+            for side in (query, competing.keys)
+        )
+        similarity = few_query @ few_keys.T  # [B, K]
+        if objective.false_negative_margin is not None and not losses:
+            # Judged once, by the full width, which comes first and knows most.
+            group_size, margin = batch["key_mask"].shape[1], objective.false_negative_margin
+            likely = likely_positives(similarity, competing.target, group_size, margin)
+            left_out = (likely & ~competing.excluded).sum(1).float().mean()
+            competing = CompetingKeys(competing.keys, competing.target, competing.excluded | likely)
+        reverse = None
+        if objective.symmetric and batch["in_batch_negatives"]:
+            reverse = _reverse(similarity / temperature, competing, batch, all_gather)
+        losses.append(
+            weight * mean_loss(similarity / temperature, competing, batch, settings, reverse)
+        )
+    return BatchLoss(torch.stack(losses).sum(), left_out)
+
+
+def _reverse(
+    scores: Tensor,
+    competing: CompetingKeys,
+    batch: Mapping[str, Any],
+    all_gather: Callable[..., Any] | None,
+) -> Tensor:
+    """Return the loss of each of this rank's positive keys against the queries, ``[B]``.
+
+    Each rank has the scores of its own queries. So the ranks exchange, for each positive key, the
+    log-sum-exp over their queries, and no embedding or id of a query.
+    """
+    group_size = batch["key_mask"].shape[1]
+    return reverse_contrastive_loss(
+        scores[:, ::group_size],
+        competing.target // group_size,
+        competing.excluded[:, ::group_size],
+        all_gather=None if all_gather is None else lambda x: all_gather(x, sync_grads=True),
+    )
+
+
 def mean_loss(
-    scores: Tensor, competing: CompetingKeys, batch: Mapping[str, Any], settings: LossSettings
+    scores: Tensor,
+    competing: CompetingKeys,
+    batch: Mapping[str, Any],
+    settings: LossSettings,
+    reverse: Tensor | None = None,
 ) -> Tensor:
     """Return the mean loss over this rank's queries, a scalar.
 
@@ -82,10 +184,14 @@ def mean_loss(
         competing: what the columns of ``scores`` are.
         batch: this rank's training batch.
         settings: the loss of the batch's task.
+        reverse: ``[B]``, the contrastive loss of each query's positive against the queries; it is
+            averaged with that of the query. None: the query's alone.
     """
     _, target, excluded = competing
     key_mask, teacher = batch["key_mask"], batch["teacher_scores"]
     contrastive = contrastive_loss(scores, target, excluded, reduction="none")
+    if reverse is not None:
+        contrastive = (contrastive + reverse) / 2
     if teacher is None:
         return contrastive.mean()
     if settings.stable_distill:

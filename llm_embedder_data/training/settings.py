@@ -66,3 +66,25 @@ def check_model_arguments(
         faults.append(f"model.cutoffs={cutoffs!r}: expected one or more integers above 0")
     if faults:
         raise ConfigError("; ".join(faults))
+
+
+def check_embedding_arguments(
+    *, mini_batch_size: int | None, false_negative_margin: float | None
+) -> None:
+    """Check how a model embeds a batch and what it leaves out.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+    if mini_batch_size is not None and (
+        not isinstance(mini_batch_size, int) or mini_batch_size < 1
+    ):
+        raise ConfigError(
+            f"model.mini_batch_size={mini_batch_size!r}: expected an integer above 0, or null for "
+            "the whole batch"
+        )
+    if false_negative_margin is not None and not is_finite_number(false_negative_margin):
+        raise ConfigError(
+            f"model.false_negative_margin={false_negative_margin!r}: expected a number, or null "
+            "to leave out no key"
+        )

@@ -1,0 +1,66 @@
+"""Decoders whose tokens attend to later tokens as well, as those of an encoder do.
+
+BehnamGhader et al., 2024, "LLM2Vec" (arXiv:2404.05961), turn decoders into text encoders this way.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from llm_embedder_data.core.errors import ConfigError
+
+
+def attend_both_ways(encoder: PreTrainedModel) -> None:
+    """Turn off the causal masks of a model; an encoder stays as it is.
+
+    The model's configuration records it, so a saved model is loaded without them too.
+    """
+    encoder.config.is_causal = False
+    # Attention functions ask the module where there is no mask, because there is no padding.
+    for module in encoder.modules():
+        if not getattr(module, "is_causal", False):
+            continue
+        module.is_causal = False  # type: ignore[assignment]
+        # Without causality, transformers' masks count the last token of a window in.
+        if getattr(module, "sliding_window", None) is not None:
+            module.sliding_window += 1  # type: ignore[operator, assignment]
+
+
+def check_both_ways(encoder: PreTrainedModel) -> None:
+    """Check, on two short texts, that earlier tokens of a model see later ones.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if not _sees_later_tokens(encoder):
+        raise ConfigError(
+            f"model.bidirectional=True: the masks of {type(encoder).__name__} stay causal (set "
+            "model.bidirectional=false, or choose a decoder such as Qwen2, Qwen3, Llama, Mistral "
+            "or Gemma)"
+        )
+
+
+def _sees_later_tokens(encoder: PreTrainedModel) -> bool:
+    """Return whether the last token of a text changes the hidden states of the first ones.
+
+    Tried with and without padding, which take different ways through attention functions.
+    """
+    device, was_training = encoder.device, encoder.training
+    ids = torch.tensor([[1, 2, 3], [1, 2, 3]], device=device)
+    other = torch.tensor([[1, 2, 4], [1, 2, 4]], device=device)
+    sees = True
+    encoder.train(False)  # without dropout
+    with torch.no_grad():
+        for mask in ([[1, 1, 1], [1, 1, 1]], [[1, 1, 1], [0, 1, 1]]):
+
+            def second_token(tokens: Tensor, mask: list[list[int]] = mask) -> Tensor:
+                real = torch.tensor(mask, device=device)
+                hidden = encoder(input_ids=tokens, attention_mask=real).last_hidden_state
+                return hidden[:, 1]  # type: ignore[no-any-return]
+
+            differs = second_token(ids) != second_token(other)
+            sees &= bool(differs.any(1).all())
+    encoder.train(was_training)
+    return sees

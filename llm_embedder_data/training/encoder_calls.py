@@ -1,0 +1,125 @@
+"""The calls of an encoder that embed one side of a batch, whole or cut into mini-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
+from llm_embedder_data.training.pooling import prompt_length_of_calls
+
+# Tokenized texts: padded or packed in one mapping, or chunked in a list of mappings.
+TokenizedTexts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+class EncoderCall(NamedTuple):
+    """What one call of the encoder takes.
+
+    Attributes:
+        inputs: tensors of texts in the padded or the packed layout.
+        prompt_length: number of tokens at the start of each text that a mean leaves out; one
+            number, or ``[n]`` int64.
+    """
+
+    inputs: Mapping[str, Any]
+    prompt_length: int | Tensor
+
+
+class TextCalls(NamedTuple):
+    """The calls that embed some texts.
+
+    Attributes:
+        calls: one or more calls.
+        row: ``[N]`` int64, the row of each text among the rows of all calls; None: text i is row i.
+    """
+
+    calls: list[EncoderCall]
+    row: Tensor | None
+
+    def in_order(self, rows: Tensor) -> Tensor:
+        """Return the rows of all calls in the order of the texts."""
+        return rows if self.row is None else rows[self.row]
+
+
+def encoder_calls(
+    inputs: TokenizedTexts,
+    inverse: Tensor | None = None,
+    prompt_length: int | Tensor = 0,
+    mini_batch_size: int | None = None,
+) -> TextCalls:
+    """Return the calls that embed texts.
+
+    Args:
+        inputs: texts in any layout, see ``BiEncoder.encode``.
+        inverse: ``[N]`` int64, the row of each text in ``inputs``; None: text i is row i.
+        prompt_length: number of tokens at the start of each text that a mean leaves out; one
+            number, or ``[N]`` int64.
+        mini_batch_size: most texts of a call; None: a call for the whole layout, or for each chunk.
+            Padded texts are sorted by length first, and columns of padding after all texts of a
+            call are dropped.
+    """
+    sides = model_calls(inputs)
+    lengths = prompt_length_of_calls(sides, inverse, prompt_length)
+    calls = [EncoderCall(*call) for call in zip(sides, lengths, strict=True)]
+    if mini_batch_size is None:
+        return TextCalls(calls, inverse)
+    parts: list[EncoderCall] = []
+    order: list[int] = []  # of each row of the parts, its row in the inputs
+    for call in calls:
+        cut = _packed_parts if layout_of(call.inputs) == "packed" else _padded_parts
+        first = len(order)
+        for rows, part in cut(call, mini_batch_size):
+            parts.append(part)
+            order += [first + row for row in rows]
+    device = parts[0].inputs["input_ids"].device
+    row = torch.empty(len(order), dtype=torch.int64)
+    row[torch.tensor(order, dtype=torch.int64)] = torch.arange(len(order))
+    row = row.to(device)
+    return TextCalls(parts, row if inverse is None else row[inverse])
+
+
+def _padded_parts(call: EncoderCall, size: int) -> Iterator[tuple[list[int], EncoderCall]]:
+    """Yield the rows of each mini-batch of a padded call, the longest first, and its call."""
+    mask = call.inputs["attention_mask"]
+    n_texts, n_columns = mask.shape
+    if n_texts <= size:
+        yield list(range(n_texts)), call
+        return
+    # Padding before a text stays: it moves the positions of models that count them from column 0.
+    columns = torch.arange(1, n_columns + 1, device=mask.device)
+    ends = (mask * columns).amax(1).cpu()  # the one wait for the device
+    order = ends.argsort(descending=True, stable=True)
+    for rows in order.split(size):
+        width = max(int(ends[rows[0]]), 1)
+        here = rows.to(mask.device)
+        inputs = {name: value[here, :width] for name, value in call.inputs.items()}
+        yield rows.tolist(), EncoderCall(inputs, _of_rows(call.prompt_length, here))
+
+
+def _packed_parts(call: EncoderCall, size: int) -> Iterator[tuple[list[int], EncoderCall]]:
+    """Yield the texts of each mini-batch of a packed call, in their order, and its call."""
+    bounds: list[int] = call.inputs["cu_seq_lens_q"].tolist()
+    n_texts = len(bounds) - 1
+    for first in range(0, max(n_texts, 1), size):
+        last = min(first + size, n_texts)
+        begin, end = bounds[first], bounds[last]
+        own_bounds = call.inputs["cu_seq_lens_q"][first : last + 1] - begin
+        longest = max((bounds[i + 1] - bounds[i] for i in range(first, last)), default=0)
+        inputs: dict[str, Any] = {
+            name: value[:, begin:end]
+            for name, value in call.inputs.items()
+            if isinstance(value, Tensor) and value.ndim == 2
+        }
+        inputs |= dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), own_bounds)
+        inputs |= dict.fromkeys(("max_length_q", "max_length_k"), longest)
+        yield (
+            list(range(first, last)),
+            EncoderCall(inputs, _of_rows(call.prompt_length, slice(first, last))),
+        )
+
+
+def _of_rows(prompt_length: int | Tensor, rows: Tensor | slice) -> int | Tensor:
+    return prompt_length[rows] if isinstance(prompt_length, Tensor) else prompt_length
