@@ -37,6 +37,12 @@ from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
 )
+from llm_embedder_data.training.embedding_module import (
+    EmbeddingModule,
+    Pooling,
+    RetrievalBatch,
+    Similarity,
+)
 from llm_embedder_data.training.export import (
     prompts_to_export,
     write_sentence_transformers_files,
@@ -61,17 +67,11 @@ from llm_embedder_data.training.settings import (
     check_embedding_arguments,
     check_model_arguments,
 )
-from llm_embedder_data.training.text_embedder import (
-    Pooling,
-    RetrievalBatch,
-    Similarity,
-    TextEmbedder,
-)
 
 logger = logging.getLogger(__name__)
 
 
-class BiEncoder(FollowsRecipe, TextEmbedder):
+class BiEncoder(FollowsRecipe, EmbeddingModule):
     """Embeds queries and keys with one encoder, trained by a contrastive and a distillation loss.
 
     It trains on the batches of RetrievalDataModule (docs/batch-keys.md). Each rank scores its own

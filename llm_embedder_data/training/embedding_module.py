@@ -35,7 +35,7 @@ Similarity = SimilarityName | Literal["auto"]
 RetrievalBatch = Mapping[str, Any]
 
 
-class TextEmbedder(lightning.LightningModule):
+class EmbeddingModule(lightning.LightningModule):
     """Embeds tokenized texts. A subclass calls ``_take_encoder`` in its ``__init__``.
 
     Attributes:
