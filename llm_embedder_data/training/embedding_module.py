@@ -42,11 +42,13 @@ class EmbeddingModule(lightning.LightningModule):
         encoder: the transformers model, without its pooler, or a PeftModel around it.
         pooling: how token vectors become the embedding of a text.
         similarity: how embeddings are compared.
+        include_prompt: whether a mean includes the prompt's tokens.
     """
 
     encoder: PreTrainedModel
     pooling: PoolingMode
     similarity: SimilarityName
+    include_prompt: bool
 
     def _take_encoder(
         self,
@@ -88,7 +90,7 @@ class EmbeddingModule(lightning.LightningModule):
         )
         self.pooling: PoolingMode = chosen.pooling
         self.similarity: SimilarityName = chosen.similarity
-        self._include_prompt = chosen.include_prompt
+        self.include_prompt = chosen.include_prompt
         rank_zero_info(
             f"pooling: {chosen.pooling}, similarity: {chosen.similarity} ({chosen.origin}; "
             "model.pooling and model.similarity change them)"
@@ -143,7 +145,7 @@ class EmbeddingModule(lightning.LightningModule):
     ) -> TextCalls:
         """Return the calls of the encoder for one side of a batch."""
         prompt_length: int | Tensor = 0
-        if not self._include_prompt and self.pooling == "mean":
+        if not self.include_prompt and self.pooling == "mean":
             if f"{side}_prompt_length" not in batch:
                 raise ConfigError(
                     f"the encoder {self._model_name} leaves its prompt out of the mean, and the "
