@@ -38,6 +38,12 @@ from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
 )
+from llm_embedder_data.training.embedding_module import (
+    EmbeddingModule,
+    Pooling,
+    RetrievalBatch,
+    Similarity,
+)
 from llm_embedder_data.training.eval_sources import EvalSources
 from llm_embedder_data.training.evaluator import RetrievalEvaluator
 from llm_embedder_data.training.export import (
@@ -63,18 +69,12 @@ from llm_embedder_data.training.settings import (
     check_embedding_arguments,
     check_model_arguments,
 )
-from llm_embedder_data.training.text_embedder import (
-    Pooling,
-    RetrievalBatch,
-    Similarity,
-    TextEmbedder,
-)
 from llm_embedder_data.training.trainer_limits import running_loaders
 
 logger = logging.getLogger(__name__)
 
 
-class BiEncoder(FollowsRecipe, TextEmbedder):
+class BiEncoder(FollowsRecipe, EmbeddingModule):
     """Embeds queries and keys with one encoder, trained by a contrastive and a distillation loss.
 
     It trains on the batches of RetrievalDataModule (docs/batch-keys.md). Each rank scores its own
@@ -346,8 +346,12 @@ class BiEncoder(FollowsRecipe, TextEmbedder):
         Raises:
             ConfigError: the schedule needs the number of steps, and the fit has no end.
         """
+        trainer = self._attached
         optimizer = adamw(
-            self.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
+            self.parameters(),
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            may_fuse=trainer is not None and trainer.precision == "32-true",
         )
         if self.schedule == "constant" and self.warmup_ratio == 0:
             return optimizer

@@ -17,15 +17,28 @@ Schedule = Literal["linear", "cosine", "constant"]
 
 
 def adamw(
-    parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float
+    parameters: Iterable[nn.Parameter],
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    may_fuse: bool = False,
 ) -> torch.optim.AdamW:
-    """Return AdamW for the trainable parameters, without weight decay for biases and norms."""
+    """Return AdamW for the trainable parameters, without weight decay for biases and norms.
+
+    Args:
+        parameters: of the model.
+        learning_rate: peak learning rate.
+        weight_decay: of all trained weights but biases and norms.
+        may_fuse: whether to use torch's fused step for weights on a CPU. It takes a third of the
+            time there; Lightning does not clip gradients for it under mixed precision.
+    """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},  # biases, norms
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate)
+    on_cpu = all(parameter.device.type == "cpu" for parameter in trained)
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True if may_fuse and on_cpu else None)
 
 
 def warmup_schedule(

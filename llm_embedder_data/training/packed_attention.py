@@ -108,7 +108,7 @@ def packed_attention(
         )
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     # On a CPU the lengths are at hand. Elsewhere the host would wait for them in every layer.
-    attend = _of_equal_lengths if query.device.type == "cpu" else _of_padded_texts
+    attend = attend_by_length if query.device.type == "cpu" else attend_padded
     attended = attend(
         (query, key, value),
         cu_seq_lens_q,
@@ -121,7 +121,7 @@ def packed_attention(
     return attended[None], None
 
 
-def _of_equal_lengths(
+def attend_by_length(
     vectors: tuple[Tensor, Tensor, Tensor],
     bounds: Tensor,
     longest: int,
@@ -167,7 +167,7 @@ def _of_equal_lengths(
     return torch.cat(attended).index_select(0, token.argsort())
 
 
-def _of_padded_texts(
+def attend_padded(
     vectors: tuple[Tensor, Tensor, Tensor],
     bounds: Tensor,
     longest: int,

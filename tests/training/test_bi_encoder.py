@@ -343,6 +343,17 @@ def test_biases_and_norms_do_not_decay():
     assert all("LayerNorm" in names[id(p)] or "bias" in names[id(p)] for p in others["params"])
 
 
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", None)])
+def test_the_optimizer_is_fused_where_gradients_can_still_be_clipped(precision, fused):
+    trainer = quiet_trainer(max_epochs=1, precision=precision, gradient_clip_val=0.1)
+    model = BiEncoder(tiny_bert(), learning_rate=0.01, warmup_ratio=0)
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    trainer.fit(model, datamodule=Batches([training_batch()] * 2))
+
+    assert trainer.optimizers[0].defaults["fused"] is fused
+    assert any(not torch.equal(one, before[name]) for name, one in model.named_parameters())
+
+
 def test_a_schedule_needs_an_end():
     trainer = quiet_trainer(max_epochs=-1, max_steps=-1)
 

@@ -83,7 +83,7 @@ def test_the_encoder_is_never_given_more_texts_and_keeps_nothing_of_them(layout)
 def test_prompts_are_left_out_of_the_mean_of_each_mini_batch(layout, side):
     plain = BiEncoder(tiny_bert(), pooling="mean", temperature=0.5)
     small = BiEncoder(plain.encoder, pooling="mean", temperature=0.5, mini_batch_size=5)
-    plain._include_prompt = small._include_prompt = False
+    plain.include_prompt = small.include_prompt = False
     batch = laid_out(training_batch(), layout, unique=layout != "padded")
     if layout == "padded" and side == "left":
         batch["key"] = {name: one.flip(1) for name, one in batch["key"].items()}

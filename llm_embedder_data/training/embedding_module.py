@@ -55,19 +55,20 @@ _NO_EMBEDDING_SETTINGS = {
 _ADAPTER_SCALES = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 
 
-class TextEmbedder(lightning.LightningModule):
+class EmbeddingModule(lightning.LightningModule):
     """Embeds tokenized texts. A subclass calls ``_take_encoder`` in its ``__init__``.
 
     Attributes:
         encoder: the transformers model, without its pooler, or a PeftModel around it.
         pooling: how token vectors become the embedding of a text.
         similarity: how embeddings are compared.
-        include_prompt: whether a mean is over the tokens of the prompt too.
+        include_prompt: whether a mean includes the prompt's tokens.
     """
 
     encoder: PreTrainedModel
     pooling: PoolingMode
     similarity: SimilarityName
+    include_prompt: bool
 
     def _take_encoder(
         self,
@@ -144,11 +145,11 @@ class TextEmbedder(lightning.LightningModule):
 
         An embedding store is read only by an encoder with equal facts.
         """
-        config = self.encoder.config.to_dict()
+        config = base_of(self.encoder).config.to_dict()
         for name in _NO_EMBEDDING_SETTINGS & config.keys():
             del config[name]
         return {
-            "class": type(self.encoder).__name__,
+            "class": type(base_of(self.encoder)).__name__,
             "config": config,
             "pooling": self.pooling,
             "similarity": self.similarity,
