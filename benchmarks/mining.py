@@ -37,7 +37,7 @@ PAGE = Path(__file__).parent / "results" / "mining.md"
 DEPTH, MARGIN, OTHER_MARGIN, LENGTH = 50, 0.02, 0.05, 128
 
 # Passages, queries, and words of a passage.
-SIZES = {"encoder": (800, 200, 60), "search": (20_000, 2_000, 12)}
+SIZES = {"encoder": (300, 100, 60), "search": (10_000, 1_000, 12)}
 
 
 def write_data(folder: Path, setting: str) -> None:

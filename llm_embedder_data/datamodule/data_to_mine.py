@@ -34,7 +34,7 @@ def data_to_mine(
         name=train_set.name,
         rows=read_train_rows(without_side_cars(source), reading).rows,
         numbers=train_set.kept,
-        corpora=corpora_of(corpus, f"{source.name}.corpus", reading),
+        corpora=corpora_of(corpus, source.name, reading),
         query_prompt=instruction.query,
         key_prompt=instruction.key,
         query_max_length=settings.query_max_length,

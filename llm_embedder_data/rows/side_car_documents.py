@@ -35,7 +35,7 @@ class SideCarDocuments:
     def __init__(self, source: Source, reading: ReadingSettings, rows: datasets.Dataset) -> None:
         given = source.reader_options.get("corpus", reading.corpus)
         self._rows = rows
-        self._corpora = corpora_of(given, f"{source.name}.corpus", reading)
+        self._corpora = corpora_of(given, source.name, reading)
 
     @property
     def digest(self) -> str:
@@ -73,12 +73,12 @@ class SideCarDocuments:
         return found
 
 
-def corpora_of(given: Any, setting: str, reading: ReadingSettings) -> list[Corpus]:
-    """Return the corpora that a setting names; none if it is None.
+def corpora_of(given: Any, name: str, reading: ReadingSettings) -> list[Corpus]:
+    """Return the corpora of a source of training rows: of several, the one of its name, else all.
 
     Args:
-        given: the value of the setting.
-        setting: its name, for messages.
+        given: the source's ``corpus``, else the data module's; None for none.
+        name: of the source.
         reading: how they are read.
 
     Raises:
@@ -88,13 +88,14 @@ def corpora_of(given: Any, setting: str, reading: ReadingSettings) -> list[Corpu
     fields = dict.fromkeys((*template_fields(reading.key_template), "id", "title", "text"))
     sources = resolve_sources(
         given,
-        setting=setting,
+        setting=f"{name}.corpus",
         fields=list(fields),
         options=_OPTIONS,
         data_root=reading.data_root,
         cache_dir=reading.cache_folder,
         kind="corpus",
     )
+    sources = [source for source in sources if source.name == name] or sources
     return [build_corpus(source, reading, key_template=reading.key_template) for source in sources]
 
 

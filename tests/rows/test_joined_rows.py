@@ -188,3 +188,14 @@ def test_scores_of_a_run_teach_if_the_source_says_so(files):
 
     assert found.rows[0]["teacher_scores"] == [0.75, 0.5]
     assert found.are_teacher_scores
+
+
+def test_of_several_corpora_the_one_of_the_datasets_name_has_the_documents(files):
+    other = files.with_name("other.jsonl")
+    other.write_text('{"id": "d5", "text": "of another dataset"}\n')
+    corpora = {"tool": str(other), "qa": str(files.with_name("corpus.jsonl"))}
+
+    found = joined(files, [("a", "d5", 0.5)], source={"corpus": corpora})
+
+    assert found.name == "qa"
+    assert keys(found, 0)[1] == ["passage 5"]

@@ -1,0 +1,113 @@
+"""What is mined is what a search of all passages gives, without those that answer the query."""
+
+import tempfile
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_embedder_data.core.normal_form import normal_form
+from llm_embedder_data.mining.answer_strings import holds_answer, words_of
+from llm_embedder_data.mining.mining import mine, write_mined
+from llm_embedder_data.mining.mining_data import MiningData
+from llm_embedder_data.rows.canonical_rows import train_record, train_row
+from llm_embedder_data.rows.columns.records import columns_of_records
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS
+from llm_embedder_data.rows.scores_beside import path_beside
+
+WORDS = st.sampled_from(["sun", "Sun", "moon", "tide", " tide", "reef"])
+TEXTS = st.lists(WORDS, min_size=1, max_size=3).map(" ".join).filter(str.strip)
+QUERIES = st.sampled_from(["what is it", "What  is it", "and that"])
+ROWS = st.lists(
+    st.tuples(QUERIES, st.lists(TEXTS, min_size=1, max_size=2), st.lists(TEXTS, max_size=2)),
+    min_size=1,
+    max_size=5,
+)
+
+
+class Drawn:
+    """Scores passages by a number that is drawn for each pair."""
+
+    def __init__(self, passages, n_queries, seed):
+        n_passages = len(passages.ids)
+        self.of_all = np.random.default_rng(seed).permutation(n_queries * n_passages)
+        self.of_all = self.of_all.reshape(n_queries, n_passages).astype(np.float32)
+        self.passages, self.digest = passages, str(seed)
+
+    def search(self, queries, k):
+        found = np.where(self.passages.usable, self.of_all[:, : self.passages.n_searched], -np.inf)
+        found = found[queries.start : queries.stop]
+        order = np.argsort(-found, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(found, order, 1).astype(np.float32)
+        index = np.where(np.isfinite(scores), order, -1)
+        missing = [(0, 0), (0, k - index.shape[1])]
+        return (
+            np.pad(scores, missing, constant_values=-np.inf),
+            np.pad(index, missing, constant_values=-1),
+        )
+
+    def scores(self, query, positions):
+        return self.of_all[query][positions]
+
+
+def table(rows):
+    records = [train_record(train_row(q, p, n, query_id=f"q{i}")) for i, (q, p, n) in rows]
+    faults = [None] * len(records)
+    columns = columns_of_records(records, TRAIN_ROWS.file_columns, faults)
+    return datasets.Dataset(pa.Table.from_batches([TRAIN_ROWS.build(columns, faults)]))
+
+
+@settings(max_examples=60)
+@given(
+    rows=ROWS,
+    answer=st.none() | st.sampled_from(["moon", "tide reef"]),
+    depth=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
+def test_a_run_holds_the_best_passages_that_are_no_positive_and_hold_no_answer(
+    rows, answer, depth, seed
+):
+    answers = {} if answer is None else {"what is it": [answer]}
+    data = MiningData(
+        name="qa",
+        rows=table(list(enumerate(rows))),
+        numbers=np.arange(len(rows)),
+        corpora=[],
+        answers=answers,
+    )
+    made = []
+
+    def make(data, passages, queries):
+        made.append((passages, Drawn(passages, len(queries), seed)))
+        return made[-1][1]
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run.tsv"
+        mined = mine(data, make, Path(folder) / "blocks", depth=depth)
+        write_mined(run, [mined], Path(folder) / "cache")
+        lines = [line.split("\t") for line in run.read_text().splitlines()]
+        beside = [line.split("\t") for line in path_beside(run).read_text().splitlines()[1:]]
+
+    [(passages, drawn)] = made
+    texts = passages.texts(np.arange(passages.n_searched))
+    for i, (query, _, _) in enumerate(rows):
+        form = normal_form(query)
+        positives = {
+            normal_form(text) for q, pos, _ in rows if normal_form(q) == form for text in pos
+        }
+        wanted = [words_of(found) for found in answers.get(form, [])]
+        best = sorted(range(len(texts)), key=lambda p, i=i: -drawn.of_all[i, p])
+        best = [
+            passages.ids[p]
+            for p in best
+            if normal_form(texts[p]) not in positives and not holds_answer(texts[p], wanted)
+        ]
+        assert [document for q, document, _ in lines if q == f"q{i}"] == best[:depth]
+    scores = {(q, d): float(s) for q, d, s in beside}
+    for i, (_, pos, _) in enumerate(rows):
+        for text in pos:
+            [at] = [p for p in range(len(texts)) if normal_form(texts[p]) == normal_form(text)]
+            assert scores[f"q{i}", passages.ids[at]] == drawn.of_all[i, at]
