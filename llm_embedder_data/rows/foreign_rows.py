@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
-from llm_embedder_data.rows.canonical_rows import Kind, Row
+from llm_embedder_data.rows.canonical_rows import Kind, Row, has_numbers
 from llm_embedder_data.rows.columns.column import Faults
 from llm_embedder_data.rows.columns.records import columns_of_records
 from llm_embedder_data.rows.data_places import Place
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.native_shape import kind_of
+from llm_embedder_data.rows.passage_files import PassageFile
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.raw_files import OPENED
 from llm_embedder_data.rows.reading import CACHE_VERSION, make_folder, open_cached
 from llm_embedder_data.rows.reading_settings import ReadingSettings
@@ -39,7 +42,7 @@ from llm_embedder_data.rows.source_content import SourceContent, content_of
 from llm_embedder_data.rows.sources import Source
 
 # Part of every cache file's name. Raise it when a reader of a format gives other rows.
-FORMATS_VERSION = 1
+FORMATS_VERSION = 2
 
 _BATCH_ROWS = 1000
 
@@ -56,6 +59,7 @@ class ForeignRows:
         left_out: whatever else was left out, counted by what it is.
         unread: columns that have names of ours or of a known format, and were not read.
         found: sentences on what each file is.
+        passages: that keys are numbers of; None if they are texts.
     """
 
     rows: datasets.Dataset
@@ -65,6 +69,7 @@ class ForeignRows:
     left_out: dict[str, int] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
+    passages: Passages | None = None
 
 
 def read_foreign(
@@ -119,6 +124,7 @@ def read_foreign(
         left_out=summary["left_out"],
         unread=summary["unread"],
         found=summary["found"],
+        passages=_opened_passages(summary, folder),
     )
 
 
@@ -128,10 +134,13 @@ def read_foreign(
 def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     """Return the summary of a cache file; None if it has to be written again.
 
-    Some formats name further files in their content. These must still be as they were.
+    Some formats name further files in their content. These must still be as they were, and so must
+    the passages that keys are numbers of.
     """
     summary = read_checked_json(summary_of(cached))
     if not isinstance(summary, dict) or not is_whole(cached):
+        return None
+    if not all(is_whole(folder / name) for name in summary["passages"] or ()):
         return None
     try:
         for path, digest in summary["further_files"].items():
@@ -140,6 +149,16 @@ def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     except DataError:  # it is gone
         return None
     return summary
+
+
+def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
+    if summary["passages"] is None:
+        return None
+    return Passages(PassageFile(folder / name) for name in summary["passages"])
+
+
+class _MixedKeys(Exception):
+    """Some rows name documents by id, and others hold their texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,15 +213,27 @@ def _noting_files() -> Iterator[set[str]]:
 
 def _write(cached: Path, reading: _Reading, content: SourceContent, folder: Path) -> dict[str, Any]:
     """Write the cache file and its summary; return the summary."""
-    reader, writing = reading.reader(), _Batches(reading)
-    schema = writing.schema
+    try:
+        return _write_rows(cached, reading, content, folder, as_texts=False)
+    except _MixedKeys:
+        return _write_rows(cached, reading, content, folder, as_texts=True)
+
+
+def _write_rows(
+    cached: Path, reading: _Reading, content: SourceContent, folder: Path, *, as_texts: bool
+) -> dict[str, Any]:
+    reader = reading.reader()
     with _noting_files() as opened:
         try:
-            with sealed_file(cached) as file, pa.ipc.new_stream(file, schema) as writer:
-                for row in reader.rows():
-                    if (batch := writing.add(row, reader)) is not None:
-                        writer.write_batch(batch)
-                writer.write_batch(writing.rest())
+            with sealed_file(cached) as file:
+                rows = iter(reader.rows() if as_texts else reader.numbered_rows())
+                first = next(rows, None)
+                writing = _Batches(reading, reader, first)
+                with pa.ipc.new_stream(file, writing.schema) as writer:
+                    for row in rows if first is None else chain([first], rows):
+                        if (batch := writing.add(row)) is not None:
+                            writer.write_batch(batch)
+                    writer.write_batch(writing.rest())
                 if writing.n_rows == 0:
                     raise _no_rows(reading.source, reader.report)
                 _check_unchanged(content, folder)
@@ -256,6 +287,7 @@ def _summary(
         "found": [str(found) for found in report],
         "row_files": writing.files,
         "further_files": dict(further),
+        "passages": writing.passage_files,
     }
 
 
@@ -280,8 +312,12 @@ class _Batches:
         n_rows: rows in the batches so far.
     """
 
-    def __init__(self, reading: _Reading) -> None:
-        self._reading = reading
+    def __init__(self, reading: _Reading, reader: RowReader, first: Row | None) -> None:
+        self._reading, self._reader = reading, reader
+        self._kind, self._passages = reading.row_kind, None
+        if first is not None and has_numbers(first) and self._kind.of_passages is not None:
+            self._passages = reader.passages
+            self._kind = self._kind.of_passages(reader.passages)
         self._records: list[Mapping[str, Any]] = []
         self._locations: list[tuple[int | None, int | None, int | None]] = []
         self._numbers: dict[str, int] = {}
@@ -291,16 +327,30 @@ class _Batches:
     @property
     def schema(self) -> pa.Schema:
         """The schema of all batches."""
-        return pa.schema([*self._reading.row_kind.schema, *LOCATION_COLUMNS])
+        return pa.schema([*self._kind.schema, *LOCATION_COLUMNS])
 
     @property
     def files(self) -> list[str]:
         return list(self._numbers)
 
-    def add(self, row: Row, reader: RowReader) -> pa.RecordBatch | None:
-        """Take a row; return a batch if enough rows have come."""
+    @property
+    def passage_files(self) -> list[str] | None:
+        """The names of the files of passages that keys are numbers of; None if they are texts."""
+        if self._passages is None:
+            return None
+        return [corpus.path.name for corpus in self._passages.corpora]
+
+    def add(self, row: Row) -> pa.RecordBatch | None:
+        """Take a row; return a batch if enough rows have come.
+
+        Raises:
+            _MixedKeys: the row has keys of another kind than the first one.
+        """
+        numbered = has_numbers(row)
+        if numbered is not None and numbered != (self._passages is not None):
+            raise _MixedKeys
         self._records.append(self._reading.record_of(row))
-        at = reader.at
+        at = self._reader.at
         if at is None:
             self._locations.append((None, None, None))
         else:
@@ -315,7 +365,7 @@ class _Batches:
         Raises:
             DataError: a row breaks a rule of its kind, and bad rows are not to be skipped.
         """
-        kind, records, locations = self._reading.row_kind, self._records, self._locations
+        kind, records, locations = self._kind, self._records, self._locations
         self._records, self._locations = [], []
         faults: Faults = [None] * len(records)
         columns = columns_of_records(records, kind.file_columns, faults)

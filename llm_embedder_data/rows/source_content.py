@@ -64,11 +64,32 @@ def content_of(
     for name, value in named:
         split_kind: Kind = "corpus" if name == "corpus" else kind
         shared_settings = {**shared, "split": source.reader_options.get("split")}
-        for place in places_of(value, split_kind, shared_settings, f"{source.name}.{name}"):
-            digests.update(_digests_of(place, cache_folder))
-    plain = {name: _without_paths(value) for name, value in source.reader_options.items()}
+        where = f"{source.name}.{name}"
+        digests.update(digests_at(value, split_kind, shared_settings, where, cache_folder))
+    plain = {name: without_paths(value) for name, value in source.reader_options.items()}
     fields = sorted(source.fields.items())
     return SourceContent(digests, repr((source.format, fields, sorted(plain.items()))))
+
+
+def digests_at(
+    source: Any, kind: Kind, settings: Mapping[str, Any], where: str, cache_folder: Path
+) -> dict[str, str]:
+    """Return the digests of all files of a source, and of data in memory, by path or name.
+
+    Args:
+        source: what :func:`~llm_embedder_data.rows.data_places.places_of` takes.
+        kind: of its rows: which split is taken of several.
+        settings: of all of it.
+        where: the setting, for messages.
+        cache_folder: where digests are remembered.
+
+    Raises:
+        DataError: a file does not exist, or cannot be read.
+    """
+    digests: dict[str, str] = {}
+    for place in places_of(source, kind, settings, where):
+        digests.update(_digests_of(place, cache_folder))
+    return digests
 
 
 def _digests_of(place: Place, cache_folder: Path) -> Iterator[tuple[str, str]]:
@@ -85,18 +106,18 @@ def _digests_of(place: Place, cache_folder: Path) -> Iterator[tuple[str, str]]:
             yield path, content_digest(path, cache_folder)
 
 
-def _without_paths(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """Return a setting without what only says where files lie."""
     if is_data(value) or isinstance(value, os.PathLike):
         return None
     if isinstance(value, Mapping):
         return {
-            str(name): _without_paths(entry)
+            str(name): without_paths(entry)
             for name, entry in value.items()
             if name not in ("path", *_SIDE_FILES)
         }
     if isinstance(value, list | tuple):
-        return [_without_paths(entry) for entry in value]
+        return [without_paths(entry) for entry in value]
     return value
 
 

@@ -21,6 +21,7 @@ from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.foreign_rows import read_foreign
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.native_shape import container_format, is_native, kind_of
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.reading import fields_seen, read_file
 from llm_embedder_data.rows.reading_settings import OnBadRow, ReadingSettings
 from llm_embedder_data.rows.row_errors import bad_rows_error, error_at_row
@@ -45,6 +46,7 @@ class SourceRows:
         container: of files of our own shape, for the lines of errors.
         dropped: records that gave no row, counted by reason; bad rows of ``rows`` are not in it.
         notes: sentences for the report and the log.
+        passages: that keys are numbers of; None if they are texts.
     """
 
     source: Source
@@ -57,6 +59,7 @@ class SourceRows:
     container: Format = "auto"
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    passages: Passages | None = None
 
     @property
     def is_native(self) -> bool:
@@ -181,6 +184,7 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
         folder=settings.cache_folder,
         format="+".join(found.formats),
         dropped=found.dropped,
+        passages=found.passages,
     )
     read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]
     if found.unread:
@@ -198,6 +202,8 @@ def _refuse_ids(read: SourceRows) -> None:
     Raises:
         DataError: they look like it.
     """
+    if read.passages is not None:
+        return
     if "key" in read.rows.column_names and (
         sentence := ids_for_texts(read.rows.data.column("key"), read.sound)
     ):

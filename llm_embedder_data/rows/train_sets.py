@@ -16,6 +16,7 @@ from llm_embedder_data.rows.canonical_rows import Row, stored_id
 from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, drop_reasons
 from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
 from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.policy_effects import policy_effects
 from llm_embedder_data.rows.policy_schedule import PolicySchedule
 from llm_embedder_data.rows.reading_settings import ReadingSettings
@@ -23,6 +24,7 @@ from llm_embedder_data.rows.row_errors import require_rows
 from llm_embedder_data.rows.row_instructions import count_instructed, kind_of_source
 from llm_embedder_data.rows.row_numbers import numbers_where
 from llm_embedder_data.rows.row_statistics import statistics_by_block
+from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 from llm_embedder_data.rows.score_scaling import ScoreScaling, score_scaling
 from llm_embedder_data.rows.settings_in_force import settings_in_force
@@ -56,7 +58,8 @@ class TrainSet:
         task: of all its rows.
         files: in the order in which their rows are counted.
         digests: of the files' content.
-        rows: all rows of the source, memory-mapped, with the columns of ``TRAIN_SCHEMA``.
+        rows: all rows of the source, memory-mapped, with the columns of ``TRAIN_SCHEMA``, or of
+            ``PASSAGE_SCHEMA`` if there are ``passages``.
         n_rows: rows of each file.
         kept: ``[n]`` int64, ascending, the numbers of the rows that are trained on.
         n_read: rows of this task in the files.
@@ -78,6 +81,7 @@ class TrainSet:
             if none is wanted.
         score_scaling: of the teacher scores in batches; None leaves them as they are.
         format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
+        passages: that keys are numbers of; None if they are texts.
         notes: sentences for the report and the log.
     """
 
@@ -105,7 +109,12 @@ class TrainSet:
     n_instructed: int = 0
     score_scaling: ScoreScaling | None = None
     format: str = "llm_embedder"
+    passages: Passages | None = None
     notes: tuple[str, ...] = ()
+
+    def tables(self, columns: Sequence[str]) -> RowTables:
+        """Return the rows as Arrow tables of some columns, in which keys are texts."""
+        return RowTables(self.rows, columns, self.passages)
 
     @property
     def are_tokens_scored(self) -> bool:
@@ -223,7 +232,7 @@ def _train_set(
     numbers = numbers_where(kept, read.folder)
     scaling, settings, more_notes = _scaling(read, task_rows, settings, kept, counts.n_scored)
     more_notes += note_on_instructed_texts(
-        read.rows, numbers, reading, task_rows.task, source.task_description
+        read.rows, numbers, reading, task_rows.task, source.task_description, read.passages
     )
     return TrainSet(
         name=task_rows.name,
@@ -243,6 +252,7 @@ def _train_set(
         weight=source.weight,
         in_batch_negatives=_in_batch_negatives(source),
         format=read.format,
+        passages=read.passages,
         task_description=source.task_description,
         n_instructed=count_instructed(read.rows, kept) if reading.add_instruction else 0,
         score_scaling=scaling,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from llm_embedder_data.rows.canonical_rows import (
     BadRowError,
@@ -181,9 +182,9 @@ def _top1000(parts: Parts) -> Iterator[Row]:
             yield train_row(query, candidates=passages.values(), query_id=query_id)
         return
     judged = _of_these(found, parts)
-    corpus = parts.documents if parts.texts_of_corpus is not None else {}
+    corpus: Mapping[str, str] = parts.documents if parts.texts_of_corpus is not None else {}
     own_documents = {one: text for _, passages in found.values() for one, text in passages.items()}
-    parts.documents = ChainMap(own_documents, dict(corpus))
+    parts.documents = ChainMap(own_documents, cast(dict[str, str], corpus))  # only read
     run = {query_id: dict.fromkeys(passages) for query_id, (_, passages) in found.items()}
     yield from train_rows(judged, parts, run)
 
