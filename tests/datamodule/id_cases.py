@@ -5,7 +5,7 @@ import random
 
 from datamodule_cases import write
 
-WORDS = "alpha beta gamma delta eps zeta eta theta iota kappa".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta", "iota", "kappa"]
 N_PASSAGES = 40
 
 
@@ -62,10 +62,12 @@ def history(folder, rows):
     return {"path": str(write(folder / "history.jsonl", records)), "corpus": str(corpus)}
 
 
-def beir(folder, rows):
+def beir(folder, rows, numbers=range(N_PASSAGES)):
     folder = folder / "beir"
-    write_passages(folder / "corpus.jsonl")
-    write(folder / "queries.jsonl", [{"_id": f"q{i}", "text": r["query"]} for i, r in enumerate(rows)])
+    write_passages(folder / "corpus.jsonl", numbers)
+    write(
+        folder / "queries.jsonl", [{"_id": f"q{i}", "text": r["query"]} for i, r in enumerate(rows)]
+    )
     (folder / "qrels").mkdir()
     judged = [
         f"q{i}\td{n}\t{grade}"
@@ -130,7 +132,10 @@ def tevatron(folder, rows):
 def two_corpora(folder, rows):
     """Two BEIR folders read as a source of their own: passages of both are numbered together."""
     half = len(rows) // 2
-    sources = [beir(folder / f"part{i}", part) for i, part in enumerate((rows[:half], rows[half:]))]
+    sources = [
+        beir(folder / "one", rows[:half]),
+        beir(folder / "two", rows[half:], range(N_PASSAGES - 1, -1, -1)),
+    ]
     return {"path": sources}
 
 
