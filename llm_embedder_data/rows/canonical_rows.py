@@ -165,6 +165,8 @@ def ids_of(value: Any, field: str) -> list[str]:
         value = [value]
     if not isinstance(value, list | tuple):
         raise BadRowError(f"{field}: expected a list of ids, found {shown(value)}")
+    if set(map(type, value)) == {str}:  # as most are, and there may be billions
+        return list(value)
     return [document_id(entry, f"{field}[{number}]") for number, entry in enumerate(value)]
 
 

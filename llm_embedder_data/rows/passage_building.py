@@ -23,7 +23,7 @@ from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.sealed_files import HashedFile, is_whole, sealed_file
-from llm_embedder_data.rows.passage_files import PASSAGES_VERSION, PassageFile, encoded
+from llm_embedder_data.rows.passage_files import PASSAGES_VERSION, PassageFile
 from llm_embedder_data.rows.raw_files import OPENED, RawRecord
 from llm_embedder_data.rows.reading import make_folder
 from llm_embedder_data.rows.shown_values import shown
@@ -175,7 +175,7 @@ class _Build:
     def _add(self, block: list[Passage]) -> None:
         texts = [passage.text for passage in block]
         as_bytes = [text.encode() for text in texts]
-        names = [encoded(passage.id) for passage in block]
+        names = [passage.id.encode("utf-8", "surrogatepass") for passage in block]
         self._write_bounds("text_bounds", self._file.tell(), as_bytes)
         self._file.write(b"".join(as_bytes))
         self._write_bounds("id_bounds", self._spools["ids"].tell(), names)

@@ -21,11 +21,6 @@ PASSAGES_VERSION = 1
 _IDS_AT_ONCE = 8192
 
 
-def encoded(text: str) -> bytes:
-    """Return the bytes of an id; a lone surrogate is no error, as ids are only compared."""
-    return text.encode("utf-8", "surrogatepass")
-
-
 class PassageFile(Mapping[str, str]):
     """The n passages of a corpus: a mapping from ids to texts, and arrays by number.
 
@@ -68,7 +63,7 @@ class PassageFile(Mapping[str, str]):
         """Return the number of each id's passage, ``[m]`` int64; -1 for an unknown id."""
         if not len(self):
             return np.full(len(ids), -1, np.int64)
-        names = [encoded(one) for one in ids]
+        names = [one.encode("utf-8", "surrogatepass") for one in ids]
         hashes = np.array([xxhash.xxh3_64_intdigest(name) for name in names], np.uint64)
         places = np.searchsorted(self._hashes, hashes)
         inside = np.minimum(places, len(self._hashes) - 1)

@@ -31,7 +31,7 @@ class Passages:
     def add(self, corpus: PassageFile) -> int:
         """Return the number of a corpus's first passage; the corpus is added if it is new."""
         for at, known in enumerate(self.corpora):
-            if known.path == corpus.path:
+            if known is corpus or known.path == corpus.path:
                 return self._start(at)
         start = len(self)
         self.corpora.append(corpus)

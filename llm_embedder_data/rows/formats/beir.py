@@ -12,13 +12,12 @@ from pathlib import Path
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.canonical_rows import Kind, Row, document_id
-from llm_embedder_data.rows.files.content_digest import content_digest
+from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_texts
 from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import judgments_of
-from llm_embedder_data.rows.passage_building import Passage, passages_in
 from llm_embedder_data.rows.passage_files import PassageFile
 from llm_embedder_data.rows.raw_files import RawFile
 
@@ -118,32 +117,8 @@ def query_texts(parts: Parts, files: list[Path]) -> dict[str, tuple[object, str]
 
 def corpus_texts(parts: Parts, files: list[Path]) -> PassageFile:
     """The passages of a corpus by id; what was left out of it is counted among the parts."""
-    own = Parts(
-        str(files[0]),
-        [RawFile(str(path)) for path in files],
-        parts.options,
-        skips_bad_rows=parts.skips_bad_rows,
-        allows_repeated_ids=True,
-    )
-
-    def read() -> Iterator[Passage]:
-        assert ID_TEXT.corpus is not None
-        for row in ID_TEXT.corpus(own):
-            yield Passage(row["id"], row["text"], own.at)
-
-    passages = passages_in(
-        parts.cache_folder,
-        {str(path): content_digest(str(path), parts.cache_folder) for path in files},
-        (ID_TEXT.name, parts.options.key_template),
-        read,
-        name=str(files[0]),
-        skips_bad_rows=parts.skips_bad_rows,
-        found=lambda: [dict(own.counts)],
-    )
-    parts.counts.update(passages.header["counts"])
-    for counts in passages.header["found"]:
-        parts.counts.update(counts)
-    return passages
+    assert ID_TEXT.corpus is not None
+    return passages_of(parts, files, ID_TEXT.name, ID_TEXT.corpus)
 
 
 def reader_of(
