@@ -161,4 +161,6 @@ class IdsOfLines(Sequence[str]):
         return len(self._passages)
 
     def __getitem__(self, line: Any) -> Any:
+        if not 0 <= line < len(self):
+            raise IndexError(line)
         return self._passages.id_of(int(self._passages.of_lines(np.array([line]))[0]))
