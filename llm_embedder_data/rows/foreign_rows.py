@@ -25,8 +25,6 @@ from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.rows.canonical_rows import Kind, Row, has_numbers
-from llm_embedder_data.rows.columns.column import Faults
-from llm_embedder_data.rows.columns.records import columns_of_records
 from llm_embedder_data.rows.data_places import Place
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.native_shape import kind_of
@@ -35,7 +33,13 @@ from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.raw_files import OPENED
 from llm_embedder_data.rows.reading import CACHE_VERSION, make_folder, open_cached
 from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_locations import LOCATION_COLUMNS, summary_of
+from llm_embedder_data.rows.row_batches import (
+    BATCH_ROWS,
+    Location,
+    MixedKeysError,
+    RowBatches,
+)
+from llm_embedder_data.rows.row_locations import summary_of
 from llm_embedder_data.rows.row_reader import Found, RowReader
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.source_content import SourceContent, content_of
@@ -43,8 +47,6 @@ from llm_embedder_data.rows.sources import Source
 
 # Part of every cache file's name. Raise it when a reader of a format gives other rows.
 FORMATS_VERSION = 2
-
-_BATCH_ROWS = 1000
 
 
 @dataclass(slots=True)
@@ -157,10 +159,6 @@ def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | Non
     return Passages(PassageFile(folder / name) for name in summary["passages"])
 
 
-class _MixedKeys(Exception):
-    """Some rows name documents by id, and others hold their texts."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Reading:
     source: Source
@@ -183,6 +181,11 @@ class _Reading:
             "key_template": self.key_template,
         }
         return RowReader(self._places(), kind=self.kind, **settings)
+
+    def batches(self, passages: Passages | None) -> RowBatches:
+        """Return what makes columns of them; with passages, keys are their numbers."""
+        on_bad_row = self.settings.on_bad_row
+        return RowBatches(self.source, self.row_kind, self.record_of, on_bad_row, passages)
 
     def _places(self) -> Any:
         """Return the files as one place, so that a corpus beside them is read once."""
@@ -215,7 +218,7 @@ def _write(cached: Path, reading: _Reading, content: SourceContent, folder: Path
     """Write the cache file and its summary; return the summary."""
     try:
         return _write_rows(cached, reading, content, folder, as_texts=False)
-    except _MixedKeys:
+    except MixedKeysError:
         return _write_rows(cached, reading, content, folder, as_texts=True)
 
 
@@ -226,12 +229,15 @@ def _write_rows(
     with _noting_files() as opened:
         try:
             with sealed_file(cached) as file:
-                rows = iter(reader.rows() if as_texts else reader.numbered_rows())
-                first = next(rows, None)
-                writing = _Batches(reading, reader, first)
+                rows = reader.rows() if as_texts else reader.numbered_rows()
+                located = ((row, reader.at) for row in rows)
+                first = _until_keys(located, reading.row_kind)
+                numbered = bool(first) and has_numbers(first[-1][0])
+                passages = reader.passages if numbered else None
+                writing = reading.batches(passages)
                 with pa.ipc.new_stream(file, writing.schema) as writer:
-                    for row in rows if first is None else chain([first], rows):
-                        if (batch := writing.add(row)) is not None:
+                    for row, at in chain(first, located):
+                        if (batch := writing.add(row, at)) is not None:
                             writer.write_batch(batch)
                     writer.write_batch(writing.rest())
                 if writing.n_rows == 0:
@@ -258,6 +264,20 @@ def _write_rows(
     return summary
 
 
+def _until_keys(
+    rows: Iterator[tuple[Row, Location | None]], row_kind: RowKind
+) -> list[tuple[Row, Location | None]]:
+    """Return the rows up to the first that shows whether keys are texts or numbers."""
+    first = []
+    for row, at in rows:
+        first.append((row, at))
+        if row_kind.of_passages is None or has_numbers(row) is not None:
+            break
+        if len(first) == BATCH_ROWS:
+            break
+    return first
+
+
 def _check_unchanged(content: SourceContent, folder: Path) -> None:
     for path, digest in content.digests.items():
         if os.path.isfile(path) and content_digest(path, folder) != digest:
@@ -265,7 +285,7 @@ def _check_unchanged(content: SourceContent, folder: Path) -> None:
 
 
 def _summary(
-    report: list[Found], writing: _Batches, content: SourceContent, further: Mapping[str, str]
+    report: list[Found], writing: RowBatches, content: SourceContent, further: Mapping[str, str]
 ) -> dict[str, Any]:
     dropped, left_out = Counter(writing.dropped), Counter[str]()
     for found in report:
@@ -301,99 +321,3 @@ def _no_rows(source: Source, report: list[Found]) -> DataError:
         f"no row is left of dataset {source.name!r}: left out were {counted or 'none'} (correct "
         "the rows, or leave the source out)",
     )
-
-
-class _Batches:
-    """Canonical rows to batches of columns.
-
-    Attributes:
-        files: that rows came from, in the order of the column ``source_file``.
-        dropped: rows that break a rule of their kind, by what is wrong.
-        n_rows: rows in the batches so far.
-    """
-
-    def __init__(self, reading: _Reading, reader: RowReader, first: Row | None) -> None:
-        self._reading, self._reader = reading, reader
-        self._kind, self._passages = reading.row_kind, None
-        if first is not None and has_numbers(first) and self._kind.of_passages is not None:
-            self._passages = reader.passages
-            self._kind = self._kind.of_passages(reader.passages)
-        self._records: list[Mapping[str, Any]] = []
-        self._locations: list[tuple[int | None, int | None, int | None]] = []
-        self._numbers: dict[str, int] = {}
-        self.dropped: Counter[str] = Counter()
-        self.n_rows = 0
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The schema of all batches."""
-        return pa.schema([*self._kind.schema, *LOCATION_COLUMNS])
-
-    @property
-    def files(self) -> list[str]:
-        return list(self._numbers)
-
-    @property
-    def passage_files(self) -> list[str] | None:
-        """The names of the files of passages that keys are numbers of; None if they are texts."""
-        if self._passages is None:
-            return None
-        return [corpus.path.name for corpus in self._passages.corpora]
-
-    def add(self, row: Row) -> pa.RecordBatch | None:
-        """Take a row; return a batch if enough rows have come.
-
-        Raises:
-            _MixedKeys: the row has keys of another kind than the first one.
-        """
-        numbered = has_numbers(row)
-        if numbered is not None and numbered != (self._passages is not None):
-            raise _MixedKeys
-        self._records.append(self._reading.record_of(row))
-        at = self._reader.at
-        if at is None:
-            self._locations.append((None, None, None))
-        else:
-            path, record = at
-            number = self._numbers.setdefault(path, len(self._numbers))
-            self._locations.append((number, record.row, record.line))
-        return self.rest() if len(self._records) >= _BATCH_ROWS else None
-
-    def rest(self) -> pa.RecordBatch:
-        """Return a batch of the rows that have not been returned.
-
-        Raises:
-            DataError: a row breaks a rule of its kind, and bad rows are not to be skipped.
-        """
-        kind, records, locations = self._kind, self._records, self._locations
-        self._records, self._locations = [], []
-        faults: Faults = [None] * len(records)
-        columns = columns_of_records(records, kind.file_columns, faults)
-        batch = kind.build(columns, faults)
-        arrays = [
-            pa.array([location[i] for location in locations], type_)
-            for i, (_, type_) in enumerate(LOCATION_COLUMNS)
-        ]
-        batch = pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=self.schema)
-        fault = batch.column("fault")
-        if fault.null_count < len(batch):
-            self._check(fault.to_pylist(), locations)
-            batch = batch.filter(fault.is_null())
-        self.n_rows += len(batch)
-        return batch
-
-    def _check(
-        self,
-        faults: list[str | None],
-        locations: list[tuple[int | None, int | None, int | None]],
-    ) -> None:
-        files = self.files
-        for fault, (file, row, line) in zip(faults, locations, strict=True):
-            if fault is None:
-                continue
-            if self._reading.settings.on_bad_row == "raise":
-                path = self._reading.source.files[0] if file is None else files[file]
-                raise DataError.at(
-                    path, f"{fault} (data.on_bad_row=skip leaves such rows out)", row=row, line=line
-                )
-            self.dropped[fault] += 1

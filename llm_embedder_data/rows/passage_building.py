@@ -21,6 +21,7 @@ from llm_embedder_data.core.array_files import arrays_end
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
+from llm_embedder_data.core.hash_order import in_order, runs
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.sealed_files import HashedFile, is_whole, sealed_file
 from llm_embedder_data.rows.passage_files import PASSAGES_VERSION, PassageFile
@@ -29,7 +30,6 @@ from llm_embedder_data.rows.reading import make_folder
 from llm_embedder_data.rows.shown_values import shown
 
 _PASSAGES_AT_ONCE = 2048
-_SORTED_AT_ONCE = 1 << 21
 _COPY_BYTES = 16 << 20
 
 # Why a passage is not reached by its id, in corpora whose bad rows are counted.
@@ -205,9 +205,9 @@ class _Build:
         n_repeated, first_repeated = 0, (self._n_passages, 0)
         names, bounds = self._read("ids"), self._read("id_bounds")
         digests = self._read("digests").reshape(-1, 2)
-        for hashes, numbers in _in_order(self._read("hashes")):
+        for hashes, numbers in in_order(self._read("hashes")):
             stays = np.ones(len(numbers), bool)
-            for run in _runs(hashes):
+            for run in runs(hashes):
                 known: dict[bytes, int] = {}
                 for place in run:
                     number = int(numbers[place])
@@ -256,8 +256,8 @@ class _Build:
         digests = self._read("digests").reshape(-1, 2)
         self._spools["first_same"].flush()
         first_same = np.memmap(self._spools["first_same"], np.int64, "r+")
-        for hashes, numbers in _in_order(self._read("text_ids").view(np.uint64)):
-            for run in _runs(hashes):
+        for hashes, numbers in in_order(self._read("text_ids").view(np.uint64)):
+            for run in runs(hashes):
                 known: dict[bytes, int] = {}
                 for place in run:
                     number = int(numbers[place])
@@ -288,30 +288,3 @@ def _blocks(passages: Iterable[Passage]) -> Iterator[list[Passage]]:
             block = []
     if block:
         yield block
-
-
-def _in_order(
-    hashes: NDArray[np.uint64],
-) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
-    """Yield hashes in ascending order with their numbers, a part of bounded size at a time.
-
-    Equal hashes come together, in the order of their numbers.
-    """
-    n_parts = 1 + len(hashes) // _SORTED_AT_ONCE
-    for part in range(n_parts):
-        low, high = (np.uint64(max(0, (n << 64) // n_parts - 1)) for n in (part, part + 1))
-        # Bounds belong to the part below them, but for 0.
-        inside = hashes <= high if part == 0 else (hashes > low) & (hashes <= high)
-        numbers = np.flatnonzero(inside)
-        own = hashes[numbers]
-        order = np.argsort(own, kind="stable")
-        yield own[order], numbers[order]
-
-
-def _runs(ascending: NDArray[np.uint64]) -> Iterator[range]:
-    """Yield the places of equal values, where there are two or more."""
-    is_repeat = np.append(False, ascending[1:] == ascending[:-1])
-    starts = np.flatnonzero(np.append(is_repeat[1:], False) & ~is_repeat)
-    ends = np.append(np.flatnonzero(~is_repeat), len(ascending))
-    for start in starts.tolist():
-        yield range(start, int(ends[np.searchsorted(ends, start, "right")]))

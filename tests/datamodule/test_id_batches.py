@@ -280,11 +280,11 @@ def test_an_unknown_id_is_an_error_at_its_line_or_counted(tmp_path):
     records[9] |= {"pos": ["x1"], "neg": ["x2"]}
     path = write(tmp_path / "ids.jsonl", records)
 
-    with pytest.raises(DataError, match=r"ids.jsonl.*line 10.*none of its document ids.*'x1'"):
+    with pytest.raises(DataError, match=r"ids\.jsonl.*line 10.*none of its document ids.*'x1'"):
         batches(tmp_path, source)
     records[9] = {**records[8], "neg": [*records[8]["neg"][1:], "x2"]}
     write(path, records)
-    with pytest.raises(DataError, match=r"ids.jsonl.*line 5.*2 of .* ids are not in.*'d777'"):
+    with pytest.raises(DataError, match=r"ids\.jsonl.*line 5.*2 of .* ids are not in.*'d777'"):
         batches(tmp_path, source)
 
     found, datamodule = batches(tmp_path, source, on_bad_row="skip")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_embedder_data import DataError
+from llm_embedder_data.core import hash_order
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.rows import passage_building, passage_files
 from llm_embedder_data.rows.passage_building import Passage, passages_in
@@ -49,7 +50,7 @@ def in_order(pairs):
 def test_a_corpus_is_a_mapping_in_the_order_of_its_file(pairs, asked, at_once):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(passage_building, "_PASSAGES_AT_ONCE", at_once)
-        patch.setattr(passage_building, "_SORTED_AT_ONCE", at_once)
+        patch.setattr(hash_order, "_SORTED_AT_ONCE", at_once)
         patch.setattr(passage_files, "_IDS_AT_ONCE", at_once)
         expected, found = in_order(pairs), built(folder, pairs)
 
