@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.array_files import mapped_arrays
 from llm_embedder_data.core.sealed_files import is_whole
 
-# Part of every file's name. Raise it when the content of a file changes.
+# Part of every file's name. Raise it when what is written changes, or when a reader of a format
+# gives other passages.
 PASSAGES_VERSION = 1
 
 # Ids that are read at a time, when all of them are asked for.

@@ -38,7 +38,7 @@ from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.renamed_fields import RenamedFields
 from llm_embedder_data.rows.side_cars import Run, SideCars
-from llm_embedder_data.rows.source_content import digests_at, without_paths
+from llm_embedder_data.rows.source_content import digests_at, settings_at
 
 # Values of ``format:`` that name a container. Content says what a file is; they say no more.
 _CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
@@ -303,7 +303,7 @@ class RowReader:
         passages = passages_in(
             folder,
             digests_at(source, "corpus", shared, "source", folder),
-            (without_paths(corpus), shared.get("key_template")),
+            (settings_at(corpus), shared.get("key_template")),
             read,
             name="corpus",
             skips_bad_rows=_skips_bad_rows(shared),

@@ -66,7 +66,7 @@ def content_of(
         shared_settings = {**shared, "split": source.reader_options.get("split")}
         where = f"{source.name}.{name}"
         digests.update(digests_at(value, split_kind, shared_settings, where, cache_folder))
-    plain = {name: without_paths(value) for name, value in source.reader_options.items()}
+    plain = {name: _without_paths(value) for name, value in source.reader_options.items()}
     fields = sorted(source.fields.items())
     return SourceContent(digests, repr((source.format, fields, sorted(plain.items()))))
 
@@ -92,6 +92,13 @@ def digests_at(
     return digests
 
 
+def settings_at(source: Any) -> Any:
+    """Return what a source says beside where its rows lie."""
+    if isinstance(source, list | tuple) and not is_data(source):
+        return [settings_at(entry) for entry in source]
+    return _without_paths(source) if isinstance(source, Mapping) else None
+
+
 def _digests_of(place: Place, cache_folder: Path) -> Iterator[tuple[str, str]]:
     if place.data is not None:
         yield place.name, memory_digest(place.data, place.name)
@@ -106,18 +113,18 @@ def _digests_of(place: Place, cache_folder: Path) -> Iterator[tuple[str, str]]:
             yield path, content_digest(path, cache_folder)
 
 
-def without_paths(value: Any) -> Any:
+def _without_paths(value: Any) -> Any:
     """Return a setting without what only says where files lie."""
     if is_data(value) or isinstance(value, os.PathLike):
         return None
     if isinstance(value, Mapping):
         return {
-            str(name): without_paths(entry)
+            str(name): _without_paths(entry)
             for name, entry in value.items()
             if name not in ("path", *_SIDE_FILES)
         }
     if isinstance(value, list | tuple):
-        return [without_paths(entry) for entry in value]
+        return [_without_paths(entry) for entry in value]
     return value
 
 

@@ -11,10 +11,20 @@ import torch
 from datamodule_cases import RECIPE, Recorder, make_datamodule, make_trainer, opened, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from id_cases import FORMATS, N_PASSAGES, SCORED_ONLY, passage_text, plain, rows_of, two_corpora
+from id_cases import (
+    FORMATS,
+    N_PASSAGES,
+    SCORED_ONLY,
+    beir,
+    passage_text,
+    plain,
+    rows_of,
+    two_corpora,
+)
 from processes import returned, run_on_ranks
 
 from llm_embedder_data import DataError, read_rows
+from llm_embedder_data.inspection.doctor.findings import places
 from llm_embedder_data.rows.written_rows import write_rows
 
 
@@ -293,6 +303,22 @@ def test_an_unknown_id_is_an_error_at_its_line_or_counted(tmp_path):
     assert_equal(found, expected)
     report = datamodule.report()["train"]["a"]
     assert "2 document ids that the corpus does not have" in report["notes"]
+
+
+def test_rows_made_of_judgments_come_from_their_first_line(tmp_path):
+    rows = rows_of()
+    path = beir(tmp_path, rows)
+    judged = tmp_path / "beir" / "qrels" / "train.tsv"
+    lines = judged.read_text().splitlines()
+    third = next(at for at, line in enumerate(lines) if line.startswith("q2\t"))
+    _, datamodule = batches(tmp_path, path)
+
+    assert places(datamodule.train_sets()["a"], [2]) == [(str(judged), third + 1)]
+
+    renamed = [line.replace("\td", "\tx") if line.startswith("q2\t") else line for line in lines]
+    judged.write_text("\n".join(renamed) + "\n")
+    with pytest.raises(DataError, match=rf"train\.tsv.*line {third + 1}\).*none of its"):
+        batches(tmp_path, path)
 
 
 @pytest.mark.parametrize("text", [passage_text(3), "another text"])

@@ -85,6 +85,7 @@ def _grouped(parts: Parts) -> dict[str, tuple[dict[str, None], dict[str, None]]]
         except BadRowError as error:
             parts.leave_out(error)
             continue
+        parts.note_query(query)
         pos, neg = found.setdefault(query, ({}, {}))
         pos[positive] = None
         neg[negative] = None
@@ -97,11 +98,13 @@ def _grouped(parts: Parts) -> dict[str, tuple[dict[str, None], dict[str, None]]]
 
 def _triples(parts: Parts) -> Iterator[Row]:
     for query, (pos, neg) in _grouped(parts).items():
+        parts.go_to_query(query)
         yield train_row(query, pos, neg)
 
 
 def _id_triples(parts: Parts) -> Iterator[Row]:
     for query_id, (positive, negative) in _grouped(parts).items():
+        parts.go_to_query(query_id)
         try:
             own_id, query = parts.query_of(query_id)
             pos, neg, _ = parts.sides(list(positive), list(negative))
@@ -115,6 +118,7 @@ def _eval_of_id_triples(parts: Parts) -> Iterator[Row]:
         yield from judged_eval(parts)
         return
     for query_id, (positive, _) in _grouped(parts).items():
+        parts.go_to_query(query_id)
         try:
             own_id, query = parts.query_of(query_id)
             yield relevant_row(query, own_id, list(positive), parts)

@@ -81,6 +81,7 @@ class Parts:
     known_as_labels: dict[tuple[str, str], bool] = field(default_factory=dict)
     known_as_ids: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict)
     at: tuple[str, RawRecord] | None = None
+    first_at: dict[str, tuple[str, RawRecord] | None] = field(default_factory=dict)
 
     def records(self) -> Iterator[RawRecord]:
         """The records of all files; the place of errors follows."""
@@ -88,6 +89,16 @@ class Parts:
             for record in file:
                 self.at = (file.path, record)
                 yield record
+
+    def note_query(self, query: str) -> None:
+        """Note that the record that is being read names a query whose row is made later."""
+        if query not in self.first_at:
+            at = self.at
+            self.first_at[query] = None if at is None else (at[0], at[1]._replace(value=None))
+
+    def go_to_query(self, query: str) -> None:
+        """Let errors and rows come from the first record that named a query."""
+        self.at = self.first_at.get(query, self.at)
 
     def watched(self, record: RawRecord) -> Mapping[str, Any]:
         """A record; of the first ones, it is noted which of their columns are asked for."""
