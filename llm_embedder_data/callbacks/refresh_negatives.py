@@ -14,7 +14,7 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.mining.mining import Mined, mine, write_mined
-from llm_embedder_data.mining.mining_data import MinedQueries, MiningData, Passages
+from llm_embedder_data.mining.mining_data import MinablePassages, MinedQueries, MiningData
 from llm_embedder_data.mining.retrievers import DenseRetriever
 from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
@@ -143,7 +143,7 @@ class RefreshNegatives(Callback):
         encoder: Any,
         datamodule: RetrievalDataModule,
         data: MiningData,
-        passages: Passages,
+        passages: MinablePassages,
         queries: MinedQueries,
         store: Path,
     ) -> DenseRetriever:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.settings import DataSettings
-from llm_embedder_data.mining.mining_data import MiningData
+from llm_embedder_data.mining.mining_data import ROW_COLUMNS, MiningData
 from llm_embedder_data.rows.joined_rows import without_side_cars
 from llm_embedder_data.rows.row_answers import answers_of
 from llm_embedder_data.rows.side_car_documents import corpora_of
@@ -32,7 +32,7 @@ def data_to_mine(
     instruction = builder.instruction_of(train_set)
     return MiningData(
         name=train_set.name,
-        rows=read_train_rows(without_side_cars(source), reading).rows,
+        rows=read_train_rows(without_side_cars(source), reading).tables(ROW_COLUMNS),
         numbers=train_set.kept,
         corpora=corpora_of(corpus, source.name, reading),
         query_prompt=instruction.query,

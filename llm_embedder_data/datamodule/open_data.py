@@ -247,6 +247,7 @@ class OpenData:
                     group_size=train_set.group_size(settings.train_group_size),
                     query_max_length=settings.query_max_length,
                     key_max_length=settings.key_max_length,
+                    passages=train_set.passages,
                 )
                 for name, train_set in self.train_sets().items()
             }

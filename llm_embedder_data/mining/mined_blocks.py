@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
 from llm_embedder_data.mining.answer_strings import holds_answer, words_of
-from llm_embedder_data.mining.mining_data import MinedQueries, Passages
+from llm_embedder_data.mining.mining_data import MinablePassages, MinedQueries
 from llm_embedder_data.mining.retrievers import Retriever
 from llm_embedder_data.mining.store_filling import Share
 
@@ -69,7 +69,7 @@ class MinedBlocks:
     def __init__(
         self,
         queries: MinedQueries,
-        passages: Passages,
+        passages: MinablePassages,
         retriever: Retriever,
         depth: int,
         folder: Path,

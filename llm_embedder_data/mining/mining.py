@@ -18,14 +18,19 @@ from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.mining.mined_blocks import ALL, HOLDS_ANSWER, MinedBlock, MinedBlocks
-from llm_embedder_data.mining.mining_data import MinedQueries, MiningData, Passages, queries_of
+from llm_embedder_data.mining.mining_data import (
+    MinablePassages,
+    MinedQueries,
+    MiningData,
+    queries_of,
+)
 from llm_embedder_data.mining.retrievers import Retriever
 from llm_embedder_data.mining.run_files import check_run_ids, write_run
 from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.scores_beside import head_beside, path_beside
 
-MakeRetriever = Callable[[MiningData, Passages, MinedQueries], Retriever]
+MakeRetriever = Callable[[MiningData, MinablePassages, MinedQueries], Retriever]
 
 
 @dataclass(slots=True)
@@ -46,7 +51,7 @@ class Mined:
 
     name: str
     queries: MinedQueries
-    passages: Passages
+    passages: MinablePassages
     blocks: MinedBlocks
     depth: int
     from_rows: bool
@@ -87,7 +92,7 @@ def mine(
 ) -> Mined:
     """Mine negatives for the queries of a dataset; write the blocks that are not there.
 
-    Nothing is drawn at random. Passages are left out whose normalised text is that of a positive in
+    Nothing is drawn at random. MinablePassages are left out whose normalised text is that of a positive in
     any row of the same query, or that hold an answer of the query.
 
     Args:
@@ -102,7 +107,7 @@ def mine(
         DataError: a query id or a document id cannot stand in a file of tabs; or there are no
             queries or no passages.
     """
-    passages = Passages(data.corpora, data.rows)
+    passages = MinablePassages(data.corpora, data.rows)
     queries = queries_of(data, passages)
     if not len(queries) or not passages.n_searched:
         raise DataError(

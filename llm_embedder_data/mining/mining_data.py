@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import xxhash
@@ -15,11 +14,19 @@ from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.mining.embeddable_texts import CorpusTexts, EmbeddableTexts, ListedTexts
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.row_instructions import QUERY_INSTRUCTION
+from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.side_car_documents import candidate_texts
 from llm_embedder_data.rows.stand_in_ids import ids_of_texts
 
 _TEXTS_AT_ONCE = 8192
 _ROWS_AT_ONCE = 1024
+
+
+# Columns of a dataset's rows that mining reads.
+ROW_COLUMNS = (
+    *("query", QUERY_INSTRUCTION, "query_id_int", "query_id_str"),
+    *("key", "n_pos", "fault"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +35,7 @@ class MiningData:
 
     Attributes:
         name: of the dataset.
-        rows: all rows of the source, without side-cars, with the columns of ``TRAIN_SCHEMA``.
+        rows: all rows of the source, without side-cars, as tables of :data:`ROW_COLUMNS`.
         numbers: ``[n]`` int64, the rows whose queries are mined for.
         corpora: whose passages are searched; empty to search the candidates of the rows.
         query_prompt: that stands before each query without an instruction of its own.
@@ -40,7 +47,7 @@ class MiningData:
     """
 
     name: str
-    rows: datasets.Dataset
+    rows: RowTables
     numbers: NDArray[np.int64]
     corpora: Sequence[Corpus]
     query_prompt: str = ""
@@ -50,12 +57,12 @@ class MiningData:
     answers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-class Passages:
+class MinablePassages:
     """Passages by position: first the N that are searched, then further candidates of the rows.
 
     Args:
         corpora: whose passages are searched; empty to search the candidates of ``rows``.
-        rows: columns of ``TRAIN_SCHEMA``.
+        rows: as tables of :data:`ROW_COLUMNS`.
 
     Attributes:
         searched: the passages that are searched, in parts.
@@ -65,7 +72,7 @@ class Passages:
             id or text has come before.
     """
 
-    def __init__(self, corpora: Sequence[Corpus], rows: datasets.Dataset) -> None:
+    def __init__(self, corpora: Sequence[Corpus], rows: RowTables) -> None:
         own = _distinct(candidate_texts(rows))
         self.searched: list[EmbeddableTexts] = [CorpusTexts(corpus) for corpus in corpora]
         if not corpora:
@@ -148,7 +155,7 @@ class MinedQueries:
         return len(self.known)
 
 
-def queries_of(data: MiningData, passages: Passages) -> MinedQueries:
+def queries_of(data: MiningData, passages: MinablePassages) -> MinedQueries:
     """Return the queries to mine for."""
     wanted = np.zeros(len(data.rows), bool)
     wanted[data.numbers] = True
@@ -211,11 +218,10 @@ class _Row:
     negatives: list[int]
 
 
-def _rows(rows: datasets.Dataset, passages: Passages) -> Iterator[_Row]:
+def _rows(rows: RowTables, passages: MinablePassages) -> Iterator[_Row]:
     """Yield the sound rows, with the positions of their labelled candidates."""
-    names = ["query", QUERY_INSTRUCTION, "query_id_int", "query_id_str", "key", "n_pos", "fault"]
     number = 0
-    for batch in rows.data.table.select(names).to_batches(max_chunksize=_ROWS_AT_ONCE):
+    for batch in rows.blocks(_ROWS_AT_ONCE):
         for record in batch.to_pylist():
             number += 1
             if record["fault"] is not None:

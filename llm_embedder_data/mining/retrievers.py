@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.embeddable_texts import EmbeddableTexts, ListedTexts
 from llm_embedder_data.mining.embedding_store import EmbeddingStore
-from llm_embedder_data.mining.mining_data import Passages
+from llm_embedder_data.mining.mining_data import MinablePassages
 from llm_embedder_data.mining.search import merge_top_k, top_k
 from llm_embedder_data.mining.store_filling import fill_store
 from llm_embedder_data.mining.text_embedder import TextEmbedder
@@ -56,7 +56,7 @@ class DenseRetriever:
 
     def __init__(
         self,
-        passages: Passages,
+        passages: MinablePassages,
         queries: ListedTexts,
         of_passages: TextEmbedder,
         of_queries: TextEmbedder,
@@ -121,7 +121,7 @@ class WordRetriever:
         ConfigError: the library is not installed.
     """
 
-    def __init__(self, passages: Passages, queries: ListedTexts) -> None:
+    def __init__(self, passages: MinablePassages, queries: ListedTexts) -> None:
         try:
             import bm25s  # type: ignore[import-untyped]
         except ImportError as error:

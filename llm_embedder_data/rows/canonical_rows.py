@@ -18,6 +18,10 @@ from typing import Any, Literal
 
 Kind = Literal["train", "eval", "corpus"]
 Row = dict[str, Any]
+
+# A candidate while rows are read: its text, or its number among the passages of the corpora that
+# rows are joined to. Rows that leave the reader have texts.
+Key = str | int
 QueryId = str | int | None
 
 
@@ -35,10 +39,10 @@ class Dropped(Exception):
 
 def train_row(
     query: Any,
-    pos: Iterable[str] = (),
-    neg: Iterable[str] = (),
+    pos: Iterable[Key] = (),
+    neg: Iterable[Key] = (),
     *,
-    candidates: Iterable[str] | None = None,
+    candidates: Iterable[Key] | None = None,
     scores: Sequence[float] | None = None,
     query_id: Any = None,
     query_instruction: str | None = None,
@@ -63,6 +67,14 @@ def train_row(
         ),
         "task": None if task is None else text_of(task, "task"),
     }
+
+
+def has_numbers(row: Row) -> bool | None:
+    """Whether a training row's candidates are numbers of passages; None where it has none."""
+    for side in ("pos", "neg", "candidates"):
+        if row.get(side):
+            return isinstance(row[side][0], int)
+    return None
 
 
 def eval_row(
@@ -154,6 +166,8 @@ def ids_of(value: Any, field: str) -> list[str]:
         value = [value]
     if not isinstance(value, list | tuple):
         raise BadRowError(f"{field}: expected a list of ids, found {shown(value)}")
+    if set(map(type, value)) == {str}:  # as most are, and there may be billions
+        return list(value)
     return [document_id(entry, f"{field}[{number}]") for number, entry in enumerate(value)]
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +24,29 @@ from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
-from llm_embedder_data.rows.canonical_rows import Kind, Row
-from llm_embedder_data.rows.columns.column import Faults
-from llm_embedder_data.rows.columns.records import columns_of_records
+from llm_embedder_data.rows.canonical_rows import Kind, Row, has_numbers
 from llm_embedder_data.rows.data_places import Place
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.native_shape import kind_of
+from llm_embedder_data.rows.passage_files import PassageFile
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.raw_files import OPENED
 from llm_embedder_data.rows.reading import CACHE_VERSION, make_folder, open_cached
 from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_locations import LOCATION_COLUMNS, summary_of
+from llm_embedder_data.rows.row_batches import (
+    BATCH_ROWS,
+    Location,
+    MixedKeysError,
+    RowBatches,
+)
+from llm_embedder_data.rows.row_locations import summary_of
 from llm_embedder_data.rows.row_reader import Found, RowReader
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.source_content import SourceContent, content_of
 from llm_embedder_data.rows.sources import Source
 
 # Part of every cache file's name. Raise it when a reader of a format gives other rows.
-FORMATS_VERSION = 1
-
-_BATCH_ROWS = 1000
+FORMATS_VERSION = 2
 
 
 @dataclass(slots=True)
@@ -56,6 +61,7 @@ class ForeignRows:
         left_out: whatever else was left out, counted by what it is.
         unread: columns that have names of ours or of a known format, and were not read.
         found: sentences on what each file is.
+        passages: that keys are numbers of; None if they are texts.
     """
 
     rows: datasets.Dataset
@@ -65,6 +71,7 @@ class ForeignRows:
     left_out: dict[str, int] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
+    passages: Passages | None = None
 
 
 def read_foreign(
@@ -119,6 +126,7 @@ def read_foreign(
         left_out=summary["left_out"],
         unread=summary["unread"],
         found=summary["found"],
+        passages=_opened_passages(summary, folder),
     )
 
 
@@ -128,10 +136,13 @@ def read_foreign(
 def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     """Return the summary of a cache file; None if it has to be written again.
 
-    Some formats name further files in their content. These must still be as they were.
+    Some formats name further files in their content. These must still be as they were, and so must
+    the passages that keys are numbers of.
     """
     summary = read_checked_json(summary_of(cached))
     if not isinstance(summary, dict) or not is_whole(cached):
+        return None
+    if not all(is_whole(folder / name) for name in summary["passages"] or ()):
         return None
     try:
         for path, digest in summary["further_files"].items():
@@ -142,6 +153,12 @@ def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     return summary
 
 
+def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
+    if summary["passages"] is None:
+        return None
+    return Passages(PassageFile(folder / name) for name in summary["passages"])
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     source: Source
@@ -150,6 +167,11 @@ class _Reading:
     record_of: Callable[[Row], Mapping[str, Any]]
     kind: Kind
     key_template: str | None
+
+    def batches(self, passages: Passages | None) -> RowBatches:
+        """Return what makes columns of them; with passages, keys are their numbers."""
+        on_bad_row = self.settings.on_bad_row
+        return RowBatches(self.source, self.row_kind, self.record_of, on_bad_row, passages)
 
 
 def reader_of(
@@ -203,16 +225,30 @@ def _noting_files() -> Iterator[set[str]]:
 
 def _write(cached: Path, reading: _Reading, content: SourceContent, folder: Path) -> dict[str, Any]:
     """Write the cache file and its summary; return the summary."""
+    try:
+        return _write_rows(cached, reading, content, folder, as_texts=False)
+    except MixedKeysError:
+        return _write_rows(cached, reading, content, folder, as_texts=True)
+
+
+def _write_rows(
+    cached: Path, reading: _Reading, content: SourceContent, folder: Path, *, as_texts: bool
+) -> dict[str, Any]:
     reader = reader_of(reading.source, reading.settings, reading.kind, reading.key_template)
-    writing = _Batches(reading)
-    schema = writing.schema
     with _noting_files() as opened:
         try:
-            with sealed_file(cached) as file, pa.ipc.new_stream(file, schema) as writer:
-                for row in reader.rows():
-                    if (batch := writing.add(row, reader)) is not None:
-                        writer.write_batch(batch)
-                writer.write_batch(writing.rest())
+            with sealed_file(cached) as file:
+                rows = reader.rows() if as_texts else reader.numbered_rows()
+                located = ((row, reader.at) for row in rows)
+                first = _until_keys(located, reading.row_kind)
+                numbered = bool(first) and has_numbers(first[-1][0])
+                passages = reader.passages if numbered else None
+                writing = reading.batches(passages)
+                with pa.ipc.new_stream(file, writing.schema) as writer:
+                    for row, at in chain(first, located):
+                        if (batch := writing.add(row, at)) is not None:
+                            writer.write_batch(batch)
+                    writer.write_batch(writing.rest())
                 if writing.n_rows == 0:
                     raise _no_rows(reading.source, reader.report)
                 _check_unchanged(content, folder)
@@ -237,6 +273,20 @@ def _write(cached: Path, reading: _Reading, content: SourceContent, folder: Path
     return summary
 
 
+def _until_keys(
+    rows: Iterator[tuple[Row, Location | None]], row_kind: RowKind
+) -> list[tuple[Row, Location | None]]:
+    """Return the rows up to the first that shows whether keys are texts or numbers."""
+    first = []
+    for row, at in rows:
+        first.append((row, at))
+        if row_kind.of_passages is None or has_numbers(row) is not None:
+            break
+        if len(first) == BATCH_ROWS:
+            break
+    return first
+
+
 def _check_unchanged(content: SourceContent, folder: Path) -> None:
     for path, digest in content.digests.items():
         if os.path.isfile(path) and content_digest(path, folder) != digest:
@@ -244,7 +294,7 @@ def _check_unchanged(content: SourceContent, folder: Path) -> None:
 
 
 def _summary(
-    report: list[Found], writing: _Batches, content: SourceContent, further: Mapping[str, str]
+    report: list[Found], writing: RowBatches, content: SourceContent, further: Mapping[str, str]
 ) -> dict[str, Any]:
     dropped, left_out = Counter(writing.dropped), Counter[str]()
     for found in report:
@@ -266,6 +316,7 @@ def _summary(
         "found": [str(found) for found in report],
         "row_files": writing.files,
         "further_files": dict(further),
+        "passages": writing.passage_files,
     }
 
 
@@ -279,81 +330,3 @@ def _no_rows(source: Source, report: list[Found]) -> DataError:
         f"no row is left of dataset {source.name!r}: left out were {counted or 'none'} (correct "
         "the rows, or leave the source out)",
     )
-
-
-class _Batches:
-    """Canonical rows to batches of columns.
-
-    Attributes:
-        files: that rows came from, in the order of the column ``source_file``.
-        dropped: rows that break a rule of their kind, by what is wrong.
-        n_rows: rows in the batches so far.
-    """
-
-    def __init__(self, reading: _Reading) -> None:
-        self._reading = reading
-        self._records: list[Mapping[str, Any]] = []
-        self._locations: list[tuple[int | None, int | None, int | None]] = []
-        self._numbers: dict[str, int] = {}
-        self.dropped: Counter[str] = Counter()
-        self.n_rows = 0
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The schema of all batches."""
-        return pa.schema([*self._reading.row_kind.schema, *LOCATION_COLUMNS])
-
-    @property
-    def files(self) -> list[str]:
-        return list(self._numbers)
-
-    def add(self, row: Row, reader: RowReader) -> pa.RecordBatch | None:
-        """Take a row; return a batch if enough rows have come."""
-        self._records.append(self._reading.record_of(row))
-        at = reader.at
-        if at is None:
-            self._locations.append((None, None, None))
-        else:
-            path, record = at
-            number = self._numbers.setdefault(path, len(self._numbers))
-            self._locations.append((number, record.row, record.line))
-        return self.rest() if len(self._records) >= _BATCH_ROWS else None
-
-    def rest(self) -> pa.RecordBatch:
-        """Return a batch of the rows that have not been returned.
-
-        Raises:
-            DataError: a row breaks a rule of its kind, and bad rows are not to be skipped.
-        """
-        kind, records, locations = self._reading.row_kind, self._records, self._locations
-        self._records, self._locations = [], []
-        faults: Faults = [None] * len(records)
-        columns = columns_of_records(records, kind.file_columns, faults)
-        batch = kind.build(columns, faults)
-        arrays = [
-            pa.array([location[i] for location in locations], type_)
-            for i, (_, type_) in enumerate(LOCATION_COLUMNS)
-        ]
-        batch = pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=self.schema)
-        fault = batch.column("fault")
-        if fault.null_count < len(batch):
-            self._check(fault.to_pylist(), locations)
-            batch = batch.filter(fault.is_null())
-        self.n_rows += len(batch)
-        return batch
-
-    def _check(
-        self,
-        faults: list[str | None],
-        locations: list[tuple[int | None, int | None, int | None]],
-    ) -> None:
-        files = self.files
-        for fault, (file, row, line) in zip(faults, locations, strict=True):
-            if fault is None:
-                continue
-            if self._reading.settings.on_bad_row == "raise":
-                path = self._reading.source.files[0] if file is None else files[file]
-                raise DataError.at(
-                    path, f"{fault} (data.on_bad_row=skip leaves such rows out)", row=row, line=line
-                )
-            self.dropped[fault] += 1

@@ -9,12 +9,15 @@ import re
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.config.recipes import Instruction
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
+from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.shown_values import shown
 
 # Beginnings of texts that published encoders' prompts have.
@@ -43,6 +46,7 @@ def note_on_instructed_texts(
     reading: ReadingSettings,
     task: str,
     description: str | None,
+    passages: Passages | None = None,
 ) -> list[str]:
     """Return a note if texts begin with an instruction before which another one is put.
 
@@ -54,12 +58,13 @@ def note_on_instructed_texts(
         reading: has the recipe, and says whether instructions are wanted.
         task: of the rows.
         description: of the task, for the prompt of an instruct model; None for the recipe's.
+        passages: that keys are numbers of; None if they are texts.
     """
     if not reading.add_instruction or not len(kept):
         return []
     recipe = reading.recipe.instruction(task, description)
     at = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), _LOOKED_AT)).astype(np.int64))
-    found = _instructed(rows, kept[at], recipe)
+    found = _instructed(rows, kept[at], recipe, passages)
     if len(found) < max(1.0, _LEAST_SHARE * len(at)):
         return []
     return [
@@ -73,7 +78,10 @@ def note_on_instructed_texts(
 
 
 def _instructed(
-    rows: datasets.Dataset, numbers: NDArray[np.int64], recipe: Instruction
+    rows: datasets.Dataset,
+    numbers: NDArray[np.int64],
+    recipe: Instruction,
+    passages: Passages | None,
 ) -> list[str]:
     """Return a text of each row that has one which begins with an instruction twice."""
     found: dict[int, str] = {}
@@ -84,9 +92,11 @@ def _instructed(
         own = rows.data.column(column)
         if not common and own.null_count == len(own):
             continue  # no instruction is put before these texts
-        table = rows.with_format("arrow", columns=[side, column])[numbers.tolist()]
+        table = RowTables(rows, [side, column]).mapped(numbers.tolist())
         texts = table.column(side)
         texts = pc.list_element(texts, 0) if side == "key" else texts
+        if side == "key" and passages is not None:
+            texts = pa.array(passages.texts(texts.to_numpy().astype(np.int64)))
         for row, (text, instruction) in enumerate(
             zip(texts.to_pylist(), table.column(column).to_pylist(), strict=True)
         ):

@@ -7,12 +7,11 @@ rows again. A row keeps its number.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow as pa
 import xxhash
 
@@ -35,7 +34,7 @@ from llm_embedder_data.rows.schema.train import TRAIN_ROWS, TRAIN_SCHEMA
 from llm_embedder_data.rows.scores_beside import ScoresBeside, scores_beside
 from llm_embedder_data.rows.side_car_documents import SideCarDocuments
 from llm_embedder_data.rows.side_cars import SideCars
-from llm_embedder_data.rows.source_content import content_digests
+from llm_embedder_data.rows.source_content import digests_at
 from llm_embedder_data.rows.source_rows import SourceRows
 from llm_embedder_data.rows.sources import SIDE_CARS, Source
 
@@ -93,7 +92,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
     for name, found in files.items():
         if with_beside := scores_beside(found)[0]:
             digests[name] += f"+{with_beside.digest}"
-    documents = SideCarDocuments(source, reading, read.rows)
+    documents = SideCarDocuments(source, reading, read.tables)
     base = [Path(file["filename"]).name for file in read.rows.cache_files]
     identity = (_VERSION, base, len(read.rows), digests, documents.digest)
     name = xxhash.xxh3_128_hexdigest(repr(identity).encode())
@@ -114,6 +113,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         read,
         source=source,
         rows=open_cached(cached, name),
+        passages=None,
         side_cars=digests,
         base_files=tuple(base),
         are_teacher_scores="scores" in given,
@@ -131,7 +131,8 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
 
 def _files_of(value: Any, source: Source, name: str, reading: ReadingSettings) -> dict[str, str]:
     where = f"{source.name}.{name}"
-    return content_digests(value, "train", where, reading.data_root, reading.cache_folder)
+    settings = {"data_root": reading.data_root, "cache_dir": reading.cache_folder}
+    return digests_at(value, "train", settings, where, reading.cache_folder)
 
 
 def _summary(cached: Path) -> dict[str, Any] | None:
@@ -158,28 +159,25 @@ def _side_cars(
         None if scores is None else lambda: read_scores(scores, shared)[0],
         documents.texts,
         beside=beside.read,
-        positives=positives_of_queries(read.rows),
+        positives=positives_of_queries(read),
         keeps_mined_scores=True,
     )
 
 
-def positives_of_queries(rows: datasets.Dataset) -> dict[str, dict[str, str]]:
+def positives_of_queries(read: SourceRows) -> dict[str, dict[str, str]]:
     """Return the positives of queries that have several rows.
-
-    Args:
-        rows: columns of ``TRAIN_SCHEMA``.
 
     Returns:
         by the query's normal form, the positives by theirs. A query with one row is left out: its
         row says it all.
     """
     count: Counter[str] = Counter()
-    for chunk in rows.data.column("query").chunks:
+    for chunk in read.rows.data.column("query").chunks:
         count.update(normal_form(text) for text in chunk.to_pylist() if text is not None)
     found: dict[str, dict[str, str]] = {}
     if len(count) == count.total():
         return found
-    for batch in rows.data.table.select(["query", "key", "n_pos"]).to_batches():
+    for batch in read.tables(["query", "key", "n_pos"]).blocks():
         queries = batch.column("query").to_pylist()
         forms = [normal_form(text) if text is not None else "" for text in queries]
         for i in [i for i, form in enumerate(forms) if count[form] > 1]:
@@ -200,7 +198,7 @@ def _write(
     try:
         with sealed_file(cached) as file, pa.ipc.new_stream(file, schema) as writer:
             start = 0
-            for batch in _blocks(read.rows):
+            for batch in read.tables(read.rows.column_names).blocks(_BLOCK_ROWS):
                 writer.write_batch(_joined(batch, start, side_cars, joining, schema))
                 start += len(batch)
         files = read_checked_json(summary_of(Path(read.rows.cache_files[0]["filename"])))
@@ -227,12 +225,6 @@ class _JoiningRows:
 
     def error(self, sentence: str) -> DataError:
         return self.read.error(self.number, sentence)
-
-
-def _blocks(rows: datasets.Dataset) -> Iterator[pa.RecordBatch]:
-    for batch in rows.data.table.to_batches():
-        for start in range(0, len(batch), _BLOCK_ROWS):
-            yield batch.slice(start, _BLOCK_ROWS)
 
 
 def _joined(

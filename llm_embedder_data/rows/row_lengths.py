@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llm_embedder_data.rows.passages import Passages
+
 # Truncation to n tokens is taken to cut a text at n times so many bytes. Tokens are rarely longer.
 _BYTES_PER_TOKEN = 5
 
@@ -19,6 +21,7 @@ def row_lengths(
     group_size: int,
     query_max_length: int,
     key_max_length: int,
+    passages: Passages | None = None,
 ) -> NDArray[np.float32]:
     """Estimate the bytes to which each row's texts are padded in a batch of similar rows.
 
@@ -32,6 +35,7 @@ def row_lengths(
         group_size: keys per query.
         query_max_length: tokens.
         key_max_length: tokens.
+        passages: that keys are numbers of; None if they are texts.
 
     Returns:
         ``[n]`` float32.
@@ -45,16 +49,22 @@ def row_lengths(
         has_keys = n_keys > 0  # reduceat cannot handle empty lists
         longest = np.zeros(len(batch), np.int64)
         longest[has_keys] = np.maximum.reduceat(
-            _lengths(keys.flatten(), key_max_length), (np.cumsum(n_keys) - n_keys)[has_keys]
+            _lengths(keys.flatten(), key_max_length, passages),
+            (np.cumsum(n_keys) - n_keys)[has_keys],
         )
         queries = _lengths(batch.column("query"), query_max_length)
         lengths[start:end] = queries + group_size * longest
     return lengths[kept]
 
 
-def _lengths(texts: pa.Array, max_length: int) -> NDArray[np.int64]:
+def _lengths(
+    texts: pa.Array, max_length: int, passages: Passages | None = None
+) -> NDArray[np.int64]:
     """Return the bytes of each text, up to an estimate of where it is truncated."""
-    in_bytes = pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
+    if passages is not None:
+        in_bytes = passages.n_bytes(texts.to_numpy().astype(np.int64))
+    else:
+        in_bytes = pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
     lengths: NDArray[np.int64] = np.minimum(
         in_bytes.astype(np.int64), max_length * _BYTES_PER_TOKEN
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.canonical_rows import Kind, Row
+from llm_embedder_data.rows.cache_folder import cache_folder
+from llm_embedder_data.rows.canonical_rows import Kind, Row, has_numbers
 from llm_embedder_data.rows.data_places import (
     FIELDS,
     Place,
@@ -37,9 +40,13 @@ from llm_embedder_data.rows.parts_beside import (
     read_scores,
     skips_bad_rows,
 )
+from llm_embedder_data.rows.passage_building import Passage, passages_in
+from llm_embedder_data.rows.passage_files import PassageFile
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.renamed_fields import RenamedFields
 from llm_embedder_data.rows.side_cars import GivenScores, Run, SideCars
+from llm_embedder_data.rows.source_content import digests_at, settings_at
 
 # Values of ``format:`` that name a container. Content says what a file is; they say no more.
 _CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
@@ -75,6 +82,16 @@ class Found:
     dropped: Counter[str] = field(default_factory=Counter)
     unread: list[str] = field(default_factory=list)
 
+    def as_dict(self) -> dict[str, Any]:
+        """In plain Python, as JSON has it."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    @classmethod
+    def of_dict(cls, found: Mapping[str, Any]) -> Found:
+        """What :meth:`as_dict` gave."""
+        counts = {name: Counter(found[name]) for name in ("left_out", "dropped")}
+        return cls(**{**found, **counts, "files": [tuple(file) for file in found["files"]]})
+
     def __str__(self) -> str:
         rows = f"{self.n_rows:,} row{'s' * (self.n_rows != 1)} of format {self.format}"
         if self.left_out:
@@ -91,11 +108,24 @@ class Found:
 class RowReader:
     """Reads the canonical rows of a source; see :func:`~llm_embedder_data.rows.read_rows`.
 
+    Args:
+        source: see there, as the settings.
+        kind: of the rows.
+        allows_repeated_ids: whether an id may stand in a corpus twice, as another check finds it.
+
     Attributes:
+        passages: of the corpora that training rows were joined to so far.
         report: what was found so far, in the order of reading; whole when :meth:`rows` has ended.
     """
 
-    def __init__(self, source: Any, *, kind: Kind = "train", **settings: Any) -> None:
+    def __init__(
+        self,
+        source: Any,
+        *,
+        kind: Kind = "train",
+        allows_repeated_ids: bool = False,
+        **settings: Any,
+    ) -> None:
         check_choice(kind, Kind, "kind")
         settings = {name: value for name, value in settings.items() if value is not None}
         check_settings(settings, "read_rows")
@@ -103,6 +133,8 @@ class RowReader:
             raise ConfigError("source=None: nothing to read (give a path, or data)")
         self._source, self._kind, self._settings = source, kind, settings
         self.report: list[Found] = []
+        self.passages = Passages()
+        self._allows_repeated_ids = allows_repeated_ids
         self._parts: Parts | None = None
 
     @property
@@ -117,8 +149,24 @@ class RowReader:
             DataError: data that cannot be read, or that are of no known format.
             ConfigError: a setting that cannot be used.
         """
+        yield from map(self._with_texts, self.numbered_rows())
+
+    def numbered_rows(self) -> Iterator[Row]:
+        """Yield the rows; candidates that were ids are numbers of ``passages``, and no texts.
+
+        Raises:
+            DataError: data that cannot be read, or that are of no known format.
+            ConfigError: a setting that cannot be used.
+        """
         for place in places_of(self._source, self._kind, self._settings):
             yield from self._of_place(place)
+
+    def _with_texts(self, row: Row) -> Row:
+        if self._kind == "train" and has_numbers(row):
+            for side in ("pos", "neg", "candidates"):
+                if row[side]:
+                    row[side] = self.passages.texts(np.array(row[side], np.int64))
+        return row
 
     # -- one place ---------------------------------------------------------------------------------
 
@@ -140,7 +188,15 @@ class RowReader:
         for file in files:
             _require_columns(file, rename)
         source = str(place.folder or (paths[0] if len(paths) == 1 else place.name))
-        parts = Parts(source, files, options_of(settings), skips_bad_rows=skips)
+        parts = Parts(
+            source,
+            files,
+            options_of(settings),
+            skips_bad_rows=skips,
+            cache_folder=cache_folder(settings.get("cache_dir")),
+            passages=self.passages,
+            allows_repeated_ids=self._allows_repeated_ids,
+        )
         self._parts = parts
         self._join(parts, settings)
         side_cars = self._side_cars(parts, settings)
@@ -173,7 +229,7 @@ class RowReader:
             for row in read(parts):
                 found.n_rows += 1
                 if side_cars is not None:
-                    row = side_cars.join(row, found.n_rows - 1, parts)
+                    row = side_cars.join(self._with_texts(row), found.n_rows - 1, parts)
                     row.pop("known", None)  # a canonical row has no such field
                 if task is not None and row["task"] is None:
                     row["task"] = task
@@ -248,11 +304,29 @@ class RowReader:
             self._report_beside(parts, "scores", len(found.run) + len(found.rows))
         return found
 
-    def _corpus_texts(self, corpus: Any, shared: Mapping[str, Any]) -> Mapping[str, str]:
-        reader = RowReader({"corpus": corpus}, kind="corpus", **shared)
-        texts = {row["id"]: row["text"] for row in reader.rows()}
-        self.report += reader.report
-        return texts
+    def _corpus_texts(self, corpus: Any, shared: Mapping[str, Any]) -> PassageFile:
+        source = {"corpus": corpus}
+        reader = RowReader(source, kind="corpus", allows_repeated_ids=True, **shared)
+
+        def read() -> Iterator[Passage]:
+            for row in reader.rows():
+                yield Passage(row["id"], row["text"], reader.at)
+
+        folder = cache_folder(shared.get("cache_dir"))
+        passages = passages_in(
+            folder,
+            digests_at(source, "corpus", shared, "source", folder),
+            (settings_at(corpus), shared.get("key_template")),
+            read,
+            name="corpus",
+            skips_bad_rows=skips_bad_rows(shared),
+            found=lambda: [found.as_dict() for found in reader.report],
+        )
+        report = [Found.of_dict(found) for found in passages.header["found"]]
+        if report:
+            report[-1].left_out.update(passages.header["counts"])
+        self.report += report
+        return passages
 
     def _query_texts(
         self, queries: Any, shared: Mapping[str, Any]

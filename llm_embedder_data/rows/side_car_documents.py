@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import datasets
 import numpy as np
 import xxhash
 
@@ -14,6 +13,7 @@ from llm_embedder_data.rows.corpora import Corpus, build_corpus
 from llm_embedder_data.rows.key_templates import template_fields
 from llm_embedder_data.rows.reader_settings import READER_OPTIONS
 from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.sources import Source, resolve_sources
 from llm_embedder_data.rows.stand_in_ids import TEXT_ID, ids_of_texts
 
@@ -29,12 +29,17 @@ class SideCarDocuments:
     Args:
         source: of the rows.
         reading: how it is read.
-        rows: without side-cars, with the columns of ``TRAIN_SCHEMA``.
+        tables: gives columns of the rows without side-cars.
     """
 
-    def __init__(self, source: Source, reading: ReadingSettings, rows: datasets.Dataset) -> None:
+    def __init__(
+        self,
+        source: Source,
+        reading: ReadingSettings,
+        tables: Callable[[Sequence[str]], RowTables],
+    ) -> None:
         given = source.reader_options.get("corpus", reading.corpus)
-        self._rows = rows
+        self._tables = tables
         self._corpora = corpora_of(given, source.name, reading)
 
     @property
@@ -68,7 +73,7 @@ class SideCarDocuments:
     @cached_property
     def _own_texts(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
-        for texts in candidate_texts(self._rows):
+        for texts in candidate_texts(self._tables(["key"])):
             found.update(zip(ids_of_texts(texts), texts, strict=True))
         return found
 
@@ -99,14 +104,13 @@ def corpora_of(given: Any, name: str, reading: ReadingSettings) -> list[Corpus]:
     return [build_corpus(source, reading, key_template=reading.key_template) for source in sources]
 
 
-def candidate_texts(rows: datasets.Dataset) -> Iterator[list[str]]:
+def candidate_texts(tables: RowTables) -> Iterator[list[str]]:
     """Yield the distinct candidates of rows, those of some rows at a time.
 
     Args:
-        rows: columns of ``TRAIN_SCHEMA``.
+        tables: of the column ``key``.
     """
-    for chunk in rows.data.column("key").chunks:
-        for start in range(0, len(chunk), 1024):
-            texts = chunk.slice(start, 1024).flatten().unique().drop_null().to_pylist()
-            if texts:
-                yield texts
+    for batch in tables.blocks(1024):
+        texts = batch.column("key").flatten().unique().drop_null().to_pylist()
+        if texts:
+            yield texts

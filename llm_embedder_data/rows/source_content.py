@@ -54,6 +54,7 @@ def content_of(
     Raises:
         DataError: a file does not exist, or cannot be read.
     """
+    shared = {"data_root": data_root, "cache_dir": cache_folder}
     digests: dict[str, str] = {}
     rows = source.data if source.data is not None else list(source.files)
     named: list[tuple[str, Any]] = [("path", rows)]
@@ -62,39 +63,40 @@ def content_of(
     ]
     for name, value in named:
         split_kind: Kind = "corpus" if name == "corpus" else kind
-        where, split = f"{source.name}.{name}", source.reader_options.get("split")
-        digests |= content_digests(value, split_kind, where, data_root, cache_folder, split)
+        shared_settings = {**shared, "split": source.reader_options.get("split")}
+        where = f"{source.name}.{name}"
+        digests.update(digests_at(value, split_kind, shared_settings, where, cache_folder))
     plain = {name: _without_paths(value) for name, value in source.reader_options.items()}
     fields = sorted(source.fields.items())
     return SourceContent(digests, repr((source.format, fields, sorted(plain.items()))))
 
 
-def content_digests(
-    value: Any,
-    kind: Kind,
-    where: str,
-    data_root: str | os.PathLike[str] | None,
-    cache_folder: Path,
-    split: str | None = None,
+def digests_at(
+    source: Any, kind: Kind, settings: Mapping[str, Any], where: str, cache_folder: Path
 ) -> dict[str, str]:
-    """Return the digest of each file, or of data in memory, that a setting names.
+    """Return the digests of all files of a source, and of data in memory, by path or name.
 
     Args:
-        value: of the setting.
-        kind: of the rows: which split is taken of several.
+        source: what :func:`~llm_embedder_data.rows.data_places.places_of` takes.
+        kind: of its rows: which split is taken of several.
+        settings: of all of it.
         where: the setting, for messages.
-        data_root: what the prefix ``llm-embedder:`` of a path stands for.
         cache_folder: where digests are remembered.
-        split: the split that the source names.
 
     Raises:
         DataError: a file does not exist, or cannot be read.
     """
     digests: dict[str, str] = {}
-    settings = {"data_root": data_root, "cache_dir": cache_folder, "split": split}
-    for place in places_of(value, kind, settings, where):
+    for place in places_of(source, kind, settings, where):
         digests.update(_digests_of(place, cache_folder))
     return digests
+
+
+def settings_at(source: Any) -> Any:
+    """Return what a source says beside where its rows lie."""
+    if isinstance(source, list | tuple) and not is_data(source):
+        return [settings_at(entry) for entry in source]
+    return _without_paths(source) if isinstance(source, Mapping) else None
 
 
 def _digests_of(place: Place, cache_folder: Path) -> Iterator[tuple[str, str]]:

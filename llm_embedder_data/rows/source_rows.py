@@ -21,10 +21,12 @@ from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.foreign_rows import read_foreign
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.native_shape import container_format, is_native, kind_of
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.reading import fields_seen, read_file
 from llm_embedder_data.rows.reading_settings import OnBadRow, ReadingSettings
 from llm_embedder_data.rows.row_errors import bad_rows_error, error_at_row
 from llm_embedder_data.rows.row_locations import locations_of
+from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.shown_values import shown
 from llm_embedder_data.rows.sources import Source
@@ -49,6 +51,7 @@ class SourceRows:
         base_files: names of the cache files of the rows without side-cars; empty without any.
         are_teacher_scores: whether ``teacher_scores`` come from a teacher. Those of a miner only
             judge and rank negatives.
+        passages: that keys are numbers of; None if they are texts.
     """
 
     source: Source
@@ -64,6 +67,11 @@ class SourceRows:
     side_cars: Mapping[str, str] = field(default_factory=dict)
     base_files: tuple[str, ...] = ()
     are_teacher_scores: bool = True
+    passages: Passages | None = None
+
+    def tables(self, columns: Sequence[str]) -> RowTables:
+        """Return the rows as Arrow tables of some columns, in which keys are texts."""
+        return RowTables(self.rows, columns, self.passages)
 
     @property
     def is_native(self) -> bool:
@@ -188,6 +196,7 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
         folder=settings.cache_folder,
         format="+".join(found.formats),
         dropped=found.dropped,
+        passages=found.passages,
     )
     read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]
     if found.unread:
@@ -205,6 +214,8 @@ def _refuse_ids(read: SourceRows) -> None:
     Raises:
         DataError: they look like it.
     """
+    if read.passages is not None:
+        return
     if "key" in read.rows.column_names and (
         sentence := ids_for_texts(read.rows.data.column("key"), read.sound)
     ):

@@ -18,6 +18,7 @@ from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
 from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.joined_rows import own_rows_alone, with_side_cars, without_side_cars
 from llm_embedder_data.rows.native_shape import is_native
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.policy_effects import policy_effects
 from llm_embedder_data.rows.policy_schedule import PolicySchedule
 from llm_embedder_data.rows.reading_settings import ReadingSettings
@@ -25,6 +26,7 @@ from llm_embedder_data.rows.row_errors import require_rows
 from llm_embedder_data.rows.row_instructions import count_instructed, kind_of_source
 from llm_embedder_data.rows.row_numbers import numbers_where
 from llm_embedder_data.rows.row_statistics import statistics_by_block
+from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 from llm_embedder_data.rows.score_scaling import ScoreScaling, score_scaling
 from llm_embedder_data.rows.settings_in_force import settings_in_force
@@ -58,7 +60,8 @@ class TrainSet:
         task: of all its rows.
         files: in the order in which their rows are counted.
         digests: of the files' content.
-        rows: all rows of the source, memory-mapped, with the columns of ``TRAIN_SCHEMA``.
+        rows: all rows of the source, memory-mapped, with the columns of ``TRAIN_SCHEMA``, or of
+            ``PASSAGE_SCHEMA`` if there are ``passages``.
         n_rows: rows of each file.
         kept: ``[n]`` int64, ascending, the numbers of the rows that are trained on.
         n_read: rows of this task in the files.
@@ -85,6 +88,7 @@ class TrainSet:
         are_teacher_scores: whether batches have the scores of ``rows``. Scores of a miner only
             judge and rank negatives.
         source: that the rows are from.
+        passages: that keys are numbers of; None if they are texts.
         notes: sentences for the report and the log.
     """
 
@@ -116,7 +120,12 @@ class TrainSet:
     base_files: tuple[str, ...] = ()
     are_teacher_scores: bool = True
     source: Source | None = None
+    passages: Passages | None = None
     notes: tuple[str, ...] = ()
+
+    def tables(self, columns: Sequence[str]) -> RowTables:
+        """Return the rows as Arrow tables of some columns, in which keys are texts."""
+        return RowTables(self.rows, columns, self.passages)
 
     @property
     def are_tokens_scored(self) -> bool:
@@ -250,7 +259,7 @@ def _train_set(
     numbers = numbers_where(kept, read.folder)
     scaling, settings, more_notes = _scaling(read, task_rows, settings, kept, counts.n_scored)
     more_notes += note_on_instructed_texts(
-        read.rows, numbers, reading, task_rows.task, source.task_description
+        read.rows, numbers, reading, task_rows.task, source.task_description, read.passages
     )
     return TrainSet(
         name=task_rows.name,
@@ -274,6 +283,7 @@ def _train_set(
         base_files=read.base_files,
         are_teacher_scores=read.are_teacher_scores,
         source=source,
+        passages=read.passages,
         task_description=source.task_description,
         n_instructed=count_instructed(read.rows, kept) if reading.add_instruction else 0,
         score_scaling=scaling,

@@ -216,7 +216,9 @@ def test_a_second_reading_comes_from_the_cache_and_a_changed_corpus_is_read_agai
     path.write_text(path.read_text().replace("is one of these", "is among these"))
     changed, datamodule = batches(tmp_path, source)
 
-    assert "is among these" in datamodule.train_sets()["a"].rows[0]["key"][0]
+    assert (
+        "is among these" in datamodule.train_sets()["a"].tables(["key"]).columns([0])["key"][0][0]
+    )
     assert any(
         not torch.equal(x["key_id"], y["key_id"]) for x, y in zip(again, changed, strict=True)
     )

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.mining.answer_strings import holds_answer, words_of
 from llm_embedder_data.mining.mining import mine, write_mined
-from llm_embedder_data.mining.mining_data import MiningData
+from llm_embedder_data.mining.mining_data import ROW_COLUMNS, MiningData
 from llm_embedder_data.rows.canonical_rows import train_record, train_row
 from llm_embedder_data.rows.columns.records import columns_of_records
+from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 from llm_embedder_data.rows.scores_beside import path_beside
 
@@ -57,7 +58,8 @@ def table(rows):
     records = [train_record(train_row(q, p, n, query_id=f"q{i}")) for i, (q, p, n) in rows]
     faults = [None] * len(records)
     columns = columns_of_records(records, TRAIN_ROWS.file_columns, faults)
-    return datasets.Dataset(pa.Table.from_batches([TRAIN_ROWS.build(columns, faults)]))
+    rows = datasets.Dataset(pa.Table.from_batches([TRAIN_ROWS.build(columns, faults)]))
+    return RowTables(rows, ROW_COLUMNS)
 
 
 @settings(max_examples=60)

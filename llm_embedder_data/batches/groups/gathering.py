@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import datasets
 import numpy as np
@@ -10,11 +11,59 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llm_embedder_data.core.hashing import text_ids
+from llm_embedder_data.rows.passages import Passages, flat_numbers
+from llm_embedder_data.rows.row_tables import RowTables
+
 # Up to this size, texts are copied into one array.
 _COPIED_BYTES = 256 << 20
 
 # Bytes of text that become Python strings at a time.
 _STRING_BYTES = 64 << 20
+
+
+class GatheredKeys(Protocol):
+    """The keys of gathered rows, by index into the keys of all rows end to end."""
+
+    def at(self, indices: NDArray[np.int64]) -> list[str]:
+        """Return the texts at some indices, ``[n]`` int64."""
+
+    def ids(self, indices: NDArray[np.int64], texts: list[str] | None = None) -> NDArray[np.int64]:
+        """Return the hashes of the texts at some indices, ``[n]`` int64.
+
+        Args:
+            indices: ``[n]`` int64.
+            texts: those at the indices, if they are known.
+        """
+
+
+def gathered_keys(column: pa.ChunkedArray, passages: Passages | None) -> GatheredKeys:
+    """Return the keys of gathered rows.
+
+    Args:
+        column: of lists of texts, or of numbers of passages; none of them null.
+        passages: that keys are numbers of; None if they are texts.
+    """
+    return GatheredTexts(column) if passages is None else GatheredPassages(column, passages)
+
+
+class GatheredPassages:
+    """Keys that are numbers of passages: only the texts that are asked for are read.
+
+    Args:
+        column: of lists of numbers, none of them null.
+        passages: that are numbered.
+    """
+
+    def __init__(self, column: pa.ChunkedArray, passages: Passages) -> None:
+        self._numbers = np.concatenate([flat_numbers(chunk) for chunk in column.chunks])
+        self._passages = passages
+
+    def at(self, indices: NDArray[np.int64]) -> list[str]:
+        return self._passages.texts(self._numbers[indices])
+
+    def ids(self, indices: NDArray[np.int64], texts: list[str] | None = None) -> NDArray[np.int64]:
+        return self._passages.text_ids(self._numbers[indices])
 
 
 class GatheredTexts:
@@ -47,24 +96,27 @@ class GatheredTexts:
             for part, index in zip(parts.tolist(), indices.tolist(), strict=True)
         ]
 
+    def ids(self, indices: NDArray[np.int64], texts: list[str] | None = None) -> NDArray[np.int64]:
+        """Return the hashes of the texts at some indices, ``[n]`` int64."""
+        return text_ids(self.at(indices) if texts is None else texts)
+
 
 def gathered(
-    arrow: datasets.Dataset, rows: NDArray[np.int64]
+    tables: RowTables, rows: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
     """Yield rows in their order, in blocks of bounded size; a block has at least one row.
 
     Args:
-        arrow: a dataset in the Arrow format.
+        tables: of the dataset.
         rows: ``[n]`` int64, at least one.
     """
-    table: pa.Table = arrow[rows.tolist()]
-    # The table is only mapped so far; nbytes counts just what its lists point at.
-    if len(rows) > 1 and table.nbytes > _STRING_BYTES:
+    table = tables.mapped(rows.tolist())
+    if len(rows) > 1 and tables.n_bytes(table) > _STRING_BYTES:
         half = len(rows) // 2
-        yield from gathered(arrow, rows[:half])
-        yield from gathered(arrow, rows[half:])
+        yield from gathered(tables, rows[:half])
+        yield from gathered(tables, rows[half:])
     else:
-        yield rows, table
+        yield rows, tables.with_texts(table)
 
 
 def texts_of_lists(column: pa.ChunkedArray) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.groups.gathering import GatheredTexts, files_of
+from llm_embedder_data.batches.groups.gathering import files_of, gathered_keys
 from llm_embedder_data.batches.groups.training_groups import (
     Groups,
     OwnInstructions,
@@ -19,7 +19,6 @@ from llm_embedder_data.batches.groups.training_groups import (
     scores_of,
     with_known,
 )
-from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS
 from llm_embedder_data.rows.train_sets import TrainSet
 
@@ -56,6 +55,8 @@ class TrainRows:
         self.group_size = group_size
         self.seed = seed
         self.files = files_of(train_set.rows)
+        if train_set.passages is not None:
+            self.files += train_set.passages.files
         columns = [*_COLUMNS, *(INSTRUCTION_COLUMNS if train_set.n_instructed else ())]
         columns += known_columns(train_set)
         self._arrow: datasets.Dataset = train_set.rows.with_format("arrow", columns=columns)
@@ -89,8 +90,10 @@ class TrainRows:
         selection = choose(train_set, candidates, numbers, group, self.seed, epoch, repeat)
         chosen = selection.chosen
         real = chosen >= 0  # [B, G]
-        keys = GatheredTexts(table.column("key"))
-        texts = keys.at(np.where(real, chosen, 0).ravel())
+        keys = gathered_keys(table.column("key"), train_set.passages)
+        at = np.where(real, chosen, 0).ravel()
+        texts = keys.at(at)
+        key_id = np.where(real.ravel(), keys.ids(at, texts), 0)
         if not real.all():
             texts = [t if r else "" for t, r in zip(texts, real.ravel().tolist(), strict=True)]
         return Groups(
@@ -98,10 +101,8 @@ class TrainRows:
             query_id=query_ids_of(table, rows),
             key=[texts[b * group : (b + 1) * group] for b in range(len(rows))],
             key_mask=real.astype(np.int64),
-            key_id=np.where(real.ravel(), text_ids(texts), 0),
-            positive_id=with_known(
-                positive_ids(candidates, selection, lambda at: text_ids(keys.at(at))), table
-            ),
+            key_id=key_id,
+            positive_id=with_known(positive_ids(candidates, selection, keys.ids), table),
             teacher_scores=scores_of(train_set, candidates, chosen),
             own_instructions=OwnInstructions.of_table(table),
         )

@@ -22,6 +22,7 @@ from llm_embedder_data.batches.groups.training_groups import (
     with_known,
 )
 from llm_embedder_data.batches.token_cache.cached_texts import CachedTexts
+from llm_embedder_data.batches.token_cache.dataset_texts import holds_passages
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS
 from llm_embedder_data.rows.train_sets import TrainSet
@@ -55,7 +56,8 @@ class CachedTrainRows:
         token_rows = train_set.token_rows
         self._positions = None if token_rows is None else token_rows.positions
         # By the longest row: selection looks at as many candidates in every other row.
-        self.rows_at_once = _CANDIDATES_AT_ONCE // _most_candidates(table.array("key_bounds"))
+        self._bounds = "passage_bounds" if holds_passages(train_set) else "key_bounds"
+        self.rows_at_once = _CANDIDATES_AT_ONCE // _most_candidates(table.array(self._bounds))
         names = train_set.rows.data.column("query_id_str")
         self.files = [str(table.file)]
         self._arrow: datasets.Dataset | None = None
@@ -83,8 +85,8 @@ class CachedTrainRows:
         selection = choose(self.train_set, candidates, rows, group_size, self.seed, epoch, repeat)
         chosen = selection.chosen
         columns = None if self._arrow is None else self._arrow[rows.tolist()]
-        real, texts, ids = chosen >= 0, table.array("key"), table.text_ids
-        keys = np.where(real, texts[np.maximum(chosen, 0)], table.empty["key"]).ravel()
+        real, ids = chosen >= 0, table.text_ids
+        keys = np.where(real, self._keys(np.maximum(chosen, 0)), table.empty["key"]).ravel()
         return Groups(
             query=CachedTexts(table, "query", table.array("query")[positions]),
             query_id=self._query_ids(positions, rows, columns),
@@ -92,7 +94,7 @@ class CachedTrainRows:
             key_mask=real.astype(np.int64),
             key_id=np.where(real.ravel(), ids[keys], 0),
             positive_id=with_known(
-                positive_ids(candidates, selection, lambda at: ids[texts[at]]), columns
+                positive_ids(candidates, selection, lambda at: ids[self._keys(at)]), columns
             ),
             teacher_scores=scores_of(self.train_set, candidates, chosen),
             own_instructions=None if columns is None else OwnInstructions.of_table(columns),
@@ -100,7 +102,7 @@ class CachedTrainRows:
 
     def _candidates(self, positions: NDArray[np.int64]) -> Candidates:
         table = self._table
-        bounds = table.array("key_bounds")  # an attribute would be pickled for a spawned worker
+        bounds = table.array(self._bounds)  # an attribute would be pickled for a spawned worker
         starts = bounds[positions]
         if self.train_set.n_scored:
             scores = table.array("scores")
@@ -113,6 +115,14 @@ class CachedTrainRows:
             table.array("first_same"),
             scores,
         )
+
+    def _keys(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the texts of some candidates, in the shape of ``at``."""
+        table = self._table
+        if self._bounds == "passage_bounds":
+            at = table.array("passage")[at]
+        keys: NDArray[np.int64] = table.array("key")[at]
+        return keys
 
     def _query_ids(
         self, positions: NDArray[np.int64], rows: NDArray[np.int64], columns: pa.Table | None

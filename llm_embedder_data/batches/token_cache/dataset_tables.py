@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.token_cache.dataset_texts import (
     corpus_blocks,
     eval_blocks,
+    holds_passages,
+    n_rows_of,
     rows_with_tokens,
     train_blocks,
 )
@@ -65,7 +67,8 @@ class TokenCache:
         """Return the table of a training set's kept rows; build it if there is none."""
         instructions = {"query": instruction.query, "key": instruction.key}
         scored = "scored" if train_set.are_tokens_scored else "unscored"
-        kind = ("train", scored, *_with_own(train_set))
+        by_passage = ["passages"] * holds_passages(train_set)
+        kind = ("train", scored, *_with_own(train_set), *by_passage)
         return self._table(train_set, kind, instructions, train_blocks(train_set))
 
     def of_eval_set(self, eval_set: EvalSet, instruction: Instruction) -> TokenTable:
@@ -139,7 +142,7 @@ class TokenCache:
             disable=not console.is_terminal,
         )
         with bar:
-            task = bar.add_task(one_line(built.name), total=len(rows))
+            task = bar.add_task(one_line(built.name), total=n_rows_of(built))
             return build_table(
                 self._folder / f"{name}{TABLE_SUFFIX}",
                 blocks,

@@ -6,23 +6,26 @@ Each function returns a function that yields the kept rows from a given one on, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.groups.gathering import gathered, texts_of_lists
+from llm_embedder_data.batches.groups.selection import Candidates
 from llm_embedder_data.batches.groups.training_groups import candidates_of
 from llm_embedder_data.batches.token_cache.growing_table import RowBlock
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.passages import Passages, flat_numbers
 from llm_embedder_data.rows.row_instructions import (
     INSTRUCTION_COLUMNS,
     KEY_INSTRUCTION,
     QUERY_INSTRUCTION,
 )
+from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # Rows that become Python strings at a time.
@@ -40,30 +43,104 @@ def rows_with_tokens(dataset: TrainSet | EvalSet | Corpus) -> NDArray[np.int64]:
     return dataset.kept
 
 
+def holds_passages(train_set: TrainSet) -> bool:
+    """Return whether the table has each passage once, and of rows only which passages they name.
+
+    Otherwise it has the number of each row's own texts: keys with instructions of their own are
+    tokenized behind them.
+    """
+    if train_set.passages is None:
+        return False
+    if not train_set.n_instructed:
+        return True
+    own = train_set.rows.data.column(KEY_INSTRUCTION)
+    return bool(own.null_count == len(own))
+
+
+def n_rows_of(dataset: TrainSet | EvalSet | Corpus) -> int:
+    """Return how many rows all blocks of a dataset have, its passages among them."""
+    n_rows = len(rows_with_tokens(dataset))
+    if isinstance(dataset, TrainSet) and dataset.passages is not None and holds_passages(dataset):
+        n_rows += len(dataset.passages)
+    return n_rows
+
+
 def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[RowBlock]]:
     """Return the blocks of a training set: texts ``query`` and ``key``, and selection's arrays."""
-    columns = ["query", "query_id_int", "key", "teacher_scores", "first_same", "n_pos"]
-    if train_set.n_instructed:
-        columns += INSTRUCTION_COLUMNS
-    arrow = train_set.rows.with_format("arrow", columns=columns)
+    if train_set.passages is not None and holds_passages(train_set):
+        return _passage_blocks(train_set, train_set.passages)
+    tables = train_set.tables(_train_columns(train_set))
 
     def blocks(first: int) -> Iterator[RowBlock]:
-        for rows, table in _gathered(arrow, rows_with_tokens(train_set), first):
+        for rows, table in _gathered(tables, rows_with_tokens(train_set), first):
             candidates = candidates_of(table)
             keys = texts_of_lists(table.column("key"))
-            ids = table.column("query_id_int").combine_chunks()
-            arrays = {
-                "query_id": pc.coalesce(ids, pa.array(rows)).to_numpy(),
-                "n_pos": candidates.n_pos.astype(np.int32),
-                "first_same": candidates.first_same,
-            }
-            if train_set.are_tokens_scored:
-                arrays["scores"] = candidates.scores
             texts = {"query": table.column("query").to_pylist(), "key": keys}
             own = _own_instructions(table, candidates.n_keys)
+            arrays = _selection_arrays(train_set, rows, table, candidates)
             yield RowBlock(len(rows), texts, {"key": candidates.n_keys}, arrays, own)
 
     return blocks
+
+
+def _passage_blocks(train_set: TrainSet, passages: Passages) -> Callable[[int], Iterator[RowBlock]]:
+    """Return blocks of passages, then of rows.
+
+    ``key`` has the passages that rows name, in order, and ``passage`` the places among them of
+    each row's keys.
+    """
+    tables = RowTables(train_set.rows, _train_columns(train_set))
+
+    def blocks(first: int) -> Iterator[RowBlock]:
+        is_named = _named_passages(train_set, len(passages))
+        for start in range(first, len(passages), _BLOCK_ROWS):
+            end = min(start + _BLOCK_ROWS, len(passages))
+            named = passages.texts(start + np.flatnonzero(is_named[start:end]))
+            yield RowBlock(end - start, {"key": named})
+        place = np.cumsum(is_named, dtype=np.int32) - 1
+        first_row = max(0, first - len(passages))
+        for rows, table in _gathered(tables, rows_with_tokens(train_set), first_row):
+            candidates = candidates_of(table)
+            numbers = [flat_numbers(chunk) for chunk in table.column("key").chunks]
+            arrays = _selection_arrays(train_set, rows, table, candidates)
+            arrays["passage"] = place[np.concatenate(numbers)]
+            texts = {"query": table.column("query").to_pylist()}
+            own = _own_instructions(table)
+            yield RowBlock(len(rows), texts, {"passage": candidates.n_keys}, arrays, own)
+
+    return blocks
+
+
+def _named_passages(train_set: TrainSet, n_passages: int) -> NDArray[np.bool_]:
+    """Return whether each passage is a candidate of a row, ``[n_passages]``."""
+    is_named = np.zeros(n_passages, bool)
+    has_tokens = np.zeros(len(train_set.rows), bool)
+    has_tokens[rows_with_tokens(train_set)] = True
+    end = 0
+    for batch in train_set.rows.data.select(["key"]).to_batches():
+        start, end = end, end + len(batch)
+        keys = batch.column("key").filter(pa.array(has_tokens[start:end]))
+        is_named[flat_numbers(keys)] = True
+    return is_named
+
+
+def _train_columns(train_set: TrainSet) -> list[str]:
+    columns = ["query", "query_id_int", "key", "teacher_scores", "first_same", "n_pos"]
+    return [*columns, *INSTRUCTION_COLUMNS] if train_set.n_instructed else columns
+
+
+def _selection_arrays(
+    train_set: TrainSet, rows: NDArray[np.int64], table: pa.Table, candidates: Candidates
+) -> dict[str, NDArray[Any]]:
+    ids = table.column("query_id_int").combine_chunks()
+    arrays: dict[str, NDArray[Any]] = {
+        "query_id": pc.coalesce(ids, pa.array(rows)).to_numpy(),
+        "n_pos": candidates.n_pos.astype(np.int32),
+        "first_same": candidates.first_same,
+    }
+    if train_set.are_tokens_scored:
+        arrays["scores"] = candidates.scores
+    return arrays
 
 
 def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[RowBlock]]:
@@ -72,10 +149,10 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[RowBlock]]:
     columns = ["query", "key"] if ranks else ["query"]
     if eval_set.n_instructed:
         columns.append(QUERY_INSTRUCTION)
-    arrow = eval_set.rows.with_format("arrow", columns=columns)
+    tables = RowTables(eval_set.rows, columns)
 
     def blocks(first: int) -> Iterator[RowBlock]:
-        for rows, table in _gathered(arrow, eval_set.kept, first):
+        for rows, table in _gathered(tables, eval_set.kept, first):
             texts, sizes = {"query": table.column("query").to_pylist()}, {}
             if ranks:
                 keys = table.column("key").to_pylist()
@@ -89,10 +166,10 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[RowBlock]]:
 def corpus_blocks(corpus: Corpus) -> Callable[[int], Iterator[RowBlock]]:
     """Return the blocks of a corpus: texts ``text``."""
     fields = [name for name in corpus.rows.column_names if name != "fault"]
-    arrow = corpus.rows.with_format("arrow", columns=fields)
+    tables = RowTables(corpus.rows, fields)
 
     def blocks(first: int) -> Iterator[RowBlock]:
-        for rows, _ in _gathered(arrow, corpus.kept, first):
+        for rows, _ in _gathered(tables, corpus.kept, first):
             yield RowBlock(len(rows), {"text": corpus.texts(rows)})
 
     return blocks
@@ -121,7 +198,7 @@ def _own_instructions(
 
 
 def _gathered(
-    arrow: datasets.Dataset, rows: NDArray[np.int64], first: int
+    tables: RowTables, rows: NDArray[np.int64], first: int
 ) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
     for start in range(first, len(rows), _BLOCK_ROWS):
-        yield from gathered(arrow, rows[start : start + _BLOCK_ROWS])
+        yield from gathered(tables, rows[start : start + _BLOCK_ROWS])

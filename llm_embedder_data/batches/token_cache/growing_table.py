@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.token_cache.build_folder import STATE
 from llm_embedder_data.batches.token_cache.other_tables import OtherTable
 from llm_embedder_data.batches.token_cache.text_index import GrowingTextIndex
-from llm_embedder_data.batches.token_cache.token_table import table_end
+from llm_embedder_data.core.array_files import arrays_end
 from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.sealed_files import HashedFile, hash_of, publish_sealed
@@ -214,7 +214,9 @@ class GrowingTable:
             of: the array that the slices are in, such as ``key``.
             sizes: length of each slice.
         """
-        n_written = self._files[of].tell() // np.dtype(self._types[of]).itemsize
+        n_written = 0
+        if of in self._files:
+            n_written = self._files[of].tell() // np.dtype(self._types[of]).itemsize
         ends = n_written + np.cumsum(sizes)
         is_first = name not in self._files or not self._files[name].tell()
         self._write(name, np.append(0, ends) if is_first else ends)
@@ -259,7 +261,7 @@ class GrowingTable:
                 for position in range(0, size, _COPY_BYTES):
                     table.write(file.read(min(_COPY_BYTES, size - position)))
             arrays[name] = (types[name], start, table.tell())
-        table.write(table_end(arrays, self._prefixes, self._empty))
+        table.write(arrays_end(arrays, prefixes=self._prefixes, empty=self._empty))
         publish_sealed(self._folder / "ids.bin", table, path)
 
     def close(self) -> None:

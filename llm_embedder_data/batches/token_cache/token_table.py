@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.token_cache.text_index import TextIndex
-from llm_embedder_data.core.sealed_files import is_whole, mapped
+from llm_embedder_data.core.array_files import mapped_arrays
+from llm_embedder_data.core.sealed_files import is_whole
 
 # Part of every table's file name. Raise it when the content of a table changes.
 TABLE_VERSION = 5
 
 TABLE_SUFFIX = ".bin"
-
-# A file is: the arrays, a JSON header that describes them, and the length of the header.
-_LENGTH_BYTES = 8
 
 
 class TokenTable:
@@ -46,14 +43,7 @@ class TokenTable:
         self.file = file
         if not is_whole(file):
             raise FileNotFoundError(f"{file}: the token table is missing or damaged")
-        content = mapped(file)
-        end = len(content) - _LENGTH_BYTES
-        start = end - int.from_bytes(content[end:].tobytes(), "little")
-        header = json.loads(content[start:end].tobytes())
-        self._arrays: dict[str, NDArray[Any]] = {
-            name: content[start:end].view(dtype)
-            for name, (dtype, start, end) in header["arrays"].items()
-        }
+        self._arrays, header = mapped_arrays(file)
         self.ids = self._arrays["ids"]
         self.bounds = self._arrays["bounds"]
         self.text_ids = self._arrays["text_ids"]
@@ -78,20 +68,3 @@ class TokenTable:
         int64: row i has the numbers from ``bounds[i]`` to ``bounds[i + 1]``.
         """
         return self._arrays[name]
-
-
-def table_end(
-    arrays: dict[str, tuple[str, int, int]],
-    prefixes: dict[str, str],
-    empty: dict[str, int],
-) -> bytes:
-    """Return the bytes that follow the arrays in a table's file: the header and its length.
-
-    Args:
-        arrays: (dtype, first byte, end byte), by array name.
-        prefixes: see :class:`TokenTable`.
-        empty: see :class:`TokenTable`.
-    """
-    header = {"arrays": arrays, "prefixes": prefixes, "empty": empty}
-    text = json.dumps(header).encode()
-    return text + len(text).to_bytes(_LENGTH_BYTES, "little")

@@ -25,7 +25,7 @@ from llm_embedder_data.inspection.mining_page import mining_page
 from llm_embedder_data.mining.embeddable_texts import PromptedTexts
 from llm_embedder_data.mining.mining import MakeRetriever, Mined, write_mined
 from llm_embedder_data.mining.mining import mine as mine_dataset
-from llm_embedder_data.mining.mining_data import MinedQueries, MiningData, Passages
+from llm_embedder_data.mining.mining_data import MinablePassages, MinedQueries, MiningData
 from llm_embedder_data.mining.mining_report import mining_report
 from llm_embedder_data.mining.retrievers import DenseRetriever, Retriever, WordRetriever
 from llm_embedder_data.mining.run_merging import merge_runs
@@ -164,7 +164,7 @@ def _retrievers(
         return lambda data, passages, queries: WordRetriever(passages, queries.texts)
     encoder = build_encoder(cfg, datamodule, fabric.device)
 
-    def make(data: MiningData, passages: Passages, queries: MinedQueries) -> Retriever:
+    def make(data: MiningData, passages: MinablePassages, queries: MinedQueries) -> Retriever:
         if fabric.is_global_zero:
             show("\n".join(_choices(data, datamodule)))
         of_passages = PromptedTexts(passages.further, data.key_prompt, data.key_max_length)

@@ -72,11 +72,11 @@ def _queries(eval_set: EvalSet) -> Iterator[str]:
 
 
 def _shares_grams(train_set: TrainSet, grams: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    arrow = train_set.rows.with_format("arrow", columns=["query", "key", "n_pos"])
+    tables = train_set.tables(["query", "key", "n_pos"])
     hits = []
     for start in range(0, len(train_set.kept), _ROWS_AT_ONCE):
         kept = np.asarray(train_set.kept[start : start + _ROWS_AT_ONCE])
-        for rows, table in gathered(arrow, kept):
+        for rows, table in gathered(tables, kept):
             keys = texts_of_lists(table.column("key"))
             lengths = np.array([len(one) for one in table.column("key")], np.int64)
             row_of_key = np.repeat(np.arange(len(rows)), lengths)

@@ -60,9 +60,10 @@ def write_fixed(
         counts["contamination"] = int((gone & ~repeated[name]).sum())
         path = folder / f"{name.replace('/', '_')}.jsonl"
         with atomic_file(path) as out:
+            tables = train_set.tables(train_set.rows.column_names)
             for start in range(0, len(one.rows), _ROWS_AT_ONCE):
                 places = np.arange(start, min(start + _ROWS_AT_ONCE, len(one.rows)))
-                table = train_set.rows[one.rows[places].tolist()]
+                table = tables.columns(one.rows[places].tolist())
                 for number, place in enumerate(places):
                     if gone[place]:
                         continue

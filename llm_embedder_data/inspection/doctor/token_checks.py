@@ -37,7 +37,10 @@ def check_tokens(
         ``sampled_rows``.
     """
     rows = sampled(train_set)
-    table = train_set.rows[rows.tolist()]
+    columns = ["query", "key", "n_pos"]
+    if train_set.n_instructed:
+        columns += [QUERY_INSTRUCTION, KEY_INSTRUCTION]
+    table = train_set.tables(columns).columns(rows.tolist())
     query_instructions = _in_force(train_set, table, QUERY_INSTRUCTION, instruction.query)
     key_instructions = _in_force(train_set, table, KEY_INSTRUCTION, instruction.key)
     queries = _lengths(tokenizer, query_instructions, table["query"])

@@ -177,9 +177,9 @@ def repeated_rows(prints: Mapping[str, RowPrints]) -> dict[str, NDArray[np.bool_
 
 def _tables(train_set: TrainSet) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
     columns = _COLUMNS + [QUERY_INSTRUCTION, KEY_INSTRUCTION] * (train_set.n_instructed > 0)
-    arrow = train_set.rows.with_format("arrow", columns=columns)
+    tables = train_set.tables(columns)
     for start in range(0, len(train_set.kept), _ROWS_AT_ONCE):
-        yield from gathered(arrow, np.asarray(train_set.kept[start : start + _ROWS_AT_ONCE]))
+        yield from gathered(tables, np.asarray(train_set.kept[start : start + _ROWS_AT_ONCE]))
 
 
 def _of_table(

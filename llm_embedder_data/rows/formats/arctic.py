@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from llm_embedder_data.rows.canonical_rows import (
     document_id,
     text_of,
 )
+from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import (
     Grades,
@@ -42,14 +44,14 @@ def _file(folder: Path, *names: str) -> RawFile:
     return RawFile(str(found[0]))
 
 
-def _texts(file: RawFile, side: str) -> Iterator[tuple[Any, str]]:
-    for record in file:
+def _texts(parts: Parts, side: str) -> Iterator[tuple[Any, str]]:
+    for record in parts.records():
         value = record.value
         if not isinstance(value, Mapping):
-            raise DataError.at(file.path, "expected objects of ids and texts", row=record.row)
+            raise parts.error("expected objects of ids and texts")
         if any(name in value for name in _TOKENS):
             raise DataError.at(
-                file.path,
+                parts.files[0].path,
                 "it holds token ids in place of texts, which fit one tokenizer alone (give the "
                 "tables of texts)",
             )
@@ -60,7 +62,12 @@ def _texts(file: RawFile, side: str) -> Iterator[tuple[Any, str]]:
                 text_of(value.get(f"{side}_TEXT"), f"{side}_TEXT"),
             )
         except BadRowError as error:
-            raise DataError.at(file.path, str(error), row=record.row) from error
+            raise parts.error(str(error)) from error
+
+
+def _documents(parts: Parts) -> Iterator[Row]:
+    for one, text in _texts(parts, "DOCUMENT"):
+        yield corpus_row(one, text)
 
 
 def _labels(parts: Parts) -> Iterator[tuple[Any, str, int]]:
@@ -89,11 +96,12 @@ def _joined(parts: Parts) -> Parts:
         return parts
     parts.files = [_file(folder, "labels", "relations")]
     if parts.texts_of_queries is None:
-        queries = _texts(_file(folder, "queries"), "QUERY")
+        own = Parts(parts.source, [_file(folder, "queries")], parts.options)
+        queries = _texts(own, "QUERY")
         parts.texts_of_queries = lambda: {str(one): (one, text) for one, text in queries}
     if parts.texts_of_corpus is None:
-        documents = {str(one): text for one, text in _texts(_file(folder, "documents"), "DOCUMENT")}
-        parts.texts_of_corpus = lambda: documents
+        documents = [Path(_file(folder, "documents").path)]
+        parts.texts_of_corpus = cache(lambda: passages_of(parts, documents, "arctic", _documents))
     return parts
 
 
@@ -113,9 +121,9 @@ def _eval(parts: Parts) -> Iterator[Row]:
 
 def _corpus(parts: Parts) -> Iterator[Row]:
     folder = Path(parts.source)
-    for file in [_file(folder, "documents")] if folder.is_dir() else parts.files:
-        for one, text in _texts(file, "DOCUMENT"):
-            yield corpus_row(one, text)
+    if folder.is_dir():
+        parts.files = [_file(folder, "documents")]
+    yield from _documents(parts)
 
 
 def _is_labels(file: RawFile) -> bool:

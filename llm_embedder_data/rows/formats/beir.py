@@ -12,11 +12,13 @@ from pathlib import Path
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.canonical_rows import Kind, Row, document_id
+from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_texts
 from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.passage_files import PassageFile
 from llm_embedder_data.rows.raw_files import RawFile
 
 PREFERRED = {"train": ("train",), "eval": ("test", "dev", "validation", "val"), "corpus": ()}
@@ -113,16 +115,10 @@ def query_texts(parts: Parts, files: list[Path]) -> dict[str, tuple[object, str]
     return {document_id(one, "query id"): (one, text) for one, text in read_texts(own)}
 
 
-def corpus_texts(parts: Parts, files: list[Path]) -> dict[str, str]:
-    """The texts of a corpus by id."""
-    own = Parts(
-        str(files[0]),
-        [RawFile(str(path)) for path in files],
-        parts.options,
-        skips_bad_rows=parts.skips_bad_rows,
-    )
+def corpus_texts(parts: Parts, files: list[Path]) -> PassageFile:
+    """The passages of a corpus by id; what was left out of it is counted among the parts."""
     assert ID_TEXT.corpus is not None
-    return {row["id"]: row["text"] for row in ID_TEXT.corpus(own)}
+    return passages_of(parts, files, ID_TEXT.name, ID_TEXT.corpus)
 
 
 def reader_of(

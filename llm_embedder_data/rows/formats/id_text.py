@@ -103,7 +103,7 @@ def _corpus(parts: Parts) -> Iterator[Row]:
             if template is not None and isinstance(record.value, Mapping):
                 text = _filled(template, record.value)
             row = corpus_row(number if one is None else one, text)
-            if row["id"] in seen:
+            if not parts.allows_repeated_ids and row["id"] in seen:
                 raise BadRowError(f"the id {shown(row['id'])} stands in the corpus twice")
         except EmptyTextError:
             parts.counts["passages without text"] += 1
@@ -111,7 +111,8 @@ def _corpus(parts: Parts) -> Iterator[Row]:
         except BadRowError as error:
             parts.leave_out(error)
             continue
-        seen.add(row["id"])
+        if not parts.allows_repeated_ids:
+            seen.add(row["id"])
         yield row
 
 

@@ -45,6 +45,7 @@ def by_query(judgments: Iterable[Judgment], parts: Parts) -> Grades:
     """The grades of each query; of contradictory ones the highest, counted."""
     found: Grades = {}
     for query, document, grade in judgments:
+        parts.note_query(query)
         grades = found.setdefault(query, {})
         if document in grades and grades[document] != grade:
             parts.counts["contradictory grades of one query and document, the highest kept"] += 1
@@ -81,6 +82,7 @@ def train_rows(
     """
     _require_common_ids(grades, parts)
     for query_id, graded in grades.items():
+        parts.go_to_query(query_id)
         try:
             own_id, query = parts.query_of(query_id)
             ranked = (run or {}).get(query_id, {})
@@ -122,6 +124,7 @@ def eval_rows(
         if query_id not in grades:
             parts.counts["queries without judgments"] += 1
             continue
+        parts.go_to_query(query_id)
         try:
             to_rerank = (candidates or {}).get(query_id)
             yield eval_row(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from llm_embedder_data.rows.canonical_rows import (
     BadRowError,
@@ -84,6 +85,7 @@ def _grouped(parts: Parts) -> dict[str, tuple[dict[str, None], dict[str, None]]]
         except BadRowError as error:
             parts.leave_out(error)
             continue
+        parts.note_query(query)
         pos, neg = found.setdefault(query, ({}, {}))
         pos[positive] = None
         neg[negative] = None
@@ -96,11 +98,13 @@ def _grouped(parts: Parts) -> dict[str, tuple[dict[str, None], dict[str, None]]]
 
 def _triples(parts: Parts) -> Iterator[Row]:
     for query, (pos, neg) in _grouped(parts).items():
+        parts.go_to_query(query)
         yield train_row(query, pos, neg)
 
 
 def _id_triples(parts: Parts) -> Iterator[Row]:
     for query_id, (positive, negative) in _grouped(parts).items():
+        parts.go_to_query(query_id)
         try:
             own_id, query = parts.query_of(query_id)
             pos, neg, _ = parts.sides(list(positive), list(negative))
@@ -114,6 +118,7 @@ def _eval_of_id_triples(parts: Parts) -> Iterator[Row]:
         yield from judged_eval(parts)
         return
     for query_id, (positive, _) in _grouped(parts).items():
+        parts.go_to_query(query_id)
         try:
             own_id, query = parts.query_of(query_id)
             yield relevant_row(query, own_id, list(positive), parts)
@@ -181,9 +186,9 @@ def _top1000(parts: Parts) -> Iterator[Row]:
             yield train_row(query, candidates=passages.values(), query_id=query_id)
         return
     judged = _of_these(found, parts)
-    corpus = parts.documents if parts.texts_of_corpus is not None else {}
+    corpus: Mapping[str, str] = parts.documents if parts.texts_of_corpus is not None else {}
     own_documents = {one: text for _, passages in found.values() for one, text in passages.items()}
-    parts.documents = ChainMap(own_documents, dict(corpus))
+    parts.documents = ChainMap(own_documents, cast(dict[str, str], corpus))  # only read
     run = {query_id: dict.fromkeys(passages) for query_id, (_, passages) in found.items()}
     yield from train_rows(judged, parts, run)
 

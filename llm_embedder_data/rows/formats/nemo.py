@@ -16,6 +16,7 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.canonical_rows import (
     BadRowError,
     Dropped,
+    Key,
     Row,
     corpus_row,
     document_id,
@@ -24,6 +25,7 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
     train_row,
 )
+from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import id_and_text
 from llm_embedder_data.rows.formats.judgments import relevant_row
@@ -52,7 +54,7 @@ def _recognizes(file: RawFile) -> bool:
 class _Corpus:
     """Texts of a corpus folder by id, and the instructions that its metadata names."""
 
-    texts: dict[str, str]
+    texts: Mapping[str, str]
     query_instruction: str | None = None
     passage_instruction: str | None = None
 
@@ -66,7 +68,7 @@ def _records(parts: Parts) -> Iterator[tuple[Any, _Corpus | None]]:
                 yield record.value, None
             continue
         whole = file.head[0]
-        corpora = _corpora(file)
+        corpora = _corpora(file, parts)
         for number, value in enumerate(whole["data"]):
             parts.at = (file.path, RawRecord(value, number, None))
             name = value.get("corpus_id") if isinstance(value, Mapping) else None
@@ -78,13 +80,13 @@ def _records(parts: Parts) -> Iterator[tuple[Any, _Corpus | None]]:
                 raise parts.error(f"corpus_id={shown(name)}: the file has {', '.join(corpora)}")
 
 
-def _corpora(file: RawFile) -> dict[str, _Corpus]:
+def _corpora(file: RawFile, parts: Parts) -> dict[str, _Corpus]:
     found = {}
     for entry in file.head[0]["corpus"]:
         path = entry.get("path") if isinstance(entry, Mapping) else entry
         if not isinstance(path, str) or "\0" in path:
             raise DataError.at(file.path, f"corpus: expected a path, found {shown(path)}")
-        name, corpus = _corpus_of(Path(file.path).parent / path)
+        name, corpus = _corpus_of(Path(file.path).parent / path, parts)
         found[name] = corpus
     if not found:
         raise DataError.at(file.path, "corpus: it names no folder")
@@ -109,13 +111,14 @@ def _row(record: Any, parts: Parts, corpus: _Corpus | None) -> Row:
     if corpus is not None:
         parts.documents = corpus.texts
     ids = [text for is_id, text in pos if is_id], [text for is_id, text in neg if is_id]
-    if any(ids):
-        parts.sides(*ids)
+    positive, negative = parts.sides(*ids)[:2] if any(ids) else ([], [])
+    if not all(is_id for is_id, _ in (*pos, *neg)):  # some passages are inline
+        positive, negative = _texts(pos, parts), _texts(neg, parts)
     own = corpus or _Corpus({})
     return train_row(
         record.get("question", record.get("query")),
-        _texts(pos, parts),
-        _texts(neg, parts),
+        positive,
+        negative,
         query_id=record.get("question_id", record.get("query_id")),
         query_instruction=_instruction(record, "query_instruction") or own.query_instruction,
         key_instruction=_instruction(record, "passage_instruction") or own.passage_instruction,
@@ -144,7 +147,7 @@ def _entries(value: Any, field: str, are_ids: bool) -> list[tuple[bool, str]]:
     return found
 
 
-def _texts(entries: list[tuple[bool, str]], parts: Parts) -> list[str]:
+def _texts(entries: list[tuple[bool, str]], parts: Parts) -> list[Key]:
     return [
         parts.documents[one] if is_id else one
         for is_id, one in entries
@@ -177,21 +180,30 @@ def _eval(parts: Parts) -> Iterator[Row]:
 def _corpus(parts: Parts) -> Iterator[Row]:
     folder = Path(parts.source)
     if _is_corpus_folder(folder):
-        corpora = [_corpus_of(folder)[1]]
+        corpora = [_corpus_of(folder, parts)[1]]
     else:
-        corpora = [one for file in parts.files for one in _of_id_file(file).values()]
+        corpora = [one for file in parts.files for one in _of_id_file(file, parts).values()]
     for corpus in corpora:
         for one, text in corpus.texts.items():
             yield corpus_row(one, text)
 
 
-def _of_id_file(file: RawFile) -> dict[str, _Corpus]:
+def _of_id_file(file: RawFile, parts: Parts) -> dict[str, _Corpus]:
     if not _is_id_file(file):
         raise DataError.at(file.path, "its passages are texts, and it names no corpus")
-    return _corpora(file)
+    return _corpora(file, parts)
 
 
-def _corpus_of(folder: Path) -> tuple[str, _Corpus]:
+def _passages(parts: Parts) -> Iterator[Row]:
+    for number, record in enumerate(parts.records()):
+        try:
+            one, text = id_and_text(record.value)
+            yield corpus_row(number if one is None else one, text)
+        except BadRowError as error:
+            raise parts.error(str(error)) from error
+
+
+def _corpus_of(folder: Path, parts: Parts) -> tuple[str, _Corpus]:
     """A corpus folder's name and texts."""
     try:
         metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
@@ -201,16 +213,12 @@ def _corpus_of(folder: Path) -> tuple[str, _Corpus]:
         raise DataError.at(str(folder / _METADATA), f"not JSON: {error}") from error
     if not isinstance(metadata, Mapping):
         raise DataError.at(str(folder / _METADATA), "expected an object of corpus_id and class")
-    texts: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name == _METADATA or path.name.startswith(".") or not path.is_file():
-            continue
-        for number, record in enumerate(RawFile(str(path)), len(texts)):
-            try:
-                one, text = id_and_text(record.value)
-                texts[document_id(number if one is None else one, "id")] = text
-            except BadRowError as error:
-                raise DataError.at(str(path), str(error), row=record.row) from error
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name != _METADATA and not path.name.startswith(".") and path.is_file()
+    ]
+    texts = passages_of(parts, files, "nemo", _passages) if files else {}
     try:
         instructions = [
             _instruction(metadata, name) for name in ("query_instruction", "passage_instruction")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, pairwise
@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, document_id
+from llm_embedder_data.rows.cache_folder import cache_folder
+from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Key, document_id
+from llm_embedder_data.rows.passage_files import IdsOfLines, PassageFile
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.raw_files import LOOKED_AT, RawFile, RawRecord
 
 
@@ -48,6 +51,9 @@ class Parts:
         texts_of_queries: the texts of queries by id, each with the id as its file has it.
         judgments_given: (query id, document id, grade) of the judgments named beside the rows.
         skips_bad_rows: whether a bad row is counted; else it is an error.
+        cache_folder: where the passages of corpora are kept.
+        passages: of all corpora that rows were joined to; candidates are their numbers.
+        allows_repeated_ids: whether an id may stand in a corpus twice, as another check finds it.
         counts: what was left out, by reason.
         n_dropped: of these, the records that give no row.
         read_names: columns that a format asked the first records for; others are not read.
@@ -60,18 +66,22 @@ class Parts:
     texts_of_queries: Callable[[], Mapping[str, tuple[Any, str]]] | None = None
     judgments_given: Callable[[], list[tuple[str, str, float]]] | None = None
     skips_bad_rows: bool = False
+    cache_folder: Path = field(default_factory=cache_folder)
+    passages: Passages = field(default_factory=Passages)
+    allows_repeated_ids: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     n_dropped: Counter[str] = field(default_factory=Counter)
     read_names: set[str] = field(default_factory=set)
     n_ids: int = 0
     unknown_ids: int = 0
-    example_of_unknown: str | None = None
+    example_of_unknown: tuple[str, tuple[str, RawRecord] | None] | None = None
     n_query_ids: int = 0
     unknown_query_ids: int = 0
-    example_of_unknown_query: str | None = None
+    example_of_unknown_query: tuple[str, tuple[str, RawRecord] | None] | None = None
     known_as_labels: dict[tuple[str, str], bool] = field(default_factory=dict)
     known_as_ids: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict)
     at: tuple[str, RawRecord] | None = None
+    first_at: dict[str, tuple[str, RawRecord] | None] = field(default_factory=dict)
 
     def records(self) -> Iterator[RawRecord]:
         """The records of all files; the place of errors follows."""
@@ -79,6 +89,16 @@ class Parts:
             for record in file:
                 self.at = (file.path, record)
                 yield record
+
+    def note_query(self, query: str) -> None:
+        """Note that the record that is being read names a query whose row is made later."""
+        if query not in self.first_at:
+            at = self.at
+            self.first_at[query] = None if at is None else (at[0], at[1]._replace(value=None))
+
+    def go_to_query(self, query: str) -> None:
+        """Let errors and rows come from the first record that named a query."""
+        self.at = self.first_at.get(query, self.at)
 
     def watched(self, record: RawRecord) -> Mapping[str, Any]:
         """A record; of the first ones, it is noted which of their columns are asked for."""
@@ -118,10 +138,13 @@ class Parts:
         return self.texts_of_corpus()
 
     @cached_property
-    def ids_of_lines(self) -> list[str] | None:
+    def ids_of_lines(self) -> Sequence[str] | None:
         """The ids of the corpus's documents in its order; None where they count its lines."""
         first = list(islice(self.documents, 1000))
-        return None if _are_lines(first) else list(self.documents)
+        if _are_lines(first):
+            return None
+        documents = self.documents
+        return IdsOfLines(documents) if isinstance(documents, PassageFile) else list(documents)
 
     @cached_property
     def queries(self) -> Mapping[str, tuple[Any, str]]:
@@ -138,37 +161,39 @@ class Parts:
             )
         return self.texts_of_queries()
 
-    def joined(self, ids: list[str]) -> tuple[list[str], list[int]]:
-        """The texts of one side's documents, and the places of those that are known.
+    def joined(self, ids: list[str]) -> tuple[list[Key], list[int]]:
+        """One side's documents, and the places of those that are known; see :meth:`sides`.
 
         Raises:
             BadRowError: none of them is known.
         """
-        texts, _, kept = self.sides(ids, [])
-        return texts, kept
+        found, _, kept = self.sides(ids, [])
+        return found, kept
 
     def sides(
         self, positive: list[str], negative: list[str]
-    ) -> tuple[list[str], list[str], list[int]]:
-        """The texts of positives and negatives; an unknown document is left out and counted.
+    ) -> tuple[list[Key], list[Key], list[int]]:
+        """The documents of positives and negatives; an unknown one is left out and counted.
+
+        They are numbers of ``passages``; texts where the rows themselves hold the documents.
 
         Returns:
-            Texts of the positives, texts of the negatives, and the places of the known documents
-            among the positives followed by the negatives.
+            The positives, the negatives, and the places of the known documents among the ids of
+            the positives followed by those of the negatives.
 
         Raises:
             BadRowError: no document of the row is known.
             Dropped: none of a side is known.
         """
-        documents = self.documents
         ids = [*positive, *negative]
-        kept = [place for place, one in enumerate(ids) if one in documents]
+        found = self._found(ids)
+        kept = [place for place, key in enumerate(found) if key is not None]
         self.n_ids += len(ids)
         unknown = len(ids) - len(kept)
         if unknown:
             self.unknown_ids += unknown
-            missing = next(one for one in ids if one not in documents)
-            self.example_of_unknown = missing
+            missing = ids[found.index(None)]
+            self.example_of_unknown = self.example_of_unknown or (missing, self.at)
             self.counts["document ids that the corpus does not have"] += unknown
             if not kept:
                 raise BadRowError(
@@ -179,9 +204,17 @@ class Parts:
             if (positive and not n_positive) or (negative and n_positive == len(kept)):
                 side = "negative" if n_positive else "positive"
                 raise Dropped(f"rows without a known {side}")
-        pos = [documents[ids[place]] for place in kept if place < len(positive)]
-        neg = [documents[ids[place]] for place in kept if place >= len(positive)]
+        pos = [key for key in found[: len(positive)] if key is not None]
+        neg = [key for key in found[len(positive) :] if key is not None]
         return pos, neg, kept
+
+    def _found(self, ids: list[str]) -> list[Key | None]:
+        """The document of each id; None for an unknown one."""
+        documents = self.documents
+        if not isinstance(documents, PassageFile):
+            return [documents.get(one) for one in ids]
+        start = self.passages.add(documents)
+        return [None if number < 0 else start + number for number in documents.find(ids).tolist()]
 
     @property
     def folder(self) -> Path:
@@ -218,7 +251,10 @@ class Parts:
         self.n_query_ids += 1
         if found is None:
             self.unknown_query_ids += 1
-            self.example_of_unknown_query = str(query_id)
+            self.example_of_unknown_query = self.example_of_unknown_query or (
+                str(query_id),
+                self.at,
+            )
             raise Dropped("rows whose query is not in the queries")
         return found
 
@@ -249,19 +285,33 @@ class Parts:
                 self.example_of_unknown_query,
             )
 
-    def _check(self, unknown: int, asked: int, what: str, where: str, example: str | None) -> None:
+    def _check(
+        self,
+        unknown: int,
+        asked: int,
+        what: str,
+        where: str,
+        found: tuple[str, tuple[str, RawRecord] | None] | None,
+    ) -> None:
         known = next(iter(self.documents if what == "document" else self.queries), None)
+        example, at = found or (None, None)
+        path, record = at or (self.source, None)
+        row, line = (None, None) if record is None else (record.row, record.line)
         if unknown == asked:
             raise DataError.at(
-                self.source,
+                path,
                 f"no {what} id is in the {where}: {example!r} is asked for, and the {where} hold "
                 f"ids such as {known!r} (give the {where} that belong to these rows)",
+                row=row,
+                line=line,
             )
         if not self.skips_bad_rows and unknown > 0.01 * asked:
             raise DataError.at(
-                self.source,
+                path,
                 f"{unknown} of {asked} {what} ids are not in the {where}, such as {example!r}, "
                 f"which hold ids such as {known!r} (data.on_bad_row=skip leaves them out)",
+                row=row,
+                line=line,
             )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import ids_of, scores_of, texts_of
+from llm_embedder_data.rows.canonical_rows import Key, ids_of, scores_of, texts_of
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.raw_files import RawFile
 
@@ -73,14 +73,14 @@ class Sides:
     """A record's positives and negatives.
 
     Attributes:
-        pos: texts of the positives.
-        neg: texts of the negatives.
+        pos: the positives: texts, or numbers of passages.
+        neg: the negatives.
         kept: where they were ids, the places of the known ones among all; else None.
         n_given: how many candidates the record has.
     """
 
-    pos: list[str]
-    neg: list[str]
+    pos: list[Key]
+    neg: list[Key]
     kept: list[int] | None
     n_given: int
 
@@ -109,8 +109,10 @@ def pos_and_neg(
         DataError: ids without a corpus.
     """
     if not names_documents(parts, (pos, *negatives)):
-        positive = texts_of(record.get(pos), pos)
-        negative = [text for name in negatives for text in texts_of(record.get(name), name)]
+        positive: list[Key] = [*texts_of(record.get(pos), pos)]
+        negative: list[Key] = [
+            text for name in negatives for text in texts_of(record.get(name), name)
+        ]
         return Sides(positive, negative, None, len(positive) + len(negative))
     ids = ids_of(record.get(pos), pos)
     others = [one for name in negatives for one in ids_of(record.get(name), name)]

@@ -19,6 +19,7 @@ from llm_embedder_data.rows.canonical_rows import (
 from llm_embedder_data.rows.formats.format import Format, Reader, each
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.passage_files import PassageFile, PassagesByLine
 from llm_embedder_data.rows.raw_files import RawFile
 
 
@@ -71,8 +72,12 @@ def by_line(reader: Reader) -> Reader:
 
     def read(parts: Parts) -> Iterator[Row]:
         if parts.texts_of_corpus is not None and parts.ids_of_lines is not None:
-            texts = enumerate(parts.documents.values())
-            parts.documents = {str(line): text for line, text in texts}
+            documents = parts.documents
+            if isinstance(documents, PassageFile):
+                parts.documents = PassagesByLine(documents.path)
+            else:
+                texts = enumerate(documents.values())
+                parts.documents = {str(line): text for line, text in texts}
         yield from reader(parts)
 
     return read

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from llm_embedder_data.rows.columns.column import Column, Columns, Faults, renamed
+from llm_embedder_data.rows.passages import Passages
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class RowKind:
             them so far.
         columns: what is read from a file. Its other columns are ignored.
         fields: (canonical name, name in the file) of columns that have another name there.
+        of_passages: makes the kind of the same rows whose keys are numbers of passages; None if
+            there is none.
     """
 
     name: str
@@ -29,6 +32,7 @@ class RowKind:
     build: Callable[[Columns, Faults], pa.RecordBatch]
     columns: tuple[Column, ...]
     fields: tuple[tuple[str, str], ...] = ()
+    of_passages: Callable[[Passages], RowKind] | None = None
 
     @property
     def file_columns(self) -> tuple[Column, ...]:

@@ -38,6 +38,25 @@ def first_same_texts(
     return first_same.astype(np.int32)
 
 
+def first_same_passages(
+    first: NDArray[np.int64], offsets: NDArray[np.int64], row_of_key: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Return what :func:`first_same_texts` does, of keys that are passages of a corpus.
+
+    Args:
+        first: ``[n_keys]``, the number of the first passage with the text of each.
+        offsets: where each row's keys begin, ``[n_rows + 1]``.
+        row_of_key: ``[n_keys]``.
+    """
+    order = np.lexsort((first, row_of_key))  # stable: of equal passages the first key comes first
+    is_new = np.ones(len(order), bool)
+    same_row = row_of_key[order][1:] == row_of_key[order][:-1]
+    is_new[1:] = ~same_row | (first[order][1:] != first[order][:-1])
+    places = np.empty(len(order), np.int64)
+    places[order] = order[is_new][np.cumsum(is_new) - 1]
+    return (places - offsets[row_of_key]).astype(np.int32)
+
+
 def _samples(texts: pa.StringArray, row_of_key: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Return a hash of each key's row, length, and 8 bytes from its start, middle and end.
 

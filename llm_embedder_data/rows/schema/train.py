@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from llm_embedder_data.rows.columns.column import FLOATS, STRINGS, Column, Columns, Faults
+from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.schema.checks import ListView, add_fault, is_blank, slice_indices
 from llm_embedder_data.rows.schema.query_columns import (
     INSTRUCTION,
@@ -22,7 +24,7 @@ from llm_embedder_data.rows.schema.query_columns import (
     with_instructions,
 )
 from llm_embedder_data.rows.schema.row_kind import RowKind, batch_of
-from llm_embedder_data.rows.schema.same_texts import first_same_texts
+from llm_embedder_data.rows.schema.same_texts import first_same_passages, first_same_texts
 from llm_embedder_data.rows.shown_values import shown
 
 TRAIN_COLUMNS = (
@@ -54,7 +56,16 @@ TRAIN_SCHEMA = pa.schema(
 )
 
 
-def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
+# The same, with a passage's number in place of each text of ``key``: see RowKind.of_passages.
+PASSAGE_SCHEMA = TRAIN_SCHEMA.set(
+    TRAIN_SCHEMA.get_field_index("key"), pa.field("key", pa.list_(pa.int32()))
+)
+_KEYS = ("pos", "neg", "history")
+
+
+def train_batch(
+    columns: Columns, faults: Faults, passages: Passages | None = None
+) -> pa.RecordBatch:
     """Return a batch of :data:`TRAIN_SCHEMA` from the :data:`TRAIN_COLUMNS` of some rows.
 
     The turns of a ``history`` replace pos and neg: they are candidates without a labelled positive.
@@ -62,15 +73,22 @@ def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     Args:
         columns: the columns as read.
         faults: what is wrong with each row so far; faults that are found here are added.
+        passages: that candidates are numbers of; None if they are texts.
     """
     require_query(columns["query"], faults)
     candidates = _candidates(columns)
-    _check_candidates(candidates, faults)
+    _check_candidates(candidates, faults, passages)
     scores = columns["teacher_scores"]
     score_max, score_min = _score_range(scores, candidates, faults)
 
     row_of_key, n_rows = candidates.row_of_key, len(candidates.n_pos)
-    first_same = first_same_texts(candidates.texts, candidates.offsets, row_of_key)
+    if passages is None:
+        first_same = first_same_texts(candidates.texts, candidates.offsets, row_of_key)
+    else:
+        numbers = candidates.texts.to_numpy()
+        first_same = first_same_passages(
+            passages.first_same(numbers), candidates.offsets, row_of_key
+        )
     is_usable = ~candidates.is_positive & (first_same >= candidates.n_pos[row_of_key])
     is_best = _is_best(scores, candidates.n_key, faults)
     best_text = np.full(n_rows, -1)
@@ -79,10 +97,13 @@ def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
 
     offsets = pa.array(candidates.offsets, pa.int32())
     return batch_of(
-        TRAIN_SCHEMA,
+        TRAIN_SCHEMA if passages is None else PASSAGE_SCHEMA,
         with_instructions(columns, n_rows),
         faults,
-        key=pa.ListArray.from_arrays(offsets, candidates.texts),
+        key=pa.ListArray.from_arrays(
+            offsets,
+            candidates.texts if passages is None else candidates.texts.cast(pa.int32()),
+        ),
         teacher_scores=scores,
         first_same=pa.ListArray.from_arrays(offsets, pa.array(first_same)),
         n_pos=pa.array(candidates.n_pos, pa.int32()),
@@ -93,7 +114,18 @@ def train_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     )
 
 
-TRAIN_ROWS = RowKind("train", TRAIN_SCHEMA, train_batch, TRAIN_COLUMNS)
+def _rows_of_passages(passages: Passages) -> RowKind:
+    columns = tuple(
+        replace(column, kind="integers") if column.name in _KEYS else column
+        for column in TRAIN_COLUMNS
+    )
+    build = partial(train_batch, passages=passages)
+    return RowKind("train on passages", PASSAGE_SCHEMA, build, columns)
+
+
+TRAIN_ROWS = RowKind(
+    "train", TRAIN_SCHEMA, train_batch, TRAIN_COLUMNS, of_passages=_rows_of_passages
+)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -104,7 +136,7 @@ class _Candidates:
     """The candidates of some rows, each row's positives first.
 
     Attributes:
-        texts: of all rows, ``[n_keys]``.
+        texts: of all rows, ``[n_keys]``; or their passages' numbers, int64.
         offsets: where each row's candidates begin, ``[n_rows + 1]`` int64.
         row_of_key: ``[n_keys]`` int64.
         n_pos: positives per row, ``[n_rows]`` int64.
@@ -113,7 +145,7 @@ class _Candidates:
         has_history: whether a row's candidates are its history, ``[n_rows]`` bool.
     """
 
-    texts: pa.StringArray
+    texts: pa.Array
     offsets: NDArray[np.int64]
     row_of_key: NDArray[np.int64]
     n_pos: NDArray[np.int64]
@@ -163,13 +195,15 @@ def _candidates(columns: Columns) -> _Candidates:
     )
 
 
-def _check_candidates(candidates: _Candidates, faults: Faults) -> None:
+def _check_candidates(candidates: _Candidates, faults: Faults, passages: Passages | None) -> None:
     """Add a fault to each row that has no candidate, a null one, or a blank positive."""
     add_fault(
         candidates.n_key == 0,
         faults,
         lambda row: "no pos, neg or history (a row needs candidates)",
     )
+    if passages is not None:  # no passage is null or blank
+        return
     texts, is_positive = candidates.texts, candidates.is_positive
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
     for key in [*np.flatnonzero(is_null), *np.flatnonzero(is_positive & is_blank(texts))]:

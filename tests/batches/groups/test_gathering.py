@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llm_embedder_data.batches.groups import gathering
 from llm_embedder_data.batches.groups.gathering import GatheredTexts, gathered, texts_of_lists
+from llm_embedder_data.rows.row_tables import RowTables
 
 LISTS = st.lists(st.lists(st.text("aé", max_size=5), max_size=4), min_size=1, max_size=6)
 
@@ -37,7 +38,7 @@ def test_rows_are_gathered_in_their_order_by_bytes(sizes, most):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gathering, "_STRING_BYTES", most)
-        parts = list(gathered(rows.with_format("arrow"), numbers))
+        parts = list(gathered(RowTables(rows, rows.column_names), numbers))
 
     assert np.concatenate([own for own, _ in parts]).tolist() == numbers.tolist()
     texts = [text for _, table in parts for text in table.column("text").to_pylist()]

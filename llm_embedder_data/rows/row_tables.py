@@ -1,0 +1,64 @@
+"""Some rows of a dataset as an Arrow table, with the texts of keys that are numbers of passages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from llm_embedder_data.rows.passages import Passages, flat_numbers
+
+
+class RowTables:
+    """The rows of a dataset; row numbers give a table.
+
+    Args:
+        rows: memory-mapped.
+        columns: of the tables.
+        passages: that keys are numbers of; None if they are texts.
+    """
+
+    def __init__(
+        self, rows: datasets.Dataset, columns: Sequence[str], passages: Passages | None = None
+    ) -> None:
+        self._arrow = rows.with_format("arrow", columns=list(columns))
+        self._passages = passages if "key" in columns else None
+
+    def __len__(self) -> int:
+        return len(self._arrow)
+
+    def __getitem__(self, rows: Sequence[int]) -> pa.Table:
+        """Return some rows, with their texts."""
+        return self.with_texts(self.mapped(rows))
+
+    def mapped(self, rows: Sequence[int]) -> pa.Table:
+        """Return some rows as they are stored; no text is read yet."""
+        return self._arrow[list(rows)]
+
+    def n_bytes(self, mapped: pa.Table) -> int:
+        """Return the bytes that stored rows have with their texts."""
+        n_bytes = int(mapped.nbytes)
+        if self._passages is not None:
+            for chunk in mapped.column("key").chunks:
+                n_bytes += int(self._passages.n_bytes(flat_numbers(chunk)).sum())
+        return n_bytes
+
+    def with_texts(self, mapped: pa.Table) -> pa.Table:
+        """Return stored rows with their texts."""
+        if self._passages is None:
+            return mapped
+        at = mapped.schema.get_field_index("key")
+        return mapped.set_column(at, "key", self._passages.lists(mapped.column("key")))
+
+    def blocks(self, n_rows: int = 512) -> Iterator[pa.RecordBatch]:
+        """Yield all rows in order, some at a time, with their texts."""
+        for start in range(0, len(self._arrow), n_rows):
+            table = self.with_texts(self._arrow[start : start + n_rows])
+            yield from table.combine_chunks().to_batches()
+
+    def columns(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return some rows by column, in plain Python."""
+        found: dict[str, Any] = self[rows].to_pydict()
+        return found
