@@ -30,7 +30,6 @@ from llm_embedder_data.mining.scoring.building import (
     kind_of_teacher,
     max_length_of,
 )
-from llm_embedder_data.mining.scoring.language_models import LikelihoodTeacher, YesNoTeacher
 from llm_embedder_data.mining.scoring.score_parts import ScoreParts
 from llm_embedder_data.mining.scoring.scored_rows import RowsToScore
 from llm_embedder_data.mining.scoring.scoring import (
@@ -60,9 +59,10 @@ def score(cfg: DictConfig) -> None:
     on_accelerator = fabric.device.type != "cpu"
     plan = plan_parts(rows, cfg.inputs_per_part)
     show(rows.report)
+    if (templates := settings.templates()) is not None:
+        for task in plan.tasks:
+            templates.of(task)  # before weights are loaded
     teacher = _teacher(name, settings, cfg, on_accelerator=on_accelerator)
-    if isinstance(teacher, LikelihoodTeacher | YesNoTeacher):
-        teacher.check_tasks(plan.tasks)
     parts = parts_of_scores(teacher, plan, out)
     missing = parts.missing()
     show(_choices(name, settings, teacher, plan, fabric))
@@ -156,7 +156,8 @@ def _recipe(cfg: DictConfig, teacher: str) -> Recipe:
     """Return the prompts of a bi-encoder: as in training, read from the teacher where ``auto``."""
     if not cfg.data.add_instruction:
         return Recipe("none", {ANY_TASK: Instruction()}, origin="data.add_instruction=false")
-    if "task_description" in _keys(OmegaConf.to_container(cfg.data)["train_data"]):
+    data = cast("dict[str, Any]", OmegaConf.to_container(cfg.data))
+    if "task_description" in _keys(data["train_data"]):
         raise ConfigError(
             "data.train_data: score reads no task_description of a source (give "
             "recipe.task_description, a description by task)"

@@ -17,7 +17,7 @@ from llm_embedder_data.config.model_files import PROMPT_FILE, UnknownFile, read_
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.scoring.batching import length_sorted_batches
 from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
-from llm_embedder_data.mining.scoring.teacher import RowScore
+from llm_embedder_data.mining.scoring.teacher import RowScore, facts_of_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class CrossEncoderTeacher:
         """Return all that scores depend on beside weights and rows, as plain JSON."""
         return {
             "kind": "cross-encoder",
+            "model": facts_of_model(self.model),
             "tokenizer": tokenizer_digest(self._tokenizer),
             "max_length": self._max_length,
             "batch_tokens": self._batch_tokens,

@@ -19,7 +19,7 @@ from llm_embedder_data.mining.scoring.batching import length_sorted_batches, pad
 from llm_embedder_data.mining.scoring.picked_logits import PickedLogits
 from llm_embedder_data.mining.scoring.prompts import LengthLimits, PromptTokenizer, TokenizedPrompt
 from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
-from llm_embedder_data.mining.scoring.teacher import RowScore
+from llm_embedder_data.mining.scoring.teacher import RowScore, facts_of_model
 from llm_embedder_data.mining.scoring.templates import TaskTemplates
 
 # Most logits of a batch, unless one input needs more: 256 MB in float32.
@@ -72,6 +72,7 @@ class _LanguageModelTeacher:
         """Return all that scores depend on beside weights and rows, as plain JSON."""
         every = self._templates.every
         return {
+            "model": facts_of_model(self.model),
             "tokenizer": tokenizer_digest(self._tokenizer),
             "templates": {task: one.text for task, one in self._templates.by_task.items()},
             "template": None if every is None else every.text,
@@ -90,15 +91,6 @@ class _LanguageModelTeacher:
             f"max_length={limits.max_length}, key_max_length={limits.key_max_length}, "
             f"query_max_length={limits.query_max_length}, template {shown}"
         )
-
-    def check_tasks(self, tasks: Sequence[str]) -> None:
-        """Check that each task has a template.
-
-        Raises:
-            ConfigError: one has none.
-        """
-        for task in tasks:
-            self._templates.of(task)
 
     def prepare(self, rows: Sequence[ScoredRow]) -> PreparedPrompts:
         """Return the prompts of rows as tokens."""

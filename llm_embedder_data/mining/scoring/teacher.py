@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
@@ -88,6 +89,17 @@ def load_model_of(teacher: str, auto_class: Any, dtype: torch.dtype) -> PreTrain
             "be random (give a model that was trained for this kind of scores)"
         )
     return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
+def facts_of_model(model: PreTrainedModel) -> dict[str, Any]:
+    """Return a model's class and configuration, without where it comes from, as plain JSON."""
+    config = json.loads(json.dumps(model.config.to_dict(), default=str))
+    kept = {name: config[name] for name in config if name not in _NO_FACTS}
+    return {"class": type(model).__name__, "config": kept}
+
+
+# Entries of a configuration that change no score.
+_NO_FACTS = ("_name_or_path", "transformers_version")
 
 
 def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:

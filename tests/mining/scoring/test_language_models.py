@@ -131,6 +131,26 @@ def test_templates_by_task_and_context(tmp_path, byte_level_bpe):
         assert score == pytest.approx(wanted, abs=1e-5)
 
 
+def test_facts_tell_settings_apart_and_not_where_a_model_lies(byte_level_bpe):
+    tokenizer = AutoTokenizer.from_pretrained(byte_level_bpe)
+
+    def facts(*, cap=2.0, path="", **settings):
+        model = language_model("gemma2")
+        model.config.final_logit_softcapping = cap
+        model.config._name_or_path = path
+        return likelihood(model, tokenizer, **settings).facts()
+
+    usual = facts()
+    assert facts(path="elsewhere") == usual
+    others = [
+        facts(cap=3.0),
+        facts(template="{key}{query}{answer}"),
+        facts(limits=LengthLimits(9, 9, 9)),
+        facts(batch_tokens=7),
+    ]
+    assert all(other != usual for other in others)
+
+
 def test_a_row_without_answers_has_no_scores(rows, byte_level_bpe):
     tokenizer = AutoTokenizer.from_pretrained(byte_level_bpe)
     teacher = likelihood(language_model("llama"), tokenizer)
