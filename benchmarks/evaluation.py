@@ -170,7 +170,7 @@ def page(given: Any, found: dict[str, list[dict[str, float]]]) -> str:
             "",
             f"{given.passages:,} made-up passages and {given.queries:,} queries, "
             f"all-MiniLM-L6-v2 on the CPU, medians of {given.repeats} processes each, in turns. "
-            "mteb rounds its values. Encoding the passages takes nearly all of the time, in all three.",
+            "mteb rounds its values. Encoding takes nearly all of the time, in all three.",
             "",
             table(header, rows),
             "",
