@@ -1,0 +1,184 @@
+"""Evaluation of one model on one set: time and memory beside sentence-transformers and mteb.
+
+    python benchmarks/evaluation.py
+
+Texts are made up, the model is the demo's all-MiniLM-L6-v2, on the CPU. Each run is a process of
+its own, in turns; memory is the peak of a process' own memory above what it had with model and data
+loaded. The page is written to benchmarks/results/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from made_up_text import MadeUpText
+from measuring import anonymous_mb, machine, run, table
+
+from llm_embedder_data.demo import demo_encoder
+
+PAGE = Path(__file__).parent / "results" / "evaluation.md"
+WAYS = {
+    "ours": "`evaluate`, `layout=chunked`, cutoffs 1 to 100",
+    "sentence-transformers": "`InformationRetrievalEvaluator` with its defaults",
+    "mteb": "`mteb.evaluate` of the SentenceTransformer, batches of 32",
+}
+
+
+def write_set(folder: Path, n_passages: int, n_queries: int) -> None:
+    """Write passages and queries; a query is the middle of the passage that answers it."""
+    text = MadeUpText(5)
+    passages = text.texts(text.sizes(n_passages, 80))
+    step = n_passages // n_queries
+    queries = [" ".join(passages[step * n].split()[5:13]) or "none" for n in range(n_queries)]
+    corpus = [{"id": f"d{n}", "text": passage} for n, passage in enumerate(passages)]
+    rows = [
+        {"query": query, "query_id": f"q{n}", "relevant": {f"d{step * n}": 1}}
+        for n, query in enumerate(queries)
+    ]
+    for name, content in (("corpus", corpus), ("eval", rows)):
+        lines = "".join(json.dumps(row) + "\n" for row in content)
+        (folder / f"{name}.jsonl").write_text(lines)
+
+
+def evaluate_once(way: str, folder: Path) -> dict[str, Any]:
+    """Evaluate once in this process."""
+    corpus, rows = (
+        [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("corpus", "eval")
+    )
+    if way == "ours":
+        from llm_embedder_data import BiEncoder, RetrievalDataModule, evaluate
+
+        model = BiEncoder(demo_encoder())
+        datamodule = RetrievalDataModule(
+            demo_encoder(),
+            eval_data={"made up": str(folder / "eval.jsonl")},
+            corpus=str(folder / "corpus.jsonl"),
+            layout="chunked",
+            cache_dir=str(folder / "cache"),
+        )
+        before, began = anonymous_mb(), time.perf_counter()
+        found = evaluate(model, datamodule, show_progress=False).metrics["made up"]["ndcg@10"]
+        return {"before": before, "seconds": time.perf_counter() - began, "ndcg": found}
+    from sentence_transformers import SentenceTransformer
+
+    encoder = SentenceTransformer(demo_encoder(), device="cpu")
+    queries = {row["query_id"]: row["query"] for row in rows}
+    passages = {row["id"]: row["text"] for row in corpus}
+    if way == "mteb":
+        return _with_mteb(encoder, queries, passages, rows)
+    from sentence_transformers.evaluation import InformationRetrievalEvaluator
+
+    evaluator = InformationRetrievalEvaluator(
+        queries, passages, {row["query_id"]: set(row["relevant"]) for row in rows}, write_csv=False
+    )
+    before, began = anonymous_mb(), time.perf_counter()
+    values = evaluator(encoder)
+    seconds = time.perf_counter() - began
+    return {"before": before, "seconds": seconds, "ndcg": values["cosine_ndcg@10"]}
+
+
+def _with_mteb(encoder: Any, queries: Any, passages: Any, rows: Any) -> dict[str, Any]:
+    import mteb
+    from datasets import Dataset
+
+    data = {
+        "queries": Dataset.from_list([{"id": i, "text": text} for i, text in queries.items()]),
+        "corpus": Dataset.from_list(
+            [{"id": i, "title": "", "text": text} for i, text in passages.items()]
+        ),
+        "relevant_docs": {row["query_id"]: row["relevant"] for row in rows},
+        "top_ranked": None,
+    }
+
+    class MadeUp(mteb.abstasks.AbsTaskRetrieval):  # type: ignore[misc, name-defined]
+        metadata = mteb.TaskMetadata(
+            name="MadeUpRetrieval",
+            description="made-up texts",
+            reference=None,
+            dataset={"path": "none/none", "revision": "0"},
+            type="Retrieval",
+            category="t2t",
+            modalities=["text"],
+            eval_splits=["test"],
+            eval_langs=["eng-Latn"],
+            main_score="ndcg_at_10",
+        )
+
+        def load_data(self, **kwargs: Any) -> None:
+            self.dataset = {"default": {"test": data}}
+            self.data_loaded = True
+
+    before, began = anonymous_mb(), time.perf_counter()
+    results = mteb.evaluate(
+        encoder, MadeUp(), cache=None, show_progress_bar=False, encode_kwargs={"batch_size": 32}
+    )
+    seconds = time.perf_counter() - began
+    ndcg = results.task_results[0].scores["test"][0]["ndcg_at_10"]
+    return {"before": before, "seconds": seconds, "ndcg": ndcg}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", nargs=2, metavar=("WAY", "FOLDER"))
+    parser.add_argument("--passages", type=int, default=1500)
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args()
+    if given.run:
+        print(json.dumps(evaluate_once(given.run[0], Path(given.run[1]))))
+        return
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as name:
+        write_set(Path(name), given.passages, given.queries)
+        for _ in range(given.repeats):
+            for way in WAYS:
+                found[way].append(run([__file__, "--run", way, name]))
+    given.page.write_text(page(given, found))
+    print(given.page.read_text())
+
+
+def page(given: Any, found: dict[str, list[dict[str, float]]]) -> str:
+    def seconds(way: str) -> float:
+        return statistics.median(one["seconds"] for one in found[way])
+
+    def memory(way: str) -> float:
+        return statistics.median(one["anonymous"] - one["before"] for one in found[way])
+
+    rows = [
+        [
+            *(way, how, f"{seconds(way):.1f}", f"{seconds('ours') / seconds(way):.2f}"),
+            *(f"{memory(way):,.0f}", f"{memory('ours') / memory(way):.2f}"),
+            f"{found[way][0]['ndcg']:.6f}",
+        ]
+        for way, how in WAYS.items()
+    ]
+    header = ["", "how", "seconds", "ours / this", "MB", "ours / this", "nDCG@10"]
+    return "\n".join(
+        [
+            "# Evaluation",
+            "",
+            f"`python benchmarks/evaluation.py --passages {given.passages} --queries "
+            f"{given.queries} --repeats {given.repeats}`",
+            "",
+            f"{given.passages:,} made-up passages and {given.queries:,} queries, "
+            f"all-MiniLM-L6-v2 on the CPU, medians of {given.repeats} processes each, in turns. "
+            "mteb rounds its values. Encoding takes nearly all of the time, in all three.",
+            "",
+            table(header, rows),
+            "",
+            machine(["torch", "sentence-transformers", "mteb"]),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
