@@ -201,7 +201,7 @@ def _found(
 
 
 def _blocks(train_set: TrainSet) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the queries and candidates of consecutive rows, memory-mapped, with the first's number."""
+    """Yield the queries and candidates of consecutive rows, and the first one's number."""
     first = 0
     table = train_set.rows.data.table.select(["query", "key"])
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):

@@ -34,6 +34,7 @@ from llm_embedder_data.batches.plan.plan_checks import (
     check_names,
     too_small,
 )
+from llm_embedder_data.batches.plan.plan_html import plan_table_html
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 
@@ -386,6 +387,18 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             np.array(streams, np.uint64)[:, None],
         )
         return dataset, rows
+
+    def _repr_html_(self) -> str:
+        """Return the plan as a table for a notebook."""
+        title = (
+            f"Epoch {self.epoch}: {len(self):,} steps on {self.num_replicas:,} ranks "
+            f"({self.organize_method}, seed {self.seed})"
+        )
+        rows = [
+            (name, n_rows, self.global_batch(name), self.steps.get(name, 0))
+            for name, n_rows in self.sizes.items()
+        ]
+        return plan_table_html(title, rows)
 
     def __repr__(self) -> str:
         return (

@@ -40,7 +40,8 @@ class GlobalKeys:
         """
         positives = self.positive_id[query]
         known: NDArray[np.bool_] = np.isin(self.key_id, positives[positives != 0])
-        return known & (self.key_id != 0)
+        known &= self.key_id != 0
+        return known
 
     def masked(self, query: int) -> NDArray[np.bool_]:
         """Return which keys are no negative of a query, ``[B, G]``, its own positive aside."""

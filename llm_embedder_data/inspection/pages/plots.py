@@ -17,10 +17,10 @@ PLOT_STYLE = """
 @media (prefers-color-scheme: dark) { :root { --s0: #7ab4f0; --s1: #f59e6b; --s2: #6fcf8a;
   --s3: #cf9af0; --s4: #e0be5a; --s5: #5cc8dc; --s6: #f28cb8; --s7: #a7b0ba } }
 figure.plot { margin: 0; padding: .8rem .9rem; border: 1px solid var(--line); border-radius: .6rem;
-  min-width: 0 }
+  min-width: 0; max-width: 36rem }
 figure.plot figcaption { font-weight: 600; margin-bottom: .3rem; overflow-wrap: anywhere }
 figure.plot figcaption small { display: block; font-weight: 400; opacity: .75 }
-figure.plot svg { display: block; width: 100%; max-width: 34rem; height: auto }
+figure.plot svg { display: block; width: 100%; height: auto }
 figure.plot svg text { fill: var(--ink); font: 11px system-ui, sans-serif }
 figure.plot svg text.soft { opacity: .7 }
 figure.plot svg .grid { stroke: var(--line); stroke-width: 1 }
@@ -84,6 +84,8 @@ def histogram(
         parts.append(
             f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_TOP + _HEIGHT}">'
             f"<title>{escaped(name)}</title></line>"
+            f'<text class="soft" x="{x - 4:.1f}" y="{_TOP + 9}" text-anchor="end">'
+            f"{escaped(name)}</text>"
         )
     return _figure(title, about, list(shares), "".join(parts), _TOP + _HEIGHT + 18)
 
@@ -206,7 +208,7 @@ def _figure(title: str, about: str, names: Sequence[str], content: str, height: 
         f'<li><i class="s{number % _N_COLOURS}"></i>{escaped(name)}</li>'
         for number, name in enumerate(names)
     )
-    legend = f'<ul class="legend">{items}</ul>' if names else ""
+    legend = f'<ul class="legend">{items}</ul>' if len(names) > 1 else ""
     return (
         f'<figure class="plot"><figcaption>{escaped(title)}{small}</figcaption>{legend}'
         f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{escaped(title)}">'

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from llm_embedder_data.inspection.html_page import escaped, page
 
 _STYLE = """
-[role=tablist] { display: flex; flex-wrap: wrap; gap: .3rem; margin: 1rem 0; padding: .4rem 0;
+[role=tablist] { display: flex; gap: .3rem; margin: 1rem 0; padding: .4rem 0; overflow-x: auto;
   position: sticky; top: 0; z-index: 1; background: var(--paper);
   border-bottom: 1px solid var(--line) }
 [role=tab] { font: inherit; font-size: .95rem; color: inherit; background: none; cursor: pointer;
-  border: 1px solid transparent; border-radius: .5rem; padding: .3rem .75rem }
+  white-space: nowrap; border: 1px solid transparent; border-radius: .5rem; padding: .3rem .75rem }
 [role=tab]:hover { background: var(--soft) }
 [role=tab][aria-selected=true] { background: var(--soft); border-color: var(--line);
   font-weight: 600 }
@@ -25,6 +25,7 @@ _STYLE = """
 
 _SCRIPT = """
 (() => {
+  const remember = tab => history.replaceState(null, '', '#' + tab.id);
   const tabs = [...document.querySelectorAll('[role=tab]')];
   const choose = (tab, focus) => {
     for (const other of tabs) {
@@ -34,12 +35,17 @@ _SCRIPT = """
       document.getElementById(other.getAttribute('aria-controls')).hidden = !chosen;
     }
     if (focus) tab.focus();
+    tab.scrollIntoView({block: 'nearest', inline: 'nearest'});
   };
   tabs.forEach((tab, at) => {
-    tab.addEventListener('click', () => { choose(tab); location.hash = tab.id; });
+    tab.addEventListener('click', () => { choose(tab); remember(tab); });
     tab.addEventListener('keydown', event => {
       const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
-      if (step) choose(tabs[(at + step + tabs.length) % tabs.length], true);
+      if (step) {
+        const next = tabs[(at + step + tabs.length) % tabs.length];
+        choose(next, true);
+        remember(next);
+      }
     });
   });
   document.body.classList.add('with-scripts');
