@@ -699,7 +699,7 @@ class RetrievalDataModule(LightningDataModule):
             made,
             self.train_sets(),
             self._data.corpora or {},
-            self.tokenizer,
+            self._collator,
             is_one_rank=rank is not None,
             notes=notes,
         )
@@ -772,7 +772,14 @@ class RetrievalDataModule(LightningDataModule):
         """
         plan = self.plan(epoch, world_size)
         groups = self._data.groups(self._builder)
-        return plot_data(plan, groups, self._collator, self.train_sets(), epochs=epochs)
+        return plot_data(
+            plan,
+            groups,
+            self._collator,
+            self.train_sets(),
+            instruction_of=self._builder.instruction_of,
+            epochs=epochs,
+        )
 
     def fingerprint(self, world_size: int | None = None) -> RunFingerprint:
         """Return what training batches depend on, as a checkpoint keeps it. Needs :meth:`setup`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 from typing import Any, Literal
 
@@ -81,6 +82,8 @@ class _Whole:
         spans: the characters of each token; None if the tokenizer does not tell.
         sources: the text or texts that the spans are of.
         n_instruction: tokens of each text that are its instruction.
+        n_head: the same without the instruction's last space, which may be a token: as many stay
+            when the text is cut on the left.
     """
 
     ids: list[int]
@@ -88,6 +91,7 @@ class _Whole:
     spans: list[tuple[int, int]] | None
     sources: list[str]
     n_instruction: list[int]
+    n_head: list[int]
 
 
 def decode_texts(
@@ -95,6 +99,8 @@ def decode_texts(
     ids: Sequence[list[int]],
     texts: Sequence[Sequence[str]],
     instructions: Sequence[Sequence[str]],
+    *,
+    has_offsets: bool,
 ) -> list[DecodedText]:
     """Decode texts from the ids that the model gets.
 
@@ -103,8 +109,10 @@ def decode_texts(
         ids: of each text or pair, special tokens included, without padding.
         texts: one text, or the two of a pair, without instructions.
         instructions: what stands before each of them; empty for none.
+        has_offsets: whether the tokenizer tells the characters of its tokens, and they are those of
+            the texts: it is fast, and its class does not change texts.
     """
-    wholes = _without_truncation(tokenizer, texts, instructions)
+    wholes = _without_truncation(tokenizer, texts, instructions, has_offsets)
     is_left = tokenizer.truncation_side == "left"
     return [
         _decoded(tokenizer, given, whole, is_left) for given, whole in zip(ids, wholes, strict=True)
@@ -115,6 +123,7 @@ def _without_truncation(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[Sequence[str]],
     instructions: Sequence[Sequence[str]],
+    has_offsets: bool,
 ) -> Iterator[_Whole]:
     if not texts:
         return
@@ -123,44 +132,45 @@ def _without_truncation(
         for befores, parts in zip(instructions, texts, strict=True)
     ]
     columns = [list(column) for column in zip(*sources, strict=True)]
-    is_fast = tokenizer.is_fast
     encoded = tokenizer(
         *columns,
         add_special_tokens=True,
         return_special_tokens_mask=True,
-        return_offsets_mapping=is_fast,
+        return_offsets_mapping=has_offsets,
         verbose=False,
     )
-    lengths: dict[str, int] = {}
+
+    @cache
+    def n_tokens(instruction: str) -> int:
+        alone = tokenizer(instruction.rstrip(), add_special_tokens=False, verbose=False)
+        return len(alone["input_ids"])
+
     for i, parts in enumerate(sources):
         ids, special = encoded["input_ids"][i], encoded["special_tokens_mask"][i]
-        side: list[int | None]
-        if is_fast:
+        spans = [tuple(span) for span in encoded["offset_mapping"][i]] if has_offsets else None
+        if spans is not None and len(spans) == len(ids):
             side = list(encoded.sequence_ids(i))
-            # A token that a tokenizer's class adds has no text.
-            side += [None] * (len(ids) - len(side))
-            spans = [tuple(span) for span in encoded["offset_mapping"][i]]
-        else:
+            n_instruction, n_head = (
+                [_n_within(side, spans, number, end) for number, end in enumerate(ends)]
+                for ends in (map(len, instructions[i]), map(_without_space, instructions[i]))
+            )
+        else:  # a slow tokenizer, or a class that adds tokens
             specials = set(tokenizer.all_special_ids)
             mask = special if len(special) == len(ids) else [one in specials for one in ids]
             side, spans = _sides(mask), None
-        n_instruction = []
-        for number, before in enumerate(instructions[i]):
-            if spans is not None and len(spans) == len(ids):
-                n_instruction.append(
-                    sum(
-                        of == number and span[1] <= len(before)
-                        for of, span in zip(side, spans, strict=True)
-                    )
-                )
-                continue
-            if before not in lengths:
-                alone = tokenizer(before.rstrip(), add_special_tokens=False, verbose=False)
-                lengths[before] = len(alone["input_ids"])
-            n_instruction.append(lengths[before])
-        if spans is not None and len(spans) != len(ids):
-            spans = None
-        yield _Whole(ids, side, spans, parts, n_instruction)
+            n_instruction = n_head = [n_tokens(before) for before in instructions[i]]
+        yield _Whole(ids, side, spans, parts, n_instruction, n_head)
+
+
+def _n_within(
+    side: Sequence[int | None], spans: Sequence[tuple[int, int]], number: int, end: int
+) -> int:
+    """Return how many tokens of a text lie before one of its characters."""
+    return sum(of == number and span[1] <= end for of, span in zip(side, spans, strict=True))
+
+
+def _without_space(instruction: str) -> int:
+    return len(instruction.rstrip())
 
 
 def _sides(is_special: Sequence[int | bool]) -> list[int | None]:
@@ -241,14 +251,14 @@ def _kept(ids: list[int], whole: _Whole, is_left: bool) -> list[int] | None:
         first, second = longest_first(np.array(lengths[:1]), np.array(lengths[1:]), room)
         shares = [[int(first[0]) + more, int(second[0]) - more] for more in (0, 1, -1)]
     for share in shares:
-        for keeps_instruction in (True, False):
+        for heads in (whole.n_head, whole.n_instruction, [0] * len(of_text)):
             kept = [index for index, side in enumerate(whole.side) if side is None]
-            for indices, n_kept, head in zip(of_text, share, whole.n_instruction, strict=True):
+            for indices, n_kept, head in zip(of_text, share, heads, strict=True):
                 n_kept = max(min(n_kept, len(indices)), 0)
                 if not is_left or n_kept == len(indices):
                     kept += indices[:n_kept]
                     continue
-                n_head = min(head, n_kept) if keeps_instruction else 0
+                n_head = min(head, n_kept)
                 kept += indices[:n_head] + indices[len(indices) - (n_kept - n_head) :]
             kept.sort()
             if [whole.ids[index] for index in kept] == ids:

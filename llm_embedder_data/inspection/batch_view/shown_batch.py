@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.tokens.model_inputs import layout_of
 from llm_embedder_data.batches.tokens.row_instructions import Instructions, RowInstructions
 from llm_embedder_data.core.printable import one_line
@@ -69,7 +70,7 @@ def show_batches(
     step: StepBatches,
     train_sets: Mapping[str, TrainSet],
     corpora: Mapping[str, Corpus],
-    tokenizer: PreTrainedTokenizerBase,
+    collator: RetrievalDataCollator,
     *,
     is_one_rank: bool,
     notes: Sequence[str] = (),
@@ -80,14 +81,14 @@ def show_batches(
         step: the batches.
         train_sets: by name.
         corpora: in which the keys' texts are looked up.
-        tokenizer: that made the tokens.
+        collator: that made the batches.
         is_one_rank: whether one rank's batch was asked for, not that of all ranks.
         notes: to show above the batch.
     """
     first = step.ranks[0].batch
     train_set, plan = train_sets[first["dataset"]], step.plan
     queries = [
-        query for made in step.ranks for query in _queries(made, step.keys, train_set, tokenizer)
+        query for made in step.ranks for query in _queries(made, step.keys, train_set, collator)
     ]
     notes = [*notes, *_add_passages(queries, corpora)]
     sides = ["cross"] if "cross" in first else ["query", "key"]
@@ -116,12 +117,12 @@ def show_batches(
 
 
 def _queries(
-    made: RankBatch, keys: GlobalKeys, train_set: TrainSet, tokenizer: PreTrainedTokenizerBase
+    made: RankBatch, keys: GlobalKeys, train_set: TrainSet, collator: RetrievalDataCollator
 ) -> Iterator[dict[str, Any]]:
     """Yield the queries of a rank with their keys."""
     batch, rows = made.batch, made.batch["row"].tolist()
     texts = row_texts(train_set, rows)
-    of_query, of_key = _decoded(made, texts, tokenizer)
+    of_query, of_key = _decoded(made, texts, collator)
     instructions, n_keys = _instructions(made), batch["key_mask"].shape[1]
     for b, (row, location) in enumerate(zip(rows, located(train_set, rows), strict=True)):
         slots = slice(b * n_keys, (b + 1) * n_keys)
@@ -153,10 +154,14 @@ def _queries(
 
 
 def _decoded(
-    made: RankBatch, texts: Sequence[RowTexts], tokenizer: PreTrainedTokenizerBase
+    made: RankBatch, texts: Sequence[RowTexts], collator: RetrievalDataCollator
 ) -> tuple[list[DecodedText], list[DecodedText]]:
     """Return the decoded queries (none of pairs) and the decoded keys, or pairs, of a rank."""
     batch, instructions = made.batch, _instructions(made)
+    assert collator.tokenizer is not None
+    # There is no backend where the tokenizer's class may change texts.
+    has_offsets = collator.query_tokenizer.plain.backend is not None
+    decode = partial(decode_texts, collator.tokenizer, has_offsets=has_offsets)
     n_keys = batch["key_mask"].shape[1]
     queries = [own.query for own in texts]
     keys = [
@@ -169,10 +174,9 @@ def _decoded(
         before = [text for text in instructions["query"] for _ in range(n_keys)]
         pairs = list(zip(repeated, keys, strict=True))
         befores = list(zip(before, instructions["key"], strict=True))
-        return [], decode_texts(tokenizer, ids_of_side(batch, "cross"), pairs, befores)
+        return [], decode(ids_of_side(batch, "cross"), pairs, befores)
     of_query, of_key = (
-        decode_texts(
-            tokenizer,
+        decode(
             ids_of_side(batch, side),
             [(text,) for text in side_texts],
             [(before,) for before in instructions[side]],

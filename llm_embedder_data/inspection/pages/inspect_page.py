@@ -7,6 +7,8 @@ from typing import Any
 
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.batch_view.shown_batch import ShownBatch
+from llm_embedder_data.inspection.html_page import escaped
+from llm_embedder_data.inspection.pages.plot_data import MOST_COMPARED_ROWS
 from llm_embedder_data.inspection.pages.plots import (
     PLOT_STYLE,
     grouped_bars,
@@ -117,4 +119,7 @@ def _collisions(plots: Mapping[str, Any]) -> Iterable[str]:
         )
     for name, own in plots["collisions"].items():
         if own is None:
-            yield f"<p>{one_line(name)} has too many positives to count here: see prepare.</p>"
+            yield (
+                f"<p>{escaped(one_line(name))} has more than {MOST_COMPARED_ROWS:,} rows, whose "
+                "texts are not compared here; prepare does.</p>"
+            )

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.batches.tokens.model_inputs import Layout
+from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.inspection.batch_view.making import index_of
 from llm_embedder_data.inspection.batch_view.model_texts import ids_of_side, shape_of_side
+from llm_embedder_data.inspection.doctor.plan_checks import expected_collisions
+from llm_embedder_data.inspection.doctor.train_checks import row_prints
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # Batches of each dataset whose lengths, scores and padding are measured, at most.
@@ -29,8 +32,8 @@ _COLUMNS = 40
 # Rows that are followed through the epochs, at most. Beyond, shares are computed from sizes.
 _MOST_ROWS = 4_000_000
 
-# Positives that are counted for collisions in one dataset, at most.
-_MOST_POSITIVES = 1_000_000
+# Kept rows of a dataset whose texts are compared for collisions, at most: all texts are read.
+MOST_COMPARED_ROWS = 200_000
 _MOST_WORLDS = 11  # 1 to 1024 ranks
 
 _BINS = 24
@@ -42,6 +45,7 @@ def plot_data(
     collator: RetrievalDataCollator,
     train_sets: Mapping[str, TrainSet],
     *,
+    instruction_of: Callable[[TrainSet], Instruction],
     epochs: int,
 ) -> dict[str, Any]:
     """Measure real batches of an epoch, and follow its plan.
@@ -51,6 +55,7 @@ def plot_data(
         groups: that choose keys, as training does.
         collator: of the run.
         train_sets: by name.
+        instruction_of: returns the texts put before a dataset's queries and keys.
         epochs: that coverage is shown for, from epoch 0 on.
 
     Returns:
@@ -65,6 +70,8 @@ def plot_data(
         - ``collisions``: {dataset: {"worlds", "pairs"}}: pairs (query, other row's positive) in a
           global batch where the key is a known positive, expected; None where it is not counted
     """
+    assert collator.tokenizer is not None
+    tokenizer = collator.tokenizer
     steps = _sampled_steps(plan)
     measured = {name: _measured(plan, groups, collator, own) for name, own in steps.items()}
     shares, is_exact = _coverage(plan, epochs)
@@ -79,7 +86,10 @@ def plot_data(
         "padding": {name: own.padding for name, own in measured.items()},
         "coverage": shares,
         "coverage_is_exact": is_exact,
-        "collisions": {name: _collisions(train_sets[name], plan) for name in plan.steps},
+        "collisions": {
+            name: _collisions(train_sets[name], plan, instruction_of(train_sets[name]), tokenizer)
+            for name in plan.steps
+        },
     }
 
 
@@ -231,34 +241,17 @@ def _expected_coverage(plan: EpochPlan, name: str, epochs: int) -> Iterator[floa
             yield min(1.0 if turns and drawn > in_a_pass else in_a_pass / n_rows, drawn / n_rows)
 
 
-def _collisions(train_set: TrainSet, plan: EpochPlan) -> dict[str, Any] | None:
-    """Return the expected pairs (query, other row's positive) that are known positives.
-
-    Rows are drawn without repeats, so a pair of the n rows is in a global batch of b with
-    probability b(b-1) / n(n-1). The positive of a row is taken to be any of its labelled ones with
-    equal chance.
-    """
+def _collisions(
+    train_set: TrainSet,
+    plan: EpochPlan,
+    instruction: Instruction,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, Any] | None:
     n_rows = len(train_set.kept)
-    table = train_set.rows.with_format("arrow", columns=["key", "n_pos"])
-    ids, weights, n_positives = [], [], 0
-    for start in range(0, n_rows, 4096):
-        rows = np.asarray(train_set.kept[start : start + 4096])
-        part = table[rows.tolist()]
-        for keys, n_pos in zip(part.column("key"), part.column("n_pos").to_pylist(), strict=True):
-            own = [keys[at].as_py() for at in range(n_pos)]
-            ids.append(text_ids(list(dict.fromkeys(own))) if own else np.zeros(0, np.int64))
-            weights.append(np.full(len(ids[-1]), 1 / max(n_pos, 1)))
-            n_positives += n_pos
-        if n_positives > _MOST_POSITIVES:
-            return None
-    _, number, counts = np.unique(np.concatenate(ids), return_inverse=True, return_counts=True)
-    weight = np.concatenate(weights)
-    pairs = float((weight * (counts[number] - 1)).sum())
+    if n_rows > MOST_COMPARED_ROWS:
+        return None
+    prints = row_prints(train_set, instruction, tokenizer)
     per_rank = plan.batch_size[train_set.name]
     worlds = [2**k for k in range(_MOST_WORLDS) if 2**k * per_rank <= n_rows] or [1]
-    expected = []
-    for world in worlds:
-        batch = min(world * per_rank, n_rows)
-        chance = batch * (batch - 1) / (n_rows * (n_rows - 1)) if n_rows > 1 else 0.0
-        expected.append(pairs * chance)
-    return {"worlds": worlds, "pairs": expected}
+    pairs = [expected_collisions(prints, world * per_rank) for world in worlds]
+    return {"worlds": worlds, "pairs": pairs}
