@@ -20,6 +20,7 @@ from llm_embedder_data.datamodule.run_fingerprint import (
     AtResume,
     differences_at_resume,
     global_batches,
+    steps_of_epoch,
 )
 from llm_embedder_data.datamodule.state_checks import check_unchanged, shown
 
@@ -176,7 +177,7 @@ def plan_of_step(
     if began is None or epoch > began["epoch"]:
         if number not in (None, 0):
             raise ConfigError(f"run={number}: one run trained on epoch {epoch}, run 0")
-        return PlannedStep(own, notes)
+        return PlannedStep(own, notes + _of_unknown_size(run, epoch))
     plan_of = _plans(datamodule, epoch, world_size)
     runs = began["runs"]
     if epoch < began["epoch"]:
@@ -218,6 +219,24 @@ def _not_yet_trained(run: PastRun, epoch: int, step: int) -> list[str]:
     return [
         f"the checkpoint stands at epoch {at_epoch}, step {at_step}: this batch comes later, if "
         "the run goes on"
+    ]
+
+
+def _of_unknown_size(run: PastRun, epoch: int) -> list[str]:
+    """Return a note if an earlier epoch may have had other global batches.
+
+    A checkpoint remembers other global batches only of the epoch that it stands in. But the batches
+    that were trained on are then not as many as these epochs have.
+    """
+    at_epoch, at_step = run.position
+    n_trained = run.state.get("trained")
+    n_steps = at_epoch * steps_of_epoch(run.state) + at_step
+    if epoch >= at_epoch or n_trained is None or n_trained == n_steps:
+        return []
+    return [
+        f"the run trained on {n_trained:,} batches, and epochs of its last global batches would "
+        f"have had {n_steps:,}: if epoch {epoch} had other global batches, or went on with other "
+        "ones, this is not its batch (a checkpoint from within that epoch knows)"
     ]
 
 

@@ -19,7 +19,8 @@ _STYLE = """
 [role=tab][aria-selected=true] { background: var(--soft); border-color: var(--line);
   font-weight: 600 }
 [role=tab]:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px }
-[role=tabpanel][hidden] { display: none }
+[role=tablist][hidden], [role=tabpanel][hidden] { display: none }
+h1, p, li { overflow-wrap: anywhere }
 .with-scripts [role=tabpanel] > h2:first-child { display: none }
 """
 
