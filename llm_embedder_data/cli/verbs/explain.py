@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from llm_embedder_data.cli.output_files import (
     check_output,
@@ -16,6 +17,7 @@ from llm_embedder_data.cli.output_files import (
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import cause
 from llm_embedder_data.datamodule.past_runs import data_of, plan_of_step, read_run, world_size_of
 from llm_embedder_data.datamodule.run_differences import run_differences
 from llm_embedder_data.demo import demo_encoder
@@ -55,6 +57,7 @@ def _check_settings(cfg: DictConfig) -> None:
         "diff=[a.ckpt,b.ckpt]": cfg.diff is not None,
         "epoch= and step=": cfg.step is not None or cfg.epoch is not None,
         "text=": cfg.text is not None,
+        "text_file=": cfg.text_file is not None,
         "id=": cfg.id is not None,
     }
     if sum(asked.values()) != 1:
@@ -63,8 +66,8 @@ def _check_settings(cfg: DictConfig) -> None:
             f"explain answers one question at a time, and {' and '.join(named) or 'none'} is "
             f"asked (give one of {', '.join(asked)})"
         )
-    if cfg.diff is not None and len(cfg.diff) != 2:
-        raise ConfigError(f"diff={list(cfg.diff)}: expected two checkpoints, [a.ckpt,b.ckpt]")
+    if cfg.diff is not None and not _are_two(cfg.diff):
+        raise ConfigError(f"diff={cfg.diff}: expected two checkpoints, [a.ckpt,b.ckpt]")
     if cfg.step is None and cfg.epoch is not None:
         raise ConfigError(f"epoch={cfg.epoch}: which batch of the epoch? (give step= too)")
     if cfg.step is not None and (cfg.ckpt_path is None or cfg.epoch is None):
@@ -72,6 +75,11 @@ def _check_settings(cfg: DictConfig) -> None:
             f"step={cfg.step} asks for a batch of a past run (give ckpt_path= and epoch= too; "
             "without a checkpoint, inspect shows any batch)"
         )
+
+
+def _are_two(paths: Any) -> bool:
+    is_list = isinstance(paths, ListConfig)
+    return is_list and len(paths) == 2 and all(isinstance(path, str) for path in paths)
 
 
 def _batch(cfg: DictConfig) -> Any:
@@ -94,9 +102,25 @@ def _occurrences(cfg: DictConfig) -> Any:
         datamodule = data_of(run, **_given_settings(cfg))
         world_size = world_size or world_size_of(run, datamodule)
     text = None if cfg.text is None else str(cfg.text)
+    if cfg.text_file is not None:
+        text = _text_of(cfg.text_file)
     return datamodule.occurrences(
         text=text, id=cfg.id, epochs=cfg.epochs, world_size=world_size or 1
     )
+
+
+def _text_of(path: Any) -> str:
+    """Return the text of a file, without the line break at its end.
+
+    Raises:
+        ConfigError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(str(path)).read_bytes().decode().removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"text_file={str(path)!r} cannot be read: {error} (name a file of text in UTF-8)"
+        ) from cause(error)
 
 
 def _names(overridden: set[str], key: str) -> bool:
