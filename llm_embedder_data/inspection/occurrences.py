@@ -239,12 +239,14 @@ def _steps(
         name: np.array([at for dataset, at in row_at if dataset == name], np.int64)
         for name in train_sets
     }
+    if not row_at:
+        return
     key_id = None if text is None else int(text_ids([text])[0])
-    for step, batch in enumerate(plan.batches(range(len(plan)))):
-        wanted = positions[batch.dataset]
-        if not len(wanted):
-            continue
-        slots = np.flatnonzero(np.isin(batch.rows, wanted))
+    steps = np.unique(
+        np.concatenate([plan.steps_with(name, own) for name, own in positions.items() if len(own)])
+    ).tolist()
+    for step, batch in zip(steps, plan.batches(steps), strict=True):
+        slots = np.flatnonzero(np.isin(batch.rows, positions[batch.dataset]))
         if not len(slots):
             continue
         own = tuple(batch.rows[slots].tolist())
