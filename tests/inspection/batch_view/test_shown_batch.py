@@ -158,6 +158,18 @@ def test_the_masked_keys_are_those_of_the_loss(tmp_path, minilm, step):
     assert step != 0 or n_masked or shown["dataset"] == "chat"
 
 
+def test_without_in_batch_negatives_the_keys_of_others_are_none(tmp_path, minilm):
+    file = write(tmp_path / "own" / "t.jsonl", rows_of("qa", 8))
+    data = {"qa": {"path": file, "in_batch_negatives": False}}
+
+    shown = opened(tmp_path, minilm, train_data=data).show(0, rank=None, world_size=2)
+
+    for query in shown["queries"]:
+        assert query["in_batch"] == {"negatives": 0, "padding": 0, "masked": []}
+        assert query["n_negatives"] == 3
+    assert "in_batch_negatives is off" in str(shown)
+
+
 def test_known_positives_of_other_rows_are_masked_with_their_text(tmp_path, minilm):
     shown = opened(tmp_path, minilm).show(0, rank=None, world_size=2)
     masked = [(query, one) for query in shown["queries"] for one in query["in_batch"]["masked"]]
