@@ -219,7 +219,7 @@ def continued(
     if then == now:
         if not began["runs"]:
             return Continued(plan, (epoch, step))
-        rest = _rest_of_epoch(began["runs"], plan, plan_of, began["first"])
+        rest = rest_of_epoch(began["runs"], plan, plan_of, began["first"])
         return Continued(rest, (epoch, step), dict(began))
     note = "this run has other global batches than the checkpoint's: " + ", ".join(
         f"{one_line(name)} {now[name]} rows, not {then[name]}"
@@ -234,7 +234,7 @@ def continued(
             plan, (epoch, first), None, f"{note}; epoch {epoch} goes on at step {first}, as far in"
         )
     runs = [*began["runs"], {"global batch": then, "first": began["first"], "step": step}]
-    rest = _rest_of_epoch(runs, plan, plan_of, None)
+    rest = rest_of_epoch(runs, plan, plan_of, None)
     rest.first = min(rest.first, n_steps - 1)  # Lightning ends an epoch only after a step
     what = (
         f"goes on with the {rest.n_rows} rows that were left of it, in {rest.n_left} steps from "
@@ -252,12 +252,20 @@ def continued(
     )
 
 
-def _rest_of_epoch(
+def rest_of_epoch(
     runs: list[dict[str, Any]],
     plan: EpochPlan,
     plan_of: Callable[[Mapping[str, int]], EpochPlan],
     first: int | None,
 ) -> RestOfEpoch:
+    """Return the plan of an epoch that other runs began.
+
+    Args:
+        runs: the earlier runs, as :class:`Continued` has them; at least one.
+        plan: of the run that goes on, at the epoch.
+        plan_of: returns the plan with other global batches, given by dataset.
+        first: the first step of the run that goes on; None lets the rest end with the epoch.
+    """
     before = plan_of(runs[0]["global batch"]).at(plan.epoch)
     for earlier, run in pairwise(runs):
         later = plan_of(run["global batch"]).at(plan.epoch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -82,8 +82,12 @@ from llm_embedder_data.datamodule.settings_checks import check_settings, check_w
 from llm_embedder_data.datamodule.task_settings import merged_task_settings
 from llm_embedder_data.datamodule.texts_to_embed import TextKind, texts_to_embed
 from llm_embedder_data.datamodule.worker_failures import explain_lost_worker
+from llm_embedder_data.inspection.batch_view.making import batches_of_step
+from llm_embedder_data.inspection.batch_view.shown_batch import ShownBatch, show_batches
 from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines
 from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis, diagnose
+from llm_embedder_data.inspection.occurrences import Occurrences, occurrences
+from llm_embedder_data.inspection.pages.plot_data import plot_data
 from llm_embedder_data.inspection.report import Report
 from llm_embedder_data.mining.embeddable_texts import PromptedTexts
 from llm_embedder_data.mining.mining_data import MiningData
@@ -683,6 +687,42 @@ class RetrievalDataModule(LightningDataModule):
             show_progress=show_progress,
         )
 
+    def show(
+        self,
+        step: int = 0,
+        epoch: int = 0,
+        rank: int | None = 0,
+        *,
+        world_size: int | None = None,
+        plan: EpochPlan | None = None,
+        notes: Sequence[str] = (),
+    ) -> ShownBatch:
+        """Return a batch of training, decoded: as text, as HTML in a notebook, as ``to_dict()``.
+
+        It is made by the groups and the collator that training uses. Needs :meth:`setup`.
+
+        Args:
+            step: of the epoch.
+            epoch: from 0.
+            rank: whose batch to show; None for all ranks.
+            world_size: data-parallel ranks of the plan; None for this run's.
+            plan: shows a step of this plan, in place of the one of ``epoch`` and ``world_size``.
+            notes: to show above the batch.
+
+        Raises:
+            ConfigError: there is no such step or rank.
+        """
+        plan = self.plan(epoch, world_size) if plan is None else plan
+        made = batches_of_step(plan, self._data.groups(self._builder), self._collator, step, rank)
+        return show_batches(
+            made,
+            self.train_sets(),
+            self._data.corpora or {},
+            self._collator,
+            is_one_rank=rank is not None,
+            notes=notes,
+        )
+
     def train_sets(self) -> dict[str, TrainSet]:
         """Return the training rows and their statistics, by dataset. Needs :meth:`setup`."""
         return self._data.train_sets()
@@ -746,7 +786,13 @@ class RetrievalDataModule(LightningDataModule):
             for name, train_set in self.train_sets().items()
         }
 
-    def plan(self, epoch: int = 0, num_replicas: int | None = None) -> EpochPlan:
+    def plan(
+        self,
+        epoch: int = 0,
+        num_replicas: int | None = None,
+        *,
+        batch_size: Mapping[str, int] | None = None,
+    ) -> EpochPlan:
         """Return the global batches of an epoch, on any number of ranks. Needs :meth:`setup`.
 
         Its rows are positions among a dataset's kept rows: ``train_sets()[name].kept[rows]`` are
@@ -755,12 +801,71 @@ class RetrievalDataModule(LightningDataModule):
         Args:
             epoch: the epoch, from 0.
             num_replicas: the number of data-parallel ranks; None for this run's.
+            batch_size: queries per rank and step, by dataset; None for this run's.
         """
-        batch_size = {
-            name: train_set.batch_size or self.batch_size
-            for name, train_set in self.train_sets().items()
-        }
+        if batch_size is None:
+            batch_size = {
+                name: train_set.batch_size or self.batch_size
+                for name, train_set in self.train_sets().items()
+            }
         return self._data.plan(batch_size, epoch, num_replicas or self._ranks.num_replicas)
+
+    def occurrences(
+        self,
+        *,
+        text: str | None = None,
+        id: str | int | None = None,
+        epochs: int = 1,
+        world_size: int | None = None,
+    ) -> Occurrences:
+        """Return every step, rank and role in which a text occurs. Needs :meth:`setup`.
+
+        Args:
+            text: a query or a candidate, exactly as the data has it, without instruction.
+            id: a query id, in place of ``text``.
+            epochs: how many epochs to search, from epoch 0 on.
+            world_size: data-parallel ranks of the plan; None for this run's.
+
+        Raises:
+            ConfigError: no row has the text or the id.
+        """
+        return occurrences(
+            self.plan(num_replicas=world_size),
+            self._data.groups(self._builder),
+            self.train_sets(),
+            text=text,
+            id=id,
+            epochs=epochs,
+        )
+
+    def plot_data(
+        self, epoch: int = 0, *, world_size: int | None = None, epochs: int = 8
+    ) -> dict[str, Any]:
+        """Return the numbers behind the plots of ``inspect``. Needs :meth:`setup`.
+
+        Args:
+            epoch: whose batches are measured.
+            world_size: data-parallel ranks of the plan; None for this run's.
+            epochs: that coverage is followed through, from epoch 0 on.
+        """
+        plan = self.plan(epoch, world_size)
+        groups = self._data.groups(self._builder)
+        return plot_data(
+            plan,
+            groups,
+            self._collator,
+            self.train_sets(),
+            instruction_of=self._builder.instruction_of,
+            epochs=epochs,
+        )
+
+    def fingerprint(self, world_size: int | None = None) -> RunFingerprint:
+        """Return what training batches depend on, as a checkpoint keeps it. Needs :meth:`setup`.
+
+        Args:
+            world_size: data-parallel ranks of the plan; None for this run's.
+        """
+        return self._fingerprint(self.plan(num_replicas=world_size))
 
     # -- parts ---------------------------------------------------------------------------------
 

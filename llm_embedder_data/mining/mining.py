@@ -92,7 +92,7 @@ def mine(
 ) -> Mined:
     """Mine negatives for the queries of a dataset; write the blocks that are not there.
 
-    Nothing is drawn at random. MinablePassages are left out whose normalised text is that of a positive in
+    Nothing is drawn at random. Passages are left out whose normalised text is that of a positive in
     any row of the same query, or that hold an answer of the query.
 
     Args:

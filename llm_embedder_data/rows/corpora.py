@@ -40,6 +40,7 @@ class Corpus:
         rows: memory-mapped, one string column per field, named by its index in ``fields``.
         id_rows: the same rows with the columns of ``ID_COLUMNS``; None if passages have no ids.
         kept: ``[n]`` int64, ascending, the numbers of the rows that are used.
+        n_rows: rows of each file.
         n_read: records in the files.
         dropped: records that are not used, counted by reason.
         format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
@@ -53,6 +54,7 @@ class Corpus:
     fields: tuple[str, ...]
     rows: datasets.Dataset
     kept: NDArray[np.int64]
+    n_rows: tuple[int, ...]
     n_read: int
     dropped: Mapping[str, int]
     id_rows: datasets.Dataset | None = None
@@ -124,6 +126,7 @@ def build_corpus(
         rows=read.rows.select_columns([corpus_column(i) for i in range(len(fields))]),
         id_rows=read.rows if ID_COLUMNS[0] in read.rows.column_names else None,
         kept=numbers_where(read.sound, read.folder),
+        n_rows=read.n_rows,
         n_read=len(read.rows) + sum(read.dropped.values()),
         dropped={**read.dropped, **read.count_bad()},
         format=read.format,

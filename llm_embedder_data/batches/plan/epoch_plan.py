@@ -28,12 +28,14 @@ from llm_embedder_data.batches.plan.left_out import (
     left_out_of_passes,
 )
 from llm_embedder_data.batches.plan.length_windows import LengthWindows
-from llm_embedder_data.batches.plan.permutation import permute
+from llm_embedder_data.batches.plan.permutation import permute, unpermute
 from llm_embedder_data.batches.plan.plan_checks import (
     batch_size_of_each,
     check_names,
     too_small,
 )
+from llm_embedder_data.batches.plan.plan_html import plan_table_html
+from llm_embedder_data.batches.plan.steps_of_rows import blocks_with
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 
@@ -341,6 +343,40 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
                 raise IndexError(f"step must be in [0, {n_steps}), got {part[outside][0]}")
             yield from self._planned(part % n_steps, rank)
 
+    def steps_with(self, dataset: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the steps that may hold any of some rows of a dataset, ascending, as int64.
+
+        No other step holds them. Without length windows each returned step does hold one of them.
+        It costs the same for any number of rows of the dataset, unless batches are drawn at random
+        or repeat a small dataset: then all steps are returned.
+
+        Args:
+            dataset: its name.
+            rows: ``[m]`` int64, row numbers within the dataset.
+        """
+        if dataset not in self._names:
+            return np.zeros(0, np.int64)
+        index = self._names.index(dataset)
+        n_rows, global_batch = int(self._n_rows[index]), int(self._global_batch[index])
+        if self.organize_method == "random" or n_rows < global_batch:
+            return np.arange(len(self))
+        n_blocks = int(self._per_epoch[index])
+        blocks = blocks_with(
+            rows,
+            name=dataset,
+            n_rows=n_rows,
+            global_batch=global_batch,
+            row_order=int(self._blocks.row_order[index]),
+            seed=self.seed,
+            rotate=self.remainder == "rotate",
+            window=1 if self._windows is None else self._windows.size,
+            first=0 if self.organize_method == "epoch-static" else self.epoch * n_blocks,
+            n_blocks=n_blocks,
+        )
+        order = stream_seed(self.seed, "batch order", self.organize_method, self.epoch)
+        listed = blocks + int(self._ends[index]) - n_blocks
+        return np.unique(unpermute(listed, len(self), order))
+
     def _planned(self, steps: NDArray[np.int64], rank: int | None) -> Iterator[PlannedBatch]:
         """Yield the batches of ``[k]`` steps, all computed together."""
         rows: Sequence[NDArray[np.int64]] | NDArray[np.int64]
@@ -386,6 +422,18 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             np.array(streams, np.uint64)[:, None],
         )
         return dataset, rows
+
+    def _repr_html_(self) -> str:
+        """Return the plan as a table for a notebook."""
+        title = (
+            f"Epoch {self.epoch}: {len(self):,} steps on {self.num_replicas:,} ranks "
+            f"({self.organize_method}, seed {self.seed})"
+        )
+        rows = [
+            (name, n_rows, self.global_batch(name), self.steps.get(name, 0))
+            for name, n_rows in self.sizes.items()
+        ]
+        return plan_table_html(title, rows)
 
     def __repr__(self) -> str:
         return (

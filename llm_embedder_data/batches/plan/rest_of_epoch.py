@@ -73,6 +73,10 @@ class RestOfEpoch(EpochPlan):
         """Return the plan of another epoch, made by this run alone."""
         return self if epoch == self.epoch else self._own.at(epoch)
 
+    def steps_with(self, dataset: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return all steps: those of the rest are not found by their rows."""
+        return np.arange(len(self))
+
     def batches(self, steps: Sequence[int], rank: int | None = None) -> Iterator[PlannedBatch]:
         """Yield the batches of ``steps``, whole or one rank's share."""
         for step in steps:

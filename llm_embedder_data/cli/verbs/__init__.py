@@ -89,5 +89,20 @@ VERBS: dict[str, Verb] = {
             uses_trainer=False,
             has_demo=False,
         ),
+        Verb(
+            "inspect",
+            "Show a batch exactly as the model gets it, decoded; html= adds plots of the run's "
+            "data.",
+            config_name="inspect",
+            uses_trainer=False,
+        ),
+        Verb(
+            "explain",
+            "Show any batch of a past run, where a text occurs in training, or how two runs "
+            "differ.",
+            config_name="explain",
+            uses_trainer=False,
+            has_demo=False,
+        ),
     )
 }

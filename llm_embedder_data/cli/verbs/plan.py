@@ -7,6 +7,7 @@ import sys
 
 from omegaconf import DictConfig
 
+from llm_embedder_data.cli.output_files import check_whole_number
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
@@ -36,11 +37,7 @@ def _check_settings(cfg: DictConfig) -> None:
         ("step", 0, True),
         ("rank", 0, True),
     ):
-        value = cfg[name]
-        if value is None and may_be_null:
-            continue
-        if type(value) is not int or value < least:
-            raise ConfigError(f"{name}={value!r}: expected a whole number of at least {least}")
+        check_whole_number(name, cfg[name], least, may_be_null=may_be_null)
     if cfg.rank is not None and cfg.step is None:
         raise ConfigError(
             f"rank={cfg.rank} selects rows of a step, and no step is given (give step=)"

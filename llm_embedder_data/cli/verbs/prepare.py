@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -11,11 +10,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from llm_embedder_data.cli.output_files import (
+    check_output_file,
+    check_whole_number,
+    write_json,
+    write_text,
+)
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.damaged_files import damaged_files
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.diagnosis_page import diagnosis_page
 from llm_embedder_data.inspection.doctor.gates import check_gates, failures
@@ -25,10 +29,9 @@ from llm_embedder_data.rows.cache_folder import cache_folder
 def prepare(cfg: DictConfig) -> None:
     """Check all data; end in an error if a check exceeds its limit in ``fail_on``."""
     limits = check_gates(OmegaConf.to_container(cfg.fail_on) if cfg.fail_on else None)
-    if type(cfg.world_size) is not int or cfg.world_size < 1:
-        raise ConfigError(f"world_size={cfg.world_size!r}: expected a whole number of at least 1")
+    check_whole_number("world_size", cfg.world_size, 1)
     for name in ("json", "html"):
-        _check_path(name, cfg[name])
+        check_output_file(name, cfg[name])
     datamodule = build_data(cfg)
     _remove_damaged_caches(cache_folder(datamodule.cache_dir))
     datamodule.prepare_data()
@@ -36,9 +39,9 @@ def prepare(cfg: DictConfig) -> None:
     diagnosis = datamodule.diagnose(cfg.world_size, fix=cfg.fix, show_progress=True)
     show(str(diagnosis))
     if cfg.json:
-        _write(cfg.json, json.dumps(diagnosis, indent=2, ensure_ascii=False) + "\n")
+        write_json(cfg.json, diagnosis)
     if cfg.html:
-        _write(cfg.html, diagnosis_page(diagnosis))
+        write_text(cfg.html, diagnosis_page(diagnosis))
     failed = failures(limits, diagnosis["datasets"])
     if _wants_annotations(cfg.annotations):
         sys.stdout.write("".join(_annotations(diagnosis, set(limits))))
@@ -54,22 +57,6 @@ def _remove_damaged_caches(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _check_path(name: str, path: Any) -> None:
-    if path is None:
-        return
-    if not isinstance(path, str) or not path.strip():
-        raise ConfigError(f"{name}={path!r}: expected the path of a file to write")
-    if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
-        raise ConfigError(
-            f"{name}={path!r}: no file can be written there (name an existing folder)"
-        )
-
-
-def _write(path: str, text: str) -> None:
-    with atomic_file(Path(path)) as file:
-        file.write(text.encode())
 
 
 def _wants_annotations(setting: Any) -> bool:

@@ -1,0 +1,43 @@
+"""``inspect``: show a batch exactly as the model gets it."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from llm_embedder_data.cli.output_files import (
+    check_output_file,
+    check_whole_number,
+    write_json,
+    write_text,
+)
+from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.showing import show
+from llm_embedder_data.inspection.pages.inspect_page import inspect_page
+
+
+def inspect(cfg: DictConfig) -> None:
+    """Show the batch of a step, of one rank or of all; with ``html``, beside plots of the data."""
+    for name, least, may_be_null in (
+        ("epoch", 0, False),
+        ("step", 0, False),
+        ("rank", 0, True),
+        ("world_size", 1, False),
+        ("epochs", 1, False),
+    ):
+        check_whole_number(name, cfg[name], least, may_be_null=may_be_null)
+    for name in ("html", "json"):
+        check_output_file(name, cfg[name])
+    datamodule = build_data(cfg)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    batch = datamodule.show(cfg.step, cfg.epoch, cfg.rank, world_size=cfg.world_size)
+    show(str(batch))
+    content = batch.to_dict()
+    if cfg.html or cfg.json:
+        facts = datamodule.plot_data(cfg.epoch, world_size=cfg.world_size, epochs=cfg.epochs)
+        content |= {"plots": facts}
+    if cfg.json:
+        write_json(cfg.json, content)
+    if cfg.html:
+        write_text(cfg.html, inspect_page(batch, datamodule.report(), facts))
+        show(f"page: {cfg.html}")

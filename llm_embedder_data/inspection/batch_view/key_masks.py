@@ -1,0 +1,78 @@
+"""Which keys of a global batch are no negatives of a query, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Reason = Literal[
+    "padding",
+    "known positive of this query",
+    "the positive that the teacher chose",
+    "a limit takes it for a positive",
+    "in_batch_negatives is off",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalKeys:
+    """The keys of all ranks in one step.
+
+    Attributes:
+        key_id: ``[B, G]`` int64, hashes of the texts, of the B queries of all ranks.
+        key_mask: ``[B, G]`` int64, 0 where a key is padding.
+        positive_id: ``[B, P]`` int64, hashes of each query's known positives, 0 for none.
+        in_batch_negatives: whether the keys of other queries are negatives.
+    """
+
+    key_id: NDArray[np.int64]
+    key_mask: NDArray[np.int64]
+    positive_id: NDArray[np.int64]
+    in_batch_negatives: bool
+
+    def known(self, query: int) -> NDArray[np.bool_]:
+        """Return which keys are a known positive of a query, ``[B, G]``.
+
+        The loss leaves these out of the query's negatives, whichever rank they come from.
+        """
+        positives = self.positive_id[query]
+        known: NDArray[np.bool_] = np.isin(self.key_id, positives[positives != 0])
+        known &= self.key_id != 0
+        return known
+
+    def masked(self, query: int) -> NDArray[np.bool_]:
+        """Return which keys are no negative of a query, ``[B, G]``, its own positive aside."""
+        out: NDArray[np.bool_] = self.known(query) | (self.key_mask == 0)
+        if not self.in_batch_negatives:
+            out[np.arange(len(out)) != query] = True
+        out[query, 0] = False
+        return out
+
+    def n_negatives(self, query: int) -> tuple[int, int]:
+        """Return how many negatives a query has: among its keys, and among those of others."""
+        is_negative = ~self.masked(query)
+        n_of_query = int(is_negative[query, 1:].sum())
+        return n_of_query, int(is_negative.sum()) - n_of_query - 1
+
+    def reason(self, query: int, other: int, slot: int, labelled: NDArray[np.int64]) -> Reason:
+        """Return why a key is masked for a query.
+
+        Args:
+            query: that the key is no negative of.
+            other: the query that has the key.
+            slot: of the key among that query's keys.
+            labelled: hashes of the query's labelled positives.
+        """
+        if not self.key_mask[other, slot]:
+            return "padding"
+        if other != query and not self.in_batch_negatives:
+            return "in_batch_negatives is off"
+        key_id = self.key_id[other, slot]
+        if key_id in labelled:
+            return "known positive of this query"
+        if key_id == self.key_id[query, 0]:
+            return "the positive that the teacher chose"
+        return "a limit takes it for a positive"

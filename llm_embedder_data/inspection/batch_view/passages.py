@@ -1,0 +1,41 @@
+"""Where in the corpora the keys of a batch stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from llm_embedder_data.inspection.batch_view.locations import Location, located
+from llm_embedder_data.rows.corpora import Corpus
+
+# Passages whose texts are made at a time.
+_PASSAGES_AT_ONCE = 1 << 14
+
+# Corpora with more passages are not searched: it would take longer than a minute.
+MOST_PASSAGES = 4_000_000
+
+
+def passages_with(
+    texts: Iterable[str], corpora: Mapping[str, Corpus]
+) -> dict[str, tuple[str, Location]]:
+    """Return the first passage with each text: its corpus, and where it stands in the files.
+
+    Args:
+        texts: to look for, without instructions.
+        corpora: by name; those of more than :data:`MOST_PASSAGES` are not searched.
+    """
+    wanted = set(texts) - {""}
+    found: dict[str, tuple[Corpus, int]] = {}
+    for corpus in corpora.values():
+        if len(corpus.kept) > MOST_PASSAGES:
+            continue
+        for start in range(0, len(corpus.kept), _PASSAGES_AT_ONCE):
+            if not wanted:
+                break
+            rows = np.asarray(corpus.kept[start : start + _PASSAGES_AT_ONCE])
+            for row, text in zip(rows.tolist(), corpus.texts(rows), strict=True):
+                if text in wanted:
+                    wanted.discard(text)
+                    found[text] = corpus, row
+    return {text: (corpus.name, located(corpus, [row])[0]) for text, (corpus, row) in found.items()}

@@ -1,0 +1,288 @@
+"""A batch of training as the model gets it, in plain Python, as text and as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from llm_embedder_data.batches.collator import RetrievalDataCollator
+from llm_embedder_data.batches.tokens.model_inputs import layout_of
+from llm_embedder_data.batches.tokens.row_instructions import Instructions, RowInstructions
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.inspection.batch_view.batch_html import batch_html
+from llm_embedder_data.inspection.batch_view.batch_text import batch_text
+from llm_embedder_data.inspection.batch_view.decoded_texts import DecodedText, decode_texts
+from llm_embedder_data.inspection.batch_view.key_masks import GlobalKeys
+from llm_embedder_data.inspection.batch_view.locations import located
+from llm_embedder_data.inspection.batch_view.making import RankBatch, StepBatches
+from llm_embedder_data.inspection.batch_view.model_texts import ids_of_side, shape_of_side
+from llm_embedder_data.inspection.batch_view.passages import MOST_PASSAGES, passages_with
+from llm_embedder_data.inspection.batch_view.row_texts import RowTexts, row_texts
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.train_sets import TrainSet
+
+
+class ShownBatch(dict[str, Any]):
+    """What one step of training holds, decoded; prints as text, and as HTML in a notebook.
+
+    - ``epoch``, ``step``, ``rank`` (None: all ranks), ``world_size``, ``global_batch``,
+      ``dataset``, ``task``, ``in_batch_negatives``, ``layout``, ``cross``, ``notes``
+    - ``ranks``: for each rank shown its number and, by side, ``shapes`` of ``input_ids``,
+      ``texts``, ``tokens``, ``cells`` and ``padded_share``
+    - ``queries``: for each query ``rank``, ``position`` in the rank's batch, ``row``, ``query_id``,
+      ``file``, ``record``, ``line``, ``text``, ``instruction``, ``decoded`` (None with ``cross``),
+      ``known_positives``, ``keys``, ``n_negatives`` and ``in_batch``
+    - ``keys``: for each key ``role`` (positive, negative, padding), ``slot``, ``candidate`` (such
+      as "neg 3": the name of the text in its row), ``text``, ``instruction``, ``decoded`` (with
+      ``cross``, of the pair), ``teacher_score`` (as the loss gets it), ``raw_score``, ``masked``
+      (the reason, or None), ``repeats_slot`` (an earlier slot with the same text, or None) and
+      ``passage`` (corpus, file, record and line, where a corpus has this text)
+    - ``in_batch``: ``negatives``, the keys of other queries of all ranks that are negatives; and
+      ``masked``, those that are not, with ``rank``, ``position``, ``slot``, ``text`` and ``why``
+      (padding is only counted, in ``padding``)
+    - ``decoded``: ``ids``, ``segments`` ([{"kind": "special" | "instruction" | "text", "text",
+      "tokens", "side"}]), ``n_tokens``, ``n_cut`` and ``cut`` (what truncation cut, for each text
+      of a pair)
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the batch in plain Python, as JSON has it."""
+        return dict(self)
+
+    def __str__(self) -> str:
+        return batch_text(self)
+
+    def __repr__(self) -> str:
+        where = "all ranks" if self["rank"] is None else f"rank {self['rank']}"
+        return (
+            f"ShownBatch(epoch {self['epoch']}, step {self['step']}, {where} of "
+            f"{self['world_size']}: {len(self['queries'])} queries of {self['dataset']!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        return batch_html(self)
+
+
+def show_batches(
+    step: StepBatches,
+    train_sets: Mapping[str, TrainSet],
+    corpora: Mapping[str, Corpus],
+    collator: RetrievalDataCollator,
+    *,
+    is_one_rank: bool,
+    notes: Sequence[str] = (),
+) -> ShownBatch:
+    """Decode the batches of a step.
+
+    Args:
+        step: the batches.
+        train_sets: by name.
+        corpora: in which the keys' texts are looked up.
+        collator: that made the batches.
+        is_one_rank: whether one rank's batch was asked for, not that of all ranks.
+        notes: to show above the batch.
+    """
+    first = step.ranks[0].batch
+    train_set, plan = train_sets[first["dataset"]], step.plan
+    queries = [
+        query for made in step.ranks for query in _queries(made, step.keys, train_set, collator)
+    ]
+    notes = [*notes, *_add_passages(queries, corpora)]
+    sides = ["cross"] if "cross" in first else ["query", "key"]
+    return ShownBatch(
+        epoch=plan.epoch,
+        step=step.step,
+        rank=step.ranks[0].rank if is_one_rank else None,
+        world_size=plan.num_replicas,
+        global_batch=plan.global_batch(train_set.name),
+        dataset=train_set.name,
+        task=train_set.task,
+        in_batch_negatives=step.keys.in_batch_negatives,
+        layout=layout_of(first[sides[0]]),
+        cross="cross" in first,
+        notes=notes,
+        ranks=[
+            {"rank": made.rank}
+            | {side: shape_of_side(made.batch, side).as_dict() for side in sides}
+            for made in step.ranks
+        ],
+        queries=queries,
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _queries(
+    made: RankBatch, keys: GlobalKeys, train_set: TrainSet, collator: RetrievalDataCollator
+) -> Iterator[dict[str, Any]]:
+    """Yield the queries of a rank with their keys."""
+    batch, rows = made.batch, made.batch["row"].tolist()
+    texts = row_texts(train_set, rows)
+    of_query, of_key = _decoded(made, texts, collator)
+    instructions, n_keys = _instructions(made), batch["key_mask"].shape[1]
+    for b, (row, location) in enumerate(zip(rows, located(train_set, rows), strict=True)):
+        slots = slice(b * n_keys, (b + 1) * n_keys)
+        number = made.rank * len(rows) + b  # among the queries of all ranks
+        decoded = of_query[b] if of_query else None
+        n_own, n_others = keys.n_negatives(number)
+        yield {
+            "rank": made.rank,
+            "position": b,
+            "row": row,
+            "query_id": batch["query_id"][b],
+            **location.as_dict(),
+            "text": texts[b].query,
+            "instruction": instructions["query"][b],
+            "decoded": None if decoded is None else decoded.as_dict(),
+            "known_positives": texts[b].candidates[: texts[b].n_pos],
+            "n_negatives": n_own,
+            "keys": [
+                {**key, "instruction": before, "decoded": decoded_key.as_dict()}
+                for key, before, decoded_key in zip(
+                    _keys(made, b, texts[b], keys, number),
+                    instructions["key"][slots],
+                    of_key[slots],
+                    strict=True,
+                )
+            ],
+            "in_batch": {"negatives": n_others} | _not_negatives(keys, number, texts[b], len(rows)),
+        }
+
+
+def _decoded(
+    made: RankBatch, texts: Sequence[RowTexts], collator: RetrievalDataCollator
+) -> tuple[list[DecodedText], list[DecodedText]]:
+    """Return the decoded queries (none of pairs) and the decoded keys, or pairs, of a rank."""
+    batch, instructions = made.batch, _instructions(made)
+    assert collator.tokenizer is not None
+    # There is no backend where the tokenizer's class may change texts.
+    has_offsets = collator.query_tokenizer.plain.backend is not None
+    decode = partial(decode_texts, collator.tokenizer, has_offsets=has_offsets)
+    n_keys = batch["key_mask"].shape[1]
+    queries = [own.query for own in texts]
+    keys = [
+        "" if candidate is None else own.candidates[candidate]
+        for b, own in enumerate(texts)
+        for candidate in _chosen(made, b, own)
+    ]
+    if "cross" in batch:
+        repeated = [text for text in queries for _ in range(n_keys)]
+        before = [text for text in instructions["query"] for _ in range(n_keys)]
+        pairs = list(zip(repeated, keys, strict=True))
+        befores = list(zip(before, instructions["key"], strict=True))
+        return [], decode(ids_of_side(batch, "cross"), pairs, befores)
+    of_query, of_key = (
+        decode(
+            ids_of_side(batch, side),
+            [(text,) for text in side_texts],
+            [(before,) for before in instructions[side]],
+        )
+        for side, side_texts in (("query", queries), ("key", keys))
+    )
+    return of_query, of_key
+
+
+def _chosen(made: RankBatch, b: int, own: RowTexts) -> list[int | None]:
+    """Return which candidate of its row each key of a query is; None where a key is padding."""
+    mask = made.batch["key_mask"]
+    ids = made.batch["key_id"].view(mask.shape)[b].tolist()
+    return [
+        own.candidate(key) if real else None
+        for key, real in zip(ids, mask[b].tolist(), strict=True)
+    ]
+
+
+def _instructions(made: RankBatch) -> dict[str, list[str]]:
+    """Return the instruction before each query, and before each key."""
+    groups, mask = made.groups, made.groups["key_mask"]
+    of_key: Instructions = groups["key_instruction"]
+    if isinstance(of_key, RowInstructions):
+        of_key = of_key.of_keys(mask == 1)
+    return {
+        "query": _each(groups["query_instruction"], len(mask)),
+        "key": _each(of_key, mask.size),
+    }
+
+
+def _each(instruction: Instructions, n_texts: int) -> list[str]:
+    return [instruction] * n_texts if isinstance(instruction, str) else instruction.texts()
+
+
+def _keys(
+    made: RankBatch, b: int, own: RowTexts, keys: GlobalKeys, query: int
+) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each key of a query, without its tokens."""
+    chosen, scores = _chosen(made, b, own), made.batch["teacher_scores"]
+    masked, labelled = keys.masked(query)[query].tolist(), own.ids[: own.n_pos]
+    for slot, candidate in enumerate(chosen):
+        why = keys.reason(query, query, slot, labelled) if masked[slot] else None
+        if candidate is None:
+            yield {
+                "slot": slot,
+                "role": "padding",
+                "candidate": None,
+                "text": "",
+                "teacher_score": None,
+                "raw_score": None,
+                "masked": why,
+                "repeats_slot": None,
+            }
+            continue
+        first = chosen.index(candidate)
+        yield {
+            "slot": slot,
+            "role": "negative" if slot else "positive",
+            "candidate": own.label(candidate),
+            "text": own.candidates[candidate],
+            "teacher_score": None if scores is None else _number(scores[b, slot]),
+            "raw_score": _number(own.scores[candidate]),
+            "masked": why,
+            "repeats_slot": first if first < slot else None,
+        }
+
+
+def _number(value: Any) -> float | None:
+    """Return a score in plain Python; None for NaN, which JSON does not have."""
+    return None if np.isnan(number := float(value)) else number
+
+
+def _not_negatives(keys: GlobalKeys, query: int, own: RowTexts, per_rank: int) -> dict[str, Any]:
+    """Return which keys of other queries are no negatives of a query."""
+    known, is_padding = keys.known(query), keys.key_mask == 0
+    known[query] = is_padding[query] = False
+    labelled = own.ids[: own.n_pos]
+    masked = []
+    if keys.in_batch_negatives:
+        for other, slot in zip(*(at.tolist() for at in np.nonzero(known)), strict=True):
+            candidate = own.candidate(int(keys.key_id[other, slot]))
+            masked.append(
+                {
+                    "rank": other // per_rank,
+                    "position": other % per_rank,
+                    "slot": slot,
+                    "text": None if candidate is None else own.candidates[candidate],
+                    "why": keys.reason(query, other, slot, labelled),
+                }
+            )
+    return {"padding": int(is_padding.sum()), "masked": masked}
+
+
+def _add_passages(queries: Sequence[dict[str, Any]], corpora: Mapping[str, Corpus]) -> list[str]:
+    """Say of each key where in the corpora its text stands; return notes on corpora left out."""
+    keys = [key for query in queries for key in query["keys"]]
+    found = passages_with((key["text"] for key in keys), corpora)
+    for key in keys:
+        key["passage"] = None
+        if key["text"] in found:
+            corpus, location = found[key["text"]]
+            key["passage"] = {"corpus": corpus, **location.as_dict()}
+    return [
+        f"corpus {one_line(name)} has more than {MOST_PASSAGES:,} passages and was not searched "
+        "for the keys' texts"
+        for name, corpus in corpora.items()
+        if len(corpus.kept) > MOST_PASSAGES
+    ]

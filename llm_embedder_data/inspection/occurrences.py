@@ -1,0 +1,328 @@
+"""Every step, rank and role in which a text occurs in training.
+
+Rows are found first, by text or by id; then the plan says in which steps they come; and only their
+keys are chosen, to see which part the text has there. No batch is made.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from llm_embedder_data.batches.groups.train_groups import TrainGroups
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.batches.plan.sampler import BatchIndex
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.hashing import text_ids
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.inspection.batch_view.batch_text import location_text, shortened
+from llm_embedder_data.inspection.batch_view.locations import located
+from llm_embedder_data.inspection.batch_view.making import index_of
+from llm_embedder_data.inspection.html_page import table as html_table
+from llm_embedder_data.rows.train_sets import TrainSet
+
+# Rows whose texts are compared at a time.
+_ROWS_AT_ONCE = 1 << 14
+
+# Occurrences that are shown on the terminal, at most; JSON has all of them.
+MOST_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRow:
+    """A row that holds the text.
+
+    Attributes:
+        dataset: its name.
+        row: its number in the dataset.
+        position: among the dataset's kept rows; None if it is dropped, so that no step has it.
+        in_query: whether the text is its query.
+        candidates: the candidates with the text.
+    """
+
+    dataset: str
+    row: int
+    position: int | None
+    in_query: bool
+    candidates: tuple[int, ...]
+
+
+class Occurrences(dict[str, Any]):
+    """Where a text occurs; prints as a table.
+
+    ``text`` or ``id``, ``epochs``, ``world_size``; ``rows``: each with ``dataset``, ``row``,
+    ``file``, ``record``, ``line``, ``is_kept`` and ``roles`` (query, pos 0, neg 3, ...) that the
+    text has in the file; and ``steps``: each with ``epoch``, ``step``, ``rank``, ``position`` in
+    the rank's batch, ``dataset``, ``row``, ``role`` (query, positive, negative, or "not chosen"
+    where the row's keys of that epoch leave the text out) and ``in_batch_negative_of``, the number
+    of other queries of the global batch that have it among their keys to beat, known positives
+    aside.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it in plain Python, as JSON has it."""
+        return dict(self)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (one["dataset"], one["row"], location_text(one), ", ".join(one["roles"]))
+            for one in self["rows"]
+        ]
+        names = ("epoch", "step", "rank", "position", "dataset", "row", "role")
+        steps = [
+            [*(one[name] for name in names), one["in_batch_negative_of"]] for one in self["steps"]
+        ]
+        return html_table(["dataset", "row", "file", "the text is"], rows) + html_table(
+            [*names, "in-batch negative of"], steps
+        )
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=110, markup=False, emoji=False, highlight=False)
+        what = shortened(self["text"], 80) if self["text"] is not None else f"id {self['id']}"
+        console.print(f"{one_line(what)}: in {len(self['rows'])} rows")
+        for row in self["rows"][:MOST_SHOWN]:
+            dropped = "" if row["is_kept"] else ", dropped: in no step"
+            console.print(
+                f"  {one_line(row['dataset'])} row {row['row']} ({location_text(row)}): "
+                f"{', '.join(row['roles'])}{dropped}"
+            )
+        table = Table(box=SIMPLE_HEAD)
+        for name in ("epoch", "step", "rank", "query", "dataset", "row", "role", "in-batch"):
+            table.add_column(name, justify="left" if name in ("dataset", "role") else "right")
+        for found in self["steps"][:MOST_SHOWN]:
+            others = found["in_batch_negative_of"]
+            table.add_row(
+                *(str(found[name]) for name in ("epoch", "step", "rank", "position")),
+                one_line(found["dataset"]),
+                str(found["row"]),
+                found["role"],
+                f"negative of {others} others" if others else "",
+            )
+        if self["steps"]:
+            console.print(table)
+        for name in ("rows", "steps"):
+            if (n_more := len(self[name]) - MOST_SHOWN) > 0:
+                console.print(f"and {n_more:,} more {name} (json= writes all)")
+        if not self["steps"]:
+            console.print(f"in no step of epochs 0 to {self['epochs'] - 1}")
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return "\n".join(line.rstrip() for line in text.rstrip().split("\n"))
+
+
+def occurrences(
+    plan: EpochPlan,
+    groups: TrainGroups,
+    train_sets: Mapping[str, TrainSet],
+    *,
+    text: str | None,
+    id: str | int | None,
+    epochs: int,
+) -> Occurrences:
+    """Find a text, or the row with a query id, in the first epochs of a plan.
+
+    Args:
+        plan: of any epoch.
+        groups: that choose the keys of rows, as training does.
+        train_sets: by name.
+        text: a query or a candidate, exactly as the data has it, without instruction.
+        id: of a row; one of ``text`` and ``id`` is given.
+        epochs: to search, from epoch 0 on.
+
+    Raises:
+        ConfigError: no row has the text or the id.
+    """
+    found = [
+        row
+        for train_set in train_sets.values()
+        for row in (_with_id(train_set, id) if text is None else _with_text(train_set, text))
+    ]
+    if not found:
+        raise ConfigError(_not_found(train_sets, text, id))
+    found = _each_once(train_sets, found)
+    steps = [
+        step
+        for epoch in range(epochs)
+        for step in _steps(plan.at(epoch), groups, train_sets, found, text)
+    ]
+    return Occurrences(
+        text=text,
+        id=id,
+        epochs=epochs,
+        world_size=plan.num_replicas,
+        rows=_rows(train_sets, found),
+        steps=steps,
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _with_text(train_set: TrainSet, text: str) -> Iterator[FoundRow]:
+    """Yield the rows whose query or candidates are a text."""
+    for first, batch in _blocks(train_set):
+        queries = set(_where(batch.column("query"), text))
+        keys = batch.column("key")
+        bounds = keys.offsets.to_numpy() - keys.offsets[0].as_py()
+        candidates: dict[int, list[int]] = {row: [] for row in queries}
+        for at in _where(keys.flatten(), text):
+            row = int(np.searchsorted(bounds, at, side="right")) - 1
+            candidates.setdefault(row, []).append(at - int(bounds[row]))
+        for row in sorted(candidates):
+            yield _found(train_set, first + row, row in queries, candidates[row])
+
+
+def _with_id(train_set: TrainSet, id: str | int | None) -> Iterator[FoundRow]:
+    """Yield the rows with a query id; an id that looks like a number is either kind."""
+    table = train_set.rows.data.table
+    matches = pc.equal(table.column("query_id_str"), str(id)).fill_null(False)
+    if str(id).lstrip("-").isdecimal() and abs(int(str(id))) < 2**63:
+        is_int = pc.equal(table.column("query_id_int"), int(str(id))).fill_null(False)
+        matches = pc.or_(matches, is_int)
+    for row in np.flatnonzero(matches.to_numpy(zero_copy_only=False)).tolist():
+        yield _found(train_set, row, True)
+
+
+def _found(
+    train_set: TrainSet, row: int, in_query: bool, candidates: Sequence[int] = ()
+) -> FoundRow:
+    at = int(np.searchsorted(train_set.kept, row))
+    is_kept = at < len(train_set.kept) and train_set.kept[at] == row
+    return FoundRow(train_set.name, row, at if is_kept else None, in_query, tuple(candidates))
+
+
+def _blocks(train_set: TrainSet) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the queries and candidates of consecutive rows, and the first one's number."""
+    first = 0
+    for batch in train_set.tables(["query", "key"]).blocks(_ROWS_AT_ONCE):
+        yield first, batch
+        first += len(batch)
+
+
+def _where(texts: pa.Array, text: str) -> list[int]:
+    """Return the indices of the texts that equal one."""
+    is_equal = pc.equal(texts, text).fill_null(False).to_numpy(zero_copy_only=False)
+    at: list[int] = np.flatnonzero(is_equal).tolist()
+    return at
+
+
+def _each_once(train_sets: Mapping[str, TrainSet], found: Sequence[FoundRow]) -> list[FoundRow]:
+    """Return each row once: the training sets of one source's tasks share its rows."""
+    rows: dict[tuple[int, int], list[FoundRow]] = {}
+    for row in found:
+        rows.setdefault((id(train_sets[row.dataset].rows), row.row), []).append(row)
+    return [
+        next((row for row in same if row.position is not None), same[0]) for same in rows.values()
+    ]
+
+
+def _steps(
+    plan: EpochPlan,
+    groups: TrainGroups,
+    train_sets: Mapping[str, TrainSet],
+    found: Sequence[FoundRow],
+    text: str | None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the occurrences in one epoch, in the order of its steps."""
+    row_at = {(row.dataset, row.position): row for row in found if row.position is not None}
+    positions = {
+        name: np.array([at for dataset, at in row_at if dataset == name], np.int64)
+        for name in train_sets
+    }
+    if not row_at:
+        return
+    key_id = None if text is None else int(text_ids([text])[0])
+    steps = np.unique(
+        np.concatenate([plan.steps_with(name, own) for name, own in positions.items() if len(own)])
+    ).tolist()
+    for step, batch in zip(steps, plan.batches(steps), strict=True):
+        slots = np.flatnonzero(np.isin(batch.rows, positions[batch.dataset]))
+        if not len(slots):
+            continue
+        own = tuple(batch.rows[slots].tolist())
+        chosen = groups[BatchIndex(plan.epoch, step, batch.dataset, own, batch.repeat)]
+        keys = np.asarray(chosen["key_id"]).reshape(len(own), -1)
+        per_rank = plan.batch_size[batch.dataset]
+        for number, slot in enumerate(slots.tolist()):
+            row = row_at[batch.dataset, own[number]]
+            at = {
+                "epoch": plan.epoch,
+                "step": step,
+                "rank": slot // per_rank,
+                "position": slot % per_rank,
+                "dataset": batch.dataset,
+                "row": row.row,
+            }
+            if row.in_query:
+                yield at | {"role": "query", "in_batch_negative_of": 0}
+            if not row.candidates:
+                continue
+            columns = np.flatnonzero(keys[number] == key_id)
+            roles = ["negative" if column else "positive" for column in columns.tolist()]
+            others = 0
+            if roles and chosen["in_batch_negatives"]:
+                others = _n_others(plan, groups, step, slot, key_id)
+            for role in dict.fromkeys(roles) or ("not chosen",):
+                yield at | {"role": role, "in_batch_negative_of": others}
+
+
+def _n_others(
+    plan: EpochPlan, groups: TrainGroups, step: int, slot: int, key_id: int | None
+) -> int:
+    """Return how many other queries of a step have a key among their negatives."""
+    positive_id: NDArray[np.int64] = groups[index_of(plan, step, None)]["positive_id"]
+    is_known = (positive_id == key_id).any(axis=1)
+    is_known[slot] = True
+    return int((~is_known).sum())
+
+
+def _rows(train_sets: Mapping[str, TrainSet], found: Sequence[FoundRow]) -> list[dict[str, Any]]:
+    listed = []
+    for name, train_set in train_sets.items():
+        own = [row for row in found if row.dataset == name]
+        n_pos = train_set.rows.data.column("n_pos")
+        for row, location in zip(own, located(train_set, [row.row for row in own]), strict=True):
+            n_labelled = n_pos[row.row].as_py()
+            roles = ["query"] * row.in_query + [
+                f"candidate {at}"
+                if not n_labelled
+                else f"pos {at}"
+                if at < n_labelled
+                else f"neg {at - n_labelled}"
+                for at in row.candidates
+            ]
+            listed.append(
+                {"dataset": name, "row": row.row, **location.as_dict()}
+                | {"is_kept": row.position is not None, "roles": roles}
+            )
+    return listed
+
+
+def _not_found(train_sets: Mapping[str, TrainSet], text: str | None, id: str | int | None) -> str:
+    """Return the sentence that says so, with a text that contains the one asked for, if any."""
+    names = ", ".join(map(one_line, train_sets))
+    if text is None:
+        return f"id={id!r}: no row of {names} has this query id"
+    for train_set in train_sets.values():
+        for _, batch in _blocks(train_set):
+            for texts in (batch.column("query"), batch.column("key").flatten()):
+                near = texts.filter(pc.match_substring(texts, text))
+                if len(near):
+                    example = shortened(near[0].as_py(), 300)
+                    return (
+                        f"text={shortened(text, 80)!r} is no query and no candidate, but a part "
+                        f"of one: {example!r} (give the text in full, as the data has it)"
+                    )
+    return (
+        f"text={shortened(text, 80)!r}: no query and no candidate of {names} is or contains this "
+        "text (give it as the data has it, without instruction)"
+    )
