@@ -13,6 +13,7 @@ import lightning
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -30,21 +31,21 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.training.batch_kinds import check_gives_sides
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
     GivesTaskSettings,
 )
+from llm_embedder_data.training.evaluating import evaluating, on_device
 from llm_embedder_data.training.evaluator import RetrievalEvaluator
-from llm_embedder_data.training.export import (
-    prompts_to_export,
-    write_sentence_transformers_files,
-)
+from llm_embedder_data.training.export import EncoderExport, longest_of_model
 from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
 from llm_embedder_data.training.packed_attention import AttentionSwitch, position_ids_for
 from llm_embedder_data.training.pooling import pool, pool_packed, prompt_length_of_calls
 from llm_embedder_data.training.position_limits import check_positions
 from llm_embedder_data.training.retrieval_loss import competing_keys, mean_loss
+from llm_embedder_data.training.run_record import RunRecord
 from llm_embedder_data.training.search import rerank_order
 from llm_embedder_data.training.settings import (
     DEFAULTS,
@@ -196,10 +197,11 @@ class BiEncoder(lightning.LightningModule):
         """Check the data module against the encoder, and log the settings of a fit.
 
         Raises:
-            ConfigError: texts can be longer than the encoder's positions, or a file of the model
-                is invalid.
+            ConfigError: texts can be longer than the encoder's positions, a file of the model is
+                invalid, or the batches hold pairs for a cross-encoder.
         """
         self._warned.clear()  # of an earlier run
+        check_gives_sides(self._datamodule)
         if isinstance(datamodule := self._datamodule, GivesLongestInputs):
             for message in check_positions(self.encoder, datamodule.longest_inputs()):
                 self._warn_once(message)
@@ -471,39 +473,67 @@ class BiEncoder(lightning.LightningModule):
     # Export
 
     def export(
-        self, path: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase | None = None
+        self,
+        path: str | os.PathLike[str],
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        datamodule: lightning.LightningDataModule | None = None,
+        max_length: int | None = None,
+        run: RunRecord | None = None,
+        overwrite: bool = False,
+        check: bool = True,
     ) -> None:
         """Save the encoder for AutoModel and SentenceTransformer. Only rank 0 writes.
 
+        The folder appears complete or not at all. It holds the prompts, the pooling, the length at
+        which texts are cut, the similarity, and a model card.
+
         Args:
-            path: a folder, created if it does not exist.
+            path: a folder that does not exist, or is empty.
             tokenizer: saved beside the encoder. None: the data module's, else the one of the name
                 ``encoder``; if there is neither, a warning.
+            datamodule: whose prompts and key length the folder gets. None: the trainer's; without
+                one, the encoder's own.
+            max_length: most tokens of a text, special tokens included. None: the data module's key
+                length; without one, the encoder's own.
+            run: what the model card says about the training. None: what the trainer knows.
+            overwrite: whether to replace a folder that has files, if it is a model's.
+            check: whether to load the folder again and compare token ids and vectors on probe
+                texts, by sentence-transformers if it is installed.
+
+        Raises:
+            ConfigError: the folder exists and is not to be replaced; or, loaded again, it gives
+                other token ids or vectors. Nothing is written then.
         """
         if self.global_rank != 0:
             return
-        folder = Path(path)
-        weights = self.encoder.state_dict()
-        if self._pooler[0] is not None:
-            weights |= self._pooler[0].state_dict(prefix="pooler.")
-        self.encoder.save_pretrained(folder, state_dict=weights)
-
-        tokenizer = tokenizer or getattr(self._datamodule, "tokenizer", None)
-        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
-            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
-        if isinstance(tokenizer, PreTrainedTokenizerBase):
-            tokenizer.save_pretrained(folder)
-        else:
+        datamodule = datamodule or self._datamodule
+        tokenizer = tokenizer or getattr(datamodule, "tokenizer", None)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            named = "encoder" in self.hparams
+            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"]) if named else None
+        if tokenizer is None:
             logger.warning(
-                "%s has no tokenizer: give one to export(tokenizer=...)", one_line(folder)
+                "%s has no tokenizer: give one to export(tokenizer=...)", one_line(Path(path))
             )
-        write_sentence_transformers_files(
-            folder,
-            width=self.encoder.config.hidden_size,
-            pooling=self.pooling,
-            similarity=self.similarity,
-            prompts=prompts_to_export(self._datamodule, self._model_name),
-        )
+        with isolate_rng(), evaluating(self):  # training goes on as if nothing was exported
+            EncoderExport(
+                encoder=self.encoder,
+                pooler=self._pooler[0],
+                tokenizer=tokenizer,
+                model_name=self._model_name,
+                pooling=self.pooling,
+                include_prompt=self._include_prompt,
+                similarity=self.similarity,
+                encode=lambda inputs, n: self.encode(on_device(inputs, self.device), None, n),
+                datamodule=datamodule,
+                max_length=max_length,
+                run=run or RunRecord.of_trainer(self._attached, self.hparams),
+            ).write(path, overwrite=overwrite, check=check)
+
+    def longest_input(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        """Return the most tokens that the encoder takes, by its own files and its tokenizer's."""
+        return longest_of_model(self._model_name, self.encoder, tokenizer)[0]
 
     # The trainer, which is absent in a notebook
 
