@@ -86,7 +86,7 @@ class ExportEncoder(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Export if ``which`` asks for it."""
-        if trainer.sanity_checking or not trainer.state.fn == "fit":
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         if self.which == "every":
             self._export(pl_module, self.folder / f"step-{trainer.global_step:06d}")

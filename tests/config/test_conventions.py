@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 from convention_cases import AUTO, QWEN, model_folder
-from training.training_cases import tiny_bert
 from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 
 from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule

@@ -114,7 +114,9 @@ def test_a_prompt_that_the_mean_leaves_out_is_left_out(bert, tmp_path):
 
     model.export(tmp_path / "out", datamodule=data)
 
-    assert json.loads((tmp_path / "out/1_Pooling/config.json").read_text())["include_prompt"] is False
+    assert (
+        json.loads((tmp_path / "out/1_Pooling/config.json").read_text())["include_prompt"] is False
+    )
     assert_reads_alike(
         tmp_path / "out", model, data.tokenizer, {"query": "query: ", "document": "passage: "}
     )
@@ -174,7 +176,7 @@ def test_the_length_is_the_keys_else_the_models_own(bert, tmp_path):
     again.export(tmp_path / "again", check=False)
     found = json.loads((tmp_path / "again/sentence_bert_config.json").read_text())
     assert found["max_seq_length"] == 12
-    with pytest.raises(ConfigError, match="max_length=65.*has positions for 64"):
+    with pytest.raises(ConfigError, match=r"max_length=65.*has positions for 64"):
         model.export(tmp_path / "long", max_length=65)
 
 
@@ -222,7 +224,7 @@ def test_a_folder_with_files_is_refused_and_only_a_model_is_replaced(bert, tmp_p
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").touch()
 
-    with pytest.raises(ConfigError, match="exists and has files.*overwrite=true"):
+    with pytest.raises(ConfigError, match=r"exists and has files.*overwrite=true"):
         model.export(out, check=False)
     with pytest.raises(ConfigError, match="no exported model"):
         model.export(tmp_path / "mine", overwrite=True)
