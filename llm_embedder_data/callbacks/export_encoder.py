@@ -79,8 +79,9 @@ class ExportEncoder(lightning.Callback):
                 f"ExportEncoder: {type(pl_module).__name__} has no export() (train a BiEncoder or "
                 "a CrossEncoder, or take the callback out)"
             )
-        if self.which != "every":
-            self._check(self.folder)
+        is_own = self.overwrite or str(self.folder) in self._written
+        if self.which != "every" or not is_own:
+            check_target(self.folder, overwrite=is_own)
 
     def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -118,11 +119,8 @@ class ExportEncoder(lightning.Callback):
             self._best = value
         return is_best
 
-    def _check(self, folder: Path) -> None:
-        check_target(folder, overwrite=self.overwrite or str(folder) in self._written)
-
     def _export(self, pl_module: Any, folder: Path) -> None:
-        is_own = str(folder) in self._written
-        pl_module.export(folder, overwrite=self.overwrite or is_own, check=self.check)
-        if not is_own:
-            self._written.append(str(folder))
+        # What is there now was checked before the first step, or was written by this run.
+        pl_module.export(folder, overwrite=True, check=self.check)
+        if str(self.folder) not in self._written:
+            self._written.append(str(self.folder))

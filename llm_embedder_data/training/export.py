@@ -35,6 +35,7 @@ from llm_embedder_data.training.run_record import RunRecord
 # A folder that holds this file is a model; nothing else is ever overwritten.
 _MODEL_FILE = "config.json"
 
+_KEY_LENGTH = "data.key_max_length"
 _NO_LIMIT = 1e9
 
 
@@ -122,18 +123,18 @@ class EncoderExport:
             return self.max_length, "max_length"
         if isinstance(self.datamodule, GivesLongestInputs):
             longest = self.datamodule.longest_inputs()
-            if (name := "data.key_max_length") in longest:
-                return longest[name][0], name
+            if _KEY_LENGTH in longest:
+                return longest[_KEY_LENGTH][0], _KEY_LENGTH
         return longest_of_model(self.model_name, self.encoder, self.tokenizer)
 
     def _notes(self, length: int, origin: str, prompts: Mapping[str, str]) -> list[str]:
         notes = []
-        if isinstance(self.datamodule, GivesLongestInputs):
-            of_queries = self.datamodule.longest_inputs().get("data.query_max_length")
-            if of_queries is not None and of_queries[0] != length:
+        if isinstance(self.datamodule, GivesLongestInputs) and origin == _KEY_LENGTH:
+            of_queries, _ = self.datamodule.longest_inputs()["data.query_max_length"]
+            if of_queries != length:
                 notes.append(
-                    f"The longest text is that of keys, {length} tokens ({origin}). Queries were "
-                    f"cut at {of_queries[0]} tokens in training, and a folder has one length."
+                    f"The longest text is that of keys, {length} tokens ({origin}). Batches have "
+                    f"queries of at most {of_queries} tokens, and a folder has one length."
                 )
         if getattr(self.tokenizer, "truncation_side", "right") == "left" and any(prompts.values()):
             notes.append(

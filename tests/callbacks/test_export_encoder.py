@@ -123,6 +123,19 @@ def test_a_folder_with_files_is_refused_before_the_first_step(fit, tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_resumed_fit_writes_the_folder_of_a_step_again(fit, tmp_path):
+    _, checkpoint = fit(ExportEncoder(tmp_path / "more", "every"), steps=2)
+    fit(ExportEncoder(tmp_path / "more", "every"), steps=4, ckpt_path=checkpoint)
+    fit(ExportEncoder(tmp_path / "more", "every"), steps=4, ckpt_path=checkpoint)
+
+    assert sorted(path.name for path in (tmp_path / "more").iterdir()) == [
+        "step-000002",
+        "step-000004",
+    ]
+    with pytest.raises(ConfigError, match="exists and has files"):
+        fit(ExportEncoder(tmp_path / "more", "every"))
+
+
 def test_a_name_that_is_not_logged_is_one_sentence(fit, tmp_path):
     with pytest.raises(ConfigError, match=r"monitor='val/map' was not logged; there are .*mrr@10"):
         fit(ExportEncoder(tmp_path / "out", "best", monitor="val/map"))

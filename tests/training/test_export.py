@@ -171,7 +171,7 @@ def test_the_length_is_the_keys_else_the_models_own(bert, tmp_path):
     assert length("keys", datamodule=data_of(bert, key_max_length=40))["max_seq_length"] == 40
     assert length("given", max_length=12)["max_seq_length"] == 12
     assert length("own")["max_seq_length"] == 64  # its positions
-    assert "Queries were cut at 24 tokens" in (tmp_path / "keys/README.md").read_text()
+    assert "queries of at most 24 tokens" in (tmp_path / "keys/README.md").read_text()
     again = BiEncoder(str(tmp_path / "given"))
     again.export(tmp_path / "again", check=False)
     found = json.loads((tmp_path / "again/sentence_bert_config.json").read_text())
