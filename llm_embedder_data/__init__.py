@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from llm_embedder_data.datamodule.module import RetrievalDataModule
     from llm_embedder_data.rows.read_rows import read_rows
     from llm_embedder_data.training.bi_encoder import BiEncoder
+    from llm_embedder_data.training.cross_encoder import CrossEncoder
     from llm_embedder_data.training.evaluation import evaluate
 
 __all__ = [
     "TASK_CONFIG",
     "BiEncoder",
     "ConfigError",
+    "CrossEncoder",
     "DataError",
     "EpochPlan",
     "RetrievalDataCollator",
@@ -33,6 +35,7 @@ _MODULES = {
     "TASK_CONFIG": "compat",
     "BiEncoder": "training.bi_encoder",
     "ConfigError": "core.errors",
+    "CrossEncoder": "training.cross_encoder",
     "DataError": "core.errors",
     "EpochPlan": "batches.plan.epoch_plan",
     "RetrievalDataCollator": "batches.collator",

@@ -59,7 +59,7 @@ def build_run(cfg: DictConfig, stage: str) -> tuple[Trainer, Any, Any]:
         datamodule.prepare_data()
         datamodule.setup(stage)
         show(str(datamodule.report()))
-    model = build(node_of(cfg, "model", LightningModule), LightningModule, "model")
+    model = build_model(cfg)
     check_checkpoint_fits(cfg.ckpt_path, saved_weights, model)
     return trainer, model, datamodule
 
@@ -69,6 +69,11 @@ def build_data(cfg: DictConfig) -> Any:
     if "demo" in (cfg.encoder, cfg.data.get("tokenizer")):
         cfg.encoder = demo_encoder()
     return build(node_of(cfg, "data", LightningDataModule), LightningDataModule, "data")
+
+
+def build_model(cfg: DictConfig) -> Any:
+    """Build the model."""
+    return build(node_of(cfg, "model", LightningModule), LightningModule, "model")
 
 
 @contextmanager

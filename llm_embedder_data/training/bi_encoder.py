@@ -6,13 +6,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
+import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
@@ -20,7 +21,6 @@ from llm_embedder_data.config.recipes import (
     AUTO,
     ModelSettings,
     Recipe,
-    load_recipe,
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line
@@ -29,11 +29,11 @@ from llm_embedder_data.training.adapters import (
     FROZEN_DIGEST,
     frozen_digest,
     has_adapters,
-    merged,
     plain_settings,
     with_frozen,
     without_frozen,
 )
+from llm_embedder_data.training.batch_kinds import check_gives_sides
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
@@ -44,37 +44,32 @@ from llm_embedder_data.training.embedding_module import (
     RetrievalBatch,
     Similarity,
 )
-from llm_embedder_data.training.eval_sources import EvalSources
-from llm_embedder_data.training.evaluator import RetrievalEvaluator
-from llm_embedder_data.training.export import (
-    prompts_to_export,
-    write_sentence_transformers_files,
-)
+from llm_embedder_data.training.evaluating import evaluating, on_device
+from llm_embedder_data.training.export import EncoderExport, longest_of_model, prompts_to_export
 from llm_embedder_data.training.grad_cache import cached_embeddings
 from llm_embedder_data.training.matryoshka import (
     TruncatingEvaluator,
     weighted_dimensions,
 )
 from llm_embedder_data.training.mteb_encoder import MtebEncoder
-from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
+from llm_embedder_data.training.optimization import Schedule
 from llm_embedder_data.training.position_limits import check_positions
-from llm_embedder_data.training.recipe_following import FollowsRecipe
 from llm_embedder_data.training.retrieval_loss import (
     BatchLoss,
     Objective,
     competing_keys,
     loss_of_embeddings,
 )
+from llm_embedder_data.training.retrieval_module import RetrievalModule, plain_recipe
+from llm_embedder_data.training.run_record import RunRecord
 from llm_embedder_data.training.settings import (
     check_embedding_arguments,
-    check_model_arguments,
 )
-from llm_embedder_data.training.trainer_limits import running_loaders
 
 logger = logging.getLogger(__name__)
 
 
-class BiEncoder(FollowsRecipe, EmbeddingModule):
+class BiEncoder(RetrievalModule, EmbeddingModule):
     """Embeds queries and keys with one encoder, trained by a contrastive and a distillation loss.
 
     It trains on the batches of RetrievalDataModule (docs/batch-keys.md). Each rank scores its own
@@ -172,7 +167,6 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
         lora: Mapping[str, Any] | None = None,
         save_base_weights: bool = False,
     ) -> None:
-        super().__init__()
         check_choice(pooling, [*get_args(PoolingMode), "auto"], "model.pooling")
         check_choice(similarity, [*get_args(SimilarityName), "auto"], "model.similarity")
         check_choice(schedule, Schedule, "model.schedule")
@@ -183,30 +177,28 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
         matryoshka_dims = None if matryoshka_dims is None else tuple(matryoshka_dims)
         matryoshka_weights = None if matryoshka_weights is None else tuple(matryoshka_weights)
         lora = None if lora is None else plain_settings(lora)
-        self._recipe = None if recipe is None else load_recipe(recipe)
-        if self._recipe is not None:
-            is_name = isinstance(recipe, str | os.PathLike)
-            recipe = os.fspath(recipe) if is_name else self._recipe.to_mapping()  # type: ignore[arg-type]
+        loaded_recipe, recipe = plain_recipe(recipe)
+        super().__init__(
+            ModelSettings(
+                temperature=temperature,
+                learning_rate=learning_rate,
+                contrastive_weight=contrastive_weight,
+                distill_weight=distill_weight,
+                teacher_temperature=teacher_temperature,
+                student_temperature=student_temperature,
+            ),
+            recipe=loaded_recipe,
+            weight_decay=weight_decay,
+            warmup_ratio=warmup_ratio,
+            schedule=schedule,
+            cutoffs=cutoffs,
+        )
         if not isinstance(encoder, nn.Module):
             encoder = os.fspath(encoder)
         self.save_hyperparameters(ignore=["encoder"] if isinstance(encoder, nn.Module) else [])
-
-        self._given = ModelSettings(
-            temperature=temperature,
-            learning_rate=learning_rate,
-            contrastive_weight=contrastive_weight,
-            distill_weight=distill_weight,
-            teacher_temperature=teacher_temperature,
-            student_temperature=student_temperature,
-        )
         self.gather_negatives = gather_negatives
-        self.weight_decay = weight_decay
-        self.warmup_ratio = warmup_ratio
-        self.schedule = schedule
-        self.cutoffs = cutoffs
         self.mini_batch_size = mini_batch_size
         self.save_base_weights = save_base_weights
-        check_model_arguments(self._given, warmup_ratio=warmup_ratio, cutoffs=cutoffs)
         check_embedding_arguments(
             mini_batch_size=mini_batch_size, false_negative_margin=false_negative_margin
         )
@@ -228,8 +220,7 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
             false_negative_margin=false_negative_margin,
             symmetric=symmetric,
         )
-        self._warned: set[str] = set()
-        self.evaluator: RetrievalEvaluator = TruncatingEvaluator(
+        self.evaluator = TruncatingEvaluator(
             cutoffs,
             [width for width, _ in self._dimensions[1:]],
             normalize=self.similarity == "cos",
@@ -241,10 +232,11 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
         """Check the data module against the encoder, and log the settings of a fit.
 
         Raises:
-            ConfigError: texts can be longer than the encoder's positions, or a file of the model
-                is invalid.
+            ConfigError: texts can be longer than the encoder's positions, a file of the model is
+                invalid, or the batches hold pairs for a cross-encoder.
         """
         self._warned.clear()  # of an earlier run
+        check_gives_sides(self._datamodule)
         self.check_data_module(self._datamodule)
         if stage == "fit":
             settings = self.model_settings
@@ -272,6 +264,11 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
                     f"those before the data module's texts ({datamodule.recipe.origin}): give both "
                     "the same model, or name a recipe in data.recipe"
                 )
+
+    @property
+    def temperature(self) -> float:
+        """The number that divides the cosine."""
+        return cast(float, self.model_settings.temperature)
 
     # Training
 
@@ -340,32 +337,6 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
                 all_gather=all_gather,
             )
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW and a schedule that is stepped after every optimizer step.
-
-        Raises:
-            ConfigError: the schedule needs the number of steps, and the fit has no end.
-        """
-        trainer = self._attached
-        optimizer = adamw(
-            self.parameters(),
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            may_fuse=trainer is not None and trainer.precision == "32-true",
-        )
-        if self.schedule == "constant" and self.warmup_ratio == 0:
-            return optimizer
-        scheduler = warmup_schedule(
-            optimizer,
-            self.trainer.estimated_stepping_batches,
-            warmup_ratio=self.warmup_ratio,
-            schedule=self.schedule,
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -392,12 +363,6 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
 
     # Evaluation
 
-    def on_validation_epoch_start(self) -> None:
-        """Drop what an interrupted evaluation may have left."""
-        self.evaluator.reset(EvalSources.of_loaders(running_loaders(self.trainer)))
-
-    on_test_epoch_start = on_validation_epoch_start
-
     def validation_step(
         self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
@@ -420,34 +385,13 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
         if "key" not in batch:
             self.evaluator.add_queries(name, embedding, **about)
             return
-        keys = self._embed(batch, "key").view(*batch["key_mask"].shape, -1)  # [n, G, D]
+        keys = self._embed(batch, "key").view(*batch["key_mask"].shape, embedding.shape[1])
         key_index = batch["key_index"].masked_fill(batch["key_mask"] == 0, -1)
         self.evaluator.add_reranked(name, embedding, keys, key_index, **about)
 
     def test_step(self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode a batch and keep it; see :meth:`validation_step`."""
         self.validation_step(batch, batch_idx, dataloader_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log ``val/<eval set>/mrr@10`` etc., and the means over the eval sets, ``val/mrr@10``.
-
-        Nothing is logged in the sanity check, which sees only a few batches of a corpus. If the
-        trainer's limits leave out a part of a corpus, its eval sets and the means are not logged.
-        """
-        self._log_metrics("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the metrics under ``test/``; see :meth:`on_validation_epoch_end`."""
-        self._log_metrics("test")
-
-    def _log_metrics(self, stage: str) -> None:
-        values = self.evaluator.finish(self, stage, self._warn_once)
-        if self.trainer.sanity_checking:
-            return
-        # All ranks have the same values already, so their maximum is exact. A mean over three ranks
-        # may differ in the last bit, and without sync_dist Lightning warns.
-        for name, value in values.items():
-            self.log(name, value, sync_dist=True, reduce_fx="max", batch_size=1)
 
     def predict_step(
         self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0
@@ -479,7 +423,7 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
         Raises:
             ConfigError: there is no tokenizer.
         """
-        tokenizer = tokenizer or self._own_tokenizer()
+        tokenizer = tokenizer or self._tokenizer_of(self._datamodule)
         if tokenizer is None:
             raise ConfigError(
                 "to_mteb() has no tokenizer: give one, as to_mteb(tokenizer), since the encoder "
@@ -495,44 +439,62 @@ class BiEncoder(FollowsRecipe, EmbeddingModule):
 
     # Export
 
-    def _own_tokenizer(self) -> PreTrainedTokenizerBase | None:
-        tokenizer = getattr(self._datamodule, "tokenizer", None)
-        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
-            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
-        return tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else None
-
     def export(
-        self, path: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase | None = None
+        self,
+        path: str | os.PathLike[str],
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        datamodule: lightning.LightningDataModule | None = None,
+        max_length: int | None = None,
+        run: RunRecord | None = None,
+        overwrite: bool = False,
+        check: bool = True,
     ) -> None:
         """Save the encoder for AutoModel and SentenceTransformer. Only rank 0 writes.
 
+        The folder appears complete or not at all. It holds the prompts, the pooling, the length at
+        which texts are cut, the similarity, and a model card.
+
         Args:
-            path: a folder, created if it does not exist.
+            path: a folder that does not exist, or is empty.
             tokenizer: saved beside the encoder. None: the data module's, else the one of the name
                 ``encoder``; if there is neither, a warning.
+            datamodule: whose prompts and key length the folder gets. None: the trainer's; without
+                one, the encoder's own.
+            max_length: most tokens of a text, special tokens included. None: the data module's key
+                length; without one, the encoder's own.
+            run: what the model card says about the training. None: what the trainer knows.
+            overwrite: whether to replace a folder that has files, if it is a model's.
+            check: whether to load the folder again and compare token ids and vectors on probe
+                texts, by sentence-transformers if it is installed.
+
+        Raises:
+            ConfigError: the folder exists and is not to be replaced; or, loaded again, it gives
+                other token ids or vectors. Nothing is written then.
         """
         if self.global_rank != 0:
             return
-        folder = Path(path)
-        encoder = merged(self.encoder)
-        weights = encoder.state_dict()
-        if self._pooler[0] is not None:
-            weights |= self._pooler[0].state_dict(prefix="pooler.")
-        encoder.save_pretrained(folder, state_dict=weights)
-
-        tokenizer = tokenizer or getattr(self._datamodule, "tokenizer", None)
-        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
-            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
-        if isinstance(tokenizer, PreTrainedTokenizerBase):
-            tokenizer.save_pretrained(folder)
-        else:
+        datamodule = datamodule or self._datamodule
+        tokenizer = tokenizer or self._tokenizer_of(datamodule)
+        if tokenizer is None:
             logger.warning(
-                "%s has no tokenizer: give one to export(tokenizer=...)", one_line(folder)
+                "%s has no tokenizer: give one to export(tokenizer=...)", one_line(Path(path))
             )
-        write_sentence_transformers_files(
-            folder,
-            width=encoder.config.hidden_size,
-            pooling=self.pooling,
-            similarity=self.similarity,
-            prompts=prompts_to_export(self._datamodule, self._model_name),
-        )
+        with isolate_rng(), evaluating(self):  # training goes on as if nothing was exported
+            EncoderExport(
+                encoder=self.encoder,
+                pooler=self._pooler[0],
+                tokenizer=tokenizer,
+                model_name=self._model_name,
+                pooling=self.pooling,
+                include_prompt=self.include_prompt,
+                similarity=self.similarity,
+                encode=lambda inputs, n: self.encode(on_device(inputs, self.device), None, n),
+                datamodule=datamodule,
+                max_length=max_length,
+                run=run or RunRecord.of_trainer(self._attached, self.hparams),
+            ).write(path, overwrite=overwrite, check=check)
+
+    def longest_input(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        """Return the most tokens that the encoder takes, by its own files and its tokenizer's."""
+        return longest_of_model(self._model_name, self.encoder, tokenizer)[0]

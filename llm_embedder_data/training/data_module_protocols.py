@@ -5,7 +5,7 @@ RetrievalDataModule answers all of them. A model also trains with a data module 
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from llm_embedder_data.config.recipes import Instruction, ModelSettings, Recipe, TaskSettings
 
@@ -40,3 +40,12 @@ class GivesLongestInputs(Protocol):
 
     def longest_inputs(self) -> dict[str, tuple[int, int]]:
         """Return, for each length setting, the most tokens of a text and columns of a batch."""
+
+
+@runtime_checkable
+class GivesPairs(Protocol):
+    """A data module that may make (query, key) pairs for a cross-encoder."""
+
+    cross: bool
+    eval_method: str
+    hparams: Any

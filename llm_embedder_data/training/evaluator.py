@@ -233,10 +233,21 @@ class RetrievalEvaluator:
                 :meth:`add_queries`.
         """
         # Not a matrix product, which mixed precision would round.
-        scores = (embedding[:, None] * keys).sum(2)  # [n, G]
+        self.add_scored(name, (embedding[:, None] * keys).sum(2), key_index, **about)
+
+    def add_scored(self, name: str, scores: Tensor, key_index: Tensor, **about: Any) -> None:
+        """Rank the keys of a query batch by their scores, and keep the order.
+
+        Args:
+            name: name of the eval set.
+            scores: ``[n, G]`` float32.
+            key_index: ``[n, G]`` int64, -1 where a key is padding.
+            about: as for :meth:`add_reranked`.
+        """
         ranked = rerank_order(scores, key_index)
         ranked_scores = scores_of_ranked(ranked, scores, key_index)
-        self.add_queries(name, embedding, ranked=ranked, ranked_scores=ranked_scores, **about)
+        nothing = scores.new_zeros(len(scores), 0)  # no embedding: nothing is searched
+        self.add_queries(name, nothing, ranked=ranked, ranked_scores=ranked_scores, **about)
 
     def finish(
         self, module: lightning.LightningModule, stage: str, warn: Callable[[str], None]

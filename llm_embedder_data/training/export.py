@@ -1,64 +1,219 @@
-"""The files that SentenceTransformer reads beside an encoder's weights: modules and prompts."""
+"""An encoder as a folder that AutoModel and SentenceTransformer load: written, then compared."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.config.model_files import MODULES_FILE, PROMPT_FILE
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.config.model_files import UnknownFile, read_model_json, short_name
 from llm_embedder_data.config.model_prompts import KEY_SUFFIX, QUERY_SUFFIX, with_conventions
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 from llm_embedder_data.config.recipes import ANY_TASK, AUTO, Recipe
-from llm_embedder_data.training.data_module_protocols import GivesConventions
+from llm_embedder_data.core.atomic_folder import atomic_folder
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.training.adapters import merged
+from llm_embedder_data.training.data_module_protocols import GivesConventions, GivesLongestInputs
+from llm_embedder_data.training.export_check import Encode, check_encoder
+from llm_embedder_data.training.exported_files import (
+    LENGTH_FILE,
+    save_tokenizer,
+    write_encoder_files,
+)
+from llm_embedder_data.training.model_card import ModelCard
+from llm_embedder_data.training.position_limits import check_positions, most_positions
+from llm_embedder_data.training.run_record import RunRecord
+
+# A folder that holds this file is a model; nothing else is ever overwritten.
+_MODEL_FILE = "config.json"
+
+_KEY_LENGTH = "data.key_max_length"
+_NO_LIMIT = 1e9
 
 
-def write_sentence_transformers_files(
-    folder: Path,
-    *,
-    width: int,
-    pooling: PoolingMode,
-    similarity: SimilarityName,
-    prompts: Mapping[str, str],
-) -> None:
-    """Write the files that make a saved encoder a SentenceTransformer.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderExport:
+    """An encoder and all that a folder must say about it.
 
-    Args:
-        folder: an existing folder with the encoder.
-        width: number of dimensions of the encoder's hidden states.
+    Attributes:
+        encoder: a transformers model; a PeftModel is merged, on a copy.
+        pooler: the encoder's pooler, if it was set aside.
+        tokenizer: saved beside the encoder; None to save none.
+        model_name: name or folder of the model that was trained; None if unknown.
         pooling: how token vectors are pooled.
-        similarity: ``cos`` adds a module that normalizes embeddings.
-        prompts: texts to put before inputs, by name.
+        include_prompt: whether a mean includes the prompt's tokens.
+        similarity: how embeddings are compared.
+        encode: embeds a padded batch, on the device of the encoder.
+        datamodule: of the run; gives prompts and the longest key. None: the model's own.
+        max_length: most tokens of a text; None: the data module's, else the model's own.
+        run: what was trained and measured.
     """
-    kinds = ["Transformer", "Pooling", *(["Normalize"] if similarity == "cos" else [])]
-    subfolders = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds) if i)]
-    for subfolder in subfolders:
-        (folder / subfolder).mkdir(exist_ok=True)
-    # sentence-transformers has read these type names since 2.0, and 6.2 still does.
-    modules = [
-        {
-            "idx": i,
-            "name": str(i),
-            "path": subfolder,
-            "type": f"sentence_transformers.models.{kind}",
-        }
-        for i, (kind, subfolder) in enumerate(zip(kinds, subfolders, strict=True))
-    ]
-    pooling_config = {
-        "word_embedding_dimension": width,
-        "pooling_mode_cls_token": pooling == "cls",
-        "pooling_mode_mean_tokens": pooling == "mean",
-        "pooling_mode_max_tokens": False,
-        "pooling_mode_mean_sqrt_len_tokens": False,
-        "pooling_mode_lasttoken": pooling == "last",
-    }
-    similarity_name = {"cos": "cosine", "dot": "dot"}[similarity]
-    _write_json(folder / MODULES_FILE, modules)
-    _write_json(folder / "1_Pooling" / "config.json", pooling_config)
-    _write_json(
-        folder / PROMPT_FILE, {"similarity_fn_name": similarity_name, "prompts": dict(prompts)}
-    )
+
+    encoder: nn.Module
+    pooler: nn.Module | None
+    tokenizer: PreTrainedTokenizerBase | None
+    model_name: str | None
+    pooling: PoolingMode
+    include_prompt: bool
+    similarity: SimilarityName
+    encode: Encode
+    datamodule: object
+    max_length: int | None
+    run: RunRecord
+
+    def write(self, path: str | os.PathLike[str], *, overwrite: bool, check: bool) -> None:
+        """Write the folder; see :meth:`BiEncoder.export`."""
+        prompts = prompts_to_export(self.datamodule, self.model_name)
+        length, origin = self._max_length()
+        check_positions(self.encoder, {origin: (length, length)})
+        include_prompt = self.include_prompt or self.pooling != "mean"
+        notes = self._notes(length, origin, prompts)
+        with new_folder(path, overwrite=overwrite) as folder:
+            save_weights(self.encoder, folder, self.pooler)
+            if self.tokenizer is not None:
+                save_tokenizer(self.tokenizer, folder, length)
+            write_encoder_files(
+                folder,
+                width=self.encoder.config.hidden_size,  # type: ignore[union-attr, arg-type]
+                pooling=self.pooling,
+                include_prompt=include_prompt,
+                similarity=self.similarity,
+                prompts=prompts,
+                max_length=length,
+            )
+            checked = "Not compared with the trained encoder."
+            if check and self.tokenizer is not None:
+                checked = check_encoder(
+                    folder,
+                    self.tokenizer,
+                    prompts=prompts,
+                    max_length=length,
+                    include_prompt=include_prompt,
+                    encode=self.encode,
+                )
+            card = ModelCard(
+                kind="bi-encoder",
+                base_model=self.model_name,
+                facts=[
+                    ("pooling", self.pooling),
+                    *([] if include_prompt else [("pooling of the prompt", "left out")]),
+                    ("similarity", "cosine" if self.similarity == "cos" else "inner product"),
+                    ("longest text, in tokens", f"{length} ({origin})"),
+                ],
+                prompts=prompts,
+                run=self.run,
+                checked=checked,
+                notes=notes,
+            )
+            (folder / "README.md").write_text(str(card), encoding="utf-8")
+        for sentence in (*notes, checked):
+            rank_zero_info(f"export {one_line(path)}: {sentence}")
+
+    def _max_length(self) -> tuple[int, str]:
+        """Return the most tokens of a text, and where that comes from."""
+        if self.max_length is not None:
+            return self.max_length, "max_length"
+        if isinstance(self.datamodule, GivesLongestInputs):
+            longest = self.datamodule.longest_inputs()
+            if _KEY_LENGTH in longest:
+                return longest[_KEY_LENGTH][0], _KEY_LENGTH
+        return longest_of_model(self.model_name, self.encoder, self.tokenizer)
+
+    def _notes(self, length: int, origin: str, prompts: Mapping[str, str]) -> list[str]:
+        notes = []
+        if isinstance(self.datamodule, GivesLongestInputs) and origin == _KEY_LENGTH:
+            of_queries, _ = self.datamodule.longest_inputs()["data.query_max_length"]
+            if of_queries != length:
+                notes.append(
+                    f"The longest text is that of keys, {length} tokens ({origin}). Batches have "
+                    f"queries of at most {of_queries} tokens, and a folder has one length."
+                )
+        if getattr(self.tokenizer, "truncation_side", "right") == "left" and any(prompts.values()):
+            notes.append(
+                "The tokenizer cuts long texts on the left. sentence-transformers cuts off the "
+                "prompt there, which was never cut off in training."
+            )
+        return notes
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
+    """Yield a folder for a model, which gets its name when the block ends without an error.
+
+    Raises:
+        ConfigError: the folder has files and ``overwrite`` is False, is no folder of a model, or
+            cannot be written.
+    """
+    folder = Path(path).expanduser().absolute()
+    check_target(folder, overwrite=overwrite)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(folder, overwrite=overwrite) as part:
+            yield part
+    except OSError as error:
+        raise ConfigError(f"{one_line(folder)}: the export cannot be written: {error}") from error
+
+
+def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuse a folder that an export must not take the name of.
+
+    Raises:
+        ConfigError: what is there.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ConfigError(f"{one_line(folder)} is no folder (name another one to export to)")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise ConfigError(
+            f"{one_line(folder)} exists and has files (name another folder, or give overwrite=true)"
+        )
+    if not (folder / _MODEL_FILE).is_file():
+        raise ConfigError(
+            f"{one_line(folder)} has files and no {_MODEL_FILE}, so it is no exported model, and "
+            "overwrite=true does not delete it (name another folder)"
+        )
+
+
+def save_weights(model: Any, folder: Path, pooler: nn.Module | None = None) -> None:
+    """Save a transformers model, and the pooler that was set aside; a PeftModel is merged."""
+    model = merged(model)
+    weights = model.state_dict()
+    if pooler is not None:
+        weights |= pooler.state_dict(prefix="pooler.")
+    model.save_pretrained(folder, state_dict=weights)
+
+
+def longest_of_model(
+    model_name: str | None, encoder: nn.Module, tokenizer: PreTrainedTokenizerBase | None
+) -> tuple[int, str]:
+    """Return the most tokens that a model takes, by its own files, and where that comes from."""
+    if model_name is not None:
+        try:
+            found = read_model_json(model_name, LENGTH_FILE)
+        except UnknownFile:
+            found = None
+        length = found.get("max_seq_length") if isinstance(found, Mapping) else None
+        if isinstance(length, int) and length > 0:
+            return length, f"max_seq_length of {short_name(model_name)}"
+    limits = {"the encoder's positions": most_positions(encoder)}
+    # transformers writes 1e30 where a tokenizer knows no limit.
+    if tokenizer is not None and tokenizer.model_max_length < _NO_LIMIT:
+        limits["model_max_length of the tokenizer"] = int(tokenizer.model_max_length)
+    known = {name: limit for name, limit in limits.items() if limit is not None}
+    if not known:
+        return 512, "no file of the model says it"
+    origin = min(known, key=lambda name: known[name])
+    return known[origin], origin
 
 
 def prompts_to_export(datamodule: object, model_name: str | None) -> dict[str, str]:
@@ -84,7 +239,3 @@ def prompts_to_export(datamodule: object, model_name: str | None) -> dict[str, s
             prompts[f"{task}{QUERY_SUFFIX}"] = instruction.query
             prompts[f"{task}{KEY_SUFFIX}"] = instruction.key
     return prompts
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -27,16 +27,9 @@ def check_positions(encoder: nn.Module, longest: Mapping[str, tuple[int, int]]) 
         ConfigError: a text can be longer than the encoder's table of position embeddings.
     """
     kind = type(encoder).__name__
-    tables = [
-        module
-        for name, module in encoder.named_modules()
-        if name.rpartition(".")[2] in _TABLE_NAMES and isinstance(module, nn.Embedding)
-    ]
+    tables = _tables(encoder)
     for table in tables:
-        # RoBERTa-like models count positions from after the padding index, and give padding tokens
-        # the padding index. So padding takes no position there.
-        skipped = 0 if table.padding_idx is None else table.padding_idx + 1
-        limit = table.num_embeddings - skipped - int(getattr(table, "offset", 0))
+        skipped, limit = _skipped(table), _limit(table)
         for setting, (n_tokens, n_columns) in longest.items():
             needed = n_tokens if skipped else n_columns
             if needed > limit:
@@ -56,3 +49,33 @@ def check_positions(encoder: nn.Module, longest: Mapping[str, tuple[int, int]]) 
         for setting, (n_tokens, _) in longest.items()
         if n_tokens > trained_for
     ]
+
+
+def most_positions(encoder: nn.Module) -> int | None:
+    """Return the most tokens of a text that an encoder has positions for; None if unknown."""
+    limits = [_limit(table) for table in _tables(encoder)]
+    stated: Any = getattr(getattr(encoder, "config", None), "max_position_embeddings", None)
+    if not limits and isinstance(stated, int) and stated > 0:
+        limits.append(stated)
+    return min(limits, default=None)
+
+
+def _tables(encoder: nn.Module) -> list[nn.Embedding]:
+    return [
+        module
+        for name, module in encoder.named_modules()
+        if name.rpartition(".")[2] in _TABLE_NAMES and isinstance(module, nn.Embedding)
+    ]
+
+
+def _skipped(table: nn.Embedding) -> int:
+    """Return the positions that no text gets.
+
+    RoBERTa-like models count positions from after the padding index, and give padding tokens the
+    padding index. So padding takes no position there.
+    """
+    return 0 if table.padding_idx is None else table.padding_idx + 1
+
+
+def _limit(table: nn.Embedding) -> int:
+    return table.num_embeddings - _skipped(table) - int(getattr(table, "offset", 0))

@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 from convention_cases import AUTO, QWEN, model_folder
-from training.training_cases import tiny_bert
 from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 
 from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule
@@ -107,10 +106,8 @@ def test_an_exported_folder_says_what_the_model_was_trained_with(tmp_path, minil
     shutil.copytree(minilm, source)
     (source / "config_sentence_transformers.json").write_text("{}")
     data = module_of(source, tmp_path)
-    model = BiEncoder(str(source))
-    model.trainer = type("Trainer", (), {"datamodule": data, "global_rank": 0, "world_size": 1})()
 
-    model.export(tmp_path / "out", data.tokenizer)
+    BiEncoder(str(source)).export(tmp_path / "out", datamodule=data, check=False)
 
     exported = with_conventions(AUTO, str(tmp_path / "out"))
     assert exported.instruction("qa") == Instruction("query: ", "passage: ")
@@ -121,11 +118,9 @@ def test_an_exported_folder_says_what_the_model_was_trained_with(tmp_path, minil
 
 def test_tasks_keep_their_own_prompts_through_an_export(tmp_path, minilm):
     instructions = {"qa": {"query": "ask "}, "tool": {"query": "do ", "key": "tool "}}
-    model = BiEncoder(tiny_bert())
     data = RetrievalDataModule(minilm, recipe={"instruction": instructions})
-    model.trainer = type("Trainer", (), {"datamodule": data, "global_rank": 0, "world_size": 1})()
 
-    model.export(tmp_path / "out", None)
+    BiEncoder(minilm).export(tmp_path / "out", datamodule=data, check=False)
 
     found = with_conventions(AUTO, str(tmp_path / "out"))
     assert found.instruction("qa") == Instruction("ask ", "")

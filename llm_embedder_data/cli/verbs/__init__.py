@@ -104,5 +104,12 @@ VERBS: dict[str, Verb] = {
             uses_trainer=False,
             has_demo=False,
         ),
+        Verb(
+            "export",
+            "Write an encoder or a checkpoint's model as a sentence-transformers folder.",
+            config_name="export",
+            uses_trainer=False,
+            has_demo=False,
+        ),
     )
 }

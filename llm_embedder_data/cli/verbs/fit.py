@@ -15,6 +15,8 @@ from llm_embedder_data.cli.run_file import ask_for_rankings, write_runs
 from llm_embedder_data.cli.run_objects import build_run, without_folder_warning
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.training.bi_encoder import BiEncoder
+from llm_embedder_data.training.cross_encoder import CrossEncoder
 
 
 def fit(cfg: DictConfig) -> float | None:
@@ -37,9 +39,12 @@ def fit(cfg: DictConfig) -> float | None:
         show(f"Checkpoint: {checkpoint}  (go on from it with ckpt_path=...)")
     if cfg.export and hasattr(model, "export") and not is_dry_run:
         folder = os.path.join(cfg.output_dir, "encoder")
-        if trainer.is_global_zero:
-            model.export(folder, datamodule.tokenizer)
-        show(f"Encoder:    {folder}  (AutoModel and SentenceTransformer load it)")
+        # The folder of an earlier run with this output_dir is replaced, as its checkpoints are.
+        ours = {"overwrite": True} if isinstance(model, BiEncoder | CrossEncoder) else {}
+        with _noting_trained_steps(trainer):
+            if trainer.is_global_zero:
+                model.export(folder, datamodule.tokenizer, **ours)
+        show(f"Encoder:    {folder}  (sentence-transformers loads it)")
     with _noting_trained_steps(trainer):
         write_runs(cfg, trainer, model)
         return finish(cfg, trainer, after, logged)

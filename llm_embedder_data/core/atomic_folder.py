@@ -1,0 +1,103 @@
+"""Folders that appear complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from llm_embedder_data.core.files import remove_empty_folder
+from llm_embedder_data.core.platforms import hold, is_held, sync, sync_folder
+
+_PART = re.compile(r".+\.[0-9a-f]{32}\.part")
+_LOCK = ".lock"
+
+# The part of another machine's process may have no lock that is visible here.
+_QUIET_SECONDS_WITHOUT_LOCKS = 86400.0
+
+
+@contextmanager
+def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a folder to fill, which gets its name only when the block ends without an error.
+
+    Until then it is ``<name>.<random>.part`` beside it. An error deletes the part. A killed process
+    leaves it, and a later call for the same name deletes it. All files are synced to the disk
+    before the rename.
+
+    Args:
+        path: the folder, in an existing folder. It may exist if it is empty.
+        overwrite: whether to replace a folder that has files. It is set aside, then deleted; a
+            process that is killed between the two renames leaves it as ``<name>.<random>.part``.
+
+    Raises:
+        OSError: the folder cannot be written, the disk is full, or there is such a folder with
+            files, or a file of that name.
+    """
+    if not overwrite:
+        remove_empty_folder(path)
+    _delete_abandoned_parts(path)
+    part = _part_of(path)
+    part.mkdir()
+    try:
+        with open(part / _LOCK, "xb") as lock:
+            hold(lock)
+            yield part
+            _sync_files(part)
+        (part / _LOCK).unlink()
+        _put(part, path, overwrite)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # gone already if it was renamed
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{uuid4().hex}.part")
+
+
+def _put(part: Path, path: Path, overwrite: bool) -> None:
+    if not (overwrite and path.is_dir()):
+        remove_empty_folder(path)
+        os.rename(part, path)
+    else:
+        aside = _part_of(path)
+        os.rename(path, aside)
+        try:
+            os.rename(part, path)
+        except OSError:
+            os.rename(aside, path)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    sync_folder(path.parent)
+
+
+def _sync_files(folder: Path) -> None:
+    for found in folder.rglob("*"):
+        if found.is_dir():
+            sync_folder(found)
+        else:
+            with open(found, "rb+") as file:
+                sync(file)
+    sync_folder(folder)
+
+
+def _delete_abandoned_parts(path: Path) -> None:
+    """Delete the parts that killed processes left."""
+    for part in path.parent.glob(f"{path.name}.*.part"):
+        with suppress(OSError):  # deleted by another process meanwhile, or of another user
+            if _PART.fullmatch(part.name) and _is_abandoned(part / _LOCK):
+                shutil.rmtree(part)
+
+
+def _is_abandoned(lock: Path) -> bool:
+    """Return whether no process fills a part; one that was set aside has no lock and is kept."""
+    held = is_held(lock)
+    if held is None:
+        return time.time() - lock.stat().st_mtime > _QUIET_SECONDS_WITHOUT_LOCKS
+    return not held

@@ -1,0 +1,41 @@
+"""Whether a data module makes the kind of batch that a model takes: two sides, or pairs."""
+
+from __future__ import annotations
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.training.data_module_protocols import GivesPairs
+
+
+def check_gives_sides(datamodule: object) -> None:
+    """Refuse a data module that makes (query, key) pairs.
+
+    Raises:
+        ConfigError: what to do.
+    """
+    if isinstance(datamodule, GivesPairs) and datamodule.cross:
+        raise ConfigError(
+            "data.cross=True: the batches hold (query, key) pairs, and BiEncoder encodes query and "
+            "key apart (set data.cross=false, or train a cross-encoder with model=cross_encoder)"
+        )
+
+
+def check_gives_pairs(datamodule: object) -> None:
+    """Refuse a data module that makes no (query, key) pairs, or evaluates by retrieval.
+
+    Raises:
+        ConfigError: what to do.
+    """
+    if not isinstance(datamodule, GivesPairs):
+        return
+    if not datamodule.cross:
+        raise ConfigError(
+            "data.cross=False: the batches hold queries and keys apart, and CrossEncoder scores "
+            "(query, key) pairs (set data.cross=true, or train a bi-encoder with model=bi_encoder)"
+        )
+    has_eval_data = datamodule.hparams.get("eval_data") is not None
+    if has_eval_data and datamodule.eval_method != "rerank":
+        raise ConfigError(
+            f"data.eval_method={datamodule.eval_method!r}: a cross-encoder cannot search a corpus, "
+            "it scores each query with the candidates of its row (set data.eval_method=rerank and "
+            "give eval rows with candidates, or data.eval_data=null)"
+        )

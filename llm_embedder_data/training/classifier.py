@@ -1,0 +1,46 @@
+"""Classifiers of one label, which score a (query, key) pair."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import one_line
+
+
+def classifier(encoder: str | PreTrainedModel) -> PreTrainedModel:
+    """Return a classifier of one label, loaded as float32 if it is a name or path.
+
+    Raises:
+        ConfigError: the model is no classifier, or has another number of labels.
+    """
+    if not isinstance(encoder, str):
+        n_labels = getattr(encoder.config, "num_labels", None)
+        if "Classification" not in type(encoder).__name__ or n_labels != 1:
+            raise ConfigError(
+                f"encoder={type(encoder).__name__} with {n_labels} labels: expected a model for "
+                "sequence classification with one label (AutoModelForSequenceClassification."
+                "from_pretrained(..., num_labels=1), or give its name or path)"
+            )
+        return encoder
+    loaded: Any
+    try:
+        # float32 whatever the files hold: in bfloat16 an AdamW update at 2e-5 rounds to nothing.
+        loaded, info = AutoModelForSequenceClassification.from_pretrained(
+            encoder, num_labels=1, dtype=torch.float32, output_loading_info=True
+        )
+    except RuntimeError as error:
+        raise ConfigError(
+            f"encoder={encoder!r}: it cannot be loaded as a classifier with one label: "
+            f"{str(error).splitlines()[0]} (a model of several labels is no reranker; name another)"
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        rank_zero_info(
+            f"{one_line(encoder)} has no head for scores: {', '.join(missing)} start at random, "
+            "and its first scores mean nothing"
+        )
+    return cast(PreTrainedModel, loaded)

@@ -1,0 +1,340 @@
+"""CrossEncoder: a reranker that reads a query and a key together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, cast, get_args
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
+from llm_embedder_data.config.recipes import ModelSettings, Recipe
+from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.training.batch_kinds import check_gives_pairs
+from llm_embedder_data.training.classifier import classifier
+from llm_embedder_data.training.cross_encoder_export import CrossEncoderExport
+from llm_embedder_data.training.data_module_protocols import GivesLongestInputs
+from llm_embedder_data.training.evaluating import evaluating, on_device
+from llm_embedder_data.training.export import longest_of_model
+from llm_embedder_data.training.optimization import Schedule
+from llm_embedder_data.training.pair_losses import Distillation, LabelLoss, mean_pair_loss
+from llm_embedder_data.training.pair_scoring import score_in_slices
+from llm_embedder_data.training.position_limits import check_positions
+from llm_embedder_data.training.retrieval_module import RetrievalModule, plain_recipe
+from llm_embedder_data.training.run_record import RunRecord
+
+# A batch of RetrievalDataModule with cross=True, for training or reranking.
+PairBatch = Mapping[str, Any]
+# Tokenized pairs: padded in one mapping, or chunked in a list of mappings.
+TokenizedPairs = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+class CrossEncoder(RetrievalModule):
+    """Scores (query, key) pairs with one classifier of one label.
+
+    It trains on the batches of RetrievalDataModule with ``cross=True`` (docs/cross-encoder.md). A
+    query competes with the keys of its own row only: pairs have no in-batch negatives. Padded keys,
+    and keys of the row that are known positives of the query, are no negatives.
+
+    A query with teacher scores has two losses, weighted by ``contrastive_weight`` and
+    ``distill_weight`` as in :func:`~llm_embedder_data.training.losses.combine`; any other query has
+    the loss of its labels.
+
+    Args:
+        encoder: a name or path for AutoModelForSequenceClassification with one label, loaded as
+            float32; or such a model. A model without a head for scores gets a new one. Checkpoints
+            do not record a model: pass it again to ``load_from_checkpoint``.
+        loss: of the labels: ``listwise``, the softmax cross entropy of the positive among the keys
+            of its row; or ``binary``, the binary cross entropy of each key.
+        distillation: of the teacher's scores: ``kl``, the divergence of the softmax over the keys
+            of a row; ``margin-mse``, the squared error of the margins between positive and
+            negatives; or ``stable``, each key against those ranked below it. ``auto``: ``stable``
+            where the task's ``stable_distill`` says so, else ``kl``.
+        pos_weight: weight of the positive in the binary loss; None: 1.
+        contrastive_weight: weight of the labels' loss next to distillation; 0: distillation only.
+            For this argument, the next three and ``learning_rate``, None means the recipe's value,
+            else that of :data:`~llm_embedder_data.training.settings.DEFAULTS`.
+        distill_weight: weight of the distillation loss; 0: the labels' loss only.
+        teacher_temperature: divides the teacher's scores.
+        student_temperature: divides the model's scores in the distillation loss.
+        recipe: name, path, mapping or Recipe that replaces the data module's.
+        learning_rate: peak learning rate of AdamW.
+        weight_decay: weight decay of AdamW, except for biases and norms.
+        warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
+        schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
+        cutoffs: the k of MRR@k, Recall@k and nDCG@k.
+        eval_pairs: most pairs of one call in an evaluation.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+
+    Raises:
+        ConfigError: an argument is invalid, or the model has another number of labels than one.
+    """
+
+    def __init__(
+        self,
+        encoder: str | os.PathLike[str] | PreTrainedModel,
+        *,
+        loss: LabelLoss = "listwise",
+        distillation: Distillation = "auto",
+        pos_weight: float | None = None,
+        contrastive_weight: float | None = None,
+        distill_weight: float | None = None,
+        teacher_temperature: float | None = None,
+        student_temperature: float | None = None,
+        recipe: Mapping[str, Any] | Recipe | str | os.PathLike[str] | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float = 0.01,
+        warmup_ratio: float = 0.1,
+        schedule: Schedule = "linear",
+        cutoffs: Sequence[int] = (1, 5, 10, 100),
+        eval_pairs: int = 256,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        check_choice(loss, get_args(LabelLoss), "model.loss")
+        check_choice(distillation, get_args(Distillation), "model.distillation")
+        check_choice(schedule, Schedule, "model.schedule")
+        _check_numbers(pos_weight, eval_pairs)
+        # save_hyperparameters reads these local variables. They must be plain Python.
+        cutoffs = tuple(cutoffs)
+        loaded_recipe, recipe = plain_recipe(recipe)
+        super().__init__(
+            ModelSettings(
+                learning_rate=learning_rate,
+                contrastive_weight=contrastive_weight,
+                distill_weight=distill_weight,
+                teacher_temperature=teacher_temperature,
+                student_temperature=student_temperature,
+            ),
+            recipe=loaded_recipe,
+            weight_decay=weight_decay,
+            warmup_ratio=warmup_ratio,
+            schedule=schedule,
+            cutoffs=cutoffs,
+        )
+        if not isinstance(encoder, nn.Module):
+            encoder = os.fspath(encoder)
+        self.save_hyperparameters(ignore=["encoder"] if isinstance(encoder, nn.Module) else [])
+        self.label_loss = loss
+        self.distillation = distillation
+        self.pos_weight = 1.0 if pos_weight is None else pos_weight
+        self.eval_pairs = eval_pairs
+        self.encoder = classifier(encoder)
+        self._model_name = encoder if isinstance(encoder, str) else encoder.name_or_path or None
+        if gradient_checkpointing:
+            enable = self.encoder.gradient_checkpointing_enable
+            enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
+
+    def setup(self, stage: str) -> None:
+        """Check the data module against the model, and log the settings of a fit.
+
+        Raises:
+            ConfigError: the data module makes no pairs, evaluates by retrieval, or makes longer
+                pairs than the model has positions for.
+        """
+        self._warned.clear()  # of an earlier run
+        datamodule: Any = self._datamodule
+        check_gives_pairs(datamodule)
+        if isinstance(datamodule, GivesLongestInputs):
+            for message in check_positions(self.encoder, datamodule.longest_inputs()):
+                self._warn_once(message)
+        self._note_padding_token(getattr(datamodule, "tokenizer", None))
+        if stage == "fit":
+            rank_zero_info(
+                f"loss: {self.label_loss}, distillation: {self.distillation}, learning rate: "
+                f"{self.model_settings.learning_rate} (model.loss, model.distillation and "
+                "model.learning_rate change them)"
+            )
+
+    def _note_padding_token(self, tokenizer: Any) -> None:
+        """Tell a decoder which token is padding: its head reads the last token that is none."""
+        token = getattr(tokenizer, "pad_token_id", None)
+        if self.encoder.config.pad_token_id is None and token is not None:
+            self.encoder.config.pad_token_id = token
+
+    # Scores
+
+    def score(self, inputs: TokenizedPairs, inverse: Tensor | None = None) -> Tensor:
+        """Score tokenized pairs.
+
+        Args:
+            inputs: the tokenizer's output, int64 ``[N, L]`` each, padded on either side; or a list
+                of such chunks.
+            inverse: ``[N]`` int64, the row of each pair, if chunks reordered them.
+
+        Returns:
+            ``[N]`` float32, logits: higher is better.
+
+        Raises:
+            ConfigError: the pairs are packed.
+        """
+        logits = torch.cat([self._score_call(call) for call in model_calls(inputs)])
+        return logits if inverse is None else logits[inverse]
+
+    def forward(self, inputs: TokenizedPairs, inverse: Tensor | None = None) -> Tensor:
+        """Score tokenized pairs; see :meth:`score`."""
+        return self.score(inputs, inverse)
+
+    def _score_call(self, inputs: Mapping[str, Any]) -> Tensor:
+        if layout_of(inputs) == "packed":
+            raise ConfigError(
+                "data.layout='packed' with data.cross=True: the head of a classifier reads one "
+                "text a row (set data.layout=padded or chunked)"
+            )
+        return cast(Tensor, self.encoder(**inputs).logits[:, 0].float())
+
+    # Training
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """Return the batch's loss; log this rank's as ``train/loss`` and ``train/loss/<task>``."""
+        loss = self.loss(batch)
+        n_queries = len(batch["key_mask"])
+        has_bar = self._attached is not None and self.trainer.progress_bar_callback is not None
+        # Not reduced over ranks: that would add a collective to each step.
+        self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
+        self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
+        return loss
+
+    def loss(self, batch: PairBatch) -> Tensor:
+        """Return the mean loss over the batch's queries, a scalar.
+
+        The gradient that data-parallel training averages is that of the mean over the global batch,
+        as all ranks have the same number of queries.
+
+        Raises:
+            ConfigError: the batch holds no pairs, or the loss needs more than one key per query.
+        """
+        _check_pairs(batch)
+        mask = batch["key_mask"]
+        if mask.shape[1] == 1 and self.label_loss == "listwise":
+            raise ConfigError(
+                f"dataset {batch['dataset']!r}: one key per query, and the list-wise loss compares "
+                "the keys of a query (set data.train_group_size to at least 2 and give negatives, "
+                "or set model.loss=binary)"
+            )
+        scores = self.score(batch["cross"], batch.get("cross_inverse")).view_as(mask)
+        with torch.autocast(scores.device.type, enabled=False):
+            return mean_pair_loss(
+                scores,
+                batch,
+                self.settings_of(batch["task"]),
+                label_loss=self.label_loss,
+                distillation=self.distillation,
+                pos_weight=self.pos_weight,
+            )
+
+    # Evaluation
+
+    def validation_step(self, batch: PairBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Rank the candidates of a batch of queries and keep the order."""
+        name = batch["dataset"]
+        self.evaluator.note_loader(name, dataloader_idx)
+        if not len(batch["row"]):
+            return
+        _check_pairs(batch)
+        mask = batch["key_mask"]
+        scores = score_in_slices(self._score_call, batch["cross"], self.eval_pairs)
+        if (inverse := batch.get("cross_inverse")) is not None:
+            scores = scores[inverse]
+        key_index = batch["key_index"].masked_fill(mask == 0, -1)
+        self.evaluator.add_scored(
+            name,
+            scores.view_as(mask),
+            key_index,
+            row=batch["row"],
+            positives=batch["pos_index"],
+            corpus=batch.get("corpus"),
+            grades=batch.get("grades"),
+        )
+
+    def test_step(self, batch: PairBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Rank the candidates of a batch; see :meth:`validation_step`."""
+        self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def predict_step(self, batch: PairBatch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Refuse: predicting embeds the passages of a corpus.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "predict embeds the passages of a corpus, and a cross-encoder embeds no text (call "
+            "score() with tokenized pairs)"
+        )
+
+    # Export
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        datamodule: Any = None,
+        max_length: int | None = None,
+        run: RunRecord | None = None,
+        overwrite: bool = False,
+        check: bool = True,
+    ) -> None:
+        """Save the classifier for sentence-transformers' CrossEncoder. Only rank 0 writes.
+
+        Its ``predict`` gives the logits of :meth:`score`. The folder appears complete or not at
+        all.
+
+        Args:
+            path: a folder that does not exist, or is empty.
+            tokenizer: saved beside the model. None: the data module's, else the one of the name
+                ``encoder``.
+            datamodule: whose query prompt and pair length the folder gets. None: the trainer's.
+            max_length: most tokens of a pair, special tokens included. None: the data module's
+                query and key length together; without one, the model's own.
+            run: what the model card says about the training. None: what the trainer knows.
+            overwrite: whether to replace a folder that has files, if it is a model's.
+            check: whether to load the folder again and compare token ids and scores.
+
+        Raises:
+            ConfigError: there is no tokenizer; the folder exists and is not to be replaced; or,
+                loaded again, it gives other token ids or scores. Nothing is written then.
+        """
+        if self.global_rank != 0:
+            return
+        datamodule = datamodule or self._datamodule
+        tokenizer = tokenizer or self._tokenizer_of(datamodule)
+        if tokenizer is None:
+            raise ConfigError("a cross-encoder is exported with its tokenizer (give tokenizer=...)")
+        self._note_padding_token(tokenizer)
+        with isolate_rng(), evaluating(self):  # training goes on as if nothing was exported
+            CrossEncoderExport(
+                encoder=self.encoder,
+                tokenizer=tokenizer,
+                model_name=self._model_name,
+                score=lambda inputs: self._score_call(on_device(inputs, self.device)),
+                datamodule=datamodule,
+                max_length=max_length,
+                run=run or RunRecord.of_trainer(self._attached, self.hparams),
+            ).write(path, overwrite=overwrite, check=check)
+
+    def longest_input(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        """Return the most tokens that the model takes, by its own files and its tokenizer's."""
+        return longest_of_model(self._model_name, self.encoder, tokenizer)[0]
+
+
+def _check_numbers(pos_weight: Any, eval_pairs: Any) -> None:
+    is_number = isinstance(pos_weight, int | float) and not isinstance(pos_weight, bool)
+    if pos_weight is not None and not (is_number and 0 < pos_weight < float("inf")):
+        raise ConfigError(f"model.pos_weight={pos_weight!r}: expected a number above 0, or null")
+    if type(eval_pairs) is not int or eval_pairs < 1:
+        raise ConfigError(f"model.eval_pairs={eval_pairs!r}: expected a whole number of at least 1")
+
+
+def _check_pairs(batch: PairBatch) -> None:
+    if "cross" not in batch:
+        raise ConfigError(
+            "the batch holds no (query, key) pairs, which CrossEncoder scores (set "
+            "data.cross=true, and data.eval_method=rerank for evaluations)"
+        )

@@ -1,0 +1,201 @@
+"""What models on retrieval batches share: settings by task, optimizer, evaluation, the trainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import lightning
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from llm_embedder_data.config.recipes import ModelSettings, Recipe, TaskSettings, load_recipe
+from llm_embedder_data.core.printable import printable
+from llm_embedder_data.training.data_module_protocols import GivesConventions, GivesTaskSettings
+from llm_embedder_data.training.eval_sources import EvalSources
+from llm_embedder_data.training.evaluator import RetrievalEvaluator
+from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
+from llm_embedder_data.training.settings import (
+    DEFAULTS,
+    LossSettings,
+    check_model_arguments,
+    merge_loss_settings,
+)
+from llm_embedder_data.training.trainer_limits import running_loaders
+
+logger = logging.getLogger(__name__)
+
+
+class RetrievalModule(lightning.LightningModule):
+    """A model on the batches of RetrievalDataModule.
+
+    Attributes:
+        evaluator: collects what an evaluation encodes, and measures it.
+
+    Args:
+        given: settings of the loss that the user gave; a field is None where the recipe decides.
+        recipe: replaces the data module's; None to use that.
+        weight_decay: of AdamW, except for biases and norms.
+        warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
+        schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
+        cutoffs: the k of MRR@k, Recall@k and nDCG@k.
+    """
+
+    def __init__(
+        self,
+        given: ModelSettings,
+        *,
+        recipe: Recipe | None,
+        weight_decay: float,
+        warmup_ratio: float,
+        schedule: Schedule,
+        cutoffs: Sequence[int],
+    ) -> None:
+        super().__init__()
+        check_model_arguments(given, warmup_ratio=warmup_ratio, cutoffs=cutoffs)
+        self._given = given
+        self._recipe = recipe
+        self.weight_decay = weight_decay
+        self.warmup_ratio = warmup_ratio
+        self.schedule = schedule
+        self.cutoffs = cutoffs
+        self._warned: set[str] = set()
+        self.evaluator = RetrievalEvaluator(cutoffs)
+
+    # Settings
+
+    @property
+    def model_settings(self) -> ModelSettings:
+        """The model-wide settings: each is the argument, else the recipe's, else the default."""
+        datamodule, from_recipe = self._datamodule, ModelSettings()
+        if self._recipe is not None:
+            from_recipe = self._recipe.model
+        elif isinstance(datamodule, GivesConventions):
+            from_recipe = datamodule.model_settings()
+        return DEFAULTS | from_recipe | self._given
+
+    def settings_of(self, task: str) -> LossSettings:
+        """Return a task's loss settings.
+
+        Each is the argument, else the recipe's for the task, else the recipe's for the model, else
+        the default.
+        """
+        datamodule, of_task = self._datamodule, TaskSettings()
+        if isinstance(datamodule, GivesTaskSettings):
+            of_task = datamodule.task_settings(task)
+        if self._recipe is not None:
+            # Whether negatives are sorted is the data module's choice if the recipe has none.
+            sorted_negatives = of_task.stable_distill
+            of_task = self._recipe.settings(task)
+            if of_task.stable_distill is None:
+                of_task = replace(of_task, stable_distill=sorted_negatives)
+        return merge_loss_settings(self.model_settings, of_task, self._given)
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak learning rate of AdamW; Lightning's learning-rate finder sets it."""
+        return cast(float, self.model_settings.learning_rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._given = replace(self._given, learning_rate=float(value))
+
+    # Training
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW and a schedule that is stepped after every optimizer step.
+
+        Raises:
+            ConfigError: the schedule needs the number of steps, and the fit has no end.
+        """
+        optimizer = adamw(
+            self.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
+        if self.schedule == "constant" and self.warmup_ratio == 0:
+            return optimizer
+        scheduler = warmup_schedule(
+            optimizer,
+            self.trainer.estimated_stepping_batches,
+            warmup_ratio=self.warmup_ratio,
+            schedule=self.schedule,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    # Evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """Drop what an interrupted evaluation may have left."""
+        self.evaluator.reset(EvalSources.of_loaders(running_loaders(self.trainer)))
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/<eval set>/mrr@10`` etc., and the means over the eval sets, ``val/mrr@10``.
+
+        Nothing is logged in the sanity check, which sees only a few batches of a corpus. If the
+        trainer's limits leave out a part of a corpus, its eval sets and the means are not logged.
+        """
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics under ``test/``; see :meth:`on_validation_epoch_end`."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, stage: str) -> None:
+        values = self.evaluator.finish(self, stage, self._warn_once)
+        if self.trainer.sanity_checking:
+            return
+        # All ranks have the same values already, so their maximum is exact. A mean over three ranks
+        # may differ in the last bit, and without sync_dist Lightning warns.
+        for name, value in values.items():
+            self.log(name, value, sync_dist=True, reduce_fx="max", batch_size=1)
+
+    # The trainer, which is absent in a notebook
+
+    @property
+    def _attached(self) -> lightning.Trainer | None:
+        try:
+            return self.trainer
+        except RuntimeError:  # Lightning raises it if no trainer is attached
+            return None
+
+    @property
+    def _datamodule(self) -> lightning.LightningDataModule | None:
+        return getattr(self._attached, "datamodule", None)
+
+    @property
+    def _num_replicas(self) -> int:
+        return 1 if self._attached is None else self._attached.world_size
+
+    def _tokenizer_of(self, datamodule: object) -> PreTrainedTokenizerBase | None:
+        """Return the data module's tokenizer, else that of the name ``encoder``."""
+        tokenizer = getattr(datamodule, "tokenizer", None)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
+            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
+        return tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else None
+
+    def _warn_once(self, message: str) -> None:
+        """Warn on rank 0, once per run, except in the sanity check, which sees few batches."""
+        trainer = self._attached
+        if message in self._warned or (trainer is not None and trainer.sanity_checking):
+            return
+        self._warned.add(message)
+        if self.global_rank == 0:
+            logger.warning(printable(message))
+
+
+def plain_recipe(
+    recipe: Mapping[str, Any] | Recipe | str | os.PathLike[str] | None,
+) -> tuple[Recipe | None, Any]:
+    """Return a recipe, and the value to record for it: plain Python, as checkpoints load it."""
+    if recipe is None:
+        return None, None
+    loaded = load_recipe(recipe)
+    is_name = isinstance(recipe, str | os.PathLike)
+    return loaded, os.fspath(recipe) if is_name else loaded.to_mapping()  # type: ignore[arg-type]
