@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import ModelCheckpoint
-from llm_embedder_data.training.retrieval_metrics import retrieval_metrics
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 from training_cases import Batches, quiet_trainer, texts, training_batch
@@ -24,6 +23,7 @@ from transformers import (
 
 from llm_embedder_data import BiEncoder, ConfigError, CrossEncoder, RetrievalDataModule
 from llm_embedder_data.config.composing import CONF_DIR
+from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
 from llm_embedder_data.training import cross_encoder_export
 from llm_embedder_data.training.losses import kl_distillation, stable_distillation
 from llm_embedder_data.training.pair_losses import binary_loss, left_out_keys, margin_mse

@@ -81,7 +81,7 @@ def assert_reads_alike(folder, model, tokenizer, prompts, length=LENGTH):
         found = theirs.preprocess(TEXTS, prompt=prompt)
         for column in ("input_ids", "attention_mask"):
             assert found[column].tolist() == batch["content"][column].tolist()
-        n_prompt = 0 if model._include_prompt else batch["content_prompt_length"]
+        n_prompt = 0 if model.include_prompt else batch["content_prompt_length"]
         with torch.no_grad():
             expected = model.encode(batch["content"], None, n_prompt)
         vectors = theirs.encode(TEXTS, prompt_name=name, convert_to_tensor=True)
