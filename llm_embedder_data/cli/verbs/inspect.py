@@ -21,7 +21,7 @@ def inspect(cfg: DictConfig) -> None:
         ("epoch", 0, False),
         ("step", 0, False),
         ("rank", 0, True),
-        ("world_size", 1, False),
+        ("world_size", 1, True),
         ("epochs", 1, False),
     ):
         check_whole_number(name, cfg[name], least, may_be_null=may_be_null)
@@ -30,14 +30,27 @@ def inspect(cfg: DictConfig) -> None:
     datamodule = build_data(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
-    batch = datamodule.show(cfg.step, cfg.epoch, cfg.rank, world_size=cfg.world_size)
+    world_size = _world_size(cfg)
+    batch = datamodule.show(cfg.step, cfg.epoch, cfg.rank, world_size=world_size)
     show(str(batch))
     content = batch.to_dict()
     if cfg.html or cfg.json:
-        facts = datamodule.plot_data(cfg.epoch, world_size=cfg.world_size, epochs=cfg.epochs)
+        facts = datamodule.plot_data(cfg.epoch, world_size=world_size, epochs=cfg.epochs)
         content |= {"plots": facts}
     if cfg.json:
         write_json(cfg.json, content)
     if cfg.html:
         write_text(cfg.html, inspect_page(batch, datamodule.report(), facts))
         show(f"page: {cfg.html}")
+
+
+def _world_size(cfg: DictConfig) -> int:
+    """Return the number of ranks: as given, else the trainer's, else as many as ``rank`` needs."""
+    if cfg.world_size is not None:
+        return int(cfg.world_size)
+    devices, nodes = cfg.trainer.get("devices"), cfg.trainer.get("num_nodes")
+    of_trainer = devices * nodes if type(devices) is int and type(nodes) is int else 1
+    if cfg.rank is None or cfg.rank < of_trainer:
+        return max(of_trainer, 1)
+    show(f"ranks: {cfg.rank + 1}, so that there is a rank {cfg.rank} (world_size changes it)")
+    return int(cfg.rank) + 1

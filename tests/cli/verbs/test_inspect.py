@@ -53,6 +53,16 @@ def test_inspect_writes_a_page_of_the_global_batch(run, data, tmp_path):
         assert f">{name}</button>" in page
 
 
+def test_without_world_size_there_are_as_many_ranks_as_the_rank_needs(run, data, tmp_path):
+    printed = run("inspect", *data, "rank=1", "json=page.json")
+
+    assert "ranks: 2" in printed
+    assert json.loads((tmp_path / "page.json").read_text())["world_size"] == 2
+    printed = run("inspect", *data, "rank=1", "trainer.devices=4", "json=page.json")
+    assert "ranks: 4" not in printed
+    assert json.loads((tmp_path / "page.json").read_text())["world_size"] == 4
+
+
 def test_control_characters_of_the_data_do_not_reach_the_terminal(run, tiny, tmp_path):
     rows = [
         {"query": f"q \x1b[31m {i}", "pos": [f"p \x07 {i}"], "neg": [f"n \u202e {i}"]}
@@ -77,7 +87,7 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(run, tiny, tmp
     ("override", "sentence"),
     [
         ("step=99", "epoch=0: step must be in [0, 4), got 99"),
-        ("rank=1", "epoch=0: rank must be in [0, 1), got 1"),
+        ("rank=-1", "rank=-1: expected a whole number of at least 0"),
         ("step=first", "step='first': expected a whole number of at least 0"),
         ("epochs=0", "epochs=0: expected a whole number of at least 1"),
         ("html=no/such/page.html", "no file can be written there"),

@@ -55,6 +55,12 @@ def mined(run, tiny, *more, out="run.tsv"):
     )
 
 
+def test_train_data_may_be_a_path(run, tiny, files):
+    mined(run, tiny, "kind=bm25", "data.train_data=train.jsonl")
+
+    assert len(lines("run.tsv")) == 3
+
+
 @pytest.mark.parametrize("kind", ["encoder", "bm25"])
 def test_no_known_positive_and_no_answer_is_mined(run, tiny, files, kind):
     printed = mined(run, tiny, f"kind={kind}")
