@@ -31,9 +31,10 @@ _MATMUL_PRECISION = {"float32": "highest", "tf32": "high", "bf16": "highest"}
 _NO_RESULT = -(2**63)
 _LOWER_HALF = 2**32 - 1
 
-# If more than this share of a block's scores may be results, sorting the whole block is faster than
-# gathering them.
+# If more than this share of a block's scores may be results, as in the first block, only the best k
+# of the block are looked at, for so many queries at a time, which bounds the memory.
 _MANY = 1 / 8
+_QUERIES_AT_ONCE = 128
 
 
 class Vectors(Protocol):
@@ -53,7 +54,7 @@ def top_k(
     *,
     ties: Tensor | None = None,
     precision: Precision = "float32",
-    chunk: int = 2048,
+    chunk: int = 1024,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the k corpus rows with the highest inner product with each query, exactly.
@@ -209,13 +210,22 @@ def _improve(best: Tensor, scores: Tensor, may_enter: Tensor, lower: Tensor) -> 
         may_enter: ``[q, n]``, whether a score is at least that of the worst result.
         lower: ``[n]`` int64, the lower halves of the block's results.
     """
+    if _count(may_enter) <= _MANY * may_enter.numel():
+        _enter(best, scores, may_enter, lower)
+        return
+    n_best = min(best.shape[1], scores.shape[1])
+    for start in range(0, len(best), _QUERIES_AT_ONCE):
+        here = slice(start, start + _QUERIES_AT_ONCE)
+        finite = scores[here].masked_fill(~scores[here].isfinite(), -torch.inf)
+        worst = finite.topk(n_best, dim=1).values[:, -1:]
+        _enter(best[here], finite, may_enter[here] & (finite >= worst), lower)
+
+
+def _enter(best: Tensor, scores: Tensor, may_enter: Tensor, lower: Tensor) -> None:
+    """Merge the scores that may enter into the results: see :func:`_improve`."""
     n_results, n_rows = best.shape[1], scores.shape[1]
     entering = _true_positions(may_enter)
     if len(entering) == 0:
-        return
-    if len(entering) > _MANY * scores.numel():
-        new = _encoded(scores, lower.expand(len(scores), -1))
-        best.copy_(torch.cat([best, new], dim=1).topk(n_results, dim=1).values)
         return
     row, column = entering // n_rows, entering % n_rows
     # Only the rows that change: in a large corpus, few queries find something in a block.
@@ -227,6 +237,13 @@ def _improve(best: Tensor, scores: Tensor, may_enter: Tensor, lower: Tensor) -> 
     both[:, :n_results] = best[changed]
     both[line, place] = _encoded(scores[row, column], lower[column])
     best[changed] = both.topk(n_results, dim=1).values
+
+
+def _count(mask: Tensor) -> int:
+    """Return how many are true."""
+    if mask.device.type == "cpu":  # NumPy is much faster than torch
+        return int(np.count_nonzero(mask.numpy()))
+    return int(mask.count_nonzero())
 
 
 def _true_positions(mask: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 # Tokens of a batch, padding included, if the user names no number.
-_BATCH_TOKENS = {"cpu": 4096}
+_BATCH_TOKENS = {"cpu": 1024}
 _BATCH_TOKENS_ON_ACCELERATOR = 32768
 
 # Texts whose tokens are in memory at a time.
@@ -71,7 +71,7 @@ class TextEmbedder:
         max_length: most tokens of a text, special tokens included.
         layout: ``padded``, ``chunked`` or ``packed``: see :class:`TensorLayout`.
         batch_tokens: most tokens of a batch, padding included, unless one text has more. None:
-            4,096 on a CPU, else 32,768.
+            1,024 on a CPU, else 32,768.
         precision: that the encoder computes in: ``32-true``, or automatic mixed precision.
         pad_to_multiple_of: pad to a multiple of this many tokens.
         chunk_size: most texts in a chunk of the layout ``chunked``.

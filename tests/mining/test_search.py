@@ -76,6 +76,18 @@ def test_a_score_that_is_no_number_is_never_retrieved():
     assert as_rows(scores, found) == [[(1.0, 1), (-2.0, 3), (NOWHERE, -1), (NOWHERE, -1)]]
 
 
+@given(searches(), st.integers(0, 999), st.integers(1, 300))
+@laws
+def test_queries_that_find_nothing_stand_beside_those_that_do(search, seed, n_empty):
+    queries, corpus, index, k = search
+    nothing = torch.full((n_empty, 3), float("nan"))
+    order = torch.randperm(len(queries) + n_empty, generator=torch.Generator().manual_seed(seed))
+    found = top_k(torch.cat([queries, nothing])[order], corpus, index, k)
+
+    wanted = [*sorted_whole(queries, corpus, index, k), *n_empty * [k * [(NOWHERE, -1)]]]
+    assert as_rows(*found) == [wanted[i] for i in order.tolist()]
+
+
 def test_zero_and_minus_zero_are_equal():
     corpus = torch.tensor([[0.0], [-0.0], [0.0], [-0.0]])
     _, found = top_k(torch.ones(1, 1), corpus, torch.arange(4), 4)
