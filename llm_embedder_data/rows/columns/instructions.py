@@ -77,7 +77,7 @@ def unknown_sides(value: Mapping[str, Any], field: str) -> str | None:
     """Return what is wrong with the names in an instruction that is an object; None if nothing is.
 
     Args:
-        value: the object. A name whose value is null counts as missing, for a table has them all.
+        value: the object. A name whose value is null counts as missing.
         field: its name in the file.
     """
     unknown = [name for name, text in value.items() if name not in SIDES and text is not None]
