@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-# What a text of ASCII characters holds if its words are not separated by single blanks.
-_UNEVEN = ("  ", "\n", "\t", "\r", "\v", "\f")
-
 
 def normal_form(text: str) -> str:
     """A text in lower case with single blanks.
@@ -15,6 +12,7 @@ def normal_form(text: str) -> str:
     if not text.isascii():
         return " ".join(text.casefold().split())
     text = text.lower()
-    if text[:1] == " " or text[-1:] == " " or any(mark in text for mark in _UNEVEN):
+    # All white space but the blank is unprintable. These searches take a third of a split's time.
+    if "  " in text or text[:1] == " " or text[-1:] == " " or not text.isprintable():
         return " ".join(text.split())
     return text

@@ -28,6 +28,7 @@ from llm_embedder_data.rows.joined_rows import with_negatives
 from llm_embedder_data.rows.key_templates import template_fields
 from llm_embedder_data.rows.reader_settings import READER_OPTIONS
 from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.row_answers import answers_of
 from llm_embedder_data.rows.row_instructions import longest_instructions
 from llm_embedder_data.rows.schema.evaluation import eval_fields
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
@@ -238,6 +239,11 @@ class DatasetBuilder:
     def instruction_of(self, dataset: TrainSet | EvalSet) -> Instruction:
         """Return the texts put before the queries and keys of a dataset."""
         return self.instruction(dataset.task, dataset.task_description)
+
+    def answers_of(self, train_set: TrainSet) -> dict[str, list[str]]:
+        """Return the answers in a training set's records, by the query's normal form."""
+        assert train_set.source is not None
+        return answers_of(train_set.source, self._reading)
 
     def instructions_of(self, dataset: TrainSet | EvalSet) -> Iterator[Instruction]:
         """Yield the instructions of a dataset: the task's, and the longest that rows have."""

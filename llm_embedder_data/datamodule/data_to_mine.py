@@ -6,7 +6,6 @@ from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.settings import DataSettings
 from llm_embedder_data.mining.mining_data import ROW_COLUMNS, MiningData
 from llm_embedder_data.rows.joined_rows import without_side_cars
-from llm_embedder_data.rows.row_answers import answers_of
 from llm_embedder_data.rows.side_car_documents import corpora_of
 from llm_embedder_data.rows.train_sets import TrainSet, read_train_rows
 
@@ -39,5 +38,5 @@ def data_to_mine(
         key_prompt=instruction.key,
         query_max_length=settings.query_max_length,
         key_max_length=settings.key_max_length,
-        answers=answers_of(source, reading) if with_answers else {},
+        answers=builder.answers_of(train_set) if with_answers else {},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -330,6 +331,7 @@ class RetrievalDataModule(LightningDataModule):
         self._search: BatchSizeSearch | None = None
         self._exchanged: dict[str, str] = {}  # files of negatives by source
         self._quiet = QuietRun()
+        self._seconds_to_prepare: float | None = None
         # As save_hyperparameters() does, which fails to compare data in memory.
         self._set_hparams(recorded(self._settings))
         self._hparams_initial = copy.deepcopy(self._hparams)
@@ -344,6 +346,7 @@ class RetrievalDataModule(LightningDataModule):
         all ranks.
         """
         builder, stage = self._builder, self._trainer_fn
+        began = time.perf_counter()
         try:
             tokenizer = self.tokenizer
             train_sets = builder.train_sets()
@@ -353,6 +356,7 @@ class RetrievalDataModule(LightningDataModule):
                 builder.token_tables(tokenizer, train_sets)
             builder.token_tables(tokenizer, evals)
             builder.token_tables(tokenizer, builder.matching(evals, corpora).views)
+            self._seconds_to_prepare = time.perf_counter() - began
         except Exception as error:
             # The other ranks wait for the one that prepares. All of them meet the error in setup.
             if self._ranks.num_replicas == 1:
@@ -680,9 +684,12 @@ class RetrievalDataModule(LightningDataModule):
             self._data.corpora or {},
             self.plan(num_replicas=world_size) if self._data.train else None,
             instruction_of=self._builder.instruction_of,
-            tokenizer=self.tokenizer,
-            query_max_length=self._settings.query_max_length,
-            key_max_length=self._settings.key_max_length,
+            collator=self._collator,
+            groups=self._data.groups(self._builder) if self._data.train else None,
+            group_size=self._settings.train_group_size,
+            answers_of=self._builder.answers_of,
+            cache_files=self._data.cache_files(self._builder),
+            seconds_to_prepare=self._seconds_to_prepare,
             fix=fix,
             show_progress=show_progress,
         )

@@ -21,6 +21,7 @@ from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.corpus_matching import Matching
 from llm_embedder_data.datamodule.exchanged_negatives import with_rows_of
 from llm_embedder_data.datamodule.settings import DataSettings
+from llm_embedder_data.inspection.doctor.cache_sizes import cache_files
 from llm_embedder_data.inspection.report import Report, described, make_report
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
@@ -176,6 +177,25 @@ class OpenData:
             origin=builder.origin_of_instructions,
             key_instructions=key_instructions,
         )
+
+    def cache_files(self, builder: DatasetBuilder) -> dict[str, dict[str, int]]:
+        """Return the cache files and their bytes by dataset, named as the doctor names them."""
+        tables = {
+            kind: {name: [table] for name, table in own.items()}
+            for kind, own in self.tables.items()
+        }
+        views = self.matching(builder).views if self.evals is not None else {}
+        of_corpus: dict[str, list[TokenTable]] = {}
+        for name, view in views.items():
+            of_corpus.setdefault(view.corpus.name, []).extend(tables["corpus"].get(name, []))
+        found = {}
+        for name, train_set in (self.train or {}).items():
+            found[name] = cache_files(train_set, tables["train"].get(name, []))
+        for name, eval_set in (self.evals or {}).items():
+            found[f"eval/{name}"] = cache_files(eval_set, tables["eval"].get(name, []))
+        for name, corpus in (self.corpora or {}).items():
+            found[f"corpus/{name}"] = cache_files(corpus, of_corpus.get(name, []))
+        return found
 
     def log_instructions(self, builder: DatasetBuilder) -> None:
         """Log the instructions in force, one line for all datasets that share them."""

@@ -26,9 +26,9 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.batch_view.batch_text import location_text, shortened
-from llm_embedder_data.inspection.batch_view.locations import located
 from llm_embedder_data.inspection.batch_view.making import index_of
 from llm_embedder_data.inspection.html_page import table as html_table
+from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # Rows whose texts are compared at a time.

@@ -147,7 +147,7 @@ def make_report(
             "rows_with_own_instructions": train_set.n_instructed,
             "rows_without_negatives": train_set.n_without_negatives,
             "rows_sometimes_without_negatives": train_set.n_sometimes_without_negatives,
-            "policies": _left_out_by_limit(train_set),
+            "policies": left_out_by_limit(train_set),
             "weight": train_set.weight,
             "notes": [*train_set.notes, *_policies_in_words(train_set)],
             "in_batch_negatives": train_set.in_batch_negatives,
@@ -178,7 +178,7 @@ def make_report(
     return report
 
 
-def _left_out_by_limit(train_set: TrainSet) -> dict[str, Any]:
+def left_out_by_limit(train_set: TrainSet) -> dict[str, Any]:
     """Return the negatives that each limit leaves out; by first epoch if the policy changes."""
     if train_set.policies is None:
         return {}

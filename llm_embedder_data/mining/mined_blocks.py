@@ -15,8 +15,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from llm_embedder_data.core.answer_strings import holds_answer, words_of
 from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
-from llm_embedder_data.mining.answer_strings import holds_answer, words_of
 from llm_embedder_data.mining.mining_data import MinablePassages, MinedQueries
 from llm_embedder_data.mining.retrievers import Retriever
 from llm_embedder_data.mining.store_filling import Share

@@ -35,6 +35,12 @@ class RowTables:
 
     def mapped(self, rows: Sequence[int]) -> pa.Table:
         """Return some rows as they are stored; no text is read yet."""
+        if (
+            rows
+            and rows[-1] - rows[0] == len(rows) - 1
+            and list(rows) == list(range(rows[0], rows[-1] + 1))
+        ):
+            return self._arrow[rows[0] : rows[-1] + 1]  # a few chunks, not a chunk a row
         return self._arrow[list(rows)]
 
     def n_bytes(self, mapped: pa.Table) -> int:

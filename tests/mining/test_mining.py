@@ -9,8 +9,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_embedder_data.core.answer_strings import holds_answer, words_of
 from llm_embedder_data.core.normal_form import normal_form
-from llm_embedder_data.mining.answer_strings import holds_answer, words_of
 from llm_embedder_data.mining.mining import mine, write_mined
 from llm_embedder_data.mining.mining_data import ROW_COLUMNS, MiningData
 from llm_embedder_data.rows.canonical_rows import train_record, train_row

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from llm_embedder_data.inspection.batch_view.locations import Location, located
+from llm_embedder_data.inspection.locations import Location, located
 from llm_embedder_data.rows.corpora import Corpus
 
 # Passages whose texts are made at a time.

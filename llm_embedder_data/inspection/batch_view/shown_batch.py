@@ -16,11 +16,11 @@ from llm_embedder_data.inspection.batch_view.batch_html import batch_html
 from llm_embedder_data.inspection.batch_view.batch_text import batch_text
 from llm_embedder_data.inspection.batch_view.decoded_texts import DecodedText, decode_texts
 from llm_embedder_data.inspection.batch_view.key_masks import GlobalKeys
-from llm_embedder_data.inspection.batch_view.locations import located
 from llm_embedder_data.inspection.batch_view.making import RankBatch, StepBatches
 from llm_embedder_data.inspection.batch_view.model_texts import ids_of_side, shape_of_side
 from llm_embedder_data.inspection.batch_view.passages import MOST_PASSAGES, passages_with
 from llm_embedder_data.inspection.batch_view.row_texts import RowTexts, row_texts
+from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.train_sets import TrainSet
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.groups.gathering import gathered, texts_of_lists
+from llm_embedder_data.batches.groups.gathering import gathered
 from llm_embedder_data.inspection.doctor import fingerprints
 from llm_embedder_data.inspection.doctor.train_checks import RowPrints
 from llm_embedder_data.rows.eval_sets import EvalSet
@@ -52,8 +55,9 @@ def word_grams(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int
     Within one process: Python's own hash of a word is another in the next.
     """
     words = [(text.lower() if text.isascii() else text.casefold()).split() for text in texts]
-    lengths = np.array([len(one) for one in words], np.int64)
-    hashes = np.array([hash(word) for one in words for word in one], np.int64).view(np.uint64)
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    all_words = chain.from_iterable(words)
+    hashes = np.fromiter(map(hash, all_words), np.int64, int(lengths.sum())).view(np.uint64)
     if len(hashes) < N_WORDS:
         return np.array([], np.uint64), np.array([], np.int64)
     n_runs = len(hashes) - N_WORDS + 1
@@ -77,13 +81,12 @@ def _shares_grams(train_set: TrainSet, grams: NDArray[np.uint64]) -> NDArray[np.
     for start in range(0, len(train_set.kept), _ROWS_AT_ONCE):
         kept = np.asarray(train_set.kept[start : start + _ROWS_AT_ONCE])
         for rows, table in gathered(tables, kept):
-            keys = texts_of_lists(table.column("key"))
-            lengths = np.array([len(one) for one in table.column("key")], np.int64)
+            lengths = pc.list_value_length(table.column("key")).to_numpy()
             row_of_key = np.repeat(np.arange(len(rows)), lengths)
-            place = np.arange(len(keys)) - (np.cumsum(lengths) - lengths)[row_of_key]
+            place = np.arange(len(row_of_key)) - (np.cumsum(lengths) - lengths)[row_of_key]
             positive = place < table.column("n_pos").to_numpy()[row_of_key]
             texts = table.column("query").to_pylist()
-            texts += [keys[number] for number in np.flatnonzero(positive)]
+            texts += pc.list_flatten(table.column("key")).filter(pa.array(positive)).to_pylist()
             row_of_text = np.concatenate([np.arange(len(rows)), row_of_key[positive]])
             found, text = word_grams(texts)
             hit = np.zeros(len(rows), bool)

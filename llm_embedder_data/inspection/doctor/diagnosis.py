@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.collator import RetrievalDataCollator
+from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.inspection.doctor.cache_sizes import add_cache_bytes
 from llm_embedder_data.inspection.doctor.contamination import contaminated_rows
 from llm_embedder_data.inspection.doctor.corpus_checks import check_corpus
+from llm_embedder_data.inspection.doctor.costs_in_words import costs_in_words
 from llm_embedder_data.inspection.doctor.findings import (
     MEANING,
     Check,
@@ -28,6 +31,8 @@ from llm_embedder_data.inspection.doctor.findings import (
 )
 from llm_embedder_data.inspection.doctor.fixes import write_fixed
 from llm_embedder_data.inspection.doctor.plan_checks import check_plan
+from llm_embedder_data.inspection.doctor.plan_costs import add_costs
+from llm_embedder_data.inspection.doctor.selection_effects import selection_effects
 from llm_embedder_data.inspection.doctor.token_checks import check_tokens
 from llm_embedder_data.inspection.doctor.train_checks import RowPrints, check_rows, row_prints
 from llm_embedder_data.inspection.plan_view import plan_summary
@@ -35,6 +40,7 @@ from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.files.first_records import field_names
 from llm_embedder_data.rows.known_columns import look_alikes
+from llm_embedder_data.rows.native_shape import QID
 from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
 
@@ -47,7 +53,8 @@ class Diagnosis(dict[str, Any]):
     Each data set has ``kind``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}) and
     ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}; a check that looked at a
     sample says so in ``looked_at``. Eval sets and corpora are named ``eval/NAME``,
-    ``corpus/NAME``. ``plan`` is None without training data.
+    ``corpus/NAME``. ``plan`` is None without training data. Each has ``cache_bytes``; training sets
+    have ``lengths``, ``cut`` (of the positives) and ``selection`` (what each setting leaves).
     """
 
     def __str__(self) -> str:
@@ -74,6 +81,8 @@ class Diagnosis(dict[str, Any]):
             console.print(checks)
         else:
             console.print("No check found anything.")
+        for line in costs_in_words(self):
+            console.print(line)
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return printable(text.rstrip())
 
@@ -92,9 +101,12 @@ def diagnose(
     plan: EpochPlan | None,
     *,
     instruction_of: Callable[[TrainSet | EvalSet], Instruction],
-    tokenizer: PreTrainedTokenizerBase,
-    query_max_length: int,
-    key_max_length: int,
+    collator: RetrievalDataCollator,
+    groups: TrainGroups | None,
+    group_size: int,
+    answers_of: Callable[[TrainSet], Mapping[str, Sequence[str]]],
+    cache_files: Mapping[str, Mapping[str, int]],
+    seconds_to_prepare: float | None = None,
     fix: str | Path | None = None,
     show_progress: bool = False,
 ) -> Diagnosis:
@@ -106,13 +118,18 @@ def diagnose(
         corpora: by name.
         plan: of epoch 0 on the ranks of the run; None without training data.
         instruction_of: the texts put before a data set's queries and keys.
-        tokenizer: of the encoder.
-        query_max_length: in tokens.
-        key_max_length: in tokens.
+        collator: of the run.
+        groups: that choose keys, as training does; None without training data.
+        group_size: keys per query, of the settings.
+        answers_of: a training set's answers, by the query's normal form; empty where it has none.
+        cache_files: {file: bytes} by dataset, named as in the result.
+        seconds_to_prepare: that the caches took to write or to open.
         fix: a folder for cleaned files; None writes none.
         show_progress: whether a bar shows how far it is, on the terminal.
     """
     began = time.perf_counter()
+    tokenizer = collator.tokenizer
+    assert tokenizer is not None
     with _progress(show_progress) as progress:
         bar = progress.add_task("checks", total=2 * len(train_sets) + len(corpora) + 1)
         prints: dict[str, RowPrints] = {}
@@ -125,21 +142,24 @@ def diagnose(
         facts = plan_summary(plan, train_sets) if plan is not None else None
         of_plan = check_plan(facts, prints) if facts is not None else {}
         progress.advance(bar)
-        lengths = {}
+        of_tokens = {}
         for name, train_set in train_sets.items():
             found[name]["contamination"] = finding(train_set, contaminated[name])
             found[name] |= of_plan.get(name, {})
-            found[name]["truncated_positives"], lengths[name] = check_tokens(
+            found[name]["truncated_positives"], of_tokens[name] = check_tokens(
                 train_set,
                 instruction_of(train_set),
                 tokenizer,
-                query_max_length=query_max_length,
-                key_max_length=key_max_length,
+                query_max_length=collator.query_max_length,
+                key_max_length=collator.key_max_length,
+                answers=answers_of(train_set),
             )
             found[name]["unread_columns"] = _unread(train_set)
             progress.advance(bar)
         datasets = {
-            name: _entry(train_set, "train", found[name]) | {"lengths": lengths[name]}
+            name: _entry(train_set, "train", found[name])
+            | of_tokens[name]
+            | {"selection": selection_effects(train_set, group_size)}
             for name, train_set in train_sets.items()
         }
         for name, eval_set in eval_sets.items():
@@ -152,8 +172,11 @@ def diagnose(
     diagnosis = Diagnosis(datasets=datasets, plan=facts)
     if fix is not None:
         diagnosis["fixed"] = write_fixed(fix, train_sets, prints, contaminated)
-    if facts is not None:
-        facts["tokens_per_epoch"] = _tokens(facts, lengths)
+    cache_bytes = add_cache_bytes(datasets, cache_files)
+    if plan is not None and facts is not None and groups is not None:
+        add_costs(facts, plan, groups, collator)
+        facts["cache_bytes"] = cache_bytes
+        facts["seconds_to_prepare"] = seconds_to_prepare
     diagnosis["seconds"] = time.perf_counter() - began
     return diagnosis
 
@@ -190,17 +213,9 @@ def _unread(dataset: TrainSet | EvalSet) -> Finding:
         Example(file, None, name)
         for file in dataset.files
         if locations_of(dataset.rows) is None  # readers of other formats have notes of their own
-        for name in look_alikes(field_names(file), _READ)
+        for fields in [field_names(file)]
+        # A file without a query_id has its ids in the other name.
+        for name in look_alikes(fields, _READ if "query_id" in fields else {*_READ, QID})
     ]
     names = dict.fromkeys(one.text for one in examples)
     return Finding(len(names), examples=examples[:5])
-
-
-def _tokens(facts: Mapping[str, Any], lengths: Mapping[str, Any]) -> float:
-    """Tokens of an epoch as a model gets them, without padding, from the samples' means."""
-    total = 0.0
-    for name, dataset in facts["datasets"].items():
-        own = lengths[name]
-        if own["query"] and own["key"]:
-            total += dataset["rows_per_epoch"] * (own["query"]["mean"] + own["key"]["mean"])
-    return total

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from llm_embedder_data.inspection.doctor.costs_in_words import costs_in_words
 from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.findings import MEANING
-from llm_embedder_data.inspection.html_page import bars, folded, page, section, table
+from llm_embedder_data.inspection.html_page import bars, escaped, folded, page, section, table
 
 
 def diagnosis_page(diagnosis: Diagnosis) -> str:
@@ -33,6 +34,7 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
             section("Data sets", summary),
             section("Findings", _findings(diagnosis)),
             section("Lengths in tokens", _lengths(datasets)),
+            section("What is kept, and what it costs", _costs(diagnosis)),
             *_plan(diagnosis["plan"]),
         ],
     )
@@ -49,6 +51,10 @@ def _findings(diagnosis: Diagnosis) -> str:
         )
         parts.append(folded(line, examples if found["examples"] else ""))
     return "".join(parts) or "<p>No check found anything.</p>"
+
+
+def _costs(diagnosis: Diagnosis) -> str:
+    return "".join(f"<p>{escaped(line)}</p>" for line in costs_in_words(diagnosis))
 
 
 def _lengths(datasets: dict[str, Any]) -> str:
@@ -81,5 +87,8 @@ def _plan(plan: dict[str, Any] | None) -> list[str]:
     names = ["dataset", "task", "rows", "global batch", "steps", "share", "left out a pass"]
     shares = {task: 100 * share for task, share in plan["tasks"].items()}
     title = f"The plan: {plan['steps_per_epoch']:,} steps an epoch on {ranks:,} ranks"
-    tokens = f"<p>About {plan['tokens_per_epoch']:,.3g} tokens an epoch, without padding.</p>"
-    return [section(title, table(names, rows), tokens, bars(shares, " % of the steps"))]
+    padded = {layout: 100 * share for layout, share in plan["padding"].items()}
+    return [
+        section(title, table(names, rows), bars(shares, " % of the steps")),
+        section("Padded share of an epoch by layout", bars(padded, " %")),
+    ]

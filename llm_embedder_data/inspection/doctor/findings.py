@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.printable import printable
+from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.files.json_files import lines_of
-from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
 
 Check = Literal[
@@ -112,35 +111,17 @@ def finding(
     shown = rows[:MOST_EXAMPLES]
     if texts is None and len(shown):
         texts = dataset.rows[shown.tolist()]["query"]
-    examples = [
-        Example(file, line, shortened(text))
-        for (file, line), text in zip(places(dataset, shown), texts or (), strict=False)
+    return Finding(len(rows), looked_at, examples_at(dataset, shown, texts or ()))
+
+
+def examples_at(
+    dataset: TrainSet | EvalSet | Corpus, rows: NDArray[np.int64], texts: Sequence[str]
+) -> list[Example]:
+    """Examples of some rows, with what stands there."""
+    return [
+        Example(at.file, at.record if at.line is None else at.line, shortened(text))
+        for at, text in zip(located(dataset, rows.tolist()), texts, strict=False)
     ]
-    return Finding(len(rows), looked_at, examples)
-
-
-def places(
-    dataset: TrainSet | EvalSet | Corpus, rows: Iterable[int]
-) -> list[tuple[str, int | None]]:
-    """The file of each row, and its line there, counted from 1 (or its number, from 0)."""
-    locations = locations_of(dataset.rows)
-    if locations is not None:
-        found_at = [locations.at(row) or (dataset.files[0], row, None) for row in map(int, rows)]
-        return [(file, row if line is None else line) for file, row, line in found_at]
-    n_rows = getattr(dataset, "n_rows", None) or (len(dataset.rows),)
-    found: list[tuple[str, int]] = []
-    for row in map(int, rows):
-        start = 0
-        for file, n_own in zip(dataset.files, n_rows, strict=False):
-            if row < start + n_own:
-                found.append((file, row - start))
-                break
-            start += n_own
-    lines = {
-        file: lines_of(file, [row for name, row in found if name == file])
-        for file in dict.fromkeys(file for file, _ in found)
-    }
-    return [(file, lines[file].get(row, row)) for file, row in found]
 
 
 def shortened(text: str) -> str:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.hashing import hash_rows, stream_seed
+from llm_embedder_data.inspection.doctor.cut_answers import Positive, cut_positives
 from llm_embedder_data.inspection.doctor.findings import Finding, finding
 from llm_embedder_data.rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_sets import TrainSet
@@ -28,13 +29,22 @@ def check_tokens(
     *,
     query_max_length: int,
     key_max_length: int,
+    answers: Mapping[str, Sequence[str]],
 ) -> tuple[Finding, dict[str, Any]]:
     """Tokenize a sample of a training set's rows.
 
+    Args:
+        train_set: whose rows are tokenized.
+        instruction: in force before its texts.
+        tokenizer: of the encoder.
+        query_max_length: in tokens.
+        key_max_length: in tokens.
+        answers: by the query's normal form; empty where the rows have none.
+
     Returns:
-        the rows with a positive that is cut off; and the lengths: for ``query`` and ``key`` the
-        percentiles in tokens and the share of texts that are cut off, ``tokens_per_row``, and
-        ``sampled_rows``.
+        the rows with a positive that is cut off; and ``lengths``: for ``query`` and ``key`` the
+        percentiles in tokens and the share of texts that are cut off, ``sampled_rows`` and
+        ``candidates_per_row``; and ``cut``: what :func:`cut_positives` finds.
     """
     rows = sampled(train_set)
     columns = ["query", "key", "n_pos"]
@@ -52,8 +62,16 @@ def check_tokens(
         row_of_key += [number] * len(own)
         is_positive += [place < n_pos for place in range(len(own))]
     lengths = _lengths(tokenizer, [key_instructions[row] for row in row_of_key], keys)
-    cut = (lengths > key_max_length) & np.array(is_positive, bool)
+    positive = np.array(is_positive, bool)
+    cut = (lengths > key_max_length) & positive
     cut_rows = np.unique(np.array(row_of_key, np.int64)[cut])
+    positives = [
+        Positive(
+            int(rows[row]), table["query"][row], key_instructions[row], keys[at], bool(cut[at])
+        )
+        for at in np.flatnonzero(positive).tolist()
+        for row in [row_of_key[at]]
+    ]
     n_keys = np.array([len(candidates) for candidates in table["key"]], np.int64)
     found = finding(
         train_set,
@@ -61,12 +79,14 @@ def check_tokens(
         [table["key"][row][0] for row in cut_rows[:5]],
         looked_at=len(rows) if len(rows) < len(train_set.kept) else None,
     )
-    return found, {
+    of_lengths = {
         "sampled_rows": len(rows),
         "query": _summary(queries, query_max_length),
         "key": _summary(lengths, key_max_length),
         "candidates_per_row": float(n_keys.mean()),
     }
+    cut_off = cut_positives(train_set, positives, answers, tokenizer, key_max_length)
+    return found, {"lengths": of_lengths, "cut": cut_off}
 
 
 def sampled(train_set: TrainSet) -> NDArray[np.int64]:

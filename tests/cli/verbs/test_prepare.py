@@ -77,7 +77,7 @@ def test_annotations_name_file_and_line(run, data):
     [
         ("fail_on={duplicate_row: 0}", "fail_on='duplicate_row'"),
         ("world_size=0", "world_size=0: expected a whole number of at least 1"),
-        ("json=no/such/folder/report.json", "no file can be written there"),
+        ("json=.", "is a folder (name a file in it)"),
         ("annotations=maybe", "annotations='maybe': expected true, false or auto"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.files.json_files import lines_of
 from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
@@ -38,7 +39,7 @@ class Location:
         return {"file": self.file, "record": self.record, "line": self.line}
 
 
-def located(dataset: TrainSet | Corpus, rows: Sequence[int]) -> list[Location]:
+def located(dataset: TrainSet | EvalSet | Corpus, rows: Sequence[int]) -> list[Location]:
     """Return where each row came from.
 
     Args:
@@ -46,7 +47,7 @@ def located(dataset: TrainSet | Corpus, rows: Sequence[int]) -> list[Location]:
         rows: row numbers within the dataset, of kept and of dropped rows alike.
     """
     # A corpus keeps the columns that say where a row came from beside its ids.
-    id_rows = None if isinstance(dataset, TrainSet) else dataset.id_rows
+    id_rows = dataset.id_rows if isinstance(dataset, Corpus) else None
     locations = locations_of(dataset.rows if id_rows is None else id_rows)
     if locations is not None:
         return [Location(*(locations.at(row) or (dataset.files[0], row, None))) for row in rows]
