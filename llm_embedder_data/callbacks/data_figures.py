@@ -109,7 +109,7 @@ class DataFigures(Callback):
         self._steps_of_task[batch["task"]] += 1
         self._coverage.step()
         if pl_module.device.type == "cuda":
-            self._device_done = torch.cuda.Event()
+            self._device_done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._device_done.record()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
