@@ -16,6 +16,6 @@ def ids_of_texts(texts: Sequence[str]) -> list[str]:
     another file, which a row number does not.
 
     >>> ids_of_texts(["a passage"])
-    ['text:6fa8fc8bd9b6d9b4']
+    ['text:42da5efe3bdbecef']
     """
     return [f"{TEXT_ID}{number & 0xFFFFFFFFFFFFFFFF:016x}" for number in text_ids(texts).tolist()]

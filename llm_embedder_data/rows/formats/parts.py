@@ -94,7 +94,10 @@ class Parts:
         """Note that the record that is being read names a query whose row is made later."""
         if query not in self.first_at:
             at = self.at
-            self.first_at[query] = None if at is None else (at[0], at[1]._replace(value=None))
+            if at is not None:  # without the record's content, which would stay in memory
+                path, record = at
+                at = path, RawRecord(None, record.row, record.line)
+            self.first_at[query] = at
 
     def go_to_query(self, query: str) -> None:
         """Let errors and rows come from the first record that named a query."""
