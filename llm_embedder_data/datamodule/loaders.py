@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,14 @@ from llm_embedder_data.datamodule.worker_transfer import for_transfer
 
 
 class BatchLoader(DataLoader[Any]):
-    """A DataLoader whose dataset gives whole batches, one for each index of its sampler."""
+    """A DataLoader whose dataset gives whole batches, one for each index of its sampler.
+
+    Attributes:
+        watch: called with each batch and the times in seconds (``time.perf_counter``) at which it
+            was asked for and came; None for nobody. It may be set in the middle of a pass.
+    """
+
+    watch: Callable[[Any, float, float], None] | None = None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Return an iterator over the batches of a pass.
@@ -31,14 +39,37 @@ class BatchLoader(DataLoader[Any]):
         """
         if self.num_workers == 0 and not self.pin_memory:
             assert isinstance(self.dataset, WholeBatches)
-            return self.dataset.in_turn(iter(self.sampler))
-        return WorkerPass(super().__iter__, self.sampler)
+            return _WatchedPass(self, self.dataset.in_turn(iter(self.sampler)))
+        return _WatchedPass(self, WorkerPass(super().__iter__, self.sampler))
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.dataset!r}, sampler={self.sampler!r}, "
             f"num_workers={self.num_workers}, pin_memory={self.pin_memory})"
         )
+
+
+class _WatchedPass:
+    """An iterator over the batches of a loader that tells its ``watch`` of each.
+
+    Args:
+        loader: whose batches they are.
+        batches: iterator over them.
+    """
+
+    def __init__(self, loader: BatchLoader, batches: Iterator[Any]) -> None:
+        self._loader = loader
+        self._batches = batches
+
+    def __iter__(self) -> _WatchedPass:
+        return self
+
+    def __next__(self) -> Any:
+        asked = time.perf_counter()
+        batch = next(self._batches)
+        if self._loader.watch is not None:
+            self._loader.watch(batch, asked, time.perf_counter())
+        return batch
 
 
 class ResumedByModule(BatchLoader):

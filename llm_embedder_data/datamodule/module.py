@@ -183,6 +183,9 @@ class RetrievalDataModule(LightningDataModule):
             None: the recipe's, else not. A source's own setting wins.
         batch_size: queries per rank and step.
         organize_method: epoch, epoch-static, epoch-random, random; see :class:`EpochPlan`.
+        mixing: how often each dataset comes, in place of its source's weight: ``{"alpha": a}``, its
+            share of the steps is in proportion to rows ** a; ``{"temperature": t}``, the same with
+            a = 1 / t; or ``{"shares": {name: share}}``. None: passes by weight, 1 if not given.
         remainder: rows that fill no global batch: rotate (others each epoch) or drop.
         small_datasets: a dataset smaller than one global batch: error, drop, repeat.
         length_window: deal so many global batches of a dataset by length; None: by chance alone.
@@ -247,6 +250,7 @@ class RetrievalDataModule(LightningDataModule):
         normalize_scores: NormalizeScores | None = None,
         batch_size: int = 32,
         organize_method: OrganizeMethod = "epoch",
+        mixing: Mapping[str, Any] | None = None,
         remainder: Remainder = "rotate",
         small_datasets: SmallDatasets = "error",
         length_window: int | None = None,
@@ -298,6 +302,7 @@ class RetrievalDataModule(LightningDataModule):
             normalize_scores=normalize_scores,
             batch_size=batch_size,
             organize_method=organize_method,
+            mixing=plain(mixing),
             remainder=remainder,
             small_datasets=small_datasets,
             length_window=length_window,
@@ -382,6 +387,8 @@ class RetrievalDataModule(LightningDataModule):
             for note in self._open(stage):
                 rank_zero_warn(printable(note))
             self._data.log_instructions(self._builder)
+            if self._data.train and self._settings.mixing is not None:
+                self._data.log_mixing(self.plan())
             self._check_instructions_fit()
             fingerprint.update(self._fingerprint_across_ranks())
             self._prepare_search(stage)

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.groups.train_rows import TrainRows
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.token_cache.cached_rows import CachedTrainRows
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.config.recipes import Instruction
@@ -22,7 +23,7 @@ from llm_embedder_data.datamodule.corpus_matching import Matching
 from llm_embedder_data.datamodule.exchanged_negatives import with_rows_of
 from llm_embedder_data.datamodule.settings import DataSettings
 from llm_embedder_data.inspection.doctor.cache_sizes import cache_files
-from llm_embedder_data.inspection.report import Report, described, make_report
+from llm_embedder_data.inspection.report import Report, described, make_report, mixing_in_words
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.row_lengths import row_lengths
@@ -141,6 +142,10 @@ class OpenData:
         """Return the plan of the datasets that ``batch_size`` names."""
         settings = self._settings
         train_sets = [self.train_sets()[name] for name in batch_size]
+        mixing = Mixing.of(settings.mixing)
+        if mixing is not None:
+            mixing.check({name: one.weight for name, one in self.train_sets().items()})
+            mixing = mixing.among(batch_size)
         lengths = self._row_lengths()
         return EpochPlan(
             {train_set.name: len(train_set.kept) for train_set in train_sets},
@@ -153,6 +158,7 @@ class OpenData:
             small_datasets=settings.small_datasets,
             weights={train_set.name: train_set.weight for train_set in train_sets},
             length_window=settings.length_window,
+            mixing=mixing,
             lengths={name: lengths[name] for name in batch_size if name in lengths},
         )
 
@@ -210,6 +216,15 @@ class OpenData:
             if line not in self._logged:
                 rank_zero_info(printable(line))
                 self._logged.add(line)
+
+    def log_mixing(self, plan: EpochPlan) -> None:
+        """Log the share of each dataset in the steps, if a setting mixes them."""
+        if plan.mixing is None:
+            return
+        line = f"{mixing_in_words(plan)} (data.mixing changes it)"
+        if line not in self._logged:
+            rank_zero_info(printable(line))
+            self._logged.add(line)
 
     def evaluation_fingerprint(self, builder: DatasetBuilder) -> dict[str, Any]:
         """Return what ranks must agree on to evaluate together."""

@@ -11,6 +11,7 @@ import xxhash
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.tokens.tokenizer_digest import tokenizer_digest
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
@@ -130,6 +131,7 @@ class RunFingerprint:
     seed: int = _entry()
     train_group_size: int = _entry()
     organize_method: str = _entry()
+    mixing: dict[str, Any] | None = _entry()  # noqa: RUF009
     remainder: str = _entry()
     length_window: int | None = _entry()
     query_max_length: int = _entry()
@@ -165,12 +167,14 @@ class RunFingerprint:
             instructions: the instructions in force, by task.
             tokenizer: the fingerprint of the tokenizer.
         """
+        mixing = Mixing.of(settings.mixing)
         values: dict[str, Any] = {
             entry.name: getattr(settings, entry.name, None) for entry in fields(cls)
         }
         return cls(
             **values
             | {
+                "mixing": mixing and mixing.as_dict(),
                 "state_version": STATE_VERSION,
                 "tokenizer": tokenizer.tokenizer,
                 "padding_side": tokenizer.padding_side,
@@ -187,6 +191,8 @@ class RunFingerprint:
     def as_dict(self) -> dict[str, Any]:
         """Return the fingerprint as checkpoints store it: plain Python."""
         stored = {_NAMES[name]: getattr(self, name) for name in _NAMES}
+        if self.mixing is None:
+            del stored["mixing"]  # states from before the setting have no such entry
         stored["datasets"] = list(self.datasets)
         for name, dataset in self.datasets.items():
             stored[f"{_DATASET}{name}"] = {

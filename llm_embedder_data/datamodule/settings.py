@@ -53,6 +53,7 @@ class DataSettings:
     normalize_scores: NormalizeScores | None = None
     batch_size: int = 32
     organize_method: OrganizeMethod = "epoch"
+    mixing: Mapping[str, Any] | None = None
     remainder: Remainder = "rotate"
     small_datasets: SmallDatasets = "error"
     length_window: int | None = None

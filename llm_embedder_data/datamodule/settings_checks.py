@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder, SmallDatasets
+from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.negative_limits import LIMIT_RULES
 from llm_embedder_data.config.recipe_rules import check_value, is_finite_number
@@ -103,6 +104,7 @@ def check_settings(settings: DataSettings) -> None:
     _check("tokenizer", tokenizer, known, "a name, a path, or a tokenizer")
     _check("default_task", task, isinstance(task, str), "a task's name")
     template_fields(settings.key_template)
+    Mixing.of(settings.mixing)
 
 
 def check_whole(name: str, value: Any) -> None:

@@ -30,7 +30,8 @@ class Report(dict[str, Any]):
     ``rows_sometimes_without_negatives`` (in some epochs of a policy that changes), ``policies``
     ({limit: negatives that it leaves out}, by first epoch if the policy changes),
     ``steps_per_epoch`` and ``rows_left_out_per_epoch``, the rows that epoch 0 leaves out (other
-    epochs leave out others; see :meth:`EpochPlan.rows_left_out`).
+    epochs leave out others; see :meth:`EpochPlan.rows_left_out`); ``weight``, the passes of an
+    epoch, and, if ``data.mixing`` sets them, ``mixing``: the shares of all datasets in words.
     """
 
     def __str__(self) -> str:
@@ -52,7 +53,7 @@ class Report(dict[str, Any]):
                 )
         console = Console(file=io.StringIO(), width=110, markup=False, emoji=False, highlight=False)
         console.print(table)
-        for line in self._instructions():
+        for line in [*self._instructions(), *self._mixing()]:
             console.print(f"- {printable(line)}")
         for entries in self.values():
             for name, entry in entries.items():
@@ -64,7 +65,7 @@ class Report(dict[str, Any]):
     def _repr_html_(self) -> str:
         """Return the report as a table for a notebook."""
         columns = ("", "dataset", "task", "read", "kept", "dropped", "steps", "scored")
-        rows, notes = [], self._instructions()
+        rows, notes = [], [*self._instructions(), *self._mixing()]
         for kind, entries in self.items():
             for name, entry in entries.items():
                 dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items())
@@ -78,6 +79,11 @@ class Report(dict[str, Any]):
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         items = "".join(f"<li>{_in_html(note)}</li>" for note in notes)
         return f"<div>{table}{f'<ul>{items}</ul>' if items else ''}</div>"
+
+    def _mixing(self) -> list[str]:
+        """Return a line on the shares of the datasets, if a setting mixes them."""
+        said = {entry["mixing"] for entry in self["train"].values() if "mixing" in entry}
+        return sorted(said)
 
     def _instructions(self) -> list[str]:
         """Return a line for each pair of instructions, with the datasets that have it."""
@@ -95,6 +101,15 @@ class Report(dict[str, Any]):
             f"{', '.join(map(one_line, dict.fromkeys(datasets)))}: instruction: {said}"
             for said, datasets in names.items()
         ]
+
+
+def mixing_in_words(plan: EpochPlan) -> str:
+    """Return how a plan mixes its datasets, and how often the rows of each come."""
+    shares = ", ".join(
+        f"{one_line(name)} {n_steps / len(plan):.1%} ({plan.weights[name]:.3g} passes)"
+        for name, n_steps in plan.steps.items()
+    )
+    return f"mixing by {plan.mixing}: shares of the {len(plan)} steps of an epoch: {shares}"
 
 
 def described(instruction: Instruction) -> str:
@@ -157,6 +172,9 @@ def make_report(
             entry["global_batch"] = global_batch
             entry["steps_per_epoch"] = steps.get(train_set.name, 0)
             entry["rows_left_out_per_epoch"] = left_out[train_set.name]
+            if plan.mixing is not None:
+                entry["weight"] = plan.weights[train_set.name]
+                entry["mixing"] = mixing_in_words(plan)
             if train_set.name not in steps:
                 entry["dropped"]["small_dataset"] = len(train_set.kept)
                 entry["rows_kept"] = 0

@@ -28,6 +28,7 @@ from llm_embedder_data.batches.plan.left_out import (
     left_out_of_passes,
 )
 from llm_embedder_data.batches.plan.length_windows import LengthWindows
+from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.plan.permutation import permute, unpermute
 from llm_embedder_data.batches.plan.plan_checks import (
     batch_size_of_each,
@@ -90,8 +91,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
       That is to draw one of all remaining batches uniformly, so every order of the batches is
       equally likely, as with ``epoch``. The two differ only in the random numbers; both names exist
       for settings written for LLM-Embedder.
-    - ``random``: the dataset of each step is drawn in proportion to its rows (times its weight),
-      then a global batch without repeated rows; a row may come again at another step.
+    - ``random``: the dataset of each step is drawn in proportion to its rows times its weight, or
+      with ``mixing`` to its share; then a global batch without repeated rows. A row may come again
+      at another step.
 
     With ``length_window``, the rows of that many consecutive global batches of a pass (a length
     window) are dealt again, so that each batch holds rows of like length. This changes neither the
@@ -109,9 +111,11 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         small_datasets: for a dataset smaller than one global batch: ``error``; ``drop`` it; or
             ``repeat`` its rows within the batch, the only case in which a batch holds a row twice.
         weights: passes over each dataset per epoch, 1.0 if left out.
+            The attribute has the passes in force, also with ``mixing``.
         length_window: global batches in a length window; None to ignore length.
         lengths: ``[rows]``, the length of each row of each dataset, needed with ``length_window``.
             Any unit will do, as only their order matters; the data module gives bytes of text.
+        mixing: the share of each dataset in the steps, in place of ``weights``.
 
     Raises:
         ConfigError: a value is not allowed, or a dataset is too small for a global batch.
@@ -131,6 +135,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         weights: Mapping[str, float] | None = None,
         length_window: int | None = None,
         lengths: Mapping[str, ArrayLike] | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         self.sizes = dict(sizes)
         self.num_replicas = num_replicas
@@ -161,10 +166,21 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             rotate=remainder == "rotate",
             windows=self._windows,
         )
+        self.mixing = mixing
+        if mixing is not None:
+            self._mix(mixing)
         weight = np.array([self.weights[name] for name in self._names])
         self._per_epoch = self._blocks_per_epoch(weight)
         self._ends = np.cumsum(self._per_epoch)
-        self._row_ends = np.cumsum(self._n_rows * weight)
+        # Where datasets are drawn freely: the end of each dataset's part of all chances.
+        self._chance_ends = np.cumsum(self._per_epoch if mixing else self._n_rows * weight)
+
+    def _mix(self, mixing: Mixing) -> None:
+        """Set the weights that give each dataset its share of the steps."""
+        mixing.check({name: self.weights[name] for name in self.sizes})
+        per_pass = self._blocks.per_pass
+        steps = mixing.steps({name: self.sizes[name] for name in self._names}, per_pass)
+        self.weights |= dict(zip(self._names, (steps / per_pass).tolist(), strict=True))
 
     def _check_values(self) -> None:
         """Check the values that concern no dataset."""
@@ -245,7 +261,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         if self.organize_method == "random":
             shapes = zip(self._n_rows.tolist(), self._global_batch.tolist(), strict=True)
             drawn = dict(zip(self._names, shapes, strict=True))
-            weights = np.diff(self._row_ends, prepend=0.0)
+            weights = np.diff(self._chance_ends, prepend=0.0)
             return counts | left_out_at_random(self.at(0), drawn, weights / weights.sum())
         for index, name in enumerate(self._names):
             counts[name] = self._left_out_of(index)
@@ -408,8 +424,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         """
         words = hash_rows(stream_seed(self.seed, "dataset", self.epoch), steps)
         share_of_all = below(words, 1 << 32) / (1 << 32)  # uniform in [0, 1), from 32 random bits
-        points = share_of_all * self._row_ends[-1]
-        dataset = np.searchsorted(self._row_ends, points, side="right")
+        points = share_of_all * self._chance_ends[-1]
+        dataset = np.searchsorted(self._chance_ends, points, side="right")
         dataset = np.minimum(dataset, len(self._names) - 1)
         streams = [
             stream_seed(self.seed, "random rows", self._names[index], self.epoch, step)

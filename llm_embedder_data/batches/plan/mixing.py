@@ -1,0 +1,137 @@
+"""Mixing: how many steps of an epoch each dataset gets, by a power of its rows or by target shares.
+
+The powers are those of multilingual training: with n rows, a dataset is drawn in proportion to
+``n ** alpha`` (XLM-R, arXiv:1911.02116, section 3.1), which is ``n ** (1 / temperature)`` (mT5,
+arXiv:2010.11934, section 3.2). Here nothing is drawn: an epoch has exactly the steps of each share,
+rounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_embedder_data.batches.plan.plan_checks import check_names
+from llm_embedder_data.config.recipe_rules import is_finite_number, shown
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import one_line
+
+_EXPECTED = (
+    "expected null or a mapping with one of alpha (from 0, all datasets equally often, to 1, in "
+    "proportion to their rows), temperature (1 / alpha, at least 1) and shares ({dataset: share of "
+    "the steps}, each above 0 and no less than a millionth of their sum)"
+)
+_LEAST = 1e-6  # an epoch is long enough for each dataset to get a step
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """The share of each dataset in the steps of an epoch.
+
+    Attributes:
+        alpha: shares are in proportion to ``rows ** alpha``; None if ``shares`` says them.
+        shares: the share of each dataset, in any unit; empty if ``alpha`` says them.
+    """
+
+    alpha: float | None
+    shares: Mapping[str, float]
+
+    @classmethod
+    def of(cls, setting: Any) -> Mixing | None:
+        """Return the mixing that a setting asks for; None for none.
+
+        Raises:
+            ConfigError: the setting cannot be used; what is allowed.
+        """
+        if setting is None:
+            return None
+        if isinstance(setting, Mapping) and len(setting) == 1:
+            [(name, value)] = setting.items()
+            if name == "alpha" and is_finite_number(value) and 0 <= value <= 1:
+                return cls(float(value), {})
+            if name == "temperature" and is_finite_number(value) and value >= 1:
+                return cls(1 / value, {})
+            if name == "shares" and isinstance(value, Mapping) and _are_shares(value.values()):
+                return cls(None, {str(key): float(share) for key, share in value.items()})
+        raise ConfigError(f"data.mixing={shown(setting)}: {_EXPECTED}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the mixing as checkpoints keep it: equal for all ways to say the same."""
+        if self.alpha is not None:
+            return {"alpha": self.alpha}
+        total = sum(self.shares.values())
+        return {"shares": {name: self.shares[name] / total for name in sorted(self.shares)}}
+
+    def __str__(self) -> str:
+        return "shares" if self.alpha is None else f"alpha={self.alpha:g}"
+
+    def among(self, datasets: Iterable[str]) -> Mixing:
+        """Return the mixing of some of the datasets, whose shares keep their proportion."""
+        return Mixing(self.alpha, {name: self.shares[name] for name in datasets if self.shares})
+
+    def check(self, datasets: Mapping[str, float]) -> None:
+        """Refuse shares of unknown datasets, datasets without a share, and weights beside them.
+
+        Args:
+            datasets: the weight of each dataset that there is.
+
+        Raises:
+            ConfigError: which dataset, and what to do.
+        """
+        for name, weight in datasets.items():
+            if weight != 1:
+                raise ConfigError(
+                    f"dataset {name!r} has weight={weight:g}, and data.mixing says how often each "
+                    "dataset comes too (give one of the two)"
+                )
+        if self.alpha is None:
+            check_names("data.mixing.shares", self.shares, dict.fromkeys(datasets, 0))
+            if missing := [name for name in datasets if name not in self.shares]:
+                raise ConfigError(
+                    "data.mixing.shares has no share for "
+                    f"{', '.join(map(one_line, missing))} (give each dataset a share above 0, or "
+                    "take it out of data.train_data)"
+                )
+
+    def target_shares(self, sizes: Mapping[str, int]) -> NDArray[np.float64]:
+        """Return the wanted share of each dataset, ``[datasets]`` float64, with sum 1.
+
+        Args:
+            sizes: rows of each dataset, at least 1.
+        """
+        if self.alpha is None:
+            parts = np.array([self.shares[name] for name in sizes], np.float64)
+        else:
+            parts = np.array(list(sizes.values()), np.float64) ** self.alpha
+        shares: NDArray[np.float64] = parts / parts.sum()
+        return shares
+
+    def steps(self, sizes: Mapping[str, int], per_pass: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the steps of an epoch that each dataset gets, ``[datasets]`` int64.
+
+        An epoch has as many steps as a pass over every dataset, or as many as it takes for each
+        dataset to get one. Each dataset has its share of them, rounded up or down, such that the
+        numbers add up (the method of largest remainders).
+
+        Args:
+            sizes: rows of each dataset.
+            per_pass: ``[datasets]`` int64, the global batches of a pass.
+        """
+        shares = self.target_shares(sizes)
+        n_steps = max(int(per_pass.sum()), math.ceil(1 / shares.min() - 1e-9))
+        quotas = shares * n_steps
+        steps: NDArray[np.int64] = np.floor(quotas + 1e-9).astype(np.int64)
+        n_more = n_steps - int(steps.sum())
+        steps[np.argsort(steps - quotas, kind="stable")[:n_more]] += 1
+        return steps
+
+
+def _are_shares(values: Collection[Any]) -> bool:
+    if not values or not all(is_finite_number(share) and share > 0 for share in values):
+        return False
+    return bool(min(values) >= _LEAST * sum(values))

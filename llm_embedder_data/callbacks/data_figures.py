@@ -1,0 +1,212 @@
+"""DataFigures: how fast data come, how full batches are and what was seen, in a run's own log."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from llm_embedder_data.batches.plan.sampler import SameTaskSampler
+from llm_embedder_data.callbacks.batch_counts import BatchCounts, FiguresWindow
+from llm_embedder_data.callbacks.coverage import Coverage
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.datamodule.loaders import BatchLoader
+from llm_embedder_data.datamodule.module import RetrievalDataModule
+
+
+class DataFigures(Callback):
+    """Logs figures of the data path to the trainer's loggers, and warns if the device waits.
+
+    All are measured on the host, before a batch goes to the device, so the device is never waited
+    for. They are of rank 0 unless said otherwise, over the last ``every_n_steps`` batches unless
+    said otherwise:
+
+    - ``data/tokens_per_s``: tokens without padding by seconds of training, validation not counted
+    - ``data/padded_share``: share of the cells of the input tensors that is padding
+    - ``data/wait_s``: seconds a batch that training waited for it
+    - ``data/wait_share``: share of the time. On a GPU a wait counts only if the GPU had finished
+      its work when the batch came; it may have finished during the wait, so this is an upper bound
+    - ``data/share/<task>``: share of the steps so far, since the fit began
+    - ``data/coverage`` and ``data/coverage/<dataset>``: share of the kept rows that any rank has
+      trained on so far, also before a resume; left out beyond 100 million rows
+    - ``data/known_positives``: keys per query of this rank's batch that belong to other queries and
+      are known to answer this one, so that the loss leaves them out
+    - ``data/rejected_negatives``: hard negatives of the kept rows that limits such as
+      ``relative_margin`` leave out in this epoch, over all datasets; if there are limits
+
+    Args:
+        every_n_steps: batches between two values in the log.
+        warn_share: share of the time that may be spent waiting before each rank warns, once, with
+            the settings to change; the first ``every_n_steps`` batches are not judged.
+
+    Raises:
+        ConfigError: an argument that cannot be used.
+    """
+
+    def __init__(self, every_n_steps: int = 50, *, warn_share: float = 0.1) -> None:
+        if type(every_n_steps) is not int or every_n_steps < 1:
+            raise ConfigError(
+                f"every_n_steps={every_n_steps!r}: expected a whole number of at least 1"
+            )
+        if type(warn_share) not in (int, float) or not 0 <= warn_share <= 1:
+            raise ConfigError(f"warn_share={warn_share!r}: expected a number from 0 to 1")
+        self.every_n_steps = every_n_steps
+        self.warn_share = warn_share
+        self._window = FiguresWindow()
+        self._figures: dict[str, float] = {}
+        self._steps_of_task: Counter[str] = Counter()
+        self._coverage = Coverage()
+        self._loader: BatchLoader | None = None
+        self._device_done: Any = None
+        self._n_windows = 0
+        self._has_warned = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which rows were trained on and how many steps each task had."""
+        return {"seen": self._coverage.packed(), "steps of task": dict(self._steps_of_task)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over which rows were trained on and how many steps each task had."""
+        self._coverage = Coverage(state_dict["seen"])
+        self._steps_of_task = Counter(state_dict["steps of task"])
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that there is a data module whose batches can be watched.
+
+        Raises:
+            ConfigError: it is another data module than ours.
+        """
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and not isinstance(datamodule, RetrievalDataModule):
+            raise ConfigError(
+                "DataFigures measures the batches of a RetrievalDataModule (give one to "
+                "trainer.fit(datamodule=...), or take the callback out)"
+            )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch the loader of this epoch."""
+        self._watch(trainer)
+        if self._loader is not None and isinstance(self._loader.sampler, SameTaskSampler):
+            self._coverage.begin(self._loader.sampler)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Log a window that is over."""
+        self._watch(trainer)
+        self._log(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count a batch that was trained on."""
+        self._steps_of_task[batch["task"]] += 1
+        self._coverage.step()
+        if pl_module.device.type == "cuda":
+            self._device_done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._device_done.record()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._window.pause()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the clock go on."""
+        self._window.go_on()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what is left, and stop watching."""
+        self._close(time.perf_counter())
+        self._log(trainer)
+        if self._loader is not None:
+            self._loader.watch = None
+            self._loader = None
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Stop watching."""
+        if self._loader is not None:
+            self._loader.watch = None
+            self._loader = None
+
+    def _watch(self, trainer: Trainer) -> None:
+        loader = trainer.train_dataloader
+        if loader is not self._loader and isinstance(loader, BatchLoader):
+            loader.watch = self._came
+            self._loader = loader
+
+    def _came(self, batch: Any, asked: float, came: float) -> None:
+        """Count a batch that has just come; close the window that it no longer belongs to."""
+        if self._window.n_batches == self.every_n_steps:
+            self._close(asked)
+        was_busy = self._device_done is not None and not self._device_done.query()
+        self._window.add(BatchCounts.of(batch), asked, came, was_busy=was_busy)
+
+    def _close(self, now: float) -> None:
+        if self._window.n_batches:
+            self._figures = self._window.figures(now)
+            self._n_windows += 1
+        self._window = FiguresWindow()
+
+    def _log(self, trainer: Trainer) -> None:
+        """Give the figures of the last window to the loggers."""
+        if not self._figures:
+            return
+        figures, self._figures = self._figures, {}
+        if figures["data/wait_share"] > self.warn_share and self._n_windows > 1:
+            self._warn(trainer, figures)
+        n_steps = self._steps_of_task.total()
+        for task, steps in self._steps_of_task.items():
+            figures[f"data/share/{one_line(task)}"] = steps / n_steps
+        figures |= self._coverage.figures()
+        figures |= _rejected_negatives(trainer)
+        # Values on the host, straight to the loggers: self.log would copy them to the device, and
+        # have it waited for. The step is the one under which Lightning logged the last batch.
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=max(trainer.global_step - 1, 0))
+
+    def _warn(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        knobs = "; ".join(self._knobs(trainer))
+        rank = f"rank {trainer.global_rank}: " if trainer.world_size > 1 else ""
+        text = (
+            f"{rank}{figures['data/wait_share']:.0%} of the time goes into waiting for data "
+            f"({figures['data/wait_s']:.3g} s a batch): {knobs} (DataFigures.warn_share changes "
+            "when this is said)"
+        )
+        warnings.warn(printable(text), stacklevel=2)
+
+    def _knobs(self, trainer: Trainer) -> Iterator[str]:
+        """Yield what may help, the most likely remedy first."""
+        settings = trainer.datamodule.hparams  # type: ignore[attr-defined]
+        workers = 0 if self._loader is None else self._loader.num_workers
+        if workers == 0:
+            yield "set data.num_workers to the cores that are free"
+        if settings["tokenize"] != "cached":
+            yield "set data.tokenize=cached, so that no text is tokenized in training"
+        if not settings["unique_keys"]:
+            yield "set data.unique_keys=true if many rows share passages"
+        if settings["layout"] == "padded":
+            yield "set data.layout=packed, which has no padding to make and to copy"
+        if workers:
+            yield f"give more than data.num_workers={workers} if cores are free"
+
+
+def _rejected_negatives(trainer: Trainer) -> dict[str, float]:
+    """Return how many negatives the limits leave out in this epoch; nothing without limits."""
+    counts = []
+    for train_set in trainer.datamodule.train_sets().values():  # type: ignore[attr-defined]
+        if train_set.policies is not None:
+            firsts = train_set.policies.first_epochs
+            number = max(n for n, first in enumerate(firsts) if first <= trainer.current_epoch)
+            counts += [by_policy[number] for by_policy in train_set.left_out_by_limit.values()]
+    return {"data/rejected_negatives": float(sum(counts))} if counts else {}

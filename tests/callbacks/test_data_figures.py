@@ -1,0 +1,221 @@
+"""DataFigures logs what the data path did, and says when training waits for it."""
+
+import csv
+import json
+import time
+import warnings
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from transformers import AutoTokenizer
+
+from llm_embedder_data import ConfigError, RetrievalDataCollator, RetrievalDataModule
+from llm_embedder_data.callbacks.batch_counts import BatchCounts
+from llm_embedder_data.callbacks.data_figures import DataFigures
+
+
+class Model(lightning.LightningModule):
+    """Trains one parameter; may take its time."""
+
+    def __init__(self, seconds=0.0):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.seconds = seconds
+        self.batches = []
+
+    def training_step(self, batch, batch_idx):
+        self.batches.append(batch)
+        time.sleep(self.seconds)
+        return self.layer(torch.ones(1, 1)).sum()
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        time.sleep(self.seconds)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+@pytest.fixture
+def make_data(minilm, tmp_path):
+    """A data module of two tasks: 16 rows of qa, 8 of tool, every second one with two positives."""
+    for task, n_rows in (("qa", 16), ("tool", 8)):
+        rows = [
+            {"query": f"{task} {i} " + "word " * i, "pos": [f"p {i}"], "neg": [f"n {i}"]}
+            for i in range(n_rows)
+        ]
+        text = "".join(json.dumps(row | {"task": task}) + "\n" for row in rows)
+        (tmp_path / f"{task}.jsonl").write_text(text)
+
+    def make(**arguments):
+        settings = {
+            "train_data": {task: f"{tmp_path}/{task}.jsonl" for task in ("qa", "tool")},
+            "batch_size": 4,
+            "train_group_size": 2,
+            "num_workers": 0,
+            "cache_dir": tmp_path / "cache",
+        }
+        return RetrievalDataModule(AutoTokenizer.from_pretrained(minilm), **(settings | arguments))
+
+    return make
+
+
+@pytest.fixture
+def fit(tmp_path):
+    """Fit with the callback; return the model, the trainer and what was logged, by step."""
+
+    def call(data, callback, model=None, **settings):
+        model = model or Model()
+        folder = tmp_path / f"logs-{time.monotonic_ns()}"
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            devices=1,
+            logger=CSVLogger(folder, name=None, version="logs"),
+            callbacks=[callback],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **{"max_epochs": 1} | {k: v for k, v in settings.items() if k != "ckpt_path"},
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer.fit(model, datamodule=data, ckpt_path=settings.get("ckpt_path"))
+        trainer.logger.save()
+        with (folder / "logs/metrics.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row.get("data/tokens_per_s")]
+        said = [str(one.message) for one in caught if "waiting for data" in str(one.message)]
+        return model, trainer, rows, said
+
+    return call
+
+
+def test_the_figures_are_those_of_the_batches(make_data, fit):
+    model, _, rows, _ = fit(make_data(), DataFigures(every_n_steps=2))
+
+    assert [int(row["step"]) for row in rows] == [1, 3, 5]
+    for number, row in enumerate(rows):
+        own = model.batches[2 * number : 2 * number + 2]
+        masks = [batch[side]["attention_mask"] for batch in own for side in ("query", "key")]
+        padded = 1 - sum(mask.sum() for mask in masks) / sum(mask.numel() for mask in masks)
+        assert float(row["data/padded_share"]) == pytest.approx(float(padded))
+        assert float(row["data/tokens_per_s"]) > 0
+        assert float(row["data/wait_s"]) > 0
+        assert 0 < float(row["data/wait_share"]) <= 1
+    last = rows[-1]
+    assert float(last["data/share/qa"]) == pytest.approx(4 / 6)
+    assert float(last["data/share/tool"]) == pytest.approx(2 / 6)
+    assert float(last["data/coverage"]) == 1
+    assert float(rows[0]["data/coverage"]) == pytest.approx(8 / 24)
+
+
+@pytest.mark.parametrize("layout", ["packed", "chunked"])
+def test_every_layout_has_the_same_tokens(make_data, layout):
+    counts = []
+    for settings in ({"layout": "padded"}, {"layout": layout, "chunk_size": 2}):
+        data = make_data(**settings)
+        data.prepare_data()
+        data.setup("fit")
+        counts.append([BatchCounts.of(batch) for batch in data.train_dataloader()])
+
+    assert [one.tokens for one in counts[0]] == [one.tokens for one in counts[1]]
+    cells = [sum(one.cells for one in each) for each in counts]
+    assert cells[1] < cells[0]
+    assert layout != "packed" or cells[1] == sum(one.tokens for one in counts[1])
+
+
+def test_pairs_of_a_cross_encoder_are_counted(make_data, fit):
+    model, _, rows, _ = fit(make_data(cross=True), DataFigures(every_n_steps=6))
+
+    tokens = sum(int(batch["cross"]["attention_mask"].sum()) for batch in model.batches)
+    cells = sum(batch["cross"]["input_ids"].numel() for batch in model.batches)
+    assert float(rows[0]["data/padded_share"]) == pytest.approx(1 - tokens / cells)
+
+
+def test_keys_that_are_known_positives_of_other_queries_are_counted(make_data):
+    rows = [{"query": f"q {i}", "pos": ["same"], "neg": [f"n {i}"]} for i in range(4)]
+    data = make_data(train_data=rows)
+    data.prepare_data()
+    data.setup("fit")
+
+    [batch] = data.train_dataloader()
+
+    assert BatchCounts.of(batch).known_positives == 4 * 3
+
+
+def test_negatives_that_limits_reject_are_counted(make_data, fit):
+    rows = [
+        {"query": f"q {i}", "pos": ["p"], "neg": ["n", "m"], "teacher_scores": [1.0, 0.9, 0.1]}
+        for i in range(8)
+    ]
+
+    _, _, seen, _ = fit(make_data(train_data=rows, max_score=0.5), DataFigures(2))
+
+    assert {float(row["data/rejected_negatives"]) for row in seen} == {8.0}
+
+
+def test_coverage_goes_on_after_a_resume(make_data, fit, tmp_path):
+    _, trainer, _, _ = fit(make_data(), DataFigures(2), max_steps=3)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    last = tmp_path / "last.ckpt"
+    _, _, rows, _ = fit(make_data(), DataFigures(1), ckpt_path=last, max_epochs=-1, max_steps=6)
+
+    assert [float(row["data/coverage"]) for row in rows] == pytest.approx(
+        [16 / 24, 20 / 24, 24 / 24]
+    )
+    assert float(rows[-1]["data/share/qa"]) == pytest.approx(4 / 6)
+
+
+def test_a_run_that_waits_is_told_once_what_to_change(make_data, fit, monkeypatch):
+    several = RetrievalDataCollator.several
+
+    def slow(self, *arguments):
+        for batch in several(self, *arguments):
+            time.sleep(0.02)
+            yield batch
+
+    monkeypatch.setattr(RetrievalDataCollator, "several", slow)
+
+    _, _, rows, said = fit(make_data(), DataFigures(2), max_epochs=2)
+
+    assert len(said) == 1
+    assert "set data.num_workers" in said[0]
+    assert "data.tokenize=cached" in said[0]
+    assert "data.layout=packed" in said[0]
+    assert float(rows[-1]["data/wait_s"]) >= 0.02
+    assert float(rows[-1]["data/wait_share"]) > 0.5
+
+
+def test_a_run_that_computes_longer_is_told_nothing(make_data, fit):
+    _, _, rows, said = fit(make_data(), DataFigures(2, warn_share=0.5), Model(seconds=0.05))
+
+    assert said == []
+    assert float(rows[-1]["data/wait_share"]) < 0.5
+
+
+def test_validation_is_no_time_of_training(make_data, fit):
+    rows = [{"query": f"q {i}", "pos": ["p"], "neg": ["n"]} for i in range(8)]
+    data = make_data(eval_data=rows, eval_method="rerank", eval_batch_size=1)
+
+    _, _, seen, _ = fit(data, DataFigures(2), Model(seconds=0.02), val_check_interval=1)
+
+    seconds = [float(row["data/wait_s"]) / float(row["data/wait_share"]) for row in seen]
+    assert max(seconds) < 8 * 0.02  # of a batch; a validation takes longer
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"every_n_steps": 0}, {"every_n_steps": 1.5}, {"warn_share": 2}]
+)
+def test_arguments_that_make_no_sense_are_refused(arguments):
+    with pytest.raises(ConfigError, match=next(iter(arguments))):
+        DataFigures(**arguments)
+
+
+def test_other_data_modules_are_refused(fit):
+    loader = torch.utils.data.DataLoader([{"task": "qa"}])
+    data = lightning.LightningDataModule.from_datasets([{"task": "qa"}])
+    data.train_dataloader = lambda: loader
+
+    with pytest.raises(ConfigError, match="DataFigures measures the batches of a Retrieval"):
+        fit(data, DataFigures())
