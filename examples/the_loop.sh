@@ -52,17 +52,17 @@ measured=("data.eval_data={loop: $EVAL}" "data.corpus=$CORPUS" "model.cutoffs=[1
     "data.train_data={loop: {$with_negatives}}" "data.corpus=$CORPUS" out="$OUT/scores.jsonl"
 
 checkpoint=$OUT/fit/checkpoints/last.ckpt
-if [ ! -e "$OUT/fit.json" ]; then # which fit writes at its end
-    llm-embedder-data fit encoder="$ENCODER" "${measured[@]}" \
+if [ ! -e "$OUT/fit/ended" ]; then
+    llm-embedder-data fit encoder="$ENCODER" \
         "data.train_data={loop: {$with_negatives, scores: $OUT/scores.jsonl}}" \
-        data.relative_margin=0.05 data.on_no_negatives=keep \
+        "data.corpus=$CORPUS" data.relative_margin=0.05 data.on_no_negatives=keep \
         data.train_group_size=4 data.batch_size=16 data.layout=chunked data.unique_keys=true \
-        export=false metrics_file="$OUT/fit.json" output_dir="$OUT/fit" "$@" \
+        export=false output_dir="$OUT/fit" "$@" \
         ckpt_path="$([ -e "$checkpoint" ] && echo "$checkpoint" || echo null)"
+    touch "$OUT/fit/ended"
 fi
 
-[ -e "$OUT/encoder" ] || llm-embedder-data export ckpt_path="$checkpoint" \
-    out="$OUT/encoder"
+[ -e "$OUT/encoder" ] || llm-embedder-data export ckpt_path="$checkpoint" out="$OUT/encoder"
 
 # The folder that others load, not the checkpoint: what is measured is what is handed on.
 llm-embedder-data validate encoder="$OUT/encoder" "${measured[@]}" \

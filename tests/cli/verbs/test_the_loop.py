@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[3] / "examples/the_loop.sh"
-FEW = ("trainer.max_steps=1", "trainer.accelerator=cpu", "data.train_group_size=2")
+FEW = (
+    "trainer.max_steps=2",
+    "model.learning_rate=0.05",
+    "trainer.accelerator=cpu",
+    "data.train_group_size=2",
+)
 
 
 @pytest.mark.slow  # six processes
@@ -36,7 +41,6 @@ def test_the_loop_runs_and_goes_on_where_it_stood(tiny, tmp_path):
     before, after = (json.loads((folder / f"{n}.json").read_text()) for n in ("before", "after"))
     assert before["loop"]["ndcg@10"] > 0
     assert before != after  # a step was taken
-    assert after == json.loads((folder / "fit.json").read_text())  # the folder is the checkpoint
     assert f"{before['loop']['ndcg@10']:.3f} before" in printed
     lines = (folder / "scores.jsonl").read_text().splitlines()
     scores = [json.loads(line)["scores"] for line in lines]
@@ -48,7 +52,7 @@ def test_the_loop_runs_and_goes_on_where_it_stood(tiny, tmp_path):
 
     for name in ("encoder/README.md", "after.json"):
         assert folder / name in made
-    (folder / "fit.json").unlink()  # as if fit had been killed behind its last checkpoint
+    (folder / "fit/ended").unlink()  # as if fit had been killed behind its last checkpoint
     (folder / "before.json").unlink()
     loop()
 
