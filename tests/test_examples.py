@@ -32,7 +32,7 @@ def assert_two_epochs_of(steps, written):
 
 def test_every_example_is_tried():
     tried = {*(f"{name}.py" for name in ON_TWO), "ray_embed.py", "slurm_embed.sh"}
-    tried.add("ray_train.py")  # by tests/integrations
+    tried |= {"ray_train.py", "the_loop.sh"}  # by tests/integrations and tests/cli/verbs
 
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tried
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from cli_cases import SPY, write_rows
 
 
@@ -40,3 +41,18 @@ def test_verbs_return_the_metric_that_is_optimized(run, settings, evaluation, re
     said = refused("validate", *settings, *evaluation, "optimized_metric=val/mine/ndgc@10")
     assert "no such value was logged; there are" in said
     assert "val/mine/ndcg@10" in said
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_training_that_ends_within_an_epoch_is_measured_at_its_end(
+    run, settings, evaluation, tmp_path, steps
+):
+    """Not at the end of the last epoch that was complete, nor not at all."""
+    given = [s for s in settings if not s.startswith("export")] + evaluation
+    quick = ["model.learning_rate=0.1", "trainer.max_epochs=3", f"trainer.max_steps={steps}"]
+    run("fit", *given, *quick, "output_dir=out", "metrics_file=fit.json", "export=false")
+    checkpoint = "ckpt_path=out/checkpoints/last.ckpt"
+    run("validate", *given, checkpoint, "metrics_file=checkpoint.json", "output_dir=other")
+
+    measured = [(tmp_path / f"{name}.json").read_text() for name in ("fit", "checkpoint")]
+    assert measured[0] == measured[1]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
 from llm_embedder_data.cli.measured import check_wanted_metrics, finish, show_metrics
@@ -29,9 +29,13 @@ def fit(cfg: DictConfig) -> float | None:
     before: Mapping[str, Any] = {}
     if cfg.validate_before and has_eval_data and not is_dry_run:
         before = trainer.validate(model, datamodule=datamodule, verbose=False)[0]
+    trainer.callbacks.append(last := _LastValidation())
     with _noting_trained_steps(trainer), without_folder_warning(trainer):
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        is_measured = last.step == trainer.global_step or not trainer.limit_val_batches
+        if has_eval_data and not is_measured and not is_dry_run and not trainer.interrupted:
+            logged |= trainer.validate(model, datamodule=datamodule, verbose=False)[0]
     after = {name: value for name, value in logged.items() if name.startswith("val/")}
     show_metrics(before, after)
     checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "")
@@ -48,6 +52,20 @@ def fit(cfg: DictConfig) -> float | None:
     with _noting_trained_steps(trainer):
         write_runs(cfg, trainer, model)
         return finish(cfg, trainer, after, logged)
+
+
+class _LastValidation(Callback):
+    """Knows how many steps the model had taken when it was last measured.
+
+    Training that ends within an epoch, by ``max_steps`` or ``max_time``, is not measured at its end
+    by Lightning; the values at hand are then those of an earlier model, or there are none.
+    """
+
+    step: int | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.step = trainer.global_step
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def _rows(cfg: DictConfig, *, needs_answers: bool) -> RowsToScore:
         raise ConfigError("data.train_data=null: there are no rows to score (name training data)")
     template = data["key_template"]
     return RowsToScore(
-        data["train_data"],
+        _with_corpora(data["train_data"], data["corpus"]),
         needs_answers=needs_answers,
         default_task=data["default_task"],
         settings={
@@ -132,6 +132,24 @@ def _rows(cfg: DictConfig, *, needs_answers: bool) -> RowsToScore:
             "key_template": None if template == DEFAULT_KEY_TEMPLATE else template,
         },
     )
+
+
+def _with_corpora(source: Any, corpus: Any) -> Any:
+    """Return training data whose side-cars find their documents where ``fit`` finds them.
+
+    That is in the source's ``corpus``, else in ``data.corpus``: of several, in the one that has the
+    dataset's name, else in all.
+    """
+    if corpus is None or not isinstance(source, dict):
+        return source
+    if "path" in source:
+        has_its_own = "negatives" not in source or source.get("corpus") is not None
+        return source if has_its_own else {**source, "corpus": corpus}
+    is_named = isinstance(corpus, dict) and "path" not in corpus
+    return {
+        name: _with_corpora(entry, corpus.get(name, corpus) if is_named else corpus)
+        for name, entry in source.items()
+    }
 
 
 def _teacher(

@@ -123,6 +123,13 @@ def test_what_was_mined_is_trained_with(run, tiny, files, corpus):
     assert "no line in the file of negatives" not in shown
 
 
+def test_the_training_data_may_be_a_path(run, tiny, files):
+    printed = mined(run, tiny, "data.train_data=train.jsonl")
+
+    assert "3 queries" in printed
+    assert len(lines("run.tsv")) == 3
+
+
 def test_limits_are_shown_and_mine_nothing_else(run, tiny, files):
     printed = mined(
         run, tiny, "data.absolute_margin=0.0", "data.range_min=1", "json=r.json", "html=r.html"

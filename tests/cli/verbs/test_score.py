@@ -193,6 +193,43 @@ def test_a_row_without_answers_is_refused(refused, settings, data):
     assert "rows.jsonl, row 8 (line 9): the row has no answers" in refused("score", *settings)
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_mined_negatives_are_found_where_fit_finds_them(run, tiny, tmp_path, is_named):
+    """In ``data.corpus``; of several, in the one that has the dataset's name."""
+    (tmp_path / "rows.jsonl").write_text('{"query": "q", "query_id": 1, "pos": ["p"]}\n')
+    (tmp_path / "run.tsv").write_text("1\td1\t0.5\n1\td2\t0.4\n")
+    for name in ("mine", "other"):
+        lines_of = [json.dumps({"id": f"d{i}", "text": f"{name} {i}"}) for i in (1, 2)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines_of) + "\n")
+    corpus = "{other: other.jsonl, mine: mine.jsonl}" if is_named else "mine.jsonl"
+    source = "{path: rows.jsonl, negatives: run.tsv"
+
+    run(
+        "score",
+        f"teacher={tiny}",
+        "kind=bi-encoder",
+        f"data.train_data={{mine: {source}}}}}",
+        f"data.corpus={corpus}",
+        "out=scores.jsonl",
+        "trainer.accelerator=cpu",
+    )
+
+    [line] = lines(tmp_path / "scores.jsonl")
+    assert len(line["scores"]) == 3
+    run(
+        "fit",
+        f"encoder={tiny}",
+        f"data.train_data={{mine: {source}, scores: scores.jsonl}}}}",
+        f"data.corpus={corpus}",
+        "data.batch_size=1",
+        "data.train_group_size=3",
+        "trainer.max_steps=1",
+        "trainer.accelerator=cpu",
+        "export=false",
+        "output_dir=out",
+    )  # which refuses scores of other keys
+
+
 @pytest.mark.slow
 def test_two_ranks_write_the_scores_of_one(run, settings, tmp_path):
     settings.append("inputs_per_part=6")
