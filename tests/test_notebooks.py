@@ -28,9 +28,7 @@ def test_a_notebook_shows_what_it_was_saved_with(path, tmp_path):
 
     made = executed(path, tmp_path)
 
-    for number, (before, after) in enumerate(
-        zip(code_cells(saved), code_cells(made), strict=True)
-    ):
+    for number, (before, after) in enumerate(zip(code_cells(saved), code_cells(made), strict=True)):
         old, new = shown(before), shown(after)
         assert new.texts == old.texts, f"cell {number}"
         assert new.n_plots == old.n_plots, f"cell {number}"
