@@ -1,12 +1,14 @@
 """README.md and docs/: links resolve, snippets run, commands compose, rooms are the code's.
 
 Every ```python block of a page runs, in order, in one namespace a page, unless the line before it
-is a comment ``<!-- not run: reason -->``; such a block still compiles.
+is a comment ``<!-- not run: reason -->``; such a block still compiles. They run in an empty folder,
+in which the lines of its ```bash blocks that begin with ``printf`` have written their files.
 """
 
 import inspect
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +67,12 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line.startswith("llm-embedder-data ")]
 
 
+def written_files(page: Path) -> list[str]:
+    """The lines of a page that write the files which its Python reads."""
+    lines = "\n".join(block.text for block in blocks(page, "bash")).splitlines()
+    return [line for line in lines if line.startswith("printf ")]
+
+
 def overrides_of(words: list[str]) -> list[str]:
     """The overrides of a command, with the first value of each sweep, without searched ranges."""
     overrides = [word for word in words if not word.startswith("--") and word != "job"]
@@ -108,7 +116,10 @@ def test_relative_links_resolve(page):
 
 @pytest.mark.usefixtures("minilm")
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_python_blocks_run(page):
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for line in written_files(page):
+        subprocess.run(["bash", "-c", line], check=True)
     namespace: dict[str, object] = {}
     for block in blocks(page, "python"):
         code = compile("\n" * block.line + block.text, str(page), "exec")

@@ -1,21 +1,48 @@
-"""Every notebook runs from top to bottom and prints the outputs that it was saved with."""
+"""Every notebook runs from top to bottom, offline, and shows what it was saved with."""
 
-import json
-from pathlib import Path
+import re
 
+import nbformat
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+from tests.executed_notebooks import NOTEBOOKS, executed, shown
+
+# Losses and metrics differ in their last digits between machines, and so does what is counted
+# behind a limit on scores.
+_TOLERANCE = {"rel": 0.1, "abs": 0.05}
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_there_are_three_notebooks():
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("minilm")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_shows_what_it_was_saved_with(path, tmp_path):
+    saved = nbformat.read(path, as_version=4)
+
+    made = executed(path, tmp_path)
+
+    for number, (before, after) in enumerate(zip(code_cells(saved), code_cells(made), strict=True)):
+        old, new = shown(before), shown(after)
+        assert new.texts == old.texts, f"cell {number}"
+        assert new.n_plots == old.n_plots, f"cell {number}"
+        assert new.numbers == pytest.approx(old.numbers, **_TOLERANCE), f"cell {number}"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_and_prints_what_it_shows(path, capsys, tmp_path, monkeypatch, minilm):
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for cell in json.loads(path.read_text())["cells"]:
-        if cell["cell_type"] != "code":
-            continue
-        exec(compile("".join(cell["source"]), f"{path.name}", "exec"), names)
+def test_a_notebook_is_saved_with_its_outputs_and_no_traces_of_a_machine(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    cells = code_cells(notebook)
 
-        shown = "".join(text for output in cell["outputs"] for text in output["text"])
-        assert capsys.readouterr().out == shown
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert sum(shown(cell).n_plots for cell in cells) >= 3
+    assert not re.search(r"(/home|/root|/tmp|/work|/Users)/", path.read_text())
+    assert not any(output.output_type == "error" for cell in cells for output in cell.outputs)
+    assert path.stat().st_size < 400_000

@@ -14,4 +14,6 @@ from llm_embedder_data.core.printable import printable
 def show(content: Any) -> None:
     """Print a text, its control characters escaped, or what rich can render, such as a table."""
     shown = printable(content) if isinstance(content, str) else content
-    Console(soft_wrap=True, emoji=False).print(shown, highlight=False, markup=False)
+    Console(soft_wrap=True, emoji=False, force_jupyter=False).print(
+        shown, highlight=False, markup=False
+    )

@@ -6,7 +6,6 @@ keys are chosen, to see which part the text has there. No batch is made.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
@@ -29,6 +27,7 @@ from llm_embedder_data.inspection.batch_view.batch_text import location_text, sh
 from llm_embedder_data.inspection.batch_view.making import index_of
 from llm_embedder_data.inspection.html_page import table as html_table
 from llm_embedder_data.inspection.locations import located
+from llm_embedder_data.inspection.plain_console import PlainConsole
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # Rows whose texts are compared at a time.
@@ -87,7 +86,7 @@ class Occurrences(dict[str, Any]):
         )
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=110, markup=False, emoji=False, highlight=False)
+        console = PlainConsole(width=110)
         what = shortened(self["text"], 80) if self["text"] is not None else f"id {self['id']}"
         console.print(f"{one_line(what)}: in {len(self['rows'])} rows")
         for row in self["rows"][:MOST_SHOWN]:
@@ -115,8 +114,7 @@ class Occurrences(dict[str, Any]):
                 console.print(f"and {n_more:,} more {name} (json= writes all)")
         if not self["steps"]:
             console.print(f"in no step of epochs 0 to {self['epochs'] - 1}")
-        text: str = console.file.getvalue()  # type: ignore[attr-defined]
-        return "\n".join(line.rstrip() for line in text.rstrip().split("\n"))
+        return "\n".join(line.rstrip() for line in console.text().split("\n"))
 
 
 def occurrences(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.inspection.plain_console import PlainConsole
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_sets import TrainSet
@@ -51,7 +50,7 @@ class Report(dict[str, Any]):
                     str(entry.get("steps_per_epoch", "")),
                     str(entry.get("scored_rows", "")),
                 )
-        console = Console(file=io.StringIO(), width=110, markup=False, emoji=False, highlight=False)
+        console = PlainConsole(width=110)
         console.print(table)
         for line in [*self._instructions(), *self._mixing()]:
             console.print(f"- {printable(line)}")
@@ -59,8 +58,7 @@ class Report(dict[str, Any]):
             for name, entry in entries.items():
                 for note in entry["notes"]:
                     console.print(f"- {one_line(name)}: {printable(note)}")
-        text: str = console.file.getvalue()  # type: ignore[attr-defined]
-        return text.rstrip()
+        return console.text()
 
     def _repr_html_(self) -> str:
         """Return the report as a table for a notebook."""

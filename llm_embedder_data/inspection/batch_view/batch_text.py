@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.inspection.plain_console import PlainConsole
 
 # Queries that are shown, at most; JSON has all of them.
 MOST_QUERIES = 32
@@ -22,7 +21,7 @@ _LONGEST_CUT = 120
 
 def batch_text(batch: Mapping[str, Any]) -> str:
     """Return a :class:`ShownBatch` as text. The instruction stands in ``[[ ]]``."""
-    console = Console(file=io.StringIO(), width=120, markup=False, emoji=False, highlight=False)
+    console = PlainConsole(width=120)
     for line in headline(batch):
         console.print(line)
     for query in batch["queries"][:MOST_QUERIES]:
@@ -34,8 +33,7 @@ def batch_text(batch: Mapping[str, Any]) -> str:
             console.print(f"  {line}")
     if (n_more := len(batch["queries"]) - MOST_QUERIES) > 0:
         console.print(f"\nand {n_more:,} more queries (rank= shows one rank, json= writes all)")
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.rstrip().split("\n"))
+    return "\n".join(line.rstrip() for line in console.text().split("\n"))
 
 
 def headline(batch: Mapping[str, Any]) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from llm_embedder_data.inspection.doctor.plan_costs import add_costs
 from llm_embedder_data.inspection.doctor.selection_effects import selection_effects
 from llm_embedder_data.inspection.doctor.token_checks import check_tokens
 from llm_embedder_data.inspection.doctor.train_checks import RowPrints, check_rows, row_prints
+from llm_embedder_data.inspection.html_page import section, table
+from llm_embedder_data.inspection.plain_console import PlainConsole
 from llm_embedder_data.inspection.plan_view import plan_summary
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
@@ -45,6 +47,9 @@ from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
 
 _READ = {"query", "pos", "neg", "history", "teacher_scores", "query_id", "task", "pos_index"}
+
+_DATA_NAMES = ("dataset", "format", "read", "kept", "dropped")
+_FINDING_NAMES = ("dataset", "check", "count", "what", "first at")
 
 
 class Diagnosis(dict[str, Any]):
@@ -58,33 +63,45 @@ class Diagnosis(dict[str, Any]):
     """
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=110, markup=False, emoji=False, highlight=False)
-        table = Table(title="Data", box=SIMPLE_HEAD)
-        for name in ("dataset", "format", "read", "kept", "dropped"):
-            table.add_column(name, overflow="fold")
-        for name, entry in self["datasets"].items():
-            dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items()) or "-"
-            cells = (entry["format"], f"{entry['read']:,}", f"{entry['kept']:,}", dropped)
-            table.add_row(one_line(name), *cells)
-        console.print(table)
-        checks = Table(title="Findings", box=SIMPLE_HEAD)
-        for name in ("dataset", "check", "count", "what", "first at"):
-            checks.add_column(name, overflow="fold")
+        console = PlainConsole(width=110)
+        console.print(_text_table("Data", _DATA_NAMES, self._data_rows()))
+        if found := self._finding_rows():
+            console.print(_text_table("Findings", _FINDING_NAMES, found))
+        else:
+            console.print("No check found anything.")
+        for line in costs_in_words(self):
+            console.print(line)
+        return printable(console.text())
+
+    def _repr_html_(self) -> str:
+        """Return both tables for a notebook."""
+        data, found = self._data_rows(), self._finding_rows()
+        findings = table(_FINDING_NAMES, found) if found else "<p>No check found anything.</p>"
+        costs = "".join(f"<p>{escape(line)}</p>" for line in costs_in_words(self))
+        return section("Data", table(_DATA_NAMES, data)) + section("Findings", findings) + costs
+
+    def _data_rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                one_line(name),
+                entry["format"],
+                f"{entry['read']:,}",
+                f"{entry['kept']:,}",
+                ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items()) or "-",
+            )
+            for name, entry in self["datasets"].items()
+        ]
+
+    def _finding_rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
         for name, check, found in self.findings():
             first = found["examples"][0] if found["examples"] else None
             at = "" if first is None else f"{Path(first['file']).name}:{first['line']}"
             count = f"{found['count']:,.4g}"
             if "looked_at" in found:
                 count += f" of {found['looked_at']:,}"
-            checks.add_row(one_line(name), check, count, MEANING[check], one_line(at))
-        if checks.row_count:
-            console.print(checks)
-        else:
-            console.print("No check found anything.")
-        for line in costs_in_words(self):
-            console.print(line)
-        text: str = console.file.getvalue()  # type: ignore[attr-defined]
-        return printable(text.rstrip())
+            rows.append((one_line(name), check, count, MEANING[check], one_line(at)))
+        return rows
 
     def findings(self) -> Iterable[tuple[str, Check, Mapping[str, Any]]]:
         """(dataset, check, finding) of all checks that found something."""
@@ -190,6 +207,15 @@ def _progress(is_shown: bool) -> Progress:
         console=Console(stderr=True),
         transient=True,
     )
+
+
+def _text_table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    made = Table(title=title, box=SIMPLE_HEAD)
+    for name in names:
+        made.add_column(name, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def _entry(

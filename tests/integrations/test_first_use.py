@@ -1,0 +1,45 @@
+"""README's first screen, as printed, from the wheel in a folder and environment of its own."""
+
+import os
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.test_docs import README, blocks, written_files
+
+PROJECT = tomllib.loads((Path(README).parent / "pyproject.toml").read_text())["project"]
+
+
+def test_the_line_that_installs_names_the_package_and_an_extra():
+    first = next(blocks(README, "bash")).text.splitlines()[0]
+
+    extra = first.removeprefix(f"pip install '{PROJECT['name']}[").removesuffix("]'")
+    assert extra in PROJECT["optional-dependencies"]
+
+
+def test_five_lines_lead_from_the_installation_to_the_first_batch():
+    python = next(blocks(README, "python")).text
+
+    assert 1 + len(python.splitlines()) == 5
+
+
+@pytest.mark.usefixtures("minilm")
+def test_readme_s_first_batch_is_the_one_it_shows(clean_python, tmp_path):
+    for line in written_files(README):
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    done = subprocess.run(
+        [str(clean_python), "-c", next(blocks(README, "python")).text],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert next(blocks(README, "text")).text in done.stdout.replace(f"{tmp_path}/", "")
