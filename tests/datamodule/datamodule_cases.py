@@ -64,6 +64,10 @@ def write_train(path, task, n_rows, *, scored=False, n_neg=9, ids=None):
     return write(path, rows)
 
 
+# Rows of an eval set or a corpus in a batch.
+EVAL_BATCH_SIZE = 2
+
+
 def write_corpus(path, n_rows):
     return write(path, [{"title": f"t{i}", "text": f"text {i}"} for i in range(n_rows)])
 
@@ -94,7 +98,7 @@ def make_datamodule(folder, **arguments):
         "train_group_size": 3,
         "query_max_length": 24,
         "key_max_length": 24,
-        "eval_batch_size": 2,
+        "eval_batch_size": EVAL_BATCH_SIZE,
         "num_workers": 0,
         "seed": 5,
     }

@@ -6,6 +6,7 @@ import warnings
 import lightning
 import pytest
 from datamodule_cases import (
+    EVAL_BATCH_SIZE,
     STEPS,
     Recorder,
     as_rank,
@@ -387,7 +388,8 @@ def test_two_ranks_evaluate_each_row_once(folder, tmp_path, flag):
 
     for name, rows in everything().items():
         assert sorted(first[name] + second[name]) == rows
-        assert abs(len(first[name]) - len(second[name])) <= 4  # one a loader
+        # A batch a loader, as batches are the same on any number of ranks.
+        assert abs(len(first[name]) - len(second[name])) <= 4 * EVAL_BATCH_SIZE
 
 
 def one_row_on_two_ranks(rank, folder, path):
