@@ -6,6 +6,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import regex  # type: ignore[import-untyped]
+
+# DPR's SimpleTokenizer (facebookresearch/DPR, dpr/utils/tokenizers.py).
+_WORD = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _ASCII_WORD = re.compile(r"[a-z0-9]+|[!-~]")
 
 
@@ -20,18 +24,7 @@ def words_of(text: str) -> list[str]:
     """
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
-    words, is_open = [""], False
-    for character in unicodedata.normalize("NFD", text).lower():
-        kind = unicodedata.category(character)[0]
-        if kind in "LNM":
-            if is_open:
-                words[-1] += character
-            else:
-                words.append(character)
-        elif kind not in "ZC":
-            words.append(character)
-        is_open = kind in "LNM"
-    return words[1:]
+    return [word.lower() for word in _WORD.findall(unicodedata.normalize("NFD", text))]
 
 
 def holds_answer(text: str, answers: Sequence[Sequence[str]]) -> bool:

@@ -11,11 +11,9 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
-import regex  # type: ignore[import-untyped]
 from torch import Tensor
 
-# DPR's SimpleTokenizer (facebookresearch/DPR, dpr/utils/tokenizers.py).
-_TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]", regex.IGNORECASE | regex.MULTILINE)
+from llm_embedder_data.core.answer_strings import words_of
 
 # Queries whose passages are read at a time, which bounds memory.
 _QUERIES_AT_ONCE = 256
@@ -52,7 +50,7 @@ def answer_accuracy(
         in_order = sorted(wanted)
         passages = dict(zip(in_order, map(_Passage, texts_of(in_order)), strict=True))
         for found, of_query in zip(rows[here], answers[here], strict=True):
-            tokens = [tokens for answer in of_query if (tokens := _tokens(_normal(answer)))]
+            tokens = [tokens for answer in of_query if (tokens := words_of(answer))]
             if tokens:
                 hits = (
                     rank
@@ -72,28 +70,20 @@ class _Passage:
     """A passage, split into tokens only if it may hold an answer."""
 
     def __init__(self, text: str) -> None:
-        self._text = _normal(text)
-        self._lower = _lower(self._text)
+        self._text = text
+        self._lower = _lower(unicodedata.normalize("NFD", text))
         self._tokens: list[str] | None = None
 
     def holds(self, answer: Sequence[str]) -> bool:
         if not all(_lower(token) in self._lower for token in answer):
             return False
         if self._tokens is None:
-            self._tokens = _tokens(self._text)
+            self._tokens = words_of(self._text)
         n_tokens = len(answer)
         return any(
             self._tokens[start : start + n_tokens] == answer
             for start in range(len(self._tokens) - n_tokens + 1)
         )
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFD", text)
-
-
-def _tokens(text: str) -> list[str]:
-    return [token.lower() for token in _TOKEN.findall(text)]
 
 
 def _lower(text: str) -> str:
