@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 _INSTALLED = re.compile(
     rf"{re.escape(str(Path(llm_embedder_data.__file__).parent.parent))}|/\S*?site-packages"
 )
-_SPEED = re.compile(r"[\d.,]+ s \([\d.,]+ a second\)")
+_TIMING = re.compile(r"[\d.,]+ s \([\d.,]+ a second\)|'seconds': [\d.e-]+")
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*\.?\d*(?:e-?\d+)?")
 _TEXTS = ("text/plain", "text/html")
 _IMAGES = ("image/png", "image/svg+xml")
@@ -71,7 +71,7 @@ def shown(cell: Any) -> Shown:
         n_plots += any(kind in output.data for kind in _IMAGES)
         if not any(kind in output.data for kind in _IMAGES):
             texts += [output.data[kind] for kind in _TEXTS if kind in output.data]
-    texts = [_SPEED.sub("", text) for text in texts]
+    texts = [_TIMING.sub("", text) for text in texts]
     numbers = [found.replace(",", "") for text in texts for found in _NUMBER.findall(text)]
     return Shown(
         [_NUMBER.sub("#", text) for text in texts], [float(one) for one in numbers], n_plots
