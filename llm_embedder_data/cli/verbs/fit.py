@@ -29,7 +29,7 @@ def fit(cfg: DictConfig) -> float | None:
     before: Mapping[str, Any] = {}
     if cfg.validate_before and has_eval_data and not is_dry_run:
         before = trainer.validate(model, datamodule=datamodule, verbose=False)[0]
-    trainer.callbacks.append(last := _LastValidation())
+    trainer.callbacks.append(last := _LastValidation())  # type: ignore[attr-defined]
     with _noting_trained_steps(trainer), without_folder_warning(trainer):
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
