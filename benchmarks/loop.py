@@ -154,7 +154,9 @@ class Loop:
             temperature=given.temperature,
         )
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        callbacks = [RefreshNegatives(depth=given.depth, folder=folder)] if refresh else []
+        callbacks: list[lightning.Callback] = []
+        if refresh:
+            callbacks.append(RefreshNegatives(depth=given.depth, folder=folder))
         trainer = lightning.Trainer(
             accelerator="auto",
             devices=1,
@@ -276,7 +278,7 @@ def verdict(changes: list[float]) -> str:
     """What paired differences say: a 95 % interval of Student's t that leaves out 0, or not."""
     if len(changes) < 3:
         return "too few seeds to judge"
-    from scipy.stats import t
+    from scipy.stats import t  # type: ignore[import-untyped]
 
     half = t.ppf(0.975, len(changes) - 1) * statistics.stdev(changes) / len(changes) ** 0.5
     mean = statistics.mean(changes)

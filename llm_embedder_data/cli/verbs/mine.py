@@ -133,8 +133,9 @@ def _open_data(cfg: DictConfig, fabric: Fabric) -> RetrievalDataModule:
         raise ConfigError("data.train_data=None: there are no queries to mine for (give data)")
     cfg.data.eval_data = None
     OmegaConf.set_struct(cfg, False)
-    if OmegaConf.is_config(cfg.data.train_data):
-        cfg.data.train_data = _without_side_cars(OmegaConf.to_container(cfg.data.train_data))
+    cfg.data.train_data = _without_side_cars(
+        OmegaConf.to_object(OmegaConf.create({"train_data": cfg.data.train_data}))
+    )["train_data"]
     cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
     cfg.data.on_no_negatives = "keep"
     cfg.data.tokenize = "on-the-fly"
