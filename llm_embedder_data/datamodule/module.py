@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -336,7 +335,6 @@ class RetrievalDataModule(LightningDataModule):
         self._search: BatchSizeSearch | None = None
         self._exchanged: dict[str, str] = {}  # files of negatives by source
         self._quiet = QuietRun()
-        self._seconds_to_prepare: float | None = None
         # As save_hyperparameters() does, which fails to compare data in memory.
         self._set_hparams(recorded(self._settings))
         self._hparams_initial = copy.deepcopy(self._hparams)
@@ -351,7 +349,6 @@ class RetrievalDataModule(LightningDataModule):
         all ranks.
         """
         builder, stage = self._builder, self._trainer_fn
-        began = time.perf_counter()
         try:
             tokenizer = self.tokenizer
             train_sets = builder.train_sets()
@@ -361,7 +358,6 @@ class RetrievalDataModule(LightningDataModule):
                 builder.token_tables(tokenizer, train_sets)
             builder.token_tables(tokenizer, evals)
             builder.token_tables(tokenizer, builder.matching(evals, corpora).views)
-            self._seconds_to_prepare = time.perf_counter() - began
         except Exception as error:
             # The other ranks wait for the one that prepares. All of them meet the error in setup.
             if self._ranks.num_replicas == 1:
@@ -673,6 +669,7 @@ class RetrievalDataModule(LightningDataModule):
         world_size: int | None = None,
         *,
         fix: str | Path | None = None,
+        seconds_to_prepare: float | None = None,
         show_progress: bool = False,
     ) -> Diagnosis:
         """Check all data, as ``llm-embedder-data prepare`` does. Needs :meth:`setup`.
@@ -680,6 +677,7 @@ class RetrievalDataModule(LightningDataModule):
         Args:
             world_size: data-parallel ranks of the plan; None for this run's.
             fix: a folder to write cleaned files to.
+            seconds_to_prepare: that :meth:`prepare_data` took, for the report.
             show_progress: whether to show a progress bar.
 
         Returns:
@@ -696,7 +694,7 @@ class RetrievalDataModule(LightningDataModule):
             group_size=self._settings.train_group_size,
             answers_of=self._builder.answers_of,
             cache_files=self._data.cache_files(self._builder),
-            seconds_to_prepare=self._seconds_to_prepare,
+            seconds_to_prepare=seconds_to_prepare,
             fix=fix,
             show_progress=show_progress,
         )

@@ -111,8 +111,12 @@ class RetrievalModule(lightning.LightningModule):
         Raises:
             ConfigError: the schedule needs the number of steps, and the fit has no end.
         """
+        trainer = self._attached
         optimizer = adamw(
-            self.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
+            self.parameters(),
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            may_fuse=trainer is not None and trainer.precision == "32-true",
         )
         if self.schedule == "constant" and self.warmup_ratio == 0:
             return optimizer

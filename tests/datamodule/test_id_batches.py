@@ -24,7 +24,7 @@ from id_cases import (
 from processes import returned, run_on_ranks
 
 from llm_embedder_data import DataError, read_rows
-from llm_embedder_data.inspection.doctor.findings import places
+from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.written_rows import write_rows
 
 
@@ -313,7 +313,8 @@ def test_rows_made_of_judgments_come_from_their_first_line(tmp_path):
     third = next(at for at, line in enumerate(lines) if line.startswith("q2\t"))
     _, datamodule = batches(tmp_path, path)
 
-    assert places(datamodule.train_sets()["a"], [2]) == [(str(judged), third + 1)]
+    [found] = located(datamodule.train_sets()["a"], [2])
+    assert (found.file, found.line) == (str(judged), third + 1)
 
     renamed = [line.replace("\td", "\tx") if line.startswith("q2\t") else line for line in lines]
     judged.write_text("\n".join(renamed) + "\n")

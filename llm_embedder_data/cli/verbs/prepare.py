@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,13 @@ def prepare(cfg: DictConfig) -> None:
         check_output_file(name, cfg[name])
     datamodule = build_data(cfg)
     _remove_damaged_caches(cache_folder(datamodule.cache_dir))
+    began = time.perf_counter()
     datamodule.prepare_data()
+    seconds = time.perf_counter() - began
     datamodule.setup()
-    diagnosis = datamodule.diagnose(cfg.world_size, fix=cfg.fix, show_progress=True)
+    diagnosis = datamodule.diagnose(
+        cfg.world_size, fix=cfg.fix, seconds_to_prepare=seconds, show_progress=True
+    )
     show(str(diagnosis))
     if cfg.json:
         write_json(cfg.json, diagnosis)

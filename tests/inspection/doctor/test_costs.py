@@ -35,7 +35,7 @@ def test_caches_are_counted_as_they_lie_on_the_disk(tmp_path, minilm):
         tokenize="cached",
     )
 
-    diagnosis = module.diagnose()
+    diagnosis = module.diagnose(seconds_to_prepare=1.5)
 
     on_disk = [
         file.stat().st_size
@@ -44,7 +44,7 @@ def test_caches_are_counted_as_they_lie_on_the_disk(tmp_path, minilm):
     ]
     assert diagnosis["plan"]["cache_bytes"] == sum(on_disk)
     assert all(entry["cache_bytes"] > 0 for entry in diagnosis["datasets"].values())
-    assert diagnosis["plan"]["seconds_to_prepare"] > 0
+    assert diagnosis["plan"]["seconds_to_prepare"] == 1.5
     assert "to write or to open them" in str(diagnosis)
 
 
