@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # The folder that holds the package: that of the installation, or the checkout.
 _INSTALLED = re.compile(
-    rf"{re.escape(str(Path(llm_embedder_data.__file__).parent.parent))}|/\S*?site-packages"
+    rf"/\S*?site-packages|{re.escape(str(Path(llm_embedder_data.__file__).parent.parent))}"
 )
 _TIMING = re.compile(r"[\d.,]+ s \([\d.,]+ a second\)|'seconds': [\d.e-]+")
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*\.?\d*(?:e-?\d+)?")
