@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,11 +13,16 @@ from lightning.fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.named_encoder import build_embedder, build_encoder, launch
+from llm_embedder_data.cli.output_files import (
+    check_output_file,
+    check_whole_number,
+    write_json,
+    write_text,
+)
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.negative_limits import LIMITS
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.inspection.mining_page import mining_page
@@ -44,10 +48,11 @@ def mine(cfg: DictConfig) -> None:
         ConfigError: a setting that cannot be used.
         DataError: data that cannot be read.
     """
-    out, depth = _checked_out(cfg.out), _checked_depth(cfg.depth)
+    out, depth = _checked_out(cfg.out), cfg.depth
+    check_whole_number("depth", depth, 1)
     check_choice(cfg.kind, Kind, "kind")
     for name in ("json", "html"):
-        _check_path(name, cfg[name])
+        check_output_file(name, cfg[name])
     if cfg.merge is not None:
         _merge(cfg, out, depth)
         return
@@ -94,21 +99,6 @@ def _checked_out(out: Any) -> Path:
     if not path.parent.is_dir():
         raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
     return path
-
-
-def _checked_depth(depth: Any) -> int:
-    if type(depth) is not int or depth < 1:
-        raise ConfigError(f"depth={depth!r}: expected a whole number of at least 1")
-    return depth
-
-
-def _check_path(name: str, path: Any) -> None:
-    if path is None:
-        return
-    if not isinstance(path, str) or not Path(path).absolute().parent.is_dir():
-        raise ConfigError(
-            f"{name}={path!r}: no file can be written there (name an existing folder)"
-        )
 
 
 def _take_limits(cfg: DictConfig) -> dict[str, Any]:
@@ -228,9 +218,9 @@ def _write(
     for run in runs:
         show(f"negatives: {run}, scores of positives: {path_beside(run)}")
     if cfg.json:
-        _write_text(cfg.json, json.dumps(reports, indent=2, ensure_ascii=False) + "\n")
+        write_json(cfg.json, reports)
     if cfg.html:
-        _write_text(cfg.html, mining_page(reports))
+        write_text(cfg.html, mining_page(reports))
 
 
 def _merge(cfg: DictConfig, out: Path, depth: int) -> None:
@@ -252,11 +242,6 @@ def _merge(cfg: DictConfig, out: Path, depth: int) -> None:
 
 def _file_name(dataset: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in dataset)
-
-
-def _write_text(path: str, text: str) -> None:
-    with atomic_file(Path(path)) as file:
-        file.write(text.encode())
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -48,7 +49,7 @@ class PreparedPrompts:
     counts: Counter[str]
 
 
-class _LanguageModelTeacher:
+class _LanguageModelTeacher(ABC):
     """What the two kinds share: prompts, batches and rows."""
 
     def __init__(
@@ -153,17 +154,17 @@ class _LanguageModelTeacher:
             self._logits.check(self._tokenizer(_PROBE)["input_ids"])
             self._is_checked = True
 
+    @abstractmethod
     def _values(self, row: ScoredRow) -> list[dict[str, str]]:
         """Return the values of the fields beside the key, for each prompt of a key."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _n_values(self, prompt: TokenizedPrompt) -> int:
         """Return how many values, at least 1, a prompt's score is the mean of."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _values_of(self, ids: Tensor, prompts: Sequence[TokenizedPrompt]) -> Tensor:
         """Return the values of all prompts, float32, from their token ids ``[B, L]``."""
-        raise NotImplementedError
 
 
 class LikelihoodTeacher(_LanguageModelTeacher):
