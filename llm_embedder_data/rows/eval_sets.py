@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.rows.canonical_rows import Row, stored_id
+from llm_embedder_data.rows.canonical_rows import Dropped, Row, stored_id
 from llm_embedder_data.rows.files.file_formats import Format
+from llm_embedder_data.rows.foreign_rows import reader_of
+from llm_embedder_data.rows.formats.mteb import names_candidates
 from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_errors import error_at_row, require_rows
@@ -26,7 +29,6 @@ from llm_embedder_data.rows.schema.evaluation import (
     EvalMethod,
     eval_rows,
 )
-from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.source_rows import RowShapes, read_source
 from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.task_split import split_by_task
@@ -89,10 +91,47 @@ def _require_split(source: Source) -> None:
         )
 
 
-def _shapes(native: RowKind | None, eval_method: EvalMethod) -> RowShapes:
-    if eval_method == "rerank":  # rows with texts of their own
-        return RowShapes(native, RERANK_ROWS, _rerank_record, kind="train")
-    return RowShapes(native, RETRIEVE_BY_ID_ROWS, _retrieve_record)
+def _shapes(source: Source, reading: ReadingSettings, eval_method: EvalMethod) -> RowShapes:
+    native = kind_of_source(source, eval_rows(eval_method))
+    if eval_method == "retrieve":
+        return RowShapes(native, RETRIEVE_BY_ID_ROWS, _retrieve_record)
+    folders = [file for file in map(Path, source.files) if file.is_dir()]
+    if folders and all(map(names_candidates, folders)):
+        documents = cache(lambda: _documents_of(source, reading))
+        return RowShapes(
+            native, RERANK_ROWS, lambda row: _ranked_record(row, documents()), kind="eval"
+        )
+    _require_split(source)
+    return RowShapes(native, RERANK_ROWS, _rerank_record, kind="train")  # with texts of their own
+
+
+def _documents_of(source: Source, reading: ReadingSettings) -> dict[str, tuple[int, str]]:
+    """Return the number and the text of each passage of a source's corpus, by id."""
+    rows = reader_of(source, reading, "corpus").rows()
+    return {row["id"]: (number, row["text"]) for number, row in enumerate(rows)}
+
+
+def _ranked_record(row: Row, documents: Mapping[str, tuple[int, str]]) -> Mapping[str, Any]:
+    """Return an eval row whose candidates a run retrieved, with its positives outside of it too.
+
+    A query whose positive was not retrieved counts as one that no order of the candidates answers.
+
+    Raises:
+        Dropped: the row has no candidates.
+    """
+    if not row.get("candidates"):
+        raise Dropped("queries without candidates to rerank")
+    unknown = (-1, None)  # a null candidate is a fault of the row
+    candidates = [documents.get(name, unknown) for name in row["candidates"]]
+    positives = [name for name, grade in row["relevant"].items() if grade > 0]
+    return {
+        "query": row["query"],
+        "query_id": stored_id(row["query_id"]),
+        "instruction": row.get("instruction"),
+        "key": [text for _, text in candidates],
+        "key_index": [max(number, 0) for number, _ in candidates],
+        "pos_index": [documents[name][0] for name in positives if name in documents],
+    }
 
 
 def _retrieve_record(row: Row) -> Mapping[str, Any]:
@@ -128,10 +167,7 @@ def build_eval_sets(
     Raises:
         DataError: a bad row, an unknown task, or no row left.
     """
-    if eval_method == "rerank":
-        _require_split(source)
-    native = kind_of_source(source, eval_rows(eval_method))
-    read = read_source(source, _shapes(native, eval_method), reading)
+    read = read_source(source, _shapes(source, reading, eval_method), reading)
     eval_sets: list[EvalSet] = []
     for task_rows in split_by_task(read, reading):
         is_kept = task_rows.chosen & read.sound

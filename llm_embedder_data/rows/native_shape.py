@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,15 @@ from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.raw_files import RawFile
 from llm_embedder_data.rows.reader_settings import CONTAINERS
 from llm_embedder_data.rows.renamed_fields import RenamedFields
+from llm_embedder_data.rows.schema.query_columns import QUERY_ID
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.sources import Source
 
 # Part of the name of what is remembered. Raise it when a file may be judged otherwise.
 _VERSION = 1
+
+# The name that LLM-Embedder's files have for a query's id, beside ours.
+QID = "qid"
 
 _CANDIDATES = ("pos", "neg", "history")
 _EVAL_FIELDS = ("pos_index", "key", "key_index", "pos", "neg")
@@ -83,7 +88,34 @@ def id_column_of(source: Source, cache_folder: Path) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def with_id_field(kind: RowKind, path: str, cache_folder: Path) -> RowKind:
+    """Return a kind of rows that reads query ids from ``qid`` where a file calls them so.
+
+    Args:
+        kind: of the rows. A field that a source names is left as it is.
+        path: of a native file.
+        cache_folder: where it is remembered by the file's content.
+    """
+    reads_ids = any(column.name == QUERY_ID.name for column in kind.columns)
+    if not reads_ids or QUERY_ID.name in dict(kind.fields):
+        return kind
+    contents = ("query id", content_digest(path, cache_folder))
+    if _remembered(cache_folder, contents, lambda: _calls_ids_qid(path)):
+        return replace(kind, fields=tuple(sorted((*kind.fields, (QUERY_ID.name, QID)))))
+    return kind
+
+
 # --------------------------------------------------------------------------------------------------
+
+
+def _calls_ids_qid(path: str) -> bool:
+    file = RawFile(path)
+    try:
+        return QUERY_ID.name not in file.fields and any(
+            type(value) in (int, str) for value in file.values(QID)
+        )
+    except DataError:  # its reader says what is wrong with it
+        return False
 
 
 def _id_column(file: RawFile) -> str | None:

@@ -37,7 +37,7 @@ from llm_embedder_data.rows.files.tables import table_slices
 from llm_embedder_data.rows.schema.row_kind import RowKind
 
 # Part of every cache file's name. Raise it when what is written changes.
-CACHE_VERSION = 5
+CACHE_VERSION = 6
 
 # Metadata of the cached Arrow schema: the names of the file's fields, as JSON.
 _FIELD_NAMES = b"fields"

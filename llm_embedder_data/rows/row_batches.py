@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.canonical_rows import Row, has_numbers
+from llm_embedder_data.rows.canonical_rows import Dropped, Row, has_numbers
 from llm_embedder_data.rows.columns.column import Faults
 from llm_embedder_data.rows.columns.records import columns_of_records
 from llm_embedder_data.rows.passages import Passages
@@ -88,7 +88,11 @@ class RowBatches:
         numbered = has_numbers(row)
         if numbered is not None and numbered != (self._passages is not None):
             raise MixedKeysError
-        self._records.append(self._record_of(row))
+        try:
+            self._records.append(self._record_of(row))
+        except Dropped as error:
+            self.dropped[str(error)] += 1
+            return None
         if at is None:
             self._locations.append((None, None, None))
         else:

@@ -20,7 +20,7 @@ from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.foreign_rows import read_foreign
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
-from llm_embedder_data.rows.native_shape import container_format, is_native, kind_of
+from llm_embedder_data.rows.native_shape import container_format, is_native, kind_of, with_id_field
 from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.reading import fields_seen, read_file
 from llm_embedder_data.rows.reading_settings import OnBadRow, ReadingSettings
@@ -148,7 +148,7 @@ def _read_native(source: Source, kind: RowKind, settings: ReadingSettings) -> So
     folder = settings.cache_folder
     containers = [container_format(file, source.format) for file in source.files]
     parts = [
-        read_file(file, kind, format=container, cache_dir=folder)
+        read_file(file, with_id_field(kind, file, folder), format=container, cache_dir=folder)
         for file, container in zip(source.files, containers, strict=True)
     ]
     rows = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)

@@ -83,3 +83,21 @@ def test_only_kept_rows_are_counted(tmp_path):
     [train_set] = train(write(tmp_path, rows))
 
     assert train_set.n_instructed == 1
+
+
+@pytest.mark.parametrize("before", [None, "plain ", {"query": "ask "}])
+def test_a_misspelt_name_in_an_instruction_is_a_bad_row(tmp_path, before):
+    rows = [{**ROW, "instruction": before}, {**ROW, "instruction": {"query": "a ", "kye": "b "}}]
+
+    with pytest.raises(DataError, match="instruction has 'kye'; did you mean 'key'") as raised:
+        train(write(tmp_path, rows))
+    assert "line 2" in str(raised.value)
+
+
+def test_a_misspelt_name_in_a_column_of_instructions_is_a_bad_row(tmp_path):
+    rows = [{**ROW, "instruction": {"query": "a ", "kye": text}} for text in (None, "b ")]
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+    with pytest.raises(DataError, match=r"instruction.*kye: string.*query and key is needed"):
+        train(path)

@@ -235,3 +235,24 @@ def test_an_option_of_a_source_is_not_read_as_a_field_name(tmp_path):
     [made] = train(path, source={"task": "qa", "weight": 2, "batch_size": 4})
 
     assert (made.task, made.weight, made.batch_size) == ("icl", 2, 4)
+
+
+@pytest.mark.parametrize("ids", [["a", "b"], [7, 8]])
+def test_ids_of_native_files_may_be_called_qid(tmp_path, ids):
+    rows = [{**ROW, "qid": one} for one in ids]
+
+    [train_set] = train(write(tmp_path, rows))
+
+    name = "query_id_str" if isinstance(ids[0], str) else "query_id_int"
+    assert train_set.format == "llm_embedder"
+    assert train_set.rows.data.column(name).to_pylist() == ids
+
+
+def test_a_query_id_is_read_before_a_qid_and_as_the_source_says(tmp_path):
+    path = write(tmp_path, [{**ROW, "qid": "a", "query_id": "b", "number": "c"}])
+
+    [both] = train(path)
+    [named] = train(path, source={"query_id": "number"})
+
+    assert both.rows.data.column("query_id_str").to_pylist() == ["b"]
+    assert named.rows.data.column("query_id_str").to_pylist() == ["c"]

@@ -40,6 +40,7 @@ from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.files.first_records import field_names
 from llm_embedder_data.rows.known_columns import look_alikes
+from llm_embedder_data.rows.native_shape import QID
 from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
 
@@ -212,7 +213,9 @@ def _unread(dataset: TrainSet | EvalSet) -> Finding:
         Example(file, None, name)
         for file in dataset.files
         if locations_of(dataset.rows) is None  # readers of other formats have notes of their own
-        for name in look_alikes(field_names(file), _READ)
+        for fields in [field_names(file)]
+        # A file without a query_id has its ids in the other name.
+        for name in look_alikes(fields, _READ if "query_id" in fields else {*_READ, QID})
     ]
     names = dict.fromkeys(one.text for one in examples)
     return Finding(len(names), examples=examples[:5])

@@ -46,6 +46,8 @@ def columns_of_lines(lines: memoryview, wanted: Sequence[Column]) -> Columns | N
         return None
     if len(table) != len(ends):
         return None
+    if any(table.column(n).null_count < len(table) for n, t in types.items() if t == _INSTRUCTION):
+        return None  # Arrow's parser does not say which other names an object has
     return canonical_columns({name: table.column(name) for name in types}, wanted, len(ends))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llm_embedder_data.core.errors import did_you_mean
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.columns.column import TEXT, Column, Columns, Faults
 from llm_embedder_data.rows.shown_values import shown
@@ -56,7 +57,9 @@ def instruction_columns_of_records(
         text_array: makes the array of a side.
     """
     for row, value in enumerate(values):
-        if value is not None and not isinstance(value, str | dict):
+        if isinstance(value, dict):
+            faults[row] = faults[row] or unknown_sides(value, column.field)
+        elif value is not None and not isinstance(value, str):
             faults[row] = faults[row] or (
                 f"{one_line(column.field)}={shown(value)} (a row's own instruction is a string, or "
                 "an object with the strings query and key; if the column is something else, give "
@@ -70,11 +73,28 @@ def instruction_columns_of_records(
     return columns
 
 
+def unknown_sides(value: Mapping[str, Any], field: str) -> str | None:
+    """Return what is wrong with the names in an instruction that is an object; None if nothing is.
+
+    Args:
+        value: the object. A name whose value is null counts as missing.
+        field: its name in the file.
+    """
+    unknown = [name for name, text in value.items() if name not in SIDES and text is not None]
+    if not unknown:
+        return None
+    return (
+        f"{one_line(field)} has {', '.join(map(shown, unknown))}"
+        f"{did_you_mean(unknown[0], SIDES)} (a row's own instruction is a string, or an object "
+        "with the strings query and key)"
+    )
+
+
 def is_instruction_type(found: pa.DataType) -> bool:
     """Return whether a column of this Arrow type can be read as instructions."""
     types = pa.types
     if types.is_struct(found):
-        return all(_is_text_type(field.type) for field in found if field.name in SIDES)
+        return all(field.name in SIDES and _is_text_type(field.type) for field in found)
     return _is_text_type(found)
 
 

@@ -332,7 +332,7 @@ def _allows(kind: str, found: pa.DataType) -> bool:
         if types.is_null(found):
             return True
     if kind == "instruction" and types.is_struct(found):
-        return all(_allows("string", field.type) for field in found if field.name in _SIDES)
+        return all(field.name in _SIDES and _allows("string", field.type) for field in found)
     if types.is_dictionary(found):
         found = found.value_type
     is_text = types.is_string(found) or types.is_large_string(found) or _is_string_view(found)

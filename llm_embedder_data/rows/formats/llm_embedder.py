@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, ids_of, train_row
+from llm_embedder_data.rows.columns.instructions import unknown_sides
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
@@ -36,6 +37,8 @@ def own_id(record: Mapping[str, Any]) -> Any:
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     instruction = record.get("instruction")
     given = instruction if isinstance(instruction, Mapping) else {"query": instruction}
+    if fault := unknown_sides(given, "instruction"):
+        raise BadRowError(fault)
     unlabelled = next(
         (name for name in ("history", "candidates") if record.get(name) is not None), None
     )

@@ -36,6 +36,13 @@ def _is_folder(folder: Path) -> bool:
     )
 
 
+def names_candidates(folder: Path) -> bool:
+    """Whether a folder is a repository that names each query's candidates (``top_ranked``)."""
+    return _is_folder(folder) and any(
+        name == "top_ranked" or name.endswith("-top_ranked") for name in configs_of(folder)
+    )
+
+
 def configs_of(folder: Path) -> Configs:
     """The configs of a repository with their files by split."""
     readme = folder / "README.md"

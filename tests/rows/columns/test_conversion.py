@@ -131,7 +131,7 @@ def test_valid_lines_are_read_in_bulk(monkeypatch):
     monkeypatch.delattr("llm_embedder_data.rows.columns.conversion.parsed_records")
     record = {"query": "q", "title": "t", "pos": ["p\n", "é"], "teacher_scores": [1, 0.5]}
     record |= {"pos_index": [3], "other": {"x": [None, True]}}
-    record |= {"instruction": {"query": "ask ", "other": 1}}
+    record |= {"instruction": "ask "}
     for query_id in ({"query_id": 7}, {"query_id": "seven"}, {}):
         for end in ("\n", "\r\n"):
             block = end.join([json.dumps(record | query_id)] * 3).encode()

@@ -1,0 +1,50 @@
+"""Eval sets to rerank from MTEB repositories that name the candidates of each query."""
+
+import json
+
+import pytest
+from set_cases import evaluate
+
+from llm_embedder_data.core.errors import DataError
+
+
+def repository(folder, ranked):
+    parts = {
+        "corpus": [{"id": f"d{n}", "title": "", "text": f"text {n}"} for n in range(5)],
+        "queries": [{"_id": n, "text": f"query {n}"} for n in (7, 8)],
+        "data": [
+            {"query-id": query, "corpus-id": f"d{document}", "score": score}
+            for query, document, score in [(7, 1, 1), (7, 4, 2), (7, 2, 0), (8, 3, 1)]
+        ],
+        "top_ranked": [{"query-id": query, "corpus-ids": ids} for query, ids in ranked.items()],
+    }
+    for name, records in parts.items():
+        file = folder / "m" / name / "test-0.jsonl"
+        file.parent.mkdir(parents=True)
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder / "m"
+
+
+def test_the_candidates_are_those_that_were_retrieved(tmp_path):
+    """Judged passages that were not retrieved are no candidates, and stay positives."""
+    path = repository(tmp_path, {7: ["d2", "d1", "d0"], 8: ["d0", "d3"]})
+
+    [eval_set] = evaluate(path, "rerank")
+
+    rows = [(row["key"], row["key_index"], row["pos_index"]) for row in eval_set.rows]
+    assert rows == [
+        (["text 2", "text 1", "text 0"], [2, 1, 0], [1, 4]),
+        (["text 0", "text 3"], [0, 3], [3]),
+    ]
+
+
+def test_queries_without_candidates_are_counted(tmp_path):
+    [eval_set] = evaluate(repository(tmp_path, {7: ["d1"]}), "rerank")
+
+    assert [row["query"] for row in eval_set.rows] == ["query 7"]
+    assert eval_set.dropped == {"queries without candidates to rerank": 1}
+
+
+def test_a_candidate_that_the_corpus_lacks_is_a_bad_row(tmp_path):
+    with pytest.raises(DataError, match="a candidate is null"):
+        evaluate(repository(tmp_path, {7: ["d1", "d9"], 8: ["d3"]}), "rerank")
