@@ -6,7 +6,8 @@ Both get the same encoder, pairs, candidates, depth and margin, in processes of 
 turns. Time counts from the loaded model to the mined negatives, as processor time of all threads,
 which other jobs distort less, and as wall time; memory is what a process takes beyond that point
 (anonymous memory, without mapped files). Ours packs its texts, and both have one thread. Then each
-mines with another margin: sentence-transformers with its cache of embeddings, we by opening the data with another limit.
+mines with another margin: sentence-transformers with its cache of embeddings, we by opening the
+data with another limit.
 
 - ``encoder``: all-MiniLM-L6-v2, so that embedding dominates.
 - ``search``: an encoder of one layer with as many dimensions, and more texts, so that the search
