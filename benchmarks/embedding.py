@@ -106,8 +106,8 @@ def main() -> None:
             f"`python benchmarks/embedding.py --texts {arguments.texts} --equal {arguments.equal} "
             f"--repeats {arguments.repeats}`{' on a corpus' if arguments.corpus else ''}: "
             f"{len(texts):,} texts, {len(set(texts)):,} of them different, all-MiniLM-L6-v2, "
-            f"{MAX_LENGTH} tokens, one thread; processor time, as other jobs ran beside; medians "
-            f"of {arguments.repeats} runs in turn; all embeddings are equal to 1e-5.\n\n"
+            f"{MAX_LENGTH} tokens, one thread; processor time, since other jobs ran beside; "
+            f"medians of {arguments.repeats} runs in turn; all embeddings are equal to 1e-5.\n\n"
             f"{machine(['torch', 'transformers', 'sentence-transformers'])}\n\n"
             f"{shown}\n"
         )

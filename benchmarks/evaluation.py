@@ -172,7 +172,7 @@ def page(given: Any, found: dict[str, list[dict[str, float]]]) -> str:
             "",
             f"{given.passages:,} made-up passages and {given.queries:,} queries, "
             f"all-MiniLM-L6-v2 on the CPU, {given.repeats} processes "
-            "each, in turns, with one thread; medians; processor time, as other jobs ran too. "
+            "each, in turns, with one thread; medians; processor time, since other jobs ran. "
             "mteb rounds its values. Encoding takes nearly all of the time, in all three.",
             "",
             table(header, rows),

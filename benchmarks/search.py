@@ -160,9 +160,8 @@ def page(given: Any, found: dict[str, list[dict[str, float]]], large: Any) -> st
         f"--large-passages {given.large_passages} --large-queries {given.large_queries}`",
         "",
         f"The best {DEPTH} of {given.passages:,} passages for {given.queries:,} queries, {WIDTH} "
-        f"dimensions, float32, {given.repeats} processes each, in turns, with one thread; "
-        "processor time, "
-        "since other jobs ran beside. All find the same scores.",
+        f"dimensions, float32, {given.repeats} processes each, in turns, with one "
+        "thread; processor time, since other jobs ran beside. All find the same scores.",
         "",
         table(header, rows),
         "",
@@ -171,8 +170,8 @@ def page(given: Any, found: dict[str, list[dict[str, float]]], large: Any) -> st
         share = large["metrics"] / (large["seconds"] + large["metrics"])
         lines += [
             f"Of {given.large_passages:,} passages for {given.large_queries:,} queries: "
-            f"{large['seconds']:.0f} s of processor time and {large['memory']:,.0f} MB beside the "
-            "mapped file. The "
+            f"{large['seconds']:.0f} s of processor time and {large['memory']:,.0f} MB beside "
+            "the mapped file. The "
             f"metrics at {', '.join(map(str, CUTOFFS))} take {large['metrics']:.2f} s more, "
             f"{100 * share:.1f} % of the time.",
             "",
