@@ -5,6 +5,7 @@ They refuse at once what a run would otherwise refuse after minutes of loading.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,10 +26,12 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
     """Check the values of a composed configuration.
 
     Raises:
-        ConfigError: an interpolation of an unknown key; or, for a verb with a Trainer, a seed,
-            callback, logger, ``ckpt_path``, ``metrics_file`` or ``run_file`` that cannot be used.
+        ConfigError: an interpolation of an unknown key; an encoder's folder that is not there; or,
+            for a verb with a Trainer, a seed, callback, logger, ``ckpt_path``, ``metrics_file`` or
+            ``run_file`` that cannot be used.
     """
     _check_interpolations(cfg)
+    _check_encoder(cfg.get("encoder"))
     if not verb.uses_trainer:
         return
     if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**32:
@@ -38,6 +41,18 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
     check_checkpoint_file(cfg.ckpt_path, verb.name)
     for setting in _OUTPUT_FILES:
         check_output_file(setting, cfg.get(setting))
+
+
+def _check_encoder(encoder: Any) -> None:
+    """Refuse a folder that is not there; a name on the hub has at most one slash."""
+    if not isinstance(encoder, str):
+        return
+    looks_like_a_path = encoder.startswith((".", "/", "~")) or encoder.count("/") > 1
+    if looks_like_a_path and not os.path.isdir(os.path.expanduser(encoder)):
+        raise ConfigError(
+            f"encoder={encoder!r}: there is no such folder (give a folder that holds a model, or "
+            "its name on the Hugging Face hub, such as BAAI/bge-small-en-v1.5)"
+        )
 
 
 def check_sweep(overrides: Sequence[str]) -> None:

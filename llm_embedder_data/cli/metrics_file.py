@@ -8,8 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.files import atomic_file
+
+
+def unrounded(metrics: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """Return logged values as the model's evaluator measured them.
+
+    Lightning keeps what is logged as float32; the evaluator has float64.
+    """
+    measured = getattr(getattr(model, "evaluator", None), "values", {})
+    return {
+        name: measured[name]
+        if name in measured and np.float32(measured[name]) == np.float32(value)
+        else value
+        for name, value in metrics.items()
+    }
 
 
 def by_dataset(metrics: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:

@@ -114,6 +114,7 @@ class RetrievalEvaluator:
     Attributes:
         keeps_rankings: whether :attr:`rankings` are kept.
         rankings: of the last evaluation, by eval set.
+        values: what the last evaluation measured, by the names of logs, in float64.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class RetrievalEvaluator:
         self.precision: Precision = precision
         self.keeps_rankings = False
         self.rankings: dict[str, Ranking] = {}
+        self.values: dict[str, float] = {}
         self._shard = EvalShard()
 
     def like(
@@ -281,7 +283,8 @@ class RetrievalEvaluator:
         measured = self.measure(run, warn)
         if self.keeps_rankings:
             self.rankings = measured.rankings
-        return logged_values(measured, stage)
+        self.values = logged_values(measured, stage)
+        return self.values
 
     def measure(self, run: EvalRun, warn: Callable[[str], None]) -> Evaluation:
         """Search, measure, and drop the collected batches. All ranks must call this."""

@@ -10,6 +10,8 @@ import pytest
         ("data.train_data=${nope}", "Interpolation key 'nope' not found"),
         ("seed=abc", "seed='abc': expected a whole number"),
         ("seed=-1", "seed=-1: expected a whole number"),
+        ("encoder=no/such/folder", "there is no such folder (give a folder that holds a model"),
+        ("encoder=./nowhere", "encoder='./nowhere': there is no such folder"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(refused, argument, sentence):

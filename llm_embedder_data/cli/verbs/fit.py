@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
 from llm_embedder_data.cli.measured import check_wanted_metrics, finish, show_metrics
+from llm_embedder_data.cli.metrics_file import unrounded
 from llm_embedder_data.cli.run_file import ask_for_rankings, write_runs
 from llm_embedder_data.cli.run_objects import build_run, without_folder_warning
 from llm_embedder_data.cli.showing import show
@@ -36,6 +37,7 @@ def fit(cfg: DictConfig) -> float | None:
         is_measured = last.step == trainer.global_step or not trainer.limit_val_batches
         if has_eval_data and not is_measured and not is_dry_run and not trainer.interrupted:
             logged |= trainer.validate(model, datamodule=datamodule, verbose=False)[0]
+    logged = unrounded(logged, model)
     after = {name: value for name, value in logged.items() if name.startswith("val/")}
     show_metrics(before, after)
     checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "")

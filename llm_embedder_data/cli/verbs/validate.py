@@ -5,6 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from llm_embedder_data.cli.measured import finish, show_metrics
+from llm_embedder_data.cli.metrics_file import unrounded
 from llm_embedder_data.cli.run_file import ask_for_rankings, write_runs
 from llm_embedder_data.cli.run_objects import build_run, without_folder_warning
 from llm_embedder_data.core.errors import ConfigError
@@ -20,6 +21,7 @@ def validate(cfg: DictConfig) -> float | None:
         metrics = trainer.validate(
             model, datamodule=datamodule, ckpt_path=cfg.ckpt_path, verbose=False
         )[0]
+    metrics = unrounded(metrics, model)
     show_metrics({}, metrics)
     write_runs(cfg, trainer, model)
     return finish(cfg, trainer, metrics, metrics)

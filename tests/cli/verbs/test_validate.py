@@ -43,4 +43,4 @@ def test_trec_eval_finds_the_metrics_in_the_run_of_each_eval_set(run, tiny, samp
         )
         for theirs, ours in (("ndcg_cut_10", "ndcg@10"), ("map_cut_100", "map@100")):
             mean = sum(one[theirs] for one in found.values()) / len(qrels)
-            assert metrics[name][ours] == pytest.approx(mean, abs=1e-6)
+            assert metrics[name][ours] == pytest.approx(mean, rel=1e-12)
