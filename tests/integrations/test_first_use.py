@@ -13,7 +13,8 @@ PROJECT = tomllib.loads((Path(README).parent / "pyproject.toml").read_text())["p
 
 
 def test_the_line_that_installs_names_the_package_and_an_extra():
-    first = next(blocks(README, "bash")).text.splitlines()[0]
+    lines = [line for block in blocks(README, "bash") for line in block.text.splitlines()]
+    first = next(line for line in lines if line.startswith("pip "))
 
     extra = first.removeprefix(f"pip install '{PROJECT['name']}[").removesuffix("]'")
     assert extra in PROJECT["optional-dependencies"]
