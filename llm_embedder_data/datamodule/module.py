@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.plan.epoch_plan import (
     EpochPlan,
     OrganizeMethod,
@@ -26,29 +21,20 @@ from llm_embedder_data.batches.plan.epoch_plan import (
 )
 from llm_embedder_data.batches.plan.sampler import OverfitSampler, SameTaskSampler
 from llm_embedder_data.batches.tokens.model_inputs import Layout
-from llm_embedder_data.config.model_pooling import leaves_prompt_out
-from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.negative_limits import Limit
 from llm_embedder_data.config.recipes import (
-    Instruction,
-    ModelSettings,
     NegativeStrategy,
     NormalizeScores,
     PositiveStrategy,
-    Recipe,
-    TaskSettings,
-    load_recipe,
 )
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
-from llm_embedder_data.core.printable import cause, one_line, printable
+from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.datamodule.batch_size_search import (
     BatchSizeSearch,
     active_finders,
     check_search_can_begin,
     refuse_training_size,
 )
-from llm_embedder_data.datamodule.building import DatasetBuilder
-from llm_embedder_data.datamodule.data_to_mine import data_to_mine
 from llm_embedder_data.datamodule.evaluation_loaders import (
     Loaders,
     NoLoaders,
@@ -59,46 +45,30 @@ from llm_embedder_data.datamodule.evaluation_loaders import (
 from llm_embedder_data.datamodule.exchanged_negatives import check_recorded, files_of, missing
 from llm_embedder_data.datamodule.exchanged_negatives import recorded as recorded_files
 from llm_embedder_data.datamodule.fit_position import FitPosition
-from llm_embedder_data.datamodule.hparams import logged_names, recorded, refuse_descriptions
+from llm_embedder_data.datamodule.inspectable_module import InspectableDataModule
 from llm_embedder_data.datamodule.loaders import (
     BatchLoader,
     LoaderSettings,
     RefusingSampler,
     SequentialShardSampler,
 )
-from llm_embedder_data.datamodule.open_data import OpenData
 from llm_embedder_data.datamodule.quiet_run import QuietRun
 from llm_embedder_data.datamodule.ranks import Ranks, check_ranks_agree
-from llm_embedder_data.datamodule.run_fingerprint import RunFingerprint, TokenizerFingerprint
 from llm_embedder_data.datamodule.settings import (
-    DEFAULTS,
     Auto,
     DataSettings,
     OnOtherGlobalBatch,
     Tokenize,
     plain,
 )
-from llm_embedder_data.datamodule.settings_checks import check_settings, check_whole
-from llm_embedder_data.datamodule.task_settings import merged_task_settings
-from llm_embedder_data.datamodule.texts_to_embed import TextKind, texts_to_embed
 from llm_embedder_data.datamodule.worker_failures import explain_lost_worker
-from llm_embedder_data.inspection.batch_view.making import batches_of_step
-from llm_embedder_data.inspection.batch_view.shown_batch import ShownBatch, show_batches
-from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines
-from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis, diagnose
-from llm_embedder_data.inspection.occurrences import Occurrences, occurrences
-from llm_embedder_data.inspection.pages.plot_data import plot_data
-from llm_embedder_data.inspection.report import Report
-from llm_embedder_data.mining.embeddable_texts import PromptedTexts
-from llm_embedder_data.mining.mining_data import MiningData
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.reading_settings import OnBadRow
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
-from llm_embedder_data.rows.train_sets import TrainSet
 from llm_embedder_data.rows.train_settings import OnNoNegatives
 
 
-class RetrievalDataModule(LightningDataModule):
+class RetrievalDataModule(InspectableDataModule):
     """Feeds the training and evaluation of retrieval embedding models.
 
     At every step all ranks hold rows of one dataset, and different ones; every rank makes the same
@@ -274,8 +244,7 @@ class RetrievalDataModule(LightningDataModule):
         on_other_global_batch: OnOtherGlobalBatch = "raise",
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__()
-        self._settings = DataSettings(
+        settings = DataSettings(
             tokenizer=tokenizer,
             train_data=plain(train_data),
             eval_data=plain(eval_data),
@@ -326,19 +295,12 @@ class RetrievalDataModule(LightningDataModule):
             on_other_global_batch=on_other_global_batch,
             cache_dir=cache_dir,
         )
-        refuse_descriptions(self._settings)
-        check_settings(self._settings)
-        self._given_recipe = load_recipe(self._settings.recipe)
-        self._data = OpenData(self._settings)
+        super().__init__(settings)
         self._ranks_at_setup = Ranks()
         self._position = FitPosition()
         self._search: BatchSizeSearch | None = None
         self._exchanged: dict[str, str] = {}  # files of negatives by source
         self._quiet = QuietRun()
-        # As save_hyperparameters() does, which fails to compare data in memory.
-        self._set_hparams(recorded(self._settings))
-        self._hparams_initial = copy.deepcopy(self._hparams)
-        self._log_hyperparams = True
 
     # -- what Lightning calls ------------------------------------------------------------------
 
@@ -513,241 +475,7 @@ class RetrievalDataModule(LightningDataModule):
         explain_lost_worker(exception)
         self.teardown()
 
-    # -- settings ------------------------------------------------------------------------------
-
-    @property
-    def batch_size(self) -> int:
-        """Queries per rank and step, for datasets that do not set a size themselves.
-
-        It can be set, as Lightning's batch-size finder does. Loaders made afterwards use it.
-        """
-        return self._settings.batch_size
-
-    @batch_size.setter
-    def batch_size(self, size: int) -> None:
-        check_whole("batch_size", size)
-        self._settings = replace(self._settings, batch_size=size)
-        self.hparams["batch_size"] = size
-
-    @property
-    def eval_batch_size(self) -> int:
-        """Queries or passages per rank and step; it can be set as :attr:`batch_size` can."""
-        return self._settings.eval_batch_size
-
-    @eval_batch_size.setter
-    def eval_batch_size(self, size: int) -> None:
-        check_whole("eval_batch_size", size)
-        self._settings = replace(self._settings, eval_batch_size=size)
-        self.hparams["eval_batch_size"] = size
-
-    @property
-    def cache_dir(self) -> Path | None:
-        """The folder of Arrow files and token tables; None for the default one."""
-        folder = self._settings.cache_dir
-        return None if folder is None else Path(folder).expanduser()
-
-    @property
-    def default_task(self) -> str:
-        """The task of rows that name none."""
-        return self._settings.default_task
-
-    @property
-    def add_instruction(self) -> bool:
-        """Whether the recipe's instructions are put before queries and keys."""
-        return self._settings.add_instruction
-
-    @property
-    def use_train_config(self) -> bool:
-        """Whether the recipe's per-task settings apply."""
-        return self._settings.use_train_config
-
-    @property
-    def train_group_size(self) -> int:
-        """Keys per query."""
-        return self._settings.train_group_size
-
-    @property
-    def cross(self) -> bool:
-        """Whether batches are (query, key) pairs for a cross-encoder."""
-        return self._settings.cross
-
-    @property
-    def seed(self) -> int:
-        """The seed of every random choice."""
-        return self._settings.seed
-
-    @property
-    def eval_method(self) -> EvalMethod:
-        """retrieve or rerank."""
-        return self._settings.eval_method
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in DEFAULTS and name not in _SETTABLE and "_settings" in self.__dict__:
-            raise ReadOnlySetting(
-                f"data.{name} of a data module cannot be set: what is built from it would not "
-                f"follow (make a new one: RetrievalDataModule(..., {name}={name}))"
-            )
-        super().__setattr__(name, value)
-
-    @property
-    def hparams_initial(self) -> Any:
-        """The settings as loggers record them; see :func:`logged_names`."""
-        model = getattr(self.trainer, "lightning_module", None)
-        return logged_names(super().hparams_initial, model)
-
-    @cached_property
-    def recipe(self) -> Recipe:
-        """Instructions and per-task settings in force: with ``auto``, the encoder's own."""
-        given = self._given_recipe
-        return with_conventions(given, self._model_name) if given.is_auto else given
-
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, loaded at its first use."""
-        given = self._settings.tokenizer
-        if isinstance(given, PreTrainedTokenizerBase):
-            return given
-        try:
-            return AutoTokenizer.from_pretrained(given)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"data.tokenizer={given!r} cannot be loaded: "
-                f"{str(error).splitlines()[0]} (give a name on the Hugging Face hub, a folder that "
-                "holds a tokenizer, or a tokenizer)"
-            ) from cause(error)
-
-    def task_settings(self, task: str) -> TaskSettings:
-        """Return a task's training settings in force: the user's, then the recipe's."""
-        return merged_task_settings(self._settings, self.recipe, task)
-
-    def model_settings(self) -> ModelSettings:
-        """Return the recipe's training settings of the whole model; empty if not wanted."""
-        return self.recipe.model if self._settings.use_train_config else ModelSettings()
-
-    def instruction(self, task: str) -> Instruction:
-        """Return the texts put before the queries and keys of a task; empty if not wanted."""
-        return self._builder.instruction(task)
-
-    def longest_inputs(self) -> dict[str, tuple[int, int]]:
-        """Return, by setting, the most tokens of a text and the most columns of a padded batch."""
-        return self._settings.longest_inputs()
-
-    # -- what is open --------------------------------------------------------------------------
-
-    def __repr__(self) -> str:
-        return in_a_line(type(self).__name__, recorded(self._settings), DEFAULTS)
-
-    def __str__(self) -> str:
-        """Show the settings, and the datasets with their sizes once they are set up."""
-        data = self._data
-        lines = sources_in_lines(recorded(self._settings))
-        if data.train is not None or data.evals is not None:
-            plan: EpochPlan | str | None = None
-            if data.train:
-                try:
-                    plan = self.plan()
-                except ConfigError as error:
-                    plan = str(error).splitlines()[0]
-            lines = datasets_in_lines(
-                (data.train or {}).values(),
-                (data.evals or {}).values(),
-                (data.corpora or {}).values(),
-                plan,
-                self.eval_batch_size,
-            )
-        return "\n".join([repr(self), *(f"  {line}" for line in lines)])
-
-    def report(self) -> Report:
-        """Return what was read, kept and dropped, as a dict that prints as a table.
-
-        Needs :meth:`setup`.
-        """
-        return self._data.report(self._builder, self.plan() if self._data.train else None)
-
-    def diagnose(
-        self,
-        world_size: int | None = None,
-        *,
-        fix: str | Path | None = None,
-        seconds_to_prepare: float | None = None,
-        show_progress: bool = False,
-    ) -> Diagnosis:
-        """Check all data, as ``llm-embedder-data prepare`` does. Needs :meth:`setup`.
-
-        Args:
-            world_size: data-parallel ranks of the plan; None for this run's.
-            fix: a folder to write cleaned files to.
-            seconds_to_prepare: that :meth:`prepare_data` took, for the report.
-            show_progress: whether to show a progress bar.
-
-        Returns:
-            a dict that prints as a table.
-        """
-        return diagnose(
-            self._data.train or {},
-            self._data.evals or {},
-            self._data.corpora or {},
-            self.plan(num_replicas=world_size) if self._data.train else None,
-            instruction_of=self._builder.instruction_of,
-            collator=self._collator,
-            groups=self._data.groups(self._builder) if self._data.train else None,
-            group_size=self._settings.train_group_size,
-            answers_of=self._builder.answers_of,
-            cache_files=self._data.cache_files(self._builder),
-            seconds_to_prepare=seconds_to_prepare,
-            fix=fix,
-            show_progress=show_progress,
-        )
-
-    def show(
-        self,
-        step: int = 0,
-        epoch: int = 0,
-        rank: int | None = 0,
-        *,
-        world_size: int | None = None,
-        plan: EpochPlan | None = None,
-        notes: Sequence[str] = (),
-    ) -> ShownBatch:
-        """Return a batch of training, decoded: as text, as HTML in a notebook, as ``to_dict()``.
-
-        It is made by the groups and the collator that training uses. Needs :meth:`setup`.
-
-        Args:
-            step: of the epoch.
-            epoch: from 0.
-            rank: whose batch to show; None for all ranks.
-            world_size: data-parallel ranks of the plan; None for this run's.
-            plan: shows a step of this plan, in place of the one of ``epoch`` and ``world_size``.
-            notes: to show above the batch.
-
-        Raises:
-            ConfigError: there is no such step or rank.
-        """
-        plan = self.plan(epoch, world_size) if plan is None else plan
-        made = batches_of_step(plan, self._data.groups(self._builder), self._collator, step, rank)
-        return show_batches(
-            made,
-            self.train_sets(),
-            self._data.corpora or {},
-            self._collator,
-            is_one_rank=rank is not None,
-            notes=notes,
-        )
-
-    def train_sets(self) -> dict[str, TrainSet]:
-        """Return the training rows and their statistics, by dataset. Needs :meth:`setup`."""
-        return self._data.train_sets()
-
-    def texts_to_embed(self, kind: TextKind) -> dict[str, PromptedTexts]:
-        """Return what an embedding store of a kind of data is made of, by name of the dataset.
-
-        Needs :meth:`setup`.
-
-        Args:
-            kind: ``corpus``: its passages; ``eval_data`` or ``train_data``: their queries.
-        """
-        return texts_to_embed(self._data, self._builder, self._settings, kind)
+    # -- exchanged negatives -------------------------------------------------------------------
 
     def exchange_negatives(self, files: Mapping[str, str | os.PathLike[str]]) -> None:
         """Train on other negatives from the next batch on; call it between epochs.
@@ -786,131 +514,7 @@ class RetrievalDataModule(LightningDataModule):
         for note in self._data.exchange_negatives(self._builder, self.tokenizer, files):
             rank_zero_warn(printable(note))
 
-    def data_to_mine(self, *, with_answers: bool = True) -> dict[str, MiningData]:
-        """Return what negatives are mined for and from, by dataset. Needs :meth:`setup`.
-
-        Args:
-            with_answers: whether to read the answers of the rows: a passage that holds one is no
-                negative.
-        """
-        return {
-            name: data_to_mine(train_set, self._builder, self._settings, with_answers=with_answers)
-            for name, train_set in self.train_sets().items()
-        }
-
-    def plan(
-        self,
-        epoch: int = 0,
-        num_replicas: int | None = None,
-        *,
-        batch_size: Mapping[str, int] | None = None,
-    ) -> EpochPlan:
-        """Return the global batches of an epoch, on any number of ranks. Needs :meth:`setup`.
-
-        Its rows are positions among a dataset's kept rows: ``train_sets()[name].kept[rows]`` are
-        the row numbers in the dataset.
-
-        Args:
-            epoch: the epoch, from 0.
-            num_replicas: the number of data-parallel ranks; None for this run's.
-            batch_size: queries per rank and step, by dataset; None for this run's.
-        """
-        if batch_size is None:
-            batch_size = {
-                name: train_set.batch_size or self.batch_size
-                for name, train_set in self.train_sets().items()
-            }
-        return self._data.plan(batch_size, epoch, num_replicas or self._ranks.num_replicas)
-
-    def occurrences(
-        self,
-        *,
-        text: str | None = None,
-        id: str | int | None = None,
-        epochs: int = 1,
-        world_size: int | None = None,
-    ) -> Occurrences:
-        """Return every step, rank and role in which a text occurs. Needs :meth:`setup`.
-
-        Args:
-            text: a query or a candidate, exactly as the data has it, without instruction.
-            id: a query id, in place of ``text``.
-            epochs: how many epochs to search, from epoch 0 on.
-            world_size: data-parallel ranks of the plan; None for this run's.
-
-        Raises:
-            ConfigError: no row has the text or the id.
-        """
-        return occurrences(
-            self.plan(num_replicas=world_size),
-            self._data.groups(self._builder),
-            self.train_sets(),
-            text=text,
-            id=id,
-            epochs=epochs,
-        )
-
-    def plot_data(
-        self, epoch: int = 0, *, world_size: int | None = None, epochs: int = 8
-    ) -> dict[str, Any]:
-        """Return the numbers behind the plots of ``inspect``. Needs :meth:`setup`.
-
-        Args:
-            epoch: whose batches are measured.
-            world_size: data-parallel ranks of the plan; None for this run's.
-            epochs: that coverage is followed through, from epoch 0 on.
-        """
-        plan = self.plan(epoch, world_size)
-        groups = self._data.groups(self._builder)
-        return plot_data(
-            plan,
-            groups,
-            self._collator,
-            self.train_sets(),
-            instruction_of=self._builder.instruction_of,
-            epochs=epochs,
-        )
-
-    def fingerprint(self, world_size: int | None = None) -> RunFingerprint:
-        """Return what training batches depend on, as a checkpoint keeps it. Needs :meth:`setup`.
-
-        Args:
-            world_size: data-parallel ranks of the plan; None for this run's.
-        """
-        return self._fingerprint(self.plan(num_replicas=world_size))
-
     # -- parts ---------------------------------------------------------------------------------
-
-    @cached_property
-    def _builder(self) -> DatasetBuilder:
-        return DatasetBuilder(self._settings, self.recipe)
-
-    @cached_property
-    def _collator(self) -> RetrievalDataCollator:
-        settings = self._settings
-        return RetrievalDataCollator(
-            self.tokenizer,
-            query_max_length=settings.query_max_length,
-            key_max_length=settings.key_max_length,
-            cross=settings.cross,
-            pad_to_multiple_of=settings.pad_to_multiple_of,
-            layout=settings.layout,
-            chunk_size=settings.chunk_size,
-            unique_keys=settings.unique_keys,
-            prompt_lengths=leaves_prompt_out(self._model_name),
-        )
-
-    @cached_property
-    def _tokenizer_fingerprint(self) -> TokenizerFingerprint:
-        return TokenizerFingerprint.of(self.tokenizer)
-
-    @property
-    def _model_name(self) -> str | None:
-        """The folder or hub name that the tokenizer comes from; None if unknown."""
-        tokenizer = self._settings.tokenizer
-        if isinstance(tokenizer, PreTrainedTokenizerBase):
-            return tokenizer.name_or_path or None
-        return os.fspath(tokenizer)
 
     def _open(self, stage: str | None) -> list[str]:
         """Open what a stage needs and is not open yet, and return notes on it."""
@@ -949,18 +553,6 @@ class RetrievalDataModule(LightningDataModule):
         instructions = chain.from_iterable(map(self._builder.instructions_of, datasets))
         for instruction in dict.fromkeys(instructions):
             self._collator.check_room(instruction.query, instruction.key)
-
-    def _fingerprint(self, plan: EpochPlan) -> RunFingerprint:
-        train_sets = self.train_sets().values()
-        instructions = {
-            train_set.task
-            if train_set.task_description is None
-            else f"{train_set.task} ({train_set.name})": self._builder.instruction_of(train_set)
-            for train_set in train_sets
-        }
-        return RunFingerprint.of(
-            train_sets, plan, self._settings, instructions, self._tokenizer_fingerprint
-        )
 
     def _fingerprint_across_ranks(self) -> dict[str, Any]:
         """Return what all ranks must agree on; also raises if the parts do not fit together."""
@@ -1014,10 +606,6 @@ class RetrievalDataModule(LightningDataModule):
         return how.loader(dataset, sampler, self._collator, ranks=self._ranks, **options)
 
     @property
-    def _ranks(self) -> Ranks:
-        return Ranks.of(self.trainer)
-
-    @property
     def _trainer_fn(self) -> str | None:
         """fit, validate, test or predict; None without a trainer at work."""
         state = getattr(self.trainer, "state", None)
@@ -1031,11 +619,3 @@ class RetrievalDataModule(LightningDataModule):
     def _fitting_trainer(self) -> Trainer | None:
         trainer = self.trainer
         return trainer if trainer is not None and hasattr(trainer, "fit_loop") else None
-
-
-class ReadOnlySetting(ConfigError, AttributeError):
-    """A setting that is fixed for the whole life of a data module."""
-
-
-# Lightning's batch-size finder may set these.
-_SETTABLE = ("batch_size", "eval_batch_size")

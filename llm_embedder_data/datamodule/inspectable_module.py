@@ -1,0 +1,269 @@
+"""What a data module says about the data that it has opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from llm_embedder_data.batches.plan.epoch_plan import (
+    EpochPlan,
+)
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.datamodule.configured_module import ConfiguredDataModule
+from llm_embedder_data.datamodule.data_to_mine import data_to_mine
+from llm_embedder_data.datamodule.hparams import recorded
+from llm_embedder_data.datamodule.open_data import OpenData
+from llm_embedder_data.datamodule.ranks import Ranks
+from llm_embedder_data.datamodule.run_fingerprint import RunFingerprint
+from llm_embedder_data.datamodule.settings import (
+    DEFAULTS,
+    DataSettings,
+)
+from llm_embedder_data.datamodule.texts_to_embed import TextKind, texts_to_embed
+from llm_embedder_data.inspection.batch_view.making import batches_of_step
+from llm_embedder_data.inspection.batch_view.shown_batch import ShownBatch, show_batches
+from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines
+from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis, diagnose
+from llm_embedder_data.inspection.occurrences import Occurrences, occurrences
+from llm_embedder_data.inspection.pages.plot_data import plot_data
+from llm_embedder_data.inspection.report import Report
+from llm_embedder_data.mining.embeddable_texts import PromptedTexts
+from llm_embedder_data.mining.mining_data import MiningData
+from llm_embedder_data.rows.train_sets import TrainSet
+
+
+class InspectableDataModule(ConfiguredDataModule):
+    """Answers questions about the open data and their plan. It changes nothing that training gets.
+
+    Args:
+        settings: those of the constructor, as given.
+    """
+
+    def __init__(self, settings: DataSettings) -> None:
+        super().__init__(settings)
+        self._data = OpenData(settings)
+
+    def __repr__(self) -> str:
+        return in_a_line(type(self).__name__, recorded(self._settings), DEFAULTS)
+
+    def __str__(self) -> str:
+        """Show the settings, and the datasets with their sizes once they are set up."""
+        data = self._data
+        lines = sources_in_lines(recorded(self._settings))
+        if data.train is not None or data.evals is not None:
+            plan: EpochPlan | str | None = None
+            if data.train:
+                try:
+                    plan = self.plan()
+                except ConfigError as error:
+                    plan = str(error).splitlines()[0]
+            lines = datasets_in_lines(
+                (data.train or {}).values(),
+                (data.evals or {}).values(),
+                (data.corpora or {}).values(),
+                plan,
+                self.eval_batch_size,
+            )
+        return "\n".join([repr(self), *(f"  {line}" for line in lines)])
+
+    def report(self) -> Report:
+        """Return what was read, kept and dropped, as a dict that prints as a table.
+
+        Needs :meth:`setup`.
+        """
+        return self._data.report(self._builder, self.plan() if self._data.train else None)
+
+    def diagnose(
+        self,
+        world_size: int | None = None,
+        *,
+        fix: str | Path | None = None,
+        seconds_to_prepare: float | None = None,
+        show_progress: bool = False,
+    ) -> Diagnosis:
+        """Check all data, as ``llm-embedder-data prepare`` does. Needs :meth:`setup`.
+
+        Args:
+            world_size: data-parallel ranks of the plan; None for this run's.
+            fix: a folder to write cleaned files to.
+            seconds_to_prepare: that :meth:`prepare_data` took, for the report.
+            show_progress: whether to show a progress bar.
+
+        Returns:
+            a dict that prints as a table.
+        """
+        return diagnose(
+            self._data.train or {},
+            self._data.evals or {},
+            self._data.corpora or {},
+            self.plan(num_replicas=world_size) if self._data.train else None,
+            instruction_of=self._builder.instruction_of,
+            collator=self._collator,
+            groups=self._data.groups(self._builder) if self._data.train else None,
+            group_size=self._settings.train_group_size,
+            answers_of=self._builder.answers_of,
+            cache_files=self._data.cache_files(self._builder),
+            seconds_to_prepare=seconds_to_prepare,
+            fix=fix,
+            show_progress=show_progress,
+        )
+
+    def show(
+        self,
+        step: int = 0,
+        epoch: int = 0,
+        rank: int | None = 0,
+        *,
+        world_size: int | None = None,
+        plan: EpochPlan | None = None,
+        notes: Sequence[str] = (),
+    ) -> ShownBatch:
+        """Return a batch of training, decoded: as text, as HTML in a notebook, as ``to_dict()``.
+
+        It is made by the groups and the collator that training uses. Needs :meth:`setup`.
+
+        Args:
+            step: of the epoch.
+            epoch: from 0.
+            rank: whose batch to show; None for all ranks.
+            world_size: data-parallel ranks of the plan; None for this run's.
+            plan: shows a step of this plan, in place of the one of ``epoch`` and ``world_size``.
+            notes: to show above the batch.
+
+        Raises:
+            ConfigError: there is no such step or rank.
+        """
+        plan = self.plan(epoch, world_size) if plan is None else plan
+        made = batches_of_step(plan, self._data.groups(self._builder), self._collator, step, rank)
+        return show_batches(
+            made,
+            self.train_sets(),
+            self._data.corpora or {},
+            self._collator,
+            is_one_rank=rank is not None,
+            notes=notes,
+        )
+
+    def train_sets(self) -> dict[str, TrainSet]:
+        """Return the training rows and their statistics, by dataset. Needs :meth:`setup`."""
+        return self._data.train_sets()
+
+    def texts_to_embed(self, kind: TextKind) -> dict[str, PromptedTexts]:
+        """Return what an embedding store of a kind of data is made of, by name of the dataset.
+
+        Needs :meth:`setup`.
+
+        Args:
+            kind: ``corpus``: its passages; ``eval_data`` or ``train_data``: their queries.
+        """
+        return texts_to_embed(self._data, self._builder, self._settings, kind)
+
+    def data_to_mine(self, *, with_answers: bool = True) -> dict[str, MiningData]:
+        """Return what negatives are mined for and from, by dataset. Needs :meth:`setup`.
+
+        Args:
+            with_answers: whether to read the answers of the rows: a passage that holds one is no
+                negative.
+        """
+        return {
+            name: data_to_mine(train_set, self._builder, self._settings, with_answers=with_answers)
+            for name, train_set in self.train_sets().items()
+        }
+
+    def plan(
+        self,
+        epoch: int = 0,
+        num_replicas: int | None = None,
+        *,
+        batch_size: Mapping[str, int] | None = None,
+    ) -> EpochPlan:
+        """Return the global batches of an epoch, on any number of ranks. Needs :meth:`setup`.
+
+        Its rows are positions among a dataset's kept rows: ``train_sets()[name].kept[rows]`` are
+        the row numbers in the dataset.
+
+        Args:
+            epoch: the epoch, from 0.
+            num_replicas: the number of data-parallel ranks; None for this run's.
+            batch_size: queries per rank and step, by dataset; None for this run's.
+        """
+        if batch_size is None:
+            batch_size = {
+                name: train_set.batch_size or self.batch_size
+                for name, train_set in self.train_sets().items()
+            }
+        return self._data.plan(batch_size, epoch, num_replicas or self._ranks.num_replicas)
+
+    def occurrences(
+        self,
+        *,
+        text: str | None = None,
+        id: str | int | None = None,
+        epochs: int = 1,
+        world_size: int | None = None,
+    ) -> Occurrences:
+        """Return every step, rank and role in which a text occurs. Needs :meth:`setup`.
+
+        Args:
+            text: a query or a candidate, exactly as the data has it, without instruction.
+            id: a query id, in place of ``text``.
+            epochs: how many epochs to search, from epoch 0 on.
+            world_size: data-parallel ranks of the plan; None for this run's.
+
+        Raises:
+            ConfigError: no row has the text or the id.
+        """
+        return occurrences(
+            self.plan(num_replicas=world_size),
+            self._data.groups(self._builder),
+            self.train_sets(),
+            text=text,
+            id=id,
+            epochs=epochs,
+        )
+
+    def plot_data(
+        self, epoch: int = 0, *, world_size: int | None = None, epochs: int = 8
+    ) -> dict[str, Any]:
+        """Return the numbers behind the plots of ``inspect``. Needs :meth:`setup`.
+
+        Args:
+            epoch: whose batches are measured.
+            world_size: data-parallel ranks of the plan; None for this run's.
+            epochs: that coverage is followed through, from epoch 0 on.
+        """
+        plan = self.plan(epoch, world_size)
+        groups = self._data.groups(self._builder)
+        return plot_data(
+            plan,
+            groups,
+            self._collator,
+            self.train_sets(),
+            instruction_of=self._builder.instruction_of,
+            epochs=epochs,
+        )
+
+    def fingerprint(self, world_size: int | None = None) -> RunFingerprint:
+        """Return what training batches depend on, as a checkpoint keeps it. Needs :meth:`setup`.
+
+        Args:
+            world_size: data-parallel ranks of the plan; None for this run's.
+        """
+        return self._fingerprint(self.plan(num_replicas=world_size))
+
+    def _fingerprint(self, plan: EpochPlan) -> RunFingerprint:
+        train_sets = self.train_sets().values()
+        instructions = {
+            train_set.task
+            if train_set.task_description is None
+            else f"{train_set.task} ({train_set.name})": self._builder.instruction_of(train_set)
+            for train_set in train_sets
+        }
+        return RunFingerprint.of(
+            train_sets, plan, self._settings, instructions, self._tokenizer_fingerprint
+        )
+
+    @property
+    def _ranks(self) -> Ranks:
+        return Ranks.of(self.trainer)
