@@ -3,9 +3,9 @@
     python benchmarks/regression.py --before FOLDER --after FOLDER [--rows 1000000] [--turns 7]
 
 Both checkouts read the same made-up rows, each with separate caches. A turn starts one process of
-each and alternates their measurements, so that both run while the machine is equally fast. The
-table shows the medians of all measurements, and the median and quartiles of the ratios of
-neighbouring measurements:
+each and alternates their measurements, so that both run while the machine is equally fast. Times
+are processor time, so that other work on the machine counts little. The table shows the medians of
+all measurements, and the median and quartiles of the ratios of neighbouring measurements:
 
 - warm start: seconds from the files to the first batch of ``rows`` rows in six datasets, with
   caches in place;
@@ -64,14 +64,14 @@ class Measures:
         """Seconds of a start, or milliseconds a step."""
         if what == START:
             system = self._system("ours, on the fly", "many")
-            begin = time.perf_counter()
+            begin = time.process_time()
             next(system.batches(BATCH_SIZE, 0))
-            return time.perf_counter() - begin
+            return time.process_time() - begin
         batches, n_steps = self._opened("cached" if what == CACHED else "on the fly"), N_STEPS[what]
-        begin = time.perf_counter()
+        begin = time.process_time()
         for _ in islice(batches, n_steps):
             pass
-        return 1000 * (time.perf_counter() - begin) / n_steps
+        return 1000 * (time.process_time() - begin) / n_steps
 
     def _system(self, name: str, rows: str) -> Ours:
         system = FEEDS[name](self._folder / rows, self._cache / rows, self._model)

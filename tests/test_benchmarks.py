@@ -133,6 +133,7 @@ def test_real_rows_of_every_task_come_in_a_form_that_all_systems_read(sample_dir
     assert len(copied["chat"][0]["neg"]) == len(first["history"]) - 1
 
 
+@pytest.mark.slow
 def test_the_data_path_is_measured_and_written_as_a_page(sample_dir, tmp_path):
     from data_path import MEASURES, compare, parsed
     from data_path_page import write_page
@@ -192,6 +193,7 @@ def test_the_headline_is_of_the_first_pass_and_the_first_case():
     assert "3.0 times on made-up rows, 2.0 times on real rows of six tasks" in said
 
 
+@pytest.mark.slow
 def test_out_of_core_is_measured_and_written_as_a_page(tmp_path):
     from loads import write_corpus, write_train
     from out_of_core import PHASES, measure, parsed, write
@@ -211,6 +213,7 @@ def test_out_of_core_is_measured_and_written_as_a_page(tmp_path):
     assert row["train"]["per s"] > 0
 
 
+@pytest.mark.slow
 def test_a_training_is_watched_and_written_as_a_page(tmp_path):
     from gpu import HELD, make_model, page, train
     from loads import make_load

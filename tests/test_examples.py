@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slow_cases import mostly_slow
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # The command that the docstring of each example gives for two processes.
@@ -105,7 +106,7 @@ def one_thread():
 
 
 @pytest.mark.usefixtures("one_thread", "minilm")
-@pytest.mark.parametrize("name", ON_TWO)
+@pytest.mark.parametrize("name", mostly_slow(ON_TWO, "plain_loop"))
 def test_an_example_trains_in_one_process(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{name}.py"])
     monkeypatch.setattr(os, "environ", os.environ.copy())  # Fabric leaves its seed there

@@ -19,6 +19,7 @@ from datamodule_cases import (
 )
 from lightning.pytorch.strategies import DDPStrategy
 from processes import returned, run_on_ranks
+from slow_cases import mostly_slow
 
 EVALUATIONS = ("validate", "test", "predict")
 ADVICE = ("many workers", "treespec", "logging interval")
@@ -192,7 +193,7 @@ def test_a_flag_trains_on_the_batches_of_the_plan_that_it_stands_for(fitted, pla
         assert (updates, validated, said) == (n_updates, validated_after, [])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", mostly_slow([0, 2], 0))
 @pytest.mark.parametrize("overfit", [3, 0.5])
 def test_overfit_batches_repeats_the_first_batches_and_says_nothing(
     folder, plain, overfit, workers
@@ -382,7 +383,7 @@ def test_each_kind_of_evaluation_runs_alone(folder):
 
 
 @pytest.mark.ranks
-@pytest.mark.parametrize("flag", [True, False])
+@pytest.mark.parametrize("flag", mostly_slow([True, False], True))
 def test_two_ranks_evaluate_each_row_once(folder, tmp_path, flag):
     first, second = returned(run_on_ranks(evaluate_on_rank, 2, tmp_path, folder, flag))
 

@@ -8,6 +8,7 @@ import pytest
 import torch.distributed as dist
 from datamodule_cases import batches, eval_arguments, make_datamodule, opened
 from processes import Failure, returned, run_on_ranks
+from slow_cases import mostly_slow
 
 pytestmark = pytest.mark.ranks
 
@@ -56,8 +57,8 @@ def assert_shares_of_the_plan(folder, ranks):
     assert together == [tuple(rows.tolist()) for _, rows in plan]
 
 
-@pytest.mark.parametrize("use_distributed_sampler", [True, False])
-@pytest.mark.parametrize("n_ranks", [1, 2])
+@pytest.mark.parametrize("use_distributed_sampler", mostly_slow([True, False], True))
+@pytest.mark.parametrize("n_ranks", mostly_slow([1, 2], 2))
 def test_fabric_trains_on_the_plan_and_evaluates_each_row_once(
     folder, tmp_path, n_ranks, use_distributed_sampler
 ):
@@ -99,8 +100,8 @@ def plain_loop(rank, folder, n_ranks, connect, store):
     return trained
 
 
-@pytest.mark.parametrize("connect", CONNECT)
-@pytest.mark.parametrize("n_ranks", [1, 2])
+@pytest.mark.parametrize("connect", mostly_slow(CONNECT, "after setup", "after the loader"))
+@pytest.mark.parametrize("n_ranks", mostly_slow([1, 2], 2))
 def test_a_plain_loop_trains_on_the_plan_whenever_its_ranks_connect(
     folder, tmp_path, n_ranks, connect
 ):

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from datamodule_cases import Recorder, make_datamodule, make_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.plugins.environments import SLURMEnvironment
+from slow_cases import mostly_slow
 
 EPOCHS = 3
 STEPS = 11
@@ -194,7 +195,7 @@ def scheduler(tmp_path):
     return SLURM | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", mostly_slow([0, 2], 2))
 @pytest.mark.parametrize("n_ranks", RANKS)
 def test_a_requeued_job_finds_its_checkpoint_and_goes_on(
     folder, tmp_path, scheduler, n_ranks, num_workers
@@ -235,7 +236,7 @@ def saving_on_exception(out):
     )
 
 
-@pytest.mark.parametrize("save", [on_exception, saving_on_exception])
+@pytest.mark.parametrize("save", mostly_slow([on_exception, saving_on_exception], on_exception))
 @pytest.mark.parametrize("n_ranks", RANKS)
 def test_a_run_that_is_asked_to_end_saves_itself_and_goes_on(folder, tmp_path, n_ranks, save):
     """SIGTERM in the middle of a step: Lightning ends the step and leaves by an exception."""

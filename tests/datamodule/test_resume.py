@@ -23,6 +23,7 @@ from datamodule_cases import (
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from processes import returned, run_on_ranks
+from slow_cases import mostly_slow
 
 from llm_embedder_data import ConfigError
 
@@ -121,7 +122,9 @@ def resume_case(folder, checkpoints, case):
     return resume_everywhere(folder, checkpoints, data, trainer, case.get("scheduled", False))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", mostly_slow(CASES, "scheduled", "validating inside", "restored late", "epoch-random")
+)
 def test_resume_is_exact_from_every_checkpoint(folder, tmp_path, case):
     _, n_resumes = resume_case(folder, tmp_path, CASES[case])
 
@@ -192,7 +195,7 @@ CHAINS = [(4, 3, 2), (2, 8, 12), (1, 1, 1), (10, 13, 5), (11, 1, 15), (2, 9, 1),
 
 
 @pytest.mark.parametrize("inside_a_step", [False, True])
-@pytest.mark.parametrize("lengths", CHAINS)
+@pytest.mark.parametrize("lengths", mostly_slow(CHAINS, (4, 3, 2), (10, 13, 5), (11, 1, 15)))
 def test_a_chain_of_three_interruptions_is_exact(folder, tmp_path, lengths, inside_a_step):
     whole, n_steps, _ = run(folder, {}, {})
     trained, path = [], None
@@ -270,7 +273,7 @@ def assert_as_at_once(runs, n_in_an_epoch):
 
 
 @pytest.mark.parametrize("saved", ["step", "epoch"])
-@pytest.mark.parametrize("case", LONGER)
+@pytest.mark.parametrize("case", mostly_slow(LONGER, "accumulating"))
 def test_a_longer_run_goes_on_where_a_shorter_one_stopped_inside_an_epoch(
     folder, tmp_path, case, saved
 ):
@@ -289,7 +292,12 @@ def lengthened_on_rank(rank, folder, checkpoints, saved, settings):
 
 @pytest.mark.ranks
 @pytest.mark.parametrize(
-    ("case", "saved"), [("plain", "epoch"), ("limited", "epoch"), ("accumulating", "step")]
+    ("case", "saved"),
+    [
+        ("plain", "epoch"),
+        pytest.param("limited", "epoch", marks=pytest.mark.slow),
+        pytest.param("accumulating", "step", marks=pytest.mark.slow),
+    ],
 )
 def test_a_longer_run_goes_on_inside_an_epoch_on_two_ranks(folder, tmp_path, case, saved):
     args = (lengthened_on_rank, 2, tmp_path, folder, tmp_path, saved, LONGER[case])
@@ -471,7 +479,7 @@ CONTINUED = {
 }
 
 
-@pytest.mark.parametrize("n_trained", [1, 12, 14, 18])
+@pytest.mark.parametrize("n_trained", mostly_slow([1, 12, 14, 18], 14, 18))
 @pytest.mark.parametrize("case", CONTINUED)
 def test_a_run_with_another_global_batch_trains_on_the_rows_that_are_left(
     folder, tmp_path, case, n_trained

@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
 )
 from lightning.pytorch.tuner import Tuner
+from slow_cases import mostly_slow
 
 from llm_embedder_data import ConfigError
 
@@ -85,8 +86,8 @@ def assert_fits_as_planned(datamodule, trainer):
 
 # Steps of a trial: inside an epoch, and beyond its end.
 @pytest.mark.parametrize("steps", [2, pytest.param(30, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("scheduled", [False, True])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scheduled", mostly_slow([False, True], True))
+@pytest.mark.parametrize("mode", mostly_slow(MODES, "power"))
 def test_the_batch_size_finder_finds_what_fits(folder, forty, mode, scheduled, steps):
     model = Limited(8, scheduled)
 
@@ -154,7 +155,7 @@ def test_the_largest_size_is_found_where_it_fits_the_rows_exactly(folder, forty)
     assert size == 20
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", mostly_slow(MODES, "binsearch"))
 def test_a_search_leaves_datasets_out_that_have_a_batch_size_of_their_own(folder, forty, mode):
     own = {"path": forty, "batch_size": 12}
     train = {"own": own, "qa": str(folder / "qa" / "train.jsonl")}
@@ -170,7 +171,7 @@ def test_a_search_leaves_datasets_out_that_have_a_batch_size_of_their_own(folder
     assert datamodule.plan().batch_size == {"own": 12, "qa": 8}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", mostly_slow(MODES, "power"))
 def test_a_search_ends_where_no_dataset_follows_it(folder, forty, mode):
     train = {"own": {"path": forty, "batch_size": 5}}
 

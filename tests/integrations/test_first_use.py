@@ -27,6 +27,7 @@ def test_five_lines_lead_from_the_installation_to_the_first_batch():
 
 
 @pytest.mark.usefixtures("minilm")
+@pytest.mark.slow
 def test_readme_s_first_batch_is_the_one_it_shows(clean_python, tmp_path):
     for line in written_files(README):
         subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True)

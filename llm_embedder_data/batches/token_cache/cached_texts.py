@@ -20,14 +20,11 @@ class CachedTexts(EncodedTexts):
         numbers: ``[N]`` int64.
     """
 
-    __slots__ = ("_numbers", "column", "table")
+    __slots__ = ("column", "numbers", "table")
+    numbers: NDArray[np.int64]  # no property, because a step reads it ten times
 
     def __init__(self, table: TokenTable, column: str, numbers: NDArray[np.int64]) -> None:
-        self.table, self.column, self._numbers = table, column, numbers
-
-    @property
-    def numbers(self) -> NDArray[np.int64]:
-        return self._numbers
+        self.table, self.column, self.numbers = table, column, numbers
 
     @property
     def ids(self) -> NDArray[Any]:
