@@ -47,29 +47,26 @@ settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
-    """The wheel of this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    # Build from a copy, so that no build folder is left in the checkout.
-    source = folder / "source"
-    names = (
-        subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard"],
-            cwd=_ROOT,
-            capture_output=True,
-            check=False,
-        )
-        .stdout.decode()
-        .split("\n")
-    )
-    if not names[0]:
+def source_copy(tmp_path_factory):
+    """A copy of this checkout without what git ignores, so that builds leave nothing behind."""
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=_ROOT, capture_output=True, check=False).stdout.decode()
+    if not listed:
         pytest.skip("not a git checkout")
-    for name in filter(None, names):
+    source = tmp_path_factory.mktemp("source")
+    for name in listed.splitlines():
         if (_ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((_ROOT / name).read_bytes())
-    subprocess.run([*command, str(source), "-w", str(folder)], check=True, timeout=120)
+    return source
+
+
+@pytest.fixture(scope="session")
+def wheel(source_copy, tmp_path_factory):
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, str(source_copy), "-w", str(folder)], check=True, timeout=120)
     return next(folder.glob("*.whl"))
 
 
