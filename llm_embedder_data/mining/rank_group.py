@@ -20,9 +20,18 @@ def rank_and_size() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
-def of_ranks(value: T) -> list[T]:
-    """Gather the value of every rank, in rank order. All ranks must call this."""
-    _, n_ranks = rank_and_size()
+def of_ranks(value: T, n_ranks: int | None = None) -> list[T]:
+    """Gather the value of every rank, in rank order. All ranks must call this.
+
+    Values are pickled. Lightning's ``all_gather`` takes only tensors of the same shape on all
+    ranks.
+
+    Args:
+        value: this rank's value.
+        n_ranks: number of ranks; None: the size of the group.
+    """
+    if n_ranks is None:
+        _, n_ranks = rank_and_size()
     if n_ranks == 1:
         return [value]
     values = [value] * n_ranks
