@@ -201,7 +201,7 @@ def _check_ids_are_unique(datasets: Sequence[Mined]) -> None:
             known_text, name = text_of.setdefault(query_id, (text, mined.name))
             if normal_form(known_text) != normal_form(text):
                 raise ConfigError(
-                    f"query id {query_id!r} is another query in dataset {mined.name!r} than in "
-                    f"{name!r}, so their negatives cannot stand in one file (let out= name a "
-                    "folder: each dataset has a file of its own there)"
+                    f"query id {query_id!r} belongs to different queries in the datasets {name!r} "
+                    f"and {mined.name!r}, so a file cannot hold the negatives of both (give a "
+                    "folder as out=: each dataset then has a separate file)"
                 )

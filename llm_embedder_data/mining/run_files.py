@@ -82,8 +82,9 @@ def check_run_ids(ids: Iterable[str], kind: str, where: str) -> None:
     for name in ids:
         if name.split() != [name]:
             raise DataError(
-                f"{where}: the {kind} id {shown(name)} cannot stand in a run file, whose fields "
-                "are separated by blanks (give ids without blanks, or write no run)"
+                f"{where}: the {kind} id {shown(name)} is empty or contains white space, which "
+                "separates the fields of a run file (give ids without white space, or write no run "
+                "file)"
             )
 
 

@@ -335,8 +335,8 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
             return
         if checkpoint[FROZEN_DIGEST] != frozen_digest(self):
             raise ConfigError(
-                "the checkpoint holds adapters alone, and the frozen weights of the encoder "
-                f"{self._model_name} are not those beside which they were trained (give the "
-                "encoder that the training began with)"
+                "the checkpoint contains only adapters, and they were trained with other frozen "
+                f"weights than those of the encoder {self._model_name} (give the encoder that the "
+                "training began with)"
             )
         checkpoint["state_dict"] = with_frozen(checkpoint["state_dict"], self)

@@ -287,7 +287,7 @@ class CrossEncoder(RetrievalModule):
                 hub name ``encoder``.
             datamodule: whose query prompt and pair length the folder gets. None: the trainer's.
             max_length: most tokens of a pair, special tokens included. None: the data module's
-                query and key length together; without one, the model's own.
+                query and key length together; without a data module, the model's.
             run: what the model card says about the training. None: what the trainer knows.
             overwrite: whether to replace a folder that has files, if it is a model's.
             check: whether to load the folder again and compare token ids and scores.
@@ -315,7 +315,7 @@ class CrossEncoder(RetrievalModule):
             ).write(path, overwrite=overwrite, check=check)
 
     def longest_input(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Return the most tokens that the model takes, by its own files and its tokenizer's."""
+        """Return the limit of a pair in tokens, by the files of the model and the tokenizer."""
         return longest_of_model(self._model_name, self.encoder, tokenizer)[0]
 
 

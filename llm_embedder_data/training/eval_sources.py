@@ -131,12 +131,14 @@ class EvalSources:
             if n_rows > 1:
                 raise ConfigError(
                     f"{where}: {n_rows} rows of eval set {name!r} have the query id {query_id!r}, "
-                    "and a run names queries by id (give each row its own, or write no run)"
+                    "and a run file identifies queries by id (give each row a different id, or "
+                    "write no run file)"
                 )
         for name, corpus in self.corpora.items():
             if corpus.passages.is_sample:
                 raise ConfigError(
-                    f"{where}: only a sample of corpus {name!r} is searched, and a run of it would "
-                    "pass for one of the corpus (set data.eval_corpus_sample=null, or write no run)"
+                    f"{where}: only a sample of corpus {name!r} is searched, and its run file "
+                    "would look like that of the whole corpus (set data.eval_corpus_sample=null, "
+                    "or write no run file)"
                 )
             check_run_ids(corpus.ids.to_pylist(), "document", f"{where}: corpus {one_line(name)}")

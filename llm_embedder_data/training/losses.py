@@ -127,8 +127,8 @@ def likely_positives(similarity: Tensor, target: Tensor, group_size: int, margin
     similarity = similarity.detach()
     positive = similarity.gather(1, target[:, None])  # [B, 1]
     column = torch.arange(similarity.shape[1], device=similarity.device)
-    own = (column >= target[:, None]) & (column < target[:, None] + group_size)
-    return (similarity > positive + margin) & ~own
+    of_row = (column >= target[:, None]) & (column < target[:, None] + group_size)  # [B, K]
+    return (similarity > positive + margin) & ~of_row
 
 
 def kl_distillation(
@@ -197,11 +197,11 @@ def stable_distillation(
     columns = target[:, None] + position  # [B, G]
     real, floor = key_mask.bool(), _floor(scores)
 
-    own = scores.gather(1, columns)  # [B, G]
+    group = scores.gather(1, columns)  # [B, G]
     others = scores.masked_fill(excluded.scatter(1, columns, True), floor).logsumexp(1)  # [B]
     follows = (position >= position[:, None]) & real[:, None, :]  # [B, G, G]: key j is i or later
-    rest = own[:, None, :].masked_fill(~follows, floor).logsumexp(2)  # [B, G]
-    cross_entropy = torch.logaddexp(others[:, None], rest) - own  # [B, G]
+    rest = group[:, None, :].masked_fill(~follows, floor).logsumexp(2)  # [B, G]
+    cross_entropy = torch.logaddexp(others[:, None], rest) - group  # [B, G]
 
     weighted = _teacher_weights(teacher, key_mask, 1.0) * cross_entropy
     return _reduce(weighted.sum(1), has_teacher_scores(teacher, key_mask), reduction)

@@ -132,7 +132,10 @@ def test_tasks_have_means_of_their_own(tokenizer):
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([{**EVAL[0], "query_id": "two words"}], "query id 'two words' cannot stand in a run file"),
+        (
+            [{**EVAL[0], "query_id": "two words"}],
+            "query id 'two words' is empty or contains white space",
+        ),
         ([EVAL[0], EVAL[0]], "2 rows of eval set 'bells' have the query id 'd0'"),
     ],
 )
