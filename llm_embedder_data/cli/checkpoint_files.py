@@ -1,6 +1,7 @@
-"""Checks that ``ckpt_path`` names a checkpoint from which a run can go on.
+"""Checks that ``ckpt_path`` names a checkpoint that a verb can load.
 
-Each check costs more than the one before: by name and file type, by content, and against the model.
+There are three, from fast to slow: of the file's name and type, of its content, and of its weights
+against the model.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ from typing import Any, cast
 
 from llm_embedder_data.core.errors import ConfigError
 
-# Names for which Lightning looks up the file itself, by verb. With "last" and no checkpoint yet it
-# starts anew, which suits a job that a queue starts again.
+# Values of ckpt_path, by verb, for which Lightning finds the file. With "last" and no checkpoint,
+# it starts a new run, so a job of a queue can always be started with ckpt_path=last.
 _LOOKED_UP = {"fit": ("last", "hpc"), "validate": ("hpc",)}
 
-# A folder with one of these files is a sharded checkpoint: of FSDP, torch.distributed.checkpoint or
+# A folder with any of these files is a sharded checkpoint of FSDP, torch.distributed.checkpoint or
 # DeepSpeed.
 _FILES_OF_SHARDED = ("meta.pt", ".metadata", "latest", "checkpoint")
 
-# A model that overrides one of these may load other weights than it has when it is built.
+# A model that overrides any of these may load other weights than it has when it is built.
 _LOADING_HOOKS = ("on_load_checkpoint", "configure_model", "load_state_dict", "state_dict")
 
 _REMEDY = "ckpt_path names a file that a run wrote, such as outputs/.../checkpoints/last.ckpt"
 
 
 def check_checkpoint_file(path: Any, verb: str) -> None:
-    """Refuse a ``ckpt_path`` that cannot be a checkpoint, judged by its name and file type.
+    """Refuse a ``ckpt_path`` that cannot be a checkpoint, by its name and file type.
 
     Args:
         path: the setting's value.
-        verb: that loads it.
+        verb: name of the verb that loads the checkpoint.
 
     Raises:
-        ConfigError: what is there instead of a checkpoint.
+        ConfigError: there is no such file, or it is no checkpoint. The message says what is there.
     """
     where = f"ckpt_path={path!r}"
     if path is None or path in _LOOKED_UP.get(verb, ()):
@@ -70,15 +71,15 @@ def check_checkpoint_content(path: Any, verb: str) -> Mapping[str, Any]:
     Only the shapes of its tensors are read, not their values.
 
     Args:
-        path: that :func:`check_checkpoint_file` let pass.
-        verb: that loads it.
+        path: a path that :func:`check_checkpoint_file` accepts.
+        verb: name of the verb that loads the checkpoint.
 
     Returns:
-        The model's weights as ``{name: tensor}``, on the meta device. Empty if the file is not on
-        this machine, or if it holds classes that ``weights_only`` does not load.
+        The weights as ``{name: tensor}``, on the meta device. Empty if the file is not on this
+        machine, or if it contains classes that ``weights_only`` does not load.
 
     Raises:
-        ConfigError: what is wrong with the file.
+        ConfigError: the file cannot be read, or lacks weights or, for ``fit``, the run's state.
     """
     if (
         path is None
@@ -107,16 +108,16 @@ def check_checkpoint_content(path: Any, verb: str) -> Mapping[str, Any]:
 def check_checkpoint_fits(path: Any, saved: Mapping[str, Any], model: Any) -> None:
     """Refuse a checkpoint whose weights differ from the model's in name or shape.
 
-    Without this check Lightning lists every weight that differs. A model that creates layers late,
-    or changes what it loads, is not compared.
+    Without this check, Lightning prints a list of all weights that differ. A model that overrides
+    how it saves or loads weights is not checked.
 
     Args:
-        path: of the checkpoint.
-        saved: from :func:`check_checkpoint_content`.
-        model: the LightningModule that will load it.
+        path: path of the checkpoint.
+        saved: the result of :func:`check_checkpoint_content`.
+        model: the LightningModule that will load the checkpoint.
 
     Raises:
-        ConfigError: how many weights differ, and the first of them.
+        ConfigError: weights differ. The message has their number and an example.
     """
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -161,7 +162,7 @@ def _is_archive(file: Path) -> bool:
 
 
 def _nearest(file: Path) -> str:
-    """Return a hint at the checkpoint beside ``file`` with the most similar name, if any."""
+    """Return a hint at the checkpoint in the same folder with the most similar name, if any."""
     names = [found.name for found in file.parent.glob("*.ckpt")] if file.parent.is_dir() else []
     near = get_close_matches(file.name, names, n=1, cutoff=0.3)
     return f"; did you mean {str(file.parent / near[0])!r}?" if near else ""

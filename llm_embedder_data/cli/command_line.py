@@ -1,4 +1,4 @@
-"""The arguments behind a verb: Hydra's flags, and settings in Hydra's grammar."""
+"""Reading the arguments that follow a verb: Hydra's flags, and settings in Hydra's grammar."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _INFO_VALUES = ("all", "config", "defaults", "defaults-tree", "plugins", "search
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """The arguments behind a verb.
+    """The arguments that follow a verb.
 
     Attributes:
         flags: Hydra's flags, each followed by its values.
-        overrides: settings, in Hydra's grammar.
+        overrides: settings in Hydra's grammar.
     """
 
     flags: tuple[str, ...]
     overrides: tuple[str, ...]
 
     def has(self, *flags: str) -> bool:
-        """Return whether at least one of the flags is given."""
+        """Return whether any of the flags is given."""
         return bool({flag.partition("=")[0] for flag in self.flags} & set(flags))
 
     @property
@@ -48,7 +48,10 @@ class CommandLine:
 
     @property
     def search_path(self) -> list[str]:
-        """The override that adds the folder of ``--config-dir`` to Hydra's search path, if any."""
+        """The override that adds the folder of ``--config-dir`` to Hydra's search path.
+
+        Empty without this flag.
+        """
         for index, flag in enumerate(self.flags):
             name, _, value = flag.partition("=")
             if name in ("--config-dir", "-cd"):
@@ -60,11 +63,11 @@ class CommandLine:
 def read_command_line(arguments: Sequence[str]) -> CommandLine:
     """Separate flags from settings, and quote values that Hydra's grammar cannot read.
 
-    Values such as ``epoch=0-step=10.ckpt`` and ``rows (1).jsonl`` are outside that grammar, so they
-    can only be meant as text.
+    Values such as ``epoch=0-step=10.ckpt`` and ``rows (1).jsonl`` are not valid in Hydra's grammar,
+    so they must be meant as text.
 
     Raises:
-        ConfigError: an argument that is neither a flag nor KEY=VALUE.
+        ConfigError: an argument is neither a flag nor KEY=VALUE.
     """
     flags: list[str] = []
     settings: list[str] = []
@@ -80,7 +83,7 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
 
 
 def _flag_values(flag: str, remaining: list[str]) -> list[str]:
-    """Take the values of a flag off the arguments that follow it."""
+    """Remove a flag's values from the remaining arguments, and return them."""
     name, is_assigned, _ = flag.partition("=")
     if name in ("--info", "-i"):
         return [remaining.pop(0)] if remaining and remaining[0] in _INFO_VALUES else []
@@ -142,7 +145,7 @@ def _check_form(argument: str) -> None:
 
 
 def _problem(parser: OverridesParser, argument: str) -> str | None:
-    """Return what Hydra's parser finds wrong, or None."""
+    """Return the error of Hydra's parser, or None."""
     try:
         parser.parse_override(argument)
     except HydraException as error:

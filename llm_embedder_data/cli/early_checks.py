@@ -1,6 +1,6 @@
-"""Checks of setting values that need no library which is slow to import.
+"""Checks of values that need no slow import.
 
-They refuse at once what a run would otherwise refuse after minutes of loading.
+They refuse at once what would otherwise fail after minutes of loading.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llm_embedder_data.cli.refusals import sentence
 from llm_embedder_data.cli.verbs import Verb
 from llm_embedder_data.core.errors import ConfigError
 
-# Files that a run writes at its end, by setting, each with a name to show in messages.
+# Settings that name a file which a run writes at its end, with an example of a name for messages.
 _OUTPUT_FILES = {"metrics_file": "metrics.json", "run_file": "run.trec"}
 
 
@@ -44,7 +44,7 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
 
 
 def _check_encoder(encoder: Any) -> None:
-    """Refuse a folder that is not there; a name on the hub has at most one slash."""
+    """Refuse a folder that does not exist. A name on the hub has at most one slash."""
     if not isinstance(encoder, str):
         return
     looks_like_a_path = encoder.startswith((".", "/", "~")) or encoder.count("/") > 1
@@ -56,10 +56,11 @@ def _check_encoder(encoder: Any) -> None:
 
 
 def check_sweep(overrides: Sequence[str]) -> None:
-    """Refuse one ``metrics_file`` or ``run_file`` for all jobs of a --multirun.
+    """Refuse the same ``metrics_file`` or ``run_file`` for all jobs of a --multirun.
 
     Raises:
-        ConfigError: the file, and how to name one file per job.
+        ConfigError: all jobs would write the same file. The message says how to name a file per
+            job.
     """
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
@@ -71,13 +72,13 @@ def check_sweep(overrides: Sequence[str]) -> None:
 
 
 def _check_interpolations(cfg: DictConfig) -> None:
-    """Refuse ``${key}`` of a key that does not exist."""
+    """Refuse an interpolation ``${key}`` if the key does not exist."""
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except InterpolationKeyError as error:
         raise ConfigError(sentence(error)) from error
     except InterpolationResolutionError:
-        return  # of one of Hydra's resolvers, such as ${hydra:...}, which work inside a job only
+        return  # Hydra's resolvers, such as ${hydra:...}, only work inside a job
 
 
 def _check_group_of_objects(group: str, nodes: Any) -> None:

@@ -1,4 +1,4 @@
-"""Getting errors out of ``hydra.main`` as they were raised."""
+"""Making ``hydra.main`` raise the errors of jobs unchanged."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _VARIABLE = "HYDRA_FULL_ERROR"
 class HydraErrorHandling:
     """A context in which ``hydra.main`` raises the error of a job unchanged.
 
-    By default Hydra prints a traceback and ends the process itself. With the environment variable
-    HYDRA_FULL_ERROR=1 it raises, but first prints a line with the overrides of the job that failed.
-    This context sets the variable and drops that line. Inside a job (:meth:`inside_job`), the
-    variable and standard error are as the user has them.
+    By default Hydra prints a traceback and ends the process. With the environment variable
+    HYDRA_FULL_ERROR=1 it raises the error, but prints a line with the overrides of the failed job
+    before. This context sets the variable and suppresses that line. Inside a job
+    (:meth:`inside_job`), the variable and standard error are restored.
     """
 
     def __enter__(self) -> None:
@@ -30,7 +30,7 @@ class HydraErrorHandling:
 
     @contextmanager
     def inside_job(self) -> Iterator[None]:
-        """Restore what the user has, for as long as a job runs."""
+        """Restore the user's environment variable and standard error while a job runs."""
         self._restore()
         try:
             yield
@@ -50,7 +50,7 @@ class HydraErrorHandling:
 
 
 class _WithoutJobLine:
-    """A text stream without Hydra's line about a job that failed."""
+    """A text stream that drops Hydra's line about a failed job."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Running a verb as a Hydra application: one job, or those of a --multirun."""
+"""Running a verb as a Hydra application: a single job, or the jobs of a --multirun."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def run_jobs(verb: Verb, line: CommandLine, extra: Sequence[str]) -> None:
     Hydra's callbacks, launchers and sweepers see what a job raises, as in any Hydra application.
 
     Args:
-        verb: to run.
+        verb: the verb to run.
         line: the command line.
-        extra: overrides that are added to those of the user.
+        extra: overrides that are added to the user's.
 
     Raises:
         ConfigError: the run's folder cannot be made.
-        SystemExit: some jobs of a --multirun were refused; each has printed its sentence.
-        Exception: what a job raised.
+        SystemExit: some jobs of a --multirun were refused; each has printed its error.
+        Exception: the error of a job.
     """
     jobs = _Jobs(verb, sys.argv[0], line.is_multirun)
 
     def task(cfg: DictConfig) -> Any:
         return jobs.run(cfg)
 
-    # Hydra names a job, and so its log file, after the module of its function.
+    # Hydra names a job and its log file after the module of the function.
     task.__module__ = "llm_embedder_data.cli.main"
     application = hydra.main(
         config_path=f"pkg://{CONF_MODULE}", config_name=verb.config_name, **hydra_base()
@@ -58,10 +58,10 @@ def run_jobs(verb: Verb, line: CommandLine, extra: Sequence[str]) -> None:
 
 
 class _Jobs:
-    """Runs the jobs of one command, and remembers which of them failed.
+    """Runs the jobs of a command, and records which of them failed.
 
     Args:
-        verb: that each job runs.
+        verb: the verb that each job runs.
         program: the first word of the command line.
         is_multirun: whether there may be several jobs.
     """
@@ -72,14 +72,14 @@ class _Jobs:
         self._program = program
         self._is_multirun = is_multirun
         self._has_begun = False
-        self._failed: list[tuple[int, Exception]] = []  # (job number, its error), of a --multirun
-        self._sweep_folders: set[Path] = set()  # of jobs that were refused
+        self._failed: list[tuple[int, Exception]] = []  # (job number, error), in a --multirun
+        self._sweep_folders: set[Path] = set()  # --multirun folders that had refused jobs
 
     def run(self, cfg: DictConfig) -> Any:
-        """Run the verb on the configuration of one job."""
+        """Run the verb on the configuration of a job."""
         self._has_begun = True
         job = HydraConfig.get()
-        # Lightning starts further ranks with this command line: the verb, and this job's overrides.
+        # Lightning starts other ranks with this command line: the verb and this job's overrides.
         sys.argv = [self._program, self._verb.name, *job.overrides.task]
         with read_write(cast("DictConfig", job)):
             job.run.dir = job.runtime.output_dir
@@ -91,7 +91,7 @@ class _Jobs:
                 check_settings(cfg, self._verb)
                 return self._verb.load()(cfg)
             except Exception as error:
-                # An error with a note comes after training steps, whose checkpoints are kept.
+                # An error with a note was raised after training steps: keep the checkpoints.
                 if is_refusal(error) and is_new and not getattr(error, "__notes__", ()):
                     self._delete_folder(folder, job)
                 if self._is_multirun:
@@ -101,14 +101,14 @@ class _Jobs:
                 _leave_process_group()
 
     def finish(self, error: Exception) -> None:
-        """Clean up after a failed command, and raise a clearer error if there is one."""
+        """Clean up after a failed command; raise another error if that is clearer."""
         if isinstance(error, OSError) and not self._has_begun:
             raise ConfigError(
                 f"the run's folder cannot be made: {error} (give another hydra.run.dir, or for "
                 "--multirun hydra.sweep.dir)"
             ) from error
         for folder in self._sweep_folders:
-            # If every job was refused, only Hydra's own file is left.
+            # If every job was refused, only Hydra's file is left.
             if [path.name for path in folder.glob("*")] == ["multirun.yaml"]:
                 delete_run_folder(folder, Path.cwd())
         if is_refusal(error) and any(error is failure for _, failure in self._failed):
@@ -131,9 +131,9 @@ class _Jobs:
 
 
 def _leave_process_group() -> None:
-    """End a job's process group, so that the next job of a --multirun can start its own.
+    """Destroy a job's process group, so that the next job of a --multirun can create another.
 
-    Under torchrun the group belongs to the whole command, and stays.
+    Under torchrun the group belongs to the whole command, so it stays.
     """
     if "torch" not in sys.modules:
         return
@@ -141,16 +141,16 @@ def _leave_process_group() -> None:
 
     if dist.is_available() and dist.is_initialized() and "TORCHELASTIC_RUN_ID" not in os.environ:
         dist.destroy_process_group()
-        # Lightning sets these for the ranks that it starts, and takes values that it finds.
+        # Lightning sets these for the ranks that it starts, and would reuse them in the next job.
         for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"):
             os.environ.pop(name, None)
 
 
 def _quieten_libraries() -> None:
-    """Silence advertisements and a progress bar, and show Lightning's messages once, not twice.
+    """Silence Lightning's tips and transformers' progress bar, and print no message twice.
 
-    Lightning (2.6) prints its messages itself, so Hydra's console handler skips them; Hydra's log
-    file has them all.
+    Lightning (2.6) prints its messages to the console, so Hydra's console handler skips them.
+    Hydra's log file has all messages.
     """
     from transformers.utils.logging import disable_progress_bar
 

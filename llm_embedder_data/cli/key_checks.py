@@ -1,7 +1,7 @@
-"""Checks that the keys of settings exist in conf/, before Hydra sees them.
+"""Checks that the keys of settings exist in conf/, before Hydra reads them.
 
-Hydra answers a misspelt key with the advice to add it with a plus, and accepts it then. Here it is
-refused with the nearest key that exists.
+For a misspelt key, Hydra suggests to add it with a plus, and then accepts it. Here it is refused,
+and the message names the most similar key that exists.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llm_embedder_data.cli.refusals import sentence
 from llm_embedder_data.config.composing import CONF_DIR, load_config
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
 
-# Below these keys, users may add keys of their own. Elsewhere, a new key is a misspelt one.
+# Below these keys, users may add any key. Elsewhere, an unknown key is a misspelt key.
 _OPEN = (
     "data.train_data",
     "data.eval_data",
@@ -33,26 +33,25 @@ _OPEN = (
 # Groups that may be left out as a whole.
 _REMOVABLE = ("callbacks", "logger")
 
-# Keys that describe an object. Its class may be the user's, whose arguments conf/ cannot know.
+# Keys of objects. A user may choose another class, whose arguments are not in conf/.
 _OBJECTS = ("data", "model", "trainer")
 
 
 def check_keys(line: CommandLine, config_name: str) -> CommandLine:
     """Refuse settings whose key does not exist.
 
-    The arguments of a class of the user's, of a callback or of a logger are not in conf/. They get
-    the plus that Hydra asks for, and are compared with the class when the object is built.
+    The arguments of a user's class, of a callback or of a logger are not in conf/. They get the
+    plus that Hydra requires, and are checked against the class when the object is built.
 
     Args:
         line: the command line.
-        config_name: the file in conf/ that the verb is composed from.
+        config_name: the file in conf/ that the verb's configuration is composed from.
 
     Returns:
-        The command line with a plus where it is needed.
+        The command line, with a plus where it is needed.
 
     Raises:
-        ConfigError: the key and the nearest one that exists; or what Hydra says about the choice
-            from a group.
+        ConfigError: a key does not exist, or a choice from a group cannot be made.
     """
     overrides = OverridesParser.create().parse_overrides(list(line.overrides))
     groups = [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
@@ -83,7 +82,7 @@ def compose(overrides: Sequence[str], config_name: str) -> DictConfig:
     """Compose a configuration as :func:`load_config` does.
 
     Raises:
-        ConfigError: what Hydra or OmegaConf says, as one sentence.
+        ConfigError: Hydra or OmegaConf refuses the overrides; it has their message.
     """
     try:
         return load_config(overrides, config_name=config_name)
@@ -92,17 +91,17 @@ def compose(overrides: Sequence[str], config_name: str) -> DictConfig:
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
-    """Return a configuration as plain Python, interpolations as they are written."""
+    """Return a configuration as plain Python, without resolving interpolations."""
     return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
 
 
 def _group(override: Override) -> str:
-    """Return the group that an override chooses from; its key if it chooses from none."""
+    """Return the group that an override chooses from, or its key if it is no such choice."""
     return override.key_or_group.partition("@")[0]
 
 
 def _is_group(override: Override, groups: Sequence[str]) -> bool:
-    """Return whether an override chooses from a group of conf/ or from one of Hydra's own."""
+    """Return whether an override chooses from a group of conf/ or of Hydra."""
     return _group(override) in groups or _group(override).startswith("hydra/")
 
 
@@ -144,7 +143,7 @@ def _check_deletion(override: Override, default: dict[str, Any]) -> None:
 
 
 def _check_choice_of_group(override: Override, groups: Sequence[str]) -> None:
-    """Refuse a choice from a group that is not a name, on which Hydra fails with a traceback."""
+    """Refuse a choice from a group that is not a name: Hydra would fail with a traceback."""
     if not _is_group(override, groups) or override.is_delete() or override.is_sweep_override():
         return
     value = override.value()
@@ -175,7 +174,7 @@ def _exists(config: dict[str, Any], key: str) -> bool:
 
 
 def _check_key(key: str, config: dict[str, Any]) -> None:
-    """Refuse a key that does not exist. Keys below a plain value are left to Hydra's own error."""
+    """Refuse a key that does not exist. For keys below a plain value, Hydra raises the error."""
     node: Any = config
     path: list[str] = []
     for part in key.split("."):

@@ -1,4 +1,4 @@
-"""``VERB --help``: every key with its value in force and the comment behind it in conf/."""
+"""``VERB --help``: every key with its current value and its comment in conf/."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from llm_embedder_data.config.composing import CONF_DIR
 
 _KEY = re.compile(r"""^(?P<indent> *)(?P<key>"[^"]*"|[\w*]+):(?P<rest>.*)$""")
 
-# A comment behind a value. A quoted value may contain a # itself.
+# A comment after a value. A quoted value may contain #.
 _COMMENT = re.compile(r"""^\s*(?:"[^"]*"|'[^']*'|[^"'#]*?)\s+#\s*(?P<text>.*)$""")
 
-# Text that needs no quotes in YAML; so is an interpolation.
+# Text that needs no quotes in YAML, interpolations included.
 _PLAIN = re.compile(r"[\w./$~+-][\w./${}:~+%-]*")
 
 _COMMENT_COLUMN = 40
@@ -38,10 +38,10 @@ commas between them, --version shows the version, --hydra-help the other flags.
 
 
 def help_page(verb: Verb, overrides: Sequence[str]) -> str:
-    """Return the help of a verb: its configuration with the overrides in force, explained.
+    """Return the help of a verb: its configuration with the given overrides, and the comments.
 
     Raises:
-        ConfigError: overrides that do not fit.
+        ConfigError: Hydra refuses the overrides.
     """
     config = OmegaConf.to_container(compose(overrides, verb.config_name), resolve=False)
     assert isinstance(config, dict)
@@ -68,7 +68,7 @@ def _comments_in_force(overrides: Sequence[str], config_name: str) -> dict[str, 
         comments |= _comments(CONF_DIR / f"{name}.yaml", "")
     for group, choice in _choices(overrides).items():
         file = CONF_DIR / group / f"{choice}.yaml"
-        if file.exists():  # a user's own choice lies in another folder
+        if file.exists():  # a user's file is in another folder
             comments |= _comments(file, f"{group}.")
     return comments
 
@@ -89,7 +89,7 @@ def _choices(overrides: Sequence[str]) -> dict[str, str]:
 def _comments(file: Path, prefix: str) -> dict[str, str]:
     """Return the comments of a YAML file by dotted key.
 
-    The comment at the top of a group's file stands for the key of the group.
+    The comment at the top of a group's file belongs to the key of the group.
     """
     found: dict[str, str] = {}
     path: list[tuple[int, str]] = []  # (indent, key) of the keys around the current line
@@ -116,7 +116,7 @@ def _comments(file: Path, prefix: str) -> dict[str, str]:
 def _lines(
     node: Mapping[Any, Any], names: Iterable[Any], prefix: str, comments: Mapping[str, str]
 ) -> Iterator[str]:
-    """Yield the lines of a node's keys, and of the nodes inside it."""
+    """Yield the lines of a node's keys, and of the nodes inside the node."""
     indent = "  " * prefix.count(".")
     for name in names:
         key, value = f"{prefix}{name}", node[name]
@@ -133,7 +133,7 @@ def _lines(
 
 
 def _shown(value: Any) -> str:
-    """Return a value as YAML has it, on one line."""
+    """Return a value as YAML on a single line."""
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""The console script: find the verb, answer the flags that run nothing, or run the verb.
+"""The entry point of the console script: runs a verb, or answers ``--help`` and ``--version``.
 
-Libraries that are slow to import are imported only once it is clear that something will run, so
-that ``--help`` and a misspelt key are answered in a fraction of a second.
+Slow libraries are imported only when a verb will run, so that ``--help`` and the error about a
+misspelt key appear in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from llm_embedder_data.cli.refusals import is_refusal, message
 from llm_embedder_data.cli.verbs import VERBS, Verb
 from llm_embedder_data.core.errors import did_you_mean
 
-# Flags with which Hydra shows something and runs no job.
+# Flags with which Hydra prints something and runs no job.
 _SHOWS_ONLY = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
 
-# Flags that name another configuration than the verb's own, which only Hydra can compose.
+# Flags that choose another configuration than the verb's, which only Hydra can compose.
 _OTHER_CONFIG = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")
 
 
@@ -27,10 +27,11 @@ def main() -> None:
     """Run the verb that ``sys.argv`` names.
 
     Raises:
-        SystemExit: with one sentence, if the verb, a setting or a file is refused.
+        SystemExit: the verb, a setting or a file is refused; it has the message, which Python
+            prints without a traceback.
     """
     if sys.__stderr__ is not None:
-        # Reading a memory-mapped file that was cut off kills the process without a message.
+        # Print a traceback when reading a truncated memory-mapped file kills the process.
         faulthandler.enable(sys.__stderr__)
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
@@ -75,14 +76,14 @@ def _run(verb: Verb, arguments: Sequence[str]) -> None:
         if line.is_multirun:
             check_sweep(line.overrides)
         elif not line.has(*_OTHER_CONFIG):
-            # Before Hydra makes a folder for the run, and before anything is loaded.
+            # Check values before Hydra makes a folder for the run, and before anything is loaded.
             overrides = [*line.search_path, *line.overrides, *extra]
             check_settings(compose(overrides, verb.config_name), verb)
     run_jobs(verb, line, extra)
 
 
 def _demo_if_no_data(overrides: Sequence[str]) -> list[str]:
-    """Choose the demo, on the sample that ships with the package, if the user names no data."""
+    """Return the override that chooses the demo, which has its own data, if no data is named."""
     named = ("data", "data.train_data", "data.eval_data", "experiment", "ckpt_path")
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]

@@ -1,4 +1,4 @@
-"""What a run measured: shown as a table, written to ``metrics_file``, returned to a sweeper."""
+"""The metrics of a run: print them, write ``metrics_file``, and return a value to a sweeper."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 
-# The value of optimized_metric in conf/. A run without eval data may leave it unmeasured.
+# The default of optimized_metric in conf/. It may be missing in a run without eval data.
 _DEFAULT_METRIC = "val/ndcg@10"
 
 
 def check_wanted_metrics(cfg: DictConfig, has_eval_data: bool) -> None:
-    """Refuse settings that need eval data if there is none, before training begins.
+    """Refuse, before training, settings that need eval data if there is none.
 
     Raises:
-        ConfigError: ``metrics_file``, ``run_file`` or ``optimized_metric`` would have no value.
+        ConfigError: ``metrics_file``, ``run_file`` or ``optimized_metric`` needs eval data.
     """
     missing = "data.eval_data=null: there is nothing to measure"
     for setting in ("metrics_file", "run_file"):
@@ -39,7 +39,7 @@ def check_wanted_metrics(cfg: DictConfig, has_eval_data: bool) -> None:
 
 
 def show_metrics(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Show the values named ``val/...``, beside those from before training if there are any."""
+    """Print the metrics named ``val/...``, next to those before training if there are any."""
     names = [name for name in {**before, **after} if name.startswith("val/")]
     if not names:
         return
@@ -61,16 +61,17 @@ def finish(
     """Write ``metrics_file`` if one is named, and return the value that a sweeper optimizes.
 
     Args:
-        cfg: of the run.
-        trainer: of the run; only its rank 0 writes.
-        metrics: that an evaluation measured.
-        logged: all values among which ``optimized_metric`` is looked up.
+        cfg: the run's configuration.
+        trainer: the run's trainer; only rank 0 writes.
+        metrics: the metrics of the evaluation.
+        logged: all logged values; ``optimized_metric`` names one of them.
 
     Returns:
-        The value of ``optimized_metric``; None if it is null, or the default and not measured.
+        The value of ``optimized_metric``; None if the setting is null, or if it is the default and
+        was not measured.
 
     Raises:
-        ConfigError: the file cannot be written, or no value of that name was logged.
+        ConfigError: the file cannot be written, or no value with that name was logged.
     """
     if cfg.metrics_file is not None and trainer.is_global_zero:
         write_metrics(cfg.metrics_file, metrics)

@@ -15,9 +15,11 @@ from llm_embedder_data.core.files import atomic_file
 
 
 def unrounded(metrics: Mapping[str, Any], model: Any) -> dict[str, Any]:
-    """Return logged values as the model's evaluator measured them.
+    """Replace logged values, which Lightning keeps as float32, by the evaluator's float64 values.
 
-    Lightning keeps what is logged as float32; the evaluator has float64.
+    Args:
+        metrics: logged values by name.
+        model: the model that was evaluated; a model without our evaluator keeps its values.
     """
     measured = getattr(getattr(model, "evaluator", None), "values", {})
     return {
@@ -32,9 +34,8 @@ def by_dataset(metrics: Mapping[str, Any]) -> dict[str, dict[str, float | None]]
     """Group logged values named ``val/<dataset>/<metric>`` by dataset.
 
     Returns:
-        ``{dataset: {metric: value}}``, without the means over datasets (``val/ndcg@10``) and over
-        those of a task (``val/task=qa/ndcg@10``). NaN and infinity become None, since JSON has
-        neither.
+        ``{dataset: {metric: value}}``, without means over datasets: ``val/ndcg@10`` and
+        ``val/task=qa/ndcg@10``. NaN and infinity become None, because JSON has neither.
 
     >>> by_dataset({"val/qa/ndcg@10": 0.5, "val/ndcg@10": 0.5, "val/a/b/mrr@10": 1.0})
     {'qa': {'ndcg@10': 0.5}, 'a/b': {'mrr@10': 1.0}}

@@ -1,4 +1,4 @@
-"""An encoder that the console names, without a trainer, on the devices of ``trainer``."""
+"""Building an encoder from the configuration to embed texts without a Trainer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from llm_embedder_data.mining.embeddable_texts import PromptedTexts
 from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
 from llm_embedder_data.training.bi_encoder import BiEncoder
 
-# What trainer.precision may be, and what it means.
+# The allowed values of trainer.precision, and what they mean.
 _PRECISIONS: dict[str, Precision] = {
     "None": "32-true",
     "32": "32-true",
@@ -35,9 +35,12 @@ _PRECISIONS: dict[str, Precision] = {
 
 
 def launch(cfg: DictConfig) -> Fabric:
-    """Start the ranks that ``trainer.devices`` asks for, each on its device, and join their group.
+    """Start a rank on each of ``trainer.devices``, and return this rank's Fabric.
 
-    Ranks beside the first run the command line again, as those of a Trainer do.
+    Fabric starts the other ranks by running the command line again, as a Trainer does.
+
+    Raises:
+        ConfigError: there are no such devices.
     """
     trainer = cfg.trainer
     try:
@@ -55,12 +58,13 @@ def build_encoder(cfg: DictConfig, datamodule: RetrievalDataModule, device: Any)
     """Build the encoder that ``model`` and ``encoder`` describe, with the weights of ``ckpt_path``.
 
     Args:
-        cfg: of the run.
-        datamodule: whose texts it embeds; its lengths and prompts are checked.
-        device: to compute on.
+        cfg: the verb's configuration.
+        datamodule: the data module of the texts. Its lengths and prompts are checked against the
+            encoder.
+        device: the device to compute on.
 
     Raises:
-        ConfigError: a setting, or a checkpoint, that cannot be used.
+        ConfigError: a setting or a checkpoint cannot be used.
     """
     path = cfg.ckpt_path
     check_checkpoint_file(path, "embed")
@@ -91,17 +95,17 @@ def build_embedder(
     prompted: PromptedTexts,
     batch_tokens: int | None = None,
 ) -> TextEmbedder:
-    """Return what embeds some texts, with the settings of ``data`` and ``trainer.precision``.
+    """Return an embedder of some texts, with the settings of ``data`` and ``trainer.precision``.
 
     Args:
-        cfg: of the run.
-        encoder: on its device.
-        datamodule: that the texts are from.
-        prompted: the texts' prompt and length.
-        batch_tokens: most tokens of a batch; None: a number that suits the device.
+        cfg: the verb's configuration.
+        encoder: the encoder, on its device.
+        datamodule: the data module of the texts.
+        prompted: the texts, with their prompt and length limit.
+        batch_tokens: limit of a batch in tokens; None: the default for the device.
 
     Raises:
-        ConfigError: a setting that cannot be used.
+        ConfigError: a setting cannot be used.
     """
     precision = _PRECISIONS.get(str(cfg.trainer.precision))
     if precision is None:

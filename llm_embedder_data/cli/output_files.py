@@ -1,4 +1,4 @@
-"""The files that a verb writes where the user says: checked before the work, written whole."""
+"""The output files of verbs: checked before the work starts, and written complete or not at all."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from llm_embedder_data.core.files import atomic_file
 
 
 def check_output_file(setting: str, path: Any) -> None:
-    """Refuse a path that cannot be written, before what is to be written is computed.
+    """Refuse a path that cannot be written, before the content is computed.
 
     Args:
-        setting: the key that names the file.
-        path: its value; None is allowed.
+        setting: the key of the setting that names the file.
+        path: the setting's value; None is allowed.
 
     Raises:
-        ConfigError: why it cannot be written.
+        ConfigError: the path is no text, is a folder, or is in a folder that cannot be written.
     """
     if path is None:
         return
@@ -37,22 +37,22 @@ def check_output_file(setting: str, path: Any) -> None:
 
 
 def write_text(path: str, text: str) -> None:
-    """Write a text file, which appears whole or not at all; make its folder."""
+    """Write a text file, which appears complete or not at all. Its folder is made if needed."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(Path(path)) as file:
         file.write(text.encode())
 
 
 def write_json(path: str, content: Any) -> None:
-    """Write a JSON file, which appears whole or not at all."""
+    """Write a JSON file, which appears complete or not at all. Its folder is made if needed."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def check_whole_number(setting: str, value: Any, least: int, *, may_be_null: bool = False) -> None:
-    """Refuse a value that is no whole number of at least ``least``.
+    """Refuse a setting's value that is not a whole number of at least ``least``.
 
     Raises:
-        ConfigError: the setting and its value.
+        ConfigError: the value has another type or is too small.
     """
     if value is None and may_be_null:
         return

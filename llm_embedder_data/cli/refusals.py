@@ -1,4 +1,4 @@
-"""Refusals: errors that say what is wrong with a setting or a file, shown without a traceback."""
+"""Refusals: errors about a setting or a file, which the console prints without a traceback."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from llm_embedder_data.core.errors import ConfigError, DataError
 def is_refusal(error: BaseException) -> bool:
     """Return whether an error is about a setting or a file, so that a traceback adds nothing.
 
-    That holds for this package's own errors, Hydra's, OmegaConf's, and Lightning's
-    ``MisconfigurationException``. Lightning's is known by its name, since importing Lightning only
-    to show an error would take seconds.
+    These are the errors of this package, Hydra and OmegaConf, and Lightning's
+    ``MisconfigurationException``. The last is recognized by its name, because importing Lightning
+    just to print an error would take seconds.
     """
     if isinstance(error, ConfigError | DataError):
         return True
@@ -23,12 +23,10 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def message(verb: str, error: BaseException, *, job: str = "") -> str:
-    """Return the sentence with which the console shows a refusal.
-
-    Control characters, which a terminal would obey, are escaped.
+    """Return the message of a refusal for the console, with control characters escaped.
 
     Args:
-        verb: name of the verb that was run.
+        verb: name of the verb.
         error: a refusal.
         job: prefix that names the job of a --multirun.
     """
@@ -41,6 +39,6 @@ def message(verb: str, error: BaseException, *, job: str = "") -> str:
 
 
 def sentence(error: BaseException) -> str:
-    """Return the messages of an error and its cause on one line."""
+    """Return the messages of an error and of its cause on a single line."""
     messages = [str(error)] if error.__cause__ is None else [str(error), str(error.__cause__)]
     return " ".join(" ".join(dict.fromkeys(messages)).split())

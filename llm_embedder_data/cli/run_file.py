@@ -1,4 +1,4 @@
-"""``run_file``: the best passages of each query, as trec_eval and miners read them."""
+"""``run_file``: the best passages of each query, in the formats of trec_eval and of ``mine``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from llm_embedder_data.training.evaluator import RetrievalEvaluator
 
 
 def ask_for_rankings(cfg: DictConfig, model: Any) -> None:
-    """Have the model's evaluator keep its results, if a run is to be written.
+    """Tell the model's evaluator to keep its rankings, if ``run_file`` is set.
 
     Raises:
-        ConfigError: the model has no evaluator of ours.
+        ConfigError: the model has no RetrievalEvaluator.
     """
     if cfg.run_file is None:
         return
@@ -30,10 +30,10 @@ def ask_for_rankings(cfg: DictConfig, model: Any) -> None:
 
 
 def write_runs(cfg: DictConfig, trainer: Trainer, model: Any) -> None:
-    """Write the run of each eval set that was measured last; only rank 0 writes.
+    """Write the rankings of the last evaluation, a run per eval set. Only rank 0 writes.
 
     Raises:
-        ConfigError: there is nothing to write, or a file cannot be written.
+        ConfigError: there are no rankings, or a file cannot be written.
     """
     if cfg.run_file is None or not trainer.is_global_zero:
         return

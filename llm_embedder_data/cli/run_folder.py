@@ -1,4 +1,4 @@
-"""The folder of a run: one folder for all ranks, and none left behind by a run that is refused."""
+"""The folder of a run: the same for all ranks, and deleted if the run is refused."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pathlib import Path
 
 
 def run_folder_for_all_ranks(overrides: Sequence[str]) -> list[str]:
-    """Return the override that gives all ranks that torchrun started the same run folder.
+    """Return the override that gives all ranks of torchrun the same run folder.
 
-    Each of them composes the configuration, and the default folder is named by the time. The first
-    rank to get here puts its time into torchrun's store, and all ranks take it from there.
+    The name of the default folder is the time, and each rank composes its configuration at another
+    time. So the rank that comes here earliest puts its time into torchrun's store, and all ranks
+    read it from there.
 
     Returns:
-        No override if the user names a folder, or if torchrun did not start this process.
+        The override; empty if the user names a folder, or if torchrun did not start this process.
     """
     is_named = any(override.startswith("hydra.run.dir=") for override in overrides)
     if is_named or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -32,11 +33,11 @@ def run_folder_for_all_ranks(overrides: Sequence[str]) -> list[str]:
 
 
 def is_new_run_folder(folder: Path, output_subdir: str) -> bool:
-    """Return whether a run's folder holds nothing but what Hydra has just put there.
+    """Return whether a run's folder contains only the files that Hydra has just written.
 
     Args:
-        folder: of the run.
-        output_subdir: name of the folder in it to which Hydra writes the configuration.
+        folder: the run's folder.
+        output_subdir: name of its subfolder to which Hydra writes the configuration.
     """
     with suppress(OSError):
         return all(path.name == output_subdir or path.suffix == ".log" for path in folder.iterdir())
@@ -44,12 +45,12 @@ def is_new_run_folder(folder: Path, output_subdir: str) -> bool:
 
 
 def delete_run_folder(folder: Path, root: Path) -> None:
-    """Delete a run's folder, and the folders around it that are empty then.
+    """Delete a run's folder, and its parent folders that are then empty.
 
-    Only rank 0 deletes. The root itself and the folders around it are never deleted.
+    Only rank 0 deletes. The root and its parents are never deleted.
 
     Args:
-        folder: of a run that was refused.
+        folder: the folder of a run that was refused.
         root: the folder in which the command was started.
     """
     from lightning.pytorch.utilities import rank_zero_only

@@ -1,4 +1,4 @@
-"""The objects of a run, built from its configuration: trainer, model and data module."""
+"""Building the objects of a run from its configuration: trainer, model and data module."""
 
 from __future__ import annotations
 
@@ -38,24 +38,28 @@ _DEFAULT_CLASSES: dict[str, type] = {
 
 
 def build_run(cfg: DictConfig, stage: str) -> tuple[Trainer, Any, Any]:
-    """Build the trainer, the model and the data module of a run, and show what data was read.
+    """Build the trainer, the model and the data module of a run, and print the report of the data.
 
-    The data comes before the model, so that a wrong path is found before weights are loaded.
+    The data is read before the model is built, so that a wrong path is found before weights are
+    loaded.
 
     Args:
-        cfg: of the run.
-        stage: fit or validate.
+        cfg: the run's configuration.
+        stage: ``fit`` or ``validate``.
+
+    Returns:
+        The trainer, the model and the data module.
 
     Raises:
-        ConfigError: a setting or a checkpoint that cannot be used.
-        DataError: a file that cannot be read.
+        ConfigError: a setting or a checkpoint cannot be used.
+        DataError: a file cannot be read.
     """
     saved_weights = check_checkpoint_content(cfg.ckpt_path, stage)
     seed_everything(cfg.seed, workers=True, verbose=False)
     trainer = _build_trainer(cfg)
     datamodule = build_data(cfg)
     if isinstance(datamodule, RetrievalDataModule):
-        datamodule.trainer = trainer  # it knows how many ranks there will be
+        datamodule.trainer = trainer  # which knows the number of ranks
         datamodule.prepare_data()
         datamodule.setup(stage)
         show(str(datamodule.report()))
@@ -80,8 +84,9 @@ def build_model(cfg: DictConfig) -> Any:
 def without_folder_warning(trainer: Trainer) -> Iterator[None]:
     """Silence Lightning's warning that a resumed run writes to another folder.
 
-    Here each run has a folder of its own, so the warning (Lightning 2.6) says nothing. It stays if
-    a checkpoint callback has a ``monitor``: Lightning then forgets the best checkpoints so far.
+    Here every run writes to a new folder, so the warning (Lightning 2.6) tells nothing. It is kept
+    if a checkpoint callback has a ``monitor``, because Lightning then forgets the best checkpoints
+    of the earlier run.
     """
     monitors = [getattr(callback, "monitor", None) for callback in trainer.checkpoint_callbacks]
     with warnings.catch_warnings():
@@ -97,8 +102,8 @@ def _build_trainer(cfg: DictConfig) -> Trainer:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     loggers = _build_each(cfg.get("logger"), Logger, "logger")  # type: ignore[type-abstract]
     arguments: dict[str, Any] = {"callbacks": callbacks, "logger": loggers}
-    # If the user took the progress bar or the checkpoints out of the callbacks, keep Lightning from
-    # adding its own.
+    # If the user removed the progress bar or the checkpoints from the callbacks, keep Lightning
+    # from adding its default callbacks.
     for name, kind in (("enable_progress_bar", ProgressBar), ("enable_checkpointing", Checkpoint)):
         if node.get(name) is None and not any(isinstance(found, kind) for found in callbacks):
             arguments[name] = False
@@ -110,10 +115,15 @@ def _build_each(nodes: Mapping[str, Any] | None, kind: type[T], key: str) -> lis
 
 
 def node_of(cfg: DictConfig, name: str, kind: type) -> DictConfig:
-    """Return the node of an object, without default arguments that its class does not take.
+    """Return the configuration of an object, without default arguments that its class lacks.
 
-    conf/ holds the arguments of our class. If the user names another class, those that it lacks are
-    left out, unless the command line gives them.
+    conf/ has the arguments of our class. If the user chooses another class, the arguments that it
+    does not take are removed, unless the command line gives them.
+
+    Args:
+        cfg: the run's configuration.
+        name: ``model``, ``data`` or ``trainer``.
+        kind: the base class of the object.
     """
     node: DictConfig = cfg[name]
     default_class = _DEFAULT_CLASSES[name]

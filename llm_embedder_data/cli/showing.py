@@ -1,4 +1,4 @@
-"""What a verb shows on the terminal, on rank 0 only."""
+"""Printing to the terminal, on rank 0 only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llm_embedder_data.core.printable import printable
 
 @rank_zero_only
 def show(content: Any) -> None:
-    """Print a text, its control characters escaped, or what rich can render, such as a table."""
+    """Print a text, with control characters escaped, or a renderable of rich, such as a table."""
     shown = printable(content) if isinstance(content, str) else content
     Console(soft_wrap=True, emoji=False, force_jupyter=False).print(
         shown, highlight=False, markup=False

@@ -1,4 +1,4 @@
-"""Short descriptions of a data module: its settings and its datasets, in a few lines."""
+"""Short descriptions of a data module for its ``repr``: its settings, and its datasets."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def in_a_line(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any
     """Describe a data module by the settings that differ from their defaults.
 
     Args:
-        name: the name of its class.
-        settings: the settings by name, in plain Python.
-        defaults: their defaults.
+        name: the name of the class.
+        settings: settings by name, in plain Python.
+        defaults: the defaults of all settings, by name.
     """
     differ = {
         key: value
@@ -35,7 +35,7 @@ def in_a_line(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any
 
 
 def sources_in_lines(settings: Mapping[str, Any]) -> list[str]:
-    """Describe the data that are not open yet, by their sources."""
+    """Describe the sources of data that is not opened yet."""
     return [
         f"{word}: {_named(settings[key])} (not set up)"
         for key, word in _KINDS.items()
@@ -56,7 +56,8 @@ def datasets_in_lines(
         train: the training sets.
         evals: the eval sets.
         corpora: the corpora.
-        plan: the plan of any epoch; text if it cannot be made; None without training data.
+        plan: the plan of any epoch; if there can be no plan, the reason; None without training
+            data.
         eval_batch_size: queries or passages per rank and step.
     """
     lines = []

@@ -1,4 +1,7 @@
-"""One self-contained HTML page: no script, no file beside it, light and dark, for any width."""
+"""Building blocks of a self-contained HTML page, for light and dark themes and any width.
+
+A page needs no script and no other file.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,12 @@ svg rect { fill: var(--accent) }
 
 
 def page(title: str, sections: Iterable[str]) -> str:
-    """A whole page of sections of HTML."""
+    """Return a page.
+
+    Args:
+        title: plain text.
+        sections: HTML.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -42,18 +50,23 @@ def page(title: str, sections: Iterable[str]) -> str:
 
 
 def section(title: str, *content: str) -> str:
-    """A heading with what stands under it."""
+    """Return a heading (plain text) and the HTML below it."""
     return f"<h2>{escaped(title)}</h2>{''.join(content)}"
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table; numbers stand on the right, and a cell that is HTML already is a :class:`Markup`."""
+    """Return a table. Columns of numbers are aligned right.
+
+    Args:
+        names: the names of the columns.
+        rows: a value for each column. HTML must be a :class:`Markup`; any other text is escaped.
+    """
     rows = list(rows)
     numeric = [
         bool(rows) and all(isinstance(row[i], int | float | None) for row in rows)
         for i in range(len(names))
     ]
-    kinds = [' class="number"' if one else "" for one in numeric]
+    kinds = [' class="number"' if is_numeric else "" for is_numeric in numeric]
     head = "".join(
         f"<th{kind}>{escaped(name)}</th>" for kind, name in zip(kinds, names, strict=True)
     )
@@ -70,12 +83,12 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def folded(summary: str, *content: str) -> str:
-    """Content behind a line that opens it."""
+    """Return HTML that is hidden until a click on its summary (plain text)."""
     return f"<details><summary>{escaped(summary)}</summary>{''.join(content)}</details>"
 
 
 def bars(values: dict[str, float], unit: str = "") -> str:
-    """A bar chart of a few named values."""
+    """Return a bar chart of a few values by name, as SVG."""
     most = max(values.values(), default=0) or 1
     rows = []
     for number, (name, value) in enumerate(values.items()):
@@ -91,11 +104,11 @@ def bars(values: dict[str, float], unit: str = "") -> str:
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """HTML, which is not escaped again."""
 
 
 def escaped(value: Any) -> str:
-    """A value as text of a page."""
+    """Return a value as escaped text."""
     return html.escape(printable(value))
 
 

@@ -1,4 +1,4 @@
-"""The file, record and line that rows of a dataset came from."""
+"""Finding the file, record and line that a dataset's rows came from."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Location:
     """Where a row came from.
 
     Attributes:
-        file: path of the file, as the dataset names it.
+        file: path of the file, as the source names it.
         record: number of the record in the file, from 0.
-        line: its line, from 1; None where the file has no lines.
+        line: number of the record's line, from 1; None if the file has no lines.
     """
 
     file: str
@@ -31,8 +31,8 @@ class Location:
     line: int | None = None
 
     def __str__(self) -> str:
-        at = f"record {self.record}" if self.line is None else f"line {self.line}"
-        return f"{self.file}, {at}"
+        where = f"record {self.record}" if self.line is None else f"line {self.line}"
+        return f"{self.file}, {where}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the location in plain Python."""
@@ -43,10 +43,10 @@ def located(dataset: TrainSet | EvalSet | Corpus, rows: Sequence[int]) -> list[L
     """Return where each row came from.
 
     Args:
-        dataset: that the rows are of.
-        rows: row numbers within the dataset, of kept and of dropped rows alike.
+        dataset: the dataset of the rows.
+        rows: row numbers in the dataset; they may be of dropped rows.
     """
-    # A corpus keeps the columns that say where a row came from beside its ids.
+    # In a corpus, the columns that say where a row came from are in the table of its ids.
     id_rows = dataset.id_rows if isinstance(dataset, Corpus) else None
     locations = locations_of(dataset.rows if id_rows is None else id_rows)
     if locations is not None:
@@ -60,7 +60,7 @@ def located(dataset: TrainSet | EvalSet | Corpus, rows: Sequence[int]) -> list[L
         number = int(row - ends[file] + sizes[file])
         found.append((dataset.files[file], number))
         numbers.setdefault(dataset.files[file], set()).add(number)
-    # Data in memory has a name and no file.
+    # Data in memory has a name, but no file.
     lines = {
         file: lines_of(file, wanted) if Path(file).is_file() else {}
         for file, wanted in numbers.items()

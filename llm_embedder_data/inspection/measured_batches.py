@@ -1,4 +1,7 @@
-"""Real batches of an epoch, made as training makes them, and measured: lengths, scores, padding."""
+"""Measuring batches of an epoch: lengths of texts, teacher scores, and padding in each layout.
+
+The batches are those of training: the same rows, keys and tokens.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.inspection.batch_view.making import index_of
 from llm_embedder_data.inspection.batch_view.model_texts import ids_of_side, shape_of_side
 
-# Batches of each dataset that are measured, at most.
+# Limit of batches per dataset that are measured.
 SAMPLED_BATCHES = 4
 
 _BINS = 24
 
 
 def sampled_steps(plan: EpochPlan) -> dict[str, list[int]]:
-    """Return a few steps of each dataset, spread over the epoch."""
-    looked_at = spread(len(plan), 512)
+    """Return at most :data:`SAMPLED_BATCHES` steps of each dataset, spread over the epoch."""
+    candidates = spread(len(plan), 512)
     steps: dict[str, list[int]] = {}
-    for step, batch in zip(looked_at, plan.batches(looked_at, 0), strict=True):
+    for step, batch in zip(candidates, plan.batches(candidates, 0), strict=True):
         steps.setdefault(batch.dataset, []).append(step)
     return {
         name: [steps[name][at] for at in spread(len(steps[name]), SAMPLED_BATCHES)]
@@ -37,18 +40,21 @@ def sampled_steps(plan: EpochPlan) -> dict[str, list[int]]:
 
 
 def spread(n: int, most: int) -> list[int]:
-    """Return at most so many of ``range(n)``, evenly spaced, ascending."""
+    """Return at most ``most`` numbers of ``range(n)``, evenly spaced, ascending."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)).tolist() if n else []
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What some batches of rank 0 of one dataset hold.
+    """Measurements of some batches of a dataset on rank 0.
 
     Attributes:
-        lengths: {side: {"counts", "edges", "limit", "at_limit"}}, in tokens as the model gets them.
-        scores: {"edges", "positive", "negative"}, counts; empty where rows have no scores.
-        sizes: {layout: (tokens, cells)} of a batch, on average; the cells are tokens and padding.
+        lengths: histograms of lengths in tokens, after truncation, by side: {"counts", "edges",
+            "limit": the length limit, "at_limit": the share of texts with that length}.
+        scores: histograms of teacher scores: {"edges", "positive": counts, "negative": counts};
+            empty if no row has scores.
+        sizes: (tokens, elements of the tensor) of an average batch, by layout. The elements that
+            are not tokens are padding.
     """
 
     lengths: dict[str, Any]
@@ -57,14 +63,21 @@ class Measured:
 
     @property
     def padding(self) -> dict[str, float]:
-        """The share of the cells that is padding, by layout."""
+        """The share of a batch that is padding, by layout."""
         return {name: 1 - tokens / cells for name, (tokens, cells) in self.sizes.items() if cells}
 
 
 def measured(
     plan: EpochPlan, groups: TrainGroups, collator: RetrievalDataCollator, steps: Sequence[int]
 ) -> Measured:
-    """Make some batches of one dataset in every layout, and measure them."""
+    """Make the batches of some steps of a dataset in every layout, and measure them.
+
+    Args:
+        plan: the plan of the epoch.
+        groups: chooses the keys of rows.
+        collator: the run's collator.
+        steps: at least one step; all of the same dataset.
+    """
     sides = ["cross"] if collator.cross else ["query", "key"]
     lengths: dict[str, list[int]] = {side: [] for side in sides}
     scores: dict[str, list[float]] = {"positive": [], "negative": []}
@@ -83,15 +96,15 @@ def measured(
                 total[0] += shape.n_tokens
                 total[1] += shape.n_cells
                 if layout == collator.layout:
-                    own = ids_of_side(batch, side)
-                    is_text = [True] * len(own) if side == "query" else real.ravel().tolist()
+                    texts = ids_of_side(batch, side)
+                    is_text = [True] * len(texts) if side == "query" else real.ravel().tolist()
                     lengths[side] += [
-                        len(ids) for ids, is_real in zip(own, is_text, strict=True) if is_real
+                        len(ids) for ids, is_real in zip(texts, is_text, strict=True) if is_real
                     ]
     query, key = collator.query_max_length, collator.key_max_length
     limits = {"query": query, "key": key, "cross": query + key}
     return Measured(
-        {side: _length_histogram(own, limits[side]) for side, own in lengths.items()},
+        {side: _length_histogram(of_side, limits[side]) for side, of_side in lengths.items()},
         _score_histogram(scores),
         {name: (n[0] / len(steps), n[1] / len(steps)) for name, n in cells.items()},
     )
@@ -104,7 +117,7 @@ def _in_each_layout(
         try:
             yield layout, replace(collator, layout=layout)
         except ConfigError:
-            continue  # a tokenizer without a padding token has the packed layout only
+            continue  # without a padding token, a tokenizer supports only the packed layout
 
 
 def _add_scores(
@@ -132,5 +145,5 @@ def _score_histogram(scores: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         return {}
     low, high = min(both), max(both)
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
-    counts = {name: np.histogram(own, edges)[0].tolist() for name, own in scores.items()}
+    counts = {name: np.histogram(of_kind, edges)[0].tolist() for name, of_kind in scores.items()}
     return {"edges": edges.tolist(), **counts}

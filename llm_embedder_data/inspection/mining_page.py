@@ -1,4 +1,4 @@
-"""One page on mined negatives: counts, and histograms of scores by what became of them."""
+"""The page of ``mine``: counts and histograms of the scores of mined negatives and positives."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _WIDTH, _HEIGHT = 640, 120
 
 
 def mining_page(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a page.
+    """Return the page, in HTML.
 
     Args:
-        reports: by dataset, as :func:`~llm_embedder_data.mining.mining_report.mining_report` has
-            them.
+        reports: by dataset, the results of
+            :func:`~llm_embedder_data.mining.mining_report.mining_report`.
     """
     sections = []
     for name, report in reports.items():

@@ -1,7 +1,7 @@
-"""Every step, rank and role in which a text occurs in training.
+"""Finding every step, rank and role in which a text occurs in training.
 
-Rows are found first, by text or by id; then the plan says in which steps they come; and only their
-keys are chosen, to see which part the text has there. No batch is made.
+The rows with the text or id are searched for. The plan then gives the steps of these rows, and the
+keys of these rows are chosen as in training, which shows the role of the text. No batch is made.
 """
 
 from __future__ import annotations
@@ -25,28 +25,30 @@ from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.batch_view.batch_text import location_text, shortened
 from llm_embedder_data.inspection.batch_view.making import index_of
+from llm_embedder_data.inspection.batch_view.row_texts import candidate_label
 from llm_embedder_data.inspection.html_page import table as html_table
 from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.inspection.plain_console import PlainConsole
 from llm_embedder_data.rows.train_sets import TrainSet
 
-# Rows whose texts are compared at a time.
+# The texts of this many rows are compared at a time.
 _ROWS_AT_ONCE = 1 << 14
 
-# Occurrences that are shown on the terminal, at most; JSON has all of them.
+# Limit of rows and of occurrences that are printed; JSON has all of them.
 MOST_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRow:
-    """A row that holds the text.
+    """A row that contains the text.
 
     Attributes:
-        dataset: its name.
-        row: its number in the dataset.
-        position: among the dataset's kept rows; None if it is dropped, so that no step has it.
-        in_query: whether the text is its query.
-        candidates: the candidates with the text.
+        dataset: the dataset's name.
+        row: the row number in the dataset.
+        position: the position among the dataset's kept rows; None if the row is dropped, so that
+            no step has it.
+        in_query: whether the text is the row's query.
+        candidates: numbers of the row's candidates that are the text.
     """
 
     dataset: str
@@ -57,29 +59,30 @@ class FoundRow:
 
 
 class Occurrences(dict[str, Any]):
-    """Where a text occurs; prints as a table.
+    """Where a text occurs: a dict that prints as a table.
 
-    ``text`` or ``id``, ``epochs``, ``world_size``; ``rows``: each with ``dataset``, ``row``,
-    ``file``, ``record``, ``line``, ``is_kept`` and ``roles`` (query, pos 0, neg 3, ...) that the
-    text has in the file; and ``steps``: each with ``epoch``, ``step``, ``rank``, ``position`` in
-    the rank's batch, ``dataset``, ``row``, ``role`` (query, positive, negative, or "not chosen"
-    where the row's keys of that epoch leave the text out) and ``in_batch_negative_of``, the number
-    of other queries of the global batch that have it among their keys to beat, known positives
-    aside.
+    - ``text`` and ``id`` (one of them is None), ``epochs``, ``world_size``
+    - ``rows``: for each row with the text ``dataset``, ``row``, ``file``, ``record``, ``line``,
+      ``is_kept``, and ``roles``, what the text is in the file (query, pos 0, neg 3, ...)
+    - ``steps``: for each occurrence ``epoch``, ``step``, ``rank``, ``position`` in the rank's
+      batch, ``dataset``, ``row``, ``role`` (query, positive, negative, or "not chosen" if the text
+      is not among the row's keys in that epoch), and ``in_batch_negative_of``, the number of other
+      queries of the global batch for which the text is an in-batch negative
     """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it in plain Python, as JSON has it."""
+        """Return a plain dict, for JSON."""
         return dict(self)
 
     def _repr_html_(self) -> str:
         rows = [
-            (one["dataset"], one["row"], location_text(one), ", ".join(one["roles"]))
-            for one in self["rows"]
+            (row["dataset"], row["row"], location_text(row), ", ".join(row["roles"]))
+            for row in self["rows"]
         ]
         names = ("epoch", "step", "rank", "position", "dataset", "row", "role")
         steps = [
-            [*(one[name] for name in names), one["in_batch_negative_of"]] for one in self["steps"]
+            [*(found[name] for name in names), found["in_batch_negative_of"]]
+            for found in self["steps"]
         ]
         return html_table(["dataset", "row", "file", "the text is"], rows) + html_table(
             [*names, "in-batch negative of"], steps
@@ -126,15 +129,15 @@ def occurrences(
     id: str | int | None,
     epochs: int,
 ) -> Occurrences:
-    """Find a text, or the row with a query id, in the first epochs of a plan.
+    """Find the occurrences of a text, or of the rows with a query id, in training.
 
     Args:
-        plan: of any epoch.
-        groups: that choose the keys of rows, as training does.
-        train_sets: by name.
-        text: a query or a candidate, exactly as the data has it, without instruction.
-        id: of a row; one of ``text`` and ``id`` is given.
-        epochs: to search, from epoch 0 on.
+        plan: the plan of any epoch.
+        groups: chooses the keys of rows, as in training.
+        train_sets: training sets by name.
+        text: a query or a candidate, exactly as in the data, without instruction; or None.
+        id: a query id; exactly one of ``text`` and ``id`` is given.
+        epochs: number of epochs to search, from epoch 0 on.
 
     Raises:
         ConfigError: no row has the text or the id.
@@ -146,7 +149,7 @@ def occurrences(
     ]
     if not found:
         raise ConfigError(_not_found(train_sets, text, id))
-    found = _each_once(train_sets, found)
+    found = _without_repeats(train_sets, found)
     steps = [
         step
         for epoch in range(epochs)
@@ -166,21 +169,21 @@ def occurrences(
 
 
 def _with_text(train_set: TrainSet, text: str) -> Iterator[FoundRow]:
-    """Yield the rows whose query or candidates are a text."""
-    for first, batch in _blocks(train_set):
+    """Yield the rows whose query, or a candidate of which, is the text."""
+    for start, batch in _blocks(train_set):
         queries = set(_where(batch.column("query"), text))
         keys = batch.column("key")
         bounds = keys.offsets.to_numpy() - keys.offsets[0].as_py()
         candidates: dict[int, list[int]] = {row: [] for row in queries}
-        for at in _where(keys.flatten(), text):
-            row = int(np.searchsorted(bounds, at, side="right")) - 1
-            candidates.setdefault(row, []).append(at - int(bounds[row]))
+        for key in _where(keys.flatten(), text):
+            row = int(np.searchsorted(bounds, key, side="right")) - 1
+            candidates.setdefault(row, []).append(key - int(bounds[row]))
         for row in sorted(candidates):
-            yield _found(train_set, first + row, row in queries, candidates[row])
+            yield _found(train_set, start + row, row in queries, candidates[row])
 
 
 def _with_id(train_set: TrainSet, id: str | int | None) -> Iterator[FoundRow]:
-    """Yield the rows with a query id; an id that looks like a number is either kind."""
+    """Yield the rows with a query id. An id of digits matches integers and strings."""
     table = train_set.rows.data.table
     matches = pc.equal(table.column("query_id_str"), str(id)).fill_null(False)
     if str(id).lstrip("-").isdecimal() and abs(int(str(id))) < 2**63:
@@ -193,28 +196,33 @@ def _with_id(train_set: TrainSet, id: str | int | None) -> Iterator[FoundRow]:
 def _found(
     train_set: TrainSet, row: int, in_query: bool, candidates: Sequence[int] = ()
 ) -> FoundRow:
-    at = int(np.searchsorted(train_set.kept, row))
-    is_kept = at < len(train_set.kept) and train_set.kept[at] == row
-    return FoundRow(train_set.name, row, at if is_kept else None, in_query, tuple(candidates))
+    position = int(np.searchsorted(train_set.kept, row))
+    is_kept = position < len(train_set.kept) and train_set.kept[position] == row
+    return FoundRow(train_set.name, row, position if is_kept else None, in_query, tuple(candidates))
 
 
 def _blocks(train_set: TrainSet) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the queries and candidates of consecutive rows, and the first one's number."""
-    first = 0
+    """Yield blocks of consecutive rows: the number of the block's first row, and its texts."""
+    start = 0
     for batch in train_set.tables(["query", "key"]).blocks(_ROWS_AT_ONCE):
-        yield first, batch
-        first += len(batch)
+        yield start, batch
+        start += len(batch)
 
 
 def _where(texts: pa.Array, text: str) -> list[int]:
-    """Return the indices of the texts that equal one."""
+    """Return the indices of the texts that equal ``text``."""
     is_equal = pc.equal(texts, text).fill_null(False).to_numpy(zero_copy_only=False)
-    at: list[int] = np.flatnonzero(is_equal).tolist()
-    return at
+    indices: list[int] = np.flatnonzero(is_equal).tolist()
+    return indices
 
 
-def _each_once(train_sets: Mapping[str, TrainSet], found: Sequence[FoundRow]) -> list[FoundRow]:
-    """Return each row once: the training sets of one source's tasks share its rows."""
+def _without_repeats(
+    train_sets: Mapping[str, TrainSet], found: Sequence[FoundRow]
+) -> list[FoundRow]:
+    """Return each row once; the training set that keeps the row goes before others.
+
+    A source with several tasks has a training set for each of them, and these share its rows.
+    """
     rows: dict[tuple[int, int], list[FoundRow]] = {}
     for row in found:
         rows.setdefault((id(train_sets[row.dataset].rows), row.row), []).append(row)
@@ -230,29 +238,31 @@ def _steps(
     found: Sequence[FoundRow],
     text: str | None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the occurrences in one epoch, in the order of its steps."""
+    """Yield the occurrences in an epoch, in the order of its steps."""
     row_at = {(row.dataset, row.position): row for row in found if row.position is not None}
     positions = {
-        name: np.array([at for dataset, at in row_at if dataset == name], np.int64)
+        name: np.array([position for dataset, position in row_at if dataset == name], np.int64)
         for name in train_sets
     }
     if not row_at:
         return
     key_id = None if text is None else int(text_ids([text])[0])
     steps = np.unique(
-        np.concatenate([plan.steps_with(name, own) for name, own in positions.items() if len(own)])
+        np.concatenate(
+            [plan.steps_with(name, of_set) for name, of_set in positions.items() if len(of_set)]
+        )
     ).tolist()
     for step, batch in zip(steps, plan.batches(steps), strict=True):
         slots = np.flatnonzero(np.isin(batch.rows, positions[batch.dataset]))
         if not len(slots):
             continue
-        own = tuple(batch.rows[slots].tolist())
-        chosen = groups[BatchIndex(plan.epoch, step, batch.dataset, own, batch.repeat)]
-        keys = np.asarray(chosen["key_id"]).reshape(len(own), -1)
+        in_batch = tuple(batch.rows[slots].tolist())
+        chosen = groups[BatchIndex(plan.epoch, step, batch.dataset, in_batch, batch.repeat)]
+        keys = np.asarray(chosen["key_id"]).reshape(len(in_batch), -1)
         per_rank = plan.batch_size[batch.dataset]
         for number, slot in enumerate(slots.tolist()):
-            row = row_at[batch.dataset, own[number]]
-            at = {
+            row = row_at[batch.dataset, in_batch[number]]
+            where = {
                 "epoch": plan.epoch,
                 "step": step,
                 "rank": slot // per_rank,
@@ -261,7 +271,7 @@ def _steps(
                 "row": row.row,
             }
             if row.in_query:
-                yield at | {"role": "query", "in_batch_negative_of": 0}
+                yield where | {"role": "query", "in_batch_negative_of": 0}
             if not row.candidates:
                 continue
             columns = np.flatnonzero(keys[number] == key_id)
@@ -270,13 +280,13 @@ def _steps(
             if roles and chosen["in_batch_negatives"]:
                 others = _n_others(plan, groups, step, slot, key_id)
             for role in dict.fromkeys(roles) or ("not chosen",):
-                yield at | {"role": role, "in_batch_negative_of": others}
+                yield where | {"role": role, "in_batch_negative_of": others}
 
 
 def _n_others(
     plan: EpochPlan, groups: TrainGroups, step: int, slot: int, key_id: int | None
 ) -> int:
-    """Return how many other queries of a step have a key among their negatives."""
+    """Return for how many other queries of the step a key is an in-batch negative."""
     positive_id: NDArray[np.int64] = groups[index_of(plan, step, None)]["positive_id"]
     is_known = (positive_id == key_id).any(axis=1)
     is_known[slot] = True
@@ -286,17 +296,13 @@ def _n_others(
 def _rows(train_sets: Mapping[str, TrainSet], found: Sequence[FoundRow]) -> list[dict[str, Any]]:
     listed = []
     for name, train_set in train_sets.items():
-        own = [row for row in found if row.dataset == name]
+        of_set = [row for row in found if row.dataset == name]
         n_pos = train_set.rows.data.column("n_pos")
-        for row, location in zip(own, located(train_set, [row.row for row in own]), strict=True):
+        locations = located(train_set, [row.row for row in of_set])
+        for row, location in zip(of_set, locations, strict=True):
             n_labelled = n_pos[row.row].as_py()
             roles = ["query"] * row.in_query + [
-                f"candidate {at}"
-                if not n_labelled
-                else f"pos {at}"
-                if at < n_labelled
-                else f"neg {at - n_labelled}"
-                for at in row.candidates
+                candidate_label(candidate, n_labelled) for candidate in row.candidates
             ]
             listed.append(
                 {"dataset": name, "row": row.row, **location.as_dict()}
@@ -306,7 +312,7 @@ def _rows(train_sets: Mapping[str, TrainSet], found: Sequence[FoundRow]) -> list
 
 
 def _not_found(train_sets: Mapping[str, TrainSet], text: str | None, id: str | int | None) -> str:
-    """Return the sentence that says so, with a text that contains the one asked for, if any."""
+    """Return the error message, which quotes a text that contains the missing text, if any does."""
     names = ", ".join(map(one_line, train_sets))
     if text is None:
         return f"id={id!r}: no row of {names} has this query id"

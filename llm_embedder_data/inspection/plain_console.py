@@ -1,4 +1,4 @@
-"""A console of rich that gives text alone, in a terminal and in a notebook."""
+"""A rich console that renders to a plain string."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from rich.console import Console
 
 
 class PlainConsole(Console):
-    """Collects what is printed on it, without colours and without markup.
+    """Collects what is printed on it, without colours and markup.
 
-    In a notebook, a console of rich shows itself below the cell, whatever file it writes to. So
-    ``force_jupyter`` is off: ``str(report)`` is to be text and to show nothing.
+    Args:
+        width: in characters.
     """
 
     def __init__(self, width: int) -> None:
@@ -19,7 +19,7 @@ class PlainConsole(Console):
         super().__init__(
             file=self._lines,
             width=width,
-            force_jupyter=False,
+            force_jupyter=False,  # otherwise rich also displays the text below a notebook's cell
             force_terminal=False,
             markup=False,
             emoji=False,
@@ -27,5 +27,5 @@ class PlainConsole(Console):
         )
 
     def text(self) -> str:
-        """Return what was printed, without blanks at the end."""
+        """Return what was printed, without trailing white space."""
         return self._lines.getvalue().rstrip()

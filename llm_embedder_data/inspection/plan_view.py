@@ -1,4 +1,4 @@
-"""The plan of a run before it starts, on any number of ranks: as plain Python and as a table."""
+"""Showing the plan of a run before it starts, for any number of ranks: as data and as a table."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def plan_summary(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[st
 
     Returns:
         ``steps_per_epoch``, ``num_replicas``, ``organize_method``, ``remainder``, ``seed``,
-        ``tasks`` ({task: share of the steps}) and ``datasets``: for each its task, files, rows
-        (trained on), batch_size (per rank), global_batch, steps_per_epoch, share (of the steps),
-        rows_per_epoch (drawn), passes_per_epoch, left_out_per_pass (rows) and even_after_passes
-        (the passes after which all rows were left out equally often; None for never). If datasets
-        are drawn at random, steps and all that follows from them are expected values. A dataset
-        that is smaller than a global batch may have no steps.
+        ``tasks`` ({task: share of the steps}) and ``datasets``. Each dataset has ``task``,
+        ``files``, ``rows`` (number of rows that may be trained on), ``batch_size`` (per rank),
+        ``global_batch``, ``steps_per_epoch``, ``share`` (of the steps), ``rows_per_epoch`` (rows
+        drawn, repeats included), ``passes_per_epoch``, ``left_out_per_pass`` (rows) and
+        ``even_after_passes`` (the number of passes after which all rows were left out equally
+        often; None for never). If datasets are drawn at random, steps and the values that depend on
+        them are expected values. A dataset that is smaller than a global batch may have no steps.
     """
     datasets: dict[str, dict[str, Any]] = {}
     shares: dict[str, float] = {}
@@ -41,7 +42,7 @@ def plan_summary(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[st
         share = steps / len(plan)
         shares[task] = shares.get(task, 0.0) + share
         left_out = n_rows % global_batch if n_rows >= global_batch else n_rows * (not steps)
-        turns = plan.remainder == "rotate" and plan.organize_method not in (
+        rotates = plan.remainder == "rotate" and plan.organize_method not in (
             "epoch-static",
             "random",
         )
@@ -56,7 +57,7 @@ def plan_summary(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[st
             "rows_per_epoch": steps * global_batch,
             "passes_per_epoch": steps / max(1, n_rows // global_batch),
             "left_out_per_pass": left_out,
-            "even_after_passes": n_rows // gcd(n_rows, left_out) if turns and steps else None,
+            "even_after_passes": n_rows // gcd(n_rows, left_out) if rotates and steps else None,
         }
     return {
         "num_replicas": plan.num_replicas,
@@ -106,7 +107,7 @@ def plan_table(summary: Mapping[str, Any]) -> RenderableType:
 
 
 def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Explain what the columns do not show."""
+    """Yield sentences on which rows are left out and which datasets are dropped."""
     entries = summary["datasets"].values()
     if summary["organize_method"] == "random":
         yield "Datasets are drawn at random: steps, rows and passes are expected values."
@@ -125,12 +126,18 @@ def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
 def step_rows(
     plan: EpochPlan, train_sets: Mapping[str, TrainSet], step: int, rank: int | None = None
 ) -> dict[str, Any]:
-    """Return the rows of one step, of one rank or of all ranks, in plain Python.
+    """Return the rows of a step, on a given rank or on all ranks, in plain Python.
+
+    Args:
+        plan: the plan of the epoch.
+        train_sets: its training sets, by name.
+        step: the step, from 0.
+        rank: the rank; None for all ranks.
 
     Returns:
-        ``epoch``, ``step``, ``rank``, ``dataset``, ``task``, ``rows`` in the batch's order (as a
-        batch's ``row`` has them: counted from 0 through the dataset's files), and ``files``: {file:
-        its rows, counted from 0 in the file}.
+        ``epoch``, ``step``, ``rank``, ``dataset``, ``task``; ``rows``, row numbers in the batch's
+        order, counted from 0 through all files of the dataset, as in a batch's ``row``; and
+        ``files`` ({file: record numbers, counted from 0 in the file}).
 
     Raises:
         ConfigError: the plan has no such step or rank.
@@ -153,7 +160,7 @@ def step_rows(
 
 
 def _rows_by_file(train_set: TrainSet, rows: list[int]) -> dict[str, list[int]]:
-    """Return the records that rows came from, counted from 0 in each file."""
+    """Return the record numbers of rows, by file, counted from 0 in each file."""
     files: dict[str, list[int]] = {}
     locations = locations_of(train_set.rows)
     if locations is not None:
@@ -161,11 +168,11 @@ def _rows_by_file(train_set: TrainSet, rows: list[int]) -> dict[str, list[int]]:
             file, number, _ = locations.at(row) or (train_set.files[0], row, None)
             files.setdefault(file, []).append(number)
         return files
-    first = 0
+    start = 0
     for file, n_rows in zip(train_set.files, train_set.n_rows, strict=True):
-        if in_file := [row - first for row in rows if first <= row < first + n_rows]:
+        if in_file := [row - start for row in rows if start <= row < start + n_rows]:
             files[file] = in_file
-        first += n_rows
+        start += n_rows
     return files
 
 

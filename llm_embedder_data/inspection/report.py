@@ -1,4 +1,4 @@
-"""The report: how many rows were read, kept and dropped, and why. A dict that prints as a table."""
+"""The report of the data: how many rows were read, kept and dropped, and why."""
 
 from __future__ import annotations
 
@@ -19,18 +19,29 @@ from llm_embedder_data.rows.train_sets import TrainSet
 
 
 class Report(dict[str, Any]):
-    """``{"train": {name: {...}}, "eval": {...}, "corpus": {...}}``; prints as a table.
+    """A dict that prints as a table: ``{"train": {name: {...}}, "eval": {...}, "corpus": {...}}``.
 
-    Each dataset has ``files``, ``rows_read``, ``rows_kept``, ``dropped`` ({reason: rows}; read =
-    kept + dropped), ``notes`` and ``instruction``: the texts put before ``query`` and ``key`` (a
-    list for a corpus) and their ``origin``. Training and eval sets have
-    ``rows_with_own_instructions``, which take these in place of the others. Training sets have
-    ``task``, ``settings`` in force, ``scored_rows``, ``rows_without_negatives``,
-    ``rows_sometimes_without_negatives`` (in some epochs of a policy that changes), ``policies``
-    ({limit: negatives that it leaves out}, by first epoch if the policy changes),
-    ``steps_per_epoch`` and ``rows_left_out_per_epoch``, the rows that epoch 0 leaves out (other
-    epochs leave out others; see :meth:`EpochPlan.rows_left_out`); ``weight``, the passes of an
-    epoch, and, if ``data.mixing`` sets them, ``mixing``: the shares of all datasets in words.
+    Each dataset has
+
+    - ``files``, ``format``, ``rows_read``, ``rows_kept``, ``notes``, and ``dropped`` ({reason:
+      rows}); the rows read are those kept and those dropped
+    - ``instruction``: the texts put before ``query`` and ``key`` (a list for a corpus), and their
+      ``origin``
+
+    Training and eval sets also have ``task`` and ``rows_with_own_instructions``, the number of rows
+    whose instructions replace those of the dataset. Training sets also have
+
+    - ``settings``: the settings in force
+    - ``scored_rows``, ``rows_without_negatives``
+    - ``rows_sometimes_without_negatives``: rows without negatives in some epochs, if the policy for
+      negatives changes between epochs
+    - ``policies``: {limit: number of negatives that it leaves out}. If the policy changes, the
+      number is {epoch from which it holds: number}.
+    - ``in_batch_negatives``, ``global_batch``, ``steps_per_epoch``
+    - ``rows_left_out_per_epoch``: the number of rows that epoch 0 leaves out; other epochs leave
+      out other rows, see :meth:`EpochPlan.rows_left_out`
+    - ``weight``: number of passes per epoch
+    - ``mixing``, if ``data.mixing`` is set: the shares of all datasets, in words
     """
 
     def __str__(self) -> str:
@@ -86,7 +97,7 @@ class Report(dict[str, Any]):
     def _instructions(self) -> list[str]:
         """Return a line for each pair of instructions, with the datasets that have it."""
         names: dict[str, list[str]] = {}
-        own: list[str] = []
+        of_rows: list[str] = []
         for kind in ("train", "eval"):
             for name, entry in self[kind].items():
                 texts = entry["instruction"]
@@ -94,15 +105,17 @@ class Report(dict[str, Any]):
                 said = f"{described(both)} ({texts['origin']})"
                 names.setdefault(said, []).append(name)
                 if n_rows := entry["rows_with_own_instructions"]:
-                    own.append(f"{one_line(name)}: {n_rows} rows have an instruction of their own")
-        return own + [
+                    of_rows.append(
+                        f"{one_line(name)}: {n_rows} rows have an instruction of their own"
+                    )
+        return of_rows + [
             f"{', '.join(map(one_line, dict.fromkeys(datasets)))}: instruction: {said}"
             for said, datasets in names.items()
         ]
 
 
 def mixing_in_words(plan: EpochPlan) -> str:
-    """Return how a plan mixes its datasets, and how often the rows of each come."""
+    """Return a sentence on the share of the steps and the number of passes of each dataset."""
     shares = ", ".join(
         f"{one_line(name)} {n_steps / len(plan):.1%} ({plan.weights[name]:.3g} passes)"
         for name, n_steps in plan.steps.items()
@@ -137,17 +150,18 @@ def make_report(
     origin: str,
     key_instructions: Mapping[str, Sequence[str]],
 ) -> Report:
-    """Make the report of open datasets and their plan.
+    """Make the report of datasets and their plan.
 
     Args:
         train: the training sets.
         evals: the eval sets.
         corpora: the corpora.
         plan: the plan of any epoch; None without training data.
-        notes: further notes, by kind (train, eval, corpus) and dataset.
+        notes: additional notes, by kind (train, eval, corpus) and dataset.
         instruction: returns the instructions of a training or eval set.
-        origin: where the instructions come from.
-        key_instructions: the key instructions of each corpus, one per view of it.
+        origin: what decided the instructions, such as a recipe.
+        key_instructions: the key instructions of each corpus. A corpus has several if the tasks of
+            its eval sets differ in them.
     """
     steps, left_out = (plan.steps, plan.rows_left_out()) if plan else ({}, {})
     report = Report(train={}, eval={}, corpus={})
@@ -195,7 +209,7 @@ def make_report(
 
 
 def left_out_by_limit(train_set: TrainSet) -> dict[str, Any]:
-    """Return the negatives that each limit leaves out; by first epoch if the policy changes."""
+    """Return the number of negatives that each limit leaves out: see ``policies`` of the report."""
     if train_set.policies is None:
         return {}
     epochs = train_set.policies.first_epochs

@@ -1,8 +1,9 @@
-"""Top-k accuracy by answer strings: whether a retrieved passage holds an answer of the query.
+"""Top-k accuracy by answer strings: whether a retrieved passage contains an answer to the query.
 
-It is the ``nq`` metric of LLM-Embedder, which has it from DPR: answer and passage are brought to
-Unicode's normal form NFD, split into tokens (runs of letters, digits and marks, or single other
-signs), and compared in lower case. An answer is found where its tokens follow each other.
+This is LLM-Embedder's ``nq`` metric, which goes back to DPR (Karpukhin et al., arXiv:2004.04906).
+Answer and passage are normalized to Unicode NFD, split into tokens (runs of letters, digits and
+marks, or any other single character) and compared in lower case. A passage contains an answer if
+the answer's tokens occur in it one after another.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from llm_embedder_data.core.answer_strings import words_of
 
-# Queries whose passages are read at a time, which bounds memory.
+# The passages of this many queries are in memory at a time.
 _QUERIES_AT_ONCE = 256
 
 
@@ -25,18 +26,18 @@ def answer_accuracy(
     texts_of: Callable[[Iterable[int]], list[str]],
     cutoffs: Sequence[int],
 ) -> dict[str, float]:
-    """Return the share of queries with an answer in one of their best k passages.
+    """Return, for each cutoff k, the share of queries with an answer in their best k passages.
 
     Args:
-        retrieved: ``[Q, k]`` int64, best first; -1 where there is no row.
-        answers: of each query. Queries without an answer do not count.
-        texts_of: returns the texts of corpus rows.
+        retrieved: ``[Q, k]`` int64, corpus rows, best first; -1 where there is no result.
+        answers: Q lists of answer strings. Queries with an empty list are not counted.
+        texts_of: returns the texts of the given corpus rows, in the same order.
         cutoffs: each at least 1.
 
     Returns:
-        ``{"answer_accuracy@10": ...}``; empty if no query has an answer.
+        ``{"answer_accuracy@10": ...}`` in [0, 1]; empty if no query has an answer.
     """
-    first: list[float] = []
+    best_ranks: list[float] = []  # of the best passage with an answer, from 0; inf if none has one
     rows = retrieved[:, : max(cutoffs)].tolist()
     for start in range(0, len(rows), _QUERIES_AT_ONCE):
         here = slice(start, start + _QUERIES_AT_ONCE)
@@ -47,8 +48,8 @@ def answer_accuracy(
             for row in found
             if row >= 0
         }
-        in_order = sorted(wanted)
-        passages = dict(zip(in_order, map(_Passage, texts_of(in_order)), strict=True))
+        wanted_rows = sorted(wanted)
+        passages = dict(zip(wanted_rows, map(_Passage, texts_of(wanted_rows)), strict=True))
         for found, of_query in zip(rows[here], answers[here], strict=True):
             tokens = [tokens for answer in of_query if (tokens := words_of(answer))]
             if tokens:
@@ -57,17 +58,17 @@ def answer_accuracy(
                     for rank, row in enumerate(found)
                     if row >= 0 and any(map(passages[row].holds, tokens))
                 )
-                first.append(next(hits, math.inf))
-    if not first:
+                best_ranks.append(next(hits, math.inf))
+    if not best_ranks:
         return {}
     return {
-        f"answer_accuracy@{cutoff}": sum(rank < cutoff for rank in first) / len(first)
+        f"answer_accuracy@{cutoff}": sum(rank < cutoff for rank in best_ranks) / len(best_ranks)
         for cutoff in cutoffs
     }
 
 
 class _Passage:
-    """A passage, split into tokens only if it may hold an answer."""
+    """A passage, which is split into tokens only if it contains every token of some answer."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -75,6 +76,7 @@ class _Passage:
         self._tokens: list[str] | None = None
 
     def holds(self, answer: Sequence[str]) -> bool:
+        """Return whether the passage contains the tokens of an answer one after another."""
         if not all(_lower(token) in self._lower for token in answer):
             return False
         if self._tokens is None:
@@ -87,5 +89,9 @@ class _Passage:
 
 
 def _lower(text: str) -> str:
-    """Return lower case that does not depend on what stands beside a letter, as sigma's does."""
+    """Lower-case a text letter by letter.
+
+    ``str.lower`` turns a capital sigma at the end of a word into a final sigma; here both forms
+    become the same letter.
+    """
     return text.lower().replace("\u03c2", "\u03c3")

@@ -1,4 +1,4 @@
-"""Texts that an embedding store is made of: a corpus, the queries of a dataset, or a list."""
+"""The texts that an embedding store holds vectors of: a corpus, a dataset's queries, or a list."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.row_instructions import QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_sets import TrainSet
 
-# Texts, and what stands in place of the prompt of each; None if the prompt stands before all.
+# n texts, and n instructions that replace the prompt (an entry is None where the prompt stays);
+# None in place of the instructions if every text gets the prompt.
 TextBlock = tuple[list[str], Sequence[str | None] | None]
 
 
 class EmbeddableTexts(Protocol):
-    """N texts with ids, read by position, so that they need not be in memory."""
+    """N texts with ids. They are read by position, so they need not fit in memory."""
 
     @property
     def name(self) -> str:
-        """What messages call the texts."""
+        """The name of the texts in messages."""
 
     def __len__(self) -> int: ...
 
     def at(self, positions: NDArray[np.int64]) -> TextBlock:
-        """Return the texts at some positions, each in ``[0, N)``."""
+        """Return the texts at the given positions, ``[n]`` int64 in ``[0, N)``."""
 
     def ids(self) -> pa.StringArray:
-        """Return the id of each text, ``[N]``; its row number in the file if it has none."""
+        """Return the id of each text, ``[N]``; a text without an id has its row number."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptedTexts:
-    """Texts with what stands before them, and how long they may be.
+    """Texts with their prompt and their length limit.
 
     Attributes:
-        texts: without prompt.
-        prompt: that stands before each text without an instruction of its own; may be empty.
-        max_length: most tokens of a text, special tokens included.
+        texts: the texts, without the prompt.
+        prompt: put before each text that has no instruction; may be empty.
+        max_length: limit in tokens; prompt and special tokens count.
     """
 
     texts: EmbeddableTexts
@@ -57,9 +58,10 @@ class ListedTexts:
 
     Args:
         texts: N texts.
-        ids: of the texts; None for their positions.
-        own_instructions: what stands in place of the prompt of each text; None for the prompt.
-        name: for messages.
+        ids: the id of each text; None to use the positions.
+        own_instructions: the instruction that replaces the prompt of each text. An entry is None
+            where the prompt stays; None for all if no text has an instruction.
+        name: the name of the texts in messages.
     """
 
     def __init__(
@@ -73,16 +75,17 @@ class ListedTexts:
         self.name = name
         self._texts = texts
         self._ids = pa.array(map(str, range(len(texts))) if ids is None else ids, pa.string())
-        self._own = own_instructions
+        self._instructions = own_instructions
 
     def __len__(self) -> int:
         return len(self._texts)
 
     def at(self, positions: NDArray[np.int64]) -> TextBlock:
         """Return the texts at some positions."""
-        own = self._own
+        instructions = self._instructions
         numbers = positions.tolist()
-        return [self._texts[i] for i in numbers], own and [own[i] for i in numbers]
+        texts = [self._texts[i] for i in numbers]
+        return texts, instructions and [instructions[i] for i in numbers]
 
     def ids(self) -> pa.StringArray:
         """Return the ids."""
@@ -90,7 +93,7 @@ class ListedTexts:
 
 
 class CorpusTexts:
-    """The passages of a corpus that are used; position i is row ``corpus.kept[i]``."""
+    """The passages of a corpus that were not dropped; position i is row ``corpus.kept[i]``."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
@@ -100,7 +103,7 @@ class CorpusTexts:
         return len(self.corpus.kept)
 
     def at(self, positions: NDArray[np.int64]) -> TextBlock:
-        """Return the passages at some positions, as the key template makes them."""
+        """Return the passages at the given positions, formatted by the key template."""
         return self.corpus.texts(self.corpus.kept[positions]), None
 
     def ids(self) -> pa.StringArray:
@@ -123,15 +126,15 @@ class QueryTexts:
         return len(self.dataset.kept)
 
     def at(self, positions: NDArray[np.int64]) -> TextBlock:
-        """Return the queries at some positions, and the instructions of their own."""
+        """Return the queries at the given positions, and the instructions that their rows have."""
         table: pa.Table = self._arrow[self.dataset.kept[positions].tolist()]
-        own = None
+        instructions = None
         if QUERY_INSTRUCTION in table.column_names:
-            own = table.column(QUERY_INSTRUCTION).to_pylist()
-        return table.column("query").to_pylist(), own
+            instructions = table.column(QUERY_INSTRUCTION).to_pylist()
+        return table.column("query").to_pylist(), instructions
 
     def ids(self) -> pa.StringArray:
-        """Return the query ids; row numbers where rows have none."""
+        """Return the query ids; a row without an id has its row number."""
         rows = self.dataset.kept
         table: pa.Table = self._arrow[rows.tolist()]
         return pa.array(map(str, query_ids_of(table, rows)), pa.string())

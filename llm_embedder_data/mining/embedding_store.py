@@ -1,17 +1,17 @@
-"""Embedding stores: memory-mapped vectors of a set of texts, in a folder that a fingerprint names.
+"""Embedding stores: memory-mapped vectors of a set of texts, in a folder named by a fingerprint.
 
-A store cuts the distinct texts, in the order in which they first appear, into shards of equal size.
-The size depends on their number alone, so processes on any number of machines write the same
-shards. Each shard is a sealed file, which appears whole or not at all, and a store is complete when
-it has all of them; nothing is merged.
+Equal texts share one vector. The distinct texts, in order of first appearance, are cut into shards
+of equal size. The size depends only on the number of distinct texts, so any number of processes on
+any number of machines write the same shards. A shard is a sealed file: it appears complete or not
+at all. The store is complete when all shards are there; no step merges them.
 
     <root>/<digest of the fingerprint>/
-        store.json       the fingerprint, and how the texts are cut
+        store.json       the fingerprint, the number of distinct texts, and the shard size
         ids.arrow        the id of each text
-        numbers.bin      int64, which distinct text each text is; only if some texts are equal
+        numbers.bin      int64, the distinct text of each text; only if some texts are equal
         <digest>.00000.bin ...   the vectors of each shard
 
-The folder's name, store.json and the names of the shards all hold the fingerprint. So vectors of
+The folder's name, store.json and the names of the shards all contain the fingerprint. So vectors of
 other weights, prompts or texts are never read, not even from files that were copied or renamed.
 """
 
@@ -35,7 +35,7 @@ from llm_embedder_data.mining.store_fingerprint import StoredType, StoreFingerpr
 
 HEADER, IDS, NUMBERS = "store.json", "ids.arrow", "numbers.bin"
 
-# More shards than this are counted in a message, not listed.
+# A message lists at most this many missing shards, and counts the rest.
 _SHARDS_NAMED = 8
 
 
@@ -44,9 +44,9 @@ class StoreLayout:
     """Where a store's files are, and how its distinct texts are cut into shards.
 
     Attributes:
-        root: the folder in which stores lie.
-        fingerprint: of the store.
-        n_distinct: M, distinct texts.
+        root: the folder that holds the stores.
+        fingerprint: the fingerprint that names the store.
+        n_distinct: M, the number of distinct texts.
     """
 
     root: Path
@@ -60,15 +60,16 @@ class StoreLayout:
 
     @property
     def texts_per_shard(self) -> int:
-        """Distinct texts of each shard but the last: twice the square root of their number.
+        """Distinct texts in every shard but the last: 2 * sqrt(M).
 
-        Hundreds of processes find enough shards, and a hundred million texts have 5,000 files.
+        There are about sqrt(M) / 2 shards: enough for hundreds of processes, and only 5,000 files
+        for a hundred million texts.
         """
         return max(1, math.isqrt(4 * self.n_distinct))
 
     @property
     def n_shards(self) -> int:
-        """Number of shards."""
+        """The number of shards."""
         return -(-self.n_distinct // self.texts_per_shard)
 
     def texts_of(self, shard: int) -> range:
@@ -77,23 +78,23 @@ class StoreLayout:
         return range(start, min(start + self.texts_per_shard, self.n_distinct))
 
     def path(self, shard: int) -> Path:
-        """Return the file of a shard. A seal holds the file's name, and so the fingerprint."""
+        """Return the file of a shard. Its name, which the seal records, has the fingerprint."""
         digest = self.fingerprint.digest()
         return self.root / digest / f"{digest[:16]}.{shard:05}.bin"
 
     def is_written(self, shard: int) -> bool:
-        """Return whether a shard is there and sound."""
+        """Return whether a shard exists and is intact."""
         return is_whole(self.path(shard))
 
     def missing(self) -> list[int]:
-        """Return the shards that are not there or damaged."""
+        """Return the numbers of the shards that do not exist or are damaged."""
         return [shard for shard in range(self.n_shards) if not self.is_written(shard)]
 
     def header(self, command: str | None) -> dict[str, Any]:
         """Return the content of store.json.
 
         Args:
-            command: that fills the store, for the message about missing shards.
+            command: the command line that fills the store, shown if shards are missing; or None.
         """
         return {
             "fingerprint": self.fingerprint.as_dict(),
@@ -105,8 +106,11 @@ class StoreLayout:
     def require_complete(self, command: str | None) -> None:
         """Refuse a store with missing shards.
 
+        Args:
+            command: the command line that fills the store, or None if no command was used.
+
         Raises:
-            DataError: it names the missing shards and the command that writes them.
+            DataError: shards are missing. The message names them, and the command.
         """
         missing = self.missing()
         if not missing:
@@ -127,9 +131,9 @@ class EmbeddingStore:
     Open it with :meth:`open`. The store holds each distinct text once; equal texts share a vector.
 
     Attributes:
-        folder: of the store.
-        fingerprint: all that the vectors depend on.
-        width: D, dimensions of a vector.
+        folder: the store's folder.
+        fingerprint: everything that the vectors depend on.
+        width: D, the number of dimensions of a vector.
     """
 
     def __init__(self, layout: StoreLayout) -> None:
@@ -158,14 +162,14 @@ class EmbeddingStore:
 
     @classmethod
     def open(cls, root: str | Path, fingerprint: StoreFingerprint) -> EmbeddingStore:
-        """Open the complete store of a fingerprint.
+        """Open the store with the given fingerprint, which must be complete.
 
         Args:
-            root: the folder in which stores lie.
-            fingerprint: of what the caller wants to read.
+            root: the folder that holds the stores.
+            fingerprint: the fingerprint of the vectors to read.
 
         Raises:
-            DataError: there is no such store, or shards are missing.
+            DataError: there is no such store, it is incomplete, or a file of it is damaged.
         """
         root = Path(root)
         folder = root / fingerprint.digest()
@@ -197,34 +201,34 @@ class EmbeddingStore:
             return reader.read_all().column("id").combine_chunks()
 
     def vectors(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        """Return the vectors from one position to another, ``[n, D]`` float32.
+        """Return the vectors of positions ``start`` to ``stop`` (exclusive), ``[n, D]`` float32.
 
-        A float32 store without equal texts gives a read-only view of the mapped file, if all
-        vectors are of one shard.
+        If the store is float32, has no equal texts and the range lies in a single shard, this is a
+        read-only view of the mapped file. Otherwise it is a copy.
         """
         stop = len(self) if stop is None else min(stop, len(self))
         if self._numbers is not None:
             return self._of_distinct(self._numbers[start:stop])
         parts = []
         while start < stop:
-            shard, first = divmod(start, self._per_shard)
-            last = min(first + stop - start, len(self._shards[shard]))
-            parts.append(self._as_float32(self._shards[shard][first:last]))
-            start += last - first
+            shard, begin = divmod(start, self._per_shard)
+            end = min(begin + stop - start, len(self._shards[shard]))
+            parts.append(self._as_float32(self._shards[shard][begin:end]))
+            start += end - begin
         if not parts:
             return np.empty((0, self.width), np.float32)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def at(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors at some positions, in any order, ``[n, D]`` float32."""
+        """Return the vectors at the given positions, in that order, ``[n, D]`` float32."""
         positions = np.asarray(positions, np.int64)
         return self._of_distinct(positions if self._numbers is None else self._numbers[positions])
 
     def blocks(self, n_texts: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield the first position and the vectors of consecutive blocks.
+        """Yield ``(start position, vectors [n, D])`` of consecutive blocks.
 
         Args:
-            n_texts: of each block but the last.
+            n_texts: texts in every block but the last.
         """
         for start in range(0, len(self), n_texts):
             yield start, self.vectors(start, start + n_texts)
@@ -244,16 +248,17 @@ class EmbeddingStore:
             return raw.view(np.float32)
         if self.fingerprint.dtype == "float16":
             return raw.view(np.float16).astype(np.float32)
+        # bfloat16, which NumPy lacks, is the upper half of a float32.
         return (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def bytes_of(dtype: StoredType) -> int:
-    """Return the number of bytes of a number."""
+    """Return the size of a number of this type, in bytes."""
     return 4 if dtype == "float32" else 2
 
 
 def _nearest(root: Path, fingerprint: StoreFingerprint) -> str:
-    """Return how the most similar store in a folder differs, as the end of a sentence."""
+    """Return the end of an error message: how the most similar store in a folder differs."""
     wanted = fingerprint.as_dict()
     different = []
     for path in root.glob(f"*/{HEADER}"):

@@ -1,7 +1,7 @@
-"""Mined passages of a dataset, a block of queries at a time; each block is kept on disk.
+"""Mining a dataset's queries block by block; each finished block is a file.
 
-A block depends on its queries and the retriever alone. So a run that was killed takes the finished
-blocks up, and memory does not grow with the number of queries.
+A block depends only on its queries, the passages and the retriever. So a run that was killed
+continues after the finished blocks, and memory does not grow with the number of queries.
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ from llm_embedder_data.mining.store_filling import Share
 
 ALL = Share()
 
-# Part of the name of a block. Raise it when what is written changes.
+# Part of a block's file name. Increase it when the content of the files changes.
 _VERSION = 1
 
-# Queries of a block, and more results than asked for that are looked at when some hold an answer.
+# Queries in a block.
 _QUERIES = 1024
+
+# A query whose results contain answers is searched again with more results, up to this many times
+# the number that was asked for at first.
 _MOST_WANTED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class MinedBlock:
-    """What was mined for some queries.
+    """The mined negatives of q queries, and the scores of other passages that are written too.
 
     Attributes:
-        first: number of the first query.
-        scores: ``[q, depth]`` float32, falling; -inf where there is no passage.
-        index: ``[q, depth]`` int64, positions of passages; -1 where there is none.
-        beside: ``[m, 3]`` int64: query, position, and what the passage is (see below).
-        beside_scores: ``[m]`` float32.
+        first: number of the block's first query.
+        scores: ``[q, depth]`` float32, descending; -inf where there are fewer negatives.
+        index: ``[q, depth]`` int64, positions of the negatives; -1 where there are fewer.
+        beside: ``[m, 3]`` int64, passages that were not mined: number of the query, position of the
+            passage, and its kind: POSITIVE, OWN_NEGATIVE or HOLDS_ANSWER.
+        beside_scores: ``[m]`` float32, the scores of these passages.
     """
 
     first: int
@@ -50,8 +54,8 @@ class MinedBlock:
     beside_scores: NDArray[np.float32]
 
 
-# What passages of ``beside`` are: a labelled positive, a negative that the rows have already, or a
-# passage that holds an answer.
+# The kinds of passages in ``MinedBlock.beside``: a labelled positive, a negative that the rows
+# already have, and a passage that contains an answer to the query.
 POSITIVE, OWN_NEGATIVE, HOLDS_ANSWER = 0, 1, 2
 
 
@@ -59,11 +63,11 @@ class MinedBlocks:
     """The blocks of a dataset's queries.
 
     Args:
-        queries: to mine for.
-        passages: to mine from.
-        retriever: finds them.
-        depth: negatives for each query.
-        folder: of the finished blocks.
+        queries: the queries to mine negatives for.
+        passages: the passages to choose negatives from.
+        retriever: finds passages for queries.
+        depth: number of negatives per query.
+        folder: where the finished blocks are.
     """
 
     def __init__(
@@ -76,15 +80,15 @@ class MinedBlocks:
     ) -> None:
         self._queries, self._passages, self._retriever = queries, passages, retriever
         self._depth, self._folder = depth, folder
-        self._digest = self._digest_of_all()
+        self._digest = self._digest_of_inputs()
 
     def run(
         self, share: Share = ALL, progress: Callable[[int], None] = lambda n_queries: None
     ) -> None:
-        """Write the blocks of a share that are not there.
+        """Mine and write the blocks that are missing.
 
         Args:
-            share: of the blocks, for several processes.
+            share: the blocks that this process writes, if several processes share the work.
             progress: called with the number of queries of each block.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +99,7 @@ class MinedBlocks:
             progress(len(queries))
 
     def __iter__(self) -> Iterator[MinedBlock]:
-        """Yield the blocks, which must have been written."""
+        """Read the blocks in order. All must have been written."""
         for queries in self._ranges():
             with np.load(BytesIO(mapped(self._path(queries)).tobytes())) as arrays:
                 yield MinedBlock(queries.start, **{name: arrays[name] for name in arrays.files})
@@ -107,7 +111,7 @@ class MinedBlocks:
     def _path(self, queries: range) -> Path:
         return self._folder / f"mined-{self._digest}-{queries.start}.bin"
 
-    def _digest_of_all(self) -> str:
+    def _digest_of_inputs(self) -> str:
         queries = self._queries
         digest = xxhash.xxh3_128(repr((_VERSION, self._retriever.digest, self._depth)).encode())
         for lists in (queries.known, queries.positives, queries.own_negatives):
@@ -127,33 +131,34 @@ class MinedBlocks:
         wanted = self._depth + max(len(self._queries.known[i]) for i in queries)
         most = _MOST_WANTED * wanted
         if any(self._queries.answers[i] for i in queries):
-            wanted += self._depth  # some will hold an answer
+            wanted += self._depth  # some of the results will contain an answer
         while len(todo):
             found_scores, found = self._retriever.search(queries, wanted)
             too_few = []
             for row in todo.tolist():
-                at = found[row][found[row] >= 0]
-                stays = ~np.isin(at, self._queries.known[queries[row]])
-                holds = self._hold_answers(queries[row], at, stays)
-                kept = np.flatnonzero(stays & ~holds)[: self._depth]
-                index[row, : len(kept)] = at[kept]
-                scores[row, : len(kept)] = found_scores[row][: len(at)][kept]
-                # Those behind the last negative would not have been mined anyway.
-                last = kept[-1] if len(kept) == self._depth else len(at)
+                positions = found[row][found[row] >= 0]
+                unknown = ~np.isin(positions, self._queries.known[queries[row]])
+                holds = self._hold_answers(queries[row], positions, unknown)
+                kept = np.flatnonzero(unknown & ~holds)[: self._depth]
+                index[row, : len(kept)] = positions[kept]
+                scores[row, : len(kept)] = found_scores[row][: len(positions)][kept]
+                # Passages ranked below the last negative would not have been mined anyway.
+                last = kept[-1] if len(kept) == self._depth else len(positions)
                 holding[row] = np.setdiff1d(
-                    at[np.flatnonzero(holds[:last])], self._queries.own_negatives[queries[row]]
+                    positions[np.flatnonzero(holds[:last])],
+                    self._queries.own_negatives[queries[row]],
                 ).tolist()
-                if len(kept) < self._depth and len(at) == wanted and holds.any():
+                if len(kept) < self._depth and len(positions) == wanted and holds.any():
                     too_few.append(row)
             todo = np.array(too_few if wanted < most else [], np.int64)
             wanted = min(2 * wanted, most)
         for row, query in enumerate(queries):
             kinds = (self._queries.positives, self._queries.own_negatives)
-            parts = [positions[query].tolist() for positions in kinds] + [holding[row]]
-            for kind, positions in enumerate(parts):
-                beside += [(query, position, kind) for position in positions]
-            every = np.array([p for positions in parts for p in positions], np.int64)
-            beside_scores += self._retriever.scores(query, every).tolist()
+            by_kind = [lists[query].tolist() for lists in kinds] + [holding[row]]
+            for kind, of_kind in enumerate(by_kind):
+                beside += [(query, position, kind) for position in of_kind]
+            unmined = np.array([p for of_kind in by_kind for p in of_kind], np.int64)
+            beside_scores += self._retriever.scores(query, unmined).tolist()
         content = BytesIO()
         np.savez(
             content,
@@ -168,11 +173,14 @@ class MinedBlocks:
     def _hold_answers(
         self, query: int, positions: NDArray[np.int64], looked_at: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """Return which passages hold an answer to the query, ``[n]`` bool."""
+        """Return which passages contain an answer to the query, ``[n]`` bool.
+
+        Only passages with ``looked_at``, ``[n]`` bool, are read; the others count as without.
+        """
         holds = np.zeros(len(positions), bool)
         answers = [words_of(answer) for answer in self._queries.answers[query]]
         if any(answers) and looked_at.any():
-            at = np.flatnonzero(looked_at)
-            texts = self._passages.texts(positions[at])
-            holds[at] = [holds_answer(text, answers) for text in texts]
+            numbers = np.flatnonzero(looked_at)
+            texts = self._passages.texts(positions[numbers])
+            holds[numbers] = [holds_answer(text, answers) for text in texts]
         return holds

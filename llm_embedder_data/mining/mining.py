@@ -1,8 +1,9 @@
-"""Mining of hard negatives: a run of a dataset's queries, which a source names in ``negatives``.
+"""Mining hard negatives: from a dataset's queries to a run file for the setting ``negatives``.
 
-The run holds query id, document id and score, the best first, without any known positive. Beside it
-lie the scores of the positives, by which limits at load judge the negatives; so another limit mines
-nothing again.
+Each line of the run file has a query id, a document id and a score, best first; known positives are
+left out. A second file beside it has the scores of the positives. Limits such as
+``relative_margin`` compare the two when the data is loaded, so trying another limit does not need
+another mining run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.core.normal_form import normal_form
-from llm_embedder_data.mining.mined_blocks import ALL, HOLDS_ANSWER, MinedBlock, MinedBlocks
+from llm_embedder_data.mining.mined_blocks import (
+    ALL,
+    HOLDS_ANSWER,
+    POSITIVE,
+    MinedBlock,
+    MinedBlocks,
+)
 from llm_embedder_data.mining.mining_data import (
     MinablePassages,
     MinedQueries,
@@ -35,18 +42,18 @@ MakeRetriever = Callable[[MiningData, MinablePassages, MinedQueries], Retriever]
 
 @dataclass(slots=True)
 class Mined:
-    """What was mined for one dataset.
+    """What was mined for one dataset. The last three are counted by :func:`write_mined`.
 
     Attributes:
-        name: of the dataset.
-        queries: distinct queries.
-        passages: that were searched.
-        blocks: of all queries.
-        depth: negatives asked for, for each query.
-        from_rows: whether the passages are the candidates of the rows, for lack of a corpus.
-        n_negatives: negatives of all queries.
+        name: the dataset's name.
+        queries: its distinct queries.
+        passages: the passages that were searched.
+        blocks: the results, block by block.
+        depth: number of negatives asked for per query.
+        from_rows: whether the rows' candidates were searched, because there is no corpus.
+        n_negatives: negatives mined, over all queries.
         n_short: queries with fewer negatives than asked for.
-        n_holding_answers: passages that were left out since they hold an answer.
+        n_holding_answers: passages left out because they contain an answer.
     """
 
     name: str
@@ -66,7 +73,7 @@ class Mined:
         return ids
 
     def counts(self) -> dict[str, int]:
-        """Return what was mined and what was left out, by what it is."""
+        """Return counts of what was mined and left out, by a description for users."""
         return {
             "queries": len(self.queries),
             "passages searched": self.passages.n_searched,
@@ -90,22 +97,22 @@ def mine(
     share: Share = ALL,
     progress: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> Mined:
-    """Mine negatives for the queries of a dataset; write the blocks that are not there.
+    """Mine negatives for the queries of a dataset; write the blocks that are missing.
 
-    Nothing is drawn at random. Passages are left out whose normalised text is that of a positive in
-    any row of the same query, or that hold an answer of the query.
+    A passage is left out if its normalized text is that of a positive in any row of the same query,
+    or if it contains an answer to the query. The result does not depend on any random number.
 
     Args:
         data: the rows and the passages.
-        make_retriever: makes what finds passages.
-        folder: of the finished blocks, by which a run that was killed goes on.
-        depth: negatives for each query.
-        share: of the blocks, for several processes.
-        progress: called with what is done, how many of it are, and of how many.
+        make_retriever: makes the retriever from the data, its passages and its queries.
+        folder: where the finished blocks are; a run that was killed continues from them.
+        depth: number of negatives per query.
+        share: the blocks that this process mines, if several processes share the work.
+        progress: called with a description, the number of queries done, and the number of all.
 
     Raises:
-        DataError: a query id or a document id cannot stand in a file of tabs; or there are no
-            queries or no passages.
+        DataError: a query id or a document id cannot be written to a run file, because it is empty
+            or contains white space; or there are no queries or no passages.
     """
     passages = MinablePassages(data.corpora, data.rows)
     queries = queries_of(data, passages)
@@ -131,17 +138,17 @@ def mine(
 
 
 def write_mined(run: Path, datasets: Sequence[Mined], cache: Path | None = None) -> None:
-    """Write the negatives of datasets to a file, and the scores of positives to another beside it.
+    """Write the negatives of datasets to a run file, and the scores of positives beside it.
 
     Args:
-        run: the file.
-        datasets: what was mined, in full; they are counted.
-        cache: where the digest of the file is remembered; None for the default folder.
+        run: the run file.
+        datasets: what was mined, with every block written. Their counts are filled in.
+        cache: the folder that caches the digests of files; None for the default folder.
 
     Raises:
-        ConfigError: an id stands for different queries in two datasets.
+        ConfigError: an id belongs to different queries in two datasets.
     """
-    _check_one_query_each(datasets)
+    _check_ids_are_unique(datasets)
     write_run(run, (ranked for mined in datasets for ranked in _ranked(mined)))
     with atomic_file(path_beside(run)) as file:
         file.write(f"{head_beside(content_digest(str(run), cache))}\n".encode())
@@ -152,11 +159,11 @@ def write_mined(run: Path, datasets: Sequence[Mined], cache: Path | None = None)
 
 
 def lowest_positives(block: MinedBlock) -> NDArray[np.float64]:
-    """Return the lowest score of a labelled positive of each query, ``[q]``; NaN without any."""
+    """Return each query's lowest score of a positive, ``[q]`` float64; NaN without a positive."""
     lowest = np.full(len(block.index), np.inf)
-    is_positive = block.beside[:, 2] == 0
-    at = block.beside[is_positive, 0] - block.first
-    np.minimum.at(lowest, at, block.beside_scores[is_positive].astype(np.float64))
+    is_positive = block.beside[:, 2] == POSITIVE
+    rows = block.beside[is_positive, 0] - block.first
+    np.minimum.at(lowest, rows, block.beside_scores[is_positive].astype(np.float64))
     return np.where(np.isinf(lowest), np.nan, lowest)
 
 
@@ -179,21 +186,22 @@ def _lines_beside(mined: Mined, block: MinedBlock, query_ids: list[str]) -> Iter
     for (query, position, kind), score in zip(
         block.beside.tolist(), block.beside_scores.tolist(), strict=True
     ):
-        is_false = kind == HOLDS_ANSWER
-        mined.n_holding_answers += is_false
-        text = "inf" if is_false else str(np.float32(score))
+        holds_answer = kind == HOLDS_ANSWER
+        mined.n_holding_answers += holds_answer
+        # The score inf marks a passage that must not become a negative.
+        text = "inf" if holds_answer else str(np.float32(score))
         yield f"{query_ids[query]}\t{ids[position]}\t{text}\n"
 
 
-def _check_one_query_each(datasets: Sequence[Mined]) -> None:
+def _check_ids_are_unique(datasets: Sequence[Mined]) -> None:
     text_of: dict[str, tuple[str, str]] = {}
     for mined in datasets:
         texts, _ = mined.queries.texts.at(np.arange(len(mined.queries)))
         for query_id, text in zip(mined.query_ids, texts, strict=True):
-            first, name = text_of.setdefault(query_id, (text, mined.name))
-            if normal_form(first) != normal_form(text):
+            known_text, name = text_of.setdefault(query_id, (text, mined.name))
+            if normal_form(known_text) != normal_form(text):
                 raise ConfigError(
-                    f"query id {query_id!r} is another query in dataset {mined.name!r} than in "
-                    f"{name!r}, so their negatives cannot stand in one file (let out= name a "
-                    "folder: each dataset has a file of its own there)"
+                    f"query id {query_id!r} belongs to different queries in the datasets {name!r} "
+                    f"and {mined.name!r}, so a file cannot hold the negatives of both (give a "
+                    "folder as out=: each dataset then has a separate file)"
                 )

@@ -1,4 +1,4 @@
-"""What negatives are mined for and from: queries with their known positives, and passages."""
+"""The input of mining: queries with their known positives, and the passages to choose from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TEXTS_AT_ONCE = 8192
 _ROWS_AT_ONCE = 1024
 
 
-# Columns of a dataset's rows that mining reads.
+# The columns of a dataset's rows that mining reads.
 ROW_COLUMNS = (
     *("query", QUERY_INSTRUCTION, "query_id_int", "query_id_str"),
     *("key", "n_pos", "fault"),
@@ -34,16 +34,16 @@ class MiningData:
     """The training rows of one dataset, and the passages that may be their negatives.
 
     Attributes:
-        name: of the dataset.
+        name: the dataset's name.
         rows: all rows of the source, without side-cars, as tables of :data:`ROW_COLUMNS`.
-        numbers: ``[n]`` int64, the rows whose queries are mined for.
-        corpora: whose passages are searched; empty to search the candidates of the rows.
-        query_prompt: that stands before each query without an instruction of its own.
-        key_prompt: that stands before each passage.
-        query_max_length: most tokens of a query.
-        key_max_length: most tokens of a passage.
-        answers: of rows' queries, by the query's normal form; a passage that holds one is no
-            negative.
+        numbers: ``[n]`` int64, the rows whose queries get negatives.
+        corpora: the corpora to search; empty to search the candidates of the rows.
+        query_prompt: put before each query that has no instruction.
+        key_prompt: put before each passage.
+        query_max_length: limit of a query in tokens.
+        key_max_length: limit of a passage in tokens.
+        answers: answer strings by the normal form of the query. A passage that contains an answer
+            is not mined.
     """
 
     name: str
@@ -58,25 +58,27 @@ class MiningData:
 
 
 class MinablePassages:
-    """Passages by position: first the N that are searched, then further candidates of the rows.
+    """Passages by position: first the N that are searched, then F other candidates of the rows.
 
     Args:
-        corpora: whose passages are searched; empty to search the candidates of ``rows``.
-        rows: as tables of :data:`ROW_COLUMNS`.
+        corpora: the corpora to search; empty to search the candidates of ``rows``.
+        rows: tables of :data:`ROW_COLUMNS`.
 
     Attributes:
-        searched: the passages that are searched, in parts.
-        further: candidates of rows that are in no part. They get scores, and are never mined.
+        searched: the passages that are searched: a part per corpus, or the rows' candidates.
+        further: candidates of the rows that no part contains. They are scored, but never mined.
         ids: ``[N + F]``, the id of each passage.
-        usable: ``[N]`` bool, whether a searched passage may be mined: not if it is blank, or if its
-            id or text has come before.
+        usable: ``[N]`` bool, whether a searched passage may be mined. A blank passage may not, nor
+            one with the id or the normalized text of an earlier passage.
     """
 
     def __init__(self, corpora: Sequence[Corpus], rows: RowTables) -> None:
-        own = _distinct(candidate_texts(rows))
+        candidates = _distinct(candidate_texts(rows))
         self.searched: list[EmbeddableTexts] = [CorpusTexts(corpus) for corpus in corpora]
         if not corpora:
-            self.searched = [ListedTexts(own, ids_of_texts(own), name="candidates of the rows")]
+            self.searched = [
+                ListedTexts(candidates, ids_of_texts(candidates), name="candidates of the rows")
+            ]
         forms = [
             form_hashes(part.at(np.arange(start, min(start + _TEXTS_AT_ONCE, len(part))))[0])
             for part in self.searched
@@ -84,29 +86,29 @@ class MinablePassages:
         ]
         self._forms = np.concatenate([*forms, np.empty(0, np.uint64)])
         self.n_searched = len(self._forms)
-        own_forms = form_hashes(own)
-        missing = np.flatnonzero(~np.isin(own_forms, self._forms))
-        texts = [own[i] for i in missing]
+        candidate_forms = form_hashes(candidates)
+        missing = np.flatnonzero(~np.isin(candidate_forms, self._forms))
+        texts = [candidates[i] for i in missing]
         self.further = ListedTexts(texts, ids_of_texts(texts), name="candidates of the rows")
-        self._forms = np.concatenate([self._forms, own_forms[missing]])
+        self._forms = np.concatenate([self._forms, candidate_forms[missing]])
         self._order = np.argsort(self._forms, kind="stable")
         self._sorted = self._forms[self._order]
         parts = [*self.searched, self.further]
         self.ids: list[str] = pa.concat_arrays([part.ids() for part in parts]).to_pylist()
-        self.usable = self._first_of_each_id() & self._first_of_each_text()
+        self.usable = self._has_new_id() & self._has_new_text()
 
     def positions(self, forms: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
-        """Return where the passages with some normal forms are, for each; ascending.
+        """Return, for each normal form, the positions of the passages that have it, ascending.
 
         Args:
-            forms: ``[m]`` uint64, of :func:`form_hashes`.
+            forms: ``[m]`` uint64, from :func:`form_hashes`.
         """
         left = np.searchsorted(self._sorted, forms, "left")
         right = np.searchsorted(self._sorted, forms, "right")
         return [self._order[a:b] for a, b in zip(left.tolist(), right.tolist(), strict=True)]
 
     def texts(self, positions: NDArray[np.int64]) -> list[str]:
-        """Return the texts of some passages."""
+        """Return the texts of the passages at ``[n]`` int64 positions."""
         found = [""] * len(positions)
         start = 0
         for part in [*self.searched, self.further]:
@@ -118,30 +120,30 @@ class MinablePassages:
             start += len(part)
         return found
 
-    def _first_of_each_id(self) -> NDArray[np.bool_]:
+    def _has_new_id(self) -> NDArray[np.bool_]:
         ids = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in self.ids], np.uint64)
-        return _is_first(ids[: self.n_searched])
+        return _is_new(ids[: self.n_searched])
 
-    def _first_of_each_text(self) -> NDArray[np.bool_]:
+    def _has_new_text(self) -> NDArray[np.bool_]:
         forms = self._forms[: self.n_searched]
         blank = form_hashes([""])[0]
-        usable: NDArray[np.bool_] = _is_first(forms) & (forms != blank)
-        return usable
+        is_new: NDArray[np.bool_] = _is_new(forms) & (forms != blank)
+        return is_new
 
 
 @dataclass(frozen=True, slots=True)
 class MinedQueries:
-    """The distinct queries of some rows, by their ids.
+    """The distinct queries of some rows, by their ids. Each list has an entry per query.
 
     Attributes:
-        texts: of the queries with ids and own instructions.
-        known: for each query, the positions of passages that are known positives: of all rows of
-            the query, whether they are trained on or not.
-        positives: likewise, of its labelled positives in rows of its id.
-        own_negatives: likewise, of the negatives that its rows have already.
-        answers: likewise, strings of which a negative may hold none.
-        n_other_texts: ids that rows with another query text have too; these rows count for the
-            query that came first.
+        texts: the queries with their ids and instructions.
+        known: positions of the passages that any row with the same query text labels as positive,
+            whether the row is trained on or not. They are never mined.
+        positives: positions of the positives in the rows with the query's id.
+        own_negatives: positions of the negatives that these rows already have.
+        answers: strings that a mined negative must not contain.
+        n_other_texts: rows whose query id an earlier row gave to another query text. They count as
+            rows of the earlier query.
     """
 
     texts: ListedTexts
@@ -156,7 +158,7 @@ class MinedQueries:
 
 
 def queries_of(data: MiningData, passages: MinablePassages) -> MinedQueries:
-    """Return the queries to mine for."""
+    """Return the distinct queries of the rows ``data.numbers``."""
     wanted = np.zeros(len(data.rows), bool)
     wanted[data.numbers] = True
     known: dict[str, set[int]] = {}
@@ -189,7 +191,7 @@ def queries_of(data: MiningData, passages: MinablePassages) -> MinedQueries:
 
 
 def form_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """Return 64-bit hashes of the normal forms of texts, ``[n]`` uint64."""
+    """Return a 64-bit hash of the normal form of each text, ``[n]`` uint64."""
     digests = [xxhash.xxh3_64_intdigest(normal_form(text).encode()) for text in texts]
     return np.array(digests, np.uint64)
 
@@ -219,32 +221,32 @@ class _Row:
 
 
 def _rows(rows: RowTables, passages: MinablePassages) -> Iterator[_Row]:
-    """Yield the sound rows, with the positions of their labelled candidates."""
+    """Yield the rows without a fault, with the positions of their positives and negatives."""
     number = 0
     for batch in rows.blocks(_ROWS_AT_ONCE):
         for record in batch.to_pylist():
             number += 1
             if record["fault"] is not None:
                 continue
-            own_id, n_pos = record["query_id_str"], record["n_pos"]
-            own_id = record["query_id_int"] if own_id is None else own_id
-            # Rows without a positive have candidates of which nothing is known.
+            query_id, n_pos = record["query_id_str"], record["n_pos"]
+            query_id = record["query_id_int"] if query_id is None else query_id
+            # The candidates of a row without a positive have no labels.
             keys = record["key"] if n_pos else []
-            at = passages.positions(form_hashes(keys))
+            of_keys = passages.positions(form_hashes(keys))
             text = record["query"]
             yield _Row(
                 number=number - 1,
-                query_id=ids_of_texts([text])[0] if own_id is None else str(own_id),
+                query_id=ids_of_texts([text])[0] if query_id is None else str(query_id),
                 text=text,
                 form=normal_form(text),
                 instruction=record[QUERY_INSTRUCTION],
-                positives=[p for found in at[:n_pos] for p in found.tolist()],
-                negatives=[p for found in at[n_pos:] for p in found.tolist()],
+                positives=[p for found in of_keys[:n_pos] for p in found.tolist()],
+                negatives=[p for found in of_keys[n_pos:] for p in found.tolist()],
             )
 
 
 def _distinct(blocks: Iterable[Sequence[str]]) -> list[str]:
-    """Return the texts with different normal forms, in order of appearance."""
+    """Return one text for each normal form, in order of appearance."""
     found: dict[str, str] = {}
     for texts in blocks:
         for text in texts:
@@ -252,11 +254,11 @@ def _distinct(blocks: Iterable[Sequence[str]]) -> list[str]:
     return list(found.values())
 
 
-def _is_first(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return which values have not come before, ``[n]`` bool."""
-    first = np.zeros(len(values), bool)
-    first[np.unique(values, return_index=True)[1]] = True
-    return first
+def _is_new(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return which values do not occur earlier in the array, ``[n]`` bool."""
+    is_new = np.zeros(len(values), bool)
+    is_new[np.unique(values, return_index=True)[1]] = True
+    return is_new
 
 
 def _array(positions: set[int]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What limits would do to mined negatives: counts and histograms, for tables, JSON and a page."""
+"""What limits such as ``relative_margin`` would do to mined negatives: counts and histograms."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ _BINS = 40
 
 
 def mining_report(mined: Mined, limits: Mapping[str, Any]) -> dict[str, Any]:
-    """Return counts, the scores' histograms, and what each limit leaves out.
+    """Return counts, histograms of scores, and the number of negatives that each limit leaves out.
 
-    A negative counts for the first limit that it breaks, in the order of :class:`NegativePolicy`.
+    A negative that breaks several limits counts for the earliest of them in the order of the fields
+    of :class:`NegativePolicy`.
 
     Args:
-        mined: of one dataset, in full.
-        limits: by name, numbers only; empty for none.
+        mined: what was mined for a dataset, with every block written.
+        limits: numbers by the name of the limit; empty for none.
 
     Returns:
-        plain Python: ``counts``; ``left_out`` by limit; ``edges`` of the bins; and under
-        ``histograms`` the number in each bin of positives, negatives, those that each limit leaves
-        out, and those that stay.
+        A dict of plain Python values:
+        ``counts``, see :meth:`Mined.counts`;
+        ``negatives that rows had before``, a number;
+        ``left_out``, the number of negatives that each limit leaves out;
+        ``edges``, the edges of the histograms' bins;
+        ``histograms``, counts per bin by name: ``positives``, ``negatives``, each limit (what it
+        leaves out) and ``kept`` (what no limit leaves out).
     """
     low, high = np.inf, -np.inf
     for block in mined.blocks:
@@ -59,7 +64,7 @@ def mining_report(mined: Mined, limits: Mapping[str, Any]) -> dict[str, Any]:
             add("kept", block.scores[stays])
     return {
         "counts": mined.counts(),
-        "negatives that rows had before": _n_own(mined),
+        "negatives that rows had before": _n_negatives_of_rows(mined),
         "left_out": {name: int(histograms[name].sum()) for name in _in_order(limits)},
         "edges": edges.tolist(),
         "histograms": {name: counts.tolist() for name, counts in histograms.items()},
@@ -74,7 +79,7 @@ def _judged(
     return stays
 
 
-def _n_own(mined: Mined) -> int:
+def _n_negatives_of_rows(mined: Mined) -> int:
     return sum(int((block.beside[:, 2] == OWN_NEGATIVE).sum()) for block in mined.blocks)
 
 
@@ -83,7 +88,7 @@ def _in_order(limits: Mapping[str, Any]) -> list[str]:
 
 
 def _tightened(limits: Mapping[str, Any]) -> Iterator[tuple[str, NegativePolicy]]:
-    """Yield the limits one by one, each with the policy of all limits so far."""
+    """Yield each limit with the policy that applies it and the limits before it."""
     so_far: dict[str, Any] = {}
     for name in _in_order(limits):
         so_far[name] = limits[name]

@@ -1,4 +1,4 @@
-"""The ranks of a torch.distributed group, where there may be none."""
+"""The ranks of a torch.distributed group; without a group there is one rank."""
 
 from __future__ import annotations
 
@@ -20,9 +20,18 @@ def rank_and_size() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
-def of_ranks(value: T) -> list[T]:
-    """Return the value of each rank, in rank order. All ranks must call this."""
-    _, n_ranks = rank_and_size()
+def of_ranks(value: T, n_ranks: int | None = None) -> list[T]:
+    """Gather the value of every rank, in rank order. All ranks must call this.
+
+    Values are pickled. Lightning's ``all_gather`` takes only tensors of the same shape on all
+    ranks.
+
+    Args:
+        value: this rank's value.
+        n_ranks: number of ranks; None: the size of the group.
+    """
+    if n_ranks is None:
+        _, n_ranks = rank_and_size()
     if n_ranks == 1:
         return [value]
     values = [value] * n_ranks
@@ -32,9 +41,12 @@ def of_ranks(value: T) -> list[T]:
 
 @contextmanager
 def ranks_fail_together() -> Iterator[tuple[int, int]]:
-    """Yield this process' rank and the number of ranks; wait for all, and fail if one failed.
+    """Run a block on all ranks; if it fails on one, fail on all. Yield the rank and the world size.
 
-    Otherwise the other ranks would wait forever for a rank that has ended.
+    Otherwise the other ranks would wait forever in their next collective for the rank that failed.
+
+    Raises:
+        DataError: another rank failed. A rank that failed itself raises its own error.
     """
     failure: Exception | None = None
     try:

@@ -1,4 +1,4 @@
-"""The results of a search: the best documents of each query, and the run that they make."""
+"""The results of a search: the best documents of each query, as tensors and as a run file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Results:
     """The best corpus rows of some queries, on the CPU.
 
     Attributes:
-        scores: ``[Q, k]`` float32, descending, -inf where there is no row.
-        index: ``[Q, k]`` int64, the rows, -1 where there is none.
+        scores: ``[Q, k]`` float32, descending; -inf where there is no result.
+        index: ``[Q, k]`` int64, corpus rows; -1 where there is no result.
     """
 
     scores: Tensor
@@ -29,12 +29,22 @@ class Results:
 
     @classmethod
     def of_order(cls, index: Tensor) -> Results:
-        """Return results of which only the order is known: the scores are 0, -1, -2, ..."""
+        """Return results for rows whose order is known and whose scores are not.
+
+        The scores are 0, -1, -2, ...
+
+        Args:
+            index: ``[Q, k]`` int64, best first; -1 where there is no result.
+        """
         scores = -torch.arange(index.shape[1], dtype=torch.float32).expand(index.shape)
         return cls(scores.masked_fill(index < 0, -torch.inf), index)
 
     def without(self, rows: Tensor) -> Results:
-        """Return the results without a row for each query, ``[Q]`` int64, -1 for none."""
+        """Remove a row from each query's results; the last result becomes -1.
+
+        Args:
+            rows: ``[Q]`` int64, the row to remove; -1 to remove nothing.
+        """
         is_out = (self.index == rows[:, None]) & (self.index >= 0)
         order = is_out.int().argsort(dim=1, stable=True)
         return Results(
@@ -43,18 +53,19 @@ class Results:
         )
 
     def cut(self, k: int) -> Results:
-        """Return the best k."""
+        """Return the best k results of each query."""
         return Results(self.scores[:, :k], self.index[:, :k])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """The results of an eval set by the ids of its queries and documents.
+    """The results of an eval set, with the ids of its queries and documents.
 
     Attributes:
-        query_ids: of each query.
-        results: of each query.
-        document_ids: of each row; None where row numbers are the ids.
+        query_ids: Q ids.
+        results: the best corpus rows of these queries.
+        document_ids: the id of each corpus row; None if the corpus has no ids, so that row numbers
+            stand for them.
     """
 
     query_ids: Sequence[str]
@@ -62,7 +73,7 @@ class Ranking:
     document_ids: pa.StringArray | None = None
 
     def run(self) -> Iterator[Ranked]:
-        """Yield each query's id, and its documents' ids with their scores, the best first."""
+        """Yield each query's id with the ids and scores of its documents, best first."""
         indices, scores = self.results.index.tolist(), self.results.scores.tolist()
         for query, row, of_row in zip(self.query_ids, indices, scores, strict=True):
             found = [(index, score) for index, score in zip(row, of_row, strict=True) if index >= 0]
@@ -76,11 +87,11 @@ def write_rankings(run_file: str | os.PathLike[str], rankings: Mapping[str, Rank
     """Write the run of each eval set; see :func:`~llm_embedder_data.mining.run_files.write_run`.
 
     Args:
-        run_file: the file; if there are several eval sets, see :func:`run_path`.
-        rankings: by eval set.
+        run_file: the file to write; with several eval sets, see :func:`run_path`.
+        rankings: the results by eval set.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
         OSError: a file cannot be written.
@@ -93,7 +104,7 @@ def write_rankings(run_file: str | os.PathLike[str], rankings: Mapping[str, Rank
 
 
 def run_path(run_file: str | os.PathLike[str], name: str, n_eval_sets: int) -> Path:
-    """Return the file of an eval set: the named one, or one with the eval set's name in it.
+    """Return the run file of an eval set; with several eval sets, its name has the eval set's.
 
     >>> run_path("out/run.trec", "qa/en", 2).as_posix()
     'out/run.qa%2Fen.trec'

@@ -1,6 +1,7 @@
-"""MRR, recall, nDCG, MAP, precision and hit rate of retrieved corpus rows, as trec_eval has them.
+"""MRR, recall, nDCG, MAP, precision and hit rate of retrieved corpus rows, equal to trec_eval's.
 
-Letters: Q queries, P positives, k results. A corpus row is known by its index; -1 means no row.
+Shapes: Q queries, P positives, k results. A corpus row is given by its index; -1 means no row.
+Formulas: https://github.com/usnistgov/trec_eval.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-# Number of queries whose metrics are computed at a time, which bounds memory.
+# Number of queries whose metrics are computed at a time, to bound the memory.
 _QUERIES_AT_ONCE = 4096
 
 
@@ -27,15 +28,15 @@ def retrieval_metrics(
     """Return the metrics at each cutoff, averaged over the queries with a positive.
 
     They are trec_eval's recip_rank, recall_k, ndcg_cut_k, map_cut_k, P_k and success_k. Positives
-    that were not retrieved count in the denominators of recall, nDCG and MAP. The order of the
-    queries does not change the values, not even in the last bit.
+    that were not retrieved count in the denominators of recall, nDCG and MAP. The values do not
+    depend on the order of the queries, not even in the last bit.
 
     Args:
-        retrieved: ``[Q, k]`` int64, best first, without repeats; -1 where there is no row.
-        positives: ``[Q, P]`` int64, padded with -1.
+        retrieved: ``[Q, k]`` int64, best first, without repeats; -1 where there is no result.
+        positives: ``[Q, P]`` int64, padded with -1. Repeats count once.
         cutoffs: each at least 1. With a cutoff above k, the missing results count as not relevant.
-        grades: ``[Q, P]`` float64, above 0 for each positive: the gain of nDCG, as in trec_eval.
-            None: 1 each.
+        grades: ``[Q, P]`` float64, above 0 for each positive; nDCG uses them as gains, as trec_eval
+            does. None: all gains are 1.
 
     Returns:
         ``{"mrr@10": ..., "recall@10": ..., "ndcg@10": ..., "map@10": ..., "precision@10": ...,
@@ -68,7 +69,8 @@ def _per_query(
     gains = torch.zeros(retrieved.shape, dtype=torch.float64)
     if grades is not None:
         grades = grades[has_positive].double()
-    for number, positive in enumerate(positives.unbind(1)):  # [Q]; all at once: Q * k * P values
+    # A column of positives at a time: comparing all at once would take Q * k * P values.
+    for number, positive in enumerate(positives.unbind(1)):  # [Q]
         is_hit = (retrieved == positive[:, None]) & (retrieved >= 0)
         relevant |= is_hit
         if grades is not None:
@@ -79,8 +81,8 @@ def _per_query(
     discount = 1 / np.log2(np.arange(2, max(cutoffs) + 2))
     n_hits = hit.cumsum(1)
     precision_at_hits = (hit * n_hits / np.arange(1, max(cutoffs) + 1)).cumsum(1)  # [Q, cutoff]
-    # cumsum adds from left to right. sum may pair terms, so that the bits of a query would depend
-    # on the number of queries.
+    # cumsum adds from left to right. sum may add in pairs, and then the last bits of a query's
+    # value would depend on the number of queries.
     if grades is None:
         gain = (hit * discount).cumsum(1)
         ideal = np.concatenate([[0.0], discount.cumsum()])
@@ -90,9 +92,9 @@ def _per_query(
         best_gains = grades.sort(dim=1, descending=True).values[:, : max(cutoffs)]
         best_gains = pad(best_gains, (0, max(cutoffs) - best_gains.shape[1]))
         best_gain = (best_gains.cpu().numpy() * discount).cumsum(1)
-    first = np.where(hit.any(1), hit.argmax(1), max(cutoffs))  # [Q]
+    best_rank = np.where(hit.any(1), hit.argmax(1), max(cutoffs))  # [Q], from 0
     for cutoff in cutoffs:
-        yield f"mrr@{cutoff}", np.where(first < cutoff, 1 / (first + 1), 0.0)
+        yield f"mrr@{cutoff}", np.where(best_rank < cutoff, 1 / (best_rank + 1), 0.0)
         yield f"recall@{cutoff}", n_hits[:, cutoff - 1] / n_positives
         if grades is None:
             best = ideal[np.minimum(n_positives, cutoff)]
@@ -101,11 +103,11 @@ def _per_query(
         yield f"ndcg@{cutoff}", gain[:, cutoff - 1] / best
         yield f"map@{cutoff}", precision_at_hits[:, cutoff - 1] / n_positives
         yield f"precision@{cutoff}", n_hits[:, cutoff - 1] / cutoff
-        yield f"hit_rate@{cutoff}", (first < cutoff).astype(np.float64)
+        yield f"hit_rate@{cutoff}", (best_rank < cutoff).astype(np.float64)
 
 
 def _without_repeats(index: Tensor, grades: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Sort each row and replace repeated values with -1: ``[Q, P]`` int64; grades follow."""
+    """Sort each row of ``index``, ``[Q, P]``, and replace repeats with -1; reorder grades alike."""
     index, order = index.sort(dim=1, stable=True)
     repeats = pad(index[:, 1:] == index[:, :-1], (min(1, index.shape[1]), 0))
     index = index.masked_fill(repeats, -1)

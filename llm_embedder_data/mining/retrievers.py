@@ -1,4 +1,4 @@
-"""How passages are found for queries: by the vectors of an encoder, or by words (BM25)."""
+"""Retrievers, which find passages for queries: by an encoder's vectors, or by BM25."""
 
 from __future__ import annotations
 
@@ -24,33 +24,35 @@ _TEXTS_AT_ONCE = 8192
 
 
 class Retriever(Protocol):
-    """Finds passages for queries; both are known by their positions."""
+    """Finds passages for queries. Queries and passages are given by their positions."""
 
     @property
     def digest(self) -> str:
-        """What the results depend on."""
+        """A digest of everything that the results depend on."""
 
     def search(self, queries: range, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the scores and positions of the best searched passages, ``[q, k]`` each.
+        """Find the best usable passages of consecutive queries.
 
-        The best comes first; -inf and -1 where there is no passage.
+        Returns:
+            Scores ``[q, k]`` float32, descending, -inf where there are fewer than k passages; and
+            positions ``[q, k]`` int64, -1 there.
         """
 
     def scores(self, query: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the scores of some passages for a query, ``[n]``."""
+        """Return the scores ``[n]`` float32 of the passages at ``[n]`` positions for a query."""
 
 
 class DenseRetriever:
-    """Exact search among the vectors of an encoder.
+    """Exact search by the inner product of an encoder's vectors.
 
-    The vectors are kept in embedding stores, so that a run that was killed embeds only the rest.
+    The vectors are kept in embedding stores, so a run that was killed embeds only what is missing.
 
     Args:
-        passages: to search.
-        queries: to search for.
-        of_passages: embeds passages.
-        of_queries: embeds queries.
-        store: the folder of the embedding stores.
+        passages: the passages to search.
+        queries: the queries.
+        of_passages: embeds the passages.
+        of_queries: embeds the queries.
+        store: the folder that holds the embedding stores.
         show_progress: whether to show a progress bar.
     """
 
@@ -75,7 +77,7 @@ class DenseRetriever:
 
     @property
     def digest(self) -> str:
-        """Of all vectors."""
+        """A digest of the names of the embedding stores, which say what the vectors depend on."""
         stores = [*self._searched, self._queries, *([self._further] if self._further else [])]
         return str(xxhash.xxh3_128_hexdigest(repr([s.folder.name for s in stores]).encode()))
 
@@ -86,16 +88,15 @@ class DenseRetriever:
         scores, index, start = [], [], 0
         for store in self._searched:
             usable = self._usable[start : start + len(store)]
-            found, at = top_k(wanted, _Usable(store, usable), torch.arange(len(store)), k)
+            found, row = top_k(wanted, _UsableVectors(store, usable), torch.arange(len(store)), k)
             scores.append(found.cpu())
-            index.append(torch.where(at.cpu() < 0, -1, at.cpu() + start))
+            index.append(torch.where(row.cpu() < 0, -1, row.cpu() + start))
             start += len(store)
-        all_scores, all_index = torch.cat(scores, 1), torch.cat(index, 1)
-        best, at = merge_top_k(all_scores, all_index, k)
-        return best.numpy(), at.numpy()
+        best, position = merge_top_k(torch.cat(scores, 1), torch.cat(index, 1), k)
+        return best.numpy(), position.numpy()
 
     def scores(self, query: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return inner products."""
+        """Return inner products: see :class:`Retriever`."""
         found = np.empty((len(positions), self._queries.width), np.float32)
         start = 0
         for store in [*self._searched, *([self._further] if self._further else [])]:
@@ -108,17 +109,17 @@ class DenseRetriever:
 
 
 class WordRetriever:
-    """BM25 over all passages, by the library bm25s (k1 = 1.5, b = 0.75, Lucene's formula).
+    """BM25 search by the library bm25s, with its defaults (Lucene's formula, k1 = 1.5, b = 0.75).
 
-    Words are runs of two or more letters or digits in lower case. No stop word is left out and no
-    word is stemmed, since nobody said which language it is.
+    Words are runs of two or more letters or digits, in lower case. There are no stop words and no
+    stemming, because both need to know the language.
 
     Args:
-        passages: to search.
-        queries: to search for.
+        passages: the passages to search.
+        queries: the queries.
 
     Raises:
-        ConfigError: the library is not installed.
+        ConfigError: bm25s is not installed.
     """
 
     def __init__(self, passages: MinablePassages, queries: ListedTexts) -> None:
@@ -147,7 +148,7 @@ class WordRetriever:
 
     @property
     def digest(self) -> str:
-        """Of all texts."""
+        """A digest of all texts, and the version of bm25s."""
         return f"bm25 {self._bm25s.__version__} {self._digest}"
 
     def search(self, queries: range, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -155,22 +156,24 @@ class WordRetriever:
         scores = np.full((len(queries), k), -np.inf, np.float32)
         index = np.full((len(queries), k), -1, np.int64)
         for row, query in enumerate(queries):
-            of_all = self._of_all(query)[: self._n_searched]
-            of_all = np.where(self._usable, of_all, 0)
-            n_best = min(k, int((of_all > 0).sum()))
+            found = self._scores_of_all(query)[: self._n_searched]
+            found = np.where(self._usable, found, 0)
+            n_best = min(k, int((found > 0).sum()))
             if not n_best:
                 continue
-            best = np.argpartition(-of_all, n_best - 1)
-            best = np.flatnonzero(of_all >= of_all[best[n_best - 1]])
-            best = best[np.argsort(-of_all[best], kind="stable")][:n_best]
-            scores[row, :n_best], index[row, :n_best] = of_all[best], best
+            # Partition to get the lowest score of the best, then sort all passages that reach it,
+            # so that equal scores are ordered by position.
+            lowest = found[np.argpartition(-found, n_best - 1)[n_best - 1]]
+            best = np.flatnonzero(found >= lowest)
+            best = best[np.argsort(-found[best], kind="stable")][:n_best]
+            scores[row, :n_best], index[row, :n_best] = found[best], best
         return scores, index
 
     def scores(self, query: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return BM25 scores; 0 for a passage without a word of the query."""
-        return self._of_all(query)[positions]
+        return self._scores_of_all(query)[positions]
 
-    def _of_all(self, query: int) -> NDArray[np.float32]:
+    def _scores_of_all(self, query: int) -> NDArray[np.float32]:
         [words] = self._tokens([self._texts_of_queries[query]], ids=False)
         known = [word for word in words if word in self._index.vocab_dict]
         if not known:
@@ -187,8 +190,8 @@ class WordRetriever:
 
 
 @dataclass(frozen=True, slots=True)
-class _Usable:
-    """The vectors of a store; those of passages that may not be mined give no finite score."""
+class _UsableVectors:
+    """The vectors of a store, with NaN for unusable passages, so that a search skips them."""
 
     store: EmbeddingStore
     usable: NDArray[np.bool_]

@@ -1,8 +1,8 @@
-"""Run files: the best documents of each query with their scores, written and read.
+"""Run files: the best documents of each query with their scores.
 
-TREC's runs have six fields a line, separated by blanks: query id, ``Q0``, document id, rank, score,
-tag. A TSV run has three, separated by tabs: query id, document id, score. Scores are written so
-that reading them as float32 gives the same bits.
+A line of a TREC run has six fields, separated by spaces: query id, ``Q0``, document id, rank,
+score, tag. A line of a TSV run has three, separated by tabs: query id, document id, score. Scores
+are written so that reading them as float32 gives the same bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llm_embedder_data.rows.formats.trec import run_of
 from llm_embedder_data.rows.raw_files import RawFile
 from llm_embedder_data.rows.shown_values import shown
 
-# The last field of each line of a TREC run: what made it.
+# The last field of each line of a TREC run: the program that wrote it.
 _TAG = "llm_embedder_data"
 
 # (query id, its documents with their scores, best first)
@@ -28,13 +28,13 @@ Ranked = tuple[str, Iterable[tuple[str, float]]]
 
 
 def write_run(path: str | os.PathLike[str], run: Iterable[Ranked]) -> int:
-    """Write a run: TSV if the file is called ``*.tsv``, else TREC. It appears complete or not.
+    """Write a run: TSV if the file's name ends in ``.tsv``, else TREC.
 
-    Ids must have passed :func:`check_run_ids`.
+    The file appears complete or not at all. Its ids must have passed :func:`check_run_ids`.
 
     Args:
-        path: the file; its folder is made.
-        run: the queries. Ranks count from 1.
+        path: the file; its folder is made if it does not exist.
+        run: each query with its documents. Ranks count from 1.
 
     Returns:
         The number of lines.
@@ -55,35 +55,36 @@ def write_run(path: str | os.PathLike[str], run: Iterable[Ranked]) -> int:
 
 
 def read_run(path: str | os.PathLike[str]) -> dict[str, dict[str, float | None]]:
-    """Read a run of TREC or TSV, also compressed, or any other that side-cars may have.
+    """Read a run: TREC or TSV, compressed or not, or any other format of the setting ``negatives``.
 
     Returns:
-        ``{query id: {document id: score}}``, the best first; the score is None where the file has
-        ranks only.
+        ``{query id: {document id: score}}``, best first; a score is None if the file has only
+        ranks.
 
     Raises:
-        DataError: the file cannot be read, or a line is not of a run.
+        DataError: the file cannot be read, or a line does not belong to a run.
     """
     file = os.fspath(path)
     return run_of(Parts(source=file, files=[RawFile(file)], options=Options()))
 
 
 def check_run_ids(ids: Iterable[str], kind: str, where: str) -> None:
-    """Refuse ids that cannot stand in a run file, where blanks separate the fields.
+    """Refuse ids that a run file cannot hold, because white space separates its fields.
 
     Args:
-        ids: to check.
-        kind: of the ids, such as ``query``.
-        where: what the error begins with.
+        ids: the ids to check.
+        kind: what the ids belong to, such as ``query``.
+        where: the beginning of the error message.
 
     Raises:
-        DataError: an id is empty or holds a blank.
+        DataError: an id is empty or contains white space.
     """
-    for own_id in ids:
-        if own_id.split() != [own_id]:
+    for name in ids:
+        if name.split() != [name]:
             raise DataError(
-                f"{where}: the {kind} id {shown(own_id)} cannot stand in a run file, whose fields "
-                "are separated by blanks (give ids without blanks, or write no run)"
+                f"{where}: the {kind} id {shown(name)} is empty or contains white space, which "
+                "separates the fields of a run file (give ids without white space, or write no run "
+                "file)"
             )
 
 
@@ -103,5 +104,5 @@ def _tsv_lines(ranked: Ranked) -> Iterator[str]:
 
 
 def _number(score: float) -> str:
-    """Return the shortest decimal text that is this float32."""
+    """Return the shortest decimal number that reads as this float32."""
     return str(np.float32(score))

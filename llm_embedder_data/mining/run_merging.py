@@ -1,8 +1,7 @@
-"""Several runs merged into one by reciprocal rank fusion.
+"""Merging several runs into a single run by reciprocal rank fusion.
 
-It is that of Cormack, Clarke and Büttcher (SIGIR 2009). A document has the score
-sum(1 / (60 + rank)) over the runs, rank from 1; a run without it adds nothing. Scores of different
-miners have no common scale, ranks have.
+Cormack, Clarke and Büttcher (SIGIR 2009): a document's score is sum(1 / (60 + rank)) over the runs
+that contain it, with ranks from 1. Unlike the scores of different retrievers, ranks are comparable.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ Scores = dict[str, dict[str, float]]
 def merge_runs(
     runs: Sequence[Path], out: Path, depth: int, cache: Path | None = None
 ) -> tuple[int, list[str]]:
-    """Write the best documents of each query over several runs, and the scores of positives beside.
+    """Merge runs of mined negatives, and the scores of positives in the files beside them.
 
-    A positive that lies beside a run has there the rank that its score would have among the run's
-    negatives; below all of them, the rank after the last. It keeps a score only if it lies beside
-    every run. What one miner took for a positive is none of the merged negatives.
+    A positive has no rank in a run, so it gets the rank that its score would have among the run's
+    negatives. It is written with its fused score only if every run has a score for it. A passage
+    that any of the runs marks as a false negative is not in the merged run.
 
     Args:
-        runs: files of negatives.
-        out: the merged file.
-        depth: negatives for each query.
-        cache: where digests of files are remembered; None for the default folder.
+        runs: the run files to merge.
+        out: the merged run file.
+        depth: number of negatives per query.
+        cache: the folder that caches the digests of files; None for the default folder.
 
     Returns:
-        the number of negatives, and notes on what was not read.
+        The number of negatives written, and warnings about files beside runs that were not used.
 
     Raises:
         DataError: a file cannot be read.
@@ -51,17 +50,17 @@ def merge_runs(
         read = read_run(run)
         found, said = scores_beside({str(run): content_digest(str(run), cache)})
         notes += said
-        own: Scores = {}
+        of_positives: Scores = {}
         for query, documents in found.read().items():
-            falling = _falling(read.get(query, {}))
+            negated = _negated_scores(read.get(query, {}))
             for document, score in documents.items():
                 if score == math.inf:
                     false.setdefault(query, set()).add(document)
-                elif score is not None and falling is not None:
-                    # Behind all negatives with a higher or equal score.
-                    rank = 1 + bisect_left(falling, -score)
-                    own.setdefault(query, {})[document] = 1 / (_K + rank)
-        beside.append(own)
+                elif score is not None and negated is not None:
+                    # Ranked below all negatives with a higher score.
+                    rank = 1 + bisect_left(negated, -score)
+                    of_positives.setdefault(query, {})[document] = 1 / (_K + rank)
+        beside.append(of_positives)
         for query, documents in read.items():
             of_query = fused.setdefault(query, {})
             for rank, document in enumerate(documents, 1):
@@ -77,7 +76,7 @@ def merge_runs(
     with atomic_file(path_beside(out)) as file:
         lines = [head_beside(content_digest(str(out), cache))]
         for query in dict.fromkeys([*fused, *false]):
-            of_runs = [own.get(query, {}) for own in beside]
+            of_runs = [of_positives.get(query, {}) for of_positives in beside]
             for document in of_runs[0]:
                 if all(document in scores for scores in of_runs):
                     lines.append(f"{query}\t{document}\t{sum(s[document] for s in of_runs)!r}")
@@ -86,8 +85,8 @@ def merge_runs(
     return sum(map(len, merged.values())), notes
 
 
-def _falling(documents: Mapping[str, float | None]) -> list[float] | None:
-    """Return the negated scores of a query's documents, ascending; None if one has no score."""
+def _negated_scores(documents: Mapping[str, float | None]) -> list[float] | None:
+    """Return a query's negated scores, ascending; None if a document has no score."""
     scores = list(documents.values())
     if any(score is None for score in scores):
         return None

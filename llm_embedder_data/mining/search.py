@@ -1,8 +1,8 @@
-"""Exact top-k search and reranking, with a fixed order among equal scores.
+"""Exact top-k search and reranking, with a defined order among equal scores.
 
-Letters: Q queries, N corpus rows of a shard, D dimensions, G keys to rerank, k results. A corpus
-row is known by its index; -1 means no row. Equal scores are ordered as trec_eval orders them: by
-document id, descending as strings (see :mod:`.tie_order`). So the order in which rows were encoded
+Shapes: Q queries, N corpus rows of a shard, D dimensions, G keys to rerank, k results. A corpus row
+is given by its index; -1 means no row. Equal scores are ordered as trec_eval orders them: by
+document id, descending as strings (see :mod:`.tie_order`). So the order in which rows are encoded
 never favors a positive.
 """
 
@@ -23,22 +23,22 @@ from llm_embedder_data.mining.tie_order import tie_order
 
 Precision = Literal["float32", "tf32", "bf16"]
 
-# torch's names of what a product of float32 matrices may round to.
+# The arguments of torch.set_float32_matmul_precision.
 _MATMUL_PRECISION = {"float32": "highest", "tf32": "high", "bf16": "highest"}
 
-# A search keeps each result as one int64: the score in the upper half, the tie rank in the lower.
-# So results compare as integers, and no two are equal.
+# A search encodes each result as an int64: the score in the upper 32 bits, the inverted tie rank in
+# the lower 32. Comparing these integers compares results, and no two results are equal.
 _NO_RESULT = -(2**63)
 _LOWER_HALF = 2**32 - 1
 
-# If more than this share of a block's scores may be results, as in the first block, only the best k
-# of the block are looked at, for so many queries at a time, which bounds the memory.
+# If more than this share of a block's scores may enter the results, as in the very first block, the
+# block is reduced to its own top k before merging, for this many queries at a time.
 _MANY = 1 / 8
 _QUERIES_AT_ONCE = 128
 
 
 class Vectors(Protocol):
-    """Vectors that are read in ranges, such as an embedding store."""
+    """N vectors that are read by ranges of positions, such as an embedding store."""
 
     def __len__(self) -> int: ...
 
@@ -60,33 +60,36 @@ def top_k(
     """Return the k corpus rows with the highest inner product with each query, exactly.
 
     Scores are computed on the device of the queries, in blocks of ``chunk`` queries and ``chunk``
-    corpus rows. All products have this shape: narrower blocks are padded, because the last bit of a
-    score may depend on the shape of the product. So a score does not depend on how a corpus is cut
+    corpus rows. The last bit of a score may depend on the shape of the matrix product, so smaller
+    blocks are padded to the full shape. A score therefore does not depend on how a corpus is cut
     into shards. Rows with a score that is not finite are never returned.
 
     Args:
         queries: ``[Q, D]`` float32.
-        corpus: ``[N, D]``, on any device, or on disk: a ``numpy.memmap`` or a store, of which a
-            block at a time is read, each once.
-        index: ``[N]`` int64, at least 0, without repeats, in any order.
-        k: number of rows per query, at least 1; may exceed N.
-        ties: ``[N]`` int64 in [0, 2^32), without repeats: of two rows with equal scores, the lower
-            one is better. None: by index, descending as strings.
-        precision: what products are rounded to: ``float32``; ``tf32`` on devices that have it; or
-            ``bf16``, the vectors rounded to bfloat16.
+        corpus: ``[N, D]``, on any device, or on disk (a ``numpy.memmap`` or an embedding store).
+            Each block is read once.
+        index: ``[N]`` int64, the index of each corpus row: at least 0, no repeats, in any order.
+        k: number of results per query, at least 1; may exceed N.
+        ties: ``[N]`` int64 in [0, 2^32), without repeats: among equal scores, the row with the
+            lower value is better. None: ordered by index, descending as strings.
+        precision: of the products: ``float32``; ``tf32`` on devices that have it; or ``bf16``,
+            which also rounds the vectors to bfloat16.
         chunk: queries and corpus rows per block; memory is O(chunk * (chunk + k) + Q * k).
-        progress: called with the number of corpus rows that were searched since the last call.
+        progress: called with the number of corpus rows searched since the last call.
 
     Returns:
-        Scores ``[Q, k]`` float32 in descending order, -inf where there is no row; index ``[Q, k]``
-        int64, -1 where there is no row.
+        Scores ``[Q, k]`` float32, descending, -inf where there is no result; index ``[Q, k]``
+        int64, -1 where there is no result.
+
+    Raises:
+        ConfigError: the precision is unknown.
     """
     check_choice(precision, get_args(Precision), "precision")
     device, n_queries = queries.device, len(queries)
     if ties is None:
         ties = tie_order(index).argsort().argsort()
     best = torch.full((n_queries, k), _NO_RESULT, dtype=torch.int64, device=device)
-    # Filled again and again: new memory for each product would take as long as a part of it.
+    # These buffers are reused: allocating memory for each product takes a noticeable time.
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     query_blocks = [
         _padded(queries[start : start + chunk].to(dtype), chunk)
@@ -113,14 +116,15 @@ def top_k(
 def merge_top_k(
     scores: Tensor, index: Tensor, k: int, ties: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Merge results that lie side by side into the best k, by descending score, then tie order.
+    """Return the best k of M results per query, by descending score, then tie order.
 
     Args:
-        scores: ``[Q, M]`` float32, -inf where there is no row.
-        index: ``[Q, M]`` int64, -1 where there is no row.
+        scores: ``[Q, M]`` float32, such as the results of several shards side by side; -inf where
+            there is no result.
+        index: ``[Q, M]`` int64, -1 where there is no result.
         k: at most M.
-        ties: ``[n]`` int64, the tie rank of each index below n. None: by index, descending as
-            strings.
+        ties: ``[n]`` int64, the tie rank of each index below n. None: ordered by index, descending
+            as strings.
 
     Returns:
         Scores and index, ``[Q, k]`` each.
@@ -143,7 +147,7 @@ def rerank_order(scores: Tensor, key_index: Tensor) -> Tensor:
         key_index: ``[Q, G]`` int64, -1 where a key is padding.
 
     Returns:
-        ``[Q, G]`` int64, indices of keys, best first; -1 behind the last key.
+        ``[Q, G]`` int64, indices of keys, best first, padded with -1.
 
     >>> rerank_order(torch.tensor([[0.5, 0.9, 0.5, 0.7]]), torch.tensor([[8, 3, 6, -1]]))
     tensor([[ 3,  8,  6, -1]])
@@ -162,14 +166,15 @@ def scores_of_ranked(ranked: Tensor, scores: Tensor, key_index: Tensor) -> Tenso
     """Return the scores of keys in the order of :func:`rerank_order`.
 
     Args:
-        ranked: ``[Q, G]`` int64, what :func:`rerank_order` made of the other two.
+        ranked: ``[Q, G]`` int64, the result of ``rerank_order(scores, key_index)``.
         scores: ``[Q, G]`` float32.
         key_index: ``[Q, G]`` int64.
 
     Returns:
         ``[Q, G]`` float32, -inf where there is no key.
     """
-    column = (ranked[:, :, None] == key_index[:, None, :]).int().argmax(2)  # the first that equals
+    # argmax returns the lowest of equal columns, whose score rerank_order used.
+    column = (ranked[:, :, None] == key_index[:, None, :]).int().argmax(2)
     return scores.gather(1, column).masked_fill(ranked < 0, -torch.inf)
 
 
@@ -177,11 +182,11 @@ def scores_of_ranked(ranked: Tensor, scores: Tensor, key_index: Tensor) -> Tenso
 
 
 def _read(corpus: Any, start: int, stop: int) -> Tensor:
-    """Return rows of a corpus as float32."""
+    """Return rows ``start`` to ``stop`` of a corpus, ``[stop - start, D]`` float32."""
     if isinstance(corpus, Tensor):
         return corpus[start:stop].float()
     found = corpus[start:stop] if isinstance(corpus, np.ndarray) else corpus.vectors(start, stop)
-    # A copy of one block: torch warns of arrays that cannot be written, as mapped files are.
+    # Copy the block: torch warns about read-only arrays, such as memory-mapped files.
     return found.float() if isinstance(found, Tensor) else torch.from_numpy(np.array(found, "f4"))
 
 
@@ -191,7 +196,7 @@ def _padded(rows: Tensor, n_rows: int) -> Tensor:
 
 @contextmanager
 def _rounding_to(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Round products as asked, whatever the process is set to for training."""
+    """Set the precision of matrix products, and restore the process's setting afterwards."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(_MATMUL_PRECISION[precision])
     try:
@@ -202,13 +207,13 @@ def _rounding_to(precision: Precision, device: torch.device) -> Iterator[None]:
 
 
 def _improve(best: Tensor, scores: Tensor, may_enter: Tensor, lower: Tensor) -> None:
-    """Put what is better than the worst result of a query into its results, in place.
+    """Merge a block's scores into the results of its queries, in place.
 
     Args:
-        best: ``[q, k]`` int64, descending.
-        scores: ``[q, n]`` float32, of a block of the corpus.
-        may_enter: ``[q, n]``, whether a score is at least that of the worst result.
-        lower: ``[n]`` int64, the lower halves of the block's results.
+        best: ``[q, k]`` int64, encoded results, descending.
+        scores: ``[q, n]`` float32, scores of a block of the corpus.
+        may_enter: ``[q, n]`` bool, whether a score is at least that of the query's worst result.
+        lower: ``[n]`` int64, the lower 32 bits of the encoded results of these corpus rows.
     """
     if _count(may_enter) <= _MANY * may_enter.numel():
         _enter(best, scores, may_enter, lower)
@@ -222,41 +227,42 @@ def _improve(best: Tensor, scores: Tensor, may_enter: Tensor, lower: Tensor) -> 
 
 
 def _enter(best: Tensor, scores: Tensor, may_enter: Tensor, lower: Tensor) -> None:
-    """Merge the scores that may enter into the results: see :func:`_improve`."""
+    """Merge the scores with ``may_enter`` into ``best``, in place: see :func:`_improve`."""
     n_results, n_rows = best.shape[1], scores.shape[1]
     entering = _true_positions(may_enter)
     if len(entering) == 0:
         return
     row, column = entering // n_rows, entering % n_rows
-    # Only the rows that change: in a large corpus, few queries find something in a block.
+    # Merge only the queries with entering scores: in a large corpus, a block has few of them.
     changed, n_entering = torch.unique_consecutive(row, return_counts=True)
-    first = (n_entering.cumsum(0) - n_entering).repeat_interleave(n_entering)
-    line = torch.arange(len(changed), device=row.device).repeat_interleave(n_entering)
-    place = n_results + torch.arange(len(row), device=row.device) - first
+    start = (n_entering.cumsum(0) - n_entering).repeat_interleave(n_entering)
+    both_row = torch.arange(len(changed), device=row.device).repeat_interleave(n_entering)
+    both_column = n_results + torch.arange(len(row), device=row.device) - start
     both = best.new_full((len(changed), n_results + int(n_entering.max())), _NO_RESULT)
     both[:, :n_results] = best[changed]
-    both[line, place] = _encoded(scores[row, column], lower[column])
+    both[both_row, both_column] = _encoded(scores[row, column], lower[column])
     best[changed] = both.topk(n_results, dim=1).values
 
 
 def _count(mask: Tensor) -> int:
-    """Return how many are true."""
+    """Return the number of true elements."""
     if mask.device.type == "cpu":  # NumPy is much faster than torch
         return int(np.count_nonzero(mask.numpy()))
     return int(mask.count_nonzero())
 
 
 def _true_positions(mask: Tensor) -> Tensor:
-    """Return where a mask is true, counted row by row, ``[n]`` int64."""
-    if mask.device.type == "cpu":  # NumPy is ten times as fast as torch where few are true
+    """Return the flat positions of the true elements, row by row, ``[n]`` int64."""
+    if mask.device.type == "cpu":  # with few true elements, NumPy is ten times as fast as torch
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
     return mask.flatten().nonzero()[:, 0]
 
 
 def _encoded(scores: Tensor, lower: Tensor) -> Tensor:
-    """Return results as integers that sort as their scores do, then as ``lower``.
+    """Encode results as int64: they sort by score, then by ``lower``.
 
-    The bits of an IEEE 754 float sort as the float does, once those of negative floats are flipped.
+    Read as integers, the bits of IEEE 754 floats sort as the floats do, once all but the sign bit
+    of negative floats are flipped.
     """
     bits = (scores + 0.0).view(torch.int32)  # + 0.0: -0.0 equals 0.0
     upper = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
@@ -264,14 +270,14 @@ def _encoded(scores: Tensor, lower: Tensor) -> Tensor:
 
 
 def _score(result: Tensor) -> Tensor:
-    """Return the scores of results, float32; -inf where there is none."""
+    """Return the float32 scores of encoded results; -inf where there is no result."""
     upper = (result >> 32).int()
     bits = torch.where(upper < 0, upper ^ 0x7FFFFFFF, upper)
     return bits.view(torch.float32).masked_fill(result == _NO_RESULT, -torch.inf)
 
 
 def _decoded(best: Tensor, index: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the scores and the index of results."""
+    """Return the scores and the indices of encoded results."""
     if not len(index):
         return _score(best), torch.full_like(best, -1)
     sorted_ties, order = ties.sort()

@@ -1,8 +1,8 @@
-"""Filling an embedding store: each process writes its share of the shards that are not there yet.
+"""Filling an embedding store: each process writes its share of the missing shards.
 
-A shard's vectors depend on its texts alone, never on the other shards that a process writes. So the
-same shards come out whether one process fills a store, the ranks of a group, or the jobs of a
-cluster, and a process that was killed loses the shard it was at.
+A shard's vectors depend only on the shard's texts, never on other shards. So a single process, the
+ranks of a group, and the jobs of a cluster all write the same shards, and a process that is killed
+loses only the shard that it was working on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SHARE = re.compile(r"(\d+)/(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A process' share of the shards: every ``n``-th of them, from number ``index`` on."""
+    """A process's share of the shards: ``index``, ``index + n``, ``index + 2n``, ..."""
 
     index: int = 0
     n: int = 1
@@ -57,10 +57,10 @@ class Share:
 
     @classmethod
     def parse(cls, text: object) -> Share:
-        """Return the share that ``i/n`` names.
+        """Parse a share written as ``i/n``.
 
         Raises:
-            ConfigError: the text is no such share.
+            ConfigError: the text has another form, or i is not below n.
         """
         found = _SHARE.fullmatch(text) if isinstance(text, str) else None
         if found is None:
@@ -74,14 +74,15 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What a call of :func:`fill_store` did.
+    """What a call of :func:`fill_store` did, over all ranks of the group.
 
     Attributes:
-        layout: of the store.
-        n_written: shards that the processes of this call wrote.
-        n_found: shards of their share that were there already.
-        n_missing: shards that are still missing, of other shares.
-        n_full: texts embedded by this call that have ``max_length`` tokens; longer ones were cut.
+        layout: the store's files.
+        n_written: shards that this call wrote.
+        n_found: shards of this share that existed already.
+        n_missing: shards that are still missing, because they belong to other shares.
+        n_full: texts that this call embedded with ``max_length`` tokens: they fill the limit, and
+            longer texts were cut to it.
     """
 
     layout: StoreLayout
@@ -111,16 +112,16 @@ def fill_store(
 ) -> Filled:
     """Embed texts into the store that their fingerprint names; write only what is missing.
 
-    If a torch.distributed group is initialized, all its ranks must call this; they share the
-    missing shards out, and return when all are done.
+    If a torch.distributed group is initialized, all its ranks must call this: they divide the
+    missing shards among themselves, and return when all are written.
 
     Args:
-        root: the folder in which stores lie; made if it is not there.
-        texts: to embed.
-        embedder: the encoder, its tokenizer, prompt and length.
-        dtype: of the vectors in the files; they are read as float32.
-        share: of the shards, for several jobs that know nothing of each other; None for all.
-        command: that fills the store, for the message about missing shards.
+        root: the folder that holds the stores; made if it does not exist.
+        texts: the texts to embed.
+        embedder: the encoder with its tokenizer, prompt and length limit.
+        dtype: type of the vectors in the files; reading always gives float32.
+        share: the shards that this call writes, for independent jobs; None for all.
+        command: the command line that fills the store, shown in the error about missing shards.
         show_progress: whether to show a progress bar on a terminal.
 
     Raises:
@@ -132,14 +133,15 @@ def fill_store(
     rank, n_ranks = rank_and_size()
     with _bar(show_progress and rank == 0) as bar:
         with ranks_fail_together():
-            layout, first, missing = _prepared(
+            layout, distinct, missing = _prepared(
                 Path(root), texts, embedder, dtype, share, command, bar
             )
         _check_ranks_agree(layout)
-        missing = of_ranks(missing)[0]  # a rank may see shards that others are just writing
+        # Use rank 0's list: shards that another job is writing may appear between two ranks' looks.
+        missing = of_ranks(missing)[0]
         n_full = embedder.n_full
         with ranks_fail_together():
-            _embed_shards(layout, missing[rank::n_ranks], texts, first, embedder, bar)
+            _embed_shards(layout, missing[rank::n_ranks], texts, distinct, embedder, bar)
     return Filled(
         layout,
         n_written=len(missing),
@@ -158,10 +160,10 @@ def _prepared(
     command: str | None,
     bar: Progress,
 ) -> tuple[StoreLayout, NDArray[np.int64], list[int]]:
-    """Write all files of a store but its shards.
+    """Write all files of a store except its shards.
 
     Returns:
-        The layout; ``[M]`` int64, the position of each distinct text; the missing shards of the
+        The layout; the position of each distinct text, ``[M]`` int64; the missing shards of the
         share.
     """
     if not len(texts):
@@ -172,7 +174,7 @@ def _prepared(
     fingerprint = StoreFingerprint.of(embedder, inventory, dtype)
     layout = StoreLayout(root, fingerprint, len(inventory.first))
     with _writing(layout):
-        _write_facts(layout, inventory, command)
+        _write_index(layout, inventory, command)
     missing = [n for n in share.of(layout.n_shards) if not layout.is_written(n)]
     return layout, inventory.first, missing
 
@@ -181,20 +183,21 @@ def _embed_shards(
     layout: StoreLayout,
     shards: Sequence[int],
     texts: EmbeddableTexts,
-    first: NDArray[np.int64],
+    distinct: NDArray[np.int64],
     embedder: TextEmbedder,
     bar: Progress,
 ) -> None:
+    """Embed and write shards; ``distinct`` is the position of each distinct text, ``[M]``."""
     total = sum(len(layout.texts_of(shard)) for shard in shards)
     embedding = bar.add_task(f"embedding {one_line(texts.name)}", total=total)
-    blocks = (texts.at(first[np.array(layout.texts_of(shard))]) for shard in shards)
+    blocks = (texts.at(distinct[np.array(layout.texts_of(shard))]) for shard in shards)
     vectors = embedder.embed_blocks(blocks, lambda n: bar.advance(embedding, n))
     for shard, of_shard in zip(shards, vectors, strict=True):
         _write_shard(layout, shard, of_shard)
 
 
-def _write_facts(layout: StoreLayout, inventory: TextInventory, command: str | None) -> None:
-    """Write all files of a store but the shards, if they are not there. The header comes last."""
+def _write_index(layout: StoreLayout, inventory: TextInventory, command: str | None) -> None:
+    """Write the missing files of a store except its shards; the header is written last."""
     folder = layout.folder
     folder.mkdir(parents=True, exist_ok=True)
     if not is_whole(folder / IDS):
@@ -230,7 +233,7 @@ def _write_shard(layout: StoreLayout, shard: int, vectors: NDArray[np.float32]) 
 
 @contextmanager
 def _writing(layout: StoreLayout) -> Iterator[None]:
-    """Turn an error of the file system into one sentence."""
+    """Turn an OSError into an error that says what to do."""
     try:
         yield
     except OSError as error:
@@ -242,10 +245,10 @@ def _writing(layout: StoreLayout) -> Iterator[None]:
 
 
 def _check_ranks_agree(layout: StoreLayout) -> None:
-    """Refuse ranks that would fill different stores."""
-    mine = layout.fingerprint.as_dict()
-    for rank, facts in enumerate(of_ranks(mine)):
-        different = [name for name in mine if facts[name] != mine[name]]
+    """Refuse ranks whose fingerprints differ: they would fill different stores."""
+    fingerprint = layout.fingerprint.as_dict()
+    for rank, of_rank in enumerate(of_ranks(fingerprint)):
+        different = [name for name in fingerprint if of_rank[name] != fingerprint[name]]
         if different:
             raise DataError(
                 f"rank {rank} would embed other texts, or embed them in another way: "

@@ -1,4 +1,4 @@
-"""The fingerprint of an embedding store: all that its vectors depend on."""
+"""The fingerprint of an embedding store: everything that its vectors depend on."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ from llm_embedder_data.mining.text_inventory import TextInventory
 
 StoredType = Literal["float32", "float16", "bfloat16"]
 
-# Raised when the files of a store change their meaning, or embeddings are computed otherwise.
+# Increase it when the files of a store change their meaning, or embeddings are computed otherwise.
 STORE_VERSION = 1
 
+# Weights are hashed in pieces of this size, so that an accelerator's are copied piece by piece.
 _HASHED_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFingerprint:
-    """All that the vectors of a store depend on, up to rounding.
+    """Everything that the vectors of a store depend on, up to rounding.
 
-    A layout, a device and a batch size change only the rounding, and are no part of it.
+    Layout, device and batch size are not part of it: they only change the rounding.
 
     Attributes:
-        version: of the store's files.
+        version: version of the store's files.
         weights: digest of the names, types, shapes and values of the encoder's weights.
-        encoder: the encoder's other facts: its class, configuration, pooling and similarity.
+        encoder: the encoder's class, configuration, pooling and similarity.
         tokenizer: digest of the tokenizer.
-        prompt: that stands before each text without an instruction of its own.
-        max_length: most tokens of a text.
-        precision: that the encoder computes in.
-        dtype: of the vectors in the files.
+        prompt: put before each text that has no instruction.
+        max_length: limit of a text in tokens.
+        precision: precision that the encoder computes in.
+        dtype: type of the vectors in the files.
         n_texts: number of texts.
-        texts: digest of the texts and their own instructions, in their order.
-        ids: digest of the ids, in their order.
+        texts: digest of the texts and their instructions, in order.
+        ids: digest of the ids, in order.
     """
 
     version: int
@@ -63,9 +64,9 @@ class StoreFingerprint:
         """Return the fingerprint of the embeddings of some texts.
 
         Args:
-            embedder: encoder, tokenizer, prompt and length.
-            inventory: of the texts.
-            dtype: of the vectors in the files.
+            embedder: the encoder with its tokenizer, prompt and length limit.
+            inventory: the inventory of the texts.
+            dtype: type of the vectors in the files.
 
         Raises:
             ConfigError: the dtype is unknown.
@@ -74,7 +75,7 @@ class StoreFingerprint:
         return cls(
             version=STORE_VERSION,
             weights=weights_digest(embedder.encoder.state_dict()),
-            # As JSON gives it back, so that a fingerprint equals the one that was written.
+            # Through JSON, so that it equals the fingerprint that is read from store.json.
             encoder=json.loads(json.dumps(embedder.encoder.embedding_facts(), default=str)),
             tokenizer=tokenizer_digest(embedder.tokenizer),
             prompt=embedder.prompt,
@@ -91,15 +92,15 @@ class StoreFingerprint:
         return asdict(self)
 
     def digest(self) -> str:
-        """Return 32 hexadecimal digits; the name of the store's folder."""
+        """Return the name of the store's folder: 32 hexadecimal digits."""
         content = json.dumps(self.as_dict(), sort_keys=True)
         return str(xxhash.xxh3_128_hexdigest(content.encode()))
 
 
 def weights_digest(weights: Mapping[str, Any]) -> str:
-    """Return a digest, 32 hexadecimal digits, of weights: names, types, shapes and values.
+    """Return a digest of the names, types, shapes and values of weights: 32 hexadecimal digits.
 
-    Their order does not count. Reads each tensor once: a second for about 10 GB on a CPU.
+    The order of the weights does not matter. Each tensor is read once: about 10 GB/s on a CPU.
     """
     hashed = xxhash.xxh3_128()
     for name in sorted(weights):
@@ -109,7 +110,7 @@ def weights_digest(weights: Mapping[str, Any]) -> str:
             continue
         hashed.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-        for start in range(0, len(flat), _HASHED_BYTES):  # an accelerator's piece by piece
+        for start in range(0, len(flat), _HASHED_BYTES):
             part = flat[start : start + _HASHED_BYTES]
             hashed.update(part.cpu().numpy().data)
     return str(hashed.hexdigest())

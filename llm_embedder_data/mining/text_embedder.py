@@ -1,4 +1,4 @@
-"""Texts to embeddings: sorted by length, in batches of so many tokens, one block at a time."""
+"""From texts to embeddings: texts are sorted by length and batched by their number of tokens."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
-# Tokens of a batch, padding included, if the user names no number.
+# Default of batch_tokens by type of device.
 _BATCH_TOKENS = {"cpu": 1024}
 _BATCH_TOKENS_ON_ACCELERATOR = 32768
 
-# Texts whose tokens are in memory at a time.
+# Texts of a block: their tokens are in memory at the same time.
 _TEXTS_AT_ONCE = 16384
 
 
 class Encoder(Protocol):
-    """What embeds tokenized texts; BiEncoder does."""
+    """A model that embeds tokenized texts, such as BiEncoder."""
 
     pooling: PoolingMode
     include_prompt: bool
@@ -46,38 +46,39 @@ class Encoder(Protocol):
         """Return the embeddings of texts in any layout, ``[N, D]`` float32."""
 
     def embedding_facts(self) -> Mapping[str, Any]:
-        """Return all that embeddings depend on beside weights, tokens and precision."""
+        """Return what embeddings depend on, except weights, tokens and precision."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Return the weights by name."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Return the weights; the first of them shows the device."""
+        """Return the weights. They are all on the device to compute on."""
 
     def modules(self) -> Iterable[nn.Module]:
-        """Return all modules, which are put into evaluation mode for a while."""
+        """Return all modules; they are put into evaluation mode while texts are embedded."""
 
 
 class TextEmbedder:
-    """An encoder with all that stands between a text and its embedding.
+    """Turns texts into embeddings, by an encoder with its tokenizer, prompt and length limit.
 
-    Tokens, prompts and truncation are those of training batches and evaluations, so embeddings
-    equal theirs up to rounding.
+    Texts are tokenized, prompted and truncated as in training and evaluation, so the embeddings
+    equal those computed there up to rounding.
 
     Args:
-        encoder: a BiEncoder, or what does as it does, on the device to compute on.
-        tokenizer: of the encoder.
-        prompt: put before each text that has no instruction of its own; may be empty.
-        max_length: most tokens of a text, special tokens included.
+        encoder: a BiEncoder or another :class:`Encoder`, on the device to compute on.
+        tokenizer: the encoder's tokenizer.
+        prompt: put before each text that has no instruction; may be empty.
+        max_length: limit of a text in tokens, prompt and special tokens included.
         layout: ``padded``, ``chunked`` or ``packed``: see :class:`TensorLayout`.
-        batch_tokens: most tokens of a batch, padding included, unless one text has more. None:
-            1,024 on a CPU, else 32,768.
-        precision: that the encoder computes in: ``32-true``, or automatic mixed precision.
-        pad_to_multiple_of: pad to a multiple of this many tokens.
-        chunk_size: most texts in a chunk of the layout ``chunked``.
+        batch_tokens: limit of a batch in tokens, padding included. A text with more tokens makes a
+            batch by itself. None: 1,024 on a CPU, else 32,768.
+        precision: precision that the encoder computes in, in Lightning's terms.
+        pad_to_multiple_of: pad texts to a multiple of this many tokens; None: no multiple.
+        chunk_size: limit of texts per chunk in the layout ``chunked``.
 
     Attributes:
-        n_full: texts embedded so far that have ``max_length`` tokens; longer ones were cut.
+        n_full: texts embedded so far with ``max_length`` tokens: they fill the limit, and longer
+            texts were cut to it.
 
     Raises:
         ConfigError: a setting is out of range; the prompt and special tokens use up
@@ -124,11 +125,18 @@ class TextEmbedder:
 
         Args:
             texts: N texts, without prompt.
-            own_instructions: what stands in place of the prompt of each text; None for the prompt.
+            own_instructions: the instruction that replaces the prompt of each text. An entry is
+                None where the prompt stays; None for all if no text has an instruction.
+
+        Returns:
+            The embeddings; ``[0, 0]`` without texts.
         """
-        own = own_instructions or [None] * len(texts)
+        if not texts:
+            return np.empty((0, 0), np.float32)
+        instructions = own_instructions or [None] * len(texts)
         number: dict[tuple[str, str | None], int] = {}
-        row = [number.setdefault(pair, len(number)) for pair in zip(texts, own, strict=True)]
+        pairs = zip(texts, instructions, strict=True)
+        row = [number.setdefault(pair, len(number)) for pair in pairs]
         distinct = list(number)
         blocks = (
             distinct[start : start + _TEXTS_AT_ONCE]
@@ -138,21 +146,20 @@ class TextEmbedder:
             ([text for text, _ in block], [instruction for _, instruction in block])
             for block in blocks
         )
-        embedded = [np.empty((0, 0), np.float32)] if not texts else list(parts)
-        return np.concatenate(embedded)[row] if texts else embedded[0]
+        return np.concatenate(list(parts))[row]
 
     def embed_blocks(
         self,
         blocks: Iterable[tuple[Sequence[str], Sequence[str | None] | None]],
         progress: Callable[[int], None] = lambda n_texts: None,
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield the embeddings of each block of texts, ``[n, D]`` float32.
+        """Yield the embeddings of each block of texts, ``[n, D]`` float32, in the block's order.
 
-        Texts are sorted by length within a block. The embeddings of a block depend on nothing
-        outside it, not even in their last bits. While a block is encoded, the next is tokenized.
+        Batches never cross blocks, so the embeddings of a block depend on nothing outside it, not
+        even in their last bits. While a block is encoded, the next is tokenized in a thread.
 
         Args:
-            blocks: texts, and their own instructions as in :meth:`embed`; at least one text each.
+            blocks: texts, at least one, and their instructions as in :meth:`embed`.
             progress: called with the number of texts of each batch.
         """
         waiting = iter(blocks)
@@ -168,11 +175,12 @@ class TextEmbedder:
                 yield self._encoded(*block, progress)
 
     def _tokenized(
-        self, texts: Sequence[str], own: Sequence[str | None] | None
+        self, texts: Sequence[str], own_instructions: Sequence[str | None] | None
     ) -> tuple[Tokens, int | Tensor]:
+        """Return the tokens of texts, and the number of prompt tokens to leave out of the mean."""
         instruction: Instructions = self.prompt
-        if own is not None and any(text is not None for text in own):
-            instruction = RowInstructions(self.prompt, own)
+        if own_instructions is not None and any(text is not None for text in own_instructions):
+            instruction = RowInstructions(self.prompt, own_instructions)
         length: int | Tensor = 0
         if not self.encoder.include_prompt and self.encoder.pooling == "mean":
             length = prompt_length(self.tokenizer, instruction)
@@ -182,7 +190,7 @@ class TextEmbedder:
     def _encoded(
         self, tokens: Tokens, length: int | Tensor, progress: Callable[[int], None]
     ) -> NDArray[np.float32]:
-        """Return the embeddings of texts, ``[n, D]``, each batch encoded at once."""
+        """Return the embeddings of a block of texts, ``[n, D]`` float32."""
         self.n_full += int((tokens.lengths >= self.max_length).sum())
         order = np.argsort(-tokens.lengths, kind="stable")  # [n], the longest text first
         parts = []
@@ -198,13 +206,18 @@ class TextEmbedder:
             parts.append(embedding.float())
             progress(len(texts))
         embedded = np.empty((len(order), parts[0].shape[1]), np.float32)
-        embedded[order] = torch.cat(parts).cpu().numpy()  # one wait for the device a block
+        embedded[order] = torch.cat(parts).cpu().numpy()  # waits for the device once per block
         return embedded
 
     def _batches(
         self, lengths: NDArray[np.int64], order: NDArray[np.int64]
     ) -> Iterator[NDArray[np.int64]]:
-        """Yield the texts of each batch; ``lengths`` falls."""
+        """Yield the texts of each batch: consecutive parts of ``order``.
+
+        Args:
+            lengths: ``[n]``, tokens of each text, descending.
+            order: ``[n]``, the number of the text with each of these lengths.
+        """
         ends = np.cumsum(lengths)
         start = 0
         while start < len(order):
@@ -233,7 +246,7 @@ class TextEmbedder:
 
 @contextmanager
 def _evaluating(encoder: Encoder) -> Iterator[None]:
-    """Put all modules into evaluation mode for a while."""
+    """Put all modules into evaluation mode, and restore their modes afterwards."""
     modes = [(module, module.training) for module in encoder.modules()]
     try:
         for module, _ in modes:

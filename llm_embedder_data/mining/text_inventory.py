@@ -1,4 +1,4 @@
-"""What a set of texts consists of: which of them are equal, and digests of all."""
+"""An inventory of a set of texts: which texts are equal, and digests of the texts and ids."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _TEXTS_AT_ONCE = 8192
 
 @dataclass(frozen=True, slots=True)
 class TextInventory:
-    """The distinct texts among N texts, numbered in the order in which they first appear.
+    """The M distinct texts among N texts, numbered in order of first appearance.
 
-    Texts with different instructions of their own are different.
+    Equal texts with different instructions count as different.
 
     Attributes:
         n_texts: N.
         first: ``[M]`` int64, ascending, the position at which each distinct text first appears.
         number: ``[N]`` int64, the number of the distinct text at each position; None if all texts
             are distinct.
-        texts_digest: of all texts and their own instructions, in their order.
-        ids: of the texts.
-        ids_digest: of the ids, in their order.
+        texts_digest: digest of all texts and their instructions, in order.
+        ids: the id of each text, ``[N]``.
+        ids_digest: digest of the ids, in order.
     """
 
     n_texts: int
@@ -42,10 +42,10 @@ class TextInventory:
 def take_inventory(
     texts: EmbeddableTexts, progress: Callable[[int], None] = lambda n_texts: None
 ) -> TextInventory:
-    """Read all texts once; 16 bytes of each, and its id, are kept in memory.
+    """Read all texts once, in blocks. A hash of 16 bytes per text and the ids stay in memory.
 
     Args:
-        texts: to read, in blocks.
+        texts: the texts to read.
         progress: called with the number of texts of each block.
     """
     hashes = np.empty((len(texts), 2), np.uint64)
@@ -66,26 +66,27 @@ def take_inventory(
 
 
 def _hashes(block: TextBlock) -> NDArray[np.uint64]:
-    """Return 128 bits of hash for each text with its own instruction, ``[n, 2]``."""
-    texts, own = block
-    if own is None:
+    """Return a 128-bit hash of each text with its instruction, ``[n, 2]`` uint64."""
+    texts, instructions = block
+    if instructions is None:
         digests = b"".join(xxhash.xxh3_128_digest(text.encode()) for text in texts)
     else:
-        # The seed tells where the instruction ends, and whether there is one.
+        # The seed encodes the instruction's length, so ("ab", "c") and ("a", "bc") differ. Without
+        # an instruction the seed is 0.
         digests = b"".join(
             xxhash.xxh3_128_digest(text.encode())
             if instruction is None
             else xxhash.xxh3_128_digest(
                 (instruction + text).encode(), seed=1 + len(instruction.encode())
             )
-            for text, instruction in zip(texts, own, strict=True)
+            for text, instruction in zip(texts, instructions, strict=True)
         )
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
 def _distinct(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first positions of the distinct rows, ``[M]``, and each row's number, ``[N]``."""
-    order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: positions rise within equal rows
+    """Return where each distinct row first appears, ``[M]``, and each row's number, ``[N]``."""
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: equal rows keep their order
     in_order = hashes[order]
     begins = np.ones(len(hashes), bool)
     begins[1:] = (in_order[1:] != in_order[:-1]).any(axis=1)

@@ -1,6 +1,6 @@
-"""The order among equal scores: by document id, descending as strings, as trec_eval has it.
+"""The order among equal scores: by document id, descending as strings, as in trec_eval.
 
-Strings compare by the bytes of their UTF-8, as C's strcmp does.
+Strings are compared by their UTF-8 bytes, as C's strcmp compares them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-# Most digits of a corpus row's index: times 10 and 32, it must fit in 64 bits.
+# Limit of an index in digits: padded to this many digits and multiplied by 32, it fits in 64 bits.
 _MOST_DIGITS = 16
 
 
 def tie_ranks(ids: pa.StringArray) -> Tensor:
-    """Return each document's place among all ids in descending order, ``[n]`` int64.
+    """Return each document's rank among all ids in descending order, from 0, ``[n]`` int64.
 
     >>> tie_ranks(pa.array(["d10", "d9", "d1"])).tolist()
     [1, 0, 2]
@@ -28,9 +28,9 @@ def tie_ranks(ids: pa.StringArray) -> Tensor:
 
 
 def tie_order(index: Tensor) -> Tensor:
-    """Return int64 sort keys, in the shape of ``index``: ascending keys are descending ids.
+    """Return int64 sort keys in the shape of ``index``, for a corpus without document ids.
 
-    It is for a corpus without ids, whose row numbers stand for them, compared as strings.
+    Ascending sort keys give row numbers in descending order as strings.
 
     >>> index = torch.tensor([1, 2, 9, 10, 19, 100])
     >>> index[tie_order(index).argsort()].tolist()
@@ -40,5 +40,5 @@ def tie_order(index: Tensor) -> Tensor:
     for power in range(1, _MOST_DIGITS):
         digits += index >= 10**power
     powers = torch.tensor([10**power for power in range(_MOST_DIGITS)], device=index.device)
-    # Pad the digits with zeros on the right. If two then are equal, the longer one is greater.
+    # Pad the digits with zeros on the right. Among equal results, the longer number is greater.
     return -(index * powers[_MOST_DIGITS - digits] * 32 + digits)

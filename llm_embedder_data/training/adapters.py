@@ -1,4 +1,4 @@
-"""LoRA and other adapters of the package peft: few trained weights beside frozen ones.
+"""LoRA and other adapters of the package peft: few trained weights, the encoder's are frozen.
 
 Hu et al., 2021, "LoRA" (arXiv:2106.09685).
 """
@@ -19,9 +19,10 @@ from transformers import AutoModel, PreTrainedModel
 
 from llm_embedder_data.core.errors import ConfigError
 
-# Key of a checkpoint: digest of the frozen weights that it leaves out.
+# The entry of a checkpoint with the digest of the frozen weights that it leaves out.
 FROZEN_DIGEST = "frozen_weights_digest"
-_SAMPLED = 256  # values of each frozen weight that the digest reads
+# The digest reads about this many values of each frozen weight.
+_SAMPLED = 256
 
 
 def has_adapters(encoder: nn.Module) -> bool:
@@ -39,7 +40,7 @@ def plain_settings(lora: Mapping[str, Any]) -> dict[str, Any]:
     """Return the argument ``lora`` as plain Python, without OmegaConf's types.
 
     Raises:
-        ConfigError: it is no mapping.
+        ConfigError: ``lora`` is not a mapping.
     """
     plain: Any = OmegaConf.to_container(lora, resolve=True) if OmegaConf.is_config(lora) else lora
     if not isinstance(plain, Mapping):
@@ -51,7 +52,7 @@ def plain_settings(lora: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_lora(encoder: PreTrainedModel, settings: Mapping[str, Any]) -> PreTrainedModel:
-    """Return a PeftModel of an encoder, whose LoRA adapters are trained and all else is frozen.
+    """Return a PeftModel around an encoder: its LoRA adapters are trainable, the rest is frozen.
 
     Args:
         encoder: a transformers model.
@@ -85,7 +86,10 @@ def with_lora(encoder: PreTrainedModel, settings: Mapping[str, Any]) -> PreTrain
 
 
 def with_saved_adapters(folder: Path) -> PreTrainedModel:
-    """Return the PeftModel whose adapters a folder holds, to train them further.
+    """Load a PeftModel from a folder of saved adapters, with the adapters trainable.
+
+    Args:
+        folder: has ``adapter_config.json``, which names the base model.
 
     Raises:
         ConfigError: peft is not installed.
@@ -98,10 +102,10 @@ def with_saved_adapters(folder: Path) -> PreTrainedModel:
 
 
 def merged(encoder: nn.Module) -> PreTrainedModel:
-    """Return a transformers model that embeds as the encoder does, without adapters.
+    """Return a transformers model without adapters that gives the same embeddings.
 
-    Of a PeftModel this is a copy with the adapters merged into its weights, so it takes the memory
-    of a second encoder. Any other encoder is returned as it is.
+    For a PeftModel this is a copy whose weights include the adapters, so it needs memory for a
+    second encoder. Any other encoder is returned as it is.
     """
     if not has_adapters(encoder):
         return cast(PreTrainedModel, encoder)
@@ -110,18 +114,18 @@ def merged(encoder: nn.Module) -> PreTrainedModel:
 
 
 def without_frozen(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """Return a state dict without the weights of a module that are not trained."""
+    """Return a module's state dict without its frozen weights."""
     frozen = _frozen(module)
     return {name: value for name, value in state.items() if name not in frozen}
 
 
 def with_frozen(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """Return a state dict, completed by the frozen weights that a module has."""
+    """Return a state dict completed with the frozen weights of a module."""
     return {**_frozen(module), **state}
 
 
 def frozen_digest(module: nn.Module) -> str:
-    """Return a digest of names, shapes and a sample of the values of the frozen weights."""
+    """Return a digest of the frozen weights: names, shapes, and a sample of the values."""
     digest = hashlib.sha256()
     for name, value in sorted(_frozen(module).items()):
         flat = value.detach().flatten()

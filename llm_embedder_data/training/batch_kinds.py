@@ -1,4 +1,7 @@
-"""Whether a data module makes the kind of batch that a model takes: two sides, or pairs."""
+"""Checks that a data module makes the kind of batch that a model takes.
+
+A bi-encoder takes queries and keys apart; a cross-encoder takes (query, key) pairs.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from llm_embedder_data.training.data_module_protocols import GivesPairs
 
 
 def check_gives_sides(datamodule: object) -> None:
-    """Refuse a data module that makes (query, key) pairs.
+    """Refuse a data module that makes (query, key) pairs, for a bi-encoder.
 
     Raises:
-        ConfigError: what to do.
+        ConfigError: ``data.cross`` is true.
     """
     if isinstance(datamodule, GivesPairs) and datamodule.cross:
         raise ConfigError(
@@ -20,10 +23,11 @@ def check_gives_sides(datamodule: object) -> None:
 
 
 def check_gives_pairs(datamodule: object) -> None:
-    """Refuse a data module that makes no (query, key) pairs, or evaluates by retrieval.
+    """Refuse a data module that makes no pairs or evaluates by searching, for a cross-encoder.
 
     Raises:
-        ConfigError: what to do.
+        ConfigError: ``data.cross`` is false, or there are eval sets and ``data.eval_method`` is not
+            ``rerank``.
     """
     if not isinstance(datamodule, GivesPairs):
         return

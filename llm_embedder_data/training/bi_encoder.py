@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast, get_args
 
-import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from llm_embedder_data.config.model_prompts import with_conventions
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
@@ -23,7 +19,6 @@ from llm_embedder_data.config.recipes import (
     Recipe,
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.mining.search import Precision
 from llm_embedder_data.training.adapters import (
     FROZEN_DIGEST,
@@ -38,20 +33,13 @@ from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
 )
-from llm_embedder_data.training.embedding_module import (
-    EmbeddingModule,
-    Pooling,
-    RetrievalBatch,
-    Similarity,
-)
-from llm_embedder_data.training.evaluating import evaluating, on_device
-from llm_embedder_data.training.export import EncoderExport, longest_of_model, prompts_to_export
+from llm_embedder_data.training.embedding_module import Pooling, RetrievalBatch, Similarity
+from llm_embedder_data.training.encoder_formats import EncoderFormats
 from llm_embedder_data.training.grad_cache import cached_embeddings
 from llm_embedder_data.training.matryoshka import (
     TruncatingEvaluator,
     weighted_dimensions,
 )
-from llm_embedder_data.training.mteb_encoder import MtebEncoder
 from llm_embedder_data.training.optimization import Schedule
 from llm_embedder_data.training.position_limits import check_positions
 from llm_embedder_data.training.retrieval_loss import (
@@ -60,19 +48,17 @@ from llm_embedder_data.training.retrieval_loss import (
     competing_keys,
     loss_of_embeddings,
 )
-from llm_embedder_data.training.retrieval_module import RetrievalModule, plain_recipe
-from llm_embedder_data.training.run_record import RunRecord
+from llm_embedder_data.training.retrieval_module import plain_recipe
+from llm_embedder_data.training.retrieval_steps import RetrievalSteps
 from llm_embedder_data.training.settings import (
     check_embedding_arguments,
 )
 
-logger = logging.getLogger(__name__)
 
-
-class BiEncoder(RetrievalModule, EmbeddingModule):
+class BiEncoder(RetrievalSteps, EncoderFormats):
     """Embeds queries and keys with one encoder, trained by a contrastive and a distillation loss.
 
-    It trains on the batches of RetrievalDataModule (docs/batch-keys.md). Each rank scores its own
+    It trains on the batches of RetrievalDataModule (docs/batch-keys.md). Each rank scores its
     queries against the keys of all ranks, leaving out known positives and padded keys. The gradient
     that data-parallel training averages is exactly that of the mean loss over the global batch, for
     any number of ranks, if all ranks have the same number of queries and of keys per query.
@@ -80,7 +66,7 @@ class BiEncoder(RetrievalModule, EmbeddingModule):
     Evaluation is exact retrieval from a corpus that the ranks encode in disjoint shards; see
     :class:`~llm_embedder_data.training.evaluator.RetrievalEvaluator`.
 
-    Only ``encoder`` is trained. Its pooler gets no gradient, so it is set aside until export.
+    The pooler of the encoder is not trained: it is removed, and put back at export.
     docs/training.md says when to use which of the options.
 
     Args:
@@ -113,15 +99,14 @@ class BiEncoder(RetrievalModule, EmbeddingModule):
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
         cutoffs: the k of the metrics, such as nDCG@k.
         drop_identical_ids: leave the document whose id is the query's out of its results.
-        search_precision: what products of a search are rounded to: ``float32``, ``tf32`` or
-            ``bf16``.
+        search_precision: precision of a search's products: ``float32``, ``tf32`` or ``bf16``.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
-        mini_batch_size: most texts that the encoder holds activations of (GradCache). Each text is
-            encoded twice, and memory no longer grows with the batch. None: the whole batch.
+        mini_batch_size: number of texts whose activations are in memory at a time (GradCache). Each
+            text is encoded twice, and memory does not grow with the batch. None: the whole batch.
         matryoshka_dims: numbers of leading dimensions that are trained and evaluated as embeddings
-            of their own, beside the full width.
-        matryoshka_weights: weight of the loss of each of ``matryoshka_dims``; None: 1 each. They
-            are scaled to sum to 1, with the full width's, which is 1 unless it is listed.
+            too, besides the full width.
+        matryoshka_weights: weight of the loss of each of ``matryoshka_dims``; None: 1 each. The
+            full width has weight 1 unless it is listed. All weights are scaled to sum to 1.
         false_negative_margin: leave out keys of other queries whose similarity to a query exceeds
             that of its positive by more than this. A negative margin also leaves out keys that
             score a little less than the positive. None: none are left out.
@@ -130,7 +115,7 @@ class BiEncoder(RetrievalModule, EmbeddingModule):
         lora: arguments of ``peft.LoraConfig``, such as ``{"r": 16}``: train LoRA adapters and
             freeze the encoder. Needs the extra ``lora``.
         save_base_weights: whether checkpoints of an encoder with adapters hold the frozen weights
-            too. They are not needed if the encoder is at hand when a checkpoint is loaded.
+            too. Without them, loading a checkpoint needs the original encoder.
 
     Raises:
         ConfigError: an argument is invalid; or ``pooling`` is ``auto`` and the model's files ask
@@ -235,7 +220,7 @@ class BiEncoder(RetrievalModule, EmbeddingModule):
             ConfigError: texts can be longer than the encoder's positions, a file of the model is
                 invalid, or the batches hold pairs for a cross-encoder.
         """
-        self._warned.clear()  # of an earlier run
+        self._warned.clear()  # warnings of an earlier run
         check_gives_sides(self._datamodule)
         self.check_data_module(self._datamodule)
         if stage == "fit":
@@ -248,7 +233,7 @@ class BiEncoder(RetrievalModule, EmbeddingModule):
     def check_data_module(self, datamodule: object) -> None:
         """Check the lengths and prompts of a data module's texts against the encoder.
 
-        :meth:`setup` does this for a trainer's data module; without a trainer, call it.
+        :meth:`setup` does this for a trainer's data module. Call it if there is no trainer.
 
         Raises:
             ConfigError: as :meth:`setup`.
@@ -267,7 +252,7 @@ class BiEncoder(RetrievalModule, EmbeddingModule):
 
     @property
     def temperature(self) -> float:
-        """The number that divides the cosine."""
+        """The number that cosines are divided by."""
         return cast(float, self.model_settings.temperature)
 
     # Training
@@ -279,7 +264,7 @@ class BiEncoder(RetrievalModule, EmbeddingModule):
         if self.mini_batch_size is None or not torch.is_grad_enabled():
             rows = [self._encode_call(call) for call in calls]
         else:
-            # Both sides in one function, so that a weight's gradients are summed in one buffer.
+            # Both sides in the same call, so that the gradients of a weight share a buffer.
             rows = cached_embeddings(self._encode_call, calls, self.encoder.parameters())
         first_key = len(query.calls)
         return (
@@ -291,17 +276,12 @@ class BiEncoder(RetrievalModule, EmbeddingModule):
         """Return the batch's loss; log this rank's as ``train/loss`` and ``train/loss/<task>``.
 
         With ``false_negative_margin``, ``train/likely_positives`` is the mean number of keys per
-        query that it leaves out.
+        query that the margin leaves out.
         """
         loss, left_out = self._loss_of(batch)
-        n_queries = len(batch["key_mask"])
-        # A progress bar reads its values at every step, which makes the host wait for the device.
-        has_bar = self._trainer is not None and self._trainer.progress_bar_callback is not None
-        # Not reduced over ranks: that would add a collective to each step.
-        self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
-        self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
+        self._log_loss(loss, batch)
         if left_out is not None:
-            self.log("train/likely_positives", left_out, batch_size=n_queries)
+            self.log("train/likely_positives", left_out, batch_size=len(batch["key_mask"]))
         return loss
 
     def loss(self, batch: RetrievalBatch) -> Tensor:
@@ -340,161 +320,23 @@ class BiEncoder(RetrievalModule, EmbeddingModule):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen weights beside adapters out, unless ``save_base_weights`` is set."""
+        """Remove frozen weights from checkpoints of adapters, unless ``save_base_weights``."""
         if has_adapters(self.encoder) and not self.save_base_weights:
             checkpoint["state_dict"] = without_frozen(checkpoint["state_dict"], self)
             checkpoint[FROZEN_DIGEST] = frozen_digest(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take frozen weights that a checkpoint leaves out from the encoder as it was loaded.
+        """Add the encoder's frozen weights to a checkpoint that was saved without them.
 
         Raises:
-            ConfigError: the checkpoint was saved beside other frozen weights.
+            ConfigError: the frozen weights are not those that the adapters were trained with.
         """
         if FROZEN_DIGEST not in checkpoint:
             return
         if checkpoint[FROZEN_DIGEST] != frozen_digest(self):
             raise ConfigError(
-                "the checkpoint holds adapters alone, and the frozen weights of the encoder "
-                f"{self._model_name} are not those beside which they were trained (give the "
-                "encoder that the training began with)"
+                "the checkpoint contains only adapters, and they were trained with other frozen "
+                f"weights than those of the encoder {self._model_name} (give the encoder that the "
+                "training began with)"
             )
         checkpoint["state_dict"] = with_frozen(checkpoint["state_dict"], self)
-
-    # Evaluation
-
-    def validation_step(
-        self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Encode a batch of queries or of a corpus and keep it; ranks do not communicate."""
-        name = batch["dataset"]
-        self.evaluator.note_loader(name, dataloader_idx)
-        if "content" in batch:
-            if len(batch["index"]):
-                self.evaluator.add_corpus(name, self._embed(batch, "content"), batch["index"])
-            return
-        if not len(batch["row"]):
-            return
-        embedding = self._embed(batch, "query")
-        about = {
-            "row": batch["row"],
-            "positives": batch["pos_index"],
-            "corpus": batch.get("corpus"),
-            "grades": batch.get("grades"),
-        }
-        if "key" not in batch:
-            self.evaluator.add_queries(name, embedding, **about)
-            return
-        keys = self._embed(batch, "key").view(*batch["key_mask"].shape, embedding.shape[1])
-        key_index = batch["key_index"].masked_fill(batch["key_mask"] == 0, -1)
-        self.evaluator.add_reranked(name, embedding, keys, key_index, **about)
-
-    def test_step(self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Encode a batch and keep it; see :meth:`validation_step`."""
-        self.validation_step(batch, batch_idx, dataloader_idx)
-
-    def predict_step(
-        self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> dict[str, Tensor]:
-        """Embed a corpus batch.
-
-        Returns:
-            ``index`` ``[n]`` int64 and ``embedding`` ``[n, D]`` float32, on the CPU.
-        """
-        embedding = self._embed(batch, "content")
-        return {"index": batch["index"].detach().cpu(), "embedding": embedding.detach().cpu()}
-
-    def to_mteb(
-        self,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        *,
-        query_max_length: int = 256,
-        key_max_length: int = 256,
-    ) -> MtebEncoder:
-        """Return this encoder as ``mteb.evaluate(...)`` takes it; it follows further training.
-
-        Its prompts are those of :meth:`export`.
-
-        Args:
-            tokenizer: None: the data module's, else the one of the name ``encoder``.
-            query_max_length: tokens of a query, special tokens included.
-            key_max_length: tokens of a document, special tokens included.
-
-        Raises:
-            ConfigError: there is no tokenizer.
-        """
-        tokenizer = tokenizer or self._tokenizer_of(self._datamodule)
-        if tokenizer is None:
-            raise ConfigError(
-                "to_mteb() has no tokenizer: give one, as to_mteb(tokenizer), since the encoder "
-                "was given as a model and no data module is attached"
-            )
-        return MtebEncoder(
-            self,
-            tokenizer,
-            prompts=prompts_to_export(self._datamodule, self._model_name),
-            max_length={"query": query_max_length, "document": key_max_length},
-            prompt_lengths=not self.include_prompt,
-        )
-
-    # Export
-
-    def export(
-        self,
-        path: str | os.PathLike[str],
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        *,
-        datamodule: lightning.LightningDataModule | None = None,
-        max_length: int | None = None,
-        run: RunRecord | None = None,
-        overwrite: bool = False,
-        check: bool = True,
-    ) -> None:
-        """Save the encoder for AutoModel and SentenceTransformer. Only rank 0 writes.
-
-        The folder appears complete or not at all. It holds the prompts, the pooling, the length at
-        which texts are cut, the similarity, and a model card.
-
-        Args:
-            path: a folder that does not exist, or is empty.
-            tokenizer: saved beside the encoder. None: the data module's, else the one of the name
-                ``encoder``; if there is neither, a warning.
-            datamodule: whose prompts and key length the folder gets. None: the trainer's; without
-                one, the encoder's own.
-            max_length: most tokens of a text, special tokens included. None: the data module's key
-                length; without one, the encoder's own.
-            run: what the model card says about the training. None: what the trainer knows.
-            overwrite: whether to replace a folder that has files, if it is a model's.
-            check: whether to load the folder again and compare token ids and vectors on probe
-                texts, by sentence-transformers if it is installed.
-
-        Raises:
-            ConfigError: the folder exists and is not to be replaced; or, loaded again, it gives
-                other token ids or vectors. Nothing is written then.
-        """
-        if self.global_rank != 0:
-            return
-        datamodule = datamodule or self._datamodule
-        tokenizer = tokenizer or self._tokenizer_of(datamodule)
-        if tokenizer is None:
-            logger.warning(
-                "%s has no tokenizer: give one to export(tokenizer=...)", one_line(Path(path))
-            )
-        with isolate_rng(), evaluating(self):  # training goes on as if nothing was exported
-            EncoderExport(
-                encoder=self.encoder,
-                pooler=self._pooler[0],
-                tokenizer=tokenizer,
-                model_name=self._model_name,
-                pooling=self.pooling,
-                include_prompt=self.include_prompt,
-                similarity=self.similarity,
-                encode=lambda inputs, n: self.encode(on_device(inputs, self.device), None, n),
-                datamodule=datamodule,
-                max_length=max_length,
-                run=run or RunRecord.of_trainer(self._attached, self.hparams),
-            ).write(path, overwrite=overwrite, check=check)
-
-    def longest_input(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Return the most tokens that the encoder takes, by its own files and its tokenizer's."""
-        return longest_of_model(self._model_name, self.encoder, tokenizer)[0]

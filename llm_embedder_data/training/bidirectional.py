@@ -1,4 +1,4 @@
-"""Decoders whose tokens attend to later tokens as well, as those of an encoder do.
+"""Bidirectional attention for decoders: every token attends to later tokens too.
 
 BehnamGhader et al., 2024, "LLM2Vec" (arXiv:2404.05961), turn decoders into text encoders this way.
 """
@@ -13,26 +13,27 @@ from llm_embedder_data.core.errors import ConfigError
 
 
 def attend_both_ways(encoder: PreTrainedModel) -> None:
-    """Turn off the causal masks of a model; an encoder stays as it is.
+    """Turn off the causal masks of a model, in place. An encoder has none, and stays as it is.
 
-    The model's configuration records it, so a saved model is loaded without them too.
+    The model's configuration records this, so a saved model is bidirectional when it is loaded.
     """
     encoder.config.is_causal = False
-    # Attention functions ask the module where there is no mask, because there is no padding.
+    # Without padding there is no mask, and attention functions read the module's is_causal.
     for module in encoder.modules():
         if not getattr(module, "is_causal", False):
             continue
         module.is_causal = False  # type: ignore[assignment]
-        # Without causality, transformers' masks count the last token of a window in.
+        # transformers' bidirectional masks include the token at distance sliding_window; its causal
+        # masks do not.
         if getattr(module, "sliding_window", None) is not None:
             module.sliding_window += 1  # type: ignore[operator, assignment]
 
 
 def check_both_ways(encoder: PreTrainedModel) -> None:
-    """Check, on two short texts, that earlier tokens of a model see later ones.
+    """Check on two short texts that tokens of a model attend to later tokens.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they do not, because the model builds its causal masks in another way.
     """
     if not _sees_later_tokens(encoder):
         raise ConfigError(
@@ -43,9 +44,9 @@ def check_both_ways(encoder: PreTrainedModel) -> None:
 
 
 def _sees_later_tokens(encoder: PreTrainedModel) -> bool:
-    """Return whether the last token of a text changes the hidden states of the first ones.
+    """Return whether another last token changes the hidden state of the token before it.
 
-    Tried with and without padding, which take different ways through attention functions.
+    Checked with and without padding, because attention functions treat the two differently.
     """
     device, was_training = encoder.device, encoder.training
     ids = torch.tensor([[1, 2, 3], [1, 2, 3]], device=device)

@@ -1,4 +1,4 @@
-"""Classifiers of one label, which score a (query, key) pair."""
+"""Loading a sequence classifier with a single label, which scores (query, key) pairs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from llm_embedder_data.core.printable import one_line
 
 
 def classifier(encoder: str | PreTrainedModel) -> PreTrainedModel:
-    """Return a classifier of one label, loaded as float32 if it is a name or path.
+    """Return a classifier with a single label, loaded as float32 if a name or path is given.
+
+    A model without a classification head gets a new, random head; a log line says so.
 
     Raises:
-        ConfigError: the model is no classifier, or has another number of labels.
+        ConfigError: the model is not a sequence classifier, or has another number of labels.
     """
     if not isinstance(encoder, str):
         n_labels = getattr(encoder.config, "num_labels", None)
@@ -29,7 +31,7 @@ def classifier(encoder: str | PreTrainedModel) -> PreTrainedModel:
         return encoder
     loaded: Any
     try:
-        # float32 whatever the files hold: in bfloat16 an AdamW update at 2e-5 rounds to nothing.
+        # Always float32: in bfloat16, AdamW updates at a learning rate of 2e-5 round to 0.
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
             encoder, num_labels=1, dtype=torch.float32, output_loading_info=True
         )

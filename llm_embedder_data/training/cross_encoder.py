@@ -15,12 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
 from llm_embedder_data.config.recipes import ModelSettings, Recipe
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.training.batch_kinds import check_gives_pairs
 from llm_embedder_data.training.classifier import classifier
 from llm_embedder_data.training.cross_encoder_export import CrossEncoderExport
 from llm_embedder_data.training.data_module_protocols import GivesLongestInputs
-from llm_embedder_data.training.evaluating import evaluating, on_device
+from llm_embedder_data.training.eval_mode import evaluating, on_device
 from llm_embedder_data.training.export import longest_of_model
 from llm_embedder_data.training.optimization import Schedule
 from llm_embedder_data.training.pair_losses import Distillation, LabelLoss, mean_pair_loss
@@ -36,26 +35,26 @@ TokenizedPairs = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 class CrossEncoder(RetrievalModule):
-    """Scores (query, key) pairs with one classifier of one label.
+    """Scores (query, key) pairs with a sequence classifier that has a single label.
 
     It trains on the batches of RetrievalDataModule with ``cross=True`` (docs/cross-encoder.md). A
-    query competes with the keys of its own row only: pairs have no in-batch negatives. Padded keys,
-    and keys of the row that are known positives of the query, are no negatives.
+    query is trained on the keys of its row only: there are no in-batch negatives. Padded keys, and
+    keys of the row that are known positives of the query, do not count as negatives.
 
     A query with teacher scores has two losses, weighted by ``contrastive_weight`` and
-    ``distill_weight`` as in :func:`~llm_embedder_data.training.losses.combine`; any other query has
-    the loss of its labels.
+    ``distill_weight`` as in :func:`~llm_embedder_data.training.losses.combine`. A query without has
+    the loss of its labels alone.
 
     Args:
         encoder: a name or path for AutoModelForSequenceClassification with one label, loaded as
-            float32; or such a model. A model without a head for scores gets a new one. Checkpoints
-            do not record a model: pass it again to ``load_from_checkpoint``.
-        loss: of the labels: ``listwise``, the softmax cross entropy of the positive among the keys
-            of its row; or ``binary``, the binary cross entropy of each key.
-        distillation: of the teacher's scores: ``kl``, the divergence of the softmax over the keys
-            of a row; ``margin-mse``, the squared error of the margins between positive and
+            float32; or such a model. A model without a classification head gets a new, random one.
+            Checkpoints do not record a model: pass it again to ``load_from_checkpoint``.
+        loss: loss of the labels: ``listwise``, the softmax cross entropy of the positive among the
+            keys of its row; or ``binary``, the binary cross entropy of each key.
+        distillation: loss of the teacher's scores: ``kl``, the divergence of the softmax over the
+            keys of a row; ``margin-mse``, the squared error of the margins between positive and
             negatives; or ``stable``, each key against those ranked below it. ``auto``: ``stable``
-            where the task's ``stable_distill`` says so, else ``kl``.
+            for tasks with ``stable_distill``, else ``kl``.
         pos_weight: weight of the positive in the binary loss; None: 1.
         contrastive_weight: weight of the labels' loss next to distillation; 0: distillation only.
             For this argument, the next three and ``learning_rate``, None means the recipe's value,
@@ -69,11 +68,11 @@ class CrossEncoder(RetrievalModule):
         warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
         cutoffs: the k of MRR@k, Recall@k and nDCG@k.
-        eval_pairs: most pairs of one call in an evaluation.
+        eval_pairs: limit of pairs per call of the model in an evaluation.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
 
     Raises:
-        ConfigError: an argument is invalid, or the model has another number of labels than one.
+        ConfigError: an argument is invalid, or the model does not have exactly one label.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class CrossEncoder(RetrievalModule):
         if gradient_checkpointing:
             enable = self.encoder.gradient_checkpointing_enable
             enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
-        self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
+        self.train()  # from_pretrained returns models in eval mode, and Lightning 2.6 keeps modes
 
     def setup(self, stage: str) -> None:
         """Check the data module against the model, and log the settings of a fit.
@@ -153,7 +152,7 @@ class CrossEncoder(RetrievalModule):
             )
 
     def _note_padding_token(self, tokenizer: Any) -> None:
-        """Tell a decoder which token is padding: its head reads the last token that is none."""
+        """Set a decoder's padding token: its head reads the last token that is not padding."""
         token = getattr(tokenizer, "pad_token_id", None)
         if self.encoder.config.pad_token_id is None and token is not None:
             self.encoder.config.pad_token_id = token
@@ -166,7 +165,7 @@ class CrossEncoder(RetrievalModule):
         Args:
             inputs: the tokenizer's output, int64 ``[N, L]`` each, padded on either side; or a list
                 of such chunks.
-            inverse: ``[N]`` int64, the row of each pair, if chunks reordered them.
+            inverse: ``[N]`` int64, the row of each pair in ``inputs``, if chunks reordered them.
 
         Returns:
             ``[N]`` float32, logits: higher is better.
@@ -194,11 +193,7 @@ class CrossEncoder(RetrievalModule):
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Return the batch's loss; log this rank's as ``train/loss`` and ``train/loss/<task>``."""
         loss = self.loss(batch)
-        n_queries = len(batch["key_mask"])
-        has_bar = self._attached is not None and self.trainer.progress_bar_callback is not None
-        # Not reduced over ranks: that would add a collective to each step.
-        self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
-        self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
+        self._log_loss(loss, batch)
         return loss
 
     def loss(self, batch: PairBatch) -> Tensor:
@@ -288,11 +283,11 @@ class CrossEncoder(RetrievalModule):
 
         Args:
             path: a folder that does not exist, or is empty.
-            tokenizer: saved beside the model. None: the data module's, else the one of the name
-                ``encoder``.
+            tokenizer: saved beside the model. None: the data module's, else that of the folder or
+                hub name ``encoder``.
             datamodule: whose query prompt and pair length the folder gets. None: the trainer's.
             max_length: most tokens of a pair, special tokens included. None: the data module's
-                query and key length together; without one, the model's own.
+                query and key length together; without a data module, the model's.
             run: what the model card says about the training. None: what the trainer knows.
             overwrite: whether to replace a folder that has files, if it is a model's.
             check: whether to load the folder again and compare token ids and scores.
@@ -308,7 +303,7 @@ class CrossEncoder(RetrievalModule):
         if tokenizer is None:
             raise ConfigError("a cross-encoder is exported with its tokenizer (give tokenizer=...)")
         self._note_padding_token(tokenizer)
-        with isolate_rng(), evaluating(self):  # training goes on as if nothing was exported
+        with isolate_rng(), evaluating(self):  # so that an export does not change the training
             CrossEncoderExport(
                 encoder=self.encoder,
                 tokenizer=tokenizer,
@@ -320,7 +315,7 @@ class CrossEncoder(RetrievalModule):
             ).write(path, overwrite=overwrite, check=check)
 
     def longest_input(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Return the most tokens that the model takes, by its own files and its tokenizer's."""
+        """Return the limit of a pair in tokens, by the files of the model and the tokenizer."""
         return longest_of_model(self._model_name, self.encoder, tokenizer)[0]
 
 

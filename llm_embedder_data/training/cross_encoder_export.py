@@ -1,4 +1,4 @@
-"""A cross-encoder as a folder that sentence-transformers' CrossEncoder loads: written, compared."""
+"""Exporting a cross-encoder for sentence-transformers' CrossEncoder, and checking the folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from transformers import (
     AutoModelForSequenceClassification,
@@ -42,16 +41,17 @@ from llm_embedder_data.training.run_record import RunRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossEncoderExport:
-    """A classifier of one label and all that a folder must say about it.
+    """A classifier with a single label, and everything that its folder says about it.
 
     Attributes:
-        encoder: the classifier; a PeftModel is merged, on a copy.
+        encoder: the classifier. Of a PeftModel, a merged copy is saved.
         tokenizer: saved beside it.
-        model_name: name or folder of the model that was trained; None if unknown.
-        score: scores a padded batch of pairs, ``[N]``.
-        datamodule: of the run; gives prompts and lengths. None: the model's own.
-        max_length: most tokens of a pair; None: the data module's, else the model's own.
-        run: what was trained and measured.
+        model_name: folder or hub name of the model that was trained; None if unknown.
+        score: scores a padded batch of N pairs; returns logits ``[N]``.
+        datamodule: the run's data module, which gives prompts and limits. None: no prompts, and the
+            limit that the model's files name.
+        max_length: limit of a pair in tokens; None: the data module's, else the model's.
+        run: what the model card says about the training.
     """
 
     encoder: PreTrainedModel
@@ -64,8 +64,8 @@ class CrossEncoderExport:
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool, check: bool) -> None:
         """Write the folder; see :meth:`CrossEncoder.export`."""
-        # Without a data module no prompt was put before queries: those of a bi-encoder that the
-        # classifier may come from are not its own.
+        # Without a data module there are no prompts. The files of a classifier that was made from a
+        # bi-encoder may name prompts, but those belong to the bi-encoder.
         has_data = self.datamodule is not None
         prompts = prompts_to_export(self.datamodule, self.model_name) if has_data else {}
         query_prompt, key_prompt = prompts.get("query", ""), prompts.get("document", "")
@@ -96,9 +96,8 @@ class CrossEncoderExport:
                 checked=checked,
                 notes=notes,
             )
-            (folder / "README.md").write_text(str(card), encoding="utf-8")
-        for sentence in (*notes, checked):
-            rank_zero_info(f"export {one_line(path)}: {sentence}")
+            card.write(folder)
+        card.log_notes(path)
 
     def _max_length(self) -> tuple[int, str]:
         """Return the most tokens of a pair, and where that comes from."""
@@ -119,7 +118,7 @@ class CrossEncoderExport:
         """
         texts = probe_texts(length)
         if (query_prompt or key_prompt) and self.tokenizer.truncation_side == "left":
-            texts = texts[:-1]  # there sentence-transformers cuts off the prompt
+            texts = texts[:-1]  # sentence-transformers cuts the prompt off this long text
         queries, keys = texts, [*texts[3:], *texts[:3]]
         batch = RetrievalDataCollator(
             self.tokenizer,
@@ -186,7 +185,7 @@ class _SentenceTransformersReader:
         return found.float().cpu()  # type: ignore[no-any-return]
 
 
-class _OwnReader:
+class _TransformersReader:
     """The folder as transformers loads it."""
 
     name = "transformers (sentence-transformers is not installed)"
@@ -210,11 +209,11 @@ class _OwnReader:
         return self._model(**self._inputs(pairs)).logits[:, 0].float()  # type: ignore[no-any-return]
 
 
-def _reader(folder: Path, query_prompt: str) -> _SentenceTransformersReader | _OwnReader:
+def _reader(folder: Path, query_prompt: str) -> _SentenceTransformersReader | _TransformersReader:
     try:
         return _SentenceTransformersReader(folder, query_prompt)
     except ImportError:
-        return _OwnReader(folder, query_prompt)
+        return _TransformersReader(folder, query_prompt)
 
 
 def _tokenized(tokenizer: Any, pairs: list[tuple[str, str]], max_length: int | None) -> Any:
@@ -228,7 +227,7 @@ def _version_of_sentence_transformers() -> str:
     try:
         return version("sentence-transformers")
     except ModuleNotFoundError:
-        return "4.0.0"  # the first that reads the entry
+        return "4.0.0"  # the oldest version that reads the entry
 
 
 def _notes(prompts: Mapping[str, str]) -> list[str]:

@@ -1,6 +1,7 @@
-"""What a model asks of a data module, as protocols.
+"""Protocols of a data module, for what a model asks it.
 
-RetrievalDataModule answers all of them. A model also trains with a data module that answers none.
+RetrievalDataModule implements all of them. A model can also train with a data module that
+implements none.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ class GivesLongestInputs(Protocol):
     """A data module that knows how long its tokenized texts can be."""
 
     def longest_inputs(self) -> dict[str, tuple[int, int]]:
-        """Return, for each length setting, the most tokens of a text and columns of a batch."""
+        """Return the limits of texts and batches, by the setting that limits them.
+
+        Each value has two numbers: the most tokens of a text, and the most columns of a batch,
+        which is higher if texts are padded to a multiple.
+        """
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""An encoder with its pooling: tokenized texts in any layout to embeddings."""
+"""An encoder with its pooling, which embeds tokenized texts in any layout."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _NO_EMBEDDING_SETTINGS = {
     "use_cache",
 }
 
-# What scales the weights of peft's adapters, beside the weights themselves.
+# Settings of peft's adapters that change embeddings though the weights stay the same.
 _ADAPTER_SCALES = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 
 
@@ -80,7 +80,7 @@ class EmbeddingModule(lightning.LightningModule):
         bidirectional: bool,
         lora: Mapping[str, Any] | None,
     ) -> None:
-        """Load the encoder and prepare it as the arguments of ``BiEncoder`` say."""
+        """Load the encoder and prepare it. The arguments are those of ``BiEncoder``."""
         loaded = load_encoder(encoder)
         base = base_of(loaded)
         self._model_name = encoder if isinstance(encoder, str) else base.name_or_path or None
@@ -97,7 +97,7 @@ class EmbeddingModule(lightning.LightningModule):
             base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
         self.encoder = loaded if lora is None else with_lora(loaded, lora)
         self._attention = AttentionSwitch(base)
-        self.train()  # from_pretrained returns it in eval mode, and Lightning 2.6 keeps modes
+        self.train()  # from_pretrained returns models in eval mode, and Lightning 2.6 keeps modes
 
     def _choose_pooling(
         self, pooling: Pooling, similarity: Similarity, encoder: PreTrainedModel
@@ -127,7 +127,8 @@ class EmbeddingModule(lightning.LightningModule):
         Args:
             inputs: texts in any layout: the tokenizer's output, int64 ``[N, L]`` each, padded on
                 either side; a list of such chunks; or texts packed in one row.
-            inverse: ``[N]`` int64, the row of each text, if chunks or unique keys reordered them.
+            inverse: ``[N]`` int64, the row of each text in ``inputs``, which differ if texts were
+                sorted into chunks or equal keys share a row. None: text i has row i.
             prompt_length: number of tokens at the start of each text that a mean leaves out; one
                 number, or ``[N]`` int64.
 
@@ -141,9 +142,9 @@ class EmbeddingModule(lightning.LightningModule):
         return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))
 
     def embedding_facts(self) -> dict[str, Any]:
-        """Return all that embeddings depend on beside weights, tokens and precision, as plain JSON.
+        """Return what embeddings depend on, except weights, tokens and precision, as plain JSON.
 
-        An embedding store is read only by an encoder with equal facts.
+        It is part of an embedding store's fingerprint.
         """
         config = base_of(self.encoder).config.to_dict()
         for name in _NO_EMBEDDING_SETTINGS & config.keys():
@@ -165,7 +166,7 @@ class EmbeddingModule(lightning.LightningModule):
         return self.encode(inputs, inverse)
 
     def _encode_call(self, call: EncoderCall) -> Tensor:
-        """Embed the texts of one call of the encoder, ``[n, D]`` float32."""
+        """Embed the texts of a call of the encoder, ``[n, D]`` float32."""
         inputs, prompt_length = call
         packed = layout_of(inputs) == "packed"
         self._attention.set(packed)
@@ -183,7 +184,7 @@ class EmbeddingModule(lightning.LightningModule):
     def _calls(
         self, batch: RetrievalBatch, side: str, mini_batch_size: int | None = None
     ) -> TextCalls:
-        """Return the calls of the encoder for one side of a batch."""
+        """Return the calls of the encoder for a side of a batch: see :meth:`_embed`."""
         prompt_length: int | Tensor = 0
         if not self.include_prompt and self.pooling == "mean":
             if f"{side}_prompt_length" not in batch:
@@ -197,7 +198,7 @@ class EmbeddingModule(lightning.LightningModule):
         return encoder_calls(batch[side], inverse, prompt_length, mini_batch_size)
 
     def _embed(self, batch: RetrievalBatch, side: str) -> Tensor:
-        """Embed one side of a batch.
+        """Embed a side of a batch.
 
         Args:
             batch: a batch of the data module.

@@ -1,4 +1,4 @@
-"""The calls of an encoder that embed one side of a batch, whole or cut into mini-batches."""
+"""Splitting one side of a batch into calls of the encoder, and restoring the order of its texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TokenizedTexts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 class EncoderCall(NamedTuple):
-    """What one call of the encoder takes.
+    """The input of a call of the encoder.
 
     Attributes:
         inputs: tensors of texts in the padded or the packed layout.
@@ -33,14 +33,15 @@ class TextCalls(NamedTuple):
 
     Attributes:
         calls: one or more calls.
-        row: ``[N]`` int64, the row of each text among the rows of all calls; None: text i is row i.
+        row: ``[N]`` int64, where the embedding of each text is among the outputs of all calls;
+            None: text i has row i.
     """
 
     calls: list[EncoderCall]
     row: Tensor | None
 
     def in_order(self, rows: Tensor) -> Tensor:
-        """Return the rows of all calls in the order of the texts."""
+        """Reorder the outputs of all calls, ``[n, D]``, to the order of the texts, ``[N, D]``."""
         return rows if self.row is None else rows[self.row]
 
 
@@ -54,12 +55,12 @@ def encoder_calls(
 
     Args:
         inputs: texts in any layout, see ``BiEncoder.encode``.
-        inverse: ``[N]`` int64, the row of each text in ``inputs``; None: text i is row i.
+        inverse: ``[N]`` int64, the row of each text in ``inputs``; None: text i has row i.
         prompt_length: number of tokens at the start of each text that a mean leaves out; one
             number, or ``[N]`` int64.
-        mini_batch_size: most texts of a call; None: a call for the whole layout, or for each chunk.
-            Padded texts are sorted by length first, and columns of padding after all texts of a
-            call are dropped.
+        mini_batch_size: limit of texts per call. Padded texts are then sorted by length, and
+            trailing columns that are padding in all texts of a call are dropped. None: no limit;
+            each chunk is a call, and in the other layouts there is a single call.
     """
     sides = model_calls(inputs)
     lengths = prompt_length_of_calls(sides, inverse, prompt_length)
@@ -67,13 +68,13 @@ def encoder_calls(
     if mini_batch_size is None:
         return TextCalls(calls, inverse)
     parts: list[EncoderCall] = []
-    order: list[int] = []  # of each row of the parts, its row in the inputs
+    order: list[int] = []  # the row in the inputs of each row of the parts
     for call in calls:
         cut = _packed_parts if layout_of(call.inputs) == "packed" else _padded_parts
-        first = len(order)
+        offset = len(order)
         for rows, part in cut(call, mini_batch_size):
             parts.append(part)
-            order += [first + row for row in rows]
+            order += [offset + row for row in rows]
     device = parts[0].inputs["input_ids"].device
     row = torch.empty(len(order), dtype=torch.int64)
     row[torch.tensor(order, dtype=torch.int64)] = torch.arange(len(order))
@@ -82,15 +83,15 @@ def encoder_calls(
 
 
 def _padded_parts(call: EncoderCall, size: int) -> Iterator[tuple[list[int], EncoderCall]]:
-    """Yield the rows of each mini-batch of a padded call, the longest first, and its call."""
+    """Cut a padded call into mini-batches, longest texts first; yield rows and call of each."""
     mask = call.inputs["attention_mask"]
     n_texts, n_columns = mask.shape
     if n_texts <= size:
         yield list(range(n_texts)), call
         return
-    # Padding before a text stays: it moves the positions of models that count them from column 0.
+    # Leading padding stays: some models count positions from column 0.
     columns = torch.arange(1, n_columns + 1, device=mask.device)
-    ends = (mask * columns).amax(1).cpu()  # the one wait for the device
+    ends = (mask * columns).amax(1).cpu()  # waits for the device, once
     order = ends.argsort(descending=True, stable=True)
     for rows in order.split(size):
         width = max(int(ends[rows[0]]), 1)
@@ -100,24 +101,24 @@ def _padded_parts(call: EncoderCall, size: int) -> Iterator[tuple[list[int], Enc
 
 
 def _packed_parts(call: EncoderCall, size: int) -> Iterator[tuple[list[int], EncoderCall]]:
-    """Yield the texts of each mini-batch of a packed call, in their order, and its call."""
+    """Cut a packed call into mini-batches, in the order of texts; yield texts and call of each."""
     bounds: list[int] = call.inputs["cu_seq_lens_q"].tolist()
     n_texts = len(bounds) - 1
-    for first in range(0, max(n_texts, 1), size):
-        last = min(first + size, n_texts)
-        begin, end = bounds[first], bounds[last]
-        own_bounds = call.inputs["cu_seq_lens_q"][first : last + 1] - begin
-        longest = max((bounds[i + 1] - bounds[i] for i in range(first, last)), default=0)
+    for start in range(0, max(n_texts, 1), size):
+        stop = min(start + size, n_texts)
+        begin, end = bounds[start], bounds[stop]
+        part_bounds = call.inputs["cu_seq_lens_q"][start : stop + 1] - begin
+        longest = max((bounds[i + 1] - bounds[i] for i in range(start, stop)), default=0)
         inputs: dict[str, Any] = {
             name: value[:, begin:end]
             for name, value in call.inputs.items()
             if isinstance(value, Tensor) and value.ndim == 2
         }
-        inputs |= dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), own_bounds)
+        inputs |= dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), part_bounds)
         inputs |= dict.fromkeys(("max_length_q", "max_length_k"), longest)
         yield (
-            list(range(first, last)),
-            EncoderCall(inputs, _of_rows(call.prompt_length, slice(first, last))),
+            list(range(start, stop)),
+            EncoderCall(inputs, _of_rows(call.prompt_length, slice(start, stop))),
         )
 
 

@@ -1,4 +1,4 @@
-"""An encoder from a name, a folder, or a model: what BiEncoder can train."""
+"""Loading the encoder of a BiEncoder from a name, a folder, or a model in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm_embedder_data.training.adapters import base_of, with_saved_adapters
 
 
 def load_encoder(encoder: str | PreTrainedModel) -> PreTrainedModel:
-    """Return the encoder, loaded if it is a name or path.
+    """Return the encoder, loaded as float32 if a name or path is given.
 
     Raises:
         ConfigError: the model is an encoder-decoder.
@@ -29,8 +29,8 @@ def load_encoder(encoder: str | PreTrainedModel) -> PreTrainedModel:
 
 
 def _from_files(encoder: str) -> PreTrainedModel:
-    # float32 whatever the files hold: in bfloat16 an AdamW update at 5e-6 rounds to nothing. The
-    # precision to compute in is a setting of the trainer.
+    # Always float32: in bfloat16, AdamW updates at a learning rate of 5e-6 round to 0. The trainer
+    # has a setting for the precision to compute in.
     adapters = Path(encoder) / "adapter_config.json"
     if adapters.is_file():
         return with_saved_adapters(adapters.parent)

@@ -1,4 +1,4 @@
-"""What one rank has encoded of the eval sets and corpora, kept on the CPU."""
+"""The encoded queries and corpus rows that a rank keeps during an evaluation, on the CPU."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class EncodedQueries:
         embedding: ``[Q, D]`` float32; ``[Q, 0]`` if the queries were reranked.
         row: ``[Q]`` int64, row numbers in the eval set.
         positives: ``[Q, P]`` int64, indices of corpus rows, padded with -1.
-        ranked: ``[Q, G]`` int64, the keys in their new order, or None if there were no keys.
-        grades: ``[Q, P]`` float64, of the positives; None if all count the same.
-        ranked_scores: ``[Q, G]`` float32, of ``ranked``; None if they are not known.
+        ranked: ``[Q, G]`` int64, corpus rows of the reranked keys, best first, padded with -1; None
+            if a corpus is searched.
+        grades: ``[Q, P]`` float64, grades of the positives; None if all positives count the same.
+        ranked_scores: ``[Q, G]`` float32, scores of ``ranked``; None if they are not known.
     """
 
     corpus: str | None
@@ -35,7 +36,7 @@ class EncodedQueries:
 
     @classmethod
     def joined(cls, parts: Sequence[EncodedQueries]) -> EncodedQueries:
-        """Join parts in any order, sorted by row number; narrow tensors are padded with -1."""
+        """Join parts, sorted by row number. Tensors of fewer columns are padded."""
         row, order = torch.cat([part.row for part in parts]).sort()
         grades = [part.grades for part in parts if part.grades is not None]
         ranked = [part.ranked for part in parts if part.ranked is not None]
@@ -53,13 +54,13 @@ class EncodedQueries:
 
 @dataclass(slots=True)
 class EvalShard:
-    """What one rank has encoded of the eval sets and corpora, on the CPU.
+    """The batches that this rank has encoded since the evaluation started.
 
     Attributes:
         queries: encoded query batches, by eval set.
         corpora: encoded corpus batches, by corpus: embedding ``[n, D]`` float32 and index ``[n]``
             int64.
-        loader_index: index of the loader that an eval set or corpus came from, by its name.
+        loader_index: index of the loader that each eval set or corpus came from, by its name.
     """
 
     queries: dict[str, list[EncodedQueries]] = field(default_factory=dict)
@@ -81,7 +82,9 @@ class EvalShard:
 
 
 class VectorParts:
-    """Vectors that lie in several tensors, read in ranges: joined, they would need twice the space.
+    """Vectors in several tensors, read in ranges as if they were a single tensor.
+
+    Concatenating the tensors would need memory for a second copy.
 
     Args:
         parts: ``[n, D]`` float32 each.
@@ -105,14 +108,14 @@ class VectorParts:
         number = int(np.searchsorted(self._ends, start, side="right"))
         found = [torch.empty(0, self._width)]
         while start < stop:
-            part, first = self._parts[number], int(self._ends[number]) - len(self._parts[number])
-            found.append(part[start - first : stop - first])
+            part, begin = self._parts[number], int(self._ends[number]) - len(self._parts[number])
+            found.append(part[start - begin : stop - begin])
             start += len(found[-1])
             number += 1
         return torch.cat(found)
 
 
 def _cat_padded(parts: Sequence[Tensor], value: float = -1) -> Tensor:
-    """Concatenate rows of different widths, padded on the right."""
+    """Concatenate tensors ``[n, w]`` of different widths along dim 0, padded on the right."""
     width = max(part.shape[1] for part in parts)
     return torch.cat([pad(part, (0, width - part.shape[1]), value=value) for part in parts])

@@ -1,4 +1,4 @@
-"""What the loaders of an evaluation read: the eval sets and corpora behind embeddings."""
+"""The eval sets and corpora that an evaluation reads: their ids, answers, texts and tasks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from llm_embedder_data.mining.tie_order import tie_ranks
 
 
 class SearchedCorpus:
-    """A corpus as a search needs it.
+    """A corpus that an evaluation searches, with its ids and tie ranks.
 
     Args:
-        passages: what its loader reads.
+        passages: the data set of the corpus' loader.
     """
 
     def __init__(self, passages: CorpusPassages) -> None:
@@ -34,7 +34,7 @@ class SearchedCorpus:
 
     @cached_property
     def ids(self) -> pa.StringArray:
-        """The id of each row; its number as text where the corpus has no ids."""
+        """The id of each row, ``[n]``; row numbers as strings if the corpus has no ids."""
         return self.passages.corpus.ids()
 
     @cached_property
@@ -43,17 +43,17 @@ class SearchedCorpus:
         return tie_ranks(self.ids)
 
     def texts(self, rows: Iterable[int]) -> list[str]:
-        """Return the key texts of rows."""
+        """Return the texts of corpus rows, formatted by the key template."""
         return self.passages.corpus.texts(np.fromiter(rows, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class EvalSources:
-    """The eval sets and corpora that are evaluated, as far as they are of our data module.
+    """The eval sets and corpora of an evaluation; only those of a RetrievalDataModule are known.
 
     Attributes:
-        queries: by name of the eval set.
-        corpora: by name of the corpus.
+        queries: eval sets by name.
+        corpora: corpora by name.
     """
 
     queries: Mapping[str, EvalQueries] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class EvalSources:
 
     @classmethod
     def of_loaders(cls, loaders: Iterable[Any]) -> EvalSources:
-        """Look for them in loaders; other loaders have none."""
+        """Find the eval sets and corpora of loaders. Other kinds of loaders are ignored."""
         queries: dict[str, EvalQueries] = {}
         corpora: dict[str, SearchedCorpus] = {}
         for loader in loaders:
@@ -77,7 +77,12 @@ class EvalSources:
         return self.queries[name].eval_set.task if name in self.queries else None
 
     def query_ids(self, name: str, rows: Tensor) -> list[str]:
-        """Return the ids of an eval set's rows; their numbers where there are no ids."""
+        """Return the query ids of an eval set's rows; row numbers where there are no ids.
+
+        Args:
+            name: name of the eval set.
+            rows: ``[Q]`` int64, row numbers.
+        """
         if name not in self.queries:
             return [str(row) for row in rows.tolist()]
         numbers = rows.cpu().numpy()
@@ -86,7 +91,7 @@ class EvalSources:
         return [str(found) for found in query_ids_of(table[numbers.tolist()], numbers)]
 
     def answers(self, name: str, rows: Tensor) -> list[list[str]] | None:
-        """Return the answers of an eval set's rows; None if it has none."""
+        """Return the answer strings of an eval set's rows; None if no row has answers."""
         if name not in self.queries:
             return None
         eval_rows = self.queries[name].eval_set.rows
@@ -97,7 +102,10 @@ class EvalSources:
         return found if any(found) else None
 
     def same_document(self, name: str, corpus: str | None, rows: Tensor) -> Tensor | None:
-        """Return the document with each query's id, ``[Q]`` int64, -1 if there is none."""
+        """Return the corpus row with the id of each query, ``[Q]`` int64; -1 if there is none.
+
+        None if the ids of queries or documents are not known.
+        """
         if corpus is None or corpus not in self.corpora or name not in self.queries:
             return None
         ids = pa.array(self.query_ids(name, rows), pa.string())
@@ -105,25 +113,32 @@ class EvalSources:
         return torch.from_numpy(found.to_numpy().astype(np.int64))
 
     def check_for_runs(self, where: str) -> None:
-        """Refuse what cannot be written as runs, before anything is encoded.
+        """Refuse eval sets and corpora whose results cannot be written to run files.
+
+        Called before anything is encoded.
+
+        Args:
+            where: the beginning of error messages: the setting that asks for run files.
 
         Raises:
-            DataError: an id holds a blank.
-            ConfigError: an eval set has an id twice, or a corpus is a sample.
+            DataError: an id is empty or contains white space.
+            ConfigError: two rows of an eval set have the same id, or a corpus is a sample.
         """
         for name, queries in self.queries.items():
             ids = self.query_ids(name, torch.from_numpy(queries.eval_set.kept))
             check_run_ids(ids, "query", f"{where}: eval set {one_line(name)}")
-            own_id, n_times = Counter(ids).most_common(1)[0]
-            if n_times > 1:
+            query_id, n_rows = Counter(ids).most_common(1)[0]
+            if n_rows > 1:
                 raise ConfigError(
-                    f"{where}: {n_times} rows of eval set {name!r} have the query id {own_id!r}, "
-                    "and a run names queries by id (give each row its own, or write no run)"
+                    f"{where}: {n_rows} rows of eval set {name!r} have the query id {query_id!r}, "
+                    "and a run file identifies queries by id (give each row a different id, or "
+                    "write no run file)"
                 )
         for name, corpus in self.corpora.items():
             if corpus.passages.is_sample:
                 raise ConfigError(
-                    f"{where}: only a sample of corpus {name!r} is searched, and a run of it would "
-                    "pass for one of the corpus (set data.eval_corpus_sample=null, or write no run)"
+                    f"{where}: only a sample of corpus {name!r} is searched, and its run file "
+                    "would look like that of the whole corpus (set data.eval_corpus_sample=null, "
+                    "or write no run file)"
                 )
             check_run_ids(corpus.ids.to_pylist(), "document", f"{where}: corpus {one_line(name)}")

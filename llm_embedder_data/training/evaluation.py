@@ -42,29 +42,30 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on the eval data of a data module.
 
-    It gives the values that ``Trainer.validate`` gives, in float64. In a process group that is
-    initialized, all ranks must call it: each encodes its share, and all return the same.
+    The metrics equal those of ``Trainer.validate``, in float64. If a torch.distributed group is
+    initialized, all ranks must call this: each encodes its share, and all return the same metrics.
 
     Args:
-        model: stays as it is, in its mode and on its device. Wrap the call in ``torch.autocast``
-            to encode in a lower precision.
-        datamodule: with eval data, and a corpus to retrieve from.
-        cutoffs: the k of the metrics; None: the model's.
-        drop_identical_ids: leave the document whose id is the query's out of its results; None: as
-            the model says.
-        search_precision: what products of the search are rounded to: float32, tf32 or bf16; None:
-            as the model says.
-        device: where to encode and search; None: where the model is.
-        run_file: written with the best passages of each query; ``*.tsv`` or TREC's six fields. If
-            there are several eval sets, each has a file, ``run.<eval set>.trec``.
-        metrics_file: written with ``{eval set: {metric: value}}`` as JSON.
+        model: the model; its mode and device are restored afterwards. Wrap the call in
+            ``torch.autocast`` to encode in a lower precision.
+        datamodule: a data module with eval data, and a corpus to search.
+        cutoffs: the k of metrics such as nDCG@k; None: the model's.
+        drop_identical_ids: remove the document with the query's id from the query's results; None:
+            the model's setting.
+        search_precision: precision of the search: float32, tf32 or bf16; None: the model's setting.
+        device: where to encode and search; None: the model's device.
+        run_file: file to write the best passages of each query to: TSV if it ends in ``.tsv``, else
+            TREC. Several eval sets have a file each, such as ``run.<eval set>.trec``.
+        metrics_file: JSON file to write ``{eval set: {metric: value}}`` to.
         show_progress: whether to show progress bars.
 
     Returns:
         The metrics by eval set, their means, and the rankings.
 
     Raises:
-        ConfigError: there is nothing to evaluate on, or an id cannot stand in a run file.
+        ConfigError: there is nothing to evaluate on; or a run file is asked for, and two queries
+            have the same id or the corpus is a sample.
+        DataError: a run file is asked for and cannot hold an id.
         OSError: a file cannot be written.
     """
     datamodule.prepare_data()
@@ -109,23 +110,23 @@ def _by_name(loaders: Any) -> Mapping[str, Any]:
 def _evaluating(
     model: BiEncoder, evaluator: RetrievalEvaluator, device: torch.device | str | None
 ) -> Iterator[None]:
-    """Let a model evaluate with another evaluator, and put it back as it was."""
-    was_training, before, was_on = model.training, model.evaluator, model.device
+    """Prepare a model for an evaluation; restore its evaluator, mode and device afterwards."""
+    was_training, before, old_device = model.training, model.evaluator, model.device
     try:
         model.evaluator = evaluator
         model.eval()
-        model.to(was_on if device is None else device)
+        model.to(old_device if device is None else device)
         with torch.inference_mode():
             yield
     finally:
         model.evaluator = before
         model.train(was_training)
-        model.to(was_on)
+        model.to(old_device)
 
 
 @contextmanager
 def _bars(show: bool) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Give a function that adds a progress bar and returns what advances it."""
+    """Yield a function that adds a progress bar and returns a function that advances it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(

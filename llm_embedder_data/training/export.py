@@ -1,4 +1,4 @@
-"""An encoder as a folder that AutoModel and SentenceTransformer load: written, then compared."""
+"""Exporting an encoder to a folder for AutoModel and SentenceTransformer, and checking it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -32,29 +31,31 @@ from llm_embedder_data.training.model_card import ModelCard
 from llm_embedder_data.training.position_limits import check_positions, most_positions
 from llm_embedder_data.training.run_record import RunRecord
 
-# A folder that holds this file is a model; nothing else is ever overwritten.
+# Only a folder that contains this file, and so is a model, is ever overwritten.
 _MODEL_FILE = "config.json"
 
 _KEY_LENGTH = "data.key_max_length"
+# transformers writes 1e30 as the length of a tokenizer without a limit.
 _NO_LIMIT = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderExport:
-    """An encoder and all that a folder must say about it.
+    """An encoder, and everything that its folder says about it.
 
     Attributes:
-        encoder: a transformers model; a PeftModel is merged, on a copy.
-        pooler: the encoder's pooler, if it was set aside.
+        encoder: a transformers model. Of a PeftModel, a merged copy is saved.
+        pooler: the encoder's pooler, if it was removed for training.
         tokenizer: saved beside the encoder; None to save none.
-        model_name: name or folder of the model that was trained; None if unknown.
+        model_name: folder or hub name of the model that was trained; None if unknown.
         pooling: how token vectors are pooled.
         include_prompt: whether a mean includes the prompt's tokens.
         similarity: how embeddings are compared.
         encode: embeds a padded batch, on the device of the encoder.
-        datamodule: of the run; gives prompts and the longest key. None: the model's own.
-        max_length: most tokens of a text; None: the data module's, else the model's own.
-        run: what was trained and measured.
+        datamodule: the run's data module, which gives prompts and the limit of keys. None: those
+            that the model's files name.
+        max_length: limit of a text in tokens; None: the data module's, else the model's.
+        run: what the model card says about the training.
     """
 
     encoder: nn.Module
@@ -113,12 +114,11 @@ class EncoderExport:
                 checked=checked,
                 notes=notes,
             )
-            (folder / "README.md").write_text(str(card), encoding="utf-8")
-        for sentence in (*notes, checked):
-            rank_zero_info(f"export {one_line(path)}: {sentence}")
+            card.write(folder)
+        card.log_notes(path)
 
     def _max_length(self) -> tuple[int, str]:
-        """Return the most tokens of a text, and where that comes from."""
+        """Return the limit of a text in tokens, and its source, for users to read."""
         if self.max_length is not None:
             return self.max_length, "max_length"
         if isinstance(self.datamodule, GivesLongestInputs):
@@ -146,11 +146,11 @@ class EncoderExport:
 
 @contextmanager
 def new_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
-    """Yield a folder for a model, which gets its name when the block ends without an error.
+    """Yield a temporary folder, which is renamed to ``path`` when the block ends without an error.
 
     Raises:
-        ConfigError: the folder has files and ``overwrite`` is False, is no folder of a model, or
-            cannot be written.
+        ConfigError: ``path`` is a folder with files and ``overwrite`` is False, or its files are
+            not those of a model; or it cannot be written.
     """
     folder = Path(path).expanduser().absolute()
     check_target(folder, overwrite=overwrite)
@@ -163,10 +163,11 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Pat
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuse a folder that an export must not take the name of.
+    """Refuse a path that an export must not replace.
 
     Raises:
-        ConfigError: what is there.
+        ConfigError: the path is a file or a link; or a folder with files, and ``overwrite`` is
+            False or the files are not those of a model.
     """
     folder = Path(path).expanduser()
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -185,7 +186,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
 
 
 def save_weights(model: Any, folder: Path, pooler: nn.Module | None = None) -> None:
-    """Save a transformers model, and the pooler that was set aside; a PeftModel is merged."""
+    """Save a transformers model, with the pooler that was removed; merge a PeftModel."""
     model = merged(model)
     weights = model.state_dict()
     if pooler is not None:
@@ -196,7 +197,7 @@ def save_weights(model: Any, folder: Path, pooler: nn.Module | None = None) -> N
 def longest_of_model(
     model_name: str | None, encoder: nn.Module, tokenizer: PreTrainedTokenizerBase | None
 ) -> tuple[int, str]:
-    """Return the most tokens that a model takes, by its own files, and where that comes from."""
+    """Return the limit of a text in tokens that a model's files name, and which of them does."""
     if model_name is not None:
         try:
             found = read_model_json(model_name, LENGTH_FILE)
@@ -206,7 +207,6 @@ def longest_of_model(
         if isinstance(length, int) and length > 0:
             return length, f"max_seq_length of {short_name(model_name)}"
     limits = {"the encoder's positions": most_positions(encoder)}
-    # transformers writes 1e30 where a tokenizer knows no limit.
     if tokenizer is not None and tokenizer.model_max_length < _NO_LIMIT:
         limits["model_max_length of the tokenizer"] = int(tokenizer.model_max_length)
     known = {name: limit for name, limit in limits.items() if limit is not None}
@@ -217,10 +217,11 @@ def longest_of_model(
 
 
 def prompts_to_export(datamodule: object, model_name: str | None) -> dict[str, str]:
-    """Return the prompts that users of the exported model must put before their texts.
+    """Return the prompts that users of the exported model must put before their texts, by name.
 
-    They are the instructions that the data module used, or, without a data module, the model's
-    own. A task whose instructions differ from the usual ones gets prompts named after the task.
+    They are the instructions of the data module or, without a data module, those that the model's
+    files name. The prompts ``query`` and ``document`` are those of most tasks. A task with other
+    instructions gets prompts that are named after the task.
 
     Args:
         datamodule: the data module that trained the model, or None.

@@ -1,7 +1,7 @@
-"""An exported folder, loaded again and compared with the model: token ids, and what they give.
+"""Loading an exported folder again, and comparing its token ids and embeddings with the model's.
 
-sentence-transformers loads the folder. Where it is not installed, transformers does, and the files
-beside the weights are read as sentence-transformers documents them.
+sentence-transformers loads the folder. If it is not installed, transformers loads the weights, and
+the other files are read as sentence-transformers documents them.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from llm_embedder_data.training.pooling import pool
 # Embeds a padded batch: (tokenizer's output, tokens of the prompt) to ``[N, D]`` float32.
 Encode = Callable[[Mapping[str, Any], int], Tensor]
 
-# Vectors of longer texts are not compared: on a CPU each would take minutes.
+# Embeddings of longer texts are not compared: on a CPU each would take minutes.
 _MOST_TOKENS = 1024
 
-# Largest difference of two vectors, as a share of the length of the model's vector.
+# Largest allowed difference of two vectors, as a share of the length of the model's vector.
 _TOLERANCE = 1e-4
 _TOLERANCE_OF_LOW_PRECISION = 2e-2
 
 
 class _Reader(Protocol):
-    """A folder that was loaded."""
+    """A loaded folder."""
 
     name: str
 
     def ids(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
-        """Return the token ids of each text behind a prompt."""
+        """Return the token ids of the prompt with each text."""
 
     def vectors(self, texts: Sequence[str], prompt: str) -> Tensor:
-        """Return the embedding of each text behind a prompt, ``[N, D]`` float32."""
+        """Return the embedding of the prompt with each text, ``[N, D]`` float32."""
 
 
 def probe_texts(max_length: int) -> list[str]:
-    """Return texts that show how a folder reads: short, long, of other scripts, nearly empty."""
+    """Return texts on which tokenizers tend to differ: short, long, other scripts, white space."""
     return [
         "Where do otters sleep?",
         "In kelp, hand in hand; the current takes the others.",
@@ -68,15 +68,15 @@ def check_encoder(
     include_prompt: bool,
     encode: Encode,
 ) -> str:
-    """Compare an exported encoder with the one that was exported, on probe texts.
+    """Compare an exported folder with the encoder in memory, on probe texts.
 
     Args:
         folder: the exported folder.
-        tokenizer: that batches are made with.
-        prompts: that the folder must apply, by name.
-        max_length: most tokens of a text.
+        tokenizer: the tokenizer of the training batches.
+        prompts: the prompts that the folder must apply, by name.
+        max_length: limit of a text in tokens.
         include_prompt: whether a mean includes the prompt's tokens.
-        encode: embeds a padded batch with the exported encoder.
+        encode: embeds a padded batch with the encoder in memory.
 
     Returns:
         A sentence on what was compared.
@@ -93,7 +93,7 @@ def check_encoder(
     for prompt in given:
         texts = probe_texts(max_length)
         if prompt and tokenizer.truncation_side == "left":
-            texts = texts[:-1]  # there sentence-transformers cuts off the prompt
+            texts = texts[:-1]  # sentence-transformers cuts the prompt off this long text
         batch = collator({"content": texts, "key_instruction": prompt})
         ours = without_padding(batch["content"])
         theirs = reader.ids(texts, prompt)
@@ -135,7 +135,7 @@ def without_padding(inputs: Mapping[str, Any]) -> list[list[int]]:
 
 
 def tolerance(vectors: Tensor, folder: Path) -> float:
-    """Return the allowed difference: more on an accelerator, and for weights of low precision."""
+    """Return the allowed difference: higher on an accelerator, or if weights are not float32."""
     config = read_model_json(str(folder), "config.json")
     is_float32 = config.get("dtype", config.get("torch_dtype", "float32")) == "float32"
     on_cpu = vectors.device.type == "cpu"
@@ -166,8 +166,8 @@ class _SentenceTransformersReader:
         return found.float().cpu()
 
 
-class _OwnReader:
-    """The folder as transformers and the documented meaning of its files give it."""
+class _TransformersReader:
+    """The folder as transformers loads it, with pooling and length from its other files."""
 
     name = "transformers (sentence-transformers is not installed)"
 
@@ -206,7 +206,7 @@ def _reader(folder: Path) -> _Reader:
     try:
         return _SentenceTransformersReader(folder)
     except ImportError:
-        return _OwnReader(folder)
+        return _TransformersReader(folder)
 
 
 def _difference(expected: Tensor, found: Tensor) -> float:

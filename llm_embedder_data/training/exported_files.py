@@ -1,4 +1,4 @@
-"""The files that sentence-transformers reads beside a model's weights."""
+"""The files that sentence-transformers reads besides a model's weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_encoder_files(
         include_prompt: whether a mean includes the prompt's tokens.
         similarity: ``cos`` adds a module that normalizes embeddings.
         prompts: texts to put before inputs, by name.
-        max_length: most tokens of a text.
+        max_length: limit of a text in tokens.
     """
     kinds = ["Transformer", "Pooling", *(["Normalize"] if similarity == "cos" else [])]
     subfolders = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds) if i)]
@@ -101,15 +101,14 @@ IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, max_length: int) -> None:
-    """Save a tokenizer as an encoder's.
+    """Save a copy of a tokenizer without its chat template, with a length limit.
 
-    It gets no chat template: sentence-transformers 6 puts every text into the template of a
-    tokenizer that has one. The caller's tokenizer stays as it is.
+    sentence-transformers 6 would put every text into the chat template.
 
     Args:
-        tokenizer: from transformers.
+        tokenizer: from transformers; it is not changed.
         folder: an existing folder.
-        max_length: most tokens of an input, special tokens included.
+        max_length: limit of an input in tokens, special tokens included.
     """
     saved: Any = copy.deepcopy(tokenizer)
     saved.chat_template = None

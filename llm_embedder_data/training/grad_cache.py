@@ -1,14 +1,14 @@
-"""Embeddings of a large batch in the memory of a small one (GradCache).
+"""Embedding a large batch with the memory of a small batch (GradCache).
 
 Gao et al., 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"
 (arXiv:2101.06983): encode all mini-batches without recording for autograd; take the gradient of the
 loss with respect to the embeddings; then encode each mini-batch again, now recording, and carry its
 share of that gradient back to the weights.
 
-Here the second encoding is the backward pass of one autograd function whose inputs are the weights.
-So a training step has one backward pass, as usual: a weight gets its gradient once, whatever the
-number of mini-batches. Hence data-parallel training averages gradients once, a gradient scaler
-scales them, and accumulation, clipping and schedules of Lightning's automatic optimization apply.
+Here the second encoding is the backward pass of an autograd function whose inputs are the weights.
+So a training step has a single backward pass, as usual, and each weight gets its gradient once,
+whatever the number of mini-batches. DDP, gradient scaling, accumulation, clipping and Lightning's
+automatic optimization therefore work without change.
 """
 
 from __future__ import annotations
@@ -30,24 +30,23 @@ Encode = Callable[[EncoderCall], Tensor]
 def cached_embeddings(
     encode: Encode, calls: Sequence[EncoderCall], weights: Iterable[nn.Parameter]
 ) -> list[Tensor]:
-    """Return the embeddings of each call; activations are kept of one call at a time.
+    """Return the embeddings of each call; only one call's activations are in memory at a time.
 
-    The gradient equals that of ``[encode(call) for call in calls]`` up to the order of its sums.
-    Each call is encoded twice. Random numbers, such as those of dropout, are the same both times,
-    on the CPU and on the device of the inputs.
+    The gradient equals that of ``[encode(call) for call in calls]`` up to rounding. Each call is
+    encoded twice, with the same random numbers (dropout) both times, on the CPU and on the device
+    of the inputs.
 
     Args:
         encode: embeds the texts of a call, ``[n, D]``.
         calls: one or more calls.
-        weights: all that ``encode`` uses and that may be trained. Those with ``requires_grad`` get
-            a gradient.
+        weights: the weights that ``encode`` uses. Those with ``requires_grad`` get a gradient.
 
     Returns:
         ``[n, D]`` for each call.
 
     Raises:
         ConfigError: in the backward pass, if no weight gets a gradient, because a wrapper such as
-            FSDP has put others in their stead.
+            FSDP has replaced the weights.
     """
     trained = [weight for weight in weights if weight.requires_grad]
     return list(_Cached.apply(encode, calls, *trained))  # type: ignore[no-untyped-call]
@@ -62,7 +61,8 @@ class _Cached(torch.autograd.Function):
         ctx.save_for_backward(*weights)  # an error if they change before the backward pass
         ctx.device = calls[0].inputs["input_ids"].device
         kind = ctx.device.type
-        # Without the cache of cast weights: what is cast here carries no gradient.
+        # Without autocast's cache of cast weights: weights that are cast here have no graph, and
+        # later calls would reuse them.
         ctx.autocast = {
             "device_type": kind,
             "dtype": torch.get_autocast_dtype(kind),
@@ -89,15 +89,15 @@ class _Cached(torch.autograd.Function):
                 # Not backward(): it would give each weight a gradient for every call, and
                 # data-parallel training expects one.
                 found = torch.autograd.grad(embedding, weights, gradient, allow_unused=True)
-            if all(one is None for one in found):
+            if all(of_weight is None for of_weight in found):
                 raise ConfigError(
                     "model.mini_batch_size: no weight of the encoder got a gradient, as happens "
                     "if FSDP shards the weights (set model.mini_batch_size to null and "
                     "model.gradient_checkpointing to true, or train with trainer.strategy=ddp)"
                 )
-            for i, one in enumerate(found):
-                if one is not None:
-                    totals[i] = _added(totals[i], one)
+            for i, of_weight in enumerate(found):
+                if of_weight is not None:
+                    totals[i] = _added(totals[i], of_weight)
         return (
             None,
             None,
@@ -109,7 +109,7 @@ class _Cached(torch.autograd.Function):
 
 
 def _added(total: Tensor | None, more: Tensor) -> Tensor:
-    """Return the sum of gradients, in float32: half precision would round small ones away."""
+    """Add gradients in float32: in half precision small gradients would be lost by rounding."""
     if total is None:
         return more.float()
     return total.add_(more)
@@ -125,7 +125,7 @@ def _random_states(device: torch.device) -> tuple[Tensor, Tensor | None]:
 
 @contextmanager
 def _random_states_of(device: torch.device, states: tuple[Tensor, Tensor | None]) -> Iterator[None]:
-    """Go back to earlier states of the generators; afterwards go on as if nothing was drawn."""
+    """Set the generators to earlier states, and restore their present states afterwards."""
     on_cpu, on_device = states
     devices = [] if on_device is None else [device]
     kind = "cuda" if on_device is None else device.type

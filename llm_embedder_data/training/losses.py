@@ -1,8 +1,8 @@
 """Contrastive and distillation losses: functions of tensors, independent of ranks and models.
 
-Letters: B local queries, G keys per query, K keys that a query is scored against (those of all
-ranks if they were gathered), P known positives. Scores are similarities; cosines are already
-divided by their temperature. With ``reduction="none"`` a loss returns one value per query.
+Shapes: B queries of this rank, G keys per query, K keys that a query is scored against (those of
+all ranks if they were gathered), P known positives. Scores are similarities, cosines already
+divided by the temperature. With ``reduction="none"`` a loss returns a value per query.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Reduction = Literal["mean", "none"]
 
 
 def known_positive_mask(key_id: Tensor, positive_id: Tensor) -> Tensor:
-    """Return which keys are a known positive of which query.
+    """Return whether each key is a known positive of each query.
 
-    A known positive must not be a negative of that query, whichever rank and row it comes from.
+    A known positive must not be a negative of the query, whichever rank and row it comes from.
 
     Args:
         key_id: ``[K]`` int64, hashes of the keys' texts.
-        positive_id: ``[B, P]`` int64, hashes of all known positives of a query; 0 is padding.
+        positive_id: ``[B, P]`` int64, hashes of all known positives of each query, padded with 0.
 
     Returns:
         ``[B, K]`` bool. Takes O(B * K * P) time and O(B * K) memory.
@@ -34,13 +34,14 @@ def known_positive_mask(key_id: Tensor, positive_id: Tensor) -> Tensor:
             [ True, False,  True]])
     """
     known = torch.zeros(len(positive_id), len(key_id), dtype=torch.bool, device=key_id.device)
-    for positive in positive_id.unbind(1):  # [B]; all P at once would take B * K * P values
+    # A column at a time: comparing all at once would take B * K * P values.
+    for positive in positive_id.unbind(1):  # [B]
         known |= positive[:, None] == key_id
     return known & (key_id != 0)
 
 
 def has_teacher_scores(teacher: Tensor, key_mask: Tensor) -> Tensor:
-    """Return which queries have a teacher score for each of their keys: ``[B]`` bool.
+    """Return which queries have teacher scores for all their keys: ``[B]`` bool.
 
     Args:
         teacher: ``[B, G]`` float32, NaN where there is no score.
@@ -52,11 +53,13 @@ def has_teacher_scores(teacher: Tensor, key_mask: Tensor) -> Tensor:
 def contrastive_loss(
     scores: Tensor, target: Tensor, excluded: Tensor, *, reduction: Reduction = "mean"
 ) -> Tensor:
-    """Return InfoNCE (van den Oord et al., 2018, arXiv:1807.03748, eq. 4): positive against rest.
+    """Return InfoNCE (van den Oord et al., 2018, arXiv:1807.03748, eq. 4).
+
+    It is the cross entropy of each query's positive among all columns that are not excluded.
 
     Args:
         scores: ``[B, K]`` float32.
-        target: ``[B]`` int64, the column of each query's own positive; it is never excluded.
+        target: ``[B]`` int64, the column of each query's positive; it is never excluded.
         excluded: ``[B, K]`` bool, columns to leave out: padding and known positives.
         reduction: ``mean`` over the queries, or ``none``.
 
@@ -75,23 +78,23 @@ def reverse_contrastive_loss(
     *,
     all_gather: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Return InfoNCE from keys to queries: each query against the others, for its positive key.
+    """Return InfoNCE from keys to queries: for each positive key, its query against all others.
 
     Together with :func:`contrastive_loss` this is the symmetric loss of CLIP (Radford et al., 2021,
     arXiv:2103.00020, figure 3).
 
     Args:
         scores: ``[B, P]`` float32, this rank's queries against the positive keys of all ranks.
-        target: ``[B]`` int64, the column of each query's own positive; it is never excluded.
+        target: ``[B]`` int64, the column of each query's positive; it is never excluded.
         excluded: ``[B, P]`` bool, pairs to leave out: a positive that answers another query too.
         all_gather: returns ``[W, P]`` from the ``[P]`` of each of W ranks, and in the backward pass
-            sums the gradients; None: all queries are those of this rank.
+            sums the gradients; None: this rank has all queries.
 
     Returns:
         ``[B]``, the loss of each query's positive key.
     """
     is_target = target[:, None] == torch.arange(scores.shape[1], device=scores.device)  # [B, P]
-    # Finite, as a key may answer all queries of a rank.
+    # Finite, so that a key that answers all queries of a rank gives no NaN.
     logits = scores.masked_fill(excluded & ~is_target, _floor(scores))
     total = logits.logsumexp(0)  # [P], over this rank's queries
     if all_gather is not None:
@@ -100,18 +103,19 @@ def reverse_contrastive_loss(
 
 
 def likely_positives(similarity: Tensor, target: Tensor, group_size: int, margin: float) -> Tensor:
-    """Return which keys of other queries are so similar to a query that they may answer it.
+    """Return which keys of other queries are so similar to a query that they probably answer it.
 
-    A key is one if its similarity exceeds that of the query's positive by more than the margin, as
-    in Qwen3-Embedding (Zhang et al., 2025, arXiv:2506.05176, eq. 2, with margin 0.1). A query's own
-    keys are never among them: those were chosen as its negatives.
+    These are the keys whose similarity exceeds that of the query's positive by more than a margin,
+    as in Qwen3-Embedding (Zhang et al., 2025, arXiv:2506.05176, eq. 2, with margin 0.1). The keys
+    of the query's row are never among them: they were chosen as its negatives.
 
     Args:
         similarity: ``[B, K]``, not divided by a temperature. No gradient flows through it.
-        target: ``[B]`` int64, the column of each query's positive, the first of its own keys.
-        group_size: number of a query's own keys.
-        margin: a difference of similarities; negative: keys that score less than the positive, by
-            at most its absolute value, are among them too.
+        target: ``[B]`` int64, the column of each query's positive, followed by the other keys of
+            its row.
+        group_size: G, number of keys of a row.
+        margin: a difference of similarities. With a negative margin, keys that score less than the
+            positive, by up to ``-margin``, are included.
 
     Returns:
         ``[B, K]`` bool.
@@ -123,8 +127,8 @@ def likely_positives(similarity: Tensor, target: Tensor, group_size: int, margin
     similarity = similarity.detach()
     positive = similarity.gather(1, target[:, None])  # [B, 1]
     column = torch.arange(similarity.shape[1], device=similarity.device)
-    own = (column >= target[:, None]) & (column < target[:, None] + group_size)
-    return (similarity > positive + margin) & ~own
+    of_row = (column >= target[:, None]) & (column < target[:, None] + group_size)  # [B, K]
+    return (similarity > positive + margin) & ~of_row
 
 
 def kl_distillation(
@@ -142,7 +146,7 @@ def kl_distillation(
     A query without teacher scores has the value 0 and does not count in the mean.
 
     Args:
-        student: ``[B, G]`` float32, the model's scores of a query's own keys.
+        student: ``[B, G]`` float32, the model's scores of the keys of each query's row.
         teacher: ``[B, G]`` float32, NaN in the row of a query without scores.
         key_mask: ``[B, G]`` int64, 0 where a key is padding.
         student_temperature: divides the student's scores.
@@ -177,12 +181,12 @@ def stable_distillation(
 
     Args:
         scores: ``[B, K]`` float32.
-        target: ``[B]`` int64, the column of a query's first key. Its G keys are consecutive: the
-            positive, then the others by descending teacher score.
+        target: ``[B]`` int64, the column of each query's positive. The G keys of its row are
+            consecutive: the positive, then the others by descending teacher score.
         teacher: ``[B, G]`` float32, NaN in the row of a query without scores.
         key_mask: ``[B, G]`` int64, 0 where a key is padding.
-        excluded: ``[B, K]`` bool, columns to leave out. A query's own keys stay unless they are
-            padding.
+        excluded: ``[B, K]`` bool, columns to leave out. It does not apply to the keys of the
+            query's row, which are left out only if they are padding.
         reduction: ``mean`` over the queries with scores, or ``none``.
 
     Returns:
@@ -193,11 +197,11 @@ def stable_distillation(
     columns = target[:, None] + position  # [B, G]
     real, floor = key_mask.bool(), _floor(scores)
 
-    own = scores.gather(1, columns)  # [B, G]
+    group = scores.gather(1, columns)  # [B, G]
     others = scores.masked_fill(excluded.scatter(1, columns, True), floor).logsumexp(1)  # [B]
     follows = (position >= position[:, None]) & real[:, None, :]  # [B, G, G]: key j is i or later
-    rest = own[:, None, :].masked_fill(~follows, floor).logsumexp(2)  # [B, G]
-    cross_entropy = torch.logaddexp(others[:, None], rest) - own  # [B, G]
+    rest = group[:, None, :].masked_fill(~follows, floor).logsumexp(2)  # [B, G]
+    cross_entropy = torch.logaddexp(others[:, None], rest) - group  # [B, G]
 
     weighted = _teacher_weights(teacher, key_mask, 1.0) * cross_entropy
     return _reduce(weighted.sum(1), has_teacher_scores(teacher, key_mask), reduction)
@@ -250,7 +254,7 @@ def _teacher_weights(teacher: Tensor, key_mask: Tensor, temperature: float) -> T
 
 
 def _floor(scores: Tensor) -> float:
-    """Return the logit of excluded columns: finite, so that an all-excluded row has a gradient."""
+    """Return the logit of excluded columns: finite, so that a fully excluded row gives no NaN."""
     return torch.finfo(scores.dtype).min / 4
 
 

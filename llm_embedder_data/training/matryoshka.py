@@ -1,7 +1,7 @@
-"""Matryoshka embeddings: their leading dimensions alone are embeddings too.
+"""Matryoshka embeddings, whose leading dimensions can be used alone as smaller embeddings.
 
-Kusupati et al., 2022, "Matryoshka Representation Learning" (arXiv:2205.13147): train on the loss of
-the whole embedding and of several truncations, so that an index may keep fewer dimensions.
+Kusupati et al., 2022, "Matryoshka Representation Learning" (arXiv:2205.13147): train on the losses
+of the whole embedding and of several truncations, so that an index may keep fewer dimensions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llm_embedder_data.training.evaluator import EvalRun, Evaluation, RetrievalE
 
 
 class WeightedDimension(NamedTuple):
-    """A number of leading dimensions, and the share of its loss in the whole loss."""
+    """A number of leading dimensions, and the weight of its loss; the weights sum to 1."""
 
     width: int
     weight: float
@@ -29,17 +29,19 @@ class WeightedDimension(NamedTuple):
 def weighted_dimensions(
     dims: Sequence[int] | None, weights: Sequence[float] | None, full: int
 ) -> list[WeightedDimension]:
-    """Return the dimensions to train on, the most first, with weights that sum to 1.
+    """Return the widths to train on, the largest first, with weights that sum to 1.
 
-    The full width is always among them: with weight 1 before scaling, if ``dims`` leaves it out.
+    The full width is always among them. If ``dims`` does not list it, it has weight 1 before all
+    weights are scaled.
 
     Args:
-        dims: numbers of dimensions; None: the full width alone.
-        weights: one per number, not negative, scaled here; None: 1 each.
+        dims: numbers of leading dimensions; None: only the full width.
+        weights: a weight of at least 0 for each of ``dims``; None: 1 each.
         full: width of the encoder's embeddings.
 
     Raises:
-        ConfigError: a number is not in [1, full] or comes twice, or the weights do not fit.
+        ConfigError: a width is not in [1, full] or is repeated; or there are too few or too many
+            weights, or a weight is negative, or all are 0.
 
     >>> weighted_dimensions([64, 32], [1, 2], 128)
     [WeightedDimension(width=128, weight=0.25), WeightedDimension(width=64, weight=0.25), \
@@ -95,16 +97,16 @@ def truncated(embedding: Tensor, width: int, *, normalize: bool) -> Tensor:
 
 
 class TruncatingEvaluator(RetrievalEvaluator):
-    """Evaluates embeddings in full, and each of several truncations beside them.
+    """Evaluates full embeddings, and several truncations of them.
 
-    The names of a truncation's metrics say its width: ``val/<eval set>/dim_128/mrr@10``, and
+    The names of a truncation's metrics contain its width: ``val/<eval set>/dim_128/mrr@10``, and
     ``val/dim_128/mrr@10`` for the mean over eval sets. Rankings are those of the full embeddings.
 
     Args:
         cutoffs: the k of the metrics.
-        widths: of the truncations, without the full width.
+        widths: widths of the truncations, without the full width.
         normalize: whether truncated embeddings are scaled to length 1.
-        settings: further arguments of the evaluator.
+        settings: further arguments of :class:`RetrievalEvaluator`.
     """
 
     def __init__(
@@ -121,14 +123,14 @@ class TruncatingEvaluator(RetrievalEvaluator):
         drop_identical_ids: bool | None = None,
         precision: Precision | None = None,
     ) -> TruncatingEvaluator:
-        """Return an evaluator of the same truncations; None: the same setting."""
+        """Return a new evaluator of the same truncations and settings, except for those given."""
         settings = self._settings(cutoffs, drop_identical_ids, precision)
         return TruncatingEvaluator(
             widths=[*self._truncations], normalize=self._normalize, **settings
         )
 
     def reset(self, sources: EvalSources | None = None) -> None:
-        """Drop what an interrupted evaluation may have left."""
+        """Drop the batches that an interrupted evaluation may have left."""
         super().reset(sources)
         for evaluator in self._truncations.values():
             evaluator.reset()
@@ -146,7 +148,10 @@ class TruncatingEvaluator(RetrievalEvaluator):
             evaluator.add_corpus(name, self._cut(embedding, width), index)
 
     def add_queries(self, name: str, embedding: Tensor, **about: Any) -> None:
-        """Keep an encoded query batch, in full and truncated; reranked queries only in full."""
+        """Keep an encoded query batch, in full and truncated.
+
+        Reranked queries come here only with full embeddings: :meth:`add_reranked` truncates them.
+        """
         super().add_queries(name, embedding, **about)
         if about.get("ranked") is None:
             for width, evaluator in self._truncations.items():

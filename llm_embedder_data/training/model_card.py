@@ -1,36 +1,40 @@
-"""README.md of an exported model: how it is used, what it was trained on, what was measured."""
+"""The model card of an exported model, README.md: its usage, training data and metrics."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
+
+from lightning.pytorch.utilities import rank_zero_info
 
 from llm_embedder_data.config.model_files import last_part, short_name
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.training.run_record import RunRecord
 
-# Entries of a run's fingerprint about one data set begin so, before the name.
+# Prefix of the run fingerprint's entries about a data set; its name follows.
 _DATASET = "dataset "
 
-# Settings of a run that say nothing about the trained model, or that the card says elsewhere.
+# Settings that say nothing about the trained model, or that the card has in another section.
 _UNSHOWN = {"encoder", "cutoffs", "gradient_checkpointing", "recipe", "pooling", "similarity"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """What a model card says.
+    """The content of a model card; its ``str`` is the Markdown.
 
     Attributes:
-        kind: a bi-encoder embeds texts, a cross-encoder scores pairs.
-        base_model: name or folder of the model that was trained; None if unknown.
-        facts: how texts are read and compared, as (name, value).
+        kind: ``bi-encoder`` or ``cross-encoder``.
+        base_model: folder or hub name of the model that was trained; None if unknown.
+        facts: how texts are read and compared: (name, value) pairs.
         prompts: texts to put before inputs, by name.
         run: what was trained and measured.
-        checked: a sentence on how the folder was compared with the model.
-        notes: sentences on what a user of the folder must know.
+        checked: a sentence on how the folder was compared with the model in memory.
+        notes: sentences that a user of the folder must know.
     """
 
     kind: Literal["bi-encoder", "cross-encoder"]
@@ -40,6 +44,15 @@ class ModelCard:
     run: RunRecord
     checked: str
     notes: Sequence[str] = ()
+
+    def write(self, folder: Path) -> None:
+        """Write the card into the folder of the model."""
+        (folder / "README.md").write_text(str(self), encoding="utf-8")
+
+    def log_notes(self, path: str | os.PathLike[str]) -> None:
+        """Log, for an export to ``path``, what its user must know and how it was checked."""
+        for sentence in (*self.notes, self.checked):
+            rank_zero_info(f"export {one_line(path)}: {sentence}")
 
     def __str__(self) -> str:
         parts = [
@@ -76,7 +89,7 @@ class ModelCard:
             f"pipeline_tag: {task}",
             f"tags: [sentence-transformers, {tag}]",
         ]
-        # A folder of this machine means nothing elsewhere.
+        # Only a hub name: a folder on this machine means nothing to others.
         if self.base_model is not None and short_name(self.base_model) == self.base_model:
             lines.append(f"base_model: {json.dumps(self.base_model)}")
         return "\n".join(["---", *lines, "---"])
@@ -160,5 +173,5 @@ def _quoted(text: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a value that breaks no table, and no page."""
+    """Return a value as text, without characters that break a Markdown table or a page."""
     return one_line(value).replace("|", "\\|").replace("<", "&lt;")

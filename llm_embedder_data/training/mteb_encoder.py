@@ -1,4 +1,4 @@
-"""An encoder as mteb's own evaluator takes it (mteb 2: the protocol ``EncoderProtocol``)."""
+"""A wrapper of a BiEncoder for mteb's evaluator (the protocol ``EncoderProtocol`` of mteb 2)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from llm_embedder_data.batches.collator import RetrievalDataCollator
 
 
 class MtebEncoder:
-    """Embeds the texts that mteb gives, as the data module's batches would be embedded.
+    """Embeds mteb's texts in the same way as the batches of a data module.
 
     Args:
         model: a BiEncoder.
-        tokenizer: of the model.
-        prompts: text before a text, by mteb's prompt type: ``query`` and ``document``.
-        max_length: tokens of a text at most, special tokens included, by prompt type.
-        prompt_lengths: whether the model must know how long prompts are.
+        tokenizer: the model's tokenizer.
+        prompts: the text to put before each text, by mteb's prompt type: ``query``, ``document``.
+        max_length: limit of a text in tokens, special tokens included, by prompt type.
+        prompt_lengths: whether the model leaves the prompt out of the mean of a text's tokens.
     """
 
-    mteb_model_meta = None  # mteb then writes an empty one
+    mteb_model_meta = None  # mteb then fills in empty metadata
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class MtebEncoder:
         batch_size: int = 128,
         **kwargs: Any,
     ) -> NDArray[np.float32]:
-        """Embed texts in batches of like length.
+        """Embed texts, in batches of similar length.
 
         Args:
             inputs: batches with a list ``text``.
-            prompt_type: ``query`` or ``document``, of mteb's enumeration; None: a query.
-            batch_size: texts encoded at a time.
-            kwargs: what else mteb gives: the task, its split and language.
+            prompt_type: ``query`` or ``document``, from mteb's enumeration; None: ``query``.
+            batch_size: number of texts per batch.
+            kwargs: further arguments of mteb, which are ignored: the task, its split and language.
 
         Returns:
             ``[N, D]`` float32, in the order of the texts.
@@ -83,7 +83,7 @@ class MtebEncoder:
         return out
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Return all inner products, ``[N, M]``; embeddings are normalized for the cosine."""
+        """Return all inner products, ``[N, M]``: cosines, if the model normalizes embeddings."""
         return _tensor(embeddings1) @ _tensor(embeddings2).T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:

@@ -26,11 +26,11 @@ def adamw(
     """Return AdamW for the trainable parameters, without weight decay for biases and norms.
 
     Args:
-        parameters: of the model.
+        parameters: the model's parameters.
         learning_rate: peak learning rate.
-        weight_decay: of all trained weights but biases and norms.
-        may_fuse: whether to use torch's fused step for weights on a CPU. It takes a third of the
-            time there; Lightning does not clip gradients for it under mixed precision.
+        weight_decay: weight decay of all trained weights except biases and norms.
+        may_fuse: whether to use torch's fused step if all weights are on a CPU, where it takes a
+            third of the time. Under mixed precision Lightning cannot clip its gradients.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
@@ -48,7 +48,7 @@ def warmup_schedule(
 
     Args:
         optimizer: the optimizer; its learning rate is the highest that the schedule reaches.
-        n_steps: number of optimizer steps of the fit; infinite if the fit has no end.
+        n_steps: number of optimizer steps of the fit; infinite if the fit has no limit.
         warmup_ratio: share of the steps in which the learning rate rises from 0, in [0, 1].
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
 

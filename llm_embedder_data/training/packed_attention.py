@@ -1,4 +1,4 @@
-"""Attention over texts packed in one row, for transformers encoders on any device."""
+"""Attention within each of several texts packed in a row, for transformers encoders."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NAME = "llm_embedder_data_packed"
 
 
 class AttentionSwitch:
-    """Switches an encoder between its own attention and attention within texts of a packed row.
+    """Switches an encoder between its original attention and attention for packed rows.
 
-    The switch holds until a batch of the other kind comes, because gradient checkpointing computes
-    attention again in the backward pass. An encoder with FlashAttention is left alone, since
-    FlashAttention handles packed rows itself.
+    The attention stays switched until a batch of the other kind comes, because gradient
+    checkpointing computes attention again in the backward pass. An encoder with FlashAttention is
+    left unchanged: FlashAttention supports packed rows.
     """
 
     def __init__(self, encoder: PreTrainedModel) -> None:
@@ -37,7 +37,7 @@ class AttentionSwitch:
         """
         if "flash" in self._original or packed == self._is_packed():
             return
-        # Without this flag a model class computes attention itself and would mix the texts.
+        # Without this flag the model class has its own attention code, which would mix the texts.
         if not self._encoder._supports_attention_backend:
             raise ConfigError(
                 f"data.layout=packed: {type(self._encoder).__name__} takes no attention function, "
@@ -50,7 +50,10 @@ class AttentionSwitch:
 
 
 def position_ids_for(encoder: PreTrainedModel, position_ids: Tensor) -> Tensor:
-    """Return position ids as an encoder counts them: RoBERTa's start after its padding id."""
+    """Shift position ids, which start at 0, for encoders such as RoBERTa.
+
+    RoBERTa's positions start after the padding index.
+    """
     for name, module in encoder.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return position_ids + (0 if module.padding_idx is None else module.padding_idx + 1)
@@ -77,10 +80,10 @@ def packed_attention(
     max_length_q: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Compute attention within each text of a packed row; transformers calls it in each layer.
+    """Compute attention within each text of a packed row; transformers calls this in each layer.
 
-    Only here are texts padded, or, on a CPU, taken by their lengths. The rest of the model works on
-    the packed row.
+    Texts are unpacked only here: padded or, on a CPU, grouped by length. The rest of the model
+    works on the packed row.
 
     Args:
         query: ``[1, H, T, D]``; ``key`` and ``value`` may have fewer heads.
@@ -107,7 +110,8 @@ def packed_attention(
             "packed attention does not support (set data.layout to padded or chunked)"
         )
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    # On a CPU the lengths are at hand. Elsewhere the host would wait for them in every layer.
+    # Grouping by length reads the lengths, for which the host of an accelerator would wait in every
+    # layer.
     attend = attend_by_length if query.device.type == "cpu" else attend_padded
     attended = attend(
         (query, key, value),
@@ -131,26 +135,30 @@ def attend_by_length(
     dropout: float,
     scaling: float | None,
 ) -> Tensor:
-    """Return attention as ``[T, H, D]``, of all texts of one length at a time: without padding."""
+    """Return attention as ``[T, H, D]``, computed for all texts of the same length at a time.
+
+    No text is padded. The arguments are those of :func:`attend_padded`.
+    """
     lengths = bounds.diff()
     order = lengths.argsort(stable=True)
     sizes, counts = torch.unique_consecutive(lengths[order], return_counts=True)
     n_tokens = vectors[0].shape[2]
-    # Which token comes where once the texts are sorted by length.
+    # token[i] is the token at position i once the texts are sorted by length.
     sorted_lengths = lengths[order]
     begins = sorted_lengths.cumsum(0) - sorted_lengths
     shift = (bounds[:-1][order] - begins).repeat_interleave(sorted_lengths, output_size=n_tokens)
     token = torch.arange(n_tokens) + shift
     parts = [
         torch.split(part, (sizes * counts).tolist(), dim=1)
-        for part in (one[0].index_select(1, token) for one in vectors)  # [H, T, D]
+        for part in (packed[0].index_select(1, token) for packed in vectors)  # [H, T, D]
     ]
     attended = []
     for size, n_texts, *group in zip(sizes.tolist(), counts.tolist(), *parts, strict=True):
         if size == 0:
             continue
         query, key, value = (
-            one.reshape(one.shape[0], n_texts, size, one.shape[2]).transpose(0, 1) for one in group
+            part.reshape(part.shape[0], n_texts, size, part.shape[2]).transpose(0, 1)
+            for part in group
         )  # [n, H, L, D]
         masked = window is not None and window < size
         found = F.scaled_dot_product_attention(
@@ -177,7 +185,17 @@ def attend_padded(
     dropout: float,
     scaling: float | None,
 ) -> Tensor:
-    """Return attention as ``[T, H, D]``, of all texts at once, each padded to the longest."""
+    """Return attention as ``[T, H, D]``, computed for all texts at once, padded to the longest.
+
+    Args:
+        vectors: query, key and value, ``[1, H, T, D]`` each; the last two may have fewer heads.
+        bounds: ``[N+1]`` int32, the first token of each text, then T.
+        longest: number of tokens of the longest text.
+        causal: whether a token attends only to itself and earlier tokens.
+        window: attend only to tokens at a distance below this; None: to all.
+        dropout: probability of dropping an attention weight.
+        scaling: multiplies the scores; None: ``1 / sqrt(D)``.
+    """
     n_tokens, device = vectors[0].shape[2], bounds.device
     text = text_of_token(bounds, n_tokens)
     position = torch.arange(n_tokens, device=device) - bounds[text]
@@ -187,7 +205,7 @@ def attend_padded(
         out = packed.new_zeros(len(bounds) - 1, longest, n_heads, width)
         return out.index_put((text, position), packed[0].transpose(0, 1)).transpose(1, 2)
 
-    query, key, value = (padded(one) for one in vectors)
+    query, key, value = map(padded, vectors)
     column = torch.arange(longest, device=device)
     visible = (column < bounds.diff()[:, None])[:, None, None]  # [N, 1, 1, L]
     attended = F.scaled_dot_product_attention(
@@ -203,7 +221,7 @@ def attend_padded(
 
 
 def _visible(size: int, causal: bool, window: int | None, device: torch.device) -> Tensor:
-    """Return which token sees which other one of a text, ``[L, L]`` bool."""
+    """Return whether token i of a text attends to token j, ``[L, L]`` bool."""
     column = torch.arange(size, device=device)
     distance = column[:, None] - column
     visible = distance >= 0 if causal else torch.ones_like(distance, dtype=torch.bool)

@@ -1,6 +1,6 @@
 """Losses of a cross-encoder: functions of the scores of each query's keys.
 
-Letters: B queries, G keys each, the positive first. Scores are logits. Each loss returns ``[B]``.
+Shapes: B queries with G keys each, the positive first. Scores are logits. A loss returns ``[B]``.
 The list-wise loss is :func:`~llm_embedder_data.training.losses.contrastive_loss` over the keys of a
 query (Gao et al., 2021, arXiv:2101.08751, eq. 3, "localized contrastive estimation").
 """
@@ -41,18 +41,18 @@ def mean_pair_loss(
     Args:
         scores: ``[B, G]`` float32.
         batch: a training batch of pairs.
-        settings: the loss of the batch's task.
-        label_loss: of the labels; see ``CrossEncoder``.
-        distillation: of the teacher's scores; see ``CrossEncoder``.
+        settings: the loss settings of the batch's task.
+        label_loss: loss of the labels; see ``CrossEncoder``.
+        distillation: loss of the teacher's scores; see ``CrossEncoder``.
         pos_weight: weight of the positive in the binary loss.
     """
     teacher, mask = batch["teacher_scores"], batch["key_mask"]
     left_out = left_out_keys(mask, batch["key_id"], batch["positive_id"])
-    first = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+    target = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
     if label_loss == "binary":
         labels = binary_loss(scores, left_out, pos_weight)
     else:
-        labels = contrastive_loss(scores, first, left_out, reduction="none")
+        labels = contrastive_loss(scores, target, left_out, reduction="none")
     if teacher is None:
         return labels.mean()
     temperatures = {
@@ -62,7 +62,7 @@ def mean_pair_loss(
     if distillation == "margin-mse":
         of_teacher = margin_mse(scores, teacher, mask, **temperatures)
     elif distillation == "stable" or (distillation == "auto" and settings.stable_distill):
-        of_teacher = stable_distillation(scores, first, teacher, mask, mask == 0, reduction="none")
+        of_teacher = stable_distillation(scores, target, teacher, mask, mask == 0, reduction="none")
     else:
         of_teacher = kl_distillation(scores, teacher, mask, reduction="none", **temperatures)
     return combine(
@@ -75,15 +75,15 @@ def mean_pair_loss(
 
 
 def left_out_keys(key_mask: Tensor, key_id: Tensor, positive_id: Tensor) -> Tensor:
-    """Return which keys are no negatives of their query: padding, and further known positives.
+    """Return which keys do not count as negatives: padding, and other known positives.
 
     Args:
         key_mask: ``[B, G]`` int64, 0 where a key is padding.
         key_id: ``[B*G]`` int64, hashes of the keys' texts.
-        positive_id: ``[B, P]`` int64, hashes of all known positives of a query; 0 is padding.
+        positive_id: ``[B, P]`` int64, hashes of all known positives of each query, padded with 0.
 
     Returns:
-        ``[B, G]`` bool; False for the positive itself, which is the first key.
+        ``[B, G]`` bool; always False for the first key, which is the positive to train on.
 
     >>> left_out_keys(
     ...     torch.tensor([[1, 1, 1, 0]]), torch.tensor([7, 8, 9, 5]), torch.tensor([[7, 9]])

@@ -1,4 +1,4 @@
-"""Scores of many (query, key) pairs with bounded memory: few at a time, of like length."""
+"""Scoring many (query, key) pairs with bounded memory, in slices of similar length."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ def score_in_slices(
 ) -> Tensor:
     """Score pairs in calls of at most ``most_pairs``.
 
-    Pairs of like length share a call, and columns that are padding in all of its pairs are left
-    out.
+    Pairs are sorted by length, and columns that are padding in all pairs of a call are dropped.
 
     Args:
-        score: scores the pairs of one call.
+        score: scores the pairs of a call.
         inputs: padded pairs, int64 ``[N, L]`` each; or a list of such chunks.
-        most_pairs: of one call.
+        most_pairs: limit of pairs per call.
 
     Returns:
         ``[N]`` float32, in the order of ``inputs``.

@@ -1,4 +1,4 @@
-"""Pooling: one vector per text from the vectors of its tokens."""
+"""Pooling: from the vectors of a text's tokens to a vector of the text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm_embedder_data.training.packed_attention import text_of_token
 def pool(
     hidden: Tensor, attention_mask: Tensor, pooling: PoolingMode, prompt_length: int | Tensor = 0
 ) -> Tensor:
-    """Return one vector per text of a padded batch, ignoring padding on either side.
+    """Return a vector for each text of a padded batch, ignoring padding on either side.
 
     Args:
         hidden: ``[N, L, D]``.
@@ -49,7 +49,7 @@ def pool(
 def pool_packed(
     hidden: Tensor, bounds: Tensor, pooling: PoolingMode, prompt_length: int | Tensor = 0
 ) -> Tensor:
-    """Return one vector per text of a packed row, as :func:`pool` does for a padded batch.
+    """Return a vector for each text of a packed row, as :func:`pool` does for a padded batch.
 
     Args:
         hidden: ``[T, D]``.
@@ -86,10 +86,10 @@ def prompt_length_of_calls(
     """Return the prompt lengths of the texts of each call of an encoder.
 
     Args:
-        calls: what each call takes.
-        inverse: ``[N]`` int64, the row of each text among those of all calls; None: text i is row
-            i.
-        prompt_length: one number, or ``[N]`` int64, of the texts in their order.
+        calls: the inputs of each call.
+        inverse: ``[N]`` int64, the row of each text among the rows of all calls; None: text i has
+            row i.
+        prompt_length: number of prompt tokens: of all texts, or ``[N]`` int64, of each text.
     """
     if not isinstance(prompt_length, Tensor):
         return [prompt_length] * len(calls)

@@ -1,4 +1,4 @@
-"""A check, before the first step, that an encoder has positions for the longest texts."""
+"""Checking, before training starts, that an encoder has positions for the longest texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from llm_embedder_data.core.errors import ConfigError
 
-# Names of tables of position embeddings in transformers models.
+# Names of position embedding tables in transformers models.
 _TABLE_NAMES = {"position_embeddings", "position_embedding", "embed_positions", "wpe"}
 
 
@@ -18,7 +18,7 @@ def check_positions(encoder: nn.Module, longest: Mapping[str, tuple[int, int]]) 
 
     Args:
         encoder: a transformers model, possibly wrapped.
-        longest: for each length setting, the most tokens of a text and columns of a batch.
+        longest: by length setting: the most tokens of a text, and the most columns of a batch.
 
     Returns:
         Warnings about texts that the encoder accepts although it was trained on shorter ones.
@@ -52,7 +52,7 @@ def check_positions(encoder: nn.Module, longest: Mapping[str, tuple[int, int]]) 
 
 
 def most_positions(encoder: nn.Module) -> int | None:
-    """Return the most tokens of a text that an encoder has positions for; None if unknown."""
+    """Return the number of tokens that an encoder has positions for; None if unknown."""
     limits = [_limit(table) for table in _tables(encoder)]
     stated: Any = getattr(getattr(encoder, "config", None), "max_position_embeddings", None)
     if not limits and isinstance(stated, int) and stated > 0:
@@ -69,10 +69,10 @@ def _tables(encoder: nn.Module) -> list[nn.Embedding]:
 
 
 def _skipped(table: nn.Embedding) -> int:
-    """Return the positions that no text gets.
+    """Return the number of positions at the start of the table that no token of a text gets.
 
-    RoBERTa-like models count positions from after the padding index, and give padding tokens the
-    padding index. So padding takes no position there.
+    In RoBERTa-like models positions start after the padding index, which padding tokens have. So in
+    these models padding uses up no positions.
     """
     return 0 if table.padding_idx is None else table.padding_idx + 1
 

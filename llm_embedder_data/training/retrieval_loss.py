@@ -1,4 +1,4 @@
-"""The training loss of a batch: which keys compete for each query, and what the scores cost.
+"""The training loss of a batch of embeddings: which keys a query is scored against, and the loss.
 
 B queries have G keys each. K is the number of keys that a query is scored against: ``B * G``, or
 ``W * B * G`` if the keys of W ranks are gathered.
@@ -32,7 +32,7 @@ class CompetingKeys(NamedTuple):
 
     Attributes:
         keys: ``[K, D]``, the embeddings.
-        target: ``[B]`` int64, the column of each query's first key, its positive.
+        target: ``[B]`` int64, the column of each query's positive, the first key of its row.
         excluded: ``[B, K]`` bool, columns that are not negatives of a query: its known positives,
             padding, and, without in-batch negatives, the keys of other queries.
     """
@@ -78,7 +78,7 @@ def competing_keys(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """What the loss of embeddings is made of, beside the settings of a task.
+    """The parts of the loss that are the same for all tasks.
 
     Attributes:
         dimensions: leading dimensions of the embeddings, each with the weight of its loss.
@@ -94,12 +94,12 @@ class Objective:
 
 
 class BatchLoss(NamedTuple):
-    """The loss of a batch, and what it leaves out.
+    """The loss of a batch, and the number of keys that it leaves out.
 
     Attributes:
         loss: mean over this rank's queries, a scalar.
-        likely_positives: keys that ``false_negative_margin`` leaves out, their mean number per
-            query, a scalar without gradient; None without a margin.
+        likely_positives: mean number of keys per query that ``false_negative_margin`` leaves out, a
+            scalar without gradient; None without a margin.
     """
 
     loss: Tensor
@@ -122,21 +122,21 @@ def loss_of_embeddings(
         query: ``[B, D]``, the queries' embeddings.
         competing: the keys to score them against.
         batch: this rank's training batch.
-        settings: the loss of the batch's task.
-        objective: what the loss is made of.
+        settings: the loss settings of the batch's task.
+        objective: the parts of the loss that do not depend on the task.
         temperature: divides the similarities.
-        all_gather: as :func:`competing_keys` was given it.
+        all_gather: the argument of :func:`competing_keys`.
     """
     losses: list[Tensor] = []
     left_out = None
     for width, weight in objective.dimensions:
-        few_query, few_keys = (
+        cut_query, cut_keys = (
             truncated(side, width, normalize=objective.normalize)
             for side in (query, competing.keys)
         )
-        similarity = few_query @ few_keys.T  # [B, K]
+        similarity = cut_query @ cut_keys.T  # [B, K]
         if objective.false_negative_margin is not None and not losses:
-            # Judged once, by the full width, which comes first and knows most.
+            # Decided once, by the full width, which comes first and is the most accurate.
             group_size, margin = batch["key_mask"].shape[1], objective.false_negative_margin
             likely = likely_positives(similarity, competing.target, group_size, margin)
             left_out = (likely & ~competing.excluded).sum(1).float().mean()
@@ -158,8 +158,8 @@ def _reverse(
 ) -> Tensor:
     """Return the loss of each of this rank's positive keys against the queries, ``[B]``.
 
-    Each rank has the scores of its own queries. So the ranks exchange, for each positive key, the
-    log-sum-exp over their queries, and no embedding or id of a query.
+    Each rank has the scores of its queries only. For each positive key the ranks exchange the
+    log-sum-exp over their queries, so they need not exchange embeddings or ids of queries.
     """
     group_size = batch["key_mask"].shape[1]
     return reverse_contrastive_loss(
@@ -181,11 +181,11 @@ def mean_loss(
 
     Args:
         scores: ``[B, K]`` float32, queries against the competing keys, divided by the temperature.
-        competing: what the columns of ``scores`` are.
+        competing: the keys, which are the columns of ``scores``.
         batch: this rank's training batch.
-        settings: the loss of the batch's task.
-        reverse: ``[B]``, the contrastive loss of each query's positive against the queries; it is
-            averaged with that of the query. None: the query's alone.
+        settings: the loss settings of the batch's task.
+        reverse: ``[B]``, the contrastive loss of each query's positive against all queries. It is
+            averaged with the contrastive loss of the query. None: not used.
     """
     _, target, excluded = competing
     key_mask, teacher = batch["key_mask"], batch["teacher_scores"]

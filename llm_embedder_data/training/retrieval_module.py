@@ -1,4 +1,4 @@
-"""What models on retrieval batches share: settings by task, optimizer, evaluation, the trainer."""
+"""The base class of BiEncoder and CrossEncoder: settings, optimizer, logging and evaluation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.config.recipes import ModelSettings, Recipe, TaskSettings, load_recipe
-from llm_embedder_data.core.printable import printable
+from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.training.data_module_protocols import GivesConventions, GivesTaskSettings
 from llm_embedder_data.training.eval_sources import EvalSources
 from llm_embedder_data.training.evaluator import RetrievalEvaluator
@@ -30,15 +31,18 @@ logger = logging.getLogger(__name__)
 
 
 class RetrievalModule(lightning.LightningModule):
-    """A model on the batches of RetrievalDataModule.
+    """A model that trains on the batches of RetrievalDataModule and is evaluated by retrieval.
+
+    A subclass defines the training and evaluation steps.
 
     Attributes:
-        evaluator: collects what an evaluation encodes, and measures it.
+        evaluator: collects the batches of an evaluation, and computes the metrics.
 
     Args:
-        given: settings of the loss that the user gave; a field is None where the recipe decides.
-        recipe: replaces the data module's; None to use that.
-        weight_decay: of AdamW, except for biases and norms.
+        given: the settings that the user gave as arguments; None in a field means that the recipe
+            decides.
+        recipe: replaces the data module's recipe; None: the data module's.
+        weight_decay: weight decay of AdamW, except for biases and norms.
         warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
         cutoffs: the k of MRR@k, Recall@k and nDCG@k.
@@ -69,7 +73,7 @@ class RetrievalModule(lightning.LightningModule):
 
     @property
     def model_settings(self) -> ModelSettings:
-        """The model-wide settings: each is the argument, else the recipe's, else the default."""
+        """Settings for all tasks. An argument wins over the recipe, which wins over the default."""
         datamodule, from_recipe = self._datamodule, ModelSettings()
         if self._recipe is not None:
             from_recipe = self._recipe.model
@@ -80,14 +84,14 @@ class RetrievalModule(lightning.LightningModule):
     def settings_of(self, task: str) -> LossSettings:
         """Return a task's loss settings.
 
-        Each is the argument, else the recipe's for the task, else the recipe's for the model, else
-        the default.
+        The order of precedence is: the argument, the recipe's setting for the task, the recipe's
+        setting for the model, the default.
         """
         datamodule, of_task = self._datamodule, TaskSettings()
         if isinstance(datamodule, GivesTaskSettings):
             of_task = datamodule.task_settings(task)
         if self._recipe is not None:
-            # Whether negatives are sorted is the data module's choice if the recipe has none.
+            # If the recipe does not say whether negatives are sorted, the data module decides.
             sorted_negatives = of_task.stable_distill
             of_task = self._recipe.settings(task)
             if of_task.stable_distill is None:
@@ -109,7 +113,7 @@ class RetrievalModule(lightning.LightningModule):
         """Return AdamW and a schedule that is stepped after every optimizer step.
 
         Raises:
-            ConfigError: the schedule needs the number of steps, and the fit has no end.
+            ConfigError: the schedule needs the number of steps, and the fit has no limit.
         """
         trainer = self._attached
         optimizer = adamw(
@@ -131,10 +135,19 @@ class RetrievalModule(lightning.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    def _log_loss(self, loss: Tensor, batch: Mapping[str, Any]) -> None:
+        """Log this rank's loss of a training batch: as a whole, and by task."""
+        n_queries = len(batch["key_mask"])
+        # A progress bar reads its values at every step, which makes the host wait for the device.
+        has_bar = self._trainer is not None and self._trainer.progress_bar_callback is not None
+        # Not reduced over ranks: that would add a collective to each step.
+        self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
+        self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
+
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
-        """Drop what an interrupted evaluation may have left."""
+        """Drop the batches that an interrupted evaluation may have left."""
         self.evaluator.reset(EvalSources.of_loaders(running_loaders(self.trainer)))
 
     on_test_epoch_start = on_validation_epoch_start
@@ -155,8 +168,8 @@ class RetrievalModule(lightning.LightningModule):
         values = self.evaluator.finish(self, stage, self._warn_once)
         if self.trainer.sanity_checking:
             return
-        # All ranks have the same values already, so their maximum is exact. A mean over three ranks
-        # may differ in the last bit, and without sync_dist Lightning warns.
+        # All ranks have the same values, so their maximum is exact; a mean over three ranks may
+        # differ in the last bit. Without sync_dist Lightning warns.
         for name, value in values.items():
             self.log(name, value, sync_dist=True, reduce_fx="max", batch_size=1)
 
@@ -197,7 +210,7 @@ class RetrievalModule(lightning.LightningModule):
 def plain_recipe(
     recipe: Mapping[str, Any] | Recipe | str | os.PathLike[str] | None,
 ) -> tuple[Recipe | None, Any]:
-    """Return a recipe, and the value to record for it: plain Python, as checkpoints load it."""
+    """Load a recipe. Return it, and the plain Python value that checkpoints record for it."""
     if recipe is None:
         return None, None
     loaded = load_recipe(recipe)

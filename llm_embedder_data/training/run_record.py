@@ -11,14 +11,14 @@ import lightning
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What a run trained on, how far it came, and what it measured.
+    """The data of a run, its number of steps, its settings and its metrics.
 
     Attributes:
         data: the run fingerprint of :class:`~llm_embedder_data.RetrievalDataModule`: what its
-            batches depend on, digests of the files included. Empty if nothing was trained.
-        steps: optimizer steps so far.
-        settings: arguments of the model that are set, by name.
-        metrics: values of evaluations, by name.
+            batches depend on, including digests of the files. Empty if nothing was trained.
+        steps: number of optimizer steps so far.
+        settings: arguments of the model, by name.
+        metrics: metrics of evaluations, by the names under which they were logged.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class RunRecord:
     def of_trainer(
         cls, trainer: lightning.Trainer | None, settings: Mapping[str, Any]
     ) -> RunRecord:
-        """Return the record of a run that a trainer has at hand; an empty one without a trainer."""
+        """Return the record of a trainer's run; an empty record without a trainer."""
         if trainer is None:
             return cls()
         datamodule = getattr(trainer, "datamodule", None)
@@ -50,7 +50,7 @@ class RunRecord:
     def of_checkpoint(cls, checkpoint: Mapping[str, Any]) -> RunRecord:
         """Return the record of the run that wrote a checkpoint.
 
-        A checkpoint holds no metrics but those that a ModelCheckpoint monitors.
+        A checkpoint has no metrics except those that a ModelCheckpoint monitors.
         """
         states = [value for value in checkpoint.values() if isinstance(value, Mapping)]
         monitored = {

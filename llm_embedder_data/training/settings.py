@@ -1,4 +1,4 @@
-"""The settings of the loss and the optimizer: their defaults, how they merge, their checks."""
+"""The settings of the loss and the optimizer: defaults, precedence and checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULTS = ModelSettings(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossSettings:
-    """The loss of one task; see the arguments of the same names of ``BiEncoder``."""
+    """The loss settings of a task; ``BiEncoder`` has arguments of the same names."""
 
     contrastive_weight: float
     distill_weight: float
@@ -34,12 +34,12 @@ class LossSettings:
 def merge_loss_settings(
     model: ModelSettings, task: TaskSettings, arguments: ModelSettings
 ) -> LossSettings:
-    """Merge a task's loss settings: ``arguments`` win over ``task``, ``task`` over ``model``.
+    """Merge the loss settings of a task: ``arguments`` win over ``task``, ``task`` over ``model``.
 
     Args:
-        model: model-wide settings, every field set.
+        model: settings for all tasks, every field set.
         task: settings of the task.
-        arguments: what the user gave to the model.
+        arguments: the arguments that the user gave to the model.
     """
     merged = said(model) | said(task) | said(arguments)
     merged["stable_distill"] = bool(task.stable_distill)
@@ -52,7 +52,7 @@ def check_model_arguments(
     """Check the numbers that a model was given.
 
     Raises:
-        ConfigError: one or more numbers are out of range; the message names each of them.
+        ConfigError: numbers are out of range; the message names all of them.
     """
     faults = []
     for name, value in said(arguments).items():
@@ -71,7 +71,7 @@ def check_model_arguments(
 def check_embedding_arguments(
     *, mini_batch_size: int | None, false_negative_margin: float | None
 ) -> None:
-    """Check how a model embeds a batch and what it leaves out.
+    """Check arguments that only a bi-encoder has.
 
     Raises:
         ConfigError: a number is out of range.

@@ -1,4 +1,4 @@
-"""The loaders of an evaluation, and trainer settings such as ``limit_val_batches`` that cut it."""
+"""The loaders of the running evaluation, and the trainer's limits, such as limit_val_batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def running_loaders(trainer: lightning.Trainer) -> list[Any]:
 
 
 def limiting_setting(trainer: lightning.Trainer) -> str:
-    """Return the setting that leaves batches out, with its value: ``trainer.name=value``."""
+    """Return the setting that limits batches, with its value, as ``trainer.name=value``."""
     name = "limit_test_batches" if trainer.testing else "limit_val_batches"
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         name = "fast_dev_run"

@@ -4,10 +4,9 @@ import json
 
 import lightning
 import pytest
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from tiny_models import ONE_LAYER, save_bert
 from torch.testing import assert_close
-from transformers import AutoTokenizer, BertConfig, BertModel
 
 from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule
 from llm_embedder_data.callbacks.export_encoder import ExportEncoder
@@ -16,20 +15,7 @@ from llm_embedder_data.callbacks.export_encoder import ExportEncoder
 @pytest.fixture(scope="module")
 def bert(minilm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bert")
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
-    torch.manual_seed(0)
-    BertModel(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            intermediate_size=8,
-            max_position_embeddings=32,
-        )
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return save_bert(folder, minilm, max_position_embeddings=32, **ONE_LAYER)
 
 
 class Worse(lightning.Callback):

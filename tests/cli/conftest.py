@@ -4,11 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import users_classes
 from cli_cases import write_rows
 from hydra.core.global_hydra import GlobalHydra
-from transformers import AutoTokenizer, BertConfig, BertModel
+from tiny_models import ONE_LAYER, save_bert
 
 from llm_embedder_data.cli import main as cli
 
@@ -17,19 +16,7 @@ from llm_embedder_data.cli import main as cli
 def tiny(minilm, tmp_path_factory) -> str:
     """The folder of an encoder of one small layer, with its tokenizer."""
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
-    torch.manual_seed(0)
-    BertModel(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            intermediate_size=8,
-        )
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return save_bert(folder, minilm, max_position_embeddings=512, **ONE_LAYER)
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from functools import cache
 
-import torch
-from transformers import AutoTokenizer, BertConfig, BertModel
+from tiny_models import tiny_bert
+from transformers import AutoTokenizer
 
 from llm_embedder_data import BiEncoder
 from llm_embedder_data.mining.text_embedder import TextEmbedder
@@ -27,17 +27,15 @@ def tokenizer_of(folder):
 
 def tiny_encoder(folder, seed=0, **settings):
     """A BERT of one small layer over the vocabulary of a folder's tokenizer."""
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(tokenizer_of(folder)),
+    bert = tiny_bert(
+        len(tokenizer_of(folder)),
+        seed=seed,
         hidden_size=12,
         num_hidden_layers=1,
-        num_attention_heads=2,
         intermediate_size=16,
-        max_position_embeddings=64,
         initializer_range=0.5,  # at 0.02 all texts have nearly the same embedding
     )
-    return BiEncoder(BertModel(config), **{"pooling": "mean", **settings})
+    return BiEncoder(bert, **{"pooling": "mean", **settings})
 
 
 def tiny_embedder(folder, encoder=None, **settings):

@@ -48,7 +48,7 @@ def test_a_run_that_breaks_off_leaves_no_file(tmp_path):
 
 @pytest.mark.parametrize("wrong", ["two words", "", "tab\there", " before"])
 def test_ids_with_blanks_are_refused(wrong):
-    with pytest.raises(DataError, match=r"the document id .* cannot stand in a run file"):
+    with pytest.raises(DataError, match=r"the document id .* is empty or contains white space"):
         check_run_ids(["fine", wrong], "document", "run_file=run.trec")
 
 

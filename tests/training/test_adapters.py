@@ -89,7 +89,7 @@ def test_adapters_are_refused_beside_other_base_weights(saved_bert, tmp_path):
     path = trained(lora_model(saved_bert), tmp_path / "checkpoints")
     tiny_bert(seed=1).save_pretrained(saved_bert)
 
-    with pytest.raises(ConfigError, match="holds adapters alone, and the frozen weights"):
+    with pytest.raises(ConfigError, match="only adapters, and they were trained with other frozen"):
         BiEncoder.load_from_checkpoint(path)
 
 

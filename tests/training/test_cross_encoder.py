@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
+from tiny_models import tiny_bert, tiny_qwen
 from torch.testing import assert_close
 from training_cases import Batches, quiet_trainer, texts, training_batch
 from transformers import (
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
-    Qwen3Config,
     Qwen3ForSequenceClassification,
 )
 
@@ -40,20 +40,14 @@ RECIPE = {
 
 
 def tiny_classifier(seed=0, n_tokens=60, dropout=0.0):
-    torch.manual_seed(seed)
-    return BertForSequenceClassification(
-        BertConfig(
-            vocab_size=n_tokens,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=24,
-            max_position_embeddings=64,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-            initializer_range=0.5,
-            num_labels=1,
-        )
+    return tiny_bert(
+        n_tokens,
+        BertForSequenceClassification,
+        seed=seed,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=0.5,
+        num_labels=1,
     )
 
 
@@ -145,6 +139,19 @@ def test_the_listwise_loss_is_the_cross_entropy_among_the_keys_that_count():
     ]
 
     assert_close(loss, torch.stack(rows).mean())
+
+
+@pytest.mark.parametrize("kind", ["cross-encoder", "bi-encoder"])
+def test_a_training_step_runs_under_fabric(kind):
+    model = CrossEncoder(tiny_classifier()) if kind == "cross-encoder" else BiEncoder(tiny_bert(60))
+    batch = pair_batch() if kind == "cross-encoder" else training_batch()
+    fabric = lightning.Fabric(accelerator="cpu", devices=1)
+    model = fabric.setup(model)
+    model.mark_forward_method("training_step")
+
+    loss = model.training_step(batch, 0)
+
+    assert loss.isfinite()
 
 
 @pytest.mark.parametrize("weight", [None, 2.5])
@@ -370,20 +377,7 @@ def test_sentence_transformers_predicts_the_same_scores(saved, data, tmp_path, r
 
 def test_a_decoder_scores_alike(unigram, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(unigram)
-    torch.manual_seed(0)
-    decoder = Qwen3ForSequenceClassification(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-            intermediate_size=24,
-            max_position_embeddings=64,
-            num_labels=1,
-        )
-    )
+    decoder = tiny_qwen(len(tokenizer), Qwen3ForSequenceClassification, num_labels=1)
 
     CrossEncoder(decoder).export(tmp_path / "out", tokenizer)  # compares
 

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 import torch
+from tiny_models import save_bert, tiny_qwen
 from torch.testing import assert_close
 from training_cases import quiet_trainer
-from transformers import AutoTokenizer, BertConfig, BertModel, Qwen3Config, Qwen3Model
+from transformers import AutoTokenizer
 
 from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule
 from llm_embedder_data.batches.collator import RetrievalDataCollator
@@ -23,44 +24,10 @@ TEXTS = [
 LENGTH = 24
 
 
-def small_bert(n_tokens):
-    torch.manual_seed(0)
-    return BertModel(
-        BertConfig(
-            vocab_size=n_tokens,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=24,
-            max_position_embeddings=64,
-            initializer_range=0.5,
-        )
-    )
-
-
-def small_qwen(n_tokens):
-    torch.manual_seed(0)
-    return Qwen3Model(
-        Qwen3Config(
-            vocab_size=n_tokens,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-            intermediate_size=24,
-            max_position_embeddings=64,
-        )
-    )
-
-
 @pytest.fixture
 def bert(minilm, tmp_path):
     """The folder of a small BERT with its tokenizer."""
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
-    small_bert(len(tokenizer)).save_pretrained(tmp_path / "bert")
-    tokenizer.save_pretrained(tmp_path / "bert")
-    return str(tmp_path / "bert")
+    return save_bert(tmp_path / "bert", minilm, initializer_range=0.5)
 
 
 def data_of(folder, **settings):
@@ -126,7 +93,7 @@ def test_a_decoder_with_appended_eos_left_padding_and_a_chat_template_reads_alik
 ):
     tokenizer = AutoTokenizer.from_pretrained(unigram)
     tokenizer.chat_template = "{% for m in messages %}<chat>{{ m['content'] }}{% endfor %}"
-    model = BiEncoder(small_qwen(len(tokenizer)), pooling="last")
+    model = BiEncoder(tiny_qwen(len(tokenizer)), pooling="last")
     data = data_of(tokenizer, recipe={"instruction": {"*": {"query": "Instruct: find\nQuery: "}}})
 
     model.export(tmp_path / "out", datamodule=data)
@@ -153,7 +120,7 @@ def test_eos_that_a_flag_appends_is_appended(tmp_path):
     )
     tokenizer.padding_side = "left"
     assert tokenizer("a b")["input_ids"][-1] == tokenizer.eos_token_id
-    model = BiEncoder(small_qwen(len(tokenizer)), pooling="last")
+    model = BiEncoder(tiny_qwen(len(tokenizer)), pooling="last")
 
     model.export(tmp_path / "out", tokenizer, max_length=LENGTH)
 
@@ -298,7 +265,7 @@ def test_the_card_says_what_was_trained_on_and_measured(bert, sample_dir, tmp_pa
 
 def test_what_was_compared_is_logged(bert, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr("llm_embedder_data.training.export.rank_zero_info", said.append)
+    monkeypatch.setattr("llm_embedder_data.training.model_card.rank_zero_info", said.append)
 
     BiEncoder(bert).export(tmp_path / "out", datamodule=data_of(bert))
 

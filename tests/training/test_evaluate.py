@@ -8,8 +8,9 @@ import pytest
 import pytrec_eval
 import torch
 from processes import returned, run_on_ranks
+from tiny_models import ONE_LAYER, tiny_bert
 from training_cases import quiet_trainer
-from transformers import AutoTokenizer, BertConfig, BertModel
+from transformers import AutoTokenizer
 
 from llm_embedder_data import BiEncoder, ConfigError, DataError, RetrievalDataModule, evaluate
 from llm_embedder_data.mining.run_files import read_run
@@ -38,16 +39,7 @@ EVAL = [
 
 
 def tiny_model(tokenizer, **settings):
-    torch.manual_seed(0)
-    encoder = BertModel(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            intermediate_size=8,
-        )
-    )
+    encoder = tiny_bert(len(tokenizer), max_position_embeddings=512, **ONE_LAYER)
     return BiEncoder(encoder, cutoffs=CUTOFFS, **settings)
 
 
@@ -140,7 +132,10 @@ def test_tasks_have_means_of_their_own(tokenizer):
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([{**EVAL[0], "query_id": "two words"}], "query id 'two words' cannot stand in a run file"),
+        (
+            [{**EVAL[0], "query_id": "two words"}],
+            "query id 'two words' is empty or contains white space",
+        ),
         ([EVAL[0], EVAL[0]], "2 rows of eval set 'bells' have the query id 'd0'"),
     ],
 )

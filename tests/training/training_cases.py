@@ -1,28 +1,22 @@
 """What the tests of BiEncoder are made of: tiny encoders, batches, trainers."""
 
 import lightning
+import tiny_models
 import torch
 from torch.utils.data import DataLoader
-from transformers import BertConfig, BertModel
 
 N_TOKENS = 60
 
 
 def tiny_bert(seed=0):
     """A BERT of two layers that is the same each time, without dropout."""
-    torch.manual_seed(seed)
-    return BertModel(
-        BertConfig(
-            vocab_size=N_TOKENS,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=24,
-            max_position_embeddings=32,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-            initializer_range=0.5,  # at 0.02 all texts have nearly the same embedding
-        )
+    return tiny_models.tiny_bert(
+        N_TOKENS,
+        seed=seed,
+        max_position_embeddings=32,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.5,  # at 0.02 all texts have nearly the same embedding
     )
 
 

@@ -15,17 +15,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What the console must know about a verb without importing its module.
+    """What the console knows about a verb before its module is imported.
 
     Importing a verb's module loads torch and Lightning, which takes seconds; ``--help`` must not.
 
     Attributes:
-        name: of the verb, of its module in this folder, and of the function in that module.
-        summary: one sentence for ``--help``.
-        config_name: the file in conf/ that the configuration is composed from.
+        name: name of the verb, of its module in this folder, and of the function in that module.
+        summary: a sentence for ``--help``.
+        config_name: the file in conf/ that the verb's configuration is composed from.
         uses_trainer: whether the verb makes a Trainer, so that callbacks, loggers, ``ckpt_path``
-            and ``metrics_file`` are checked first.
-        has_demo: whether the verb runs on the demo's data if none is named.
+            and output files are checked before it runs.
+        has_demo: whether the verb runs on the demo's data if no data is named.
     """
 
     name: str

@@ -19,7 +19,8 @@ from llm_embedder_data.rows.written_rows import ENDINGS, write_rows
 
 _KINDS: dict[str, Kind] = {"train_data": "train", "eval_data": "eval", "corpus": "corpus"}
 
-_SECONDS_BETWEEN = 0.2  # updates of the progress line
+# Shortest time between updates of the progress line.
+_SECONDS_BETWEEN = 0.2
 
 
 def convert(cfg: DictConfig) -> None:
@@ -27,7 +28,7 @@ def convert(cfg: DictConfig) -> None:
 
     Raises:
         ConfigError: none or several of the three are named, or ``out`` cannot be written.
-        DataError: data that cannot be read.
+        DataError: the data cannot be read.
     """
     data = OmegaConf.to_container(cfg.data, resolve=True)
     assert isinstance(data, dict)
@@ -69,7 +70,7 @@ def _checked_out(out: Any) -> Path:
 
 
 def _progress_line() -> Callable[[int], None]:
-    """Return what shows a number of rows on the terminal; a negative one clears the line."""
+    """Return a function that prints a number of rows on the terminal; -1 clears the line."""
     shown_at = time.monotonic()
     is_shown = sys.stderr.isatty()
 

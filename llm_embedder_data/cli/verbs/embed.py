@@ -26,11 +26,11 @@ _KINDS: tuple[TextKind, ...] = get_args(TextKind)
 
 
 def embed(cfg: DictConfig) -> None:
-    """Embed the texts that the data names, each kind and data set into a store of its own.
+    """Embed the texts of ``data``, with a store for each data set and kind of texts.
 
     Raises:
-        ConfigError: a setting that cannot be used, or no data.
-        DataError: data that cannot be read, or a folder that cannot be written.
+        ConfigError: a setting cannot be used, or there is no data.
+        DataError: the data cannot be read, or the folder cannot be written.
     """
     root, kinds = _checked_out(cfg.out), _checked_kinds(cfg)
     share = None if cfg.shard is None else Share.parse(cfg.shard)
@@ -70,7 +70,7 @@ def _checked_out(out: Any) -> Path:
 
 
 def _checked_kinds(cfg: DictConfig) -> list[TextKind]:
-    """Return the kinds of texts to embed, each with data."""
+    """Return the kinds of texts to embed; there is data of each kind."""
     given = OmegaConf.to_container(cfg.texts) if OmegaConf.is_list(cfg.texts) else cfg.texts
     named = [kind for kind in _KINDS if cfg.data.get(kind) is not None]
     if given is None:
@@ -95,9 +95,10 @@ def _checked_batch_tokens(value: Any) -> int | None:
 
 
 def _open_data(cfg: DictConfig, kinds: list[TextKind], fabric: Fabric) -> RetrievalDataModule:
-    """Return the data module, set up on every rank; one rank a machine writes the caches."""
+    """Return the data module, set up on every rank. A rank per machine writes the caches."""
     if "train_data" not in kinds:
-        cfg.data.train_data = None  # eval_data stay: the prompt of a corpus depends on their task
+        # eval_data stays, because the prompt of a corpus depends on the tasks of its eval sets.
+        cfg.data.train_data = None
     cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
     datamodule = build_data(cfg)
     if not isinstance(datamodule, RetrievalDataModule):

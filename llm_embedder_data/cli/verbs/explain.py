@@ -25,7 +25,12 @@ from llm_embedder_data.inspection.html_page import page
 
 
 def explain(cfg: DictConfig) -> None:
-    """Answer the question that the settings ask."""
+    """Show a batch of a past run, the occurrences of a text, or the differences of two runs.
+
+    Raises:
+        ConfigError: the settings ask for none or several of these, or cannot be used.
+        DataError: the data cannot be read.
+    """
     _check_settings(cfg)
     if cfg.diff is not None:
         title, found = "Two runs", run_differences(*map(read_run, cfg.diff))
@@ -110,10 +115,10 @@ def _occurrences(cfg: DictConfig) -> Any:
 
 
 def _text_of(path: Any) -> str:
-    """Return the text of a file, without the line break at its end.
+    """Return the text of a file, without a line break at the end.
 
     Raises:
-        ConfigError: it cannot be read, or is not UTF-8.
+        ConfigError: the file cannot be read, or is not UTF-8.
     """
     try:
         return Path(str(path)).read_bytes().decode().removesuffix("\n")
@@ -125,11 +130,11 @@ def _text_of(path: Any) -> str:
 
 def _names(overridden: set[str], key: str) -> bool:
     """Return whether overrides set a key or something below it."""
-    return any(one == key or one.startswith(f"{key}.") for one in overridden)
+    return any(name == key or name.startswith(f"{key}.") for name in overridden)
 
 
 def _given_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Return the data's settings that the command line gives, in place of the checkpoint's."""
+    """Return the data's settings on the command line, which replace those of the checkpoint."""
     names = {
         override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task
     }

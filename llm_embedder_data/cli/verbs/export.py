@@ -24,11 +24,11 @@ from llm_embedder_data.training.run_record import RunRecord
 
 
 def export(cfg: DictConfig) -> None:
-    """Write the model of ``ckpt_path``, or ``encoder`` as it is, to the folder ``out``.
+    """Write the model of ``ckpt_path``, or the untrained ``encoder``, to the folder ``out``.
 
     Raises:
-        ConfigError: neither is named, the folder exists, or, loaded again, it gives other token
-            ids, vectors or scores.
+        ConfigError: neither is named; the folder must not be replaced; or the written folder, when
+            it is loaded, gives other token ids, vectors or scores.
     """
     out = _checked_out(cfg)
     if cfg.ckpt_path is None and cfg.encoder is None:
@@ -122,7 +122,7 @@ def _model_of(checkpoint: Mapping[str, Any], cfg: DictConfig) -> Any:
 
 
 def _data_of(checkpoint: Mapping[str, Any], cfg: DictConfig) -> Any:
-    """Return the data module of a checkpoint, with the settings of the command line."""
+    """Return the data module of a checkpoint; settings on the command line replace its settings."""
     if RetrievalDataModule.CHECKPOINT_HYPER_PARAMS_KEY not in checkpoint:
         return build_data(cfg)
     given = _given_data(cfg)
@@ -132,7 +132,7 @@ def _data_of(checkpoint: Mapping[str, Any], cfg: DictConfig) -> Any:
 
 
 def _given_data(cfg: DictConfig) -> dict[str, Any]:
-    """Return the settings of the data that the command line gives."""
+    """Return the data's settings on the command line."""
     data = OmegaConf.to_container(cfg.data, resolve=True)
     assert isinstance(data, dict)
     keys = {

@@ -21,7 +21,12 @@ from llm_embedder_data.training.cross_encoder import CrossEncoder
 
 
 def fit(cfg: DictConfig) -> float | None:
-    """Train a model; return the value of ``optimized_metric`` after training."""
+    """Train a model, and measure it before and after; return the value of ``optimized_metric``.
+
+    Raises:
+        ConfigError: a setting, a checkpoint or an output file cannot be used.
+        DataError: the data cannot be read.
+    """
     has_eval_data = cfg.data.get("eval_data") is not None
     is_dry_run = bool(cfg.trainer.get("fast_dev_run"))
     check_wanted_metrics(cfg, has_eval_data)
@@ -45,7 +50,7 @@ def fit(cfg: DictConfig) -> float | None:
         show(f"Checkpoint: {checkpoint}  (go on from it with ckpt_path=...)")
     if cfg.export and hasattr(model, "export") and not is_dry_run:
         folder = os.path.join(cfg.output_dir, "encoder")
-        # The folder of an earlier run with this output_dir is replaced, as its checkpoints are.
+        # Replace the folder of an earlier run in the same output_dir, as its checkpoints are.
         ours = {"overwrite": True} if isinstance(model, BiEncoder | CrossEncoder) else {}
         with _noting_trained_steps(trainer):
             if trainer.is_global_zero:
@@ -57,10 +62,10 @@ def fit(cfg: DictConfig) -> float | None:
 
 
 class _LastValidation(Callback):
-    """Knows how many steps the model had taken when it was last measured.
+    """Records the step of the last validation.
 
-    Training that ends within an epoch, by ``max_steps`` or ``max_time``, is not measured at its end
-    by Lightning; the values at hand are then those of an earlier model, or there are none.
+    If ``max_steps`` or ``max_time`` ends training within an epoch, Lightning does not validate at
+    the end. The logged metrics are then those of an earlier step, or there are none.
     """
 
     step: int | None = None
@@ -72,7 +77,7 @@ class _LastValidation(Callback):
 
 @contextmanager
 def _noting_trained_steps(trainer: Trainer) -> Iterator[None]:
-    """Add a note to an error that comes after training steps: the run's folder is kept."""
+    """Add a note to errors that are raised after training steps, so that the folder is kept."""
     try:
         yield
     except (ConfigError, DataError) as error:

@@ -16,7 +16,12 @@ from llm_embedder_data.inspection.pages.inspect_page import inspect_page
 
 
 def inspect(cfg: DictConfig) -> None:
-    """Show the batch of a step, of one rank or of all; with ``html``, beside plots of the data."""
+    """Show the batch of a step, on a given rank or on all; ``html`` writes a page with plots.
+
+    Raises:
+        ConfigError: a setting cannot be used, or there is no such step or rank.
+        DataError: the data cannot be read.
+    """
     for name, least, may_be_null in (
         ("epoch", 0, False),
         ("step", 0, False),
@@ -35,17 +40,17 @@ def inspect(cfg: DictConfig) -> None:
     show(str(batch))
     content = batch.to_dict()
     if cfg.html or cfg.json:
-        facts = datamodule.plot_data(cfg.epoch, world_size=world_size, epochs=cfg.epochs)
-        content |= {"plots": facts}
+        plots = datamodule.plot_data(cfg.epoch, world_size=world_size, epochs=cfg.epochs)
+        content |= {"plots": plots}
     if cfg.json:
         write_json(cfg.json, content)
     if cfg.html:
-        write_text(cfg.html, inspect_page(batch, datamodule.report(), facts))
+        write_text(cfg.html, inspect_page(batch, datamodule.report(), plots))
         show(f"page: {cfg.html}")
 
 
 def _world_size(cfg: DictConfig) -> int:
-    """Return the number of ranks: as given, else the trainer's, else as many as ``rank`` needs."""
+    """Return ``world_size``, else the trainer's number of ranks, but at least ``rank + 1``."""
     if cfg.world_size is not None:
         return int(cfg.world_size)
     devices, nodes = cfg.trainer.get("devices"), cfg.trainer.get("num_nodes")

@@ -42,11 +42,11 @@ Kind = Literal["encoder", "bm25"]
 
 
 def mine(cfg: DictConfig) -> None:
-    """Mine negatives for ``data.train_data``, or merge files of negatives, into ``out``.
+    """Mine negatives for ``data.train_data``, or merge files of negatives; write them to ``out``.
 
     Raises:
-        ConfigError: a setting that cannot be used.
-        DataError: data that cannot be read.
+        ConfigError: a setting cannot be used.
+        DataError: the data cannot be read.
     """
     out, depth = _checked_out(cfg.out), cfg.depth
     check_whole_number("depth", depth, 1)
@@ -102,7 +102,7 @@ def _checked_out(out: Any) -> Path:
 
 
 def _take_limits(cfg: DictConfig) -> dict[str, Any]:
-    """Return the limits on negatives that are given; they act when the negatives are read."""
+    """Remove the limits on negatives from ``cfg`` and return them; they act at load, not here."""
     limits = {name: cfg.data.get(name) for name in LIMITS if cfg.data.get(name) is not None}
     for name, limit in limits.items():
         if OmegaConf.is_config(limit):
@@ -118,7 +118,7 @@ def _take_limits(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _open_data(cfg: DictConfig, fabric: Fabric) -> RetrievalDataModule:
-    """Return the data module with all rows, without the negatives that were mined before."""
+    """Return the data module with all rows, without negatives from earlier runs of ``mine``."""
     if cfg.data.get("train_data") is None:
         raise ConfigError("data.train_data=None: there are no queries to mine for (give data)")
     cfg.data.eval_data = None
@@ -246,7 +246,7 @@ def _file_name(dataset: str) -> str:
 
 @contextmanager
 def _progress_line(is_shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield what shows how many queries are done, on a terminal."""
+    """Yield a function that prints the number of queries done, on a terminal."""
     is_shown = is_shown and sys.stderr.isatty()
 
     def progress(what: str, done: int, of: int) -> None:

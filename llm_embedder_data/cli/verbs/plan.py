@@ -15,7 +15,12 @@ from llm_embedder_data.inspection.plan_view import plan_summary, plan_table, ste
 
 
 def plan(cfg: DictConfig) -> None:
-    """Show the plan on ``world_size`` ranks, and the rows of a step if one is named."""
+    """Show the plan for ``world_size`` ranks, and the rows of a step if ``step`` is set.
+
+    Raises:
+        ConfigError: a setting cannot be used, or there is no such step or rank.
+        DataError: the data cannot be read.
+    """
     _check_settings(cfg)
     datamodule = build_data(cfg)
     datamodule.setup("fit")

@@ -28,7 +28,12 @@ from llm_embedder_data.rows.cache_folder import cache_folder
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Check all data; end in an error if a check exceeds its limit in ``fail_on``."""
+    """Read and check all data, write the caches, and show the diagnosis.
+
+    Raises:
+        ConfigError: a check exceeds its limit in ``fail_on``, or a setting cannot be used.
+        DataError: the data cannot be read.
+    """
     limits = check_gates(OmegaConf.to_container(cfg.fail_on) if cfg.fail_on else None)
     check_whole_number("world_size", cfg.world_size, 1)
     for name in ("json", "html"):
@@ -55,7 +60,7 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def _remove_damaged_caches(folder: Path) -> None:
-    """Read all cache files in full, and delete those whose content changed; they are made again."""
+    """Read all cache files in full, and delete damaged files, so that they are made again."""
     for path in damaged_files(folder):
         show(f"damaged cache, made again: {path}")
         if path.is_dir():
@@ -73,7 +78,10 @@ def _wants_annotations(setting: Any) -> bool:
 
 
 def _annotations(diagnosis: Diagnosis, limited: set[str]) -> list[str]:
-    """Return a line per example in GitHub's syntax; an error for checks with a limit."""
+    """Return a line per example in the syntax of GitHub's annotations.
+
+    An example of a check with a limit is an error, any other is a warning.
+    """
     lines = []
     for name, check, found in diagnosis.findings():
         level = "error" if check in limited else "warning"

@@ -48,8 +48,8 @@ def score(cfg: DictConfig) -> None:
     """Write the teacher's scores of ``data.train_data`` to ``out``.
 
     Raises:
-        ConfigError: a setting that cannot be used.
-        DataError: data that cannot be read or scored, or a file that cannot be written.
+        ConfigError: a setting cannot be used.
+        DataError: the data cannot be read or scored, or a file cannot be written.
     """
     name, out = _checked_teacher(cfg), _checked_out(cfg.out)
     share = Share() if cfg.shard is None else Share.parse(cfg.shard)
@@ -61,7 +61,7 @@ def score(cfg: DictConfig) -> None:
     show(rows.report)
     if (templates := settings.templates()) is not None:
         for task in plan.tasks:
-            templates.of(task)  # before weights are loaded
+            templates.of(task)  # refuse a task without a template before weights are loaded
     teacher = _teacher(name, settings, cfg, on_accelerator=on_accelerator)
     parts = parts_of_scores(teacher, plan, out)
     missing = parts.missing()
@@ -69,16 +69,16 @@ def score(cfg: DictConfig) -> None:
     if len(missing) < parts.n_parts:
         show(f"{parts.n_parts - len(missing):,} of {parts.n_parts:,} parts are there from before")
     left = [part for part in share.of(parts.n_parts) if part in {*missing}]
-    fabric.barrier()  # all ranks know what is missing before any of them writes
+    fabric.barrier()  # no rank writes a part before all ranks have listed the missing parts
     began = time.monotonic()
     teacher.model.to(fabric.device)
     with ranks_fail_together() as (rank, n_ranks):
         if left and isinstance(teacher, BiEncoderTeacher):
             teacher.embed(rows, parts.folder / "embeddings", share, show_progress=True)
-        mine = left[rank::n_ranks]
-        n_inputs = sum(plan.n_inputs[part] for part in mine)
+        of_rank = left[rank::n_ranks]
+        n_inputs = sum(plan.n_inputs[part] for part in of_rank)
         with _progress_bar(n_inputs, is_shown=rank == 0) as progress:
-            score_parts(mine, rows, teacher, plan, parts, progress)
+            score_parts(of_rank, rows, teacher, plan, parts, progress)
     if fabric.is_global_zero:
         n_new = sum(plan.n_inputs[part] for part in left)
         _finish(parts, out, n_new, time.monotonic() - began)
@@ -135,16 +135,16 @@ def _rows(cfg: DictConfig, *, needs_answers: bool) -> RowsToScore:
 
 
 def _with_corpora(source: Any, corpus: Any) -> Any:
-    """Return training data whose side-cars find their documents where ``fit`` finds them.
+    """Add ``data.corpus`` to sources with side-cars, so that their documents are found as in fit.
 
-    That is in the source's ``corpus``, else in ``data.corpus``: of several, in the one that has the
-    dataset's name, else in all.
+    A source's ``corpus`` goes first. Otherwise documents are looked up in the corpus of
+    ``data.corpus`` with the dataset's name, or, if there is none, in all of them.
     """
     if corpus is None or not isinstance(source, dict):
         return source
     if "path" in source:
-        has_its_own = "negatives" not in source or source.get("corpus") is not None
-        return source if has_its_own else {**source, "corpus": corpus}
+        needs_corpus = "negatives" in source and source.get("corpus") is None
+        return {**source, "corpus": corpus} if needs_corpus else source
     is_named = isinstance(corpus, dict) and "path" not in corpus
     return {
         name: _with_corpora(entry, corpus.get(name, corpus) if is_named else corpus)
@@ -171,7 +171,7 @@ def _teacher(
 
 
 def _recipe(cfg: DictConfig, teacher: str) -> Recipe:
-    """Return the prompts of a bi-encoder: as in training, read from the teacher where ``auto``."""
+    """Return a bi-encoder's prompts, as in training; ``auto`` takes them from the teacher."""
     if not cfg.data.add_instruction:
         return Recipe("none", {ANY_TASK: Instruction()}, origin="data.add_instruction=false")
     data = cast("dict[str, Any]", OmegaConf.to_container(cfg.data))
@@ -195,7 +195,7 @@ def _keys(value: Any) -> set[str]:
 def _choices(
     name: str, settings: TeacherSettings, teacher: Teacher, plan: ScoringPlan, fabric: Fabric
 ) -> str:
-    """Return a line on what was chosen, and how to change it."""
+    """Return a line on the settings in force, and how to change them."""
     dtype = str(settings.torch_dtype(fabric.device.type != "cpu")).removeprefix("torch.")
     return (
         f"kind={settings.kind}, dtype={dtype}, {fabric.world_size} x "
@@ -205,7 +205,7 @@ def _choices(
 
 
 def _finish(parts: ScoreParts, out: Path, n_new: int, seconds: float) -> None:
-    """Join the parts, and say what was scored."""
+    """Join the parts, and print what was scored."""
     if n_new:
         rate = n_new / seconds
         show(f"{n_new:,} inputs scored in {seconds:,.1f} s ({rate:,.1f} a second)")
@@ -218,7 +218,7 @@ def _finish(parts: ScoreParts, out: Path, n_new: int, seconds: float) -> None:
         )
         return
     said = [f"{n:,} {what}" for what, n in counts.items() if what not in ("rows", "inputs") and n]
-    show(f"{counts['rows']:,} rows written to {out}" + "".join(f"; {one}" for one in said))
+    show("; ".join([f"{counts['rows']:,} rows written to {out}", *said]))
     for folder in parts.others():
         show(
             f"parts of other settings or rows are left in {folder} (delete it, if nobody needs it)"
@@ -227,7 +227,7 @@ def _finish(parts: ScoreParts, out: Path, n_new: int, seconds: float) -> None:
 
 @contextmanager
 def _progress_bar(n_inputs: int, *, is_shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show the progress of this rank on a terminal, and yield what advances it."""
+    """Show this rank's progress on a terminal; yield a function that advances the bar."""
     console = Console(stderr=True)
     with Progress(
         TextColumn("scoring"),

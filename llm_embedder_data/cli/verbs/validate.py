@@ -12,7 +12,12 @@ from llm_embedder_data.core.errors import ConfigError
 
 
 def validate(cfg: DictConfig) -> float | None:
-    """Measure a model on ``eval_data``; return the value of ``optimized_metric``."""
+    """Measure a model on ``eval_data``; return the value of ``optimized_metric``.
+
+    Raises:
+        ConfigError: a setting, a checkpoint or an output file cannot be used.
+        DataError: the data cannot be read.
+    """
     if cfg.data.get("eval_data") is None:
         raise ConfigError("data.eval_data=null: there is nothing to validate on (name an eval set)")
     trainer, model, datamodule = build_run(cfg, "validate")

@@ -1,4 +1,4 @@
-"""A decoded batch as HTML, for a notebook and for a page."""
+"""Showing a decoded batch as HTML, in a notebook or on a page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from llm_embedder_data.inspection.batch_view.batch_text import (
 )
 from llm_embedder_data.inspection.html_page import escaped, folded
 
-# Queries that are shown, at most, and how many of these are open; JSON has all of them.
+# Limit of queries that are shown, and how many of them are unfolded; JSON has all of them.
 MOST_QUERIES = 128
 _N_OPEN = 2
 
-# Colours are mixed with what lies below, so that they suit a light and a dark notebook or page.
+# Colours are mixed with the background, so that they suit light and dark themes.
 BATCH_STYLE = """
 .batch { font: 14px/1.55 system-ui, sans-serif; overflow-wrap: anywhere }
 .batch .where { opacity: .72; font-size: .86em }
@@ -56,7 +56,7 @@ _LEGEND = (
 
 
 def batch_html(batch: Mapping[str, Any]) -> str:
-    """Return a :class:`ShownBatch` as a part of a page, with its own style."""
+    """Return a :class:`ShownBatch` as HTML with its style, to be embedded in a page."""
     lines = "".join(f"<div>{escaped(one_line(line))}</div>" for line in headline(batch))
     shown = batch["queries"][:MOST_QUERIES]
     queries = "".join(_query(batch, query, n < _N_OPEN) for n, query in enumerate(shown))
@@ -101,14 +101,14 @@ def _key(key: Mapping[str, Any]) -> str:
     if key["repeats_slot"] is not None:
         notes.append(f'<div class="where">the text of key {key["repeats_slot"]} again</div>')
     if key["passage"]:
-        at = f"corpus {one_line(key['passage']['corpus'])}, {location_text(key['passage'])}"
-        notes.append(f'<div class="where">{escaped(at)}</div>')
+        where = f"corpus {one_line(key['passage']['corpus'])}, {location_text(key['passage'])}"
+        notes.append(f'<div class="where">{escaped(where)}</div>')
     text = "" if key["role"] == "padding" else _tokens(key["decoded"])
     return f'<div class="key"><div>{"".join(about)}</div><div>{text}{"".join(notes)}</div></div>'
 
 
 def _tokens(decoded: Mapping[str, Any]) -> str:
-    """Return a decoded text with its marks, and its tokens behind a line that opens them."""
+    """Return a decoded text with its marks, and its tokens, which a click unfolds."""
     spans = [
         f'<span class="{part["kind"]} side{part["side"]}">{escaped(part["text"])}</span>'
         for part in decoded["segments"]

@@ -1,4 +1,4 @@
-"""A decoded batch as text for a terminal."""
+"""Showing a decoded batch as text, in a terminal."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from rich.table import Table
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.plain_console import PlainConsole
 
-# Queries that are shown, at most; JSON has all of them.
+# Limit of queries that are shown; JSON has all of them.
 MOST_QUERIES = 32
 
+# Limits of texts and of cut parts that are shown, in characters.
 _LONGEST_TEXT = 240
 _LONGEST_CUT = 120
 
 
 def batch_text(batch: Mapping[str, Any]) -> str:
-    """Return a :class:`ShownBatch` as text. The instruction stands in ``[[ ]]``."""
+    """Return a :class:`ShownBatch` as text. Instructions are marked by ``[[ ]]``."""
     console = PlainConsole(width=120)
     for line in headline(batch):
         console.print(line)
@@ -37,7 +38,7 @@ def batch_text(batch: Mapping[str, Any]) -> str:
 
 
 def headline(batch: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines above the queries."""
+    """Yield the lines above the queries: step, dataset, shapes of tensors, and notes."""
     world = batch["world_size"]
     ranks = f"all {world} ranks" if batch["rank"] is None else f"rank {batch['rank']} of {world}"
     kind = "pairs for a cross-encoder" if batch["cross"] else "queries and keys"
@@ -49,29 +50,29 @@ def headline(batch: Mapping[str, Any]) -> Iterator[str]:
     for rank in batch["ranks"]:
         for side in ("query", "key", "cross"):
             if side in rank:
-                own = rank[side]
-                shapes = ", ".join(" x ".join(map(str, shape)) for shape in own["shapes"][:4])
-                more = f" and {len(own['shapes']) - 4} more" if len(own["shapes"]) > 4 else ""
+                shown = rank[side]
+                shapes = ", ".join(" x ".join(map(str, shape)) for shape in shown["shapes"][:4])
+                more = f" and {len(shown['shapes']) - 4} more" if len(shown["shapes"]) > 4 else ""
                 yield (
-                    f"  rank {rank['rank']}, {side}: {own['texts']} texts as {shapes}{more}; "
-                    f"{own['tokens']:,} tokens, {own['padded_share']:.1%} padding"
+                    f"  rank {rank['rank']}, {side}: {shown['texts']} texts as {shapes}{more}; "
+                    f"{shown['tokens']:,} tokens, {shown['padded_share']:.1%} padding"
                 )
     for note in batch["notes"]:
         yield f"  note: {one_line(note)}"
 
 
 def in_batch_lines(batch: Mapping[str, Any], query: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the keys of other queries are to a query."""
-    own = query["in_batch"]
+    """Yield lines on a query's in-batch negatives, and on the keys that are masked."""
+    in_batch = query["in_batch"]
     if not batch["in_batch_negatives"]:
         why = "pairs" if batch["cross"] else "in_batch_negatives is off for this dataset"
         yield f"keys of other queries are no negatives ({why})"
         return
-    parts = [f"{own['negatives']:,} keys of other queries of all ranks are negatives"]
-    if own["padding"]:
-        parts.append(f"{own['padding']:,} are padding")
+    parts = [f"{in_batch['negatives']:,} keys of other queries of all ranks are negatives"]
+    if in_batch["padding"]:
+        parts.append(f"{in_batch['padding']:,} are padding")
     yield "; ".join(parts)
-    for key in own["masked"]:
+    for key in in_batch["masked"]:
         text = "" if key["text"] is None else f": {shortened(key['text'], _LONGEST_CUT)}"
         yield (
             f"masked: key {key['slot']} of query {key['position']} on rank {key['rank']}, "
@@ -80,7 +81,7 @@ def in_batch_lines(batch: Mapping[str, Any], query: Mapping[str, Any]) -> Iterat
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return a text on one line, its middle left out if it is long."""
+    """Return a text on a single line; the middle of a text longer than ``longest`` is left out."""
     text = one_line(text)
     if len(text) <= longest:
         return text
@@ -89,20 +90,20 @@ def shortened(text: str, longest: int) -> str:
 
 
 def location_text(at: Mapping[str, Any]) -> str:
-    """Return a file with its line, or with its record's number where it has no lines."""
+    """Return the name of a file with the line, or the record if the file has no lines."""
     name = Path(at["file"]).name or at["file"]
     where = f":{at['line']}" if at["line"] is not None else f", record {at['record']}"
     return one_line(f"{name}{where}")
 
 
 def _query_lines(batch: Mapping[str, Any], query: Mapping[str, Any]) -> Iterator[str]:
-    at = one_line(
+    where = one_line(
         query["file"]
         + (f":{query['line']}" if query["line"] is not None else f", record {query['record']}")
     )
     yield (
         f"query {query['position']} on rank {query['rank']} (row {query['row']}, id "
-        f"{one_line(query['query_id'])}; {at})"
+        f"{one_line(query['query_id'])}; {where})"
     )
     if batch["cross"]:
         yield f"  {shortened(query['text'], _LONGEST_TEXT)}"
@@ -111,7 +112,7 @@ def _query_lines(batch: Mapping[str, Any], query: Mapping[str, Any]) -> Iterator
 
 
 def _model_text(decoded: Mapping[str, Any]) -> str:
-    """Return a decoded text on one line, with marks, its number of tokens, and what was cut."""
+    """Return a decoded text on a single line, with its number of tokens and what was cut."""
     parts = []
     for part in decoded["segments"]:
         text = shortened(part["text"], _LONGEST_TEXT)

@@ -1,7 +1,7 @@
-"""What a model reads of a text: its tokens, which of them are the instruction, what was cut off.
+"""Decoding the tokens that a model gets: which are the instruction, and what was cut off.
 
-The ids come from the model's tensors. The text is tokenized once more, without truncation, only to
-see which part of it these ids are. If they are no part of it, nothing is claimed about the cut.
+The token ids come from the model's tensors. The text is tokenized again without truncation, to find
+which of its tokens these are. If they cannot be found, nothing is said about instruction and cut.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Segment:
 
     Attributes:
         kind: special, instruction or text.
-        tokens: as the tokenizer's vocabulary has them.
-        text: the tokens, decoded.
+        tokens: the tokens as in the tokenizer's vocabulary.
+        text: the decoded tokens.
         side: 1 for the key of a (query, key) pair, else 0.
     """
 
@@ -39,16 +39,16 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class DecodedText:
-    """One text as the model gets it.
+    """A text, or a pair of texts, as the model gets it.
 
     Attributes:
-        ids: its token ids, special tokens included.
-        segments: its tokens by kind, in order.
-        cut: what truncation cut off: the source's own characters, or, with a tokenizer that gives
-            no offsets, decoded tokens. One for each text of a pair; empty where nothing was cut.
-        n_cut: tokens that were cut off.
-        is_aligned: whether the ids were found in the untruncated tokens. If not, instruction and
-            cut are unknown.
+        ids: token ids, special tokens included.
+        segments: the tokens by kind, in order.
+        cut: what truncation cut off, for each text of the pair; empty if nothing was cut. It is a
+            part of the text, or decoded tokens if the tokenizer gives no offsets.
+        n_cut: number of tokens that were cut off.
+        is_aligned: whether the ids were found among the untruncated tokens. If not, instruction
+            and cut are unknown.
     """
 
     ids: list[int]
@@ -58,7 +58,7 @@ class DecodedText:
     is_aligned: bool = True
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it in plain Python."""
+        """Return a dict of plain Python values."""
         return {
             "ids": self.ids,
             "segments": [
@@ -74,16 +74,16 @@ class DecodedText:
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """A text or a pair without truncation.
+    """A text, or a pair of texts, tokenized without truncation.
 
     Attributes:
         ids: token ids.
-        side: 0 or 1, the text of each token; None for a special token.
-        spans: the characters of each token; None if the tokenizer does not tell.
-        sources: the text or texts that the spans are of.
-        n_instruction: tokens of each text that are its instruction.
-        n_head: the same without the instruction's last space, which may be a token: as many stay
-            when the text is cut on the left.
+        side: the text of each token, 0 or 1; None for a special token.
+        spans: start and end of each token's characters; None if the tokenizer gives no offsets.
+        sources: the texts, with instructions, that the spans refer to.
+        n_instruction: number of tokens of each text's instruction.
+        n_head: the same without the trailing space of the instruction, which may be a token. These
+            tokens stay if the text is truncated on the left.
     """
 
     ids: list[int]
@@ -102,15 +102,15 @@ def decode_texts(
     *,
     has_offsets: bool,
 ) -> list[DecodedText]:
-    """Decode texts from the ids that the model gets.
+    """Decode texts, or pairs of texts, from their token ids.
 
     Args:
-        tokenizer: that made the ids.
-        ids: of each text or pair, special tokens included, without padding.
-        texts: one text, or the two of a pair, without instructions.
-        instructions: what stands before each of them; empty for none.
-        has_offsets: whether the tokenizer tells the characters of its tokens, and they are those of
-            the texts: it is fast, and its class does not change texts.
+        tokenizer: the tokenizer that made the ids.
+        ids: token ids of each text or pair, special tokens included, without padding.
+        texts: for each, a tuple of one or two texts without instructions.
+        instructions: for each, the instructions of its texts; empty strings for none.
+        has_offsets: whether the tokenizer gives the characters of its tokens, and these are
+            characters of the text: it is a fast tokenizer whose class does not change texts.
     """
     wholes = _without_truncation(tokenizer, texts, instructions, has_offsets)
     is_left = tokenizer.truncation_side == "left"
@@ -156,7 +156,7 @@ def _without_truncation(
             )
         else:  # a slow tokenizer, or a class that adds tokens
             specials = set(tokenizer.all_special_ids)
-            mask = special if len(special) == len(ids) else [one in specials for one in ids]
+            mask = special if len(special) == len(ids) else [token in specials for token in ids]
             side, spans = _sides(mask), None
             n_instruction = n_head = [n_tokens(before) for before in instructions[i]]
         yield _Whole(ids, side, spans, parts, n_instruction, n_head)
@@ -165,7 +165,7 @@ def _without_truncation(
 def _n_within(
     side: Sequence[int | None], spans: Sequence[tuple[int, int]], number: int, end: int
 ) -> int:
-    """Return how many tokens of a text lie before one of its characters."""
+    """Return how many tokens of text ``number`` lie before its character ``end``."""
     return sum(of == number and span[1] <= end for of, span in zip(side, spans, strict=True))
 
 
@@ -174,7 +174,10 @@ def _without_space(instruction: str) -> int:
 
 
 def _sides(is_special: Sequence[int | bool]) -> list[int | None]:
-    """Return the text of each token, given which tokens are special: they lie between two texts."""
+    """Return the text of each token, 0 or 1, or None for a special token.
+
+    A special token that follows a text ends it.
+    """
     side: list[int | None] = []
     number, has_begun = 0, False
     for special in is_special:
@@ -193,7 +196,7 @@ def _decoded(
     kept = _kept(ids, whole, is_left)
     if kept is None:
         specials = set(tokenizer.all_special_ids)
-        marks = [("special" if one in specials else "text", 0) for one in ids]
+        marks = [("special" if token in specials else "text", 0) for token in ids]
         return DecodedText(ids, _segments(tokenizer, ids, marks), is_aligned=False)
     marks = []
     seen = [0] * len(whole.sources)
@@ -222,10 +225,10 @@ def _segments(
     tokenizer: PreTrainedTokenizerBase, ids: list[int], marks: Sequence[tuple[Any, int]]
 ) -> list[Segment]:
     segments = []
-    for (kind, side), run in groupby(zip(marks, ids, strict=True), key=lambda pair: pair[0]):
-        own = [token for _, token in run]
-        tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(own)]
-        text = " ".join(tokens) if kind == "special" else _decode(tokenizer, own)
+    for (kind, side), group in groupby(zip(marks, ids, strict=True), key=lambda pair: pair[0]):
+        of_segment = [token for _, token in group]
+        tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(of_segment)]
+        text = " ".join(tokens) if kind == "special" else _decode(tokenizer, of_segment)
         segments.append(Segment(kind, tokens, text, side))
     return segments
 
@@ -236,7 +239,11 @@ def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
 
 
 def _kept(ids: list[int], whole: _Whole, is_left: bool) -> list[int] | None:
-    """Return which of the untruncated tokens are left, in order; None if they cannot be told."""
+    """Return which of the untruncated tokens have the given ids, in order; None if not found.
+
+    Tries the ways in which truncation shares the room among the texts of a pair, and keeps the
+    beginning of a text that is truncated on the left.
+    """
     if ids == whole.ids:
         return list(range(len(ids)))
     room = len(ids) - sum(side is None for side in whole.side)

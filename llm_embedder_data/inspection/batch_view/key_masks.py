@@ -1,4 +1,4 @@
-"""Which keys of a global batch are no negatives of a query, and why."""
+"""Which keys of a global batch are masked for a query, so that they are not negatives, and why."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class GlobalKeys:
-    """The keys of all ranks in one step.
+    """The keys of all ranks in a step: G keys for each of B queries.
 
     Attributes:
-        key_id: ``[B, G]`` int64, hashes of the texts, of the B queries of all ranks.
+        key_id: ``[B, G]`` int64, hashes of the keys' texts.
         key_mask: ``[B, G]`` int64, 0 where a key is padding.
-        positive_id: ``[B, P]`` int64, hashes of each query's known positives, 0 for none.
+        positive_id: ``[B, P]`` int64, hashes of each query's known positives, padded with 0.
         in_batch_negatives: whether the keys of other queries are negatives.
     """
 
@@ -34,7 +34,7 @@ class GlobalKeys:
     in_batch_negatives: bool
 
     def known(self, query: int) -> NDArray[np.bool_]:
-        """Return which keys are a known positive of a query, ``[B, G]``.
+        """Return which keys are known positives of a query, ``[B, G]`` bool.
 
         The loss leaves these out of the query's negatives, whichever rank they come from.
         """
@@ -44,7 +44,7 @@ class GlobalKeys:
         return known
 
     def masked(self, query: int) -> NDArray[np.bool_]:
-        """Return which keys are no negative of a query, ``[B, G]``, its own positive aside."""
+        """Return which keys are masked for a query, ``[B, G]`` bool: False for its positive."""
         out: NDArray[np.bool_] = self.known(query) | (self.key_mask == 0)
         if not self.in_batch_negatives:
             out[np.arange(len(out)) != query] = True
@@ -52,7 +52,7 @@ class GlobalKeys:
         return out
 
     def n_negatives(self, query: int) -> tuple[int, int]:
-        """Return how many negatives a query has: among its keys, and among those of others."""
+        """Return the number of negatives among a query's keys, and among those of other queries."""
         is_negative = ~self.masked(query)
         n_of_query = int(is_negative[query, 1:].sum())
         return n_of_query, int(is_negative.sum()) - n_of_query - 1
@@ -61,10 +61,10 @@ class GlobalKeys:
         """Return why a key is masked for a query.
 
         Args:
-            query: that the key is no negative of.
-            other: the query that has the key.
-            slot: of the key among that query's keys.
-            labelled: hashes of the query's labelled positives.
+            query: the query for which the key is masked.
+            other: the query that has the key; may be the same.
+            slot: position of the key among the keys of ``other``.
+            labelled: hashes of the labelled positives of ``query``.
         """
         if not self.key_mask[other, slot]:
             return "padding"

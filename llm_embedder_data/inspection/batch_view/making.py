@@ -1,4 +1,4 @@
-"""The batches of a step, made by the groups and the collator that training uses."""
+"""Making the batches of a step with the groups and the collator of training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from llm_embedder_data.inspection.batch_view.key_masks import GlobalKeys
 
 @dataclass(frozen=True, slots=True)
 class RankBatch:
-    """One rank's batch.
+    """The batch of a rank.
 
     Attributes:
         rank: the rank.
-        groups: the chosen texts, as the collator gets them.
-        batch: the tensors, as the model gets them.
+        groups: the chosen texts, which the collator gets.
+        batch: the tensors, which the model gets.
     """
 
     rank: int
@@ -33,13 +33,13 @@ class RankBatch:
 
 @dataclass(frozen=True, slots=True)
 class StepBatches:
-    """The batches of one step.
+    """The batches of a step.
 
     Attributes:
-        plan: that the step is of.
+        plan: the plan of the epoch.
         step: the step.
         ranks: the batches that were asked for.
-        keys: the keys of all ranks, whether their batches were asked for or not.
+        keys: the keys of all ranks, including those whose batches were not asked for.
     """
 
     plan: EpochPlan
@@ -55,7 +55,7 @@ def batches_of_step(
     step: int,
     rank: int | None,
 ) -> StepBatches:
-    """Make the batches of one rank, or of all ranks if ``rank`` is None.
+    """Make the batch of a rank, or the batches of all ranks if ``rank`` is None.
 
     Raises:
         ConfigError: the plan has no such step or rank.
@@ -67,16 +67,16 @@ def batches_of_step(
             chosen = groups[index_of(plan, step, number)]
             made.append(RankBatch(number, chosen, collator(chosen)))
         if len(made) == plan.num_replicas == 1:
-            everyone = made[0].groups
-        else:  # the keys of the ranks that are not shown are needed without their tokens
-            everyone = groups[index_of(plan, step, None)]
+            of_all_ranks = made[0].groups
+        else:  # of the other ranks only the keys are needed, not the tokens
+            of_all_ranks = groups[index_of(plan, step, None)]
     except IndexError as error:
         raise ConfigError(f"epoch={plan.epoch}: {error}") from error
-    return StepBatches(plan, step, made, _keys(everyone, collator.cross))
+    return StepBatches(plan, step, made, _keys(of_all_ranks, collator.cross))
 
 
 def index_of(plan: EpochPlan, step: int, rank: int | None) -> BatchIndex:
-    """Return what a worker is given to make a batch; of all ranks together if rank is None.
+    """Return the index of a rank's batch in the training dataset; None: of all ranks together.
 
     Raises:
         IndexError: the plan has no such step or rank.
@@ -92,6 +92,6 @@ def _keys(chosen: dict[str, Any], is_cross: bool) -> GlobalKeys:
         key_id=np.asarray(chosen["key_id"]).reshape(mask.shape),
         key_mask=mask,
         positive_id=chosen["positive_id"],
-        # A cross-encoder scores a query against no key but its own.
+        # A cross-encoder scores a query only against the keys of its row.
         in_batch_negatives=chosen["in_batch_negatives"] and not is_cross,
     )

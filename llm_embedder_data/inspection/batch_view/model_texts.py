@@ -1,4 +1,4 @@
-"""The token ids of each text, read out of the tensors that the model gets, in any layout."""
+"""Reading the token ids of each text, and the padding, from a batch's tensors in any layout."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
 
 @dataclass(frozen=True, slots=True)
 class SideShape:
-    """How full the tensors of one side of a rank's batch are.
+    """The size and padding of the tensors of a side of a rank's batch.
 
     Attributes:
-        shapes: of ``input_ids`` in each call of the model.
-        n_texts: texts that the model encodes; fewer than the batch has with ``unique_keys``.
-        n_tokens: real tokens.
-        n_cells: tokens and padding.
+        shapes: the shape of ``input_ids`` in each call of the model.
+        n_texts: number of texts that the model encodes. With ``unique_keys`` the batch may have
+            more.
+        n_tokens: number of tokens, without padding.
+        n_cells: number of tokens, with padding.
     """
 
     shapes: list[list[int]]
@@ -34,7 +35,7 @@ class SideShape:
         return 1 - self.n_tokens / self.n_cells if self.n_cells else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it in plain Python."""
+        """Return a dict of plain Python values."""
         return {
             "shapes": self.shapes,
             "texts": self.n_texts,
@@ -57,7 +58,7 @@ def ids_of_side(batch: Mapping[str, Any], side: str) -> list[list[int]]:
 
 
 def shape_of_side(batch: Mapping[str, Any], side: str) -> SideShape:
-    """Return how full the tensors of a side are."""
+    """Return the size and padding of the tensors of a side: ``query``, ``key`` or ``cross``."""
     rows = _rows(batch[side])
     shapes = [list(call["input_ids"].shape) for call in model_calls(batch[side])]
     return SideShape(

@@ -1,4 +1,4 @@
-"""Where in the corpora the keys of a batch stand."""
+"""Looking up the keys of a batch in the corpora."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import numpy as np
 from llm_embedder_data.inspection.locations import Location, located
 from llm_embedder_data.rows.corpora import Corpus
 
-# Passages whose texts are made at a time.
+# The texts of this many passages are in memory at a time.
 _PASSAGES_AT_ONCE = 1 << 14
 
-# Corpora with more passages are not searched: it would take longer than a minute.
+# Corpora with more passages are not searched: a search would take more than a minute.
 MOST_PASSAGES = 4_000_000
 
 
 def passages_with(
     texts: Iterable[str], corpora: Mapping[str, Corpus]
 ) -> dict[str, tuple[str, Location]]:
-    """Return the first passage with each text: its corpus, and where it stands in the files.
+    """Return, for each text, the name of a corpus with this passage and the passage's location.
+
+    If several passages have the text, the earliest is returned. Texts in no corpus are left out.
 
     Args:
-        texts: to look for, without instructions.
-        corpora: by name; those of more than :data:`MOST_PASSAGES` are not searched.
+        texts: the texts to look up, without instructions.
+        corpora: corpora by name; those with more than :data:`MOST_PASSAGES` are not searched.
     """
     wanted = set(texts) - {""}
     found: dict[str, tuple[Corpus, int]] = {}

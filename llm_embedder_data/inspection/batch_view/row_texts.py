@@ -1,4 +1,4 @@
-"""The texts of a batch's rows as their files have them, and which candidate each key is."""
+"""The texts of a batch's rows as in their files, to find which candidate each key is."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _COLUMNS = ["query", "key", "teacher_scores", "first_same", "n_pos"]
 
 @dataclass(frozen=True, slots=True)
 class RowTexts:
-    """The texts of one row.
+    """The texts of a row with n candidates.
 
     Attributes:
-        query: its text.
-        candidates: texts of all its candidates, positives first.
-        n_pos: labelled positives.
+        query: text of the query.
+        candidates: texts of all candidates, positives first.
+        n_pos: number of labelled positives.
         ids: ``[n]`` int64, hashes of the candidates.
-        scores: ``[n]`` float64, teacher scores as the file has them; NaN without.
+        scores: ``[n]`` float64, teacher scores as in the file; NaN without a score.
     """
 
     query: str
@@ -34,32 +34,43 @@ class RowTexts:
     scores: NDArray[np.float64]
 
     def candidate(self, key_id: int) -> int | None:
-        """Return the first candidate with the text of a key; None if the row has no such text."""
+        """Return the number of the first candidate with a key's text; None if there is none."""
         found = np.flatnonzero(self.ids == key_id)
         return int(found[0]) if len(found) else None
 
     def label(self, candidate: int) -> str:
-        """Return the candidate's name in the file.
+        """Return a candidate's name in the file, see :func:`candidate_label`."""
+        return candidate_label(candidate, self.n_pos)
 
-        A row of ``history`` has no labelled positive, so its candidates are neither pos nor neg.
-        """
-        if not self.n_pos:
-            return f"candidate {candidate}"
-        is_pos = candidate < self.n_pos
-        return f"pos {candidate}" if is_pos else f"neg {candidate - self.n_pos}"
+
+def candidate_label(candidate: int, n_pos: int) -> str:
+    """Return the name of a candidate in its file: ``pos 0``, ``neg 3`` or ``candidate 1``.
+
+    Args:
+        candidate: number of the candidate, from 0, positives first.
+        n_pos: number of labelled positives of the row. In a row without labels (``candidates``, or
+            LLM-Embedder's ``history``) a candidate is neither pos nor neg.
+
+    >>> [candidate_label(1, n_pos) for n_pos in (2, 1, 0)]
+    ['pos 1', 'neg 0', 'candidate 1']
+    """
+    if not n_pos:
+        return f"candidate {candidate}"
+    return f"pos {candidate}" if candidate < n_pos else f"neg {candidate - n_pos}"
 
 
 def row_texts(train_set: TrainSet, rows: Sequence[int]) -> list[RowTexts]:
-    """Return the texts of some rows, by their row numbers in the dataset."""
+    """Return the texts of the rows with the given row numbers."""
     table = train_set.tables(_COLUMNS)[list(rows)]
     candidates = candidates_of(table)
     texts = table.column("key").to_pylist()
-    ids = text_ids([text for own in texts for text in own])
+    ids = text_ids([text for of_row in texts for text in of_row])
     found = []
-    for row, (query, own) in enumerate(zip(table.column("query").to_pylist(), texts, strict=True)):
+    queries = table.column("query").to_pylist()
+    for row, (query, of_row) in enumerate(zip(queries, texts, strict=True)):
         start = int(candidates.starts[row])
-        part = slice(start, start + len(own))
+        part = slice(start, start + len(of_row))
         found.append(
-            RowTexts(query, own, int(candidates.n_pos[row]), ids[part], candidates.scores[part])
+            RowTexts(query, of_row, int(candidates.n_pos[row]), ids[part], candidates.scores[part])
         )
     return found

@@ -1,4 +1,4 @@
-"""A batch of training as the model gets it, in plain Python, as text and as HTML."""
+"""A training batch as the model gets it, decoded to plain Python, text and HTML."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from llm_embedder_data.rows.train_sets import TrainSet
 
 
 class ShownBatch(dict[str, Any]):
-    """What one step of training holds, decoded; prints as text, and as HTML in a notebook.
+    """The decoded batch of a training step: a dict that prints as text, in a notebook as HTML.
 
     - ``epoch``, ``step``, ``rank`` (None: all ranks), ``world_size``, ``global_batch``,
       ``dataset``, ``task``, ``in_batch_negatives``, ``layout``, ``cross``, ``notes``
@@ -49,7 +49,7 @@ class ShownBatch(dict[str, Any]):
     """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the batch in plain Python, as JSON has it."""
+        """Return a plain dict, for JSON."""
         return dict(self)
 
     def __str__(self) -> str:
@@ -79,19 +79,19 @@ def show_batches(
 
     Args:
         step: the batches.
-        train_sets: by name.
-        corpora: in which the keys' texts are looked up.
-        collator: that made the batches.
-        is_one_rank: whether one rank's batch was asked for, not that of all ranks.
-        notes: to show above the batch.
+        train_sets: training sets by name.
+        corpora: corpora by name, in which the keys' texts are looked up.
+        collator: the collator that made the batches.
+        is_one_rank: whether the batch of a single rank was asked for, not those of all ranks.
+        notes: sentences to show above the batch.
     """
-    first = step.ranks[0].batch
-    train_set, plan = train_sets[first["dataset"]], step.plan
+    batch = step.ranks[0].batch
+    train_set, plan = train_sets[batch["dataset"]], step.plan
     queries = [
         query for made in step.ranks for query in _queries(made, step.keys, train_set, collator)
     ]
     notes = [*notes, *_add_passages(queries, corpora)]
-    sides = ["cross"] if "cross" in first else ["query", "key"]
+    sides = ["cross"] if "cross" in batch else ["query", "key"]
     return ShownBatch(
         epoch=plan.epoch,
         step=step.step,
@@ -101,8 +101,8 @@ def show_batches(
         dataset=train_set.name,
         task=train_set.task,
         in_batch_negatives=step.keys.in_batch_negatives,
-        layout=layout_of(first[sides[0]]),
-        cross="cross" in first,
+        layout=layout_of(batch[sides[0]]),
+        cross="cross" in batch,
         notes=notes,
         ranks=[
             {"rank": made.rank}
@@ -128,7 +128,7 @@ def _queries(
         slots = slice(b * n_keys, (b + 1) * n_keys)
         number = made.rank * len(rows) + b  # among the queries of all ranks
         decoded = of_query[b] if of_query else None
-        n_own, n_others = keys.n_negatives(number)
+        n_of_row, n_in_batch = keys.n_negatives(number)
         yield {
             "rank": made.rank,
             "position": b,
@@ -139,7 +139,7 @@ def _queries(
             "instruction": instructions["query"][b],
             "decoded": None if decoded is None else decoded.as_dict(),
             "known_positives": texts[b].candidates[: texts[b].n_pos],
-            "n_negatives": n_own,
+            "n_negatives": n_of_row,
             "keys": [
                 {**key, "instruction": before, "decoded": decoded_key.as_dict()}
                 for key, before, decoded_key in zip(
@@ -149,25 +149,25 @@ def _queries(
                     strict=True,
                 )
             ],
-            "in_batch": {"negatives": n_others} | _not_negatives(keys, number, texts[b], len(rows)),
+            "in_batch": {"negatives": n_in_batch} | _masked(keys, number, texts[b], len(rows)),
         }
 
 
 def _decoded(
     made: RankBatch, texts: Sequence[RowTexts], collator: RetrievalDataCollator
 ) -> tuple[list[DecodedText], list[DecodedText]]:
-    """Return the decoded queries (none of pairs) and the decoded keys, or pairs, of a rank."""
+    """Return a rank's decoded queries and keys; with ``cross``, no queries and the pairs."""
     batch, instructions = made.batch, _instructions(made)
     assert collator.tokenizer is not None
-    # There is no backend where the tokenizer's class may change texts.
+    # If the tokenizer's class may change texts, there is no backend.
     has_offsets = collator.query_tokenizer.plain.backend is not None
     decode = partial(decode_texts, collator.tokenizer, has_offsets=has_offsets)
     n_keys = batch["key_mask"].shape[1]
-    queries = [own.query for own in texts]
+    queries = [row.query for row in texts]
     keys = [
-        "" if candidate is None else own.candidates[candidate]
-        for b, own in enumerate(texts)
-        for candidate in _chosen(made, b, own)
+        "" if candidate is None else row.candidates[candidate]
+        for b, row in enumerate(texts)
+        for candidate in _chosen(made, b, row)
     ]
     if "cross" in batch:
         repeated = [text for text in queries for _ in range(n_keys)]
@@ -186,12 +186,12 @@ def _decoded(
     return of_query, of_key
 
 
-def _chosen(made: RankBatch, b: int, own: RowTexts) -> list[int | None]:
-    """Return which candidate of its row each key of a query is; None where a key is padding."""
+def _chosen(made: RankBatch, b: int, row: RowTexts) -> list[int | None]:
+    """Return the number of the candidate that each key of query ``b`` is; None for padding."""
     mask = made.batch["key_mask"]
     ids = made.batch["key_id"].view(mask.shape)[b].tolist()
     return [
-        own.candidate(key) if real else None
+        row.candidate(key) if real else None
         for key, real in zip(ids, mask[b].tolist(), strict=True)
     ]
 
@@ -213,11 +213,19 @@ def _each(instruction: Instructions, n_texts: int) -> list[str]:
 
 
 def _keys(
-    made: RankBatch, b: int, own: RowTexts, keys: GlobalKeys, query: int
+    made: RankBatch, b: int, row: RowTexts, keys: GlobalKeys, query: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield what is known of each key of a query, without its tokens."""
-    chosen, scores = _chosen(made, b, own), made.batch["teacher_scores"]
-    masked, labelled = keys.masked(query)[query].tolist(), own.ids[: own.n_pos]
+    """Yield the entry of each key of a query, without its tokens.
+
+    Args:
+        made: the batch of the query's rank.
+        b: number of the query in this batch.
+        row: the texts of its row.
+        keys: the keys of all ranks.
+        query: number of the query among those of all ranks.
+    """
+    chosen, scores = _chosen(made, b, row), made.batch["teacher_scores"]
+    masked, labelled = keys.masked(query)[query].tolist(), row.ids[: row.n_pos]
     for slot, candidate in enumerate(chosen):
         why = keys.reason(query, query, slot, labelled) if masked[slot] else None
         if candidate is None:
@@ -232,16 +240,16 @@ def _keys(
                 "repeats_slot": None,
             }
             continue
-        first = chosen.index(candidate)
+        earliest = chosen.index(candidate)
         yield {
             "slot": slot,
             "role": "negative" if slot else "positive",
-            "candidate": own.label(candidate),
-            "text": own.candidates[candidate],
+            "candidate": row.label(candidate),
+            "text": row.candidates[candidate],
             "teacher_score": None if scores is None else _number(scores[b, slot]),
-            "raw_score": _number(own.scores[candidate]),
+            "raw_score": _number(row.scores[candidate]),
             "masked": why,
-            "repeats_slot": first if first < slot else None,
+            "repeats_slot": earliest if earliest < slot else None,
         }
 
 
@@ -250,21 +258,21 @@ def _number(value: Any) -> float | None:
     return None if np.isnan(number := float(value)) else number
 
 
-def _not_negatives(keys: GlobalKeys, query: int, own: RowTexts, per_rank: int) -> dict[str, Any]:
-    """Return which keys of other queries are no negatives of a query."""
+def _masked(keys: GlobalKeys, query: int, row: RowTexts, per_rank: int) -> dict[str, Any]:
+    """Return which keys of other queries are masked for a query."""
     known, is_padding = keys.known(query), keys.key_mask == 0
     known[query] = is_padding[query] = False
-    labelled = own.ids[: own.n_pos]
+    labelled = row.ids[: row.n_pos]
     masked = []
     if keys.in_batch_negatives:
-        for other, slot in zip(*(at.tolist() for at in np.nonzero(known)), strict=True):
-            candidate = own.candidate(int(keys.key_id[other, slot]))
+        for other, slot in zip(*(index.tolist() for index in np.nonzero(known)), strict=True):
+            candidate = row.candidate(int(keys.key_id[other, slot]))
             masked.append(
                 {
                     "rank": other // per_rank,
                     "position": other % per_rank,
                     "slot": slot,
-                    "text": None if candidate is None else own.candidates[candidate],
+                    "text": None if candidate is None else row.candidates[candidate],
                     "why": keys.reason(query, other, slot, labelled),
                 }
             )
@@ -272,7 +280,7 @@ def _not_negatives(keys: GlobalKeys, query: int, own: RowTexts, per_rank: int) -
 
 
 def _add_passages(queries: Sequence[dict[str, Any]], corpora: Mapping[str, Corpus]) -> list[str]:
-    """Say of each key where in the corpora its text stands; return notes on corpora left out."""
+    """Add the entry ``passage`` to each key; return notes on corpora that were not searched."""
     keys = [key for query in queries for key in query["keys"]]
     found = passages_with((key["text"] for key in keys), corpora)
     for key in keys:

@@ -1,1 +1,1 @@
-"""Pages that open in a browser without a network: tabs, plots, and what they show."""
+"""Self-contained HTML pages with tabs and plots, and the numbers that they show."""

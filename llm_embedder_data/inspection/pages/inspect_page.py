@@ -1,4 +1,4 @@
-"""The page of ``inspect``: a batch, and plots of the data that a run is fed."""
+"""The page of ``inspect``: a decoded batch, plots of the training data, and the report."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def inspect_page(batch: ShownBatch, report: Report, plots: Mapping[str, Any]) ->
     """Return the page, in HTML.
 
     Args:
-        batch: to show.
-        report: of the data.
-        plots: the numbers of :func:`~llm_embedder_data.inspection.pages.plot_data.plot_data`.
+        batch: the decoded batch.
+        report: the report of the data.
+        plots: the result of :func:`~llm_embedder_data.inspection.pages.plot_data.plot_data`.
     """
     where = "all ranks" if batch["rank"] is None else f"rank {batch['rank']}"
     title = f"Epoch {batch['epoch']}, step {batch['step']}, {where}: {one_line(batch['dataset'])}"
@@ -51,24 +51,25 @@ def _grid(figures: Iterable[str]) -> str:
 def _lengths(plots: Mapping[str, Any]) -> Iterable[str]:
     for dataset, sides in plots["lengths"].items():
         n_batches = len(plots["sampled_steps"][dataset])
-        for side, own in sides.items():
+        for side, lengths in sides.items():
+            limit = lengths["limit"]
             yield histogram(
                 f"{dataset}: {'pairs' if side == 'cross' else side}",
-                {"tokens": own["counts"]},
-                own["edges"],
-                about=f"as the model gets them, in {n_batches} batches; limit {own['limit']}, "
-                f"{own['at_limit']:.1%} as long as that",
-                limits={f"limit {own['limit']}": own["limit"]},
+                {"tokens": lengths["counts"]},
+                lengths["edges"],
+                about=f"as the model gets them, in {n_batches} batches; limit {limit}, "
+                f"{lengths['at_limit']:.1%} as long as that",
+                limits={f"limit {limit}": limit},
             )
 
 
 def _scores(plots: Mapping[str, Any]) -> Iterable[str]:
-    for dataset, own in plots["scores"].items():
-        counts = {name: own[name] for name in ("positive", "negative")}
+    for dataset, scores in plots["scores"].items():
+        counts = {name: scores[name] for name in ("positive", "negative")}
         yield histogram(
             dataset,
             counts,
-            own["edges"],
+            scores["edges"],
             about="teacher scores of chosen keys, as the loss gets them",
         )
 
@@ -103,22 +104,22 @@ def _coverage(plots: Mapping[str, Any]) -> str:
 
 
 def _collisions(plots: Mapping[str, Any]) -> Iterable[str]:
-    counted = {name: own for name, own in plots["collisions"].items() if own is not None}
-    worlds: list[int] = max((own["worlds"] for own in counted.values()), key=len, default=[])
+    counted = {name: found for name, found in plots["collisions"].items() if found is not None}
+    worlds: list[int] = max((found["worlds"] for found in counted.values()), key=len, default=[])
     if worlds:
         yield lines(
             "Collisions by number of ranks",
             {
-                name: own["pairs"] + [None] * (len(worlds) - len(own["pairs"]))
-                for name, own in counted.items()
+                name: found["pairs"] + [None] * (len(worlds) - len(found["pairs"]))
+                for name, found in counted.items()
             },
             [str(world) for world in worlds],
             about="pairs (query, positive of another row) in a global batch where that key is a "
             "known positive too, expected; the loss masks them. A line ends where a global batch "
             "would exceed the dataset",
         )
-    for name, own in plots["collisions"].items():
-        if own is None:
+    for name, found in plots["collisions"].items():
+        if found is None:
             yield (
                 f"<p>{escaped(one_line(name))} has more than {MOST_COMPARED_ROWS:,} rows, whose "
                 "texts are not compared here; prepare does.</p>"

@@ -1,4 +1,4 @@
-"""The numbers behind the plots of a run's data: lengths, scores, tasks, padding, coverage."""
+"""The numbers for the plots of ``inspect``, from measured batches and from the plan."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from llm_embedder_data.inspection.doctor.train_checks import row_prints
 from llm_embedder_data.inspection.measured_batches import measured, sampled_steps, spread
 from llm_embedder_data.rows.train_sets import TrainSet
 
-# Steps whose dataset is looked up for the mix of tasks, at most, and the columns of its plot.
+# The mix of tasks is computed from at most this many steps, and plotted in this many columns.
 _MOST_STEPS = 20_000
 _COLUMNS = 40
 
-# Rows that are followed through the epochs, at most. Beyond, shares are computed from sizes.
+# If the epochs draw more rows than this, coverage is computed from sizes, not counted.
 _MOST_ROWS = 4_000_000
 
-# Kept rows of a dataset whose texts are compared for collisions, at most: all texts are read.
+# Collisions are computed for datasets of at most this many kept rows, because all texts are read;
+# and for 1, 2, 4, ... 1024 ranks.
 MOST_COMPARED_ROWS = 200_000
-_MOST_WORLDS = 11  # 1 to 1024 ranks
+_MOST_WORLDS = 11
 
 
 def plot_data(
@@ -38,42 +39,45 @@ def plot_data(
     instruction_of: Callable[[TrainSet], Instruction],
     epochs: int,
 ) -> dict[str, Any]:
-    """Measure real batches of an epoch, and follow its plan.
+    """Measure some batches of an epoch, and compute mix, coverage and collisions from its plan.
 
     Args:
-        plan: of the epoch.
-        groups: that choose keys, as training does.
-        collator: of the run.
-        train_sets: by name.
+        plan: the plan of the epoch.
+        groups: chooses the keys of rows, as in training.
+        collator: the run's collator.
+        train_sets: training sets by name.
         instruction_of: returns the texts put before a dataset's queries and keys.
-        epochs: that coverage is shown for, from epoch 0 on.
+        epochs: number of epochs to show the coverage of, from epoch 0 on.
 
     Returns:
-        - ``sampled_steps``: {dataset: steps of rank 0 that were measured}
-        - ``lengths``: {dataset: {side: {"counts", "edges", "limit", "at_limit"}}}, in tokens as the
-          model gets them; ``at_limit`` is the share that is as long as the limit
-        - ``scores``: {dataset: {"edges", "positive", "negative"}}, counts, where rows are scored
+        - ``epoch``, ``world_size``, ``epochs``
+        - ``sampled_steps``: {dataset: steps whose batches on rank 0 were measured}
+        - ``lengths``: {dataset: {side: {"counts", "edges", "limit", "at_limit"}}}, histograms of
+          lengths in tokens after truncation; ``at_limit`` is the share of texts of that length
+        - ``scores``: {dataset: {"edges", "positive", "negative"}}, histograms of teacher scores, of
+          the datasets with scores
         - ``tasks``: {"steps", "shares": {task: [share of the steps in each part of the epoch]}}
-        - ``padding``: {dataset: {layout: share of the cells}}
-        - ``coverage``: {dataset: [share of the kept rows seen after epoch 0, 1, ...]}, and
-          ``coverage_is_exact``
-        - ``collisions``: {dataset: {"worlds", "pairs"}}: pairs (query, other row's positive) in a
-          global batch where the key is a known positive, expected; None where it is not counted
+        - ``padding``: {dataset: {layout: share of the batch that is padding}}
+        - ``coverage``: {dataset: [share of the kept rows in epoch 0, in epochs 0 and 1, ...]}, and
+          ``coverage_is_exact``, False if it was computed from sizes
+        - ``collisions``: {dataset: {"worlds": numbers of ranks, "pairs"}}. ``pairs`` has, for each
+          number of ranks, the expected number of pairs in a global batch of a query and another
+          row's positive that is a known positive of the query. None for large datasets.
     """
     assert collator.tokenizer is not None
     tokenizer = collator.tokenizer
     steps = sampled_steps(plan)
-    of_batches = {name: measured(plan, groups, collator, own) for name, own in steps.items()}
+    batches = {name: measured(plan, groups, collator, of_set) for name, of_set in steps.items()}
     shares, is_exact = _coverage(plan, epochs)
     return {
         "epoch": plan.epoch,
         "world_size": plan.num_replicas,
         "epochs": epochs,
         "sampled_steps": steps,
-        "lengths": {name: own.lengths for name, own in of_batches.items()},
-        "scores": {name: own.scores for name, own in of_batches.items() if own.scores},
+        "lengths": {name: of_set.lengths for name, of_set in batches.items()},
+        "scores": {name: of_set.scores for name, of_set in batches.items() if of_set.scores},
         "tasks": _tasks(plan, train_sets),
-        "padding": {name: own.padding for name, own in of_batches.items()},
+        "padding": {name: of_set.padding for name, of_set in batches.items()},
         "coverage": shares,
         "coverage_is_exact": is_exact,
         "collisions": {
@@ -100,7 +104,7 @@ def _tasks(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[str, Any
 
 
 def _coverage(plan: EpochPlan, epochs: int) -> tuple[dict[str, list[float]], bool]:
-    """Return the share of each dataset's rows that the epochs up to each one hold."""
+    """Return the share of each dataset's rows seen by the end of each epoch, and if it is exact."""
     drawn = sum(plan.steps[name] * plan.global_batch(name) for name in plan.steps)
     if drawn * epochs > _MOST_ROWS:
         return {name: list(_expected_coverage(plan, name, epochs)) for name in plan.steps}, False
@@ -116,19 +120,19 @@ def _coverage(plan: EpochPlan, epochs: int) -> tuple[dict[str, list[float]], boo
 
 
 def _expected_coverage(plan: EpochPlan, name: str, epochs: int) -> Iterator[float]:
-    """Yield the share of a dataset's rows that the epochs up to each one hold, from sizes alone."""
+    """Yield the share of a dataset's rows seen by the end of each epoch, computed from sizes."""
     n_rows, global_batch = plan.sizes[name], plan.global_batch(name)
     n_steps = plan.steps[name]
     for epoch in range(1, epochs + 1):
         if plan.organize_method == "random":
             yield 1 - (1 - min(1.0, global_batch / n_rows)) ** (n_steps * epoch)
-        else:  # passes come one after the other, and each holds nearly all rows
-            turns = plan.remainder == "rotate" and plan.organize_method != "epoch-static"
+        else:  # each pass draws all rows except the remainder, which may rotate
+            rotates = plan.remainder == "rotate" and plan.organize_method != "epoch-static"
             in_a_pass = n_rows - n_rows % global_batch
             drawn = (
                 n_steps * global_batch * (1 if plan.organize_method == "epoch-static" else epoch)
             )
-            yield min(1.0 if turns and drawn > in_a_pass else in_a_pass / n_rows, drawn / n_rows)
+            yield min(1.0 if rotates and drawn > in_a_pass else in_a_pass / n_rows, drawn / n_rows)
 
 
 def _collisions(

@@ -1,7 +1,7 @@
-"""Plots as inline SVG: no library, no script, and the colours of the page, light or dark.
+"""Plots as inline SVG, without a library or a script, in colours for light and dark themes.
 
-A plot is 360 units wide, about the width of a phone, so that its text is never scaled down there.
-Series are coloured by the classes ``s0`` to ``s7`` of :data:`PLOT_STYLE`.
+A plot is 360 units wide, about the width of a phone, so that text stays readable on phones. The
+classes ``s0`` to ``s7`` of :data:`PLOT_STYLE` are the colours of the series.
 """
 
 from __future__ import annotations
@@ -52,24 +52,24 @@ def histogram(
     about: str = "",
     limits: Mapping[str, float] | None = None,
 ) -> str:
-    """Return a histogram of one or more series, side by side in each bin, as shares of the series.
+    """Return a histogram; a bin has a bar for each series, whose height is a share of the series.
 
     Args:
-        title: of the plot.
-        counts: of each series, one count a bin.
-        edges: of the bins, one more than bins, ascending.
-        about: a line under the title.
-        limits: values to mark with a dashed line, by what they are.
+        title: title of the plot.
+        counts: by series, the count of each bin.
+        edges: edges of the bins, ascending: a number more than there are bins.
+        about: a line below the title.
+        limits: values to mark with a dashed line, by their labels.
     """
-    shares = {name: [n / (sum(own) or 1) for n in own] for name, own in counts.items()}
-    top = max((share for own in shares.values() for share in own), default=0) or 1
+    shares = {name: [n / (sum(bins) or 1) for n in bins] for name, bins in counts.items()}
+    top = max((share for bins in shares.values() for share in bins), default=0) or 1
     low, high = edges[0], edges[-1] if edges[-1] > edges[0] else edges[0] + 1
     parts = list(_y_axis(top, "percent"))
     for value in _ticks(low, high):
         parts.append(_x_label(_x(value, low, high), _short(value)))
     n_series = len(shares)
-    for number, (name, own) in enumerate(shares.items()):
-        for index, share in enumerate(own):
+    for number, (name, bins) in enumerate(shares.items()):
+        for index, share in enumerate(bins):
             if not share:
                 continue
             left, right = (_x(edge, low, high) for edge in edges[index : index + 2])
@@ -98,16 +98,17 @@ def lines(
     about: str = "",
     unit: str = "number",
 ) -> str:
-    """Return lines over a few equally spaced points.
+    """Return a line chart over equally spaced points.
 
     Args:
-        title: of the plot.
-        series: a value a point; None leaves the point out.
-        x_labels: of the points.
-        about: a line under the title.
-        unit: ``number``, or ``percent`` of 1.
+        title: title of the plot.
+        series: by series, the value of each point; None for a missing point.
+        x_labels: labels of the points.
+        about: a line below the title.
+        unit: ``number``; or ``percent``, for values in [0, 1].
     """
-    top = max((value for own in series.values() for value in own if value is not None), default=0)
+    values = [value for points in series.values() for value in points if value is not None]
+    top = max(values, default=0)
     top = top or 1
     parts = list(_y_axis(top, unit))
     last = max(len(x_labels) - 1, 1)
@@ -115,10 +116,10 @@ def lines(
     for index, label in enumerate(x_labels):
         if index % every == 0:
             parts.append(_x_label(_x(index, 0, last), label))
-    for number, (name, own) in enumerate(series.items()):
+    for number, (name, of_series) in enumerate(series.items()):
         points = [
             (_x(index, 0, last), _TOP + _HEIGHT * (1 - value / top), value, x_labels[index])
-            for index, value in enumerate(own)
+            for index, value in enumerate(of_series)
             if value is not None
         ]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
@@ -138,13 +139,13 @@ def stacked(
     *,
     about: str = "",
 ) -> str:
-    """Return shares that add up to 1 in each of some columns, stacked.
+    """Return stacked columns. In each column the shares of all series add up to 1.
 
     Args:
-        title: of the plot.
-        shares: of each series, one a column.
-        x_range: what the columns span.
-        about: a line under the title.
+        title: title of the plot.
+        shares: by series, the share in each column.
+        x_range: start and end of the x axis, which the columns divide.
+        about: a line below the title.
     """
     parts = list(_y_axis(1.0, "percent"))
     for value in _ticks(*x_range):
@@ -152,12 +153,12 @@ def stacked(
     n_columns = max(map(len, shares.values()), default=0)
     below = [0.0] * n_columns
     width = (_WIDTH - _LEFT - _RIGHT) / max(n_columns, 1)
-    for number, (name, own) in enumerate(shares.items()):
-        for index, share in enumerate(own):
+    for number, (name, columns) in enumerate(shares.items()):
+        for index, share in enumerate(columns):
             if share:
                 y = _TOP + _HEIGHT * (1 - below[index] - share)
                 tip = f"{name}: {share:.1%}"
-                # A hair wider than its column, so that no line shows between columns.
+                # A little wider than the column, so that there is no gap between columns.
                 parts.append(
                     _rect(
                         number, _LEFT + index * width, y, width + 0.3, _HEIGHT * share, tip, round=0
@@ -177,19 +178,19 @@ def grouped_bars(
     """Return horizontal bars in groups.
 
     Args:
-        title: of the plot.
-        values: of each group, a value a series.
-        about: a line under the title.
-        unit: ``number``, or ``percent`` of 1.
+        title: title of the plot.
+        values: by group, the value of each series.
+        about: a line below the title.
+        unit: ``number``; or ``percent``, for values in [0, 1].
     """
-    names = list(dict.fromkeys(name for own in values.values() for name in own))
-    top = max((value for own in values.values() for value in own.values()), default=0) or 1
+    names = list(dict.fromkeys(name for group in values.values() for name in group))
+    top = max((value for group in values.values() for value in group.values()), default=0) or 1
     parts, y = [], 0.0
     room = _WIDTH - 60
-    for group, own in values.items():
+    for group, of_group in values.items():
         parts.append(f'<text x="0" y="{y + 12:.0f}">{escaped(_clipped(group, 52))}</text>')
         y += 17
-        for name, value in own.items():
+        for name, value in of_group.items():
             width = max(1.0, room * value / top)
             shown = _shown(value, unit)
             parts.append(_rect(names.index(name), 0, y, width, 12, f"{group}, {name}: {shown}"))
@@ -248,12 +249,12 @@ def _x_label(x: float, label: str) -> str:
 
 
 def _ticks(low: float, high: float, about: int = 6) -> list[float]:
-    """Return round values from ``low`` to ``high``, about so many."""
+    """Return about ``about`` round values from ``low`` to ``high``."""
     span = (high - low) or 1
     step = 10 ** math.floor(math.log10(span / about))
     step *= next((factor for factor in (1, 2, 5, 10) if span / (step * factor) <= about), 10)
-    first = math.ceil(low / step - 1e-9)
-    return [step * at for at in range(first, math.floor(high / step + 1e-9) + 1)]
+    begin, end = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [step * number for number in range(begin, end + 1)]
 
 
 def _shown(value: float, unit: str) -> str:

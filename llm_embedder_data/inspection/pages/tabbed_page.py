@@ -1,7 +1,4 @@
-"""A page with tabs that needs no server: one file, no resource from elsewhere.
-
-Without scripts all tabs stand below each other.
-"""
+"""A self-contained HTML page with tabs. Without JavaScript, all tabs are shown below each other."""
 
 from __future__ import annotations
 
@@ -57,12 +54,12 @@ _SCRIPT = """
 
 
 def tabbed_page(title: str, tabs: Mapping[str, str], *, style: str = "") -> str:
-    """Return a page.
+    """Return the page.
 
     Args:
-        title: of the page.
-        tabs: HTML by the title of the tab, in order; at least one.
-        style: more CSS.
+        title: title of the page.
+        tabs: HTML by the title of the tab, in order; at least one tab.
+        style: additional CSS.
     """
     buttons, panels = [], []
     for number, (name, content) in enumerate(tabs.items()):

@@ -1,4 +1,4 @@
-"""Token ids of like length in batches, padded on the right."""
+"""Batches of inputs of similar length, and padding of token ids on the right."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ def length_sorted_batches(
     extra: Sequence[int] | None = None,
     most_extra: int = 0,
 ) -> Iterator[list[int]]:
-    """Yield the numbers of the inputs of each batch, the longest inputs first.
+    """Yield the numbers of the inputs of each batch, longest inputs first.
+
+    An input that exceeds a limit makes a batch by itself.
 
     Args:
-        lengths: tokens of each input.
-        most_tokens: of a batch, padding included, unless one input has more.
-        extra: something else that each input needs, such as logits; None if nothing.
-        most_extra: most of it in a batch, unless one input needs more.
+        lengths: number of tokens of each input.
+        most_tokens: limit of a batch in tokens, padding included.
+        extra: amount of another resource that each input needs, such as logits; None: nothing.
+        most_extra: limit of a batch in this resource; 0: no limit.
 
     >>> list(length_sorted_batches([1, 4, 2, 2], most_tokens=4))
     [[1], [2, 3], [0]]
@@ -40,6 +42,6 @@ def length_sorted_batches(
 
 
 def padded_on_the_right(ids: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """Return token ids ``[B, L]`` int64; L is the length of the longest input."""
+    """Return token ids ``[B, L]`` int64, where L is the length of the longest input."""
     width = max(map(len, ids))
     return torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in ids])

@@ -1,4 +1,4 @@
-"""Teachers that are bi-encoders: the similarity of a query's and a key's embedding."""
+"""Bi-encoder teachers: the score is the similarity of the query's and the key's embeddings."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class PreparedEmbeddings:
     """The embeddings of some rows.
 
     Attributes:
-        pairs: of each row's query, ``[1, D]``, and of its keys, ``[n, D]``.
-        counts: what was cut.
+        pairs: for each row, the embedding of its query, ``[1, D]``, and of its n keys, ``[n, D]``.
+        counts: how many texts were cut to their limit, by a description for users.
     """
 
     pairs: list[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -40,17 +40,17 @@ class PreparedEmbeddings:
 class BiEncoderTeacher:
     """Scores a key by its similarity to the query: the cosine, or the inner product.
 
-    Each distinct text, with its prompt, is embedded once, into a store beside the parts of the
-    file. :meth:`embed` does that, before the first row is scored.
+    Call :meth:`embed` before any row is scored. It embeds each distinct text with its prompt once,
+    into embedding stores.
 
     Args:
-        encoder: a BiEncoder, or what does as it does.
-        tokenizer: of the encoder.
-        recipe: with the prompts of queries and keys by task.
-        query_max_length: most tokens of a query, prompt and special tokens included.
-        key_max_length: most tokens of a key, prompt and special tokens included.
-        batch_tokens: most tokens of a batch, padding included.
-        precision: that the encoder computes in.
+        encoder: a BiEncoder or another :class:`~llm_embedder_data.mining.text_embedder.Encoder`.
+        tokenizer: the encoder's tokenizer.
+        recipe: gives the prompts of queries and keys by task.
+        query_max_length: limit of a query in tokens, prompt and special tokens included.
+        key_max_length: limit of a key in tokens, prompt and special tokens included.
+        batch_tokens: limit of a batch in tokens, padding included.
+        precision: precision that the encoder computes in.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class BiEncoderTeacher:
         self._sides: dict[str, _EmbeddedSide] = {}
 
     def facts(self) -> dict[str, Any]:
-        """Return all that scores depend on beside weights and rows, as plain JSON."""
-        prompts = {task: [one.query, one.key] for task, one in self._recipe.instructions.items()}
+        """Return what scores depend on, except weights and rows, as plain JSON."""
+        prompts = {task: [both.query, both.key] for task, both in self._recipe.instructions.items()}
         encoder: Any = self.model
         return {
             "kind": "bi-encoder",
@@ -88,15 +88,15 @@ class BiEncoderTeacher:
     def embed(
         self, rows: Iterable[ScoredRow], folder: Path, share: Share, *, show_progress: bool = False
     ) -> None:
-        """Embed all distinct texts of rows, or find them embedded.
+        """Embed all distinct texts of rows that the stores do not have yet.
 
-        Of several jobs, each embeds its share, and then what is still missing. The ranks of a
-        group must call this together; they share the work.
+        Each of several jobs embeds its share, and then what is still missing. All ranks of a group
+        must call this; they divide the work.
 
         Args:
             rows: all rows of the source.
-            folder: of the stores.
-            share: of the work.
+            folder: the folder that holds the embedding stores.
+            share: the share of this job.
             show_progress: whether to show a progress bar on a terminal.
         """
         numbers: dict[str, dict[tuple[str, str], int]] = {"query": {}, "key": {}}
@@ -125,9 +125,11 @@ class BiEncoderTeacher:
             self._sides[side] = _EmbeddedSide(number, filled.open(), is_cut)
 
     def said(self, tasks: Sequence[str]) -> str:
-        """Return the settings in force for some tasks, for one line on a terminal."""
+        """Return the settings in force for some tasks, as a line for a terminal."""
         prompts = {task: self._recipe.instruction(task) for task in tasks}
-        shown = ", ".join(f"{task}: {one.query!r} / {one.key!r}" for task, one in prompts.items())
+        shown = ", ".join(
+            f"{task}: {both.query!r} / {both.key!r}" for task, both in prompts.items()
+        )
         return (
             f"query_max_length={self._max_length['query']}, key_max_length="
             f"{self._max_length['key']}, prompts of query / key {shown} ({self._recipe.origin})"
@@ -158,9 +160,10 @@ class BiEncoderTeacher:
         return scores
 
     def _prompt(self, row: ScoredRow, side: str) -> str:
-        own = (row.instruction or {}).get(side)
-        if own is not None:
-            return own
+        """Return the row's instruction, else the recipe's for the row's task."""
+        of_row = (row.instruction or {}).get(side)
+        if of_row is not None:
+            return of_row
         instruction = self._recipe.instruction(row.task)
         return instruction.query if side == "query" else instruction.key
 
@@ -170,9 +173,9 @@ class _EmbeddedSide:
     """The embeddings of all queries, or of all keys.
 
     Attributes:
-        numbers: of a prompt with a text.
-        store: the embeddings by number.
-        is_cut: ``[N]`` bool, by number, whether a text is longer than its limit.
+        numbers: the number of each (prompt, text).
+        store: the embeddings, by number.
+        is_cut: ``[N]`` bool, by number, whether the text is longer than its limit.
     """
 
     numbers: dict[tuple[str, str], int]
@@ -180,16 +183,16 @@ class _EmbeddedSide:
     is_cut: NDArray[np.bool_]
 
     def numbers_of(self, prompt: str, texts: Sequence[str]) -> list[int]:
-        """Return the numbers of texts with a prompt."""
+        """Return the numbers of texts that have the same prompt."""
         return [self.numbers[prompt, text] for text in texts]
 
 
 def _are_cut(
     texts: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> NDArray[np.bool_]:
-    """Return which prompts with texts have more than ``max_length`` tokens, ``[N]``.
+    """Return which (prompt, text) have more than ``max_length`` tokens, ``[N]`` bool.
 
-    A text with fewer bytes, special tokens added, has not, and is not tokenized.
+    Texts with at most so many bytes cannot have more tokens, so they are not tokenized.
     """
     found = np.zeros(len(texts), bool)
     n_special = tokenizer.num_special_tokens_to_add()

@@ -1,4 +1,4 @@
-"""A teacher from its name and settings."""
+"""Building a teacher from its name and settings."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from llm_embedder_data.mining.text_embedder import Precision
 Kind = Literal["cross-encoder", "bi-encoder", "likelihood", "yes-no"]
 LANGUAGE_MODEL_KINDS = ("likelihood", "yes-no")
 
-# Tokens of an input, unless the teacher has fewer positions or the user says otherwise.
+# Default limit of an input in tokens; a teacher with fewer positions has a lower limit.
 _MAX_LENGTH = {"cross-encoder": 512, "bi-encoder": 512, "likelihood": 2048, "yes-no": 2048}
 
-# Of the encoder of a bi-encoder, by the type of the weights of other teachers.
+# A bi-encoder's weights stay float32: its precision follows from the setting dtype.
 PRECISION: Mapping[torch.dtype, Precision] = {
     torch.float32: "32-true",
     torch.bfloat16: "bf16-mixed",
     torch.float16: "16-mixed",
 }
 
-# Tokens of a batch, padding included, if the user names no number.
+# Default limit of a batch in tokens, padding included.
 _BATCH_TOKENS_ON_CPU = 4096
 _BATCH_TOKENS_ON_ACCELERATOR = 32768
 
@@ -55,19 +55,24 @@ class TeacherSettings:
     """How a teacher scores.
 
     Attributes:
-        kind: of scores.
-        dtype: of the weights; auto: bfloat16 for a language model on an accelerator, else float32.
-        max_length: most tokens of an input; None: 512 for cross-encoders and bi-encoders, 2,048
-            for language models, and no more than the teacher's positions.
-        key_max_length: most tokens of a key.
-        query_max_length: most tokens of a query, and of a context.
-        batch_tokens: most tokens of a batch, padding included; None: 4,096 on a CPU, else 32,768.
-        template: of a language model's input, a text or a mapping by task; None: the paper's for
-            likelihood, Qwen3-Reranker's for yes-no.
-        instruction: what the template of yes-no says about the task; None: Qwen3-Reranker's.
-        yes_word: the token of yes.
-        no_word: the token of no.
-        activation: of a cross-encoder: auto, or a class of torch.nn, such as Identity.
+        kind: how scores are computed.
+        dtype: type of the weights; auto: bfloat16 for a language model on an accelerator, else
+            float32.
+        max_length: limit of an input in tokens; None: 512 for cross-encoders and bi-encoders, 2,048
+            for language models, but at most the number of the teacher's positions.
+        key_max_length: limit of a key in tokens.
+        query_max_length: limit of a query in tokens; in a language model also of a context.
+        batch_tokens: limit of a batch in tokens, padding included; None: 4,096 on a CPU, else
+            32,768.
+        template: template of a language model's input, or a mapping of templates by task; None:
+            LLM-Embedder's for likelihood, Qwen3-Reranker's for yes-no.
+        instruction: the task as the template of yes-no states it; None: Qwen3-Reranker's.
+        yes_word: the word whose logit counts for a key; must be a single token.
+        no_word: the word whose logit is subtracted; must be a single token.
+        activation: activation of a cross-encoder: auto, or a class of torch.nn, such as Identity.
+
+    Raises:
+        ConfigError: a setting is out of range, or a template cannot be used.
     """
 
     kind: Kind
@@ -96,7 +101,7 @@ class TeacherSettings:
         """Return the templates of a language model; None for other kinds.
 
         Raises:
-            ConfigError: a template that cannot be used, or one for a teacher that reads none.
+            ConfigError: a template cannot be used, or is given for a kind without templates.
         """
         if self.kind == "likelihood":
             needed = ("key", "query", "answer")
@@ -126,10 +131,15 @@ class TeacherSettings:
 
 
 def kind_of_teacher(teacher: str, given: str) -> Kind:
-    """Return the kind of scores of a teacher: the given one; auto: as its architecture says.
+    """Return how a teacher scores.
+
+    Args:
+        teacher: a folder, or a name on the Hugging Face hub.
+        given: a kind; or ``auto``, to choose by the model's architecture.
 
     Raises:
-        ConfigError: there is no such model, or a causal language model is given without a kind.
+        ConfigError: there is no such model or kind; or the kind is ``auto`` and the model is a
+            causal language model, which can score in two ways.
     """
     if given != "auto":
         check_choice(given, [*Kind.__args__, "auto"], "kind")  # type: ignore[attr-defined]
@@ -148,10 +158,15 @@ def kind_of_teacher(teacher: str, given: str) -> Kind:
 def max_length_of(
     config: Any, tokenizer: PreTrainedTokenizerBase, settings: TeacherSettings
 ) -> int:
-    """Return the most tokens of an input.
+    """Return the limit of an input in tokens.
+
+    Args:
+        config: the teacher's transformers configuration.
+        tokenizer: the teacher's tokenizer.
+        settings: how the teacher scores.
 
     Raises:
-        ConfigError: the user asks for more than the teacher has positions.
+        ConfigError: ``settings.max_length`` exceeds the number of the teacher's positions.
     """
     positions = getattr(config, "max_position_embeddings", None)
     known = positions if isinstance(positions, int) and positions > 0 else None
@@ -174,7 +189,7 @@ def build_teacher(
 
     Args:
         teacher: a folder, or a name on the Hugging Face hub.
-        settings: of a kind other than bi-encoder.
+        settings: how it scores; any kind except bi-encoder.
         on_accelerator: whether it will compute on an accelerator.
 
     Raises:
@@ -214,5 +229,5 @@ def build_teacher(
     )
 
 
-# Models whose positions count from behind the index of the padding token.
+# Models whose positions start after the padding index, so that fewer are left for tokens.
 _POSITIONS_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet"}

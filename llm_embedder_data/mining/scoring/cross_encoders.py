@@ -1,4 +1,4 @@
-"""Teachers that are cross-encoders: query and key go through one model, which gives one logit."""
+"""Cross-encoder teachers: the model reads query and key together, and gives a logit."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from llm_embedder_data.mining.scoring.teacher import RowScore, facts_of_model
 
 @dataclass(frozen=True, slots=True)
 class PreparedPairs:
-    """The pairs of some rows as tokens.
+    """The tokenized (query, key) pairs of some rows.
 
     Attributes:
-        n_keys: of each row.
-        features: what the tokenizer gives for each pair, by name.
-        n_cut: pairs that were cut.
+        n_keys: number of keys of each row.
+        features: the tokenizer's output by name, such as ``input_ids``, without padding.
+        n_cut: number of pairs that were truncated.
     """
 
     n_keys: list[int]
@@ -36,20 +36,20 @@ class PreparedPairs:
 
 
 class CrossEncoderTeacher:
-    """Scores a key by the logit of a cross-encoder, behind its activation.
+    """Scores a key by a cross-encoder's logit, after an activation.
 
-    The scores are those of ``CrossEncoder.predict`` of sentence-transformers: of a pair that is too
-    long, the longer text loses its end, token by token.
+    The scores equal those of ``CrossEncoder.predict`` of sentence-transformers. A pair that is too
+    long is truncated token by token, each time at the end of the longer text.
 
     Args:
-        model: from AutoModelForSequenceClassification, with one label.
-        tokenizer: of the model.
-        max_length: most tokens of a pair, special tokens included.
-        batch_tokens: most tokens of a batch, padding included.
+        model: from AutoModelForSequenceClassification, with a single label.
+        tokenizer: the model's tokenizer.
+        max_length: limit of a pair in tokens, special tokens included.
+        batch_tokens: limit of a batch in tokens, padding included.
         activation: applied to the logit.
 
     Raises:
-        ConfigError: the model has several labels.
+        ConfigError: the model does not have exactly one label.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class CrossEncoderTeacher:
         self._max_length, self._batch_tokens = max_length, batch_tokens
 
     def facts(self) -> dict[str, Any]:
-        """Return all that scores depend on beside weights and rows, as plain JSON."""
+        """Return what scores depend on, except weights and rows, as plain JSON."""
         return {
             "kind": "cross-encoder",
             "model": facts_of_model(self.model),
@@ -86,11 +86,11 @@ class CrossEncoderTeacher:
         }
 
     def said(self, tasks: Sequence[str]) -> str:
-        """Return the settings in force, for one line on a terminal."""
+        """Return the settings in force, as a line for a terminal."""
         return f"max_length={self._max_length}, activation {type(self._activation).__name__}"
 
     def prepare(self, rows: Sequence[ScoredRow]) -> PreparedPairs:
-        """Return the pairs of rows as tokens."""
+        """Tokenize the pairs of rows."""
         queries = [row.query for row in rows for _ in row.keys]
         keys = [key for row in rows for key in row.keys]
         features = dict(self._tokenizer(queries, keys, verbose=False))
@@ -129,34 +129,37 @@ class CrossEncoderTeacher:
         score = np.empty(len(lengths))
         score[order] = torch.cat(parts).double().cpu().numpy() if parts else []
         stops = np.cumsum(prepared.n_keys)
-        return [one.tolist() for one in np.split(score, stops[:-1])]
+        return [of_row.tolist() for of_row in np.split(score, stops[:-1])]
 
 
 def activation_of(teacher: str, config: Any, given: str) -> nn.Module:
-    """Return the activation that a cross-encoder's files name, as sentence-transformers reads them.
+    """Return a cross-encoder's activation.
 
     Args:
         teacher: a folder, or a name on the Hugging Face hub.
         config: its transformers configuration.
-        given: ``auto``; or the name of a class of torch.nn, in place of what the files say.
+        given: the name of a class of torch.nn; or ``auto``: the activation that the model's files
+            name, in the places where sentence-transformers looks, else a sigmoid.
 
     Raises:
-        ConfigError: it is not in torch.nn; or the model puts a prompt before its queries.
+        ConfigError: the activation is not in torch.nn; or it is ``auto``, and the model's files
+            name a default prompt, which is not supported.
     """
     if given != "auto":
         return _activation(given, "activation")
     try:
-        own = read_model_json(teacher, PROMPT_FILE) or {}
+        file = read_model_json(teacher, PROMPT_FILE) or {}
     except UnknownFile:
-        own = {}
-    if own.get("default_prompt_name") is not None:
+        file = {}
+    if file.get("default_prompt_name") is not None:
         raise ConfigError(
             f"teacher={teacher!r}: its {PROMPT_FILE} names a default prompt, and prompts of "
             "cross-encoders are not supported (take default_prompt_name out)"
         )
-    ours = getattr(config, "sentence_transformers", None) or {}
-    older = getattr(config, "sbert_ce_default_activation_function", None)
-    name = own.get("activation_fn") or ours.get("activation_fn") or older
+    # Older versions of sentence-transformers wrote the activation to the model's configuration.
+    entry = getattr(config, "sentence_transformers", None) or {}
+    oldest = getattr(config, "sbert_ce_default_activation_function", None)
+    name = file.get("activation_fn") or entry.get("activation_fn") or oldest
     return _activation(name, f"teacher={teacher!r}, activation_fn") if name else nn.Sigmoid()
 
 

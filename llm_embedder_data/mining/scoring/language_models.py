@@ -1,4 +1,4 @@
-"""Teachers that are causal language models: likelihood of the answer, and yes against no."""
+"""Causal language models as teachers: by the likelihood of the answer, or by "yes" against "no"."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
 from llm_embedder_data.mining.scoring.teacher import RowScore, facts_of_model
 from llm_embedder_data.mining.scoring.templates import TaskTemplates
 
-# Most logits of a batch, unless one input needs more: 256 MB in float32.
+# Limit of a batch in logits, 256 MB in float32; an input with more makes a batch by itself.
 _MOST_LOGITS = 1 << 26
 
-# Positions of which the logits are float32 at a time.
+# The logits of this many positions are converted to float32 at a time.
 _IN_FLOAT32 = 512
 
+# Text for PickedLogits.check.
 _PROBE = "Is the sky blue? Yes, on a clear day the sky is blue. 1 2 3 4 5 6 7 8"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedPrompts:
-    """The prompts of some rows.
+    """The tokenized prompts of some rows.
 
     Attributes:
-        n_keys: of each row.
-        n_each: prompts of each key of a row, one for each answer; 0 for a row that has none.
-        prompts: of all rows, key by key; None where one is too long.
-        counts: what was cut.
+        n_keys: number of keys of each row.
+        n_each: number of prompts per key of each row: the number of the row's answers, which may be
+            0. The yes-no kind has a prompt per key.
+        prompts: the prompts of all rows, key by key; None for a prompt that is too long.
+        counts: how many prompts were cut, by a description for users.
     """
 
     n_keys: list[int]
@@ -50,7 +52,10 @@ class PreparedPrompts:
 
 
 class _LanguageModelTeacher(ABC):
-    """What the two kinds share: prompts, batches and rows."""
+    """Base class of the two kinds: makes prompts from rows, and batches from prompts.
+
+    A prompt's score is the mean of its values, and a key's score is the mean over its prompts.
+    """
 
     def __init__(
         self,
@@ -70,19 +75,20 @@ class _LanguageModelTeacher(ABC):
         self._is_checked = False
 
     def facts(self) -> dict[str, Any]:
-        """Return all that scores depend on beside weights and rows, as plain JSON."""
+        """Return what scores depend on, except weights and rows, as plain JSON."""
         every = self._templates.every
+        by_task = self._templates.by_task
         return {
             "model": facts_of_model(self.model),
             "tokenizer": tokenizer_digest(self._tokenizer),
-            "templates": {task: one.text for task, one in self._templates.by_task.items()},
+            "templates": {task: template.text for task, template in by_task.items()},
             "template": None if every is None else every.text,
             "limits": asdict(self._limits),
             "batch_tokens": self._batch_tokens,
         }
 
     def said(self, tasks: Sequence[str]) -> str:
-        """Return the settings in force for some tasks, for one line on a terminal."""
+        """Return the settings in force for some tasks, as a line for a terminal."""
         limits = self._limits
         templates = {task: self._templates.of(task).text for task in tasks}
         shown = ", ".join(f"{task}: {text!r}" for task, text in templates.items())
@@ -94,7 +100,7 @@ class _LanguageModelTeacher(ABC):
         )
 
     def prepare(self, rows: Sequence[ScoredRow]) -> PreparedPrompts:
-        """Return the prompts of rows as tokens."""
+        """Fill the templates with the texts of rows, and tokenize the prompts."""
         tokenize = PromptTokenizer(self._tokenizer, self._limits)
         filled, n_each = [], []
         for row in rows:
@@ -107,7 +113,7 @@ class _LanguageModelTeacher(ABC):
 
     @torch.inference_mode()
     def scores(self, prepared: PreparedPrompts, progress: Callable[[int], None]) -> list[RowScore]:
-        """Return the scores of rows; None for a row without answers, or with a too long prompt."""
+        """Return the scores of rows; None for a row without answers or with a prompt too long."""
         self._check_once()
         self.counts += prepared.counts
         found = [prompt for prompt in prepared.prompts if prompt is not None]
@@ -129,7 +135,7 @@ class _LanguageModelTeacher(ABC):
     def _score(
         self, prompts: Sequence[TokenizedPrompt], progress: Callable[[int], None]
     ) -> NDArray[np.float64]:
-        """Return the score of each prompt: the mean of its values, in float64."""
+        """Return the score of each prompt, ``[N]`` float64: the mean of its values."""
         device = next(self.model.parameters()).device
         n_values = [self._n_values(prompt) for prompt in prompts]
         n_logits = [n * self._logits.n_logits for n in n_values]
@@ -143,7 +149,7 @@ class _LanguageModelTeacher(ABC):
             progress(len(batch))
         score = np.empty(len(prompts))
         if parts:
-            values = torch.cat(parts).double().cpu().numpy()  # the only wait for a GPU
+            values = torch.cat(parts).double().cpu().numpy()  # waits for a GPU, once
             n_sorted = np.array(n_values)[order]
             starts = np.cumsum(n_sorted) - n_sorted
             score[order] = np.add.reduceat(values, starts) / n_sorted
@@ -156,33 +162,38 @@ class _LanguageModelTeacher(ABC):
 
     @abstractmethod
     def _values(self, row: ScoredRow) -> list[dict[str, str]]:
-        """Return the values of the fields beside the key, for each prompt of a key."""
+        """Return the fields of a key's prompts, except the key: a dict for each prompt."""
 
     @abstractmethod
     def _n_values(self, prompt: TokenizedPrompt) -> int:
-        """Return how many values, at least 1, a prompt's score is the mean of."""
+        """Return the number of a prompt's values, at least 1."""
 
     @abstractmethod
     def _values_of(self, ids: Tensor, prompts: Sequence[TokenizedPrompt]) -> Tensor:
-        """Return the values of all prompts, float32, from their token ids ``[B, L]``."""
+        """Return the values of all prompts in a single dimension, float32.
+
+        Args:
+            ids: token ids ``[B, L]`` of the prompts, padded on the right.
+            prompts: B prompts.
+        """
 
 
 class LikelihoodTeacher(_LanguageModelTeacher):
-    """Scores a key by the mean log-likelihood of the answer's tokens behind key and query.
+    """Scores a key by the mean log-likelihood of the answer's tokens, given key and query.
 
-    LLM-Embedder's teacher (arXiv 2310.07554, 3.1). A row with several answers gets their mean. The
-    softmax is over float32 whatever the type of the weights.
+    LLM-Embedder's teacher (arXiv:2310.07554, section 3.1). If a row has several answers, the score
+    is the mean over them. The softmax is computed in float32, whatever the type of the weights.
 
     Args:
         model: from AutoModelForCausalLM.
-        tokenizer: of the model, a fast one.
-        templates: with the fields key, query and answer, and perhaps context.
-        limits: most tokens.
-        batch_tokens: most tokens of a batch, padding included.
+        tokenizer: the model's tokenizer, a fast tokenizer.
+        templates: templates with the fields key, query and answer, and optionally context.
+        limits: limits in tokens.
+        batch_tokens: limit of a batch in tokens, padding included.
     """
 
     def facts(self) -> dict[str, Any]:
-        """Return all that scores depend on beside weights and rows, as plain JSON."""
+        """Return what scores depend on, except weights and rows, as plain JSON."""
         return {"kind": "likelihood", **super().facts()}
 
     def _values(self, row: ScoredRow) -> list[dict[str, str]]:
@@ -199,29 +210,29 @@ class LikelihoodTeacher(_LanguageModelTeacher):
         targets = np.concatenate(
             [np.arange(prompt.answer_start, len(prompt.ids)) for prompt in prompts]
         )
-        row, target = (torch.from_numpy(one).to(ids.device) for one in (rows, targets))
+        row, target = (torch.from_numpy(index).to(ids.device) for index in (rows, targets))
         logits = self._logits(ids, row, target - 1)  # [P, V]
         return _log_likelihoods(logits, ids[row, target])
 
 
 class YesNoTeacher(_LanguageModelTeacher):
-    """Scores a key by the logit of "yes" minus that of "no" behind a prompt with query and key.
+    """Scores a key by the logit of "yes" minus that of "no", after a prompt with query and key.
 
-    As rerankers do that are language models, such as Qwen3-Reranker; the sigmoid of the score is
-    their probability of yes among the two.
+    This is how rerankers such as Qwen3-Reranker score (arXiv:2506.05176). The sigmoid of the score
+    is the probability of "yes" against "no".
 
     Args:
         model: from AutoModelForCausalLM.
-        tokenizer: of the model, a fast one.
-        templates: with the fields key and query, and perhaps instruction.
-        limits: most tokens.
-        batch_tokens: most tokens of a batch, padding included.
-        instruction: the value of the field.
-        yes: a text that is one token.
-        no: another one.
+        tokenizer: the model's tokenizer, a fast tokenizer.
+        templates: templates with the fields key and query, and optionally instruction.
+        limits: limits in tokens.
+        batch_tokens: limit of a batch in tokens, padding included.
+        instruction: the value of the field instruction.
+        yes: a text that is a single token.
+        no: a text that is another single token.
 
     Raises:
-        ConfigError: ``yes`` or ``no`` is not one token.
+        ConfigError: ``yes`` or ``no`` is not a single token.
     """
 
     def __init__(
@@ -241,7 +252,7 @@ class YesNoTeacher(_LanguageModelTeacher):
         self._words = [_token_of(tokenizer, yes, "yes"), _token_of(tokenizer, no, "no")]
 
     def facts(self) -> dict[str, Any]:
-        """Return all that scores depend on beside weights and rows, as plain JSON."""
+        """Return what scores depend on, except weights and rows, as plain JSON."""
         words = {"instruction": self._instruction, "words": self._words}
         return {"kind": "yes-no", **super().facts(), **words}
 

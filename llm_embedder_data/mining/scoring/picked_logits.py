@@ -1,4 +1,4 @@
-"""Logits of a causal language model at chosen positions only."""
+"""Computing the logits of a causal language model at chosen positions only."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from transformers import PreTrainedModel
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.scoring.batching import padded_on_the_right
 
-# Most that logits may differ from those of the full path, as a share of the largest logit.
+# Allowed difference from the logits of a usual forward pass, as a share of the largest logit.
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 class PickedLogits:
-    """Computes logits where they are needed, never those of all positions ``[B, L, V]``.
+    """Computes logits at the given positions, without computing all ``[B, L, V]`` logits.
 
-    The model runs as it is, but its output embeddings see the hidden states of the chosen positions
-    alone. What a model does with its logits, such as a cap or a scale, is applied by itself.
+    A hook on the model's output layer passes on the hidden states of the chosen positions only. The
+    rest of the forward pass is unchanged, so soft-caps and scales of logits are applied as usual.
 
-    Inputs are padded on the right. A causal model never sees what stands behind a position, so no
-    attention mask is needed, and attention runs without one.
+    Inputs are padded on the right. In a causal model a token never attends to later tokens, so no
+    attention mask is needed, and attention runs without a mask.
 
     Args:
         model: from AutoModelForCausalLM.
 
     Attributes:
-        n_logits: V, logits of a position.
+        n_logits: V, number of logits per position.
 
     Raises:
         ConfigError: the model has no output embeddings.
@@ -42,18 +42,18 @@ class PickedLogits:
                 "language model)"
             )
         self.model = model
-        # A quantized head packs its weights.
+        # The shape of a quantized layer's weights is not its number of outputs.
         self.n_logits = int(getattr(head, "out_features", None) or head.weight.shape[0])
         self._picked: tuple[Tensor, Tensor] | None = None
         head.register_forward_pre_hook(self._pick)
 
     def __call__(self, ids: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        """Return logits ``[P, V]`` in the model's type.
+        """Return the logits at P positions, ``[P, V]`` in the model's type.
 
         Args:
             ids: ``[B, L]`` int64, padded on the right.
-            rows: ``[P]`` int64, rows of ``ids``.
-            positions: ``[P]`` int64, positions in these rows.
+            rows: ``[P]`` int64, the row of ``ids`` of each position.
+            positions: ``[P]`` int64, the position in this row.
         """
         self._picked = rows, positions
         try:
@@ -64,14 +64,14 @@ class PickedLogits:
 
     @torch.inference_mode()
     def check(self, ids: list[int]) -> None:
-        """Compare with the logits that the model gives by itself, for one input and padding.
+        """Compare logits at chosen positions of a padded batch with those of a usual forward pass.
 
         Args:
-            ids: tokens of a text, at least 4.
+            ids: token ids of a text, at least 4.
 
         Raises:
-            ConfigError: they differ: the model sees padding behind a position, or its logits do not
-                come from its output embeddings position by position.
+            ConfigError: they differ, because the model attends to later tokens, or its logits do
+                not come from its output layer position by position.
         """
         device = next(self.model.parameters()).device
         whole = torch.tensor([ids], device=device)

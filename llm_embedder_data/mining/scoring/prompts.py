@@ -1,4 +1,4 @@
-"""Filled templates to token ids, cut to a length, with the exact tokens of the answer."""
+"""Tokenizing filled templates within length limits, and finding the tokens of the answer."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.scoring.templates import Template
 
-# Prompts that are tokenized in one call.
+# Number of prompts that are tokenized in a call.
 _AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class LengthLimits:
-    """Most tokens, at least 1 each.
+    """Limits in tokens, at least 1 each.
 
     Attributes:
-        max_length: of a whole input, special tokens included.
-        key_max_length: of a key.
-        query_max_length: of a query, and of a context.
+        max_length: limit of the whole input, special tokens included.
+        key_max_length: limit of a key.
+        query_max_length: limit of a query, and of a context.
     """
 
     max_length: int
@@ -33,11 +33,11 @@ class LengthLimits:
 
 @dataclass(frozen=True, slots=True)
 class TokenizedPrompt:
-    """A prompt as tokens.
+    """A tokenized prompt.
 
     Attributes:
-        ids: of all tokens, special tokens at the start included, none behind the text.
-        answer_start: the first token of the answer; ``len(ids)`` where there is none.
+        ids: token ids, with special tokens before the text, and without those after it.
+        answer_start: position of the answer's first token; ``len(ids)`` if there is no answer.
     """
 
     ids: list[int]
@@ -45,29 +45,31 @@ class TokenizedPrompt:
 
     @property
     def n_answer(self) -> int:
-        """Tokens of the answer."""
+        """The number of tokens of the answer."""
         return len(self.ids) - self.answer_start
 
 
 class PromptTokenizer:
     """Tokenizes filled templates.
 
-    A prompt is tokenized as one text. The answer's tokens are those that hold any of its
-    characters: a blank before the answer that lies in one token with its first word is part of
-    them. Special tokens that the tokenizer puts before a text stay; those behind it, such as an
-    EOS, are left out.
+    A prompt is tokenized as a whole. The answer's tokens are those that contain any of its
+    characters, so a space that shares a token with the answer's first word belongs to it. Special
+    tokens before the text are kept; those after it, such as an EOS, are removed.
 
-    Inputs that are too long are cut, never the answer: a key loses its end, a query and a context
-    lose their beginning, as what stands next to the answer matters most. Each field is cut to its
-    own limit. If that is not enough, the key is cut further, down to nothing, then the context,
-    then the query.
+    Prompts that are too long are cut, except for the answer. A key loses its end; a query and a
+    context lose their beginning, because the text next to the answer matters most. Each field is
+    cut to its limit. If the prompt is still too long, the key is cut further, down to nothing, then
+    the context, then the query.
 
     Args:
-        tokenizer: a fast one.
-        limits: the most tokens.
+        tokenizer: a fast tokenizer.
+        limits: limits in tokens.
 
     Attributes:
         counts: how many prompts were cut, by field.
+
+    Raises:
+        ConfigError: the tokenizer is not a fast tokenizer.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, limits: LengthLimits) -> None:
@@ -85,10 +87,11 @@ class PromptTokenizer:
         """Tokenize prompts.
 
         Args:
-            prompts: a template and the values of its fields.
+            prompts: for each prompt, a template and the values of its fields.
 
         Returns:
-            A tokenized prompt each; None where one is too long with all that may be cut left out.
+            The tokenized prompts; None for a prompt that is too long even without the fields that
+            may be cut, or whose answer has no tokens.
         """
         found: list[TokenizedPrompt | None] = []
         for start in range(0, len(prompts), _AT_ONCE):
@@ -125,7 +128,7 @@ class PromptTokenizer:
         return found
 
     def _cut(self, prompt: _Encoded, values: Mapping[str, str]) -> dict[str, str] | None:
-        """Return shorter values; None if the prompt fits, and nothing if no value can be cut."""
+        """Return shorter values; None if the prompt fits; ``{}`` if no value can be cut."""
         limits = self._limits
         of_field = {
             "key": limits.key_max_length,
@@ -153,17 +156,23 @@ _NAMES = {"key": "keys cut", "query": "queries cut", "context": "contexts cut"}
 
 
 class _Encoded:
-    """A tokenized text, and the places of its fields."""
+    """A tokenized prompt, with the positions of its fields.
+
+    Args:
+        encoding: the encoding of the library tokenizers.
+        text: the filled template.
+        spans: start and end of the characters of each field.
+    """
 
     def __init__(self, encoding: Any, text: str, spans: Mapping[str, tuple[int, int]]) -> None:
         self._encoding, self._text, self._spans = encoding, text, spans
         added = encoding.special_tokens_mask
-        self.end = len(added)  # tokens without those that stand behind the text
+        self.end = len(added)  # number of tokens, without the special tokens after the text
         while self.end and added[self.end - 1]:
             self.end -= 1
 
     def tokenized(self) -> TokenizedPrompt | None:
-        """Return the tokens; None if the answer has none, or nothing stands before it."""
+        """Return the tokens; None if the answer has no tokens, or there are none before it."""
         ids = self._encoding.ids[: self.end]
         if "answer" not in self._spans:
             return TokenizedPrompt(ids, self.end)
@@ -171,40 +180,40 @@ class _Encoded:
         return TokenizedPrompt(ids, start) if 0 < start < self.end else None
 
     def n_tokens(self, name: str) -> int:
-        """Tokens that hold any of a field's characters."""
-        first, stop = self._tokens(name)
-        return stop - first
+        """Return the number of tokens that contain any of a field's characters."""
+        begin, stop = self._tokens(name)
+        return stop - begin
 
     def cut(self, name: str, n_tokens: int) -> str:
-        """Return a field's first characters, of a query and a context the last ones."""
-        first, stop = self._tokens(name)
+        """Return the part of a field that fits: a key's beginning, another field's end."""
+        begin, stop = self._tokens(name)
         start, end = self._spans[name]
         if n_tokens < 1:
             return ""
         if name == "key":
-            cut_at = self._encoding.token_to_chars(first + n_tokens - 1)[1]
+            cut_at = self._encoding.token_to_chars(begin + n_tokens - 1)[1]
             return self._text[start : min(cut_at, end - 1)].strip()
         cut_at = self._encoding.token_to_chars(stop - n_tokens)[0]
         return self._text[max(cut_at, start + 1) : end].strip()
 
     def _tokens(self, name: str) -> tuple[int, int]:
-        """The first token of a field, and the one behind its last.
+        """Return the positions of a field's tokens, start and stop.
 
-        A character that the tokenizer drops, such as a control character, is in no token.
+        A character that the tokenizer drops, such as a control character, belongs to no token.
         """
         start, end = self._spans[name]
         for char in range(start, end):
-            if (first := self._encoding.char_to_token(char)) is not None:
+            if (begin := self._encoding.char_to_token(char)) is not None:
                 break
         else:
             return self.end, self.end
         for char in range(end - 1, start - 1, -1):
             if (last := self._encoding.char_to_token(char)) is not None:
                 break
-        return first, self._last_with(last) + 1
+        return begin, self._last_of_character(last) + 1
 
-    def _last_with(self, token: int) -> int:
-        """The last of the tokens that hold one character, whose bytes may be several tokens."""
+    def _last_of_character(self, token: int) -> int:
+        """Return the last token of the same character: its bytes may be several tokens."""
         chars = self._encoding.token_to_chars(token)
         while token + 1 < self.end and self._encoding.token_to_chars(token + 1) == chars:
             token += 1

@@ -1,4 +1,4 @@
-"""The parts of a file of scores, written one by one, and joined when all are there."""
+"""The parts of a score file, which are written separately, and joined when all are there."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from llm_embedder_data.core.files import atomic_file, locked
 
 
 class ScoreParts:
-    """A folder beside the file, named by all that scores depend on.
+    """A folder of parts beside the score file.
 
-    A part holds a line of JSON with its counts, then the lines of its rows. It appears complete or
-    not at all, so that a run that was killed goes on behind its last part, and several processes
-    may write the parts of one file.
+    The folder's name contains a fingerprint, so parts that were made from other rows or with other
+    settings are never read. A part is a file: a line of JSON with counts, then a line for each row.
+    It appears complete or not at all. So a run that was killed continues after its last part, and
+    several processes may write parts of the same file.
 
     Args:
-        out: the file to make.
-        fingerprint: of all that scores depend on; parts of another one are never read.
-        n_parts: of the file.
+        out: the score file.
+        fingerprint: digest of everything that scores depend on.
+        n_parts: number of parts.
     """
 
     def __init__(self, out: Path, fingerprint: str, n_parts: int) -> None:
@@ -32,11 +33,11 @@ class ScoreParts:
         self.folder = out.with_name(f"{out.name}.{fingerprint[:16]}.parts")
 
     def missing(self) -> list[int]:
-        """Return the numbers of the parts that are not there."""
+        """Return the numbers of the missing parts."""
         return [part for part in range(self.n_parts) if not self._path(part).is_file()]
 
     def others(self) -> list[Path]:
-        """Return folders of parts of the same file that were made with other settings or rows."""
+        """Return the folders with parts of the same file that have another fingerprint."""
         found = self._out.parent.glob(f"{self._out.name}.*.parts")
         return sorted(path for path in found if path != self.folder and path.is_dir())
 
@@ -45,10 +46,15 @@ class ScoreParts:
     ) -> None:
         """Write a part.
 
+        Args:
+            part: the part's number.
+            rows: a mapping for each row, written as JSON.
+            counts: counts of rows, inputs and what was cut, which :meth:`join` sums.
+
         Raises:
             DataError: the folder cannot be written.
         """
-        lines = [json.dumps(one, ensure_ascii=True) + "\n" for one in (dict(counts), *rows)]
+        lines = [json.dumps(entry, ensure_ascii=True) + "\n" for entry in (dict(counts), *rows)]
         try:
             self.folder.mkdir(exist_ok=True)
             with atomic_file(self._path(part)) as file:
@@ -57,12 +63,13 @@ class ScoreParts:
             raise self._unwritable(error) from error
 
     def join(self) -> Counter[str] | None:
-        """Write the file if all parts are there, and delete them; return the sum of their counts.
+        """Join all parts to the file, and delete them. Nothing is done if a part is missing.
 
-        Of several processes that call this, one writes the file.
+        If several processes call this, only one of them writes the file.
 
         Returns:
-            None if a part is missing, or another process has written the file.
+            The sums of the parts' counts; None if a part is missing, or another process has
+            written the file.
 
         Raises:
             DataError: the file cannot be written.

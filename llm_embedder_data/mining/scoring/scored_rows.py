@@ -18,14 +18,14 @@ class ScoredRow:
     """A query with its keys.
 
     Attributes:
-        query_id: the row's; the row's number among all rows read, from 0, where it has none.
-        query: text.
+        query_id: the row's query id; without an id, the row's number among all rows read, from 0.
+        query: text of the query.
         keys: texts in the order of the scores: pos then neg, or the candidates.
-        task: the row's, else the source's, else the default.
-        instruction: of query and key, in place of the recipe's; None where the row has none.
-        answers: texts; empty where none were asked for, or the record has none.
+        task: the row's task, else the source's, else the default.
+        instruction: the row's instructions for query and key, which replace the recipe's; or None.
+        answers: answer texts; empty if no answers are needed or the record has none.
         context: text before the query; may be empty.
-        digest: of query and keys.
+        digest: digest of query and keys.
     """
 
     query_id: str | int
@@ -39,7 +39,7 @@ class ScoredRow:
 
     @property
     def n_inputs(self) -> int:
-        """Inputs of a teacher: one for each key, or for each key and answer."""
+        """The number of inputs for the teacher: one per key, or per key and answer."""
         return len(self.keys) * max(len(self.answers), 1)
 
 
@@ -48,10 +48,14 @@ class RowsToScore:
 
     Args:
         source: as ``data.train_data``.
-        needs_answers: whether each row needs answers: the field ``answers`` or ``answer`` of its
-            record.
-        default_task: of rows that name none.
-        settings: of :class:`~llm_embedder_data.rows.row_reader.RowReader`.
+        needs_answers: whether rows need answers, from the field ``answers`` or ``answer`` of their
+            records.
+        default_task: task of rows that name no task.
+        settings: arguments of :class:`~llm_embedder_data.rows.row_reader.RowReader`.
+
+    Attributes:
+        skips_bad_rows: whether rows that cannot be scored are skipped, not refused.
+        report: what was read, in words; complete after an iteration.
     """
 
     def __init__(
@@ -68,12 +72,12 @@ class RowsToScore:
         self.report = ""
 
     def __iter__(self) -> Iterator[ScoredRow]:
-        """Yield the rows; the report is complete at the end.
+        """Read and yield the rows.
 
         Raises:
-            DataError: data that cannot be read; or a row without answers where they are needed and
-                bad rows are errors.
-            ConfigError: a setting that cannot be used.
+            DataError: the data cannot be read; or a row has no answers although they are needed,
+                and bad rows are not skipped.
+            ConfigError: a setting cannot be used.
         """
         reader = RowReader(self._source, kind="train", **self._settings)
         for number, row in enumerate(reader.rows()):
@@ -110,10 +114,10 @@ class RowsToScore:
 
 
 def _answers_of(row: Row, record: RawRecord) -> tuple[tuple[str, ...], str]:
-    """Return the answers of a row, and its context, from the record that it was made from.
+    """Return the answers and the context of a row, from the record that the row was made from.
 
     Raises:
-        BadRowError: the record has no answers, or is not the record of this row alone.
+        BadRowError: the record has no answers, or may belong to another row.
     """
     value = record.value
     if not isinstance(value, Mapping):
@@ -125,7 +129,7 @@ def _answers_of(row: Row, record: RawRecord) -> tuple[tuple[str, ...], str]:
     if not answers:
         raise BadRowError("the row has no answers (the field answers, or answer)")
     if not any(_is_text(part, row["query"]) for part in value.values()):
-        # Formats that join several records, or read queries from another file.
+        # The format joins several records, or reads queries from another file.
         raise BadRowError(
             f"the query {shown(row['query'])} does not stand in the record, so that its answers "
             "may be another row's (give files whose records hold query and answers)"

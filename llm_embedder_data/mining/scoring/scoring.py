@@ -1,4 +1,4 @@
-"""Scores of all rows of a source, part by part, into one file."""
+"""Scoring all rows of a source, part by part, into a score file."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from llm_embedder_data.mining.scoring.scored_rows import RowsToScore, ScoredRow
 from llm_embedder_data.mining.scoring.teacher import RowScore, Teacher
 from llm_embedder_data.mining.store_fingerprint import weights_digest
 
-# Part of the name of parts. Raise it when scores are computed otherwise.
+# Part of the fingerprint. Increase it when scores are computed in another way.
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringPlan:
-    """How the rows of a source are cut into parts; the same for any number of processes.
+    """How the rows of a source are divided into parts; the same for any number of processes.
 
     Attributes:
-        n_rows: of each part.
-        n_inputs: of each part.
-        tasks: of the rows, each once.
-        digest: of all rows.
+        n_rows: number of rows of each part.
+        n_inputs: number of the teacher's inputs of each part.
+        tasks: the tasks of the rows, without repeats.
+        digest: digest of all rows.
     """
 
     n_rows: tuple[int, ...]
@@ -42,16 +42,16 @@ class ScoringPlan:
 
 
 def plan_parts(rows: RowsToScore, inputs_per_part: int = 4096) -> ScoringPlan:
-    """Read all rows, and cut them into parts.
+    """Read all rows, and divide them into parts.
 
     Args:
-        rows: of the source.
-        inputs_per_part: a part ends with the row with which it has so many. What a process that is
-            killed loses, and the inputs that are sorted by length together.
+        rows: the rows of the source.
+        inputs_per_part: a part ends with the row that brings its inputs to this number. A process
+            that is killed loses at most a part. Inputs are sorted by length within a part.
 
     Raises:
-        DataError: a row that cannot be scored; or there is no row.
-        ConfigError: a setting that cannot be used.
+        DataError: a row cannot be scored, or there are no rows.
+        ConfigError: a setting cannot be used.
     """
     if type(inputs_per_part) is not int or inputs_per_part < 1:
         raise ConfigError(
@@ -66,20 +66,20 @@ def plan_parts(rows: RowsToScore, inputs_per_part: int = 4096) -> ScoringPlan:
         n_rows[-1] += 1
         n_inputs[-1] += row.n_inputs
         tasks[row.task] = None
-        own = (row.query_id, row.digest, row.task, row.instruction, row.answers, row.context)
-        hashed.update(json.dumps(own).encode())
+        content = (row.query_id, row.digest, row.task, row.instruction, row.answers, row.context)
+        hashed.update(json.dumps(content).encode())
     if not tasks:
         raise DataError(f"no row is to be scored:\n{rows.report}")
     return ScoringPlan(tuple(n_rows), tuple(n_inputs), tuple(tasks), hashed.hexdigest())
 
 
 def parts_of_scores(teacher: Teacher, plan: ScoringPlan, out: Path) -> ScoreParts:
-    """Return the parts of the file of a teacher's scores.
+    """Return the parts of the score file of a teacher.
 
     Args:
-        teacher: with its weights in memory.
-        plan: of the rows.
-        out: the file to make.
+        teacher: the teacher, with its weights in memory.
+        plan: the plan of the rows.
+        out: the score file.
     """
     everything = {
         "version": _VERSION,
@@ -100,20 +100,20 @@ def score_parts(
     parts: ScoreParts,
     progress: Callable[[int], None] = lambda n_inputs: None,
 ) -> None:
-    """Score the rows of some parts, and write these.
+    """Score the rows of some parts, and write these parts.
 
-    While a part is scored, the next is read and tokenized.
+    While a part is scored, the next is read and tokenized in a thread.
 
     Args:
-        numbers: of the parts.
-        rows: of the source, as they were when the plan was made.
-        teacher: on the device to compute on.
-        plan: of the rows.
-        parts: of the file.
+        numbers: the numbers of the parts.
+        rows: the rows of the source, unchanged since the plan was made.
+        teacher: the teacher, on the device to compute on.
+        plan: the plan of the rows.
+        parts: the parts of the score file.
         progress: called with the number of inputs of each batch.
 
     Raises:
-        DataError: rows changed, cannot be scored, or got a score that is no number; or a part
+        DataError: rows changed, cannot be scored, or got a score that is not finite; or a part
             cannot be written.
     """
     reading = _rows_by_part(set(numbers), rows, plan)
@@ -133,7 +133,8 @@ def score_parts(
             counts = (
                 Counter({"rows": len(of_part), "inputs": plan.n_inputs[number]}) + teacher.counts
             )
-            parts.write(number, [_line(*one) for one in zip(of_part, scores, strict=True)], counts)
+            lines = [_line(row, of_row) for row, of_row in zip(of_part, scores, strict=True)]
+            parts.write(number, lines, counts)
 
 
 def _rows_by_part(
@@ -167,6 +168,6 @@ def _check(rows: Sequence[ScoredRow], scores: Sequence[RowScore], *, skips: bool
 
 
 def _line(row: ScoredRow, scores: RowScore) -> dict[str, Any]:
-    # Nine digits hold a float32 exactly.
+    # Nine significant digits represent a float32 exactly.
     rounded = None if scores is None else [float(f"{score:.9g}") for score in scores]
     return {"query_id": row.query_id, "scores": rounded, "digest": row.digest}

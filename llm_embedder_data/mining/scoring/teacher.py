@@ -1,4 +1,4 @@
-"""What a teacher is, and the loading of its model."""
+"""The protocol of teachers, and the loading of their models."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ RowScore = list[float] | None
 
 
 class Teacher(Protocol):
-    """Scores the keys of rows."""
+    """A model that scores the keys of rows."""
 
     @property
     def model(self) -> nn.Module:
-        """What computes; to be moved to the device."""
+        """The model, to be moved to the device to compute on."""
 
     @property
     def counts(self) -> Counter[str]:
-        """What was cut so far, by what it is."""
+        """How many texts were cut and rows not scored so far, by a description for users."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Return all that scores depend on beside weights and rows, as plain JSON."""
+        """Return what scores depend on, except weights and rows, as plain JSON."""
 
     def said(self, tasks: Sequence[str]) -> str:
-        """Return the settings in force for some tasks, for one line on a terminal."""
+        """Return the settings in force for some tasks, as a line for a terminal."""
 
     def prepare(self, rows: Sequence[ScoredRow]) -> Any:
-        """Return what :meth:`scores` takes: the tokens of rows. Runs in a thread of its own."""
+        """Return the input of :meth:`scores`, such as tokens. May run in another thread."""
 
     def scores(self, prepared: Any, progress: Callable[[int], None]) -> list[RowScore]:
         """Return the scores of rows.
 
         Args:
-            prepared: the rows.
+            prepared: the result of :meth:`prepare`.
             progress: called with the number of inputs of each batch.
         """
 
@@ -62,23 +62,23 @@ def load_tokenizer_of(teacher: str) -> PreTrainedTokenizerBase:
     """Return a teacher's tokenizer.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it cannot be loaded.
     """
     tokenizer: PreTrainedTokenizerBase = _loaded(AutoTokenizer, teacher)
     return tokenizer
 
 
 def load_model_of(teacher: str, auto_class: Any, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a teacher's model to evaluate it.
+    """Load a teacher's model, in evaluation mode and without gradients.
 
     Args:
         teacher: a folder, or a name on the Hugging Face hub.
-        auto_class: of transformers, such as AutoModelForCausalLM.
-        dtype: of the weights.
+        auto_class: a class of transformers, such as AutoModelForCausalLM.
+        dtype: type of the weights.
 
     Raises:
         ConfigError: the model cannot be loaded, or its files lack weights, which transformers
-            would make at random.
+            would initialize at random.
     """
     model, report = _loaded(auto_class, teacher, dtype=dtype, output_loading_info=True)
     missing = sorted(report["missing_keys"])
@@ -92,13 +92,13 @@ def load_model_of(teacher: str, auto_class: Any, dtype: torch.dtype) -> PreTrain
 
 
 def facts_of_model(model: PreTrainedModel) -> dict[str, Any]:
-    """Return a model's class and configuration, without where it comes from, as plain JSON."""
+    """Return a model's class and configuration, without its name and path, as plain JSON."""
     config = json.loads(json.dumps(model.config.to_dict(), default=str))
     kept = {name: config[name] for name in config if name not in _NO_FACTS}
     return {"class": type(model).__name__, "config": kept}
 
 
-# Entries of a configuration that change no score.
+# Entries of a configuration that do not change scores.
 _NO_FACTS = ("_name_or_path", "transformers_version")
 
 
@@ -106,8 +106,8 @@ def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
     try:
         return auto_class.from_pretrained(teacher, **arguments)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        first = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"teacher={teacher!r}: {auto_class.__name__} cannot load it: {first} (give a folder, "
+            f"teacher={teacher!r}: {auto_class.__name__} cannot load it: {reason} (give a folder, "
             "or a name on the Hugging Face hub)"
         ) from error

@@ -1,8 +1,8 @@
-"""Templates: how key, query and answer become the text that a language model reads."""
+"""Templates, which make the input of a language model from key, query and answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.rows.key_templates import parse_template
 
-# LLM-Embedder (arXiv 2310.07554), by task. Of lrlm the original joins tokens of fields that were
-# never published; here the texts are joined as they follow each other in a document.
+# LLM-Embedder (arXiv:2310.07554), by task. For lrlm the original joins fields that were never
+# published; here the texts are joined in the order in which they are in a document.
 LIKELIHOOD_TEMPLATES = {
     "qa": "Knowledge: {key}\n\nQuestion: {query}\n\nAnswer: {answer}",
     "convsearch": "Knowledge: {key}\n\nQuestion: {query}\n\nAnswer: {answer}",
@@ -20,7 +20,7 @@ LIKELIHOOD_TEMPLATES = {
     "lrlm": "{key}\n{context} {query} {answer}",
 }
 
-# Of the model cards of Qwen3-Reranker.
+# From the model cards of Qwen3-Reranker.
 YES_NO_TEMPLATE = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and "
     'the Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n'
@@ -35,17 +35,18 @@ class Template:
     """A parsed template.
 
     Attributes:
-        text: as it was given.
-        pieces: a literal text and the field behind it; the last may have no field.
+        text: the template as the user gave it.
+        pieces: pairs of a literal text and the field that follows it. The last pair's field is None
+            if the template ends with a literal text.
     """
 
     text: str
     pieces: tuple[tuple[str, str | None], ...]
 
     def filled(self, values: Mapping[str, str]) -> tuple[str, dict[str, tuple[int, int]]]:
-        """Return the text with a value for each field, and where each value stands in it.
+        """Fill the fields; return the text, and start and end of each field's value in it.
 
-        Behind a field without a value, blanks and line breaks are left out too.
+        White space after an empty value is left out.
 
         >>> template_of("{context} {query}!", "template", ()).filled({"context": "", "query": "q"})
         ('q!', {'context': (0, 0), 'query': (0, 1)})
@@ -66,11 +67,12 @@ def template_of(template: Any, setting: str, needed: tuple[str, ...]) -> Templat
 
     Args:
         template: text with fields in braces.
-        setting: for messages.
-        needed: the fields that it must have, each once; if ``answer`` is one, it is the end.
+        setting: name of the setting in messages.
+        needed: the fields that the template must have, each exactly once. ``answer`` must be at
+            the end.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: the template is no text, or lacks, repeats or misplaces a field.
     """
     parse_template(template, setting)
     pieces = tuple((literal, name) for literal, name, _, _ in Formatter().parse(template))
@@ -80,8 +82,8 @@ def template_of(template: Any, setting: str, needed: tuple[str, ...]) -> Templat
         if needed and (names.count(name) != 1 or name not in allowed):
             raise ConfigError(
                 f"{setting}={template!r}: expected each of "
-                f"{', '.join(f'{{{one}}}' for one in needed)} once, and besides at most "
-                f"{', '.join(f'{{{one}}}' for one in sorted(allowed - set(needed)))}"
+                f"{_in_braces(needed)} once, and besides at most "
+                f"{_in_braces(sorted(allowed - set(needed)))}"
             )
     if "answer" in needed and pieces[-1][1] != "answer":
         raise ConfigError(
@@ -91,18 +93,23 @@ def template_of(template: Any, setting: str, needed: tuple[str, ...]) -> Templat
     return Template(template, pieces)
 
 
+def _in_braces(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
+
+
 def templates_by_task(
     given: Any, default: Mapping[str, str], needed: tuple[str, ...]
 ) -> TaskTemplates:
-    """Return the templates that a setting and the defaults give.
+    """Return the templates of a setting, completed by defaults.
 
     Args:
-        given: None; one template for all tasks; or templates by task, which replace defaults.
-        default: templates by task.
+        given: a template for all tasks; or templates by task, which replace the defaults of these
+            tasks; or None.
+        default: default templates by task; ``*`` stands for all other tasks.
         needed: see :func:`template_of`.
 
     Raises:
-        ConfigError: a template that cannot be used.
+        ConfigError: a template cannot be used.
     """
     if isinstance(given, str):
         return TaskTemplates({}, template_of(given, "template", needed))
@@ -124,8 +131,8 @@ class TaskTemplates:
     """Templates by task.
 
     Attributes:
-        by_task: of single tasks.
-        every: of all other tasks; None if these are refused.
+        by_task: the templates of some tasks.
+        every: the template of all other tasks; None if other tasks are refused.
     """
 
     by_task: Mapping[str, Template]

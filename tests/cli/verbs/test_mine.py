@@ -175,7 +175,7 @@ def test_datasets_whose_ids_clash_need_files_of_their_own(run, refused, tiny, fi
     )
     run("mine", f"encoder={tiny}", two, "data.corpus=corpus.jsonl", "out=runs", "kind=bm25")
 
-    assert "query id 'a' is another query in dataset 'other'" in sentence
+    assert "query id 'a' belongs to different queries in the datasets" in sentence
     assert {path.name for path in (files / "runs").iterdir()} == {
         *("qa.tsv", "qa.positives.tsv", "other.tsv", "other.positives.tsv")
     }

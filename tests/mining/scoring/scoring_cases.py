@@ -3,8 +3,8 @@
 import json
 
 import torch
+from tiny_models import tiny_bert
 from transformers import (
-    BertConfig,
     BertForSequenceClassification,
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -54,18 +54,12 @@ def language_model(name):
 
 def cross_encoder(tokenizer, n_labels=1):
     """A cross-encoder of two layers, for texts of at most 48 tokens, that is the same each time."""
-    torch.manual_seed(0)
-    return BertForSequenceClassification(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=24,
-            max_position_embeddings=48,
-            initializer_range=0.4,
-            num_labels=n_labels,
-        )
+    return tiny_bert(
+        len(tokenizer),
+        BertForSequenceClassification,
+        max_position_embeddings=48,
+        initializer_range=0.4,
+        num_labels=n_labels,
     ).eval()
 
 

@@ -1,4 +1,4 @@
-"""A model in evaluation mode for a while, without gradients."""
+"""Running a model in evaluation mode, without gradients, and moving its inputs to a device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Turn dropout and gradients off; at the end, each module has the mode it had before."""
+    """Turn dropout and gradients off, and restore the mode of each module afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -24,5 +24,5 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def on_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return the tensors of one model call on a device."""
+    """Move the inputs of a model call to a device."""
     return {name: values.to(device) for name, values in inputs.items()}

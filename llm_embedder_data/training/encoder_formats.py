@@ -1,0 +1,120 @@
+"""A bi-encoder for other libraries: a folder for sentence-transformers, an object for mteb."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import lightning
+from lightning.pytorch.utilities.seed import isolate_rng
+from transformers import PreTrainedTokenizerBase
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.training.embedding_module import EmbeddingModule
+from llm_embedder_data.training.eval_mode import evaluating, on_device
+from llm_embedder_data.training.export import EncoderExport, longest_of_model, prompts_to_export
+from llm_embedder_data.training.mteb_encoder import MtebEncoder
+from llm_embedder_data.training.retrieval_module import RetrievalModule
+from llm_embedder_data.training.run_record import RunRecord
+
+logger = logging.getLogger(__name__)
+
+
+class EncoderFormats(RetrievalModule, EmbeddingModule):
+    """Exports its encoder to a folder, or wraps it for mteb."""
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        datamodule: lightning.LightningDataModule | None = None,
+        max_length: int | None = None,
+        run: RunRecord | None = None,
+        overwrite: bool = False,
+        check: bool = True,
+    ) -> None:
+        """Save the encoder for AutoModel and SentenceTransformer. Only rank 0 writes.
+
+        The folder appears complete or not at all. It holds the prompts, the pooling, the length at
+        which texts are cut, the similarity, and a model card.
+
+        Args:
+            path: a folder that does not exist, or is empty.
+            tokenizer: saved beside the encoder. None: the data module's, else that of the folder or
+                hub name ``encoder``; if there is neither, a warning is logged.
+            datamodule: gives the folder its prompts and key length. None: the trainer's; without a
+                trainer, the encoder's prompts and length.
+            max_length: limit of a text in tokens, special tokens included. None: the data module's
+                key length; without a data module, the encoder's.
+            run: what the model card says about the training. None: what the trainer knows.
+            overwrite: whether to replace a folder that has files, if it is a model's.
+            check: whether to load the folder again and compare token ids and vectors on probe
+                texts, by sentence-transformers if it is installed.
+
+        Raises:
+            ConfigError: the folder exists and is not to be replaced; or, loaded again, it gives
+                other token ids or vectors. Nothing is written then.
+        """
+        if self.global_rank != 0:
+            return
+        datamodule = datamodule or self._datamodule
+        tokenizer = tokenizer or self._tokenizer_of(datamodule)
+        if tokenizer is None:
+            logger.warning(
+                "%s has no tokenizer: give one to export(tokenizer=...)", one_line(Path(path))
+            )
+        with isolate_rng(), evaluating(self):  # so that an export does not change the training
+            EncoderExport(
+                encoder=self.encoder,
+                pooler=self._pooler[0],
+                tokenizer=tokenizer,
+                model_name=self._model_name,
+                pooling=self.pooling,
+                include_prompt=self.include_prompt,
+                similarity=self.similarity,
+                encode=lambda inputs, n: self.encode(on_device(inputs, self.device), None, n),
+                datamodule=datamodule,
+                max_length=max_length,
+                run=run or RunRecord.of_trainer(self._attached, self.hparams),
+            ).write(path, overwrite=overwrite, check=check)
+
+    def longest_input(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        """Return the limit of a text in tokens, by the files of the encoder and the tokenizer."""
+        return longest_of_model(self._model_name, self.encoder, tokenizer)[0]
+
+    def to_mteb(
+        self,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        query_max_length: int = 256,
+        key_max_length: int = 256,
+    ) -> MtebEncoder:
+        """Return a wrapper of this encoder for ``mteb.evaluate(...)``.
+
+        It shares the encoder's weights, so it follows further training. Its prompts are those of
+        :meth:`export`.
+
+        Args:
+            tokenizer: None: the data module's, else that of the folder or hub name ``encoder``.
+            query_max_length: limit of a query in tokens, special tokens included.
+            key_max_length: limit of a document in tokens, special tokens included.
+
+        Raises:
+            ConfigError: there is no tokenizer.
+        """
+        tokenizer = tokenizer or self._tokenizer_of(self._datamodule)
+        if tokenizer is None:
+            raise ConfigError(
+                "to_mteb() has no tokenizer: give one, as to_mteb(tokenizer), since the encoder "
+                "was given as a model and no data module is attached"
+            )
+        return MtebEncoder(
+            self,
+            tokenizer,
+            prompts=prompts_to_export(self._datamodule, self._model_name),
+            max_length={"query": query_max_length, "document": key_max_length},
+            prompt_lengths=not self.include_prompt,
+        )
