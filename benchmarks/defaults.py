@@ -27,6 +27,7 @@ import lightning
 import numpy as np
 import torch
 from lightning import seed_everything
+from transformers import AutoModel, PreTrainedModel
 
 from llm_embedder_data import BiEncoder, RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
@@ -75,6 +76,14 @@ def data_of(
     )
 
 
+def encoder_of(arguments: argparse.Namespace) -> str | PreTrainedModel:
+    """The encoder to train."""
+    if arguments.dropout is None:
+        return demo_encoder()
+    rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    return AutoModel.from_pretrained(demo_encoder(), **dict.fromkeys(rates, arguments.dropout))
+
+
 def ndcg(
     arguments: argparse.Namespace, model: BiEncoder, data: RetrievalDataModule
 ) -> dict[str, np.ndarray]:
@@ -110,6 +119,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--temperature", type=float, default=None)
+    parser.add_argument("--dropout", type=float, default=None, help="default: the model's own")
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--accelerator", default="auto")
     arguments = parser.parse_args()
@@ -133,7 +143,7 @@ def main() -> int:
             for seed in range(1, arguments.seeds + 1):
                 seed_everything(seed, verbose=False)
                 data = data_of(arguments, [name], train_data={name: path}, seed=seed)
-                model = BiEncoder(demo_encoder(), cutoffs=[10], **given)
+                model = BiEncoder(encoder_of(arguments), cutoffs=[10], **given)
                 trainer_of(arguments, max_epochs=1, limit_val_batches=0).fit(model, datamodule=data)
                 after = ndcg(arguments, model, elsewhere)
                 changes = {other: values - published[other] for other, values in after.items()}
