@@ -6,9 +6,10 @@
 A set is a folder of DIR with train.jsonl, eval.jsonl and corpus.jsonl. The model is trained on each
 set in turn, for one epoch of its plain rows (query, pos and neg, without teacher scores). Only the
 seed is set. After each training the model is evaluated on all sets. The output has one line per
-run, then the smallest change of nDCG@10 over the seeds for each pair of sets, trained on and
-measured. The exit code is 1 if a change is below zero. On a CPU a run takes minutes; bfloat16
-shortens it.
+run, with the standard error of each change of nDCG@10: its standard deviation over the queries,
+divided by the root of their number. Then comes the smallest change over the seeds for each pair of
+sets, trained on and measured. The exit code is 1 if a change is below zero, be it within its
+standard error or not. On a CPU a run takes minutes; bfloat16 shortens it.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
+import torch
 from lightning import seed_everything
+from transformers import AutoModel, PreTrainedModel
 
 from llm_embedder_data import BiEncoder, RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
+from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
 
 PLAIN = ("query", "pos", "neg")
 
@@ -71,16 +76,40 @@ def data_of(
     )
 
 
+def encoder_of(arguments: argparse.Namespace) -> str | PreTrainedModel:
+    """The encoder to train."""
+    if arguments.dropout is None:
+        return demo_encoder()
+    rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    return AutoModel.from_pretrained(demo_encoder(), **dict.fromkeys(rates, arguments.dropout))
+
+
 def ndcg(
     arguments: argparse.Namespace, model: BiEncoder, data: RetrievalDataModule
-) -> dict[str, float]:
-    """nDCG@10 by set."""
-    metrics = trainer_of(arguments).validate(model, datamodule=data, verbose=False)[0]
-    return {
-        name.removeprefix("val/").removesuffix("/ndcg@10"): value
-        for name, value in metrics.items()
-        if name.endswith("/ndcg@10") and name != "val/ndcg@10"  # the mean of the sets
-    }
+) -> dict[str, np.ndarray]:
+    """nDCG@10 of each query, by set."""
+    model.evaluator.keeps_rankings = True
+    trainer_of(arguments).validate(model, datamodule=data, verbose=False)
+    measured = {}
+    for name, ranking in model.evaluator.rankings.items():
+        with open(Path(arguments.data) / name / "eval.jsonl", encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        positives = {str(row["query_id"]): torch.tensor([row["pos_index"]]) for row in rows}
+        measured[name] = np.array(
+            [
+                retrieval_metrics(found[None], positives[str(query)], [10])["ndcg@10"]
+                for query, found in zip(ranking.query_ids, ranking.results.index, strict=True)
+            ]
+        )
+    return measured
+
+
+def means(measured: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(values.mean()) for name, values in measured.items()}
+
+
+def standard_error(change: np.ndarray) -> float:
+    return float(change.std(ddof=1) / len(change) ** 0.5)
 
 
 def main() -> int:
@@ -90,6 +119,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--temperature", type=float, default=None)
+    parser.add_argument("--dropout", type=float, default=None, help="default: the model's own")
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--accelerator", default="auto")
     arguments = parser.parse_args()
@@ -104,7 +134,7 @@ def main() -> int:
         arguments.cache = Path(folder) / "cache"
         elsewhere = data_of(arguments, arguments.sets)
         published = ndcg(arguments, BiEncoder(demo_encoder(), cutoffs=[10]), elsewhere)
-        print(json.dumps({"trained on": None, **published}), flush=True)
+        print(json.dumps({"trained on": None, **means(published)}), flush=True)
         least: dict[str, dict[str, float]] = {}
         for name in arguments.sets:
             path = plain_rows(
@@ -113,13 +143,15 @@ def main() -> int:
             for seed in range(1, arguments.seeds + 1):
                 seed_everything(seed, verbose=False)
                 data = data_of(arguments, [name], train_data={name: path}, seed=seed)
-                model = BiEncoder(demo_encoder(), cutoffs=[10], **given)
+                model = BiEncoder(encoder_of(arguments), cutoffs=[10], **given)
                 trainer_of(arguments, max_epochs=1, limit_val_batches=0).fit(model, datamodule=data)
                 after = ndcg(arguments, model, elsewhere)
-                print(json.dumps({"trained on": name, "seed": seed, **after}), flush=True)
-                for other, value in after.items():
-                    change = value - published[other]
-                    row = least.setdefault(name, {})
+                changes = {other: values - published[other] for other, values in after.items()}
+                errors = {other: standard_error(change) for other, change in changes.items()}
+                line = {"trained on": name, "seed": seed, **means(after), "standard errors": errors}
+                print(json.dumps(line), flush=True)
+                row = least.setdefault(name, {})
+                for other, change in means(changes).items():
                     row[other] = min(change, row.get(other, change))
     print(json.dumps({"smallest change of nDCG@10": least}, indent=2))
     return int(min(value for row in least.values() for value in row.values()) < 0)

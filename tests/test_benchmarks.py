@@ -263,6 +263,15 @@ def test_the_defaults_are_measured_in_domain_and_elsewhere(
             (tmp_path / name / f"{kind}.jsonl").write_text("\n".join(lines))
     arguments = ["--data", str(tmp_path), "--sets", "tool", "convsearch", "--seeds", "1"]
     monkeypatch.setattr("sys.argv", ["defaults.py", *arguments, "--learning-rate", "0"])
+    published = {}
+    validate = defaults.lightning.Trainer.validate
+
+    def noted(trainer, model, **settings):
+        found = validate(trainer, model, **settings)
+        published.update({**found[0], **published})  # of the first evaluation
+        return found
+
+    monkeypatch.setattr(defaults.lightning.Trainer, "validate", noted)
 
     assert defaults.main() == 0  # nothing is trained: nothing changes
 
@@ -270,6 +279,9 @@ def test_the_defaults_are_measured_in_domain_and_elsewhere(
     runs = [json.loads(line) for line in lines if line.startswith('{"trained on"')]
     assert [run["trained on"] for run in runs] == [None, "tool", "convsearch"]
     assert all(set(run) >= {"tool", "convsearch"} for run in runs)
+    assert all(run["standard errors"] == {"tool": 0, "convsearch": 0} for run in runs[1:])
+    for name in ("tool", "convsearch"):  # the queries' mean is the metric
+        assert runs[0][name] == pytest.approx(published[f"val/{name}/ndcg@10"], abs=1e-6)
     assert '"smallest change of nDCG@10"' in "".join(lines)
 
 

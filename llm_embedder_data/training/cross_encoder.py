@@ -27,6 +27,7 @@ from llm_embedder_data.training.pair_scoring import score_in_slices
 from llm_embedder_data.training.position_limits import check_positions
 from llm_embedder_data.training.retrieval_module import RetrievalModule, plain_recipe
 from llm_embedder_data.training.run_record import RunRecord
+from llm_embedder_data.training.settings import CROSS_ENCODER_DEFAULTS
 
 # A batch of RetrievalDataModule with cross=True, for training or reranking.
 PairBatch = Mapping[str, Any]
@@ -58,7 +59,8 @@ class CrossEncoder(RetrievalModule):
         pos_weight: weight of the positive in the binary loss; None: 1.
         contrastive_weight: weight of the labels' loss next to distillation; 0: distillation only.
             For this argument, the next three and ``learning_rate``, None means the recipe's value,
-            else that of :data:`~llm_embedder_data.training.settings.DEFAULTS`.
+            else that of
+            :data:`~llm_embedder_data.training.settings.CROSS_ENCODER_DEFAULTS`.
         distill_weight: weight of the distillation loss; 0: the labels' loss only.
         teacher_temperature: divides the teacher's scores.
         student_temperature: divides the model's scores in the distillation loss.
@@ -74,6 +76,8 @@ class CrossEncoder(RetrievalModule):
     Raises:
         ConfigError: an argument is invalid, or the model does not have exactly one label.
     """
+
+    _defaults = CROSS_ENCODER_DEFAULTS
 
     def __init__(
         self,

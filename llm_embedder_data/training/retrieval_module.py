@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -48,6 +48,8 @@ class RetrievalModule(lightning.LightningModule):
         cutoffs: the k of MRR@k, Recall@k and nDCG@k.
     """
 
+    _defaults: ClassVar[ModelSettings] = DEFAULTS
+
     def __init__(
         self,
         given: ModelSettings,
@@ -79,7 +81,7 @@ class RetrievalModule(lightning.LightningModule):
             from_recipe = self._recipe.model
         elif isinstance(datamodule, GivesConventions):
             from_recipe = datamodule.model_settings()
-        return DEFAULTS | from_recipe | self._given
+        return self._defaults | from_recipe | self._given
 
     def settings_of(self, task: str) -> LossSettings:
         """Return a task's loss settings.
