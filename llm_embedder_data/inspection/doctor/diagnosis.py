@@ -19,7 +19,7 @@ from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.inspection.doctor.cache_sizes import add_cache_bytes
-from llm_embedder_data.inspection.doctor.contamination import contaminated_rows
+from llm_embedder_data.inspection.doctor.contamination import EvalQueries, contaminated_rows
 from llm_embedder_data.inspection.doctor.corpus_checks import check_corpus
 from llm_embedder_data.inspection.doctor.costs_in_words import costs_in_words
 from llm_embedder_data.inspection.doctor.findings import (
@@ -149,13 +149,16 @@ def diagnose(
     assert tokenizer is not None
     with _progress(show_progress) as progress:
         bar = progress.add_task("checks", total=2 * len(train_sets) + len(corpora) + 1)
+        eval_queries = EvalQueries(eval_sets)
         prints: dict[str, RowPrints] = {}
         for name, train_set in train_sets.items():
             progress.update(bar, description=one_line(name))
-            prints[name] = row_prints(train_set, instruction_of(train_set), tokenizer)
+            prints[name] = row_prints(
+                train_set, instruction_of(train_set), tokenizer, eval_queries.runs
+            )
             progress.advance(bar)
         found = check_rows(train_sets, prints) if train_sets else {}
-        contaminated = contaminated_rows(train_sets, prints, eval_sets)
+        contaminated = contaminated_rows(prints, eval_queries)
         facts = plan_summary(plan, train_sets) if plan is not None else None
         of_plan = check_plan(facts, prints) if facts is not None else {}
         progress.advance(bar)

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError, RetrievalDataModule
-from llm_embedder_data.inspection.doctor.contamination import N_WORDS, word_grams
 from llm_embedder_data.inspection.doctor.diagnosis_page import diagnosis_page
 from llm_embedder_data.inspection.doctor.gates import check_gates, failures
 from llm_embedder_data.inspection.doctor.plan_checks import expected_collisions
@@ -168,19 +167,6 @@ def test_expected_collisions_are_the_mean_over_all_global_batches(positives, bat
     prints.is_positive = np.ones(len(prints.key), bool)
     prints.n_pos = np.array([len(one) for one in positives])
     assert expected_collisions(prints, batch) == pytest.approx(total / batches)
-
-
-@given(st.lists(st.text("ab ", max_size=60), max_size=4))
-def test_grams_are_the_runs_of_words_within_a_text(texts):
-    runs = {
-        (number, tuple(words[start : start + N_WORDS]))
-        for number, words in enumerate(text.split() for text in texts)
-        for start in range(len(words) - N_WORDS + 1)
-    }
-
-    hashes, text = word_grams(texts)
-
-    assert len(set(zip(hashes.tolist(), text.tolist(), strict=True))) == len(runs)
 
 
 def test_fixed_files_read_back_without_the_faults(tmp_path, minilm):
