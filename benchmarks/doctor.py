@@ -28,6 +28,7 @@ from measuring import machine, table
 from llm_embedder_data import RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.inspection.doctor.contamination import EvalQueries, contaminated_rows
+from llm_embedder_data.inspection.doctor.near_duplicates import near_findings
 from llm_embedder_data.inspection.doctor.train_checks import check_rows, row_prints
 
 PAGE = Path(__file__).parent / "results" / "doctor.md"
@@ -110,6 +111,9 @@ def measured(data: dict[str, Any], cache: Path, repeats: int) -> list[str]:
         check_rows(sets, prints)
         contaminated_rows(prints, eval_queries)
         speeds.append(megabytes / (time.process_time() - began))
+    began = time.process_time()
+    near_findings(sets, evals, prints, 0.8)
+    near = time.process_time() - began
     n_texts = sum(len(one.rows) + len(one.key) for one in prints.values())
     began = time.process_time()
     module.diagnose()
@@ -120,6 +124,7 @@ def measured(data: dict[str, Any], cache: Path, repeats: int) -> list[str]:
         f"{speeds[0]:.0f}",
         f"{statistics.median(speeds):.0f}",
         f"{whole:.1f}",
+        f"{near:.1f}",
     ]
 
 
@@ -139,6 +144,7 @@ def main() -> None:
             cells = measured(one, Path(folder, f"cache{number}"), arguments.repeats)
             rows.append([name, *cells])
     header = ["", "MB", "texts", "MB/s, first time", "MB/s, median", "whole diagnosis, s"]
+    header.append("near-duplicates, s")
     options = f"--megabytes {arguments.megabytes}" + " --data FOLDER" * bool(arguments.data)
     text = f"""# The checks of `prepare`
 
@@ -146,6 +152,7 @@ def main() -> None:
 
 `python benchmarks/doctor.py {options} --repeats {arguments.repeats} --write`: megabytes of JSON
 Lines a second of one core's time. The whole diagnosis has token counts, selection and the plan too.
+Near-duplicates, which are looked for with `near_duplicates=0.8` alone, come on top.
 
 {table(header, rows)}
 """

@@ -28,7 +28,7 @@ class EvalQueries:
     """
 
     def __init__(self, eval_sets: Mapping[str, EvalSet]) -> None:
-        texts = FlatTexts.of(text for one in eval_sets.values() for text in _queries(one))
+        texts = FlatTexts.of(text for one in eval_sets.values() for text in query_texts(one))
         normal = normal_texts(texts)
         self.prints = np.unique(normal.fingerprints())
         self.runs = SearchedRuns(normal)
@@ -53,7 +53,8 @@ def contaminated_rows(
     return found
 
 
-def _queries(eval_set: EvalSet) -> Iterator[str]:
+def query_texts(eval_set: EvalSet) -> Iterator[str]:
+    """The queries of an eval set's kept rows."""
     for start in range(0, len(eval_set.kept), _ROWS_AT_ONCE):
         rows = eval_set.kept[start : start + _ROWS_AT_ONCE].tolist()
         yield from eval_set.rows[rows]["query"]

@@ -30,6 +30,8 @@ from llm_embedder_data.inspection.doctor.findings import (
     finding,
 )
 from llm_embedder_data.inspection.doctor.fixes import write_fixed
+from llm_embedder_data.inspection.doctor.min_hashes import check_near_duplicates
+from llm_embedder_data.inspection.doctor.near_duplicates import near_findings
 from llm_embedder_data.inspection.doctor.plan_checks import check_plan
 from llm_embedder_data.inspection.doctor.plan_costs import add_costs
 from llm_embedder_data.inspection.doctor.selection_effects import selection_effects
@@ -125,6 +127,7 @@ def diagnose(
     cache_files: Mapping[str, Mapping[str, int]],
     seconds_to_prepare: float | None = None,
     fix: str | Path | None = None,
+    near_duplicates: float | None = None,
     show_progress: bool = False,
 ) -> Diagnosis:
     """Read all data and check it.
@@ -142,9 +145,12 @@ def diagnose(
         cache_files: {file: bytes} by dataset, named as in the result.
         seconds_to_prepare: that the caches took to write or to open.
         fix: a folder for cleaned files; None writes none.
+        near_duplicates: Jaccard similarity from which texts are nearly the same; None looks for
+            none.
         show_progress: whether a bar shows how far it is, on the terminal.
     """
     began = time.perf_counter()
+    near_duplicates = check_near_duplicates(near_duplicates)
     tokenizer = collator.tokenizer
     assert tokenizer is not None
     with _progress(show_progress) as progress:
@@ -162,6 +168,10 @@ def diagnose(
         facts = plan_summary(plan, train_sets) if plan is not None else None
         of_plan = check_plan(facts, prints) if facts is not None else {}
         progress.advance(bar)
+        if near_duplicates is not None and train_sets:
+            progress.update(bar, description="near-duplicates")
+            for name, own in near_findings(train_sets, eval_sets, prints, near_duplicates).items():
+                found[name] |= own
         of_tokens = {}
         for name, train_set in train_sets.items():
             found[name]["contamination"] = finding(train_set, contaminated[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.groups.gathering import gathered
 from llm_embedder_data.batches.groups.training_groups import candidates_of
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.hashing import mix
 from llm_embedder_data.inspection.doctor.findings import Check, Finding, finding
 from llm_embedder_data.inspection.doctor.flat_texts import FlatTexts
+from llm_embedder_data.inspection.doctor.kept_tables import kept_tables
 from llm_embedder_data.inspection.doctor.normal_texts import normal_texts
 from llm_embedder_data.inspection.doctor.text_marks import ShortTexts, begin_instructed
 from llm_embedder_data.inspection.doctor.word_runs import SearchedRuns
@@ -23,7 +23,6 @@ from llm_embedder_data.rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTR
 from llm_embedder_data.rows.train_sets import TrainSet
 
 _COLUMNS = ["query", "key", "teacher_scores", "first_same", "n_pos"]
-_ROWS_AT_ONCE = 8192
 
 
 @dataclass(slots=True)
@@ -94,9 +93,10 @@ def row_prints(
         searched: runs of words that are looked for; None looks for none.
     """
     is_short = ShortTexts(tokenizer)
+    columns = _COLUMNS + [QUERY_INSTRUCTION, KEY_INSTRUCTION] * (train_set.n_instructed > 0)
     parts = [
         _of_table(rows, table, instruction, is_short, searched)
-        for rows, table in _tables(train_set)
+        for rows, table in kept_tables(train_set, columns)
     ]
     n_keys = np.concatenate([np.diff(part.bounds) for part in parts])
     return RowPrints(
@@ -158,13 +158,6 @@ def repeated_rows(prints: Mapping[str, RowPrints]) -> dict[str, NDArray[np.bool_
 
 
 # --------------------------------------------------------------------------------------------------
-
-
-def _tables(train_set: TrainSet) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-    columns = _COLUMNS + [QUERY_INSTRUCTION, KEY_INSTRUCTION] * (train_set.n_instructed > 0)
-    tables = train_set.tables(columns)
-    for start in range(0, len(train_set.kept), _ROWS_AT_ONCE):
-        yield from gathered(tables, np.asarray(train_set.kept[start : start + _ROWS_AT_ONCE]))
 
 
 def _of_table(
