@@ -1,29 +1,37 @@
 """How fast ``prepare`` checks rows: megabytes of JSON Lines a second, on one core.
 
-    python benchmarks/doctor.py [--megabytes 200] [--repeats 3]
+    python benchmarks/doctor.py [--megabytes 200] [--data FOLDER] [--repeats 5] [--write]
 
-Rows are of the benchmark's made-up text, a query with two positives and eight negatives. Reading
-the files (once, then cached) is not in the time; fingerprints, comparisons, contamination with
-1,000 eval queries and what the plan says are. Tokens are counted from a sample, so their time does
-not grow with the data; it is printed apart.
+Rows are of random words, a query with two positives and eight negatives; with ``--data``, also
+all ``NAME/train.jsonl`` below a folder, as sets of one run, with the eval sets beside them. Timed
+is the processor's time, since the machine may do other things too. Reading the files (once, then
+cached) is not in it; fingerprints, comparisons and contamination with the eval queries (1,000 of
+the made-up rows) are. Tokens are counted in a sample, so their time does not grow with the data:
+the whole diagnosis stands apart. ``--write`` writes benchmarks/results/doctor.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import statistics
 import tempfile
 import time
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from measuring import machine, table
 
 from llm_embedder_data import RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
-from llm_embedder_data.inspection.doctor.contamination import contaminated_rows
+from llm_embedder_data.inspection.doctor.contamination import EvalQueries, contaminated_rows
+from llm_embedder_data.inspection.doctor.near_duplicates import near_findings
 from llm_embedder_data.inspection.doctor.train_checks import check_rows, row_prints
+
+PAGE = Path(__file__).parent / "results" / "doctor.md"
 
 
 def write_rows(path: Path, megabytes: int) -> int:
@@ -45,47 +53,112 @@ def write_rows(path: Path, megabytes: int) -> int:
     return path.stat().st_size
 
 
+def made_up(folder: Path, megabytes: int) -> dict[str, Any]:
+    """Write made-up rows; the data of a module."""
+    rows = folder / "rows"
+    rows.mkdir(parents=True)
+    train, evals, corpus = (rows / f"{name}.jsonl" for name in ("train", "eval", "corpus"))
+    write_rows(train, megabytes)
+    with open(train, encoding="utf-8") as lines:
+        queries = [json.loads(line)["query"] for line in islice(lines, 1000)]
+    evals.write_text(
+        "".join(json.dumps({"query": f"{q} not", "pos_index": [0]}) + "\n" for q in queries)
+    )
+    corpus.write_text('{"text": "a passage"}\n')
+    return {"train_data": {"rows": train}, "eval_data": {"rows": evals}, "corpus": {"rows": corpus}}
+
+
+def found(folder: Path) -> dict[str, Any]:
+    """The training sets below a folder, and the eval sets that have a corpus beside them."""
+    data: dict[str, Any] = {"train_data": {}, "eval_data": {}, "corpus": {}}
+    for train in sorted(folder.glob("**/train.jsonl*")):
+        name = str(train.parent.relative_to(folder)).replace("/", "_")
+        data["train_data"][name] = train
+        evals, corpus = train.parent / "eval.jsonl", train.parent / "corpus.jsonl"
+        if evals.exists() and corpus.exists():
+            data["eval_data"][name], data["corpus"][name] = evals, corpus
+    return data
+
+
+def n_bytes(path: Path) -> int:
+    """Bytes of a file's content."""
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        return sum(map(len, iter(lambda: file.read(1 << 20), b"")))
+
+
+def measured(data: dict[str, Any], cache: Path, repeats: int) -> list[str]:
+    """Check rows some times; megabytes, texts, MB/s of the first time and of all, seconds."""
+    module = RetrievalDataModule(
+        demo_encoder(),
+        **{name: {k: str(v) for k, v in of.items()} for name, of in data.items() if of},
+        small_datasets="drop",
+        cache_dir=cache,
+    )
+    module.prepare_data()
+    module.setup("fit")
+    sets, evals = module.train_sets(), module._data.evals or {}
+    megabytes = sum(map(n_bytes, data["train_data"].values())) / 1e6
+    speeds = []
+    for _ in range(repeats):
+        began = time.process_time()
+        eval_queries = EvalQueries(evals)
+        prints = {
+            name: row_prints(
+                one, module._builder.instruction_of(one), module.tokenizer, eval_queries.runs
+            )
+            for name, one in sets.items()
+        }
+        check_rows(sets, prints)
+        contaminated_rows(prints, eval_queries)
+        speeds.append(megabytes / (time.process_time() - began))
+    began = time.process_time()
+    near_findings(sets, evals, prints, 0.8)
+    near = time.process_time() - began
+    n_texts = sum(len(one.rows) + len(one.key) for one in prints.values())
+    began = time.process_time()
+    module.diagnose()
+    whole = time.process_time() - began
+    return [
+        f"{megabytes:.0f}",
+        f"{n_texts:,}",
+        f"{speeds[0]:.0f}",
+        f"{statistics.median(speeds):.0f}",
+        f"{whole:.1f}",
+        f"{near:.1f}",
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--data", type=Path, help="a folder with NAME/train.jsonl in it")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     arguments = parser.parse_args()
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        train, evals = Path(folder, "rows", "train.jsonl"), Path(folder, "rows", "eval.jsonl")
-        train.parent.mkdir()
-        size = write_rows(train, arguments.megabytes)
-        with open(train, encoding="utf-8") as lines:
-            queries = [json.loads(line)["query"] for line in islice(lines, 1000)]
-        evals.write_text(
-            "".join(json.dumps({"query": f"{q} not", "pos_index": [0]}) + "\n" for q in queries)
-        )
-        corpus = Path(folder, "rows", "corpus.jsonl")
-        corpus.write_text('{"text": "a passage"}\n')
-        module = RetrievalDataModule(
-            demo_encoder(),
-            train_data=str(train),
-            eval_data=str(evals),
-            corpus=str(corpus),
-            cache_dir=Path(folder, "cache"),
-        )
-        module.prepare_data()
-        module.setup("fit")
-        sets = module.train_sets()
-        [train_set] = sets.values()
-        speeds = []
-        for _ in range(arguments.repeats):
-            began = time.process_time()  # the machine may do other things too
-            prints = {
-                train_set.name: row_prints(train_set, module.instruction("qa"), module.tokenizer)
-            }
-            check_rows(sets, prints)
-            contaminated_rows(sets, prints, module._data.evals or {})
-            speeds.append(size / 1e6 / (time.process_time() - began))
-        began = time.perf_counter()
-        module.diagnose()
-        whole = time.perf_counter() - began
-        print(f"structural checks: {statistics.median(speeds):.0f} MB/s of JSON Lines a core")
-        print(f"the whole diagnosis of {size / 1e6:.0f} MB: {whole:.1f} s")
+        data = {"made-up rows": made_up(Path(folder, "made"), arguments.megabytes)}
+        if arguments.data:
+            data["rows of the folder"] = found(arguments.data)
+        for number, (name, one) in enumerate(data.items()):
+            cells = measured(one, Path(folder, f"cache{number}"), arguments.repeats)
+            rows.append([name, *cells])
+    header = ["", "MB", "texts", "MB/s, first time", "MB/s, median", "whole diagnosis, s"]
+    header.append("near-duplicates, s")
+    options = f"--megabytes {arguments.megabytes}" + " --data FOLDER" * bool(arguments.data)
+    text = f"""# The checks of `prepare`
+
+{machine(["numpy", "pyarrow", "xxhash", "datasets"])}
+
+`python benchmarks/doctor.py {options} --repeats {arguments.repeats} --write`: megabytes of JSON
+Lines a second of one core's time. The whole diagnosis has token counts, selection and the plan too.
+Near-duplicates, which are looked for with `near_duplicates=0.8` alone, come on top.
+
+{table(header, rows)}
+"""
+    print(text)
+    if arguments.write:
+        PAGE.write_text(text)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ class InspectableDataModule(ConfiguredDataModule):
         world_size: int | None = None,
         *,
         fix: str | Path | None = None,
+        near_duplicates: float | None = None,
         seconds_to_prepare: float | None = None,
         show_progress: bool = False,
     ) -> Diagnosis:
@@ -87,11 +88,16 @@ class InspectableDataModule(ConfiguredDataModule):
         Args:
             world_size: data-parallel ranks of the plan; None for this run's.
             fix: a folder to write cleaned files to.
+            near_duplicates: Jaccard similarity from which texts are nearly the same, 0.7 to 1;
+                None looks for none. Needs the extra ``near-duplicates``.
             seconds_to_prepare: that :meth:`prepare_data` took, for the report.
             show_progress: whether to show a progress bar.
 
         Returns:
             a dict that prints as a table.
+
+        Raises:
+            ConfigError: ``near_duplicates`` is no similarity, or its package is missing.
         """
         return diagnose(
             self._data.train or {},
@@ -106,6 +112,7 @@ class InspectableDataModule(ConfiguredDataModule):
             cache_files=self._data.cache_files(self._builder),
             seconds_to_prepare=seconds_to_prepare,
             fix=fix,
+            near_duplicates=near_duplicates,
             show_progress=show_progress,
         )
 

@@ -25,7 +25,7 @@ _PROMPT = re.compile(
     r"(Instruct:|Represent (this|the) |query: |passage: |search_query: |search_document: |"
     r"Given (a|an|the) .{0,80}, retrieve )"
 )
-_FIRST_LETTERS = "IRqpsG"
+PROMPT_LETTERS = "IRqpsG"
 
 # Rows of a dataset that are looked at, and the share of them from which it is worth a note.
 _LOOKED_AT = 500
@@ -37,7 +37,7 @@ def begins_instructed(text: str, instruction: str) -> bool:
     stripped = instruction.strip()
     if stripped and text.startswith(stripped):
         return True
-    return text[:1] in _FIRST_LETTERS and _PROMPT.match(text) is not None
+    return text[:1] in PROMPT_LETTERS and _PROMPT.match(text) is not None
 
 
 def note_on_instructed_texts(

@@ -24,6 +24,7 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.diagnosis_page import diagnosis_page
 from llm_embedder_data.inspection.doctor.gates import check_gates, failures
+from llm_embedder_data.inspection.doctor.min_hashes import check_near_duplicates
 from llm_embedder_data.rows.cache_folder import cache_folder
 
 
@@ -34,7 +35,9 @@ def prepare(cfg: DictConfig) -> None:
         ConfigError: a check exceeds its limit in ``fail_on``, or a setting cannot be used.
         DataError: the data cannot be read.
     """
-    limits = check_gates(OmegaConf.to_container(cfg.fail_on) if cfg.fail_on else None)
+    near_duplicates = check_near_duplicates(cfg.near_duplicates)
+    fail_on = OmegaConf.to_container(cfg.fail_on) if cfg.fail_on else None
+    limits = check_gates(fail_on, near_duplicates)
     check_whole_number("world_size", cfg.world_size, 1)
     for name in ("json", "html"):
         check_output_file(name, cfg[name])
@@ -45,7 +48,11 @@ def prepare(cfg: DictConfig) -> None:
     seconds = time.perf_counter() - began
     datamodule.setup()
     diagnosis = datamodule.diagnose(
-        cfg.world_size, fix=cfg.fix, seconds_to_prepare=seconds, show_progress=True
+        cfg.world_size,
+        fix=cfg.fix,
+        near_duplicates=near_duplicates,
+        seconds_to_prepare=seconds,
+        show_progress=True,
     )
     show(str(diagnosis))
     if cfg.json:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.inspection.doctor import fingerprints
 from llm_embedder_data.inspection.doctor.findings import (
     MOST_EXAMPLES,
     Check,
     Finding,
     finding,
 )
+from llm_embedder_data.inspection.doctor.flat_texts import FlatTexts
+from llm_embedder_data.inspection.doctor.normal_texts import normal_texts
 from llm_embedder_data.rows.corpora import Corpus
 
 _ROWS_AT_ONCE = 8192
@@ -23,7 +24,7 @@ def check_corpus(corpus: Corpus) -> dict[Check, Finding]:
     prints, short = [], []
     for start in range(0, len(corpus.kept), _ROWS_AT_ONCE):
         texts = corpus.texts(corpus.kept[start : start + _ROWS_AT_ONCE])
-        prints.append(fingerprints.normalised(texts))
+        prints.append(normal_texts(FlatTexts.of(texts)).fingerprints())
         short.append(np.array([len(text.strip()) <= _SHORT for text in texts], bool))
     seen, is_short = np.concatenate(prints), np.concatenate(short)
     _, first = np.unique(seen, return_index=True)

@@ -19,7 +19,7 @@ from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.inspection.doctor.cache_sizes import add_cache_bytes
-from llm_embedder_data.inspection.doctor.contamination import contaminated_rows
+from llm_embedder_data.inspection.doctor.contamination import EvalQueries, contaminated_rows
 from llm_embedder_data.inspection.doctor.corpus_checks import check_corpus
 from llm_embedder_data.inspection.doctor.costs_in_words import costs_in_words
 from llm_embedder_data.inspection.doctor.findings import (
@@ -30,6 +30,8 @@ from llm_embedder_data.inspection.doctor.findings import (
     finding,
 )
 from llm_embedder_data.inspection.doctor.fixes import write_fixed
+from llm_embedder_data.inspection.doctor.min_hashes import check_near_duplicates
+from llm_embedder_data.inspection.doctor.near_duplicates import near_findings
 from llm_embedder_data.inspection.doctor.plan_checks import check_plan
 from llm_embedder_data.inspection.doctor.plan_costs import add_costs
 from llm_embedder_data.inspection.doctor.selection_effects import selection_effects
@@ -125,6 +127,7 @@ def diagnose(
     cache_files: Mapping[str, Mapping[str, int]],
     seconds_to_prepare: float | None = None,
     fix: str | Path | None = None,
+    near_duplicates: float | None = None,
     show_progress: bool = False,
 ) -> Diagnosis:
     """Read all data and check it.
@@ -142,23 +145,33 @@ def diagnose(
         cache_files: {file: bytes} by dataset, named as in the result.
         seconds_to_prepare: that the caches took to write or to open.
         fix: a folder for cleaned files; None writes none.
+        near_duplicates: Jaccard similarity from which texts are nearly the same; None looks for
+            none.
         show_progress: whether a bar shows how far it is, on the terminal.
     """
     began = time.perf_counter()
+    near_duplicates = check_near_duplicates(near_duplicates)
     tokenizer = collator.tokenizer
     assert tokenizer is not None
     with _progress(show_progress) as progress:
         bar = progress.add_task("checks", total=2 * len(train_sets) + len(corpora) + 1)
+        eval_queries = EvalQueries(eval_sets)
         prints: dict[str, RowPrints] = {}
         for name, train_set in train_sets.items():
             progress.update(bar, description=one_line(name))
-            prints[name] = row_prints(train_set, instruction_of(train_set), tokenizer)
+            prints[name] = row_prints(
+                train_set, instruction_of(train_set), tokenizer, eval_queries.runs
+            )
             progress.advance(bar)
         found = check_rows(train_sets, prints) if train_sets else {}
-        contaminated = contaminated_rows(train_sets, prints, eval_sets)
+        contaminated = contaminated_rows(prints, eval_queries)
         facts = plan_summary(plan, train_sets) if plan is not None else None
         of_plan = check_plan(facts, prints) if facts is not None else {}
         progress.advance(bar)
+        if near_duplicates is not None and train_sets:
+            progress.update(bar, description="near-duplicates")
+            for name, own in near_findings(train_sets, eval_sets, prints, near_duplicates).items():
+                found[name] |= own
         of_tokens = {}
         for name, train_set in train_sets.items():
             found[name]["contamination"] = finding(train_set, contaminated[name])

@@ -15,6 +15,9 @@ from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_sets import TrainSet
 
+# Looked for where ``near_duplicates`` is set.
+NearCheck = Literal["near_contamination", "near_duplicate_rows"]
+
 Check = Literal[
     "positive_among_negatives",
     "contamination",
@@ -29,6 +32,7 @@ Check = Literal[
     "never_sampled",
     "below_global_batch",
     "expected_collisions",
+    NearCheck,
 ]
 
 # What each check counts, for the report.
@@ -45,6 +49,8 @@ MEANING: dict[Check, str] = {
     "unread_columns": "columns that look like known ones and are not read",
     "never_sampled": "rows that no epoch samples",
     "below_global_batch": "rows of datasets below a global batch",
+    "near_contamination": "training rows with a text that is nearly an eval query",
+    "near_duplicate_rows": "rows whose query and positives are nearly those of another row",
     "expected_collisions": "other rows' keys in a global batch that are known positives, expected",
 }
 

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.inspection.doctor.findings import MEANING, Check
+from llm_embedder_data.inspection.doctor.findings import MEANING, Check, NearCheck
 
 
-def check_gates(fail_on: Any) -> dict[str, float]:
+def check_gates(fail_on: Any, near_duplicates: float | None = None) -> dict[str, float]:
     """The limits, checked.
 
     Args:
         fail_on: {check: limit}; an integer is a count, a float below 1 a share of the rows.
+        near_duplicates: threshold of the checks of near-duplicates; None makes none of them.
 
     Raises:
-        ConfigError: a name that is no check's, or a limit that is neither.
+        ConfigError: a name that is no check's, a limit that is neither, or one of a check that is
+            not made.
     """
     if fail_on is None:
         return {}
@@ -24,6 +26,10 @@ def check_gates(fail_on: Any) -> dict[str, float]:
         raise ConfigError(f"fail_on={fail_on!r}: expected a mapping such as {{contamination: 0}}")
     for name, limit in fail_on.items():
         check_choice(name, get_args(Check), "fail_on")
+        if near_duplicates is None and name in get_args(NearCheck):
+            raise ConfigError(
+                f"fail_on.{name}: near-duplicates are not looked for (set near_duplicates=0.8)"
+            )
         is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
         if not is_number or limit < 0 or (isinstance(limit, float) and not 0 <= limit < 1):
             raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,45 +10,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.batches.groups.gathering import gathered, texts_of_lists
 from llm_embedder_data.batches.groups.training_groups import candidates_of
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.hashing import mix
-from llm_embedder_data.inspection.doctor import fingerprints
 from llm_embedder_data.inspection.doctor.findings import Check, Finding, finding
-from llm_embedder_data.rows.instructed_texts import begins_instructed
+from llm_embedder_data.inspection.doctor.flat_texts import FlatTexts
+from llm_embedder_data.inspection.doctor.kept_tables import kept_tables
+from llm_embedder_data.inspection.doctor.normal_texts import normal_texts
+from llm_embedder_data.inspection.doctor.text_marks import ShortTexts, begin_instructed
+from llm_embedder_data.inspection.doctor.word_runs import SearchedRuns
 from llm_embedder_data.rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_sets import TrainSet
 
 _COLUMNS = ["query", "key", "teacher_scores", "first_same", "n_pos"]
-_ROWS_AT_ONCE = 8192
-_SHORT = 2  # characters
-_LONGEST_WORD = 24  # characters of a text that may be one token
-
-
-class ShortTexts:
-    """Finds texts of one or two characters, or of one token.
-
-    Args:
-        tokenizer: says which texts are one token.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        self._is_token: dict[str, bool] = {}
-
-    def __call__(self, texts: Sequence[str]) -> list[bool]:
-        """Return whether each text is short."""
-        words = {text for text in texts if len(text) <= _LONGEST_WORD and " " not in text.strip()}
-        new = [word for word in words if word not in self._is_token]
-        if new:
-            ids = self._tokenizer(new, add_special_tokens=False)["input_ids"]
-            self._is_token |= {word: len(own) < 2 for word, own in zip(new, ids, strict=True)}
-        return [
-            len(text) <= _LONGEST_WORD
-            and (len(text.strip()) <= _SHORT or self._is_token.get(text, False))
-            for text in texts
-        ]
 
 
 @dataclass(slots=True)
@@ -65,6 +39,7 @@ class RowPrints:
         is_short: ``[n]`` bool.
         has_instruction: ``[n]`` bool.
         is_scored_above: ``[n]`` bool.
+        shares_run: ``[n]`` bool, whether the query or a positive holds a searched run of words.
     """
 
     rows: NDArray[np.int64]
@@ -76,6 +51,7 @@ class RowPrints:
     is_short: NDArray[np.bool_]
     has_instruction: NDArray[np.bool_]
     is_scored_above: NDArray[np.bool_]
+    shares_run: NDArray[np.bool_]
 
     @property
     def row_of_key(self) -> NDArray[np.int64]:
@@ -103,7 +79,10 @@ class RowPrints:
 
 
 def row_prints(
-    train_set: TrainSet, instruction: Instruction, tokenizer: PreTrainedTokenizerBase
+    train_set: TrainSet,
+    instruction: Instruction,
+    tokenizer: PreTrainedTokenizerBase,
+    searched: SearchedRuns | None = None,
 ) -> RowPrints:
     """Read a training set's kept rows once.
 
@@ -111,9 +90,14 @@ def row_prints(
         train_set: whose rows are read.
         instruction: in force before its texts.
         tokenizer: says which texts are one token.
+        searched: runs of words that are looked for; None looks for none.
     """
     is_short = ShortTexts(tokenizer)
-    parts = [_of_table(rows, table, instruction, is_short) for rows, table in _tables(train_set)]
+    columns = _COLUMNS + [QUERY_INSTRUCTION, KEY_INSTRUCTION] * (train_set.n_instructed > 0)
+    parts = [
+        _of_table(rows, table, instruction, is_short, searched)
+        for rows, table in kept_tables(train_set, columns)
+    ]
     n_keys = np.concatenate([np.diff(part.bounds) for part in parts])
     return RowPrints(
         rows=np.concatenate([part.rows for part in parts]),
@@ -125,6 +109,7 @@ def row_prints(
         is_short=np.concatenate([part.is_short for part in parts]),
         has_instruction=np.concatenate([part.has_instruction for part in parts]),
         is_scored_above=np.concatenate([part.is_scored_above for part in parts]),
+        shares_run=np.concatenate([part.shares_run for part in parts]),
     )
 
 
@@ -175,49 +160,50 @@ def repeated_rows(prints: Mapping[str, RowPrints]) -> dict[str, NDArray[np.bool_
 # --------------------------------------------------------------------------------------------------
 
 
-def _tables(train_set: TrainSet) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-    columns = _COLUMNS + [QUERY_INSTRUCTION, KEY_INSTRUCTION] * (train_set.n_instructed > 0)
-    tables = train_set.tables(columns)
-    for start in range(0, len(train_set.kept), _ROWS_AT_ONCE):
-        yield from gathered(tables, np.asarray(train_set.kept[start : start + _ROWS_AT_ONCE]))
-
-
 def _of_table(
-    rows: NDArray[np.int64], table: pa.Table, instruction: Instruction, is_short: ShortTexts
+    rows: NDArray[np.int64],
+    table: pa.Table,
+    instruction: Instruction,
+    is_short: ShortTexts,
+    searched: SearchedRuns | None,
 ) -> RowPrints:
-    queries = table.column("query").to_pylist()
-    keys = texts_of_lists(table.column("key"))
+    queries = FlatTexts.of_column(table.column("query"))
+    keys = FlatTexts.of_lists(table.column("key"))
     candidates = candidates_of(table)
     bounds = np.append(candidates.starts, candidates.starts[-1:] + candidates.n_keys[-1:])
     row_of_key = np.repeat(np.arange(len(rows)), candidates.n_keys)
     place = np.arange(len(keys)) - bounds[row_of_key]
     is_positive = place < candidates.n_pos[row_of_key]
 
+    whole = queries.fingerprints()
     query_instructions = _in_force(table, QUERY_INSTRUCTION, instruction.query)
     key_instructions = _in_force(table, KEY_INSTRUCTION, instruction.key)
-    whole = fingerprints.exact(queries)
     if QUERY_INSTRUCTION in table.column_names:
-        whole = mix(whole + fingerprints.exact(query_instructions))
-        whole = mix(whole + fingerprints.exact(key_instructions))
-    own = mix(fingerprints.exact(keys) + place.astype(np.uint64) * np.uint64(2) + is_positive)
+        whole = mix(whole + FlatTexts.of(query_instructions).fingerprints())
+        whole = mix(whole + FlatTexts.of(key_instructions).fingerprints())
+    own = mix(keys.fingerprints() + place.astype(np.uint64) * np.uint64(2) + is_positive)
     np.add.at(whole, row_of_key, own)
+    normal_queries, normal_keys = normal_texts(queries), normal_texts(keys)
+    shares_run = np.zeros(len(rows), bool)
+    if searched is not None:
+        positives = searched.within(normal_keys.chosen(is_positive))
+        shares_run = searched.within(normal_queries)
+        shares_run[row_of_key[is_positive][positives]] = True
     return RowPrints(
         rows=np.asarray(rows),
-        query=fingerprints.normalised(queries),
-        key=fingerprints.normalised(keys),
+        query=normal_queries.fingerprints(),
+        key=normal_keys.fingerprints(),
         bounds=bounds,
         n_pos=candidates.n_pos,
         row=mix(whole),
         is_short=_any_row(is_short(queries), row_of_key, is_short(keys)),
         has_instruction=_any_row(
-            list(map(begins_instructed, queries, query_instructions)),
+            begin_instructed(queries, query_instructions, np.arange(len(rows))),
             row_of_key,
-            [
-                begins_instructed(text, key_instructions[row])
-                for text, row in zip(keys, row_of_key.tolist(), strict=True)
-            ],
+            begin_instructed(keys, key_instructions, row_of_key),
         ),
         is_scored_above=_scored_above(candidates.scores, row_of_key, is_positive, len(rows)),
+        shares_run=shares_run,
     )
 
 
@@ -229,11 +215,11 @@ def _in_force(table: pa.Table, column: str, common: str) -> list[str]:
 
 
 def _any_row(
-    queries: list[bool], row_of_key: NDArray[np.int64], keys: list[bool]
+    queries: NDArray[np.bool_], row_of_key: NDArray[np.int64], keys: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """``[n]`` bool: whether a row's query or one of its candidates is marked."""
-    marked = np.array(queries, bool)
-    marked[row_of_key[np.array(keys, bool)]] = True
+    marked = queries.copy()
+    marked[row_of_key[keys]] = True
     return marked
 
 

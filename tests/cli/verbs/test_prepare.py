@@ -86,3 +86,14 @@ def test_a_wrong_setting_is_one_sentence(run, data, override, sentence):
         run("prepare", *data, override)
 
     assert sentence in str(leaving.value)
+
+
+def test_near_duplicates_are_looked_for_where_asked(run, data, tmp_path):
+    pytest.importorskip("rensa", reason="needs the extra 'near-duplicates'")
+    with pytest.raises(SystemExit) as leaving:
+        run("prepare", *data, "near_duplicates=0.8", "fail_on={near_duplicate_rows: 0}")
+
+    assert "near_duplicate_rows" in str(leaving.value)
+    with pytest.raises(SystemExit) as leaving:
+        run("prepare", *data, "near_duplicates=8")
+    assert "near_duplicates=8: expected the least Jaccard" in str(leaving.value)

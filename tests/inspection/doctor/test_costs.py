@@ -1,5 +1,5 @@
 import pytest
-from test_diagnosis import SOUND, opened, row
+from doctor_cases import SOUND, opened, row
 
 from llm_embedder_data.core.normal_form import normal_form
 

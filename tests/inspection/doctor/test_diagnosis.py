@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from doctor_cases import SOUND, counts, opened, row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_embedder_data import ConfigError, RetrievalDataModule
-from llm_embedder_data.inspection.doctor.contamination import N_WORDS, word_grams
+from llm_embedder_data import ConfigError
 from llm_embedder_data.inspection.doctor.diagnosis_page import diagnosis_page
 from llm_embedder_data.inspection.doctor.gates import check_gates, failures
 from llm_embedder_data.inspection.doctor.plan_checks import expected_collisions
@@ -15,51 +15,8 @@ from llm_embedder_data.inspection.doctor.train_checks import row_prints
 LONG = "a lighthouse keeper counts the ships that pass the cape on every night of the winter"
 
 
-def write(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
-def opened(folder, minilm, train, evals=(), corpus=(), **settings):
-    data = {
-        "train_data": {name: write(folder / name / "t.jsonl", rows) for name, rows in train.items()}
-    }
-    if evals:
-        data["eval_data"] = {"e": write(folder / "e" / "e.jsonl", evals)}
-        data["corpus"] = {"e": write(folder / "e" / "c.jsonl", corpus)}
-    module = RetrievalDataModule(
-        str(minilm),
-        **data,
-        recipe={"name": "mine", "instruction": {"*": {"query": "find: ", "key": ""}}},
-        batch_size=2,
-        query_max_length=16,
-        key_max_length=16,
-        small_datasets="drop",
-        cache_dir=folder / "cache",
-        **settings,
-    )
-    module.prepare_data()
-    module.setup("fit")
-    return module
-
-
 def diagnosed(module, **more):
     return module.diagnose(**more)
-
-
-def counts(diagnosis, name):
-    checks = diagnosis["datasets"][name]["checks"]
-    return {check: found["count"] for check, found in checks.items() if found["count"]}
-
-
-def row(query, pos, neg, **more):
-    return {"query": query, "pos": pos, "neg": neg, **more}
-
-
-SOUND = [
-    row(f"how deep is harbour {i}", [f"harbour {i} is deep"], [f"no ship {i}"]) for i in range(4)
-]
 
 
 def test_sound_rows_give_no_finding(tmp_path, minilm):
@@ -170,19 +127,6 @@ def test_expected_collisions_are_the_mean_over_all_global_batches(positives, bat
     assert expected_collisions(prints, batch) == pytest.approx(total / batches)
 
 
-@given(st.lists(st.text("ab ", max_size=60), max_size=4))
-def test_grams_are_the_runs_of_words_within_a_text(texts):
-    runs = {
-        (number, tuple(words[start : start + N_WORDS]))
-        for number, words in enumerate(text.split() for text in texts)
-        for start in range(len(words) - N_WORDS + 1)
-    }
-
-    hashes, text = word_grams(texts)
-
-    assert len(set(zip(hashes.tolist(), text.tolist(), strict=True))) == len(runs)
-
-
 def test_fixed_files_read_back_without_the_faults(tmp_path, minilm):
     faulty = [
         *SOUND,
@@ -228,6 +172,7 @@ def test_limits_are_counts_or_shares(tmp_path, minilm):
         ({"duplicates": 0}, "fail_on='duplicates': expected one of .*did you mean"),
         ({"duplicate_rows": 1.5}, "fail_on.duplicate_rows=1.5: expected a count"),
         ({"duplicate_rows": -1}, "fail_on.duplicate_rows=-1"),
+        ({"near_contamination": 0}, r"fail_on.near_contamination: near-.*set near_duplicates=0.8"),
         ([1], r"fail_on=\[1\]: expected a mapping"),
     ],
 )
@@ -253,7 +198,7 @@ def test_prints_of_rows_do_not_depend_on_the_block(tmp_path, minilm, monkeypatch
     instruction = module._builder.instruction_of(train_set)
     whole = row_prints(train_set, instruction, module.tokenizer)
 
-    monkeypatch.setattr("llm_embedder_data.inspection.doctor.train_checks._ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("llm_embedder_data.inspection.doctor.kept_tables._ROWS_AT_ONCE", 3)
     parts = row_prints(train_set, instruction, module.tokenizer)
 
     for name in ("rows", "query", "key", "bounds", "n_pos", "row"):
