@@ -17,7 +17,7 @@ from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, 
 from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
 from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.joined_rows import own_rows_alone, with_side_cars, without_side_cars
-from llm_embedder_data.rows.native_shape import is_native
+from llm_embedder_data.rows.native_shape import is_native, may_name_documents
 from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.policy_effects import policy_effects
 from llm_embedder_data.rows.policy_schedule import PolicySchedule
@@ -190,8 +190,11 @@ def read_train_rows(source: Source, reading: ReadingSettings) -> SourceRows:
     if len(without.reader_options) < len(source.reader_options):
         own = own_rows_alone(without)  # a corpus may be there for the side-cars only
         native = kind_of_source(own, TRAIN_ROWS)
-        if native is not None and is_native(own, native, reading.cache_folder):
-            without = own
+        folder = reading.cache_folder
+        if native is not None and is_native(own, native, folder):
+            has_corpus = "corpus" in without.reader_options
+            if not has_corpus or not may_name_documents(own, native, folder):
+                without = own
     native = kind_of_source(without, TRAIN_ROWS)
     read = read_source(without, RowShapes(native, TRAIN_ROWS, train_record), reading)
     return with_side_cars(read, source, reading)
