@@ -39,7 +39,7 @@ from llm_embedder_data.rows.row_batches import (
     MixedKeysError,
     RowBatches,
 )
-from llm_embedder_data.rows.row_locations import summary_of
+from llm_embedder_data.rows.row_locations import summary_of, with_files
 from llm_embedder_data.rows.row_reader import Found, RowReader
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.source_content import SourceContent, content_of
@@ -47,7 +47,7 @@ from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.texts_of_rows import TextsOfRows, texts_of_rows
 
 # Part of every cache file's name. Raise it when a reader of a format gives other rows.
-FORMATS_VERSION = 2
+FORMATS_VERSION = 3
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ def read_foreign(
                 reading = _Reading(source, row_kind, settings, record_of, kind, key_template)
                 summary = _write(cached, reading, content, folder)
     return ForeignRows(
-        open_cached(cached, name),
+        with_files(open_cached(cached, name), _files_as_given(summary, content)),
         digest=summary["digest"],
         formats=summary["formats"],
         dropped=summary["dropped"],
@@ -152,6 +152,12 @@ def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     except DataError:  # it is gone
         return None
     return summary
+
+
+def _files_as_given(summary: Mapping[str, Any], content: SourceContent) -> list[str]:
+    """Return the files of rows; the summary names those of the first reader of this content."""
+    given = dict(zip(summary["digested"], content.digests, strict=True))
+    return [given.get(path, path) for path in summary["row_files"]]
 
 
 def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
@@ -344,6 +350,7 @@ def _summary(
         "unread": list(dict.fromkeys(name for found in report for name in found.unread)),
         "found": [str(found) for found in report],
         "row_files": writing.files,
+        "digested": list(content.digests),
         "further_files": dict(further),
         "passages": writing.passage_files,
     }

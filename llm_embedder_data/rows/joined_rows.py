@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import xxhash
 
@@ -33,7 +34,12 @@ from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.passages_and_texts import PassagesAndTexts
 from llm_embedder_data.rows.reading import make_folder, open_cached
 from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_locations import LOCATION_COLUMNS, summary_of
+from llm_embedder_data.rows.row_locations import (
+    LOCATION_COLUMNS,
+    locations_of,
+    summary_of,
+    with_files,
+)
 from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
@@ -121,7 +127,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
     joined = replace(
         read,
         source=source,
-        rows=open_cached(cached, name),
+        rows=_opened(cached, name, read.rows),
         passages=_opened_passages(summary, reading.cache_folder),
         side_cars=digests,
         base_files=tuple(base),
@@ -151,6 +157,12 @@ def _summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     if not all(is_whole(folder / name) for name in summary["passages"] or ()):
         return None
     return summary
+
+
+def _opened(cached: Path, name: str, rows: datasets.Dataset) -> datasets.Dataset:
+    locations = locations_of(rows)
+    opened = open_cached(cached, name)
+    return opened if locations is None else with_files(opened, locations.files)
 
 
 def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
@@ -218,11 +230,9 @@ def _write(cached: Path, joining: _JoiningRows, side_cars: SideCars) -> dict[str
             for batch in RowTables(read.rows, read.rows.column_names).blocks(_BLOCK_ROWS):
                 writer.write_batch(_joined(batch, start, side_cars, joining, schema))
                 start += len(batch)
-        files = read_checked_json(summary_of(Path(read.rows.cache_files[0]["filename"])))
         passages = None if keys is None else keys.written(cached.parent, cached.stem)
         summary = {
             "counts": dict(joining.counts),
-            "row_files": files["row_files"] if isinstance(files, dict) else [],
             "passages": None if passages is None else passages.names,
         }
         write_checked_json(summary_of(cached), summary)

@@ -406,3 +406,20 @@ def test_an_id_that_stands_in_a_corpus_twice_is_an_error_at_its_line_or_counted(
 
     assert_equal(found, expected)
     assert any("1 passages" in str(note) for note in datamodule.report()["train"]["a"]["notes"])
+
+
+def test_rows_come_from_the_file_that_was_given_not_from_an_equal_one(tmp_path):
+    side_car = tmp_path / "run.tsv"
+    side_car.write_text("q1\td5\t1\n")
+    for more in ({}, {"negatives": str(side_car)}):
+        for place in ("first", "second"):
+            folder = tmp_path / place
+            source = {**plain(folder / "data", rows_of()), **more}
+            datamodule = opened(
+                make_datamodule(tmp_path, train_data={"a": source}, on_no_negatives="keep")
+            )
+
+            [found] = located(datamodule.train_sets()["a"], [2])
+
+            assert (found.file, found.line) == (source["path"], 3)
+    assert len(list((tmp_path / "cache").glob("rows-*.arrow"))) == 1
