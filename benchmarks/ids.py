@@ -9,7 +9,8 @@ given. Each phase runs in a separate process, so that its peak of memory can be 
 - train: open the caches (imports not included) and take steps, whose rows lie all over the file.
 
 Memory means anonymous memory: its peak, less what imports and the tokenizer take. Pages of the
-mapped caches that were touched come on top; the system reclaims them when it needs memory.
+mapped caches that were touched come on top; the system reclaims them when it needs memory. The
+words that the tokenizer remembers are counted by themselves: 64 MB at most, whatever the rows.
 
 At the smallest size, the same rows are written out as texts, and both are measured. Steps are
 taken in turns, a stretch of each, and their rates are compared by the median of the ratios.
@@ -18,6 +19,7 @@ taken in turns, a stretch of each, and their rates are compared by the median of
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -110,7 +112,17 @@ def measure(phase: str, folder: Path, kind: str, tokenize: str, steps: int) -> d
     n_done = sum(1 for _ in islice(loader, steps))
     result["per s"] = n_done / (time.perf_counter() - begin)
     result["iterated"] = anonymous_mb()
+    result["words"] = remembered_mb()
     return result
+
+
+def remembered_mb() -> float:
+    """The memory of the words that tokenizers remember, about, MB."""
+    from llm_embedder_data.batches.tokens.word_memo import WordMemo
+
+    memos = [one for one in gc.get_objects() if isinstance(one, WordMemo)]
+    words = sum(sys.getsizeof(w) + sys.getsizeof(ids) for memo in memos for w, ids in memo.items())
+    return (words + sum(map(sys.getsizeof, memos))) / 1e6
 
 
 def compared(folder: Path, tokenize: str) -> dict[str, float]:
@@ -210,7 +222,8 @@ def write(
     """ids.json and ids.md."""
     (folder / "ids.json").write_text(json.dumps({"sizes": rows, "beside": beside}, indent=1) + "\n")
     header = ["rows", "passages", "files, MB", "caches, MB", "prepare, s", "its memory, MB"]
-    header += ["open, s", "memory opened, MB", "memory after steps, MB", "peak, MB", "steps/s"]
+    header += ["open, s", "memory opened, MB", "memory after steps, MB", "words in it, MB"]
+    header += ["peak, MB", "steps/s"]
     lines = [
         [
             *(f"{row['rows']:,}", f"{row['passages']:,}", f"{row['files']:,.0f}"),
@@ -220,6 +233,7 @@ def write(
             f"{row['train']['open']:.2f}",
             f"{row['train']['opened'] - row['train']['before']:.0f}",
             f"{row['train']['iterated'] - row['train']['before']:.0f}",
+            f"{row['train']['words']:.0f}",
             f"{row['train']['anonymous'] - row['train']['before']:.0f}",
             f"{row['train']['per s']:.1f}",
         ]

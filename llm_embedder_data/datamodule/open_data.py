@@ -260,11 +260,7 @@ class OpenData:
         """Return notes on the datasets that cannot fill a training group, by name."""
         wanted = self._settings.train_group_size
         return {
-            train_set.name: [
-                f"no row has more than {train_set.most_negatives} hard negatives, so each query "
-                f"gets {train_set.group_size(wanted)} keys (data.train_group_size={wanted} asks "
-                "for more)"
-            ]
+            train_set.name: [_group_note(train_set, wanted)]
             for train_set in (self.train or {}).values()
             if train_set.group_size(wanted) < wanted
         }
@@ -299,3 +295,13 @@ def _notes(built: Mapping[str, Built]) -> list[str]:
     return [
         f"{one_line(dataset.name)}: {note}" for dataset in built.values() for note in dataset.notes
     ]
+
+
+def _group_note(train_set: TrainSet, wanted: int) -> str:
+    size = train_set.group_size(wanted)
+    why = (
+        "its rows are of type only_1neg"
+        if size == train_set.largest_group
+        else f"no row has more than {train_set.most_negatives} hard negatives"
+    )
+    return f"{why}, so each query gets {size} keys (data.train_group_size={wanted} asks for more)"

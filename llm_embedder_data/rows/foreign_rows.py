@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow as pa
 import xxhash
 
 from llm_embedder_data.core.checked_json import (
@@ -27,6 +26,7 @@ from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.rows.canonical_rows import Kind, Row, has_numbers
 from llm_embedder_data.rows.data_places import Place
 from llm_embedder_data.rows.files.content_digest import content_digest
+from llm_embedder_data.rows.large_batches import LargeBatches
 from llm_embedder_data.rows.native_shape import kind_of
 from llm_embedder_data.rows.passage_files import PassageFile
 from llm_embedder_data.rows.passages import Passages
@@ -39,14 +39,15 @@ from llm_embedder_data.rows.row_batches import (
     MixedKeysError,
     RowBatches,
 )
-from llm_embedder_data.rows.row_locations import summary_of
+from llm_embedder_data.rows.row_locations import summary_of, with_files
 from llm_embedder_data.rows.row_reader import Found, RowReader
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.source_content import SourceContent, content_of
 from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.texts_of_rows import TextsOfRows, texts_of_rows
 
 # Part of every cache file's name. Raise it when a reader of a format gives other rows.
-FORMATS_VERSION = 2
+FORMATS_VERSION = 3
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ def read_foreign(
                 reading = _Reading(source, row_kind, settings, record_of, kind, key_template)
                 summary = _write(cached, reading, content, folder)
     return ForeignRows(
-        open_cached(cached, name),
+        with_files(open_cached(cached, name), _files_as_given(summary, content)),
         digest=summary["digest"],
         formats=summary["formats"],
         dropped=summary["dropped"],
@@ -153,6 +154,12 @@ def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     return summary
 
 
+def _files_as_given(summary: Mapping[str, Any], content: SourceContent) -> list[str]:
+    """Return the files of rows; the summary names those of the first reader of this content."""
+    given = dict(zip(summary["digested"], content.digests, strict=True))
+    return [given.get(path, path) for path in summary["row_files"]]
+
+
 def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
     if summary["passages"] is None:
         return None
@@ -167,6 +174,10 @@ class _Reading:
     record_of: Callable[[Row], Mapping[str, Any]]
     kind: Kind
     key_template: str | None
+
+    def reader(self) -> RowReader:
+        """Return what reads the canonical rows."""
+        return reader_of(self.source, self.settings, self.kind, self.key_template)
 
     def batches(self, passages: Passages | None) -> RowBatches:
         """Return what makes columns of them; with passages, keys are their numbers."""
@@ -226,29 +237,53 @@ def _noting_files() -> Iterator[set[str]]:
 def _write(cached: Path, reading: _Reading, content: SourceContent, folder: Path) -> dict[str, Any]:
     """Write the cache file and its summary; return the summary."""
     try:
-        return _write_rows(cached, reading, content, folder, as_texts=False)
+        return _write_rows(cached, reading, content, folder)
     except MixedKeysError:
-        return _write_rows(cached, reading, content, folder, as_texts=True)
+        texts = texts_of_rows(
+            folder,
+            content.digests,
+            cached.stem,
+            reading.reader(),
+            skips_bad_rows=reading.settings.on_bad_row == "skip",
+        )
+        return _write_rows(cached, reading, content, folder, texts)
 
 
 def _write_rows(
-    cached: Path, reading: _Reading, content: SourceContent, folder: Path, *, as_texts: bool
+    cached: Path,
+    reading: _Reading,
+    content: SourceContent,
+    folder: Path,
+    texts: TextsOfRows | None = None,
 ) -> dict[str, Any]:
-    reader = reader_of(reading.source, reading.settings, reading.kind, reading.key_template)
+    """Write the rows.
+
+    Args:
+        cached: the cache file.
+        reading: how they are read.
+        content: of the files.
+        folder: of all caches.
+        texts: those of the rows, if some rows name documents by id and others hold texts.
+    """
+    reader = reading.reader()
+    if texts is not None:
+        reader.passages = texts.passages
     with _noting_files() as opened:
         try:
             with sealed_file(cached) as file:
-                rows = reader.rows() if as_texts else reader.numbered_rows()
+                rows = reader.numbered_rows() if texts is None else texts.numbered(reader)
                 located = ((row, reader.at) for row in rows)
                 first = _until_keys(located, reading.row_kind)
                 numbered = bool(first) and has_numbers(first[-1][0])
                 passages = reader.passages if numbered else None
                 writing = reading.batches(passages)
-                with pa.ipc.new_stream(file, writing.schema) as writer:
+                with LargeBatches(file, writing.schema) as writer:
                     for row, at in chain(first, located):
                         if (batch := writing.add(row, at)) is not None:
                             writer.write_batch(batch)
                     writer.write_batch(writing.rest())
+                if texts is not None:
+                    writing.dropped.update(texts.dropped)
                 if writing.n_rows == 0:
                     raise _no_rows(reading.source, reader.report)
                 _check_unchanged(content, folder)
@@ -315,6 +350,7 @@ def _summary(
         "unread": list(dict.fromkeys(name for found in report for name in found.unread)),
         "found": [str(found) for found in report],
         "row_files": writing.files,
+        "digested": list(content.digests),
         "further_files": dict(further),
         "passages": writing.passage_files,
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import xxhash
 
@@ -26,11 +27,22 @@ from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.rows.canonical_rows import Row, train_record
 from llm_embedder_data.rows.columns.column import Faults
 from llm_embedder_data.rows.columns.records import columns_of_records
+from llm_embedder_data.rows.large_batches import LargeBatches
 from llm_embedder_data.rows.parts_beside import read_run, read_scores
+from llm_embedder_data.rows.passage_files import PassageFile
+from llm_embedder_data.rows.passages import Passages
+from llm_embedder_data.rows.passages_and_texts import PassagesAndTexts
 from llm_embedder_data.rows.reading import make_folder, open_cached
 from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_locations import LOCATION_COLUMNS, summary_of
-from llm_embedder_data.rows.schema.train import TRAIN_ROWS, TRAIN_SCHEMA
+from llm_embedder_data.rows.row_locations import (
+    LOCATION_COLUMNS,
+    locations_of,
+    summary_of,
+    with_files,
+)
+from llm_embedder_data.rows.row_tables import RowTables
+from llm_embedder_data.rows.schema.row_kind import RowKind
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 from llm_embedder_data.rows.scores_beside import ScoresBeside, scores_beside
 from llm_embedder_data.rows.side_car_documents import SideCarDocuments
 from llm_embedder_data.rows.side_cars import SideCars
@@ -39,13 +51,15 @@ from llm_embedder_data.rows.source_rows import SourceRows
 from llm_embedder_data.rows.sources import SIDE_CARS, Source
 
 # Part of the cache's name. Raise it when what is written changes.
-_VERSION = 1
+_VERSION = 2
 
 # Hashes of texts that are positives of a row's query, and not among its candidates: those of other
 # rows of the query, and those that a miner took for positives.
 KNOWN_ID = "known_id"
 
 _BLOCK_ROWS = 512
+
+_SIDES = ("pos", "neg", "candidates")
 
 
 def without_side_cars(source: Source) -> Source:
@@ -74,7 +88,8 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         reading: how the source is read.
 
     Returns:
-        the rows, which have the column :data:`KNOWN_ID` beside those of ``TRAIN_SCHEMA``.
+        the rows, which have the column :data:`KNOWN_ID` beside those that they had. Keys that are
+        numbers of passages stay so, and those that are joined to them become such.
 
     Raises:
         DataError: a file that cannot be read, or that is no run.
@@ -92,28 +107,28 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
     for name, found in files.items():
         if with_beside := scores_beside(found)[0]:
             digests[name] += f"+{with_beside.digest}"
-    documents = SideCarDocuments(source, reading, read.tables)
+    keys = None if read.passages is None else PassagesAndTexts(read.passages)
+    documents = SideCarDocuments(source, reading, read.tables, keys)
     base = [Path(file["filename"]).name for file in read.rows.cache_files]
     identity = (_VERSION, base, len(read.rows), digests, documents.digest)
     name = xxhash.xxh3_128_hexdigest(repr(identity).encode())
     cached = reading.cache_folder / f"joined-{name}.arrow"
-    summary = _summary(cached)
+    summary = _summary(cached, reading.cache_folder)
     if summary is None:
         make_folder(reading.cache_folder)
         with locked(cached):
-            summary = _summary(cached)
+            summary = _summary(cached, reading.cache_folder)
             if summary is None:
                 summary = _write(
                     cached,
-                    read,
+                    _JoiningRows(read, keys, skips_bad_rows=reading.on_bad_row == "skip"),
                     _side_cars(given, beside, documents, read, reading),
-                    reading.on_bad_row == "skip",
                 )
     joined = replace(
         read,
         source=source,
-        rows=open_cached(cached, name),
-        passages=None,
+        rows=_opened(cached, name, read.rows),
+        passages=_opened_passages(summary, reading.cache_folder),
         side_cars=digests,
         base_files=tuple(base),
         are_teacher_scores="scores" in given,
@@ -135,9 +150,25 @@ def _files_of(value: Any, source: Source, name: str, reading: ReadingSettings) -
     return digests_at(value, "train", settings, where, reading.cache_folder)
 
 
-def _summary(cached: Path) -> dict[str, Any] | None:
+def _summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     summary = read_checked_json(summary_of(cached))
-    return summary if isinstance(summary, dict) and is_whole(cached) else None
+    if not isinstance(summary, dict) or not is_whole(cached):
+        return None
+    if not all(is_whole(folder / name) for name in summary["passages"] or ()):
+        return None
+    return summary
+
+
+def _opened(cached: Path, name: str, rows: datasets.Dataset) -> datasets.Dataset:
+    locations = locations_of(rows)
+    opened = open_cached(cached, name)
+    return opened if locations is None else with_files(opened, locations.files)
+
+
+def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
+    if summary["passages"] is None:
+        return None
+    return Passages(PassageFile(folder / name) for name in summary["passages"])
 
 
 def _side_cars(
@@ -188,23 +219,21 @@ def positives_of_queries(read: SourceRows) -> dict[str, dict[str, str]]:
     return found
 
 
-def _write(
-    cached: Path, read: SourceRows, side_cars: SideCars, skips_bad_rows: bool
-) -> dict[str, Any]:
+def _write(cached: Path, joining: _JoiningRows, side_cars: SideCars) -> dict[str, Any]:
     """Write the joined rows and what was counted; return the latter."""
-    joining = _JoiningRows(read, skips_bad_rows=skips_bad_rows)
+    read, keys = joining.read, joining.keys
     located = [field for field in LOCATION_COLUMNS if field[0] in read.rows.column_names]
-    schema = pa.schema([*TRAIN_SCHEMA, *located, (KNOWN_ID, pa.list_(pa.int64()))])
+    schema = pa.schema([*joining.kind.schema, *located, (KNOWN_ID, pa.list_(pa.int64()))])
     try:
-        with sealed_file(cached) as file, pa.ipc.new_stream(file, schema) as writer:
+        with sealed_file(cached) as file, LargeBatches(file, schema) as writer:
             start = 0
-            for batch in read.tables(read.rows.column_names).blocks(_BLOCK_ROWS):
+            for batch in RowTables(read.rows, read.rows.column_names).blocks(_BLOCK_ROWS):
                 writer.write_batch(_joined(batch, start, side_cars, joining, schema))
                 start += len(batch)
-        files = read_checked_json(summary_of(Path(read.rows.cache_files[0]["filename"])))
+        passages = None if keys is None else keys.written(cached.parent, cached.stem)
         summary = {
             "counts": dict(joining.counts),
-            "row_files": files["row_files"] if isinstance(files, dict) else [],
+            "passages": None if passages is None else passages.names,
         }
         write_checked_json(summary_of(cached), summary)
     except OSError as error:
@@ -218,13 +247,42 @@ def _write(
 
 @dataclass(slots=True)
 class _JoiningRows:
+    """The rows, and what is counted while side-cars are joined to them.
+
+    Attributes:
+        read: the rows without side-cars.
+        keys: numbers of passages and texts from elsewhere; None if the rows hold texts.
+    """
+
     read: SourceRows
+    keys: PassagesAndTexts | None
     counts: Counter[str] = field(default_factory=Counter)
     number: int = 0
     skips_bad_rows: bool = False
 
+    @property
+    def kind(self) -> RowKind:
+        """What the joined rows become."""
+        if self.keys is None or TRAIN_ROWS.of_passages is None:
+            return TRAIN_ROWS
+        return TRAIN_ROWS.of_passages(self.keys)
+
     def error(self, sentence: str) -> DataError:
         return self.read.error(self.number, sentence)
+
+    def canonical(self, record: Mapping[str, Any]) -> Row:
+        """Return a stored row as a canonical row; its texts know the numbers of their passages."""
+        if self.keys is not None:
+            record = {**record, "key": self.keys.numbered(record["key"] or [])}
+        return _canonical(record)
+
+    def record(self, row: Row) -> Mapping[str, Any]:
+        """Return a canonical row as a record of the columns of ``kind``."""
+        if self.keys is not None:
+            number_of = self.keys.number_of
+            sides = {n: row[n] and list(map(number_of, row[n])) for n in _SIDES}
+            row = {**row, **sides}
+        return train_record(row)
 
 
 def _joined(
@@ -236,17 +294,16 @@ def _joined(
 ) -> pa.RecordBatch:
     """Return some rows with their side-cars; a bad row stays as it is."""
     faults: Faults = batch.column("fault").to_pylist()
-    rows = [_canonical(record) for record in batch.to_pylist()]
+    rows = [joining.canonical(record) for record in batch.to_pylist()]
     sound = [(row, start + i) for i, row in enumerate(rows) if faults[i] is None]
     side_cars.fetch(sound)
     for row, number in sound:
         joining.number = number
         rows[number - start] = side_cars.join(row, number, joining)
-    built = TRAIN_ROWS.build(
-        columns_of_records([train_record(row) for row in rows], TRAIN_ROWS.file_columns, faults),
-        faults,
-    )
-    beside = [batch.column(field.name) for field in list(schema)[len(TRAIN_SCHEMA) : -1]]
+    kind = joining.kind
+    records = [joining.record(row) for row in rows]
+    built = kind.build(columns_of_records(records, kind.file_columns, faults), faults)
+    beside = [batch.column(field.name) for field in list(schema)[len(kind.schema) : -1]]
     known: list[Any] = [text_ids(row["known"]) if row.get("known") else [] for row in rows]
     arrays = [*built.columns, *beside, pa.array(known, schema.field(KNOWN_ID).type)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from llm_embedder_data.rows.files.file_formats import Format, format_of
 from llm_embedder_data.rows.formats.detection import FORMATS, format_of_file
 from llm_embedder_data.rows.formats.id_text import IDS, holds_texts
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
+from llm_embedder_data.rows.formats.passage_ids import candidates_in, nearly_all
 from llm_embedder_data.rows.raw_files import RawFile
 from llm_embedder_data.rows.reader_settings import CONTAINERS
 from llm_embedder_data.rows.renamed_fields import RenamedFields
@@ -62,6 +63,23 @@ def is_native(source: Source, row_kind: RowKind, cache_folder: Path) -> bool:
     if source.format not in names:
         return False
     return all(_is_native(file, source, row_kind, cache_folder) for file in source.files)
+
+
+def may_name_documents(source: Source, kind: RowKind, cache_folder: Path) -> bool:
+    """Return whether candidates of a native source may be ids: nearly all of a file have no blank.
+
+    Args:
+        source: with files for which :func:`is_native` holds.
+        kind: of the rows.
+        cache_folder: where it is remembered by the files' content.
+    """
+    names = tuple(column.field for column in kind.file_columns if column.name in _CANDIDATES)
+
+    def of_file(path: str) -> bool:
+        contents = ("candidates without blanks", names, content_digest(path, cache_folder))
+        return bool(_remembered(cache_folder, contents, lambda: _are_words(path, names)))
+
+    return any(map(of_file, source.files))
 
 
 def container_format(path: str, format: str) -> Format:
@@ -106,6 +124,15 @@ def with_id_field(kind: RowKind, path: str, cache_folder: Path) -> RowKind:
 
 
 # --------------------------------------------------------------------------------------------------
+
+
+def _are_words(path: str, columns: Sequence[str]) -> bool:
+    try:
+        values = candidates_in(RawFile(path), columns)
+    except DataError:  # its reader says what is wrong with it
+        return False
+    n_words = sum(not isinstance(value, str) or len(value.split()) < 2 for value in values)
+    return nearly_all(n_words, len(values))
 
 
 def _calls_ids_qid(path: str) -> bool:

@@ -43,6 +43,11 @@ class Passages:
         """The files that passages are read from."""
         return [str(corpus.path) for corpus in self.corpora]
 
+    @property
+    def names(self) -> list[str]:
+        """The names of these files in the cache folder."""
+        return [corpus.path.name for corpus in self.corpora]
+
     def texts(self, numbers: NDArray[np.int64]) -> list[str]:
         """Return the texts of some passages, ``[m]`` int64."""
         if len(self.corpora) == 1:
@@ -62,13 +67,14 @@ class Passages:
         return self._numbers(numbers, PassageFile.n_bytes)
 
     def first_same(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the first passage of the corpus with the same text, for each, ``[m]`` int64."""
+        """Return numbers that are equal for equal texts and for no others, ``[m]`` int64.
+
+        Of one corpus, they are those of the first passages with the texts; of several, which may
+        have a text in common, the texts' hashes.
+        """
         if len(self.corpora) == 1:
             return self.corpora[0].first_same[numbers]
-        first = np.empty(len(numbers), np.int64)
-        for corpus, at, own in self._by_corpus(numbers):
-            first[at] = corpus.first_same[own] + (numbers[at] - own)
-        return first
+        return self.text_ids(numbers)
 
     def lists(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return a column of lists of numbers as lists of texts, in one chunk."""

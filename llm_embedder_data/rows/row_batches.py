@@ -75,9 +75,7 @@ class RowBatches:
     @property
     def passage_files(self) -> list[str] | None:
         """The names of the files of passages that keys are numbers of; None if they are texts."""
-        if self._passages is None:
-            return None
-        return [corpus.path.name for corpus in self._passages.corpora]
+        return None if self._passages is None else self._passages.names
 
     def add(self, row: Row, at: Location | None) -> pa.RecordBatch | None:
         """Take a row and where it came from; return a batch if enough rows have come.

@@ -13,6 +13,8 @@ from llm_embedder_data.rows.passages import Passages
 # Truncation to n tokens is taken to cut a text at n times so many bytes. Tokens are rarely longer.
 _BYTES_PER_TOKEN = 5
 
+_ROWS_AT_ONCE = 4096
+
 
 def row_lengths(
     rows: datasets.Dataset,
@@ -42,7 +44,7 @@ def row_lengths(
     """
     lengths = np.empty(len(rows), np.float32)
     end = 0
-    for batch in rows.data.select(["query", "key"]).to_batches():
+    for batch in rows.data.select(["query", "key"]).to_batches(max_chunksize=_ROWS_AT_ONCE):
         start, end = end, end + len(batch)
         keys = batch.column("key")
         n_keys = pc.fill_null(pc.list_value_length(keys), 0).to_numpy(zero_copy_only=False)

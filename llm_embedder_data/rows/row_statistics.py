@@ -12,6 +12,8 @@ from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, TrainSetti
 
 _COLUMNS = ["n_pos", "n_neg", "n_neg_teacher", "score_max", "score_min"]
 
+_ROWS_AT_ONCE = 1 << 14
+
 
 class RowStatistics:
     """The statistics of some rows, each an array ``[n]``.
@@ -68,6 +70,6 @@ class RowStatistics:
 def statistics_by_block(table: pa.Table) -> Iterator[tuple[slice, RowStatistics]]:
     """Yield the statistics of some thousand rows at a time, with the slice of these rows."""
     end = 0
-    for batch in table.select(_COLUMNS).to_batches():
+    for batch in table.select(_COLUMNS).to_batches(max_chunksize=_ROWS_AT_ONCE):
         start, end = end, end + len(batch)
         yield slice(start, end), RowStatistics(pa.Table.from_batches([batch]))

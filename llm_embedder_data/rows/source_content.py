@@ -66,7 +66,10 @@ def content_of(
         shared_settings = {**shared, "split": source.reader_options.get("split")}
         where = f"{source.name}.{name}"
         digests.update(digests_at(value, split_kind, shared_settings, where, cache_folder))
-    plain = {name: _without_paths(value) for name, value in source.reader_options.items()}
+    plain = {
+        name: settings_at(value) if name in _SIDE_FILES else _without_paths(value)
+        for name, value in source.reader_options.items()
+    }
     fields = sorted(source.fields.items())
     return SourceContent(digests, repr((source.format, fields, sorted(plain.items()))))
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import stream_seed
+from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.canonical_rows import train_record
 from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, drop_reasons
-from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
+from llm_embedder_data.rows.formats.flagembedding import group_size_of, in_batch_negatives_of
 from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.joined_rows import own_rows_alone, with_side_cars, without_side_cars
-from llm_embedder_data.rows.native_shape import is_native
+from llm_embedder_data.rows.native_shape import is_native, may_name_documents
 from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.policy_effects import policy_effects
 from llm_embedder_data.rows.policy_schedule import PolicySchedule
@@ -76,6 +77,7 @@ class TrainSet:
             leaves out; for each policy of ``policies``.
         n_sometimes_without_negatives: kept rows without a hard negative in some epochs only.
         token_rows: the rows whose tokens are cached, if a policy drops some of them.
+        largest_group: the most keys per query that the data ask for; None for any number.
         weight: passes over the dataset per epoch.
         in_batch_negatives: whether the keys of other queries are negatives.
         task_description: for the prompt of an instruct model; None for the recipe's.
@@ -110,6 +112,7 @@ class TrainSet:
     n_sometimes_without_negatives: int = 0
     token_rows: TokenRows | None = None
     batch_size: int | None = None
+    largest_group: int | None = None
     weight: float = 1.0
     in_batch_negatives: bool = True
     task_description: str | None = None
@@ -133,8 +136,9 @@ class TrainSet:
         return self.n_scored > 0 if self.token_rows is None else self.token_rows.n_scored > 0
 
     def group_size(self, wanted: int) -> int:
-        """Return the keys per query: ``wanted``, or fewer if no row has so many."""
-        return min(wanted, 1 + self.most_negatives)
+        """Return the keys per query: ``wanted``, or fewer if no row has so many, or may have."""
+        most = wanted if self.largest_group is None else min(wanted, self.largest_group)
+        return min(most, 1 + self.most_negatives)
 
 
 def build_train_sets(
@@ -190,8 +194,11 @@ def read_train_rows(source: Source, reading: ReadingSettings) -> SourceRows:
     if len(without.reader_options) < len(source.reader_options):
         own = own_rows_alone(without)  # a corpus may be there for the side-cars only
         native = kind_of_source(own, TRAIN_ROWS)
-        if native is not None and is_native(own, native, reading.cache_folder):
-            without = own
+        folder = reading.cache_folder
+        if native is not None and is_native(own, native, folder):
+            has_corpus = "corpus" in without.reader_options
+            if not has_corpus or not may_name_documents(own, native, folder):
+                without = own
     native = kind_of_source(without, TRAIN_ROWS)
     read = read_source(without, RowShapes(native, TRAIN_ROWS, train_record), reading)
     return with_side_cars(read, source, reading)
@@ -276,6 +283,7 @@ def _train_set(
         n_without_negatives=counts.n_without_negatives,
         most_negatives=counts.most_negatives,
         batch_size=source.batch_size,
+        largest_group=_largest_group(source, read.format),
         weight=source.weight,
         in_batch_negatives=_in_batch_negatives(source),
         format=read.format,
@@ -381,6 +389,25 @@ def _in_batch_negatives(source: Source) -> bool:
     if source.in_batch_negatives is not None:
         return source.in_batch_negatives
     return all(in_batch_negatives_of(file) is None for file in source.files)
+
+
+def _largest_group(source: Source, format: str) -> int | None:
+    """Return the most keys per query that FlagEmbedding's files ask for by their type.
+
+    Raises:
+        ConfigError: the files of a source ask for different numbers.
+    """
+    if "flagembedding" not in format.split("+"):
+        return None
+    sizes = {file: group_size_of(file) for file in source.files}
+    if len(set(sizes.values())) > 1:
+        one = next(file for file, size in sizes.items() if size is not None)
+        raise ConfigError(
+            f"dataset {source.name!r}: the rows of {one_line(one)} are of type only_1neg, which "
+            "have two keys per query, and those of its other files are not (give each type a "
+            "source of its own)"
+        )
+    return next(iter(sizes.values()), None)
 
 
 class _Counts(NamedTuple):

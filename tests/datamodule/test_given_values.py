@@ -1,9 +1,9 @@
 """What a user gives wins, whatever it is; what nobody gives is the recipe's, or fits the rows."""
 
 import pytest
-from datamodule_cases import batches, make_tokenizer, write
+from datamodule_cases import batches, make_datamodule, make_tokenizer, opened, write
 
-from llm_embedder_data import DataError, RetrievalDataModule
+from llm_embedder_data import ConfigError, DataError, RetrievalDataModule
 from llm_embedder_data.config.recipes import load_recipe
 
 RECIPE = {
@@ -143,3 +143,56 @@ def test_the_recipes_published_values_stay_with_it():
 
     assert settings.max_sample_num == load_recipe("llm_embedder").settings("lrlm").max_sample_num
     assert (settings.select_positive, settings.teacher_scores_margin) == ("teacher", 0.1)
+
+
+def flag(path, kinds, n_neg=4):
+    """Rows of FlagEmbedding, of given types."""
+    records = [
+        {
+            "query": f"query {i}",
+            "pos": [f"text of pos {i}"],
+            "neg": [f"text of neg {i} {n}" for n in range(n_neg)],
+            "prompt": "p: ",
+            "type": kind,
+        }
+        for i, kind in enumerate(kinds)
+    ]
+    return write(path, records)
+
+
+def test_a_query_of_type_only_1neg_has_two_keys(tmp_path):
+    one = flag(tmp_path / "one.jsonl", ["only_1neg"] * 8)
+    normal = flag(tmp_path / "normal.jsonl", ["normal"] * 8)
+    data = {"one": str(one), "normal": str(normal)}
+
+    datamodule = opened(make_datamodule(tmp_path, train_data=data, train_group_size=4))
+
+    shapes = {
+        batch["dataset"]: tuple(batch["key_mask"].shape) for batch in datamodule.train_dataloader()
+    }
+    assert shapes == {"one": (4, 2), "normal": (4, 4)}
+    [note] = [n for n in datamodule.report()["train"]["one"]["notes"] if "only_1neg" in n]
+    assert "each query gets 2 keys (data.train_group_size=4 asks for more)" in note
+
+
+@pytest.mark.parametrize("on_bad_row", ["raise", "skip"])
+def test_a_type_that_changes_within_a_file_is_a_bad_row(tmp_path, on_bad_row):
+    path = flag(tmp_path / "one.jsonl", [*["only_1neg"] * 8, "normal"])
+    datamodule = make_datamodule(tmp_path, train_data={"a": str(path)}, on_bad_row=on_bad_row)
+
+    if on_bad_row == "raise":
+        with pytest.raises(
+            DataError, match=r"one\.jsonl.*line 9.*'normal'.*began with 'only_1neg'"
+        ):
+            opened(datamodule)
+    else:
+        assert len(opened(datamodule).train_sets()["a"].kept) == 8
+
+
+def test_files_of_other_types_are_no_dataset_together(tmp_path):
+    flag(tmp_path / "a" / "one.jsonl", ["only_1neg"] * 8)
+    flag(tmp_path / "a" / "two.jsonl", ["normal"] * 8)
+    data = {"a": str(tmp_path / "a" / "*.jsonl")}
+
+    with pytest.raises(ConfigError, match=r"'a'.*only_1neg.*two keys.*source of its own"):
+        opened(make_datamodule(tmp_path, train_data=data))

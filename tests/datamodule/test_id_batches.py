@@ -150,16 +150,86 @@ def test_passages_of_several_corpora_are_numbered_together(tmp_path):
     assert_equal(found, expected)
 
 
-def test_files_of_ids_and_of_texts_in_a_source_become_texts(tmp_path):
-    source = plain(tmp_path, rows_of())
-    write(tmp_path / "x.jsonl", [{"query": "q x", "pos": ["some text"], "neg": ["another text"]}])
-    source["path"] = [source["path"], str(tmp_path / "x.jsonl")]
+def mixed(folder, rows=None):
+    """A file of ids, and one of texts of which one is a passage of the corpus."""
+    source = plain(folder, rows or rows_of())
+    texts = [f"own text {n}" for n in range(12)]
+    records = [
+        {"query": f"own {n}", "pos": [texts[n]], "neg": [texts[n - 1], passage_text(n), texts[n]]}
+        for n in range(12)
+    ]
+    write(folder / "x.jsonl", records)
+    return {**source, "path": [source["path"], str(folder / "x.jsonl")]}
 
-    found, datamodule = batches(tmp_path, source, train_group_size=2)
-    expected, _ = batches(tmp_path, as_texts(tmp_path, source), train_group_size=2)
 
-    assert datamodule.train_sets()["a"].passages is None
+@pytest.mark.parametrize("tokenize", ["on-the-fly", "cached"])
+@pytest.mark.parametrize("first", ["ids", "texts"])
+def test_files_of_ids_and_of_texts_in_a_source_keep_ids(tmp_path, tokenize, first):
+    source = mixed(tmp_path)
+    if first == "texts":
+        source["path"] = source["path"][::-1]
+    arguments = {"tokenize": tokenize, "recipe": RECIPE, "train_group_size": 5}
+
+    found, datamodule = batches(tmp_path, source, **arguments)
+    expected, _ = batches(tmp_path, as_texts(tmp_path, source), **arguments)
+
+    passages = datamodule.train_sets()["a"].passages
+    assert sorted(map(len, passages.corpora)) == [N_PASSAGES, 48]
     assert_equal(found, expected)
+
+
+def test_files_of_ids_and_of_texts_have_side_cars(tmp_path):
+    source = mixed(tmp_path)
+    negatives = tmp_path / "run.tsv"
+    negatives.write_text("".join(f"q{i}\td{(3 * i) % N_PASSAGES}\t1\n" for i in range(23)))
+    texts = {"path": as_texts(tmp_path, source), "corpus": source["corpus"]}
+
+    found, datamodule = batches(tmp_path, {**source, "negatives": str(negatives)})
+    expected, _ = batches(tmp_path, {**texts, "negatives": str(negatives)})
+
+    assert datamodule.train_sets()["a"].passages is not None
+    assert_equal(found, expected)
+
+
+def test_rows_of_ids_and_of_texts_are_written_again_without_their_texts(tmp_path):
+    source = mixed(tmp_path)
+    expected, _ = batches(tmp_path, source)
+    [rows] = (tmp_path / "cache").glob("rows-*.arrow")
+    rows.unlink()
+
+    found, _ = batches(tmp_path, source)
+
+    assert_equal(found, expected)
+
+
+def test_bad_texts_beside_ids_are_errors_or_counted(tmp_path):
+    source = mixed(tmp_path)
+    path = tmp_path / "x.jsonl"
+    lines = path.read_text().splitlines()
+    lines[3] = lines[3].replace("own text 2", "own \\ud800 text")
+    path.write_text("\n".join(lines))
+
+    with pytest.raises(DataError, match=r"x\.jsonl.*line 4.*lone surrogate"):
+        batches(tmp_path, source)
+    found, datamodule = batches(tmp_path, source, on_bad_row="skip")
+    del lines[3]
+    path.write_text("\n".join(lines))
+    expected, _ = batches(tmp_path, source)
+
+    assert sum(datamodule.report()["train"]["a"]["dropped"].values()) == 1
+    assert_equal(
+        [{**batch, "row": None} for batch in found], [{**batch, "row": None} for batch in expected]
+    )
+
+
+def test_ids_without_a_corpus_beside_ids_with_one_are_refused(tmp_path):
+    source = {"path": [beir(tmp_path, rows_of()), str(tmp_path / "x.jsonl")]}
+    write(tmp_path / "x.jsonl", [{"query": "q", "pos": ["some text"], "neg": ["other text"]}])
+    batches(tmp_path, source, train_group_size=2)
+    write(tmp_path / "x.jsonl", [{"query": "q", "pos": ["e1", "e2"], "neg": ["e3"]}])
+
+    with pytest.raises(DataError, match=r"ids"):
+        batches(tmp_path, source, train_group_size=2)
 
 
 def test_own_instructions_of_keys_are_cached_with_them(tmp_path):
@@ -336,3 +406,20 @@ def test_an_id_that_stands_in_a_corpus_twice_is_an_error_at_its_line_or_counted(
 
     assert_equal(found, expected)
     assert any("1 passages" in str(note) for note in datamodule.report()["train"]["a"]["notes"])
+
+
+def test_rows_come_from_the_file_that_was_given_not_from_an_equal_one(tmp_path):
+    side_car = tmp_path / "run.tsv"
+    side_car.write_text("q1\td5\t1\n")
+    for more in ({}, {"negatives": str(side_car)}):
+        for place in ("first", "second"):
+            folder = tmp_path / place
+            source = {**plain(folder / "data", rows_of()), **more}
+            datamodule = opened(
+                make_datamodule(tmp_path, train_data={"a": source}, on_no_negatives="keep")
+            )
+
+            [found] = located(datamodule.train_sets()["a"], [2])
+
+            assert (found.file, found.line) == (source["path"], 3)
+    assert len(list((tmp_path / "cache").glob("rows-*.arrow"))) == 1

@@ -117,7 +117,7 @@ def _named_passages(train_set: TrainSet, n_passages: int) -> NDArray[np.bool_]:
     has_tokens = np.zeros(len(train_set.rows), bool)
     has_tokens[rows_with_tokens(train_set)] = True
     end = 0
-    for batch in train_set.rows.data.select(["key"]).to_batches():
+    for batch in train_set.rows.data.select(["key"]).to_batches(max_chunksize=_BLOCK_ROWS):
         start, end = end, end + len(batch)
         keys = batch.column("key").filter(pa.array(has_tokens[start:end]))
         is_named[flat_numbers(keys)] = True

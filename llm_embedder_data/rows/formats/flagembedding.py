@@ -3,7 +3,8 @@
 Embedder: ``prompt`` stands before the query; in rows of type symmetric_sts and
 symmetric_clustering before the keys too. Reranker: ``prompt`` belongs to the pair, and is the
 query's; query_prompt and passage_prompt name a side each. A file or a folder whose name ends in
-``no_in_batch_neg`` is trained without in-batch negatives.
+``no_in_batch_neg`` is trained without in-batch negatives. A query of a file of type only_1neg has
+one positive and one negative. A file has one type.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ TYPES = {
 }
 _KEYS_TOO = {"symmetric_sts", "symmetric_clustering"}
 _MARKS = {"pos_scores", "neg_scores", "prompt", "query_prompt", "passage_prompt"}
+_GROUP_SIZES = {"only_1neg": 2}
 _SUFFIX = "no_in_batch_neg"
 
 
@@ -41,6 +43,12 @@ def in_batch_negatives_of(path: str | Path) -> bool | None:
     path = Path(path)
     names = (path.name.split(".")[0], path.name, path.parent.name)
     return False if any(name.endswith(_SUFFIX) for name in names) else None
+
+
+def group_size_of(path: str) -> int | None:
+    """Return the keys per query that the type of a file's rows asks for; None for any number."""
+    kinds = RawFile(path).values("type") if Path(path).is_file() else []
+    return _GROUP_SIZES.get(kinds[0]) if kinds and isinstance(kinds[0], str) else None
 
 
 def _recognizes(file: RawFile) -> bool:
@@ -58,7 +66,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     found = pos_and_neg(record, parts, "pos", ("neg",))
     if not found.pos:
         raise Dropped("rows without a positive")
-    prompt, kind = _prompt(record, "prompt"), record.get("type")
+    prompt, kind = _prompt(record, "prompt"), _type_of(record, parts)
     query_prompt, passage_prompt = (
         _prompt(record, "query_prompt"),
         _prompt(record, "passage_prompt"),
@@ -74,6 +82,23 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         key_instruction=both if passage_prompt is None else passage_prompt,
         task=record.get("task"),
     )
+
+
+def _type_of(record: Mapping[str, Any], parts: Parts) -> Any:
+    """Return the type of a record, which decides how many keys the queries of its file have.
+
+    Raises:
+        BadRowError: the file began with another one, and one of them asks for a number of keys.
+    """
+    kind = record.get("type")
+    path = parts.source if parts.at is None else parts.at[0]
+    first = parts.type_of_file.setdefault(path, kind)
+    if kind != first and {kind, first} & set(_GROUP_SIZES):
+        raise BadRowError(
+            f"type: {shown(kind)} in a file that began with {shown(first)}, and a query of "
+            "type 'only_1neg' has two keys (write a file for each type)"
+        )
+    return kind
 
 
 def _prompt(record: Mapping[str, Any], name: str) -> str | None:
