@@ -7,6 +7,7 @@ and the message names the most similar key that exists.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -55,12 +56,13 @@ def check_keys(line: CommandLine, config_name: str) -> CommandLine:
     """
     overrides = OverridesParser.create().parse_overrides(list(line.overrides))
     groups = [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
-    default = _plain(load_config(config_name=config_name))
+    default = _default(config_name)
     for override in overrides:
         _check_deletion(override, default)
         _check_choice_of_group(override, groups)
     choices = [str(o.input_line) for o in overrides if _changes_keys(o, groups)]
-    config = _plain(compose([*line.search_path, *choices], config_name))
+    is_default = not (choices or line.search_path)
+    config = default if is_default else _plain(compose([*line.search_path, *choices], config_name))
     of_users = _objects_of_users_class(overrides, config, default)
 
     def checked(override: Override) -> str:
@@ -88,6 +90,12 @@ def compose(overrides: Sequence[str], config_name: str) -> DictConfig:
         return load_config(overrides, config_name=config_name)
     except HydraException as error:
         raise ConfigError(sentence(error)) from error
+
+
+@cache
+def _default(config_name: str) -> dict[str, Any]:
+    """Return a configuration without overrides. Its files do not change while a process runs."""
+    return _plain(load_config(config_name=config_name))
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -112,7 +112,14 @@ def n_negatives(step):
     return sum(key != 0 for key in step[1]) - 8
 
 
-@pytest.mark.parametrize("data", [{}, {"tokenize": "cached"}, {"num_workers": 1}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        pytest.param({"tokenize": "cached"}, marks=pytest.mark.slow),
+        pytest.param({"num_workers": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_resumed_anywhere_has_the_batches_of_one_that_never_stopped(tmp_path, data):
     write_data(tmp_path)
     saved = tmp_path / "saved"

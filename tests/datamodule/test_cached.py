@@ -25,6 +25,7 @@ from datamodule_cases import (
 )
 from lightning.pytorch.utilities.data import extract_batch_size
 from processes import returned, run_on_ranks
+from slow_cases import mostly_slow
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from llm_embedder_data import BiEncoder, RetrievalDataModule
@@ -49,7 +50,7 @@ def all_loaders(datamodule):
 
 
 @pytest.mark.parametrize("settings", LAYOUTS, ids=lambda one: ", ".join(one) or "defaults")
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", mostly_slow([0, 2], 0))
 def test_cached_batches_are_those_made_on_the_fly(folder, settings, workers):
     one, other = (
         opened(make_datamodule(folder, tokenize=how, num_workers=workers, **settings))

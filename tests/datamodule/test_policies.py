@@ -18,6 +18,7 @@ from datamodule_cases import (
     opened,
     write,
 )
+from slow_cases import mostly_slow
 
 from llm_embedder_data import ConfigError, DataError, RetrievalDataModule
 from llm_embedder_data.core.hashing import text_ids
@@ -65,7 +66,7 @@ def files_of(folder):
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: ", ".join(policy))
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", mostly_slow([0, 2], 0))
 def test_cached_batches_under_a_policy_are_those_made_on_the_fly(scored, policy, workers):
     one, other = (
         opened(make(scored, tokenize=how, num_workers=workers, **policy))

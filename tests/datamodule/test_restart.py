@@ -135,14 +135,14 @@ def global_step(ckpt_path):
     return torch.load(ckpt_path, weights_only=True)["global_step"]
 
 
-RANKS = [1, pytest.param(2, marks=pytest.mark.ranks)]
+RANKS = [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.ranks)]
 WORKERS = {"data": {"num_workers": 2, "prefetch_factor": 3}}
 
 
 @pytest.mark.parametrize(
     ("n_ranks", "settings"),
     [
-        (1, {}),
+        pytest.param(1, {}, marks=pytest.mark.slow),
         pytest.param(1, WORKERS, marks=pytest.mark.slow),
         pytest.param(2, {}, marks=[pytest.mark.ranks, pytest.mark.slow]),
         pytest.param(2, WORKERS, marks=pytest.mark.ranks),
@@ -255,6 +255,7 @@ def test_a_run_that_is_asked_to_end_saves_itself_and_goes_on(folder, tmp_path, n
     assert trained(tmp_path / "second", n_ranks) == expected[first:]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_workers(folder, tmp_path):
     expected, ckpt_path, first = whole(folder), None, 0
 

@@ -117,7 +117,7 @@ def test_the_finder_s_trials_begin_at_the_start_with_workers_too(folder, forty):
     assert_fits_as_planned(datamodule, trainer)
 
 
-@pytest.mark.parametrize("small", ["error", "drop", "repeat"])
+@pytest.mark.parametrize("small", mostly_slow(["error", "drop", "repeat"], "error"))
 @pytest.mark.parametrize(
     ("mode", "largest"), [("power", 4), pytest.param("binsearch", 8, marks=pytest.mark.slow)]
 )

@@ -93,7 +93,7 @@ def _type_of(record: Mapping[str, Any], parts: Parts) -> Any:
     kind = record.get("type")
     path = parts.source if parts.at is None else parts.at[0]
     first = parts.type_of_file.setdefault(path, kind)
-    if kind != first and {kind, first} & set(_GROUP_SIZES):
+    if kind != first and any(size in (kind, first) for size in _GROUP_SIZES):
         raise BadRowError(
             f"type: {shown(kind)} in a file that began with {shown(first)}, and a query of "
             "type 'only_1neg' has two keys (write a file for each type)"

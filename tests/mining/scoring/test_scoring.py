@@ -154,6 +154,7 @@ score(Path({out!r}), LengthTeacher(seconds=0.2))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_behind_its_last_part(tmp_path):
     score(tmp_path / "alone.jsonl")
     out = tmp_path / "scores.jsonl"
