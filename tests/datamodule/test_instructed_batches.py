@@ -17,6 +17,7 @@ from datamodule_cases import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from slow_cases import mostly_slow
 from transformers import AutoTokenizer
 
 from llm_embedder_data import ConfigError, DataError, RetrievalDataModule
@@ -82,7 +83,9 @@ def made(folder, rows, tokenizer, **arguments):
     return opened(RetrievalDataModule(tokenizer, **(defaults | arguments)))
 
 
-@pytest.fixture(scope="module", params=["byte_level_bpe", "unigram", "minilm"])
+@pytest.fixture(
+    scope="module", params=mostly_slow(["byte_level_bpe", "unigram", "minilm"], "unigram")
+)
 def tokenizer_folder(request):
     return request.getfixturevalue(request.param)
 

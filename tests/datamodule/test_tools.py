@@ -155,7 +155,7 @@ def test_the_largest_size_is_found_where_it_fits_the_rows_exactly(folder, forty)
     assert size == 20
 
 
-@pytest.mark.parametrize("mode", mostly_slow(MODES, "binsearch"))
+@pytest.mark.parametrize("mode", mostly_slow(MODES, "power"))
 def test_a_search_leaves_datasets_out_that_have_a_batch_size_of_their_own(folder, forty, mode):
     own = {"path": forty, "batch_size": 12}
     train = {"own": own, "qa": str(folder / "qa" / "train.jsonl")}

@@ -8,6 +8,7 @@ import pytest
 import pytrec_eval
 import torch
 from processes import returned, run_on_ranks
+from slow_cases import mostly_slow
 from tiny_models import ONE_LAYER, tiny_bert
 from training_cases import quiet_trainer
 from transformers import AutoTokenizer
@@ -103,12 +104,12 @@ def evaluate_on_rank(rank, tokenizer):
 
 
 @pytest.mark.ranks
-def test_ranks_find_the_same_bits(tokenizer, tmp_path):
+@pytest.mark.parametrize("n_ranks", mostly_slow([2, 4], 2))
+def test_ranks_find_the_same_bits(tokenizer, tmp_path, n_ranks):
     alone = evaluate_on_rank(0, tokenizer)
 
-    for n_ranks in (2, 4):
-        for found in returned(run_on_ranks(evaluate_on_rank, n_ranks, tmp_path, tokenizer)):
-            assert found == alone
+    for found in returned(run_on_ranks(evaluate_on_rank, n_ranks, tmp_path, tokenizer)):
+        assert found == alone
 
 
 def test_tasks_have_means_of_their_own(tokenizer):
