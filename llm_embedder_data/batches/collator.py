@@ -161,8 +161,9 @@ class RetrievalDataCollator:
         laid_out = {}
         for side, tokenizer in ("query", self.query_tokenizer), ("key", self.key_tokenizer):
             texts = [group[side] for group in groups]
-            instruction: Instructions = groups[0][f"{side}_instruction"]
-            if any(type(group[f"{side}_instruction"]) is RowInstructions for group in groups):
+            given = [group[f"{side}_instruction"] for group in groups]
+            instruction: Instructions = given[0]
+            if not isinstance(instruction, str) or given.count(instruction) < len(given):
                 instruction = joined(
                     (_instruction_of(group, side), len(group[side])) for group in groups
                 )
