@@ -47,7 +47,7 @@ from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.texts_of_rows import TextsOfRows, texts_of_rows
 
 # Part of every cache file's name. Raise it when a reader of a format gives other rows.
-FORMATS_VERSION = 3
+FORMATS_VERSION = 4
 
 
 @dataclass(slots=True)
@@ -63,6 +63,8 @@ class ForeignRows:
         unread: columns that have names of ours or of a known format, and were not read.
         found: sentences on what each file is.
         passages: that keys are numbers of; None if they are texts.
+        group_sizes: keys per query that the rows of a file ask for, by its path; None for any
+            number.
     """
 
     rows: datasets.Dataset
@@ -73,6 +75,7 @@ class ForeignRows:
     unread: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
     passages: Passages | None = None
+    group_sizes: dict[str, int | None] = field(default_factory=dict)
 
 
 def read_foreign(
@@ -119,8 +122,9 @@ def read_foreign(
             if summary is None:
                 reading = _Reading(source, row_kind, settings, record_of, kind, key_template)
                 summary = _write(cached, reading, content, folder)
+    path_of = _paths_as_given(summary, content)
     return ForeignRows(
-        with_files(open_cached(cached, name), _files_as_given(summary, content)),
+        with_files(open_cached(cached, name), map(path_of, summary["row_files"])),
         digest=summary["digest"],
         formats=summary["formats"],
         dropped=summary["dropped"],
@@ -128,6 +132,7 @@ def read_foreign(
         unread=summary["unread"],
         found=summary["found"],
         passages=_opened_passages(summary, folder),
+        group_sizes={path_of(path): size for path, size in summary["group_sizes"].items()},
     )
 
 
@@ -154,10 +159,13 @@ def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     return summary
 
 
-def _files_as_given(summary: Mapping[str, Any], content: SourceContent) -> list[str]:
-    """Return the files of rows; the summary names those of the first reader of this content."""
+def _paths_as_given(summary: Mapping[str, Any], content: SourceContent) -> Callable[[str], str]:
+    """Return what gives a file's path in place of the one in the summary.
+
+    The summary names the files of the first reader of this content.
+    """
     given = dict(zip(summary["digested"], content.digests, strict=True))
-    return [given.get(path, path) for path in summary["row_files"]]
+    return lambda path: given.get(path, path)
 
 
 def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
@@ -353,6 +361,7 @@ def _summary(
         "digested": list(content.digests),
         "further_files": dict(further),
         "passages": writing.passage_files,
+        "group_sizes": {path: n for found in report for path, n in found.group_sizes.items()},
     }
 
 

@@ -89,7 +89,7 @@ class PassagesAndTexts(Passages):
         if self._beside:
             settings = ("texts beside passages", name)
             passages.add(
-                passages_in(folder, {}, settings, self._read, name="texts", skips_bad_rows=True)
+                passages_in(folder, {}, settings, self._read, name="texts", skips_bad_rows=False)
             )
         return passages
 

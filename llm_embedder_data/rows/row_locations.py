@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import datasets
@@ -42,7 +42,7 @@ class RowLocations:
         return self.files[file], number, line
 
 
-def with_files(rows: datasets.Dataset, files: Sequence[str]) -> datasets.Dataset:
+def with_files(rows: datasets.Dataset, files: Iterable[str]) -> datasets.Dataset:
     """Return cached rows that know the files that they came from.
 
     The names are not in the cache file: it is found by content, and an equal file elsewhere, or the

@@ -73,6 +73,8 @@ class Found:
         left_out: what was left out, by reason: records, ids, scores.
         dropped: of these, the records that gave no row.
         unread: columns that have names of ours or of a known format, and were not read.
+        group_sizes: keys per query that the rows of a file ask for, by its path; None for any
+            number.
     """
 
     files: list[tuple[str, str]]
@@ -81,6 +83,7 @@ class Found:
     left_out: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     unread: list[str] = field(default_factory=list)
+    group_sizes: dict[str, int | None] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """In plain Python, as JSON has it."""
@@ -239,6 +242,9 @@ class RowReader:
             found.left_out.update(parts.counts - before)
             found.unread += _unread(parts)
             found.dropped.update(parts.n_dropped - dropped_before)
+            if self._kind == "train":
+                found.group_sizes.update({file.path: None for file in parts.files})
+                found.group_sizes.update(parts.group_sizes)
             for file in parts.files:
                 found.left_out.update(file.counts)
             found.files += [(file.path, file.found) for file in parts.files]

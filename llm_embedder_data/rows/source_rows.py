@@ -52,6 +52,8 @@ class SourceRows:
         are_teacher_scores: whether ``teacher_scores`` come from a teacher. Those of a miner only
             judge and rank negatives.
         passages: that keys are numbers of; None if they are texts.
+        group_sizes: keys per query that the rows of a file ask for, by its path; None for any
+            number.
     """
 
     source: Source
@@ -68,6 +70,7 @@ class SourceRows:
     base_files: tuple[str, ...] = ()
     are_teacher_scores: bool = True
     passages: Passages | None = None
+    group_sizes: Mapping[str, int | None] = field(default_factory=dict)
 
     def tables(self, columns: Sequence[str]) -> RowTables:
         """Return the rows as Arrow tables of some columns, in which keys are texts."""
@@ -197,6 +200,7 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
         format="+".join(found.formats),
         dropped=found.dropped,
         passages=found.passages,
+        group_sizes=found.group_sizes,
     )
     read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]
     if found.unread:

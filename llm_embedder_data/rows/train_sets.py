@@ -15,7 +15,7 @@ from llm_embedder_data.core.hashing import stream_seed
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.canonical_rows import train_record
 from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, drop_reasons
-from llm_embedder_data.rows.formats.flagembedding import group_size_of, in_batch_negatives_of
+from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
 from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.joined_rows import own_rows_alone, with_side_cars, without_side_cars
 from llm_embedder_data.rows.native_shape import is_native, may_name_documents
@@ -283,7 +283,7 @@ def _train_set(
         n_without_negatives=counts.n_without_negatives,
         most_negatives=counts.most_negatives,
         batch_size=source.batch_size,
-        largest_group=_largest_group(source, read.format),
+        largest_group=_largest_group(read),
         weight=source.weight,
         in_batch_negatives=_in_batch_negatives(source),
         format=read.format,
@@ -391,20 +391,18 @@ def _in_batch_negatives(source: Source) -> bool:
     return all(in_batch_negatives_of(file) is None for file in source.files)
 
 
-def _largest_group(source: Source, format: str) -> int | None:
-    """Return the most keys per query that FlagEmbedding's files ask for by their type.
+def _largest_group(read: SourceRows) -> int | None:
+    """Return the most keys per query that the rows of a source ask for.
 
     Raises:
-        ConfigError: the files of a source ask for different numbers.
+        ConfigError: the rows of its files ask for different numbers.
     """
-    if "flagembedding" not in format.split("+"):
-        return None
-    sizes = {file: group_size_of(file) for file in source.files}
+    sizes = read.group_sizes
     if len(set(sizes.values())) > 1:
-        one = next(file for file, size in sizes.items() if size is not None)
+        path = next(path for path, size in sizes.items() if size is not None)
         raise ConfigError(
-            f"dataset {source.name!r}: the rows of {one_line(one)} are of type only_1neg, which "
-            "have two keys per query, and those of its other files are not (give each type a "
+            f"dataset {read.source.name!r}: the rows of {one_line(path)} are of type only_1neg, "
+            "which have two keys per query, and those of its other files are not (give each type a "
             "source of its own)"
         )
     return next(iter(sizes.values()), None)

@@ -1,5 +1,9 @@
 """What a user gives wins, whatever it is; what nobody gives is the recipe's, or fits the rows."""
 
+import json
+
+import datasets
+import pandas as pd
 import pytest
 from datamodule_cases import batches, make_datamodule, make_tokenizer, opened, write
 
@@ -175,15 +179,45 @@ def test_a_query_of_type_only_1neg_has_two_keys(tmp_path):
     assert "each query gets 2 keys (data.train_group_size=4 asks for more)" in note
 
 
+@pytest.mark.parametrize("kind", ["list", "data frame", "Dataset", "saved", "moved"])
+def test_a_type_counts_wherever_the_rows_lie(tmp_path, kind):
+    path = flag(tmp_path / "one.jsonl", ["only_1neg"] * 8)
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    if kind == "list":
+        data = records
+    elif kind == "data frame":
+        data = pd.DataFrame(records)
+    elif kind == "moved":  # the rows' cache is that of the first file
+        opened(make_datamodule(tmp_path, train_data={"a": str(path)}))
+        data = str(path.rename(tmp_path / "moved.jsonl"))
+    else:
+        data = datasets.Dataset.from_list(records)
+        if kind == "saved":
+            data.save_to_disk(tmp_path / "saved")
+            data = str(tmp_path / "saved")
+
+    datamodule = opened(make_datamodule(tmp_path, train_data={"a": data}, train_group_size=4))
+
+    assert {batch["key_mask"].shape[1] for batch in datamodule.train_dataloader()} == {2}
+
+
+def test_a_type_does_not_count_for_files_of_another_format(tmp_path):
+    flag(tmp_path / "a" / "one.jsonl", ["only_1neg"] * 8)
+    write(tmp_path / "a" / "two.jsonl", [{"query": "q", "positive": "p", "negative": "n"}] * 8)
+    data = {"a": str(tmp_path / "a" / "*.jsonl")}
+
+    with pytest.raises(ConfigError, match=r"'a'.*one\.jsonl.*only_1neg.*source of its own"):
+        opened(make_datamodule(tmp_path, train_data=data))
+
+
 @pytest.mark.parametrize("on_bad_row", ["raise", "skip"])
-def test_a_type_that_changes_within_a_file_is_a_bad_row(tmp_path, on_bad_row):
-    path = flag(tmp_path / "one.jsonl", [*["only_1neg"] * 8, "normal"])
+@pytest.mark.parametrize("other", ["normal", None, ["only_1neg"]])
+def test_a_type_that_changes_within_a_file_is_a_bad_row(tmp_path, on_bad_row, other):
+    path = flag(tmp_path / "one.jsonl", [*["only_1neg"] * 8, other])
     datamodule = make_datamodule(tmp_path, train_data={"a": str(path)}, on_bad_row=on_bad_row)
 
     if on_bad_row == "raise":
-        with pytest.raises(
-            DataError, match=r"one\.jsonl.*line 9.*'normal'.*began with 'only_1neg'"
-        ):
+        with pytest.raises(DataError, match=r"one\.jsonl.*line 9.*type: .*began with 'only_1neg'"):
             opened(datamodule)
     else:
         assert len(opened(datamodule).train_sets()["a"].kept) == 8

@@ -29,7 +29,7 @@ TYPES = {
 }
 _KEYS_TOO = {"symmetric_sts", "symmetric_clustering"}
 _MARKS = {"pos_scores", "neg_scores", "prompt", "query_prompt", "passage_prompt"}
-_GROUP_SIZES = {"only_1neg": 2}
+_ONE_NEGATIVE, _ITS_GROUP_SIZE = "only_1neg", 2
 _SUFFIX = "no_in_batch_neg"
 
 
@@ -43,12 +43,6 @@ def in_batch_negatives_of(path: str | Path) -> bool | None:
     path = Path(path)
     names = (path.name.split(".")[0], path.name, path.parent.name)
     return False if any(name.endswith(_SUFFIX) for name in names) else None
-
-
-def group_size_of(path: str) -> int | None:
-    """Return the keys per query that the type of a file's rows asks for; None for any number."""
-    kinds = RawFile(path).values("type") if Path(path).is_file() else []
-    return _GROUP_SIZES.get(kinds[0]) if kinds and isinstance(kinds[0], str) else None
 
 
 def _recognizes(file: RawFile) -> bool:
@@ -85,18 +79,20 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
 
 
 def _type_of(record: Mapping[str, Any], parts: Parts) -> Any:
-    """Return the type of a record, which decides how many keys the queries of its file have.
+    """Return the type of a record, and note how many keys the queries of its file have.
 
     Raises:
-        BadRowError: the file began with another one, and one of them asks for a number of keys.
+        BadRowError: those of the file's first row have another number.
     """
     kind = record.get("type")
+    size = _ITS_GROUP_SIZE if kind == _ONE_NEGATIVE else None
     path = parts.source if parts.at is None else parts.at[0]
-    first = parts.type_of_file.setdefault(path, kind)
-    if kind != first and any(size in (kind, first) for size in _GROUP_SIZES):
+    first = parts.group_sizes.setdefault(path, size)
+    if size != first:
+        began = "another type" if first is None else f"'{_ONE_NEGATIVE}'"
         raise BadRowError(
-            f"type: {shown(kind)} in a file that began with {shown(first)}, and a query of "
-            "type 'only_1neg' has two keys (write a file for each type)"
+            f"type: {shown(kind)} in a file that began with {began}, and a query of type "
+            f"'{_ONE_NEGATIVE}' has two keys (write a file for each type)"
         )
     return kind
 

@@ -78,7 +78,7 @@ class Parts:
     n_query_ids: int = 0
     unknown_query_ids: int = 0
     example_of_unknown_query: tuple[str, tuple[str, RawRecord] | None] | None = None
-    type_of_file: dict[str, Any] = field(default_factory=dict)
+    group_sizes: dict[str, int | None] = field(default_factory=dict)
     known_as_labels: dict[tuple[str, str], bool] = field(default_factory=dict)
     known_as_ids: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict)
     at: tuple[str, RawRecord] | None = None
