@@ -27,7 +27,6 @@ _SIDES = ("pos", "neg", "candidates")
 # Texts that are looked at to see whether they are ids whose corpus is not given.
 _LOOKED_AT = 1000
 
-
 _SURROGATE = "rows with a lone surrogate, half of a character such as an emoji"
 
 
