@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cli_cases import SPY, write_rows
+from slow_cases import mostly_slow
 
 
 def test_validate_writes_its_metrics_unrounded_and_whole(run, settings, tmp_path, returned):
@@ -43,7 +44,7 @@ def test_verbs_return_the_metric_that_is_optimized(run, settings, evaluation, re
     assert "val/mine/ndcg@10" in said
 
 
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("steps", mostly_slow([1, 3], 1))
 def test_training_that_ends_within_an_epoch_is_measured_at_its_end(
     run, settings, evaluation, tmp_path, steps
 ):

@@ -306,7 +306,13 @@ CACHES = {"on-the-fly": "cache/*.arrow", "cached": "cache/tokens/*/*.bin"}
 
 
 @pytest.mark.parametrize(
-    ("name", "workers"), [("train", 0), ("train", 1), ("qa", 0), ("corpus/qa", 0)]
+    ("name", "workers"),
+    [
+        ("train", 0),
+        pytest.param("train", 1, marks=pytest.mark.slow),
+        ("qa", 0),
+        ("corpus/qa", 0),
+    ],
 )
 @pytest.mark.parametrize("tokenize", CACHES)
 def test_no_batch_is_made_of_a_cache_that_was_cut_off_meanwhile(

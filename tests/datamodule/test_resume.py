@@ -529,6 +529,7 @@ def test_a_run_with_another_global_batch_trains_on_the_rows_that_are_left(
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_with_another_global_batch_goes_on_like_any_other(
     folder, checkpoint, tmp_path
 ):

@@ -33,7 +33,10 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(one, marks=pytest.mark.slow) if one else one for one in SETTINGS],
+)
 def test_a_text_is_found_wherever_a_batch_has_it(tmp_path, minilm, settings):
     module = opened(tmp_path, minilm, batch_size=2, **settings)
     n_found = 0

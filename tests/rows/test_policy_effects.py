@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_cases import LIMITS, left_by, scaled_rows
 from set_cases import BEST, ROW, SCORED, train, write
+from slow_cases import mostly_slow
 
 from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.core.errors import ConfigError, DataError
@@ -21,7 +22,7 @@ def only(path, limits, **arguments):
     return train_set
 
 
-@pytest.mark.parametrize("on_no_negatives", ["drop", "keep"])
+@pytest.mark.parametrize("on_no_negatives", mostly_slow(["drop", "keep"], "drop"))
 @given(
     rows_at_scale=scaled_rows(scored=True),
     limits=LIMITS,

@@ -102,6 +102,7 @@ def test_a_value_that_python_lacks_is_an_error(tmp_path):
         list(RawFile(str(path)))
 
 
+@pytest.mark.slow
 def test_the_head_and_all_rows_of_a_long_table(tmp_path):
     path = tmp_path / "rows.parquet"
     write(path, pa.table({"n": range(20_000), "text": [f"text {n}" for n in range(20_000)]}))

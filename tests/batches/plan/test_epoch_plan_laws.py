@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_cases import mostly_slow
 from strategies import METHODS, lengths_of, plans
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
@@ -68,7 +69,7 @@ def with_ranks(plan, n_ranks):
     )
 
 
-@pytest.mark.parametrize("most_rows", [30_000, 10**12])
+@pytest.mark.parametrize("most_rows", mostly_slow([30_000, 10**12], 10**12))
 @given(st.data())
 @settings(max_examples=300)
 def test_thousands_of_ranks_share_one_global_batch_whatever_their_number(most_rows, data):
