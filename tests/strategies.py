@@ -40,6 +40,7 @@ def plans(
         weights={name: draw(st.sampled_from(weights)) for name in names},
         length_window=None if method == "random" else draw(st.sampled_from(windows)),
         lengths=lengths_of(sizes),
+        shuffle_window=None if method == "random" else draw(st.sampled_from([None, 16, 40])),
     )
 
 

@@ -4,8 +4,8 @@ Four counts are involved, each within the one before it:
 
 - pass: how often the dataset was drawn in full before, counted from the start of the fit;
 - block: a global batch within the pass;
-- position: an index into the row order (one fixed random order of the dataset's rows), or, if it is
-  called a position in a global batch, an index into that batch;
+- position: an index into the row order (one fixed order of the dataset's rows: random, or that of
+  the files), or, if it is called a position in a global batch, an index into that batch;
 - row: the row number within the dataset.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.plan.length_windows import LengthWindows
-from llm_embedder_data.batches.plan.permutation import permute
+from llm_embedder_data.batches.plan.row_shuffle import RowShuffle
 from llm_embedder_data.core.hashing import stream_seed
 
 
@@ -37,6 +37,7 @@ class BlockRows:
         seed: of the run.
         rotate: leave out other rows in each pass.
         windows: deals the rows of each length window by length; None to ignore length.
+        shuffle: the order in which a pass takes its rows.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class BlockRows:
         seed: int,
         rotate: bool,
         windows: LengthWindows | None,
+        shuffle: RowShuffle,
     ) -> None:
         self._names, self._n_rows, self._global_batch = names, n_rows, global_batch
         self._num_replicas, self._seed, self._rotate = num_replicas, seed, rotate
-        self._windows = windows
+        self._windows, self._shuffle = windows, shuffle
         # A repeated small dataset makes one batch a pass.
         self.per_pass = np.maximum(n_rows // global_batch, 1)
         self.row_order = np.array(
@@ -116,7 +118,7 @@ class BlockRows:
         # Small datasets with small_datasets="repeat" walk through the row order again and again, so
         # that all rows come equally often.
         repeated = n_rows < global_batch
-        dealt = permute(
+        dealt = self._shuffle.dealt(
             np.where(repeated, 0, block * global_batch + positions),
             np.where(repeated, 1, n_rows - left_out),
             deal[:, None],
@@ -127,7 +129,7 @@ class BlockRows:
         positions = np.where(
             repeated, pass_number * global_batch + positions, left_out * (rotation + 1) + dealt
         )
-        return permute(positions % n_rows, n_rows, self.row_order[dataset, None])
+        return self._shuffle.rows(positions % n_rows, n_rows, self.row_order[dataset, None])
 
     def by_length(
         self, windows: LengthWindows, dataset: int, block: int, pass_number: int, rank: int | None

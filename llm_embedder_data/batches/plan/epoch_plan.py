@@ -21,6 +21,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from llm_embedder_data.batches.plan.batch_order import BatchOrder
 from llm_embedder_data.batches.plan.block_rows import BlockRows, deal_seed
 from llm_embedder_data.batches.plan.left_out import (
     block_of_positions,
@@ -29,13 +30,14 @@ from llm_embedder_data.batches.plan.left_out import (
 )
 from llm_embedder_data.batches.plan.length_windows import LengthWindows
 from llm_embedder_data.batches.plan.mixing import Mixing
-from llm_embedder_data.batches.plan.permutation import permute, unpermute
+from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.batches.plan.plan_checks import (
     batch_size_of_each,
     check_names,
     too_small,
 )
 from llm_embedder_data.batches.plan.plan_html import plan_table_html
+from llm_embedder_data.batches.plan.row_shuffle import RowShuffle
 from llm_embedder_data.batches.plan.steps_of_rows import blocks_with
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
@@ -100,6 +102,11 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     dataset of a step nor the rows of a pass, and global batches still do not depend on the number
     of ranks. A step costs O(rows of a window) time if its window was not dealt recently.
 
+    With ``shuffle_window``, only so many rows are shuffled together, and the batches of a dataset
+    come in the order in which their rows were dealt: see
+    :mod:`~llm_embedder_data.batches.plan.row_shuffle`. The dataset of each step is the same as
+    without. The order of the last two epochs is then kept, 16 bytes a step.
+
     Args:
         sizes: rows of each dataset, by name.
         batch_size: queries per rank and step: one number, or one per dataset.
@@ -116,6 +123,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         lengths: ``[rows]``, the length of each row of each dataset, needed with ``length_window``.
             Any unit will do, as only their order matters; the data module gives bytes of text.
         mixing: the share of each dataset in the steps, in place of ``weights``.
+        shuffle_window: rows that are shuffled together; None for all rows of a dataset.
 
     Raises:
         ConfigError: a value is not allowed, or a dataset is too small for a global batch.
@@ -136,6 +144,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         length_window: int | None = None,
         lengths: Mapping[str, ArrayLike] | None = None,
         mixing: Mixing | None = None,
+        shuffle_window: int | None = None,
     ) -> None:
         self.sizes = dict(sizes)
         self.num_replicas = num_replicas
@@ -150,6 +159,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         check_names("weights", weights or {}, sizes)
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in sizes}
         self.length_window = length_window
+        self.shuffle_window = shuffle_window
+        self._shuffle = self._made_shuffle()
         self._windows = self._made_windows(lengths or {})
         self.dropped = too_small(self.sizes, self.batch_size, num_replicas, small_datasets)
         self._names = self._kept_names()
@@ -165,6 +176,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             seed=seed,
             rotate=remainder == "rotate",
             windows=self._windows,
+            shuffle=self._shuffle,
         )
         self.mixing = mixing
         if mixing is not None:
@@ -172,6 +184,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         weight = np.array([self.weights[name] for name in self._names])
         self._per_epoch = self._blocks_per_epoch(weight)
         self._ends = np.cumsum(self._per_epoch)
+        self._order = BatchOrder(self._ends, in_turn=shuffle_window is not None)
         # Where datasets are drawn freely: the end of each dataset's part of all chances.
         self._chance_ends = np.cumsum(self._per_epoch if mixing else self._n_rows * weight)
 
@@ -219,6 +232,15 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
                 )
         n_blocks: NDArray[np.int64] = per_epoch.astype(np.int64)
         return n_blocks
+
+    def _made_shuffle(self) -> RowShuffle:
+        if self.shuffle_window is not None and self.organize_method == "random":
+            raise ConfigError(
+                f"data.shuffle_window={self.shuffle_window} with data.organize_method='random', "
+                "which draws each global batch from all rows (take another organize_method, or "
+                "data.shuffle_window=null)"
+            )
+        return RowShuffle(self.shuffle_window)
 
     def _made_windows(self, lengths: Mapping[str, ArrayLike]) -> LengthWindows | None:
         if self.length_window is None:
@@ -287,7 +309,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             return len(positions)
         seed = deal_seed(self.seed, name, whole)
         rotation = whole if self.remainder == "rotate" else 0
-        block = block_of_positions(positions, n_rows, global_batch, rotation, seed)
+        block = block_of_positions(positions, n_rows, global_batch, rotation, seed, self._shuffle)
         # The blocks of a length window exchange rows. So a window that the epoch holds in full has
         # the rows that were planned for it, but one in which the epoch ends may have others.
         n_in_full = n_broken
@@ -296,7 +318,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         missing = positions[(block < 0) | (block >= n_in_full)]
         if n_in_full == n_broken or not len(missing):
             return len(missing)
-        rows = permute(missing, n_rows, int(self._blocks.row_order[index]))
+        rows = self._shuffle.rows(
+            missing, np.array(n_rows), np.array(self._blocks.row_order[index])
+        )
         held = [
             self._blocks.by_length(self._windows, index, block, whole, None)
             for block in range(n_in_full, n_broken)
@@ -386,12 +410,25 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             seed=self.seed,
             rotate=self.remainder == "rotate",
             window=1 if self._windows is None else self._windows.size,
+            shuffle=self._shuffle,
             first=0 if self.organize_method == "epoch-static" else self.epoch * n_blocks,
             n_blocks=n_blocks,
         )
-        order = stream_seed(self.seed, "batch order", self.organize_method, self.epoch)
         listed = blocks + int(self._ends[index]) - n_blocks
-        return np.unique(unpermute(listed, len(self), order))
+        return np.unique(self._order.steps(listed, self._order_seed))
+
+    @property
+    def _order_seed(self) -> int:
+        return stream_seed(self.seed, "batch order", self.organize_method, self.epoch)
+
+    def listed(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the dataset of each of ``[k]`` steps, by index, and its batch within the epoch.
+
+        Not for ``random``, whose batches are in no list.
+        """
+        batches = self._order.batches(steps, self._order_seed)  # see the module
+        dataset = np.searchsorted(self._ends, batches, side="right")
+        return dataset, batches - (self._ends - self._per_epoch)[dataset]
 
     def _planned(self, steps: NDArray[np.int64], rank: int | None) -> Iterator[PlannedBatch]:
         """Yield the batches of ``[k]`` steps, all computed together."""
@@ -400,14 +437,13 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             dataset, rows = self._drawn(steps, rank)
             repeat = np.zeros_like(steps)
         else:
-            order = stream_seed(self.seed, "batch order", self.organize_method, self.epoch)
-            listed = permute(steps, len(self), order)  # the batch of the list; see the module
-            dataset = np.searchsorted(self._ends, listed, side="right")
+            dataset, batch_of_epoch = self.listed(steps)
             # Blocks are counted through all epochs, so that the next epoch continues a broken pass.
             epoch = 0 if self.organize_method == "epoch-static" else self.epoch
             n_before = epoch * self._per_epoch[dataset]  # blocks of earlier epochs
-            block = n_before + listed - (self._ends - self._per_epoch)[dataset]
-            pass_number, block = np.divmod(block, self._blocks.per_pass[dataset])
+            pass_number, block = np.divmod(
+                n_before + batch_of_epoch, self._blocks.per_pass[dataset]
+            )
             repeat = pass_number - n_before // self._blocks.per_pass[dataset]
             rows = self._blocks.of(dataset, block, pass_number, rank)
         _, share_sizes = self._blocks.share(rank)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.plan.permutation import unpermute
+from llm_embedder_data.batches.plan.row_shuffle import RowShuffle
 
 # Count rows drawn at random up to this many, which takes about a second; estimate beyond.
 _MOST_COUNTED = 1 << 22
@@ -51,7 +51,12 @@ def left_out_of_passes(
 
 
 def block_of_positions(
-    positions: NDArray[np.int64], n_rows: int, global_batch: int, rotation: int, seed: int
+    positions: NDArray[np.int64],
+    n_rows: int,
+    global_batch: int,
+    rotation: int,
+    seed: int,
+    shuffle: RowShuffle,
 ) -> NDArray[np.int64]:
     """Return the block of a pass that holds each position, ``[m]`` int64; -1 if it is left out.
 
@@ -61,13 +66,14 @@ def block_of_positions(
         global_batch: rows of a global batch.
         rotation: number of the pass; 0 in every pass if the left-out rows do not rotate.
         seed: by which the pass deals its positions into blocks.
+        shuffle: that deals them.
     """
     n_left = n_rows % global_batch
     # As in BlockRows: this pass leaves out n_left positions and begins behind them.
     dealt = (positions - n_left * (rotation + 1)) % n_rows
     block = np.full(len(positions), -1, np.int64)
     held = dealt < n_rows - n_left
-    block[held] = unpermute(dealt[held], n_rows - n_left, seed) // global_batch
+    block[held] = shuffle.undealt(dealt[held], n_rows - n_left, seed) // global_batch
     return block
 
 

@@ -15,7 +15,8 @@ class RestOfEpoch(EpochPlan):
 
     For each pass over a dataset, the rows that the other run did not reach are taken in their
     planned order and cut into this run's global batches. Rows that fill none at the end of a pass
-    are left out. These batches are shuffled and become the steps ``first`` to
+    are left out. These batches are shuffled (with a shuffle window, those of a pass stay in order)
+    and become the steps ``first`` to
     ``first + n_left - 1``, so no row of a pass comes twice in the epoch. All other steps of the
     epoch are those of this run's plan.
 
@@ -58,7 +59,17 @@ class RestOfEpoch(EpochPlan):
         }
         batches = {number: n for number, n in batches.items() if n}
         # Which batch of which pass comes when: a plan over batches, one a step.
-        self._order = EpochPlan(batches, 1, seed=plan.seed, epoch=plan.epoch) if batches else None
+        self._turns = (
+            EpochPlan(
+                batches,
+                batch_size=1,
+                seed=plan.seed,
+                epoch=plan.epoch,
+                shuffle_window=plan.shuffle_window,
+            )
+            if batches
+            else None
+        )
         # With a fractional weight, more may be left than an epoch of this run has.
         self.n_left = min(len(plan), sum(batches.values()))
         self.first = len(plan) - self.n_left if first is None else first
@@ -86,17 +97,26 @@ class RestOfEpoch(EpochPlan):
                 yield from self._own.batches([step], rank)
 
     def _left(self, position: int, rank: int | None) -> PlannedBatch:
-        assert self._order is not None
-        number, [block] = self._order[position]
-        (dataset, repeat), steps = self._passes[int(number)]
+        number, block = self._batch_of_pass(position)
+        (dataset, repeat), steps = self._passes[number]
         size, old_size = self.global_batch(dataset), self._before.global_batch(dataset)
         share = slice(None)
         if rank is not None:
             per_rank = self.batch_size[dataset]
             share = slice(rank * per_rank, (rank + 1) * per_rank)
-        at, within = np.divmod(int(block) * size + np.arange(size)[share], old_size)
+        at, within = np.divmod(block * size + np.arange(size)[share], old_size)
         dealt = range(int(at[0]), int(at[-1]) + 1)
         rows: NDArray[np.int64] = np.stack(
             [batch.rows for batch in self._before.batches([steps[index] for index in dealt])]
         )  # [old global batches, rows of one]
         return PlannedBatch(dataset, rows[at - at[0], within], repeat)
+
+    def _batch_of_pass(self, position: int) -> tuple[int, int]:
+        """Return the pass of a step of the rest, by index, and the number of its batch."""
+        assert self._turns is not None
+        if self.shuffle_window is None:
+            name, [block] = self._turns[position]
+        else:
+            [index], [block] = self._turns.listed(np.array([position]))
+            name = list(self._turns.sizes)[index]
+        return int(name), int(block)

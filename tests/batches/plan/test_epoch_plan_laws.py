@@ -23,7 +23,7 @@ WEIGHTS = st.sampled_from([0.3, 0.5, 1.0, 1.7, 2.5, 4.0])
 def large_plans(draw, most_rows=10**12, methods=METHODS, ranks=RANKS, epochs=10**6):
     """Plans whose datasets have from four global batches to ``most_rows`` rows, or eight batches.
 
-    Those of not too many rows may deal by length.
+    Those of not too many rows may deal by length, and shuffle in windows.
     """
     n_ranks = draw(ranks)
     names = draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=5, unique=True))
@@ -46,6 +46,7 @@ def large_plans(draw, most_rows=10**12, methods=METHODS, ranks=RANKS, epochs=10*
         weights={name: draw(WEIGHTS) for name in names},
         length_window=draw(st.sampled_from([None, 2, 5])) if windowed else None,
         lengths=lengths_of(sizes) if windowed else None,
+        shuffle_window=draw(st.sampled_from([None, 16, 1000])) if windowed else None,
     )
 
 
@@ -65,6 +66,7 @@ def with_ranks(plan, n_ranks):
         remainder=plan.remainder,
         weights=plan.weights,
         length_window=plan.length_window,
+        shuffle_window=plan.shuffle_window,
         lengths=lengths_of(plan.sizes) if plan.length_window else None,
     )
 

@@ -28,6 +28,7 @@ def plans(draw):
             small_datasets=draw(st.sampled_from(["drop", "repeat"])),
             weights=weights,
             length_window=window,
+            shuffle_window=draw(st.none() | st.integers(16, 64)) if method != "random" else None,
             lengths={name: random.integers(0, 5, n_rows) for name, n_rows in sizes.items()},
         )
     except ConfigError:  # a weight without a batch, or no dataset left

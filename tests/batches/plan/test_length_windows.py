@@ -34,6 +34,7 @@ def test_a_window_changes_neither_the_steps_datasets_nor_the_rows_of_a_pass(plan
         plan.epoch,
         remainder=plan.remainder,
         weights=plan.weights,
+        shuffle_window=plan.shuffle_window,
     )
 
     assert by_pass(plan) == by_pass(without)

@@ -30,6 +30,7 @@ def others(draw, plan):
         remainder=plan.remainder,
         weights=plan.weights,
         length_window=plan.length_window,
+        shuffle_window=plan.shuffle_window,
         lengths=lengths_of(plan.sizes),
     )
 
@@ -127,6 +128,7 @@ def test_another_share_of_the_ranks_makes_the_same_rest(data, plan):
         remainder=new_plan.remainder,
         weights=new_plan.weights,
         length_window=new_plan.length_window,
+        shuffle_window=new_plan.shuffle_window,
         lengths=lengths_of(new_plan.sizes),
     )
     step = data.draw(st.integers(0, len(plan)))
