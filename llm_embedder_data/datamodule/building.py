@@ -72,6 +72,7 @@ class DatasetBuilder:
             data_root=settings.data_root,
             corpus=settings.corpus,
             key_template=settings.key_template,
+            stream_cache_mib=settings.stream_cache_mib,
         )
         self._token_cache: TokenCache | None = None
         # Why tokens are not cached. Empty if they are; None until the first table is asked for.

@@ -158,6 +158,7 @@ class RetrievalDataModule(InspectableDataModule):
         remainder: rows that fill no global batch: rotate (others each epoch) or drop.
         small_datasets: a dataset smaller than one global batch: error, drop, repeat.
         length_window: deal so many global batches of a dataset by length; None: by chance alone.
+        shuffle_window: shuffle so many rows of a dataset together; None: all of them.
         seed: of every random choice.
         query_max_length: tokens, special tokens included.
         key_max_length: tokens, special tokens included.
@@ -187,6 +188,7 @@ class RetrievalDataModule(InspectableDataModule):
             a run that always had these global batches.
         cache_dir: where Arrow files and token tables are kept; None: beside Hugging Face datasets'
             cache.
+        stream_cache_mib: most MiB of streamed files that are kept there, by all processes together.
 
     Raises:
         ConfigError: an argument that cannot be used; which, why, and what is allowed.
@@ -223,6 +225,7 @@ class RetrievalDataModule(InspectableDataModule):
         remainder: Remainder = "rotate",
         small_datasets: SmallDatasets = "error",
         length_window: int | None = None,
+        shuffle_window: int | None = None,
         seed: int = 42,
         query_max_length: int = 256,
         key_max_length: int = 256,
@@ -243,6 +246,7 @@ class RetrievalDataModule(InspectableDataModule):
         on_no_negatives: OnNoNegatives = "drop",
         on_other_global_batch: OnOtherGlobalBatch = "raise",
         cache_dir: str | os.PathLike[str] | None = None,
+        stream_cache_mib: int = 2048,
     ) -> None:
         settings = DataSettings(
             tokenizer=tokenizer,
@@ -274,6 +278,7 @@ class RetrievalDataModule(InspectableDataModule):
             remainder=remainder,
             small_datasets=small_datasets,
             length_window=length_window,
+            shuffle_window=shuffle_window,
             seed=seed,
             query_max_length=query_max_length,
             key_max_length=key_max_length,
@@ -294,6 +299,7 @@ class RetrievalDataModule(InspectableDataModule):
             on_no_negatives=on_no_negatives,
             on_other_global_batch=on_other_global_batch,
             cache_dir=cache_dir,
+            stream_cache_mib=stream_cache_mib,
         )
         super().__init__(settings)
         self._ranks_at_setup = Ranks()
@@ -375,11 +381,17 @@ class RetrievalDataModule(InspectableDataModule):
             on_other_global_batch=self._settings.on_other_global_batch,
         )
         overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        groups = self._data.groups(self._builder)
         sampler = (OverfitSampler if overfit else SameTaskSampler)(
-            begin.plan, rank=self._ranks.rank, start=begin.start, place_of=begin.place_of
+            begin.plan,
+            rank=self._ranks.rank,
+            start=begin.start,
+            place_of=begin.place_of,
+            fetch_ahead=groups.fetch_ahead if groups.steps_ahead else None,
+            steps_ahead=groups.steps_ahead,
         )
         return self._loader(
-            self._data.groups(self._builder),
+            groups,
             sampler,
             persistent=True,
             resumed_by_module=trainer is not None,

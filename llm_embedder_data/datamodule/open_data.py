@@ -22,6 +22,7 @@ from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.corpus_matching import Matching
 from llm_embedder_data.datamodule.exchanged_negatives import with_rows_of
 from llm_embedder_data.datamodule.settings import DataSettings
+from llm_embedder_data.datamodule.streamed_sets import check_streamed, traffic_note
 from llm_embedder_data.inspection.doctor.cache_sizes import cache_files
 from llm_embedder_data.inspection.report import Report, described, make_report, mixing_in_words
 from llm_embedder_data.rows.corpora import Corpus
@@ -59,9 +60,10 @@ class OpenData:
     def open_train(self, builder: DatasetBuilder, tokenizer: PreTrainedTokenizerBase) -> list[str]:
         """Open the training sets, and return notes on them."""
         self.train = builder.train_sets()
+        check_streamed(self.train.values(), self._settings)
         notes = _notes(self.train) + self._open_tables("train", self.train, builder, tokenizer)
-        small_groups = self._group_notes().items()
-        return notes + [f"{name}: {note}" for name, lines in small_groups for note in lines]
+        on_batches = self._notes_on_batches().items()
+        return notes + [f"{name}: {note}" for name, lines in on_batches for note in lines]
 
     def exchange_negatives(
         self,
@@ -158,6 +160,7 @@ class OpenData:
             small_datasets=settings.small_datasets,
             weights={train_set.name: train_set.weight for train_set in train_sets},
             length_window=settings.length_window,
+            shuffle_window=settings.shuffle_window,
             mixing=mixing,
             lengths={name: lengths[name] for name in batch_size if name in lengths},
         )
@@ -168,10 +171,10 @@ class OpenData:
         key_instructions: dict[str, list[str]] = {}
         for view in views.values():
             key_instructions.setdefault(view.corpus.name, []).append(view.key_instruction)
-        of_tokens, of_groups = self.token_notes.get("train", {}), self._group_notes()
+        of_tokens, on_batches = self.token_notes.get("train", {}), self._notes_on_batches()
         train_notes = {
-            name: [*of_tokens.get(name, []), *of_groups.get(name, [])]
-            for name in {**of_tokens, **of_groups}
+            name: [*of_tokens.get(name, []), *on_batches.get(name, [])]
+            for name in {**of_tokens, **on_batches}
         }
         return make_report(
             (self.train or {}).values(),
@@ -256,14 +259,16 @@ class OpenData:
         notes = self.token_notes[kind].items()
         return [f"{one_line(name)}: {note}" for name, lines in notes for note in lines]
 
-    def _group_notes(self) -> dict[str, list[str]]:
-        """Return notes on the datasets that cannot fill a training group, by name."""
+    def _notes_on_batches(self) -> dict[str, list[str]]:
+        """Return notes on datasets that cannot fill a group, or are fetched often, by name."""
         wanted = self._settings.train_group_size
-        return {
-            train_set.name: [_group_note(train_set, wanted)]
-            for train_set in (self.train or {}).values()
-            if train_set.group_size(wanted) < wanted
-        }
+        notes: dict[str, list[str]] = {}
+        for name, train_set in (self.train or {}).items():
+            if train_set.group_size(wanted) < wanted:
+                notes.setdefault(name, []).append(_group_note(train_set, wanted))
+            if (note := traffic_note(train_set, self._settings)) is not None:
+                notes.setdefault(name, []).append(note)
+        return notes
 
     def _row_lengths(self) -> dict[str, Any]:
         """Return the lengths of the rows by dataset; empty unless batches are dealt by length."""

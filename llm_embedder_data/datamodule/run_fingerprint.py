@@ -134,6 +134,7 @@ class RunFingerprint:
     mixing: dict[str, Any] | None = _entry()  # noqa: RUF009
     remainder: str = _entry()
     length_window: int | None = _entry()
+    shuffle_window: int | None = _entry()
     query_max_length: int = _entry()
     key_max_length: int = _entry()
     cross: bool = _entry()
@@ -191,8 +192,9 @@ class RunFingerprint:
     def as_dict(self) -> dict[str, Any]:
         """Return the fingerprint as checkpoints store it: plain Python."""
         stored = {_NAMES[name]: getattr(self, name) for name in _NAMES}
-        if self.mixing is None:
-            del stored["mixing"]  # states from before the setting have no such entry
+        for name in ("mixing", "shuffle_window"):
+            if stored[name] is None:
+                del stored[name]  # states from before the setting have no such entry
         stored["datasets"] = list(self.datasets)
         for name, dataset in self.datasets.items():
             stored[f"{_DATASET}{name}"] = {

@@ -57,6 +57,7 @@ class DataSettings:
     remainder: Remainder = "rotate"
     small_datasets: SmallDatasets = "error"
     length_window: int | None = None
+    shuffle_window: int | None = None
     seed: int = 42
     query_max_length: int = 256
     key_max_length: int = 256
@@ -77,6 +78,7 @@ class DataSettings:
     on_no_negatives: OnNoNegatives = "drop"
     on_other_global_batch: OnOtherGlobalBatch = "raise"
     cache_dir: str | os.PathLike[str] | None = None
+    stream_cache_mib: int = 2048
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings by name; the values are not copied."""

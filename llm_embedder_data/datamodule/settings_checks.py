@@ -44,6 +44,7 @@ _WHOLE = {
     "train_group_size": 1,
     "batch_size": 1,
     "length_window": 2,
+    "shuffle_window": 16,
     "seed": 0,
     "query_max_length": 1,
     "key_max_length": 1,
@@ -54,6 +55,7 @@ _WHOLE = {
     "num_workers": 0,
     "chunk_size": 1,
     "prefetch_factor": 1,
+    "stream_cache_mib": 1,
 }
 _NUMBERS = ("teacher_scores_min", "teacher_scores_margin")
 _FLAGS = (
@@ -70,6 +72,7 @@ _OR_NULL = (
     "max_sample_num",
     "eval_corpus_sample",
     "length_window",
+    "shuffle_window",
     "pad_to_multiple_of",
     "stable_distill",
     *_NUMBERS,

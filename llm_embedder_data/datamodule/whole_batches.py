@@ -49,7 +49,8 @@ class WholeBatches(Dataset[Any]):
         a group are made together, which is faster: their rows and tokens are looked up at once.
         (Random choices depend on the pass, so batches of two passes are not made together.)
         """
-        if not isinstance(self.dataset, TrainGroups):
+        # Rows that are fetched must not be wanted long before their step.
+        if not isinstance(self.dataset, TrainGroups) or self.dataset.steps_ahead:
             yield from map(self.__getitem__, indices)
             return
         n_steps = 1  # the first batch alone, so that it does not wait for others

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import datasets
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -117,17 +116,18 @@ class QueryTexts:
     def __init__(self, dataset: EvalSet | TrainSet) -> None:
         self.dataset = dataset
         self.name = dataset.name
-        columns = ["query", "query_id_int", "query_id_str"]
+        columns = ["query"]
         if dataset.n_instructed:
             columns.append(QUERY_INSTRUCTION)
-        self._arrow: datasets.Dataset = dataset.rows.with_format("arrow", columns=columns)
+        self._queries = dataset.tables(columns)
+        self._ids = dataset.tables(["query_id_int", "query_id_str"])
 
     def __len__(self) -> int:
         return len(self.dataset.kept)
 
     def at(self, positions: NDArray[np.int64]) -> TextBlock:
         """Return the queries at the given positions, and the instructions that their rows have."""
-        table: pa.Table = self._arrow[self.dataset.kept[positions].tolist()]
+        table = self._queries.mapped(self.dataset.kept[positions].tolist())
         instructions = None
         if QUERY_INSTRUCTION in table.column_names:
             instructions = table.column(QUERY_INSTRUCTION).to_pylist()
@@ -136,5 +136,5 @@ class QueryTexts:
     def ids(self) -> pa.StringArray:
         """Return the query ids; a row without an id has its row number."""
         rows = self.dataset.kept
-        table: pa.Table = self._arrow[rows.tolist()]
+        table = self._ids.mapped(rows.tolist())
         return pa.array(map(str, query_ids_of(table, rows)), pa.string())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from llm_embedder_data.rows.row_errors import error_at_row, require_rows
 from llm_embedder_data.rows.row_instructions import count_instructed, kind_of_source
 from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.row_numbers import numbers_where
+from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.schema.evaluation import (
     RERANK_ROWS,
     RETRIEVE_BY_ID_ROWS,
@@ -72,6 +73,10 @@ class EvalSet:
     task_description: str | None = None
     n_instructed: int = 0
     notes: tuple[str, ...] = ()
+
+    def tables(self, columns: Sequence[str]) -> RowTables:
+        """Return the rows as Arrow tables of some columns."""
+        return RowTables(self.rows, columns)
 
     def error(self, row: int, sentence: str) -> DataError:
         """Return an error at a row, named by the file that holds it."""
@@ -191,7 +196,7 @@ def build_eval_sets(
             notes=(
                 *read.notes,
                 *note_on_instructed_texts(
-                    read.rows, kept, reading, task_rows.task, source.task_description
+                    read, kept, reading, task_rows.task, source.task_description
                 ),
             ),
         )

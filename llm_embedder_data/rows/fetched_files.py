@@ -70,7 +70,7 @@ def fetched(address: str, cache_dir: Path, where: str = "path") -> Path:
     known = _read(listing)
     if known is not None and all(_is_whole(folder / name, known[name]) for name in known):
         return _result(folder, known)
-    files, filesystem = _remote_files(address, where)
+    files, filesystem = remote_files(address, where)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(listing):
@@ -113,8 +113,16 @@ def _is_whole(path: Path, entry: Any) -> bool:
         return False
 
 
-def _remote_files(address: str, where: str) -> tuple[dict[str, str], Any]:
-    """The files at an address, each with its name in the cache, and what opens them."""
+def filesystem_of(address: str, where: str) -> tuple[Any, str]:
+    """Return what opens an address, and the path that it knows the file or files by.
+
+    Args:
+        address: with a protocol, or a path on this machine.
+        where: the setting, for messages.
+
+    Raises:
+        ConfigError: no package opens such addresses.
+    """
     protocol = address.partition("://")[0].lower()
     try:
         from fsspec.core import url_to_fs
@@ -131,6 +139,22 @@ def _remote_files(address: str, where: str) -> tuple[dict[str, str], Any]:
         raise ConfigError(
             f"{where}={one_line(address)}: nothing here opens {protocol}:// ({error})"
         ) from error
+    return filesystem, path
+
+
+def remote_files(address: str, where: str) -> tuple[dict[str, str], Any]:
+    """Return the files at an address, each with its name in the cache, and what opens them.
+
+    Args:
+        address: of a file, or of a folder or pattern.
+        where: the setting, for messages.
+
+    Raises:
+        ConfigError: no package opens such addresses.
+        DataError: there is nothing at the address, or it cannot be reached.
+    """
+    filesystem, path = filesystem_of(address, where)
+    protocol = address.partition("://")[0].lower()
     if protocol in ("http", "https"):
         return {path: _name_of(path)}, filesystem
     try:
@@ -142,7 +166,7 @@ def _remote_files(address: str, where: str) -> tuple[dict[str, str], Any]:
         else:
             paths, base = filesystem.find(path), path
     except Exception as error:  # each protocol has errors of its own
-        raise _cannot_be_fetched(address, error) from error
+        raise cannot_be_fetched(address, error) from error
     files = {found: _relative(found, base) for found in sorted(paths)}
     files = {found: name for found, name in files.items() if not _NO_ROWS.search(name)}
     if not files:
@@ -171,13 +195,13 @@ def _copy(filesystem: Any, remote: str, target: Path, address: str) -> tuple[str
         try:
             source = filesystem.open(remote, "rb")
         except Exception as error:
-            raise _cannot_be_fetched(address, error) from error
+            raise cannot_be_fetched(address, error) from error
         with source:
             while True:
                 try:
                     part = source.read(_COPIED_BYTES)
                 except Exception as error:
-                    raise _cannot_be_fetched(address, error) from error
+                    raise cannot_be_fetched(address, error) from error
                 if not part:
                     break
                 hashed.update(part)
@@ -186,7 +210,8 @@ def _copy(filesystem: Any, remote: str, target: Path, address: str) -> tuple[str
     return hashed.hexdigest(), size
 
 
-def _cannot_be_fetched(address: str, error: Exception) -> DataError:
+def cannot_be_fetched(address: str, error: Exception) -> DataError:
+    """Return the error for an address that fsspec could not read."""
     cause = error.__cause__
     if (
         isinstance(error, FileNotFoundError)

@@ -18,7 +18,7 @@ from llm_embedder_data.core.checked_json import (
     read_checked_json,
     write_checked_json,
 )
-from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
@@ -203,7 +203,15 @@ def reader_of(
         settings: how they are read.
         kind: of the rows.
         key_template: of the passages of a corpus; None for title and text.
+
+    Raises:
+        ConfigError: the source is streamed.
     """
+    if source.streaming:
+        raise ConfigError(
+            f"dataset {source.name!r}: streamed rows cannot be read one by one (leave out "
+            "streaming, so that the files are fetched whole)"
+        )
     options: dict[str, Any] = {
         **source.reader_options,
         **{name: _as_list(columns) for name, columns in source.fields.items()},

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import re
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.config.recipes import Instruction
-from llm_embedder_data.rows.passages import Passages
 from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
-from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.shown_values import shown
+from llm_embedder_data.rows.source_rows import SourceRows
 
 # Beginnings of texts that published encoders' prompts have.
 _PROMPT = re.compile(
@@ -41,30 +39,31 @@ def begins_instructed(text: str, instruction: str) -> bool:
 
 
 def note_on_instructed_texts(
-    rows: datasets.Dataset,
+    read: SourceRows,
     kept: NDArray[np.int64],
     reading: ReadingSettings,
     task: str,
     description: str | None,
-    passages: Passages | None = None,
 ) -> list[str]:
     """Return a note if texts begin with an instruction before which another one is put.
 
-    Looks at some rows, evenly spaced: at their queries, and in training rows at the first key.
+    Looks at some rows: at their queries, and in training rows at the first key. They are evenly
+    spaced, unless rows are streamed: then they are the first ones.
 
     Args:
-        rows: columns of ``TRAIN_SCHEMA`` or of eval rows.
+        read: the rows, with columns of ``TRAIN_SCHEMA`` or of eval rows.
         kept: ``[n]`` int64, row numbers.
         reading: has the recipe, and says whether instructions are wanted.
         task: of the rows.
         description: of the task, for the prompt of an instruct model; None for the recipe's.
-        passages: that keys are numbers of; None if they are texts.
     """
     if not reading.add_instruction or not len(kept):
         return []
     recipe = reading.recipe.instruction(task, description)
-    at = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), _LOOKED_AT)).astype(np.int64))
-    found = _instructed(rows, kept[at], recipe, passages)
+    n_looked_at = min(len(kept), _LOOKED_AT)
+    last = n_looked_at - 1 if read.streamed is not None else len(kept) - 1
+    at = np.unique(np.linspace(0, last, n_looked_at).astype(np.int64))
+    found = _instructed(read, kept[at], recipe)
     if len(found) < max(1.0, _LEAST_SHARE * len(at)):
         return []
     return [
@@ -77,26 +76,21 @@ def note_on_instructed_texts(
 # --------------------------------------------------------------------------------------------------
 
 
-def _instructed(
-    rows: datasets.Dataset,
-    numbers: NDArray[np.int64],
-    recipe: Instruction,
-    passages: Passages | None,
-) -> list[str]:
+def _instructed(read: SourceRows, numbers: NDArray[np.int64], recipe: Instruction) -> list[str]:
     """Return a text of each row that has one which begins with an instruction twice."""
     found: dict[int, str] = {}
     sides = [("query", QUERY_INSTRUCTION, recipe.query)]
-    if KEY_INSTRUCTION in rows.column_names:
+    if KEY_INSTRUCTION in read.rows.column_names:
         sides.append(("key", KEY_INSTRUCTION, recipe.key))
     for side, column, common in sides:
-        own = rows.data.column(column)
+        own = read.rows.data.column(column)
         if not common and own.null_count == len(own):
             continue  # no instruction is put before these texts
-        table = RowTables(rows, [side, column]).mapped(numbers.tolist())
+        table = read.tables([side, column]).mapped(numbers.tolist())
         texts = table.column(side)
         texts = pc.list_element(texts, 0) if side == "key" else texts
-        if side == "key" and passages is not None:
-            texts = pa.array(passages.texts(texts.to_numpy().astype(np.int64)))
+        if side == "key" and read.passages is not None:
+            texts = pa.array(read.passages.texts(texts.to_numpy().astype(np.int64)))
         for row, (text, instruction) in enumerate(
             zip(texts.to_pylist(), table.column(column).to_pylist(), strict=True)
         ):

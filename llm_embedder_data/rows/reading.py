@@ -40,7 +40,7 @@ from llm_embedder_data.rows.schema.row_kind import RowKind
 CACHE_VERSION = 6
 
 # Metadata of the cached Arrow schema: the names of the file's fields, as JSON.
-_FIELD_NAMES = b"fields"
+FIELD_NAMES = b"fields"
 
 _MOST_THREADS = 8  # that convert blocks
 
@@ -105,8 +105,31 @@ def fields_seen(rows: datasets.Dataset) -> list[str]:
     """Return the ``field_names`` of the file that :func:`read_file` read, from its cache."""
     [cached] = rows.cache_files
     with pa.memory_map(cached["filename"]) as file, pa.ipc.open_stream(file) as reader:
-        names: list[str] = json.loads(reader.schema.metadata[_FIELD_NAMES])
+        names: list[str] = json.loads(reader.schema.metadata[FIELD_NAMES])
     return names
+
+
+def canonical_batches(path: str, format: Format, kind: RowKind) -> Iterator[pa.RecordBatch]:
+    """Yield the canonical rows of a file in order; threads convert several blocks at once.
+
+    Raises:
+        DataError: as :func:`read_file`, but for the cache.
+    """
+    wanted = kind.file_columns
+    n_threads = min(pa.cpu_count(), _MOST_THREADS)
+    blocks: Iterator[RawRows] = (
+        table_slices(path, format, kinds_of(wanted))
+        if format in TABLE_FORMATS
+        else json_blocks(path)
+    )
+    pending: deque[Future[pa.RecordBatch]] = deque()
+    with ThreadPoolExecutor(n_threads) as threads:
+        for block in blocks:
+            pending.append(threads.submit(_batch_of, block, wanted, kind))
+            if len(pending) > n_threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def make_folder(folder: Path) -> None:
@@ -150,9 +173,9 @@ def _write(cached: Path, path: str, expected: list[int], format: Format, kind: R
     n_rows = 0
     try:
         with sealed_file(cached) as file:
-            metadata = {_FIELD_NAMES: json.dumps(field_names(path, format))}
+            metadata = {FIELD_NAMES: json.dumps(field_names(path, format))}
             with pa.ipc.new_stream(file, kind.schema.with_metadata(metadata)) as writer:
-                for batch in _batches(path, format, kind):
+                for batch in canonical_batches(path, format, kind):
                     writer.write_batch(batch)
                     n_rows += len(batch)
             if stamp(path) != expected:  # the cache's name comes from the digest of other content
@@ -167,25 +190,6 @@ def _write(cached: Path, path: str, expected: list[int], format: Format, kind: R
             f"the cache of {one_line(path)} could not be written: {reason(error)} "
             f"({remedy(error)})",
         ) from error
-
-
-def _batches(path: str, format: Format, kind: RowKind) -> Iterator[pa.RecordBatch]:
-    """Yield the canonical rows of a file in order; threads convert several blocks at once."""
-    wanted = kind.file_columns
-    n_threads = min(pa.cpu_count(), _MOST_THREADS)
-    blocks: Iterator[RawRows] = (
-        table_slices(path, format, kinds_of(wanted))
-        if format in TABLE_FORMATS
-        else json_blocks(path)
-    )
-    pending: deque[Future[pa.RecordBatch]] = deque()
-    with ThreadPoolExecutor(n_threads) as threads:
-        for block in blocks:
-            pending.append(threads.submit(_batch_of, block, wanted, kind))
-            if len(pending) > n_threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def _batch_of(block: RawRows, wanted: tuple[Column, ...], kind: RowKind) -> pa.RecordBatch:

@@ -27,6 +27,7 @@ class ReadingSettings:
         data_root: what the prefix ``llm-embedder:`` of a path stands for.
         corpus: holds the documents of side-cars of sources that name no corpus; None for none.
         key_template: how a record of that corpus becomes a text.
+        stream_cache_mib: most mebibytes of streamed files that are kept on this machine.
     """
 
     recipe: Recipe
@@ -37,6 +38,7 @@ class ReadingSettings:
     data_root: str | os.PathLike[str] | None = None
     corpus: Any = None
     key_template: str = DEFAULT_KEY_TEMPLATE
+    stream_cache_mib: int = 2048
 
     @property
     def cache_folder(self) -> Path:

@@ -9,6 +9,7 @@ import datasets
 import pyarrow as pa
 
 from llm_embedder_data.rows.passages import Passages, flat_numbers
+from llm_embedder_data.rows.streaming.streamed_texts import StreamedTexts
 
 
 class RowTables:
@@ -18,27 +19,38 @@ class RowTables:
         rows: memory-mapped.
         columns: of the tables.
         passages: that keys are numbers of; None if they are texts.
+        streamed: gives the texts of rows that are memory-mapped without them; None if they are
+            with them.
     """
 
     def __init__(
-        self, rows: datasets.Dataset, columns: Sequence[str], passages: Passages | None = None
+        self,
+        rows: datasets.Dataset,
+        columns: Sequence[str],
+        passages: Passages | None = None,
+        streamed: StreamedTexts | None = None,
     ) -> None:
-        self._arrow = rows.with_format("arrow", columns=list(columns))
+        self._n_rows, self._columns = len(rows), list(columns)
+        self._streamed = streamed if {"query", "key"} & {*columns} else None
+        if self._streamed is None:
+            self._arrow = rows.with_format("arrow", columns=self._columns)
         self._passages = passages if "key" in columns else None
 
     def __len__(self) -> int:
-        return len(self._arrow)
+        return self._n_rows
 
     def __getitem__(self, rows: Sequence[int]) -> pa.Table:
         """Return some rows, with their texts."""
         return self.with_texts(self.mapped(rows))
 
     def mapped(self, rows: Sequence[int]) -> pa.Table:
-        """Return some rows as they are stored; no text is read yet."""
+        """Return some rows as they are stored; no text of a passage is read yet."""
+        if self._streamed is not None:
+            return self._streamed.table(rows, self._columns)
         if (
             rows
             and rows[-1] - rows[0] == len(rows) - 1
-            and list(rows) == list(range(rows[0], rows[-1] + 1))
+            and (isinstance(rows, range) or list(rows) == list(range(rows[0], rows[-1] + 1)))
         ):
             return self._arrow[rows[0] : rows[-1] + 1]  # a few chunks, not a chunk a row
         return self._arrow[list(rows)]
@@ -60,8 +72,8 @@ class RowTables:
 
     def blocks(self, n_rows: int = 512) -> Iterator[pa.RecordBatch]:
         """Yield all rows in order, some at a time, with their texts."""
-        for start in range(0, len(self._arrow), n_rows):
-            table = self.with_texts(self._arrow[start : start + n_rows])
+        for start in range(0, self._n_rows, n_rows):
+            table = self[range(start, min(start + n_rows, self._n_rows))]
             yield from table.combine_chunks().to_batches()
 
     def columns(self, rows: Sequence[int]) -> dict[str, Any]:

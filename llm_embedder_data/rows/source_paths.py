@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.cache_folder import cache_folder
-from llm_embedder_data.rows.fetched_files import fetched, is_address
+from llm_embedder_data.rows.fetched_files import fetched, is_address, remote_files
 from llm_embedder_data.rows.files.file_formats import ENDINGS, plain_suffix
 from llm_embedder_data.rows.formats.detection import format_of_folder
 from llm_embedder_data.rows.package_paths import PACKAGE_PREFIX, package_path
@@ -57,6 +57,35 @@ def paths_of(
         found += _paths_of_one(absolute, given, where, folder_is_one)
     if not found:
         raise ConfigError(f"{where}: an empty list (name at least one file, or give null)")
+    return found
+
+
+def addresses_of(
+    path: Any, where: str, data_root: str | os.PathLike[str] | None = None
+) -> list[str]:
+    """Return the addresses of the files of a source that is streamed, in order.
+
+    Args:
+        path: an address or path, of a file, a folder or a pattern; or a list of these.
+        where: the setting, for messages.
+        data_root: what the prefix ``llm-embedder:`` stands for.
+
+    Raises:
+        ConfigError: the setting is not a path, or no package opens such addresses.
+        DataError: there is no such file.
+    """
+    given = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]
+    found: list[str] = []
+    for listed in given:
+        if not isinstance(listed, str | os.PathLike):
+            raise ConfigError(f"{where}: {listed!r} is not a path, and only files are streamed")
+        address = os.fspath(listed)
+        if not is_address(address):
+            address = _absolute(address, where, data_root, None)
+        files, filesystem = remote_files(address, where)
+        found += [filesystem.unstrip_protocol(file).removeprefix("file://") for file in files]
+    if not found:
+        raise ConfigError(f"{where}: an empty list (name at least one file)")
     return found
 
 

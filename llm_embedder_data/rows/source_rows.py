@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.canonical_rows import Kind, Row
 from llm_embedder_data.rows.field_names import columns_by_field
 from llm_embedder_data.rows.file_shapes import ids_for_texts, unread_columns, wrong_shape
@@ -30,6 +32,12 @@ from llm_embedder_data.rows.row_tables import RowTables
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.shown_values import shown
 from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.streaming.piece_cache import PieceCache
+from llm_embedder_data.rows.streaming.shard_index import indexed
+from llm_embedder_data.rows.streaming.streamed_texts import StreamedTexts
+
+# Files elsewhere that are indexed at the same time; each lies on this machine meanwhile.
+_SHARDS_AT_ONCE = 2
 
 
 @dataclass(slots=True)
@@ -52,6 +60,7 @@ class SourceRows:
         are_teacher_scores: whether ``teacher_scores`` come from a teacher. Those of a miner only
             judge and rank negatives.
         passages: that keys are numbers of; None if they are texts.
+        streamed: gives the texts of ``rows`` that lie elsewhere; None if ``rows`` has them.
         group_sizes: keys per query that the rows of a file ask for, by its path; None for any
             number.
     """
@@ -70,11 +79,12 @@ class SourceRows:
     base_files: tuple[str, ...] = ()
     are_teacher_scores: bool = True
     passages: Passages | None = None
+    streamed: StreamedTexts | None = None
     group_sizes: Mapping[str, int | None] = field(default_factory=dict)
 
     def tables(self, columns: Sequence[str]) -> RowTables:
         """Return the rows as Arrow tables of some columns, in which keys are texts."""
-        return RowTables(self.rows, columns, self.passages)
+        return RowTables(self.rows, columns, self.passages, self.streamed)
 
     @property
     def is_native(self) -> bool:
@@ -124,6 +134,8 @@ def read_source(source: Source, shapes: RowShapes, settings: ReadingSettings) ->
         ConfigError: a setting of the source that cannot be used.
     """
     native = shapes.native
+    if source.streaming:
+        return _read_streamed(source, native, settings)
     if native is not None and is_native(source, native, settings.cache_folder):
         return _read_native(source, native, settings)
     return _read_foreign(source, shapes, settings)
@@ -154,17 +166,67 @@ def _read_native(source: Source, kind: RowKind, settings: ReadingSettings) -> So
         read_file(file, with_id_field(kind, file, folder), format=container, cache_dir=folder)
         for file, container in zip(source.files, containers, strict=True)
     ]
-    rows = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+    digests = [content_digest(file, folder) for file in source.files]
+    read = _joined(source, kind, parts, digests, containers[0], settings)
+    _refuse_ids(read)
+    return read
+
+
+def _read_streamed(source: Source, kind: RowKind | None, settings: ReadingSettings) -> SourceRows:
+    """Read what is kept of files elsewhere, and open their texts.
+
+    Raises:
+        ConfigError: the source has a setting that needs other formats, which cannot be streamed.
+    """
+    if kind is None or source.reader_options:
+        given = ", ".join(map(one_line, source.reader_options or source.fields))
+        raise ConfigError(
+            f"dataset {source.name!r}: streaming reads the columns query, pos, neg and "
+            f"teacher_scores, each from one column of Parquet or Arrow files, and nothing that is "
+            f"joined to them, so {given} cannot be used with it (take it out, or leave out "
+            "streaming)"
+        )
+    folder = settings.cache_folder
+    with ThreadPoolExecutor(_SHARDS_AT_ONCE) as threads:
+        found = list(threads.map(lambda file: indexed(file, source, kind, folder), source.files))
+    shards = [one.shard for one in found]
+    read = _joined(
+        source,
+        kind,
+        [one.rows for one in found],
+        [one.digest for one in found],
+        shards[0].container,
+        settings,
+    )
+    cache = PieceCache(folder / "streamed" / "pieces", settings.stream_cache_mib << 20)
+    read.streamed = StreamedTexts(shards, cache)
+    return read
+
+
+def _joined(
+    source: Source,
+    kind: RowKind,
+    parts: Sequence[datasets.Dataset],
+    digests: Sequence[str],
+    container: Format,
+    settings: ReadingSettings,
+) -> SourceRows:
+    """Return the rows of all files of a source, with notes on what was not read.
+
+    Raises:
+        DataError: there are bad rows and they are not to be skipped, or all rows are bad.
+    """
+    rows = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(list(parts))
     fault = rows.data.column("fault")
     read = SourceRows(
         source,
         rows,
         n_rows=tuple(map(len, parts)),
-        digests=tuple(content_digest(file, folder) for file in source.files),
+        digests=tuple(digests),
         sound=pc.is_null(fault).to_numpy(),
-        folder=folder,
+        folder=settings.cache_folder,
         format="id_text" if kind_of(kind) == "corpus" else LLM_EMBEDDER.name,
-        container=containers[0],
+        container=container,
     )
     found = [fields_seen(part) for part in parts]
     for names in dict.fromkeys(map(tuple, found)):
@@ -176,7 +238,6 @@ def _read_native(source: Source, kind: RowKind, settings: ReadingSettings) -> So
     if len(bad):
         first = read.error(int(bad[0]), str(fault[int(bad[0])]))
         read.notes.append(f"{len(bad)} bad rows were skipped, the first: {first}")
-    _refuse_ids(read)
     return read
 
 

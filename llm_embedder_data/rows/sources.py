@@ -18,7 +18,7 @@ from llm_embedder_data.rows.dataset_names import by_unique_name, names_from_path
 from llm_embedder_data.rows.field_names import column_names
 from llm_embedder_data.rows.memory_records import is_data, is_dataset_dict
 from llm_embedder_data.rows.reader_settings import READER_OPTIONS, check_reader_options
-from llm_embedder_data.rows.source_paths import paths_of
+from llm_embedder_data.rows.source_paths import addresses_of, paths_of
 
 # The options of a source that is a mapping, beside ``path`` and the names of its fields.
 OPTIONS = (
@@ -31,6 +31,7 @@ OPTIONS = (
     "max_sample_num",
     *LIMITS,
     "normalize_scores",
+    "streaming",
     *READER_OPTIONS["train"],
 )
 
@@ -65,6 +66,8 @@ class Source:
         limits: on hard negatives, by name, in place of the data module's.
         normalize_scores: how teacher scores are scaled; None for the data module's.
         key_template: how a corpus record becomes the text of a key; None for the data module's.
+        streaming: whether parts of the files are fetched as they are needed; then ``files`` are
+            addresses.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Source:
     limits: Mapping[str, Limit | None] = field(default_factory=dict)
     normalize_scores: NormalizeScores | None = None
     key_template: str | None = None
+    streaming: bool = False
 
 
 def resolve_sources(
@@ -165,6 +169,10 @@ def _places(
     if is_dataset_dict(path):
         split = chosen_split(list(path), roots.kind, options.get("split"), where)
         path = path[split]
+    if arguments.get("streaming"):
+        for address in addresses_of(path, where, roots.data_root):
+            yield {"files": (address,), "named_after": f"/{address.split('?')[0]}"}
+        return
     if is_data(path):
         own_name = setting.removeprefix("data.")
         yield {"data": path, "files": (where,), "named_after": f"/{own_name}/{own_name}"}
@@ -282,9 +290,10 @@ def _check_arguments(arguments: Mapping[str, Any], where: str) -> None:
     for name, rule in LIMIT_RULES.items():
         if name in arguments:
             check_value(arguments[name], rule, f"{where}.{name}")
-    flag = arguments.get("in_batch_negatives", True)
-    if not isinstance(flag, bool):
-        raise ConfigError(f"{where}.in_batch_negatives={flag!r}: expected true or false")
+    for name in ("in_batch_negatives", "streaming"):
+        flag = arguments.get(name, True)
+        if not isinstance(flag, bool):
+            raise ConfigError(f"{where}.{name}={flag!r}: expected true or false")
     for name in ("task", "task_description", "key_template"):
         if name in arguments and not isinstance(arguments[name], str):
             raise ConfigError(f"{where}.{name}={arguments[name]!r}: expected a string")

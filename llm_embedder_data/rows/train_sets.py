@@ -33,6 +33,7 @@ from llm_embedder_data.rows.score_scaling import ScoreScaling, score_scaling
 from llm_embedder_data.rows.settings_in_force import settings_in_force
 from llm_embedder_data.rows.source_rows import RowShapes, SourceRows, read_source
 from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.streaming.streamed_texts import StreamedTexts
 from llm_embedder_data.rows.task_split import TaskRows, split_by_task
 from llm_embedder_data.rows.train_settings import OnNoNegatives, TrainSettings
 
@@ -91,6 +92,7 @@ class TrainSet:
             judge and rank negatives.
         source: that the rows are from.
         passages: that keys are numbers of; None if they are texts.
+        streamed: gives the texts of ``rows`` that lie elsewhere; None if ``rows`` has them.
         notes: sentences for the report and the log.
     """
 
@@ -124,11 +126,12 @@ class TrainSet:
     are_teacher_scores: bool = True
     source: Source | None = None
     passages: Passages | None = None
+    streamed: StreamedTexts | None = None
     notes: tuple[str, ...] = ()
 
     def tables(self, columns: Sequence[str]) -> RowTables:
         """Return the rows as Arrow tables of some columns, in which keys are texts."""
-        return RowTables(self.rows, columns, self.passages)
+        return RowTables(self.rows, columns, self.passages, self.streamed)
 
     @property
     def are_tokens_scored(self) -> bool:
@@ -190,6 +193,9 @@ def read_train_rows(source: Source, reading: ReadingSettings) -> SourceRows:
     Raises:
         DataError: data that cannot be read.
     """
+    if source.streaming:
+        native = kind_of_source(source, TRAIN_ROWS)
+        return read_source(source, RowShapes(native, TRAIN_ROWS, train_record), reading)
     without = without_side_cars(source)
     if len(without.reader_options) < len(source.reader_options):
         own = own_rows_alone(without)  # a corpus may be there for the side-cars only
@@ -266,7 +272,7 @@ def _train_set(
     numbers = numbers_where(kept, read.folder)
     scaling, settings, more_notes = _scaling(read, task_rows, settings, kept, counts.n_scored)
     more_notes += note_on_instructed_texts(
-        read.rows, numbers, reading, task_rows.task, source.task_description, read.passages
+        read, numbers, reading, task_rows.task, source.task_description
     )
     return TrainSet(
         name=task_rows.name,
@@ -292,6 +298,7 @@ def _train_set(
         are_teacher_scores=read.are_teacher_scores,
         source=source,
         passages=read.passages,
+        streamed=read.streamed,
         task_description=source.task_description,
         n_instructed=count_instructed(read.rows, kept) if reading.add_instruction else 0,
         score_scaling=scaling,

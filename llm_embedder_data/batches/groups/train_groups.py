@@ -59,6 +59,18 @@ class TrainGroups:
         """Return a file of the index' dataset that has become shorter, if there is one."""
         return self._mapped[index.dataset].cut_off()
 
+    @property
+    def steps_ahead(self) -> int:
+        """How many steps ahead to call :meth:`fetch_ahead`; 0 if no training set is streamed."""
+        streamed = [source.train_set.streamed for source in self._sources.values()]
+        return min((one.steps_ahead for one in streamed if one is not None), default=0)
+
+    def fetch_ahead(self, index: BatchIndex) -> None:
+        """Begin to fetch the rows of a later step, if they lie elsewhere."""
+        train_set = self._sources[index.dataset].train_set
+        if train_set.streamed is not None:
+            train_set.streamed.fetch_ahead(train_set.kept[list(index.rows)].tolist())
+
     def __len__(self) -> int:
         """Kept rows of all training sets."""
         return sum(map(len, self._sources.values()))

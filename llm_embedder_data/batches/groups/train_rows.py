@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datasets
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -59,7 +58,7 @@ class TrainRows:
             self.files += train_set.passages.files
         columns = [*_COLUMNS, *(INSTRUCTION_COLUMNS if train_set.n_instructed else ())]
         columns += known_columns(train_set)
-        self._arrow: datasets.Dataset = train_set.rows.with_format("arrow", columns=columns)
+        self._tables = train_set.tables(columns)
 
     def __len__(self) -> int:
         return len(self.train_set.kept)
@@ -84,7 +83,7 @@ class TrainRows:
             numbers: ``[B]`` int64 that random choices depend on; None for the row numbers.
         """
         train_set, group = self.train_set, self.group_size
-        table: pa.Table = self._arrow[rows.tolist()]
+        table: pa.Table = self._tables.mapped(rows.tolist())
         candidates = candidates_of(table)
         numbers = rows if numbers is None else numbers
         selection = choose(train_set, candidates, numbers, group, self.seed, epoch, repeat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,9 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
             workers prefetch, before the first ``set_epoch``, so the start is given here.
         place_of: gives the (epoch, first step) of the plan for an epoch that a trainer announces;
             None if both count alike.
+        fetch_ahead: called with the index of each step, ``steps_ahead`` steps before it is yielded,
+            or with the first one; None for nobody.
+        steps_ahead: see ``fetch_ahead``.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         rank: int = 0,
         start: tuple[int, int] = (0, 0),
         place_of: Callable[[int], tuple[int, int]] | None = None,
+        fetch_ahead: Callable[[BatchIndex], None] | None = None,
+        steps_ahead: int = 0,
     ) -> None:
         if not 0 <= rank < plan.num_replicas:
             raise ValueError(f"rank must be in [0, {plan.num_replicas}), got {rank}")
@@ -64,6 +70,7 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
         self.num_replicas = plan.num_replicas
         self.epoch, self.first_step = start
         self._place_of = place_of
+        self._fetch_ahead, self._steps_ahead = fetch_ahead, steps_ahead
 
     @property
     def place(self) -> tuple[int, int]:
@@ -84,7 +91,17 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
     def __iter__(self) -> Iterator[BatchIndex]:
         # As a generator it reads the start with the first batch: Lightning makes the iterator
         # before it announces the epoch.
-        yield from self._from(self.epoch, self.first_step)
+        indices = self._from(self.epoch, self.first_step)
+        if self._fetch_ahead is None:
+            yield from indices
+            return
+        waiting: deque[BatchIndex] = deque()
+        for index in indices:
+            self._fetch_ahead(index)
+            waiting.append(index)
+            if len(waiting) > self._steps_ahead:
+                yield waiting.popleft()
+        yield from waiting
 
     def _from(self, epoch: int, first_step: int) -> Iterator[BatchIndex]:
         """Yield this rank's share of the steps of an epoch."""

@@ -251,7 +251,8 @@ def _unread(dataset: TrainSet | EvalSet) -> Finding:
     examples = [
         Example(file, None, name)
         for file in dataset.files
-        if locations_of(dataset.rows) is None  # readers of other formats have notes of their own
+        # Readers of other formats, and of streamed files, have notes of their own.
+        if locations_of(dataset.rows) is None and Path(file).is_file()
         for fields in [field_names(file)]
         # A file without a query_id has its ids in the other name.
         for name in look_alikes(fields, _READ if "query_id" in fields else {*_READ, QID})

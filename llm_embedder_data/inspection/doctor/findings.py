@@ -116,7 +116,8 @@ def finding(
     """
     shown = rows[:MOST_EXAMPLES]
     if texts is None and len(shown):
-        texts = dataset.rows[shown.tolist()]["query"]
+        assert not isinstance(dataset, Corpus)
+        texts = dataset.tables(["query"]).columns(shown.tolist())["query"]
     return Finding(len(rows), looked_at, examples_at(dataset, shown, texts or ()))
 
 

@@ -61,10 +61,15 @@ def _finding(
     ):
         [at] = located(others[name], [other])
         line = at.record if at.line is None else at.line
-        own, its = train_set.rows[row]["query"], others[name].rows[other]["query"]
+        own, its = _query(train_set, row), _query(others[name], other)
         place = f"{Path(at.file).name}:{line}"
         texts.append(f"{_beginning(own)} ~ {similarity:.2f} {place} {_beginning(its)}")
     return finding(train_set, near.rows, texts)
+
+
+def _query(dataset: TrainSet | EvalSet, row: int) -> str:
+    query: str = dataset.tables(["query"]).columns([row])["query"][0]
+    return query
 
 
 def _beginning(text: str) -> str:

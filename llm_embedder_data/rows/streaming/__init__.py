@@ -1,0 +1,1 @@
+"""Training rows in Parquet and Arrow files elsewhere, of which parts are fetched as they come."""

@@ -1,0 +1,104 @@
+"""Byte ranges of files behind addresses, read again where a connection fails."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.fetched_files import cannot_be_fetched, filesystem_of
+
+# Seconds to wait before each further attempt. A server that is started again within a minute is
+# waited for.
+WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+# What file systems call the mark of a file's version, the surest first.
+_VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+
+_log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+
+class FileState(NamedTuple):
+    """What a file elsewhere is known by without reading it.
+
+    Attributes:
+        size: in bytes.
+        version: an ETag or a modification time; empty if its server tells none.
+    """
+
+    size: int
+    version: str
+
+
+class RemoteFile:
+    """A file behind an address.
+
+    Args:
+        address: that fsspec opens, such as ``s3://bucket/train.parquet``; or a path.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def state(self) -> FileState:
+        """Return the size and version of the file.
+
+        Raises:
+            ConfigError: no package opens such addresses.
+            DataError: there is no such file, or it cannot be reached.
+        """
+        info = self._patiently(lambda filesystem, path: filesystem.info(path))
+        size = info.get("size")
+        if not isinstance(size, int):
+            raise DataError.at(
+                one_line(self.address),
+                "its server does not say how large it is, so it cannot be streamed (fetch it "
+                "whole: leave out streaming)",
+            )
+        version = next((str(info[name]) for name in _VERSIONS if info.get(name)), "")
+        return FileState(size, version)
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` to ``end``.
+
+        Raises:
+            ConfigError: no package opens such addresses.
+            DataError: they cannot be read, also not after some waiting.
+        """
+
+        def whole(filesystem: Any, path: str) -> bytes:
+            content: bytes = filesystem.cat_file(path, start=start, end=end)
+            if len(content) > end - start:
+                raise DataError.at(
+                    one_line(self.address),
+                    "its server sends the whole file where a part is asked for, so it cannot be "
+                    "streamed (fetch it whole: leave out streaming)",
+                )
+            if len(content) < end - start:
+                raise ConnectionError(f"{len(content):,} of {end - start:,} bytes came")
+            return content
+
+        return self._patiently(whole)
+
+    def _patiently(self, ask: Callable[[Any, str], Answer]) -> Answer:
+        for wait in (*WAITS, None):
+            filesystem, path = filesystem_of(self.address, "path")
+            try:
+                return ask(filesystem, path)
+            except DataError:
+                raise
+            except Exception as error:  # each protocol has errors of its own
+                if wait is None or isinstance(error, FileNotFoundError | PermissionError):
+                    raise cannot_be_fetched(self.address, error) from error
+                _log.warning(
+                    "%s: %s; asking again in %g s",
+                    one_line(self.address),
+                    one_line(str(error)) or type(error).__name__,
+                    wait,
+                )
+                time.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")

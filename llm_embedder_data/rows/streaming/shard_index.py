@@ -1,0 +1,231 @@
+"""What is kept of a file elsewhere: all of its rows but their texts, and where its pieces lie.
+
+The file is fetched whole once, checked as any file is, indexed and deleted. So everything that does
+not need texts (counts, filters, plans, faults) is known before training, as for files on this
+machine, and its digest is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from llm_embedder_data.core.checked_json import (
+    CHECKED_JSON_SUFFIX,
+    read_checked_json,
+    write_checked_json,
+)
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.files import locked
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
+from llm_embedder_data.rows.file_shapes import ids_for_texts
+from llm_embedder_data.rows.files.content_digest import content_digest
+from llm_embedder_data.rows.native_shape import container_format, is_native, with_id_field
+from llm_embedder_data.rows.reading import (
+    FIELD_NAMES,
+    fields_seen,
+    make_folder,
+    open_cached,
+    read_file,
+)
+from llm_embedder_data.rows.schema.row_kind import RowKind
+from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.streaming.byte_ranges import FileState, RemoteFile
+from llm_embedder_data.rows.streaming.shard_pieces import Piece, Shard, pieces_of
+
+# Part of the name of what is kept. Raise it when what is kept changes.
+_VERSION = 1
+
+# Fetched at a time while a file is indexed.
+_FETCHED_BYTES = 8 << 20
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedShard:
+    """A file elsewhere and what is kept of it.
+
+    Attributes:
+        shard: the file in pieces.
+        digest: of its whole content.
+        rows: all of its rows, memory-mapped, without the column ``query`` and with null in place of
+            each text of ``key``.
+    """
+
+    shard: Shard
+    digest: str
+    rows: datasets.Dataset
+
+
+def indexed(address: str, source: Source, kind: RowKind, folder: Path) -> IndexedShard:
+    """Return the index of a file; the first call for a version of the file makes it.
+
+    Args:
+        address: of the file.
+        source: that the file belongs to.
+        kind: of the rows.
+        folder: of all caches.
+
+    Raises:
+        DataError: the file cannot be fetched, or its rows cannot be streamed.
+        ConfigError: no package opens such addresses.
+    """
+    state = RemoteFile(address).state()
+    columns = [column.name for column in kind.columns]
+    contents = (_VERSION, address, state, source.format, kind.name, kind.fields, columns)
+    name = xxhash.xxh3_128_hexdigest(repr(contents).encode())
+    own = folder / "streamed"
+    found = _opened(address, name, kind, own)
+    if found is None:
+        make_folder(own)
+        with locked(own / f"{name}.arrow"):
+            found = _opened(address, name, kind, own)
+            if found is None:
+                _make(address, name, state, source, kind, own)
+                found = _opened(address, name, kind, own)
+    if found is None:
+        raise DataError.at(str(own), "what was indexed cannot be read back (is the disk sound?)")
+    return found
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _opened(address: str, name: str, kind: RowKind, folder: Path) -> IndexedShard | None:
+    """Return what is kept of a file, or None if it is not whole."""
+    kept = read_checked_json(folder / f"{name}{CHECKED_JSON_SUFFIX}")
+    rows, header = folder / f"{name}.arrow", folder / f"{name}.bin"
+    if not isinstance(kept, dict) or not is_whole(rows) or not is_whole(header):
+        return None
+    shard = Shard(
+        address=address,
+        name=name,
+        container=kept["container"],
+        kind=replace(kind, fields=tuple(map(tuple, kept["fields"]))),
+        header=mapped(header).tobytes(),
+        pieces=tuple(
+            Piece(
+                groups=tuple(piece["groups"]),
+                ranges=tuple((start, end) for start, end in piece["ranges"]),
+                n_rows=piece["n_rows"],
+                digest=piece["digest"],
+            )
+            for piece in kept["pieces"]
+        ),
+    )
+    return IndexedShard(shard, kept["digest"], open_cached(rows, name))
+
+
+def _make(
+    address: str, name: str, state: FileState, source: Source, kind: RowKind, folder: Path
+) -> None:
+    """Fetch a file, index it, and delete it.
+
+    Raises:
+        DataError: it cannot be fetched, or its rows cannot be streamed.
+    """
+    fetching = folder / f"{name}.fetching"
+    shutil.rmtree(fetching, ignore_errors=True)  # of a killed process
+    fetched = fetching / (PurePosixPath(address.split("?")[0]).name or "data")
+    try:
+        fetching.mkdir()
+        _log.info("Fetching %s to index it (%s bytes)", one_line(address), f"{state.size:,}")
+        with open(fetched, "wb") as file:
+            for start in range(0, state.size, _FETCHED_BYTES):
+                end = min(start + _FETCHED_BYTES, state.size)
+                file.write(RemoteFile(address).read(start, end))
+        if RemoteFile(address).state() != state:
+            raise DataError.at(
+                address, "changed while it was read (start again when it is complete)"
+            )
+        try:
+            _index(fetched, name, source, kind, folder)
+        except DataError as error:
+            raise error.reworded(str(error).replace(str(fetched), address)) from error
+    except OSError as error:
+        raise DataError.at(
+            str(folder), f"{one_line(address)} cannot be kept: {reason(error)} ({remedy(error)})"
+        ) from error
+    finally:
+        shutil.rmtree(fetching, ignore_errors=True)
+
+
+def _index(path: Path, name: str, source: Source, kind: RowKind, folder: Path) -> None:
+    beside = path.parent
+    if not is_native(replace(source, files=(str(path),), streaming=False), kind, beside):
+        raise DataError.at(
+            str(path),
+            "its rows are not of the shape that can be streamed: a query with the lists pos and "
+            "neg, or columns that the source names so (the verb convert writes such files)",
+        )
+    container = container_format(str(path), source.format)
+    if container not in ("parquet", "arrow"):
+        raise DataError.at(
+            str(path),
+            "is neither Parquet nor Arrow, and other files cannot be read in parts (convert it, or "
+            "leave out streaming)",
+        )
+    kind = with_id_field(kind, str(path), beside)
+    rows = read_file(str(path), kind, format=container, cache_dir=beside)
+    sound = pc.is_null(rows.data.column("fault")).to_numpy()
+    if sentence := ids_for_texts(rows.data.column("key"), sound):
+        raise DataError.at(str(path), sentence)
+    found = pieces_of(path, container, [column.field for column in kind.file_columns])
+    if sum(piece.n_rows for piece in found.pieces) != len(rows):
+        raise DataError.at(str(path), "its parts have other rows than the whole (write it again)")
+    with sealed_file(folder / f"{name}.arrow") as file:
+        schema = _without_texts(rows.data.schema)
+        metadata = {FIELD_NAMES: json.dumps(fields_seen(rows))}
+        with pa.ipc.new_stream(file, schema.with_metadata(metadata)) as writer:
+            for batch in _batches_without_texts(rows, schema):
+                writer.write_batch(batch)
+    with sealed_file(folder / f"{name}.bin") as file:
+        file.write(found.header)
+    write_checked_json(
+        folder / f"{name}{CHECKED_JSON_SUFFIX}",
+        {
+            "container": container,
+            "fields": list(kind.fields),
+            "digest": content_digest(str(path), beside),
+            "pieces": [asdict(piece) for piece in found.pieces],
+        },
+    )
+
+
+def _without_texts(schema: pa.Schema) -> pa.Schema:
+    fields = [field for field in schema if field.name != "query"]
+    nulls = pa.list_(pa.null())
+    return pa.schema([pa.field("key", nulls) if field.name == "key" else field for field in fields])
+
+
+def _batches_without_texts(rows: datasets.Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for batch in rows.data.table.to_batches():
+        yield pa.RecordBatch.from_arrays(
+            [
+                _nulls_for(batch.column("key")) if name == "key" else batch.column(name)
+                for name in schema.names
+            ],
+            schema=schema,
+        )
+
+
+def _nulls_for(keys: pa.ListArray) -> pa.ListArray:
+    """Return lists of as many nulls as there are keys."""
+    lengths = pc.list_value_length(keys).fill_null(0).to_numpy()
+    offsets = np.append(0, np.cumsum(lengths))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), pa.nulls(int(offsets[-1])), mask=keys.is_null()
+    )

@@ -1,0 +1,289 @@
+"""The pieces of a Parquet or Arrow file that can be read alone: row groups, or record batches."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.files.file_formats import Format
+from llm_embedder_data.rows.schema.row_kind import RowKind
+
+# Neighbouring row groups are one piece up to this size: a request costs as much as a megabyte.
+_LEAST_BYTES = 1 << 20
+
+# Columns that are not read are skipped if they lie between others and have at least so many bytes.
+_LEAST_GAP = 1 << 16
+
+# Rows that are decoded at a time.
+_ROWS_AT_ONCE = 1024
+
+_ARROW_MAGIC = b"ARROW1\0\0"
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a file that can be read alone.
+
+    Attributes:
+        groups: numbers of its row groups; empty for record batches.
+        ranges: of bytes of the file that it is made of, (start, end).
+        n_rows: its rows.
+        digest: of the content of its ranges.
+    """
+
+    groups: tuple[int, ...]
+    ranges: tuple[Range, ...]
+    n_rows: int
+    digest: str
+
+    @property
+    def n_bytes(self) -> int:
+        """The bytes of its ranges."""
+        return sum(end - start for start, end in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A file in pieces.
+
+    Attributes:
+        header: bytes that every piece needs: the footer of a Parquet file, or an Arrow schema.
+        pieces: in the order of the file's rows.
+    """
+
+    header: bytes
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A file elsewhere in pieces.
+
+    Attributes:
+        address: of the file.
+        name: unique among all versions of all files.
+        container: ``"parquet"`` or ``"arrow"``.
+        kind: of its rows, with the names of its columns.
+        header: bytes that every piece needs.
+        pieces: in the order of the rows.
+    """
+
+    address: str
+    name: str
+    container: Format
+    kind: RowKind
+    header: bytes
+    pieces: tuple[Piece, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read, by their names in the file."""
+        return [column.field for column in self.kind.file_columns]
+
+
+def pieces_of(path: Path, container: Format, columns: Sequence[str]) -> Pieces:
+    """Return the pieces of a sound file on this machine, with the columns that are read.
+
+    Args:
+        path: the file.
+        container: ``"parquet"`` or ``"arrow"``.
+        columns: names of the columns that are read.
+
+    Raises:
+        DataError: it has columns that cannot be read in pieces.
+    """
+    if container == "parquet":
+        header, parts = _row_groups(path, set(columns))
+    else:
+        header, parts = _record_batches(path)
+    with open(path, "rb") as file:
+        pieces = tuple(
+            Piece(groups, ranges, n_rows, digest_of(_read(file, ranges)))
+            for groups, ranges, n_rows in _joined(parts)
+            if n_rows
+        )
+    return Pieces(header, pieces)
+
+
+def digest_of(contents: Sequence[bytes]) -> str:
+    """Return the digest of the content of a piece's ranges."""
+    hashed = xxhash.xxh3_128()
+    for content in contents:
+        hashed.update(content)
+    return str(hashed.hexdigest())
+
+
+def write_rows(target: Path, shard: Shard, piece: Piece, contents: Sequence[bytes]) -> None:
+    """Write the rows of a piece as an Arrow stream.
+
+    The bytes must be those of a file that was checked in full: pyarrow decodes them here.
+
+    Args:
+        target: the file to write.
+        shard: that the piece is from.
+        piece: the piece.
+        contents: of its ranges, ``[len(piece.ranges)]``.
+    """
+    with open(target, "wb") as file:
+        if shard.container == "arrow":
+            file.write(shard.header)
+            for content in contents:
+                file.write(content)
+            file.write(_END_OF_STREAM)
+            return
+        parts = [
+            (start, content) for (start, _), content in zip(piece.ranges, contents, strict=True)
+        ]
+        end = max(end for _, end in piece.ranges)
+        source = _Parts([*parts, (end, shard.header)], end + len(shard.header))
+        parquet = pq.ParquetFile(pa.PythonFile(source))
+        schema = parquet.schema_arrow
+        names = [name for name in schema.names if name in shard.columns]
+        batches = parquet.iter_batches(_ROWS_AT_ONCE, row_groups=list(piece.groups), columns=names)
+        with pa.ipc.new_stream(file, pa.schema([schema.field(name) for name in names])) as writer:
+            for batch in batches:
+                writer.write_batch(batch.select(names))
+
+
+# --------------------------------------------------------------------------------------------------
+
+_Part = tuple[tuple[int, ...], tuple[Range, ...], int]  # groups, ranges, rows
+
+
+def _row_groups(path: Path, columns: set[str]) -> tuple[bytes, list[_Part]]:
+    metadata = pq.read_metadata(path)
+    with open(path, "rb") as file:
+        file.seek(-8, io.SEEK_END)
+        footer_bytes = int.from_bytes(file.read(4), "little") + 8
+        file.seek(-footer_bytes, io.SEEK_END)
+        header = file.read()
+    parts: list[_Part] = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        ranges = []
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema.partition(".")[0] in columns:
+                start = column.data_page_offset
+                if column.has_dictionary_page and column.dictionary_page_offset:
+                    start = min(start, column.dictionary_page_offset)
+                ranges.append((start, start + column.total_compressed_size))
+        parts.append(((number,), tuple(_merged(sorted(ranges))), group.num_rows))
+    return header, parts
+
+
+def _record_batches(path: Path) -> tuple[bytes, list[_Part]]:
+    parts: list[_Part] = []
+    with pa.OSFile(str(path)) as file:
+        if file.read(len(_ARROW_MAGIC)) != _ARROW_MAGIC:
+            file.seek(0)
+        begin = file.tell()
+        reader = pa.ipc.MessageReader.open_stream(file)
+        message = reader.read_next_message()
+        end = file.tell()
+        file.seek(begin)
+        header = file.read(end - begin)
+        for start, end, kind in _messages(file, reader):
+            if kind != "record batch":
+                raise DataError.at(
+                    str(path),
+                    f"it has messages of the kind {kind}, as dictionary-encoded columns need, and "
+                    "cannot be streamed (write such columns as plain strings, or as Parquet)",
+                )
+            file.seek(start)
+            batch = pa.ipc.read_record_batch(pa.ipc.read_message(file), pa.ipc.read_schema(message))
+            parts.append(((), ((start, end),), batch.num_rows))
+            file.seek(end)
+    return header, parts
+
+
+def _messages(file: pa.NativeFile, reader: pa.ipc.MessageReader) -> Iterator[tuple[int, int, str]]:
+    """Yield (start, end, kind) of each further message."""
+    while True:
+        start = file.tell()
+        try:
+            message = reader.read_next_message()
+        except (StopIteration, EOFError):
+            return
+        yield start, file.tell(), message.type
+
+
+def _joined(parts: Sequence[_Part]) -> Iterator[_Part]:
+    """Yield parts, small neighbours as one."""
+    groups: tuple[int, ...] = ()
+    ranges: list[Range] = []
+    n_rows = 0
+    for own_groups, own_ranges, own_rows in parts:
+        groups, n_rows = groups + own_groups, n_rows + own_rows
+        ranges = _merged([*ranges, *own_ranges])
+        if sum(end - start for start, end in ranges) >= _LEAST_BYTES:
+            yield groups, tuple(ranges), n_rows
+            groups, ranges, n_rows = (), [], 0
+    yield groups, tuple(ranges), n_rows
+
+
+def _merged(ranges: Sequence[Range]) -> list[Range]:
+    """Return ascending ranges, those with a small gap between them as one."""
+    merged: list[Range] = []
+    for start, end in ranges:
+        if merged and start - merged[-1][1] < _LEAST_GAP:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _read(file: Any, ranges: Sequence[Range]) -> list[bytes]:
+    contents = []
+    for start, end in ranges:
+        file.seek(start)
+        contents.append(file.read(end - start))
+    return contents
+
+
+class _Parts(io.RawIOBase):
+    """A file of which only some parts are there; all others read as zeros.
+
+    pyarrow reads more of the end of a file than its footer, and does not look at the rest.
+
+    Args:
+        parts: (start, content) of each.
+        size: of the whole file.
+    """
+
+    def __init__(self, parts: Sequence[tuple[int, bytes]], size: int) -> None:
+        self._parts, self._size, self._at = parts, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = begin + offset
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
+        found = bytearray(max(end - self._at, 0))
+        for start, content in self._parts:
+            first, last = max(start, self._at), min(start + len(content), end)
+            if first < last:
+                found[first - self._at : last - self._at] = content[first - start : last - start]
+        self._at = max(self._at, end)
+        return bytes(found)
