@@ -1,7 +1,7 @@
 """Fine-tunes all-MiniLM-L6-v2 with the defaults, and measures it on all sets before and after.
 
     make defaults ARGS='--data data --sets tool/metatool qa/xquad qa/covidqa'
-    python benchmarks/defaults.py --data DIR --sets NAME NAME ... [--seeds 3] ...
+    python benchmarks/defaults.py --data DIR --sets NAME NAME ... [--seeds 1 2 3] ...
 
 A set is a folder of DIR with train.jsonl, eval.jsonl and corpus.jsonl. The model is trained on each
 set in turn, for one epoch of its plain rows (query, pos and neg, without teacher scores). Only the
@@ -116,7 +116,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--sets", nargs="+", required=True)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trained-on", nargs="+", help="sets to train on; default: each of them")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--temperature", type=float, default=None)
     parser.add_argument("--dropout", type=float, default=None, help="default: the model's own")
@@ -136,11 +137,11 @@ def main() -> int:
         published = ndcg(arguments, BiEncoder(demo_encoder(), cutoffs=[10]), elsewhere)
         print(json.dumps({"trained on": None, **means(published)}), flush=True)
         least: dict[str, dict[str, float]] = {}
-        for name in arguments.sets:
+        for name in arguments.trained_on or arguments.sets:
             path = plain_rows(
                 Path(arguments.data) / name / "train.jsonl", Path(folder) / name / "train.jsonl"
             )
-            for seed in range(1, arguments.seeds + 1):
+            for seed in arguments.seeds:
                 seed_everything(seed, verbose=False)
                 data = data_of(arguments, [name], train_data={name: path}, seed=seed)
                 model = BiEncoder(encoder_of(arguments), cutoffs=[10], **given)

@@ -18,6 +18,7 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.corpus_matching import CorpusView, Matching, corpus_of, match
 from llm_embedder_data.datamodule.settings import DataSettings
+from llm_embedder_data.datamodule.streamed_sets import check_streamed
 from llm_embedder_data.datamodule.task_settings import row_settings
 from llm_embedder_data.rows.canonical_rows import Kind
 from llm_embedder_data.rows.corpora import Corpus, build_corpus
@@ -89,6 +90,9 @@ class DatasetBuilder:
         Args:
             negatives: files in place of those that sources name, by the name of the source. Rows
                 of such a source are kept if they have no negative.
+
+        Raises:
+            ConfigError: a training set is streamed, and a setting needs all its texts.
         """
         given = negatives or {}
 
@@ -106,7 +110,9 @@ class DatasetBuilder:
             )
 
         fields = dict.fromkeys((*TRAIN_FIELDS, *_MORE_FIELDS["train"]))
-        return _by_name(build, self._sources("train_data", fields), "data.train_data")
+        built = _by_name(build, self._sources("train_data", fields), "data.train_data")
+        check_streamed(built.values(), self._settings)
+        return built
 
     def eval_sets(self) -> dict[str, EvalSet]:
         """Build the eval sets, by name."""

@@ -22,7 +22,7 @@ from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.corpus_matching import Matching
 from llm_embedder_data.datamodule.exchanged_negatives import with_rows_of
 from llm_embedder_data.datamodule.settings import DataSettings
-from llm_embedder_data.datamodule.streamed_sets import check_streamed, traffic_note
+from llm_embedder_data.datamodule.streamed_sets import traffic_note
 from llm_embedder_data.inspection.doctor.cache_sizes import cache_files
 from llm_embedder_data.inspection.report import Report, described, make_report, mixing_in_words
 from llm_embedder_data.rows.corpora import Corpus
@@ -60,7 +60,6 @@ class OpenData:
     def open_train(self, builder: DatasetBuilder, tokenizer: PreTrainedTokenizerBase) -> list[str]:
         """Open the training sets, and return notes on them."""
         self.train = builder.train_sets()
-        check_streamed(self.train.values(), self._settings)
         notes = _notes(self.train) + self._open_tables("train", self.train, builder, tokenizer)
         on_batches = self._notes_on_batches().items()
         return notes + [f"{name}: {note}" for name, lines in on_batches for note in lines]

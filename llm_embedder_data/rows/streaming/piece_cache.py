@@ -117,8 +117,8 @@ class PieceCache:
             if total <= self.most_bytes:
                 return
             if path != str(newest):
-                with suppress(OSError):  # in use, on Windows
-                    os.unlink(path)
+                with suppress(PermissionError):  # in use, on Windows
+                    Path(path).unlink(missing_ok=True)  # another process may be quicker
                     total -= size
 
 

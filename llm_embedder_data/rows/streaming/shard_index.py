@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import cast
 
 import datasets
 import numpy as np
@@ -30,9 +31,11 @@ from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
-from llm_embedder_data.rows.file_shapes import ids_for_texts
+from llm_embedder_data.rows.file_shapes import ids_for_texts, missing_fields
 from llm_embedder_data.rows.files.content_digest import content_digest
-from llm_embedder_data.rows.native_shape import container_format, is_native, with_id_field
+from llm_embedder_data.rows.files.file_formats import Format
+from llm_embedder_data.rows.files.tables import table_columns, table_rows
+from llm_embedder_data.rows.native_shape import is_native, with_id_field
 from llm_embedder_data.rows.reading import (
     FIELD_NAMES,
     fields_seen,
@@ -43,13 +46,31 @@ from llm_embedder_data.rows.reading import (
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.streaming.byte_ranges import FileState, RemoteFile
-from llm_embedder_data.rows.streaming.shard_pieces import Piece, Shard, pieces_of
+from llm_embedder_data.rows.streaming.shard_pieces import (
+    Piece,
+    Shard,
+    as_lists,
+    pieces_of,
+    write_stream,
+)
 
 # Part of the name of what is kept. Raise it when what is kept changes.
 _VERSION = 1
 
 # Fetched at a time while a file is indexed.
 _FETCHED_BYTES = 8 << 20
+
+# How Parquet files, Arrow files and Arrow streams begin.
+_MAGICS: Mapping[bytes, Format] = {
+    b"PAR1": "parquet",
+    b"ARROW1": "arrow",
+    b"\xff\xff\xff\xff": "arrow",
+}
+
+_NOT_NATIVE = (
+    "its rows are not of the shape that can be streamed: a query with pos and neg, or columns that "
+    "the source names so (the verb convert writes such files)"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -125,6 +146,7 @@ def _opened(address: str, name: str, kind: RowKind, folder: Path) -> IndexedShar
             )
             for piece in kept["pieces"]
         ),
+        single=tuple(kept["single"]),
     )
     return IndexedShard(shard, kept["digest"], open_cached(rows, name))
 
@@ -139,10 +161,17 @@ def _make(
     """
     fetching = folder / f"{name}.fetching"
     shutil.rmtree(fetching, ignore_errors=True)  # of a killed process
-    fetched = fetching / (PurePosixPath(address.split("?")[0]).name or "data")
     try:
         fetching.mkdir()
+        container = _container_of(address, state)
+        if container is None:
+            raise DataError.at(
+                one_line(address),
+                "is neither Parquet nor Arrow, and other files cannot be read in parts (convert "
+                "it, or leave out streaming)",
+            )
         _log.info("Fetching %s to index it (%s bytes)", one_line(address), f"{state.size:,}")
+        fetched = fetching / f"whole.{container}"
         with open(fetched, "wb") as file:
             for start in range(0, state.size, _FETCHED_BYTES):
                 end = min(start + _FETCHED_BYTES, state.size)
@@ -152,7 +181,7 @@ def _make(
                 address, "changed while it was read (start again when it is complete)"
             )
         try:
-            _index(fetched, name, source, kind, folder)
+            _index(fetched, name, replace(source, format=container), kind, folder)
         except DataError as error:
             raise error.reworded(str(error).replace(str(fetched), address)) from error
     except OSError as error:
@@ -163,23 +192,24 @@ def _make(
         shutil.rmtree(fetching, ignore_errors=True)
 
 
+def _container_of(address: str, state: FileState) -> Format | None:
+    head = RemoteFile(address).read(0, min(max(map(len, _MAGICS)), state.size))
+    found = [container for magic, container in _MAGICS.items() if head.startswith(magic)]
+    return found[0] if found else None
+
+
 def _index(path: Path, name: str, source: Source, kind: RowKind, folder: Path) -> None:
-    beside = path.parent
-    if not is_native(replace(source, files=(str(path),), streaming=False), kind, beside):
-        raise DataError.at(
-            str(path),
-            "its rows are not of the shape that can be streamed: a query with the lists pos and "
-            "neg, or columns that the source names so (the verb convert writes such files)",
-        )
-    container = container_format(str(path), source.format)
-    if container not in ("parquet", "arrow"):
-        raise DataError.at(
-            str(path),
-            "is neither Parquet nor Arrow, and other files cannot be read in parts (convert it, or "
-            "leave out streaming)",
-        )
-    kind = with_id_field(kind, str(path), beside)
-    rows = read_file(str(path), kind, format=container, cache_dir=beside)
+    beside, container = path.parent, cast(Format, source.format)
+    single = _single_texts(path, container, kind)
+    read = path if not single else _with_lists(path, container, single)
+    read_as: Format = container if not single else "arrow"
+    own = replace(source, files=(str(read),), format=read_as, streaming=False)
+    if not is_native(own, kind, beside):
+        columns = table_columns(str(path), container)
+        sentence = missing_fields(kind.name, kind.file_columns, columns)
+        raise DataError.at(str(path), sentence or _NOT_NATIVE)
+    kind = with_id_field(kind, str(read), beside)
+    rows = read_file(str(read), kind, format=read_as, cache_dir=beside)
     sound = pc.is_null(rows.data.column("fault")).to_numpy()
     if sentence := ids_for_texts(rows.data.column("key"), sound):
         raise DataError.at(str(path), sentence)
@@ -201,8 +231,30 @@ def _index(path: Path, name: str, source: Source, kind: RowKind, folder: Path) -
             "fields": list(kind.fields),
             "digest": content_digest(str(path), beside),
             "pieces": [asdict(piece) for piece in found.pieces],
+            "single": single,
         },
     )
+
+
+def _single_texts(path: Path, container: Format, kind: RowKind) -> list[str]:
+    """Return the columns that hold one text a row where a list of texts is read."""
+    schema = next(iter(table_rows(str(path), container, most=1))).schema
+    lists = [column.field for column in kind.file_columns if column.kind == "strings"]
+    return [name for name in lists if name in schema.names and _is_text(schema.field(name).type)]
+
+
+def _is_text(found: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
+
+
+def _with_lists(path: Path, container: Format, single: list[str]) -> Path:
+    """Write a file again, with lists of one text in some columns."""
+    target = path.with_name("lists.arrow")
+    with open(target, "wb") as file:
+        write_stream(file, (as_lists(b, single) for b in table_rows(str(path), container)))
+    return target
 
 
 def _without_texts(schema: pa.Schema) -> pa.Schema:

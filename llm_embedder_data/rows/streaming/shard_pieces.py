@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
@@ -77,6 +79,7 @@ class Shard:
         kind: of its rows, with the names of its columns.
         header: bytes that every piece needs.
         pieces: in the order of the rows.
+        single: columns with one text a row, where a list of texts is read.
     """
 
     address: str
@@ -85,6 +88,7 @@ class Shard:
     kind: RowKind
     header: bytes
     pieces: tuple[Piece, ...]
+    single: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -135,25 +139,35 @@ def write_rows(target: Path, shard: Shard, piece: Piece, contents: Sequence[byte
         piece: the piece.
         contents: of its ranges, ``[len(piece.ranges)]``.
     """
+    if shard.container == "arrow":
+        content = b"".join([shard.header, *contents, _END_OF_STREAM])
+        reader: Iterable[pa.RecordBatch] = pa.ipc.open_stream(content)
+    else:
+        reader = _parquet_batches(shard, piece, contents)
     with open(target, "wb") as file:
-        if shard.container == "arrow":
-            file.write(shard.header)
-            for content in contents:
-                file.write(content)
-            file.write(_END_OF_STREAM)
-            return
-        parts = [
-            (start, content) for (start, _), content in zip(piece.ranges, contents, strict=True)
-        ]
-        end = max(end for _, end in piece.ranges)
-        source = _Parts([*parts, (end, shard.header)], end + len(shard.header))
-        parquet = pq.ParquetFile(pa.PythonFile(source))
-        schema = parquet.schema_arrow
-        names = [name for name in schema.names if name in shard.columns]
-        batches = parquet.iter_batches(_ROWS_AT_ONCE, row_groups=list(piece.groups), columns=names)
-        with pa.ipc.new_stream(file, pa.schema([schema.field(name) for name in names])) as writer:
-            for batch in batches:
-                writer.write_batch(batch.select(names))
+        write_stream(file, (as_lists(_wanted(batch, shard), shard.single) for batch in reader))
+
+
+def write_stream(file: IO[bytes], batches: Iterable[pa.RecordBatch]) -> None:
+    """Write batches, at least one, as an Arrow stream."""
+    batches = iter(batches)
+    first = next(batches)
+    with pa.ipc.new_stream(file, first.schema) as writer:
+        for batch in itertools.chain([first], batches):
+            writer.write_batch(batch)
+
+
+def as_lists(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    """Return a batch with lists of one text in place of the texts of some columns."""
+    for name in columns:
+        at = batch.schema.get_field_index(name)
+        texts = batch.column(at)
+        if pa.types.is_dictionary(texts.type):
+            texts = texts.dictionary_decode()
+        offsets = pa.array(np.arange(len(texts) + 1), pa.int32())
+        lists = pa.ListArray.from_arrays(offsets, texts, mask=texts.is_null())
+        batch = batch.set_column(at, name, lists)
+    return batch
 
 
 # --------------------------------------------------------------------------------------------------
@@ -205,6 +219,21 @@ def _record_batches(path: Path) -> tuple[bytes, list[_Part]]:
             parts.append(((), ((start, end),), batch.num_rows))
             file.seek(end)
     return header, parts
+
+
+def _wanted(batch: pa.RecordBatch, shard: Shard) -> pa.RecordBatch:
+    return batch.select([name for name in batch.schema.names if name in shard.columns])
+
+
+def _parquet_batches(
+    shard: Shard, piece: Piece, contents: Sequence[bytes]
+) -> Iterator[pa.RecordBatch]:
+    parts = [(start, content) for (start, _), content in zip(piece.ranges, contents, strict=True)]
+    end = max(end for _, end in piece.ranges)
+    source = _Parts([*parts, (end, shard.header)], end + len(shard.header))
+    file = pq.ParquetFile(pa.PythonFile(source))
+    names = [name for name in file.schema_arrow.names if name in shard.columns]
+    yield from file.iter_batches(_ROWS_AT_ONCE, row_groups=list(piece.groups), columns=names)
 
 
 def _messages(file: pa.NativeFile, reader: pa.ipc.MessageReader) -> Iterator[tuple[int, int, str]]:
