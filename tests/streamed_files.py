@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import socket
 import threading
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +51,7 @@ class RangeServer(http.server.ThreadingHTTPServer):
     Attributes:
         n_faults: how many of the next answers are cut off in the middle.
         knows_ranges: whether it sends parts of files, or always the whole.
+        delay: seconds that each answer takes.
         n_bytes: bytes that were sent, by file name.
         n_gets: answers that were sent, by file name.
     """
@@ -58,6 +60,7 @@ class RangeServer(http.server.ThreadingHTTPServer):
     allow_reuse_address = True
     n_faults = 0
     knows_ranges = True
+    delay = 0.0
 
     def __init__(self, folder, port=0):
         self.folder, self.n_bytes, self.n_gets = folder, {}, {}
@@ -91,6 +94,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, with_body):
+        time.sleep(self.server.delay)
         name = self.path.lstrip("/")
         path = self.server.folder / name
         if not path.is_file():

@@ -4,6 +4,7 @@ import pickle
 import threading
 import time
 
+import fsspec
 import pytest
 import torch
 from datamodule_cases import Recorder, make_trainer
@@ -72,7 +73,14 @@ def _assert_same(value, other, name):
         assert value == other, name
 
 
-@pytest.mark.parametrize("settings", [{}, {"shuffle_window": 64}, {"num_workers": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"shuffle_window": 64},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"num_workers": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_batches_are_those_of_the_same_files_on_this_machine(shards, tmp_path, minilm, settings):
     local = module(minilm, {"path": str(shards / "*.parquet")}, tmp_path / "local", **settings)
     with served(shards) as server:
@@ -83,6 +91,17 @@ def test_batches_are_those_of_the_same_files_on_this_machine(shards, tmp_path, m
 
         assert_equal(batches(streamed), batches(local))
     assert str(streamed.report()) == str(local.report())
+
+
+@pytest.mark.slow
+def test_any_file_system_of_fsspec_will_do(shards, tmp_path, minilm):
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/a/s0.parquet", (shards / "s0.parquet").read_bytes())
+    memory.pipe("/bucket/a/README.md", b"not rows")
+    streamed = module(minilm, "memory://bucket/a/*.parquet", tmp_path / "cache")
+    local = module(minilm, {"path": str(shards / "s0.parquet")}, tmp_path / "local")
+
+    assert_equal(batches(streamed), batches(local))
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow", "stream.arrow"])
@@ -110,6 +129,7 @@ def test_only_the_pieces_and_columns_of_the_first_steps_are_fetched(shards, tmp_
     assert fetched > 0
 
 
+@pytest.mark.slow
 def test_a_second_start_fetches_no_file_whole(shards, tmp_path, minilm):
     with served(shards) as server:
         address = f"{server.address}s0.parquet"
@@ -120,6 +140,7 @@ def test_a_second_start_fetches_no_file_whole(shards, tmp_path, minilm):
         assert server.n_bytes == sent
 
 
+@pytest.mark.slow
 def test_the_folder_of_pieces_stays_within_its_limit(tmp_path, minilm):
     path = tmp_path / "rows.parquet"
     write_shard(path, made_up_rows(1600, n_negatives=8), rows_per_piece=100)
@@ -173,6 +194,7 @@ def batches_of_rank(rank, addresses, folder, n_ranks):
     return recorder.trained
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 def test_two_ranks_with_workers_share_one_cache(shards, tmp_path, minilm):
     with served(shards) as server:
@@ -202,6 +224,7 @@ def test_cut_connections_are_asked_again(shards, tmp_path, minilm):
         assert server.n_faults == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_restarts_is_waited_for(shards, tmp_path, minilm, monkeypatch):
     monkeypatch.setattr(byte_ranges, "WAITS", (0.2,) * 20)
     with served(shards) as server:
@@ -286,6 +309,7 @@ def test_columns_may_have_other_names_and_one_text_a_row(tmp_path, minilm):
     assert_equal(batches(streamed), batches(local))
 
 
+@pytest.mark.slow
 def test_a_killed_indexing_is_begun_again(shards, tmp_path, minilm):
     module(minilm, str(shards / "s0.parquet"), tmp_path / "cache")
     [kept] = (tmp_path / "cache" / "streamed").glob("*.bin")
@@ -308,6 +332,7 @@ def test_a_streamed_data_module_shows_and_finds_texts(shards, tmp_path, minilm):
     assert "query" in str(streamed.show(step=1))
 
 
+@pytest.mark.slow
 def test_what_workers_get_has_neither_threads_nor_rows(shards, tmp_path, minilm):
     streamed = module(minilm, str(shards / "s0.parquet"), tmp_path / "cache")
     batches(streamed, 2)

@@ -120,3 +120,16 @@ def test_a_rank_outside_is_refused(rank):
         SameTaskSampler(EpochPlan({"a": 24}, 4, 2), rank=rank)
     with pytest.raises(ValueError, match=rf"rank must be in \[0, 2\), got {rank}"):
         ShardSampler(7, 2, rank=rank, num_replicas=2)
+
+
+@pytest.mark.parametrize("steps_ahead", [0, 3, 1000])
+def test_later_steps_are_announced_before_a_step_is_given(steps_ahead):
+    announced = []
+    plan = EpochPlan({"a": 80}, 4)
+    sampler = SameTaskSampler(plan, fetch_ahead=announced.append, steps_ahead=steps_ahead)
+
+    given_indices = []
+    for index in sampler:
+        given_indices.append(index)
+        assert len(announced) == min(len(given_indices) + steps_ahead, len(plan))
+    assert given_indices == announced == list(SameTaskSampler(plan))
