@@ -159,14 +159,20 @@ def test_a_run_is_resumed_with_the_same_files_on_this_machine(shards, tmp_path, 
         recorder = Recorder()
         data_module = module(minilm, source, tmp_path / cache, shuffle_window=64)
         ckpt_path = settings.pop("ckpt_path", None)
-        trainer = make_trainer(max_epochs=2, enable_checkpointing=True, **settings)
+        trainer = make_trainer(max_epochs=2, **settings)
         trainer.fit(recorder, datamodule=data_module, ckpt_path=ckpt_path)
         return recorder.trained
 
     local = {"path": str(shards / "*.parquet")}
     whole = fitted(local, "local")
     saved = ModelCheckpoint(tmp_path / "saved", every_n_train_steps=20, save_top_k=-1)
-    begun = fitted({**local, "streaming": True}, "cache", max_steps=20, callbacks=[saved])
+    begun = fitted(
+        {**local, "streaming": True},
+        "cache",
+        max_steps=20,
+        callbacks=[saved],
+        enable_checkpointing=True,
+    )
     [checkpoint] = (tmp_path / "saved").glob("*.ckpt")
     rest = fitted(local, "local", ckpt_path=checkpoint)
 
