@@ -109,6 +109,7 @@ CASES = {
     "max_steps": {"trainer": {"max_steps": 27, "max_epochs": -1}},
     **{order: {"data": {"organize_method": order}} for order in ORDERS[1:]},
     "dealt by length": {"data": {"length_window": 2}},
+    "shuffled in windows": {"data": {"shuffle_window": 16}},
 }
 
 
@@ -400,6 +401,7 @@ CHANGES = {
         r"chat, settings, select_positive\n  checkpoint: 'teacher'\n  this run:   'first'",
     ),
     "remainder": ({"remainder": "drop"}, r"remainder\n  checkpoint: 'rotate'"),
+    "shuffle": ({"shuffle_window": 16}, r"shuffle_window\n  checkpoint: \(absent\)"),
     "sample": ({"max_sample_num": 20}, r"qa, rows kept\n  checkpoint: 23\n  this run:   20"),
     "pairs": ({"cross": True}, r"cross\n  checkpoint: False\n  this run:   True"),
 }

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError, EpochPlan
+from llm_embedder_data.batches.plan.rest_of_epoch import RestOfEpoch
 from llm_embedder_data.batches.plan.row_shuffle import CHUNKS, RowShuffle
 
 
@@ -77,3 +78,13 @@ def test_the_dataset_of_each_step_is_that_of_the_plan_without_windows():
 def test_windows_that_cannot_be_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         EpochPlan({"a": 1000}, 8, **arguments)
+
+
+def test_the_rest_of_an_epoch_keeps_the_order_of_the_windows():
+    before = EpochPlan({"a": 6400, "b": 900}, 32, shuffle_window=1600)
+    rest = RestOfEpoch(EpochPlan({"a": 6400, "b": 900}, 48, shuffle_window=1600), before, 50)
+
+    left = [rows for name, rows in before[50:] if name == "a"]
+    planned = np.concatenate(left)
+    taken = [rows for name, rows in rest[rest.first :] if name == "a"]
+    assert np.array_equal(np.concatenate(taken), planned[: len(taken) * 48])
