@@ -48,9 +48,11 @@ class FlatTexts:
 
     @classmethod
     def _of_chunks(cls, chunks: Sequence[pa.Array]) -> FlatTexts:
-        array = pa.concat_arrays(chunks).cast(pa.large_string())
+        # A single chunk is not copied. If it is a slice of an array, it shares the array's buffers
+        # and its offset says where in them it begins.
+        array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+        array = array.cast(pa.large_string())
         _, offsets, content = array.buffers()
-        # A slice of an array shares the array's buffers and says where it begins in them.
         bounds = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
         # An array without a byte may have no buffer.
         flat = np.frombuffer(content or b"", np.uint8)

@@ -2,6 +2,7 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,15 @@ def test_a_column_in_chunks_and_slices_gives_its_texts(chunks, data):
     assert strings(FlatTexts.of_lists(lists[1:])) == list(
         chain.from_iterable(lists[1:].to_pylist())
     )
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_a_slice_of_an_array_gives_its_texts_and_no_others(kind):
+    texts = pa.array(["left out", "déjà", "", "vu", "left out too"], kind)
+    lists = pa.array([["left out"], ["déjà", ""], ["vu"], ["left out too"]], pa.list_(kind))
+
+    assert strings(FlatTexts.of_column(pa.chunked_array([texts[1:4]]))) == ["déjà", "", "vu"]
+    assert strings(FlatTexts.of_lists(pa.chunked_array([lists[1:3]]))) == ["déjà", "", "vu"]
 
 
 @given(TEXTS, st.data())
