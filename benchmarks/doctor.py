@@ -27,9 +27,10 @@ from measuring import machine, table
 
 from llm_embedder_data import RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
-from llm_embedder_data.inspection.doctor.contamination import EvalQueries, contaminated_rows
-from llm_embedder_data.inspection.doctor.near_duplicates import near_findings
-from llm_embedder_data.inspection.doctor.train_checks import check_rows, row_prints
+from llm_embedder_data.inspection.doctor.checks.contamination import EvalQueries, contaminated_rows
+from llm_embedder_data.inspection.doctor.checks.row_checks import check_rows
+from llm_embedder_data.inspection.doctor.checks.row_fingerprints import row_fingerprints
+from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import near_findings
 
 PAGE = Path(__file__).parent / "results" / "doctor.md"
 
@@ -102,19 +103,19 @@ def measured(data: dict[str, Any], cache: Path, repeats: int) -> list[str]:
     for _ in range(repeats):
         began = time.process_time()
         eval_queries = EvalQueries(evals)
-        prints = {
-            name: row_prints(
+        fingerprints = {
+            name: row_fingerprints(
                 one, module._builder.instruction_of(one), module.tokenizer, eval_queries.runs
             )
             for name, one in sets.items()
         }
-        check_rows(sets, prints)
-        contaminated_rows(prints, eval_queries)
+        check_rows(sets, fingerprints)
+        contaminated_rows(fingerprints, eval_queries)
         speeds.append(megabytes / (time.process_time() - began))
     began = time.process_time()
-    near_findings(sets, evals, prints, 0.8)
+    near_findings(sets, evals, fingerprints, 0.8)
     near = time.process_time() - began
-    n_texts = sum(len(one.rows) + len(one.key) for one in prints.values())
+    n_texts = sum(len(one.rows) + len(one.key) for one in fingerprints.values())
     began = time.process_time()
     module.diagnose()
     whole = time.process_time() - began

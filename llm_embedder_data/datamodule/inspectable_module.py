@@ -24,7 +24,8 @@ from llm_embedder_data.datamodule.texts_to_embed import TextKind, texts_to_embed
 from llm_embedder_data.inspection.batch_view.making import batches_of_step
 from llm_embedder_data.inspection.batch_view.shown_batch import ShownBatch, show_batches
 from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines
-from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis, diagnose
+from llm_embedder_data.inspection.doctor.diagnose import diagnose
+from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.occurrences import Occurrences, occurrences
 from llm_embedder_data.inspection.pages.plot_data import plot_data
 from llm_embedder_data.inspection.report import Report

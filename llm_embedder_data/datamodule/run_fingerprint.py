@@ -270,14 +270,16 @@ def differences_at_resume(state: Mapping[str, Any], now: RunFingerprint) -> list
 
     Version 1 did not record every entry. An entry that it lacks is not compared.
     """
-    before = dict(state["facts"])
+    before, after = dict(state["facts"]), now.as_dict()
+    for stored in (before, after):
+        stored.setdefault("shuffle_window", None)  # left out if it is null
     unknown: set[str] = set()
     if state["version"] == 1:
         before.setdefault("length_window", None)  # the first states are older than the setting
         unknown = _NOT_IN_VERSION_1 - before.keys()
     return [
         difference
-        for difference in differences(before, now.as_dict())
+        for difference in differences(before, after)
         if difference.at_resume is not AtResume.IS_NOT_COMPARED
         and difference.path[0] not in unknown
     ]

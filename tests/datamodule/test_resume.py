@@ -401,7 +401,7 @@ CHANGES = {
         r"chat, settings, select_positive\n  checkpoint: 'teacher'\n  this run:   'first'",
     ),
     "remainder": ({"remainder": "drop"}, r"remainder\n  checkpoint: 'rotate'"),
-    "shuffle": ({"shuffle_window": 16}, r"shuffle_window\n  checkpoint: \(absent\)"),
+    "shuffle": ({"shuffle_window": 16}, r"shuffle_window\n  checkpoint: None"),
     "sample": ({"max_sample_num": 20}, r"qa, rows kept\n  checkpoint: 23\n  this run:   20"),
     "pairs": ({"cross": True}, r"cross\n  checkpoint: False\n  this run:   True"),
 }

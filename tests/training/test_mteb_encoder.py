@@ -5,8 +5,6 @@ from datasets import Dataset
 
 from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule, evaluate
 
-mteb = pytest.importorskip("mteb")
-
 PASSAGES = [
     ("d10", "The abbot rings the bell before dawn."),
     ("d9", "A ferry crosses the narrow strait twice a day."),
@@ -19,7 +17,13 @@ QUERIES = [("q1", "who rings the bell?"), ("q2", "when does the ferry sail?"), (
 RELEVANT = {"q1": {"d10": 2, "d2": 1}, "q2": {"d9": 1, "d3": 2}, "q3": {"d1": 1}}
 
 
-def task(**settings):
+@pytest.fixture(scope="module")
+def mteb():
+    """The package, imported here since that takes seconds in each process that collects tests."""
+    return pytest.importorskip("mteb")
+
+
+def task(mteb):
     class Tiny(mteb.abstasks.AbsTaskRetrieval):
         ignore_identical_ids = True
         metadata = mteb.TaskMetadata(
@@ -53,7 +57,7 @@ def task(**settings):
     return Tiny()
 
 
-def test_mteb_finds_what_evaluate_finds(minilm):
+def test_mteb_finds_what_evaluate_finds(minilm, mteb):
     model = BiEncoder(minilm, cutoffs=(10,))
     datamodule = RetrievalDataModule(
         tokenizer=minilm,
@@ -62,7 +66,7 @@ def test_mteb_finds_what_evaluate_finds(minilm):
     )
 
     ours = evaluate(model, datamodule, drop_identical_ids=True, show_progress=False).mean()
-    theirs = mteb.evaluate(model.to_mteb(), task(), cache=None, show_progress_bar=False)
+    theirs = mteb.evaluate(model.to_mteb(), task(mteb), cache=None, show_progress_bar=False)
 
     scores = theirs.task_results[0].scores["test"][0]
     assert scores["ndcg_at_10"] == pytest.approx(

@@ -21,10 +21,10 @@ from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.damaged_files import damaged_files
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.inspection.doctor.diagnosis import Diagnosis
-from llm_embedder_data.inspection.doctor.diagnosis_page import diagnosis_page
-from llm_embedder_data.inspection.doctor.gates import check_gates, failures
-from llm_embedder_data.inspection.doctor.min_hashes import check_near_duplicates
+from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import check_near_duplicates
+from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
+from llm_embedder_data.inspection.doctor.results.diagnosis_page import diagnosis_page
+from llm_embedder_data.inspection.doctor.results.gates import check_gates, failures
 from llm_embedder_data.rows.cache_folder import cache_folder
 
 

@@ -1,4 +1,4 @@
-"""The bytes of the caches that hold a dataset: its rows, the passages they name, and its tokens."""
+"""The disk space of the caches of a dataset: its rows, the passages they name, and its tokens."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from llm_embedder_data.rows.train_sets import TrainSet
 def cache_files(
     dataset: TrainSet | EvalSet | Corpus, tables: Iterable[TokenTable]
 ) -> dict[str, int]:
-    """The cache files of a dataset, with their bytes.
+    """Return the cache files of a dataset with their bytes.
 
     Args:
-        dataset: whose rows are cached.
-        tables: of its tokens.
+        dataset: the dataset.
+        tables: the token tables of its texts.
     """
     paths = [*files_of(dataset.rows), *(str(table.file) for table in tables)]
     if isinstance(dataset, Corpus) and dataset.id_rows is not None:
@@ -33,21 +33,20 @@ def cache_files(
 def add_cache_bytes(
     datasets: Mapping[str, dict[str, Any]], files: Mapping[str, Mapping[str, int]]
 ) -> int:
-    """Add ``cache_bytes`` to the datasets of a report.
+    """Add ``cache_bytes`` to the entry of each dataset in a diagnosis.
 
     Args:
-        datasets: of the report, by name.
-        files: of :func:`cache_files`, by the same names.
+        datasets: the entries, by dataset.
+        files: what :func:`cache_files` returns, by dataset.
 
     Returns:
-        the bytes of all files; files that datasets share count once.
+        the bytes of all files together; a file that several datasets share counts once.
     """
-    for name, own in files.items():
-        datasets[name]["cache_bytes"] = sum(own.values())
-    together: dict[str, int] = {}
-    for own in files.values():
-        together |= own
-    return sum(together.values())
+    distinct: dict[str, int] = {}
+    for name, files_of_dataset in files.items():
+        datasets[name]["cache_bytes"] = sum(files_of_dataset.values())
+        distinct |= files_of_dataset
+    return sum(distinct.values())
 
 
 def _bytes_of(path: Path) -> int:

@@ -12,8 +12,8 @@ from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.config.recipes import Instruction
-from llm_embedder_data.inspection.doctor.plan_checks import expected_collisions
-from llm_embedder_data.inspection.doctor.train_checks import row_prints
+from llm_embedder_data.inspection.doctor.checks.plan_checks import expected_collisions
+from llm_embedder_data.inspection.doctor.checks.row_fingerprints import row_fingerprints
 from llm_embedder_data.inspection.measured_batches import measured, sampled_steps, spread
 from llm_embedder_data.rows.train_sets import TrainSet
 
@@ -144,8 +144,8 @@ def _collisions(
     n_rows = len(train_set.kept)
     if n_rows > MOST_COMPARED_ROWS:
         return None
-    prints = row_prints(train_set, instruction, tokenizer)
+    fingerprints = row_fingerprints(train_set, instruction, tokenizer)
     per_rank = plan.batch_size[train_set.name]
     worlds = [2**k for k in range(_MOST_WORLDS) if 2**k * per_rank <= n_rows] or [1]
-    pairs = [expected_collisions(prints, world * per_rank) for world in worlds]
+    pairs = [expected_collisions(fingerprints, world * per_rank) for world in worlds]
     return {"worlds": worlds, "pairs": pairs}

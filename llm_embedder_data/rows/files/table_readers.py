@@ -16,18 +16,19 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from llm_embedder_data.rows.files import table_process
-from llm_embedder_data.rows.files.table_process import (
-    BOUNDS_CPU,
+from llm_embedder_data.rows.files.table_process import table_program
+from llm_embedder_data.rows.files.table_process.table_messages import (
     BYTES_PER_SECOND,
     CPU_SECONDS,
     HEADER_BYTES,
     READY,
 )
+from llm_embedder_data.rows.files.table_process.table_program import BOUNDS_CPU
 
 # An idle process is ended after this many seconds.
 _IDLE_SECONDS = 5.0
@@ -44,11 +45,13 @@ class TableReader:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        # The process imports the same pyarrow as this one. With -P, the modules beside the program
-        # cannot shadow others of the same name.
-        environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        # The process imports the same pyarrow and package as this one. With -P, the modules beside
+        # the program cannot shadow others of the same name.
+        beside_package = str(Path(__file__).parents[3])
+        paths = [*filter(None, sys.path), beside_package]
+        environment = {"PYTHONPATH": os.pathsep.join(paths)}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", table_process.__file__],
+            [sys.executable, "-P", table_program.__file__],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -14,20 +14,19 @@ from typing import Any
 import pyarrow as pa
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.files import table_process
 from llm_embedder_data.rows.files.compression import compression_suffix
 from llm_embedder_data.rows.files.file_formats import Format
-from llm_embedder_data.rows.files.table_process import (
+from llm_embedder_data.rows.files.table_process.checked_slices import checked_slices, row_slices
+from llm_embedder_data.rows.files.table_process.file_batches import names_of_columns
+from llm_embedder_data.rows.files.table_process.plain_columns import Kinds
+from llm_embedder_data.rows.files.table_process.table_messages import (
     BATCH,
     BYTES_PER_SECOND,
     DONE,
     ERROR,
     NAMES,
-    Kinds,
     Unreadable,
-    checked_slices,
-    names_of_columns,
-    row_slices,
+    serialized,
 )
 from llm_embedder_data.rows.files.table_readers import PATIENCE_SECONDS, give_back, take_reader
 
@@ -126,14 +125,14 @@ def _answers_of_this_process(
     try:
         if rows is not None:
             for batch in row_slices(path, file_format, rows["most"]):
-                yield BATCH, table_process.serialized(batch)
+                yield BATCH, serialized(batch)
             return
         if kinds is None:
             names = json.dumps(names_of_columns(path, file_format))
             yield NAMES, pa.py_buffer(names.encode())
             return
         for batch in checked_slices(path, file_format, kinds):
-            yield BATCH, table_process.serialized(batch)
+            yield BATCH, serialized(batch)
     except Unreadable as error:
         raise _error(path, file_format, "unreadable", str(error)) from error
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:

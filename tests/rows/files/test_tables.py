@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.files import table_process, table_readers, tables
+from llm_embedder_data.rows.files import table_readers, tables
 from llm_embedder_data.rows.files.first_records import field_names
+from llm_embedder_data.rows.files.table_process import row_sizes, table_program
+from llm_embedder_data.rows.files.table_process.checked_slices import checked_slices
+from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
 from llm_embedder_data.rows.reading import read_file
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 
@@ -183,10 +185,10 @@ def test_slices_hold_every_row_once_whatever_the_layout(tmp_path_factory, data):
     path = write(tmp_path_factory.getbasetemp(), table, "stream")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_process, "SLICE_BYTES", data.draw(st.integers(1, 200)))
-        patch.setattr(table_process, "SLICE_ROWS", data.draw(st.integers(1, 4)))
-        patch.setattr(table_process, "_WINDOW_ROWS", data.draw(st.integers(1, 9)))
-        slices = list(table_process.checked_slices(str(path), "arrow", kinds))
+        patch.setattr(row_sizes, "SLICE_BYTES", data.draw(st.integers(1, 200)))
+        patch.setattr(row_sizes, "SLICE_ROWS", data.draw(st.integers(1, 4)))
+        patch.setattr(row_sizes, "_WINDOW_ROWS", data.draw(st.integers(1, 9)))
+        slices = list(checked_slices(str(path), "arrow", kinds))
 
     assert [row for part in slices for row in part.to_pylist()] == table.to_pylist()
     assert {part.schema.field("text").type for part in slices} <= {pa.string(), pa.null()}
@@ -201,7 +203,7 @@ def test_slices_are_cut_by_bytes(tmp_path):
         sizes = [part.nbytes for part in tables.table_slices(str(path), format_of(path), TEXT)]
 
         assert len(sizes) == 20
-        assert max(sizes) < table_process.SLICE_BYTES
+        assert max(sizes) < row_sizes.SLICE_BYTES
 
 
 TEXT = {"text": ["text"]}
@@ -213,10 +215,10 @@ def format_of(path):
 
 def test_a_row_beyond_the_offsets_is_one_error(tmp_path, monkeypatch):
     path = write(tmp_path, pa.table({"text": ["a", "b" * 1000, "c"]}), "file")
-    monkeypatch.setattr(table_process, "_LARGEST_ROW", 500)
+    monkeypatch.setattr(row_sizes, "_LARGEST_ROW", 500)
 
-    with pytest.raises(table_process.Unreadable, match=r"row 1 takes 1,\d+ bytes \(a row may take"):
-        list(table_process.checked_slices(str(path), "arrow", TEXT))
+    with pytest.raises(Unreadable, match=r"row 1 takes 1,\d+ bytes \(a row may take"):
+        list(checked_slices(str(path), "arrow", TEXT))
 
 
 # -- damage ----------------------------------------------------------------------------------------
@@ -244,6 +246,23 @@ def test_a_row_count_without_data_is_refused(tmp_path):
         read(path, tmp_path)
 
 
+# What reads tables, but for a file that does something to the process.
+FAILING_PROGRAM = """
+import os
+
+from llm_embedder_data.rows.files.table_process import table_program
+
+
+def checked_slices(*_):
+    {does}
+
+
+table_program.checked_slices = checked_slices
+table_program.CPU_SECONDS = 1
+table_program.main()
+"""
+
+
 @pytest.mark.parametrize(
     ("does", "sentence"),
     [
@@ -253,11 +272,8 @@ def test_a_row_count_without_data_is_refused(tmp_path):
 )
 def test_a_file_that_kills_or_blocks_its_reader_is_one_error(tmp_path, monkeypatch, does, sentence):
     program = tmp_path / "program.py"
-    source = Path(table_process.__file__).read_text().replace("CPU_SECONDS = 8", "CPU_SECONDS = 1")
-    start = "    n_rows, most = 0, max("
-    assert start in source
-    program.write_text(source.replace(start, f"    {does}\n{start}"))
-    monkeypatch.setattr(table_process, "__file__", str(program))
+    program.write_text(FAILING_PROGRAM.format(does=does))
+    monkeypatch.setattr(table_program, "__file__", str(program))
     monkeypatch.setattr(table_readers, "CPU_SECONDS", 1)
     table_readers.end_idle_readers()
     path = write(tmp_path, sound(), "file")

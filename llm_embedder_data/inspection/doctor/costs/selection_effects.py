@@ -1,0 +1,70 @@
+"""How many rows and candidates of a training set each filter and limit leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from llm_embedder_data.inspection.report import left_out_by_limit
+from llm_embedder_data.rows.row_statistics import statistics_by_block
+from llm_embedder_data.rows.train_sets import TrainSet
+
+
+def selection_effects(train_set: TrainSet, group_size: int) -> dict[str, Any]:
+    """Return what each setting leaves of a training set.
+
+    Args:
+        train_set: the training set.
+        group_size: the setting ``train_group_size``, keys per query.
+
+    Returns:
+        - ``rows_left``: {reason: rows left after it}, in the order in which rows are dropped
+        - ``settings``: the settings in force
+        - ``positives``: positives of the kept rows
+        - ``rows_with_several_positives``
+        - ``rows_left_to_teacher``: rows without a labelled positive; the candidate that the teacher
+          scores highest is their positive
+        - ``negatives``: hard negatives of the rows that filters keep, without those whose text is
+          also a positive's
+        - ``negatives_left_out``: {limit: how many}, or {limit: {first epoch: how many}} for a limit
+          that changes with the epoch
+        - ``keys_per_query``: in force for this set
+        - ``rows_short_of_negatives``: kept rows with fewer hard negatives than a query gets, before
+          limits
+    """
+    table, settings = train_set.rows.data.table, train_set.settings
+    kept = np.zeros(len(train_set.rows), bool)
+    kept[train_set.kept] = True
+    judged = kept.copy()
+    if train_set.token_rows is not None:
+        judged[train_set.token_rows.numbers] = True
+    wanted = train_set.group_size(group_size)
+    counts = dict.fromkeys(
+        (
+            "positives",
+            "rows_with_several_positives",
+            "rows_left_to_teacher",
+            "negatives",
+            "rows_short_of_negatives",
+        ),
+        0,
+    )
+    for block, statistics in statistics_by_block(table):
+        in_block, negatives = kept[block], statistics.negatives_left(settings)
+        counts["positives"] += int(statistics.n_pos[in_block].sum())
+        counts["rows_with_several_positives"] += int((statistics.n_pos[in_block] > 1).sum())
+        counts["rows_left_to_teacher"] += int(statistics.left_to_teacher[in_block].sum())
+        counts["negatives"] += int(negatives[judged[block]].sum())
+        counts["rows_short_of_negatives"] += int((negatives[in_block] < wanted - 1).sum())
+    rows_left, left = {}, train_set.n_read
+    for reason, n_rows in train_set.dropped.items():
+        left -= n_rows
+        rows_left[reason] = left
+    return {
+        "rows_left": rows_left,
+        "settings": settings.by_name(),
+        **counts,
+        "negatives_left_out": left_out_by_limit(train_set),
+        "keys_per_query": wanted,
+    }

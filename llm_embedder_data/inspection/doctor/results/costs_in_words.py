@@ -1,0 +1,56 @@
+"""Sentences on what an epoch costs, which rows are left, and what is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llm_embedder_data.core.printable import one_line
+
+
+def costs_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines that the report prints below its tables.
+
+    Args:
+        diagnosis: what the doctor found, as in :class:`~.diagnosis.Diagnosis`.
+    """
+    for name, entry in diagnosis["datasets"].items():
+        yield from (f"{one_line(name)}: {line}" for line in _lines_of(entry))
+    plan = diagnosis["plan"]
+    if plan is None:
+        return
+    padding = ", ".join(f"{share:.1%} {layout}" for layout, share in plan["padding"].items())
+    yield (
+        f"An epoch: {plan['steps_per_epoch']:,} steps, {plan['tokens_per_epoch']:,.3g} tokens "
+        f"without padding; padded share by layout: {padding} (data.layout={plan['layout']})"
+    )
+    prepared = plan["seconds_to_prepare"]
+    took = "" if prepared is None else f", {prepared:.1f} s to write or to open them"
+    yield f"Caches: {plan['cache_bytes'] / 1e6:,.1f} MB{took}"
+
+
+def _lines_of(entry: Mapping[str, Any]) -> Iterator[str]:
+    if (cut := entry.get("cut")) and cut["positives_cut"]:
+        line = f"{cut['share_cut']:.1%} of {cut['positives']:,} positives looked at are cut off"
+        if cut["positives_with_answer"]:
+            line += (
+                f"; {cut['answers_behind_cut']:,} of {cut['positives_with_answer']:,} that hold an "
+                "answer lose it"
+            )
+        yield line
+    if (selection := entry.get("selection")) is None:
+        return
+    if selection["rows_left"]:
+        yield "rows left: " + ", ".join(
+            f"{n:,} after {reason}" for reason, n in selection["rows_left"].items()
+        )
+    for limit, left_out in selection["negatives_left_out"].items():
+        by_epoch = left_out if isinstance(left_out, Mapping) else {0: left_out}
+        for epoch, n in by_epoch.items():
+            since = f" from epoch {epoch} on" if len(by_epoch) > 1 else ""
+            yield f"{limit} leaves out {n:,} of {selection['negatives']:,} negatives{since}"
+    if selection["rows_short_of_negatives"]:
+        yield (
+            f"{selection['rows_short_of_negatives']:,} rows have fewer than "
+            f"{selection['keys_per_query'] - 1} hard negatives (data.train_group_size)"
+        )

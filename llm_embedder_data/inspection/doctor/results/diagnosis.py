@@ -1,0 +1,94 @@
+"""What the doctor found, as a dictionary that prints as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.inspection.doctor.results.costs_in_words import costs_in_words
+from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check
+from llm_embedder_data.inspection.html_page import section, table
+from llm_embedder_data.inspection.plain_console import PlainConsole
+
+_DATA_NAMES = ("dataset", "format", "read", "kept", "dropped")
+_FINDING_NAMES = ("dataset", "check", "count", "what", "first at")
+
+
+class Diagnosis(dict[str, Any]):
+    """What the doctor found: a dictionary, which prints as tables.
+
+    ``["datasets"][name]`` describes a training set, ``eval/NAME`` or ``corpus/NAME``:
+
+    - ``kind``, ``files``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}), ``notes``
+      and ``cache_bytes``
+    - ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}, also ``looked_at`` if
+      the check read a sample of so many rows
+    - of training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off) and
+      ``selection`` (what each setting leaves of the rows)
+
+    ``["plan"]`` is what is known of an epoch, None without training data; ``["seconds"]`` is how
+    long the doctor took; ``["fixed"]`` counts the changes if cleaned files were written.
+    """
+
+    def __str__(self) -> str:
+        console = PlainConsole(width=110)
+        console.print(_text_table("Data", _DATA_NAMES, self._data_rows()))
+        if found := self._finding_rows():
+            console.print(_text_table("Findings", _FINDING_NAMES, found))
+        else:
+            console.print("No check found anything.")
+        for line in costs_in_words(self):
+            console.print(line)
+        return printable(console.text())
+
+    def _repr_html_(self) -> str:
+        """Return both tables for a notebook."""
+        data, found = self._data_rows(), self._finding_rows()
+        findings = table(_FINDING_NAMES, found) if found else "<p>No check found anything.</p>"
+        costs = "".join(f"<p>{escape(line)}</p>" for line in costs_in_words(self))
+        return section("Data", table(_DATA_NAMES, data)) + section("Findings", findings) + costs
+
+    def _data_rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                one_line(name),
+                entry["format"],
+                f"{entry['read']:,}",
+                f"{entry['kept']:,}",
+                ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items()) or "-",
+            )
+            for name, entry in self["datasets"].items()
+        ]
+
+    def _finding_rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
+        for name, check, found in self.findings():
+            first = found["examples"][0] if found["examples"] else None
+            at = "" if first is None else f"{Path(first['file']).name}:{first['line']}"
+            count = f"{found['count']:,.4g}"
+            if "looked_at" in found:
+                count += f" of {found['looked_at']:,}"
+            rows.append((one_line(name), check, count, MEANING[check], one_line(at)))
+        return rows
+
+    def findings(self) -> Iterable[tuple[str, Check, Mapping[str, Any]]]:
+        """Yield (dataset, check, finding) for each check that found something."""
+        for name, entry in self["datasets"].items():
+            for check, found in entry["checks"].items():
+                if found["count"]:
+                    yield name, check, found
+
+
+def _text_table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    text_table = Table(title=title, box=SIMPLE_HEAD)
+    for name in names:
+        text_table.add_column(name, overflow="fold")
+    for row in rows:
+        text_table.add_row(*row)
+    return text_table

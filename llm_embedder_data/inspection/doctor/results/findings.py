@@ -1,0 +1,145 @@
+"""What a check found: how many rows, and examples with their file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_embedder_data.core.printable import printable
+from llm_embedder_data.inspection.locations import located
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.train_sets import TrainSet
+
+# Checks that run only if ``near_duplicates`` is set.
+NearCheck = Literal["near_contamination", "near_duplicate_rows"]
+
+Check = Literal[
+    "positive_among_negatives",
+    "contamination",
+    "duplicate_rows",
+    "duplicate_queries",
+    "duplicate_passages",
+    "short_texts",
+    "scores_above_positive",
+    "instruction_in_text",
+    "truncated_positives",
+    "unread_columns",
+    "never_sampled",
+    "below_global_batch",
+    "expected_collisions",
+    NearCheck,
+]
+
+# What each check counts, as the report prints it behind the number.
+MEANING: dict[Check, str] = {
+    "positive_among_negatives": "rows with a negative that is a positive of the same query",
+    "contamination": "training rows that hold the text of an eval query",
+    "duplicate_rows": "rows that repeat an earlier row",
+    "duplicate_queries": "rows whose query has other positives elsewhere",
+    "duplicate_passages": "passages whose text stands in the corpus under another id",
+    "short_texts": "rows with a text of one or two characters, or of one token",
+    "scores_above_positive": "rows with a negative scored above a positive",
+    "instruction_in_text": "rows whose text begins with an instruction",
+    "truncated_positives": "rows with a positive that is cut off at key_max_length",
+    "unread_columns": "columns that look like known ones and are not read",
+    "never_sampled": "rows that no epoch samples",
+    "below_global_batch": "rows of datasets below a global batch",
+    "near_contamination": "training rows with a text that is nearly an eval query",
+    "near_duplicate_rows": "rows whose query and positives are nearly those of another row",
+    "expected_collisions": "other rows' keys in a global batch that are known positives, expected",
+}
+
+# The most examples that the report shows of a check.
+MOST_EXAMPLES = 5
+_LONGEST_TEXT = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A row that a check found.
+
+    Attributes:
+        file: path of the row's file.
+        line: the row's line, counted from 1; in a file without lines the row's number, from 0.
+        text: what to show of the row, shortened.
+    """
+
+    file: str
+    line: int | None
+    text: str
+
+
+@dataclass(slots=True)
+class Finding:
+    """What a check found in a dataset.
+
+    Attributes:
+        count: rows that the check found; a few checks count columns, or pairs to be expected.
+        looked_at: rows that the check read, if it read a sample only.
+        examples: the first rows that it found.
+    """
+
+    count: float
+    looked_at: int | None = None
+    examples: list[Example] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the finding in plain Python, as the JSON report has it."""
+        examples = [
+            {"file": example.file, "line": example.line, "text": example.text}
+            for example in self.examples
+        ]
+        entry: dict[str, Any] = {"count": self.count, "examples": examples}
+        return entry if self.looked_at is None else entry | {"looked_at": self.looked_at}
+
+
+def finding(
+    dataset: TrainSet | EvalSet | Corpus,
+    rows: NDArray[np.int64],
+    texts: Sequence[str] | None = None,
+    *,
+    looked_at: int | None = None,
+) -> Finding:
+    """Return a finding of some rows, with the first of them as examples.
+
+    Args:
+        dataset: the dataset of the rows.
+        rows: ``[n]`` int64, the row numbers that a check found.
+        texts: what to show of the first rows; None shows their queries.
+        looked_at: rows that the check read, if it read a sample only.
+    """
+    shown = rows[:MOST_EXAMPLES]
+    if texts is None and len(shown):
+        assert not isinstance(dataset, Corpus)
+        texts = dataset.tables(["query"]).columns(shown.tolist())["query"]
+    return Finding(len(rows), looked_at, examples_at(dataset, shown, texts or ()))
+
+
+def examples_at(
+    dataset: TrainSet | EvalSet | Corpus, rows: NDArray[np.int64], texts: Sequence[str]
+) -> list[Example]:
+    """Return an example for each row, with its text, file and line.
+
+    Args:
+        dataset: the dataset of the rows.
+        rows: ``[n]`` int64, row numbers.
+        texts: what to show of each row.
+    """
+    return [
+        Example(
+            at.file,
+            at.record if at.line is None else at.line,
+            beginning(printable(text), _LONGEST_TEXT),
+        )
+        for at, text in zip(located(dataset, rows.tolist()), texts, strict=False)
+    ]
+
+
+def beginning(text: str, longest: int) -> str:
+    """Return a text; if it is longer than ``longest`` characters, its beginning and three dots."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -1,0 +1,95 @@
+"""``fix``: training files without what is certainly wrong, with every change counted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.files import atomic_file
+from llm_embedder_data.inspection.doctor.checks.row_checks import false_negatives, repeated_rows
+from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
+from llm_embedder_data.rows.train_sets import TrainSet
+
+_BLOCK_ROWS = 1024
+
+
+def write_fixed(
+    folder: str | Path,
+    train_sets: Mapping[str, TrainSet],
+    fingerprints: Mapping[str, RowFingerprints],
+    contaminated: Mapping[str, NDArray[np.int64]],
+) -> dict[str, dict[str, int]]:
+    """Write each training set without what is certainly wrong, as ``NAME.jsonl``.
+
+    Left out are rows that repeat an earlier row, rows that hold the text of an eval query, and
+    negatives that are positives of the same query. A row that loses its last negative stays.
+
+    Args:
+        folder: where to write; made if it is not there.
+        train_sets: by name.
+        fingerprints: of the same sets.
+        contaminated: the numbers of rows that hold an eval query, by training set.
+
+    Returns:
+        {training set: {check: how many rows or negatives were left out}}
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"fix={str(folder)!r}: {error.strerror} (give a folder)") from error
+    false, repeated = false_negatives(fingerprints), repeated_rows(fingerprints)
+    changes = {}
+    for name, train_set in train_sets.items():
+        of_rows, counts = fingerprints[name], Counter[str]()
+        is_left_out = repeated[name] | np.isin(of_rows.rows, contaminated[name])
+        counts["duplicate_rows"] = int(repeated[name].sum())
+        counts["contamination"] = int((is_left_out & ~repeated[name]).sum())
+        path = folder / f"{name.replace('/', '_')}.jsonl"
+        with atomic_file(path) as out:
+            tables = train_set.tables(train_set.rows.column_names)
+            for start in range(0, len(of_rows.rows), _BLOCK_ROWS):
+                block = range(start, min(start + _BLOCK_ROWS, len(of_rows.rows)))
+                table = tables.columns(of_rows.rows[block.start : block.stop].tolist())
+                for number, index in enumerate(block):
+                    if is_left_out[index]:
+                        continue
+                    keys = slice(of_rows.bounds[index], of_rows.bounds[index + 1])
+                    row = {column: values[number] for column, values in table.items()}
+                    record = _record(row, false[name][keys], counts)
+                    out.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+        changes[name] = {change: n for change, n in counts.items() if n}
+    return changes
+
+
+def _record(
+    row: Mapping[str, Any], is_false: NDArray[np.bool_], counts: Counter[str]
+) -> dict[str, Any]:
+    """Return a row in the native format, without its false negatives, which are counted."""
+    counts["positive_among_negatives"] += int(is_false.sum())
+    n_pos, keys, scores = row["n_pos"], row["key"], row["teacher_scores"]
+    kept = [i for i in range(len(keys)) if not is_false[i]]
+    record: dict[str, Any] = {"query": row["query"]}
+    if n_pos:
+        record["pos"] = keys[:n_pos]
+        record["neg"] = [keys[i] for i in kept if i >= n_pos]
+    else:
+        record["history"] = [keys[i] for i in kept]
+    if scores is not None:
+        record["teacher_scores"] = [scores[i] for i in kept]
+    query_id = row["query_id_int"] if row["query_id_int"] is not None else row["query_id_str"]
+    if query_id is not None:
+        record["query_id"] = query_id
+    if row["task"] is not None:
+        record["task"] = row["task"]
+    return record

@@ -1,0 +1,100 @@
+"""Reads a file from beginning to end: checked, in plain types, some rows at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pyarrow as pa
+
+from llm_embedder_data.rows.files.table_process.file_batches import file_batches
+from llm_embedder_data.rows.files.table_process.plain_columns import (
+    Kinds,
+    checked,
+    plain,
+    validate,
+    with_columns,
+)
+from llm_embedder_data.rows.files.table_process.row_sizes import SLICE_BYTES, SLICE_ROWS, sliced
+from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
+
+# A damaged file may claim any number of rows that take no bytes. Believe at most so many.
+_ROWS_PER_BYTE = 1000
+_ROWS_IN_ANY_CASE = 1_000_000
+
+
+def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.RecordBatch]:
+    """Yield the wanted columns of a file, some rows at a time, in the file's order.
+
+    Every array is fully validated. Types are strings, integers, floats, lists of these, and null
+    for a column without values. Columns that the file lacks are left out. A slice holds about
+    :data:`.SLICE_BYTES`, or one row.
+
+    Args:
+        path: the file.
+        file_format: ``"parquet"`` or ``"arrow"``.
+        kinds: the kinds of values that each wanted column must hold.
+
+    Raises:
+        Unreadable: a column appears twice, holds invalid values, or has a type that its kinds do
+            not allow; a row is larger than 2 GiB; the file has more or fewer rows than it claims.
+        pa.ArrowException, OSError, ValueError, MemoryError: from pyarrow, for a damaged file.
+    """
+    n_rows, most = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
+    for batch in file_batches(path, file_format, list(kinds)):
+        if n_rows + batch.num_rows > most:
+            raise Unreadable(_more_rows_than(most, path))
+        for part in sliced(checked(batch, kinds), n_rows):
+            yield with_columns(part, [plain(array) for array in part.columns])
+        n_rows += batch.num_rows
+
+
+def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield all columns of a file, of whatever types, some rows at a time; each is valid in full.
+
+    A column of bytes that are UTF-8 is one of strings, as writers without strings mean it.
+
+    Args:
+        path: of the file.
+        file_format: ``"parquet"`` or ``"arrow"``.
+        most: rows to read; None for all.
+
+    Raises:
+        Unreadable: as :func:`checked_slices` does.
+    """
+    n_rows, bound = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
+    for batch in file_batches(path, file_format, None):
+        if n_rows + batch.num_rows > bound:
+            raise Unreadable(_more_rows_than(bound, path))
+        if most is not None:
+            batch = batch.slice(0, most - n_rows)
+        n_rows += batch.num_rows
+        batch.validate()
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            validate(name, array)
+        batch = with_columns(batch, [_as_text(array) for array in batch.columns])
+        n_parts = batch.nbytes // SLICE_BYTES + 1
+        n_each = max(1, min(SLICE_ROWS, -(-batch.num_rows // n_parts)))
+        for first in range(0, batch.num_rows, n_each):
+            yield batch.slice(first, n_each)
+        if most is not None and n_rows >= most:
+            return
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _as_text(array: pa.Array) -> pa.Array:
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        with suppress(pa.ArrowException):
+            large = pa.types.is_large_binary(array.type)
+            return array.cast(pa.large_string() if large else pa.string())
+    return array
+
+
+def _more_rows_than(most: int, path: str) -> str:
+    return (
+        f"it claims more than {most:,} rows, which its {os.path.getsize(path):,} bytes cannot hold "
+        "(it is damaged: write it again)"
+    )

@@ -1,0 +1,149 @@
+"""Columns of any type to columns of plain types, checked in full.
+
+Plain types are strings, integers, floats, lists of these, and null for a column without values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
+
+# The kinds of values that each wanted column must hold, by the column's name in the file.
+Kinds = Mapping[str, Sequence[str]]
+
+_NEEDED = {
+    "string": "a string",
+    "text": "a string or a number",
+    "strings": "a list of strings",
+    "numbers": "a list of numbers",
+    "integers": "a list of integers",
+    "id": "an integer or a string",
+    "instruction": "a string, or a struct with the strings query and key",
+}
+
+# The fields of a struct that are read.
+_SIDES = ("query", "key")
+
+
+def checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
+    """Return a batch whose columns are valid and have types that their kinds allow."""
+    batch.validate()
+    arrays = []
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        validate(name, array)
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        if array.null_count == len(array):
+            array = pa.nulls(len(array))
+        unmet = [kind for kind in kinds[name] if not _allows(kind, array.type)]
+        if unmet:
+            found = str(array.type)
+            found = found if len(found) <= 80 else f"{found[:77]}..."
+            raise Unreadable(
+                f"the column {name!r} is of type {found} ({_NEEDED[unmet[0]]} is needed: convert "
+                "the column, or give the field another column by its name)"
+            )
+        arrays.append(array)
+    return with_columns(batch, arrays)
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """Return a slice of an array in a plain type, its lists contiguous and null lists empty.
+
+    Done by hand where pyarrow's casts (26) convert the whole array behind the slice, or are wrong.
+    """
+    types, found = pa.types, array.type
+    if types.is_dictionary(found):
+        return plain(array.dictionary_decode())
+    if types.is_list(found) or types.is_large_list(found) or is_fixed_list(found):
+        offsets = pa.array(np.append(0, np.cumsum(lengths(array))), pa.int32())
+        return pa.ListArray.from_arrays(offsets, plain(array.flatten()), mask=array.is_null())
+    if types.is_struct(found):
+        return pa.StructArray.from_arrays(list(map(plain, sides(array))), list(_SIDES))
+    if types.is_large_string(found):
+        return array.take(pa.array(np.arange(len(array)))).cast(pa.string())
+    if is_string_view(found):
+        return array.cast(pa.string())
+    return array
+
+
+def validate(name: str, array: pa.Array) -> None:
+    """Raise :class:`Unreadable` if a column holds an invalid value."""
+    try:
+        array.validate(full=True)
+    except (pa.ArrowException, ValueError) as error:
+        raise Unreadable(
+            f"the column {name!r} holds values that are invalid: {error} (a string is UTF-8; "
+            "write the file again)"
+        ) from error
+
+
+def with_columns(batch: pa.RecordBatch, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
+    """Return a batch with other arrays; a batch without columns keeps its number of rows."""
+    if not arrays:
+        return batch
+    return pa.RecordBatch.from_arrays(list(arrays), names=batch.schema.names)
+
+
+def sides(array: pa.StructArray) -> list[pa.Array]:
+    """Return the fields of structs that are read; a field that is missing is null."""
+    found = [field.name for field in array.type]
+    return [
+        pc.struct_field(array, side) if side in found else pa.nulls(len(array)) for side in _SIDES
+    ]
+
+
+def lengths(lists: pa.Array) -> NDArray[np.int64]:
+    """Return the length of each list, 0 for null, ``[n]`` int64."""
+    found = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    counts: NDArray[np.int64] = found.astype(np.int64)
+    return counts
+
+
+def is_fixed_list(found: pa.DataType) -> bool:
+    """Return whether a type is one of lists of a fixed size."""
+    return bool(pa.types.is_fixed_size_list(found))
+
+
+def is_string_view(found: pa.DataType) -> bool:
+    """Return whether a type is one of string views."""
+    return bool(pa.types.is_string_view(found))
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _allows(kind: str, found: pa.DataType) -> bool:
+    """Return whether values of a type can be read as values of a kind."""
+    types = pa.types
+    if types.is_null(found):
+        return True
+    if kind in ("strings", "numbers", "integers"):
+        if not (types.is_list(found) or types.is_large_list(found) or is_fixed_list(found)):
+            return False
+        found = found.value_type
+        if types.is_null(found):
+            return True
+    if kind == "instruction" and types.is_struct(found):
+        return all(field.name in _SIDES and _allows("string", field.type) for field in found)
+    if types.is_dictionary(found):
+        found = found.value_type
+    is_text = types.is_string(found) or types.is_large_string(found) or is_string_view(found)
+    is_int, is_float = types.is_integer(found), types.is_floating(found)
+    return bool(
+        {
+            "string": is_text,
+            "instruction": is_text,
+            "strings": is_text,
+            "text": is_text or is_int or is_float,
+            "id": is_text or is_int,
+            "numbers": is_int or is_float,
+            "integers": is_int,
+        }[kind]
+    )
