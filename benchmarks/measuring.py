@@ -8,7 +8,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,32 @@ def run(command: list[str], environment: Mapping[str, str] | None = None) -> dic
 def anonymous_mb(pid: int | None = None) -> float:
     """A process' own memory now, MB; this one's where none is named."""
     return _status(pid or os.getpid()).get("RssAnon", 0.0)
+
+
+class Seconds:
+    """Processor seconds that are being counted."""
+
+    value = 0.0
+
+
+@contextmanager
+def linear_layers() -> Iterator[Seconds]:
+    """Count the processor time of all torch.nn.Linear layers: a model's matrix products."""
+    import torch
+
+    counted, forward = Seconds(), torch.nn.Linear.forward
+
+    def timed(self: torch.nn.Linear, input: torch.Tensor) -> torch.Tensor:
+        began = time.thread_time()
+        found = forward(self, input)
+        counted.value += time.thread_time() - began
+        return found
+
+    torch.nn.Linear.forward = timed  # type: ignore[method-assign]
+    try:
+        yield counted
+    finally:
+        torch.nn.Linear.forward = forward  # type: ignore[method-assign]
 
 
 def open_files(pid: int | None = None) -> int:

@@ -173,7 +173,7 @@ def page(given: Any, found: dict[str, list[dict[str, float]]], large: Any) -> st
             f"{large['seconds']:.0f} s of processor time and {large['memory']:,.0f} MB beside "
             "the mapped file. The "
             f"metrics at {', '.join(map(str, CUTOFFS))} take {large['metrics']:.2f} s more, "
-            f"{100 * share:.1f} % of the time.",
+            f"{100 * share:.2f} % of the time.",
             "",
         ]
     return "\n".join([*lines, machine(["torch", "sentence-transformers"]), ""])

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ HEADER, IDS, NUMBERS = "store.json", "ids.arrow", "numbers.bin"
 _SHARDS_NAMED = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoreLayout:
     """Where a store's files are, and how its distinct texts are cut into shards.
 
@@ -53,7 +54,7 @@ class StoreLayout:
     fingerprint: StoreFingerprint
     n_distinct: int
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """The store's folder."""
         return self.root / self.fingerprint.digest()
@@ -79,8 +80,7 @@ class StoreLayout:
 
     def path(self, shard: int) -> Path:
         """Return the file of a shard. Its name, which the seal records, has the fingerprint."""
-        digest = self.fingerprint.digest()
-        return self.root / digest / f"{digest[:16]}.{shard:05}.bin"
+        return self.folder / f"{self.folder.name[:16]}.{shard:05}.bin"
 
     def is_written(self, shard: int) -> bool:
         """Return whether a shard exists and is intact."""

@@ -27,7 +27,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 # Default of batch_tokens by type of device.
-_BATCH_TOKENS = {"cpu": 1024}
+CPU_BATCH_TOKENS = 1024
 _BATCH_TOKENS_ON_ACCELERATOR = 32768
 
 # Texts of a block: their tokens are in memory at the same time.
@@ -110,8 +110,8 @@ class TextEmbedder:
         self.layout: Layout = layout
         self.precision: Precision = precision
         self.device = next(iter(encoder.parameters())).device
-        self.batch_tokens = batch_tokens or _BATCH_TOKENS.get(
-            self.device.type, _BATCH_TOKENS_ON_ACCELERATOR
+        self.batch_tokens = batch_tokens or (
+            CPU_BATCH_TOKENS if self.device.type == "cpu" else _BATCH_TOKENS_ON_ACCELERATOR
         )
         self._multiple = pad_to_multiple_of or 1
         self._tensors = TensorLayout(tokenizer, layout, pad_to_multiple_of, chunk_size)
@@ -193,7 +193,10 @@ class TextEmbedder:
         """Return the embeddings of a block of texts, ``[n, D]`` float32."""
         self.n_full += int((tokens.lengths >= self.max_length).sum())
         order = np.argsort(-tokens.lengths, kind="stable")  # [n], the longest text first
-        parts = []
+        # Results go into one tensor at once. Kept apart, they would lie between the activations of
+        # the batches, and the holes would be too small for the next batch.
+        found: Tensor | None = None  # [n, D], in this order
+        start = 0
         for texts in self._batches(tokens.lengths[order], order):
             inputs, inverse = self._tensors(tokens.take(texts))
             of_texts = length[torch.from_numpy(texts)] if isinstance(length, Tensor) else length
@@ -203,10 +206,14 @@ class TextEmbedder:
                     None if inverse is None else torch.from_numpy(inverse).to(self.device),
                     of_texts.to(self.device) if isinstance(of_texts, Tensor) else of_texts,
                 )
-            parts.append(embedding.float())
+            if found is None:
+                found = embedding.new_empty(len(order), embedding.shape[1], dtype=torch.float32)
+            found[start : start + len(texts)] = embedding
+            start += len(texts)
             progress(len(texts))
-        embedded = np.empty((len(order), parts[0].shape[1]), np.float32)
-        embedded[order] = torch.cat(parts).cpu().numpy()  # waits for the device once per block
+        assert found is not None  # a block has texts
+        embedded = np.empty(found.shape, np.float32)
+        embedded[order] = found.cpu().numpy()  # waits for the device once per block
         return embedded
 
     def _batches(

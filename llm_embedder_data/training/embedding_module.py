@@ -16,6 +16,7 @@ from llm_embedder_data.batches.tokens.model_inputs import layout_of
 from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.mining.text_embedder import CPU_BATCH_TOKENS
 from llm_embedder_data.training.adapters import base_of, with_lora
 from llm_embedder_data.training.bidirectional import attend_both_ways, check_both_ways
 from llm_embedder_data.training.encoder_calls import (
@@ -182,7 +183,11 @@ class EmbeddingModule(lightning.LightningModule):
         return F.normalize(embedding, dim=1) if self.similarity == "cos" else embedding
 
     def _calls(
-        self, batch: RetrievalBatch, side: str, mini_batch_size: int | None = None
+        self,
+        batch: RetrievalBatch,
+        side: str,
+        mini_batch_size: int | None = None,
+        max_tokens: int | None = None,
     ) -> TextCalls:
         """Return the calls of the encoder for a side of a batch: see :meth:`_embed`."""
         prompt_length: int | Tensor = 0
@@ -195,7 +200,7 @@ class EmbeddingModule(lightning.LightningModule):
                 )
             prompt_length = batch[f"{side}_prompt_length"]
         inverse = batch.get(f"{side}_inverse")
-        return encoder_calls(batch[side], inverse, prompt_length, mini_batch_size)
+        return encoder_calls(batch[side], inverse, prompt_length, mini_batch_size, max_tokens)
 
     def _embed(self, batch: RetrievalBatch, side: str) -> Tensor:
         """Embed a side of a batch.
@@ -208,5 +213,8 @@ class EmbeddingModule(lightning.LightningModule):
             ``[B, D]`` for ``query``; ``[B*G, D]`` for ``key``, with key g of query b in row
             ``b * G + g``; ``[n, D]`` for ``content``.
         """
-        texts = self._calls(batch, side)
+        # An evaluation's batches are large, to keep an accelerator busy. On a CPU, smaller calls
+        # need less memory, and less padding, as their texts have similar lengths.
+        max_tokens = CPU_BATCH_TOKENS if self.device.type == "cpu" else None
+        texts = self._calls(batch, side, max_tokens=max_tokens)
         return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))

@@ -13,6 +13,11 @@ from llm_embedder_data.core.errors import ConfigError
 
 NAME = "llm_embedder_data_packed"
 
+# Texts of equal length that lie side by side are attended to where they are. If there are more such
+# runs than this for each length, the texts are sorted first: that copies all vectors, which takes
+# longer than a few more calls.
+_MOST_RUNS = 2
+
 
 class AttentionSwitch:
     """Switches an encoder between its original attention and attention for packed rows.
@@ -140,18 +145,14 @@ def attend_by_length(
     No text is padded. The arguments are those of :func:`attend_padded`.
     """
     lengths = bounds.diff()
-    order = lengths.argsort(stable=True)
-    sizes, counts = torch.unique_consecutive(lengths[order], return_counts=True)
-    n_tokens = vectors[0].shape[2]
-    # token[i] is the token at position i once the texts are sorted by length.
-    sorted_lengths = lengths[order]
-    begins = sorted_lengths.cumsum(0) - sorted_lengths
-    shift = (bounds[:-1][order] - begins).repeat_interleave(sorted_lengths, output_size=n_tokens)
-    token = torch.arange(n_tokens) + shift
-    parts = [
-        torch.split(part, (sizes * counts).tolist(), dim=1)
-        for part in (packed[0].index_select(1, token) for packed in vectors)  # [H, T, D]
-    ]
+    sizes, counts = torch.unique_consecutive(lengths, return_counts=True)
+    order = None  # [T], the token at each position once the texts are sorted
+    if len(sizes) > _MOST_RUNS * len(set(sizes.tolist())):
+        order = _tokens_by_length(bounds, vectors[0].shape[2])
+        query, key, value = (packed.index_select(2, order) for packed in vectors)
+        vectors = query, key, value
+        sizes, counts = torch.unique_consecutive(lengths.sort().values, return_counts=True)
+    parts = [torch.split(packed[0], (sizes * counts).tolist(), dim=1) for packed in vectors]
     attended = []
     for size, n_texts, *group in zip(sizes.tolist(), counts.tolist(), *parts, strict=True):
         if size == 0:
@@ -172,7 +173,8 @@ def attend_by_length(
             enable_gqa=query.shape[1] != key.shape[1],
         )
         attended.append(found.transpose(1, 2).flatten(0, 1))  # [n*L, H, D]
-    return torch.cat(attended).index_select(0, token.argsort())
+    joined = torch.cat(attended)
+    return joined if order is None else joined.index_select(0, order.argsort())
 
 
 def attend_padded(
@@ -218,6 +220,16 @@ def attend_padded(
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return attended.transpose(1, 2)[text, position]
+
+
+def _tokens_by_length(bounds: Tensor, n_tokens: int) -> Tensor:
+    """Return the tokens of a packed row, ``[T]`` int64, ordered by the length of their texts."""
+    lengths = bounds.diff()
+    order = lengths.argsort(stable=True)
+    lengths = lengths[order]
+    begins = lengths.cumsum(0) - lengths
+    shift = (bounds[:-1][order] - begins).repeat_interleave(lengths, output_size=n_tokens)
+    return torch.arange(n_tokens) + shift
 
 
 def _visible(size: int, causal: bool, window: int | None, device: torch.device) -> Tensor:

@@ -99,6 +99,31 @@ def test_it_finds_what_a_trainer_finds_and_leaves_the_model_as_it_was(tokenizer)
         assert logged[f"val/bells/{name}"] == pytest.approx(value, abs=1e-7)
 
 
+@pytest.mark.parametrize("layout", ["padded", "chunked", "packed"])
+def test_a_cpu_encodes_few_tokens_at_a_time_in_any_layout(tokenizer, tmp_path, layout):
+    corpus = [
+        {"id": f"d{number}", "text": " ".join(WORDS[: 1 + number * 3 % 8] * (1 + number % 40))}
+        for number in range(100)
+    ]
+    eval_set = [{"query": "abbot bell", "query_id": "q", "relevant": {"d0": 1}}]
+    model, sizes, runs = tiny_model(tokenizer), [], []
+    model.encoder.register_forward_pre_hook(
+        lambda module, args, inputs: sizes.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+
+    for batch_size, run in ((1, tmp_path / "apart.tsv"), (100, tmp_path / "together.tsv")):
+        sizes.clear()
+        settings = {"eval_data": {"bells": eval_set}, "corpus": corpus, "layout": layout}
+        datamodule = make_datamodule(tokenizer, eval_batch_size=batch_size, **settings)
+        evaluate(model, datamodule, cutoffs=(100,), run_file=run, show_progress=False)
+        runs.append(read_run(run)["q"])
+
+    apart, together = runs
+    assert together == pytest.approx(apart, abs=1e-5)
+    assert max(sizes) <= 1024
+    assert len(sizes) < len(corpus) / 2
+
+
 def evaluate_on_rank(rank, tokenizer):
     return evaluate(tiny_model(tokenizer), make_datamodule(tokenizer), show_progress=False).metrics
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -15,6 +15,8 @@ from llm_embedder_data.training.packed_attention import attend_by_length, attend
     causal=st.booleans(),
     window=st.sampled_from([None, 1, 2, 9]),
 )
+@example(lengths=[3, 3, 1, 1, 2], causal=False, window=None)  # attended to where they are
+@example(lengths=[1, 3, 1, 3, 1, 3, 1], causal=False, window=None)  # sorted first
 @settings(derandomize=True, deadline=None, max_examples=25)
 def test_texts_taken_by_length_are_as_texts_padded(n_key_heads, lengths, causal, window):
     random = torch.Generator().manual_seed(0)
