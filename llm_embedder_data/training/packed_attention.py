@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.training.attention_dropout import attend_with_dropout
 
 NAME = "llm_embedder_data_packed"
 
@@ -161,17 +162,22 @@ def attend_by_length(
             part.reshape(part.shape[0], n_texts, size, part.shape[2]).transpose(0, 1)
             for part in group
         )  # [n, H, L, D]
-        masked = window is not None and window < size
-        found = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=_visible(size, causal, window, query.device) if masked else None,
-            is_causal=causal and not masked,
-            dropout_p=dropout,
-            scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
+        masked = (window is not None and window < size) or (causal and dropout > 0)
+        visible = _visible(size, causal, window, query.device) if masked else None
+        if dropout:
+            found = attend_with_dropout(
+                query, key, value, visible=visible, dropout=dropout, scaling=scaling
+            )
+        else:
+            found = F.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=visible,
+                is_causal=causal and not masked,
+                scale=scaling,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
         attended.append(found.transpose(1, 2).flatten(0, 1))  # [n*L, H, D]
     joined = torch.cat(attended)
     return joined if order is None else joined.index_select(0, order.argsort())
