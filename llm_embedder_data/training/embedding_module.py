@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning
 import torch
@@ -201,12 +201,15 @@ class EmbeddingModule(lightning.LightningModule):
         """Embed a side of a batch.
 
         Args:
-            batch: a batch of the data module.
+            batch: a batch of the data module; or one of an embedding store, whose side holds
+                embeddings, ``[n, D]`` float32, which are returned.
             side: ``query``, ``key`` or ``content``.
 
         Returns:
             ``[B, D]`` for ``query``; ``[B*G, D]`` for ``key``, with key g of query b in row
             ``b * G + g``; ``[n, D]`` for ``content``.
         """
+        if isinstance(batch[side], Tensor):
+            return cast(Tensor, batch[side])
         texts = self._calls(batch, side)
         return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))
