@@ -82,8 +82,9 @@ def evaluate(
         cutoffs=cutoffs, drop_identical_ids=drop_identical_ids, precision=search_precision
     )
     evaluator.keeps_rankings = True
+    evaluator.run_file = run_file
     sources = EvalSources.of_loaders(loaders.values())
-    evaluator.reset(sources if run_file is not None else None)
+    evaluator.reset(sources)
     is_parallel = dist.is_available() and dist.is_initialized()
     is_first = not is_parallel or dist.get_rank() == 0
     with _evaluating(model, evaluator, device):
