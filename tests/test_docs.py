@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import pytest
 
@@ -125,6 +126,34 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
         code = compile("\n" * block.line + block.text, str(page), "exec")
         if block.is_run:
             exec(code, namespace)
+
+
+PICTURES = sorted((ROOT / "docs").glob("*.svg"))
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=page_id)
+def test_a_picture_is_self_contained_and_described(picture):
+    text = picture.read_text()
+    elements = list(ElementTree.fromstring(text).iter())
+    tags = {element.tag.rpartition("}")[2] for element in elements}
+
+    assert {"title", "desc", "text"} <= tags
+    assert not {"image", "script", "foreignObject"} & tags
+    assert "viewBox" in elements[0].attrib
+    assert set(re.findall(r"(?:https?:)?//[^\s\"']+", text)) == {"http://www.w3.org/2000/svg"}
+    assert "prefers-color-scheme: dark" in text
+    assert any(f"]({picture.name})" in page.read_text() for page in PAGES)
+
+
+def test_the_picture_of_the_plan_is_the_plan():
+    texts = [element.text for element in ElementTree.parse(ROOT / "docs/plan.svg").iter()]
+    shown = [text for text in texts if text and re.fullmatch(r"\d \d", text)]
+    steps = [text for text in texts if text and text.startswith("step ")]
+    plan = llm_embedder_data.EpochPlan({"qa": 10, "tool": 5}, batch_size=2, num_replicas=2)
+
+    ranks = [plan.for_rank(step, rank)[1] for step in range(len(plan)) for rank in range(2)]
+    assert shown == [" ".join(map(str, rows.tolist())) for rows in ranks]
+    assert steps == [f"step {step}: {plan[step][0]}" for step in range(len(plan))]
 
 
 COMMANDS = list(dict.fromkeys(line for page in PAGES for line in commands(page)))

@@ -24,8 +24,10 @@ class DataFigures(Callback):
     """Logs figures of the data path to the trainer's loggers, and warns if the device waits.
 
     All are measured on the host, before a batch goes to the device, so the device is never waited
-    for. They are of rank 0 unless said otherwise, over the last ``every_n_steps`` batches unless
-    said otherwise:
+    for. On several ranks the log has rank 0's, and nothing is communicated: the tokens of all ranks
+    are about as many times these. Shares and coverage are the same on every rank, because all ranks
+    train on the same plan. The figures are of the last ``every_n_steps`` batches unless said
+    otherwise:
 
     - ``data/tokens_per_s``: tokens without padding by seconds of training, validation not counted
     - ``data/padded_share``: share of the cells of the input tensors that is padding

@@ -26,8 +26,10 @@ class RefreshNegatives(Callback):
 
     The model that is being trained embeds queries and passages; all ranks share the work. The
     negatives go to a file for each source, which the data module exchanges for the file before.
-    Limits such as ``relative_margin`` act on the new scores. The rows that are trained on stay, so
-    pairs without negatives need ``on_no_negatives=keep``.
+    Limits such as ``relative_margin`` act on the new scores; before, rows without negatives have
+    nothing that a limit could leave out, and the negatives of other rows need scores, such as those
+    of ``mine``. The rows that are trained on stay, so pairs without negatives need
+    ``on_no_negatives=keep``.
 
     Mining draws nothing at random and a checkpoint names the files, so a run that is resumed
     anywhere has the batches of one that was never stopped. The files stay where they are.

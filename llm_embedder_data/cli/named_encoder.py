@@ -88,6 +88,21 @@ def build_encoder(cfg: DictConfig, datamodule: RetrievalDataModule, device: Any)
     return model.to(device)
 
 
+def embedding_precision(cfg: DictConfig) -> Precision:
+    """Return the precision that ``trainer.precision`` sets for embeddings.
+
+    Raises:
+        ConfigError: embeddings are not computed in this precision.
+    """
+    precision = _PRECISIONS.get(str(cfg.trainer.precision))
+    if precision is None:
+        raise ConfigError(
+            f"trainer.precision={cfg.trainer.precision!r}: embeddings are computed in 32-true, "
+            "bf16-mixed or 16-mixed"
+        )
+    return precision
+
+
 def build_embedder(
     cfg: DictConfig,
     encoder: BiEncoder,
@@ -107,12 +122,6 @@ def build_embedder(
     Raises:
         ConfigError: a setting cannot be used.
     """
-    precision = _PRECISIONS.get(str(cfg.trainer.precision))
-    if precision is None:
-        raise ConfigError(
-            f"trainer.precision={cfg.trainer.precision!r}: embeddings are computed in 32-true, "
-            "bf16-mixed or 16-mixed"
-        )
     return TextEmbedder(
         encoder,
         datamodule.tokenizer,
@@ -120,7 +129,7 @@ def build_embedder(
         max_length=prompted.max_length,
         layout=cfg.data.layout,
         batch_tokens=batch_tokens,
-        precision=precision,
+        precision=embedding_precision(cfg),
         pad_to_multiple_of=cfg.data.pad_to_multiple_of,
         chunk_size=cfg.data.chunk_size,
     )

@@ -36,6 +36,20 @@ def check_output_file(setting: str, path: Any) -> None:
         raise ConfigError(f"{where}: the folder {str(folder)!r} cannot be written")
 
 
+def store_folder(setting: str, path: Any) -> Path:
+    """Return the folder that a setting names for embedding stores; it need not exist yet.
+
+    Raises:
+        ConfigError: the setting names no folder.
+    """
+    if not isinstance(path, str) or not path.strip():
+        raise ConfigError(f"{setting}={path!r}: expected the folder for embedding stores")
+    folder = Path(path).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{setting}={path!r}: there is a file of that name (name a folder)")
+    return folder
+
+
 def write_text(path: str, text: str) -> None:
     """Write a text file, which appears complete or not at all. Its folder is made if needed."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)

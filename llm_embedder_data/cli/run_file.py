@@ -27,6 +27,7 @@ def ask_for_rankings(cfg: DictConfig, model: Any) -> None:
             "evaluator, a RetrievalEvaluator, which keeps the passages found (leave run_file out)"
         )
     model.evaluator.keeps_rankings = True
+    model.evaluator.run_file = cfg.run_file
 
 
 def write_runs(cfg: DictConfig, trainer: Trainer, model: Any) -> None:

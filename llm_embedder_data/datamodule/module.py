@@ -102,6 +102,10 @@ class RetrievalDataModule(InspectableDataModule):
     P], of the same passages); for reranking also key, key_mask and key_index (int64 [n,
     G], -1 padded). A corpus batch has content, index (int64 [n]) and dataset.
 
+    Attributes:
+        replace_eval_loaders: called with the loaders of an evaluation by name, before they are
+            given away; those that it returns are given instead. None: they are given as they are.
+
     Args:
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
         train_data: a path, glob, folder or address, data in memory (Dataset, DatasetDict,
@@ -193,6 +197,8 @@ class RetrievalDataModule(InspectableDataModule):
     Raises:
         ConfigError: an argument that cannot be used; which, why, and what is allowed.
     """
+
+    replace_eval_loaders: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     def __init__(
         self,
@@ -600,7 +606,10 @@ class RetrievalDataModule(InspectableDataModule):
 
     def _eval_dataloaders(self) -> Loaders:
         sample = self._settings.eval_corpus_sample if self._trainer_fn == "fit" else None
+        loaders: dict[str, Any]
         loaders = eval_loaders(self._data, self._builder, self._shard_loader, sample, self.seed)
+        if self.replace_eval_loaders is not None:
+            loaders = self.replace_eval_loaders(loaders)
         if not loaders and self._fitting_trainer() is not None:
             return NoLoaders()
         return single_or_all(loaders)

@@ -257,18 +257,48 @@ def bytes_of(dtype: StoredType) -> int:
     return 4 if dtype == "float32" else 2
 
 
-def _nearest(root: Path, fingerprint: StoreFingerprint) -> str:
-    """Return the end of an error message: how the most similar store in a folder differs."""
+@dataclass(frozen=True, slots=True)
+class SimilarStore:
+    """A store of another fingerprint.
+
+    Attributes:
+        name: name of its folder.
+        differs_in: the fields of the fingerprint that differ.
+    """
+
+    name: str
+    differs_in: list[str]
+
+
+def most_similar_store(root: Path, fingerprint: StoreFingerprint) -> SimilarStore | None:
+    """Return the store in a folder that differs least from a fingerprint; None if there is none.
+
+    The store of the fingerprint itself does not count.
+    """
     wanted = fingerprint.as_dict()
     different = []
     for path in root.glob(f"*/{HEADER}"):
         header = read_checked_json(path)
-        if header is not None:
-            found = header["fingerprint"]
-            names = [name for name in wanted if found.get(name) != wanted[name]]
+        if header is None:
+            continue
+        found = header["fingerprint"]
+        names = [name for name in wanted if found.get(name) != wanted[name]]
+        if names:
             different.append((len(names), path.parent.name, names))
-    fill = "fill one: llm-embedder-data embed ... out=FOLDER"
     if not different:
-        return f" ({fill})"
+        return None
     _, store, names = min(different)
-    return f"; the most similar one there, {store}, differs in {', '.join(names)} ({fill})"
+    return SimilarStore(store, names)
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _nearest(root: Path, fingerprint: StoreFingerprint) -> str:
+    """Return the end of an error message: how the most similar store in a folder differs."""
+    fill = "fill one: llm-embedder-data embed ... out=FOLDER"
+    similar = most_similar_store(root, fingerprint)
+    if similar is None:
+        return f" ({fill})"
+    names = ", ".join(similar.differs_in)
+    return f"; the most similar one there, {similar.name}, differs in {names} ({fill})"

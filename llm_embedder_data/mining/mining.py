@@ -37,6 +37,9 @@ from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.scores_beside import head_beside, path_beside
 
+# Negatives are always written as TSV.
+_RUN = "run.tsv"
+
 MakeRetriever = Callable[[MiningData, MinablePassages, MinedQueries], Retriever]
 
 
@@ -111,8 +114,9 @@ def mine(
         progress: called with a description, the number of queries done, and the number of all.
 
     Raises:
-        DataError: a query id or a document id cannot be written to a run file, because it is empty
-            or contains white space; or there are no queries or no passages.
+        DataError: a query id or a document id cannot be written to a TSV run, because it is empty
+            or contains a tab, a line end or another control character; or there are no queries or
+            no passages.
     """
     passages = MinablePassages(data.corpora, data.rows)
     queries = queries_of(data, passages)
@@ -122,8 +126,8 @@ def mine(
             "passages to mine from (give rows with positives, and a corpus)"
         )
     where = f"dataset {data.name!r}"
-    check_run_ids(passages.ids, "document", where)
-    check_run_ids(queries.texts.ids().to_pylist(), "query", where)
+    check_run_ids(passages.ids, "document", where, _RUN)
+    check_run_ids(queries.texts.ids().to_pylist(), "query", where, _RUN)
     retriever = make_retriever(data, passages, queries)
     blocks = MinedBlocks(queries, passages, retriever, depth, folder)
     done = 0
@@ -141,7 +145,7 @@ def write_mined(run: Path, datasets: Sequence[Mined], cache: Path | None = None)
     """Write the negatives of datasets to a run file, and the scores of positives beside it.
 
     Args:
-        run: the run file.
+        run: the run file, which ends in ``.tsv``.
         datasets: what was mined, with every block written. Their counts are filled in.
         cache: the folder that caches the digests of files; None for the default folder.
 

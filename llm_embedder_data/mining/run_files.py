@@ -1,13 +1,14 @@
 """Run files: the best documents of each query with their scores.
 
 A line of a TREC run has six fields, separated by spaces: query id, ``Q0``, document id, rank,
-score, tag. A line of a TSV run has three, separated by tabs: query id, document id, score. Scores
-are written so that reading them as float32 gives the same bits.
+score, tag. A line of a TSV run has three, separated by tabs: query id, document id, score. So ids
+with spaces need a TSV run. Scores are written so that reading them as float32 gives the same bits.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,10 @@ from llm_embedder_data.rows.shown_values import shown
 
 # The last field of each line of a TREC run: the program that wrote it.
 _TAG = "llm_embedder_data"
+
+# The ids that a TSV run can hold: without control characters, such as tabs and line ends. A byte
+# order mark at the beginning of a file would not be read as part of an id.
+_TSV_ID = re.compile("(?!\ufeff)[^\\x00-\\x1f]+")
 
 # (query id, its documents with their scores, best first)
 Ranked = tuple[str, Iterable[tuple[str, float]]]
@@ -43,7 +48,7 @@ def write_run(path: str | os.PathLike[str], run: Iterable[Ranked]) -> int:
         OSError: the file cannot be written.
     """
     path = Path(path)
-    lines_of = _tsv_lines if path.suffix == ".tsv" else _trec_lines
+    lines_of = _tsv_lines if _is_tsv(path) else _trec_lines
     path.parent.mkdir(parents=True, exist_ok=True)
     n_lines = 0
     with atomic_file(path) as file:
@@ -68,27 +73,40 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, dict[str, float | None]]
     return run_of(Parts(source=file, files=[RawFile(file)], options=Options()))
 
 
-def check_run_ids(ids: Iterable[str], kind: str, where: str) -> None:
-    """Refuse ids that a run file cannot hold, because white space separates its fields.
+def check_run_ids(ids: Iterable[str], kind: str, where: str, path: str | os.PathLike[str]) -> None:
+    """Refuse ids that a run file cannot hold, because they contain what separates its fields.
 
     Args:
         ids: the ids to check.
         kind: what the ids belong to, such as ``query``.
         where: the beginning of the error message.
+        path: the run file; its name decides its format, see :func:`write_run`.
 
     Raises:
-        DataError: an id is empty or contains white space.
+        DataError: an id is empty; or it contains a tab, a line end or another control character, or
+            for a TREC run any white space.
     """
+    is_tsv = _is_tsv(path)
     for name in ids:
-        if name.split() != [name]:
+        if is_tsv and not _TSV_ID.fullmatch(name):
+            raise DataError(
+                f"{where}: the {kind} id {shown(name)} is empty or contains a control character, "
+                "such as a tab or a line end, which separate the fields of a run file (give other "
+                "ids)"
+            )
+        if not is_tsv and name.split() != [name]:
             raise DataError(
                 f"{where}: the {kind} id {shown(name)} is empty or contains white space, which "
-                "separates the fields of a run file (give ids without white space, or write no run "
-                "file)"
+                "separates the fields of a TREC run (name a file that ends in .tsv, which holds "
+                "ids with spaces, or write no run file)"
             )
 
 
 # --------------------------------------------------------------------------------------------------
+
+
+def _is_tsv(path: str | os.PathLike[str]) -> bool:
+    return Path(path).suffix == ".tsv"
 
 
 def _trec_lines(ranked: Ranked) -> Iterator[str]:

@@ -99,6 +99,23 @@ class Filled:
         """
         return EmbeddingStore.open(self.layout.root, self.layout.fingerprint)
 
+    def described(self) -> str:
+        """Return a sentence for users: the texts, and the shards that were written and found."""
+        layout = self.layout
+        n_texts, n_distinct = layout.fingerprint.n_texts, layout.n_distinct
+        equal = "" if n_distinct == n_texts else f", {n_distinct:,} different ones"
+        missing = f", {self.n_missing} still missing" if self.n_missing else ""
+        cut = (
+            f"\n{self.n_full:,} of the texts embedded now have {layout.fingerprint.max_length} "
+            "tokens or more; what is beyond was cut off"
+            if self.n_full
+            else ""
+        )
+        return (
+            f"{n_texts:,} texts{equal}; of {layout.n_shards} shards {self.n_written} written, "
+            f"{self.n_found} found{missing}: {one_line(layout.folder)}{cut}"
+        )
+
 
 def fill_store(
     root: str | Path,

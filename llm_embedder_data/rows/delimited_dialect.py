@@ -73,7 +73,7 @@ def dialect_of(text: str, name: str, given: Collection[str] = (), *, is_whole: b
     if delimiter is None:
         return Dialect(delimiter=None, is_quoted=False, line_end=line_end)
     first = _split(lines[0], delimiter, skips_blanks=False)
-    header = is_header(first, given)
+    header = is_header(first, given) and not is_scored_pair(first)
     if delimiter == "\t":
         is_quoted = header and _is_quoted_by_tabs(lines)
     else:
@@ -100,8 +100,15 @@ def dialect_of(text: str, name: str, given: Collection[str] = (), *, is_whole: b
     )
 
 
+def is_scored_pair(cells: Sequence[str]) -> bool:
+    """Whether cells are those of a run, two ids and a number, or of two texts with a score."""
+    return len(cells) == 3 and bool(_NUMBER.fullmatch(cells[2].strip()))
+
+
 def _delimiter(lines: Sequence[str], name: str, given: Collection[str]) -> str | None:
     looked_at = lines[:_LOOKED_AT]
+    if _most([is_scored_pair(line.split("\t")) for line in looked_at]):
+        return "\t"  # whatever else the first two cells hold
     if _are_trec(looked_at):
         return "\t" if _most([line.count("\t") in (3, 5) for line in looked_at]) else None
     by_header = {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.delimited_dialect import Dialect, dialect_of
+from llm_embedder_data.rows.delimited_dialect import Dialect, dialect_of, is_scored_pair
 from llm_embedder_data.rows.delimited_records import BLANK, BadRecord, cell_records
 from llm_embedder_data.rows.json_records import (
     array_values,
@@ -99,7 +99,9 @@ class RawFile:
         """
         if self._table:
             return "table"
-        if self._head.lstrip()[:1] in (b"{", b"["):
+        first_line = self._head.partition(b"\n")[0].decode(errors="replace")
+        is_run = is_scored_pair(first_line.rstrip("\r").split("\t"))  # of ids with any sign
+        if self._head.lstrip()[:1] in (b"{", b"[") and not is_run:
             found = json_container(self._head, is_whole=self._is_whole)
             is_long = found == "lines" and not self._is_whole and b"\n" not in self._head
             return "object" if is_long and self._has_large_line() else found

@@ -43,7 +43,8 @@ class ScoresBeside:
         """Return the score of each document, by query id and document id."""
         found: dict[str, dict[str, float | None]] = {}
         for content in self.contents:
-            for line in content.splitlines():
+            # Not splitlines(), which also splits at signs that an id may contain, such as U+2028.
+            for line in filter(None, content.split("\n")):
                 query_id, document, score = line.split("\t")
                 found.setdefault(query_id, {})[document] = float(score)
         return found

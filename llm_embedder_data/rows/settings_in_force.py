@@ -47,18 +47,27 @@ def settings_in_force(
     asked = [
         f"{setting}={value!r}" for setting, value in needing.items() if setting in wanted.asked
     ]
+    are_limits = needing.keys() <= wanted.limits.keys()
+    if are_limits and not unscored.n_negatives:
+        # The negatives of a later epoch come with scores: see RefreshNegatives.
+        return wanted, [
+            *notes,
+            f"no row has a negative yet, so {', '.join(needing)} leaves none out before negatives "
+            "are mined",
+        ]
     # A miner finds nothing for some queries; a teacher scores all rows.
     is_mined = not read.are_teacher_scores and unscored.n_unscored < unscored.n_rows
     if asked and not is_mined:
+        mine = "name in negatives: the file that mine writes, which scores them, or " * are_limits
         raise read.error(
             unscored.first,
             f"no teacher_scores, which {', '.join(asked)} needs for task {task!r}; "
-            f"{unscored.n_unscored} of {unscored.n_rows} rows have none (score the rows, or take "
-            "the setting back)",
+            f"{unscored.n_unscored} of {unscored.n_rows} rows have none ({mine}score the rows, or "
+            "take the setting back)",
         )
     if unscored.n_unscored < unscored.n_rows:
         count = f"{unscored.n_unscored} of {unscored.n_rows} rows have no teacher_scores"
-        if needing.keys() <= wanted.limits.keys():
+        if are_limits:
             said = f"{count}: {', '.join(needing)} leaves no negative out in them"
             return wanted, [*notes, said]
         return wanted, [
@@ -139,14 +148,16 @@ class _Unscored(NamedTuple):
     first: int  # row number of the first sound row without scores
     n_unscored: int
     n_rows: int  # sound rows, scored or not
+    n_negatives: int  # of the sound rows
 
 
 def _count_unscored(read: SourceRows, task_rows: TaskRows) -> _Unscored:
-    first, n_unscored, n_rows = -1, 0, 0
+    first, n_unscored, n_rows, n_negatives = -1, 0, 0, 0
     for block, statistics in statistics_by_block(read.rows.data.table):
         rows = task_rows.chosen[block] & read.sound[block]
         unscored = np.flatnonzero(rows & ~statistics.scored)
         if len(unscored) and not n_unscored:
             first = block.start + int(unscored[0])
         n_unscored, n_rows = n_unscored + len(unscored), n_rows + int(rows.sum())
-    return _Unscored(first, n_unscored, n_rows)
+        n_negatives += int(statistics.n_negatives[rows].sum())
+    return _Unscored(first, n_unscored, n_rows, n_negatives)

@@ -6,9 +6,12 @@ implements none.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.config.recipes import Instruction, ModelSettings, Recipe, TaskSettings
+from llm_embedder_data.mining.embeddable_texts import PromptedTexts
 
 
 @runtime_checkable
@@ -45,6 +48,17 @@ class GivesLongestInputs(Protocol):
         Each value has two numbers: the most tokens of a text, and the most columns of a batch,
         which is higher if texts are padded to a multiple.
         """
+
+
+@runtime_checkable
+class GivesTextsToEmbed(Protocol):
+    """A data module that knows the texts of embedding stores."""
+
+    tokenizer: PreTrainedTokenizerBase
+    hparams: Any
+
+    def texts_to_embed(self, kind: Literal["corpus", "eval_data"]) -> dict[str, PromptedTexts]:
+        """Return the passages or queries with their prompts, by name of the dataset."""
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning
 import torch
@@ -206,13 +206,16 @@ class EmbeddingModule(lightning.LightningModule):
         """Embed a side of a batch.
 
         Args:
-            batch: a batch of the data module.
+            batch: a batch of the data module; or one of an embedding store, whose side holds
+                embeddings, ``[n, D]`` float32, which are returned.
             side: ``query``, ``key`` or ``content``.
 
         Returns:
             ``[B, D]`` for ``query``; ``[B*G, D]`` for ``key``, with key g of query b in row
             ``b * G + g``; ``[n, D]`` for ``content``.
         """
+        if isinstance(batch[side], Tensor):
+            return cast(Tensor, batch[side])
         # An evaluation's batches are large, to keep an accelerator busy. On a CPU, smaller calls
         # need less memory, and less padding, as their texts have similar lengths.
         max_tokens = CPU_BATCH_TOKENS if self.device.type == "cpu" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -112,21 +113,22 @@ class EvalSources:
         found = pc.index_in(ids, value_set=self.corpora[corpus].ids).fill_null(-1)
         return torch.from_numpy(found.to_numpy().astype(np.int64))
 
-    def check_for_runs(self, where: str) -> None:
+    def check_for_runs(self, run_file: str | os.PathLike[str]) -> None:
         """Refuse eval sets and corpora whose results cannot be written to run files.
 
         Called before anything is encoded.
 
         Args:
-            where: the beginning of error messages: the setting that asks for run files.
+            run_file: the run file; its name decides which ids it can hold.
 
         Raises:
-            DataError: an id is empty or contains white space.
+            DataError: a run file cannot hold an id: see ``check_run_ids``.
             ConfigError: two rows of an eval set have the same id, or a corpus is a sample.
         """
+        where = "run_file"
         for name, queries in self.queries.items():
             ids = self.query_ids(name, torch.from_numpy(queries.eval_set.kept))
-            check_run_ids(ids, "query", f"{where}: eval set {one_line(name)}")
+            check_run_ids(ids, "query", f"{where}: eval set {one_line(name)}", run_file)
             query_id, n_rows = Counter(ids).most_common(1)[0]
             if n_rows > 1:
                 raise ConfigError(
@@ -141,4 +143,5 @@ class EvalSources:
                     "would look like that of the whole corpus (set data.eval_corpus_sample=null, "
                     "or write no run file)"
                 )
-            check_run_ids(corpus.ids.to_pylist(), "document", f"{where}: corpus {one_line(name)}")
+            where_ids = f"{where}: corpus {one_line(name)}"
+            check_run_ids(corpus.ids.to_pylist(), "document", where_ids, run_file)

@@ -20,10 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.mining.rankings import write_rankings
-from llm_embedder_data.mining.search import Precision
+from llm_embedder_data.mining.search import Precision as SearchPrecision
+from llm_embedder_data.mining.text_embedder import Precision
 from llm_embedder_data.training.bi_encoder import BiEncoder
 from llm_embedder_data.training.eval_sources import EvalSources
 from llm_embedder_data.training.evaluator import EvalRun, Evaluation, RetrievalEvaluator
+from llm_embedder_data.training.stored_embeddings import stored_loaders
 
 _log = logging.getLogger(__name__)
 
@@ -34,10 +36,11 @@ def evaluate(
     *,
     cutoffs: Sequence[int] | None = None,
     drop_identical_ids: bool | None = None,
-    search_precision: Precision | None = None,
+    search_precision: SearchPrecision | None = None,
     device: torch.device | str | None = None,
     run_file: str | os.PathLike[str] | None = None,
     metrics_file: str | os.PathLike[str] | None = None,
+    store: str | os.PathLike[str] | None = None,
     show_progress: bool = True,
 ) -> Evaluation:
     """Measure a model on the eval data of a data module.
@@ -57,6 +60,9 @@ def evaluate(
         run_file: file to write the best passages of each query to: TSV if it ends in ``.tsv``, else
             TREC. Several eval sets have a file each, such as ``run.<eval set>.trec``.
         metrics_file: JSON file to write ``{eval set: {metric: value}}`` to.
+        store: folder of embedding stores, as ``embed`` and ``mine`` write them. Embeddings that a
+            store of the same fingerprint holds are read; the others are computed and written there.
+            None: all are computed, and none is kept.
         show_progress: whether to show progress bars.
 
     Returns:
@@ -64,7 +70,8 @@ def evaluate(
 
     Raises:
         ConfigError: there is nothing to evaluate on; or a run file is asked for, and two queries
-            have the same id or the corpus is a sample.
+            have the same id or the corpus is a sample; or a store is named, and candidates are
+            reranked.
         DataError: a run file is asked for and cannot hold an id.
         OSError: a file cannot be written.
     """
@@ -75,10 +82,23 @@ def evaluate(
         cutoffs=cutoffs, drop_identical_ids=drop_identical_ids, precision=search_precision
     )
     evaluator.keeps_rankings = True
+    evaluator.run_file = run_file
     sources = EvalSources.of_loaders(loaders.values())
-    evaluator.reset(sources if run_file is not None else None)
+    evaluator.reset(sources)
     is_parallel = dist.is_available() and dist.is_initialized()
     is_first = not is_parallel or dist.get_rank() == 0
+    with _evaluating(model, evaluator, device):
+        if store is not None:
+            model.check_data_module(datamodule)
+            loaders = stored_loaders(
+                loaders,
+                model,
+                datamodule,
+                Path(store).expanduser(),
+                precision=_autocast_precision(model.device),
+                say=_log.info if is_first else lambda sentence: None,
+                show_progress=show_progress,
+            )
     with _evaluating(model, evaluator, device), _bars(show_progress and is_first) as bar:
         for number, (name, loader) in enumerate(loaders.items()):
             for batch in _tracked(loader, bar(f"encoding {name}", len(loader))):
@@ -104,6 +124,14 @@ def evaluate(
 
 def _by_name(loaders: Any) -> Mapping[str, Any]:
     return loaders if isinstance(loaders, Mapping) else {"eval data": loaders}
+
+
+def _autocast_precision(device: torch.device) -> Precision:
+    """Return the precision that ``torch.autocast`` sets for encoding here."""
+    if not torch.is_autocast_enabled(device.type):
+        return "32-true"
+    dtype = torch.get_autocast_dtype(device.type)
+    return "bf16-mixed" if dtype == torch.bfloat16 else "16-mixed"
 
 
 @contextmanager

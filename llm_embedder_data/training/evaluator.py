@@ -13,6 +13,7 @@ positives, so it is measured, under names that begin with ``sampled_``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -94,6 +95,8 @@ class RetrievalEvaluator:
 
     Attributes:
         keeps_rankings: whether an evaluation keeps its :attr:`rankings`.
+        run_file: file that the rankings will be written to, so that ids which it cannot hold are
+            refused before anything is encoded; None if they will not be written.
         rankings: the results of the last evaluation, by eval set.
         values: the metrics of the last evaluation, unrounded, by the names under which they are
             logged.
@@ -110,6 +113,7 @@ class RetrievalEvaluator:
         self.drop_identical_ids = drop_identical_ids
         self.precision: Precision = precision
         self.keeps_rankings = False
+        self.run_file: str | os.PathLike[str] | None = None
         self.rankings: dict[str, Ranking] = {}
         self.values: dict[str, float] = {}
         self._shard = EvalShard()
@@ -144,12 +148,13 @@ class RetrievalEvaluator:
             sources: what will be evaluated; None if it is not known.
 
         Raises:
-            DataError: rankings are kept, and a run file cannot hold an id.
-            ConfigError: rankings are kept, and two rows have the same id, or a corpus is a sample.
+            DataError: the run file cannot hold an id.
+            ConfigError: a run file is wanted, and two rows have the same id, or a corpus is a
+                sample.
         """
         self._shard = EvalShard()
-        if self.keeps_rankings and sources is not None:
-            sources.check_for_runs("run_file")
+        if self.run_file is not None and sources is not None:
+            sources.check_for_runs(self.run_file)
 
     def note_loader(self, name: str, loader_index: int) -> None:
         """Record the loader of an eval set or corpus. Call it for empty batches too."""

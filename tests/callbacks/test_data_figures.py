@@ -9,6 +9,7 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from processes import returned, run_on_ranks
 from transformers import AutoTokenizer
 
 from llm_embedder_data import ConfigError, RetrievalDataCollator, RetrievalDataModule
@@ -219,3 +220,91 @@ def test_other_data_modules_are_refused(fit):
 
     with pytest.raises(ConfigError, match="DataFigures measures the batches of a Retrieval"):
         fit(data, DataFigures())
+
+
+def same_counts(rows, others):
+    """Whether two logs have the same figures, except for the times."""
+    timed = ("data/tokens_per_s", "data/wait_s", "data/wait_share")
+    return [
+        [(name, value) for name, value in row.items() if name not in timed] for row in rows
+    ] == [[(name, value) for name, value in row.items() if name not in timed] for row in others]
+
+
+def test_batches_of_a_worker_have_the_same_figures(make_data, fit):
+    settings = {"max_epochs": 2, "val_check_interval": 1.0}
+    _, _, alone, _ = fit(make_data(), DataFigures(2), **settings)
+
+    _, _, with_worker, said = fit(make_data(num_workers=1), DataFigures(2), **settings)
+
+    assert len(alone) == 6
+    assert same_counts(with_worker, alone)
+    assert all(float(row["data/wait_s"]) > 0 for row in with_worker)
+    assert all("set data.num_workers to" not in text for text in said)
+
+
+def fit_on_rank(rank, folder, minilm, resumed):
+    """Fit on two ranks, of which the second waits for its data; return what a rank knows."""
+    if rank == 1:
+        several = RetrievalDataCollator.several
+
+        def slow(self, *arguments):
+            for batch in several(self, *arguments):
+                time.sleep(0.05)
+                yield batch
+
+        RetrievalDataCollator.several = slow
+    data = RetrievalDataModule(
+        AutoTokenizer.from_pretrained(minilm),
+        train_data={task: f"{folder}/{task}.jsonl" for task in ("qa", "tool")},
+        batch_size=2,
+        train_group_size=2,
+        num_workers=0,
+        cache_dir=folder / "cache",
+    )
+    model = Model()
+    logger = CSVLogger(folder / f"logs-{resumed}-of-{rank}", name=None, version="logs")
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        logger=logger,
+        callbacks=[DataFigures(2)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        max_epochs=-1,
+        max_steps=6 if resumed else 4,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(model, datamodule=data, ckpt_path=folder / "4.ckpt" if resumed else None)
+    trainer.save_checkpoint(folder / "4.ckpt")
+    logger.save()
+    file = folder / f"logs-{resumed}-of-{rank}/logs/metrics.csv"
+    rows = list(csv.DictReader(file.read_text().splitlines())) if file.is_file() else []
+    masks = [[b[side]["attention_mask"] for side in ("query", "key")] for b in model.batches]
+    cells = [(int(sum(m.sum() for m in both)), sum(m.numel() for m in both)) for both in masks]
+    said = [str(one.message) for one in caught if "waiting for data" in str(one.message)]
+    return cells, [row for row in rows if row.get("data/tokens_per_s")], said
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+def test_on_ranks_the_log_is_of_rank_0_and_coverage_of_all(make_data, minilm, tmp_path):
+    make_data()  # writes the files
+
+    begun = returned(run_on_ranks(fit_on_rank, 2, tmp_path, tmp_path, minilm, False))
+    rest = returned(run_on_ranks(fit_on_rank, 2, tmp_path, tmp_path, minilm, True))
+
+    (cells, rows, _), (other_cells, nothing, said) = begun
+    assert nothing == []
+    assert cells != other_cells
+    for number, row in enumerate(rows):
+        tokens, all_cells = map(sum, zip(*cells[2 * number : 2 * number + 2], strict=True))
+        assert float(row["data/padded_share"]) == pytest.approx(1 - tokens / all_cells)
+    # A step has 4 of the 24 rows over both ranks.
+    assert [float(row["data/coverage"]) for row in rows] == pytest.approx([8 / 24, 16 / 24])
+    assert [float(row["data/coverage"]) for row in rest[0][1]] == [1.0]
+    assert float(rest[0][1][0]["data/share/qa"]) == pytest.approx(4 / 6)
+    assert len(said) == 1
+    assert said[0].startswith("rank 1: ")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule
+from llm_embedder_data import BiEncoder, ConfigError, DataError, RetrievalDataModule
 from llm_embedder_data.callbacks.refresh_negatives import RefreshNegatives
 from tests.datamodule.datamodule_cases import make_tokenizer, write
 from tests.processes import returned, run_on_ranks
@@ -134,6 +134,38 @@ def test_a_run_resumed_anywhere_has_the_batches_of_one_that_never_stopped(tmp_pa
         n_done = int(checkpoint.stem.split("-")[0])
         rest = fit(tmp_path, ckpt_path=checkpoint, **data)
         assert rest == whole[n_done:], checkpoint.name
+
+
+def test_limits_on_scores_act_from_the_first_mining_on(tmp_path):
+    write_data(tmp_path)
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    limit = {"max_score": 0.9}
+
+    with pytest.warns(
+        UserWarning, match=r"no row has a negative yet, so max_score leaves none out"
+    ):
+        limited = fit(tmp_path, saved=saved, **limit)
+    free = fit(tmp_path)
+
+    assert [n_negatives(step) for step in limited[:4]] == [0] * 4
+    assert limited[:4] == free[:4]
+    runs = sorted((tmp_path / "negatives").glob("*epoch-2.tsv"))
+    scores = [float(line.split("\t")[2]) for run in runs for line in run.read_text().splitlines()]
+    assert min(scores) < 0.9 < max(scores)
+    assert limited[4:] != free[4:]
+    for n_done in (2, 5):
+        assert fit(tmp_path, ckpt_path=saved / f"{n_done}.ckpt", **limit) == limited[n_done:]
+
+
+def test_negatives_without_scores_need_a_run_of_mine_for_a_limit_on_scores(tmp_path):
+    write_data(tmp_path)
+    train = tmp_path / "qa" / "train.jsonl"
+    train.write_text(train.read_text().replace('"neg": []', '"neg": ["an owl"]'))
+
+    sentence = r"max_score=0.5 needs for task 'qa'.*name in negatives: the file that mine writes"
+    with pytest.raises(DataError, match=sentence):
+        fit(tmp_path, max_score=0.5)
 
 
 def _fit_on_rank(rank, folder, ckpt_path=None, saved=None):

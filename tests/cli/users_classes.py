@@ -3,6 +3,7 @@
 import lightning
 import torch
 from hydra.experimental.callback import Callback as HydraCallback
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 
 class OwnModel(lightning.LightningModule):
@@ -26,6 +27,12 @@ class OwnPart:
 
     def __init__(self, size: int) -> None:
         self.size = size
+
+
+class Sharded(SingleDeviceStrategy):
+    """Restores weights as late as strategies do that shard them over ranks."""
+
+    restore_checkpoint_after_setup = True
 
 
 class OwnTrainer(lightning.Trainer):

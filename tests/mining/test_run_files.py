@@ -9,15 +9,28 @@ from llm_embedder_data import DataError
 from llm_embedder_data.mining.run_files import check_run_ids, read_run, write_run
 
 ids = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=4)
+# Ids with all that separates fields elsewhere, and ids that look like names of columns.
+free_ids = st.text(st.characters(codec="utf-8", min_codepoint=32), min_size=1)
+free_ids = free_ids.filter(lambda name: not name.startswith("\ufeff"))
+free_ids |= st.sampled_from(
+    ["query", "doc", "score", " ", "[1]", "{", "q 1", "a 2 0.5 x", '"', "\u2028", "a,b"]
+)
 scores = st.floats(width=32, allow_nan=False, allow_infinity=False)
-runs = st.dictionaries(ids, st.dictionaries(ids, scores, min_size=1, max_size=5), min_size=1)
 
 
-@pytest.mark.parametrize("name", ["run.trec", "run.tsv"])
-@given(run=runs)
-@settings(derandomize=True, deadline=None, max_examples=40)
-def test_a_run_is_read_as_it_was_written(tmp_path_factory, name, run):
+def runs_of(names):
+    return st.dictionaries(
+        names, st.dictionaries(names, scores, min_size=1, max_size=5), min_size=1
+    )
+
+
+@given(data=st.data())
+@settings(derandomize=True, deadline=None, max_examples=200)
+@pytest.mark.parametrize(("name", "names"), [("run.trec", ids), ("run.tsv", free_ids)])
+def test_a_run_is_read_as_it_was_written(tmp_path_factory, name, names, data):
+    run = data.draw(runs_of(names))
     path = tmp_path_factory.mktemp("run") / name
+    check_run_ids([*run, *(document for found in run.values() for document in found)], "", "", path)
     n_lines = write_run(path, ((query, found.items()) for query, found in run.items()))
 
     read = read_run(path)
@@ -47,9 +60,17 @@ def test_a_run_that_breaks_off_leaves_no_file(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["two words", "", "tab\there", " before"])
-def test_ids_with_blanks_are_refused(wrong):
+def test_ids_with_blanks_are_refused_in_a_trec_run(wrong):
     with pytest.raises(DataError, match=r"the document id .* is empty or contains white space"):
-        check_run_ids(["fine", wrong], "document", "run_file=run.trec")
+        check_run_ids(["fine", wrong], "document", "run_file=run.trec", "run.trec")
+
+
+@pytest.mark.parametrize("wrong", ["", "tab\there", "line\nend", "line\rend", "\x00", "\ufeffmark"])
+def test_only_what_separates_fields_is_refused_in_a_tsv_run(wrong):
+    with pytest.raises(
+        DataError, match=r"the query id .* is empty or contains a control character"
+    ):
+        check_run_ids(["two words", wrong], "query", "run_file=run.tsv", "run.tsv")
 
 
 def test_ranks_alone_are_read_without_scores(tmp_path):

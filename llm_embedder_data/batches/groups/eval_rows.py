@@ -60,6 +60,15 @@ class EvalQueries:
         self._arrow: datasets.Dataset = eval_set.rows.with_format("arrow", columns=columns)
         self._mapped = _mapped(eval_set.rows, texts)
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether its rows have candidates to rerank."""
+        return "key_index" in self.eval_set.rows.column_names
+
+    def with_texts(self, texts: TextSource) -> EvalQueries:
+        """Return the same queries with texts that are had from elsewhere."""
+        return EvalQueries(self.eval_set, self._instruction, self._corpus, texts)
+
     def cut_off(self, positions: NDArray[np.int64]) -> str | None:
         """Return a file of the eval set that has become shorter, if there is one."""
         return self._mapped.cut_off()
@@ -136,6 +145,17 @@ class CorpusPassages:
         self._order = order
         self._instruction = key_instruction
         self._mapped = _mapped(corpus.rows, texts)
+
+    def with_texts(self, texts: TextSource) -> CorpusPassages:
+        """Return the same passages with texts that are had from elsewhere."""
+        return CorpusPassages(
+            self.corpus,
+            self._instruction,
+            self.name,
+            texts,
+            order=self._order,
+            is_sample=self.is_sample,
+        )
 
     def cut_off(self, positions: NDArray[np.int64]) -> str | None:
         """Return a file of the corpus that has become shorter, if there is one."""

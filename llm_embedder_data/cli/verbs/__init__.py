@@ -46,7 +46,11 @@ VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
         Verb("fit", "Train a model on train_data; measure it on eval_data before and after."),
-        Verb("validate", "Measure a model on eval_data against the corpus."),
+        Verb(
+            "validate",
+            "Measure a model on eval_data against the corpus.",
+            config_name="validate",
+        ),
         Verb(
             "plan",
             "Show the plan of a configuration on world_size ranks, and the rows of any of its "

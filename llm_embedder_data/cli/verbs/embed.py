@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, get_args
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,13 +11,14 @@ from lightning.fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.named_encoder import build_embedder, build_encoder, launch
+from llm_embedder_data.cli.output_files import store_folder
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.datamodule.texts_to_embed import TextKind
-from llm_embedder_data.mining.store_filling import Filled, Share, fill_store
+from llm_embedder_data.mining.store_filling import Share, fill_store
 from llm_embedder_data.mining.store_fingerprint import StoredType
 from llm_embedder_data.mining.text_embedder import TextEmbedder
 
@@ -32,7 +32,7 @@ def embed(cfg: DictConfig) -> None:
         ConfigError: a setting cannot be used, or there is no data.
         DataError: the data cannot be read, or the folder cannot be written.
     """
-    root, kinds = _checked_out(cfg.out), _checked_kinds(cfg)
+    root, kinds = store_folder("out", cfg.out), _checked_kinds(cfg)
     share = None if cfg.shard is None else Share.parse(cfg.shard)
     check_choice(cfg.dtype, StoredType, "dtype")
     batch_tokens = _checked_batch_tokens(cfg.batch_tokens)
@@ -57,16 +57,7 @@ def embed(cfg: DictConfig) -> None:
                 command=_command(),
                 show_progress=True,
             )
-            show(f"{title}: {_said(filled)}")
-
-
-def _checked_out(out: Any) -> Path:
-    if not isinstance(out, str) or not out.strip():
-        raise ConfigError(f"out={out!r}: expected the folder for embedding stores")
-    path = Path(out).expanduser()
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"out={out!r}: there is a file of that name (name a folder)")
-    return path
+            show(f"{title}: {filled.described()}")
 
 
 def _checked_kinds(cfg: DictConfig) -> list[TextKind]:
@@ -139,20 +130,3 @@ def _command() -> str:
     overrides = HydraConfig.get().overrides.task
     kept = [text for text in overrides if text.lstrip("+").partition("=")[0] != "shard"]
     return shlex.join(["llm-embedder-data", "embed", *kept])
-
-
-def _said(filled: Filled) -> str:
-    layout = filled.layout
-    n_texts, n_distinct = layout.fingerprint.n_texts, layout.n_distinct
-    equal = "" if n_distinct == n_texts else f", {n_distinct:,} different ones"
-    missing = f", {filled.n_missing} still missing" if filled.n_missing else ""
-    cut = (
-        f"\n{filled.n_full:,} of the texts embedded now have {layout.fingerprint.max_length} "
-        "tokens or more; what is beyond was cut off"
-        if filled.n_full
-        else ""
-    )
-    return (
-        f"{n_texts:,} texts{equal}; of {layout.n_shards} shards {filled.n_written} written, "
-        f"{filled.n_found} found{missing}: {one_line(layout.folder)}{cut}"
-    )

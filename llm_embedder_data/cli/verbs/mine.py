@@ -16,6 +16,7 @@ from llm_embedder_data.cli.named_encoder import build_embedder, build_encoder, l
 from llm_embedder_data.cli.output_files import (
     check_output_file,
     check_whole_number,
+    store_folder,
     write_json,
     write_text,
 )
@@ -56,11 +57,12 @@ def mine(cfg: DictConfig) -> None:
     if cfg.merge is not None:
         _merge(cfg, out, depth)
         return
+    kept_store = None if cfg.store is None else store_folder("store", cfg.store)
     limits = _take_limits(cfg)
     fabric = launch(cfg)
     datamodule = _open_data(cfg, fabric)
     work = out / ".mining" if _is_folder(out) else out.with_name(f".{out.name}.mining")
-    makes = _retrievers(cfg, datamodule, fabric, Path(cfg.store) if cfg.store else work / "store")
+    makes = _retrievers(cfg, datamodule, fabric, kept_store or work / "store")
     datasets = []
     with _progress_line(fabric.is_global_zero) as progress:
         for data in datamodule.data_to_mine(with_answers=bool(cfg.exclude_answers)).values():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lightning.fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
@@ -15,20 +15,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from llm_embedder_data.cli.bi_encoder_teacher import bi_encoder_teacher
 from llm_embedder_data.cli.named_encoder import launch
 from llm_embedder_data.cli.showing import show
-from llm_embedder_data.config.model_prompts import with_conventions
-from llm_embedder_data.config.recipes import ANY_TASK, Instruction, Recipe, load_recipe
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.mining.rank_group import ranks_fail_together
 from llm_embedder_data.mining.scoring.bi_encoders import BiEncoderTeacher
 from llm_embedder_data.mining.scoring.building import (
-    PRECISION,
     TeacherSettings,
     build_teacher,
     kind_of_teacher,
-    max_length_of,
 )
 from llm_embedder_data.mining.scoring.score_parts import ScoreParts
 from llm_embedder_data.mining.scoring.scored_rows import RowsToScore
@@ -38,10 +35,9 @@ from llm_embedder_data.mining.scoring.scoring import (
     plan_parts,
     score_parts,
 )
-from llm_embedder_data.mining.scoring.teacher import Teacher, load_config_of, load_tokenizer_of
+from llm_embedder_data.mining.scoring.teacher import Teacher
 from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
-from llm_embedder_data.training.bi_encoder import BiEncoder
 
 
 def score(cfg: DictConfig) -> None:
@@ -157,39 +153,7 @@ def _teacher(
 ) -> Teacher:
     if settings.kind != "bi-encoder":
         return build_teacher(name, settings, on_accelerator=on_accelerator)
-    tokenizer = load_tokenizer_of(name)
-    limit = max_length_of(load_config_of(name), tokenizer, settings)
-    return BiEncoderTeacher(
-        BiEncoder(name).eval(),
-        tokenizer,
-        _recipe(cfg, name),
-        query_max_length=min(settings.query_max_length, limit),
-        key_max_length=min(settings.key_max_length, limit),
-        batch_tokens=settings.tokens_of_a_batch(on_accelerator),
-        precision=PRECISION[settings.torch_dtype(on_accelerator)],
-    )
-
-
-def _recipe(cfg: DictConfig, teacher: str) -> Recipe:
-    """Return a bi-encoder's prompts, as in training; ``auto`` takes them from the teacher."""
-    if not cfg.data.add_instruction:
-        return Recipe("none", {ANY_TASK: Instruction()}, origin="data.add_instruction=false")
-    data = cast("dict[str, Any]", OmegaConf.to_container(cfg.data))
-    if "task_description" in _keys(data["train_data"]):
-        raise ConfigError(
-            "data.train_data: score reads no task_description of a source (give "
-            "recipe.task_description, a description by task)"
-        )
-    node = OmegaConf.to_container(cfg.recipe, resolve=True)
-    recipe = load_recipe(cast("dict[str, Any]", node))
-    return with_conventions(recipe, teacher) if recipe.is_auto else recipe
-
-
-def _keys(value: Any) -> set[str]:
-    """Return the keys of mappings at any depth."""
-    if isinstance(value, dict):
-        return {str(key) for key in value}.union(*map(_keys, value.values()))
-    return set().union(*map(_keys, value)) if isinstance(value, list) else set()
+    return bi_encoder_teacher(cfg, name, settings, on_accelerator=on_accelerator)
 
 
 def _choices(

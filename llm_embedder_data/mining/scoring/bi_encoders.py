@@ -23,6 +23,9 @@ from llm_embedder_data.mining.scoring.teacher import RowScore
 from llm_embedder_data.mining.store_filling import Share, fill_store
 from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
 
+# Texts are padded to a multiple of so many tokens.
+_MULTIPLE = 8
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedEmbeddings:
@@ -49,6 +52,7 @@ class BiEncoderTeacher:
         recipe: gives the prompts of queries and keys by task.
         query_max_length: limit of a query in tokens, prompt and special tokens included.
         key_max_length: limit of a key in tokens, prompt and special tokens included.
+        length_origin: what set the limits, for users; empty if they gave them.
         batch_tokens: limit of a batch in tokens, padding included.
         precision: precision that the encoder computes in.
     """
@@ -61,6 +65,7 @@ class BiEncoderTeacher:
         *,
         query_max_length: int,
         key_max_length: int,
+        length_origin: str = "",
         batch_tokens: int,
         precision: Precision = "32-true",
     ) -> None:
@@ -68,6 +73,7 @@ class BiEncoderTeacher:
         self.counts: Counter[str] = Counter()
         self._tokenizer, self._recipe = tokenizer, recipe
         self._max_length = {"query": query_max_length, "key": key_max_length}
+        self._length_origin = length_origin
         self._batch_tokens, self._precision = batch_tokens, precision
         self._sides: dict[str, _EmbeddedSide] = {}
 
@@ -106,10 +112,13 @@ class BiEncoderTeacher:
                 for text in texts:
                     numbers[side].setdefault((prompt, text), len(numbers[side]))
         for side, number in numbers.items():
+            max_length = self._max_length[side]
             embedder = TextEmbedder(
                 self.model,  # type: ignore[arg-type]
                 self._tokenizer,
-                max_length=self._max_length[side],
+                max_length=max_length,
+                # Padding beyond the limit could need more positions than the encoder has.
+                pad_to_multiple_of=None if max_length % _MULTIPLE else _MULTIPLE,
                 batch_tokens=self._batch_tokens,
                 precision=self._precision,
             )
@@ -121,7 +130,7 @@ class BiEncoderTeacher:
             filled = fill_store(folder, listed, embedder, share=share, show_progress=show_progress)
             if filled.n_missing:
                 filled = fill_store(folder, listed, embedder, show_progress=show_progress)
-            is_cut = _are_cut(list(number), self._tokenizer, self._max_length[side])
+            is_cut = _are_cut(list(number), self._tokenizer, max_length)
             self._sides[side] = _EmbeddedSide(number, filled.open(), is_cut)
 
     def said(self, tasks: Sequence[str]) -> str:
@@ -130,9 +139,11 @@ class BiEncoderTeacher:
         shown = ", ".join(
             f"{task}: {both.query!r} / {both.key!r}" for task, both in prompts.items()
         )
+        origin = f" ({self._length_origin})" if self._length_origin else ""
         return (
             f"query_max_length={self._max_length['query']}, key_max_length="
-            f"{self._max_length['key']}, prompts of query / key {shown} ({self._recipe.origin})"
+            f"{self._max_length['key']}{origin}, prompts of query / key {shown} "
+            f"({self._recipe.origin})"
         )
 
     def prepare(self, rows: Sequence[ScoredRow]) -> PreparedEmbeddings:

@@ -35,8 +35,12 @@ from llm_embedder_data.mining.text_embedder import Precision
 Kind = Literal["cross-encoder", "bi-encoder", "likelihood", "yes-no"]
 LANGUAGE_MODEL_KINDS = ("likelihood", "yes-no")
 
-# Default limit of an input in tokens; a teacher with fewer positions has a lower limit.
-_MAX_LENGTH = {"cross-encoder": 512, "bi-encoder": 512, "likelihood": 2048, "yes-no": 2048}
+# Default limit of an input in tokens; a teacher with fewer positions has a lower limit. A
+# bi-encoder embeds query and key apart, and has a limit of its own.
+_MAX_LENGTH = {"cross-encoder": 512, "likelihood": 2048, "yes-no": 2048}
+
+# Default limit of a query, a context and a key in a language model's input, in tokens.
+_PART_MAX_LENGTH = 512
 
 # A bi-encoder's weights stay float32: its precision follows from the setting dtype.
 PRECISION: Mapping[torch.dtype, Precision] = {
@@ -58,10 +62,11 @@ class TeacherSettings:
         kind: how scores are computed.
         dtype: type of the weights; auto: bfloat16 for a language model on an accelerator, else
             float32.
-        max_length: limit of an input in tokens; None: 512 for cross-encoders and bi-encoders, 2,048
-            for language models, but at most the number of the teacher's positions.
-        key_max_length: limit of a key in tokens.
-        query_max_length: limit of a query in tokens; in a language model also of a context.
+        max_length: limit of an input in tokens; None: 512 for cross-encoders, 2,048 for language
+            models, but at most the number of the teacher's positions; a bi-encoder's own limit.
+        key_max_length: limit of a key in tokens; None: a bi-encoder's own limit, else 512.
+        query_max_length: limit of a query in tokens, in a language model also of a context; None:
+            as for a key.
         batch_tokens: limit of a batch in tokens, padding included; None: 4,096 on a CPU, else
             32,768.
         template: template of a language model's input, or a mapping of templates by task; None:
@@ -78,8 +83,8 @@ class TeacherSettings:
     kind: Kind
     dtype: Dtype = "auto"
     max_length: int | None = None
-    key_max_length: int = 512
-    query_max_length: int = 512
+    key_max_length: int | None = None
+    query_max_length: int | None = None
     batch_tokens: int | None = None
     template: str | Mapping[str, str] | None = None
     instruction: str | None = None
@@ -92,8 +97,7 @@ class TeacherSettings:
         check_choice(self.dtype, Dtype, "dtype")
         for name in ("max_length", "key_max_length", "query_max_length", "batch_tokens"):
             value = getattr(self, name)
-            may_be_null = name in ("max_length", "batch_tokens")
-            if not (value is None and may_be_null) and (type(value) is not int or value < 1):
+            if value is not None and (type(value) is not int or value < 1):
                 raise ConfigError(f"{name}={value!r}: expected a whole number of at least 1")
         self.templates()
 
@@ -163,7 +167,7 @@ def max_length_of(
     Args:
         config: the teacher's transformers configuration.
         tokenizer: the teacher's tokenizer.
-        settings: how the teacher scores.
+        settings: how the teacher scores, by any kind except bi-encoder.
 
     Raises:
         ConfigError: ``settings.max_length`` exceeds the number of the teacher's positions.
@@ -212,7 +216,11 @@ def build_teacher(
         )
     templates = settings.templates()
     assert templates is not None
-    limits = LengthLimits(max_length, settings.key_max_length, settings.query_max_length)
+    limits = LengthLimits(
+        max_length,
+        settings.key_max_length or _PART_MAX_LENGTH,
+        settings.query_max_length or _PART_MAX_LENGTH,
+    )
     model = load_model_of(teacher, AutoModelForCausalLM, dtype)
     if settings.kind == "likelihood":
         return LikelihoodTeacher(model, tokenizer, templates, limits, batch_tokens)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_embedder_data import RetrievalDataModule
 from llm_embedder_data.rows.scores_beside import path_beside
 
 WORDS = ["apple", "river", "stone", "cloud", "tiger", "violin", "copper", "meadow"]
@@ -121,6 +122,33 @@ def test_what_was_mined_is_trained_with(run, tiny, files, corpus):
 
     assert "relative_margin" in shown
     assert "no line in the file of negatives" not in shown
+
+
+def test_ids_with_spaces_are_mined_and_trained_with(run, tiny, files):
+    for name in ("corpus.jsonl", "train.jsonl"):
+        content = Path(name).read_text().replace('"id": "d', '"id": "doc 2 ')
+        Path(name).write_text(content.replace('"query_id": "', '"query_id": "query 1 5 '))
+    mined(run, tiny, "exclude_answers=false")
+
+    found = lines("run.tsv")
+    assert {"query 1 5 a", "query 1 5 b"} < set(found)
+    assert {name.partition("2 ")[0] for name in found["query 1 5 a"]} == {"doc "}
+    datamodule = RetrievalDataModule(
+        tiny,
+        {"qa": {"path": "train.jsonl", "negatives": "run.tsv"}},
+        corpus="corpus.jsonl",
+        cache_dir="cache",
+        batch_size=3,
+        train_group_size=3,
+    )
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    corpus = map(json.loads, Path("corpus.jsonl").read_text().splitlines())
+    text_of = {row["id"]: row["text"] for row in corpus}
+    rows = datamodule.train_sets()["qa"].rows.with_format("arrow", columns=["key", "n_pos"])
+    keys = rows[0]["key"].to_pylist()
+    mined_texts = [text_of[name] for name in found["query 1 5 a"]]
+    assert keys[0][1:] == mined_texts
 
 
 def test_the_training_data_may_be_a_path(run, tiny, files):

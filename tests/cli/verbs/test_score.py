@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from tiny_models import ONE_LAYER, save_bert
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from llm_embedder_data import RetrievalDataModule, read_rows
@@ -101,6 +102,43 @@ def test_a_bi_encoder_with_its_own_prompts(kind, run, settings, tiny, tmp_path):
     assert "keys cut" in printed
     scores = [line["scores"] for line in lines(tmp_path / "scores.jsonl")]
     assert all(-1.001 < score < 1.001 for of_row in scores for score in of_row)
+
+
+def limits_of(printed):
+    return printed.partition("query_max_length=")[2].partition(", prompts")[0]
+
+
+# 21 is no multiple of 8, to which texts are padded.
+@pytest.mark.parametrize("positions", [21, 512])
+def test_a_bi_encoder_is_given_as_much_of_a_text_as_it_takes(
+    run, refused, settings, minilm, tmp_path, positions
+):
+    encoder = save_bert(tmp_path / "e", minilm, max_position_embeddings=positions, **ONE_LAYER)
+    settings[0] = f"teacher={encoder}"
+    settings.append("kind=bi-encoder")
+    limit = min(positions, AutoTokenizer.from_pretrained(minilm).model_max_length)
+
+    own = run("score", *settings)
+    stated = tmp_path / "e/sentence_bert_config.json"
+    stated.write_text(json.dumps({"max_seq_length": 10}))
+    of_file = run("score", *settings)
+    of_user = run("score", *settings, "max_length=15", "key_max_length=20")
+    stated.write_text(json.dumps({"max_seq_length": 1000}))
+    too_long = run("score", *settings)
+
+    assert limits_of(own).startswith(f"{limit}, key_max_length={limit} (")
+    assert "keys cut" not in own or positions == 21
+    assert limits_of(of_file) == "10, key_max_length=10 (max_seq_length of e)"
+    assert "keys cut" in of_file
+    assert limits_of(of_user) == "15, key_max_length=15"
+    assert limits_of(too_long) == (
+        f"{positions}, key_max_length={positions} (the encoder's positions)"
+    )
+    for setting in ("max_length", "query_max_length", "key_max_length"):
+        said = refused("score", *settings, f"{setting}={positions + 1}")
+        assert (
+            f"{setting}={positions + 1}: the teacher has positions for {positions} tokens" in said
+        )
 
 
 def test_yes_no_with_a_template_of_the_users(run, settings, tmp_path):
