@@ -52,6 +52,7 @@ class RangeServer(http.server.ThreadingHTTPServer):
         n_faults: how many of the next answers are cut off in the middle.
         knows_ranges: whether it sends parts of files, or always the whole.
         delay: seconds that each answer takes.
+        status: of each answer, if it is an error; None to answer.
         n_bytes: bytes that were sent, by file name.
         n_gets: answers that were sent, by file name.
     """
@@ -61,6 +62,7 @@ class RangeServer(http.server.ThreadingHTTPServer):
     n_faults = 0
     knows_ranges = True
     delay = 0.0
+    status = None
 
     def __init__(self, folder, port=0):
         self.folder, self.n_bytes, self.n_gets = folder, {}, {}
@@ -97,8 +99,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(self.server.delay)
         name = self.path.lstrip("/")
         path = self.server.folder / name
-        if not path.is_file():
-            self.send_error(404)
+        if self.server.status is not None or not path.is_file():
+            self.send_error(self.server.status or 404)
             return
         content = path.read_bytes()
         status, begin, end = 200, 0, len(content)

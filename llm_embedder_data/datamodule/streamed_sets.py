@@ -16,8 +16,6 @@ _DECODED = 2.0
 # An epoch that fetches more than this many times the data is worth a note.
 _MUCH = 1.5
 
-_GIB = 1 << 30
-
 
 def check_streamed(train_sets: Iterable[TrainSet], settings: DataSettings) -> None:
     """Refuse settings that need all texts of a training set before the first step.
@@ -59,8 +57,8 @@ def traffic_note(train_set: TrainSet, settings: DataSettings) -> str | None:
     if window is not None and window != settings.shuffle_window:
         advice = f"data.shuffle_window={window} fetches it about once; {advice}"
     return (
-        f"streamed: an epoch fetches about {times:,.0f} times its {streamed.n_bytes / _GIB:,.2f} "
-        f"GiB, for data.shuffle_window={settings.shuffle_window or 'null'} takes rows from more "
+        f"streamed: an epoch fetches about {times:,.0f} times its {streamed.n_bytes / 1e6:,.0f} "
+        f"MB, for data.shuffle_window={settings.shuffle_window or 'null'} takes rows from more "
         f"places than data.stream_cache_mib={settings.stream_cache_mib} keeps ({advice})"
     )
 

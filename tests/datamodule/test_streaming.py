@@ -5,6 +5,7 @@ import threading
 import time
 
 import fsspec
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datamodule_cases import Recorder, make_trainer
@@ -352,7 +353,7 @@ def test_what_workers_get_has_neither_threads_nor_rows(shards, tmp_path, minilm)
 def test_an_epoch_that_fetches_much_says_so(tmp_path, minilm):
     path = tmp_path / "rows.parquet"
     write_shard(path, made_up_rows(1600, n_negatives=8), rows_per_piece=100)
-    with pytest.warns(UserWarning, match=r"an epoch fetches about \d+ times its 0\.00 GiB"):
+    with pytest.warns(UserWarning, match=r"an epoch fetches about \d+ times its \d MB"):
         module(minilm, str(path), tmp_path / "cache", stream_cache_mib=1)
 
 
@@ -391,6 +392,22 @@ def test_files_that_have_no_pieces_are_refused_before_they_are_fetched(tmp_path,
         with pytest.raises(DataError, match=r"rows\.jsonl: is neither Parquet nor Arrow"):
             module(minilm, f"{server.address}rows.jsonl", tmp_path / "cache")
         assert sum(server.n_bytes.values()) < 100
+
+
+def test_a_server_that_lets_nobody_in_is_not_asked_again(shards, tmp_path, minilm, caplog):
+    with served(shards) as server:
+        server.status = 403
+        with pytest.raises(DataError, match=r"s0\.parquet: cannot be fetched: 403"):
+            module(minilm, f"{server.address}s0.parquet", tmp_path / "cache")
+    assert "asking again" not in caplog.text
+
+
+def test_a_file_without_rows_is_refused(tmp_path, minilm):
+    write_shard(tmp_path / "rows.parquet", made_up_rows(40))
+    empty = pq.read_table(tmp_path / "rows.parquet").slice(0, 0)
+    pq.write_table(empty, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"rows\.parquet: .* no row"):
+        module(minilm, str(tmp_path / "rows.parquet"), tmp_path / "cache")
 
 
 def test_a_server_without_byte_ranges_is_refused(tmp_path, minilm):

@@ -18,6 +18,8 @@ WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 # What file systems call the mark of a file's version, the surest first.
 _VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
 
+_BUSY = (408, 425, 429)
+
 _log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
@@ -92,7 +94,7 @@ class RemoteFile:
             except DataError:
                 raise
             except Exception as error:  # each protocol has errors of its own
-                if wait is None or isinstance(error, FileNotFoundError | PermissionError):
+                if wait is None or _is_final(error):
                     raise cannot_be_fetched(self.address, error) from error
                 _log.warning(
                     "%s: %s; asking again in %g s",
@@ -102,3 +104,11 @@ class RemoteFile:
                 )
                 time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether asking again would give the same error."""
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return True
+    status = getattr(error, "status", None)  # of HTTP; a server that is too busy may answer later
+    return isinstance(status, int) and 400 <= status < 500 and status not in _BUSY

@@ -30,7 +30,7 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
+from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.rows.file_shapes import ids_for_texts, missing_fields
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.files.file_formats import Format
@@ -136,7 +136,7 @@ def _opened(address: str, name: str, kind: RowKind, folder: Path) -> IndexedShar
         name=name,
         container=kept["container"],
         kind=replace(kind, fields=tuple(map(tuple, kept["fields"]))),
-        header=mapped(header).tobytes(),
+        header=header,
         pieces=tuple(
             Piece(
                 groups=tuple(piece["groups"]),
@@ -238,7 +238,10 @@ def _index(path: Path, name: str, source: Source, kind: RowKind, folder: Path) -
 
 def _single_texts(path: Path, container: Format, kind: RowKind) -> list[str]:
     """Return the columns that hold one text a row where a list of texts is read."""
-    schema = next(iter(table_rows(str(path), container, most=1))).schema
+    first = next(table_rows(str(path), container, most=1), None)
+    if first is None:
+        return []  # a file without rows
+    schema = first.schema
     lists = [column.field for column in kind.file_columns if column.kind == "strings"]
     return [name for name in lists if name in schema.names and _is_text(schema.field(name).type)]
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.sealed_files import mapped
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.schema.row_kind import RowKind
 
@@ -77,7 +78,7 @@ class Shard:
         name: unique among all versions of all files.
         container: ``"parquet"`` or ``"arrow"``.
         kind: of its rows, with the names of its columns.
-        header: bytes that every piece needs.
+        header: the sealed file on this machine that holds the bytes that every piece needs.
         pieces: in the order of the rows.
         single: columns with one text a row, where a list of texts is read.
     """
@@ -86,7 +87,7 @@ class Shard:
     name: str
     container: Format
     kind: RowKind
-    header: bytes
+    header: Path
     pieces: tuple[Piece, ...]
     single: tuple[str, ...] = ()
 
@@ -140,7 +141,7 @@ def write_rows(target: Path, shard: Shard, piece: Piece, contents: Sequence[byte
         contents: of its ranges, ``[len(piece.ranges)]``.
     """
     if shard.container == "arrow":
-        content = b"".join([shard.header, *contents, _END_OF_STREAM])
+        content = b"".join([mapped(shard.header).tobytes(), *contents, _END_OF_STREAM])
         reader: Iterable[pa.RecordBatch] = pa.ipc.open_stream(content)
     else:
         reader = _parquet_batches(shard, piece, contents)
@@ -230,7 +231,8 @@ def _parquet_batches(
 ) -> Iterator[pa.RecordBatch]:
     parts = [(start, content) for (start, _), content in zip(piece.ranges, contents, strict=True)]
     end = max(end for _, end in piece.ranges)
-    source = _Parts([*parts, (end, shard.header)], end + len(shard.header))
+    header = mapped(shard.header).tobytes()
+    source = _Parts([*parts, (end, header)], end + len(header))
     file = pq.ParquetFile(pa.PythonFile(source))
     names = [name for name in file.schema_arrow.names if name in shard.columns]
     yield from file.iter_batches(_ROWS_AT_ONCE, row_groups=list(piece.groups), columns=names)

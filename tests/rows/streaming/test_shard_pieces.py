@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_embedder_data import DataError
+from llm_embedder_data.core.sealed_files import sealed_file
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 from llm_embedder_data.rows.streaming import shard_pieces
 from llm_embedder_data.rows.streaming.shard_pieces import (
@@ -90,7 +91,10 @@ def test_pieces_give_the_rows_of_the_columns_that_are_read(
         path = Path(folder) / name
         container = written(path, pa.Table.from_pylist(rows, SCHEMA), rows_per_group, compression)
         found = pieces_of(path, container, ["query", "pos", "neg"])
-        shard = Shard(str(path), "a", container, TRAIN_ROWS, found.header, found.pieces)
+        header = Path(folder) / "header.bin"
+        with sealed_file(header) as file:
+            file.write(found.header)
+        shard = Shard(str(path), "a", container, TRAIN_ROWS, header, found.pieces)
 
         expected = [{key: row[key] for key in ("query", "pos", "neg")} for row in rows]
         assert rows_of(path, shard) == expected
