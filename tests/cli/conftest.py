@@ -1,5 +1,7 @@
 """A small encoder, and the console script run in this process."""
 
+import copy
+import io
 import sys
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 import users_classes
 from cli_cases import write_rows
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 from tiny_models import ONE_LAYER, save_bert
 
 from llm_embedder_data.cli import main as cli
@@ -17,6 +20,22 @@ def tiny(minilm, tmp_path_factory) -> str:
     """The folder of an encoder of one small layer, with its tokenizer."""
     folder = tmp_path_factory.mktemp("tiny")
     return save_bert(folder, minilm, max_position_embeddings=512, **ONE_LAYER)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_once():
+    """Parse each text of YAML once: a command composes conf/ three times, a third of it parsing."""
+    parse, parsed = OmegaConf.load, {}
+
+    def load(file):
+        text = file.read() if hasattr(file, "read") else Path(file).read_text()
+        if text not in parsed:
+            parsed[text] = parse(io.StringIO(text))
+        return copy.deepcopy(parsed[text])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", load)
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 import itertools
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -283,6 +286,23 @@ def test_a_file_that_kills_or_blocks_its_reader_is_one_error(tmp_path, monkeypat
 
     monkeypatch.undo()
     assert read(path, tmp_path)["query"] == ["a", "b"]
+
+
+def test_the_process_finds_the_package_where_this_process_found_it(tmp_path, monkeypatch, caplog):
+    table_readers.end_idle_readers()
+    start = subprocess.Popen
+    # With -S, Python does not look for an editable installation.
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda args, **of: start([args[0], "-S", *args[1:]], **of)
+    )
+    elsewhere = [path for path in sys.path if not Path(path, "llm_embedder_data").is_dir()]
+    monkeypatch.setattr(sys, "path", elsewhere)
+    monkeypatch.setattr(table_readers, "_has_warned", False)
+
+    assert read(write(tmp_path, sound(), "file"), tmp_path)["query"] == ["a", "b"]
+
+    assert not caplog.messages
+    table_readers.end_idle_readers()
 
 
 def test_files_are_read_even_if_no_process_can_be_started(tmp_path, monkeypatch, caplog):
