@@ -23,7 +23,7 @@ from llm_embedder_data.datamodule.corpus_matching import Matching
 from llm_embedder_data.datamodule.exchanged_negatives import with_rows_of
 from llm_embedder_data.datamodule.settings import DataSettings
 from llm_embedder_data.datamodule.streamed_sets import traffic_note
-from llm_embedder_data.inspection.doctor.cache_sizes import cache_files
+from llm_embedder_data.inspection.doctor.costs.cache_sizes import cache_files
 from llm_embedder_data.inspection.report import Report, described, make_report, mixing_in_words
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet

@@ -15,7 +15,6 @@ from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.inspection.doctor.cache_sizes import add_cache_bytes
 from llm_embedder_data.inspection.doctor.checks.contamination import EvalQueries, contaminated_rows
 from llm_embedder_data.inspection.doctor.checks.corpus_checks import check_corpus
 from llm_embedder_data.inspection.doctor.checks.plan_checks import check_plan
@@ -26,6 +25,7 @@ from llm_embedder_data.inspection.doctor.checks.row_fingerprints import (
 )
 from llm_embedder_data.inspection.doctor.checks.token_checks import check_tokens
 from llm_embedder_data.inspection.doctor.checks.unread_columns import check_columns
+from llm_embedder_data.inspection.doctor.costs.cache_sizes import add_cache_bytes
 from llm_embedder_data.inspection.doctor.costs.plan_costs import add_plan_costs
 from llm_embedder_data.inspection.doctor.costs.selection_effects import selection_effects
 from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import (
