@@ -47,7 +47,7 @@ from llm_embedder_data.rows.sources import Source
 from llm_embedder_data.rows.texts_of_rows import TextsOfRows, texts_of_rows
 
 # Part of every cache file's name. Raise it when a reader of a format gives other rows.
-FORMATS_VERSION = 4
+FORMATS_VERSION = 5
 
 
 @dataclass(slots=True)
@@ -61,7 +61,6 @@ class ForeignRows:
         dropped: records that gave no row, counted by reason.
         left_out: whatever else was left out, counted by what it is.
         unread: columns that have names of ours or of a known format, and were not read.
-        found: sentences on what each file is.
         passages: that keys are numbers of; None if they are texts.
         group_sizes: keys per query that the rows of a file ask for, by its path; None for any
             number.
@@ -73,7 +72,6 @@ class ForeignRows:
     dropped: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
-    found: list[str] = field(default_factory=list)
     passages: Passages | None = None
     group_sizes: dict[str, int | None] = field(default_factory=dict)
 
@@ -130,7 +128,6 @@ def read_foreign(
         dropped=summary["dropped"],
         left_out=summary["left_out"],
         unread=summary["unread"],
-        found=summary["found"],
         passages=_opened_passages(summary, folder),
         group_sizes={path_of(path): size for path, size in summary["group_sizes"].items()},
     )
@@ -364,7 +361,6 @@ def _summary(
         "dropped": dict(dropped),
         "left_out": dict(left_out),
         "unread": list(dict.fromkeys(name for found in report for name in found.unread)),
-        "found": [str(found) for found in report],
         "row_files": writing.files,
         "digested": list(content.digests),
         "further_files": dict(further),

@@ -66,7 +66,8 @@ def passages_in(
 
     Args:
         folder: of all caches.
-        digests: of the corpus's files by path; the cache is found by their content.
+        digests: of the corpus's files by path; the cache is found by their content. The header of
+            the cache has the paths of its first reader, as ``digested``.
         settings: what else decides what is read.
         read: yields the passages.
         name: of the corpus, for messages.
@@ -84,7 +85,8 @@ def passages_in(
             if not is_whole(path):
                 try:
                     with ExitStack() as stack, sealed_file(path) as file:
-                        _Build(file, folder, stack, name, skips_bad_rows).run(read(), found)
+                        build = _Build(file, folder, stack, name, skips_bad_rows)
+                        build.run(read(), lambda: {"digested": list(digests), "found": found()})
                 except OSError as error:
                     raise DataError.at(
                         str(folder),
@@ -134,7 +136,7 @@ class _Build:
         self._counts: Counter[str] = Counter()
         self._n_passages = 0
 
-    def run(self, passages: Iterable[Passage], found: Callable[[], list[Any]]) -> None:
+    def run(self, passages: Iterable[Passage], header: Callable[[], dict[str, Any]]) -> None:
         for name in ("text_bounds", "id_bounds"):
             self._write(name, np.zeros(1, np.int64))
         for block in _blocks(self._sound(passages)):
@@ -150,7 +152,7 @@ class _Build:
             while content := spool.read(_COPY_BYTES):
                 self._file.write(content)
             arrays[name] = (type_, start, self._file.tell())
-        more = {"files": list(self._files), "counts": dict(self._counts), "found": found()}
+        more = {"files": list(self._files), "counts": dict(self._counts), **header()}
         self._file.write(arrays_end(arrays, **more))
 
     def _sound(self, passages: Iterable[Passage]) -> Iterator[Passage]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,14 @@ class Found:
         """What :meth:`as_dict` gave."""
         counts = {name: Counter(found[name]) for name in ("left_out", "dropped")}
         return cls(**{**found, **counts, "files": [tuple(file) for file in found["files"]]})
+
+    def with_paths(self, path_of: Callable[[str], str]) -> Found:
+        """The same of equal files that lie elsewhere; ``path_of`` gives the path of each file."""
+        return replace(
+            self,
+            files=[(path_of(path), found) for path, found in self.files],
+            group_sizes={path_of(path): n for path, n in self.group_sizes.items()},
+        )
 
     def __str__(self) -> str:
         rows = f"{self.n_rows:,} row{'s' * (self.n_rows != 1)} of format {self.format}"
@@ -319,16 +327,22 @@ class RowReader:
                 yield Passage(row["id"], row["text"], reader.at)
 
         folder = cache_folder(shared.get("cache_dir"))
+        digests = digests_at(source, "corpus", shared, "source", folder)
         passages = passages_in(
             folder,
-            digests_at(source, "corpus", shared, "source", folder),
+            digests,
             (settings_at(corpus), shared.get("key_template")),
             read,
             name="corpus",
             skips_bad_rows=skips_bad_rows(shared),
             found=lambda: [found.as_dict() for found in reader.report],
         )
-        report = [Found.of_dict(found) for found in passages.header["found"]]
+        # The cache is found by content: its paths are those of the first reader of these files.
+        paths = dict(zip(passages.header["digested"], digests, strict=True))
+        report = [
+            Found.of_dict(found).with_paths(lambda path: paths.get(path, path))
+            for found in passages.header["found"]
+        ]
         if report:
             report[-1].left_out.update(passages.header["counts"])
         self.report += report

@@ -121,3 +121,22 @@ def test_what_cannot_be_converted_is_one_sentence(run, arguments, sentence):
 
     assert sentence in str(leaving.value)
     assert "\n" not in str(leaving.value)
+
+
+def test_an_equal_corpus_elsewhere_is_named_by_its_own_path(run, tmp_path):
+    """Passages are cached by content: the cache has the paths of the first reader of an equal."""
+    corpus = [{"docid": f"d{i}", "text": f"passage {i}"} for i in range(4)]
+    rows = [{"query": f"query {i}", "positive_document_ids": [f"d{i}"]} for i in range(3)]
+    printed = {}
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        for file, records in (("train.jsonl", rows), ("corpus.jsonl", corpus)):
+            lines = "".join(json.dumps(record) + "\n" for record in records)
+            (tmp_path / name / file).write_text(lines)
+        source = f"{{path: {name}/train.jsonl, corpus: {name}/corpus.jsonl}}"
+        given = [f"data.train_data={source}", "data.cache_dir=cache", f"out={name}.jsonl"]
+        printed[name] = run("convert", *given)
+
+    assert "first/corpus.jsonl" in printed["first"]
+    assert "first/corpus.jsonl" not in printed["second"]
+    assert printed["second"] == printed["first"].replace("first", "second")
