@@ -187,7 +187,7 @@ def page(given: Any, found: dict[str, list[dict[str, float]]]) -> str:
             f"all-MiniLM-L6-v2 on the CPU, {given.repeats} processes "
             "each, in turns, with one thread; medians; processor time, since other jobs ran. "
             "mteb rounds its values. In parentheses: ours divided by this. The model's linear "
-            "layers take most of the time, and nearly the same in all three.",
+            "layers take most of the time in all three; without padding they have fewer tokens.",
             "",
             table(header, rows),
             "",

@@ -290,7 +290,7 @@ def page(results: dict[str, dict[str, dict[str, float]]], repeats: int) -> str:
         peer = sides["sentence-transformers"]
         parts += [
             table(header, rows) + "\n",
-            "Both make the same matrix products: "
+            "The linear layers, which take padding too, are "
             f"{own['linear'] / own['seconds']:.0%} of our time, and "
             f"{peer['linear'] / peer['seconds']:.0%} of the time of sentence-transformers. If all "
             "else took no time, we would take "

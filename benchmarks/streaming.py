@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import shutil
 import sys
 import tempfile
 import time
@@ -215,19 +216,20 @@ def traffic_lines(
     lines = []
     paths = [address + path.name for path in sorted(files.glob("*.parquet"))]
     n_bytes = sum(path.stat().st_size for path in files.glob("*.parquet"))
-    pieces = size_mb(temporary / "all" / "streamed" / "pieces") / 1.05  # MiB, of those of a run
-    decoded = max(pieces, 2 * n_bytes / (1 << 20))
-    for window in (arguments.rows // 20, arguments.rows // 5, None):
-        mib = max(1, round(decoded / 2))
-        given = {"paths": paths, "cache": str(temporary / "all"), "window": window, "mib": mib}
-        if window is None and arguments.rows > 20_000:
-            continue  # fetches the files some hundred times
-        before = sent.value
-        found = run([__file__, "--one", "rows", json.dumps(given)])
-        time.sleep(0.5)  # until the server has counted
-        times = (sent.value - before) / n_bytes
-        lines.append([str(window), str(mib), f"{times:.2f}", f"{found['disk']:.0f}"])
-        print(lines[-1], flush=True)
+    cache = temporary / "all"  # the files are indexed there
+    pieces = cache / "streamed" / "pieces"
+    for share in (20, 5, 3):
+        for part in (3, 1.5):
+            mib = max(1, round(2 * n_bytes / part / (1 << 20)))  # decoded, they take twice as much
+            shutil.rmtree(pieces, ignore_errors=True)
+            window = arguments.rows // share
+            given = {"paths": paths, "cache": str(cache), "window": window, "mib": mib}
+            before = sent.value
+            found = run([__file__, "--one", "rows", json.dumps(given)])
+            time.sleep(0.5)  # until the server has counted
+            times = (sent.value - before) / n_bytes
+            lines.append([f"{window:,}", str(mib), f"{times:.2f}", f"{found['disk']:.0f}"])
+            print(lines[-1], flush=True)
     return lines
 
 
