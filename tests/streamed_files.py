@@ -52,6 +52,7 @@ class RangeServer(http.server.ThreadingHTTPServer):
         n_faults: how many of the next answers are cut off in the middle.
         knows_ranges: whether it sends parts of files, or always the whole.
         delay: seconds that each answer takes.
+        version: of all files; None for the time of their change.
         status: of each answer, if it is an error; None to answer.
         n_bytes: bytes that were sent, by file name.
         n_gets: answers that were sent, by file name.
@@ -63,6 +64,7 @@ class RangeServer(http.server.ThreadingHTTPServer):
     knows_ranges = True
     delay = 0.0
     status = None
+    version = None
 
     def __init__(self, folder, port=0):
         self.folder, self.n_bytes, self.n_gets = folder, {}, {}
@@ -110,7 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             begin, end, status = int(first), min(int(last) + 1, len(content)), 206
         self.send_response(status)
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        self.send_header("ETag", f'"{self.server.version or path.stat().st_mtime_ns}"')
         self.send_header("Content-Length", str(end - begin))
         if status == 206:
             self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content)}")

@@ -65,6 +65,7 @@ from llm_embedder_data.datamodule.worker_failures import explain_lost_worker
 from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.reading_settings import OnBadRow
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
+from llm_embedder_data.rows.streaming.streamed_texts import STEPS_AHEAD
 from llm_embedder_data.rows.train_settings import OnNoNegatives
 
 
@@ -393,8 +394,8 @@ class RetrievalDataModule(InspectableDataModule):
             rank=self._ranks.rank,
             start=begin.start,
             place_of=begin.place_of,
-            fetch_ahead=groups.fetch_ahead if groups.steps_ahead else None,
-            steps_ahead=groups.steps_ahead,
+            fetch_ahead=groups.fetch_ahead if groups.is_streamed else None,
+            steps_ahead=STEPS_AHEAD,
         )
         return self._loader(
             groups,

@@ -22,7 +22,7 @@ from llm_embedder_data.datamodule.building import DatasetBuilder
 from llm_embedder_data.datamodule.corpus_matching import Matching
 from llm_embedder_data.datamodule.exchanged_negatives import with_rows_of
 from llm_embedder_data.datamodule.settings import DataSettings
-from llm_embedder_data.datamodule.streamed_sets import traffic_note
+from llm_embedder_data.datamodule.streamed_sets import traffic_notes
 from llm_embedder_data.inspection.doctor.costs.cache_sizes import cache_files
 from llm_embedder_data.inspection.report import Report, described, make_report, mixing_in_words
 from llm_embedder_data.rows.corpora import Corpus
@@ -265,8 +265,8 @@ class OpenData:
         for name, train_set in (self.train or {}).items():
             if train_set.group_size(wanted) < wanted:
                 notes.setdefault(name, []).append(_group_note(train_set, wanted))
-            if (note := traffic_note(train_set, self._settings)) is not None:
-                notes.setdefault(name, []).append(note)
+        for name, note in traffic_notes(self.train or {}, self._settings).items():
+            notes.setdefault(name, []).append(note)
         return notes
 
     def _row_lengths(self) -> dict[str, Any]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from llm_embedder_data.batches.plan.row_shuffle import CHUNKS
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.settings import DataSettings
-from llm_embedder_data.rows.streaming.streamed_texts import StreamedTexts
 from llm_embedder_data.rows.train_sets import TrainSet
-
-# Decoded texts take about this many times the bytes of a compressed file.
-_DECODED = 2.0
 
 # An epoch that fetches more than this many times the data is worth a note.
 _MUCH = 1.5
@@ -40,60 +37,79 @@ def check_streamed(train_sets: Iterable[TrainSet], settings: DataSettings) -> No
         )
 
 
-def traffic_note(train_set: TrainSet, settings: DataSettings) -> str | None:
-    """Return a note on how often an epoch fetches a streamed training set; None if about once.
+def traffic_notes(train_sets: Mapping[str, TrainSet], settings: DataSettings) -> dict[str, str]:
+    """Return notes on how often an epoch fetches streamed training sets, by name.
 
-    It is an estimate: pieces are taken to be equally large, and decoded to twice their size.
+    Without a note it is about once. These are estimates: the pieces of a set are taken to be
+    equally large, with equally many kept rows, and each set to have its share of the cache.
     """
-    streamed = train_set.streamed
-    if streamed is None:
-        return None
-    cache = (settings.stream_cache_mib << 20) / _DECODED  # in bytes as fetched
-    times = _times_fetched(streamed, len(train_set.kept), cache, settings.shuffle_window)
-    if times < _MUCH:
-        return None
-    advice = f"data.stream_cache_mib={_mib(streamed.n_bytes * _DECODED)} keeps all of it"
-    window = _window_within(streamed, cache)
-    if window is not None and window != settings.shuffle_window:
-        advice = f"data.shuffle_window={window} fetches it about once; {advice}"
-    return (
-        f"streamed: an epoch fetches about {times:,.0f} times its {streamed.n_bytes / 1e6:,.0f} "
-        f"MB, for data.shuffle_window={settings.shuffle_window or 'null'} takes rows from more "
-        f"places than data.stream_cache_mib={settings.stream_cache_mib} keeps ({advice})"
-    )
+    sets = {name: one for name, one in train_sets.items() if one.streamed is not None}
+    of_texts = {id(one.streamed): one.streamed for one in sets.values()}  # tasks may share them
+    total = sum(streamed.decoded_bytes for streamed in of_texts.values() if streamed is not None)
+    cache = settings.stream_cache_mib << 20
+    notes = {}
+    for name, train_set in sets.items():
+        assert train_set.streamed is not None
+        traffic = _Traffic(
+            n_rows=len(train_set.kept),
+            n_pieces=train_set.streamed.n_pieces,
+            n_bytes=train_set.streamed.decoded_bytes,
+            cache=cache * train_set.streamed.decoded_bytes / max(total, 1),
+        )
+        times = traffic.times(settings.shuffle_window)
+        if times >= _MUCH:
+            advice = f"data.stream_cache_mib={-(-total // (1 << 20))} keeps all"
+            window = traffic.window_that_fits()
+            if window is not None and traffic.times(window) < min(times, _MUCH):
+                advice = f"data.shuffle_window={window} fetches it about once; {advice}"
+            notes[name] = (
+                f"streamed: a pass fetches about {times:,.0f} times its "
+                f"{train_set.streamed.n_bytes / 1e6:,.0f} MB, because the rows that are shuffled "
+                f"together (data.shuffle_window={settings.shuffle_window or 'null'}) lie in more "
+                f"parts of the files than data.stream_cache_mib={settings.stream_cache_mib} holds "
+                f"({advice})"
+            )
+    return notes
 
 
-def _times_fetched(streamed: StreamedTexts, n_rows: int, cache: float, window: int | None) -> float:
-    """Return how many times its size an epoch fetches of a training set."""
-    n_bytes = streamed.n_bytes
-    if n_bytes <= cache:
-        return 1.0
-    per_piece = n_bytes / streamed.n_pieces
-    if window is None:
-        return max(1.0, n_rows * (1 - cache / n_bytes) * per_piece / n_bytes)
-    rows_per_piece = len(streamed) / streamed.n_pieces
-    pieces = _pieces_of_window(window, rows_per_piece)
-    once = pieces * rows_per_piece / window  # a chunk begins and ends within a piece
-    if pieces * per_piece <= cache:
-        return once
-    missed = 1 - cache / (pieces * per_piece)
-    return max(once, n_rows * missed * per_piece / n_bytes)
+@dataclass(frozen=True, slots=True)
+class _Traffic:
+    """A streamed training set and its share of the cache.
 
+    Attributes:
+        n_rows: kept rows.
+        n_pieces: parts of the files that can be fetched alone.
+        n_bytes: of all pieces on this machine.
+        cache: bytes of pieces that are kept.
+    """
 
-def _pieces_of_window(window: int, rows_per_piece: float) -> float:
-    return CHUNKS * (window / CHUNKS / rows_per_piece + 1)
+    n_rows: int
+    n_pieces: int
+    n_bytes: int
+    cache: float
 
+    def times(self, window: int | None) -> float:
+        """Return how many times its size a pass fetches, with a shuffle window."""
+        if self.n_bytes <= self.cache:
+            return 1.0
+        pieces, times_if_they_fit = float(self.n_pieces), 1.0
+        if window is not None and window < self.n_rows:
+            pieces = self._pieces_of(window)
+            times_if_they_fit = max(1.0, pieces / window * self.n_rows / self.n_pieces)
+        share_kept = self.cache / (pieces * self.n_bytes / self.n_pieces)
+        if share_kept >= 1:
+            return times_if_they_fit
+        return max(times_if_they_fit, (1 - share_kept) * self.n_rows / self.n_pieces)
 
-def _window_within(streamed: StreamedTexts, cache: float) -> int | None:
-    """Return the largest round number of rows whose pieces take half of the cache, or None."""
-    rows_per_piece = len(streamed) / streamed.n_pieces
-    per_piece = streamed.n_bytes / streamed.n_pieces
-    most = (cache / 2 / per_piece - CHUNKS) * rows_per_piece
-    if most < 4 * CHUNKS:
-        return None
-    digits: int = 10 ** (len(str(int(most))) - 1)
-    return max(CHUNKS, int(most) // digits * digits)
+    def window_that_fits(self) -> int | None:
+        """Return the largest round number of rows whose pieces take half of the cache, or None."""
+        most = self.cache / 2 / (self.n_bytes / self.n_pieces)
+        rows = int((most - CHUNKS) * self.n_rows / self.n_pieces)
+        if rows < CHUNKS:
+            return None
+        digits: int = 10 ** (len(str(rows)) - 1)
+        return max(CHUNKS, rows // digits * digits)
 
-
-def _mib(n_bytes: float) -> int:
-    return -int(-n_bytes // (1 << 20))
+    def _pieces_of(self, window: int) -> float:
+        """Return how many pieces the rows of a window lie in: a chunk ends within a piece."""
+        return min(self.n_pieces, window / self.n_rows * self.n_pieces + CHUNKS)

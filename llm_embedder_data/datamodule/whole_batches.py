@@ -50,7 +50,7 @@ class WholeBatches(Dataset[Any]):
         (Random choices depend on the pass, so batches of two passes are not made together.)
         """
         # Rows that are fetched must not be wanted long before their step.
-        if not isinstance(self.dataset, TrainGroups) or self.dataset.steps_ahead:
+        if not isinstance(self.dataset, TrainGroups) or self.dataset.is_streamed:
             yield from map(self.__getitem__, indices)
             return
         n_steps = 1  # the first batch alone, so that it does not wait for others

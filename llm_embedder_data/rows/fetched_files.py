@@ -170,7 +170,7 @@ def remote_files(address: str, where: str) -> tuple[dict[str, str], Any]:
     files = {found: _relative(found, base) for found in sorted(paths)}
     files = {found: name for found, name in files.items() if not _NO_ROWS.search(name)}
     if not files:
-        raise DataError.at(one_line(address), "there is nothing at this address (mend it)")
+        raise DataError.at(one_line(address), "there is nothing at this address (correct it)")
     return files, filesystem
 
 
@@ -220,7 +220,7 @@ def cannot_be_fetched(address: str, error: Exception) -> DataError:
             isinstance(cause, OSError)  # a server that does not answer
         )
     ):
-        return DataError.at(one_line(address), "there is nothing at this address (mend it)")
+        return DataError.at(one_line(address), "there is nothing at this address (correct it)")
     said = one_line(str(cause or error)) or type(error).__name__
     return DataError.at(
         one_line(address), f"cannot be fetched: {said} (is the network there, and are you let in?)"

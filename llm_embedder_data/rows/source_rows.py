@@ -36,8 +36,8 @@ from llm_embedder_data.rows.streaming.piece_cache import PieceCache
 from llm_embedder_data.rows.streaming.shard_index import indexed
 from llm_embedder_data.rows.streaming.streamed_texts import StreamedTexts
 
-# Files elsewhere that are indexed at the same time; each lies on this machine meanwhile.
-_SHARDS_AT_ONCE = 2
+# Files elsewhere whose state is asked for at the same time.
+_ASKED_AT_ONCE = 16
 
 
 @dataclass(slots=True)
@@ -178,16 +178,26 @@ def _read_streamed(source: Source, kind: RowKind | None, settings: ReadingSettin
     Raises:
         ConfigError: the source has a setting that needs other formats, which cannot be streamed.
     """
-    if kind is None or source.reader_options:
-        given = ", ".join(map(one_line, source.reader_options or source.fields))
+    if source.format not in ("auto", "parquet", "arrow"):
         raise ConfigError(
-            f"dataset {source.name!r}: streaming reads the columns query, pos, neg and "
-            f"teacher_scores, each from one column of Parquet or Arrow files, and nothing that is "
-            f"joined to them, so {given} cannot be used with it (take it out, or leave out "
-            "streaming)"
+            f"dataset {source.name!r}: format={source.format!r} with streaming, which reads "
+            "Parquet and Arrow files with our columns alone (convert them, or leave out streaming)"
+        )
+    if source.reader_options:
+        given = ", ".join(map(one_line, source.reader_options))
+        raise ConfigError(
+            f"dataset {source.name!r}: streaming joins nothing to the rows, so {given} cannot be "
+            "used with it (take it out, or leave out streaming)"
+        )
+    if kind is None:
+        raise ConfigError(
+            f"dataset {source.name!r}: streaming reads each of query, pos, neg, history, "
+            "teacher_scores, query_id, task and instruction from one column, and the source names "
+            "several columns, a part of one, or another field (name one column for each, or leave "
+            "out streaming)"
         )
     folder = settings.cache_folder
-    with ThreadPoolExecutor(_SHARDS_AT_ONCE) as threads:
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
         found = list(threads.map(lambda file: indexed(file, source, kind, folder), source.files))
     shards = [one.shard for one in found]
     read = _joined(

@@ -28,7 +28,7 @@ from llm_embedder_data.rows.row_instructions import count_instructed, kind_of_so
 from llm_embedder_data.rows.row_numbers import numbers_where
 from llm_embedder_data.rows.row_statistics import statistics_by_block
 from llm_embedder_data.rows.row_tables import RowTables
-from llm_embedder_data.rows.schema.train import TRAIN_ROWS
+from llm_embedder_data.rows.schema.train import TRAIN_ROWS, TRAIN_SCHEMA
 from llm_embedder_data.rows.score_scaling import ScoreScaling, score_scaling
 from llm_embedder_data.rows.settings_in_force import settings_in_force
 from llm_embedder_data.rows.source_rows import RowShapes, SourceRows, read_source
@@ -128,6 +128,11 @@ class TrainSet:
     passages: Passages | None = None
     streamed: StreamedTexts | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns of :meth:`tables`; ``rows`` lacks texts that lie elsewhere."""
+        return list(TRAIN_SCHEMA.names if self.streamed is not None else self.rows.column_names)
 
     def tables(self, columns: Sequence[str]) -> RowTables:
         """Return the rows as Arrow tables of some columns, in which keys are texts."""

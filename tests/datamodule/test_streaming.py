@@ -1,6 +1,8 @@
 """Streamed training sets: the batches of local files, fetched piece by piece."""
 
 import pickle
+import subprocess
+import sys
 import threading
 import time
 
@@ -113,7 +115,7 @@ def test_each_container_is_read_in_pieces(tmp_path, minilm, name):
     local = module(minilm, {"path": str(path)}, tmp_path / "local")
 
     assert_equal(batches(streamed), batches(local))
-    pieces = list((tmp_path / "cache" / "streamed" / "pieces").glob("*.arrow"))
+    pieces = list((tmp_path / "cache" / "streamed" / "pieces").glob("*/*.arrow"))
     assert len(pieces) > 3
 
 
@@ -150,7 +152,7 @@ def test_the_folder_of_pieces_stays_within_its_limit(tmp_path, minilm):
 
     assert_equal(batches(streamed), batches(local))
 
-    pieces = (tmp_path / "cache" / "streamed" / "pieces").glob("*.arrow")
+    pieces = (tmp_path / "cache" / "streamed" / "pieces").glob("*/*.arrow")
     sizes = [piece.stat().st_size for piece in pieces]
     assert 0 < sum(sizes) <= (1 << 20) + max(sizes)
 
@@ -268,6 +270,7 @@ def test_a_server_that_stays_away_is_named(shards, tmp_path, minilm, monkeypatch
 
 def test_a_file_that_changes_in_mid_training_is_found(shards, tmp_path, minilm):
     with served(shards) as server:
+        server.version = "always the same"
         streamed = module(minilm, f"{server.address}s0.parquet", tmp_path / "cache")
         content = bytearray((shards / "s0.parquet").read_bytes())
         content[2000:2010] = b"0123456789"
@@ -275,6 +278,11 @@ def test_a_file_that_changes_in_mid_training_is_found(shards, tmp_path, minilm):
 
         with pytest.raises(DataError, match=r"s0\.parquet: has changed since it was indexed"):
             batches(streamed)
+        content = bytearray((shards / "s0.parquet").read_bytes())
+        write_shard(shards / "s0.parquet", made_up_rows(200, 0))
+        assert len(content) == (shards / "s0.parquet").stat().st_size
+        again = module(minilm, f"{server.address}s0.parquet", tmp_path / "cache")
+        assert len(batches(again)) == 25
 
 
 def test_a_changed_file_is_indexed_anew_at_the_next_start(shards, tmp_path, minilm):
@@ -317,18 +325,20 @@ def test_columns_may_have_other_names_and_one_text_a_row(tmp_path, minilm):
 
 
 @pytest.mark.slow
-def test_a_killed_indexing_is_begun_again(shards, tmp_path, minilm):
+def test_a_damaged_index_is_made_again(shards, tmp_path, minilm):
     module(minilm, str(shards / "s0.parquet"), tmp_path / "cache")
-    [kept] = (tmp_path / "cache" / "streamed").glob("*.bin")
+    [kept] = (tmp_path / "cache" / "streamed").glob("*/header.bin")
     kept.write_bytes(kept.read_bytes()[:-3])
-    left = kept.with_suffix(".fetching")
-    left.mkdir()
-    (left / "s0.parquet").write_bytes(b"half of it")
 
     streamed = module(minilm, str(shards / "s0.parquet"), tmp_path / "cache")
 
-    assert not left.exists()
     assert len(batches(streamed)) == 25
+    [folder] = [path.parent for path in (tmp_path / "cache" / "streamed").glob("*/header.bin")]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "header.bin",
+        "pieces.digest",
+        "rows.arrow",
+    ]
 
 
 def test_a_streamed_data_module_shows_and_finds_texts(shards, tmp_path, minilm):
@@ -345,6 +355,7 @@ def test_what_workers_get_has_neither_threads_nor_rows(shards, tmp_path, minilm)
     batches(streamed, 2)
     texts = streamed.train_sets()["a"].streamed
 
+    texts.fetch_ahead(range(200))
     again = pickle.loads(pickle.dumps(texts))
 
     assert again.table([3, 150], ["query"]).equals(texts.table([3, 150], ["query"]))
@@ -353,7 +364,7 @@ def test_what_workers_get_has_neither_threads_nor_rows(shards, tmp_path, minilm)
 def test_an_epoch_that_fetches_much_says_so(tmp_path, minilm):
     path = tmp_path / "rows.parquet"
     write_shard(path, made_up_rows(1600, n_negatives=8), rows_per_piece=100)
-    with pytest.warns(UserWarning, match=r"an epoch fetches about \d+ times its \d MB"):
+    with pytest.warns(UserWarning, match=r"a pass fetches about \d+ times its \d MB"):
         module(minilm, str(path), tmp_path / "cache", stream_cache_mib=1)
 
 
@@ -374,7 +385,8 @@ def test_settings_that_need_all_texts_are_refused(shards, tmp_path, minilm, sett
     ("source", "message"),
     [
         ({"negatives": "run.tsv"}, "so negatives cannot be used with it"),
-        ({"neg": ["neg", "other"]}, "so neg cannot be used with it"),
+        ({"neg": ["neg", "other"]}, "the source names several columns"),
+        ({"format": "msmarco_triples"}, "format='msmarco_triples' with streaming"),
         ({"streaming": "yes"}, "streaming='yes': expected true or false"),
     ],
 )
@@ -392,6 +404,31 @@ def test_files_that_have_no_pieces_are_refused_before_they_are_fetched(tmp_path,
         with pytest.raises(DataError, match=r"rows\.jsonl: is neither Parquet nor Arrow"):
             module(minilm, f"{server.address}rows.jsonl", tmp_path / "cache")
         assert sum(server.n_bytes.values()) < 100
+
+
+ENDS = """
+import sys
+from llm_embedder_data import RetrievalDataModule
+from llm_embedder_data.rows.streaming import byte_ranges, shard_pieces
+address, cache = sys.argv[1:]
+shard_pieces._LEAST_BYTES = 4096
+source = {"path": address, "streaming": True}
+data = RetrievalDataModule("%s", {"a": source}, batch_size=32, cache_dir=cache)
+data.prepare_data()
+data.setup("fit")
+byte_ranges.WAITS = (600.0,)
+byte_ranges.filesystem_of = lambda *_: 1 / 0  # no answer: all threads wait to ask again
+data.train_sets()["a"].streamed.fetch_ahead(range(200))
+print("done", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_ends_at_once_while_pieces_are_fetched(shards, tmp_path, minilm):
+    command = [sys.executable, "-c", ENDS % minilm, str(shards / "s0.parquet"), str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert found.stdout == "done\n", found.stderr
+    assert "Traceback" not in found.stderr
 
 
 def test_a_server_that_lets_nobody_in_is_not_asked_again(shards, tmp_path, minilm, caplog):

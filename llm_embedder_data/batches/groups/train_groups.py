@@ -60,10 +60,9 @@ class TrainGroups:
         return self._mapped[index.dataset].cut_off()
 
     @property
-    def steps_ahead(self) -> int:
-        """How many steps ahead to call :meth:`fetch_ahead`; 0 if no training set is streamed."""
-        streamed = [source.train_set.streamed for source in self._sources.values()]
-        return min((one.steps_ahead for one in streamed if one is not None), default=0)
+    def is_streamed(self) -> bool:
+        """Whether the rows of a training set lie elsewhere."""
+        return any(source.train_set.streamed is not None for source in self._sources.values())
 
     def fetch_ahead(self, index: BatchIndex) -> None:
         """Begin to fetch the rows of a later step, if they lie elsewhere."""

@@ -23,11 +23,11 @@ CHUNKS = 16  # of a window
 
 
 class RowShuffle:
-    """Orders the rows of a pass.
+    """Orders the rows of a pass, by two mappings.
 
-    A pass takes positions of the row order, which is the same in all passes, and deals them anew.
-    Without a window both are random. With one, the row order is that of the files, and only the
-    dealing is random.
+    The row order maps positions to rows and is the same in all passes; the deal maps the numbers of
+    a pass to positions and is new in each pass. Without a window both are random. With one, the row
+    order is that of the files.
 
     Args:
         window: rows that are shuffled together, at least 16; None for all rows of a dataset.

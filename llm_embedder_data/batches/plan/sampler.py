@@ -48,8 +48,8 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
             workers prefetch, before the first ``set_epoch``, so the start is given here.
         place_of: gives the (epoch, first step) of the plan for an epoch that a trainer announces;
             None if both count alike.
-        fetch_ahead: called with the index of each step, ``steps_ahead`` steps before it is yielded,
-            or with the first one; None for nobody.
+        fetch_ahead: called with the index of each step, ``steps_ahead`` steps before that step is
+            yielded; at the start, with the first ``steps_ahead + 1`` at once. None for nobody.
         steps_ahead: see ``fetch_ahead``.
     """
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.errors import DataError, PrintableError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.fetched_files import cannot_be_fetched, filesystem_of
 
@@ -16,7 +16,13 @@ from llm_embedder_data.rows.fetched_files import cannot_be_fetched, filesystem_o
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 # What file systems call the mark of a file's version, the surest first.
-_VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+_VERSIONS = (
+    *("ETag", "etag", "md5Hash", "blob_id", "xet_hash"),
+    *("LastModified", "Last-Modified", "last_modified", "mtime", "created"),
+)
+
+# The most that is asked for at once: a slow connection must bring it before the library gives up.
+_ASKED_BYTES = 16 << 20
 
 _BUSY = (408, 425, 429)
 
@@ -72,6 +78,10 @@ class RemoteFile:
             DataError: they cannot be read, also not after some waiting.
         """
 
+        starts = range(start, end, _ASKED_BYTES)
+        return b"".join(self._read(at, min(at + _ASKED_BYTES, end)) for at in starts)
+
+    def _read(self, start: int, end: int) -> bytes:
         def whole(filesystem: Any, path: str) -> bytes:
             content: bytes = filesystem.cat_file(path, start=start, end=end)
             if len(content) > end - start:
@@ -87,28 +97,31 @@ class RemoteFile:
         return self._patiently(whole)
 
     def _patiently(self, ask: Callable[[Any, str], Answer]) -> Answer:
-        for wait in (*WAITS, None):
-            filesystem, path = filesystem_of(self.address, "path")
+        for wait in WAITS:
             try:
-                return ask(filesystem, path)
-            except DataError:
-                raise
-            except Exception as error:  # each protocol has errors of its own
-                if wait is None or _is_final(error):
-                    raise cannot_be_fetched(self.address, error) from error
-                _log.warning(
-                    "%s: %s; asking again in %g s",
-                    one_line(self.address),
-                    one_line(str(error)) or type(error).__name__,
-                    wait,
-                )
-                time.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
+                return self._asked(ask)
+            except DataError as error:
+                if error.__cause__ is None or _is_final(error.__cause__):
+                    raise
+                _log.warning("%s; asking again in %g s", error, wait)
+            time.sleep(wait)
+        return self._asked(ask)
+
+    def _asked(self, ask: Callable[[Any, str], Answer]) -> Answer:
+        try:
+            return ask(*filesystem_of(self.address, "path"))
+        except PrintableError:
+            raise
+        except Exception as error:  # each protocol has errors of its own
+            raise cannot_be_fetched(self.address, error) from error
 
 
-def _is_final(error: Exception) -> bool:
+def _is_final(error: BaseException) -> bool:
     """Return whether asking again would give the same error."""
-    if isinstance(error, FileNotFoundError | PermissionError):
+    if isinstance(error, PermissionError):
         return True
+    if isinstance(error, FileNotFoundError):
+        # fsspec makes one of whatever goes wrong when it asks an HTTP server about a file.
+        return error.__cause__ is None or _is_final(error.__cause__)
     status = getattr(error, "status", None)  # of HTTP; a server that is too busy may answer later
     return isinstance(status, int) and 400 <= status < 500 and status not in _BUSY

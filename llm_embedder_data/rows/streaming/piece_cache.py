@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -20,20 +21,25 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
 from llm_embedder_data.rows.reading import canonical_batches, make_folder
 from llm_embedder_data.rows.streaming.byte_ranges import RemoteFile
+from llm_embedder_data.rows.streaming.shard_index import forget
 from llm_embedder_data.rows.streaming.shard_pieces import Shard, digest_of, write_rows
 
-# Pieces that a process keeps mapped. One that was deleted meanwhile takes disk until it is let go.
-_MOST_OPEN = 64
+# The most that a process keeps mapped. A piece that was deleted takes disk until it is let go.
+_MOST_OPEN_BYTES = 256 << 20
+
+# A full folder is emptied down to this share, so that it is not looked through for each piece.
+_LEFT = 0.9
 
 
 class PieceCache:
     """Gives the rows of pieces: those on this machine, or else fetched.
 
-    All processes of a machine share the folder. Whoever adds a piece to a full folder deletes those
-    that were used the longest time ago. It can be pickled, and used after a fork.
+    All processes of a machine share the folder. Whoever adds a piece to a full folder deletes the
+    least recently used ones. It can be pickled, and used after a fork.
 
     Args:
-        folder: where pieces are kept.
+        folder: where pieces are kept. Those of each machine go into a folder of its own, as others
+            may still read what one deletes.
         most_bytes: that the folder holds, but for what is being fetched.
     """
 
@@ -42,48 +48,66 @@ class PieceCache:
         # Without a lock, which a fork could copy while it is held: each operation is atomic.
         self._open: OrderedDict[str, pa.Table] = OrderedDict()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "most_bytes": self.most_bytes}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PieceCache, (self.folder, self.most_bytes)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def table_at_hand(self, shard: Shard, number: int) -> pa.Table | None:
+        """Return the rows of a piece of a file, with their texts; None if it must be fetched."""
+        path = self._path(shard, number)
+        table = self._open.pop(path.name, None)
+        if table is None and not is_whole(path):
+            return None
+        if table is None:
+            try:
+                table = _mapped(path)
+            except FileNotFoundError:  # another process deleted it just now
+                return None
+            except OSError as error:
+                raise self._cannot_be_kept(shard, error) from error
+        with suppress(OSError):  # the time of use; that of modification is part of the seal
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+        self._keep_open(path.name, table)
+        return table
 
     def table(self, shard: Shard, number: int) -> pa.Table:
-        """Return the rows of a piece of a file, with their texts.
+        """Return the rows of a piece of a file, with their texts; fetch it if need be.
 
         Raises:
             DataError: the piece cannot be fetched or kept, or the file has changed.
         """
+        table = self.table_at_hand(shard, number)
+        if table is not None:
+            return table
         path = self._path(shard, number)
-        table = self._open.pop(path.name, None)
-        while table is None:
-            self.fetch(shard, number)
-            with suppress(OSError):  # deleted by another process meanwhile
-                table = pa.ipc.open_stream(pa.py_buffer(mapped(path))).read_all()
-        self._open[path.name] = table
-        while len(self._open) > _MOST_OPEN:
-            with suppress(KeyError):  # emptied by another thread
-                self._open.popitem(last=False)
+        make_folder(path.parent)
+        with locked(path):
+            table = self.table_at_hand(shard, number)  # of a process that was quicker
+            if table is None:
+                try:
+                    self._write(path, shard, number)
+                    table = _mapped(path)  # before another process may delete it
+                except OSError as error:
+                    raise self._cannot_be_kept(shard, error) from error
+                self._delete_beyond_limit(path)
+                self._keep_open(path.name, table)
         return table
 
-    def fetch(self, shard: Shard, number: int) -> None:
-        """Fetch a piece, unless it is on this machine already.
+    def _keep_open(self, name: str, table: pa.Table) -> None:
+        self._open[name] = table
+        total = sum(table.nbytes for table in list(self._open.values()))
+        while total > _MOST_OPEN_BYTES and len(self._open) > 1:
+            with suppress(KeyError):  # emptied by another thread
+                total -= self._open.popitem(last=False)[1].nbytes
 
-        Raises:
-            DataError: as :meth:`table`.
-        """
-        path = self._path(shard, number)
-        if not is_whole(path):
-            make_folder(self.folder)
-            with locked(path):
-                if not is_whole(path):
-                    self._write(path, shard, number)
-                    self._delete_beyond_limit(path)
-        with suppress(OSError):  # the time of use; that of modification is part of the seal
-            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+    def _cannot_be_kept(self, shard: Shard, error: OSError) -> DataError:
+        return DataError.at(
+            str(self.folder),
+            f"a part of {one_line(shard.address)} cannot be kept: {reason(error)} "
+            f"({remedy(error)})",
+        )
 
     def _path(self, shard: Shard, number: int) -> Path:
-        return self.folder / f"{shard.name}-{number}.arrow"
+        return self.folder / platform.node() / f"{shard.name}-{number}.arrow"
 
     def _write(self, path: Path, shard: Shard, number: int) -> None:
         contents = _contents(shard, number)
@@ -93,33 +117,33 @@ class PieceCache:
             with sealed_file(path) as file, pa.ipc.new_stream(file, shard.kind.schema) as writer:
                 for batch in canonical_batches(str(raw), "arrow", shard.kind):
                     writer.write_batch(batch)
-        except OSError as error:
-            raise DataError.at(
-                str(self.folder),
-                f"a part of {one_line(shard.address)} cannot be kept: {reason(error)} "
-                f"({remedy(error)})",
-            ) from error
         finally:
             with suppress(OSError):
                 raw.unlink()
 
     def _delete_beyond_limit(self, newest: Path) -> None:
-        """Delete the pieces that were used the longest time ago, but for the newest."""
+        """Delete the least recently used pieces, but for the newest."""
         found = []
         with suppress(OSError):
-            for entry in os.scandir(self.folder):
+            for entry in os.scandir(newest.parent):
                 if entry.name.endswith(".arrow"):
                     with suppress(OSError):
                         state = entry.stat()
                         found.append((state.st_atime_ns, state.st_size, entry.path))
         total = sum(size for _, size, _ in found)
+        if total <= self.most_bytes:
+            return
         for _, size, path in sorted(found):
-            if total <= self.most_bytes:
+            if total <= _LEFT * self.most_bytes:
                 return
             if path != str(newest):
                 with suppress(PermissionError):  # in use, on Windows
                     Path(path).unlink(missing_ok=True)  # another process may be quicker
                     total -= size
+
+
+def _mapped(path: Path) -> pa.Table:
+    return pa.ipc.open_stream(pa.py_buffer(mapped(path))).read_all()
 
 
 def _contents(shard: Shard, number: int) -> Sequence[bytes]:
@@ -128,6 +152,7 @@ def _contents(shard: Shard, number: int) -> Sequence[bytes]:
     remote = RemoteFile(shard.address)
     contents = [remote.read(start, end) for start, end in piece.ranges]
     if digest_of(contents) != piece.digest:
+        forget(shard)
         raise DataError.at(
             one_line(shard.address),
             "has changed since it was indexed (start again: the new file is indexed then)",

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import cast
 
 import datasets
@@ -21,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from llm_embedder_data.core.atomic_folder import atomic_folder
 from llm_embedder_data.core.checked_json import (
     CHECKED_JSON_SUFFIX,
     read_checked_json,
@@ -37,6 +40,7 @@ from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.files.tables import table_columns, table_rows
 from llm_embedder_data.rows.native_shape import is_native, with_id_field
 from llm_embedder_data.rows.reading import (
+    CACHE_VERSION,
     FIELD_NAMES,
     fields_seen,
     make_folder,
@@ -56,6 +60,12 @@ from llm_embedder_data.rows.streaming.shard_pieces import (
 
 # Part of the name of what is kept. Raise it when what is kept changes.
 _VERSION = 1
+
+# The files that are kept of one elsewhere.
+_ROWS, _HEADER, _PIECES = "rows.arrow", "header.bin", f"pieces{CHECKED_JSON_SUFFIX}"
+
+# Files that are fetched whole at the same time; each lies on this machine meanwhile.
+_being_made = BoundedSemaphore(2)
 
 # Fetched at a time while a file is indexed.
 _FETCHED_BYTES = 8 << 20
@@ -106,34 +116,39 @@ def indexed(address: str, source: Source, kind: RowKind, folder: Path) -> Indexe
     """
     state = RemoteFile(address).state()
     columns = [column.name for column in kind.columns]
-    contents = (_VERSION, address, state, source.format, kind.name, kind.fields, columns)
-    name = xxhash.xxh3_128_hexdigest(repr(contents).encode())
+    contents = (_VERSION, CACHE_VERSION, address, state, source.format)
+    name = xxhash.xxh3_128_hexdigest(repr((*contents, kind.name, kind.fields, columns)).encode())
     own = folder / "streamed"
-    found = _opened(address, name, kind, own)
+    found = _opened(address, own / name, kind)
     if found is None:
         make_folder(own)
-        with locked(own / f"{name}.arrow"):
-            found = _opened(address, name, kind, own)
+        with _being_made, locked(own / f"{name}.index"):
+            found = _opened(address, own / name, kind)
             if found is None:
-                _make(address, name, state, source, kind, own)
-                found = _opened(address, name, kind, own)
+                _make(address, own / name, state, source, kind)
+                found = _opened(address, own / name, kind)
     if found is None:
         raise DataError.at(str(own), "what was indexed cannot be read back (is the disk sound?)")
     return found
 
 
+def forget(shard: Shard) -> None:
+    """Delete the index of a file, so that the next start indexes it anew."""
+    shutil.rmtree(shard.header.parent, ignore_errors=True)
+
+
 # --------------------------------------------------------------------------------------------------
 
 
-def _opened(address: str, name: str, kind: RowKind, folder: Path) -> IndexedShard | None:
+def _opened(address: str, folder: Path, kind: RowKind) -> IndexedShard | None:
     """Return what is kept of a file, or None if it is not whole."""
-    kept = read_checked_json(folder / f"{name}{CHECKED_JSON_SUFFIX}")
-    rows, header = folder / f"{name}.arrow", folder / f"{name}.bin"
+    kept = read_checked_json(folder / _PIECES)
+    rows, header = folder / _ROWS, folder / _HEADER
     if not isinstance(kept, dict) or not is_whole(rows) or not is_whole(header):
         return None
     shard = Shard(
         address=address,
-        name=name,
+        name=folder.name,
         container=kept["container"],
         kind=replace(kind, fields=tuple(map(tuple, kept["fields"]))),
         header=header,
@@ -147,49 +162,50 @@ def _opened(address: str, name: str, kind: RowKind, folder: Path) -> IndexedShar
             for piece in kept["pieces"]
         ),
         single=tuple(kept["single"]),
+        decoded_bytes=kept["decoded_bytes"],
     )
-    return IndexedShard(shard, kept["digest"], open_cached(rows, name))
+    return IndexedShard(shard, kept["digest"], open_cached(rows, folder.name))
 
 
-def _make(
-    address: str, name: str, state: FileState, source: Source, kind: RowKind, folder: Path
-) -> None:
+def _make(address: str, folder: Path, state: FileState, source: Source, kind: RowKind) -> None:
     """Fetch a file, index it, and delete it.
 
     Raises:
         DataError: it cannot be fetched, or its rows cannot be streamed.
     """
-    fetching = folder / f"{name}.fetching"
-    shutil.rmtree(fetching, ignore_errors=True)  # of a killed process
+    container = _container_of(address, state)
+    if container is None:
+        raise DataError.at(
+            one_line(address),
+            "is neither Parquet nor Arrow, and other files cannot be read in parts (convert it, or "
+            "leave out streaming)",
+        )
     try:
-        fetching.mkdir()
-        container = _container_of(address, state)
-        if container is None:
-            raise DataError.at(
-                one_line(address),
-                "is neither Parquet nor Arrow, and other files cannot be read in parts (convert "
-                "it, or leave out streaming)",
-            )
-        _log.info("Fetching %s to index it (%s bytes)", one_line(address), f"{state.size:,}")
-        fetched = fetching / f"whole.{container}"
-        with open(fetched, "wb") as file:
-            for start in range(0, state.size, _FETCHED_BYTES):
-                end = min(start + _FETCHED_BYTES, state.size)
-                file.write(RemoteFile(address).read(start, end))
-        if RemoteFile(address).state() != state:
-            raise DataError.at(
-                address, "changed while it was read (start again when it is complete)"
-            )
-        try:
-            _index(fetched, name, replace(source, format=container), kind, folder)
-        except DataError as error:
-            raise error.reworded(str(error).replace(str(fetched), address)) from error
+        with atomic_folder(folder, overwrite=True) as part:
+            beside = part / "fetched"  # the file, and what is made while it is checked
+            beside.mkdir()
+            fetched = beside / f"whole.{container}"
+            _log.info("Fetching %s to index it (%s bytes)", one_line(address), f"{state.size:,}")
+            with open(fetched, "wb") as file:
+                for start in range(0, state.size, _FETCHED_BYTES):
+                    end = min(start + _FETCHED_BYTES, state.size)
+                    file.write(RemoteFile(address).read(start, end))
+            if RemoteFile(address).state() != state:
+                raise DataError.at(
+                    one_line(address),
+                    "changed while it was read (start again when it is complete)",
+                )
+            try:
+                _index(fetched, part, replace(source, format=container), kind)
+            except DataError as error:
+                said = re.sub(rf"{re.escape(str(beside))}/[\w.]+", lambda _: address, str(error))
+                raise error.reworded(said) from error
+            shutil.rmtree(beside)
     except OSError as error:
         raise DataError.at(
-            str(folder), f"{one_line(address)} cannot be kept: {reason(error)} ({remedy(error)})"
+            str(folder.parent),
+            f"{one_line(address)} cannot be kept: {reason(error)} ({remedy(error)})",
         ) from error
-    finally:
-        shutil.rmtree(fetching, ignore_errors=True)
 
 
 def _container_of(address: str, state: FileState) -> Format | None:
@@ -198,7 +214,8 @@ def _container_of(address: str, state: FileState) -> Format | None:
     return found[0] if found else None
 
 
-def _index(path: Path, name: str, source: Source, kind: RowKind, folder: Path) -> None:
+def _index(path: Path, folder: Path, source: Source, kind: RowKind) -> None:
+    """Write what is kept of a file into a folder."""
     beside, container = path.parent, cast(Format, source.format)
     single = _single_texts(path, container, kind)
     read = path if not single else _with_lists(path, container, single)
@@ -216,22 +233,23 @@ def _index(path: Path, name: str, source: Source, kind: RowKind, folder: Path) -
     found = pieces_of(path, container, [column.field for column in kind.file_columns])
     if sum(piece.n_rows for piece in found.pieces) != len(rows):
         raise DataError.at(str(path), "its parts have other rows than the whole (write it again)")
-    with sealed_file(folder / f"{name}.arrow") as file:
+    with sealed_file(folder / _ROWS) as file:
         schema = _without_texts(rows.data.schema)
         metadata = {FIELD_NAMES: json.dumps(fields_seen(rows))}
         with pa.ipc.new_stream(file, schema.with_metadata(metadata)) as writer:
             for batch in _batches_without_texts(rows, schema):
                 writer.write_batch(batch)
-    with sealed_file(folder / f"{name}.bin") as file:
+    with sealed_file(folder / _HEADER) as file:
         file.write(found.header)
     write_checked_json(
-        folder / f"{name}{CHECKED_JSON_SUFFIX}",
+        folder / _PIECES,
         {
             "container": container,
             "fields": list(kind.fields),
             "digest": content_digest(str(path), beside),
             "pieces": [asdict(piece) for piece in found.pieces],
             "single": single,
+            "decoded_bytes": rows.data.nbytes,
         },
     )
 

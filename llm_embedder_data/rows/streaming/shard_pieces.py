@@ -6,6 +6,7 @@ import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -81,6 +82,7 @@ class Shard:
         header: the sealed file on this machine that holds the bytes that every piece needs.
         pieces: in the order of the rows.
         single: columns with one text a row, where a list of texts is read.
+        decoded_bytes: of all of its rows on this machine.
     """
 
     address: str
@@ -90,6 +92,7 @@ class Shard:
     header: Path
     pieces: tuple[Piece, ...]
     single: tuple[str, ...] = ()
+    decoded_bytes: int = 0
 
     @property
     def columns(self) -> list[str]:
@@ -205,7 +208,7 @@ def _record_batches(path: Path) -> tuple[bytes, list[_Part]]:
         begin = file.tell()
         reader = pa.ipc.MessageReader.open_stream(file)
         message = reader.read_next_message()
-        end = file.tell()
+        schema, end = pa.ipc.read_schema(message), file.tell()
         file.seek(begin)
         header = file.read(end - begin)
         for start, end, kind in _messages(file, reader):
@@ -216,7 +219,7 @@ def _record_batches(path: Path) -> tuple[bytes, list[_Part]]:
                     "cannot be streamed (write such columns as plain strings, or as Parquet)",
                 )
             file.seek(start)
-            batch = pa.ipc.read_record_batch(pa.ipc.read_message(file), pa.ipc.read_schema(message))
+            batch = pa.ipc.read_record_batch(pa.ipc.read_message(file), schema)
             parts.append(((), ((start, end),), batch.num_rows))
             file.seek(end)
     return header, parts
@@ -230,12 +233,15 @@ def _parquet_batches(
     shard: Shard, piece: Piece, contents: Sequence[bytes]
 ) -> Iterator[pa.RecordBatch]:
     parts = [(start, content) for (start, _), content in zip(piece.ranges, contents, strict=True)]
-    end = max(end for _, end in piece.ranges)
-    header = mapped(shard.header).tobytes()
-    source = _Parts([*parts, (end, header)], end + len(header))
-    file = pq.ParquetFile(pa.PythonFile(source))
+    source = _Parts(parts, max(end for _, end in piece.ranges))
+    file = pq.ParquetFile(pa.PythonFile(source), metadata=_footer(shard.header))
     names = [name for name in file.schema_arrow.names if name in shard.columns]
     yield from file.iter_batches(_ROWS_AT_ONCE, row_groups=list(piece.groups), columns=names)
+
+
+@lru_cache(maxsize=64)
+def _footer(header: Path) -> pq.FileMetaData:
+    return pq.read_metadata(pa.BufferReader(mapped(header).tobytes()))
 
 
 def _messages(file: pa.NativeFile, reader: pa.ipc.MessageReader) -> Iterator[tuple[int, int, str]]:
@@ -285,7 +291,7 @@ def _read(file: Any, ranges: Sequence[Range]) -> list[bytes]:
 class _Parts(io.RawIOBase):
     """A file of which only some parts are there; all others read as zeros.
 
-    pyarrow reads more of the end of a file than its footer, and does not look at the rest.
+    pyarrow may read more than it needs, and does not look at the rest.
 
     Args:
         parts: (start, content) of each.

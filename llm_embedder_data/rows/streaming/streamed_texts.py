@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llm_embedder_data.rows.streaming.daemon_threads import DaemonThreads
 from llm_embedder_data.rows.streaming.piece_cache import PieceCache
 from llm_embedder_data.rows.streaming.shard_pieces import Shard
 
-# Pieces that a process fetches at the same time.
-_AT_ONCE = 8
+# How many steps before its batch is made a step's pieces are asked for.
+STEPS_AHEAD = 16
 
-# Steps for which pieces are fetched ahead.
-_STEPS_AHEAD = 16
+# Pieces that a process fetches at the same time, for the batch that is made and for later ones.
+_AT_ONCE = 8
 
 
 class StreamedTexts:
@@ -35,12 +33,10 @@ class StreamedTexts:
         self._pieces = [(shard, number) for shard in shards for number in range(len(shard.pieces))]
         sizes = [shard.pieces[number].n_rows for shard, number in self._pieces]
         self._starts = np.append(0, np.cumsum(sizes))
+        self._decoded_bytes = sum(shard.decoded_bytes for shard in shards)
         self.cache = cache
-        self._threads: ThreadPoolExecutor | None = None
-        self._owner = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_threads": None, "_owner": 0}
+        self._now, self._later = DaemonThreads(_AT_ONCE), DaemonThreads(_AT_ONCE)
+        self._asked_ahead: set[int] = set()
 
     @property
     def n_bytes(self) -> int:
@@ -48,9 +44,9 @@ class StreamedTexts:
         return sum(shard.pieces[number].n_bytes for shard, number in self._pieces)
 
     @property
-    def steps_ahead(self) -> int:
-        """How many steps before its batch is made to call :meth:`fetch_ahead`."""
-        return _STEPS_AHEAD
+    def decoded_bytes(self) -> int:
+        """Bytes of all pieces, as they are kept."""
+        return self._decoded_bytes
 
     @property
     def n_pieces(self) -> int:
@@ -68,12 +64,10 @@ class StreamedTexts:
             DataError: a piece cannot be fetched or kept, or a file has changed.
         """
         numbers = np.asarray(rows, np.int64)
+        if not len(numbers):
+            return self._pieces[0][0].kind.schema.empty_table().select(list(columns))
         pieces = self._pieces_of(numbers)
-        wanted = np.unique(pieces).tolist()
-        if len(wanted) == 1:
-            found = {wanted[0]: self._table(wanted[0])}
-        else:
-            found = dict(zip(wanted, self._pool().map(self._table, wanted), strict=True))
+        found = self._tables(np.unique(pieces).tolist())
         tables = {piece: table.select(list(columns)) for piece, table in found.items()}
         # Slices of neighbours that follow each other in the files, so that a block is a few chunks.
         is_start = np.append(True, (np.diff(numbers) != 1) | (np.diff(pieces) != 0))
@@ -85,25 +79,33 @@ class StreamedTexts:
         )
 
     def fetch_ahead(self, rows: Sequence[int]) -> None:
-        """Begin to fetch the pieces of rows that are asked for later; errors come only then."""
+        """Begin to fetch the pieces of rows that are asked for later.
+
+        A failure is ignored here: :meth:`table` tries again, and raises.
+        """
         for piece in np.unique(self._pieces_of(np.asarray(rows, np.int64))).tolist():
-            self._pool().submit(self._fetch, piece).add_done_callback(_ignore_error)
+            if piece not in self._asked_ahead:
+                self._asked_ahead.add(piece)
+                self._later.submit(self._fetch_ahead, piece)
 
     def _pieces_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.searchsorted(self._starts, rows, side="right") - 1
 
+    def _tables(self, pieces: Sequence[int]) -> dict[int, pa.Table]:
+        """Return pieces by their number; those that are not here are fetched side by side."""
+        found = {piece: self.cache.table_at_hand(*self._pieces[piece]) for piece in pieces}
+        waiting = {
+            piece: self._now.submit(self._table, piece)
+            for piece, table in found.items()
+            if table is None
+        }
+        return found | {piece: future.result() for piece, future in waiting.items()}
+
     def _table(self, piece: int) -> pa.Table:
         return self.cache.table(*self._pieces[piece])
 
-    def _fetch(self, piece: int) -> None:
-        self.cache.fetch(*self._pieces[piece])
-
-    def _pool(self) -> ThreadPoolExecutor:
-        if self._threads is None or self._owner != os.getpid():  # threads do not survive a fork
-            self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pieces")
-            self._owner = os.getpid()
-        return self._threads
-
-
-def _ignore_error(future: Future[None]) -> None:
-    future.exception()
+    def _fetch_ahead(self, piece: int) -> None:
+        try:
+            self.cache.table(*self._pieces[piece])
+        finally:
+            self._asked_ahead.discard(piece)

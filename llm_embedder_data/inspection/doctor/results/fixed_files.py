@@ -57,7 +57,7 @@ def write_fixed(
         counts["contamination"] = int((is_left_out & ~repeated[name]).sum())
         path = folder / f"{name.replace('/', '_')}.jsonl"
         with atomic_file(path) as out:
-            tables = train_set.tables(train_set.rows.column_names)
+            tables = train_set.tables(train_set.column_names)
             for start in range(0, len(of_rows.rows), _BLOCK_ROWS):
                 block = range(start, min(start + _BLOCK_ROWS, len(of_rows.rows)))
                 table = tables.columns(of_rows.rows[block.start : block.stop].tolist())
