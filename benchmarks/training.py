@@ -77,6 +77,28 @@ def rows_of(data: str | None, folder: Path, group_size: int, n_rows: int) -> dic
     return by_task
 
 
+def padded_share(rows: dict[str, list[Any]], arguments: argparse.Namespace) -> float:
+    """Share of padding in batches of the peer, which pads queries, positives and so on apart.
+
+    Batches are taken in the order of the rows; the peer shuffles them.
+    """
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # of texts that are longer than the encoder takes
+    tokenizer = AutoTokenizer.from_pretrained(arguments.encoder)
+    real = padded = 0
+    for some in rows.values():
+        columns = zip(*([row["query"], *row["pos"], *row["neg"]] for row in some), strict=True)
+        for column in columns:
+            lengths = [min(len(ids), MAX_LENGTH) for ids in tokenizer(list(column))["input_ids"]]
+            for first in range(0, len(lengths), arguments.batch_size):
+                batch = lengths[first : first + arguments.batch_size]
+                real += sum(batch)
+                padded += max(batch) * len(batch)
+    return 1 - real / padded
+
+
 def ours(rows: dict[str, list[Any]], layout: str, arguments: argparse.Namespace) -> list[Moment]:
     """Train BiEncoder; the moments at which training began and each step ended."""
     import lightning
@@ -230,6 +252,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
         rows_file.write_text(json.dumps(rows))
         print({task: len(some) for task, some in rows.items()}, file=sys.stderr)
         arguments.steps = sum(map(len, rows.values())) // arguments.batch_size
+        arguments.padding = padded_share(rows, arguments)
         passed = {
             "--rows-file": rows_file,
             "--cache": Path(folder) / "cache",
@@ -283,7 +306,8 @@ def page(figures: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace
         f"{arguments.group_size} keys each, {'real' if arguments.data else 'made-up'} rows of "
         f"{len(TASKS)} tasks, at most {MAX_LENGTH} tokens; medians of {arguments.repeats} "
         "processes each, which alternate. `ratio`: seconds a step divided by the peer's. "
-        f"Mini-batches: {arguments.mini_batch_size or 'none'}.\n\n{table(header, rows)}\n"
+        f"Mini-batches: {arguments.mini_batch_size or 'none'}. {arguments.padding:.0%} of the "
+        f"tokens of the peer's batches are padding.\n\n{table(header, rows)}\n"
     )
 
 
