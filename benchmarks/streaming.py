@@ -218,7 +218,7 @@ def traffic_lines(
     n_bytes = sum(path.stat().st_size for path in files.glob("*.parquet"))
     cache = temporary / "all"  # the files are indexed there
     pieces = cache / "streamed" / "pieces"
-    for share in (20, 5, 3):
+    for share in (20, 5):
         for part in (3, 1.5):
             mib = max(1, round(2 * n_bytes / part / (1 << 20)))  # decoded, they take twice as much
             shutil.rmtree(pieces, ignore_errors=True)
