@@ -46,7 +46,7 @@ class PieceCache:
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self.folder, self.most_bytes = folder, most_bytes
         # Without a lock, which a fork could copy while it is held: each operation is atomic.
-        self._open: OrderedDict[str, pa.Table] = OrderedDict()
+        self._open: OrderedDict[str, tuple[pa.Table, int]] = OrderedDict()  # with their bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PieceCache, (self.folder, self.most_bytes)
@@ -54,20 +54,21 @@ class PieceCache:
     def table_at_hand(self, shard: Shard, number: int) -> pa.Table | None:
         """Return the rows of a piece of a file, with their texts; None if it must be fetched."""
         path = self._path(shard, number)
-        table = self._open.pop(path.name, None)
-        if table is None and not is_whole(path):
-            return None
-        if table is None:
+        kept = self._open.pop(path.name, None)
+        if kept is None:
+            if not is_whole(path):
+                return None
             try:
-                table = _mapped(path)
+                kept = _mapped(path)
             except FileNotFoundError:  # another process deleted it just now
                 return None
             except OSError as error:
                 raise self._cannot_be_kept(shard, error) from error
+            self._make_room(kept[1])
+        self._open[path.name] = kept
         with suppress(OSError):  # the time of use; that of modification is part of the seal
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
-        self._keep_open(path.name, table)
-        return table
+        return kept[0]
 
     def table(self, shard: Shard, number: int) -> pa.Table:
         """Return the rows of a piece of a file, with their texts; fetch it if need be.
@@ -85,19 +86,21 @@ class PieceCache:
             if table is None:
                 try:
                     self._write(path, shard, number)
-                    table = _mapped(path)  # before another process may delete it
+                    kept = _mapped(path)  # before another process may delete it
                 except OSError as error:
                     raise self._cannot_be_kept(shard, error) from error
                 self._delete_beyond_limit(path)
-                self._keep_open(path.name, table)
+                self._make_room(kept[1])
+                self._open[path.name] = kept
+                table = kept[0]
         return table
 
-    def _keep_open(self, name: str, table: pa.Table) -> None:
-        self._open[name] = table
-        total = sum(table.nbytes for table in list(self._open.values()))
-        while total > _MOST_OPEN_BYTES and len(self._open) > 1:
+    def _make_room(self, n_bytes: int) -> None:
+        """Let go of mapped pieces until there is room for another of ``n_bytes``."""
+        total = n_bytes + sum(own for _, own in list(self._open.values()))
+        while total > _MOST_OPEN_BYTES and self._open:
             with suppress(KeyError):  # emptied by another thread
-                total -= self._open.popitem(last=False)[1].nbytes
+                total -= self._open.popitem(last=False)[1][1]
 
     def _cannot_be_kept(self, shard: Shard, error: OSError) -> DataError:
         return DataError.at(
@@ -142,8 +145,10 @@ class PieceCache:
                     total -= size
 
 
-def _mapped(path: Path) -> pa.Table:
-    return pa.ipc.open_stream(pa.py_buffer(mapped(path))).read_all()
+def _mapped(path: Path) -> tuple[pa.Table, int]:
+    """Return the memory-mapped rows in a file, and its bytes."""
+    content = mapped(path)
+    return pa.ipc.open_stream(pa.py_buffer(content)).read_all(), len(content)
 
 
 def _contents(shard: Shard, number: int) -> Sequence[bytes]:
