@@ -24,8 +24,10 @@ from llm_embedder_data.rows.streaming.byte_ranges import RemoteFile
 from llm_embedder_data.rows.streaming.shard_index import forget
 from llm_embedder_data.rows.streaming.shard_pieces import Shard, digest_of, write_rows
 
-# The most that a process keeps mapped. A piece that was deleted takes disk until it is let go.
+# The most that a process keeps mapped, and the share of the folder's limit that it may be. A piece
+# that was deleted takes disk until it is let go.
 _MOST_OPEN_BYTES = 256 << 20
+_OPEN_SHARE = 1 / 8
 
 # A full folder is emptied down to this share, so that it is not looked through for each piece.
 _LEFT = 0.9
@@ -98,7 +100,8 @@ class PieceCache:
     def _make_room(self, n_bytes: int) -> None:
         """Let go of mapped pieces until there is room for another of ``n_bytes``."""
         total = n_bytes + sum(own for _, own in list(self._open.values()))
-        while total > _MOST_OPEN_BYTES and self._open:
+        most = min(_MOST_OPEN_BYTES, self.most_bytes * _OPEN_SHARE)
+        while total > most and self._open:
             with suppress(KeyError):  # emptied by another thread
                 total -= self._open.popitem(last=False)[1][1]
 
