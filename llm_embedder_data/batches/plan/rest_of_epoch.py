@@ -58,10 +58,18 @@ class RestOfEpoch(EpochPlan):
             )
         }
         batches = {number: n for number, n in batches.items() if n}
-        # Which batch of which pass comes when: a plan over batches, one a step.
+        # Which batch of which pass comes when: a plan over batches, one a step. With a shuffle window
+        # it is over the batches of all passes of a dataset, so that they come one after the other.
+        self._batches = batches
+        sizes = batches
+        if plan.shuffle_window is not None:
+            sizes = {}
+            for number, n_batches in batches.items():
+                dataset = self._passes[int(number)][0][0]
+                sizes[dataset] = sizes.get(dataset, 0) + n_batches
         self._turns = (
             EpochPlan(
-                batches,
+                sizes,
                 batch_size=1,
                 seed=plan.seed,
                 epoch=plan.epoch,
@@ -116,7 +124,13 @@ class RestOfEpoch(EpochPlan):
         assert self._turns is not None
         if self.shuffle_window is None:
             name, [block] = self._turns[position]
-        else:
-            [index], [block] = self._turns.listed(np.array([position]))
-            name = list(self._turns.sizes)[index]
-        return int(name), int(block)
+            return int(name), int(block)
+        [index], [block] = self._turns.listed(np.array([position]))
+        dataset, left = list(self._turns.sizes)[index], int(block)
+        for number, n_batches in self._batches.items():
+            if self._passes[int(number)][0][0] != dataset:
+                continue
+            if left < n_batches:
+                return int(number), left
+            left -= n_batches
+        raise AssertionError("the turns have as many batches as the passes")

@@ -6,7 +6,6 @@ import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -234,14 +233,10 @@ def _parquet_batches(
 ) -> Iterator[pa.RecordBatch]:
     parts = [(start, content) for (start, _), content in zip(piece.ranges, contents, strict=True)]
     source = _Parts(parts, max(end for _, end in piece.ranges))
-    file = pq.ParquetFile(pa.PythonFile(source), metadata=_footer(shard.header))
+    footer = pq.read_metadata(pa.BufferReader(mapped(shard.header).tobytes()))
+    file = pq.ParquetFile(pa.PythonFile(source), metadata=footer)
     names = [name for name in file.schema_arrow.names if name in shard.columns]
     yield from file.iter_batches(_ROWS_AT_ONCE, row_groups=list(piece.groups), columns=names)
-
-
-@lru_cache(maxsize=64)
-def _footer(header: Path) -> pq.FileMetaData:
-    return pq.read_metadata(pa.BufferReader(mapped(header).tobytes()))
 
 
 def _messages(file: pa.NativeFile, reader: pa.ipc.MessageReader) -> Iterator[tuple[int, int, str]]:

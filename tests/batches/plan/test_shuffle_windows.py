@@ -88,3 +88,14 @@ def test_the_rest_of_an_epoch_keeps_the_order_of_the_windows():
     planned = np.concatenate(left)
     taken = [rows for name, rows in rest[rest.first :] if name == "a"]
     assert np.array_equal(np.concatenate(taken), planned[: len(taken) * 48])
+
+
+def test_the_rest_of_an_epoch_ends_a_pass_before_the_next_one():
+    settings = {"weights": {"a": 2.0}, "shuffle_window": 160}
+    before = EpochPlan({"a": 640, "b": 900}, 32, **settings)
+    rest = RestOfEpoch(EpochPlan({"a": 640, "b": 900}, 48, **settings), before, 5)
+
+    steps = range(rest.first, rest.first + rest.n_left)
+    repeats = [batch.repeat for batch in rest.batches(steps) if batch.dataset == "a"]
+    assert repeats == sorted(repeats)
+    assert set(repeats) == {0, 1}
