@@ -58,8 +58,8 @@ class RestOfEpoch(EpochPlan):
             )
         }
         batches = {number: n for number, n in batches.items() if n}
-        # Which batch of which pass comes when: a plan over batches, one a step. With a shuffle window
-        # it is over the batches of all passes of a dataset, so that they come one after the other.
+        # Which batch of which pass comes when: a plan over batches, one a step. With a shuffle
+        # window it is over the batches of a dataset's passes together, which come one by one.
         self._batches = batches
         sizes = batches
         if plan.shuffle_window is not None:
