@@ -26,8 +26,8 @@ from typing import Any
 from fuzz_lines import TEXTS, mutated, outcomes, packed
 
 from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.rows.raw_files import RawFile
 from llm_embedder_data.rows.read_rows import read_rows
+from llm_embedder_data.rows.records.raw_files import RawFile
 
 LAYOUTS = ("comma", "semicolon", "quoted tabs", "plain tabs", "blanks", "lines", "array", "object")
 PACKINGS = ("", "", "", ".gz", ".zst", ".bz2", ".xz")

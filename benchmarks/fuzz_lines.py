@@ -35,7 +35,7 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.columns.conversion import columns_of
 from llm_embedder_data.rows.columns.records import columns_of_records
 from llm_embedder_data.rows.files.json_files import line_of_row
-from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.reading import read_file
 from llm_embedder_data.rows.schema.train import TRAIN_COLUMNS, TRAIN_ROWS, train_batch
 
 ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst", ".jsonl.bz2", ".jsonl.xz")

@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.reading import read_file
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 
 MOST_SECONDS = 20.0

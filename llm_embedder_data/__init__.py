@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llm_embedder_data.rows.read_rows import read_rows
     from llm_embedder_data.training.bi_encoder import BiEncoder
     from llm_embedder_data.training.cross_encoder import CrossEncoder
-    from llm_embedder_data.training.evaluation import evaluate
+    from llm_embedder_data.training.evaluate import evaluate
 
 __all__ = [
     "TASK_CONFIG",
@@ -42,7 +42,7 @@ _MODULES = {
     "RetrievalDataModule": "datamodule.module",
     "RetrievalDataset": "compat",
     "SameDatasetTrainDataset": "compat",
-    "evaluate": "training.evaluation",
+    "evaluate": "training.evaluate",
     "read_rows": "rows.read_rows",
 }
 

@@ -13,7 +13,7 @@ import llm_embedder_data.conf
 from hydra import compose, initialize_config_module
 from llm_embedder_data.config import load_config
 from llm_embedder_data.config.recipes import load_recipe, recipe_names
-from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.sources.sources import resolve_sources
 
 assert llm_embedder_data.conf.__path__[0].startswith({site!r}), llm_embedder_data.conf.__path__
 with initialize_config_module("llm_embedder_data.conf", version_base="1.3"):

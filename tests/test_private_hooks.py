@@ -17,7 +17,7 @@ import pytest
 import llm_embedder_data
 from llm_embedder_data import ConfigError
 from llm_embedder_data.core.tried_versions import TRIED_VERSIONS
-from llm_embedder_data.datamodule.lightning_internals import check_lightning
+from llm_embedder_data.datamodule.resume.lightning_internals import check_lightning
 
 PACKAGE = "llm_embedder_data"
 HOUSE = Path(llm_embedder_data.__file__).parent
@@ -110,7 +110,7 @@ def test_every_private_name_of_another_library_is_listed_with_its_modules():
         (name, path)
         for path, tree in trees().items()
         for name in private_names(tree)
-        if path != "datamodule/lightning_internals.py"
+        if path != "datamodule/resume/lightning_internals.py"
         and (name not in own or name in inherited_names(path))
     }
 

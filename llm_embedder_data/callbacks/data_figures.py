@@ -16,7 +16,7 @@ from llm_embedder_data.callbacks.batch_counts import BatchCounts, FiguresWindow
 from llm_embedder_data.callbacks.coverage import Coverage
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line, printable
-from llm_embedder_data.datamodule.loaders import BatchLoader
+from llm_embedder_data.datamodule.loading.loaders import BatchLoader
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 
 

@@ -10,7 +10,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_warn
 
 from llm_embedder_data.core.errors import ConfigError, check_choice
-from llm_embedder_data.training.export import check_target
+from llm_embedder_data.training.export.encoder_export import check_target
 
 Which = Literal["last", "best", "every"]
 

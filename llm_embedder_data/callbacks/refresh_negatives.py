@@ -18,7 +18,7 @@ from llm_embedder_data.mining.mining_data import MinablePassages, MinedQueries, 
 from llm_embedder_data.mining.retrievers import DenseRetriever
 from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
-from llm_embedder_data.rows.cache_folder import cache_folder
+from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 
 class RefreshNegatives(Callback):

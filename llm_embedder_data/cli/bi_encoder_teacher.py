@@ -14,8 +14,8 @@ from llm_embedder_data.mining.scoring.bi_encoders import BiEncoderTeacher
 from llm_embedder_data.mining.scoring.building import PRECISION, TeacherSettings
 from llm_embedder_data.mining.scoring.teacher import load_tokenizer_of
 from llm_embedder_data.training.bi_encoder import BiEncoder
-from llm_embedder_data.training.export import longest_of_model
-from llm_embedder_data.training.position_limits import most_positions
+from llm_embedder_data.training.encoder.position_limits import most_positions
+from llm_embedder_data.training.export.encoder_export import longest_of_model
 
 
 def bi_encoder_teacher(

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.rankings import write_rankings
-from llm_embedder_data.training.evaluator import RetrievalEvaluator
+from llm_embedder_data.training.evaluation.evaluator import RetrievalEvaluator
 
 
 def ask_for_rankings(cfg: DictConfig, model: Any) -> None:

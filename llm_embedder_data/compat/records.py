@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.columns.records import columns_of_records
-from llm_embedder_data.rows.filters import count_reasons, drop_reasons
-from llm_embedder_data.rows.row_statistics import RowStatistics
 from llm_embedder_data.rows.schema.query_columns import INSTRUCTION
 from llm_embedder_data.rows.schema.train import TRAIN_COLUMNS, train_batch
+from llm_embedder_data.rows.selection.filters import count_reasons, drop_reasons
+from llm_embedder_data.rows.selection.row_statistics import RowStatistics
+from llm_embedder_data.rows.selection.train_settings import TrainSettings
 from llm_embedder_data.rows.train_sets import TrainSet
-from llm_embedder_data.rows.train_settings import TrainSettings
 
 
 def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:

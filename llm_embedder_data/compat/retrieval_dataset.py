@@ -30,15 +30,15 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.rows.corpora import build_corpus
-from llm_embedder_data.rows.dataset_names import by_unique_name
 from llm_embedder_data.rows.eval_sets import build_eval_sets
-from llm_embedder_data.rows.key_templates import template_fields
-from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.schema.evaluation import EvalMethod, eval_fields
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
-from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.selection.train_settings import TrainSettings
+from llm_embedder_data.rows.settings.key_templates import template_fields
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.sources.dataset_names import by_unique_name
+from llm_embedder_data.rows.sources.sources import resolve_sources
 from llm_embedder_data.rows.train_sets import build_train_sets
-from llm_embedder_data.rows.train_settings import TrainSettings
 
 DEFAULT_TASK = "qa"
 

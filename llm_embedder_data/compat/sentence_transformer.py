@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader
 from llm_embedder_data.batches.plan.sampler import BatchIndex, SameTaskSampler
 from llm_embedder_data.batches.tokens.model_inputs import layout_of
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.datamodule.loading.worker_transfer import for_transfer
 from llm_embedder_data.datamodule.module import RetrievalDataModule
-from llm_embedder_data.datamodule.worker_transfer import for_transfer
 
 
 def feature_loader(datamodule: RetrievalDataModule) -> DataLoader[Any]:

@@ -24,15 +24,19 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import cause
-from llm_embedder_data.datamodule.building import DatasetBuilder
-from llm_embedder_data.datamodule.hparams import logged_names, recorded, refuse_descriptions
-from llm_embedder_data.datamodule.run_fingerprint import TokenizerFingerprint
-from llm_embedder_data.datamodule.settings import (
+from llm_embedder_data.datamodule.open_data.building import DatasetBuilder
+from llm_embedder_data.datamodule.resume.run_fingerprint import TokenizerFingerprint
+from llm_embedder_data.datamodule.settings.hparams import (
+    logged_names,
+    recorded,
+    refuse_descriptions,
+)
+from llm_embedder_data.datamodule.settings.settings import (
     DEFAULTS,
     DataSettings,
 )
-from llm_embedder_data.datamodule.settings_checks import check_settings, check_whole
-from llm_embedder_data.datamodule.task_settings import merged_task_settings
+from llm_embedder_data.datamodule.settings.settings_checks import check_settings, check_whole
+from llm_embedder_data.datamodule.settings.task_settings import merged_task_settings
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
 
 

@@ -17,10 +17,10 @@ from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueri
 from llm_embedder_data.batches.token_cache.cached_rows import CachedEvalTexts, CachedPassages
 from llm_embedder_data.core.hashing import hash_rows, stream_seed
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.datamodule.building import DatasetBuilder
-from llm_embedder_data.datamodule.corpus_matching import CorpusView, loader_names
-from llm_embedder_data.datamodule.loaders import BatchLoader
-from llm_embedder_data.datamodule.open_data import OpenData
+from llm_embedder_data.datamodule.loading.loaders import BatchLoader
+from llm_embedder_data.datamodule.open_data.building import DatasetBuilder
+from llm_embedder_data.datamodule.open_data.corpus_matching import CorpusView, loader_names
+from llm_embedder_data.datamodule.open_data.open_data import OpenData
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 

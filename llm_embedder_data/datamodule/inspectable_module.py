@@ -11,16 +11,16 @@ from llm_embedder_data.batches.plan.epoch_plan import (
 )
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.configured_module import ConfiguredDataModule
-from llm_embedder_data.datamodule.data_to_mine import data_to_mine
-from llm_embedder_data.datamodule.hparams import recorded
-from llm_embedder_data.datamodule.open_data import OpenData
+from llm_embedder_data.datamodule.open_data.data_to_mine import data_to_mine
+from llm_embedder_data.datamodule.open_data.open_data import OpenData
+from llm_embedder_data.datamodule.open_data.texts_to_embed import TextKind, texts_to_embed
 from llm_embedder_data.datamodule.ranks import Ranks
-from llm_embedder_data.datamodule.run_fingerprint import RunFingerprint
-from llm_embedder_data.datamodule.settings import (
+from llm_embedder_data.datamodule.resume.run_fingerprint import RunFingerprint
+from llm_embedder_data.datamodule.settings.hparams import recorded
+from llm_embedder_data.datamodule.settings.settings import (
     DEFAULTS,
     DataSettings,
 )
-from llm_embedder_data.datamodule.texts_to_embed import TextKind, texts_to_embed
 from llm_embedder_data.inspection.batch_view.making import batches_of_step
 from llm_embedder_data.inspection.batch_view.shown_batch import ShownBatch, show_batches
 from llm_embedder_data.inspection.descriptions import datasets_in_lines, in_a_line, sources_in_lines

@@ -42,31 +42,35 @@ from llm_embedder_data.datamodule.evaluation_loaders import (
     eval_loaders,
     single_or_all,
 )
-from llm_embedder_data.datamodule.exchanged_negatives import check_recorded, files_of, missing
-from llm_embedder_data.datamodule.exchanged_negatives import recorded as recorded_files
-from llm_embedder_data.datamodule.fit_position import FitPosition
 from llm_embedder_data.datamodule.inspectable_module import InspectableDataModule
-from llm_embedder_data.datamodule.loaders import (
+from llm_embedder_data.datamodule.loading.loaders import (
     BatchLoader,
     LoaderSettings,
     RefusingSampler,
     SequentialShardSampler,
 )
+from llm_embedder_data.datamodule.loading.worker_failures import explain_lost_worker
+from llm_embedder_data.datamodule.open_data.exchanged_negatives import (
+    check_recorded,
+    files_of,
+    missing,
+)
+from llm_embedder_data.datamodule.open_data.exchanged_negatives import recorded as recorded_files
 from llm_embedder_data.datamodule.quiet_run import QuietRun
 from llm_embedder_data.datamodule.ranks import Ranks, check_ranks_agree
-from llm_embedder_data.datamodule.settings import (
+from llm_embedder_data.datamodule.resume.fit_position import FitPosition
+from llm_embedder_data.datamodule.settings.settings import (
     Auto,
     DataSettings,
     OnOtherGlobalBatch,
     Tokenize,
     plain,
 )
-from llm_embedder_data.datamodule.worker_failures import explain_lost_worker
-from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
-from llm_embedder_data.rows.reading_settings import OnBadRow
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
+from llm_embedder_data.rows.selection.train_settings import OnNoNegatives
+from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE
+from llm_embedder_data.rows.settings.reading_settings import OnBadRow
 from llm_embedder_data.rows.streaming.streamed_texts import STEPS_AHEAD
-from llm_embedder_data.rows.train_settings import OnNoNegatives
 
 
 class RetrievalDataModule(InspectableDataModule):

@@ -14,15 +14,15 @@ import torch
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import cause, one_line
-from llm_embedder_data.datamodule.checkpoint_state import read_state, rest_of_epoch
 from llm_embedder_data.datamodule.module import RetrievalDataModule
-from llm_embedder_data.datamodule.run_fingerprint import (
+from llm_embedder_data.datamodule.resume.checkpoint_state import read_state, rest_of_epoch
+from llm_embedder_data.datamodule.resume.run_fingerprint import (
     AtResume,
     differences_at_resume,
     global_batches,
     steps_of_epoch,
 )
-from llm_embedder_data.datamodule.state_checks import check_unchanged, shown
+from llm_embedder_data.datamodule.resume.state_checks import check_unchanged, shown
 
 
 @dataclass(frozen=True, slots=True)

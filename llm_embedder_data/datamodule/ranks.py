@@ -11,8 +11,8 @@ from typing import Any
 import torch.distributed as dist
 
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.datamodule.run_fingerprint import differences
-from llm_embedder_data.datamodule.state_checks import shown
+from llm_embedder_data.datamodule.resume.run_fingerprint import differences
+from llm_embedder_data.datamodule.resume.state_checks import shown
 
 
 @dataclass(frozen=True, slots=True)

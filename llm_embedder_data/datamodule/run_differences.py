@@ -7,8 +7,8 @@ from typing import Any
 
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.past_runs import PastRun
-from llm_embedder_data.datamodule.run_fingerprint import AtResume, differences
-from llm_embedder_data.datamodule.state_checks import shown
+from llm_embedder_data.datamodule.resume.run_fingerprint import AtResume, differences
+from llm_embedder_data.datamodule.resume.state_checks import shown
 from llm_embedder_data.inspection.html_page import escaped, section, table
 
 _MEANING = {

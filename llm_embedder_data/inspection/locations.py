@@ -11,8 +11,8 @@ import numpy as np
 
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.json_files import lines_of
-from llm_embedder_data.rows.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
 
 

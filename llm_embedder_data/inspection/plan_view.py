@@ -13,7 +13,7 @@ from rich.table import Table
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.row_locations import locations_of
+from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.train_sets import TrainSet
 
 

@@ -35,7 +35,7 @@ from llm_embedder_data.mining.retrievers import Retriever
 from llm_embedder_data.mining.run_files import check_run_ids, write_run
 from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.rows.files.content_digest import content_digest
-from llm_embedder_data.rows.scores_beside import head_beside, path_beside
+from llm_embedder_data.rows.side_cars.scores_beside import head_beside, path_beside
 
 # Negatives are always written as TSV.
 _RUN = "run.tsv"

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.mining.embeddable_texts import CorpusTexts, EmbeddableTexts, ListedTexts
 from llm_embedder_data.rows.corpora import Corpus
-from llm_embedder_data.rows.row_instructions import QUERY_INSTRUCTION
-from llm_embedder_data.rows.row_tables import RowTables
-from llm_embedder_data.rows.side_car_documents import candidate_texts
-from llm_embedder_data.rows.stand_in_ids import ids_of_texts
+from llm_embedder_data.rows.joins.side_car_documents import candidate_texts
+from llm_embedder_data.rows.side_cars.stand_in_ids import ids_of_texts
+from llm_embedder_data.rows.source_rows.row_instructions import QUERY_INSTRUCTION
+from llm_embedder_data.rows.source_rows.row_tables import RowTables
 
 _TEXTS_AT_ONCE = 8192
 _ROWS_AT_ONCE = 1024

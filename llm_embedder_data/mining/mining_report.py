@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.mining.mined_blocks import OWN_NEGATIVE, POSITIVE, MinedBlock
 from llm_embedder_data.mining.mining import Mined, lowest_positives
-from llm_embedder_data.rows.negative_policy import NegativePolicy
+from llm_embedder_data.rows.selection.negative_policy import NegativePolicy
 
 _BINS = 40
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.files import atomic_file
+from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.formats.parts import Options, Parts
 from llm_embedder_data.rows.formats.trec import run_of
-from llm_embedder_data.rows.raw_files import RawFile
-from llm_embedder_data.rows.shown_values import shown
+from llm_embedder_data.rows.records.raw_files import RawFile
 
 # The last field of each line of a TREC run: the program that wrote it.
 _TAG = "llm_embedder_data"

@@ -14,7 +14,7 @@ from pathlib import Path
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.mining.run_files import read_run, write_run
 from llm_embedder_data.rows.files.content_digest import content_digest
-from llm_embedder_data.rows.scores_beside import head_beside, path_beside, scores_beside
+from llm_embedder_data.rows.side_cars.scores_beside import head_beside, path_beside, scores_beside
 
 _K = 60
 

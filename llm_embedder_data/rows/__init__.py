@@ -2,17 +2,16 @@
 
 In the order in which data flow:
 
-1. ``sources`` turns a setting such as ``data.train_data`` into sources: names, files and settings
-   (with ``source_paths``, ``package_paths``, ``dataset_names`` and ``field_names``).
-2. ``files`` reads a file of any format and yields raw rows: JSON lines, records, or Arrow batches.
-3. ``columns`` converts raw rows to Arrow columns of fixed types, and says what is wrong with each
-   value that does not fit.
-4. ``schema`` makes canonical rows of these columns and checks them. A kind of rows (training rows,
-   rows to retrieve or rerank, corpus records) is a ``RowKind``.
-5. ``reading`` does steps 2 to 4 for one file and caches the result. ``source_rows`` does so for all
-   files of a source, and turns bad rows into one error (``row_errors``, ``file_shapes``,
-   ``known_columns``).
-6. ``train_sets``, ``eval_sets`` and ``corpora`` select the rows to use, by task (``task_split``),
-   filters and samples (``filters``, ``row_statistics``, ``settings_in_force``).
-   ``corpus_indices`` checks eval rows against their corpus.
+1. ``sources`` turns a setting such as ``data.train_data`` into sources: names, files and settings.
+2. ``files`` opens a file of any container. ``columns`` converts raw values to Arrow columns of
+   fixed types, and says what is wrong with each value that does not fit.
+3. ``schema`` makes canonical rows of these columns, checks them, and keeps them in a cache. A kind
+   of rows (training rows, rows to retrieve or rerank, corpus records) is a ``RowKind``.
+4. Files of other people's formats go another way to the same columns: ``records`` reads them record
+   by record, ``formats`` knows the format, ``side_cars`` and ``passages`` hold what lies beside the
+   rows, and ``foreign_rows`` keeps the outcome in a cache.
+5. ``source_rows`` puts together all files of a source. ``faults`` turns bad rows into one error.
+   ``streaming`` stands in for files whose texts stay behind an address.
+6. ``train_sets``, ``eval_sets`` and ``corpora`` are the products. ``selection`` says which of their
+   rows and negatives may be used; ``joins`` adds negatives and scores from other files.
 """

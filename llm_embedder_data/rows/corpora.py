@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import DataError, did_you_mean
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.canonical_rows import Row
-from llm_embedder_data.rows.field_names import columns_by_field
+from llm_embedder_data.rows.faults.row_errors import require_rows
 from llm_embedder_data.rows.files.first_records import field_names
-from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE, parse_template
-from llm_embedder_data.rows.native_shape import id_column_of
-from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_errors import require_rows
-from llm_embedder_data.rows.row_numbers import numbers_where
+from llm_embedder_data.rows.schema.canonical_rows import Row
 from llm_embedder_data.rows.schema.corpus import ID_COLUMNS, corpus_column, corpus_rows
 from llm_embedder_data.rows.schema.row_kind import RowKind
-from llm_embedder_data.rows.source_rows import RowShapes, SourceRows, read_source
-from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.settings.field_names import columns_by_field
+from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE, parse_template
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
+from llm_embedder_data.rows.source_rows.source_rows import RowShapes, SourceRows, read_source
+from llm_embedder_data.rows.sources.native_shape import id_column_of
+from llm_embedder_data.rows.sources.sources import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

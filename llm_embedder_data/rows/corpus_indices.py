@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.faults.row_errors import require_rows
 from llm_embedder_data.rows.joined_ids import joined_to, names_documents
-from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_errors import require_rows
-from llm_embedder_data.rows.row_numbers import numbers_where
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
 
 
 def within_corpus(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> EvalSet:

@@ -13,26 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.rows.canonical_rows import Dropped, Row, stored_id
+from llm_embedder_data.rows.faults.row_errors import error_at_row, require_rows
+from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.file_formats import Format
-from llm_embedder_data.rows.foreign_rows import reader_of
+from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
 from llm_embedder_data.rows.formats.mteb import names_candidates
-from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
-from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_errors import error_at_row, require_rows
-from llm_embedder_data.rows.row_instructions import count_instructed, kind_of_source
-from llm_embedder_data.rows.row_locations import locations_of
-from llm_embedder_data.rows.row_numbers import numbers_where
-from llm_embedder_data.rows.row_tables import RowTables
+from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, stored_id
 from llm_embedder_data.rows.schema.evaluation import (
     RERANK_ROWS,
     RETRIEVE_BY_ID_ROWS,
     EvalMethod,
     eval_rows,
 )
-from llm_embedder_data.rows.source_rows import RowShapes, read_source
-from llm_embedder_data.rows.sources import Source
-from llm_embedder_data.rows.task_split import split_by_task
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.source_rows.instructed_texts import note_on_instructed_texts
+from llm_embedder_data.rows.source_rows.row_instructions import count_instructed, kind_of_source
+from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
+from llm_embedder_data.rows.source_rows.row_tables import RowTables
+from llm_embedder_data.rows.source_rows.source_rows import RowShapes, read_source
+from llm_embedder_data.rows.source_rows.task_split import split_by_task
+from llm_embedder_data.rows.sources.sources import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,11 @@ from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.rows.columns.column import FLOATS, INTS
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.reading import make_folder, open_cached
-from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_errors import require_rows
-from llm_embedder_data.rows.row_numbers import numbers_where
-from llm_embedder_data.rows.shown_values import shown
+from llm_embedder_data.rows.faults.row_errors import require_rows
+from llm_embedder_data.rows.files.shown_values import shown
+from llm_embedder_data.rows.schema.reading import make_folder, open_cached
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
 
 # Part of the cache's name. Raise it when what is written changes.
 _VERSION = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import Kind, Row
-from llm_embedder_data.rows.row_reader import RowReader
+from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
+from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 
 
 def read_rows(
@@ -23,14 +23,14 @@ def read_rows(
     """Read the canonical rows of a source, whatever format its files have.
 
     Containers (JSON Lines, JSON, CSV, TSV, Parquet, Arrow; each text also compressed) and formats
-    are known by content. :class:`~llm_embedder_data.rows.row_reader.RowReader` reads the same rows
-    and has a report of what was found.
+    are known by content. :class:`~llm_embedder_data.rows.foreign_rows.row_reader.RowReader` reads
+    the same rows and has a report of what was found.
 
     Args:
         source: a path, pattern, folder or address (``https://``, ``s3://``, ``hf://``); data in
             memory (Dataset, DatasetDict, DataFrame, Arrow table, list of dicts); a list of sources;
             or a mapping, of names to sources, or with ``path`` and settings of its own.
-        kind: train, eval or corpus; see :mod:`llm_embedder_data.rows.canonical_rows`.
+        kind: train, eval or corpus; see :mod:`llm_embedder_data.rows.schema.canonical_rows`.
         format: a name of :mod:`llm_embedder_data.rows.formats`; None: known by content.
         corpus: a source of the documents that rows name by id.
         queries: a source of the queries that rows name by id.

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 
 from llm_embedder_data.core.normal_form import normal_form
-from llm_embedder_data.rows.foreign_rows import reader_of
-from llm_embedder_data.rows.joined_rows import without_side_cars
-from llm_embedder_data.rows.memory_records import MemoryRecords
-from llm_embedder_data.rows.raw_files import RawFile
-from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
+from llm_embedder_data.rows.joins.joined_rows import without_side_cars
+from llm_embedder_data.rows.records.memory_records import MemoryRecords
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.sources.sources import Source
 
 _FIELDS = ("answers", "answer")
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llm_embedder_data.rows.passages import Passages
+from llm_embedder_data.rows.passages.passages import Passages
 
 # Truncation to n tokens is taken to cut a text at n times so many bytes. Tokens are rarely longer.
 _BYTES_PER_TOKEN = 5

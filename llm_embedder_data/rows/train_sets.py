@@ -13,29 +13,38 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import stream_seed
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.canonical_rows import train_record
-from llm_embedder_data.rows.filters import Reasons, count_reasons, drop_beyond, drop_reasons
+from llm_embedder_data.rows.faults.row_errors import require_rows
 from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
-from llm_embedder_data.rows.instructed_texts import note_on_instructed_texts
-from llm_embedder_data.rows.joined_rows import own_rows_alone, with_side_cars, without_side_cars
-from llm_embedder_data.rows.native_shape import is_native, may_name_documents
-from llm_embedder_data.rows.passages import Passages
-from llm_embedder_data.rows.policy_effects import policy_effects
-from llm_embedder_data.rows.policy_schedule import PolicySchedule
-from llm_embedder_data.rows.reading_settings import ReadingSettings
-from llm_embedder_data.rows.row_errors import require_rows
-from llm_embedder_data.rows.row_instructions import count_instructed, kind_of_source
-from llm_embedder_data.rows.row_numbers import numbers_where
-from llm_embedder_data.rows.row_statistics import statistics_by_block
-from llm_embedder_data.rows.row_tables import RowTables
+from llm_embedder_data.rows.joins.joined_rows import (
+    own_rows_alone,
+    with_side_cars,
+    without_side_cars,
+)
+from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.schema.canonical_rows import train_record
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS, TRAIN_SCHEMA
-from llm_embedder_data.rows.score_scaling import ScoreScaling, score_scaling
-from llm_embedder_data.rows.settings_in_force import settings_in_force
-from llm_embedder_data.rows.source_rows import RowShapes, SourceRows, read_source
-from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.selection.filters import (
+    Reasons,
+    count_reasons,
+    drop_beyond,
+    drop_reasons,
+)
+from llm_embedder_data.rows.selection.policy_effects import policy_effects
+from llm_embedder_data.rows.selection.policy_schedule import PolicySchedule
+from llm_embedder_data.rows.selection.row_statistics import statistics_by_block
+from llm_embedder_data.rows.selection.score_scaling import ScoreScaling, score_scaling
+from llm_embedder_data.rows.selection.settings_in_force import settings_in_force
+from llm_embedder_data.rows.selection.train_settings import OnNoNegatives, TrainSettings
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.source_rows.instructed_texts import note_on_instructed_texts
+from llm_embedder_data.rows.source_rows.row_instructions import count_instructed, kind_of_source
+from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
+from llm_embedder_data.rows.source_rows.row_tables import RowTables
+from llm_embedder_data.rows.source_rows.source_rows import RowShapes, SourceRows, read_source
+from llm_embedder_data.rows.source_rows.task_split import TaskRows, split_by_task
+from llm_embedder_data.rows.sources.native_shape import is_native, may_name_documents
+from llm_embedder_data.rows.sources.sources import Source
 from llm_embedder_data.rows.streaming.streamed_texts import StreamedTexts
-from llm_embedder_data.rows.task_split import TaskRows, split_by_task
-from llm_embedder_data.rows.train_settings import OnNoNegatives, TrainSettings
 
 
 @dataclass(frozen=True, slots=True)

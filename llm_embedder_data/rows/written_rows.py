@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import atomic_file
-from llm_embedder_data.rows.canonical_rows import Kind, Row
+from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 
 ENDINGS = (".jsonl", ".parquet")
 

@@ -20,7 +20,12 @@ from llm_embedder_data.config.recipes import (
 )
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.mining.search import Precision
-from llm_embedder_data.training.adapters import (
+from llm_embedder_data.training.batch_kinds import check_gives_sides
+from llm_embedder_data.training.data_module_protocols import (
+    GivesConventions,
+    GivesLongestInputs,
+)
+from llm_embedder_data.training.encoder.adapters import (
     FROZEN_DIGEST,
     frozen_digest,
     has_adapters,
@@ -28,20 +33,15 @@ from llm_embedder_data.training.adapters import (
     with_frozen,
     without_frozen,
 )
-from llm_embedder_data.training.batch_kinds import check_gives_sides
-from llm_embedder_data.training.data_module_protocols import (
-    GivesConventions,
-    GivesLongestInputs,
-)
-from llm_embedder_data.training.embedding_module import Pooling, RetrievalBatch, Similarity
+from llm_embedder_data.training.encoder.embedding_module import Pooling, RetrievalBatch, Similarity
+from llm_embedder_data.training.encoder.grad_cache import cached_embeddings
+from llm_embedder_data.training.encoder.position_limits import check_positions
 from llm_embedder_data.training.encoder_formats import EncoderFormats
-from llm_embedder_data.training.grad_cache import cached_embeddings
 from llm_embedder_data.training.matryoshka import (
     TruncatingEvaluator,
     weighted_dimensions,
 )
 from llm_embedder_data.training.optimization import Schedule
-from llm_embedder_data.training.position_limits import check_positions
 from llm_embedder_data.training.retrieval_loss import (
     BatchLoss,
     Objective,
@@ -64,7 +64,7 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
     any number of ranks, if all ranks have the same number of queries and of keys per query.
 
     Evaluation is exact retrieval from a corpus that the ranks encode in disjoint shards; see
-    :class:`~llm_embedder_data.training.evaluator.RetrievalEvaluator`.
+    :class:`~llm_embedder_data.training.evaluation.evaluator.RetrievalEvaluator`.
 
     The pooler of the encoder is not trained: it is removed, and put back at export.
     docs/training.md says when to use which of the options.

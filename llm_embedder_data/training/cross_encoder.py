@@ -17,16 +17,16 @@ from llm_embedder_data.config.recipes import ModelSettings, Recipe
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.training.batch_kinds import check_gives_pairs
 from llm_embedder_data.training.classifier import classifier
-from llm_embedder_data.training.cross_encoder_export import CrossEncoderExport
 from llm_embedder_data.training.data_module_protocols import GivesLongestInputs
-from llm_embedder_data.training.eval_mode import evaluating, on_device
-from llm_embedder_data.training.export import longest_of_model
+from llm_embedder_data.training.encoder.eval_mode import evaluating, on_device
+from llm_embedder_data.training.encoder.position_limits import check_positions
+from llm_embedder_data.training.export.cross_encoder_export import CrossEncoderExport
+from llm_embedder_data.training.export.encoder_export import longest_of_model
+from llm_embedder_data.training.export.run_record import RunRecord
 from llm_embedder_data.training.optimization import Schedule
 from llm_embedder_data.training.pair_losses import Distillation, LabelLoss, mean_pair_loss
 from llm_embedder_data.training.pair_scoring import score_in_slices
-from llm_embedder_data.training.position_limits import check_positions
 from llm_embedder_data.training.retrieval_module import RetrievalModule, plain_recipe
-from llm_embedder_data.training.run_record import RunRecord
 from llm_embedder_data.training.settings import CROSS_ENCODER_DEFAULTS
 
 # A batch of RetrievalDataModule with cross=True, for training or reranking.

@@ -12,12 +12,16 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.training.embedding_module import EmbeddingModule
-from llm_embedder_data.training.eval_mode import evaluating, on_device
-from llm_embedder_data.training.export import EncoderExport, longest_of_model, prompts_to_export
-from llm_embedder_data.training.mteb_encoder import MtebEncoder
+from llm_embedder_data.training.encoder.embedding_module import EmbeddingModule
+from llm_embedder_data.training.encoder.eval_mode import evaluating, on_device
+from llm_embedder_data.training.export.encoder_export import (
+    EncoderExport,
+    longest_of_model,
+    prompts_to_export,
+)
+from llm_embedder_data.training.export.mteb_encoder import MtebEncoder
+from llm_embedder_data.training.export.run_record import RunRecord
 from llm_embedder_data.training.retrieval_module import RetrievalModule
-from llm_embedder_data.training.run_record import RunRecord
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from llm_embedder_data.config.recipe_rules import is_finite_number
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.search import Precision
-from llm_embedder_data.training.eval_sources import EvalSources
-from llm_embedder_data.training.evaluator import EvalRun, Evaluation, RetrievalEvaluator
+from llm_embedder_data.training.evaluation.eval_sources import EvalSources
+from llm_embedder_data.training.evaluation.evaluator import EvalRun, Evaluation, RetrievalEvaluator
 
 
 class WeightedDimension(NamedTuple):

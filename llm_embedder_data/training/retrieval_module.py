@@ -16,8 +16,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from llm_embedder_data.config.recipes import ModelSettings, Recipe, TaskSettings, load_recipe
 from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.training.data_module_protocols import GivesConventions, GivesTaskSettings
-from llm_embedder_data.training.eval_sources import EvalSources
-from llm_embedder_data.training.evaluator import RetrievalEvaluator
+from llm_embedder_data.training.evaluation.eval_sources import EvalSources
+from llm_embedder_data.training.evaluation.evaluator import RetrievalEvaluator
+from llm_embedder_data.training.evaluation.trainer_limits import running_loaders
 from llm_embedder_data.training.optimization import Schedule, adamw, warmup_schedule
 from llm_embedder_data.training.settings import (
     DEFAULTS,
@@ -25,7 +26,6 @@ from llm_embedder_data.training.settings import (
     check_model_arguments,
     merge_loss_settings,
 )
-from llm_embedder_data.training.trainer_limits import running_loaders
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from llm_embedder_data.training.embedding_module import EmbeddingModule, RetrievalBatch
+from llm_embedder_data.training.encoder.embedding_module import EmbeddingModule, RetrievalBatch
 from llm_embedder_data.training.retrieval_module import RetrievalModule
 
 

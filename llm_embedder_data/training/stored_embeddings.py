@@ -2,8 +2,8 @@
 
 An evaluation that is given a folder of stores looks for the stores of its queries and corpora. What
 a store has is read, what is missing is embedded and written, as ``mine`` does. The batches then
-hold embeddings, which :class:`~llm_embedder_data.training.embedding_module.EmbeddingModule` does
-not encode again.
+hold embeddings, which
+:class:`~llm_embedder_data.training.encoder.embedding_module.EmbeddingModule` does not encode again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from llm_embedder_data.mining.store_filling import Filled, fill_store
 from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
 from llm_embedder_data.training.bi_encoder import BiEncoder
 from llm_embedder_data.training.data_module_protocols import GivesTextsToEmbed
-from llm_embedder_data.training.eval_sources import EvalSources
+from llm_embedder_data.training.evaluation.eval_sources import EvalSources
 
 
 def stored_loaders(

@@ -106,7 +106,7 @@ import sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
 import multiprocessing, pickle
-import llm_embedder_data.rows.row_numbers as numbers
+import llm_embedder_data.rows.source_rows.row_numbers as numbers
 from datamodule_cases import make_datamodule, opened, seen_batch
 
 if __name__ == "__main__":
@@ -135,7 +135,7 @@ def test_workers_that_are_spawned_make_the_same_batches(warm, tmp_path):
 
 @pytest.mark.parametrize("tokenize", ["on-the-fly", "cached"])
 def test_what_a_spawned_worker_is_sent_does_not_grow_with_the_rows(tmp_path, monkeypatch, tokenize):
-    monkeypatch.setattr("llm_embedder_data.rows.row_numbers._IN_MEMORY", 4)
+    monkeypatch.setattr("llm_embedder_data.rows.source_rows.row_numbers._IN_MEMORY", 4)
     sizes = []
     for n_rows in (200, 4000):
         write_train(tmp_path / "qa" / "train.jsonl", "qa", n_rows, n_neg=2)

@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.reading import read_file
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS, train_batch
 
 FORK = multiprocessing.get_context("fork")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from id_cases import N_PASSAGES, beir, passage_text, plain, rows_of, write_passages
 from test_id_batches import as_texts, assert_equal, batches, read_lines
 
-from llm_embedder_data.rows.stand_in_ids import ids_of_texts
+from llm_embedder_data.rows.side_cars.stand_in_ids import ids_of_texts
 
 
 def run(path, lines):

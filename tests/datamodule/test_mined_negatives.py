@@ -12,7 +12,7 @@ from llm_embedder_data import RetrievalDataModule
 from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.rows.files.content_digest import content_digest
-from llm_embedder_data.rows.scores_beside import head_beside, path_beside
+from llm_embedder_data.rows.side_cars.scores_beside import head_beside, path_beside
 from llm_embedder_data.training.retrieval_loss import competing_keys
 
 N_ROWS = 8

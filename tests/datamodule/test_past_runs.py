@@ -9,8 +9,8 @@ import torch
 from datamodule_cases import Recorder, make_datamodule, make_tokenizer, make_trainer, opened
 
 from llm_embedder_data import ConfigError
-from llm_embedder_data.datamodule.checkpoint_state import make_state
 from llm_embedder_data.datamodule.past_runs import data_of, plan_of_step, read_run, world_size_of
+from llm_embedder_data.datamodule.resume.checkpoint_state import make_state
 from llm_embedder_data.datamodule.run_differences import run_differences
 
 

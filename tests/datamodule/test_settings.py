@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from llm_embedder_data import RetrievalDataModule
 from llm_embedder_data.config.composing import CONF_DIR
-from llm_embedder_data.datamodule.settings import DataSettings
+from llm_embedder_data.datamodule.settings.settings import DataSettings
 
 
 def test_signature_record_and_configuration_have_the_same_settings_and_defaults():

@@ -25,7 +25,7 @@ from datamodule_cases import (
 from omegaconf import OmegaConf
 
 from llm_embedder_data import ConfigError, DataError, RetrievalDataModule
-from llm_embedder_data.rows import reading
+from llm_embedder_data.rows.schema import reading
 
 
 def test_prepare_data_writes_files_and_changes_nothing_else(folder, tmp_path):
@@ -60,7 +60,7 @@ def test_setup_reads_no_file_again_and_builds_nothing_twice(folder, tmp_path, mo
     write_one, read_one = reading._write, reading.read_file
     monkeypatch.setattr(reading, "_write", lambda *a: written.append(a) or write_one(*a))
     monkeypatch.setattr(
-        "llm_embedder_data.rows.source_rows.read_file",
+        "llm_embedder_data.rows.source_rows.source_rows.read_file",
         lambda *a, **k: opened_files.append(a[0]) or read_one(*a, **k),
     )
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger
 
 from llm_embedder_data import ConfigError, RetrievalDataModule
-from llm_embedder_data.datamodule.run_fingerprint import TokenizerFingerprint
+from llm_embedder_data.datamodule.resume.run_fingerprint import TokenizerFingerprint
 
 
 class SaveAt(lightning.Callback):

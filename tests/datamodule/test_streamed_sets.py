@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_embedder_data.datamodule.settings import DataSettings
-from llm_embedder_data.datamodule.streamed_sets import traffic_notes
+from llm_embedder_data.datamodule.open_data.streamed_sets import traffic_notes
+from llm_embedder_data.datamodule.settings.settings import DataSettings
 
 MIB = 1 << 20
 

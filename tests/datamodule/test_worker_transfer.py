@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from llm_embedder_data.datamodule.worker_transfer import for_transfer
+from llm_embedder_data.datamodule.loading.worker_transfer import for_transfer
 
 LARGE = torch.arange(30_000).view(300, 100)
 BATCH = {

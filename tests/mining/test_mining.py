@@ -13,11 +13,11 @@ from llm_embedder_data.core.answer_strings import holds_answer, words_of
 from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.mining.mining import mine, write_mined
 from llm_embedder_data.mining.mining_data import ROW_COLUMNS, MiningData
-from llm_embedder_data.rows.canonical_rows import train_record, train_row
 from llm_embedder_data.rows.columns.records import columns_of_records
-from llm_embedder_data.rows.row_tables import RowTables
+from llm_embedder_data.rows.schema.canonical_rows import train_record, train_row
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
-from llm_embedder_data.rows.scores_beside import path_beside
+from llm_embedder_data.rows.side_cars.scores_beside import path_beside
+from llm_embedder_data.rows.source_rows.row_tables import RowTables
 
 WORDS = st.sampled_from(["sun", "Sun", "moon", "tide", " tide", "reef"])
 TEXTS = st.lists(WORDS, min_size=1, max_size=3).map(" ".join).filter(str.strip)

@@ -7,12 +7,12 @@ import pytest
 
 from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.reading import read_file
-from llm_embedder_data.rows.reading_settings import ReadingSettings
+from llm_embedder_data.rows.schema.reading import read_file
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS, TRAIN_ROWS
-from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.selection.train_settings import TrainSettings
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.sources.sources import resolve_sources
 from llm_embedder_data.rows.train_sets import build_train_sets
-from llm_embedder_data.rows.train_settings import TrainSettings
 
 ROWS = [{"query": f"q {i}", "pos": [f"p {i}"], "neg": ["n"], "task": "qa"} for i in range(4)]
 LINES = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)

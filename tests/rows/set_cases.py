@@ -6,13 +6,13 @@ import json
 from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.rows.corpora import build_corpus
 from llm_embedder_data.rows.eval_sets import build_eval_sets
-from llm_embedder_data.rows.key_templates import template_fields
-from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.schema.evaluation import eval_fields
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
-from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.selection.train_settings import TrainSettings
+from llm_embedder_data.rows.settings.key_templates import template_fields
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.sources.sources import resolve_sources
 from llm_embedder_data.rows.train_sets import build_train_sets
-from llm_embedder_data.rows.train_settings import TrainSettings
 
 COUNT = itertools.count()
 ROW = {"query": "q", "pos": ["p"], "neg": ["n", "m"]}

@@ -8,7 +8,7 @@ from set_cases import corpus, write
 
 from llm_embedder_data.config import ConfigError
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.key_templates import template_fields
+from llm_embedder_data.rows.settings.key_templates import template_fields
 
 
 def test_a_key_is_the_template_filled_with_its_fields(tmp_path):

@@ -13,9 +13,9 @@ from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.rows.corpora import build_corpus
 from llm_embedder_data.rows.corpus_indices import within_corpus
 from llm_embedder_data.rows.eval_sets import build_eval_sets
-from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.schema.evaluation import eval_fields
-from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.sources.sources import resolve_sources
 
 
 def write(path, rows):

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.read_rows import read_rows
-from llm_embedder_data.rows.row_reader import RowReader
 
 ROWS = [
     {"query": "why does rye not rise", "pos": ["Little gluten."], "neg": ["Kilns.", "Tides."]},

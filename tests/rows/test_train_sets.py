@@ -11,11 +11,11 @@ from strategies import candidate_rows
 
 from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.reading_settings import ReadingSettings
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
-from llm_embedder_data.rows.sources import resolve_sources
+from llm_embedder_data.rows.selection.train_settings import TrainSettings
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.sources.sources import resolve_sources
 from llm_embedder_data.rows.train_sets import build_train_sets
-from llm_embedder_data.rows.train_settings import TrainSettings
 
 BAD = [
     ('{"query": "q", "pos"', "not JSON: "),

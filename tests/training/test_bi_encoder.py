@@ -27,12 +27,12 @@ from llm_embedder_data.config.composing import CONF_DIR
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.training.bi_encoder import BiEncoder
+from llm_embedder_data.training.encoder.pooling import pool
 from llm_embedder_data.training.losses import (
     contrastive_loss,
     kl_distillation,
     stable_distillation,
 )
-from llm_embedder_data.training.pooling import pool
 from llm_embedder_data.training.retrieval_loss import competing_keys
 from llm_embedder_data.training.settings import DEFAULTS
 

@@ -24,7 +24,7 @@ from transformers import (
 from llm_embedder_data import BiEncoder, ConfigError, CrossEncoder, RetrievalDataModule
 from llm_embedder_data.config.composing import CONF_DIR
 from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
-from llm_embedder_data.training import cross_encoder_export
+from llm_embedder_data.training.export import cross_encoder_export
 from llm_embedder_data.training.losses import kl_distillation, stable_distillation
 from llm_embedder_data.training.pair_losses import binary_loss, left_out_keys, margin_mse
 

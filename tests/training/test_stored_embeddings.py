@@ -99,7 +99,7 @@ def test_a_store_that_embed_filled_is_read(tokenizer, tmp_path, tokenize):
 
 
 def test_other_weights_are_embedded_anew_and_the_difference_is_said(tokenizer, tmp_path, caplog):
-    caplog.set_level(logging.INFO, "llm_embedder_data.training.evaluation")
+    caplog.set_level(logging.INFO, "llm_embedder_data.training.evaluate")
     datamodule = make_datamodule(tokenizer)
     measured(tiny_model(tokenizer), datamodule, store=tmp_path)
     of_queries, of_corpus = said_of_stores(caplog)

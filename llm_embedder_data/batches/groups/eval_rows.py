@@ -16,8 +16,8 @@ from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.mapped_files import MappedFiles
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.row_instructions import QUERY_INSTRUCTION
-from llm_embedder_data.rows.row_locations import LOCATION_COLUMNS
+from llm_embedder_data.rows.faults.row_locations import LOCATION_COLUMNS
+from llm_embedder_data.rows.source_rows.row_instructions import QUERY_INSTRUCTION
 
 
 class TextSource(Protocol):

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.hashing import text_ids
-from llm_embedder_data.rows.passages import Passages, flat_numbers
-from llm_embedder_data.rows.row_tables import RowTables
+from llm_embedder_data.rows.passages.passages import Passages, flat_numbers
+from llm_embedder_data.rows.source_rows.row_tables import RowTables
 
 # Up to this size, texts are copied into one array.
 _COPIED_BYTES = 256 << 20

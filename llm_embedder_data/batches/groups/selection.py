@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from llm_embedder_data.config.recipes import NegativeStrategy
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 from llm_embedder_data.core.slices import slices_at
-from llm_embedder_data.rows.candidate_grid import CandidateGrid
-from llm_embedder_data.rows.negative_policy import NegativePolicy
-from llm_embedder_data.rows.train_settings import FIRST_ELSE_TEACHER, PositiveInForce
+from llm_embedder_data.rows.selection.candidate_grid import CandidateGrid
+from llm_embedder_data.rows.selection.negative_policy import NegativePolicy
+from llm_embedder_data.rows.selection.train_settings import FIRST_ELSE_TEACHER, PositiveInForce
 
 _S11 = np.array(11, np.uint64)
 _LAST = np.array((1 << 64) - 1, np.uint64)

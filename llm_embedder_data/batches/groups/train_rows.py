@@ -18,7 +18,7 @@ from llm_embedder_data.batches.groups.training_groups import (
     scores_of,
     with_known,
 )
-from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS
+from llm_embedder_data.rows.source_rows.row_instructions import INSTRUCTION_COLUMNS
 from llm_embedder_data.rows.train_sets import TrainSet
 
 _COLUMNS = [

@@ -17,8 +17,11 @@ from llm_embedder_data.batches.groups.selection import (
     select,
     selection_seed,
 )
-from llm_embedder_data.rows.joined_rows import KNOWN_ID
-from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS, QUERY_INSTRUCTION
+from llm_embedder_data.rows.joins.joined_rows import KNOWN_ID
+from llm_embedder_data.rows.source_rows.row_instructions import (
+    INSTRUCTION_COLUMNS,
+    QUERY_INSTRUCTION,
+)
 from llm_embedder_data.rows.train_sets import TrainSet
 
 Queries = TypeVar("Queries", bound="Texts")

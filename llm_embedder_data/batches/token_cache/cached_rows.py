@@ -24,7 +24,7 @@ from llm_embedder_data.batches.groups.training_groups import (
 from llm_embedder_data.batches.token_cache.cached_texts import CachedTexts
 from llm_embedder_data.batches.token_cache.dataset_texts import holds_passages
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
-from llm_embedder_data.rows.row_instructions import INSTRUCTION_COLUMNS
+from llm_embedder_data.rows.source_rows.row_instructions import INSTRUCTION_COLUMNS
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # Candidates that are looked at in one call: the call alone costs as much as some rows.

@@ -19,13 +19,13 @@ from llm_embedder_data.batches.groups.training_groups import candidates_of
 from llm_embedder_data.batches.token_cache.growing_table import RowBlock
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.passages import Passages, flat_numbers
-from llm_embedder_data.rows.row_instructions import (
+from llm_embedder_data.rows.passages.passages import Passages, flat_numbers
+from llm_embedder_data.rows.source_rows.row_instructions import (
     INSTRUCTION_COLUMNS,
     KEY_INSTRUCTION,
     QUERY_INSTRUCTION,
 )
-from llm_embedder_data.rows.row_tables import RowTables
+from llm_embedder_data.rows.source_rows.row_tables import RowTables
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # Rows that become Python strings at a time.

@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.rows.canonical_rows import Kind
-from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
-from llm_embedder_data.rows.row_reader import RowReader
+from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
+from llm_embedder_data.rows.schema.canonical_rows import Kind
+from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.written_rows import ENDINGS, write_rows
 
 _KINDS: dict[str, Kind] = {"train_data": "train", "eval_data": "eval", "corpus": "corpus"}

@@ -17,7 +17,7 @@ from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
-from llm_embedder_data.datamodule.texts_to_embed import TextKind
+from llm_embedder_data.datamodule.open_data.texts_to_embed import TextKind
 from llm_embedder_data.mining.store_filling import Share, fill_store
 from llm_embedder_data.mining.store_fingerprint import StoredType
 from llm_embedder_data.mining.text_embedder import TextEmbedder

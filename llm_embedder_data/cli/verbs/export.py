@@ -19,8 +19,8 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.training.bi_encoder import BiEncoder
 from llm_embedder_data.training.cross_encoder import CrossEncoder
-from llm_embedder_data.training.export import check_target
-from llm_embedder_data.training.run_record import RunRecord
+from llm_embedder_data.training.export.encoder_export import check_target
+from llm_embedder_data.training.export.run_record import RunRecord
 
 
 def export(cfg: DictConfig) -> None:

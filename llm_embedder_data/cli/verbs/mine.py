@@ -35,9 +35,9 @@ from llm_embedder_data.mining.mining_report import mining_report
 from llm_embedder_data.mining.retrievers import DenseRetriever, Retriever, WordRetriever
 from llm_embedder_data.mining.run_merging import merge_runs
 from llm_embedder_data.mining.store_filling import Share
-from llm_embedder_data.rows.cache_folder import cache_folder
-from llm_embedder_data.rows.scores_beside import path_beside
-from llm_embedder_data.rows.sources import SIDE_CARS
+from llm_embedder_data.rows.settings.cache_folder import cache_folder
+from llm_embedder_data.rows.side_cars.scores_beside import path_beside
+from llm_embedder_data.rows.sources.sources import SIDE_CARS
 
 Kind = Literal["encoder", "bm25"]
 

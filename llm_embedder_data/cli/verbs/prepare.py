@@ -25,7 +25,7 @@ from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import chec
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.results.diagnosis_page import diagnosis_page
 from llm_embedder_data.inspection.doctor.results.gates import check_gates, failures
-from llm_embedder_data.rows.cache_folder import cache_folder
+from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 
 def prepare(cfg: DictConfig) -> None:

@@ -37,7 +37,7 @@ from llm_embedder_data.mining.scoring.scoring import (
 )
 from llm_embedder_data.mining.scoring.teacher import Teacher
 from llm_embedder_data.mining.store_filling import Share
-from llm_embedder_data.rows.key_templates import DEFAULT_KEY_TEMPLATE
+from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE
 
 
 def score(cfg: DictConfig) -> None:

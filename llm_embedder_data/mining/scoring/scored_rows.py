@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.canonical_rows import BadRowError, Row, shown, text_of, texts_of
-from llm_embedder_data.rows.raw_files import RawRecord
-from llm_embedder_data.rows.row_reader import RowReader
-from llm_embedder_data.rows.row_scores import digest_of_texts, keys_of
+from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
+from llm_embedder_data.rows.records.raw_files import RawRecord
+from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row, shown, text_of, texts_of
+from llm_embedder_data.rows.side_cars.row_scores import digest_of_texts, keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class RowsToScore:
         needs_answers: whether rows need answers, from the field ``answers`` or ``answer`` of their
             records.
         default_task: task of rows that name no task.
-        settings: arguments of :class:`~llm_embedder_data.rows.row_reader.RowReader`.
+        settings: arguments of :class:`~llm_embedder_data.rows.foreign_rows.row_reader.RowReader`.
 
     Attributes:
         skips_bad_rows: whether rows that cannot be scored are skipped, not refused.

@@ -21,7 +21,7 @@ from llm_embedder_data.rows.columns.column import (
 )
 from llm_embedder_data.rows.columns.instructions import instruction_columns_of_records
 from llm_embedder_data.rows.files.json_text import LongInteger
-from llm_embedder_data.rows.shown_values import shown
+from llm_embedder_data.rows.files.shown_values import shown
 
 _NEEDED: dict[Kind, str] = {
     "string": "a string",

@@ -17,7 +17,7 @@ from llm_embedder_data.core.checked_json import (
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import is_a_limit, reason, remedy
 from llm_embedder_data.core.sealed_files import hash_of
-from llm_embedder_data.rows.cache_folder import cache_folder
+from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 
 def content_digest(path: str, cache_dir: Path | None = None) -> str:

@@ -8,14 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.canonical_rows import (
-    BadRowError,
-    Dropped,
-    Row,
-    corpus_row,
-    document_id,
-    text_of,
-)
 from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import (
@@ -26,7 +18,15 @@ from llm_embedder_data.rows.formats.judgments import (
     train_rows,
 )
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    corpus_row,
+    document_id,
+    text_of,
+)
 
 _TOKENS = ("DOCUMENT_TOKEN_ID_LIST", "QUERY_TOKEN_ID_LIST")
 

@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.columns import row_in_order
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -14,10 +18,6 @@ from llm_embedder_data.rows.canonical_rows import (
     texts_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.columns import row_in_order
-from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
 
 
 def _recognizes(file: RawFile) -> bool:

@@ -11,15 +11,15 @@ from functools import cache
 from pathlib import Path
 
 from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.rows.canonical_rows import Kind, Row, document_id
 from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_texts
 from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import judgments_of
-from llm_embedder_data.rows.passage_files import PassageFile
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.passages.passage_files import PassageFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, document_id
 
 PREFERRED = {"train": ("train",), "eval": ("test", "dev", "validation", "val"), "corpus": ()}
 

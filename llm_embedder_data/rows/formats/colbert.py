@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_ids import are_ids, is_id
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -17,11 +22,6 @@ from llm_embedder_data.rows.canonical_rows import (
     scores_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.judgments import relevant_row
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import are_ids, is_id
-from llm_embedder_data.rows.raw_files import RawFile
 
 
 def _recognizes(file: RawFile) -> bool:

@@ -11,7 +11,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg
+from llm_embedder_data.rows.formats.short_texts import are_short
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -20,12 +26,6 @@ from llm_embedder_data.rows.canonical_rows import (
     texts_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.llm_embedder import own_id
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg
-from llm_embedder_data.rows.formats.short_texts import are_short
-from llm_embedder_data.rows.raw_files import RawFile
 
 QUERIES = ("anchor", "query", "question", "sent0", "sentence1", "sent1", "text1", "sentence_1")
 POSITIVES = (

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Row,
     scores_of,
@@ -17,9 +20,6 @@ from llm_embedder_data.rows.canonical_rows import (
     texts_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
 
 _LABELS = {"label", "labels", "score", "scores", "similarity"}
 

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from llm_embedder_data.core.errors import ConfigError, DataError, did_you_mean
-from llm_embedder_data.rows.canonical_rows import Kind, shown
 from llm_embedder_data.rows.formats.arctic import ARCTIC
 from llm_embedder_data.rows.formats.arrays import ARRAYS, SETS
 from llm_embedder_data.rows.formats.beir import BEIR, FLAGEMBEDDING_EVAL
@@ -49,7 +48,8 @@ from llm_embedder_data.rows.formats.trec import (
     TREC_RUN,
     may_be_qrels_or_run,
 )
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import Kind, shown
 
 # In the order in which they are asked: distinctive names, then the shape of query and pos, then
 # common names, then counts of cells.

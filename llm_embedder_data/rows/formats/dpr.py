@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import Dropped, Row, train_row
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.tevatron import passage_ids_of, passages_of
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, train_row
 
 
 def _recognizes(file: RawFile) -> bool:

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, shown, train_row
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Row, shown, train_row
 
 TYPES = {
     "normal",

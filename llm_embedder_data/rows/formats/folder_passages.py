@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from llm_embedder_data.rows.canonical_rows import Row
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.passage_building import Passage, passages_in
-from llm_embedder_data.rows.passage_files import PassageFile
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.passages.passage_building import Passage, passages_in
+from llm_embedder_data.rows.passages.passage_files import PassageFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import Row
 
 
 def passages_of(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Kind, Row
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Kind, Row
 
 Reader = Callable[[Parts], Iterator[Row]]
 Recognizer = Callable[[RawFile], bool]

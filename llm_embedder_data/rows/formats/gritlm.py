@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -13,10 +17,6 @@ from llm_embedder_data.rows.canonical_rows import (
     text_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.llm_embedder import own_id
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
 
 
 def is_pair(value: Any) -> bool:

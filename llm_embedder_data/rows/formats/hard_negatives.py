@@ -6,11 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, ids_of, train_row
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    ids_of,
+    train_row,
+)
 
 
 def _recognizes(file: RawFile) -> bool:

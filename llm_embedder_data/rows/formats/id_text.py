@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     EmptyTextError,
     Row,
@@ -18,10 +21,7 @@ from llm_embedder_data.rows.canonical_rows import (
     shown,
     titled,
 )
-from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.key_templates import KeyTemplate, parse_template
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.settings.key_templates import KeyTemplate, parse_template
 
 IDS = (
     *("_id", "id", "docid", "doc_id", "document_id", "corpus_id", "corpus-id", "pid", "did"),

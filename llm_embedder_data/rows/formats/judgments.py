@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -16,7 +17,6 @@ from llm_embedder_data.rows.canonical_rows import (
     shown,
     train_row,
 )
-from llm_embedder_data.rows.formats.parts import Parts
 
 Judgment = tuple[str, str, float]  # query id, document id, grade
 Grades = dict[str, dict[str, float]]  # query id: {document id: grade}

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import Dropped, Row, text_of, train_row
 from llm_embedder_data.rows.formats.flagembedding import scores_by_side
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import pos_and_neg
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, text_of, train_row
 
 _INSTRUCTED = re.compile(r"(Instruct:.*?\n\s*Query:\s*)(.*)", re.DOTALL)
 

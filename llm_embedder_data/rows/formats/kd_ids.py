@@ -9,7 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -18,9 +21,6 @@ from llm_embedder_data.rows.canonical_rows import (
     shown,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
 
 
 def _recognizes(file: RawFile) -> bool:

@@ -11,7 +11,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.columns import plain
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -19,11 +24,6 @@ from llm_embedder_data.rows.canonical_rows import (
     text_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.columns import plain
-from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.llm_embedder import own_id
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
 
 PAIRS = (
     ("sentence1", "sentence2"),

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -16,9 +19,6 @@ from llm_embedder_data.rows.canonical_rows import (
     texts_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
 
 _PARTS = {"queries", "corpus", "relevant_docs"}
 

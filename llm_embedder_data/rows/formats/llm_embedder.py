@@ -10,13 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, ids_of, train_row
 from llm_embedder_data.rows.columns.instructions import unknown_sides
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg, relevant_ids
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    ids_of,
+    train_row,
+)
 
 _IDS = ("query_id", "qid", "id", "_id")
 

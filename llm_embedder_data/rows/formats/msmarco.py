@@ -10,14 +10,6 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
-from llm_embedder_data.rows.canonical_rows import (
-    BadRowError,
-    Dropped,
-    Row,
-    corpus_row,
-    titled,
-    train_row,
-)
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import (
     Grades,
@@ -29,7 +21,15 @@ from llm_embedder_data.rows.formats.judgments import (
 )
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import are_ids, nearly_all
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    corpus_row,
+    titled,
+    train_row,
+)
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 

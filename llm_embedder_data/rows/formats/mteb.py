@@ -15,14 +15,14 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.rows.canonical_rows import BadRowError, Kind, Row, document_id, ids_of
 from llm_embedder_data.rows.formats.beir import chosen_split, corpus_texts, query_texts
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT
 from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import judgments_of
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Kind, Row, document_id, ids_of
 
 _TABLES = (".parquet", ".jsonl", ".json", ".arrow", ".gz", ".tsv")
 

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.folder_passages import passages_of
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.id_text import id_and_text
+from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_ids import names_documents
+from llm_embedder_data.rows.records.raw_files import RawFile, RawRecord
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Key,
@@ -25,13 +32,6 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
     train_row,
 )
-from llm_embedder_data.rows.formats.folder_passages import passages_of
-from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.id_text import id_and_text
-from llm_embedder_data.rows.formats.judgments import relevant_row
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import names_documents
-from llm_embedder_data.rows.raw_files import RawFile, RawRecord
 
 _SIDES = ("pos_doc", "neg_doc")
 _METADATA = "merlin_metadata.json"

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.cache_folder import cache_folder
-from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Key, document_id
-from llm_embedder_data.rows.passage_files import IdsOfLines, PassageFile
-from llm_embedder_data.rows.passages import Passages
-from llm_embedder_data.rows.raw_files import LOOKED_AT, RawFile, RawRecord
+from llm_embedder_data.rows.passages.passage_files import IdsOfLines, PassageFile
+from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.records.raw_files import LOOKED_AT, RawFile, RawRecord
+from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Key, document_id
+from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import Key, ids_of, scores_of, texts_of
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import Key, ids_of, scores_of, texts_of
 
 _ID = re.compile(r"(?=\D*\d)[A-Za-z0-9_\-.:/]{1,39}", re.ASCII)
 _NEARLY_ALL = 0.9

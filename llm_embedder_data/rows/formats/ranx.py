@@ -16,7 +16,7 @@ from llm_embedder_data.rows.formats.trec import (
     train_of_judgments,
     train_of_run,
 )
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
 
 
 def _nested(file: RawFile) -> list[Any] | None:

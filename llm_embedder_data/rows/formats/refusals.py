@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.short_texts import are_short
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
 
 
 def _is_integers(value: object) -> bool:

@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.judgments import by_query, grade_of
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -18,10 +22,6 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.judgments import by_query, grade_of
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
 
 
 @dataclass(frozen=True, slots=True)

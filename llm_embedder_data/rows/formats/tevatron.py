@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.judgments import relevant_row
+from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
@@ -20,11 +25,6 @@ from llm_embedder_data.rows.canonical_rows import (
     titled,
     train_row,
 )
-from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.judgments import relevant_row
-from llm_embedder_data.rows.formats.llm_embedder import own_id
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
 
 _NO_TITLE = ("-",)
 _DOCUMENT = ("docid", "doc_id", "passage_id", "psg_id", "_id", "id")

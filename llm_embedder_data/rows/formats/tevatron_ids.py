@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import BadRowError, Dropped, Row, ids_of, train_row
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    ids_of,
+    train_row,
+)
 
 _OTHER_MEDIA = ("query_image", "query_video", "query_audio", "image", "video", "audio")
 

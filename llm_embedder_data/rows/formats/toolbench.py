@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.rows.canonical_rows import (
+from llm_embedder_data.rows.formats.beir import chosen_split
+from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Kind,
@@ -18,12 +24,6 @@ from llm_embedder_data.rows.canonical_rows import (
     text_of,
     train_row,
 )
-from llm_embedder_data.rows.formats.beir import chosen_split
-from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
-from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.trec import judgments_of
-from llm_embedder_data.rows.raw_files import RawFile
 
 
 def api_text(api: Mapping[str, Any]) -> str:

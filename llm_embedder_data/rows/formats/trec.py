@@ -12,15 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.rows.canonical_rows import (
-    BadRowError,
-    Dropped,
-    Row,
-    document_id,
-    scores_of,
-    shown,
-    train_row,
-)
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import (
     Judgment,
@@ -31,7 +22,16 @@ from llm_embedder_data.rows.formats.judgments import (
 )
 from llm_embedder_data.rows.formats.msmarco import cells, looks_like_run, three_ids
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.schema.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    document_id,
+    scores_of,
+    shown,
+    train_row,
+)
 
 _QUERY = ("query-id", "query_id", "qid", "q_id", "QUERY_ID")
 _DOCUMENT = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from llm_embedder_data.rows.columns.column import Column, Columns, Faults, renamed
-from llm_embedder_data.rows.passages import Passages
+from llm_embedder_data.rows.passages.passages import Passages
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from llm_embedder_data.rows.columns.column import FLOATS, STRINGS, Column, Columns, Faults
-from llm_embedder_data.rows.passages import Passages
+from llm_embedder_data.rows.files.shown_values import shown
+from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.schema.checks import ListView, add_fault, is_blank, slice_indices
 from llm_embedder_data.rows.schema.query_columns import (
     INSTRUCTION,
@@ -25,7 +26,6 @@ from llm_embedder_data.rows.schema.query_columns import (
 )
 from llm_embedder_data.rows.schema.row_kind import RowKind, batch_of
 from llm_embedder_data.rows.schema.same_texts import first_same_passages, first_same_texts
-from llm_embedder_data.rows.shown_values import shown
 
 TRAIN_COLUMNS = (
     QUERY,

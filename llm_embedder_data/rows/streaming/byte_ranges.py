@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from llm_embedder_data.core.errors import DataError, PrintableError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.fetched_files import cannot_be_fetched, filesystem_of
+from llm_embedder_data.rows.sources.fetched_files import cannot_be_fetched, filesystem_of
 
 # Seconds to wait before each further attempt. A server that is started again within a minute is
 # waited for.

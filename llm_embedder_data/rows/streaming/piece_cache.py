@@ -19,7 +19,7 @@ from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
-from llm_embedder_data.rows.reading import canonical_batches, make_folder
+from llm_embedder_data.rows.schema.reading import canonical_batches, make_folder
 from llm_embedder_data.rows.streaming.byte_ranges import RemoteFile
 from llm_embedder_data.rows.streaming.shard_index import forget
 from llm_embedder_data.rows.streaming.shard_pieces import Shard, digest_of, write_rows

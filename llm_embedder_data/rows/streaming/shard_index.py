@@ -34,12 +34,11 @@ from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
-from llm_embedder_data.rows.file_shapes import ids_for_texts, missing_fields
+from llm_embedder_data.rows.faults.file_shapes import ids_for_texts, missing_fields
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.files.tables import table_columns, table_rows
-from llm_embedder_data.rows.native_shape import is_native, with_id_field
-from llm_embedder_data.rows.reading import (
+from llm_embedder_data.rows.schema.reading import (
     CACHE_VERSION,
     FIELD_NAMES,
     fields_seen,
@@ -48,7 +47,8 @@ from llm_embedder_data.rows.reading import (
     read_file,
 )
 from llm_embedder_data.rows.schema.row_kind import RowKind
-from llm_embedder_data.rows.sources import Source
+from llm_embedder_data.rows.sources.native_shape import is_native, with_id_field
+from llm_embedder_data.rows.sources.sources import Source
 from llm_embedder_data.rows.streaming.byte_ranges import FileState, RemoteFile
 from llm_embedder_data.rows.streaming.shard_pieces import (
     Piece,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llm_embedder_data.batches.groups import gathering
 from llm_embedder_data.batches.groups.gathering import GatheredTexts, gathered, texts_of_lists
-from llm_embedder_data.rows.row_tables import RowTables
+from llm_embedder_data.rows.source_rows.row_tables import RowTables
 
 LISTS = st.lists(st.lists(st.text("aé", max_size=5), max_size=4), min_size=1, max_size=6)
 

@@ -10,7 +10,7 @@ from strategies import candidate_rows
 
 from llm_embedder_data.batches.groups.selection import Candidates, select
 from llm_embedder_data.batches.groups.training_groups import positive_ids
-from llm_embedder_data.rows.negative_policy import NegativePolicy
+from llm_embedder_data.rows.selection.negative_policy import NegativePolicy
 
 POSITIVE = ("first", "random", "teacher", "teacher-pos", "first-else-teacher")
 NEGATIVE = ("first", "random", "teacher+", "teacher-")

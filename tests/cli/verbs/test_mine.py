@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llm_embedder_data import RetrievalDataModule
-from llm_embedder_data.rows.scores_beside import path_beside
+from llm_embedder_data.rows.side_cars.scores_beside import path_beside
 
 WORDS = ["apple", "river", "stone", "cloud", "tiger", "violin", "copper", "meadow"]
 TEXTS = [

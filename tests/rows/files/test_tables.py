@@ -19,7 +19,7 @@ from llm_embedder_data.rows.files.first_records import field_names
 from llm_embedder_data.rows.files.table_process import row_sizes, table_program
 from llm_embedder_data.rows.files.table_process.checked_slices import checked_slices
 from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
-from llm_embedder_data.rows.reading import read_file
+from llm_embedder_data.rows.schema.reading import read_file
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 
 CONTAINERS = ("file", "stream", "parquet")

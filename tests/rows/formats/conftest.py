@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from llm_embedder_data.rows.row_reader import RowReader
+from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 
 
 class Folder:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.inspection.doctor.texts.flat_texts import FlatTexts
-from llm_embedder_data.rows.instructed_texts import PROMPT_LETTERS, begins_instructed
+from llm_embedder_data.rows.source_rows.instructed_texts import PROMPT_LETTERS, begins_instructed
 
 _SHORT = 2  # characters
 _LONGEST_TOKEN = 24  # characters; a longer text is taken to be more than one token

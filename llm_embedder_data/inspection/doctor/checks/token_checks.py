@@ -14,7 +14,7 @@ from llm_embedder_data.core.hashing import hash_rows, stream_seed
 from llm_embedder_data.inspection.doctor.checks.cut_answers import Positive, cut_positives
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import in_force
 from llm_embedder_data.inspection.doctor.results.findings import MOST_EXAMPLES, Finding, finding
-from llm_embedder_data.rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
+from llm_embedder_data.rows.source_rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_sets import TrainSet
 
 # The most rows of a training set that are tokenized, and the most negatives of each.

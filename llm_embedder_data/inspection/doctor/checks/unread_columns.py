@@ -6,10 +6,10 @@ from pathlib import Path
 
 from llm_embedder_data.inspection.doctor.results.findings import MOST_EXAMPLES, Example, Finding
 from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.faults.known_columns import look_alikes
+from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.first_records import field_names
-from llm_embedder_data.rows.known_columns import look_alikes
-from llm_embedder_data.rows.native_shape import QID
-from llm_embedder_data.rows.row_locations import locations_of
+from llm_embedder_data.rows.sources.native_shape import QID
 from llm_embedder_data.rows.train_sets import TrainSet
 
 _READ = {"query", "pos", "neg", "history", "teacher_scores", "query_id", "task", "pos_index"}

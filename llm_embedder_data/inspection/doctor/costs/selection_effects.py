@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llm_embedder_data.inspection.report import left_out_by_limit
-from llm_embedder_data.rows.row_statistics import statistics_by_block
+from llm_embedder_data.rows.selection.row_statistics import statistics_by_block
 from llm_embedder_data.rows.train_sets import TrainSet
 
 

@@ -7,7 +7,7 @@ from llm_embedder_data.inspection.doctor.checks.text_faults import (
     begin_with_instruction,
 )
 from llm_embedder_data.inspection.doctor.texts.flat_texts import FlatTexts
-from llm_embedder_data.rows.instructed_texts import begins_instructed
+from llm_embedder_data.rows.source_rows.instructed_texts import begins_instructed
 
 BEGINNINGS = st.sampled_from(["query: ", "Instruct:", "Represent this ", "日 ", "find: ", "q", ""])
 TEXTS = st.lists(st.tuples(BEGINNINGS, st.text(max_size=30)).map("".join), max_size=6)

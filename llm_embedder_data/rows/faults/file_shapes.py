@@ -1,0 +1,159 @@
+"""One sentence on a file whose shape does not fit the rows that are read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.columns.column import Column
+from llm_embedder_data.rows.faults.known_columns import (
+    as_line,
+    look_alikes,
+    look_like_ids,
+    nearest_mapping,
+)
+from llm_embedder_data.rows.files.compression import opened
+from llm_embedder_data.rows.files.shown_values import shown
+
+# Read of a file whose lines are not records, bytes.
+_HEAD_BYTES = 1 << 16
+
+# Rows whose candidates are checked for ids; more of them only if the first ones look like ids.
+_ROWS_TO_CHECK = (50, 10_000)
+
+_MOST_NAMED = 30  # columns in a sentence
+
+# By kind of rows: what a row is called, the fields that it needs, and fields of which it needs one.
+_NEEDS: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "train": ("training row", ("query",), ("pos", "history", "neg")),
+    "retrieve": ("row of eval queries", ("query",), ()),
+    "rerank": ("row to rerank", ("query",), ("key", "pos", "neg")),
+}
+
+# The fields of the mapping that a message suggests, if there are columns for them.
+_SUGGESTED = {
+    "train": ("query", "pos", "neg"),
+    "retrieve": ("query", "pos_index"),
+    "rerank": ("query", "pos", "neg"),
+}
+
+# Fields for which another column may stand as it is.
+_RENAMABLE = ("neg", "query_id", "title")
+
+
+def wrong_shape(
+    path: str, kind: str, columns: Sequence[Column], found: Sequence[str]
+) -> DataError | None:
+    """Return the error for a file none of whose rows can be used because of its shape, or None.
+
+    Args:
+        path: the file.
+        kind: the name of the kind of rows.
+        columns: the columns that are read, with their names in the file.
+        found: the columns of the file's first records.
+    """
+    sentence = missing_fields(kind, columns, found) if found else no_records(path)
+    return DataError.at(path, sentence) if sentence else None
+
+
+def missing_fields(kind: str, columns: Sequence[Column], found: Sequence[str]) -> str | None:
+    """Return a sentence on a file that lacks columns which its rows need, or None.
+
+    Args:
+        kind: the name of the kind of rows.
+        columns: the columns that are read, with their names in the file.
+        found: the columns of the file's first records.
+    """
+    if kind not in _NEEDS or not found:
+        return None
+    row, needed, one_needed = _NEEDS[kind]
+    called = {column.name: column.field for column in columns}
+    missing = [name for name in needed if called[name] not in found]
+    if one_needed and not any(called[name] in found for name in one_needed):
+        missing.append(one_needed[0])
+    if not missing:
+        return None
+    needs = ", ".join(called[name] for name in needed)
+    if one_needed:
+        needs += f", and {' or '.join(called[name] for name in one_needed)}"
+    wanted = [name for name in _SUGGESTED[kind] if name in missing or called[name] not in found]
+    free = [name for name in found if name not in called.values()]
+    mapping = nearest_mapping(free, wanted)
+    if set(mapping) & set(missing):
+        hint = f"name them in the source, as in {{path: ..., {as_line(mapping)}}}"
+    else:
+        hint = "name them in the source, as in {path: ..., query: COLUMN, pos: COLUMN}"
+    lists = "; pos and neg are lists of texts" if one_needed else ""
+    return (
+        f"no row has {' or '.join(called[name] for name in missing)}: the columns are "
+        f"{_listed(found)}, and a {row} needs {needs} ({hint}{lists})"
+    )
+
+
+def no_records(path: str) -> str | None:
+    """Return a sentence on a file without records, or None if each line needs its own."""
+    with opened(path) as file:
+        head: bytes = file.read(_HEAD_BYTES)
+    text = str(head, "utf-8", "replace").removeprefix("\ufeff").lstrip()
+    if text.startswith("["):
+        return "it is a JSON array, and no element is an object (a row is {...})"
+    if "\r" in text.rstrip() and "\n" not in text:
+        return "its lines end in CR alone (convert them with: tr '\\r' '\\n' < FILE > FILE.jsonl)"
+    first = text.split("\n", 1)[0].strip()
+    if first.startswith("{") and (first.rstrip(",").endswith("}") or "\n" not in text):
+        return None
+    if first.startswith("{"):
+        return (
+            "its objects go over several lines (pretty-printed), and a row is one {...} a line "
+            "(write them with: jq -c . FILE > FILE.jsonl; if it is one object that holds the rows "
+            "as a list, with: jq -c '.NAME[]' FILE > FILE.jsonl)"
+        )
+    return (
+        f"no line is a JSON object, the first begins with {shown(first[:40])} (a row is one "
+        "{...} a line; convert tables of text, such as CSV, first)"
+    )
+
+
+def unread_columns(columns: Sequence[Column], found: Sequence[str]) -> str | None:
+    """Return a note on columns that are not read, but have names of ours or of a known format.
+
+    Args:
+        columns: the columns that are read, with their names in the file.
+        found: the columns of the file's first records.
+    """
+    near = look_alikes(found, {column.field for column in columns})
+    if not near:
+        return None
+    verb = "column is" if len(near) == 1 else "columns are"
+    missing = [column.name for column in columns if column.field not in found]
+    hint = as_line(nearest_mapping(near, [name for name in missing if name in _RENAMABLE], least=2))
+    named = f" (to read one, name it in the source, as in {hint})" if hint else ""
+    return f"{len(near)} {verb} not read, though known by name: {_listed(near)}{named}"
+
+
+def ids_for_texts(keys: pa.ChunkedArray, sound: Any) -> str | None:
+    """Return a sentence if all candidates look like ids instead of texts, or None.
+
+    Args:
+        keys: the candidates, a list of texts per row.
+        sound: ``[n]`` bool, the rows to check.
+    """
+    for n_rows in _ROWS_TO_CHECK:
+        rows = keys.slice(0, n_rows).filter(pa.array(sound[:n_rows]))
+        texts = pc.list_flatten(rows).drop_null().to_pylist()
+        if len(texts) < 2 or not look_like_ids(texts):
+            return None
+    examples = ", ".join(shown(text) for text in list(dict.fromkeys(texts))[:3])
+    return (
+        f"the candidates are ids of documents, not texts: all {len(texts)} of the first rows look "
+        f"like {examples} (put the documents' texts in their place)"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    listed = ", ".join(shown(name) for name in names[:_MOST_NAMED])
+    return listed if len(names) <= _MOST_NAMED else f"{listed} and {len(names) - _MOST_NAMED} more"

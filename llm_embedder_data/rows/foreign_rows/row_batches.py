@@ -1,0 +1,139 @@
+"""Canonical rows to batches of the columns of their kind, with where each came from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.columns.column import Faults
+from llm_embedder_data.rows.columns.records import columns_of_records
+from llm_embedder_data.rows.faults.row_locations import LOCATION_COLUMNS
+from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.records.raw_files import RawRecord
+from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, has_numbers
+from llm_embedder_data.rows.schema.row_kind import RowKind
+from llm_embedder_data.rows.settings.reading_settings import OnBadRow
+from llm_embedder_data.rows.sources.sources import Source
+
+BATCH_ROWS = 1000
+
+# A file and the record of it that a row came from.
+Location = tuple[str, RawRecord]
+
+
+class MixedKeysError(Exception):
+    """Some rows name documents by id, and others hold their texts."""
+
+
+class RowBatches:
+    """Canonical rows to batches of columns.
+
+    Args:
+        source: of the rows.
+        row_kind: what they become.
+        record_of: makes a record with the fields of ``row_kind`` from a canonical row.
+        on_bad_row: whether a row that breaks a rule of its kind is an error, or counted.
+        passages: that keys are numbers of; None if they are texts.
+
+    Attributes:
+        files: that rows came from, in the order of the column ``source_file``.
+        dropped: rows that break a rule of their kind, by what is wrong.
+        n_rows: rows in the batches so far.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        row_kind: RowKind,
+        record_of: Callable[[Row], Mapping[str, Any]],
+        on_bad_row: OnBadRow,
+        passages: Passages | None = None,
+    ) -> None:
+        if passages is not None and row_kind.of_passages is not None:
+            row_kind = row_kind.of_passages(passages)
+        self._source, self._kind, self._record_of = source, row_kind, record_of
+        self._on_bad_row, self._passages = on_bad_row, passages
+        self._records: list[Mapping[str, Any]] = []
+        self._locations: list[tuple[int | None, int | None, int | None]] = []
+        self._numbers: dict[str, int] = {}
+        self.dropped: Counter[str] = Counter()
+        self.n_rows = 0
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of all batches."""
+        return pa.schema([*self._kind.schema, *LOCATION_COLUMNS])
+
+    @property
+    def files(self) -> list[str]:
+        return list(self._numbers)
+
+    @property
+    def passage_files(self) -> list[str] | None:
+        """The names of the files of passages that keys are numbers of; None if they are texts."""
+        return None if self._passages is None else self._passages.names
+
+    def add(self, row: Row, at: Location | None) -> pa.RecordBatch | None:
+        """Take a row and where it came from; return a batch if enough rows have come.
+
+        Raises:
+            MixedKeysError: the row has keys of another kind than the first one.
+        """
+        numbered = has_numbers(row)
+        if numbered is not None and numbered != (self._passages is not None):
+            raise MixedKeysError
+        try:
+            self._records.append(self._record_of(row))
+        except Dropped as error:
+            self.dropped[str(error)] += 1
+            return None
+        if at is None:
+            self._locations.append((None, None, None))
+        else:
+            path, record = at
+            number = self._numbers.setdefault(path, len(self._numbers))
+            self._locations.append((number, record.row, record.line))
+        return self.rest() if len(self._records) >= BATCH_ROWS else None
+
+    def rest(self) -> pa.RecordBatch:
+        """Return a batch of the rows that have not been returned.
+
+        Raises:
+            DataError: a row breaks a rule of its kind, and bad rows are not to be skipped.
+        """
+        kind, records, locations = self._kind, self._records, self._locations
+        self._records, self._locations = [], []
+        faults: Faults = [None] * len(records)
+        columns = columns_of_records(records, kind.file_columns, faults)
+        batch = kind.build(columns, faults)
+        arrays = [
+            pa.array([location[i] for location in locations], type_)
+            for i, (_, type_) in enumerate(LOCATION_COLUMNS)
+        ]
+        batch = pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=self.schema)
+        fault = batch.column("fault")
+        if fault.null_count < len(batch):
+            self._check(fault.to_pylist(), locations)
+            batch = batch.filter(fault.is_null())
+        self.n_rows += len(batch)
+        return batch
+
+    def _check(
+        self,
+        faults: list[str | None],
+        locations: list[tuple[int | None, int | None, int | None]],
+    ) -> None:
+        files = self.files
+        for fault, (file, row, line) in zip(faults, locations, strict=True):
+            if fault is None:
+                continue
+            if self._on_bad_row == "raise":
+                path = self._source.files[0] if file is None else files[file]
+                raise DataError.at(
+                    path, f"{fault} (data.on_bad_row=skip leaves such rows out)", row=row, line=line
+                )
+            self.dropped[fault] += 1

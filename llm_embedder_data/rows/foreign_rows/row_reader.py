@@ -1,0 +1,406 @@
+"""Canonical rows of a source, and the report of what was found and what was left out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.faults.known_columns import look_alikes
+from llm_embedder_data.rows.formats.detection import format_of_file, format_of_folder, named
+from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.id_text import read_texts
+from llm_embedder_data.rows.formats.judgments import Judgment
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.passages.passage_building import Passage, passages_in
+from llm_embedder_data.rows.passages.passage_files import PassageFile
+from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.records.memory_records import MemoryRecords
+from llm_embedder_data.rows.records.raw_files import RawFile, RawRecord
+from llm_embedder_data.rows.records.renamed_fields import RenamedFields
+from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_numbers
+from llm_embedder_data.rows.settings.cache_folder import cache_folder
+from llm_embedder_data.rows.side_cars.parts_beside import (
+    options_of,
+    parts_beside,
+    raw_file,
+    read_run,
+    read_scores,
+    skips_bad_rows,
+)
+from llm_embedder_data.rows.side_cars.side_cars import GivenScores, Run, SideCars
+from llm_embedder_data.rows.sources.data_places import (
+    FIELDS,
+    Place,
+    check_settings,
+    of_split,
+    places_of,
+    row_files,
+)
+from llm_embedder_data.rows.sources.source_content import digests_at, settings_at
+
+# Values of ``format:`` that name a container. Content says what a file is; they say no more.
+_CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
+
+# Files of a folder that stand beside the rows, by the beginning or end of their names.
+_CORPUS = re.compile(
+    r"^(corpus|collection|documents?|docs|passages|wiki_corpus)(?![a-z])", re.IGNORECASE
+)
+_QUERIES = re.compile(r"(^|[-_.])(queries|qas|topics)\b", re.IGNORECASE)
+_QRELS = re.compile(r"(^|[-_.])qrels\b", re.IGNORECASE)
+
+# Settings that the files of a corpus, of queries and of judgments share with the rows.
+_SHARED = ("data_root", "cache_dir", "key_template", "on_bad_row")
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What was found in files of one format, and what was left out.
+
+    Attributes:
+        files: path of each file, and its container with its dialect.
+        format: a name of ``format:``.
+        n_rows: canonical rows that were read.
+        left_out: what was left out, by reason: records, ids, scores.
+        dropped: of these, the records that gave no row.
+        unread: columns that have names of ours or of a known format, and were not read.
+        group_sizes: keys per query that the rows of a file ask for, by its path; None for any
+            number.
+    """
+
+    files: list[tuple[str, str]]
+    format: str
+    n_rows: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    unread: list[str] = field(default_factory=list)
+    group_sizes: dict[str, int | None] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """In plain Python, as JSON has it."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    @classmethod
+    def of_dict(cls, found: Mapping[str, Any]) -> Found:
+        """What :meth:`as_dict` gave."""
+        counts = {name: Counter(found[name]) for name in ("left_out", "dropped")}
+        return cls(**{**found, **counts, "files": [tuple(file) for file in found["files"]]})
+
+    def with_paths(self, path_of: Callable[[str], str]) -> Found:
+        """The same of equal files that lie elsewhere; ``path_of`` gives the path of each file."""
+        return replace(
+            self,
+            files=[(path_of(path), found) for path, found in self.files],
+            group_sizes={path_of(path): n for path, n in self.group_sizes.items()},
+        )
+
+    def __str__(self) -> str:
+        rows = f"{self.n_rows:,} row{'s' * (self.n_rows != 1)} of format {self.format}"
+        if self.left_out:
+            rows += "; left out: " + ", ".join(
+                f"{n:,} {why}" for why, n in self.left_out.most_common()
+            )
+        if len(self.files) == 1:
+            path, found = self.files[0]
+            return f"{one_line(path)}: {found}; {rows}"
+        lines = [f"{one_line(path)}: {found}" for path, found in self.files]
+        return "\n".join([*lines, f"together {rows}"])
+
+
+class RowReader:
+    """Reads the canonical rows of a source; see :func:`~llm_embedder_data.rows.read_rows`.
+
+    Args:
+        source: see there, as the settings.
+        kind: of the rows.
+        allows_repeated_ids: whether an id may stand in a corpus twice, as another check finds it.
+
+    Attributes:
+        passages: of the corpora that training rows were joined to so far.
+        report: what was found so far, in the order of reading; whole when :meth:`rows` has ended.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        kind: Kind = "train",
+        allows_repeated_ids: bool = False,
+        **settings: Any,
+    ) -> None:
+        check_choice(kind, Kind, "kind")
+        settings = {name: value for name, value in settings.items() if value is not None}
+        check_settings(settings, "read_rows")
+        if source is None:
+            raise ConfigError("source=None: nothing to read (give a path, or data)")
+        self._source, self._kind, self._settings = source, kind, settings
+        self.report: list[Found] = []
+        self.passages = Passages()
+        self._allows_repeated_ids = allows_repeated_ids
+        self._parts: Parts | None = None
+
+    @property
+    def at(self) -> tuple[str, RawRecord] | None:
+        """The file and the record that the last row came from; None before any was read."""
+        return None if self._parts is None else self._parts.at
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows.
+
+        Raises:
+            DataError: data that cannot be read, or that are of no known format.
+            ConfigError: a setting that cannot be used.
+        """
+        yield from map(self._with_texts, self.numbered_rows())
+
+    def numbered_rows(self) -> Iterator[Row]:
+        """Yield the rows; candidates that were ids are numbers of ``passages``, and no texts.
+
+        Raises:
+            DataError: data that cannot be read, or that are of no known format.
+            ConfigError: a setting that cannot be used.
+        """
+        for place in places_of(self._source, self._kind, self._settings):
+            yield from self._of_place(place)
+
+    def _with_texts(self, row: Row) -> Row:
+        if self._kind == "train" and has_numbers(row):
+            for side in ("pos", "neg", "candidates"):
+                if row[side]:
+                    row[side] = self.passages.texts(np.array(row[side], np.int64))
+        return row
+
+    # -- one place ---------------------------------------------------------------------------------
+
+    def _of_place(self, place: Place) -> Iterator[Row]:
+        settings = dict(place.settings)
+        chosen = _chosen_format(settings.get("format"))
+        whole: Format | None = None
+        files: list[RawFile] = []
+        rename = RenamedFields.of(settings, FIELDS)
+        if place.folder is not None:
+            whole, paths = self._in_folder(place.folder, chosen, settings)
+        else:
+            paths = list(place.files)
+        skips = skips_bad_rows(settings)
+        if place.data is not None:
+            files = [MemoryRecords(place.name, data=place.data, rename=rename)]
+        else:
+            files = [raw_file(path, skips, rename) for path in paths]
+        for file in files:
+            _require_columns(file, rename)
+        source = str(place.folder or (paths[0] if len(paths) == 1 else place.name))
+        parts = Parts(
+            source,
+            files,
+            options_of(settings),
+            skips_bad_rows=skips,
+            cache_folder=cache_folder(settings.get("cache_dir")),
+            passages=self.passages,
+            allows_repeated_ids=self._allows_repeated_ids,
+        )
+        self._parts = parts
+        self._join(parts, settings)
+        side_cars = self._side_cars(parts, settings)
+        task = settings.get("task") if self._kind == "train" else None
+        if whole is not None:
+            yield from self._of_format(whole, parts, side_cars, task)
+            return
+        if not files:
+            raise DataError.at(source, "the folder holds no file of rows (name the files)")
+        by_format: dict[str, tuple[Format, list[RawFile]]] = {}
+        for file in files:
+            found = chosen or format_of_file(file, self._kind)
+            by_format.setdefault(found.name, (found, []))[1].append(file)
+        for found, its_files in by_format.values():
+            parts.files = its_files
+            yield from self._of_format(found, parts, side_cars, task)
+
+    def _of_format(
+        self, chosen: Format, parts: Parts, side_cars: SideCars | None, task: str | None
+    ) -> Iterator[Row]:
+        read = chosen.reader(self._kind)
+        if read is None:
+            raise DataError.at(
+                parts.source, f"it holds {chosen.what}, from which no {self._kind} rows can be read"
+            )
+        found = Found(files=[], format=chosen.name)
+        self.report.append(found)
+        before, dropped_before = Counter(parts.counts), Counter(parts.n_dropped)
+        try:
+            for row in read(parts):
+                found.n_rows += 1
+                if side_cars is not None:
+                    row = side_cars.join(self._with_texts(row), found.n_rows - 1, parts)
+                    row.pop("known", None)  # a canonical row has no such field
+                if task is not None and row["task"] is None:
+                    row["task"] = task
+                yield row
+            parts.check_unknown_ids()
+        finally:
+            found.left_out.update(parts.counts - before)
+            found.unread += _unread(parts)
+            found.dropped.update(parts.n_dropped - dropped_before)
+            if self._kind == "train":
+                found.group_sizes.update({file.path: None for file in parts.files})
+                found.group_sizes.update(parts.group_sizes)
+            for file in parts.files:
+                found.left_out.update(file.counts)
+            found.files += [(file.path, file.found) for file in parts.files]
+
+    def _in_folder(
+        self, folder: Path, chosen: Format | None, settings: dict[str, Any]
+    ) -> tuple[Format | None, list[str]]:
+        """The format of a folder as a whole; else its files of rows, the others into settings."""
+        whole = format_of_folder(folder)
+        if whole is not None and chosen in (None, whole):
+            return whole, []
+        paths = row_files(folder)
+        corpus = [path for path in paths if _CORPUS.search(path.name)]
+        queries = [path for path in paths if _QUERIES.search(path.name) and path not in corpus]
+        qrels = [path for path in paths if _QRELS.search(path.name)]
+        beside, split = {*corpus, *queries, *qrels}, settings.get("split")
+        rows = [path for path in paths if path not in beside]
+        if self._kind == "corpus":
+            rows = corpus or rows
+        elif qrels and (self._kind == "eval" or not rows):
+            rows = qrels
+        rows = of_split(rows, folder, self._kind, split) if rows else []
+        queries, qrels = (of_split(found, folder, self._kind, None) for found in (queries, qrels))
+        for name, found in (("corpus", corpus), ("queries", queries), ("qrels", qrels)):
+            if found and settings.get(name) is None:
+                settings[name] = [str(path) for path in found]
+        return (chosen, []) if chosen is not None and not rows else (None, list(map(str, rows)))
+
+    # -- files beside the rows -----------------------------------------------------------------
+
+    def _join(self, parts: Parts, settings: Mapping[str, Any]) -> None:
+        shared = {name: settings[name] for name in _SHARED if name in settings}
+        corpus, queries, qrels = (settings.get(name) for name in ("corpus", "queries", "qrels"))
+        if corpus is not None:
+            parts.texts_of_corpus = cache(lambda: self._corpus_texts(corpus, shared))
+        if queries is not None:
+            parts.texts_of_queries = cache(lambda: self._query_texts(queries, shared))
+        if qrels is not None:
+            parts.judgments_given = cache(lambda: self._judgments(qrels, shared))
+
+    def _side_cars(self, parts: Parts, settings: Mapping[str, Any]) -> SideCars | None:
+        """Negatives and scores in files of their own; None where none are given."""
+        negatives, scores = settings.get("negatives"), settings.get("scores")
+        if self._kind != "train" or (negatives is None and scores is None):
+            return None
+        shared = {name: settings[name] for name in _SHARED if name in settings}
+
+        return SideCars(
+            (lambda: self._mined(negatives, shared)) if negatives is not None else None,
+            (lambda: self._given_scores(scores, shared)) if scores is not None else None,
+            lambda ids: parts.documents,
+        )
+
+    def _mined(self, negatives: Any, shared: Mapping[str, Any]) -> Run:
+        found, read = read_run(negatives, shared, "negatives")
+        for parts in read:
+            self._report_beside(parts, "negatives", len(found))
+        return found
+
+    def _given_scores(self, scores: Any, shared: Mapping[str, Any]) -> GivenScores:
+        found, read = read_scores(scores, shared)
+        for parts in read:
+            self._report_beside(parts, "scores", len(found.run) + len(found.rows))
+        return found
+
+    def _corpus_texts(self, corpus: Any, shared: Mapping[str, Any]) -> PassageFile:
+        source = {"corpus": corpus}
+        reader = RowReader(source, kind="corpus", allows_repeated_ids=True, **shared)
+
+        def read() -> Iterator[Passage]:
+            for row in reader.rows():
+                yield Passage(row["id"], row["text"], reader.at)
+
+        folder = cache_folder(shared.get("cache_dir"))
+        digests = digests_at(source, "corpus", shared, "source", folder)
+        passages = passages_in(
+            folder,
+            digests,
+            (settings_at(corpus), shared.get("key_template")),
+            read,
+            name="corpus",
+            skips_bad_rows=skips_bad_rows(shared),
+            found=lambda: [found.as_dict() for found in reader.report],
+        )
+        # The cache is found by content: its paths are those of the first reader of these files.
+        paths = dict(zip(passages.header["digested"], digests, strict=True))
+        report = [
+            Found.of_dict(found).with_paths(lambda path: paths.get(path, path))
+            for found in passages.header["found"]
+        ]
+        if report:
+            report[-1].left_out.update(passages.header["counts"])
+        self.report += report
+        return passages
+
+    def _query_texts(
+        self, queries: Any, shared: Mapping[str, Any]
+    ) -> Mapping[str, tuple[Any, str]]:
+        texts: dict[str, tuple[Any, str]] = {}
+        for parts in parts_beside(queries, shared, "queries"):
+            texts.update((str(query_id), (query_id, text)) for query_id, text in read_texts(parts))
+            self._report_beside(parts, "queries", len(texts))
+        return texts
+
+    def _judgments(self, qrels: Any, shared: Mapping[str, Any]) -> list[Judgment]:
+        judgments: list[Judgment] = []
+        for parts in parts_beside(qrels, shared, "qrels"):
+            judgments += judgments_of(parts)
+            self._report_beside(parts, "judgments", len(judgments))
+        return judgments
+
+    def _report_beside(self, parts: Parts, what: str, n_rows: int) -> None:
+        files = [(file.path, file.found) for file in parts.files]
+        self.report.append(
+            Found(files=files, format=what, n_rows=n_rows, left_out=Counter(parts.counts))
+        )
+
+
+def _unread(parts: Parts) -> list[str]:
+    """Columns of the first records that look like known ones, and that no reader asked for."""
+    if not parts.read_names:
+        return []
+    names = {name: None for file in parts.files for name in file.fields}
+    return look_alikes(names, parts.read_names)
+
+
+def _require_columns(file: RawFile, rename: RenamedFields | None) -> None:
+    """Raise where a column that the user named is in none of the first records."""
+    if rename is None:
+        return
+    missing = rename.missing(file.original_head)
+    if missing and file.original_head:
+        first = file.original_head[0]
+        columns = (
+            ", ".join(str(name)[:40] for name in list(first)[:20])
+            if isinstance(first, dict)
+            else f"{file.found}, without names"
+        )
+        raise DataError.at(
+            file.path,
+            f"it has no column {', '.join(map(repr, missing))}: its columns are {columns} (mend "
+            "the name in the source)",
+        )
+
+
+def _chosen_format(name: Any) -> Format | None:
+    if name is None or name in _CONTAINERS:
+        return None
+    if not isinstance(name, str):
+        raise ConfigError(f"format={name!r}: expected the name of a format")
+    return named(name)

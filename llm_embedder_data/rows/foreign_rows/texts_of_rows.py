@@ -1,0 +1,124 @@
+"""Texts of rows, in a source of which other rows name documents by id.
+
+They become passages too, in a file of their own behind those of the corpora: then all keys are
+numbers, and no text of a corpus is copied into rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.faults.file_shapes import ids_for_texts
+from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
+from llm_embedder_data.rows.passages.passage_building import Passage, passages_in
+from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.schema.canonical_rows import Row, has_numbers
+
+_SIDES = ("pos", "neg", "candidates")
+
+# Texts that are looked at to see whether they are ids whose corpus is not given.
+_LOOKED_AT = 1000
+
+_SURROGATE = "rows with a lone surrogate, half of a character such as an emoji"
+
+
+@dataclass(frozen=True, slots=True)
+class TextsOfRows:
+    """The texts of a source's rows, as passages.
+
+    Attributes:
+        passages: of the corpora, and behind them the texts in the order of the rows.
+        start: the number of the first text.
+        dropped: rows that were left out by :meth:`numbered`, by reason.
+    """
+
+    passages: Passages
+    start: int
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def numbered(self, reader: RowReader) -> Iterator[Row]:
+        """Yield the rows of a source, with the numbers of their texts."""
+        number = self.start
+        for row in reader.numbered_rows():
+            if has_numbers(row) is False:
+                if not _is_sound(row):
+                    self.dropped[_SURROGATE] += 1
+                    continue
+                for side in _SIDES:
+                    if row[side]:
+                        end = number + len(row[side])
+                        row[side], number = list(range(number, end)), end
+            yield row
+
+
+def texts_of_rows(
+    folder: Path,
+    digests: Mapping[str, str],
+    name: str,
+    reader: RowReader,
+    *,
+    skips_bad_rows: bool,
+) -> TextsOfRows:
+    """Return the texts of a source's rows; read the rows, and write the texts if need be.
+
+    Args:
+        folder: of all caches.
+        digests: of the source's files by path.
+        name: of the cache of the rows, which stands for their settings.
+        reader: of the rows.
+        skips_bad_rows: whether rows with a text that cannot be stored are left out.
+
+    Raises:
+        DataError: data that cannot be read; the texts look like ids; a text cannot be stored.
+    """
+    passages = _passages(reader, skips_bad_rows)
+
+    def read() -> Iterator[Passage]:
+        first = list(islice(passages, _LOOKED_AT))
+        looked_at = [[str(one.text.encode("utf-8", "replace"), "utf-8")] for one in first]
+        column = pa.chunked_array([pa.array(looked_at, pa.list_(pa.string()))])
+        if sentence := ids_for_texts(column, np.ones(len(first), bool)):
+            at = first[0].at
+            raise DataError.at(name if at is None else at[0], sentence)
+        yield from first
+        yield from passages
+
+    settings = ("texts of rows", name)
+    own = passages_in(folder, digests, settings, read, name="rows", skips_bad_rows=False)
+    for _ in passages:  # the texts were in the cache, and the reader has not met all corpora yet
+        pass
+    found = Passages(reader.passages.corpora)
+    return TextsOfRows(found, found.add(own))
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _passages(reader: RowReader, skips_bad_rows: bool) -> Iterator[Passage]:
+    number = 0
+    for row in reader.numbered_rows():
+        if has_numbers(row) is False and not (skips_bad_rows and not _is_sound(row)):
+            for text in _texts(row):
+                yield Passage(str(number), text, reader.at)
+                number += 1
+
+
+def _texts(row: Row) -> Iterator[str]:
+    return (text for side in _SIDES for text in row[side] or ())
+
+
+def _is_sound(row: Row) -> bool:
+    try:
+        for text in _texts(row):
+            text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,150 @@
+"""Texts of the documents that side-cars name: from a corpus, or from the rows themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from llm_embedder_data.rows.corpora import Corpus, build_corpus
+from llm_embedder_data.rows.joins.passages_and_texts import PassagesAndTexts
+from llm_embedder_data.rows.settings.key_templates import template_fields
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.side_cars.stand_in_ids import TEXT_ID, ids_of_texts
+from llm_embedder_data.rows.source_rows.row_tables import RowTables
+from llm_embedder_data.rows.sources.reader_settings import READER_OPTIONS
+from llm_embedder_data.rows.sources.sources import Source, resolve_sources
+
+_OPTIONS = ("format", "key_template", *READER_OPTIONS["corpus"])
+
+
+class SideCarDocuments:
+    """The documents that the side-cars of a source name.
+
+    They are those of the source's ``corpus``, else of the data module's; of rows of ids for which
+    neither is given, the passages that they are joined to. A document whose id was made of its
+    text may also be a candidate of the rows.
+
+    Args:
+        source: of the rows.
+        reading: how it is read.
+        tables: gives columns of the rows without side-cars.
+        passages: that the rows' keys are numbers of; None if they are texts.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        reading: ReadingSettings,
+        tables: Callable[[Sequence[str]], RowTables],
+        passages: PassagesAndTexts | None = None,
+    ) -> None:
+        own = source.reader_options.get("corpus")
+        given = reading.corpus if own is None else own
+        self._tables, self._passages = tables, passages
+        # Rows of ids were joined to the source's corpus, which need not be read once more.
+        self._are_passages = passages is not None and (own is not None or given is None)
+        given = None if self._are_passages else given
+        self._corpora = corpora_of(given, source.name, reading)
+
+    @property
+    def digest(self) -> str:
+        """What the texts depend on, beside the rows."""
+        contents: list[Any] = [(corpus.digests, corpus.template) for corpus in self._corpora]
+        if self._are_passages and self._passages is not None:
+            contents += [corpus.path.name for corpus in self._passages.corpora]
+        return str(xxhash.xxh3_128_hexdigest(repr(contents).encode()))
+
+    def texts(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return the texts of those of some documents that there are, by id.
+
+        Those of passages know their numbers.
+        """
+        wanted = sorted(set(ids))
+        found: dict[str, str] = {}
+        for corpus, row_of_id in zip(self._corpora, self._row_of_id, strict=True):
+            known = [name for name in wanted if name in row_of_id and name not in found]
+            if known:
+                rows = np.array([row_of_id[name] for name in known], np.int64)
+                found.update(zip(known, corpus.texts(rows), strict=True))
+        if self._passages is not None:
+            found.update(self._of_passages(self._passages, wanted, found))
+        missing = [name for name in wanted if name.startswith(TEXT_ID) and name not in found]
+        if missing:
+            found.update({n: self._own_texts[n] for n in missing if n in self._own_texts})
+        return found
+
+    def _of_passages(
+        self, passages: PassagesAndTexts, wanted: Sequence[str], found: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return the documents that are passages of the rows' corpora, by id.
+
+        Args:
+            passages: of the rows.
+            wanted: ids.
+            found: texts from another corpus. Its documents may have the ids of other passages.
+        """
+        names = list(wanted if self._are_passages else found)
+        numbers = passages.find(names)
+        known = [name for name, number in zip(names, numbers.tolist(), strict=True) if number >= 0]
+        texts = passages.numbered(numbers[numbers >= 0].tolist())
+        own = dict(zip(known, texts, strict=True))
+        if self._are_passages:
+            return {**own}
+        return {name: text for name, text in own.items() if text == found[name]}
+
+    @cached_property
+    def _row_of_id(self) -> list[dict[str, int]]:
+        found = []
+        for corpus in self._corpora:
+            ids = corpus.ids().to_pylist()
+            found.append({ids[row]: row for row in reversed(corpus.kept.tolist())})
+        return found
+
+    @cached_property
+    def _own_texts(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        for texts in candidate_texts(self._tables(["key"])):
+            found.update(zip(ids_of_texts(texts), texts, strict=True))
+        return found
+
+
+def corpora_of(given: Any, name: str, reading: ReadingSettings) -> list[Corpus]:
+    """Return the corpora of a source of training rows: of several, the one of its name, else all.
+
+    Args:
+        given: the source's ``corpus``, else the data module's; None for none.
+        name: of the source.
+        reading: how they are read.
+
+    Raises:
+        DataError: data that cannot be read.
+        ConfigError: a setting that cannot be used.
+    """
+    fields = dict.fromkeys((*template_fields(reading.key_template), "id", "title", "text"))
+    sources = resolve_sources(
+        given,
+        setting=f"{name}.corpus",
+        fields=list(fields),
+        options=_OPTIONS,
+        data_root=reading.data_root,
+        cache_dir=reading.cache_folder,
+        kind="corpus",
+    )
+    sources = [source for source in sources if source.name == name] or sources
+    return [build_corpus(source, reading, key_template=reading.key_template) for source in sources]
+
+
+def candidate_texts(tables: RowTables) -> Iterator[list[str]]:
+    """Yield the distinct candidates of rows, those of some rows at a time.
+
+    Args:
+        tables: of the column ``key``.
+    """
+    for batch in tables.blocks(1024):
+        texts = batch.column("key").flatten().unique().drop_null().to_pylist()
+        if texts:
+            yield texts

@@ -1,0 +1,203 @@
+"""How a text of cells is written: its delimiter, quotes, header, and which cells are lists."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_embedder_data.rows.records.header_names import column_names, is_header, n_known
+from llm_embedder_data.rows.records.list_cells import list_columns
+
+_LOOKED_AT = 50  # lines, for the shape of a file
+_MARKS = (",", ";", "|")
+_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", None: "runs of blanks"}
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
+_ID = re.compile(r"(?=.*\d)[\w.:/#-]+")
+
+csv.field_size_limit(2_147_483_647)  # cells of megabytes are real
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How the lines of a file become cells.
+
+    Attributes:
+        delimiter: between cells; None for runs of blanks.
+        is_quoted: whether cells may stand in quotes; else a quote is text.
+        skips_blanks: whether a blank behind a delimiter belongs to it, as in ``a, "b, c"``.
+        header: the names of the columns; None where the first line is a record.
+        line_end: the sign at which lines end, ``\\n`` (also behind ``\\r``) or ``\\r``.
+        lists: the columns whose cells are lists.
+    """
+
+    delimiter: str | None
+    is_quoted: bool
+    skips_blanks: bool = False
+    header: tuple[str, ...] | None = None
+    line_end: str = "\n"
+    lists: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        words = [_NAMES[self.delimiter], "a header" if self.header else "no header"]
+        if self.delimiter is not None:
+            words.append("quoted" if self.is_quoted else "no quoting")
+        if self.header and self.lists:
+            words.append(f"lists in {', '.join(self.header[column] for column in self.lists)}")
+        return ", ".join(words)
+
+
+def dialect_of(text: str, name: str, given: Collection[str] = (), *, is_whole: bool) -> Dialect:
+    """Find the dialect of a text by its beginning.
+
+    Args:
+        text: the beginning.
+        name: of the file, whose ending counts where the content leaves it open.
+        given: columns that the user named.
+        is_whole: whether the text is the whole file; else its last line is left out.
+
+    Raises:
+        ValueError: the header names a column twice.
+    """
+    line_end = "\r" if "\r" in text.rstrip("\r") and "\n" not in text else "\n"
+    lines = [line.rstrip("\r") for line in text.split(line_end)]
+    if not is_whole and len(lines) > 1:
+        lines.pop()
+    lines = [line for line in lines if line.strip()] or [""]
+    delimiter, skips_blanks = _delimiter(lines, name, given), False
+    if delimiter is None:
+        return Dialect(delimiter=None, is_quoted=False, line_end=line_end)
+    first = _split(lines[0], delimiter, skips_blanks=False)
+    header = is_header(first, given) and not is_scored_pair(first)
+    if delimiter == "\t":
+        is_quoted = header and _is_quoted_by_tabs(lines)
+    else:
+        is_quoted = True
+        skips_blanks = any(cell.startswith(' "') for row in _rows(lines, delimiter) for cell in row)
+    if header:
+        first = _split(lines[0], delimiter, skips_blanks) if is_quoted else first
+    names = column_names(first) if header else None
+    lists: tuple[int, ...] = ()
+    if names is not None:
+        rows = (
+            _rows(lines, delimiter, skips_blanks)
+            if is_quoted
+            else [line.split(delimiter) for line in lines]
+        )
+        lists = list_columns([row for row in rows[1:] if len(row) == len(names)][:_LOOKED_AT])
+    return Dialect(
+        delimiter=delimiter,
+        is_quoted=is_quoted,
+        skips_blanks=skips_blanks,
+        header=names,
+        line_end=line_end,
+        lists=lists,
+    )
+
+
+def is_scored_pair(cells: Sequence[str]) -> bool:
+    """Whether cells are those of a run, two ids and a number, or of two texts with a score."""
+    return len(cells) == 3 and bool(_NUMBER.fullmatch(cells[2].strip()))
+
+
+def _delimiter(lines: Sequence[str], name: str, given: Collection[str]) -> str | None:
+    looked_at = lines[:_LOOKED_AT]
+    if _most([is_scored_pair(line.split("\t")) for line in looked_at]):
+        return "\t"  # whatever else the first two cells hold
+    if _are_trec(looked_at):
+        return "\t" if _most([line.count("\t") in (3, 5) for line in looked_at]) else None
+    by_header = {
+        mark: n_known(cells)
+        for mark in ("\t", *_MARKS)
+        if len(cells := _split(lines[0], mark, skips_blanks=False)) > 1 and is_header(cells, given)
+    }
+    if by_header:
+        return max(by_header, key=lambda mark: by_header[mark])
+    if _most(["\t" in line for line in looked_at]):
+        return "\t"
+    regular = {mark: _regularity(looked_at, mark) for mark in _MARKS}
+    best = max(regular, key=lambda mark: regular[mark])
+    if regular[best] > 0:
+        return best
+    if _are_ids_between_blanks(looked_at):
+        return None
+    ending = Path(name).suffix.lower()
+    if ending in (".tsv", ".tab") and "\t" in lines[0]:
+        return "\t"
+    if ending == ".csv" and any(mark in lines[0] for mark in _MARKS):
+        return max(_MARKS, key=lines[0].count)
+    return "\t"
+
+
+def _regularity(lines: Sequence[str], mark: str) -> int:
+    """How many cells records have beyond one, if ``mark`` separates them; 0 where they differ."""
+    lengths = Counter(len(row) for row in _rows(lines, mark) if row)
+    if not lengths:
+        return 0
+    n_cells, n_rows = lengths.most_common(1)[0]
+    return n_cells - 1 if n_rows >= 0.9 * sum(lengths.values()) else 0
+
+
+def _rows(lines: Sequence[str], delimiter: str, skips_blanks: bool = False) -> list[list[str]]:
+    """The records of some lines; the last one is left out where it is cut off."""
+    reader = csv.reader(
+        (f"{line}\n" for line in lines), delimiter=delimiter, skipinitialspace=skips_blanks
+    )
+    rows: list[list[str]] = []
+    while True:
+        try:
+            rows.append(next(reader))
+        except StopIteration:
+            return rows
+        except csv.Error:
+            return rows
+
+
+def _split(line: str, delimiter: str, skips_blanks: bool) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=skips_blanks))
+    except (csv.Error, StopIteration):
+        return line.split(delimiter)
+
+
+def _is_quoted_by_tabs(lines: Sequence[str]) -> bool:
+    """Whether a file of tabs with a header has cells in quotes, as pandas writes them.
+
+    Without a quote in sight it may have some later; there a record that quotes break is read
+    without them.
+    """
+    rows = [line.split("\t") for line in lines]
+    if any(len(row) != len(rows[0]) for row in rows):
+        return True
+    with_quotes = [cell for row in rows for cell in row if '"' in cell]
+    return all(
+        len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', "")
+        for cell in with_quotes
+    )
+
+
+def _are_trec(lines: Sequence[str]) -> bool:
+    """Whether lines have TREC's fields: 4 of judgments, or 6 of a run."""
+    rows = [line.split() for line in lines]
+    return _most([len(row) == 4 and bool(_INTEGER.fullmatch(row[3])) for row in rows]) or _most(
+        [
+            len(row) == 6 and bool(_INTEGER.fullmatch(row[3]) and _NUMBER.fullmatch(row[4]))
+            for row in rows
+        ]
+    )
+
+
+def _are_ids_between_blanks(lines: Sequence[str]) -> bool:
+    """Whether all lines are three ids, each with a digit in it: a triple, or a run without tag."""
+    rows = [line.split() for line in lines]
+    return _most([len(row) == 3 and all(map(_ID.fullmatch, row)) for row in rows])
+
+
+def _most(are: Sequence[bool]) -> bool:
+    """Whether nine of ten lines are so; the odd one is an error that names its line."""
+    return sum(are) >= 0.9 * len(are)

@@ -1,0 +1,248 @@
+"""Records of a text of cells, each with the line on which it begins."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from llm_embedder_data.rows.files.raw_content import open_content
+from llm_embedder_data.rows.records.delimited_dialect import Dialect
+from llm_embedder_data.rows.records.list_cells import list_of
+
+# A quoted cell that has not ended by then was never one, characters.
+_LONGEST_CELL = 1 << 24
+
+# The line on which a record begins, from 1, and its cells; or what is wrong with it. A line of
+# delimiters alone has none.
+Cells: TypeAlias = tuple[int, list[str] | str]
+
+
+def cell_records(path: str, dialect: Dialect) -> Iterator[tuple[int, Any]]:
+    """The records of a file: dicts where it has a header, else lists of str.
+
+    Yields:
+        (line, record); a record that cannot be read is a :class:`BadRecord`.
+
+    Raises:
+        OSError, EOFError: the file cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    records = _cells(path, dialect)
+    header, lists = dialect.header, dialect.lists
+    if header is None:
+        for line, cells in records:
+            yield line, BadRecord(cells) if isinstance(cells, str) else cells or BLANK
+        return
+    next(records, None)
+    n_columns = len(header)
+    for line, cells in records:
+        if isinstance(cells, str):
+            yield line, BadRecord(cells)
+            continue
+        if not cells:
+            yield line, BLANK
+            continue
+        if len(cells) != n_columns:
+            if len(cells) < n_columns or any(map(str.strip, cells[n_columns:])):
+                yield line, BadRecord(_ragged(len(cells), dialect))
+                continue
+            del cells[n_columns:]
+        record: dict[str, Any] = dict(zip(header, cells, strict=True))
+        for column in lists:
+            cell = cells[column]
+            value = list_of(cell) if cell.strip() else []
+            if value is None:
+                break
+            record[header[column]] = value
+        else:
+            yield line, record
+            continue
+        yield (
+            line,
+            BadRecord(
+                f"{header[column]}: the cells before it are lists, and this one is "
+                f'{cell[:60]!r} (write it as a list, as in ["a", "b"])'
+            ),
+        )
+
+
+class BadRecord:
+    """A record that cannot be read.
+
+    Attributes:
+        sentence: what is wrong with it.
+    """
+
+    __slots__ = ("sentence",)
+
+    def __init__(self, sentence: str) -> None:
+        self.sentence = sentence
+
+
+# A line of delimiters alone, as spreadsheets write them behind the last row.
+BLANK = BadRecord("all its cells are empty")
+
+
+def _ragged(n_cells: int, dialect: Dialect) -> str:
+    header = dialect.header or ()
+    names = ", ".join(name[:40] for name in header[:10])
+    return (
+        f"expected {len(header)} cells as the header has ({names}), found {n_cells} "
+        f"(read as {dialect}; mend the line)"
+    )
+
+
+def _cells(path: str, dialect: Dialect) -> Iterator[Cells]:
+    with (
+        open_content(path) as file,
+        io.TextIOWrapper(file, "utf-8-sig", newline=dialect.line_end) as text,
+    ):
+        delimiter = dialect.delimiter
+        if dialect.is_quoted:
+            yield from _QuotedText(text, dialect).records()
+        elif delimiter is None:
+            for number, line in enumerate(text, 1):
+                if cells := line.split():
+                    yield number, cells
+        else:
+            for number, line in enumerate(text, 1):
+                if not line.isspace():
+                    yield number, line.rstrip("\r\n").split(delimiter)
+                elif delimiter in line:
+                    yield number, []
+
+
+class _Runaway(Exception):
+    """A quoted cell that does not end."""
+
+
+class _QuotedText:
+    """Lines with quoted cells; a record that quotes break is read by its line alone."""
+
+    def __init__(self, text: Iterator[str], dialect: Dialect) -> None:
+        self._text = text
+        self._delimiter = dialect.delimiter or ","
+        self._skips_blanks = dialect.skips_blanks
+        self._n_cells = len(dialect.header) if dialect.header else None
+        self._of_record: list[str] = []  # lines given to the parser since the last record
+        self._again: deque[str] = deque()  # lines taken back from it
+
+    def records(self) -> Iterator[Cells]:
+        reader = self._reader()
+        of_record, line = self._of_record, 1
+        n_cells, by_tabs = self._n_cells, self._delimiter == "\t"
+        while True:
+            trouble: str | None = None
+            cells: list[str] = []
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except (csv.Error, _Runaway) as error:
+                trouble = str(error)
+            n_lines = len(of_record)
+            if trouble is None and (
+                n_cells is None
+                or len(cells) == n_cells
+                or (len(cells) <= 1 and not any(map(str.strip, cells)))
+            ):
+                if not (by_tabs and n_lines > 1 and self._are_records(of_record, cells)):
+                    if any(cells) and any(map(str.strip, cells)):
+                        yield line, cells
+                    elif len(cells) > 1:
+                        yield line, []
+                    line += n_lines
+                    of_record.clear()
+                    continue
+                trouble = "lines that are records"
+            first, *others = of_record
+            alone = self._alone(first)
+            if alone is None and trouble is None:
+                # Ragged: whoever knows the header says so.
+                yield line, cells if any(map(str.strip, cells)) else []
+                if n_lines == 1:
+                    others = []
+            else:
+                yield line, alone if alone is not None else _sentence(trouble or "", first)
+            # The lines behind the first are read anew.
+            self._again.extendleft(reversed(others))
+            of_record.clear()
+            line += 1
+            reader = self._reader()
+
+    def _reader(self) -> Iterator[list[str]]:
+        return csv.reader(
+            self._lines(),
+            delimiter=self._delimiter,
+            skipinitialspace=self._skips_blanks,
+            strict=True,
+        )
+
+    def _lines(self) -> Iterator[str]:
+        of_record, again = self._of_record, self._again
+        size = 0
+        while True:
+            if again:
+                line = again.popleft()
+            else:
+                found = next(self._text, None)
+                if found is None:
+                    return
+                line = found
+            size = size + len(line) if of_record else len(line)
+            of_record.append(line)
+            if size > _LONGEST_CELL and len(of_record) > 1:
+                raise _Runaway("a quote opens a cell, and none closes it")
+            yield line
+
+    def _are_records(self, lines: list[str], cells: list[str]) -> bool:
+        """Whether quotes that are text made one cell of several lines that are records."""
+        delimiter, n_cells = self._delimiter, self._n_cells
+        return (
+            n_cells is not None
+            and all(line.count(delimiter) == n_cells - 1 for line in lines)
+            and any("\n" in cell and delimiter in cell for cell in cells)
+        )
+
+    def _alone(self, line: str) -> list[str] | None:
+        """The cells of one line with quotes that are not doubled; None where they are unclear."""
+        line = line.rstrip("\r\n")
+        cells = line.split(self._delimiter)
+        if len(cells) != (self._n_cells or len(cells)):
+            cells = _tolerantly_split(line, self._delimiter)
+        if self._n_cells is None or len(cells) != self._n_cells:
+            return None
+        return [_unquoted(cell) for cell in cells]
+
+
+def _sentence(trouble: str, line: str) -> str:
+    return (
+        f"its quotes are broken: {trouble} (write a quote inside a quoted cell twice; the line "
+        f"begins {line[:60]!r})"
+    )
+
+
+def _tolerantly_split(line: str, delimiter: str) -> list[str]:
+    """Cells of a line in which a quote ends a cell only before a delimiter or the line's end."""
+    cells, place = [], 0
+    while True:
+        start = place
+        if line[place : place + 1] == '"':
+            end = line.find(f'"{delimiter}', place + 1)
+            place = len(line) if end < 0 else end + 1
+        else:
+            end = line.find(delimiter, place)
+            place = len(line) if end < 0 else end
+        cells.append(line[start:place])
+        if place >= len(line):
+            return cells
+        place += len(delimiter)
+
+
+def _unquoted(cell: str) -> str:
+    if len(cell) > 1 and cell[0] == cell[-1] == '"':
+        return cell[1:-1].replace('""', '"')
+    return cell

@@ -1,0 +1,40 @@
+"""The digest of rows in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import xxhash
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.records.memory_records import MemoryRecords
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+
+def memory_digest(data: Any, name: str) -> str:
+    """Return the 128-bit digest of the rows of data in memory, in hexadecimal.
+
+    It depends on names and values alone, and not on how a table is cut into chunks.
+
+    Args:
+        data: a Dataset, a DataFrame, an Arrow table, or a list of dicts.
+        name: what messages call the data.
+
+    Raises:
+        DataError: a row holds a value that has no digest.
+    """
+    hashed = xxhash.xxh3_128()
+    for record in MemoryRecords(name, data=data):
+        try:
+            hashed.update(orjson.dumps(record.value, default=repr, option=_OPTIONS))
+        except (TypeError, ValueError) as error:  # a lone surrogate, an integer over 64 bits
+            try:
+                hashed.update(repr(record.value).encode("utf-8", "surrogatepass"))
+            except (ValueError, RecursionError):
+                raise DataError.at(
+                    name, f"it holds a value that cannot be read: {error}", row=record.row
+                ) from error
+        hashed.update(b"\n")
+    return str(hashed.hexdigest())

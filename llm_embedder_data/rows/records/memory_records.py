@@ -1,0 +1,111 @@
+"""Data in memory as raw files: lists of dicts, Arrow tables, data frames, datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.records.raw_files import Container, RawFile, RawRecord
+
+_BATCH_ROWS = 1000
+_CLASSES = {
+    *("Dataset", "IterableDataset", "DatasetDict", "IterableDatasetDict"),
+    *("DataFrame", "LazyFrame"),
+}
+
+
+@dataclass(frozen=True)
+class MemoryRecords(RawFile):
+    """Records in memory, read as a file's are; ``path`` is what messages call them.
+
+    Attributes:
+        data: what :func:`is_data` takes.
+    """
+
+    data: Any = None
+
+    @property
+    def container(self) -> Container:
+        """Records of named columns, as a table has them."""
+        return "table"
+
+    @property
+    def found(self) -> str:
+        """What the data are, in a few words, for the report."""
+        return f"a {type(self.data).__name__} in memory"
+
+    @property
+    def name(self) -> str:
+        """What messages call the data."""
+        return self.path
+
+    def _records(self, most: int | None = None) -> Iterator[RawRecord]:
+        for row, value in enumerate(_rows(self.data, self.path)):
+            yield RawRecord(value, row, None)
+
+
+def is_data(value: Any) -> bool:
+    """Whether a value holds rows itself: a data frame, a table, a dataset, or a list of dicts."""
+    kind = _kind(value)
+    if kind in ("Dataset", "IterableDataset", "DataFrame", "LazyFrame"):
+        return True
+    if isinstance(value, pa.Table | pa.RecordBatch):
+        return True
+    if isinstance(value, list | tuple) and value:
+        return all(isinstance(entry, Mapping) and "path" not in entry for entry in value)
+    return False
+
+
+def is_dataset_dict(value: Any) -> bool:
+    """Whether a value is a DatasetDict of Hugging Face datasets."""
+    return _kind(value) in ("DatasetDict", "IterableDatasetDict")
+
+
+def _kind(value: Any) -> str | None:
+    """The class of a value of datasets, pandas or polars; neither is imported for it."""
+    for found in type(value).__mro__:
+        library = found.__module__.split(".")[0]
+        if found.__name__ in _CLASSES and library in ("datasets", "pandas", "polars"):
+            return found.__name__
+    return None
+
+
+def _rows(data: Any, name: str) -> Iterator[Any]:
+    kind = _kind(data)
+    if kind == "Dataset":
+        for table in data.with_format("arrow").iter(_BATCH_ROWS):
+            yield from _of_table(table)
+    elif kind == "IterableDataset":
+        yield from data
+    elif kind in ("DataFrame", "LazyFrame"):
+        yield from _of_frame(data.collect() if kind == "LazyFrame" else data)
+    elif isinstance(data, pa.RecordBatch):
+        yield from data.to_pylist()
+    elif isinstance(data, pa.Table):
+        yield from _of_table(data)
+    elif isinstance(data, Iterable):
+        yield from data
+    else:
+        raise DataError.at(name, f"a {type(data).__name__} holds no rows (give a list of dicts)")
+
+
+def _of_table(table: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
+        yield from batch.to_pylist()
+
+
+def _of_frame(frame: Any) -> Iterator[Any]:
+    if hasattr(frame, "to_arrow"):  # polars
+        yield from _of_table(frame.to_arrow())
+        return
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError):  # columns of mixed types
+        for record in frame.to_dict("records"):
+            yield {name: None if value != value else value for name, value in record.items()}
+        return
+    yield from _of_table(table)

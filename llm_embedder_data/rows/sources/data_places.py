@@ -1,0 +1,269 @@
+"""Where rows lie: files, a folder or data in memory, each with the settings of its source."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from llm_embedder_data.core.errors import ConfigError, DataError, did_you_mean
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.records.memory_records import is_data, is_dataset_dict
+from llm_embedder_data.rows.schema.canonical_rows import Kind
+from llm_embedder_data.rows.settings.cache_folder import cache_folder
+from llm_embedder_data.rows.sources.fetched_files import fetched, is_address
+from llm_embedder_data.rows.sources.package_paths import PACKAGE_PREFIX, package_path
+from llm_embedder_data.rows.sources.source_paths import DATA_ROOT_PREFIX
+
+# What a source may say beside its path.
+SETTINGS = (
+    *("format", "corpus", "queries", "qrels", "negatives", "scores", "split", "prefix", "config"),
+    *("miner", "threshold", "key_template", "on_bad_row", "data_root", "cache_dir"),
+    *("task", "task_description", "weight", "batch_size", "in_batch_negatives", "max_sample_num"),
+)
+# Canonical fields that may be called otherwise in the files.
+FIELDS = (
+    *("query", "pos", "neg", "candidates", "history", "teacher_scores", "query_id"),
+    *("instruction", "key_instruction", "relevant", "id", "text", "title", "label", "score"),
+    *("answers", "context"),  # which a teacher may read
+)
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+# Files of a folder that hold no rows.
+_NO_ROWS = re.compile(
+    r"^(README|LICENSE|\.|dataset_infos|dataset_info|dataset_dict|state|counts|offsets)"
+    r"|\.(md|py|yaml|yml|lock|idx|index|npy|log|zip|tar)$",
+    re.IGNORECASE,
+)
+_SPLIT = re.compile(
+    r"(?:^|[-_.])(train|training|test|dev|valid|validation|val|eval)(?=[-_.]|$)", re.IGNORECASE
+)
+_SAME_SPLIT = {"training": "train", "valid": "dev", "validation": "dev", "val": "dev"}
+_IN_ORDER: dict[Kind, tuple[str, ...]] = {
+    "train": ("train",),
+    "eval": ("test", "dev", "eval"),
+    "corpus": ("train", "test", "dev", "eval"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Rows of one source.
+
+    Attributes:
+        name: for messages: the path as the user gave it, or the setting.
+        files: paths of files.
+        folder: a folder, in place of files.
+        data: data in memory, in place of both.
+        settings: of the source.
+    """
+
+    name: str
+    files: tuple[str, ...] = ()
+    folder: Path | None = None
+    data: Any = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def places_of(
+    source: Any, kind: Kind, settings: Mapping[str, Any], where: str = "source"
+) -> Iterator[Place]:
+    """Find the places that a source names, in the user's order.
+
+    Args:
+        source: a path, pattern, folder or address; a list of sources; a mapping with ``path`` and
+            settings, or of names to sources; data in memory; or a place.
+        kind: of rows: which split is taken of several.
+        settings: of all of it; a mapping's own win.
+        where: the setting, for messages.
+
+    Raises:
+        ConfigError: something else, or a setting that no source has.
+        DataError: a path at which nothing is.
+    """
+    if isinstance(source, Place):
+        yield replace(source, settings={**settings, **source.settings})
+    elif is_data(source):
+        yield Place(name=where, data=source, settings=settings)
+    elif is_dataset_dict(source):
+        split = chosen_split(list(source), kind, settings.get("split"), where)
+        yield from places_of(source[split], kind, settings, f"{where}[{split!r}]")
+    elif isinstance(source, str | os.PathLike):
+        yield from _of_path(os.fspath(source), kind, settings, where)
+    elif isinstance(source, Mapping) and "path" in source:
+        own = {name: value for name, value in source.items() if name != "path"}
+        check_settings(own, where)
+        if source["path"] is None:
+            raise ConfigError(f"{where}: no path (name the file or files to read)")
+        yield from places_of(source["path"], kind, {**settings, **own}, where)
+    elif isinstance(source, Mapping):
+        for name, entry in source.items():
+            if entry is None:
+                raise ConfigError(f"{where}.{name}: no source (give a path, or take it out)")
+            yield from places_of(entry, kind, settings, f"{where}.{one_line(str(name))}")
+    elif isinstance(source, Sequence) and not isinstance(source, bytes):
+        if not source:
+            raise ConfigError(f"{where}: an empty list (name at least one file)")
+        for number, entry in enumerate(source):
+            yield from places_of(entry, kind, settings, f"{where}[{number}]")
+    else:
+        raise ConfigError(
+            f"{where}={one_line(repr(source))[:80]}: expected a path, a list of them, a mapping "
+            "with the key 'path', or data: a Dataset, a DataFrame, an Arrow table, a list of dicts"
+        )
+
+
+def check_settings(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse a name that is no setting of a source.
+
+    Raises:
+        ConfigError: it names the setting and the nearest one.
+    """
+    allowed = ["path", *SETTINGS, *FIELDS]
+    for name in settings:
+        if name not in allowed:
+            raise ConfigError(
+                f"{where}: unknown setting {name!r}, expected one of "
+                f"{', '.join(allowed)}{did_you_mean(name, allowed)}"
+            )
+
+
+def chosen_split(names: Sequence[str], kind: Kind, given: str | None, where: str) -> str:
+    """Which of several splits is read: the given one, else train, or test or dev to evaluate.
+
+    Raises:
+        ConfigError: the given split is not there, or none of several is the usual one.
+    """
+    if given is not None:
+        if given not in names:
+            raise ConfigError(
+                f"split={given!r}: {one_line(where)} has {', '.join(map(str, names))}"
+                f"{did_you_mean(given, names)}"
+            )
+        return given
+    if len(names) == 1:
+        return names[0]
+    usual = {_SAME_SPLIT.get(name.lower(), name.lower()): name for name in names}
+    for name in _IN_ORDER[kind]:
+        if name in usual:
+            return usual[name]
+    raise ConfigError(
+        f"{one_line(where)} has the splits {', '.join(map(str, names))} (give split: one of them)"
+    )
+
+
+def row_files(folder: Path) -> list[Path]:
+    """The data files of a folder, sorted; where it has none, those of the folders below it."""
+    return _data_files(folder.iterdir()) or _data_files(folder.rglob("*"))
+
+
+def of_split(paths: Sequence[Path], folder: Path, kind: Kind, split: str | None) -> list[Path]:
+    """The files of one split, where their names tell splits apart.
+
+    Training takes files of ``train`` and those that name no split; evaluation those of ``test``,
+    else ``dev``.
+
+    Raises:
+        ConfigError: no file is of the given split.
+    """
+    splits: dict[str | None, list[Path]] = {}
+    for path in paths:
+        match = _SPLIT.search(str(path.relative_to(folder)).replace(os.sep, "_"))
+        name = None if match is None else match[1].lower()
+        splits.setdefault(_SAME_SPLIT.get(name or "", name), []).append(path)
+    named = [name for name in splits if name is not None]
+    if split is not None:
+        wanted = _SAME_SPLIT.get(split.lower(), split.lower())
+        if named and wanted not in splits:
+            raise ConfigError(f"split={split!r}: {folder} has {', '.join(sorted(named))}")
+        return splits.get(wanted, list(paths))
+    if kind == "train":
+        kept = {path for name in ("train", None) for path in splits.get(name, ())}
+        return [path for path in paths if path in kept] or list(paths)
+    if kind == "eval":
+        for name in _IN_ORDER[kind]:
+            if name in splits:
+                return splits[name]
+    return list(paths)
+
+
+def _data_files(paths: Any) -> list[Path]:
+    return sorted(
+        path
+        for path in paths
+        if path.is_file() and not _NO_ROWS.search(path.name) and path.stat().st_size
+    )
+
+
+def _of_path(path: str, kind: Kind, settings: Mapping[str, Any], where: str) -> Iterator[Place]:
+    shown, found = path, _local(path, settings, where)
+    if os.path.isfile(found):
+        yield Place(name=shown, files=(found,), settings=settings)
+    elif os.path.isdir(found):
+        yield from _of_folder(Path(found), kind, settings, shown)
+    elif glob.has_magic(found):
+        files = sorted(file for file in glob.glob(found, recursive=True) if os.path.isfile(file))
+        folders = sorted(file for file in glob.glob(found) if os.path.isdir(file))
+        if not files and not folders:
+            raise DataError.at(
+                found, f"the pattern matches no file ({where}={shown!r}; mend the pattern)"
+            )
+        if files:
+            yield Place(name=shown, files=tuple(files), settings=settings)
+        else:
+            for folder in folders:
+                yield from _of_folder(Path(folder), kind, settings, folder)
+    else:
+        hub = ""
+        if _HUB_NAME.fullmatch(shown) and not Path(shown).suffix:
+            hub = f"; a dataset of the Hugging Face hub is written hf://datasets/{shown}"
+        raise DataError.at(found, f"there is no such file ({where}={shown!r}; mend the path{hub})")
+
+
+def _local(path: str, settings: Mapping[str, Any], where: str) -> str:
+    """The path on this machine that a user's path stands for."""
+    if not path.strip():
+        raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder)")
+    if path.startswith(DATA_ROOT_PREFIX):
+        root = settings.get("data_root")
+        if root is None:
+            raise ConfigError(
+                f"{where}={path!r}: the prefix {DATA_ROOT_PREFIX!r} stands for data_root, which "
+                "is not set (give data_root)"
+            )
+        path = os.path.join(os.fspath(root), path.removeprefix(DATA_ROOT_PREFIX))
+    elif path.startswith(PACKAGE_PREFIX):
+        path = package_path(path, where)
+    elif path.startswith("file://"):
+        path = path.removeprefix("file://")
+    elif is_address(path):
+        cache = settings.get("cache_dir")
+        path = str(fetched(path, Path(cache) if cache else cache_folder(), where))
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _of_folder(
+    folder: Path, kind: Kind, settings: Mapping[str, Any], shown: str
+) -> Iterator[Place]:
+    """A folder; one that ``save_to_disk`` wrote is its data files."""
+    if (folder / "dataset_dict.json").is_file():
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        if not names:
+            raise DataError.at(str(folder), "the DatasetDict has no split (save it anew)")
+        folder = folder / chosen_split(names, kind, settings.get("split"), str(folder))
+    state = folder / "state.json"
+    if state.is_file() and (folder / "dataset_info.json").is_file():
+        try:
+            names = [entry["filename"] for entry in json.loads(state.read_bytes())["_data_files"]]
+            files = tuple(str(folder / Path(name).name) for name in names)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError.at(str(state), f"cannot be read: {error!r} (save it anew)") from error
+        yield Place(name=shown, files=files, settings=settings)
+        return
+    yield Place(name=shown, folder=folder, settings=settings)

@@ -1,0 +1,163 @@
+"""The files that the path of a source stands for."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.rows.files.file_formats import ENDINGS, plain_suffix
+from llm_embedder_data.rows.formats.detection import format_of_folder
+from llm_embedder_data.rows.settings.cache_folder import cache_folder
+from llm_embedder_data.rows.sources.fetched_files import fetched, is_address, remote_files
+from llm_embedder_data.rows.sources.package_paths import PACKAGE_PREFIX, package_path
+
+DATA_ROOT_PREFIX = "llm-embedder:"
+
+# Endings of tables of text, which a folder of a dataset may hold too.
+_TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".trec", ".qrels", ".run")
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def paths_of(
+    path: Any,
+    where: str,
+    data_root: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    *,
+    folder_is_one: bool = False,
+) -> list[str]:
+    """Return the files of a path or a list of paths, absolute, in order.
+
+    A folder that is a dataset as a whole, such as BEIR's, is returned itself.
+
+    Args:
+        path: a file, a folder, a glob, an address, or a list of these.
+        where: the setting, for messages.
+        data_root: what the prefix ``llm-embedder:`` stands for.
+        cache_dir: where files behind addresses are kept.
+        folder_is_one: whether any folder is a dataset as a whole.
+
+    Raises:
+        ConfigError: the setting is not a path.
+        DataError: there is no such file.
+    """
+    paths = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]
+    found: list[str] = []
+    for listed in paths:
+        if not isinstance(listed, str | os.PathLike):
+            raise ConfigError(f"{where}: {listed!r} is not a path")
+        given = os.fspath(listed)
+        absolute = _absolute(given, where, data_root, cache_dir)
+        found += _paths_of_one(absolute, given, where, folder_is_one)
+    if not found:
+        raise ConfigError(f"{where}: an empty list (name at least one file, or give null)")
+    return found
+
+
+def addresses_of(
+    path: Any, where: str, data_root: str | os.PathLike[str] | None = None
+) -> list[str]:
+    """Return the addresses of the files of a source that is streamed, in order.
+
+    Args:
+        path: an address or path, of a file, a folder or a pattern; or a list of these.
+        where: the setting, for messages.
+        data_root: what the prefix ``llm-embedder:`` stands for.
+
+    Raises:
+        ConfigError: the setting is not a path, or no package opens such addresses.
+        DataError: there is no such file.
+    """
+    given = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]
+    found: list[str] = []
+    for listed in given:
+        if not isinstance(listed, str | os.PathLike):
+            raise ConfigError(f"{where}: {listed!r} is not a path, and only files are streamed")
+        address = os.fspath(listed)
+        if not is_address(address):
+            address = _absolute(address, where, data_root, None)
+        files, filesystem = remote_files(address, where)
+        found += [filesystem.unstrip_protocol(file).removeprefix("file://") for file in files]
+    if not found:
+        raise ConfigError(f"{where}: an empty list (name at least one file)")
+    return found
+
+
+def _paths_of_one(path: str, given: str, where: str, folder_is_one: bool) -> list[str]:
+    if os.path.isfile(path):
+        return [path]
+    if os.path.isdir(path):
+        is_one = folder_is_one or format_of_folder(Path(path)) is not None
+        return [path] if is_one else _files_of_folder(path, where)
+    if glob.has_magic(path):
+        matches = sorted(glob.glob(path, recursive=True))
+        files = [match for match in matches if os.path.isfile(match)]
+        if not files:
+            folders = [match for match in matches if os.path.isdir(match)]
+            files = [folder for folder in folders if format_of_folder(Path(folder)) is not None]
+        if not files:
+            raise DataError.at(
+                path, f"the pattern matches no file ({where}={given!r}; correct the pattern)"
+            )
+        return files
+    hub = ""
+    if _HUB_NAME.fullmatch(given) and not plain_suffix(given):
+        hub = f"; a dataset of the Hugging Face hub is written hf://datasets/{given}"
+    raise DataError.at(path, f"there is no such file ({where}={given!r}; correct the path{hub})")
+
+
+def _absolute(
+    path: str,
+    where: str,
+    data_root: str | os.PathLike[str] | None,
+    cache_dir: str | os.PathLike[str] | None,
+) -> str:
+    """Return the absolute path that a path with a prefix or ``~``, or an address, stands for."""
+    if not path.strip():
+        raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder, or give null)")
+    if path.startswith(DATA_ROOT_PREFIX):
+        if data_root is None:
+            raise ConfigError(
+                f"{where}={path!r}: the prefix {DATA_ROOT_PREFIX!r} stands for data_root, which "
+                "is not set (give data.data_root)"
+            )
+        path = os.path.join(os.fspath(data_root), path.removeprefix(DATA_ROOT_PREFIX))
+    elif path.startswith(PACKAGE_PREFIX):
+        path = package_path(path, where)
+    elif path.startswith("file://"):
+        path = path.removeprefix("file://")
+    elif is_address(path):
+        path = str(fetched(path, cache_folder(cache_dir), where))
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _files_of_folder(folder: str, where: str) -> list[str]:
+    if _is_saved_dataset(folder):
+        return [folder]
+    entries = [
+        entry
+        for entry in os.scandir(folder)
+        if entry.is_file() and not entry.name.startswith(".")  # glob skips these too
+    ]
+    for endings in (tuple(ENDINGS), _TEXT_ENDINGS):
+        files = [e.path for e in entries if plain_suffix(e.name).lower() in endings]
+        if files:
+            return sorted(files)
+    raise DataError.at(
+        folder,
+        f"the folder holds no data file ({where}; {', '.join((*ENDINGS, *_TEXT_ENDINGS))})",
+    )
+
+
+def _is_saved_dataset(folder: str) -> bool:
+    """Return whether ``save_to_disk`` wrote a folder, whose JSON files are not rows."""
+    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
+        return True
+    names = ("state.json", "dataset_info.json")
+    return all(os.path.isfile(os.path.join(folder, name)) for name in names)

@@ -1,0 +1,38 @@
+"""Loading the encoder of a BiEncoder from a name, a folder, or a model in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoModel, PreTrainedModel
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.training.encoder.adapters import base_of, with_saved_adapters
+
+
+def load_encoder(encoder: str | PreTrainedModel) -> PreTrainedModel:
+    """Return the encoder, loaded as float32 if a name or path is given.
+
+    Raises:
+        ConfigError: the model is an encoder-decoder.
+    """
+    loaded = _from_files(encoder) if isinstance(encoder, str) else encoder
+    base = base_of(loaded)
+    if getattr(base.config, "is_encoder_decoder", False):
+        raise ConfigError(
+            f"encoder={type(base).__name__}: an encoder-decoder, expected an encoder or a "
+            "decoder (give its encoder, e.g. T5EncoderModel.from_pretrained(...))"
+        )
+    return loaded
+
+
+def _from_files(encoder: str) -> PreTrainedModel:
+    # Always float32: in bfloat16, AdamW updates at a learning rate of 5e-6 round to 0. The trainer
+    # has a setting for the precision to compute in.
+    adapters = Path(encoder) / "adapter_config.json"
+    if adapters.is_file():
+        return with_saved_adapters(adapters.parent)
+    loaded: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+    return cast(PreTrainedModel, loaded)
