@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -138,11 +138,18 @@ class RetrievalDataCollator:
             batch["query_id"] = torch.tensor(ids)  # as LLM-Embedder's collator does
         return batch
 
-    def several(self, groups: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
+    def several(
+        self, groups: Iterable[Mapping[str, Any]], after_reading: Callable[[], None]
+    ) -> Iterator[Batch]:
         """Yield a batch for each element of ``groups``, all of one dataset.
 
         Each batch equals the result of a call. It is faster than calls, because encoded texts are
         looked up for several batches at once.
+
+        Args:
+            groups: read as batches are asked for.
+            after_reading: called before a batch is yielded, if anything was read since its last
+                call: elements of ``groups``, or token ids of encoded texts.
         """
         groups = iter(groups)
         for group in groups:
@@ -152,11 +159,15 @@ class RetrievalDataCollator:
                     len(group["key"]) * self.key_max_length,
                 )
                 n_more = max(_TOKENS_AT_ONCE // n_tokens - 1, 0)
-                yield from self._together([group, *islice(groups, n_more)])
+                yield from self._together([group, *islice(groups, n_more)], after_reading)
             else:
-                yield self._collate(dict(group))
+                batch = [self._collate(dict(group))]
+                after_reading()
+                yield batch.pop()  # a variable would keep its memory until the next batch
 
-    def _together(self, groups: Sequence[Mapping[str, Any]]) -> Iterator[Batch]:
+    def _together(
+        self, groups: Sequence[Mapping[str, Any]], after_reading: Callable[[], None]
+    ) -> Iterator[Batch]:
         """Yield the batches of groups of encoded texts, looked up and laid out in one go."""
         laid_out = {}
         for side, tokenizer in ("query", self.query_tokenizer), ("key", self.key_tokenizer):
@@ -169,8 +180,10 @@ class RetrievalDataCollator:
                 )
             tokens = tokenizer(texts[0].joined(texts[1:]), instruction)
             laid_out[side] = self._layout.padded(tokens, list(map(len, texts)))
-        for group in groups:
+        for position, group in enumerate(groups):
             inputs_of_group = {side: next(inputs) for side, inputs in laid_out.items()}
+            if position == 0:  # the ids of all groups are gathered with the first
+                after_reading()
             yield self._collate(dict(group), inputs_of_group)
 
     def _collate(

@@ -21,9 +21,14 @@ def slices_at(source: NDArray[Any], starts: NDArray[np.int64], width: int) -> ND
     if len(source) < width:
         source = np.concatenate([source, np.zeros(width - len(source), source.dtype)])
     # A strided view has one row per possible start. Copying whole rows of it takes a tenth of the
-    # time that gathering single entries takes.
-    stride, last = source.strides[0], len(source) - width
-    view = as_strided(source, (last + 1, width), (stride, stride), writeable=False)
+    # time that gathering single entries takes. NumPy's as_strided makes such a view of any array,
+    # but takes longer than copying the rows of a batch.
+    last, shape = len(source) - width, (len(source) - width + 1, width)
+    strides = 2 * source.strides
+    if source.flags.c_contiguous:
+        view = np.ndarray(shape, source.dtype, source.data, strides=strides)
+    else:
+        view = as_strided(source, shape, strides, writeable=False)
     inside = np.minimum(np.maximum(starts, 0), last)
     slices: NDArray[Any] = view[inside]
     for number in np.flatnonzero(inside != starts).tolist():  # slices that reach outside
