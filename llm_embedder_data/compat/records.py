@@ -16,7 +16,7 @@ from llm_embedder_data.rows.schema.train import TRAIN_COLUMNS, train_batch
 from llm_embedder_data.rows.selection.filters import count_reasons, drop_reasons
 from llm_embedder_data.rows.selection.row_statistics import RowStatistics
 from llm_embedder_data.rows.selection.train_settings import TrainSettings
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:

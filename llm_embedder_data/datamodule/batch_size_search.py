@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 # The finder makes a batch smaller only on an out-of-memory error, which it knows by these words.
 _WORDS = 'said to Lightning\'s batch-size finder as "CUDA out of memory", on which it goes back'

@@ -31,7 +31,7 @@ from llm_embedder_data.inspection.pages.plot_data import plot_data
 from llm_embedder_data.inspection.report import Report
 from llm_embedder_data.mining.embeddable_texts import PromptedTexts
 from llm_embedder_data.mining.mining_data import MiningData
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 class InspectableDataModule(ConfiguredDataModule):

@@ -9,7 +9,7 @@ from typing import Any
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 60

@@ -13,7 +13,7 @@ from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.json_files import lines_of
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 @dataclass(frozen=True, slots=True)

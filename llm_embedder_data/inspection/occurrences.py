@@ -29,7 +29,7 @@ from llm_embedder_data.inspection.batch_view.row_texts import candidate_label
 from llm_embedder_data.inspection.html_page import table as html_table
 from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.inspection.plain_console import PlainConsole
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 # The texts of this many rows are compared at a time.
 _ROWS_AT_ONCE = 1 << 14

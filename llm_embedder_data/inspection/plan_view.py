@@ -14,7 +14,7 @@ from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.faults.row_locations import locations_of
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 def plan_summary(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.inspection.plain_console import PlainConsole
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 class Report(dict[str, Any]):

@@ -14,7 +14,7 @@ from llm_embedder_data.batches.groups.training_groups import query_ids_of
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.source_rows.row_instructions import QUERY_INSTRUCTION
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 # n texts, and n instructions that replace the prompt (an entry is None where the prompt stays);
 # None in place of the instructions if every text gets the prompt.

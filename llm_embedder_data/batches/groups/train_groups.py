@@ -14,7 +14,7 @@ from llm_embedder_data.batches.plan.sampler import BatchIndex
 from llm_embedder_data.batches.tokens.row_instructions import in_force
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.mapped_files import MappedFiles
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 class GroupSource(Protocol):

@@ -19,7 +19,7 @@ from llm_embedder_data.batches.groups.training_groups import (
     with_known,
 )
 from llm_embedder_data.rows.source_rows.row_instructions import INSTRUCTION_COLUMNS
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _COLUMNS = [
     "query",

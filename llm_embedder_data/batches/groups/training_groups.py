@@ -22,7 +22,7 @@ from llm_embedder_data.rows.source_rows.row_instructions import (
     INSTRUCTION_COLUMNS,
     QUERY_INSTRUCTION,
 )
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 Queries = TypeVar("Queries", bound="Texts")
 Keys = TypeVar("Keys", bound="Texts")

@@ -25,7 +25,7 @@ from llm_embedder_data.batches.token_cache.cached_texts import CachedTexts
 from llm_embedder_data.batches.token_cache.dataset_texts import holds_passages
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.rows.source_rows.row_instructions import INSTRUCTION_COLUMNS
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 # Candidates that are looked at in one call: the call alone costs as much as some rows.
 _CANDIDATES_AT_ONCE = 1 << 16

@@ -33,7 +33,7 @@ from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 class TokenCache:

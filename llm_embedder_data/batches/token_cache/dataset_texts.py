@@ -26,7 +26,7 @@ from llm_embedder_data.rows.source_rows.row_instructions import (
     QUERY_INSTRUCTION,
 )
 from llm_embedder_data.rows.source_rows.row_tables import RowTables
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 # Rows that become Python strings at a time.
 _BLOCK_ROWS = 1024

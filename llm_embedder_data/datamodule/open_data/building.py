@@ -40,7 +40,8 @@ from llm_embedder_data.rows.source_rows.row_instructions import longest_instruct
 from llm_embedder_data.rows.sources.dataset_names import by_unique_name
 from llm_embedder_data.rows.sources.reader_settings import READER_OPTIONS
 from llm_embedder_data.rows.sources.sources import Source, resolve_sources
-from llm_embedder_data.rows.train_sets import TrainSet, build_train_sets
+from llm_embedder_data.rows.train_set import TrainSet
+from llm_embedder_data.rows.train_sets import build_train_sets
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 

@@ -7,7 +7,8 @@ from llm_embedder_data.datamodule.settings.settings import DataSettings
 from llm_embedder_data.mining.mining_data import ROW_COLUMNS, MiningData
 from llm_embedder_data.rows.joins.joined_rows import without_side_cars
 from llm_embedder_data.rows.joins.side_car_documents import corpora_of
-from llm_embedder_data.rows.train_sets import TrainSet, read_train_rows
+from llm_embedder_data.rows.train_set import TrainSet
+from llm_embedder_data.rows.train_sets import read_train_rows
 
 
 def data_to_mine(

@@ -14,7 +14,7 @@ import numpy as np
 
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.train_sets import TokenRows, TrainSet
+from llm_embedder_data.rows.train_set import TokenRows, TrainSet
 
 _REMEDY = "(put the file back, or start anew from the weights alone, without ckpt_path)"
 

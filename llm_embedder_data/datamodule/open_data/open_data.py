@@ -28,7 +28,7 @@ from llm_embedder_data.inspection.report import Report, described, make_report, 
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.row_lengths import row_lengths
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llm_embedder_data.batches.plan.row_shuffle import CHUNKS
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.settings.settings import DataSettings
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 # An epoch that fetches more than this many times the data is worth a note.
 _MUCH = 1.5

@@ -16,7 +16,7 @@ from llm_embedder_data.batches.tokens.tokenizer_digest import tokenizer_digest
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.settings.settings import DataSettings
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 STATE_VERSION = 2
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.batches.groups.training_groups import candidates_of
 from llm_embedder_data.core.hashing import text_ids
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _COLUMNS = ["query", "key", "teacher_scores", "first_same", "n_pos"]
 

@@ -22,7 +22,7 @@ from llm_embedder_data.inspection.batch_view.passages import MOST_PASSAGES, pass
 from llm_embedder_data.inspection.batch_view.row_texts import RowTexts, row_texts
 from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.corpora import Corpus
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 class ShownBatch(dict[str, Any]):

@@ -38,7 +38,7 @@ from llm_embedder_data.inspection.doctor.results.fixed_files import write_fixed
 from llm_embedder_data.inspection.plan_view import plan_summary
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 def diagnose(

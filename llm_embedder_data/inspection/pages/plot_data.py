@@ -15,7 +15,7 @@ from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.inspection.doctor.checks.plan_checks import expected_collisions
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import row_fingerprints
 from llm_embedder_data.inspection.measured_batches import measured, sampled_steps, spread
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 # The mix of tasks is computed from at most this many steps, and plotted in this many columns.
 _MOST_STEPS = 20_000

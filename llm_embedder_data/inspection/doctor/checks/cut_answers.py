@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.core.answer_strings import holds_answer, words_of
 from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.inspection.doctor.results.findings import MOST_EXAMPLES, examples_at
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 class Positive(NamedTuple):

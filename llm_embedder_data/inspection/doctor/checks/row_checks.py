@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
 from llm_embedder_data.inspection.doctor.results.findings import Check, Finding, finding
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 def check_rows(

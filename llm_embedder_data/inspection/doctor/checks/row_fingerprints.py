@@ -22,7 +22,7 @@ from llm_embedder_data.inspection.doctor.texts.kept_rows import tables_of_rows
 from llm_embedder_data.inspection.doctor.texts.normal_texts import normal_texts
 from llm_embedder_data.inspection.doctor.texts.word_runs import SearchedRuns
 from llm_embedder_data.rows.source_rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _COLUMNS = ["query", "key", "teacher_scores", "first_same", "n_pos"]
 

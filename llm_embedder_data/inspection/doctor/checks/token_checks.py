@@ -15,7 +15,7 @@ from llm_embedder_data.inspection.doctor.checks.cut_answers import Positive, cut
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import in_force
 from llm_embedder_data.inspection.doctor.results.findings import MOST_EXAMPLES, Finding, finding
 from llm_embedder_data.rows.source_rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 # The most rows of a training set that are tokenized, and the most negatives of each.
 SAMPLED_ROWS = 1000

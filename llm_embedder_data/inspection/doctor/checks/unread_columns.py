@@ -10,7 +10,7 @@ from llm_embedder_data.rows.faults.known_columns import look_alikes
 from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.first_records import field_names
 from llm_embedder_data.rows.sources.native_shape import QID
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _READ = {"query", "pos", "neg", "history", "teacher_scores", "query_id", "task", "pos_index"}
 

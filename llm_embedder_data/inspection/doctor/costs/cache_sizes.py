@@ -10,7 +10,7 @@ from llm_embedder_data.batches.groups.gathering import files_of
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 def cache_files(

@@ -8,7 +8,7 @@ import numpy as np
 
 from llm_embedder_data.inspection.report import left_out_by_limit
 from llm_embedder_data.rows.selection.row_statistics import statistics_by_block
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 def selection_effects(train_set: TrainSet, group_size: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from llm_embedder_data.inspection.doctor.near_duplicates.near_queries import row
 from llm_embedder_data.inspection.doctor.near_duplicates.near_rows import rows_near_rows
 from llm_embedder_data.inspection.doctor.results.findings import Check, Finding
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _LOWEST = 0.7  # below it, any two long texts of a language would have to be compared
 

@@ -17,7 +17,7 @@ from llm_embedder_data.inspection.doctor.results.findings import (
 )
 from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _SHOWN = 70  # characters of each of two queries
 

@@ -23,7 +23,7 @@ from llm_embedder_data.inspection.doctor.texts.flat_texts import FlatTexts
 from llm_embedder_data.inspection.doctor.texts.kept_rows import texts_of_queries
 from llm_embedder_data.inspection.doctor.texts.normal_texts import normal_texts
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 
 class _Match(NamedTuple):

@@ -22,7 +22,7 @@ from llm_embedder_data.inspection.doctor.near_duplicates.row_texts import (
 )
 from llm_embedder_data.inspection.doctor.near_duplicates.same_keys import pairs_with_same_key
 from llm_embedder_data.inspection.doctor.near_duplicates.shingles import distinct, jaccard_from
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _NO_MATCH = -1
 _BLOCK_PAIRS = 4096  # compared at a time, to bound the memory that their texts take

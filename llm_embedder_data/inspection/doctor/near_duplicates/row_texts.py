@@ -13,7 +13,7 @@ from llm_embedder_data.inspection.doctor.near_duplicates.shingles import shingle
 from llm_embedder_data.inspection.doctor.texts.flat_texts import FlatTexts
 from llm_embedder_data.inspection.doctor.texts.kept_rows import tables_of_rows
 from llm_embedder_data.inspection.doctor.texts.normal_texts import normal_texts
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _COLUMNS = ["query", "key", "n_pos"]
 _BLOCK_BYTES = 1 << 20  # of text in a block: its shingles take many times as much memory

@@ -13,7 +13,7 @@ from llm_embedder_data.core.printable import printable
 from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 # Checks that run only if ``near_duplicates`` is set.
 NearCheck = Literal["near_contamination", "near_duplicate_rows"]

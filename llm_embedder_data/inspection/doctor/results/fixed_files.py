@@ -15,7 +15,7 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.inspection.doctor.checks.row_checks import false_negatives, repeated_rows
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _BLOCK_ROWS = 1024
 

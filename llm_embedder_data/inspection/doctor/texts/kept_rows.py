@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.groups.gathering import gathered
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
-from llm_embedder_data.rows.train_sets import TrainSet
+from llm_embedder_data.rows.train_set import TrainSet
 
 _BLOCK_ROWS = 8192
 
