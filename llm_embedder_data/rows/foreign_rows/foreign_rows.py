@@ -26,13 +26,14 @@ from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.rows.faults.row_locations import summary_of, with_files
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.files.large_batches import LargeBatches
+from llm_embedder_data.rows.foreign_rows.found_rows import Found
 from llm_embedder_data.rows.foreign_rows.row_batches import (
     BATCH_ROWS,
     Location,
     MixedKeysError,
     RowBatches,
 )
-from llm_embedder_data.rows.foreign_rows.row_reader import Found, RowReader
+from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.foreign_rows.texts_of_rows import TextsOfRows, texts_of_rows
 from llm_embedder_data.rows.passages.passage_files import PassageFile
 from llm_embedder_data.rows.passages.passages import Passages

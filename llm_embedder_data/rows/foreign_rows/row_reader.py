@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
-from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.faults.known_columns import look_alikes
+from llm_embedder_data.rows.foreign_rows.found_rows import Found
 from llm_embedder_data.rows.formats.detection import format_of_file, format_of_folder, named
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import read_texts
@@ -60,60 +59,6 @@ _QRELS = re.compile(r"(^|[-_.])qrels\b", re.IGNORECASE)
 
 # Settings that the files of a corpus, of queries and of judgments share with the rows.
 _SHARED = ("data_root", "cache_dir", "key_template", "on_bad_row")
-
-
-@dataclass(kw_only=True)
-class Found:
-    """What was found in files of one format, and what was left out.
-
-    Attributes:
-        files: path of each file, and its container with its dialect.
-        format: a name of ``format:``.
-        n_rows: canonical rows that were read.
-        left_out: what was left out, by reason: records, ids, scores.
-        dropped: of these, the records that gave no row.
-        unread: columns that have names of ours or of a known format, and were not read.
-        group_sizes: keys per query that the rows of a file ask for, by its path; None for any
-            number.
-    """
-
-    files: list[tuple[str, str]]
-    format: str
-    n_rows: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    unread: list[str] = field(default_factory=list)
-    group_sizes: dict[str, int | None] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """In plain Python, as JSON has it."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
-
-    @classmethod
-    def of_dict(cls, found: Mapping[str, Any]) -> Found:
-        """What :meth:`as_dict` gave."""
-        counts = {name: Counter(found[name]) for name in ("left_out", "dropped")}
-        return cls(**{**found, **counts, "files": [tuple(file) for file in found["files"]]})
-
-    def with_paths(self, path_of: Callable[[str], str]) -> Found:
-        """The same of equal files that lie elsewhere; ``path_of`` gives the path of each file."""
-        return replace(
-            self,
-            files=[(path_of(path), found) for path, found in self.files],
-            group_sizes={path_of(path): n for path, n in self.group_sizes.items()},
-        )
-
-    def __str__(self) -> str:
-        rows = f"{self.n_rows:,} row{'s' * (self.n_rows != 1)} of format {self.format}"
-        if self.left_out:
-            rows += "; left out: " + ", ".join(
-                f"{n:,} {why}" for why, n in self.left_out.most_common()
-            )
-        if len(self.files) == 1:
-            path, found = self.files[0]
-            return f"{one_line(path)}: {found}; {rows}"
-        lines = [f"{one_line(path)}: {found}" for path, found in self.files]
-        return "\n".join([*lines, f"together {rows}"])
 
 
 class RowReader:
