@@ -121,6 +121,7 @@ def main() -> int:
     parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--temperature", type=float, default=None)
     parser.add_argument("--dropout", type=float, default=None, help="default: the model's own")
+    parser.add_argument("--mini-batch-size", type=int, default=None, help="for less memory")
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--accelerator", default="auto")
     arguments = parser.parse_args()
@@ -128,7 +129,7 @@ def main() -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     given = {
         name: value
-        for name in ("learning_rate", "temperature")
+        for name in ("learning_rate", "temperature", "mini_batch_size")
         if (value := getattr(arguments, name)) is not None
     }
     with tempfile.TemporaryDirectory() as folder:

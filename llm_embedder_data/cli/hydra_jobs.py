@@ -150,7 +150,8 @@ def _quieten_libraries() -> None:
     """Silence Lightning's tips and transformers' progress bar, and print no message twice.
 
     Lightning (2.6) prints its messages to the console, so Hydra's console handler skips them.
-    Hydra's log file has all messages.
+    sentence-transformers (6.2) tells each step of the export's check. Hydra's log file has all
+    messages.
     """
     from transformers.utils.logging import disable_progress_bar
 
@@ -158,12 +159,13 @@ def _quieten_libraries() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_not_tip)
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:
-            handler.addFilter(_is_not_lightnings)
+            handler.addFilter(_is_for_the_console)
 
 
 def _is_not_tip(record: logging.LogRecord) -> bool:
     return "Tip: " not in record.getMessage()
 
 
-def _is_not_lightnings(record: logging.LogRecord) -> bool:
-    return not record.name.startswith("lightning.")
+def _is_for_the_console(record: logging.LogRecord) -> bool:
+    is_step = record.name.startswith("sentence_transformers.") and record.levelno < logging.WARNING
+    return not is_step and not record.name.startswith("lightning.")

@@ -9,12 +9,17 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 from llm_embedder_data.cli.refusals import is_refusal, message
 from llm_embedder_data.cli.verbs import VERBS, Verb
 from llm_embedder_data.core.errors import did_you_mean
+
+_PACKAGE = Path(__file__).parent.parent
 
 # Flags with which Hydra prints something and runs no job.
 _SHOWS_ONLY = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
@@ -43,6 +48,7 @@ def main() -> None:
             f"{name!r} is no verb: expected one of {', '.join(VERBS)}{did_you_mean(name, VERBS)}"
         )
     else:
+        warnings.formatwarning = _plain(warnings.formatwarning)
         try:
             _run(VERBS[name], arguments)
         except Exception as error:
@@ -80,6 +86,19 @@ def _run(verb: Verb, arguments: Sequence[str]) -> None:
             overrides = [*line.search_path, *line.overrides, *extra]
             check_settings(compose(overrides, verb.config_name), verb)
     run_jobs(verb, line, extra)
+
+
+def _plain(formatted: Callable[..., str]) -> Callable[..., str]:
+    """Return ``warnings.formatwarning`` without the place in the code for what we tell the user."""
+
+    def plain(
+        message: Any, category: type[Warning], filename: str, *place: Any, **line: Any
+    ) -> str:
+        if category is UserWarning and Path(filename).is_relative_to(_PACKAGE):
+            return f"WARNING: {message}\n"
+        return formatted(message, category, filename, *place, **line)
+
+    return plain
 
 
 def _demo_if_no_data(overrides: Sequence[str]) -> list[str]:

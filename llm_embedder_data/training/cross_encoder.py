@@ -18,6 +18,7 @@ from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.training.batch_kinds import check_gives_pairs
 from llm_embedder_data.training.classifier import classifier
 from llm_embedder_data.training.data_module_protocols import GivesLongestInputs
+from llm_embedder_data.training.encoder.activation_checkpointing import checkpoint_activations
 from llm_embedder_data.training.encoder.eval_mode import evaluating, on_device
 from llm_embedder_data.training.encoder.position_limits import check_positions
 from llm_embedder_data.training.export.cross_encoder_export import CrossEncoderExport
@@ -130,8 +131,7 @@ class CrossEncoder(RetrievalModule):
         self.encoder = classifier(encoder)
         self._model_name = encoder if isinstance(encoder, str) else encoder.name_or_path or None
         if gradient_checkpointing:
-            enable = self.encoder.gradient_checkpointing_enable
-            enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+            checkpoint_activations(self.encoder)
         self.train()  # from_pretrained returns models in eval mode, and Lightning 2.6 keeps modes
 
     def setup(self, stage: str) -> None:

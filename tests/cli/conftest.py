@@ -3,6 +3,7 @@
 import copy
 import io
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def run(monkeypatch, tmp_path, capsys):
     """Run the console script in this process and a new folder; return what it printed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # the console sets it
 
     def call(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["llm-embedder-data", *arguments])

@@ -3,9 +3,11 @@
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+from cli_cases import write_rows
 
 
 def test_an_unknown_verb_names_the_known_ones(run):
@@ -45,3 +47,21 @@ assert not {"torch", "lightning", "transformers", "pyarrow"} & set(sys.modules)
     )
 
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_warning_of_ours_is_a_sentence_without_its_place_in_the_code(run, tiny, tmp_path):
+    write_rows(tmp_path)
+    with pytest.warns(UserWarning, match="name no task") as caught:
+        run(
+            "plan",
+            f"data.tokenizer={tiny}",
+            "data.train_data=mine/train.jsonl",
+            "data.batch_size=2",
+        )
+
+    [warning] = [one for one in caught if "name no task" in str(one.message)]
+    shown = warnings.formatwarning(
+        warning.message, warning.category, warning.filename, warning.lineno
+    )
+    assert shown == f"WARNING: {warning.message}\n"
+    assert __file__ in warnings.formatwarning("of others", UserWarning, __file__, 1)

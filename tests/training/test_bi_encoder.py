@@ -137,7 +137,7 @@ def test_gradient_checkpointing_changes_no_gradient():
         model.loss(training_batch()).backward()
         gradients.append({name: one.grad for name, one in model.named_parameters()})
 
-    assert model.encoder.is_gradient_checkpointing
+    assert any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
     assert_close(gradients[0], gradients[1])
 
 

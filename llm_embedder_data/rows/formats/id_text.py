@@ -29,7 +29,8 @@ IDS = (
 )
 TEXTS = (
     *("text", "contents", "content", "document_content", "passage", "document", "body", "query"),
-    *("question", "query_text", "DOCUMENT_TEXT", "QUERY_TEXT", "doc", "passage_text"),
+    *("question", "query_text", "document_text", "DOCUMENT_TEXT", "QUERY_TEXT", "doc"),
+    "passage_text",
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -71,7 +72,10 @@ def with_lora(encoder: PreTrainedModel, settings: Mapping[str, Any]) -> PreTrain
         )
     chosen = {"target_modules": "all-linear", "task_type": "FEATURE_EXTRACTION", **settings}
     try:
-        adapted = peft.get_peft_model(encoder, peft.LoraConfig(**chosen))
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5.23 by a name that is deprecated there.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            adapted = peft.get_peft_model(encoder, peft.LoraConfig(**chosen))
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"model.lora={dict(settings)}: {error} (expected arguments of peft.LoraConfig)"

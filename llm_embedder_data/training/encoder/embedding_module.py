@@ -17,6 +17,7 @@ from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.text_embedder import CPU_BATCH_TOKENS
+from llm_embedder_data.training.encoder.activation_checkpointing import checkpoint_activations
 from llm_embedder_data.training.encoder.adapters import base_of, with_lora
 from llm_embedder_data.training.encoder.bidirectional import attend_both_ways, check_both_ways
 from llm_embedder_data.training.encoder.encoder_calls import (
@@ -95,7 +96,7 @@ class EmbeddingModule(lightning.LightningModule):
         if bidirectional:
             check_both_ways(base)
         if gradient_checkpointing:
-            base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+            checkpoint_activations(base)
         self.encoder = loaded if lora is None else with_lora(loaded, lora)
         self._attention = AttentionSwitch(base)
         self.train()  # from_pretrained returns models in eval mode, and Lightning 2.6 keeps modes

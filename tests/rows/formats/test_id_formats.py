@@ -26,6 +26,9 @@ def test_tevatron_ids(folder, beside):
     assert [row["relevant"] for row in eval_rows] == [{"d1": 1}, {"d1": 1}]
     with pytest.raises(DataError, match="query_image: rows of images"):
         folder.rows([{**records[0], "query_image": "a.jpg"}], **beside)
+    documents = [{"docid": "d1", "document_text": "text", "document_image": None}]
+    [document] = folder.rows(documents, kind="corpus")
+    assert (document["id"], document["text"]) == ("d1", "text")
 
 
 def test_tevatron_corpus_titles(folder):

@@ -176,3 +176,8 @@ def test_wrong_settings_are_named(lora, message):
 def test_adapters_on_adapters_are_refused():
     with pytest.raises(ConfigError, match=r"model\.lora: the encoder is a PeftModel already"):
         BiEncoder(adapted(tiny_bert()), lora={"r": 4})
+
+
+@pytest.mark.filterwarnings("error")
+def test_activation_checkpointing_warns_of_nothing(saved_bert):
+    lora_model(saved_bert, gradient_checkpointing=True)
