@@ -57,6 +57,7 @@ class Unmasked(BiEncoder):
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         unmasked = {**batch, "positive_id": batch["positive_id"][:, :0]}
+        del unmasked["query_text_id"]
         return super().training_step(unmasked, batch_idx)
 
 

@@ -94,7 +94,7 @@ class RetrievalDataModule(InspectableDataModule):
     - ``teacher_scores``: float32 [B, G], or None where the dataset has none; NaN in a row that has
       none
     - ``task``, ``dataset``: str; ``query_id``: list of int or str; ``row``: int64 [B], rows of the
-      dataset
+      dataset; ``query_text_id``: int64 [B], a hash of each query's text
     - ``key_id``: int64 [B*G], a hash of each key's text; ``positive_id``: int64 [B, P], of all
       known positives, 0 for none. Gathered over ranks they tell a loss which keys are no negatives.
     - ``in_batch_negatives``: bool, the same on all ranks

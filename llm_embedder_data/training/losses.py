@@ -40,6 +40,38 @@ def known_positive_mask(key_id: Tensor, positive_id: Tensor) -> Tensor:
     return known & (key_id != 0)
 
 
+def same_query_mask(
+    query_id: Tensor, every_query_id: Tensor, positive: Tensor, key_id: Tensor
+) -> Tensor:
+    """Return whether each key is the positive of a query with the same text, in any row.
+
+    Rows may hold one query with different positives. What answers it in one row answers it in the
+    other.
+
+    Args:
+        query_id: ``[B]`` int64, hashes of the texts of some queries.
+        every_query_id: ``[R]`` int64, hashes of the texts of all queries of the batch.
+        positive: ``[R]`` int64, the hash of the positive of each of them.
+        key_id: ``[K]`` int64, hashes of the keys' texts; has every positive.
+
+    Returns:
+        ``[B, K]`` bool. Takes O(B * (K + R)) time and memory.
+
+    >>> queries, positives = torch.tensor([1, 1, 2]), torch.tensor([7, 8, 9])
+    >>> same_query_mask(queries[:2], queries, positives, torch.tensor([7, 8, 9]))
+    tensor([[ True,  True, False],
+            [ True,  True, False]])
+    """
+    sorted_id = key_id.sort().values
+    place = torch.searchsorted(sorted_id, key_id)  # [K], the same for equal keys
+    same = query_id[:, None] == every_query_id  # [B, R]
+    # Counts, of which only zero matters. To list the pairs would wait for the device.
+    shape, dtype = (len(query_id), len(key_id)), torch.bfloat16
+    known = torch.zeros(shape, dtype=dtype, device=key_id.device)
+    known.index_add_(1, torch.searchsorted(sorted_id, positive), same.to(dtype))
+    return known[:, place] > 0
+
+
 def has_teacher_scores(teacher: Tensor, key_mask: Tensor) -> Tensor:
     """Return which queries have teacher scores for all their keys: ``[B]`` bool.
 

@@ -21,6 +21,7 @@ from llm_embedder_data.training.losses import (
     known_positive_mask,
     likely_positives,
     reverse_contrastive_loss,
+    same_query_mask,
     stable_distillation,
 )
 from llm_embedder_data.training.matryoshka import WeightedDimension, truncated
@@ -34,7 +35,8 @@ class CompetingKeys(NamedTuple):
         keys: ``[K, D]``, the embeddings.
         target: ``[B]`` int64, the column of each query's positive, the first key of its row.
         excluded: ``[B, K]`` bool, columns that are not negatives of a query: its known positives,
-            padding, and, without in-batch negatives, the keys of other queries.
+            the positives of the same query in other rows, padding, and, without in-batch negatives,
+            the keys of other queries.
     """
 
     keys: Tensor
@@ -58,21 +60,29 @@ def competing_keys(
         all_gather: Lightning's ``all_gather``, to score against the keys of all ranks; None to
             score against this rank's keys.
     """
-    keys, key_id, real = key, batch["key_id"], batch["key_mask"].flatten()  # [K, D], [K], [K]
+    keys = key
     n_queries, group_size = batch["key_mask"].shape
+    of_keys = [batch["key_id"], batch["key_mask"].flatten()]  # [K] each
+    query_id = batch.get("query_text_id")  # None in batches from elsewhere
+    if query_id is not None:
+        of_keys.append(query_id.repeat_interleave(group_size))
     query_index = torch.arange(n_queries, device=key.device)
     target = query_index * group_size
     if all_gather is not None:
         # The backward pass sums, over ranks, the gradients with respect to this rank's keys.
         # DDP divides by the number of ranks, which gives the mean over the global batch.
         keys = all_gather(key, sync_grads=True).flatten(0, 1)
-        both = all_gather(torch.stack([key_id, real]))  # [W, 2, B*G]
-        key_id, real = both.transpose(0, 1).flatten(1)
+        gathered = all_gather(torch.stack(of_keys))  # [W, 2 or 3, B*G]
+        of_keys = list(gathered.transpose(0, 1).flatten(1))
         target = target + rank * len(key)
+    key_id, real, *query_of_key = of_keys
     excluded = known_positive_mask(key_id, batch["positive_id"]) | (real == 0)
+    if query_id is not None:
+        every_query_id, positive = query_of_key[0][::group_size], key_id[::group_size]
+        excluded |= same_query_mask(query_id, every_query_id, positive, key_id)
     if not batch["in_batch_negatives"]:
-        query_of_key = torch.arange(len(keys), device=key.device) // group_size
-        excluded |= query_of_key != query_index[:, None]
+        row_of_key = torch.arange(len(keys), device=key.device) // group_size
+        excluded |= row_of_key != query_index[:, None]
     return CompetingKeys(keys, target, excluded)
 
 

@@ -22,6 +22,7 @@ ALWAYS = [
     "teacher_scores",
     "task",
     "dataset",
+    "query_text_id",
     "query_id",
     "row",
     "key_id",
@@ -48,6 +49,7 @@ def check_train_batch(batch, scored):
     for name, shape in (
         ("key_mask", (B, G)),
         ("row", (B,)),
+        ("query_text_id", (B,)),
         ("key_id", (B * G,)),
         ("positive_id", (B, batch["positive_id"].shape[1])),
     ):

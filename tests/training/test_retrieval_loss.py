@@ -1,7 +1,10 @@
 """Which keys compete for the queries of a rank."""
 
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from llm_embedder_data.training.losses import same_query_mask
 from llm_embedder_data.training.retrieval_loss import competing_keys
 
 
@@ -57,3 +60,53 @@ def test_gathered_keys_are_those_of_all_ranks_in_rank_order():
     assert {0, 6, 7} <= set(excluded_columns(competing)[1])  # 11 is its positive on both ranks
     assert 7 in excluded_columns(competing)[0]  # padding
     assert not {0, 1, 2, 3} & set(excluded_columns(competing)[0])
+
+
+def test_the_positive_of_the_same_query_in_another_row_is_no_negative_on_any_rank():
+    batches = [
+        batch_of([11, 12, 13, 14], [[11], [13]]) | {"query_text_id": torch.tensor([5, 6])},
+        batch_of([21, 22, 23, 24], [[21], [23]]) | {"query_text_id": torch.tensor([5, 5])},
+    ]
+    keys = [torch.randn(4, 3) for _ in batches]
+    ids = [
+        torch.stack(
+            [
+                batch["key_id"],
+                batch["key_mask"].flatten(),
+                batch["query_text_id"].repeat_interleave(2),
+            ]
+        )
+        for batch in batches
+    ]
+
+    def all_gather(tensor, sync_grads=False):
+        return torch.stack(keys if sync_grads else ids)
+
+    gathered = [
+        competing_keys(batch, key, rank=rank, all_gather=all_gather)
+        for rank, (batch, key) in enumerate(zip(batches, keys, strict=True))
+    ]
+    alone = competing_keys(batches[1], keys[1])
+
+    assert [excluded_columns(one) for one in gathered] == [
+        [[0, 4, 6], [2]],
+        [[0, 4, 6], [0, 4, 6]],
+    ]
+    assert excluded_columns(alone) == [[0, 2], [0, 2]]
+
+
+@given(st.data())
+def test_the_mask_of_same_queries_is_that_of_comparing_all_pairs(data):
+    n_rows, group_size = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
+    few = st.integers(-3, 3)  # so that queries and keys repeat
+    queries = torch.tensor(data.draw(st.lists(few, min_size=n_rows, max_size=n_rows)))
+    n_keys = n_rows * group_size
+    key_id = torch.tensor(data.draw(st.lists(few, min_size=n_keys, max_size=n_keys)))
+    n_own = data.draw(st.integers(1, n_rows))
+    positive = key_id[::group_size]
+
+    mask = same_query_mask(queries[:n_own], queries, positive, key_id)
+
+    for i in range(n_own):
+        right = {int(p) for q, p in zip(queries, positive, strict=True) if q == queries[i]}
+        assert mask[i].tolist() == [int(one) in right for one in key_id]

@@ -48,6 +48,7 @@ def training_batch(task="contrast", n_queries=4, group_size=3, seed=0, in_batch_
         "teacher_scores": None if task == "contrast" else teacher,
         "task": task,
         "dataset": "toy",
+        "query_text_id": torch.arange(1, n_queries + 1),
         "key_id": key_id,
         "positive_id": positive_id,
         "in_batch_negatives": in_batch_negatives,

@@ -116,6 +116,7 @@ class TrainGroups:
                 "teacher_scores": None if scores is None else scores.astype(np.float32),
                 "task": train_set.task,
                 "dataset": train_set.name,
+                "query_text_id": groups.query_text_id,
                 "query_id": groups.query_id,
                 "row": rows[start:end],
                 "key_id": groups.key_id,

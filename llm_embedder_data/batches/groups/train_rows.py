@@ -18,6 +18,7 @@ from llm_embedder_data.batches.groups.training_groups import (
     scores_of,
     with_known,
 )
+from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.rows.source_rows.row_instructions import INSTRUCTION_COLUMNS
 from llm_embedder_data.rows.train_set import TrainSet
 
@@ -95,8 +96,10 @@ class TrainRows:
         key_id = np.where(real.ravel(), keys.ids(at, texts), 0)
         if not real.all():
             texts = [t if r else "" for t, r in zip(texts, real.ravel().tolist(), strict=True)]
+        queries = table.column("query").to_pylist()
         return Groups(
-            query=table.column("query").to_pylist(),
+            query=queries,
+            query_text_id=text_ids(queries),
             query_id=query_ids_of(table, rows),
             key=[texts[b * group : (b + 1) * group] for b in range(len(rows))],
             key_mask=real.astype(np.int64),

@@ -66,6 +66,7 @@ class Groups(Generic[Queries, Keys]):
 
     Attributes:
         query: B texts.
+        query_text_id: ``[B]`` int64, hashes of the query texts.
         query_id: B ids: the row's own (int or str), else its row number.
         key: B lists of G texts, the positive first, filled up with empty texts; encoded texts are
             flat, B*G of them.
@@ -80,6 +81,7 @@ class Groups(Generic[Queries, Keys]):
     """
 
     query: Queries
+    query_text_id: NDArray[np.int64]
     query_id: list[int | str]
     key: Keys
     key_mask: NDArray[np.int64]
@@ -96,6 +98,7 @@ class Groups(Generic[Queries, Keys]):
         n_positives = np.count_nonzero(positive_id.any(axis=0))  # zeros come last
         return Groups(
             query=self.query[start:end],
+            query_text_id=self.query_text_id[start:end],
             query_id=self.query_id[start:end],
             key=self.key[start * per_query : end * per_query],
             key_mask=self.key_mask[start:end],

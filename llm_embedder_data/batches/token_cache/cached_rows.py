@@ -86,9 +86,11 @@ class CachedTrainRows:
         chosen = selection.chosen
         columns = None if self._arrow is None else self._arrow[rows.tolist()]
         real, ids = chosen >= 0, table.text_ids
+        queries = table.array("query")[positions]
         keys = np.where(real, self._keys(np.maximum(chosen, 0)), table.empty["key"]).ravel()
         return Groups(
-            query=CachedTexts(table, "query", table.array("query")[positions]),
+            query=CachedTexts(table, "query", queries),
+            query_text_id=ids[queries],
             query_id=self._query_ids(positions, rows, columns),
             key=CachedTexts(table, "key", keys),
             key_mask=real.astype(np.int64),

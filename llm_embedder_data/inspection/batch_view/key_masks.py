@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Reason = Literal[
     "padding",
     "known positive of this query",
+    "positive of the same query in another row",
     "the positive that the teacher chose",
     "a limit takes it for a positive",
     "in_batch_negatives is off",
@@ -25,20 +26,24 @@ class GlobalKeys:
         key_id: ``[B, G]`` int64, hashes of the keys' texts.
         key_mask: ``[B, G]`` int64, 0 where a key is padding.
         positive_id: ``[B, P]`` int64, hashes of each query's known positives, padded with 0.
+        query_text_id: ``[B]`` int64, hashes of the queries' texts.
         in_batch_negatives: whether the keys of other queries are negatives.
     """
 
     key_id: NDArray[np.int64]
     key_mask: NDArray[np.int64]
     positive_id: NDArray[np.int64]
+    query_text_id: NDArray[np.int64]
     in_batch_negatives: bool
 
     def known(self, query: int) -> NDArray[np.bool_]:
         """Return which keys are known positives of a query, ``[B, G]`` bool.
 
-        The loss leaves these out of the query's negatives, whichever rank they come from.
+        The loss leaves these out of the query's negatives, whichever rank they come from. They are
+        the positives of its row, and those of other rows of the step with the same query.
         """
-        positives = self.positive_id[query]
+        same_query = self.query_text_id == self.query_text_id[query]
+        positives = np.append(self.positive_id[query], self.key_id[same_query, 0])
         known: NDArray[np.bool_] = np.isin(self.key_id, positives[positives != 0])
         known &= self.key_id != 0
         return known
@@ -75,4 +80,6 @@ class GlobalKeys:
             return "known positive of this query"
         if key_id == self.key_id[query, 0]:
             return "the positive that the teacher chose"
+        if key_id not in self.positive_id[query]:
+            return "positive of the same query in another row"
         return "a limit takes it for a positive"

@@ -92,6 +92,7 @@ def _keys(chosen: dict[str, Any], is_cross: bool) -> GlobalKeys:
         key_id=np.asarray(chosen["key_id"]).reshape(mask.shape),
         key_mask=mask,
         positive_id=chosen["positive_id"],
+        query_text_id=chosen["query_text_id"],
         # A cross-encoder scores a query only against the keys of its row.
         in_batch_negatives=chosen["in_batch_negatives"] and not is_cross,
     )

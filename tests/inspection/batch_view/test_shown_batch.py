@@ -129,12 +129,17 @@ def gather(batches):
     """What Lightning's all_gather gives in a run of these batches."""
 
     def all_gather(tensor, sync_grads=False):
-        size = len(batches[0]["key_id"])
-        if tensor.dim() == 2 and len(tensor) == 2 and tensor.dtype == torch.int64:
-            return torch.stack(
-                [torch.stack([one["key_id"], one["key_mask"].flatten()]) for one in batches]
+        if sync_grads:  # embeddings
+            return torch.zeros(len(batches), *tensor.shape)
+        of_keys = [
+            (
+                one["key_id"],
+                one["key_mask"].flatten(),
+                one["query_text_id"].repeat_interleave(one["key_mask"].shape[1]),
             )
-        return torch.zeros(len(batches), size, 1)
+            for one in batches
+        ]
+        return torch.stack([torch.stack(one) for one in of_keys])
 
     return all_gather
 
@@ -176,6 +181,29 @@ def test_without_in_batch_negatives_the_keys_of_others_are_none(tmp_path, minilm
         assert query["in_batch"] == {"negatives": 0, "padding": 0, "masked": []}
         assert query["n_negatives"] == 3
     assert "in_batch_negatives is off" in str(shown)
+
+
+def test_positives_of_the_same_query_in_another_row_are_masked_and_say_so(tmp_path, minilm):
+    rows = rows_of("qa", 8)
+    for i, row in enumerate(rows):
+        row["pos"] = [text("qa answer", i)]
+    rows[5]["query"] = rows[2]["query"]
+    module = opened(tmp_path, minilm, train_data=write(tmp_path / "own" / "t.jsonl", rows))
+
+    shown = module.show(0, rank=None, world_size=2)
+
+    masked = [
+        (query["row"], one["rank"], one["position"], one["slot"], one["why"])
+        for query in shown["queries"]
+        for one in query["in_batch"]["masked"]
+    ]
+    at = {
+        row: (rank, position)
+        for rank in (0, 1)
+        for position, row in enumerate(module.plan(num_replicas=2).for_rank(0, rank)[1].tolist())
+    }
+    why = "positive of the same query in another row"
+    assert sorted(masked) == [(2, *at[5], 0, why), (5, *at[2], 0, why)]
 
 
 def test_known_positives_of_other_rows_are_masked_with_their_text(tmp_path, minilm):
