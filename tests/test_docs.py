@@ -19,6 +19,7 @@ import pytest
 import llm_embedder_data
 from llm_embedder_data.cli.verbs import VERBS
 from llm_embedder_data.config import load_config
+from llm_embedder_data.rows.formats.detection import BY_NAME
 from tests.test_house import FLOORS
 
 ROOT = Path(__file__).parent.parent
@@ -192,6 +193,33 @@ def test_the_architecture_page_names_modules_that_exist():
 
     assert modules
     assert [name for name in modules if not (PACKAGE / name).is_file()] == []
+
+
+def test_the_console_page_has_every_verb():
+    listed = re.findall(r"^\| `(\w+)` \| ", (ROOT / "docs/console.md").read_text(), re.MULTILINE)
+
+    assert sorted(listed) == sorted(VERBS)
+
+
+def test_the_formats_page_has_every_name_of_a_format():
+    names = (ROOT / "docs/formats.md").read_text().partition("## All names of `format:`")[2]
+
+    assert set(re.findall(r"\w+", names)) == set(BY_NAME)
+
+
+def test_the_reference_has_every_public_name():
+    documented = re.findall(r"^::: ([\w.]+)", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
+    errors = {"ConfigError", "DataError"}  # they stand under their module
+
+    names = {name.rpartition(".")[2] for name in documented} | errors
+    assert set(llm_embedder_data.__all__) <= names
+
+
+def test_the_benchmarks_page_links_every_page_of_results():
+    linked = {found["target"] for found in LINK.finditer((ROOT / "docs/benchmarks.md").read_text())}
+
+    pages = (ROOT / "benchmarks/results").glob("*.md")
+    assert {f"../benchmarks/results/{page.name}" for page in pages} <= linked
 
 
 def test_the_arguments_page_has_every_argument():
