@@ -29,6 +29,7 @@ th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(-
 th { white-space: nowrap }
 /* A long name without a space breaks at this width, and a word of usual length stays whole. */
 td > span { display: inline-block; max-width: 22rem }
+td:first-child > span { width: max-content }
 td:last-child > span { display: inline; overflow-wrap: anywhere }
 td.text:last-child { min-width: 14rem }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
@@ -41,11 +42,12 @@ summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
   thead { display: none }
   table, tbody { display: block }
   tr { display: block; padding: .45rem 0; border-bottom: 1px solid var(--line) }
-  td, td.text:last-child { display: inline; padding: 0 .9rem 0 0; border: 0 }
-  td > span { display: inline }
+  td, td.text:last-child { display: inline-block; max-width: 100%; min-width: 0; border: 0;
+    padding: 0 .9rem 0 0 }
+  td > span, td:first-child > span { display: inline }
   td:first-child { display: block; font-weight: 600; text-align: left }
   td:empty, td.text:empty { display: none }
-  td[data-name]:not(:first-child)::before { content: attr(data-name) "\\a0"; color: var(--faint) }
+  td[data-name]:not(:first-child)::before { content: attr(data-name) " "; color: var(--faint) }
   td:first-child:nth-last-child(2) + td::before { content: none }
 }
 """

@@ -120,7 +120,8 @@ def _example(example: Mapping[str, Any], before: str = "") -> str:
     line = "" if example["line"] is None else f":{example['line']}"
     where = f"{file.parent.name}/{file.name}{line}" if file.parent.name else f"{file}{line}"
     return (
-        f'<span class="faint" title="{escaped(one_line(file))}">{before}{isolated(where)}</span>'
+        f'<span class="faint" title="{escaped(one_line(file))}">{before}'
+        f'<bdi dir="ltr">{escaped(one_line(where))}</bdi></span>'
         f"{isolated(example['text'])}"
     )
 
