@@ -15,10 +15,11 @@ RESULTS = "benchmarks/results"
 
 
 def on_files(files: Files, *, config: Any) -> Files:
-    """Add the pages of results under ``results/``."""
+    """Add the pages of results and their pictures under ``results/``."""
     root = Path(config.config_file_path).parent
-    for page in sorted((root / RESULTS).glob("*.md")):
-        files.append(File.generated(config, f"results/{page.name}", abs_src_path=str(page)))
+    for file in sorted((root / RESULTS).iterdir()):
+        if file.suffix in (".md", ".svg"):
+            files.append(File.generated(config, f"results/{file.name}", abs_src_path=str(file)))
     return files
 
 

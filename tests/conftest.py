@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser_pages import CHROMIUM
 from hypothesis import HealthCheck, settings
 from tokenizers import (
     Tokenizer,
@@ -164,6 +165,20 @@ def unigram(sample_texts, tmp_path_factory):
     )
     names = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "<eos>"}
     return _saved(tokenizer, tmp_path_factory.mktemp("unigram"), padding_side="left", **names)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium, without a window; closed after a module, as its event loop is in the way
+    of other tests.
+    """
+    api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian's package chromium)")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 _BOMB = """

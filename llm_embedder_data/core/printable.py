@@ -32,6 +32,15 @@ def one_line(text: object) -> str:
     return _UNSAFE_IN_LINE.sub(_escaped, str(text))
 
 
+def beginning(text: str, longest: int) -> str:
+    """Return a text; if it is longer than ``longest`` characters, its beginning and three dots.
+
+    >>> beginning("When does the last ferry leave?", 20)
+    'When does the las...'
+    """
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def cause(error: BaseException) -> BaseException | None:
     """Return the error to use in ``raise ... from``; None if its traceback is unsafe to print.
 

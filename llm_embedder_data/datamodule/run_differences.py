@@ -53,11 +53,12 @@ class RunDifferences(dict[str, Any]):
             f"<p>a: <code>{escaped(self['a'])}</code><br>b: <code>{escaped(self['b'])}</code></p>"
         ]
         for kind, title in _TITLES.items():
+            has_meaning = any(one["meaning"] for one in self[kind])
             rows = [
-                (one["name"], shown(one["a"]), shown(one["b"]), one["meaning"])
+                (one["name"], shown(one["a"]), shown(one["b"]), *[one["meaning"]] * has_meaning)
                 for one in self[kind]
             ]
-            names = ["", "a", "b", "what it means"]
+            names = ["what", "a", "b", *["what it means"] * has_meaning]
             parts.append(section(title, table(names, rows) if rows else "<p>No difference.</p>"))
         return "".join(parts)
 

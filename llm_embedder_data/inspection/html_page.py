@@ -9,42 +9,62 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from llm_embedder_data.core.printable import printable
+from llm_embedder_data.core.printable import one_line, printable
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --paper: #fff; --line: #d8dde3; --soft: #f4f6f8;
-  --accent: #2563a8; --warn: #a8500f; }
+  --accent: #2563a8; --faint: #5b646e }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --paper: #14171a; --line: #333a42;
-  --soft: #1d2226; --accent: #7ab4f0; --warn: #f0a35e; } }
+  --soft: #1d2226; --accent: #7ab4f0; --faint: #a3abb4 } }
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 72rem; padding: 1rem; color: var(--ink); background: var(--paper);
-  font: 16px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2rem }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; width: 100%; font-size: .9rem }
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
+h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2rem } h3 { font-size: 1rem }
+.faint { color: var(--faint); font-size: .86em }
+.scroll { overflow-x: auto; overflow-wrap: break-word }
+blockquote { margin: 0; padding-left: .8rem; border-left: 3px solid var(--line) }
+table { border-collapse: collapse; font-size: .9rem }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: break-word }
-th { white-space: nowrap } td:first-child { white-space: nowrap } td:last-child { min-width: 14rem }
+  vertical-align: top }
+th { white-space: nowrap }
+/* A long name without a space breaks at this width, and a word of usual length stays whole. */
+td > span { display: inline-block; max-width: 22rem }
+td:first-child > span { width: max-content }
+td:last-child > span { display: inline; overflow-wrap: anywhere }
+td.text:last-child { min-width: 14rem }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 details { margin: .5rem 0; padding: .4rem .6rem; background: var(--soft); border-radius: .4rem }
-summary { cursor: pointer } code { font-size: .85em; overflow-wrap: anywhere }
-.found { color: var(--warn); font-weight: 600 }
-svg { max-width: 100%; height: auto } svg text { fill: var(--ink); font-size: 11px }
-svg rect { fill: var(--accent) }
+details details { background: none; border: 1px solid var(--line) }
+summary { cursor: pointer } code { font-size: .85em }
+summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
+/* On a phone, a row is a block: its first cell, and below it the others with their names. */
+@media (max-width: 40rem) {
+  thead { display: none }
+  table, tbody { display: block }
+  tr { display: block; padding: .45rem 0; border-bottom: 1px solid var(--line) }
+  td, td.text:last-child { display: inline-block; max-width: 100%; min-width: 0; border: 0;
+    padding: 0 .9rem 0 0 }
+  td > span, td:first-child > span { display: inline }
+  td:first-child { display: block; font-weight: 600; text-align: left }
+  td:empty, td.text:empty { display: none }
+  td[data-name]:not(:first-child)::before { content: attr(data-name) " "; color: var(--faint) }
+  td:first-child:nth-last-child(2) + td::before { content: none }
+}
 """
 
 
-def page(title: str, sections: Iterable[str]) -> str:
+def page(title: str, sections: Iterable[str], *, style: str = "") -> str:
     """Return a page.
 
     Args:
         title: plain text.
         sections: HTML.
+        style: additional CSS.
     """
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escaped(title)}</title><style>{_STYLE}</style></head>"
+        f"<title>{escaped(title)}</title><style>{_STYLE}{style}</style></head>"
         f"<body><h1>{escaped(title)}</h1>{''.join(sections)}</body></html>\n"
     )
 
@@ -55,7 +75,7 @@ def section(title: str, *content: str) -> str:
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table. Columns of numbers are aligned right.
+    """Return a table. Columns of numbers are aligned right. On a phone, rows become blocks.
 
     Args:
         names: the names of the columns.
@@ -66,13 +86,17 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         bool(rows) and all(isinstance(row[i], int | float | None) for row in rows)
         for i in range(len(names))
     ]
-    kinds = [' class="number"' if is_numeric else "" for is_numeric in numeric]
+    kinds = ["number" if is_numeric else "text" for is_numeric in numeric]
     head = "".join(
-        f"<th{kind}>{escaped(name)}</th>" for kind, name in zip(kinds, names, strict=True)
+        f'<th class="{kind}">{escaped(name)}</th>' for kind, name in zip(kinds, names, strict=True)
     )
+    starts = [
+        f'<td class="{kind}"' + (f' data-name="{escaped(name)}">' if name else ">")
+        for kind, name in zip(kinds, names, strict=True)
+    ]
     body = "".join(
         "<tr>"
-        + "".join(f"<td{kind}>{_cell(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        + "".join(f"{start}{_cell(cell)}</td>" for start, cell in zip(starts, row, strict=True))
         + "</tr>"
         for row in rows
     )
@@ -82,25 +106,11 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     )
 
 
-def folded(summary: str, *content: str) -> str:
-    """Return HTML that is hidden until a click on its summary (plain text)."""
-    return f"<details><summary>{escaped(summary)}</summary>{''.join(content)}</details>"
-
-
-def bars(values: dict[str, float], unit: str = "") -> str:
-    """Return a bar chart of a few values by name, as SVG."""
-    most = max(values.values(), default=0) or 1
-    rows = []
-    for number, (name, value) in enumerate(values.items()):
-        y = number * 22
-        width = max(1, 380 * value / most)
-        rows.append(
-            f'<text x="0" y="{y + 14}">{escaped(name)}</text>'
-            f'<rect x="200" y="{y + 3}" width="{width:.1f}" height="14" rx="2"></rect>'
-            f'<text x="{206 + width:.1f}" y="{y + 14}">{value:,.4g}{escaped(unit)}</text>'
-        )
-    height = 22 * len(values)
-    return f'<svg viewBox="0 0 660 {height}" width="660" role="img">{"".join(rows)}</svg>'
+def folded(summary: str, *content: str, is_open: bool = False) -> str:
+    """Return HTML that is hidden until a click on its summary (plain text, or Markup)."""
+    said = summary if isinstance(summary, Markup) else escaped(summary)
+    attribute = " open" if is_open else ""
+    return f"<details{attribute}><summary>{said}</summary>{''.join(content)}</details>"
 
 
 class Markup(str):
@@ -112,6 +122,11 @@ def escaped(value: Any) -> str:
     return html.escape(printable(value))
 
 
+def isolated(value: Any) -> str:
+    """Return a value on one line, escaped, which keeps its own direction (left or right)."""
+    return f"<bdi>{escaped(one_line(value))}</bdi>"
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, Markup):
         return value
@@ -119,4 +134,4 @@ def _cell(value: Any) -> str:
         return f"{value:,.4g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return escaped("" if value is None else value)
+    return "" if value in (None, "") else f'<span dir="auto">{escaped(value)}</span>'

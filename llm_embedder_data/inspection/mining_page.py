@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.inspection.html_page import Markup, escaped, page, section, table
+from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.inspection.html_page import escaped, page, section, table
+from llm_embedder_data.inspection.pages.plots import PLOT_STYLE, histogram
 
-_WIDTH, _HEIGHT = 640, 120
+_INTRO = (
+    "<p>For each query, these passages score best among those that are not known to answer it. "
+    "Some may answer it all the same. Where the scores of negatives reach those of positives, a "
+    "limit such as data.relative_margin leaves the doubtful ones out of training; the file has "
+    "them all.</p>"
+)
 
 
 def mining_page(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -17,33 +24,30 @@ def mining_page(reports: Mapping[str, Mapping[str, Any]]) -> str:
         reports: by dataset, the results of
             :func:`~llm_embedder_data.mining.mining_report.mining_report`.
     """
-    sections = []
+    sections = [_INTRO]
     for name, report in reports.items():
         counts = [[what, number] for what, number in report["counts"].items()]
         counts += [[f"negatives that {limit} leaves out", n] for limit, n in _limits(report)]
         plots = "".join(
-            f"<h3>{escaped(what)} ({sum(bins):,})</h3>" + _histogram(bins, report["edges"])
-            for what, bins in report["histograms"].items()
+            _histogram(what, bins, report) for what, bins in report["histograms"].items()
         )
-        sections.append(section(name, table(["what", "number"], counts), Markup(plots)))
-    return page("Mined negatives", sections)
+        plots = f'<div class="plots">{plots}</div>'
+        sections.append(section(one_line(name), table(["what", "number"], counts), plots))
+    return page("Mined negatives", sections, style=PLOT_STYLE)
 
 
 def _limits(report: Mapping[str, Any]) -> list[tuple[str, int]]:
     return list(report["left_out"].items())
 
 
-def _histogram(bins: Sequence[int], edges: Sequence[float]) -> str:
-    most, width = max(max(bins), 1), _WIDTH / len(bins)
-    bars = "".join(
-        f'<rect x="{i * width:.1f}" y="{_HEIGHT - _HEIGHT * n / most:.1f}" width="{width - 1:.1f}" '
-        f'height="{_HEIGHT * n / most:.1f}"><title>{edges[i]:.4g} to {edges[i + 1]:.4g}: {n:,}'
-        "</title></rect>"
-        for i, n in enumerate(bins)
-        if n
-    )
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 18}" width="{_WIDTH}" role="img">{bars}'
-        f'<text x="0" y="{_HEIGHT + 14}">score {edges[0]:.4g}</text>'
-        f'<text x="{_WIDTH}" y="{_HEIGHT + 14}" text-anchor="end">{edges[-1]:.4g}</text></svg>'
+def _histogram(what: str, bins: list[int], report: Mapping[str, Any]) -> str:
+    titles = {"positives": "Positives", "negatives": "Negatives", "kept": "Negatives that are kept"}
+    title = titles.get(what, f"Negatives that {what} leaves out")
+    if not sum(bins):
+        return f"<p>{escaped(title)}: none.</p>"
+    return histogram(
+        title,
+        {what: bins},
+        report["edges"],
+        about=f"share of the {sum(bins):,} by their score",
     )

@@ -26,6 +26,7 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.batch_view.batch_text import location_text, shortened
 from llm_embedder_data.inspection.batch_view.making import index_of
 from llm_embedder_data.inspection.batch_view.row_texts import candidate_label
+from llm_embedder_data.inspection.html_page import isolated, section
 from llm_embedder_data.inspection.html_page import table as html_table
 from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.inspection.plain_console import PlainConsole
@@ -36,6 +37,8 @@ _ROWS_AT_ONCE = 1 << 14
 
 # Limit of rows and of occurrences that are printed; JSON has all of them.
 MOST_SHOWN = 60
+_MOST_IN_HTML = 1000
+_LONGEST_IN_HTML = 1000  # characters of the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +78,48 @@ class Occurrences(dict[str, Any]):
         return dict(self)
 
     def _repr_html_(self) -> str:
+        n_rows, n_steps = len(self["rows"]), len(self["steps"])
         rows = [
-            (row["dataset"], row["row"], location_text(row), ", ".join(row["roles"]))
-            for row in self["rows"]
+            (
+                one_line(row["dataset"]),
+                row["row"],
+                location_text(row),
+                ", ".join(row["roles"]) + ("" if row["is_kept"] else " (dropped: in no step)"),
+            )
+            for row in self["rows"][:_MOST_IN_HTML]
         ]
         names = ("epoch", "step", "rank", "position", "dataset", "row", "role")
         steps = [
             [*(found[name] for name in names), found["in_batch_negative_of"]]
-            for found in self["steps"]
+            for found in self["steps"][:_MOST_IN_HTML]
         ]
-        return html_table(["dataset", "row", "file", "the text is"], rows) + html_table(
-            [*names, "in-batch negative of"], steps
+        epochs, ranks = self["epochs"], self["world_size"]
+        what = "the row with this id" if self["text"] is None else "the text"
+        return (
+            f"<blockquote>{isolated(self._sought(_LONGEST_IN_HTML))}</blockquote>"
+            + section(
+                f"Rows of the files: {n_rows:,}",
+                html_table(["dataset", "row", "file", f"{what} is"], rows),
+                _more(n_rows),
+            )
+            + section(
+                f"Places in batches: {n_steps:,} in {epochs:,} epoch{'s' * (epochs != 1)}, on "
+                f"{ranks:,} rank{'s' * (ranks != 1)}",
+                "<p>The last column says for how many other queries of the global batch the text "
+                "is a negative too.</p>",
+                html_table([*names, "negative of others"], steps),
+                _more(n_steps),
+            )
         )
+
+    def _sought(self, longest: int) -> str:
+        if self["text"] is None:
+            return f"id {one_line(self['id'])}"
+        return shortened(self["text"], longest)
 
     def __str__(self) -> str:
         console = PlainConsole(width=110)
-        what = shortened(self["text"], 80) if self["text"] is not None else f"id {self['id']}"
-        console.print(f"{one_line(what)}: in {len(self['rows'])} rows")
+        console.print(f"{self._sought(80)}: in {len(self['rows'])} rows")
         for row in self["rows"][:MOST_SHOWN]:
             dropped = "" if row["is_kept"] else ", dropped: in no step"
             console.print(
@@ -118,6 +146,12 @@ class Occurrences(dict[str, Any]):
         if not self["steps"]:
             console.print(f"in no step of epochs 0 to {self['epochs'] - 1}")
         return "\n".join(line.rstrip() for line in console.text().split("\n"))
+
+
+def _more(number: int) -> str:
+    """Return a line on what an HTML table leaves out."""
+    n_more = number - _MOST_IN_HTML
+    return f"<p>and {n_more:,} more (json= writes all)</p>" if n_more > 0 else ""
 
 
 def occurrences(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,10 +11,15 @@ from rich.table import Table
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.inspection.html_page import escaped
+from llm_embedder_data.inspection.html_page import table as html_table
 from llm_embedder_data.inspection.plain_console import PlainConsole
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
+
+# Datasets with the same instructions that a line names; the dict has all of them.
+_MOST_NAMED = 12
 
 
 class Report(dict[str, Any]):
@@ -73,21 +77,18 @@ class Report(dict[str, Any]):
 
     def _repr_html_(self) -> str:
         """Return the report as a table for a notebook."""
-        columns = ("", "dataset", "task", "read", "kept", "dropped", "steps", "scored")
+        columns = ("dataset", "used for", "task", "read", "kept", "dropped", "steps", "scored")
         rows, notes = [], [*self._instructions(), *self._mixing()]
         for kind, entries in self.items():
             for name, entry in entries.items():
-                dropped = ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items())
-                steps, scored = entry.get("steps_per_epoch", ""), entry.get("scored_rows", "")
+                dropped = ", ".join(f"{n:,} {reason}" for reason, n in entry["dropped"].items())
+                steps, scored = entry.get("steps_per_epoch"), entry.get("scored_rows")
                 read, kept = entry["rows_read"], entry["rows_kept"]
-                cells = (kind, name, entry.get("task", ""), read, kept, dropped, steps, scored)
-                rows.append("".join(f"<td>{_in_html(cell)}</td>" for cell in cells))
-                notes += [f"{name}: {note}" for note in entry["notes"]]
-        head = "".join(f"<th>{column}</th>" for column in columns)
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        items = "".join(f"<li>{_in_html(note)}</li>" for note in notes)
-        return f"<div>{table}{f'<ul>{items}</ul>' if items else ''}</div>"
+                task = one_line(entry.get("task", ""))
+                rows.append((one_line(name), kind, task, read, kept, dropped, steps, scored))
+                notes += [f"{one_line(name)}: {note}" for note in entry["notes"]]
+        items = "".join(f"<li>{escaped(note)}</li>" for note in notes)
+        return f"<div>{html_table(columns, rows)}{f'<ul>{items}</ul>' if items else ''}</div>"
 
     def _mixing(self) -> list[str]:
         """Return a line on the shares of the datasets, if a setting mixes them."""
@@ -109,9 +110,20 @@ class Report(dict[str, Any]):
                         f"{one_line(name)}: {n_rows} rows have an instruction of their own"
                     )
         return of_rows + [
-            f"{', '.join(map(one_line, dict.fromkeys(datasets)))}: instruction: {said}"
+            f"{_listed(list(dict.fromkeys(datasets)))}: instruction: {said}"
             for said, datasets in names.items()
         ]
+
+
+def _listed(datasets: Sequence[str]) -> str:
+    """Return the names of datasets; of many, the first and how many more there are."""
+    shown = ", ".join(map(one_line, datasets[:_MOST_NAMED]))
+    n_more = len(datasets) - _MOST_NAMED
+    return (
+        f"{shown} and {n_more:,} more datasets"
+        if n_more > 1
+        else ", ".join(map(one_line, datasets))
+    )
 
 
 def mixing_in_words(plan: EpochPlan) -> str:
@@ -133,10 +145,6 @@ def described(instruction: Instruction) -> str:
     if not any(text for _, text in sides):
         return "none"
     return ", ".join(f"{side} {text!r}" if text else f"{side} none" for side, text in sides)
-
-
-def _in_html(value: Any) -> str:
-    return html.escape(printable(value))
 
 
 def make_report(

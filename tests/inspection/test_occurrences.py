@@ -80,7 +80,9 @@ def test_rows_have_their_roles_and_their_places_in_the_files(tmp_path, minilm):
         ("e.jsonl", 6),
     ]
     assert "qa row 4 (one.jsonl:5): pos 0" in str(found)
-    assert "<td>qa</td>" in found._repr_html_()
+    page = found._repr_html_()
+    assert text("qa pos", 2) in page
+    assert "one.jsonl:5" in page
 
 
 def test_a_row_is_found_by_its_id(tmp_path, minilm):

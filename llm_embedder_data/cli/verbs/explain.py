@@ -33,7 +33,7 @@ def explain(cfg: DictConfig) -> None:
     """
     _check_settings(cfg)
     if cfg.diff is not None:
-        title, found = "Two runs", run_differences(*map(read_run, cfg.diff))
+        title, found = "How two runs differ", run_differences(*map(read_run, cfg.diff))
     elif cfg.step is not None:
         title, found = "A batch of a past run", _batch(cfg)
     else:

@@ -94,6 +94,9 @@ def _annotations(diagnosis: Diagnosis, limited: set[str]) -> list[str]:
         level = "error" if check in limited else "warning"
         for example in found["examples"]:
             line = "" if example["line"] is None else f",line={example['line']}"
-            text = f"{name}: {check}: {example['text']}".replace("%", "%25").replace("\n", "%0A")
+            text = f"{name}: {check}: {example['text']}"
+            if match := example.get("match"):
+                text += f" (like {match['file']}:{match['line']}: {match['text']})"
+            text = text.replace("%", "%25").replace("\n", "%0A")
             lines.append(f"::{level} file={example['file']}{line}::{text}\n")
     return lines

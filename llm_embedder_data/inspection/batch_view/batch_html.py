@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.printable import beginning, one_line
 from llm_embedder_data.inspection.batch_view.batch_text import (
     headline,
     in_batch_lines,
     location_text,
 )
-from llm_embedder_data.inspection.html_page import escaped, folded
+from llm_embedder_data.inspection.html_page import escaped, folded, isolated
 
 # Limit of queries that are shown, and how many of them are unfolded; JSON has all of them.
 MOST_QUERIES = 128
@@ -21,11 +21,12 @@ _N_OPEN = 2
 BATCH_STYLE = """
 .batch { font: 14px/1.55 system-ui, sans-serif; overflow-wrap: anywhere }
 .batch .where { opacity: .72; font-size: .86em }
-.batch .marks span, .batch .tokens span { border-radius: .25em; padding: 0 .15em }
+.batch .marks { font-size: .86em }
+.batch .marks span, .batch .tokens bdi { border-radius: .25em; padding: 0 .15em }
 .batch .instruction { background: color-mix(in srgb, #2f7dd1 24%, transparent) }
-.batch .special { opacity: .55; font-family: ui-monospace, monospace; font-size: .82em }
+.batch .special { opacity: .72; font-family: ui-monospace, monospace; font-size: .82em }
 .batch .cut { background: color-mix(in srgb, #d9480f 22%, transparent);
-  text-decoration: line-through color-mix(in srgb, #d9480f 70%, transparent) }
+  text-decoration: line-through color-mix(in srgb, #d9480f 45%, transparent) }
 .batch .side1 { border-bottom: 2px solid color-mix(in srgb, #2b8a3e 55%, transparent) }
 .batch details.query { border: 1px solid color-mix(in srgb, currentColor 18%, transparent);
   border-radius: .5em; padding: .45em .7em; margin: .6em 0; background: none }
@@ -40,7 +41,7 @@ BATCH_STYLE = """
 .batch .score { font-variant-numeric: tabular-nums; font-size: .86em; white-space: nowrap }
 .batch .masked { color: color-mix(in srgb, #d9480f 75%, currentColor); font-weight: 600 }
 .batch .ids { font: .8em/1.7 ui-monospace, monospace; opacity: .85 }
-.batch .tokens details { margin: .1em 0; padding: 0; background: none }
+.batch .tokens details { margin: .1em 0; padding: 0; border: 0; background: none }
 .batch .tokens summary { font-size: .82em; opacity: .72; cursor: pointer }
 @media (max-width: 560px) { .batch .key { grid-template-columns: minmax(0, 1fr) } }
 """
@@ -48,7 +49,7 @@ BATCH_STYLE = """
 _SIGNS = {"positive": "+", "negative": "\N{MINUS SIGN}", "padding": "\N{MIDDLE DOT}"}
 
 _LEGEND = (
-    '<p class="marks where"><span class="instruction">instruction</span> '
+    '<p class="marks"><span class="instruction">instruction</span> '
     '<span class="special">[special token]</span> <span class="cut">cut off by truncation</span> '
     '<span class="badge positive">+ positive</span> '
     '<span class="badge negative">\N{MINUS SIGN} negative</span></p>'
@@ -71,13 +72,14 @@ def batch_html(batch: Mapping[str, Any]) -> str:
 def _query(batch: Mapping[str, Any], query: Mapping[str, Any], is_open: bool) -> str:
     where = (
         f"rank {query['rank']}, query {query['position']}, row {query['row']}, id "
-        f"{one_line(query['query_id'])}, {location_text(query)}"
+        f"{beginning(one_line(query['query_id']), 60)}, {location_text(query)}"
     )
     text = "" if batch["cross"] else _tokens(query["decoded"])
     others = "".join(f"<div>{escaped(line)}</div>" for line in in_batch_lines(batch, query))
     return (
         f'<details class="query"{" open" if is_open else ""}><summary>'
-        f'{escaped(_clipped(query["text"]))} <span class="where">{escaped(where)}</span></summary>'
+        f"{isolated(beginning(query['text'], 120))} "
+        f'<span class="where">{escaped(where)}</span></summary>'
         f'<div class="where" title="{escaped(query["file"])}">{escaped(query["file"])}</div>'
         f"{text}{''.join(_key(key) for key in query['keys'])}"
         f'<div class="key"><span class="where">in the batch</span>'
@@ -110,10 +112,10 @@ def _key(key: Mapping[str, Any]) -> str:
 def _tokens(decoded: Mapping[str, Any]) -> str:
     """Return a decoded text with its marks, and its tokens, which a click unfolds."""
     spans = [
-        f'<span class="{part["kind"]} side{part["side"]}">{escaped(part["text"])}</span>'
+        f'<bdi class="{part["kind"]} side{part["side"]}">{escaped(part["text"])}</bdi>'
         for part in decoded["segments"]
     ]
-    spans += [f'<span class="cut">{escaped(cut)}</span>' for cut in decoded["cut"] if cut]
+    spans += [f'<bdi class="cut">{escaped(cut)}</bdi>' for cut in decoded["cut"] if cut]
     if not decoded["is_aligned"]:
         spans.append('<span class="masked">which part is cut cannot be told</span>')
     n_cut = f", {decoded['n_cut']} more cut off" if decoded["n_cut"] else ""
@@ -121,7 +123,3 @@ def _tokens(decoded: Mapping[str, Any]) -> str:
     inner = f'<div class="ids">{escaped(one_line(tokens))}</div>'
     details = folded(f"{decoded['n_tokens']} tokens{n_cut}", inner)
     return f'<div class="tokens"><div>{" ".join(spans)}</div>{details}</div>'
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= 120 else f"{text[:117]}..."

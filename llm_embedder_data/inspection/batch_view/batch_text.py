@@ -40,7 +40,8 @@ def batch_text(batch: Mapping[str, Any]) -> str:
 def headline(batch: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines above the queries: step, dataset, shapes of tensors, and notes."""
     world = batch["world_size"]
-    ranks = f"all {world} ranks" if batch["rank"] is None else f"rank {batch['rank']} of {world}"
+    every = "the only rank" if world == 1 else f"all {world} ranks"
+    ranks = every if batch["rank"] is None else f"rank {batch['rank']} of {world}"
     kind = "pairs for a cross-encoder" if batch["cross"] else "queries and keys"
     yield (
         f"epoch {batch['epoch']}, step {batch['step']}, {ranks}: {one_line(batch['dataset'])} "

@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from llm_embedder_data.inspection.html_page import escaped
+from llm_embedder_data.core.printable import beginning
+from llm_embedder_data.inspection.html_page import escaped, isolated
+
+# The most series that a reader can tell apart in a plot.
+N_COLOURS = 8
 
 PLOT_STYLE = """
 :root { --s0: #2563a8; --s1: #c2410c; --s2: #15803d; --s3: #9333a8; --s4: #a16207; --s5: #0e7490;
@@ -23,10 +27,11 @@ figure.plot figcaption small { display: block; font-weight: 400; opacity: .75 }
 figure.plot svg { display: block; width: 100%; height: auto }
 figure.plot svg text { fill: var(--ink); font: 11px system-ui, sans-serif }
 figure.plot svg text.soft { opacity: .7 }
+figure.plot svg .columns { shape-rendering: crispEdges }
 figure.plot svg .grid { stroke: var(--line); stroke-width: 1 }
 figure.plot svg .limit { stroke: var(--ink); stroke-dasharray: 3 3; opacity: .6 }
 figure.plot svg polyline { fill: none; stroke-width: 2.2; stroke-linejoin: round }
-.plots { display: grid; gap: 1rem;
+.plots { display: grid; gap: 1rem; margin-top: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)) }
 .legend { display: flex; flex-wrap: wrap; gap: .15rem .9rem; font-size: .84rem; padding: 0;
   margin: .1rem 0 .4rem; list-style: none }
@@ -36,10 +41,9 @@ figure.plot svg polyline { fill: none; stroke-width: 2.2; stroke-linejoin: round
 """ + "".join(
     f"figure.plot svg .s{n} {{ fill: var(--s{n}) }} figure.plot svg polyline.s{n} {{ fill: none; "
     f"stroke: var(--s{n}) }} .legend .s{n} {{ background: var(--s{n}) }}\n"
-    for n in range(8)
+    for n in range(N_COLOURS)
 )
 
-_N_COLOURS = 8
 _WIDTH, _LEFT, _RIGHT, _TOP = 360, 40, 10, 8
 _HEIGHT = 150  # of the area between the axes
 
@@ -63,6 +67,8 @@ def histogram(
     """
     shares = {name: [n / (sum(bins) or 1) for n in bins] for name, bins in counts.items()}
     top = max((share for bins in shares.values() for share in bins), default=0) or 1
+    if limits:
+        top *= 1.15  # room for their labels above the bars
     low, high = edges[0], edges[-1] if edges[-1] > edges[0] else edges[0] + 1
     parts = list(_y_axis(top, "percent"))
     for value in _ticks(low, high):
@@ -123,9 +129,9 @@ def lines(
             if value is not None
         ]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
-        parts.append(f'<polyline class="s{number % _N_COLOURS}" points="{path}"></polyline>')
+        parts.append(f'<polyline class="s{number % N_COLOURS}" points="{path}"></polyline>')
         parts += [
-            f'<circle class="s{number % _N_COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"><title>'
+            f'<circle class="s{number % N_COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"><title>'
             f"{escaped(f'{name}, {label}: {_shown(value, unit)}')}</title></circle>"
             for x, y, value, label in points
         ]
@@ -165,6 +171,7 @@ def stacked(
                     )
                 )
             below[index] += share
+    parts = [f'<g class="columns">{"".join(parts)}</g>']
     return _figure(title, about, list(shares), "".join(parts), _TOP + _HEIGHT + 18)
 
 
@@ -188,7 +195,7 @@ def grouped_bars(
     parts, y = [], 0.0
     room = _WIDTH - 60
     for group, of_group in values.items():
-        parts.append(f'<text x="0" y="{y + 12:.0f}">{escaped(_clipped(group, 52))}</text>')
+        parts.append(f'<text x="0" y="{y + 12:.0f}">{escaped(beginning(group, 52))}</text>')
         y += 17
         for name, value in of_group.items():
             width = max(1.0, room * value / top)
@@ -206,7 +213,7 @@ def grouped_bars(
 def _figure(title: str, about: str, names: Sequence[str], content: str, height: float) -> str:
     small = f"<small>{escaped(about)}</small>" if about else ""
     items = "".join(
-        f'<li><i class="s{number % _N_COLOURS}"></i>{escaped(name)}</li>'
+        f'<li><i class="s{number % N_COLOURS}"></i>{isolated(beginning(name, 60))}</li>'
         for number, name in enumerate(names)
     )
     legend = f'<ul class="legend">{items}</ul>' if len(names) > 1 else ""
@@ -221,7 +228,7 @@ def _rect(
     series: int, x: float, y: float, width: float, height: float, tip: str, round: float = 1.5
 ) -> str:
     return (
-        f'<rect class="s{series % _N_COLOURS}" x="{x:.1f}" y="{y:.1f}" width="{width:.2f}" '
+        f'<rect class="s{series % N_COLOURS}" x="{x:.1f}" y="{y:.1f}" width="{width:.2f}" '
         f'height="{height:.2f}" rx="{round}"><title>{escaped(tip)}</title></rect>'
     )
 
@@ -270,7 +277,3 @@ def _short(value: float) -> str:
     if abs(value) >= 1e4:
         return f"{value / 1e3:.3g}k"
     return f"{value:.4g}"
-
-
-def _clipped(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -17,7 +17,6 @@ _STYLE = """
   font-weight: 600 }
 [role=tab]:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px }
 [role=tablist][hidden], [role=tabpanel][hidden] { display: none }
-h1, p, li { overflow-wrap: anywhere }
 .with-scripts [role=tabpanel] > h2:first-child { display: none }
 """
 
@@ -53,11 +52,12 @@ _SCRIPT = """
 """
 
 
-def tabbed_page(title: str, tabs: Mapping[str, str], *, style: str = "") -> str:
+def tabbed_page(title: str, tabs: Mapping[str, str], *, intro: str = "", style: str = "") -> str:
     """Return the page.
 
     Args:
         title: title of the page.
+        intro: HTML above the tabs.
         tabs: HTML by the title of the tab, in order; at least one tab.
         style: additional CSS.
     """
@@ -74,9 +74,10 @@ def tabbed_page(title: str, tabs: Mapping[str, str], *, style: str = "") -> str:
     return page(
         title,
         [
-            f"<style>{_STYLE}{style}</style>",
+            intro,
             f'<div role="tablist" hidden>{"".join(buttons)}</div>',
             *panels,
             f"<script>{_SCRIPT}</script>",
         ],
+        style=f"{_STYLE}{style}",
     )

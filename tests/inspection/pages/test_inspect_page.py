@@ -1,22 +1,14 @@
 """The page in a real browser, offline, on a phone and on a desk, in light and in dark."""
 
 import re
-from pathlib import Path
 
 import pytest
+from browser_pages import PHONE, SCREENS, brightness, faults, opened_page
 from inspection_cases import opened, rows_of, write
 
 from llm_embedder_data.inspection.pages.inspect_page import inspect_page
 from llm_embedder_data.inspection.pages.tabbed_page import tabbed_page
 
-CHROMIUM = next(
-    (
-        path
-        for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser"))
-        if path.exists()
-    ),
-    None,
-)
 TABS = ["Batch", "Lengths", "Scores", "Tasks", "Padding", "Coverage", "Collisions", "Data"]
 EVIL = "<script>document.title='taken'</script><img src=x onerror=alert(1)> </style> & \x1b[31m"
 
@@ -43,69 +35,65 @@ def page_file(minilm, tmp_path_factory):
     return file
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium (Debian's package chromium)")
-    with api.sync_playwright() as playwright:
-        opened_browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox"]
-        )
-        yield opened_browser
-        opened_browser.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1200])
+@SCREENS
 def test_the_page_opens_offline_and_its_tabs_work(browser, page_file, width, scheme):
-    context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
-    )
-    page, said, asked = context.new_page(), [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-
-    page.goto(page_file.as_uri())
-
-    assert page.title().startswith("Epoch 0, step ")
-    assert page.get_by_role("tab").all_inner_texts() == TABS
-    for name in TABS:
-        page.get_by_role("tab", name=name, exact=True).click()
-        shown = page.locator("[role=tabpanel]:visible")
-        assert shown.count() == 1
-        assert len(shown.inner_text()) > 40
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        if name not in ("Batch", "Data"):
-            assert shown.locator("svg").count() >= 1
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    brightness = sum(map(int, re.findall(r"\d+", background)[:3]))
-    assert brightness > 600 if scheme == "light" else brightness < 150
-    assert said == []
-    assert asked == [page_file.as_uri()]
-    context.close()
+    with opened_page(browser, page_file.as_uri(), width, scheme) as page:
+        assert page.title().startswith("Epoch 0, step ")
+        assert page.get_by_role("tab").all_inner_texts() == TABS
+        for name in TABS:
+            page.get_by_role("tab", name=name, exact=True).click()
+            shown = page.locator("[role=tabpanel]:visible")
+            assert shown.count() == 1
+            assert len(shown.inner_text()) > 40
+            assert faults(page) == [], name
+            if name not in ("Batch", "Data"):
+                assert shown.locator("svg").count() >= 1
+        assert brightness(page) > 600 if scheme == "light" else brightness(page) < 150
 
 
 def test_tabs_are_reached_by_keys_and_by_address(browser, page_file):
-    page = browser.new_page()
-    page.goto(f"{page_file.as_uri()}#tab-5")
-
-    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Coverage"
-    page.locator("[role=tab][aria-selected=true]").press("ArrowRight")
-    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Collisions"
-    assert page.url.endswith("#tab-6")
-    page.close()
+    with opened_page(browser, f"{page_file.as_uri()}#tab-5") as page:
+        assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Coverage"
+        page.locator("[role=tab][aria-selected=true]").press("ArrowRight")
+        assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Collisions"
+        assert page.url.endswith("#tab-6")
 
 
 def test_without_scripts_everything_is_shown(browser, page_file):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(page_file.as_uri())
+    with opened_page(browser, page_file.as_uri(), scripts=False) as page:
+        assert page.locator("[role=tabpanel]:visible").count() == len(TABS)
+        assert page.locator("[role=tablist]:visible").count() == 0
 
-    assert page.locator("[role=tabpanel]:visible").count() == len(TABS)
-    assert page.locator("[role=tablist]:visible").count() == 0
-    context.close()
+
+@pytest.mark.slow
+def test_plots_of_many_datasets_show_the_most_telling_ones(browser, minilm, tmp_path):
+    module = opened(
+        tmp_path, minilm, train_data={"a": write(tmp_path / "t.jsonl", rows_of("qa", 8))}
+    )
+    plots = module.plot_data(world_size=1, epochs=3)
+    for what in ("lengths", "padding", "sampled_steps"):
+        plots[what] = {f"set {n}": plots[what]["a"] for n in range(60)}
+    plots["coverage"] = {f"set {n}": [0.1, 0.5, n / 60] for n in range(60)}
+    plots["collisions"] = {f"set {n}": {"worlds": [1, 2], "pairs": [0, n]} for n in range(60)}
+    plots["tasks"]["shares"] = {f"task {n}": [0.05] * 8 for n in range(20)}
+    file = tmp_path / "page.html"
+    file.write_text(inspect_page(module.show(0), module.report(), plots))
+
+    legends = {
+        "Tasks": [*(f"task {n}" for n in range(7)), "13 other tasks"],
+        "Coverage": [f"set {n}" for n in range(8)],
+        "Collisions": [f"set {n}" for n in range(52, 60)],
+    }
+    with opened_page(browser, file.as_uri(), PHONE) as page:
+        for name, legend in legends.items():
+            page.get_by_role("tab", name=name).click()
+            panel = page.locator("[role=tabpanel]:visible")
+            assert panel.locator(".legend li").all_inner_texts() == legend
+        assert "the 8 of 60 datasets with the most collisions" in panel.inner_text()
+        page.get_by_role("tab", name="Lengths").click()
+        assert page.locator("figure:visible").count() == 24
+        page.get_by_text("96 more", exact=True).click()
+        assert page.locator("figure:visible").count() == 120
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_the_data_says(page_file):

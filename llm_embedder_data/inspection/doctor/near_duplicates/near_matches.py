@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,11 @@ from numpy.typing import NDArray
 from llm_embedder_data.inspection.doctor.results.findings import (
     MOST_EXAMPLES,
     Finding,
-    beginning,
+    examples_at,
     finding,
 )
-from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
-
-_SHOWN = 70  # characters of each of two queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +46,13 @@ def near_finding(
         datasets: the datasets of the matches, by name.
     """
     shown = near.rows[:MOST_EXAMPLES]
-    texts = []
-    for row, (name, match), similarity in zip(
-        shown.tolist(), near.matches, near.similarities, strict=False
-    ):
-        [location] = located(datasets[name], [match])
-        line = location.record if location.line is None else location.line
-        query, query_of_match = _query(train_set, row), _query(datasets[name], match)
-        texts.append(
-            f"{beginning(query, _SHOWN)} ~ {similarity:.2f} {Path(location.file).name}:{line} "
-            f"{beginning(query_of_match, _SHOWN)}"
+    found = finding(train_set, near.rows)
+    for number, (name, match) in enumerate(near.matches[: len(shown)]):
+        dataset = datasets[name]
+        queries = dataset.tables(["query"]).columns([match])["query"]
+        [example] = examples_at(dataset, np.array([match], np.int64), queries)
+        similarity = round(float(near.similarities[number]), 4)
+        found.examples[number] = replace(
+            found.examples[number], match=example, similarity=similarity
         )
-    return finding(train_set, near.rows, texts)
-
-
-def _query(dataset: TrainSet | EvalSet, row: int) -> str:
-    query: str = dataset.tables(["query"]).columns([row])["query"][0]
-    return query
+    return found

@@ -19,14 +19,26 @@ def costs_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
     plan = diagnosis["plan"]
     if plan is None:
         return
-    padding = ", ".join(f"{share:.1%} {layout}" for layout, share in plan["padding"].items())
+    padding = ", ".join(f"{share:.1%} if {layout}" for layout, share in plan["padding"].items())
     yield (
-        f"An epoch: {plan['steps_per_epoch']:,} steps, {plan['tokens_per_epoch']:,.3g} tokens "
-        f"without padding; padded share by layout: {padding} (data.layout={plan['layout']})"
+        f"an epoch: {plan['steps_per_epoch']:,} steps, {_rounded(plan['tokens_per_epoch'])} tokens "
+        f"without padding; the share of padding is {padding} (data.layout={plan['layout']})"
     )
     prepared = plan["seconds_to_prepare"]
-    took = "" if prepared is None else f", {prepared:.1f} s to write or to open them"
-    yield f"Caches: {plan['cache_bytes'] / 1e6:,.1f} MB{took}"
+    took = "" if prepared is None else f", written or opened in {prepared:.1f} s"
+    yield f"caches: {plan['cache_bytes'] / 1e6:,.1f} MB{took}"
+
+
+def _rounded(number: float) -> str:
+    """Return a number with three digits.
+
+    >>> _rounded(3_249_000)
+    '3.25 million'
+    """
+    for size, name in ((1e9, " billion"), (1e6, " million")):
+        if number >= size:
+            return f"{number / size:.3g}{name}"
+    return f"{float(f'{number:.3g}'):,.0f}"
 
 
 def _lines_of(entry: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.inspection.doctor.results.costs_in_words import costs_in_words
-from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check
+from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check, count_in_words
 from llm_embedder_data.inspection.html_page import section, table
 from llm_embedder_data.inspection.plain_console import PlainConsole
 
@@ -28,7 +28,8 @@ class Diagnosis(dict[str, Any]):
     - ``kind``, ``files``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}), ``notes``
       and ``cache_bytes``
     - ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}, also ``looked_at`` if
-      the check read a sample of so many rows
+      the check read a sample of so many rows; examples of near-duplicates have a ``similarity`` and
+      a ``match``, with file, line and text
     - of training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off) and
       ``selection`` (what each setting leaves of the rows)
 
@@ -71,10 +72,9 @@ class Diagnosis(dict[str, Any]):
         for name, check, found in self.findings():
             first = found["examples"][0] if found["examples"] else None
             at = "" if first is None else f"{Path(first['file']).name}:{first['line']}"
-            count = f"{found['count']:,.4g}"
-            if "looked_at" in found:
-                count += f" of {found['looked_at']:,}"
-            rows.append((one_line(name), check, count, MEANING[check], one_line(at)))
+            rows.append(
+                (one_line(name), check, count_in_words(found), MEANING[check], one_line(at))
+            )
         return rows
 
     def findings(self) -> Iterable[tuple[str, Check, Mapping[str, Any]]]:

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llm_embedder_data.core.printable import beginning, one_line
+from llm_embedder_data.inspection.doctor.results.advice import ADVICE
 from llm_embedder_data.inspection.doctor.results.costs_in_words import costs_in_words
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
-from llm_embedder_data.inspection.doctor.results.findings import MEANING
-from llm_embedder_data.inspection.html_page import bars, escaped, folded, page, section, table
+from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check, count_in_words
+from llm_embedder_data.inspection.html_page import (
+    Markup,
+    escaped,
+    folded,
+    isolated,
+    page,
+    section,
+    table,
+)
+from llm_embedder_data.inspection.pages.plots import PLOT_STYLE, grouped_bars
+
+_MOST_NAMED = 3  # datasets in the line of a check
+_LONGEST_NAME = 60
+
+_STYLE = """
+.examples { list-style: none; margin: .4rem 0; padding: 0 }
+.examples li { padding: .3rem 0; border-top: 1px solid var(--line) }
+.examples .faint { display: block }
+"""
 
 
 def diagnosis_page(diagnosis: Diagnosis) -> str:
@@ -18,7 +39,7 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
         ["dataset", "format", "read", "kept", "dropped", "findings"],
         [
             (
-                name,
+                one_line(name),
                 entry["format"],
                 entry["read"],
                 entry["kept"],
@@ -31,33 +52,85 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
     return page(
         "Data report",
         [
-            section("Data sets", summary),
+            _intro(datasets),
+            section("Datasets", summary),
             section("Findings", _findings(diagnosis)),
             section("Lengths in tokens", _lengths(datasets)),
             section("What is kept, and what it costs", _costs(diagnosis)),
             *_plan(diagnosis["plan"]),
         ],
+        style=PLOT_STYLE + _STYLE,
+    )
+
+
+def _intro(datasets: Mapping[str, Any]) -> str:
+    read, kept = (sum(entry[what] for entry in datasets.values()) for what in ("read", "kept"))
+    of_sets = f"{len(datasets):,} dataset{'s' * (len(datasets) != 1)}"
+    return (
+        f"<p>{of_sets} with {read:,} rows were read, and {kept:,} rows are kept. A bad row is "
+        "dropped, under the reason that the table gives. A finding is something to look at: its "
+        "rows are used as they are.</p>"
     )
 
 
 def _findings(diagnosis: Diagnosis) -> str:
-    parts = []
+    by_check: dict[Check, list[tuple[str, Mapping[str, Any]]]] = {}
     for name, check, found in diagnosis.findings():
-        of = f" of {found['looked_at']:,} looked at" if "looked_at" in found else ""
-        line = f"{name}: {check}: {found['count']:,.4g}{of} {MEANING[check]}"
-        examples = table(
-            ["file", "line", "text"],
-            [(Path(at["file"]).name, at["line"], at["text"]) for at in found["examples"]],
+        by_check.setdefault(check, []).append((name, found))
+    parts = []
+    for check, of_sets in by_check.items():
+        counts = [f"{count_in_words(found)} in {_name(name)}" for name, found in of_sets]
+        more = len(counts) - _MOST_NAMED
+        named = ", ".join(counts[:_MOST_NAMED]) + (
+            f", and {more:,} more datasets" if more > 0 else ""
         )
-        parts.append(folded(line, examples if found["examples"] else ""))
+        summary = Markup(
+            f"<strong>{escaped(MEANING[check])}</strong> (<code>{escaped(check)}</code>): {named}"
+        )
+        examples = [
+            folded(
+                Markup(f"{_name(name)}: {count_in_words(found)}"), _examples(found), is_open=not n
+            )
+            for n, (name, found) in enumerate(of_sets)
+            if found["examples"]
+        ]
+        parts.append(folded(summary, f"<p>{escaped(ADVICE[check])}</p>", *examples))
     return "".join(parts) or "<p>No check found anything.</p>"
+
+
+def _name(dataset: str) -> str:
+    return isolated(beginning(one_line(dataset), _LONGEST_NAME))
+
+
+def _examples(found: Mapping[str, Any]) -> str:
+    items = []
+    for example in found["examples"]:
+        match = ""
+        if "match" in example:
+            match = _example(example["match"], f"{example['similarity']:.0%} like ")
+        items.append(f"<li>{_example(example)}{match}</li>")
+    more = found["count"] - len(found["examples"])
+    if more >= 1:
+        items.append(f'<li class="faint">and {more:,.0f} more</li>')
+    return f'<ul class="examples">{"".join(items)}</ul>'
+
+
+def _example(example: Mapping[str, Any], before: str = "") -> str:
+    file = Path(example["file"])
+    line = "" if example["line"] is None else f":{example['line']}"
+    where = f"{file.parent.name}/{file.name}{line}" if file.parent.name else f"{file}{line}"
+    return (
+        f'<span class="faint" title="{escaped(one_line(file))}">{before}'
+        f'<bdi dir="ltr">{escaped(one_line(where))}</bdi></span>'
+        f"{isolated(example['text'])}"
+    )
 
 
 def _costs(diagnosis: Diagnosis) -> str:
     return "".join(f"<p>{escaped(line)}</p>" for line in costs_in_words(diagnosis))
 
 
-def _lengths(datasets: dict[str, Any]) -> str:
+def _lengths(datasets: Mapping[str, Any]) -> str:
     rows = []
     for name, entry in datasets.items():
         for side in ("query", "key"):
@@ -65,17 +138,22 @@ def _lengths(datasets: dict[str, Any]) -> str:
             if lengths:
                 columns = ("p50", "p95", "p99", "max", "max_length")
                 numbers = [int(lengths[column]) for column in columns]
-                rows.append((name, side, *numbers, f"{lengths['truncated']:.1%}"))
-    return table(["dataset", "side", "median", "95 %", "99 %", "longest", "limit", "cut off"], rows)
+                rows.append((one_line(name), side, *numbers, f"{lengths['truncated']:.1%}"))
+    names = ["dataset", "side", "median", "95 %", "99 %", "longest", "limit", "cut off"]
+    return (
+        "<p>A key is a passage that a query is matched against. 95 % of the texts are at most as "
+        "long as the column 95 % says. What lies behind the limit is cut off.</p>"
+        + table(names, rows)
+    )
 
 
-def _plan(plan: dict[str, Any] | None) -> list[str]:
+def _plan(plan: Mapping[str, Any] | None) -> list[str]:
     if plan is None:
         return []
     ranks = plan["num_replicas"]
     rows = [
         (
-            name,
+            one_line(name),
             dataset["task"],
             dataset["rows"],
             dataset["global_batch"],
@@ -86,10 +164,22 @@ def _plan(plan: dict[str, Any] | None) -> list[str]:
         for name, dataset in plan["datasets"].items()
     ]
     names = ["dataset", "task", "rows", "global batch", "steps", "share", "left out a pass"]
-    shares = {task: 100 * share for task, share in plan["tasks"].items()}
-    title = f"The plan: {plan['steps_per_epoch']:,} steps an epoch on {ranks:,} ranks"
-    padded = {layout: 100 * share for layout, share in plan["padding"].items()}
+    on = f"{ranks:,} rank{'s' * (ranks != 1)}"
+    plots = grouped_bars(
+        "Tasks",
+        {task: {"share": share} for task, share in plan["tasks"].items()},
+        about="share of the steps of an epoch",
+    ) + grouped_bars(
+        "Padding by layout",
+        {layout: {"padding": share} for layout, share in plan["padding"].items()},
+        about="share of the tokens that the model computes on which are padding (data.layout)",
+    )
     return [
-        section(title, table(names, rows), bars(shares, " % of the steps")),
-        section("Padded share of an epoch by layout", bars(padded, " %")),
+        section(
+            f"The plan: {plan['steps_per_epoch']:,} steps an epoch on {on}",
+            "<p>All rows of a step are of one dataset. A global batch is what all ranks train on "
+            "in one step; rows that fill no global batch are left out of a pass.</p>",
+            table(names, rows),
+            f'<div class="plots">{plots}</div>',
+        )
     ]

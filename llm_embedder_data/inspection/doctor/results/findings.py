@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.core.printable import printable
+from llm_embedder_data.core.printable import beginning, printable
 from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
@@ -46,12 +46,12 @@ MEANING: dict[Check, str] = {
     "scores_above_positive": "rows with a negative scored above a positive",
     "instruction_in_text": "rows whose text begins with an instruction",
     "truncated_positives": "rows with a positive that is cut off at key_max_length",
-    "unread_columns": "columns that look like known ones and are not read",
+    "unread_columns": "columns that are not read, although their names look like known ones",
     "never_sampled": "rows that no epoch samples",
-    "below_global_batch": "rows of datasets below a global batch",
+    "below_global_batch": "rows of a dataset with fewer rows than a global batch",
     "near_contamination": "training rows with a text that is nearly an eval query",
     "near_duplicate_rows": "rows whose query and positives are nearly those of another row",
-    "expected_collisions": "other rows' keys in a global batch that are known positives, expected",
+    "expected_collisions": "keys of a global batch, on average, that answer another row's query",
 }
 
 # The most examples that the report shows of a check.
@@ -67,11 +67,22 @@ class Example:
         file: path of the row's file.
         line: the row's line, counted from 1; in a file without lines the row's number, from 0.
         text: what to show of the row, shortened.
+        match: the row or eval query that this row is nearly the same as; None for other checks.
+        similarity: Jaccard similarity of the row and its match; None without a match.
     """
 
     file: str
     line: int | None
     text: str
+    match: Example | None = None
+    similarity: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the example in plain Python; ``match`` and ``similarity`` only if there are."""
+        entry: dict[str, Any] = {"file": self.file, "line": self.line, "text": self.text}
+        if self.match is not None:
+            entry |= {"similarity": self.similarity, "match": self.match.as_dict()}
+        return entry
 
 
 @dataclass(slots=True)
@@ -90,10 +101,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding in plain Python, as the JSON report has it."""
-        examples = [
-            {"file": example.file, "line": example.line, "text": example.text}
-            for example in self.examples
-        ]
+        examples = [example.as_dict() for example in self.examples]
         entry: dict[str, Any] = {"count": self.count, "examples": examples}
         return entry if self.looked_at is None else entry | {"looked_at": self.looked_at}
 
@@ -140,6 +148,15 @@ def examples_at(
     ]
 
 
-def beginning(text: str, longest: int) -> str:
-    """Return a text; if it is longer than ``longest`` characters, its beginning and three dots."""
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+def count_in_words(found: Mapping[str, Any]) -> str:
+    """Return how many rows a check found, of how many if it looked at a sample.
+
+    >>> count_in_words({"count": 11040, "looked_at": 20000})
+    '11,040 of 20,000'
+    >>> count_in_words({"count": 1.2357})
+    '1.24'
+    """
+    count = found["count"]
+    is_round = count == int(count) or count >= 100
+    said = f"{count:,.0f}" if is_round else f"{count:.3g}"
+    return f"{said} of {found['looked_at']:,}" if "looked_at" in found else said
