@@ -10,8 +10,8 @@ ADVICE: dict[Check, str] = {
     "than they are; fix=FOLDER writes files without them.",
     "duplicate_rows": "Take the repeats out, unless these rows are to count more than others; "
     "fix=FOLDER writes files without them.",
-    "duplicate_queries": "Put all positives of a query into one row, so that none of them is taken "
-    "for a negative.",
+    "duplicate_queries": "Put all positives of a query into one row. BiEncoder takes none of them "
+    "for a negative of the others, but other losses may.",
     "duplicate_passages": "Keep one of the copies, and let the rows name that one. Otherwise a "
     "search that finds the other copy counts as wrong.",
     "short_texts": "Look whether these texts are complete.",
