@@ -5,6 +5,7 @@ import re
 
 import datasets
 import fsspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,6 +56,41 @@ def in_memory():
 @pytest.mark.parametrize("kind", in_memory())
 def test_data_in_memory(kind):
     assert plain(read_rows(in_memory()[kind])) == ROWS
+
+
+NOT_UTF8 = pa.Array.from_buffers(
+    pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\4\0\0\0"), pa.py_buffer(b"caf\xe9")]
+)
+
+
+@pytest.mark.parametrize("kind", ["Table", "RecordBatch", "DataFrame"])
+def test_a_column_of_a_table_in_memory_that_appears_twice_is_refused(kind):
+    table = pa.table([["q"], ["r"], [["p"]]], names=["query", "query", "pos"])
+    frame = pd.DataFrame([["q", "r", ["p"]]], columns=["query", "query", "pos"])
+    found = {"Table": table, "RecordBatch": table.to_batches()[0], "DataFrame": frame}[kind]
+
+    with pytest.raises(DataError, match="the column 'query' appears twice"):
+        list(read_rows(found))
+
+
+def test_a_column_of_a_table_in_memory_that_is_not_utf8_is_named():
+    table = pa.table([NOT_UTF8, [["p"]]], names=["query", "pos"])
+
+    with pytest.raises(DataError, match="the column 'query' holds values that are invalid"):
+        list(read_rows(table))
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([1e39, 0.0, 1.0], r"1e\+39 is beyond 3\.40e\+38"),
+        ([10**400, 0, 1], "is beyond 3"),
+        (np.array([1.0, 0.0, 1.0]), r"expected numbers, found array\(\["),
+    ],
+)
+def test_a_score_that_no_batch_can_hold_is_an_error(scores, message):
+    with pytest.raises(DataError, match=message):
+        list(read_rows([{**ROWS[0], "teacher_scores": scores}]))
 
 
 def test_a_frame_without_some_values_and_of_mixed_types():
