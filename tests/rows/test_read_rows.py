@@ -1,7 +1,10 @@
 """Canonical rows of everything that a source may be, and the report of what was found."""
 
+import io
 import json
+import os
 import re
+from pathlib import Path
 
 import datasets
 import fsspec
@@ -10,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from file_cases import read
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
@@ -280,3 +284,23 @@ def test_negatives_and_scores_of_other_files_are_joined_by_ids(jsonl, tmp_path):
     left_out = next(entry.left_out for entry in reader.report if entry.n_rows == 2)
     assert left_out["mined negatives that the corpus does not have"] == 1
     assert left_out["rows of which not every candidate has a score"] == 1
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.zst", "parquet", "arrow"])
+def test_a_file_whose_name_is_not_utf8_is_read(tmp_path, ending):
+    table = pa.Table.from_pylist(ROWS)
+    content = io.BytesIO()
+    if ending == "parquet":
+        pq.write_table(table, content)
+    elif ending == "arrow":
+        with pa.ipc.new_file(content, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+        content.write(pa.compress(lines, "zstd", asbytes=True) if "zst" in ending else lines)
+    path = os.fsencode(tmp_path) + b"/caf\xe9." + ending.encode()
+    with open(path, "wb") as file:
+        file.write(content.getvalue())
+
+    assert plain(read_rows(os.fsdecode(path))) == ROWS
+    assert len(read(Path(os.fsdecode(path)))) == len(ROWS)
