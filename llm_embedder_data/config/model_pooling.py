@@ -123,8 +123,7 @@ def leaves_prompt_out(model: str | None) -> bool:
     modules = None if model is None else _modules(model)
     if model is None or modules is None:
         return False
-    config = _pooling_config(model, modules)
-    return isinstance(config, Mapping) and config.get("include_prompt") is False
+    return not _includes_prompt(_pooling_config(model, modules))
 
 
 def _modules(model: str) -> list[tuple[str, str]] | None:
@@ -151,12 +150,22 @@ def _kind(module: str) -> str:
 
 
 def _pooling_config(model: str, modules: list[tuple[str, str]]) -> Any:
-    """Return the content of the pooling module's configuration, or None."""
+    """Return the content of the pooling module's configuration.
+
+    Returns:
+        None if there is not one such module, or its file is missing or null;
+        :class:`UnknownFile` if it is unknown whether there is a file.
+    """
     folders = [folder for module, folder in modules if _kind(module) == "Pooling"]
     try:
-        return read_model_json(model, f"{folders[0]}/config.json") if folders else None
+        return read_model_json(model, f"{folders[0]}/config.json") if len(folders) == 1 else None
     except UnknownFile:
-        return None
+        return UnknownFile
+
+
+def _includes_prompt(config: Any) -> bool:
+    # As sentence-transformers takes it, for which 0 is false.
+    return not isinstance(config, Mapping) or bool(config.get("include_prompt", True))
 
 
 def _from_modules(
@@ -171,7 +180,7 @@ def _from_modules(
         # The inner product of normalized embeddings is the cosine.
         normalises = any(_kind(module) == "Normalize" for module, _ in modules)
         similarity = "cos" if normalises else _similarity(model)
-    include_prompt = not (isinstance(config, Mapping) and config.get("include_prompt") is False)
+    include_prompt = _includes_prompt(config)
     if pooling is not None:
         return Pooled(
             pooling=pooling, similarity=similarity, include_prompt=include_prompt, origin=""
@@ -184,8 +193,15 @@ def _from_modules(
                 "another model; or set model.pooling to cls, mean or last, which leaves that "
                 "module out)"
             )
-    if config is None:
+    if config is UnknownFile:
         return None
+    if config is None:
+        names = [module for module, _ in modules if _kind(module) == "Pooling"]
+        found = "its configuration is missing" if len(names) == 1 else f"there are {len(names)}"
+        raise ConfigError(
+            f"{model}, {MODULES_FILE}: expected one module for pooling with a config.json in its "
+            f"folder, and {found} (complete the folder; or set model.pooling to cls, mean or last)"
+        )
     modes = _pooling_modes(config)
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise ConfigError(
@@ -211,7 +227,7 @@ def _pooling_modes(config: Any) -> list[str]:
     mode = config.get("pooling_mode")
     modes = [mode] if isinstance(mode, str) else mode if isinstance(mode, list) else []
     return [str(mode) for mode in modes] or [
-        name for flag, name in _POOLING_FLAGS.items() if config.get(flag) is True
+        name for flag, name in _POOLING_FLAGS.items() if config.get(flag)
     ]
 
 
@@ -225,7 +241,7 @@ def _similarity(model: str) -> SimilarityName:
     if name is None:
         published = published_convention(model)
         return "cos" if published is None else published.similarity
-    if name not in _SIMILARITIES:
+    if not isinstance(name, str) or name not in _SIMILARITIES:
         raise ConfigError(
             f"{model}, {PROMPT_FILE}: similarity_fn_name={name!r}: expected one of "
             f"{', '.join(_SIMILARITIES)} (train another model, or give model.similarity)"

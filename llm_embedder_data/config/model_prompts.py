@@ -17,6 +17,7 @@ from llm_embedder_data.config.model_files import (
     short_name,
 )
 from llm_embedder_data.config.published_conventions import published_convention
+from llm_embedder_data.config.recipe_rules import is_text
 from llm_embedder_data.config.recipes import (
     ANY_TASK,
     AUTO,
@@ -134,7 +135,7 @@ def _checked_prompts(config: Any, where: str) -> dict[str, str] | None:
     if prompts is None:
         return None
     if not isinstance(prompts, Mapping) or not all(
-        isinstance(text, str | None) for text in prompts.values()
+        text is None or is_text(text) for text in prompts.values()
     ):
         raise ConfigError(
             f"{where}: prompts={str(prompts)[:80]!r}: expected a mapping of names to texts "

@@ -20,6 +20,14 @@ def is_finite_number(value: Any) -> bool:
         return False
 
 
+def is_text(value: Any) -> bool:
+    """Return whether a value is a text that UTF-8 can write, as a tokenizer needs it."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:  # half of a character, such as an emoji
+        return False
+
+
 def one_of(choices: Any) -> Rule:
     """Return the rule for the strings of a Literal."""
     names = get_args(choices)
@@ -37,7 +45,7 @@ ABOVE_ZERO: Rule = (
 )
 COUNT: Rule = (lambda value: type(value) is int and value >= 1, "a whole number above 0")
 FLAG: Rule = (lambda value: isinstance(value, bool), "true or false")
-TEXT: Rule = (lambda value: isinstance(value, str), "a text")
+TEXT: Rule = (is_text, "a text without lone surrogates")
 
 
 def check_value(value: Any, rule: Rule, where: str, advice: str = "") -> None:

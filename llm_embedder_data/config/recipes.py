@@ -235,6 +235,10 @@ def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> 
         loaded: Any = OmegaConf.to_container(recipe) if OmegaConf.is_config(recipe) else recipe
         name = loaded.get("name")
         return _from_mapping(loaded, name if isinstance(name, str) else "mapping", "data.recipe")
+    if not isinstance(recipe, str | os.PathLike):
+        raise ConfigError(
+            f"data.recipe={shown(recipe)}: expected a name, the path of a YAML file, or a mapping"
+        )
     if os.fspath(recipe) == AUTO:
         return Recipe(AUTO, {})
     path = _find(recipe)

@@ -14,7 +14,7 @@ def model_folder(path, *, prompts=None, pooling=None, modules=None, **more):
     if prompts is not None or more:
         config = {"prompts": prompts, **more}
         (path / "config_sentence_transformers.json").write_text(json.dumps(config))
-    if pooling is not None:
+    if pooling is not None or modules is not None:
         kinds = modules or ["Transformer", "Pooling", "Normalize"]
         listed = [
             {
@@ -26,6 +26,7 @@ def model_folder(path, *, prompts=None, pooling=None, modules=None, **more):
             for i, kind in enumerate(kinds)
         ]
         (path / "modules.json").write_text(json.dumps(listed))
+    if pooling is not None:
         (path / "1_Pooling").mkdir(exist_ok=True)
         (path / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     return str(path)

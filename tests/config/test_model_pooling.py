@@ -34,6 +34,7 @@ def test_pooling_is_what_the_models_files_say(tmp_path, config, expected):
     [
         {"pooling_mode_max_tokens": True},
         {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+        {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": 1},
         {"pooling_mode": "weightedmean"},
         {"pooling_mode": 3},
         {},
@@ -44,6 +45,24 @@ def test_another_pooling_is_refused_unless_one_is_given(tmp_path, config):
     folder = model_folder(tmp_path / "mine", pooling=config)
 
     with pytest.raises(ConfigError, match=r"expected one of cls, mean, lasttoken.*model\.pooling"):
+        pooled(folder, BertConfig())
+    assert pooled(folder, BertConfig(), pooling="mean").pooling == "mean"
+
+
+@pytest.mark.parametrize(
+    ("pooling", "modules", "found"),
+    [
+        (None, ["Transformer", "Pooling"], "its configuration is missing"),
+        ({"pooling_mode": "mean"}, ["Transformer"], "there are 0"),
+        ({"pooling_mode": "mean"}, ["Transformer", "Pooling", "Pooling"], "there are 2"),
+    ],
+)
+def test_a_folder_without_its_pooling_is_refused_unless_one_is_given(
+    tmp_path, pooling, modules, found
+):
+    folder = model_folder(tmp_path / "mine", pooling=pooling, modules=modules)
+
+    with pytest.raises(ConfigError, match=rf"expected one module for pooling.*{found}"):
         pooled(folder, BertConfig())
     assert pooled(folder, BertConfig(), pooling="mean").pooling == "mean"
 
@@ -78,13 +97,14 @@ def test_similarity_is_what_the_models_files_say(tmp_path, name, normalised, exp
     assert pooled(folder, BertConfig()).similarity == expected
 
 
-def test_a_similarity_that_cannot_be_computed_is_refused_unless_one_is_given(tmp_path):
+@pytest.mark.parametrize("name", ["euclidean", ["cosine"], {}, 3])
+def test_a_similarity_that_cannot_be_computed_is_refused_unless_one_is_given(tmp_path, name):
     modules, pooling = ["Transformer", "Pooling"], {"pooling_mode": "mean"}
     folder = model_folder(
-        tmp_path / "mine", pooling=pooling, modules=modules, similarity_fn_name="euclidean"
+        tmp_path / "mine", pooling=pooling, modules=modules, similarity_fn_name=name
     )
 
-    with pytest.raises(ConfigError, match=r"similarity_fn_name='euclidean'.*model\.similarity"):
+    with pytest.raises(ConfigError, match=r"similarity_fn_name=.*model\.similarity"):
         pooled(folder, BertConfig())
     assert pooled(folder, BertConfig(), similarity="dot").similarity == "dot"
 

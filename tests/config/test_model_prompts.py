@@ -112,7 +112,9 @@ def test_the_description_of_a_task_stands_in_an_instruct_models_prompt(tmp_path)
         with_conventions(given, plain)
 
 
-@pytest.mark.parametrize("prompts", [["query"], {"query": 3}, "query: ", {"query": ["q"]}])
+@pytest.mark.parametrize(
+    "prompts", [["query"], {"query": 3}, "query: ", {"query": ["q"]}, {"query": "\ud83d: "}]
+)
 def test_prompts_of_a_wrong_type_are_refused(tmp_path, prompts):
     folder = model_folder(tmp_path / "mine", prompts=prompts)
 

@@ -134,8 +134,14 @@ def test_an_unknown_task_is_an_error_that_lists_those_known():
         ),
         (
             {"instruction": {"qa": {"query": 3}}},
-            "data.recipe, instruction.qa.query=3: expected a text (write '' for none)",
+            "data.recipe, instruction.qa.query=3: expected a text without lone surrogates (write",
         ),
+        (
+            {"instruction": {"qa": {"query": "\ud83d: "}}},
+            "instruction.qa.query='\\ud83d: ': expected a text without lone surrogates (write ''",
+        ),
+        (["bge"], "data.recipe=['bge']: expected a name, the path of a YAML file, or a mapping"),
+        (True, "data.recipe=True: expected a name"),
         (
             {"instruction": {"qa": {}}, "training": {"qa": {"select_positive": "best"}}},
             "training.qa.select_positive='best': expected one of first, random, teacher",

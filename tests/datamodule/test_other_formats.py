@@ -357,3 +357,19 @@ def test_read_rows_gives_what_the_data_module_reads(tmp_path):
     path = tevatron(tmp_path, rows)
 
     assert [row["neg"] for row in read_rows(path)] == [row["neg"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("query,pos\nq r,p s\n".encode("utf-16"), "it is UTF-16 text"),
+        ("query,pos\nq r,p s\n".encode("utf-16-le"), "it looks like UTF-16 text"),
+        (b"query,pos,pos\nq r,p s,t u\n", "its header names the column 'pos' twice"),
+    ],
+)
+def test_a_fault_that_hides_the_format_is_named_and_not_the_ending(tmp_path, content, sentence):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=rf"rows\.csv: {sentence}"):
+        make(tmp_path, train_data=str(path))

@@ -270,6 +270,7 @@ REFUSALS = {
     "text": ({"seed": "7"}, r"data\.seed='7': expected a whole number of at least 0$"),
     "null": ({"max_sample_num": 0}, r"data\.max_sample_num=0: .* at least 1, or null$"),
     "auto": ({"num_workers": -1}, r"data\.num_workers=-1: .* at least 0, or auto$"),
+    "cache_dir": ({"cache_dir": 3}, r"data\.cache_dir=3: expected the path of a folder, or null$"),
     "prefetch": ({"prefetch_factor": None}, r"data\.prefetch_factor=None: .* or auto$"),
     "number": (
         {"teacher_scores_min": "x"},

@@ -1,14 +1,19 @@
 """Canonical rows of everything that a source may be, and the report of what was found."""
 
+import io
 import json
+import os
 import re
+from pathlib import Path
 
 import datasets
 import fsspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from file_cases import read
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
@@ -55,6 +60,41 @@ def in_memory():
 @pytest.mark.parametrize("kind", in_memory())
 def test_data_in_memory(kind):
     assert plain(read_rows(in_memory()[kind])) == ROWS
+
+
+NOT_UTF8 = pa.Array.from_buffers(
+    pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\4\0\0\0"), pa.py_buffer(b"caf\xe9")]
+)
+
+
+@pytest.mark.parametrize("kind", ["Table", "RecordBatch", "DataFrame"])
+def test_a_column_of_a_table_in_memory_that_appears_twice_is_refused(kind):
+    table = pa.table([["q"], ["r"], [["p"]]], names=["query", "query", "pos"])
+    frame = pd.DataFrame([["q", "r", ["p"]]], columns=["query", "query", "pos"])
+    found = {"Table": table, "RecordBatch": table.to_batches()[0], "DataFrame": frame}[kind]
+
+    with pytest.raises(DataError, match="the column 'query' appears twice"):
+        list(read_rows(found))
+
+
+def test_a_column_of_a_table_in_memory_that_is_not_utf8_is_named():
+    table = pa.table([NOT_UTF8, [["p"]]], names=["query", "pos"])
+
+    with pytest.raises(DataError, match="the column 'query' holds values that are invalid"):
+        list(read_rows(table))
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([1e39, 0.0, 1.0], r"1e\+39 is beyond 3\.40e\+38"),
+        ([10**400, 0, 1], "is beyond 3"),
+        (np.array([1.0, 0.0, 1.0]), r"expected numbers, found array\(\["),
+    ],
+)
+def test_a_score_that_no_batch_can_hold_is_an_error(scores, message):
+    with pytest.raises(DataError, match=message):
+        list(read_rows([{**ROWS[0], "teacher_scores": scores}]))
 
 
 def test_a_frame_without_some_values_and_of_mixed_types():
@@ -244,3 +284,23 @@ def test_negatives_and_scores_of_other_files_are_joined_by_ids(jsonl, tmp_path):
     left_out = next(entry.left_out for entry in reader.report if entry.n_rows == 2)
     assert left_out["mined negatives that the corpus does not have"] == 1
     assert left_out["rows of which not every candidate has a score"] == 1
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.zst", "parquet", "arrow"])
+def test_a_file_whose_name_is_not_utf8_is_read(tmp_path, ending):
+    table = pa.Table.from_pylist(ROWS)
+    content = io.BytesIO()
+    if ending == "parquet":
+        pq.write_table(table, content)
+    elif ending == "arrow":
+        with pa.ipc.new_file(content, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+        content.write(pa.compress(lines, "zstd", asbytes=True) if "zst" in ending else lines)
+    path = os.fsencode(tmp_path) + b"/caf\xe9." + ending.encode()
+    with open(path, "wb") as file:
+        file.write(content.getvalue())
+
+    assert plain(read_rows(os.fsdecode(path))) == ROWS
+    assert len(read(Path(os.fsdecode(path)))) == len(ROWS)

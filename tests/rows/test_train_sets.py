@@ -54,6 +54,12 @@ BAD = [
         {**ROW, "teacher_scores": [1, float("-inf"), 2]},
         "teacher_scores=[1.0, -inf, 2.0] holds a value that is no",
     ),
+    (
+        {**ROW, "teacher_scores": [1, -1e39, 2]},  # a batch would hold -inf
+        "teacher_scores=[1.0, -1e+39, 2.0] holds a value that is not a finite",
+    ),
+    ({**ROW, "teacher_scores": "best"}, "teacher_scores='best' (a list of numbers is needed)"),
+    ({**ROW, "teacher_scores": [True, 0, 1]}, "teacher_scores=[True, 0, 1] (a list of numbers"),
     ({**ROW, "teacher_scores": [1, "2", 3]}, "teacher_scores=[1, '2', 3] (a list of numbers is"),
     ({**ROW, "teacher_scores": 3}, "teacher_scores=3 (a list of numbers is needed)"),
     ({**ROW, "query_id": 1.5}, "query_id=1.5 (an integer or a string is needed)"),

@@ -79,6 +79,8 @@ _OR_NULL = (
     "shuffle_window",
     "pad_to_multiple_of",
     "stable_distill",
+    "cache_dir",
+    "data_root",
     *_NUMBERS,
 )
 _OR_AUTO = ("num_workers", "prefetch_factor", "pin_memory")
@@ -110,6 +112,9 @@ def check_settings(settings: DataSettings) -> None:
     known = isinstance(tokenizer, str | os.PathLike | PreTrainedTokenizerBase)
     _check("tokenizer", tokenizer, known, "a name, a path, or a tokenizer")
     _check("default_task", task, isinstance(task, str), "a task's name")
+    for name in ("cache_dir", "data_root"):
+        value = getattr(settings, name)
+        _check(name, value, isinstance(value, str | os.PathLike), "the path of a folder")
     template_fields(settings.key_template)
     Mixing.of(settings.mixing)
 

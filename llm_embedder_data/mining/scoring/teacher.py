@@ -105,8 +105,8 @@ _NO_FACTS = ("_name_or_path", "transformers_version")
 def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
     try:
         return auto_class.from_pretrained(teacher, **arguments)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except Exception as error:  # each kind of file has errors of its own
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ConfigError(
             f"teacher={teacher!r}: {auto_class.__name__} cannot load it: {reason} (give a folder, "
             "or a name on the Hugging Face hub)"

@@ -96,14 +96,15 @@ def _array(values: list[Any], column: Column, faults: Faults) -> pa.Array:
 
 def _converted(values: list[Any], kind: Kind) -> pa.Array | None:
     """Return the array of values of a kind; None if a value does not fit."""
-    # Without these checks, pa.array would take the string "abc" for the list ["a", "b", "c"], and
-    # the float 1.0 for the integer 1.
+    # Without these checks, pa.array would take the string "abc" for the list ["a", "b", "c"], the
+    # float 1.0 for the integer 1, and true for the number 1.
     python_type = str if kind in ("string", "text") else list
     if not set(map(type, values)) <= {python_type, type(None)}:
         return None
-    if kind == "integers":
+    if kind in ("integers", "numbers"):
         entry_types = {type(entry) for entries in values for entry in entries or ()}
-        if not entry_types <= {int}:
+        # Null is refused among numbers by their reader, which names it.
+        if not entry_types <= ({int} if kind == "integers" else {int, float, type(None)}):
             return None
     try:
         return pa.array(values, ARROW_TYPES[kind])
@@ -133,7 +134,7 @@ def _why_not(value: Any, column: Column) -> str:
     name = one_line(column.field)
     location = f"{name}={shown(value)}"
     types = set(map(type, entries)) - {type(None)}
-    if types == {str} and is_list == (column.kind == "strings"):
+    if types == {str} and column.kind in (("strings",) if is_list else ("string", "text")):
         return _why_not_text(entries, name, location, is_list)
     long = [entry for entry in entries if type(entry) is LongInteger or _is_over_64_bits(entry)]
     if long and column.kind in ("id", "integers") and types <= {int, LongInteger}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -56,10 +57,9 @@ def opened(path: str) -> Any:
             the compressed data is damaged or ends too early.
     """
     compression = compression_of(head_of(path))
-    if compression is None:
-        return pa.input_stream(path, compression=None)
-    if compression == "zstd":
-        return pa.input_stream(path, compression="zstd")
+    if compression in (None, "zstd"):
+        file = pa.OSFile(os.fsencode(path))  # as bytes, for a name may be no UTF-8
+        return pa.CompressedInputStream(file, "zstd") if compression else file
     return io.BufferedReader(_Decompressed(path, compression), _READ_BYTES)
 
 

@@ -32,6 +32,7 @@ TEXTS = (
     *("question", "query_text", "document_text", "DOCUMENT_TEXT", "QUERY_TEXT", "doc"),
     "passage_text",
 )
+_QUERY_TEXTS = {"query", "question", "query_text", "QUERY_TEXT"}
 
 
 def id_and_text(value: Any) -> tuple[Any, str]:
@@ -78,8 +79,8 @@ _KNOWN = {*IDS, *TEXTS, "title", "metadata", "url", "instruction", "lang", "lang
 
 
 def holds_texts(file: RawFile) -> bool:
-    """Whether records have a text, whatever else they have: enough where a corpus is asked for."""
-    return bool(set(file.fields) & {*TEXTS, "title"})
+    """Whether records have a passage's text, whatever else: enough where a corpus is asked for."""
+    return bool(set(file.fields) & ({*TEXTS, "title"} - _QUERY_TEXTS))
 
 
 def _filled(template: KeyTemplate, record: Mapping[str, Any]) -> str:

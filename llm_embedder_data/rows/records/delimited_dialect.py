@@ -64,7 +64,8 @@ def dialect_of(text: str, name: str, given: Collection[str] = (), *, is_whole: b
     Raises:
         ValueError: the header names a column twice.
     """
-    line_end = "\r" if "\r" in text.rstrip("\r") and "\n" not in text else "\n"
+    before_end = text.rstrip("\r\n")
+    line_end = "\r" if "\r" in before_end and "\n" not in before_end else "\n"
     lines = [line.rstrip("\r") for line in text.split(line_end)]
     if not is_whole and len(lines) > 1:
         lines.pop()

@@ -34,9 +34,11 @@ def cell_records(path: str, dialect: Dialect) -> Iterator[tuple[int, Any]]:
     header, lists = dialect.header, dialect.lists
     if header is None:
         for line, cells in records:
+            if not isinstance(cells, str) and cells and cells[0].startswith("\ufeff"):
+                cells = _MARKED
             yield line, BadRecord(cells) if isinstance(cells, str) else cells or BLANK
         return
-    next(records, None)
+    _, first = next(records, (1, ""))
     n_columns = len(header)
     for line, cells in records:
         if isinstance(cells, str):
@@ -44,6 +46,9 @@ def cell_records(path: str, dialect: Dialect) -> Iterator[tuple[int, Any]]:
             continue
         if not cells:
             yield line, BLANK
+            continue
+        if cells[0].startswith("\ufeff") or cells == first:
+            yield line, BadRecord(_HEADER_AGAIN if cells == first else _MARKED)
             continue
         if len(cells) != n_columns:
             if len(cells) < n_columns or any(map(str.strip, cells[n_columns:])):
@@ -81,6 +86,10 @@ class BadRecord:
     def __init__(self, sentence: str) -> None:
         self.sentence = sentence
 
+
+# Files that were put behind one another have these inside.
+_MARKED = "it begins with a byte order mark, which belongs at the start of a file (take it out)"
+_HEADER_AGAIN = "it repeats the header (take the line out)"
 
 # A line of delimiters alone, as spreadsheets write them behind the last row.
 BLANK = BadRecord("all its cells are empty")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,34 +79,60 @@ def _rows(data: Any, name: str) -> Iterator[Any]:
     kind = _kind(data)
     if kind == "Dataset":
         for table in data.with_format("arrow").iter(_BATCH_ROWS):
-            yield from _of_table(table)
+            yield from _of_table(table, name)
     elif kind == "IterableDataset":
         yield from data
     elif kind in ("DataFrame", "LazyFrame"):
-        yield from _of_frame(data.collect() if kind == "LazyFrame" else data)
-    elif isinstance(data, pa.RecordBatch):
-        yield from data.to_pylist()
-    elif isinstance(data, pa.Table):
-        yield from _of_table(data)
+        yield from _of_frame(data.collect() if kind == "LazyFrame" else data, name)
+    elif isinstance(data, pa.RecordBatch | pa.Table):
+        table = pa.Table.from_batches([data]) if isinstance(data, pa.RecordBatch) else data
+        yield from _of_table(table, name)
     elif isinstance(data, Iterable):
         yield from data
     else:
         raise DataError.at(name, f"a {type(data).__name__} holds no rows (give a list of dicts)")
 
 
-def _of_table(table: pa.Table) -> Iterator[dict[str, Any]]:
+def _of_table(table: pa.Table, name: str) -> Iterator[dict[str, Any]]:
+    _check_names(table.schema.names, name)
     for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from batch.to_pylist()
+        try:
+            yield from batch.to_pylist()
+        except UnicodeDecodeError:
+            raise _not_utf8(batch, name) from None
 
 
-def _of_frame(frame: Any) -> Iterator[Any]:
+def _of_frame(frame: Any, name: str) -> Iterator[Any]:
     if hasattr(frame, "to_arrow"):  # polars
-        yield from _of_table(frame.to_arrow())
+        yield from _of_table(frame.to_arrow(), name)
         return
+    _check_names(list(frame.columns), name)
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError):  # columns of mixed types
         for record in frame.to_dict("records"):
             yield {name: None if value != value else value for name, value in record.items()}
         return
-    yield from _of_table(table)
+    yield from _of_table(table, name)
+
+
+def _check_names(columns: Sequence[Any], name: str) -> None:
+    """Refuse columns of one name, of which a record could hold only one."""
+    twice = [column for column, n_times in Counter(columns).items() if n_times > 1]
+    if twice:
+        raise DataError.at(
+            name, f"the column {twice[0]!r} appears twice (rename one, or take it out)"
+        )
+
+
+def _not_utf8(batch: pa.RecordBatch, name: str) -> DataError:
+    for column, array in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            array.validate(full=True)
+        except pa.ArrowInvalid as error:
+            return DataError.at(
+                name,
+                f"the column {column!r} holds values that are invalid: {error} (a string is UTF-8; "
+                "make the table again)",
+            )
+    return DataError.at(name, "it holds text that is not UTF-8 (make the table again)")

@@ -16,6 +16,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 Kind = Literal["train", "eval", "corpus"]
 Row = dict[str, Any]
 
@@ -23,6 +25,9 @@ Row = dict[str, Any]
 # rows are joined to. Rows that leave the reader have texts.
 Key = str | int
 QueryId = str | int | None
+
+# Batches hold teacher scores as float32, in which a larger number is infinite.
+LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
 class BadRowError(ValueError):
@@ -214,7 +219,8 @@ def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
         infinite.
 
     Raises:
-        BadRowError: there are more or fewer scores than candidates.
+        BadRowError: there are more or fewer scores than candidates, or one is no number that a
+            batch can hold.
     """
     found: list[float] = []
     for scores, n_candidates in parts:
@@ -222,20 +228,20 @@ def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
             return None
         scores = [] if scores is None else scores
         scores = list(scores) if isinstance(scores, list | tuple) else [scores]
+        for score in scores:
+            if isinstance(score, bool) or not isinstance(score, int | float | None):
+                raise BadRowError(f"scores: expected numbers, found {shown(score)}")
         if len(scores) != n_candidates:
             raise BadRowError(f"{len(scores)} scores for {n_candidates} candidates")
         for score in scores:
-            if score is None or isinstance(score, bool) or not isinstance(score, int | float):
-                if score is not None:
-                    raise BadRowError(f"scores: expected numbers, found {shown(score)}")
+            if score is None or (isinstance(score, float) and not math.isfinite(score)):
                 return None
-            try:
-                score = float(score)
-            except OverflowError:
-                raise BadRowError("scores: a number is too large") from None
-            if not math.isfinite(score):
-                return None
-            found.append(score)
+            if abs(score) > LARGEST_SCORE:
+                raise BadRowError(
+                    f"scores: {shown(score)} is beyond {LARGEST_SCORE:.2e}, the largest number of "
+                    "a 32-bit float, as batches hold scores"
+                )
+            found.append(float(score))
     return found or None
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.rows.columns.column import FLOATS, STRINGS, Column, Columns, Faults
 from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.schema.canonical_rows import LARGEST_SCORE
 from llm_embedder_data.rows.schema.checks import ListView, add_fault, is_blank, slice_indices
 from llm_embedder_data.rows.schema.query_columns import (
     INSTRUCTION,
@@ -235,16 +236,16 @@ def _score_range(
         # Null lists have no values, so the values of the filled lists are contiguous.
         highest[filled] = np.maximum.reduceat(values, view.starts[filled])
         lowest[filled] = np.minimum.reduceat(values, view.starts[filled])
-    is_finite = np.isfinite(highest) & np.isfinite(lowest)
+    is_sound = (highest <= LARGEST_SCORE) & (lowest >= -LARGEST_SCORE)  # neither is NaN
     add_fault(
-        (view.lengths > 0) & ~is_finite,
+        (view.lengths > 0) & ~is_sound,
         faults,
         lambda row: (
             f"teacher_scores={shown(scores[row].as_py())} holds a value that is not a finite "
-            "number (give a finite one, or leave the field out)"
+            "number (give a finite one, as a 32-bit float is, or leave the field out)"
         ),
     )
-    return pa.array(highest, mask=~is_finite), pa.array(lowest, mask=~is_finite)
+    return pa.array(highest, mask=~is_sound), pa.array(lowest, mask=~is_sound)
 
 
 def _is_best(scores: pa.ListArray, n_key: NDArray[np.int64], faults: Faults) -> NDArray[np.bool_]:

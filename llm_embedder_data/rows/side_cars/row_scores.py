@@ -7,7 +7,6 @@ a hash of the texts that were scored, which tells whether the scores are a row's
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,12 @@ from typing import Any
 import xxhash
 
 from llm_embedder_data.rows.records.raw_files import RawFile
-from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row, shown
+from llm_embedder_data.rows.schema.canonical_rows import (
+    LARGEST_SCORE,
+    BadRowError,
+    Row,
+    shown,
+)
 
 
 def keys_of(row: Row) -> list[str]:
@@ -99,6 +103,6 @@ def _numbers(scores: Any) -> array[float] | None:
         raise BadRowError(f"scores: expected a list of numbers, found {shown(scores)}")
     for score in scores:
         is_number = isinstance(score, int | float) and not isinstance(score, bool)
-        if not is_number or not math.isfinite(score):
-            raise BadRowError(f"scores: expected finite numbers, found {shown(score)}")
+        if not is_number or not abs(score) <= LARGEST_SCORE:
+            raise BadRowError(f"scores: expected finite numbers of 32 bits, found {shown(score)}")
     return array("d", scores)

@@ -17,7 +17,12 @@ from llm_embedder_data.core.checked_json import (
 )
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.files.content_digest import content_digest
-from llm_embedder_data.rows.files.file_formats import Format, format_of
+from llm_embedder_data.rows.files.file_formats import (
+    ENDINGS,
+    Format,
+    declared_format,
+    format_of,
+)
 from llm_embedder_data.rows.formats.detection import FORMATS, format_of_file
 from llm_embedder_data.rows.formats.id_text import IDS, holds_texts
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
@@ -189,8 +194,8 @@ def _has_native_shape(path: str, source: Source, row_kind: RowKind) -> bool:
         has_rows = bool(file.fields)
     except DataError:
         # The reader of columns says what is wrong with files that have its endings.
-        if source.format == "auto":
-            format_of(path, "auto")
+        if source.format == "auto" and declared_format(path, "auto") not in ENDINGS.values():
+            raise
         return True
     if not has_rows and not file.original_head:
         return True

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModel, PreTrainedModel
 
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import cause
 from llm_embedder_data.training.encoder.adapters import base_of, with_saved_adapters
 
 
@@ -16,7 +17,8 @@ def load_encoder(encoder: str | PreTrainedModel) -> PreTrainedModel:
     """Return the encoder, loaded as float32 if a name or path is given.
 
     Raises:
-        ConfigError: the model is an encoder-decoder.
+        ConfigError: the model cannot be loaded, its files lack weights, or it is an
+            encoder-decoder.
     """
     loaded = _from_files(encoder) if isinstance(encoder, str) else encoder
     base = base_of(loaded)
@@ -32,7 +34,26 @@ def _from_files(encoder: str) -> PreTrainedModel:
     # Always float32: in bfloat16, AdamW updates at a learning rate of 5e-6 round to 0. The trainer
     # has a setting for the precision to compute in.
     adapters = Path(encoder) / "adapter_config.json"
-    if adapters.is_file():
-        return with_saved_adapters(adapters.parent)
-    loaded: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+    try:
+        if adapters.is_file():
+            return with_saved_adapters(adapters.parent)
+        loaded: Any
+        loaded, report = AutoModel.from_pretrained(
+            encoder, dtype=torch.float32, output_loading_info=True
+        )
+    except ConfigError:
+        raise
+    except Exception as error:  # each kind of file has errors of its own
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ConfigError(
+            f"encoder={encoder!r} cannot be loaded: {reason} (give a name on the Hugging Face hub, "
+            "a folder that holds a model, or a model)"
+        ) from cause(error)
+    # No embedding needs a pooler, which many encoders are published without.
+    if missing := sorted(name for name in report["missing_keys"] if "pooler." not in name):
+        raise ConfigError(
+            f"encoder={encoder!r}: its files lack {len(missing)} weights of "
+            f"{type(loaded).__name__}, such as {missing[0]}, which would start at random (give a "
+            "whole model; or load it yourself, and give the model)"
+        )
     return cast(PreTrainedModel, loaded)

@@ -143,6 +143,13 @@ def test_old_flagembedding_positive_list_and_corpus_of_content(folder):
     ]
 
 
+def test_rows_of_queries_are_no_corpus(folder):
+    rows = [{"query": "q", "pos": ["a b"], "neg": ["c d"]}]
+
+    with pytest.raises(DataError, match="from which no corpus rows can be read"):
+        folder.rows(rows, kind="corpus")
+
+
 def test_cohere_with_and_without_hard_negatives(folder):
     records = [
         {"query": "q", "relevant_passages": ["a b"], "hard_negatives": ["c d"]},

@@ -118,6 +118,31 @@ def test_a_column_named_twice_is_refused(file):
         values(file("rows.csv", "query,pos,pos\nq,p,n\n"))
 
 
+def test_a_line_that_repeats_the_header_is_no_record(file):
+    content = "query,pos\nq,p\nquery,pos\nr,s\n"
+
+    with pytest.raises(DataError, match=r"row 1 \(line 3\): it repeats the header"):
+        values(file("rows.csv", content))
+    skipping = file("rows.csv", content, skips_bad_records=True)
+    assert values(skipping) == [{"query": "q", "pos": "p"}, {"query": "r", "pos": "s"}]
+    assert skipping.counts == {"records that cannot be read": 1}
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "runs.tsv"])
+def test_a_byte_order_mark_inside_is_no_part_of_a_cell(file, name):
+    first = "query,pos\nq,p\n" if name == "rows.csv" else "q1\td1\t0.5\nq2\td2\t0.4\n"
+
+    with pytest.raises(DataError, match=r"\(line 3\): it begins with a byte order mark"):
+        values(file(name, first + "\ufeff" + first.splitlines()[1] + "\n"))
+
+
+def test_lines_that_end_in_returns_alone_are_lines(file):
+    for end in ("", "\r", "\n", "\r\n"):
+        rows = file("rows.csv", "query,pos\rq,p\rr,s" + end)
+
+        assert values(rows) == [{"query": "q", "pos": "p"}, {"query": "r", "pos": "s"}]
+
+
 def test_tabs_without_a_header_never_quote(file):
     rows = file("triples.tsv", 'q1\t"An unclosed passage\tn1\nq2\t"all of it"\tn2\n')
 

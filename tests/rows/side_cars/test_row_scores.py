@@ -92,6 +92,14 @@ def test_scores_of_other_texts_are_refused_in_one_sentence(files, write):
     assert scores_read(other, scores, on_bad_row="skip") == [None, *SCORES[1:]]
 
 
+def test_a_score_that_no_batch_can_hold_is_an_error(files, write):
+    path, lines = files
+    wrong = {**lines[0], "scores": [1e39 for _ in lines[0]["scores"]]}
+
+    with pytest.raises(DataError, match=r"expected finite numbers of 32 bits, found 1e\+39"):
+        scores_read(path, write("scores.jsonl", [wrong, *lines[1:]]))
+
+
 def test_a_row_that_is_not_in_the_file_is_refused_or_counted(files, write):
     path, lines = files
     scores = write("scores.jsonl", lines[:2])

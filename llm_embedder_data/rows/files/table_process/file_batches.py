@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -36,16 +37,20 @@ def file_batches(
 def names_of_columns(path: str, file_format: str) -> list[str]:
     """Return the names of a file's columns."""
     if file_format == "parquet":
-        return list(pq.ParquetFile(path, memory_map=True).schema_arrow.names)
-    with pa.memory_map(path) as source:
+        return list(pq.ParquetFile(_mapped(path)).schema_arrow.names)
+    with _mapped(path) as source:
         return list(_opened(source).schema.names)
 
 
 # --------------------------------------------------------------------------------------------------
 
 
+def _mapped(path: str) -> pa.MemoryMappedFile:
+    return pa.memory_map(os.fsencode(path))  # as bytes, for a name may be no UTF-8
+
+
 def _parquet_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-    file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+    file = pq.ParquetFile(_mapped(path), page_checksum_verification=True)
     columns = _existing(file.schema_arrow, names)
     for group in range(file.metadata.num_row_groups):
         claimed, n_rows = file.metadata.row_group(group).num_rows, 0
@@ -95,7 +100,7 @@ def _batches_of_group(
 
 def _arrow_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """Yield the batches of an Arrow file or stream; Hugging Face datasets writes streams."""
-    with pa.memory_map(path) as source:
+    with _mapped(path) as source:
         schema = _opened(source).schema
         columns = _existing(schema, names)
         # None reads all columns, and so would an empty list; select() drops them again.

@@ -1,0 +1,53 @@
+"""An encoder's files are loaded whole, or refused in one sentence that names them."""
+
+import pytest
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel
+
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.training.encoder.encoder_loading import load_encoder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    sizes = {"hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 8}
+    config = BertConfig(vocab_size=9, num_hidden_layers=1, **sizes)
+    BertModel(config).save_pretrained(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("config.json", b'{"model_type": "nonsense"}'),
+        ("model.safetensors", None),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"\x00" * 100),
+        ("adapter_config.json", b"{"),
+    ],
+)
+def test_files_that_cannot_be_loaded_are_one_sentence(folder, name, content):
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+
+    with pytest.raises(ConfigError) as refused:
+        load_encoder(str(folder))
+
+    assert str(refused.value).startswith(f"encoder={str(folder)!r} cannot be loaded: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_weights_that_the_files_lack_are_not_drawn_at_random(folder):
+    weights = load_file(folder / "model.safetensors")
+    without_pooler = {name: weights[name] for name in weights if "pooler." not in name}
+    save_file(without_pooler, folder / "model.safetensors", {"format": "pt"})
+    load_encoder(str(folder))
+
+    del without_pooler["embeddings.word_embeddings.weight"]
+    save_file(without_pooler, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lack 1 weights of BertModel, such as embeddings\.word"):
+        load_encoder(str(folder))
