@@ -16,8 +16,8 @@ fit: $(VENV)/.fit  ## set up and fine-tune a real encoder on the embedded sample
 test: $(VENV)/.test lint  ## set up and run the linters, the type checker and the tests
 	$(BIN)/python -m pytest -n 3
 
-test-slow: $(VENV)/.test  ## run the tests marked slow
-	$(BIN)/python -m pytest -n 3 -m slow
+test-slow: $(VENV)/.test  ## run the tests marked slow, and all laws with more examples
+	$(BIN)/python -m pytest -n 3 -m 'slow or hypothesis' --hypothesis-profile thorough
 
 test-hydra: $(VENV)/.test  ## run the console script's tests on Hydra's next release
 	$(PIP) install -q --upgrade --pre --target $(VENV)/hydra-next 'hydra-core>=1.4.0rc1,<1.5'

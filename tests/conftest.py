@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 import torch
 from browser_pages import CHROMIUM
+from example_counts import QUICK, THOROUGH
 from hypothesis import HealthCheck, settings
 from tokenizers import (
     Tokenizer,
@@ -42,18 +43,41 @@ _ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)
 
 # A tenth of a test run's time went to these two. Python's garbage collector walks through the many
-# objects of the libraries, and a Trainer looks for callbacks in the metadata of every installed
-# package, which do not change meanwhile.
+# objects of the libraries (see also pytest_collection_finish), and a Trainer looks for callbacks in
+# the metadata of every installed package, which do not change meanwhile.
 gc.set_threshold(50_000, 20, 20)
 importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
+# The default suite tries each law with a few examples. `make test-slow` tries it with the profile
+# "thorough".
 settings.register_profile(
     "house",
+    max_examples=QUICK,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("house")
+settings.register_profile("thorough", max_examples=THOROUGH)
+
+
+def pytest_collection_finish():
+    """Leave what has been imported to itself: Lightning's tuner collects garbage at each trial."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist may not be there
+def pytest_xdist_make_scheduler(config, log):
+    """Give the tests of a file to one worker, so that what they share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class SharedFixtures(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            # The files of this folder share the wheel of the checkout, which takes long to build.
+            return "integrations" if "/integrations/" in nodeid else super()._split_scope(nodeid)
+
+    return SharedFixtures(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Runs a function in several real processes that form one group."""
 
+import gc
 import os
 import pickle
 import time
@@ -9,6 +10,32 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+# What the server that ranks are forked from has imported, once for all of them. Most of what a rank
+# of a test would do without is importing these.
+PRELOADED = [
+    "datasets",
+    "hypothesis",
+    "lightning",
+    "peft",
+    "pytest",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.qwen3.modeling_qwen3",
+    "llm_embedder_data.callbacks",
+    "llm_embedder_data.compat",
+    "llm_embedder_data.datamodule.module",
+    "llm_embedder_data.mining.store_filling",
+    "llm_embedder_data.training.bi_encoder",
+    "llm_embedder_data.training.cross_encoder",
+    "llm_embedder_data.training.evaluate",
+]
+
+
+def from_server():
+    """Return the context of processes that are forked from a server with slow imports behind it."""
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def run_on_ranks(function, n_ranks, folder, *args, timeout=300, connect=True):
@@ -22,10 +49,7 @@ def run_on_ranks(function, n_ranks, folder, *args, timeout=300, connect=True):
     """
     folder = Path(folder) / f"ranks-{time.monotonic_ns()}"
     folder.mkdir(parents=True)
-    # Fork from a server that has imported the slow libraries once. Daemons could not have
-    # DataLoader workers.
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["lightning", "transformers", "llm_embedder_data"])
+    context = from_server()
     processes = [
         context.Process(target=_enter, args=(rank, n_ranks, folder, connect, function, args))
         for rank in range(n_ranks)
@@ -58,6 +82,7 @@ def returned(results):
 
 def _enter(rank, n_ranks, folder, connect, function, args):
     torch.set_num_threads(1)
+    gc.freeze()  # what the server has imported is no garbage
     # DataLoader workers are forked, as in a process that Linux users start.
     mp.set_start_method("fork", force=True)
     os.environ["LOCAL_RANK"] = str(rank)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
+from slow_cases import mostly_slow
 
 import llm_embedder_data
 from llm_embedder_data.cli.verbs import VERBS
@@ -116,8 +117,14 @@ def test_relative_links_resolve(page):
         assert not anchor or anchor in anchors(target), f"{page.name} links to {found['target']}"
 
 
+# They train or measure the demo's encoder.
+SLOW = {"evaluation", "slow-gpu", "training"}
+
+
 @pytest.mark.usefixtures("minilm")
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
+@pytest.mark.parametrize(
+    "page", mostly_slow(PAGES, *(page for page in PAGES if page.stem not in SLOW)), ids=page_id
+)
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for line in written_files(page):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from slow_cases import mostly_slow
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # The command that the docstring of each example gives for two processes.
@@ -105,8 +104,9 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread", "minilm")
-@pytest.mark.parametrize("name", mostly_slow(ON_TWO, "plain_loop"))
+@pytest.mark.parametrize("name", ON_TWO)
 def test_an_example_trains_in_one_process(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{name}.py"])
     monkeypatch.setattr(os, "environ", os.environ.copy())  # Fabric leaves its seed there

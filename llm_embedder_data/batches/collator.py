@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -97,12 +98,7 @@ class RetrievalDataCollator:
                 "data.unique_keys=True with data.cross=True: a pair holds one query's key (set one "
                 "of them to false)"
             )
-        # If row i of a side is always text i, the texts of several batches can be laid out at once
-        # and the rows split afterwards.
-        self._can_split = self.layout == "padded" and not self.cross and not self.unique_keys
-        self._layout = TensorLayout(
-            self.tokenizer, self.layout, self.pad_to_multiple_of, self.chunk_size
-        )
+        self._take_layout(self.layout)
         for name in ("query_max_length", "key_max_length"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
@@ -114,6 +110,28 @@ class RetrievalDataCollator:
             self.tokenizer, self.query_max_length + self.key_max_length, plain
         )
         self.check_room()
+
+    def _take_layout(self, layout: Layout) -> None:
+        self.layout = layout
+        # If row i of a side is always text i, the texts of several batches can be laid out at once
+        # and the rows split afterwards.
+        self._can_split = layout == "padded" and not self.cross and not self.unique_keys
+        assert self.tokenizer is not None
+        self._layout = TensorLayout(
+            self.tokenizer, layout, self.pad_to_multiple_of, self.chunk_size
+        )
+
+    def with_layout(self, layout: Layout) -> RetrievalDataCollator:
+        """Return a collator that lays the same tokens out in another way.
+
+        The two share their tokenizers, which take long to make.
+
+        Raises:
+            ConfigError: as for a new collator.
+        """
+        other = copy(self)
+        other._take_layout(layout)
+        return other
 
     def check_room(self, query_instruction: str = "", key_instruction: str = "") -> None:
         """Check that special tokens and instructions leave room for a text.

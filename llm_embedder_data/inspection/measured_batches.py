@@ -6,7 +6,7 @@ The batches are those of training: the same rows, keys and tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -115,7 +115,7 @@ def _in_each_layout(
 ) -> Iterator[tuple[str, RetrievalDataCollator]]:
     for layout in get_args(Layout):
         try:
-            yield layout, replace(collator, layout=layout)
+            yield layout, collator.with_layout(layout)
         except ConfigError:
             continue  # without a padding token, a tokenizer supports only the packed layout
 

@@ -199,6 +199,21 @@ def test_collating_says_nothing(tokenizer, minilm, caplog):
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("layout", ["chunked", "packed"])
+def test_a_collator_of_another_layout_lays_the_same_tokens_out_and_leaves_the_first_alone(
+    tokenizer, layout
+):
+    own = RetrievalDataCollator(tokenizer, key_max_length=9)
+    before = own(ROWS)
+
+    other = own.with_layout(layout)
+
+    new = RetrievalDataCollator(tokenizer, key_max_length=9, layout=layout)
+    assert str(other(ROWS)) == str(new(ROWS)) != str(before)
+    assert str(own(ROWS)) == str(before)
+    assert (own.layout, other.layout) == ("padded", layout)
+
+
 def test_a_collator_without_a_tokenizer_or_with_another_layout_is_refused(tokenizer):
     with pytest.raises(ConfigError, match="needs a tokenizer"):
         RetrievalDataCollator()

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -9,18 +10,31 @@ from pathlib import Path
 import pytest
 import users_classes
 from cli_cases import write_rows
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from tiny_models import ONE_LAYER, save_bert
 
 from llm_embedder_data.cli import main as cli
 
+# A whole vocabulary takes long to load, which each command does. These hold all single characters.
+N_TOKENS = 5000
+
 
 @pytest.fixture(scope="session")
 def tiny(minilm, tmp_path_factory) -> str:
-    """The folder of an encoder of one small layer, with its tokenizer."""
+    """The folder of an encoder of one small layer, with the first tokens of a tokenizer."""
+    words = tmp_path_factory.mktemp("words")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        settings = json.loads((Path(minilm) / name).read_text())
+        if "model" in settings:
+            vocabulary = settings["model"]["vocab"]
+            settings["model"]["vocab"] = {
+                token: i for token, i in vocabulary.items() if i < N_TOKENS
+            }
+        (words / name).write_text(json.dumps(settings))
     folder = tmp_path_factory.mktemp("tiny")
-    return save_bert(folder, minilm, max_position_embeddings=512, **ONE_LAYER)
+    return save_bert(folder, str(words), max_position_embeddings=512, **ONE_LAYER)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +50,22 @@ def parsed_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", load)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_for_the_run_alone():
+    """Leave the composition out that Hydra makes only to read ``hydra.mode``, which conf/ lacks."""
+    compose, may_have_a_mode = Hydra.get_mode, ("hydra.mode", "searchpath", "config", "experiment")
+
+    def get_mode(self, config_name, overrides):
+        words = " ".join([*sys.argv, *overrides])
+        if any(word in words for word in may_have_a_mode):
+            return compose(self, config_name=config_name, overrides=overrides)
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", get_mode)
         yield
 
 

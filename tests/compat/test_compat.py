@@ -384,8 +384,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.ranks
-@pytest.mark.parametrize("strategy", ["sequential", pytest.param("random", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["sequential", "random"])
 def test_two_processes_keep_to_one_task_or_say_what_is_wrong(
     strategy, sample_dir, minilm, tmp_path
 ):

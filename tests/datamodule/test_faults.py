@@ -32,7 +32,8 @@ from datamodule_cases import (
     seen_batch,
     write_train,
 )
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
@@ -273,7 +274,7 @@ def test_a_source_that_changes_while_it_is_read_makes_no_cache(own):
     assert len(read_file(str(source), reading(), cache_dir=own / "cache")) == 23
 
 
-@settings(max_examples=60)
+@tried(60)
 @given(data=st.data())
 def test_a_cache_that_was_cut_off_between_runs_is_written_again(folder, data):
     cache = folder / "cut"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from datamodule_cases import RECIPE, Recorder, make_datamodule, make_trainer, opened, write
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from id_cases import (
     FORMATS,
@@ -112,7 +113,7 @@ def both(tmp_path_factory):
     return found
 
 
-@settings(max_examples=20)
+@tried(20)
 @given(data=st.data())
 def test_batches_of_ids_are_those_of_texts(both, data):
     def drawn(*values):

@@ -15,7 +15,8 @@ from datamodule_cases import (
     opened,
     write,
 )
-from hypothesis import example, given, settings
+from example_counts import tried
+from hypothesis import example, given
 from hypothesis import strategies as st
 from slow_cases import mostly_slow
 from transformers import AutoTokenizer
@@ -97,7 +98,7 @@ CUT = [
 ]
 
 
-@settings(max_examples=12, deadline=None)
+@tried(12)
 @example(rows=CUT, side="left", layout={}, lengths=(14, 14))
 @example(rows=CUT, side="left", layout={"cross": True}, lengths=(14, 14))
 @example(rows=CUT, side="right", layout={"cross": True}, lengths=(14, 14))
@@ -123,7 +124,7 @@ def test_cached_batches_of_mixed_rows_are_those_made_on_the_fly(
     assert found == wanted
 
 
-@settings(max_examples=12, deadline=None)
+@tried(12)
 @given(rows=mixed_rows(), how=st.sampled_from(["on-the-fly", "cached"]))
 def test_tokens_are_those_of_texts_that_hold_their_instruction(tokenizer_folder, rows, how):
     written = [

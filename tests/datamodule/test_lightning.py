@@ -22,7 +22,7 @@ from processes import returned, run_on_ranks
 from slow_cases import mostly_slow
 
 EVALUATIONS = ("validate", "test", "predict")
-ADVICE = ("many workers", "treespec", "logging interval")
+ADVICE = ("many workers", "treespec", "logging interval", "`srun` command")
 
 
 class TrainOnly(Recorder):

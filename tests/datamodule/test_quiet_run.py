@@ -4,6 +4,8 @@ import subprocess
 import sys
 import warnings
 
+import pytest
+
 from llm_embedder_data.datamodule.quiet_run import QuietRun
 
 # What Lightning would say of the workers depends on the cores of the machine.
@@ -72,6 +74,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_run_of_plain_python_warns_of_nothing_and_leaves_the_filters(
     minilm, sample_dir, tmp_path
 ):

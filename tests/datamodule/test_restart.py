@@ -13,6 +13,7 @@ import torch.distributed as dist
 from datamodule_cases import Recorder, make_datamodule, make_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.plugins.environments import SLURMEnvironment
+from processes import from_server
 from slow_cases import mostly_slow
 
 EPOCHS = 3
@@ -91,8 +92,7 @@ def fit(rank, n_ranks, folder, out, ckpt_path, settings, environment):
 
 def start(folder, out, *, n_ranks=1, ckpt_path=None, environment=None, **settings):
     out.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lightning", "transformers", "llm_embedder_data"])
+    context = from_server()
     args = (n_ranks, folder, out, ckpt_path, settings, environment or {})
     processes = [context.Process(target=fit, args=(rank, *args)) for rank in range(n_ranks)]
     for process in processes:

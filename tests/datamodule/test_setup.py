@@ -165,6 +165,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_importing_changes_no_environment_and_workers_outlive_a_tokenizer_used_before_the_fork(
     folder, minilm
 ):

@@ -18,7 +18,8 @@ from datamodule_cases import (
     make_trainer,
     opened,
 )
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger
 
@@ -96,7 +97,7 @@ HOSTILE = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@tried(300)
 @given(data=st.data())
 def test_a_state_with_any_value_replaced_is_refused_or_the_same(folder, saved, data):
     state = torch.load(saved[0], weights_only=True)["RetrievalDataModule"]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from slow_cases import mostly_slow
 from torch.utils.data import DataLoader
 
 from llm_embedder_data.datamodule.loading.worker_transfer import for_transfer
@@ -51,7 +52,7 @@ def assert_same(found, wanted):
         assert found == wanted
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", mostly_slow(["fork", "spawn"], "fork"))
 def test_a_batch_arrives_as_it_was_made(start):
     batches = list(loader(BATCH, 1, multiprocessing_context=start))
 

@@ -5,7 +5,8 @@ import unicodedata
 import pytest
 import regex
 import torch
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.mining.answer_matching import answer_accuracy
@@ -32,7 +33,7 @@ def has_answer(text, answer):
 
 
 @given(st.lists(texts, min_size=1, max_size=4), texts)
-@settings(derandomize=True, deadline=None, max_examples=300)
+@tried(300)
 def test_an_answer_is_found_where_dpr_finds_it(passages, answer):
     found = answer_accuracy(
         torch.arange(len(passages))[None],

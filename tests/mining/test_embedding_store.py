@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from store_cases import TEXTS, tiny_embedder
 
@@ -58,7 +59,7 @@ def test_vectors_and_ids_come_back(tmp_path, embedder, texts, dtype):
 
 
 @given(n_texts=st.integers(1, 60))
-@settings(max_examples=20)
+@tried(20)
 def test_blocks_cover_all_positions_in_order(tmp_path_factory, embedder, n_texts):
     root = tmp_path_factory.mktemp("blocks")
     store = fill_store(root, ListedTexts(TEXTS, IDS), embedder).open()

@@ -6,7 +6,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.core.answer_strings import holds_answer, words_of
@@ -62,7 +63,7 @@ def table(rows):
     return RowTables(rows, ROW_COLUMNS)
 
 
-@settings(max_examples=60)
+@tried(60)
 @given(
     rows=ROWS,
     answer=st.none() | st.sampled_from(["moon", "tide reef"]),

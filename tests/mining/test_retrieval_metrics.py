@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional.retrieval import (
     retrieval_normalized_dcg,
@@ -14,7 +15,7 @@ from torchmetrics.functional.retrieval import (
 
 from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
 
-laws = settings(derandomize=True, deadline=None, max_examples=60)
+laws = tried(60)
 
 
 def test_metrics_by_hand():

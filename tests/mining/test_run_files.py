@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import DataError
@@ -25,7 +26,7 @@ def runs_of(names):
 
 
 @given(data=st.data())
-@settings(derandomize=True, deadline=None, max_examples=200)
+@tried(200)
 @pytest.mark.parametrize(("name", "names"), [("run.trec", ids), ("run.tsv", free_ids)])
 def test_a_run_is_read_as_it_was_written(tmp_path_factory, name, names, data):
     run = data.draw(runs_of(names))

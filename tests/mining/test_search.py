@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.mining.search import merge_top_k, rerank_order, scores_of_ranked, top_k
 
-laws = settings(derandomize=True, deadline=None, max_examples=60)
+laws = tried(60)
 NOWHERE = -math.inf
 
 

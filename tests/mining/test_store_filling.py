@@ -2,15 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import returned, run_on_ranks
+from processes import from_server, returned, run_on_ranks
 from store_cases import TEXTS, tiny_embedder, tiny_encoder
 
 from llm_embedder_data import ConfigError, DataError
@@ -72,36 +70,31 @@ def test_a_complete_store_is_not_embedded_again(tmp_path, embedder, monkeypatch)
     assert (again.n_written, again.n_found) == (0, first.n_written)
 
 
-# A job that says when it has written some shards, and waits there to be killed.
-JOB = """
-import sys, time
-sys.path[:0] = {paths!r}
-from store_cases import TEXTS, tiny_embedder
-from llm_embedder_data.mining.embeddable_texts import ListedTexts
-from llm_embedder_data.mining.store_filling import fill_store
+def fill_and_wait(folder, root, killable):
+    """Fill a store, say when some shards are written, and wait there to be killed."""
+    embedder = tiny_embedder(folder)
+    encode, calls = embedder.encoder.encode, []
 
-embedder = tiny_embedder({folder!r})
-encode, calls = type(embedder.encoder).encode, []
+    def waiting(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            killable.set()
+            time.sleep(60)
+        return encode(*arguments)
 
-def slow(self, *arguments):
-    calls.append(1)
-    if len(calls) == 3:
-        print("killable", flush=True)
-        time.sleep(60)
-    return encode(self, *arguments)
-
-type(embedder.encoder).encode = slow
-fill_store({root!r}, ListedTexts(TEXTS), embedder)
-"""
+    embedder.encoder.encode = waiting
+    fill_store(root, ListedTexts(TEXTS), embedder)
 
 
 def test_a_killed_job_loses_the_shard_it_was_at(tmp_path, minilm, embedder):
-    root, paths = tmp_path / "store", [p for p in sys.path if p.endswith("mining") or "tests" in p]
-    code = JOB.format(paths=paths, folder=minilm, root=str(root))
-    job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert job.stdout.readline() == "killable\n"
-    job.send_signal(signal.SIGKILL)
-    assert job.wait() == -signal.SIGKILL
+    root, context = tmp_path / "store", from_server()
+    killable = context.Event()
+    job = context.Process(target=fill_and_wait, args=(minilm, root, killable))
+    job.start()
+    assert killable.wait(60)
+    job.kill()
+    job.join()
+    assert job.exitcode == -signal.SIGKILL
     [folder] = root.iterdir()
     written = {path.name: path.stat().st_ino for path in folder.glob("*.bin")}
 

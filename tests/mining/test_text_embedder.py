@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from store_cases import TEXTS, tiny_embedder, tiny_encoder, words
 from transformers import AutoTokenizer
@@ -42,7 +43,7 @@ class Counting:
         return self._encoder.encode(inputs, inverse, prompt_length)
 
 
-@settings(max_examples=15)
+@tried(15)
 @given(
     lengths=st.lists(st.integers(0, 30), min_size=1, max_size=12),
     layout=st.sampled_from(["padded", "chunked", "packed"]),

@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 import pytrec_eval
 import torch
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
@@ -61,7 +62,7 @@ def of_trec_eval(scores, ids, grades):
 
 
 @given(retrievals(), st.integers(0, 40), st.integers(1, 9))
-@settings(derandomize=True, deadline=None, max_examples=80)
+@tried(80)
 def test_metrics_equal_trec_eval_however_the_corpus_is_cut(retrieval, cut, chunk):
     queries, corpus, ids, grades = retrieval
     ties, index = tie_ranks(pa.array(ids)), torch.arange(len(ids))

@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import DataError
@@ -51,7 +52,7 @@ def corpus_of(tmp_path, n_rows, bad=()):
     st.integers(1, 10),
     st.sets(st.integers(0, 9)),
 )
-@settings(max_examples=40)
+@tried(40)
 def test_rows_are_kept_if_all_their_passages_exist(tmp_path, indices, n_rows, bad):
     bad = {i for i in bad if i < n_rows - 1}  # one passage stays
     rows = [

@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from set_cases import BEST, ROW, SCORED, train, write
 from strategies import candidate_rows
@@ -130,7 +131,7 @@ def test_a_bad_row_of_a_second_file_is_counted_within_it_and_in_the_given_cache(
     assert len(list((tmp_path / "cache").glob("*.arrow"))) == 2
 
 
-@settings(max_examples=60)
+@tried(60)
 @given(
     st.lists(candidate_rows(min_pos=0), min_size=1, max_size=8),
     st.sampled_from(["first", "random", "teacher"]),

@@ -7,7 +7,8 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import OmegaConf
@@ -36,7 +37,7 @@ from llm_embedder_data.training.losses import (
 from llm_embedder_data.training.retrieval_loss import competing_keys
 from llm_embedder_data.training.settings import DEFAULTS
 
-laws = settings(derandomize=True, deadline=None, max_examples=40)
+laws = tried(40)
 POOLINGS = ["cls", "mean", "last"]
 
 

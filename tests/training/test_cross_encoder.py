@@ -7,7 +7,8 @@ import lightning
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
@@ -194,7 +195,7 @@ def test_distillation_is_that_of_the_argument_and_the_task(task, distillation):
 
 
 @given(st.integers(2, 5), st.integers(1, 4), st.integers(0, 99))
-@settings(max_examples=30)
+@tried(30)
 def test_a_padded_key_has_no_say(n_keys, n_queries, seed):
     random = torch.Generator().manual_seed(seed)
     scores = torch.randn(n_queries, n_keys, generator=random)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 from training_cases import Batches, quiet_trainer, texts, tiny_bert, training_batch
@@ -12,7 +13,7 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.training.bi_encoder import BiEncoder
 from llm_embedder_data.training.losses import likely_positives, reverse_contrastive_loss
 
-laws = settings(derandomize=True, deadline=None, max_examples=40)
+laws = tried(40)
 TEMPERATURE = 0.5
 
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -18,7 +19,7 @@ from llm_embedder_data.training.losses import (
 )
 
 NAN = float("nan")
-laws = settings(derandomize=True, deadline=None, max_examples=40)
+laws = tried(40)
 
 
 @st.composite

@@ -6,7 +6,8 @@ from math import gcd
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import METHODS, lengths_of, plans
 
@@ -94,7 +95,7 @@ def test_an_epoch_takes_each_row_once_but_for_the_remainder(plan):
 
 
 @given(st.integers(1, 9).flatmap(lambda batch: st.tuples(st.just(batch), st.integers(batch, 24))))
-@settings(max_examples=60)
+@tried(60)
 def test_every_row_is_left_out_equally_often(shape):
     global_batch, n_rows = shape
     drawn = np.zeros(n_rows, int)

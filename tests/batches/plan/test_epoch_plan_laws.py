@@ -8,7 +8,8 @@ from math import gcd
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from slow_cases import mostly_slow
 from strategies import METHODS, lengths_of, plans
@@ -73,7 +74,7 @@ def with_ranks(plan, n_ranks):
 
 @pytest.mark.parametrize("most_rows", mostly_slow([30_000, 10**12], 10**12))
 @given(st.data())
-@settings(max_examples=300)
+@tried(300)
 def test_thousands_of_ranks_share_one_global_batch_whatever_their_number(most_rows, data):
     plan = data.draw(large_plans(most_rows))
     divisors = [n for n in (1, 2, 5, 64, plan.num_replicas) if plan.num_replicas % n == 0]
@@ -94,7 +95,7 @@ def test_thousands_of_ranks_share_one_global_batch_whatever_their_number(most_ro
 
 
 @given(large_plans(methods=("epoch", "epoch-static", "epoch-random")), st.data())
-@settings(max_examples=200)
+@tried(200)
 def test_the_global_batches_of_a_pass_of_any_size_have_no_row_in_common(plan, data):
     batches = [plan.batch(step) for step in set(some_steps(data.draw, plan, most=12))]
 
@@ -136,7 +137,7 @@ def test_passes_are_whole_and_share_the_epochs_in_the_exact_proportion(plan, n_e
     st.sampled_from([1.0, 1.5, 2.5]),
     st.sampled_from(["epoch", "epoch-random"]),
 )
-@settings(max_examples=60)
+@tried(60)
 def test_rotation_leaves_every_row_out_equally_often_at_any_weight(shape, weight, method):
     global_batch, n_rows = shape
     per_pass, left_out = n_rows // global_batch, n_rows % global_batch
@@ -153,7 +154,7 @@ def test_rotation_leaves_every_row_out_equally_often_at_any_weight(shape, weight
 
 
 @given(plans(weights=(1.0, 2.5)), st.data())
-@settings(max_examples=200)
+@tried(200)
 def test_a_step_alone_is_the_step_in_sequence(plan, data):
     """In any order, one by one or many together, for one rank or for all."""
     rank = data.draw(st.none() | st.integers(0, plan.num_replicas - 1))

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError, EpochPlan
@@ -36,7 +37,7 @@ def plans(draw):
 
 
 @given(plans())
-@settings(max_examples=300)
+@tried(300)
 def test_the_rows_left_out_are_those_that_the_plan_does_not_hold(plan):
     if plan is None:
         return

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tokenizer_zoo
 import torch
-from hypothesis import assume, given, settings
+from example_counts import tried
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from slow_cases import mostly_slow
 from tokenizers import processors
@@ -90,7 +91,7 @@ def assert_same(found, wanted):
 @pytest.mark.parametrize(
     "instruction", mostly_slow(INSTRUCTIONS, INSTRUCTIONS[0], INSTRUCTIONS[-1])
 )
-@settings(max_examples=15)
+@tried(15)
 @given(texts=TEXTS, room=st.integers(1, 40))
 def test_texts_of_a_table_have_the_tokens_of_texts(load, cached, side, instruction, texts, room):
     tokenizer = load(side)
@@ -104,7 +105,7 @@ def test_texts_of_a_table_have_the_tokens_of_texts(load, cached, side, instructi
     assert_same(tensors(tokenizer, found), tensors(tokenizer, wanted))
 
 
-@settings(max_examples=100)
+@tried(100)
 @given(
     tokenizer_zoo.backends() | tokenizer_zoo.backends(usual=True),
     tokenizer_zoo.INSTRUCTIONS,
@@ -132,7 +133,7 @@ PAIRS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4)
 
 
 @pytest.mark.parametrize("side", SIDES)
-@settings(max_examples=15)
+@tried(15)
 @given(pairs=PAIRS, max_length=st.integers(40, 90), instructed=st.booleans())
 def test_pairs_of_a_table_have_the_tokens_of_pairs(
     load, cached, side, pairs, max_length, instructed

@@ -6,7 +6,8 @@ import random
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from example_counts import tried
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizer_zoo import TEXTS, backends, refused, wrapped
 from tokenizers import AddedToken, NormalizedString, normalizers, pre_tokenizers
@@ -80,7 +81,7 @@ def test_an_added_token_of_white_space_has_its_place(tokenizer, content, flag, n
     assert collated(tokenizer, ODD) == tokenizer(ODD)["input_ids"]
 
 
-@settings(max_examples=60)
+@tried(60)
 @given(
     backends(),
     st.lists(TEXTS, min_size=1, max_size=4),

@@ -1,7 +1,8 @@
 """A proved boundary holds: the tokens of an instruction and of the text behind it never mix."""
 
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizer_zoo import INSTRUCTIONS, TEXTS, backends
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -14,7 +15,7 @@ def ids(backend, text):
     return backend.encode(text, add_special_tokens=False).ids
 
 
-@settings(max_examples=400)
+@tried(400)
 @given(backends() | backends(usual=True), INSTRUCTIONS, st.lists(TEXTS, min_size=1, max_size=8))
 def test_what_is_proved_holds_for_every_text(backend, instruction, texts):
     if begins_at_last_space(backend, instruction):

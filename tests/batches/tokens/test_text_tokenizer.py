@@ -5,7 +5,8 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import processors
 from transformers import AutoTokenizer, ByT5Tokenizer
@@ -90,7 +91,7 @@ TEXTS = st.lists(
 
 @pytest.mark.parametrize("truncation", SIDES)
 @pytest.mark.parametrize("padding", SIDES)
-@settings(max_examples=12)
+@tried(12)
 @given(texts=TEXTS, sizes=sizes(4, 40))
 def test_tokens_are_those_of_the_tokenizers_own_call(load, padding, truncation, texts, sizes):
     tokenizer = load(padding, truncation)
@@ -101,7 +102,7 @@ def test_tokens_are_those_of_the_tokenizers_own_call(load, padding, truncation, 
     assert_same(found, call(tokenizer, texts, max_length=max_length, multiple=multiple))
 
 
-@settings(max_examples=12)
+@tried(12)
 @given(texts=TEXTS, sizes=sizes(16, 60))
 def test_an_instruction_is_text_in_front_where_the_right_end_is_cut(load, texts, sizes):
     tokenizer = load("right", "right")
@@ -127,7 +128,7 @@ def split(tokenizer, ids):
 
 
 @pytest.mark.parametrize("padding", SIDES)
-@settings(max_examples=12)
+@tried(12)
 @given(texts=st.lists(WORDS, min_size=1, max_size=4), room=st.integers(2, 30))
 def test_an_instruction_stays_whole_where_the_left_end_is_cut(load, padding, texts, room):
     tokenizer = load(padding, "left")
@@ -175,7 +176,7 @@ PAIRS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4)
 
 
 @pytest.mark.parametrize("truncation", SIDES)
-@settings(max_examples=12)
+@tried(12)
 @given(pairs=PAIRS, sizes=sizes(8, 50))
 def test_pairs_are_those_of_the_tokenizers_pair_call(load, truncation, pairs, sizes):
     tokenizer = load("right", truncation)
@@ -187,7 +188,7 @@ def test_pairs_are_those_of_the_tokenizers_pair_call(load, truncation, pairs, si
     assert_same(found, call(tokenizer, queries, keys, max_length=max_length, multiple=multiple))
 
 
-@settings(max_examples=12)
+@tried(12)
 @given(pairs=PAIRS, max_length=st.integers(30, 60))
 def test_instructed_pairs_cut_on_the_left_keep_lengths_and_instructions(load, pairs, max_length):
     tokenizer = load("right", "left")

@@ -2,10 +2,9 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 
 import pytest
+from processes import returned, run_on_ranks
 from tokenizers import AddedToken, NormalizedString, normalizers
 from transformers import AutoTokenizer, BertTokenizerFast, ByT5Tokenizer
 
@@ -66,20 +65,16 @@ def test_a_digest_leaves_the_tokenizers_settings_alone(folder):
     assert tokenizer.backend_tokenizer.padding["length"] == 9
 
 
-def test_another_process_has_the_same_digests(minilm, byte_level_bpe, unigram):
-    folders = [minilm, byte_level_bpe, unigram]
-    code = (
-        "import sys; from transformers import AutoTokenizer, ByT5Tokenizer\n"
-        "from llm_embedder_data.batches.tokens.tokenizer_digest import tokenizer_digest as digest\n"
-        "print(*(digest(AutoTokenizer.from_pretrained(one)) for one in sys.argv[1:]))\n"
-        "print(digest(ByT5Tokenizer()))"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", code, *folders], capture_output=True, text=True, check=True
-    )
+def digests(_rank, folders):
+    return [tokenizer_digest(one) for one in (*map(load, folders), ByT5Tokenizer())]
 
-    own = [*map(load, folders), ByT5Tokenizer()]
-    assert said.stdout.split() == list(map(tokenizer_digest, own))
+
+def test_another_process_has_the_same_digests(minilm, byte_level_bpe, unigram, tmp_path):
+    folders = [minilm, byte_level_bpe, unigram]
+
+    [said] = returned(run_on_ranks(digests, 1, tmp_path, folders, connect=False))
+
+    assert said == digests(0, folders)
 
 
 @pytest.mark.parametrize("changed", ["added", "side", "truncation", "pad", "normalizer", "split"])

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import read_rows
@@ -44,9 +45,7 @@ def written(rows, folder, kind, ending):
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
 @pytest.mark.parametrize("ids", [st.none() | st.integers(-(2**62), 2**62), st.none() | TEXTS])
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@tried(25)
 @given(data=st.data())
 def test_training_rows_read_back_as_the_same_rows(data, ending, ids, tmp_path):
     rows = data.draw(st.lists(train_rows(ids), min_size=1, max_size=4))

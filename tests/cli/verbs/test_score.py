@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from slow_cases import mostly_slow
 from tiny_models import ONE_LAYER, save_bert
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -109,7 +110,7 @@ def limits_of(printed):
 
 
 # 21 is no multiple of 8, to which texts are padded.
-@pytest.mark.parametrize("positions", [21, 512])
+@pytest.mark.parametrize("positions", mostly_slow([21, 512], 21))
 def test_a_bi_encoder_is_given_as_much_of_a_text_as_it_takes(
     run, refused, settings, minilm, tmp_path, positions
 ):

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.core.errors import DataError
@@ -344,7 +345,7 @@ def mutate(content, changes):
     return bytes(out)
 
 
-@settings(max_examples=60, deadline=None)
+@tried(60)
 @given(
     st.sampled_from(CONTAINERS),
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=9),

@@ -3,7 +3,7 @@
 import json
 import math
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data.rows.read_rows import read_rows
@@ -75,7 +75,6 @@ def columns(row):
 FORMATS = (llm_embedder, flagembedding, tevatron, gritlm, labeled_list, columns)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, min_size=1, max_size=4), st.sampled_from(FORMATS))
 def test_written_rows_read_back(tmp_path, rows, written):
     path = tmp_path / "rows.jsonl"
@@ -93,7 +92,6 @@ def test_written_rows_read_back(tmp_path, rows, written):
             assert all(math.isclose(got, want) for got, want in pairs)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, min_size=1, max_size=4, unique_by=lambda row: row["query"]))
 def test_canonical_rows_read_back_as_they_are(tmp_path, rows):
     path = tmp_path / "rows.jsonl"

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import DataError
@@ -45,7 +46,7 @@ def in_order(pairs):
     return found
 
 
-@settings(max_examples=30)
+@tried(30)
 @given(CORPUS, st.lists(IDS, max_size=9), st.integers(1, 4))
 def test_a_corpus_is_a_mapping_in_the_order_of_its_file(pairs, asked, at_once):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -69,7 +70,7 @@ def test_a_corpus_is_a_mapping_in_the_order_of_its_file(pairs, asked, at_once):
             assert by_line.find(["-1", "01", "x", str(len(expected))]).tolist() == [-1] * 4
 
 
-@settings(max_examples=30)
+@tried(30)
 @given(CORPUS.filter(bool))
 def test_arrays_of_numbers_are_those_of_the_texts(pairs):
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +86,7 @@ def test_arrays_of_numbers_are_those_of_the_texts(pairs):
         assert pickle.loads(pickle.dumps(found)).texts(numbers) == texts
 
 
-@settings(max_examples=20)
+@tried(20)
 @given(st.lists(CORPUS, min_size=1, max_size=3), st.data())
 def test_several_corpora_are_numbered_one_after_the_other(corpora, data):
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import file_rows
 
@@ -84,7 +85,7 @@ COUNT = itertools.count()
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@settings(max_examples=12)
+@tried(12)
 @given(rows=file_rows())
 def test_rows_are_read_as_they_were_written(tmp_path_factory, ending, rows):
     folder = tmp_path_factory.getbasetemp()

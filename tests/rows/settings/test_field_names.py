@@ -5,7 +5,8 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import ConfigError, DataError
@@ -73,7 +74,7 @@ names = st.text(st.characters(exclude_characters=".[]{}!:", exclude_categories=[
         names.filter(lambda name: name.strip() and not name.isdigit()), min_size=1, unique=True
     )
 )
-@settings(max_examples=60)
+@tried(60)
 def test_fields_of_any_name_are_read(tmp_path, fields):
     rows = [{name: f"{index} {i}" for index, name in enumerate(fields)} for i in range(2)]
     made = corpus(write(tmp_path / "c.jsonl", rows), "\n".join(f"{{{name}}}" for name in fields))

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import DataError, read_rows
@@ -13,7 +14,7 @@ from llm_embedder_data.rows.side_cars.row_scores import digest_of_texts, keys_of
 TEXTS = st.text(min_size=1, max_size=4)
 
 
-@settings(max_examples=30)
+@tried(30)
 @given(st.lists(TEXTS, min_size=1), st.lists(TEXTS, min_size=1))
 def test_other_texts_have_another_digest(texts, others):
     same = texts == others

@@ -7,7 +7,8 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from example_counts import tried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_embedder_data import DataError
@@ -79,7 +80,7 @@ def rows_of(path, shard):
     st.sampled_from([1, 300, 1 << 20]),
     st.sampled_from([1, 1 << 16]),
 )
-@settings(max_examples=60)
+@tried(60)
 def test_pieces_give_the_rows_of_the_columns_that_are_read(
     rows, name, rows_per_group, compression, least, gap
 ):

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from example_counts import tried
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -17,7 +18,7 @@ from llm_embedder_data.training.encoder.packed_attention import attend_by_length
 )
 @example(lengths=[3, 3, 1, 1, 2], causal=False, window=None)  # attended to where they are
 @example(lengths=[1, 3, 1, 3, 1, 3, 1], causal=False, window=None)  # sorted first
-@settings(derandomize=True, deadline=None, max_examples=25)
+@tried(25)
 def test_texts_taken_by_length_are_as_texts_padded(n_key_heads, lengths, causal, window):
     random = torch.Generator().manual_seed(0)
     bounds = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
