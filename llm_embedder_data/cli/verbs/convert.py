@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
-from llm_embedder_data.rows.schema.canonical_rows import Kind
+from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.written_rows import ENDINGS, write_rows
 
@@ -51,11 +52,23 @@ def convert(cfg: DictConfig) -> None:
     )
     progress = _progress_line()
     try:
-        n_rows = write_rows(reader.rows(), out, kind, progress)
+        n_rows = write_rows(_rows_of_other_files(reader, out), out, kind, progress)
     finally:
         progress(-1)
     show("\n".join(map(str, reader.report)))
     show(f"{n_rows:,} {kind} rows written to {out}")
+
+
+def _rows_of_other_files(reader: RowReader, out: Path) -> Iterator[Row]:
+    """Yield the rows of a reader.
+
+    Raises:
+        ConfigError: at the end, and so before ``out`` is replaced: the rows came from it.
+    """
+    yield from reader.rows()
+    read = (path for found in reader.report for path, _ in found.files)
+    if out.exists() and any(os.path.exists(path) and out.samefile(path) for path in read):
+        raise ConfigError(f"out={str(out)!r}: the rows are read from this file (name another)")
 
 
 def _checked_out(out: Any) -> Path:

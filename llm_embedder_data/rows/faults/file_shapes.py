@@ -14,6 +14,7 @@ from llm_embedder_data.rows.faults.known_columns import (
     as_line,
     look_alikes,
     look_like_ids,
+    naming_hint,
     nearest_mapping,
 )
 from llm_embedder_data.rows.files.compression import opened
@@ -82,11 +83,10 @@ def missing_fields(kind: str, columns: Sequence[Column], found: Sequence[str]) -
         needs += f", and {' or '.join(called[name] for name in one_needed)}"
     wanted = [name for name in _SUGGESTED[kind] if name in missing or called[name] not in found]
     free = [name for name in found if name not in called.values()]
-    mapping = nearest_mapping(free, wanted)
-    if set(mapping) & set(missing):
-        hint = f"name them in the source, as in {{path: ..., {as_line(mapping)}}}"
+    if set(nearest_mapping(free, wanted)) & set(missing):
+        hint = naming_hint(free, wanted)
     else:
-        hint = "name them in the source, as in {path: ..., query: COLUMN, pos: COLUMN}"
+        hint = naming_hint([], ("query", "pos"))
     lists = "; pos and neg are lists of texts" if one_needed else ""
     return (
         f"no row has {' or '.join(called[name] for name in missing)}: the columns are "

@@ -100,6 +100,18 @@ def as_line(mapping: Mapping[str, str]) -> str:
     return ", ".join(f"{field}: {name}" for field, name in mapping.items())
 
 
+def naming_hint(found: Sequence[str], fields: Sequence[str]) -> str:
+    """Return how a source names its columns, with the most similar columns in place.
+
+    Args:
+        found: the names of the file's columns that are free to be named.
+        fields: fields of ours, of which the source should name some.
+    """
+    mapping = nearest_mapping(found, fields)
+    example = {field: mapping.get(field, "COLUMN") for field in fields}
+    return f"name them in the source, as in {{path: ..., {as_line(mapping or example)}}}"
+
+
 def look_like_ids(texts: Collection[str]) -> bool:
     """Return whether all texts look like document ids, and at least one cannot be a word."""
     return all(map(_ID.fullmatch, texts)) and any(map(_CERTAIN_ID.fullmatch, texts))

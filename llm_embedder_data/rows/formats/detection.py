@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from llm_embedder_data.core.errors import ConfigError, DataError, did_you_mean
+from llm_embedder_data.rows.faults.known_columns import naming_hint
 from llm_embedder_data.rows.formats.arctic import ARCTIC
 from llm_embedder_data.rows.formats.arrays import ARRAYS, SETS
 from llm_embedder_data.rows.formats.beir import BEIR, FLAGEMBEDDING_EVAL
@@ -136,7 +137,10 @@ def format_of_file(file: RawFile, kind: Kind) -> Format:
         fitting.append(ID_TEXT)
     usable = [one for one in fitting if one.reader(kind) is not None]
     if not fitting:
-        raise DataError.at(file.path, f"{_shape(file)}, which is no known format of {kind} rows")
+        raise DataError.at(
+            file.path,
+            f"{_shape(file)}, which is no known format of {kind} rows{_wanted(file, kind)}",
+        )
     _ask_where_two_fit((usable or fitting)[0], file, kind)
     if not usable:
         raise DataError.at(
@@ -167,6 +171,22 @@ def _ask_where_two_fit(chosen: Format, file: RawFile, kind: Kind) -> None:
         raise DataError.at(
             file.path, "it holds ids and texts, a corpus or queries, and no training rows"
         )
+
+
+# What our own rows need, by kind, and the fields of a mapping that a message suggests.
+_OWN_ROWS: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
+    "train": ("a training row needs query, and pos or history or neg", ("query", "pos", "neg")),
+    "eval": ("a row of eval queries needs query, and pos_index or judgments", ("query",)),
+    "corpus": ("a passage needs text", ("text",)),
+}
+
+
+def _wanted(file: RawFile, kind: Kind) -> str:
+    """Return what is needed in place of the file's columns; nothing for other files."""
+    if not file.fields:
+        return ""
+    needed, fields = _OWN_ROWS[kind]
+    return f": {needed} ({naming_hint(list(file.fields), fields)})"
 
 
 def _shape(file: RawFile) -> str:

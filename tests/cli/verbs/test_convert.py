@@ -13,7 +13,7 @@ from llm_embedder_data.rows.written_rows import write_rows
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 # Blanks in the middle: a text that is no id.
 TEXTS = WORDS.map(lambda word: f"a text of {word.strip() or 'x'} and more")
-SCORES = st.floats(allow_nan=False, allow_infinity=False)
+SCORES = st.floats(allow_nan=False, allow_infinity=False, width=32)  # as batches hold them
 INSTRUCTIONS = st.none() | st.fixed_dictionaries({"query": TEXTS, "key": st.none() | TEXTS})
 
 
@@ -139,3 +139,14 @@ def test_an_equal_corpus_elsewhere_is_named_by_its_own_path(run, tmp_path):
     assert "first/corpus.jsonl" in printed["first"]
     assert "first/corpus.jsonl" not in printed["second"]
     assert printed["second"] == printed["first"].replace("first", "second")
+
+
+def test_rows_are_not_written_over_the_file_that_they_are_read_from(run, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('["query", "positive"]\n')
+    (tmp_path / "link.jsonl").symlink_to(file)
+
+    with pytest.raises(SystemExit, match=r"the rows are read from this file \(name another\)"):
+        run("convert", "data.train_data=rows.jsonl", "out=link.jsonl")
+
+    assert file.read_text() == '["query", "positive"]\n'

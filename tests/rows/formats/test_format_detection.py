@@ -64,3 +64,16 @@ def test_what_is_no_format_names_its_columns(folder):
 def test_a_format_of_folders_is_no_file(folder, name):
     with pytest.raises(DataError, match="this format is a folder"):
         folder.rows([{"query": "q", "pos": ["a b"]}], format=name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("train", r"a training row needs query, and pos .* query: frage, pos: pos_doc\}"),
+        ("eval", r"a row of eval queries needs query, .* as in \{path: ..., query: frage\}"),
+        ("corpus", r"a passage needs text \(name them in the source, as in \{path: ..., text: C"),
+    ],
+)
+def test_columns_of_no_known_format_are_named_with_what_is_needed(folder, kind, said):
+    with pytest.raises(DataError, match=f"its columns are frage, pos_doc, which is no .*{said}"):
+        folder.rows([{"frage": "q", "pos_doc": 1}], kind=kind)
