@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType
 from typing import Any
 
@@ -19,14 +20,17 @@ class RequeueBetweenSteps(Callback):
 
     Without Slurm, or without a handler for the signal, nothing is done. With one, the ranks agree
     once a step whether any of them was met, as Lightning does about SIGTERM. While validation
-    runs, the signal is answered at once.
+    runs, the signal is answered at once. After the answer they wait for the end of the job: one
+    that is ended within a step breaks the connections of the others.
 
     Args:
         requeue_signal: that Slurm sends; the default is Lightning's default.
+        patience: seconds to wait for the end of the job; if it does not come, training goes on.
     """
 
-    def __init__(self, requeue_signal: int = signal.SIGUSR1) -> None:
+    def __init__(self, requeue_signal: int = signal.SIGUSR1, patience: float = 60.0) -> None:
         self._signal = requeue_signal
+        self._patience = patience
         self._answer: Any = None
         self._is_asked = False
         self._is_validating = False
@@ -47,6 +51,9 @@ class RequeueBetweenSteps(Callback):
         if trainer.strategy.reduce_boolean_decision(self._is_asked, all=False):
             self._is_asked = False
             self._answer(self._signal, None)
+            until = time.monotonic() + self._patience
+            while time.monotonic() < until and not trainer.received_sigterm:
+                time.sleep(0.1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """No step is under way from here on."""

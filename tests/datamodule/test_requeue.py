@@ -36,7 +36,7 @@ def fitted(model, data, folder, *, ckpt_path=None, n_ranks=1, is_handled=False):
         trainer.should_stop = True
 
     strategy = {"devices": n_ranks, "strategy": "ddp"} if n_ranks > 1 else {}
-    trainer = make_trainer(max_epochs=1, callbacks=[RequeueBetweenSteps()], **strategy)
+    trainer = make_trainer(max_epochs=1, callbacks=[RequeueBetweenSteps(patience=0)], **strategy)
     module = RetrievalDataModule(
         make_tokenizer(), data, batch_size=4 // n_ranks, cache_dir=folder / "cache"
     )

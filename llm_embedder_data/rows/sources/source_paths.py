@@ -57,7 +57,9 @@ def paths_of(
         path_or_address = _without_prefix(given, where, data_root)
         if is_address(path_or_address):
             for kept in fetched(path_or_address, cache_folder(cache_dir), where):
-                found += _paths_of_one(kept, given, where, folder_is_one)
+                # A data set of the hub has its files in folders of splits or configurations.
+                is_one = folder_is_one or (os.path.isdir(kept) and not _data_files(kept))
+                found += _paths_of_one(kept, given, where, is_one)
         else:
             found += _paths_of_one(_absolute(path_or_address), given, where, folder_is_one)
     if not found:
@@ -141,19 +143,26 @@ def _absolute(path: str) -> str:
 def _files_of_folder(folder: str, where: str) -> list[str]:
     if _is_saved_dataset(folder):
         return [folder]
+    files = _data_files(folder)
+    if not files:
+        raise DataError.at(
+            folder,
+            f"the folder holds no data file ({where}; {', '.join((*ENDINGS, *_TEXT_ENDINGS))})",
+        )
+    return files
+
+
+def _data_files(folder: str) -> list[str]:
+    """Return the files of rows in a folder, sorted; tables of text only if there are no others."""
     entries = [
         entry
         for entry in os.scandir(folder)
         if entry.is_file() and not entry.name.startswith(".")  # glob skips these too
     ]
+    found: list[str] = []
     for endings in (tuple(ENDINGS), _TEXT_ENDINGS):
-        files = [e.path for e in entries if plain_suffix(e.name).lower() in endings]
-        if files:
-            return sorted(files)
-    raise DataError.at(
-        folder,
-        f"the folder holds no data file ({where}; {', '.join((*ENDINGS, *_TEXT_ENDINGS))})",
-    )
+        found = found or [e.path for e in entries if plain_suffix(e.name).lower() in endings]
+    return sorted(found)
 
 
 def _is_saved_dataset(folder: str) -> bool:

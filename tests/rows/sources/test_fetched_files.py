@@ -12,6 +12,7 @@ import xxhash
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.sources.fetched_files import fetched
+from llm_embedder_data.rows.sources.sources import resolve_sources
 
 CONTENT = b'{"query": "q", "pos": ["p"]}\n'
 
@@ -52,6 +53,17 @@ def test_a_folder_keeps_its_layout(tmp_path, memory):
 
     found = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
     assert found == ["corpus.jsonl", "qrels/test.tsv"]
+
+
+def test_a_folder_of_folders_is_one_dataset(tmp_path, memory):
+    memory.pipe({"/hub/name/README.md": b"#", "/hub/name/data/train-0.jsonl": CONTENT})
+
+    [source] = resolve_sources(
+        "memory://hub/name", setting="data.train_data", fields=[], cache_dir=tmp_path
+    )
+
+    assert source.name == "name"
+    assert Path(source.files[0]).is_dir()
 
 
 def test_a_pattern_gives_its_files(tmp_path, memory):
