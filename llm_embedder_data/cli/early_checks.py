@@ -16,6 +16,7 @@ from llm_embedder_data.cli.checkpoint_files import check_checkpoint_file
 from llm_embedder_data.cli.output_files import check_output_file
 from llm_embedder_data.cli.refusals import sentence
 from llm_embedder_data.cli.verbs import Verb
+from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
 
 # Settings that name a file which a run writes at its end, with an example of a name for messages.
@@ -41,6 +42,18 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
     check_checkpoint_file(cfg.ckpt_path, verb.name)
     for setting in _OUTPUT_FILES:
         check_output_file(setting, cfg.get(setting))
+
+
+def check_run_folder(overrides: Sequence[str]) -> None:
+    """Refuse an address as the folder of a run.
+
+    Raises:
+        ConfigError: it names the setting.
+    """
+    for override in overrides:
+        setting, _, value = override.partition("=")
+        if setting in ("hydra.run.dir", "hydra.sweep.dir", "output_dir"):
+            check_on_this_machine(setting, value.strip("'\""))
 
 
 def _check_encoder(encoder: Any) -> None:

@@ -147,7 +147,7 @@ def _leave_process_group() -> None:
 
 
 def _quieten_libraries() -> None:
-    """Silence Lightning's tips and transformers' progress bar, and print no message twice.
+    """Silence Lightning's tips, transformers' progress bar and S3's clients; print nothing twice.
 
     Lightning (2.6) prints its messages to the console, so Hydra's console handler skips them.
     sentence-transformers (6.2) tells each step of the export's check. Hydra's log file has all
@@ -156,6 +156,8 @@ def _quieten_libraries() -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
+    for client in ("aiobotocore", "botocore"):
+        logging.getLogger(client).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_not_tip)
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:

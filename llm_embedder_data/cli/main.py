@@ -59,7 +59,7 @@ def main() -> None:
 
 def _run(verb: Verb, arguments: Sequence[str]) -> None:
     from llm_embedder_data.cli.command_line import read_command_line
-    from llm_embedder_data.cli.early_checks import check_settings, check_sweep
+    from llm_embedder_data.cli.early_checks import check_run_folder, check_settings, check_sweep
     from llm_embedder_data.cli.hydra_jobs import run_jobs
     from llm_embedder_data.cli.key_checks import check_keys, compose
     from llm_embedder_data.cli.run_folder import run_folder_for_all_ranks
@@ -79,6 +79,7 @@ def _run(verb: Verb, arguments: Sequence[str]) -> None:
         sys.stdout.write(help_page(verb, [*line.search_path, *line.overrides]))
         return
     if not line.has(*_SHOWS_ONLY):
+        check_run_folder(line.overrides)
         if line.is_multirun:
             check_sweep(line.overrides)
         elif not line.has(*_OTHER_CONFIG):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.files import atomic_file
 
@@ -19,13 +20,15 @@ def check_output_file(setting: str, path: Any) -> None:
         path: the setting's value; None is allowed.
 
     Raises:
-        ConfigError: the path is no text, is a folder, or is in a folder that cannot be written.
+        ConfigError: the path is no text, is an address or a folder, or is in a folder that cannot
+            be written.
     """
     if path is None:
         return
     where = f"{setting}={path!r}"
     if not isinstance(path, str) or not path.strip():
         raise ConfigError(f"{where}: expected the path of a file, or null")
+    check_on_this_machine(setting, path)
     file = Path(path).absolute()
     if file.is_dir():
         raise ConfigError(f"{where} is a folder (name a file in it)")
@@ -44,6 +47,7 @@ def store_folder(setting: str, path: Any) -> Path:
     """
     if not isinstance(path, str) or not path.strip():
         raise ConfigError(f"{setting}={path!r}: expected the folder for embedding stores")
+    check_on_this_machine(setting, path)
     folder = Path(path).expanduser()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{setting}={path!r}: there is a file of that name (name a folder)")

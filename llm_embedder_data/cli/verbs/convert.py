@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
@@ -76,6 +77,7 @@ def _checked_out(out: Any) -> Path:
         raise ConfigError(
             f"out={out!r}: expected a file for the rows, which ends in {' or '.join(ENDINGS)}"
         )
+    check_on_this_machine("out", out)
     path = Path(out).expanduser()
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_content, check_checkpoint_file
 from llm_embedder_data.cli.run_objects import build_data, build_model
 from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
@@ -67,6 +68,7 @@ def _checked_out(cfg: DictConfig) -> Path:
         raise ConfigError(f"max_length={length!r}: expected a whole number of at least 1, or null")
     if not isinstance(cfg.out, str) or not cfg.out.strip():
         raise ConfigError(f"out={cfg.out!r}: expected a folder to write to")
+    check_on_this_machine("out", cfg.out)
     out = Path(cfg.out).expanduser()
     source = Path(str(cfg.encoder)).expanduser()
     if out.is_dir() and source.is_dir() and out.samefile(source):

@@ -13,6 +13,7 @@ from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.negative_limits import LIMIT_RULES
 from llm_embedder_data.config.recipe_rules import check_value, is_finite_number
 from llm_embedder_data.config.recipes import NegativeStrategy, NormalizeScores, PositiveStrategy
+from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.datamodule.settings.settings import (
     DataSettings,
@@ -115,6 +116,7 @@ def check_settings(settings: DataSettings) -> None:
     for name in ("cache_dir", "data_root"):
         value = getattr(settings, name)
         _check(name, value, isinstance(value, str | os.PathLike), "the path of a folder")
+    check_on_this_machine("data.cache_dir", settings.cache_dir)
     template_fields(settings.key_template)
     Mixing.of(settings.mixing)
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from llm_embedder_data.core.addresses import is_address
 from llm_embedder_data.core.errors import ConfigError, DataError, did_you_mean
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.records.memory_records import is_data, is_dataset_dict
 from llm_embedder_data.rows.schema.canonical_rows import Kind
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
-from llm_embedder_data.rows.sources.fetched_files import fetched, is_address
+from llm_embedder_data.rows.sources.fetched_files import fetched
 from llm_embedder_data.rows.sources.package_paths import PACKAGE_PREFIX, package_path
 from llm_embedder_data.rows.sources.source_paths import DATA_ROOT_PREFIX
 
@@ -202,7 +203,24 @@ def _data_files(paths: Any) -> list[Path]:
 
 
 def _of_path(path: str, kind: Kind, settings: Mapping[str, Any], where: str) -> Iterator[Place]:
-    shown, found = path, _local(path, settings, where)
+    found = _without_prefix(path, settings, where)
+    if is_address(found):
+        cache = settings.get("cache_dir")
+        kept = fetched(found, Path(cache) if cache else cache_folder(), where)
+        if all(map(os.path.isfile, kept)):
+            yield Place(name=path, files=tuple(kept), settings=settings)
+        else:
+            for folder in kept:
+                yield from _of_folder(Path(folder), kind, settings, path)
+        return
+    yield from _on_this_machine(
+        os.path.abspath(os.path.expanduser(found)), path, kind, settings, where
+    )
+
+
+def _on_this_machine(
+    found: str, shown: str, kind: Kind, settings: Mapping[str, Any], where: str
+) -> Iterator[Place]:
     if os.path.isfile(found):
         yield Place(name=shown, files=(found,), settings=settings)
     elif os.path.isdir(found):
@@ -226,8 +244,8 @@ def _of_path(path: str, kind: Kind, settings: Mapping[str, Any], where: str) -> 
         raise DataError.at(found, f"there is no such file ({where}={shown!r}; mend the path{hub})")
 
 
-def _local(path: str, settings: Mapping[str, Any], where: str) -> str:
-    """The path on this machine that a user's path stands for."""
+def _without_prefix(path: str, settings: Mapping[str, Any], where: str) -> str:
+    """The path or address that a user's path stands for."""
     if not path.strip():
         raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder)")
     if path.startswith(DATA_ROOT_PREFIX):
@@ -237,15 +255,10 @@ def _local(path: str, settings: Mapping[str, Any], where: str) -> str:
                 f"{where}={path!r}: the prefix {DATA_ROOT_PREFIX!r} stands for data_root, which "
                 "is not set (give data_root)"
             )
-        path = os.path.join(os.fspath(root), path.removeprefix(DATA_ROOT_PREFIX))
-    elif path.startswith(PACKAGE_PREFIX):
-        path = package_path(path, where)
-    elif path.startswith("file://"):
-        path = path.removeprefix("file://")
-    elif is_address(path):
-        cache = settings.get("cache_dir")
-        path = str(fetched(path, Path(cache) if cache else cache_folder(), where))
-    return os.path.abspath(os.path.expanduser(path))
+        return os.path.join(os.fspath(root), path.removeprefix(DATA_ROOT_PREFIX))
+    if path.startswith(PACKAGE_PREFIX):
+        return package_path(path, where)
+    return path.removeprefix("file://")
 
 
 def _of_folder(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import xxhash
 
@@ -17,9 +16,6 @@ from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import atomic_file, locked
 from llm_embedder_data.core.printable import one_line
-
-# s3://, hf://, https://, ...: at least two letters, as C:// is a drive.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 # What opens addresses of a kind, where the package is another than fsspec.
 _PACKAGES = {
@@ -39,71 +35,102 @@ _PACKAGES = {
 }
 # Files of a folder that hold no rows.
 _NO_ROWS = re.compile(r"(^|/)(\.|LICENSE)|\.(py|lock|png|jpg|pdf)$", re.IGNORECASE)
+# What names of files on this machine do not hold.
+_PLAIN = re.compile(r"[^\w.=,+@ -]")
+
 _COPIED_BYTES = 1 << 20
+
+# Part of the name of what is kept. Raise it when what is kept changes.
+_VERSION = 1
+_LISTING = "files.json"
 
 _log = logging.getLogger(__name__)
 
 
-def is_address(path: str) -> bool:
-    """Whether a path is an address with a protocol, which fsspec opens."""
-    return _ADDRESS.match(path) is not None
+class Found(NamedTuple):
+    """What is at an address.
+
+    Attributes:
+        filesystem: of fsspec, which opens it.
+        paths: what the address stands for: a file, a folder, or what a pattern matches.
+        files: all files of these, sorted.
+    """
+
+    filesystem: Any
+    paths: tuple[str, ...]
+    files: tuple[str, ...]
 
 
-def fetched(address: str, cache_dir: Path, where: str = "path") -> Path:
+def fetched(address: str, cache_dir: Path, where: str = "path") -> list[str]:
     """Fetch a file, or all files of a folder, once; later calls find them in the cache.
 
-    Each file lies there with a record of its address, size and digest (XXH3, 128 bits). A file
-    whose size is not the recorded one is fetched again.
+    Each file lies there with a record of its address, size and digest (XXH3, 128 bits), below
+    folders that are called like those of its address: datasets are named after them. A file whose
+    size is not the recorded one is fetched again.
 
     Args:
-        address: such as ``s3://bucket/train.jsonl``; a folder, or a pattern, gives a folder.
+        address: such as ``s3://bucket/train.jsonl``; or of a folder, or a pattern.
         cache_dir: files go into its folder ``fetched``.
         where: the setting, for messages.
+
+    Returns:
+        The file, the folder, or what the pattern matches, on this machine.
 
     Raises:
         ConfigError: no package opens such addresses.
         DataError: there is nothing at the address, or it cannot be fetched or kept.
     """
-    key = xxhash.xxh3_128_hexdigest(address.encode())
+    key = xxhash.xxh3_128_hexdigest(repr((_VERSION, address)).encode())
     folder = cache_dir / "fetched" / key
-    listing = folder / "files.json"
-    known = _read(listing)
-    if known is not None and all(_is_whole(folder / name, known[name]) for name in known):
-        return _result(folder, known)
-    files, filesystem = remote_files(address, where)
+    kept = _kept(folder)
+    if kept is not None:
+        return kept
+    found = remote_files(address, where)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(listing):
-            known = _read(listing)  # of a process that was quicker
-            if known is not None and all(_is_whole(folder / name, known[name]) for name in known):
-                return _result(folder, known)
-            found: dict[str, Any] = {}
-            for remote, name in files.items():
-                target = folder / "content" / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                digest, size = _copy(filesystem, remote, target, address)
-                found[f"content/{name}"] = {"address": remote, "size": size, "digest": digest}
-            with atomic_file(listing) as file:
-                file.write(json.dumps({"address": address, "files": found}, indent=1).encode())
+        with locked(folder / _LISTING):
+            kept = _kept(folder)  # of a process that was quicker
+            if kept is None:
+                _fetch(found, folder, address)
+                kept = _kept(folder)
     except OSError as error:
         raise DataError.at(
             str(folder), f"{one_line(address)} cannot be kept: {reason(error)} ({remedy(error)})"
         ) from error
-    return _result(folder, found)
+    if kept is None:
+        raise DataError.at(str(folder), "what was fetched is not there (is the disk sound?)")
+    return kept
 
 
-def _result(folder: Path, files: Mapping[str, Any]) -> Path:
-    names = list(files)
-    is_one = len(names) == 1 and "/" not in names[0].removeprefix("content/")
-    return folder / names[0] if is_one else folder / "content"
+def _fetch(found: Found, folder: Path, address: str) -> None:
+    files: dict[str, Any] = {}
+    for remote in found.files:
+        name = _name_of(remote)
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest, size = _copy(found.filesystem, remote, target, address)
+        files[name] = {"address": remote, "size": size, "digest": digest}
+    listing = {"address": address, "paths": list(map(_name_of, found.paths)), "files": files}
+    with atomic_file(folder / _LISTING) as file:
+        file.write(json.dumps(listing, indent=1).encode())
+
+
+def _kept(folder: Path) -> list[str] | None:
+    """Return what was fetched into a folder; None if it is not whole."""
+    listing = _read(folder / _LISTING)
+    if listing is None or not all(
+        _is_whole(folder / name, entry) for name, entry in listing["files"].items()
+    ):
+        return None
+    return [str(folder / name) for name in listing["paths"]]
 
 
 def _read(listing: Path) -> Mapping[str, Any] | None:
     try:
-        found = json.loads(listing.read_bytes())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads(listing.read_bytes())
+        return found if found["files"].items() and found["paths"] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found if isinstance(found, dict) and found else None
 
 
 def _is_whole(path: Path, entry: Any) -> bool:
@@ -142,8 +169,8 @@ def filesystem_of(address: str, where: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-def remote_files(address: str, where: str) -> tuple[dict[str, str], Any]:
-    """Return the files at an address, each with its name in the cache, and what opens them.
+def remote_files(address: str, where: str) -> Found:
+    """Return the files at an address, as they are now.
 
     Args:
         address: of a file, or of a folder or pattern.
@@ -154,37 +181,48 @@ def remote_files(address: str, where: str) -> tuple[dict[str, str], Any]:
         DataError: there is nothing at the address, or it cannot be reached.
     """
     filesystem, path = filesystem_of(address, where)
-    protocol = address.partition("://")[0].lower()
-    if protocol in ("http", "https"):
-        return {path: _name_of(path)}, filesystem
+    if address.partition("://")[0].lower() in ("http", "https"):
+        return Found(filesystem, (path,), (path,))
     try:
-        if any(mark in path for mark in "*?["):
-            paths = [found for found in filesystem.glob(path) if filesystem.isfile(found)]
-            base = path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
-        elif filesystem.isfile(path):
-            return {path: _name_of(path)}, filesystem
-        else:
-            paths, base = filesystem.find(path), path
+        filesystem.invalidate_cache()  # listings of an earlier look, in this process
+        mark = re.search(r"[*?\[]", path)
+        if mark is None and filesystem.isfile(path):
+            return Found(filesystem, (path,), (path,))
+        paths = [path.rstrip("/")] if mark is None else _matches(filesystem, path)
+        base = path if mark is None else path[: mark.start()].rpartition("/")[0]
+        files = sorted({file for found in paths for file in filesystem.find(found)})
     except Exception as error:  # each protocol has errors of its own
         raise cannot_be_fetched(address, error) from error
-    files = {found: _relative(found, base) for found in sorted(paths)}
-    files = {found: name for found, name in files.items() if not _NO_ROWS.search(name)}
-    if not files:
+    # A key that ends in a slash is the mark of an empty folder, in a bucket.
+    files = [f for f in files if not f.endswith("/") and not _NO_ROWS.search(_below(f, base))]
+    kept = [path for path in paths if any(f == path or f.startswith(f"{path}/") for f in files)]
+    if not kept:
         raise DataError.at(one_line(address), "there is nothing at this address (correct it)")
-    return files, filesystem
+    return Found(filesystem, tuple(kept), tuple(files))
+
+
+def _matches(filesystem: Any, pattern: str) -> list[str]:
+    """Return the files that a pattern matches; if there are none, the folders."""
+    found = filesystem.glob(pattern, detail=True)
+    files = [path for path, info in found.items() if info["type"] == "file" and path[-1] != "/"]
+    return sorted(files or found)
+
+
+def _below(path: str, base: str) -> str:
+    return path.strip("/").removeprefix(base.strip("/")).strip("/")
 
 
 def _name_of(path: str) -> str:
-    """A name for the file on this machine, with the address's own ending."""
-    name = PurePosixPath(path.split("?")[0].split("#")[0].rstrip("/")).name
-    return re.sub(r"[^\w.-]", "_", name)[-120:].lstrip(".") or "data"
-
-
-def _relative(path: str, base: str) -> str:
-    base = base.strip("/")
-    inner = path.strip("/").removeprefix(base).strip("/") if base else path.strip("/")
-    parts = [re.sub(r"[^\w.=-]", "_", part) for part in inner.split("/")]
-    return "/".join(part for part in parts if part not in ("", ".", "..")) or _name_of(path)
+    """Return the name of a file or folder in the cache: its path, of parts that any disk takes."""
+    if "://" in path:
+        path = re.split(r"[?#]", path.partition("://")[2])[0]
+    parts = [_PLAIN.sub(lambda found: quote(found[0], safe=""), part) for part in path.split("/")]
+    parts = [
+        part if len(part) <= 120 else f"{xxhash.xxh32_hexdigest(part.encode())}-{part[-100:]}"
+        for part in parts
+        if part not in ("", ".", "..")
+    ]
+    return "/".join(["content", *(parts or ["data"])])
 
 
 def _copy(filesystem: Any, remote: str, target: Path, address: str) -> tuple[str, int]:
@@ -225,10 +263,3 @@ def cannot_be_fetched(address: str, error: Exception) -> DataError:
     return DataError.at(
         one_line(address), f"cannot be fetched: {said} (is the network there, and are you let in?)"
     )
-
-
-def forget(address: str, cache_dir: Path) -> None:
-    """Delete what was fetched from an address, so that the next call fetches it anew."""
-    key = xxhash.xxh3_128_hexdigest(address.encode())
-    with suppress(OSError):
-        shutil.rmtree(cache_dir / "fetched" / key)

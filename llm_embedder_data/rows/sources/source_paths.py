@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_embedder_data.core.addresses import is_address
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.files.file_formats import ENDINGS, plain_suffix
 from llm_embedder_data.rows.formats.detection import format_of_folder
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
-from llm_embedder_data.rows.sources.fetched_files import fetched, is_address, remote_files
+from llm_embedder_data.rows.sources.fetched_files import fetched, remote_files
 from llm_embedder_data.rows.sources.package_paths import PACKAGE_PREFIX, package_path
 
 DATA_ROOT_PREFIX = "llm-embedder:"
@@ -53,8 +54,14 @@ def paths_of(
         if not isinstance(listed, str | os.PathLike):
             raise ConfigError(f"{where}: {listed!r} is not a path")
         given = os.fspath(listed)
-        absolute = _absolute(given, where, data_root, cache_dir)
-        found += _paths_of_one(absolute, given, where, folder_is_one)
+        path_or_address = _without_prefix(given, where, data_root)
+        if is_address(path_or_address):
+            for kept in fetched(path_or_address, cache_folder(cache_dir), where):
+                # A data set of the hub has its files in folders of splits or configurations.
+                is_one = folder_is_one or (os.path.isdir(kept) and not _data_files(kept))
+                found += _paths_of_one(kept, given, where, is_one)
+        else:
+            found += _paths_of_one(_absolute(path_or_address), given, where, folder_is_one)
     if not found:
         raise ConfigError(f"{where}: an empty list (name at least one file, or give null)")
     return found
@@ -79,11 +86,12 @@ def addresses_of(
     for listed in given:
         if not isinstance(listed, str | os.PathLike):
             raise ConfigError(f"{where}: {listed!r} is not a path, and only files are streamed")
-        address = os.fspath(listed)
+        address = _without_prefix(os.fspath(listed), where, data_root)
         if not is_address(address):
-            address = _absolute(address, where, data_root, None)
-        files, filesystem = remote_files(address, where)
-        found += [filesystem.unstrip_protocol(file).removeprefix("file://") for file in files]
+            address = _absolute(address)
+        remote = remote_files(address, where)
+        named = map(remote.filesystem.unstrip_protocol, remote.files)
+        found += [file.removeprefix("file://") for file in named]
     if not found:
         raise ConfigError(f"{where}: an empty list (name at least one file)")
     return found
@@ -112,13 +120,8 @@ def _paths_of_one(path: str, given: str, where: str, folder_is_one: bool) -> lis
     raise DataError.at(path, f"there is no such file ({where}={given!r}; correct the path{hub})")
 
 
-def _absolute(
-    path: str,
-    where: str,
-    data_root: str | os.PathLike[str] | None,
-    cache_dir: str | os.PathLike[str] | None,
-) -> str:
-    """Return the absolute path that a path with a prefix or ``~``, or an address, stands for."""
+def _without_prefix(path: str, where: str, data_root: str | os.PathLike[str] | None) -> str:
+    """Return the path or address that a path with a prefix stands for."""
     if not path.strip():
         raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder, or give null)")
     if path.startswith(DATA_ROOT_PREFIX):
@@ -127,32 +130,39 @@ def _absolute(
                 f"{where}={path!r}: the prefix {DATA_ROOT_PREFIX!r} stands for data_root, which "
                 "is not set (give data.data_root)"
             )
-        path = os.path.join(os.fspath(data_root), path.removeprefix(DATA_ROOT_PREFIX))
-    elif path.startswith(PACKAGE_PREFIX):
-        path = package_path(path, where)
-    elif path.startswith("file://"):
-        path = path.removeprefix("file://")
-    elif is_address(path):
-        path = str(fetched(path, cache_folder(cache_dir), where))
+        return os.path.join(os.fspath(data_root), path.removeprefix(DATA_ROOT_PREFIX))
+    if path.startswith(PACKAGE_PREFIX):
+        return package_path(path, where)
+    return path.removeprefix("file://")
+
+
+def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
 def _files_of_folder(folder: str, where: str) -> list[str]:
     if _is_saved_dataset(folder):
         return [folder]
+    files = _data_files(folder)
+    if not files:
+        raise DataError.at(
+            folder,
+            f"the folder holds no data file ({where}; {', '.join((*ENDINGS, *_TEXT_ENDINGS))})",
+        )
+    return files
+
+
+def _data_files(folder: str) -> list[str]:
+    """Return the files of rows in a folder, sorted; tables of text only if there are no others."""
     entries = [
         entry
         for entry in os.scandir(folder)
         if entry.is_file() and not entry.name.startswith(".")  # glob skips these too
     ]
+    found: list[str] = []
     for endings in (tuple(ENDINGS), _TEXT_ENDINGS):
-        files = [e.path for e in entries if plain_suffix(e.name).lower() in endings]
-        if files:
-            return sorted(files)
-    raise DataError.at(
-        folder,
-        f"the folder holds no data file ({where}; {', '.join((*ENDINGS, *_TEXT_ENDINGS))})",
-    )
+        found = found or [e.path for e in entries if plain_suffix(e.name).lower() in endings]
+    return sorted(found)
 
 
 def _is_saved_dataset(folder: str) -> bool:

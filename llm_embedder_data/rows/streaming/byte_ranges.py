@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from llm_embedder_data.core.errors import DataError, PrintableError
@@ -52,14 +52,17 @@ class RemoteFile:
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def state(self) -> FileState:
+    def state(self, *, anew: bool = False) -> FileState:
         """Return the size and version of the file.
+
+        Args:
+            anew: whether its server is asked, even if this process has a listing of the folder.
 
         Raises:
             ConfigError: no package opens such addresses.
             DataError: there is no such file, or it cannot be reached.
         """
-        info = self._patiently(lambda filesystem, path: filesystem.info(path))
+        info = self._patiently(_info_anew if anew else _info)
         size = info.get("size")
         if not isinstance(size, int):
             raise DataError.at(
@@ -91,6 +94,13 @@ class RemoteFile:
                     "streamed (fetch it whole: leave out streaming)",
                 )
             if len(content) < end - start:
+                size = _info_anew(filesystem, path).get("size")
+                if isinstance(size, int) and size < end:
+                    raise DataError.at(
+                        one_line(self.address),
+                        f"has changed: it has {size:,} bytes now (start again: the new file is "
+                        "indexed then)",
+                    )
                 raise ConnectionError(f"{len(content):,} of {end - start:,} bytes came")
             return content
 
@@ -116,6 +126,16 @@ class RemoteFile:
             raise cannot_be_fetched(self.address, error) from error
 
 
+def _info(filesystem: Any, path: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = filesystem.info(path)
+    return found
+
+
+def _info_anew(filesystem: Any, path: str) -> Mapping[str, Any]:
+    filesystem.invalidate_cache()
+    return _info(filesystem, path)
+
+
 def _is_final(error: BaseException) -> bool:
     """Return whether asking again would give the same error."""
     if isinstance(error, PermissionError):
@@ -123,5 +143,13 @@ def _is_final(error: BaseException) -> bool:
     if isinstance(error, FileNotFoundError):
         # fsspec makes one of whatever goes wrong when it asks an HTTP server about a file.
         return error.__cause__ is None or _is_final(error.__cause__)
-    status = getattr(error, "status", None)  # of HTTP; a server that is too busy may answer later
+    status = _http_status(error)  # a server that is too busy may answer later
     return isinstance(status, int) and 400 <= status < 500 and status not in _BUSY
+
+
+def _http_status(error: BaseException) -> Any:
+    """Return the HTTP status that an error of aiohttp, botocore or the Hugging Face hub has."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):
+        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return getattr(error, "status", getattr(response, "status_code", None))

@@ -190,7 +190,7 @@ def _make(address: str, folder: Path, state: FileState, source: Source, kind: Ro
                 for start in range(0, state.size, _FETCHED_BYTES):
                     end = min(start + _FETCHED_BYTES, state.size)
                     file.write(RemoteFile(address).read(start, end))
-            if RemoteFile(address).state() != state:
+            if RemoteFile(address).state(anew=True) != state:
                 raise DataError.at(
                     one_line(address),
                     "changed while it was read (start again when it is complete)",

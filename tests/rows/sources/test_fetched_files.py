@@ -4,13 +4,15 @@ import functools
 import http.server
 import socket
 import threading
+from pathlib import Path
 
 import fsspec
 import pytest
 import xxhash
 
 from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.rows.sources.fetched_files import fetched, forget
+from llm_embedder_data.rows.sources.fetched_files import fetched
+from llm_embedder_data.rows.sources.sources import resolve_sources
 
 CONTENT = b'{"query": "q", "pos": ["p"]}\n'
 
@@ -26,48 +28,59 @@ def memory():
 def test_a_file_is_fetched_once_and_its_digest_is_on_record(tmp_path, memory):
     memory.pipe("/data/train.jsonl", CONTENT)
 
-    path = fetched("memory://data/train.jsonl", tmp_path)
+    [path] = map(Path, fetched("memory://data/train.jsonl", tmp_path))
     memory.rm("/data", recursive=True)
 
     assert path.name == "train.jsonl"
     assert path.read_bytes() == CONTENT
-    assert fetched("memory://data/train.jsonl", tmp_path) == path
-    assert xxhash.xxh3_128_hexdigest(CONTENT) in (path.parents[1] / "files.json").read_text()
+    assert fetched("memory://data/train.jsonl", tmp_path) == [str(path)]
+    assert xxhash.xxh3_128_hexdigest(CONTENT) in (path.parents[2] / "files.json").read_text()
 
 
 def test_a_file_that_is_not_whole_is_fetched_again(tmp_path, memory):
     memory.pipe("/data/train.jsonl", CONTENT)
-    path = fetched("memory://data/train.jsonl", tmp_path)
+    [path] = map(Path, fetched("memory://data/train.jsonl", tmp_path))
     path.write_bytes(b"cut")
 
-    assert fetched("memory://data/train.jsonl", tmp_path).read_bytes() == CONTENT
-
-
-def test_what_is_forgotten_is_fetched_anew(tmp_path, memory):
-    memory.pipe("/data/train.jsonl", CONTENT)
-    fetched("memory://data/train.jsonl", tmp_path)
-    memory.pipe("/data/train.jsonl", CONTENT * 2)
-
-    assert fetched("memory://data/train.jsonl", tmp_path).read_bytes() == CONTENT
-    forget("memory://data/train.jsonl", tmp_path)
-    assert fetched("memory://data/train.jsonl", tmp_path).read_bytes() == CONTENT * 2
+    assert fetched("memory://data/train.jsonl", tmp_path) == [str(path)]
+    assert path.read_bytes() == CONTENT
 
 
 def test_a_folder_keeps_its_layout(tmp_path, memory):
     memory.pipe({"/beir/corpus.jsonl": b"{}", "/beir/qrels/test.tsv": b"x", "/beir/.git": b""})
 
-    path = fetched("memory://beir", tmp_path)
+    [path] = map(Path, fetched("memory://beir", tmp_path))
 
     found = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
     assert found == ["corpus.jsonl", "qrels/test.tsv"]
 
 
-def test_a_pattern_gives_a_folder_of_its_files(tmp_path, memory):
+def test_a_folder_of_folders_is_one_dataset(tmp_path, memory):
+    memory.pipe({"/hub/name/README.md": b"#", "/hub/name/data/train-0.jsonl": CONTENT})
+
+    [source] = resolve_sources(
+        "memory://hub/name", setting="data.train_data", fields=[], cache_dir=tmp_path
+    )
+
+    assert source.name == "name"
+    assert Path(source.files[0]).is_dir()
+
+
+def test_a_pattern_gives_its_files(tmp_path, memory):
     memory.pipe({"/data/a.jsonl": b"{}", "/data/b.jsonl": b"{}", "/data/c.csv": b"x"})
 
-    path = fetched("memory://data/*.jsonl", tmp_path)
+    paths = fetched("memory://data/*.jsonl", tmp_path)
 
-    assert sorted(p.name for p in path.iterdir()) == ["a.jsonl", "b.jsonl"]
+    assert [Path(path).name for path in paths] == ["a.jsonl", "b.jsonl"]
+
+
+def test_names_that_a_disk_does_not_take_stay_apart(tmp_path, memory):
+    names = ["a:b.jsonl", "a_b.jsonl", "a%b.jsonl", f"{'x' * 300}1.jsonl", f"{'y' * 300}1.jsonl"]
+    memory.pipe({f"/data/{name}": name.encode() for name in names})
+
+    paths = fetched("memory://data/*.jsonl", tmp_path)
+
+    assert sorted(Path(path).read_text() for path in paths) == sorted(names)
 
 
 def test_an_error_on_the_way_leaves_no_file(tmp_path, memory, monkeypatch):
@@ -89,10 +102,10 @@ def test_nothing_at_an_address_is_said(tmp_path, memory):
 
 @pytest.mark.parametrize(
     ("address", "message"),
-    [("s3://bucket/a.jsonl", "needs the package s3fs"), ("quux://a/b", "nothing here opens quux")],
+    [("gs://bucket/a.jsonl", "needs the package gcsfs"), ("quux://a/b", "nothing here opens quux")],
 )
 def test_an_address_that_nothing_opens_says_what_is_needed(tmp_path, monkeypatch, address, message):
-    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
+    monkeypatch.setitem(__import__("sys").modules, "gcsfs", None)
 
     with pytest.raises(ConfigError, match=message):
         fetched(address, tmp_path, "train_data")
@@ -122,7 +135,7 @@ def test_a_file_of_a_web_server(tmp_path, server):
     folder, address = server
     (folder / "train.csv").write_bytes(b"query,pos\nq,p\n")
 
-    path = fetched(f"{address}/train.csv?download=true", tmp_path / "cache")
+    [path] = map(Path, fetched(f"{address}/train.csv?download=true", tmp_path / "cache"))
 
     assert path.name == "train.csv"
     assert path.read_bytes() == b"query,pos\nq,p\n"
