@@ -5,7 +5,7 @@ import math
 from hypothesis import strategies as st
 from strategies import candidate_rows
 
-SCALES = (1.0, 1e-3, 1e300, -1.0, -100.0)
+SCALES = (1.0, 1e-3, 1e30, -1.0, -100.0)
 SCORES = (-1.5, 0.0, 0.25, 1.0, 3.0)  # those of candidate_rows
 
 

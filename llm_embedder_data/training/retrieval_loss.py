@@ -78,7 +78,8 @@ def competing_keys(
     key_id, real, *query_of_key = of_keys
     excluded = known_positive_mask(key_id, batch["positive_id"]) | (real == 0)
     if query_id is not None:
-        every_query_id, positive = query_of_key[0][::group_size], key_id[::group_size]
+        every_query_id = query_of_key[0][::group_size]
+        positive = key_id[::group_size].contiguous()
         excluded |= same_query_mask(query_id, every_query_id, positive, key_id)
     if not batch["in_batch_negatives"]:
         row_of_key = torch.arange(len(keys), device=key.device) // group_size

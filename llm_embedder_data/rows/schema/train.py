@@ -241,8 +241,13 @@ def _score_range(
         (view.lengths > 0) & ~is_sound,
         faults,
         lambda row: (
-            f"teacher_scores={shown(scores[row].as_py())} holds a value that is not a finite "
-            "number (give a finite one, as a 32-bit float is, or leave the field out)"
+            f"teacher_scores={shown(scores[row].as_py())} holds a value that is "
+            + (
+                f"beyond {LARGEST_SCORE:.2e}, the largest 32-bit float, as which batches hold "
+                "scores (give smaller ones, or leave the field out)"
+                if np.isfinite([highest[row], lowest[row]]).all()
+                else "not a finite number (give a finite one, or leave the field out)"
+            )
         ),
     )
     return pa.array(highest, mask=~is_sound), pa.array(lowest, mask=~is_sound)

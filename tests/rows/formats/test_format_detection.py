@@ -69,11 +69,13 @@ def test_a_format_of_folders_is_no_file(folder, name):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("train", r"a training row needs query, and pos .* query: frage, pos: antwort\}"),
-        ("eval", r"a row of eval queries needs query, .* as in \{path: ..., query: frage\}"),
+        ("train", r"a training row needs query, and pos .* query: question_txt, pos: answer_txt\}"),
+        ("eval", r"a row of eval queries needs query, .* as in \{path: ..., query: question_txt\}"),
         ("corpus", r"a passage needs text \(name them in the source, as in \{path: ..., text: C"),
     ],
 )
 def test_columns_of_no_known_format_are_named_with_what_is_needed(folder, kind, said):
-    with pytest.raises(DataError, match=f"its columns are frage, antwort, which is no .*{said}"):
-        folder.rows([{"frage": "q", "antwort": "a"}], kind=kind)
+    with pytest.raises(
+        DataError, match=f"its columns are question_txt, answer_txt, which is no .*{said}"
+    ):
+        folder.rows([{"question_txt": "q", "answer_txt": "a"}], kind=kind)

@@ -22,4 +22,4 @@ def test_caches_are_counted_as_they_lie_on_the_disk(tmp_path, minilm):
     assert diagnosis["plan"]["cache_bytes"] == sum(on_disk)
     assert all(entry["cache_bytes"] > 0 for entry in diagnosis["datasets"].values())
     assert diagnosis["plan"]["seconds_to_prepare"] == 1.5
-    assert "to write or to open them" in str(diagnosis)
+    assert "written or opened in" in str(diagnosis)
