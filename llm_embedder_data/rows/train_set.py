@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.schema.train import TRAIN_SCHEMA
 from llm_embedder_data.rows.selection.policy_schedule import PolicySchedule
+from llm_embedder_data.rows.selection.row_statistics import statistics_by_block
 from llm_embedder_data.rows.selection.score_scaling import ScoreScaling
 from llm_embedder_data.rows.selection.train_settings import TrainSettings
 from llm_embedder_data.rows.source_rows.row_tables import RowTables
@@ -128,3 +129,15 @@ class TrainSet:
         """Return the keys per query: ``wanted``, or fewer if no row has so many, or may have."""
         most = wanted if self.largest_group is None else min(wanted, self.largest_group)
         return min(most, 1 + self.most_negatives)
+
+    def n_short_of_negatives(self, wanted: int) -> int:
+        """Return the kept rows whose hard negatives do not fill a group of ``wanted`` keys.
+
+        What limits leave out is not counted as missing.
+        """
+        n_short, needed = 0, self.group_size(wanted) - 1
+        for block, statistics in statistics_by_block(self.rows.data.table):
+            first, end = np.searchsorted(self.kept, [block.start, block.stop])
+            negatives = statistics.negatives_left(self.settings)[self.kept[first:end] - block.start]
+            n_short += int((negatives < needed).sum())
+        return n_short

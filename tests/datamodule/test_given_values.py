@@ -125,6 +125,8 @@ def test_no_key_is_wasted_where_no_row_has_so_many(tmp_path, tokenize, most, key
     notes = " ".join(module.report()["train"]["mine"]["notes"])
     said = f"no row has more than {most} hard negatives, so each query gets {keys} keys"
     assert (said in notes) is (keys < 8)
+    n_short = sum(len(row["neg"]) < keys - 1 for row in rows)
+    assert f"{n_short} of 12 rows have fewer than {keys - 1} hard negatives" in notes
 
 
 def test_pairs_that_are_kept_have_one_key_each(tmp_path):

@@ -57,7 +57,7 @@ BAD = [
     ),
     (
         {**ROW, "teacher_scores": [1, -1e39, 2]},  # a batch would hold -inf
-        "teacher_scores=[1.0, -1e+39, 2.0] holds a value that is not a finite",
+        "teacher_scores=[1.0, -1e+39, 2.0] holds a value that is beyond",
     ),
     ({**ROW, "teacher_scores": "best"}, "teacher_scores='best' (a list of numbers is needed)"),
     ({**ROW, "teacher_scores": [True, 0, 1]}, "teacher_scores=[True, 0, 1] (a list of numbers"),

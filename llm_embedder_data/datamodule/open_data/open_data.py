@@ -265,6 +265,12 @@ class OpenData:
         for name, train_set in (self.train or {}).items():
             if train_set.group_size(wanted) < wanted:
                 notes.setdefault(name, []).append(_group_note(train_set, wanted))
+            if n_short := train_set.n_short_of_negatives(wanted):
+                notes.setdefault(name, []).append(
+                    f"{n_short:,} of {len(train_set.kept):,} rows have fewer than "
+                    f"{train_set.group_size(wanted) - 1} hard negatives: to fill their keys, "
+                    f"theirs are used again, each equally often (data.train_group_size={wanted})"
+                )
         for name, note in traffic_notes(self.train or {}, self._settings).items():
             notes.setdefault(name, []).append(note)
         return notes
