@@ -110,6 +110,7 @@ class InspectableDataModule(ConfiguredDataModule):
             groups=self._data.groups(self._builder) if self._data.train else None,
             group_size=self._settings.train_group_size,
             answers_of=self._builder.answers_of,
+            answers_by_record=self._builder.answers_by_record,
             cache_files=self._data.cache_files(self._builder),
             seconds_to_prepare=seconds_to_prepare,
             fix=fix,

@@ -34,7 +34,7 @@ from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import (
 )
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.results.findings import Check, Finding, finding
-from llm_embedder_data.inspection.doctor.results.fixed_files import write_fixed
+from llm_embedder_data.inspection.doctor.results.fixed_files import AnswersByRecord, write_fixed
 from llm_embedder_data.inspection.plan_view import plan_summary
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
@@ -52,6 +52,7 @@ def diagnose(
     groups: TrainGroups | None,
     group_size: int,
     answers_of: Callable[[TrainSet], Mapping[str, Sequence[str]]],
+    answers_by_record: Callable[[TrainSet], AnswersByRecord],
     cache_files: Mapping[str, Mapping[str, int]],
     seconds_to_prepare: float | None = None,
     fix: str | Path | None = None,
@@ -71,6 +72,8 @@ def diagnose(
         group_size: the setting ``train_group_size``, keys per query.
         answers_of: returns the answers to a training set's queries, by the query's normal form;
             empty if the data has none.
+        answers_by_record: returns the same answers by the place of their records, for cleaned
+            files.
         cache_files: {file: bytes} by dataset, named as in the result.
         seconds_to_prepare: how long it took to write or open the caches.
         fix: a folder for cleaned files; None writes none.
@@ -134,7 +137,9 @@ def diagnose(
             progress.advance(bar)
     diagnosis = Diagnosis(datasets=datasets, plan=facts)
     if fix is not None:
-        diagnosis["fixed"] = write_fixed(fix, train_sets, fingerprints, contaminated)
+        diagnosis["fixed"] = write_fixed(
+            fix, train_sets, fingerprints, contaminated, answers_by_record
+        )
     cache_bytes = add_cache_bytes(datasets, cache_files)
     if plan is not None and facts is not None and groups is not None:
         add_plan_costs(facts, plan, groups, collator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,12 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.inspection.doctor.checks.row_checks import false_negatives, repeated_rows
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
+from llm_embedder_data.inspection.locations import located
+from llm_embedder_data.rows.source_rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_set import TrainSet
+
+# By the file of a record and its number in the file: the fields that hold its answers.
+AnswersByRecord = Mapping[tuple[str, int], Mapping[str, Any]]
 
 _BLOCK_ROWS = 1024
 
@@ -25,6 +30,7 @@ def write_fixed(
     train_sets: Mapping[str, TrainSet],
     fingerprints: Mapping[str, RowFingerprints],
     contaminated: Mapping[str, NDArray[np.int64]],
+    answers_by_record: Callable[[TrainSet], AnswersByRecord],
 ) -> dict[str, dict[str, int]]:
     """Write each training set without what is certainly wrong, as ``NAME.jsonl``.
 
@@ -36,6 +42,7 @@ def write_fixed(
         train_sets: by name.
         fingerprints: of the same sets.
         contaminated: the numbers of rows that hold an eval query, by training set.
+        answers_by_record: returns the answers that the records of a training set hold.
 
     Returns:
         {training set: {check: how many rows or negatives were left out}}
@@ -55,25 +62,34 @@ def write_fixed(
         is_left_out = repeated[name] | np.isin(of_rows.rows, contaminated[name])
         counts["duplicate_rows"] = int(repeated[name].sum())
         counts["contamination"] = int((is_left_out & ~repeated[name]).sum())
+        answers = answers_by_record(train_set)
         path = folder / f"{name.replace('/', '_')}.jsonl"
         with atomic_file(path) as out:
             tables = train_set.tables(train_set.column_names)
             for start in range(0, len(of_rows.rows), _BLOCK_ROWS):
                 block = range(start, min(start + _BLOCK_ROWS, len(of_rows.rows)))
-                table = tables.columns(of_rows.rows[block.start : block.stop].tolist())
+                numbers = of_rows.rows[block.start : block.stop].tolist()
+                table = tables.columns(numbers)
+                places = located(train_set, numbers, with_lines=False) if answers else []
                 for number, index in enumerate(block):
                     if is_left_out[index]:
                         continue
                     keys = slice(of_rows.bounds[index], of_rows.bounds[index + 1])
                     row = {column: values[number] for column, values in table.items()}
-                    record = _record(row, false[name][keys], counts)
+                    record = _record(train_set, row, false[name][keys], counts)
+                    if answers:
+                        at = places[number]
+                        record |= answers.get((at.file, at.record), {})
                     out.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
         changes[name] = {change: n for change, n in counts.items() if n}
     return changes
 
 
 def _record(
-    row: Mapping[str, Any], is_false: NDArray[np.bool_], counts: Counter[str]
+    train_set: TrainSet,
+    row: Mapping[str, Any],
+    is_false: NDArray[np.bool_],
+    counts: Counter[str],
 ) -> dict[str, Any]:
     """Return a row in the native format, without its false negatives, which are counted."""
     counts["positive_among_negatives"] += int(is_false.sum())
@@ -85,11 +101,17 @@ def _record(
         record["neg"] = [keys[i] for i in kept if i >= n_pos]
     else:
         record["history"] = [keys[i] for i in kept]
-    if scores is not None:
+    # A miner's scores would be read back as a teacher's.
+    if scores is not None and train_set.are_teacher_scores:
         record["teacher_scores"] = [scores[i] for i in kept]
     query_id = row["query_id_int"] if row["query_id_int"] is not None else row["query_id_str"]
     if query_id is not None:
         record["query_id"] = query_id
-    if row["task"] is not None:
-        record["task"] = row["task"]
+    # Always both sides: a column of texts in some rows and of objects in others has no one type.
+    instruction = {"query": row[QUERY_INSTRUCTION], "key": row[KEY_INSTRUCTION]}
+    if any(text is not None for text in instruction.values()):
+        record["instruction"] = instruction
+    source_task = None if train_set.source is None else train_set.source.task
+    if (task := row["task"] if row["task"] is not None else source_task) is not None:
+        record["task"] = task
     return record
