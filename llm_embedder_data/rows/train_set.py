@@ -49,6 +49,8 @@ class TrainSet:
         kept: ``[n]`` int64, ascending, the numbers of the rows that are trained on.
         n_read: rows of this task in the files.
         dropped: rows that are not trained on, counted by reason.
+        dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
+            gave no row have no number.
         settings: the settings in force, without those that the data does not allow.
         n_scored: kept rows with teacher scores.
         n_without_negatives: kept rows without a hard negative.
@@ -90,6 +92,7 @@ class TrainSet:
     n_scored: int
     n_without_negatives: int
     most_negatives: int
+    dropped_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     policies: PolicySchedule | None = None
     left_out_by_limit: Mapping[str, Sequence[int]] = field(default_factory=dict)
     n_sometimes_without_negatives: int = 0

@@ -22,6 +22,7 @@ from llm_embedder_data.rows.joins.joined_rows import (
 from llm_embedder_data.rows.schema.canonical_rows import train_record
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 from llm_embedder_data.rows.selection.filters import (
+    REASONS,
     Reasons,
     count_reasons,
     drop_beyond,
@@ -183,7 +184,13 @@ def _train_set(
         n_rows=read.n_rows,
         kept=numbers,
         n_read=int(task_rows.chosen.sum()),
-        dropped=count_reasons(reasons[task_rows.chosen]),
+        dropped=(dropped := count_reasons(reasons[task_rows.chosen])),
+        dropped_rows={
+            reason: numbers_where(
+                task_rows.chosen & (reasons == REASONS.index(reason)), read.folder
+            )
+            for reason in dropped
+        },
         settings=settings,
         n_scored=counts.n_scored,
         n_without_negatives=counts.n_without_negatives,
@@ -284,6 +291,10 @@ def _under_policies(
         train_set,
         kept=numbers_where(kept, read.folder),
         dropped={**train_set.dropped, "no_negatives_left": train_set.n_without_negatives},
+        dropped_rows={
+            **train_set.dropped_rows,
+            "no_negatives_left": numbers_where(effects.without, read.folder),
+        },
         n_scored=_counts(read, kept, settings).n_scored,
         n_without_negatives=0,
         token_rows=TokenRows(

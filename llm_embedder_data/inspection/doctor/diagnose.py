@@ -34,7 +34,11 @@ from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import (
 )
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.results.findings import Check, Finding, finding
-from llm_embedder_data.inspection.doctor.results.fixed_files import AnswersByRecord, write_fixed
+from llm_embedder_data.inspection.doctor.results.fixed_files import (
+    AnswersByRecord,
+    rows_to_clean,
+    write_fixed,
+)
 from llm_embedder_data.inspection.plan_view import plan_summary
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
@@ -92,11 +96,15 @@ def diagnose(
         bar = progress.add_task("checks", total=2 * len(train_sets) + len(corpora) + 1)
         eval_queries = EvalQueries(eval_sets)
         fingerprints: dict[str, RowFingerprints] = {}
-        for name, train_set in train_sets.items():
-            progress.update(bar, description=one_line(name))
-            fingerprints[name] = row_fingerprints(
+
+        def fingerprints_of(train_set: TrainSet) -> RowFingerprints:
+            return row_fingerprints(
                 train_set, instruction_of(train_set), tokenizer, eval_queries.runs
             )
+
+        for name, train_set in train_sets.items():
+            progress.update(bar, description=one_line(name))
+            fingerprints[name] = fingerprints_of(train_set)
             progress.advance(bar)
         found = check_rows(train_sets, fingerprints) if train_sets else {}
         contaminated = contaminated_rows(fingerprints, eval_queries)
@@ -137,9 +145,13 @@ def diagnose(
             progress.advance(bar)
     diagnosis = Diagnosis(datasets=datasets, plan=facts)
     if fix is not None:
-        diagnosis["fixed"] = write_fixed(
-            fix, train_sets, fingerprints, contaminated, answers_by_record
-        )
+        to_clean = {name: rows_to_clean(train_set) for name, train_set in train_sets.items()}
+        of_all = {
+            name: fingerprints[name] if rows is train_sets[name] else fingerprints_of(rows)
+            for name, rows in to_clean.items()
+        }
+        contaminated = contaminated_rows(of_all, eval_queries)
+        diagnosis["fixed"] = write_fixed(fix, to_clean, of_all, contaminated, answers_by_record)
     cache_bytes = add_cache_bytes(datasets, cache_files)
     if plan is not None and facts is not None and groups is not None:
         add_plan_costs(facts, plan, groups, collator)

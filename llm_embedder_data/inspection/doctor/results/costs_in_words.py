@@ -1,4 +1,4 @@
-"""Sentences on what an epoch costs, which rows are left, and what is cut off."""
+"""Sentences on what an epoch costs, which rows are left or not written, and what is cut off."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ def costs_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
     """
     for name, entry in diagnosis["datasets"].items():
         yield from (f"{one_line(name)}: {line}" for line in _lines_of(entry))
+    for name, not_written in diagnosis.get("fixed", {}).items():
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in not_written.items())
+        yield f"{one_line(name)}: not in the cleaned file: {one_line(reasons) or 'nothing'}"
     plan = diagnosis["plan"]
     if plan is None:
         return

@@ -33,7 +33,8 @@ class Diagnosis(dict[str, Any]):
       ``selection`` (what each setting leaves of the rows)
 
     ``["plan"]`` is what is known of an epoch, None without training data; ``["seconds"]`` is how
-    long the doctor took; ``["fixed"]`` counts the changes if cleaned files were written.
+    long the doctor took; ``["fixed"]`` counts what cleaned files lack, by training
+    set and reason, if they were written.
     """
 
     def __str__(self) -> str:

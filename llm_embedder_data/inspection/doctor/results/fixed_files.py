@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,40 @@ from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.inspection.doctor.checks.row_checks import false_negatives, repeated_rows
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
 from llm_embedder_data.inspection.locations import located
-from llm_embedder_data.rows.source_rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
+from llm_embedder_data.rows.selection.filters import REASONS_OF_SETTINGS
+from llm_embedder_data.rows.source_rows.row_instructions import (
+    KEY_INSTRUCTION,
+    QUERY_INSTRUCTION,
+    count_instructed,
+)
 from llm_embedder_data.rows.train_set import TrainSet
 
 # By the file of a record and its number in the file: the fields that hold its answers.
 AnswersByRecord = Mapping[tuple[str, int], Mapping[str, Any]]
 
 _BLOCK_ROWS = 1024
+
+
+def rows_to_clean(train_set: TrainSet) -> TrainSet:
+    """Return a training set with all its sound rows, also those that only a setting leaves out.
+
+    Filters and samples belong to a run, not to the data: a cleaned file serves other runs too.
+
+    Returns:
+        ``train_set`` itself if its rows, and whether rows have instructions, are the same.
+    """
+    by_settings = [
+        numbers
+        for reason, numbers in train_set.dropped_rows.items()
+        if reason in REASONS_OF_SETTINGS
+    ]
+    is_kept = np.zeros(len(train_set.rows), bool)
+    for numbers in (train_set.kept, *by_settings):
+        is_kept[numbers] = True
+    n_instructed = count_instructed(train_set.rows, is_kept)
+    if not by_settings and n_instructed == train_set.n_instructed:
+        return train_set
+    return replace(train_set, kept=np.flatnonzero(is_kept), n_instructed=n_instructed)
 
 
 def write_fixed(
@@ -36,16 +64,18 @@ def write_fixed(
 
     Left out are rows that repeat an earlier row, rows that hold the text of an eval query, and
     negatives that are positives of the same query. A row that loses its last negative stays.
+    Rows that could not be read are not there to be written.
 
     Args:
         folder: where to write; made if it is not there.
-        train_sets: by name.
+        train_sets: by name, from :func:`rows_to_clean`.
         fingerprints: of the same sets.
         contaminated: the numbers of rows that hold an eval query, by training set.
         answers_by_record: returns the answers that the records of a training set hold.
 
     Returns:
-        {training set: {check: how many rows or negatives were left out}}
+        {training set: {reason: how many rows, or negatives, of the files were not written}}. A
+        reason is a check, or a fault for which the rows were dropped.
 
     Raises:
         ConfigError: the folder cannot be made.
@@ -59,6 +89,13 @@ def write_fixed(
     changes = {}
     for name, train_set in train_sets.items():
         of_rows, counts = fingerprints[name], Counter[str]()
+        counts.update(
+            {
+                reason: n_rows
+                for reason, n_rows in train_set.dropped.items()
+                if reason not in REASONS_OF_SETTINGS
+            }
+        )
         is_left_out = repeated[name] | np.isin(of_rows.rows, contaminated[name])
         counts["duplicate_rows"] = int(repeated[name].sum())
         counts["contamination"] = int((is_left_out & ~repeated[name]).sum())
@@ -76,7 +113,11 @@ def write_fixed(
                         continue
                     keys = slice(of_rows.bounds[index], of_rows.bounds[index + 1])
                     row = {column: values[number] for column, values in table.items()}
-                    record = _record(train_set, row, false[name][keys], counts)
+                    is_false = false[name][keys]
+                    if is_false.all():  # candidates without labels, all known as positives
+                        counts["no_candidates_left"] += 1
+                        continue
+                    record = _record(train_set, row, is_false, counts)
                     if answers:
                         at = places[number]
                         record |= answers.get((at.file, at.record), {})

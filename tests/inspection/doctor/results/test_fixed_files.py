@@ -101,3 +101,59 @@ def test_answers_of_fixed_files_are_those_that_a_likelihood_is_scored_with(tmp_p
     assert [(one.answers, one.context) for one in scored] == [
         ((f"answer {i}",), f"context {i}") for i in range(3)
     ]
+
+
+def scored(i, score):
+    return texts_of(i) | {"teacher_scores": [score, 0.0]}
+
+
+def test_rows_that_a_setting_leaves_out_are_written(tmp_path, minilm):
+    rows = [scored(i, i / 10) for i in range(8)] + [{"query": "alone", "pos": ["a positive"]}]
+    faults = [rows[0], {"query": "bad", "pos": []}, {"query": 3, "pos": ["p"]}]
+    module = opened(
+        tmp_path,
+        minilm,
+        {"set": [*rows, *faults]},
+        teacher_scores_min=0.25,
+        max_sample_num=3,
+        on_bad_row="skip",
+    )
+    assert len(module.train_sets()["set"].kept) == 3
+
+    diagnosis = module.diagnose(fix=tmp_path / "fixed")
+
+    assert diagnosis["fixed"] == {"set": {"bad_row": 2, "duplicate_rows": 1}}
+    assert "set: not in the cleaned file: 2 bad_row, 1 duplicate_rows" in str(diagnosis)
+    written = (tmp_path / "fixed" / "set.jsonl").read_text().splitlines()
+    assert [json.loads(line)["query"] for line in written] == [one["query"] for one in rows]
+
+
+def test_rows_that_limits_on_negatives_leave_out_are_written(tmp_path, minilm):
+    rows = [scored(0, 1.0), scored(1, 1.0) | {"teacher_scores": [1.0, 0.9]}]
+    module = opened(tmp_path, minilm, {"set": rows * 2}, max_score=0.5)
+    assert module.report()["train"]["set"]["dropped"] == {"no_negatives_left": 2}
+
+    diagnosis = module.diagnose(fix=tmp_path / "fixed")
+
+    assert diagnosis["fixed"] == {"set": {"duplicate_rows": 2}}
+    written = (tmp_path / "fixed" / "set.jsonl").read_text().splitlines()
+    assert list(map(json.loads, written)) == [one | {} for one in rows]
+
+
+def test_rows_that_differ_in_their_instructions_are_no_duplicates(tmp_path, minilm):
+    rows = [texts_of(0), texts_of(0) | {"instruction": {"query": "Other: ", "key": None}}]
+    module = opened(tmp_path, minilm, {"set": [*rows, *SOUND[1:]]}, add_instruction=False)
+
+    assert module.diagnose(fix=tmp_path / "fixed")["fixed"] == {"set": {}}
+    written = (tmp_path / "fixed" / "set.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in written][:2] == rows
+
+
+def test_a_row_without_labels_whose_candidates_are_known_positives_is_counted(tmp_path, minilm):
+    bare = {"query": texts_of(0)["query"], "history": texts_of(0)["pos"], "teacher_scores": [1.0]}
+    settings = {"select_positive": "teacher", "on_no_negatives": "keep"}
+    rows = [scored(i, 1.0) for i in range(4)]
+    module = opened(tmp_path, minilm, {"set": [*rows, bare]}, **settings)
+
+    assert module.diagnose(fix=tmp_path / "fixed")["fixed"] == {"set": {"no_candidates_left": 1}}
+    assert len((tmp_path / "fixed" / "set.jsonl").read_text().splitlines()) == len(rows)
