@@ -56,6 +56,7 @@ class EvalSet:
         task_description: for the prompt of an instruct model; None for the recipe's.
         n_instructed: kept rows whose query has an instruction of its own; 0 if none is wanted.
         notes: sentences for the report and the log.
+        unread: columns that are not read although they are known by name, each with a file.
     """
 
     name: str
@@ -73,6 +74,7 @@ class EvalSet:
     task_description: str | None = None
     n_instructed: int = 0
     notes: tuple[str, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
 
     def tables(self, columns: Sequence[str]) -> RowTables:
         """Return the rows as Arrow tables of some columns."""
@@ -193,6 +195,7 @@ def build_eval_sets(
             dropped={**dropped, **read.count_bad(task_rows.chosen)},
             task_description=source.task_description,
             n_instructed=count_instructed(read.rows, is_kept) if reading.add_instruction else 0,
+            unread=tuple(read.unread),
             notes=(
                 *read.notes,
                 *note_on_instructed_texts(

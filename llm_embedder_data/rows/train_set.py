@@ -77,6 +77,7 @@ class TrainSet:
         passages: that keys are numbers of; None if they are texts.
         streamed: gives the texts of ``rows`` that lie elsewhere; None if ``rows`` has them.
         notes: sentences for the report and the log.
+        unread: columns that are not read although they are known by name, each with a file.
     """
 
     name: str
@@ -112,6 +113,7 @@ class TrainSet:
     passages: Passages | None = None
     streamed: StreamedTexts | None = None
     notes: tuple[str, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
 
     @property
     def column_names(self) -> list[str]:

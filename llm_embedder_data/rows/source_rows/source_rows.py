@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.faults.file_shapes import ids_for_texts, unread_columns, wrong_shape
+from llm_embedder_data.rows.faults.file_shapes import (
+    ids_for_texts,
+    note_on_unread,
+    unread_columns,
+    wrong_shape,
+)
 from llm_embedder_data.rows.faults.row_errors import bad_rows_error, error_at_row
 from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.content_digest import content_digest
@@ -60,6 +65,7 @@ class SourceRows:
         container: of files of our own shape, for the lines of errors.
         dropped: records that gave no row, counted by reason; bad rows of ``rows`` are not in it.
         notes: sentences for the report and the log.
+        unread: columns that are not read although they are known by name, each with a file.
         side_cars: digests of the side-cars that are joined, by the option that names them.
         base_files: names of the cache files of the rows without side-cars; empty without any.
         are_teacher_scores: whether ``teacher_scores`` come from a teacher. Those of a miner only
@@ -80,6 +86,7 @@ class SourceRows:
     container: Format = "auto"
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
     side_cars: Mapping[str, str] = field(default_factory=dict)
     base_files: tuple[str, ...] = ()
     are_teacher_scores: bool = True
@@ -167,12 +174,13 @@ def renamed_fields(source: Source, fields: Sequence[str]) -> tuple[tuple[str, st
 def _read_native(source: Source, kind: RowKind, settings: ReadingSettings) -> SourceRows:
     folder = settings.cache_folder
     containers = [container_format(file, source.format) for file in source.files]
+    kinds = [with_id_field(kind, file, folder) for file in source.files]
     parts = [
-        read_file(file, with_id_field(kind, file, folder), format=container, cache_dir=folder)
-        for file, container in zip(source.files, containers, strict=True)
+        read_file(file, own_kind, format=container, cache_dir=folder)
+        for file, own_kind, container in zip(source.files, kinds, containers, strict=True)
     ]
     digests = [content_digest(file, folder) for file in source.files]
-    read = _joined(source, kind, parts, digests, containers[0], settings)
+    read = _joined(source, kinds, parts, digests, containers[0], settings)
     _refuse_ids(read)
     return read
 
@@ -207,7 +215,7 @@ def _read_streamed(source: Source, kind: RowKind | None, settings: ReadingSettin
     shards = [one.shard for one in found]
     read = _joined(
         source,
-        kind,
+        [kind] * len(found),
         [one.rows for one in found],
         [one.digest for one in found],
         shards[0].container,
@@ -220,13 +228,21 @@ def _read_streamed(source: Source, kind: RowKind | None, settings: ReadingSettin
 
 def _joined(
     source: Source,
-    kind: RowKind,
+    kinds: Sequence[RowKind],
     parts: Sequence[datasets.Dataset],
     digests: Sequence[str],
     container: Format,
     settings: ReadingSettings,
 ) -> SourceRows:
     """Return the rows of all files of a source, with notes on what was not read.
+
+    Args:
+        source: of the rows.
+        kinds: of the rows of each file.
+        parts: the rows of each file.
+        digests: of the files' content.
+        container: of the files.
+        settings: how they are read.
 
     Raises:
         DataError: there are bad rows and they are not to be skipped, or all rows are bad.
@@ -240,16 +256,19 @@ def _joined(
         digests=tuple(digests),
         sound=pc.is_null(fault).to_numpy(),
         folder=settings.cache_folder,
-        format="id_text" if kind_of(kind) == "corpus" else LLM_EMBEDDER.name,
+        format="id_text" if kind_of(kinds[0]) == "corpus" else LLM_EMBEDDER.name,
         container=container,
     )
     found = [fields_seen(part) for part in parts]
-    for names in dict.fromkeys(map(tuple, found)):
-        if note := unread_columns(kind.file_columns, names):
-            read.notes.append(note)
+    notes: dict[str, None] = {}
+    for file, kind, names in zip(source.files, kinds, found, strict=True):
+        if near := unread_columns(kind.file_columns, names):
+            read.unread += [(file, name) for name in near]
+            notes[note_on_unread(kind.file_columns, names, near)] = None
+    read.notes += notes
     bad = np.flatnonzero(~read.sound)
     if len(bad) and (settings.on_bad_row == "raise" or len(bad) == len(rows)):
-        raise _bad_rows(read, bad, kind, found, settings.on_bad_row)
+        raise _bad_rows(read, bad, kinds[0], found, settings.on_bad_row)
     if len(bad):
         first = read.error(int(bad[0]), str(fault[int(bad[0])]))
         read.notes.append(f"{len(bad)} bad rows were skipped, the first: {first}")
@@ -280,6 +299,7 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
     )
     read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]
     if found.unread:
+        read.unread += [(source.files[0], name) for name in found.unread]
         names = ", ".join(map(shown, found.unread))
         read.notes.append(
             f"{len(found.unread)} columns are not read, though known by name: {names}"

@@ -71,7 +71,7 @@ class Diagnosis(dict[str, Any]):
         rows: list[tuple[str, ...]] = []
         for name, check, found in self.findings():
             first = found["examples"][0] if found["examples"] else None
-            at = "" if first is None else f"{Path(first['file']).name}:{first['line']}"
+            at = "" if first is None else place(first)
             count = f"{found['count']:,.4g}"
             if "looked_at" in found:
                 count += f" of {found['looked_at']:,}"
@@ -84,6 +84,16 @@ class Diagnosis(dict[str, Any]):
             for check, found in entry["checks"].items():
                 if found["count"]:
                     yield name, check, found
+
+
+def place(at: Mapping[str, Any]) -> str:
+    """Return a file's name, with a colon and a line if there is one.
+
+    Args:
+        at: with ``file`` and ``line``, which may be None.
+    """
+    name = Path(at["file"]).name
+    return name if at["line"] is None else f"{name}:{at['line']}"
 
 
 def _text_table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -66,6 +66,7 @@ class Example:
     Attributes:
         file: path of the row's file.
         line: the row's line, counted from 1; in a file without lines the row's number, from 0.
+            None for what concerns the whole file.
         text: what to show of the row, shortened.
     """
 
