@@ -72,6 +72,21 @@ def test_annotations_name_file_and_line(run, data):
     assert "train.jsonl,line=9::mine: duplicate_rows" in printed
 
 
+def test_only_what_exceeds_its_limit_is_annotated_as_an_error(run, data, tmp_path, capsys):
+    rows = [{"query": f"r {i % 4}", "pos": [f"p {i % 4}"], "neg": ["n r"]} for i in range(8)]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    both = f"data.train_data=[{tmp_path}/mine/train.jsonl,{tmp_path}/other/t.jsonl]"
+    with pytest.raises(SystemExit):
+        run("prepare", *data, both, "annotations=true", "fail_on={duplicate_rows: 1}")
+
+    lines = [line for line in capsys.readouterr().out.splitlines() if "duplicate_rows" in line]
+    levels = {
+        line.split("::")[2].split(":")[0]: line.split(" ")[0] for line in lines if "::" in line
+    }
+    assert levels == {"mine": "::warning", "other": "::error"}
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
