@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
-from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, SmallDatasets
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.doctor.checks.contamination import EvalQueries, contaminated_rows
@@ -51,6 +51,10 @@ def diagnose(
     corpora: Mapping[str, Corpus],
     plan: EpochPlan | None,
     *,
+    refused: str | None,
+    batch_size: Mapping[str, int],
+    num_replicas: int,
+    small_datasets: SmallDatasets,
     instruction_of: Callable[[TrainSet | EvalSet], Instruction],
     collator: RetrievalDataCollator,
     groups: TrainGroups | None,
@@ -69,7 +73,12 @@ def diagnose(
         train_sets: by name.
         eval_sets: by name.
         corpora: by name.
-        plan: of epoch 0 on the ranks of the run; None without training data.
+        plan: of epoch 0 on the ranks of the run; None without training data, or if all of it is
+            below a global batch.
+        refused: why a run with this data and these settings would be refused; None if it would not.
+        batch_size: queries per rank and step, by training set.
+        num_replicas: data-parallel ranks of the run.
+        small_datasets: the setting of this name.
         instruction_of: returns the texts put before the queries and keys of a dataset.
         collator: makes the run's batches.
         groups: chooses keys as in training; None without training data.
@@ -109,7 +118,9 @@ def diagnose(
         found = check_rows(train_sets, fingerprints) if train_sets else {}
         contaminated = contaminated_rows(fingerprints, eval_queries)
         facts = plan_summary(plan, train_sets) if plan is not None else None
-        found_in_plan = check_plan(facts, fingerprints) if facts is not None else {}
+        found_in_plan = check_plan(
+            facts, train_sets, fingerprints, batch_size, num_replicas, small_datasets
+        )
         progress.advance(bar)
         if near_duplicates is not None and train_sets:
             progress.update(bar, description="near-duplicates")
@@ -134,6 +145,7 @@ def diagnose(
             name: _entry(train_set, "train", found[name])
             | token_entries[name]
             | {"selection": selection_effects(train_set, group_size)}
+            | {"global_batch": batch_size[name] * num_replicas}
             for name, train_set in train_sets.items()
         }
         for name, eval_set in eval_sets.items():
@@ -143,7 +155,7 @@ def diagnose(
             progress.update(bar, description=one_line(name))
             datasets[f"corpus/{name}"] = _entry(corpus, "corpus", check_corpus(corpus))
             progress.advance(bar)
-    diagnosis = Diagnosis(datasets=datasets, plan=facts)
+    diagnosis = Diagnosis(datasets=datasets, plan=facts, refused=refused)
     if fix is not None:
         to_clean = {name: rows_to_clean(train_set) for name, train_set in train_sets.items()}
         of_all = {

@@ -87,6 +87,21 @@ def test_only_what_exceeds_its_limit_is_annotated_as_an_error(run, data, tmp_pat
     assert levels == {"mine": "::warning", "other": "::error"}
 
 
+def test_datasets_below_a_global_batch_are_reported_and_the_verb_ends_well(run, data, tmp_path):
+    outputs = ("json=report.json", "html=page.html", "annotations=true")
+    printed = run("prepare", *data, "world_size=8", *outputs)
+
+    assert "fit with these settings would be refused" in printed
+    assert "::mine: below_global_batch: 9 rows, fewer than one global batch of 32" in printed
+    assert "::mine: duplicate_rows" in printed
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["datasets"]["mine"]["checks"]["below_global_batch"]["count"] == 9
+    assert "would be refused" in (tmp_path / "page.html").read_text()
+    with pytest.raises(SystemExit) as leaving:
+        run("prepare", *data, "data.batch_size=100", "fail_on={below_global_batch: 0}")
+    assert "below_global_batch: 9 rows of datasets below a global batch" in str(leaving.value)
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [

@@ -32,7 +32,21 @@ def costs_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
     yield f"Caches: {plan['cache_bytes'] / 1e6:,.1f} MB{took}"
 
 
+def refusal_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
+    """Yield lines that say that ``fit`` would be refused, and why; nothing if it would not.
+
+    Args:
+        diagnosis: what the doctor found.
+    """
+    if diagnosis["refused"] is not None:
+        yield "fit with these settings would be refused:"
+        yield from diagnosis["refused"].splitlines()
+
+
 def _lines_of(entry: Mapping[str, Any]) -> Iterator[str]:
+    below = entry["checks"].get("below_global_batch")
+    if below is not None and below["count"]:
+        yield below["examples"][0]["text"]
     if (cut := entry.get("cut")) and cut["positives_cut"]:
         line = f"{cut['share_cut']:.1%} of {cut['positives']:,} positives looked at are cut off"
         if cut["positives_with_answer"]:

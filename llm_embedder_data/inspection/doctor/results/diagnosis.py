@@ -11,7 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from llm_embedder_data.core.printable import one_line, printable
-from llm_embedder_data.inspection.doctor.results.costs_in_words import costs_in_words
+from llm_embedder_data.inspection.doctor.results.costs_in_words import (
+    costs_in_words,
+    refusal_in_words,
+)
 from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check
 from llm_embedder_data.inspection.html_page import section, table
 from llm_embedder_data.inspection.plain_console import PlainConsole
@@ -29,10 +32,12 @@ class Diagnosis(dict[str, Any]):
       and ``cache_bytes``
     - ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}, also ``looked_at`` if
       the check read a sample of so many rows
-    - of training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off) and
-      ``selection`` (what each setting leaves of the rows)
+    - of training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off),
+      ``selection`` (what each setting leaves of the rows) and ``global_batch`` (rows)
 
-    ``["plan"]`` is what is known of an epoch, None without training data; ``["seconds"]`` is how
+    ``["refused"]`` is why ``fit`` would not start with these settings, None if it would.
+    ``["plan"]`` is what is known of an epoch, None without training data that fills a global batch;
+    ``["seconds"]`` is how
     long the doctor took; ``["fixed"]`` counts what cleaned files lack, by training
     set and reason, if they were written.
     """
@@ -44,7 +49,7 @@ class Diagnosis(dict[str, Any]):
             console.print(_text_table("Findings", _FINDING_NAMES, found))
         else:
             console.print("No check found anything.")
-        for line in costs_in_words(self):
+        for line in [*refusal_in_words(self), *costs_in_words(self)]:
             console.print(line)
         return printable(console.text())
 
@@ -53,7 +58,13 @@ class Diagnosis(dict[str, Any]):
         data, found = self._data_rows(), self._finding_rows()
         findings = table(_FINDING_NAMES, found) if found else "<p>No check found anything.</p>"
         costs = "".join(f"<p>{escape(line)}</p>" for line in costs_in_words(self))
-        return section("Data", table(_DATA_NAMES, data)) + section("Findings", findings) + costs
+        refusal = "".join(f"<p><b>{escape(line)}</b></p>" for line in refusal_in_words(self))
+        return (
+            refusal
+            + section("Data", table(_DATA_NAMES, data))
+            + section("Findings", findings)
+            + costs
+        )
 
     def _data_rows(self) -> list[tuple[str, ...]]:
         return [

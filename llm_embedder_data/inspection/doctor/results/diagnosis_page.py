@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.inspection.doctor.results.costs_in_words import costs_in_words
+from llm_embedder_data.inspection.doctor.results.costs_in_words import (
+    costs_in_words,
+    refusal_in_words,
+)
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.results.findings import MEANING
 from llm_embedder_data.inspection.html_page import bars, escaped, folded, page, section, table
@@ -31,6 +34,7 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
     return page(
         "Data report",
         [
+            *_refusal(diagnosis),
             section("Data sets", summary),
             section("Findings", _findings(diagnosis)),
             section("Lengths in tokens", _lengths(datasets)),
@@ -38,6 +42,14 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
             *_plan(diagnosis["plan"]),
         ],
     )
+
+
+def _refusal(diagnosis: Diagnosis) -> list[str]:
+    lines = list(refusal_in_words(diagnosis))
+    if not lines:
+        return []
+    reasons = "".join(f"<p>{escaped(line)}</p>" for line in lines[1:])
+    return [section(lines[0].removesuffix(":").capitalize(), reasons)]
 
 
 def _findings(diagnosis: Diagnosis) -> str:
