@@ -77,6 +77,8 @@ class TrainSet:
         passages: that keys are numbers of; None if they are texts.
         streamed: gives the texts of ``rows`` that lie elsewhere; None if ``rows`` has them.
         notes: sentences for the report and the log.
+        n_incompletely_scored: rows read whose scores were left out, as one is missing or not
+            finite; in our own format they are bad rows instead.
         unread: columns that are not read although they are known by name, each with a file.
     """
 
@@ -113,6 +115,7 @@ class TrainSet:
     passages: Passages | None = None
     streamed: StreamedTexts | None = None
     notes: tuple[str, ...] = ()
+    n_incompletely_scored: int = 0
     unread: tuple[tuple[str, str], ...] = ()
 
     @property

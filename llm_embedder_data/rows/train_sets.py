@@ -77,9 +77,10 @@ def build_train_sets(
         train_set = _train_set(read, task_rows, settings, reasons, reading, notes)
         if (policies := _policies(settings, task_rows)) is not None:
             train_set = _under_policies(train_set, policies, read, on_no_negatives)
-        if not train_sets and read.dropped:  # records that gave no row have no task either
+        if not train_sets:  # records that gave no row have no task either
             train_set = replace(
                 train_set,
+                n_incompletely_scored=read.n_incompletely_scored,
                 n_read=train_set.n_read + sum(read.dropped.values()),
                 dropped={**read.dropped, **train_set.dropped},
             )

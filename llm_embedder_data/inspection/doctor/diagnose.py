@@ -27,6 +27,7 @@ from llm_embedder_data.inspection.doctor.checks.token_checks import check_tokens
 from llm_embedder_data.inspection.doctor.checks.unread_columns import check_columns
 from llm_embedder_data.inspection.doctor.costs.cache_sizes import add_cache_bytes
 from llm_embedder_data.inspection.doctor.costs.plan_costs import add_plan_costs
+from llm_embedder_data.inspection.doctor.costs.score_figures import score_figures
 from llm_embedder_data.inspection.doctor.costs.selection_effects import selection_effects
 from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import (
     check_near_duplicates,
@@ -145,6 +146,7 @@ def diagnose(
             name: _entry(train_set, "train", found[name])
             | token_entries[name]
             | {"selection": selection_effects(train_set, group_size)}
+            | {"scores": score_figures(train_set)}
             | {"global_batch": batch_size[name] * num_replicas}
             for name, train_set in train_sets.items()
         }

@@ -17,6 +17,9 @@ from llm_embedder_data.rows.records.raw_files import LOOKED_AT, RawFile, RawReco
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Key, document_id
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
+# Why a row has no scores, as it is counted.
+INCOMPLETE_SCORES = "rows without teacher scores, as some candidates have none"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -265,7 +268,7 @@ class Parts:
     def without_scores(self, given: Any, scores: list[float] | None) -> list[float] | None:
         """Scores as they are; a row whose scores are incomplete is counted."""
         if scores is None and given:
-            self.counts["rows without teacher scores, as some candidates have none"] += 1
+            self.counts[INCOMPLETE_SCORES] += 1
         return scores
 
     def _known_ids(self) -> str:

@@ -28,6 +28,7 @@ from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.foreign_rows.foreign_rows import read_foreign
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
+from llm_embedder_data.rows.formats.parts import INCOMPLETE_SCORES
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 from llm_embedder_data.rows.schema.reading import fields_seen, read_file
@@ -65,6 +66,7 @@ class SourceRows:
         container: of files of our own shape, for the lines of errors.
         dropped: records that gave no row, counted by reason; bad rows of ``rows`` are not in it.
         notes: sentences for the report and the log.
+        n_incompletely_scored: rows whose scores were left out, as one is missing or not finite.
         unread: columns that are not read although they are known by name, each with a file.
         side_cars: digests of the side-cars that are joined, by the option that names them.
         base_files: names of the cache files of the rows without side-cars; empty without any.
@@ -86,6 +88,7 @@ class SourceRows:
     container: Format = "auto"
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    n_incompletely_scored: int = 0
     unread: list[tuple[str, str]] = field(default_factory=list)
     side_cars: Mapping[str, str] = field(default_factory=dict)
     base_files: tuple[str, ...] = ()
@@ -296,6 +299,7 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
         dropped=found.dropped,
         passages=found.passages,
         group_sizes=found.group_sizes,
+        n_incompletely_scored=found.left_out.get(INCOMPLETE_SCORES, 0),
     )
     read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]
     if found.unread:

@@ -33,7 +33,8 @@ class Diagnosis(dict[str, Any]):
     - ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}, also ``looked_at`` if
       the check read a sample of so many rows
     - of training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off),
-      ``selection`` (what each setting leaves of the rows) and ``global_batch`` (rows)
+      ``selection`` (what each setting leaves of the rows), ``scores`` (their number and range) and
+      ``global_batch`` (rows)
 
     ``["refused"]`` is why ``fit`` would not start with these settings, None if it would.
     ``["plan"]`` is what is known of an epoch, None without training data that fills a global batch;
