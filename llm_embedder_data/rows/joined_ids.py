@@ -59,6 +59,7 @@ def joined_to(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> Ev
     n_ids = int(is_kept[found.row_of_id].sum())
     n_unknown = int(unknown.sum())
     notes, dropped = list(eval_set.notes), dict(eval_set.dropped)
+    dropped_rows = dict(eval_set.dropped_rows)
     if n_unknown:
         is_lost = is_kept & found.without_any(len(is_kept))
         n_lost = int(is_lost.sum())
@@ -66,12 +67,14 @@ def joined_to(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> Ev
         notes.append(f"{n_unknown:,} document ids that corpus {corpus.name!r} does not have")
         if n_lost:
             dropped["documents unknown"] = dropped.get("documents unknown", 0) + n_lost
+            dropped_rows["documents unknown"] = numbers_where(is_lost, reading.cache_folder)
             is_kept &= ~is_lost
     joined = replace(
         eval_set,
         rows=_joined_rows(eval_set, corpus, found, reading),
         kept=numbers_where(is_kept, reading.cache_folder),
         dropped=dropped,
+        dropped_rows=dropped_rows,
         notes=tuple(notes),
     )
     require_rows(joined)

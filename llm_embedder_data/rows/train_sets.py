@@ -83,6 +83,7 @@ def build_train_sets(
                 n_incompletely_scored=read.n_incompletely_scored,
                 n_read=train_set.n_read + sum(read.dropped.values()),
                 dropped={**read.dropped, **train_set.dropped},
+                first_dropped=read.first_dropped,
             )
         require_rows(train_set)
         train_sets.append(train_set)

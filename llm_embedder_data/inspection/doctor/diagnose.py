@@ -35,6 +35,7 @@ from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import (
 )
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.results.findings import Check, Finding, finding
+from llm_embedder_data.inspection.doctor.results.first_dropped import first_dropped
 from llm_embedder_data.inspection.doctor.results.fixed_files import (
     AnswersByRecord,
     rows_to_clean,
@@ -196,6 +197,7 @@ def _entry(
         "read": dataset.n_read,
         "kept": len(dataset.kept),
         "dropped": dict(dataset.dropped),
+        "first_dropped": first_dropped(dataset),
         "notes": list(dataset.notes),
         "checks": {check: found.as_dict() for check, found in checks.items()},
     }

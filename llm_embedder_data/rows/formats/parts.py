@@ -13,7 +13,7 @@ from typing import Any
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.passages.passage_files import IdsOfLines, PassageFile
 from llm_embedder_data.rows.passages.passages import Passages
-from llm_embedder_data.rows.records.raw_files import LOOKED_AT, RawFile, RawRecord
+from llm_embedder_data.rows.records.raw_files import LOOKED_AT, RawFile, RawRecord, RecordPlace
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Key, document_id
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
@@ -59,6 +59,7 @@ class Parts:
         allows_repeated_ids: whether an id may stand in a corpus twice, as another check finds it.
         counts: what was left out, by reason.
         n_dropped: of these, the records that give no row.
+        first_dropped: where the first of these was, by reason.
         read_names: columns that a format asked the first records for; others are not read.
     """
 
@@ -74,6 +75,7 @@ class Parts:
     allows_repeated_ids: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     n_dropped: Counter[str] = field(default_factory=Counter)
+    first_dropped: dict[str, RecordPlace] = field(default_factory=dict)
     read_names: set[str] = field(default_factory=set)
     n_ids: int = 0
     unknown_ids: int = 0
@@ -128,6 +130,9 @@ class Parts:
             raise self.error(f"{error} (data.on_bad_row=skip leaves such rows out)") from error
         self.counts[str(error)] += 1
         self.n_dropped[str(error)] += 1
+        if self.at is not None:
+            path, record = self.at
+            self.first_dropped.setdefault(str(error), (path, record.row, record.line))
 
     @cached_property
     def documents(self) -> Mapping[str, str]:

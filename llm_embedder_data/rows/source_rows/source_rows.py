@@ -30,6 +30,7 @@ from llm_embedder_data.rows.foreign_rows.foreign_rows import read_foreign
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.formats.parts import INCOMPLETE_SCORES
 from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 from llm_embedder_data.rows.schema.reading import fields_seen, read_file
 from llm_embedder_data.rows.schema.row_kind import RowKind
@@ -65,6 +66,7 @@ class SourceRows:
         format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
         container: of files of our own shape, for the lines of errors.
         dropped: records that gave no row, counted by reason; bad rows of ``rows`` are not in it.
+        first_dropped: where the first of these records was, by reason.
         notes: sentences for the report and the log.
         n_incompletely_scored: rows whose scores were left out, as one is missing or not finite.
         unread: columns that are not read although they are known by name, each with a file.
@@ -87,6 +89,7 @@ class SourceRows:
     format: str = LLM_EMBEDDER.name
     container: Format = "auto"
     dropped: dict[str, int] = field(default_factory=dict)
+    first_dropped: Mapping[str, RecordPlace] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     n_incompletely_scored: int = 0
     unread: list[tuple[str, str]] = field(default_factory=list)
@@ -297,6 +300,7 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
         folder=settings.cache_folder,
         format="+".join(found.formats),
         dropped=found.dropped,
+        first_dropped=found.first_dropped,
         passages=found.passages,
         group_sizes=found.group_sizes,
         n_incompletely_scored=found.left_out.get(INCOMPLETE_SCORES, 0),

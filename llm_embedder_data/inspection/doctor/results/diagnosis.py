@@ -28,8 +28,8 @@ class Diagnosis(dict[str, Any]):
 
     ``["datasets"][name]`` describes a training set, ``eval/NAME`` or ``corpus/NAME``:
 
-    - ``kind``, ``files``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}), ``notes``
-      and ``cache_bytes``
+    - ``kind``, ``files``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}),
+      ``first_dropped`` ({reason: {"file", "line"}}), ``notes`` and ``cache_bytes``
     - ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}, also ``looked_at`` if
       the check read a sample of so many rows
     - of training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off),
@@ -74,7 +74,7 @@ class Diagnosis(dict[str, Any]):
                 entry["format"],
                 f"{entry['read']:,}",
                 f"{entry['kept']:,}",
-                ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items()) or "-",
+                dropped_in_words(entry) or "-",
             )
             for name, entry in self["datasets"].items()
         ]
@@ -96,6 +96,20 @@ class Diagnosis(dict[str, Any]):
             for check, found in entry["checks"].items():
                 if found["count"]:
                     yield name, check, found
+
+
+def dropped_in_words(entry: Mapping[str, Any]) -> str:
+    """Return how many rows of a dataset were dropped for each reason, and where the first was.
+
+    Args:
+        entry: of the dataset, in the diagnosis.
+    """
+    parts = []
+    for reason, n_rows in entry["dropped"].items():
+        first = entry["first_dropped"].get(reason)
+        where = "" if first is None else f" (first: {place(first)})"
+        parts.append(one_line(f"{n_rows:,} {reason}{where}"))
+    return ", ".join(parts)
 
 
 def place(at: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from llm_embedder_data.inspection.doctor.results.costs_in_words import (
     costs_in_words,
     refusal_in_words,
 )
-from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
+from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis, dropped_in_words
 from llm_embedder_data.inspection.doctor.results.findings import MEANING
 from llm_embedder_data.inspection.html_page import bars, escaped, folded, page, section, table
 
@@ -25,7 +25,7 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
                 entry["format"],
                 entry["read"],
                 entry["kept"],
-                ", ".join(f"{n:,} {reason}" for reason, n in entry["dropped"].items()),
+                dropped_in_words(entry),
                 ", ".join(check for check, found in entry["checks"].items() if found["count"]),
             )
             for name, entry in datasets.items()
