@@ -17,6 +17,7 @@ from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.inspection.doctor.checks.row_checks import false_negatives, repeated_rows
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
 from llm_embedder_data.inspection.locations import located
+from llm_embedder_data.rows.formats.flagembedding import ONE_NEGATIVE
 from llm_embedder_data.rows.selection.filters import REASONS_OF_SETTINGS
 from llm_embedder_data.rows.source_rows.row_instructions import (
     KEY_INSTRUCTION,
@@ -132,7 +133,7 @@ def _record(
     is_false: NDArray[np.bool_],
     counts: Counter[str],
 ) -> dict[str, Any]:
-    """Return a row in the native format, without its false negatives, which are counted."""
+    """Return a row without its false negatives, which are counted, as a line of the file."""
     counts["positive_among_negatives"] += int(is_false.sum())
     n_pos, keys, scores = row["n_pos"], row["key"], row["teacher_scores"]
     kept = [i for i in range(len(keys)) if not is_false[i]]
@@ -155,4 +156,15 @@ def _record(
     source_task = None if train_set.source is None else train_set.source.task
     if (task := row["task"] if row["task"] is not None else source_task) is not None:
         record["task"] = task
-    return record
+    return record if train_set.largest_group is None else _with_one_negative(record)
+
+
+def _with_one_negative(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row in FlagEmbedding's format, whose type says that queries get two keys."""
+    found = {**record, "type": ONE_NEGATIVE}
+    if (instruction := found.pop("instruction", None)) is not None:
+        found |= {"query_prompt": instruction["query"], "passage_prompt": instruction["key"]}
+    if (scores := found.pop("teacher_scores", None)) is not None:
+        n_pos = len(record["pos"])
+        found |= {"pos_scores": scores[:n_pos], "neg_scores": scores[n_pos:]}
+    return found

@@ -157,3 +157,22 @@ def test_a_row_without_labels_whose_candidates_are_known_positives_is_counted(tm
 
     assert module.diagnose(fix=tmp_path / "fixed")["fixed"] == {"set": {"no_candidates_left": 1}}
     assert len((tmp_path / "fixed" / "set.jsonl").read_text().splitlines()) == len(rows)
+
+
+def test_rows_of_one_negative_stay_so(tmp_path, minilm):
+    rows = [
+        texts_of(i) | {"neg": ["no ship", f"no {i}"], "type": "only_1neg", "query_id": f"q{i}"}
+        for i in range(4)
+    ]
+    rows[1] |= {"prompt": "Answer: ", "pos_scores": [2.0], "neg_scores": [1.0, -1.0]}
+    rows[2] |= {"passage_prompt": "P: "}
+    module = opened(tmp_path / "first", minilm, {"set": [*rows, rows[0]]})
+
+    module.diagnose(fix=tmp_path / "fixed")
+
+    fixed = tmp_path / "fixed" / "set.jsonl"
+    canonical = list(read_rows(str(tmp_path / "first" / "set" / "t.jsonl")))
+    assert list(read_rows(str(fixed))) == canonical[:-1]
+    written = list(map(json.loads, fixed.read_text().splitlines()))
+    again = opened(tmp_path / "again", minilm, {"set": written})
+    assert again.train_sets()["set"].largest_group == 2
