@@ -96,7 +96,8 @@ class InspectableDataModule(ConfiguredDataModule):
             show_progress: whether to show a progress bar.
 
         Returns:
-            a dict that prints as a table.
+            a dict that prints as a table. A dataset below a global batch is a finding in it;
+            ``["refused"]`` says whether training would be refused for it, and why.
 
         Raises:
             ConfigError: ``near_duplicates`` is no similarity, or its package is missing.

@@ -19,6 +19,7 @@ from llm_embedder_data.rows.columns.column import FLOATS, INTS
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.faults.row_errors import require_rows
+from llm_embedder_data.rows.faults.row_locations import locations_of, with_files
 from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.schema.reading import make_folder, open_cached
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
@@ -190,7 +191,9 @@ def _joined_rows(
                         str(folder),
                         f"the cache cannot be written: {reason(error)} ({remedy(error)})",
                     ) from error
-    return open_cached(cached, name)
+    locations = locations_of(eval_set.rows)
+    joined = open_cached(cached, name)
+    return joined if locations is None else with_files(joined, locations.files)
 
 
 def _joined_table(eval_set: EvalSet, found: _Matches) -> pa.Table:

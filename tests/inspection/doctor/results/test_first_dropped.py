@@ -97,6 +97,25 @@ def test_eval_sets_and_corpora_have_places(tmp_path, minilm):
     assert place == {"file": str(tmp_path / "c.jsonl"), "line": 3}
 
 
+def test_queries_whose_documents_no_corpus_has_have_a_place(tmp_path, minilm):
+    ids = enumerate("abxy")
+    evals = [{"query": f"q {i}", "query_id": i, "relevant": {one: 1}} for i, one in ids]
+    module = RetrievalDataModule(
+        str(minilm),
+        eval_data={"e": write(tmp_path / "e.jsonl", evals)},
+        corpus={"e": write(tmp_path / "c.jsonl", [{"id": i, "text": f"text {i}"} for i in "ab"])},
+        on_bad_row="skip",
+        cache_dir=tmp_path / "cache",
+    )
+    module.prepare_data()
+    module.setup()
+
+    entry = module.diagnose()["datasets"]["eval/e"]
+
+    assert entry["dropped"] == {"documents unknown": 2}
+    assert entry["first_dropped"]["documents unknown"]["line"] == 3
+
+
 def test_nothing_dropped_has_no_place(tmp_path, minilm):
     entry = opened(tmp_path, minilm, {"set": [*SOUND, row("a", ["b c"], ["d e"])]}).diagnose()
 
