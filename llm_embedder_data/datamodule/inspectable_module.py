@@ -9,6 +9,7 @@ from typing import Any
 from llm_embedder_data.batches.plan.epoch_plan import (
     EpochPlan,
 )
+from llm_embedder_data.batches.plan.plan_checks import TooSmallError
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.configured_module import ConfiguredDataModule
 from llm_embedder_data.datamodule.open_data.data_to_mine import data_to_mine
@@ -95,21 +96,28 @@ class InspectableDataModule(ConfiguredDataModule):
             show_progress: whether to show a progress bar.
 
         Returns:
-            a dict that prints as a table.
+            a dict that prints as a table. A dataset below a global batch is a finding in it;
+            ``["refused"]`` says whether training would be refused for it, and why.
 
         Raises:
             ConfigError: ``near_duplicates`` is no similarity, or its package is missing.
         """
+        plan, refused = self._plan_if_any(world_size) if self._data.train else (None, None)
         return diagnose(
             self._data.train or {},
             self._data.evals or {},
             self._data.corpora or {},
-            self.plan(num_replicas=world_size) if self._data.train else None,
+            plan,
+            refused=refused,
+            batch_size=self._batch_sizes() if self._data.train else {},
+            num_replicas=world_size or self._ranks.num_replicas,
+            small_datasets=self._settings.small_datasets,
             instruction_of=self._builder.instruction_of,
             collator=self._collator,
             groups=self._data.groups(self._builder) if self._data.train else None,
             group_size=self._settings.train_group_size,
             answers_of=self._builder.answers_of,
+            answers_by_record=self._builder.answers_by_record,
             cache_files=self._data.cache_files(self._builder),
             seconds_to_prepare=seconds_to_prepare,
             fix=fix,
@@ -197,11 +205,37 @@ class InspectableDataModule(ConfiguredDataModule):
             batch_size: queries per rank and step, by dataset; None for this run's.
         """
         if batch_size is None:
-            batch_size = {
-                name: train_set.batch_size or self.batch_size
-                for name, train_set in self.train_sets().items()
-            }
+            batch_size = self._batch_sizes()
         return self._data.plan(batch_size, epoch, num_replicas or self._ranks.num_replicas)
+
+    def _batch_sizes(self) -> dict[str, int]:
+        """Return the queries per rank and step, by dataset."""
+        return {
+            name: train_set.batch_size or self.batch_size
+            for name, train_set in self.train_sets().items()
+        }
+
+    def _plan_if_any(self, num_replicas: int | None = None) -> tuple[EpochPlan | None, str | None]:
+        """Return the plan of epoch 0, and why a run would be refused, None if it would not be.
+
+        If it would be for datasets below a global batch, the plan is that of the other datasets;
+        None if there are no others.
+
+        Args:
+            num_replicas: data-parallel ranks; None for this run's.
+
+        Raises:
+            ConfigError: anything else is wrong with the plan.
+        """
+        try:
+            return self.plan(num_replicas=num_replicas), None
+        except TooSmallError as error:
+            refused = str(error)
+        ranks = num_replicas or self._ranks.num_replicas
+        try:
+            return self._data.plan(self._batch_sizes(), 0, ranks, small_datasets="drop"), refused
+        except TooSmallError:
+            return None, refused
 
     def occurrences(
         self,

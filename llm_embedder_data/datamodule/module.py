@@ -362,10 +362,10 @@ class RetrievalDataModule(InspectableDataModule):
             for note in self._open(stage):
                 rank_zero_warn(printable(note))
             self._data.log_instructions(self._builder)
-            if self._data.train and self._settings.mixing is not None:
-                self._data.log_mixing(self.plan())
+            if self._settings.mixing is not None and (plan := self._plan_at(stage)) is not None:
+                self._data.log_mixing(plan)
             self._check_instructions_fit()
-            fingerprint.update(self._fingerprint_across_ranks())
+            fingerprint.update(self._fingerprint_across_ranks(stage))
             self._prepare_search(stage)
             if stage in ("validate", "test") and not self._data.evals:
                 raise ConfigError(f"data.eval_data=None: nothing to {stage} (give eval data)")
@@ -539,15 +539,27 @@ class RetrievalDataModule(InspectableDataModule):
 
     # -- parts ---------------------------------------------------------------------------------
 
+    def _plan_at(self, stage: str | None) -> EpochPlan | None:
+        """Return the plan of epoch 0; None without data to train on.
+
+        A fit is refused at once for a dataset below a global batch. Other uses of the data may not
+        need a plan at all.
+        """
+        if not self._data.train:
+            return None
+        return self.plan() if stage == "fit" else self._plan_if_any()[0]
+
     def _open(self, stage: str | None) -> list[str]:
         """Open what a stage needs and is not open yet, and return notes on it."""
         data, notes = self._data, []
         if data.train is None and stage in ("fit", None):
             notes += data.open_train(self._builder, self.tokenizer)
-            if data.train and (small := self.plan().dropped):
+            plan = self._plan_at(stage)
+            if plan is not None and (small := plan.dropped):
                 sizes = (f"{one_line(name)} ({rows} rows)" for name, rows in small.items())
+                done = "refused by fit" if self._settings.small_datasets == "error" else "dropped"
                 notes.append(
-                    "dropped as smaller than a global batch (data.small_datasets): "
+                    f"{done} as smaller than a global batch (data.small_datasets): "
                     + ", ".join(sizes)
                 )
         if data.evals is None or data.corpora is None:
@@ -577,16 +589,15 @@ class RetrievalDataModule(InspectableDataModule):
         for instruction in dict.fromkeys(instructions):
             self._collator.check_room(instruction.query, instruction.key)
 
-    def _fingerprint_across_ranks(self) -> dict[str, Any]:
+    def _fingerprint_across_ranks(self, stage: str | None) -> dict[str, Any]:
         """Return what all ranks must agree on; also raises if the parts do not fit together."""
         several = self._ranks_at_setup.num_replicas > 1
         entries: dict[str, Any] = {}
         if several:
             entries |= self._tokenizer_fingerprint.as_dict()
-        if self._data.train:
-            plan = self.plan()
-            if several:
-                entries |= self._fingerprint(plan).across_ranks()
+        plan = self._plan_at(stage)
+        if plan is not None and several:
+            entries |= self._fingerprint(plan).across_ranks()
         entries["eval_batch_size"] = self.eval_batch_size
         return entries | self._data.evaluation_fingerprint(self._builder)
 

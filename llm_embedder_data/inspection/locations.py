@@ -39,12 +39,16 @@ class Location:
         return {"file": self.file, "record": self.record, "line": self.line}
 
 
-def located(dataset: TrainSet | EvalSet | Corpus, rows: Sequence[int]) -> list[Location]:
+def located(
+    dataset: TrainSet | EvalSet | Corpus, rows: Sequence[int], *, with_lines: bool = True
+) -> list[Location]:
     """Return where each row came from.
 
     Args:
         dataset: the dataset of the rows.
         rows: row numbers in the dataset; they may be of dropped rows.
+        with_lines: whether to look for the lines of records in files of our own shape, which reads
+            these files.
     """
     # In a corpus, the columns that say where a row came from are in the table of its ids.
     id_rows = dataset.id_rows if isinstance(dataset, Corpus) else None
@@ -62,7 +66,7 @@ def located(dataset: TrainSet | EvalSet | Corpus, rows: Sequence[int]) -> list[L
         numbers.setdefault(dataset.files[file], set()).add(number)
     # Data in memory has a name, but no file.
     lines = {
-        file: lines_of(file, wanted) if Path(file).is_file() else {}
+        file: lines_of(file, wanted) if with_lines and Path(file).is_file() else {}
         for file, wanted in numbers.items()
     }
     return [Location(file, number, lines[file].get(number)) for file, number in found]

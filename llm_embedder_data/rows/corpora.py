@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import datasets
 import numpy as np
@@ -15,6 +15,7 @@ from llm_embedder_data.core.errors import DataError, did_you_mean
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.faults.row_errors import require_rows
 from llm_embedder_data.rows.files.first_records import field_names
+from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.schema.canonical_rows import Row
 from llm_embedder_data.rows.schema.corpus import ID_COLUMNS, corpus_column, corpus_rows
 from llm_embedder_data.rows.schema.row_kind import RowKind
@@ -43,6 +44,9 @@ class Corpus:
         n_rows: rows of each file.
         n_read: records in the files.
         dropped: records that are not used, counted by reason.
+        dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
+            gave no row have no number.
+        first_dropped: where the first of these records was, by reason.
         format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
         notes: sentences for the report and the log.
     """
@@ -57,6 +61,8 @@ class Corpus:
     n_rows: tuple[int, ...]
     n_read: int
     dropped: Mapping[str, int]
+    dropped_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    first_dropped: Mapping[str, RecordPlace] = field(default_factory=dict)
     id_rows: datasets.Dataset | None = None
     format: str = "id_text"
     notes: tuple[str, ...] = ()
@@ -129,6 +135,8 @@ def build_corpus(
         n_rows=read.n_rows,
         n_read=len(read.rows) + sum(read.dropped.values()),
         dropped={**read.dropped, **read.count_bad()},
+        dropped_rows={"bad_row": numbers_where(~read.sound, read.folder)},
+        first_dropped=read.first_dropped,
         format=read.format,
         notes=tuple(read.notes),
     )

@@ -59,6 +59,12 @@ def within_corpus(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -
         eval_set,
         kept=numbers_where(kept & ~bad, reading.cache_folder),
         dropped={**eval_set.dropped, "bad_row": eval_set.dropped.get("bad_row", 0) + n_bad},
+        dropped_rows={
+            **eval_set.dropped_rows,
+            "bad_row": np.union1d(
+                eval_set.dropped_rows.get("bad_row", np.zeros(0, np.int64)), np.flatnonzero(bad)
+            ),
+        },
         notes=(
             *eval_set.notes,
             f"{n_bad} rows that name passages which the corpus does not have were skipped, the "

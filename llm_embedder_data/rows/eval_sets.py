@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
 from llm_embedder_data.rows.formats.mteb import names_candidates
+from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, stored_id
 from llm_embedder_data.rows.schema.evaluation import (
     RERANK_ROWS,
@@ -53,9 +54,13 @@ class EvalSet:
         kept: ``[n]`` int64, ascending, the numbers of the rows that are used.
         n_read: rows of this task in the files.
         dropped: rows that are not used, counted by reason.
+        dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
+            gave no row have no number.
+        first_dropped: where the first of these records was, by reason.
         task_description: for the prompt of an instruct model; None for the recipe's.
         n_instructed: kept rows whose query has an instruction of its own; 0 if none is wanted.
         notes: sentences for the report and the log.
+        unread: columns that are not read although they are known by name, each with a file.
     """
 
     name: str
@@ -70,9 +75,12 @@ class EvalSet:
     kept: NDArray[np.int64]
     n_read: int
     dropped: Mapping[str, int]
+    dropped_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    first_dropped: Mapping[str, RecordPlace] = field(default_factory=dict)
     task_description: str | None = None
     n_instructed: int = 0
     notes: tuple[str, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
 
     def tables(self, columns: Sequence[str]) -> RowTables:
         """Return the rows as Arrow tables of some columns."""
@@ -191,8 +199,11 @@ def build_eval_sets(
             kept=kept,
             n_read=int(task_rows.chosen.sum()) + sum(dropped.values()),
             dropped={**dropped, **read.count_bad(task_rows.chosen)},
+            dropped_rows={"bad_row": numbers_where(task_rows.chosen & ~read.sound, read.folder)},
+            first_dropped=read.first_dropped if not eval_sets else {},
             task_description=source.task_description,
             n_instructed=count_instructed(read.rows, is_kept) if reading.add_instruction else 0,
+            unread=tuple(read.unread),
             notes=(
                 *read.notes,
                 *note_on_instructed_texts(

@@ -19,6 +19,7 @@ from llm_embedder_data.rows.columns.column import FLOATS, INTS
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.faults.row_errors import require_rows
+from llm_embedder_data.rows.faults.row_locations import locations_of, with_files
 from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.schema.reading import make_folder, open_cached
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
@@ -59,6 +60,7 @@ def joined_to(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> Ev
     n_ids = int(is_kept[found.row_of_id].sum())
     n_unknown = int(unknown.sum())
     notes, dropped = list(eval_set.notes), dict(eval_set.dropped)
+    dropped_rows = dict(eval_set.dropped_rows)
     if n_unknown:
         is_lost = is_kept & found.without_any(len(is_kept))
         n_lost = int(is_lost.sum())
@@ -66,12 +68,14 @@ def joined_to(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> Ev
         notes.append(f"{n_unknown:,} document ids that corpus {corpus.name!r} does not have")
         if n_lost:
             dropped["documents unknown"] = dropped.get("documents unknown", 0) + n_lost
+            dropped_rows["documents unknown"] = numbers_where(is_lost, reading.cache_folder)
             is_kept &= ~is_lost
     joined = replace(
         eval_set,
         rows=_joined_rows(eval_set, corpus, found, reading),
         kept=numbers_where(is_kept, reading.cache_folder),
         dropped=dropped,
+        dropped_rows=dropped_rows,
         notes=tuple(notes),
     )
     require_rows(joined)
@@ -187,7 +191,9 @@ def _joined_rows(
                         str(folder),
                         f"the cache cannot be written: {reason(error)} ({remedy(error)})",
                     ) from error
-    return open_cached(cached, name)
+    locations = locations_of(eval_set.rows)
+    joined = open_cached(cached, name)
+    return joined if locations is None else with_files(joined, locations.files)
 
 
 def _joined_table(eval_set: EvalSet, found: _Matches) -> pa.Table:

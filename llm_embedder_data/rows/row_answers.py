@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
@@ -14,6 +15,7 @@ from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.sources.sources import Source
 
 _FIELDS = ("answers", "answer")
+_CONTEXT = "context"  # that an answer was found in; the prompt of a language model may hold it
 
 
 def answers_of(source: Source, settings: ReadingSettings) -> dict[str, list[str]]:
@@ -26,15 +28,44 @@ def answers_of(source: Source, settings: ReadingSettings) -> dict[str, list[str]
         DataError: data that cannot be read.
     """
     found: dict[str, list[str]] = {}
+    for _, query, record in _records(source, settings):
+        answers = found.setdefault(normal_form(query), [])
+        answers += [answer for answer in _texts_of(record) if answer not in answers]
+    return {query: answers for query, answers in found.items() if answers}
+
+
+def answers_by_record(
+    source: Source, settings: ReadingSettings
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the answers of a source's records, by the record's file and its number in the file.
+
+    Returns:
+        {(file, number from 0): {"answers": texts}}, with the record's ``context`` if it has one.
+        Records without answers are not in it.
+
+    Raises:
+        DataError: data that cannot be read.
+    """
+    found = {}
+    for at, _, record in _records(source, settings):
+        if answers := _texts_of(record):
+            context = record.get(_CONTEXT)
+            has_context = isinstance(context, str) and context.strip()
+            found[at] = {"answers": answers} | ({_CONTEXT: context} if has_context else {})
+    return found
+
+
+def _records(
+    source: Source, settings: ReadingSettings
+) -> Iterator[tuple[tuple[str, int], str, Mapping[str, Any]]]:
+    """Yield the place, the query and the record of each row; nothing if no record has answers."""
     if not any(map(_has_answers, source.files)) and not _data_has_answers(source):
-        return found
+        return
     reader = reader_of(without_side_cars(source), settings, "train")
     for row in reader.rows():
-        record = None if reader.at is None else reader.at[1].value
-        if isinstance(record, Mapping):
-            answers = found.setdefault(normal_form(row["query"]), [])
-            answers += [answer for answer in _texts_of(record) if answer not in answers]
-    return {query: answers for query, answers in found.items() if answers}
+        if reader.at is not None and isinstance(reader.at[1].value, Mapping):
+            path, record = reader.at
+            yield (path, record.row), row["query"], record.value
 
 
 def _has_answers(path: str) -> bool:
@@ -48,9 +79,11 @@ def _data_has_answers(source: Source) -> bool:
     return any(name in fields for name in _FIELDS)
 
 
-def _texts_of(record: Mapping[str, object]) -> list[str]:
+def _texts_of(record: Mapping[str, Any]) -> list[str]:
     for name in _FIELDS:
         value = record.get(name)
+        if isinstance(value, Mapping):  # SQuAD's
+            value = value.get("text")
         values = [value] if isinstance(value, str) else value
         if isinstance(values, list):
             return [text for text in values if isinstance(text, str) and text.strip()]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.schema.train import TRAIN_SCHEMA
 from llm_embedder_data.rows.selection.policy_schedule import PolicySchedule
 from llm_embedder_data.rows.selection.row_statistics import statistics_by_block
@@ -50,6 +51,9 @@ class TrainSet:
         kept: ``[n]`` int64, ascending, the numbers of the rows that are trained on.
         n_read: rows of this task in the files.
         dropped: rows that are not trained on, counted by reason.
+        dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
+            gave no row have no number.
+        first_dropped: where the first of these records was, by reason.
         settings: the settings in force, without those that the data does not allow.
         n_scored: kept rows with teacher scores.
         n_without_negatives: kept rows without a hard negative.
@@ -76,6 +80,9 @@ class TrainSet:
         passages: that keys are numbers of; None if they are texts.
         streamed: gives the texts of ``rows`` that lie elsewhere; None if ``rows`` has them.
         notes: sentences for the report and the log.
+        n_incompletely_scored: rows read whose scores were left out, as one is missing or not
+            finite; in our own format they are bad rows instead.
+        unread: columns that are not read although they are known by name, each with a file.
     """
 
     name: str
@@ -91,6 +98,8 @@ class TrainSet:
     n_scored: int
     n_without_negatives: int
     most_negatives: int
+    dropped_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    first_dropped: Mapping[str, RecordPlace] = field(default_factory=dict)
     policies: PolicySchedule | None = None
     left_out_by_limit: Mapping[str, Sequence[int]] = field(default_factory=dict)
     n_sometimes_without_negatives: int = 0
@@ -110,6 +119,8 @@ class TrainSet:
     passages: Passages | None = None
     streamed: StreamedTexts | None = None
     notes: tuple[str, ...] = ()
+    n_incompletely_scored: int = 0
+    unread: tuple[tuple[str, str], ...] = ()
 
     @property
     def column_names(self) -> list[str]:

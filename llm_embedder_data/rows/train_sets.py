@@ -22,6 +22,7 @@ from llm_embedder_data.rows.joins.joined_rows import (
 from llm_embedder_data.rows.schema.canonical_rows import train_record
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 from llm_embedder_data.rows.selection.filters import (
+    REASONS,
     Reasons,
     count_reasons,
     drop_beyond,
@@ -76,11 +77,13 @@ def build_train_sets(
         train_set = _train_set(read, task_rows, settings, reasons, reading, notes)
         if (policies := _policies(settings, task_rows)) is not None:
             train_set = _under_policies(train_set, policies, read, on_no_negatives)
-        if not train_sets and read.dropped:  # records that gave no row have no task either
+        if not train_sets:  # records that gave no row have no task either
             train_set = replace(
                 train_set,
+                n_incompletely_scored=read.n_incompletely_scored,
                 n_read=train_set.n_read + sum(read.dropped.values()),
                 dropped={**read.dropped, **train_set.dropped},
+                first_dropped=read.first_dropped,
             )
         require_rows(train_set)
         train_sets.append(train_set)
@@ -183,7 +186,13 @@ def _train_set(
         n_rows=read.n_rows,
         kept=numbers,
         n_read=int(task_rows.chosen.sum()),
-        dropped=count_reasons(reasons[task_rows.chosen]),
+        dropped=(dropped := count_reasons(reasons[task_rows.chosen])),
+        dropped_rows={
+            reason: numbers_where(
+                task_rows.chosen & (reasons == REASONS.index(reason)), read.folder
+            )
+            for reason in dropped
+        },
         settings=settings,
         n_scored=counts.n_scored,
         n_without_negatives=counts.n_without_negatives,
@@ -203,6 +212,7 @@ def _train_set(
         n_instructed=count_instructed(read.rows, kept) if reading.add_instruction else 0,
         score_scaling=scaling,
         notes=(*read.notes, *notes, *more_notes),
+        unread=tuple(read.unread),
     )
 
 
@@ -284,6 +294,10 @@ def _under_policies(
         train_set,
         kept=numbers_where(kept, read.folder),
         dropped={**train_set.dropped, "no_negatives_left": train_set.n_without_negatives},
+        dropped_rows={
+            **train_set.dropped_rows,
+            "no_negatives_left": numbers_where(effects.without, read.folder),
+        },
         n_scored=_counts(read, kept, settings).n_scored,
         n_without_negatives=0,
         token_rows=TokenRows(

@@ -32,6 +32,7 @@ from llm_embedder_data.batches.plan.length_windows import LengthWindows
 from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.batches.plan.plan_checks import (
+    TooSmallError,
     batch_size_of_each,
     check_names,
     too_small,
@@ -209,11 +210,12 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         """Return the names of the datasets that are not dropped, at least one."""
         names = [name for name in self.sizes if name not in self.dropped]
         if not names:
-            raise ConfigError(
-                "no dataset is left to train on (data.small_datasets='drop' took all of them out)"
-                if self.dropped
-                else "no dataset to train on (give data.train_data)"
-            )
+            if self.dropped:
+                raise TooSmallError(
+                    "no dataset is left to train on (data.small_datasets='drop' took all of them "
+                    "out)"
+                )
+            raise ConfigError("no dataset to train on (give data.train_data)")
         return names
 
     def _blocks_per_epoch(self, weight: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -8,6 +8,10 @@ from llm_embedder_data.core.errors import ConfigError, did_you_mean
 from llm_embedder_data.core.printable import one_line
 
 
+class TooSmallError(ConfigError):
+    """A dataset is smaller than a global batch, or no larger one is left."""
+
+
 def check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, int]) -> None:
     """Refuse a setting that names a dataset which does not exist."""
     for name in given:
@@ -43,7 +47,8 @@ def too_small(
     """Return the rows of each dataset that is dropped as smaller than a global batch.
 
     Raises:
-        ConfigError: a batch size below 1, or such a dataset unless small_datasets allows it.
+        ConfigError: a batch size below 1.
+        TooSmallError: there is such a dataset, and small_datasets does not allow it.
     """
     faults, small = [], {}
     for name, n_rows in sizes.items():
@@ -61,7 +66,7 @@ def too_small(
             "ranks)"
         )
     if faults and small_datasets != "drop":
-        raise ConfigError(
+        raise TooSmallError(
             "\n".join(faults)
             + "\n(make data.batch_size smaller, or set data.small_datasets to drop or repeat)"
         )

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import check_near_duplicates
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.results.diagnosis_page import diagnosis_page
-from llm_embedder_data.inspection.doctor.results.gates import check_gates, failures
+from llm_embedder_data.inspection.doctor.results.gates import check_gates, exceeded
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 
@@ -59,11 +60,11 @@ def prepare(cfg: DictConfig) -> None:
         write_json(cfg.json, diagnosis)
     if cfg.html:
         write_text(cfg.html, diagnosis_page(diagnosis))
-    failed = failures(limits, diagnosis["datasets"])
+    failed = exceeded(limits, diagnosis["datasets"])
     if _wants_annotations(cfg.annotations):
-        sys.stdout.write("".join(_annotations(diagnosis, set(limits))))
+        sys.stdout.write("".join(_annotations(diagnosis, failed)))
     if failed:
-        raise ConfigError("the data exceeds the limits of fail_on:\n" + "\n".join(failed))
+        raise ConfigError("the data exceeds the limits of fail_on:\n" + "\n".join(failed.values()))
 
 
 def _remove_damaged_caches(folder: Path) -> None:
@@ -84,14 +85,18 @@ def _wants_annotations(setting: Any) -> bool:
     raise ConfigError(f"annotations={setting!r}: expected true, false or auto")
 
 
-def _annotations(diagnosis: Diagnosis, limited: set[str]) -> list[str]:
+def _annotations(diagnosis: Diagnosis, failed: Container[tuple[str, str]]) -> list[str]:
     """Return a line per example in the syntax of GitHub's annotations.
 
-    An example of a check with a limit is an error, any other is a warning.
+    Examples are errors if their dataset exceeds the limit of their check, else warnings.
+
+    Args:
+        diagnosis: what was found.
+        failed: (dataset, check) of the limits that are exceeded.
     """
     lines = []
     for name, check, found in diagnosis.findings():
-        level = "error" if check in limited else "warning"
+        level = "error" if (name, check) in failed else "warning"
         for example in found["examples"]:
             line = "" if example["line"] is None else f",line={example['line']}"
             text = f"{name}: {check}: {example['text']}"

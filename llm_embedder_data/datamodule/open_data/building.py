@@ -29,7 +29,7 @@ from llm_embedder_data.rows.corpora import Corpus, build_corpus
 from llm_embedder_data.rows.corpus_indices import within_corpus
 from llm_embedder_data.rows.eval_sets import EvalSet, build_eval_sets
 from llm_embedder_data.rows.joins.joined_rows import with_negatives
-from llm_embedder_data.rows.row_answers import answers_of
+from llm_embedder_data.rows.row_answers import answers_by_record, answers_of
 from llm_embedder_data.rows.schema.canonical_rows import Kind
 from llm_embedder_data.rows.schema.evaluation import eval_fields
 from llm_embedder_data.rows.schema.train import TRAIN_FIELDS
@@ -257,6 +257,11 @@ class DatasetBuilder:
         """Return the answers in a training set's records, by the query's normal form."""
         assert train_set.source is not None
         return answers_of(train_set.source, self._reading)
+
+    def answers_by_record(self, train_set: TrainSet) -> dict[tuple[str, int], dict[str, Any]]:
+        """Return the answers in a training set's records, by (file, number in the file)."""
+        assert train_set.source is not None
+        return answers_by_record(train_set.source, self._reading)
 
     def instructions_of(self, dataset: TrainSet | EvalSet) -> Iterator[Instruction]:
         """Yield the instructions of a dataset: the task's, and the longest that rows have."""

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.groups.train_rows import TrainRows
-from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, SmallDatasets
 from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.token_cache.cached_rows import CachedTrainRows
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
@@ -138,9 +138,21 @@ class OpenData:
         return TrainGroups(sources, instructions)
 
     def plan(
-        self, batch_size: Mapping[str, int], epoch: int = 0, num_replicas: int = 1
+        self,
+        batch_size: Mapping[str, int],
+        epoch: int = 0,
+        num_replicas: int = 1,
+        *,
+        small_datasets: SmallDatasets | None = None,
     ) -> EpochPlan:
-        """Return the plan of the datasets that ``batch_size`` names."""
+        """Return the plan of the datasets that ``batch_size`` names.
+
+        Args:
+            batch_size: queries per rank and step, by dataset.
+            epoch: from 0.
+            num_replicas: data-parallel ranks.
+            small_datasets: in place of the setting.
+        """
         settings = self._settings
         train_sets = [self.train_sets()[name] for name in batch_size]
         mixing = Mixing.of(settings.mixing)
@@ -156,7 +168,7 @@ class OpenData:
             settings.organize_method,
             epoch,
             remainder=settings.remainder,
-            small_datasets=settings.small_datasets,
+            small_datasets=small_datasets or settings.small_datasets,
             weights={train_set.name: train_set.weight for train_set in train_sets},
             length_window=settings.length_window,
             shuffle_window=settings.shuffle_window,

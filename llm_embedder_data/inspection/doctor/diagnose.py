@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
-from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, SmallDatasets
 from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.doctor.checks.contamination import EvalQueries, contaminated_rows
@@ -27,6 +27,7 @@ from llm_embedder_data.inspection.doctor.checks.token_checks import check_tokens
 from llm_embedder_data.inspection.doctor.checks.unread_columns import check_columns
 from llm_embedder_data.inspection.doctor.costs.cache_sizes import add_cache_bytes
 from llm_embedder_data.inspection.doctor.costs.plan_costs import add_plan_costs
+from llm_embedder_data.inspection.doctor.costs.score_figures import score_figures
 from llm_embedder_data.inspection.doctor.costs.selection_effects import selection_effects
 from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import (
     check_near_duplicates,
@@ -34,7 +35,12 @@ from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import (
 )
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.results.findings import Check, Finding, finding
-from llm_embedder_data.inspection.doctor.results.fixed_files import write_fixed
+from llm_embedder_data.inspection.doctor.results.first_dropped import first_dropped
+from llm_embedder_data.inspection.doctor.results.fixed_files import (
+    AnswersByRecord,
+    rows_to_clean,
+    write_fixed,
+)
 from llm_embedder_data.inspection.plan_view import plan_summary
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
@@ -47,11 +53,16 @@ def diagnose(
     corpora: Mapping[str, Corpus],
     plan: EpochPlan | None,
     *,
+    refused: str | None,
+    batch_size: Mapping[str, int],
+    num_replicas: int,
+    small_datasets: SmallDatasets,
     instruction_of: Callable[[TrainSet | EvalSet], Instruction],
     collator: RetrievalDataCollator,
     groups: TrainGroups | None,
     group_size: int,
     answers_of: Callable[[TrainSet], Mapping[str, Sequence[str]]],
+    answers_by_record: Callable[[TrainSet], AnswersByRecord],
     cache_files: Mapping[str, Mapping[str, int]],
     seconds_to_prepare: float | None = None,
     fix: str | Path | None = None,
@@ -64,13 +75,20 @@ def diagnose(
         train_sets: by name.
         eval_sets: by name.
         corpora: by name.
-        plan: of epoch 0 on the ranks of the run; None without training data.
+        plan: of epoch 0 on the ranks of the run; None without training data, or if all of it is
+            below a global batch.
+        refused: why a run with this data and these settings would be refused; None if it would not.
+        batch_size: queries per rank and step, by training set.
+        num_replicas: data-parallel ranks of the run.
+        small_datasets: the setting of this name.
         instruction_of: returns the texts put before the queries and keys of a dataset.
         collator: makes the run's batches.
         groups: chooses keys as in training; None without training data.
         group_size: the setting ``train_group_size``, keys per query.
         answers_of: returns the answers to a training set's queries, by the query's normal form;
             empty if the data has none.
+        answers_by_record: returns the same answers by the place of their records, for cleaned
+            files.
         cache_files: {file: bytes} by dataset, named as in the result.
         seconds_to_prepare: how long it took to write or open the caches.
         fix: a folder for cleaned files; None writes none.
@@ -89,16 +107,22 @@ def diagnose(
         bar = progress.add_task("checks", total=2 * len(train_sets) + len(corpora) + 1)
         eval_queries = EvalQueries(eval_sets)
         fingerprints: dict[str, RowFingerprints] = {}
-        for name, train_set in train_sets.items():
-            progress.update(bar, description=one_line(name))
-            fingerprints[name] = row_fingerprints(
+
+        def fingerprints_of(train_set: TrainSet) -> RowFingerprints:
+            return row_fingerprints(
                 train_set, instruction_of(train_set), tokenizer, eval_queries.runs
             )
+
+        for name, train_set in train_sets.items():
+            progress.update(bar, description=one_line(name))
+            fingerprints[name] = fingerprints_of(train_set)
             progress.advance(bar)
         found = check_rows(train_sets, fingerprints) if train_sets else {}
         contaminated = contaminated_rows(fingerprints, eval_queries)
         facts = plan_summary(plan, train_sets) if plan is not None else None
-        found_in_plan = check_plan(facts, fingerprints) if facts is not None else {}
+        found_in_plan = check_plan(
+            facts, train_sets, fingerprints, batch_size, num_replicas, small_datasets
+        )
         progress.advance(bar)
         if near_duplicates is not None and train_sets:
             progress.update(bar, description="near-duplicates")
@@ -123,6 +147,8 @@ def diagnose(
             name: _entry(train_set, "train", found[name])
             | token_entries[name]
             | {"selection": selection_effects(train_set, group_size)}
+            | {"scores": score_figures(train_set)}
+            | {"global_batch": batch_size[name] * num_replicas}
             for name, train_set in train_sets.items()
         }
         for name, eval_set in eval_sets.items():
@@ -132,9 +158,15 @@ def diagnose(
             progress.update(bar, description=one_line(name))
             datasets[f"corpus/{name}"] = _entry(corpus, "corpus", check_corpus(corpus))
             progress.advance(bar)
-    diagnosis = Diagnosis(datasets=datasets, plan=facts)
+    diagnosis = Diagnosis(datasets=datasets, plan=facts, refused=refused)
     if fix is not None:
-        diagnosis["fixed"] = write_fixed(fix, train_sets, fingerprints, contaminated)
+        to_clean = {name: rows_to_clean(train_set) for name, train_set in train_sets.items()}
+        of_all = {
+            name: fingerprints[name] if rows is train_sets[name] else fingerprints_of(rows)
+            for name, rows in to_clean.items()
+        }
+        contaminated = contaminated_rows(of_all, eval_queries)
+        diagnosis["fixed"] = write_fixed(fix, to_clean, of_all, contaminated, answers_by_record)
     cache_bytes = add_cache_bytes(datasets, cache_files)
     if plan is not None and facts is not None and groups is not None:
         add_plan_costs(facts, plan, groups, collator)
@@ -165,6 +197,7 @@ def _entry(
         "read": dataset.n_read,
         "kept": len(dataset.kept),
         "dropped": dict(dataset.dropped),
+        "first_dropped": first_dropped(dataset),
         "notes": list(dataset.notes),
         "checks": {check: found.as_dict() for check, found in checks.items()},
     }

@@ -118,21 +118,30 @@ def no_records(path: str) -> str | None:
     )
 
 
-def unread_columns(columns: Sequence[Column], found: Sequence[str]) -> str | None:
-    """Return a note on columns that are not read, but have names of ours or of a known format.
+def unread_columns(columns: Sequence[Column], found: Sequence[str]) -> list[str]:
+    """Return the columns that are not read, but have names of ours or of a known format.
 
     Args:
         columns: the columns that are read, with their names in the file.
         found: the columns of the file's first records.
     """
-    near = look_alikes(found, {column.field for column in columns})
-    if not near:
-        return None
-    verb = "column is" if len(near) == 1 else "columns are"
+    return look_alikes(found, {column.field for column in columns})
+
+
+def note_on_unread(columns: Sequence[Column], found: Sequence[str], unread: Sequence[str]) -> str:
+    """Return a note on columns that are not read, with what to do about them.
+
+    Args:
+        columns: the columns that are read, with their names in the file.
+        found: the columns of the file's first records.
+        unread: from :func:`unread_columns`, at least one.
+    """
+    verb = "column is" if len(unread) == 1 else "columns are"
     missing = [column.name for column in columns if column.field not in found]
-    hint = as_line(nearest_mapping(near, [name for name in missing if name in _RENAMABLE], least=2))
+    renamable = [name for name in missing if name in _RENAMABLE]
+    hint = as_line(nearest_mapping(unread, renamable, least=2))
     named = f" (to read one, name it in the source, as in {hint})" if hint else ""
-    return f"{len(near)} {verb} not read, though known by name: {_listed(near)}{named}"
+    return f"{len(unread)} {verb} not read, though known by name: {_listed(unread)}{named}"
 
 
 def ids_for_texts(keys: pa.ChunkedArray, sound: Any) -> str | None:

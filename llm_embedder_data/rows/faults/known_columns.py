@@ -50,8 +50,9 @@ _WORDS = {
     *("prompt", "qid", "docid", "pid", "answer", "answers"),
 }
 
-# Fields of LLM-Embedder's rows that other programs read: its evaluation and its teachers.
-_FOR_OTHERS = {"pos_index", "neg_index", "key_index", "answers", "context"}
+# Fields beside a row's own that something else reads: LLM-Embedder's evaluation, ``score`` and the
+# doctor.
+_FOR_OTHERS = {"pos_index", "neg_index", "key_index", "answers", "answer", "context"}
 
 # The least similarity of a name and its misspelling.
 _NEAR = 0.8

@@ -37,7 +37,7 @@ from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.foreign_rows.texts_of_rows import TextsOfRows, texts_of_rows
 from llm_embedder_data.rows.passages.passage_files import PassageFile
 from llm_embedder_data.rows.passages.passages import Passages
-from llm_embedder_data.rows.records.raw_files import OPENED
+from llm_embedder_data.rows.records.raw_files import OPENED, RecordPlace
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_numbers
 from llm_embedder_data.rows.schema.reading import CACHE_VERSION, make_folder, open_cached
 from llm_embedder_data.rows.schema.row_kind import RowKind
@@ -47,8 +47,9 @@ from llm_embedder_data.rows.sources.native_shape import kind_of
 from llm_embedder_data.rows.sources.source_content import SourceContent, content_of
 from llm_embedder_data.rows.sources.sources import Source
 
-# Part of every cache file's name. Raise it when a reader of a format gives other rows.
-FORMATS_VERSION = 5
+# Part of every cache file's name. Raise it when a reader of a format gives other rows,
+# or the summary beside the file says more.
+FORMATS_VERSION = 6
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class ForeignRows:
         digest: of all files involved and the settings.
         formats: names of the formats that the files have.
         dropped: records that gave no row, counted by reason.
+        first_dropped: where the first of these was, by reason.
         left_out: whatever else was left out, counted by what it is.
         unread: columns that have names of ours or of a known format, and were not read.
         passages: that keys are numbers of; None if they are texts.
@@ -71,6 +73,7 @@ class ForeignRows:
     digest: str
     formats: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+    first_dropped: dict[str, RecordPlace] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     passages: Passages | None = None
@@ -127,6 +130,10 @@ def read_foreign(
         digest=summary["digest"],
         formats=summary["formats"],
         dropped=summary["dropped"],
+        first_dropped={
+            reason: (path_of(path), row, line)
+            for reason, (path, row, line) in summary["first_dropped"].items()
+        },
         left_out=summary["left_out"],
         unread=summary["unread"],
         passages=_opened_passages(summary, folder),
@@ -298,6 +305,7 @@ def _write_rows(
                     writer.write_batch(writing.rest())
                 if texts is not None:
                     writing.dropped.update(texts.dropped)
+                    writing.first_dropped.update(texts.first_dropped)
                 if writing.n_rows == 0:
                     raise _no_rows(reading.source, reader.report)
                 _check_unchanged(content, folder)
@@ -346,8 +354,10 @@ def _summary(
     report: list[Found], writing: RowBatches, content: SourceContent, further: Mapping[str, str]
 ) -> dict[str, Any]:
     dropped, left_out = Counter(writing.dropped), Counter[str]()
+    first_dropped = dict(writing.first_dropped)
     for found in report:
         dropped.update(found.dropped)
+        first_dropped = found.first_dropped | first_dropped
         left_out.update(found.left_out - found.dropped)
     digest = content.digest
     if further:
@@ -360,6 +370,7 @@ def _summary(
         "digest": digest,
         "formats": list(dict.fromkeys(formats)),
         "dropped": dict(dropped),
+        "first_dropped": first_dropped,
         "left_out": dict(left_out),
         "unread": list(dict.fromkeys(name for found in report for name in found.unread)),
         "row_files": writing.files,

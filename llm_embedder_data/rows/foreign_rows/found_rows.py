@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.rows.records.raw_files import RecordPlace
 
 
 @dataclass(kw_only=True)
@@ -20,6 +21,7 @@ class Found:
         n_rows: canonical rows that were read.
         left_out: what was left out, by reason: records, ids, scores.
         dropped: of these, the records that gave no row.
+        first_dropped: where the first of these was, by reason.
         unread: columns that have names of ours or of a known format, and were not read.
         group_sizes: keys per query that the rows of a file ask for, by its path; None for any
             number.
@@ -30,6 +32,7 @@ class Found:
     n_rows: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    first_dropped: dict[str, RecordPlace] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     group_sizes: dict[str, int | None] = field(default_factory=dict)
 
@@ -48,6 +51,10 @@ class Found:
         return replace(
             self,
             files=[(path_of(path), found) for path, found in self.files],
+            first_dropped={
+                reason: (path_of(path), row, line)
+                for reason, (path, row, line) in self.first_dropped.items()
+            },
             group_sizes={path_of(path): n for path, n in self.group_sizes.items()},
         )
 

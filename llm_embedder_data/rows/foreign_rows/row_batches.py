@@ -13,7 +13,7 @@ from llm_embedder_data.rows.columns.column import Faults
 from llm_embedder_data.rows.columns.records import columns_of_records
 from llm_embedder_data.rows.faults.row_locations import LOCATION_COLUMNS
 from llm_embedder_data.rows.passages.passages import Passages
-from llm_embedder_data.rows.records.raw_files import RawRecord
+from llm_embedder_data.rows.records.raw_files import RawRecord, RecordPlace
 from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, has_numbers
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.settings.reading_settings import OnBadRow
@@ -42,6 +42,7 @@ class RowBatches:
     Attributes:
         files: that rows came from, in the order of the column ``source_file``.
         dropped: rows that break a rule of their kind, by what is wrong.
+        first_dropped: where the first of these was, by what is wrong.
         n_rows: rows in the batches so far.
     """
 
@@ -61,6 +62,7 @@ class RowBatches:
         self._locations: list[tuple[int | None, int | None, int | None]] = []
         self._numbers: dict[str, int] = {}
         self.dropped: Counter[str] = Counter()
+        self.first_dropped: dict[str, RecordPlace] = {}
         self.n_rows = 0
 
     @property
@@ -90,6 +92,8 @@ class RowBatches:
             self._records.append(self._record_of(row))
         except Dropped as error:
             self.dropped[str(error)] += 1
+            if at is not None:
+                self.first_dropped.setdefault(str(error), (at[0], at[1].row, at[1].line))
             return None
         if at is None:
             self._locations.append((None, None, None))
@@ -137,3 +141,5 @@ class RowBatches:
                     path, f"{fault} (data.on_bad_row=skip leaves such rows out)", row=row, line=line
                 )
             self.dropped[fault] += 1
+            if file is not None and row is not None:
+                self.first_dropped.setdefault(fault, (files[file], row, line))

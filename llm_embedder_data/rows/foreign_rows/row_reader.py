@@ -195,6 +195,9 @@ class RowReader:
             found.left_out.update(parts.counts - before)
             found.unread += _unread(parts)
             found.dropped.update(parts.n_dropped - dropped_before)
+            found.first_dropped.update(
+                (reason, at) for reason, at in parts.first_dropped.items() if found.dropped[reason]
+            )
             if self._kind == "train":
                 found.group_sizes.update({file.path: None for file in parts.files})
                 found.group_sizes.update(parts.group_sizes)

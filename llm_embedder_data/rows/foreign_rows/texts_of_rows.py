@@ -20,6 +20,7 @@ from llm_embedder_data.rows.faults.file_shapes import ids_for_texts
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.passages.passage_building import Passage, passages_in
 from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.schema.canonical_rows import Row, has_numbers
 
 _SIDES = ("pos", "neg", "candidates")
@@ -38,11 +39,13 @@ class TextsOfRows:
         passages: of the corpora, and behind them the texts in the order of the rows.
         start: the number of the first text.
         dropped: rows that were left out by :meth:`numbered`, by reason.
+        first_dropped: where the first of these was, by reason.
     """
 
     passages: Passages
     start: int
     dropped: Counter[str] = field(default_factory=Counter)
+    first_dropped: dict[str, RecordPlace] = field(default_factory=dict)
 
     def numbered(self, reader: RowReader) -> Iterator[Row]:
         """Yield the rows of a source, with the numbers of their texts."""
@@ -51,6 +54,10 @@ class TextsOfRows:
             if has_numbers(row) is False:
                 if not _is_sound(row):
                     self.dropped[_SURROGATE] += 1
+                    if reader.at is not None:
+                        path, record = reader.at
+                        at = path, record.row, record.line
+                        self.first_dropped.setdefault(_SURROGATE, at)
                     continue
                 for side in _SIDES:
                     if row[side]:

@@ -29,7 +29,7 @@ TYPES = {
 }
 _KEYS_TOO = {"symmetric_sts", "symmetric_clustering"}
 _MARKS = {"pos_scores", "neg_scores", "prompt", "query_prompt", "passage_prompt"}
-_ONE_NEGATIVE, _ITS_GROUP_SIZE = "only_1neg", 2
+ONE_NEGATIVE, _ITS_GROUP_SIZE = "only_1neg", 2
 _SUFFIX = "no_in_batch_neg"
 
 
@@ -85,14 +85,14 @@ def _type_of(record: Mapping[str, Any], parts: Parts) -> Any:
         BadRowError: those of the file's first row have another number.
     """
     kind = record.get("type")
-    size = _ITS_GROUP_SIZE if kind == _ONE_NEGATIVE else None
+    size = _ITS_GROUP_SIZE if kind == ONE_NEGATIVE else None
     path = parts.source if parts.at is None else parts.at[0]
     first = parts.group_sizes.setdefault(path, size)
     if size != first:
-        began = "another type" if first is None else f"'{_ONE_NEGATIVE}'"
+        began = "another type" if first is None else f"'{ONE_NEGATIVE}'"
         raise BadRowError(
             f"type: {shown(kind)} in a file that began with {began}, and a query of type "
-            f"'{_ONE_NEGATIVE}' has two keys (write a file for each type)"
+            f"'{ONE_NEGATIVE}' has two keys (write a file for each type)"
         )
     return kind
 

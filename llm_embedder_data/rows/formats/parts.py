@@ -13,9 +13,12 @@ from typing import Any
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.passages.passage_files import IdsOfLines, PassageFile
 from llm_embedder_data.rows.passages.passages import Passages
-from llm_embedder_data.rows.records.raw_files import LOOKED_AT, RawFile, RawRecord
+from llm_embedder_data.rows.records.raw_files import LOOKED_AT, RawFile, RawRecord, RecordPlace
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Key, document_id
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
+
+# Why a row has no scores, as it is counted.
+INCOMPLETE_SCORES = "rows without teacher scores, as some candidates have none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,7 @@ class Parts:
         allows_repeated_ids: whether an id may stand in a corpus twice, as another check finds it.
         counts: what was left out, by reason.
         n_dropped: of these, the records that give no row.
+        first_dropped: where the first of these was, by reason.
         read_names: columns that a format asked the first records for; others are not read.
     """
 
@@ -71,6 +75,7 @@ class Parts:
     allows_repeated_ids: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     n_dropped: Counter[str] = field(default_factory=Counter)
+    first_dropped: dict[str, RecordPlace] = field(default_factory=dict)
     read_names: set[str] = field(default_factory=set)
     n_ids: int = 0
     unknown_ids: int = 0
@@ -125,6 +130,9 @@ class Parts:
             raise self.error(f"{error} (data.on_bad_row=skip leaves such rows out)") from error
         self.counts[str(error)] += 1
         self.n_dropped[str(error)] += 1
+        if self.at is not None:
+            path, record = self.at
+            self.first_dropped.setdefault(str(error), (path, record.row, record.line))
 
     @cached_property
     def documents(self) -> Mapping[str, str]:
@@ -265,7 +273,7 @@ class Parts:
     def without_scores(self, given: Any, scores: list[float] | None) -> list[float] | None:
         """Scores as they are; a row whose scores are incomplete is counted."""
         if scores is None and given:
-            self.counts["rows without teacher scores, as some candidates have none"] += 1
+            self.counts[INCOMPLETE_SCORES] += 1
         return scores
 
     def _known_ids(self) -> str:

@@ -66,6 +66,10 @@ class RawRecord(NamedTuple):
     line: int | None
 
 
+# The file of a record, its number there from 0, and its line from 1; None where there are no lines.
+RecordPlace = tuple[str, int, int | None]
+
+
 @dataclass(frozen=True)
 class RawFile:
     """One file, its container found by content.

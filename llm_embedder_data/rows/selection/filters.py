@@ -22,6 +22,9 @@ REASONS = (
     "max_sample_num",
     "no_negatives_left",  # by the negative policy
 )
+# Reasons that lie in the settings of a run. The other reasons are faults of the rows.
+REASONS_OF_SETTINGS = frozenset(REASONS[REASONS.index("no_negatives") :])
+
 Reasons = NDArray[np.uint8]  # [n], indices into REASONS
 
 

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.faults.file_shapes import ids_for_texts, unread_columns, wrong_shape
+from llm_embedder_data.rows.faults.file_shapes import (
+    ids_for_texts,
+    note_on_unread,
+    unread_columns,
+    wrong_shape,
+)
 from llm_embedder_data.rows.faults.row_errors import bad_rows_error, error_at_row
 from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.content_digest import content_digest
@@ -23,7 +28,9 @@ from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.foreign_rows.foreign_rows import read_foreign
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
+from llm_embedder_data.rows.formats.parts import INCOMPLETE_SCORES
 from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 from llm_embedder_data.rows.schema.reading import fields_seen, read_file
 from llm_embedder_data.rows.schema.row_kind import RowKind
@@ -59,7 +66,10 @@ class SourceRows:
         format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
         container: of files of our own shape, for the lines of errors.
         dropped: records that gave no row, counted by reason; bad rows of ``rows`` are not in it.
+        first_dropped: where the first of these records was, by reason.
         notes: sentences for the report and the log.
+        n_incompletely_scored: rows whose scores were left out, as one is missing or not finite.
+        unread: columns that are not read although they are known by name, each with a file.
         side_cars: digests of the side-cars that are joined, by the option that names them.
         base_files: names of the cache files of the rows without side-cars; empty without any.
         are_teacher_scores: whether ``teacher_scores`` come from a teacher. Those of a miner only
@@ -79,7 +89,10 @@ class SourceRows:
     format: str = LLM_EMBEDDER.name
     container: Format = "auto"
     dropped: dict[str, int] = field(default_factory=dict)
+    first_dropped: Mapping[str, RecordPlace] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    n_incompletely_scored: int = 0
+    unread: list[tuple[str, str]] = field(default_factory=list)
     side_cars: Mapping[str, str] = field(default_factory=dict)
     base_files: tuple[str, ...] = ()
     are_teacher_scores: bool = True
@@ -167,12 +180,13 @@ def renamed_fields(source: Source, fields: Sequence[str]) -> tuple[tuple[str, st
 def _read_native(source: Source, kind: RowKind, settings: ReadingSettings) -> SourceRows:
     folder = settings.cache_folder
     containers = [container_format(file, source.format) for file in source.files]
+    kinds = [with_id_field(kind, file, folder) for file in source.files]
     parts = [
-        read_file(file, with_id_field(kind, file, folder), format=container, cache_dir=folder)
-        for file, container in zip(source.files, containers, strict=True)
+        read_file(file, own_kind, format=container, cache_dir=folder)
+        for file, own_kind, container in zip(source.files, kinds, containers, strict=True)
     ]
     digests = [content_digest(file, folder) for file in source.files]
-    read = _joined(source, kind, parts, digests, containers[0], settings)
+    read = _joined(source, kinds, parts, digests, containers[0], settings)
     _refuse_ids(read)
     return read
 
@@ -207,7 +221,7 @@ def _read_streamed(source: Source, kind: RowKind | None, settings: ReadingSettin
     shards = [one.shard for one in found]
     read = _joined(
         source,
-        kind,
+        [kind] * len(found),
         [one.rows for one in found],
         [one.digest for one in found],
         shards[0].container,
@@ -220,13 +234,21 @@ def _read_streamed(source: Source, kind: RowKind | None, settings: ReadingSettin
 
 def _joined(
     source: Source,
-    kind: RowKind,
+    kinds: Sequence[RowKind],
     parts: Sequence[datasets.Dataset],
     digests: Sequence[str],
     container: Format,
     settings: ReadingSettings,
 ) -> SourceRows:
     """Return the rows of all files of a source, with notes on what was not read.
+
+    Args:
+        source: of the rows.
+        kinds: of the rows of each file.
+        parts: the rows of each file.
+        digests: of the files' content.
+        container: of the files.
+        settings: how they are read.
 
     Raises:
         DataError: there are bad rows and they are not to be skipped, or all rows are bad.
@@ -240,16 +262,19 @@ def _joined(
         digests=tuple(digests),
         sound=pc.is_null(fault).to_numpy(),
         folder=settings.cache_folder,
-        format="id_text" if kind_of(kind) == "corpus" else LLM_EMBEDDER.name,
+        format="id_text" if kind_of(kinds[0]) == "corpus" else LLM_EMBEDDER.name,
         container=container,
     )
     found = [fields_seen(part) for part in parts]
-    for names in dict.fromkeys(map(tuple, found)):
-        if note := unread_columns(kind.file_columns, names):
-            read.notes.append(note)
+    notes: dict[str, None] = {}
+    for file, kind, names in zip(source.files, kinds, found, strict=True):
+        if near := unread_columns(kind.file_columns, names):
+            read.unread += [(file, name) for name in near]
+            notes[note_on_unread(kind.file_columns, names, near)] = None
+    read.notes += notes
     bad = np.flatnonzero(~read.sound)
     if len(bad) and (settings.on_bad_row == "raise" or len(bad) == len(rows)):
-        raise _bad_rows(read, bad, kind, found, settings.on_bad_row)
+        raise _bad_rows(read, bad, kinds[0], found, settings.on_bad_row)
     if len(bad):
         first = read.error(int(bad[0]), str(fault[int(bad[0])]))
         read.notes.append(f"{len(bad)} bad rows were skipped, the first: {first}")
@@ -275,11 +300,14 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
         folder=settings.cache_folder,
         format="+".join(found.formats),
         dropped=found.dropped,
+        first_dropped=found.first_dropped,
         passages=found.passages,
         group_sizes=found.group_sizes,
+        n_incompletely_scored=found.left_out.get(INCOMPLETE_SCORES, 0),
     )
     read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]
     if found.unread:
+        read.unread += [(source.files[0], name) for name in found.unread]
         names = ", ".join(map(shown, found.unread))
         read.notes.append(
             f"{len(found.unread)} columns are not read, though known by name: {names}"

@@ -72,6 +72,36 @@ def test_annotations_name_file_and_line(run, data):
     assert "train.jsonl,line=9::mine: duplicate_rows" in printed
 
 
+def test_only_what_exceeds_its_limit_is_annotated_as_an_error(run, data, tmp_path, capsys):
+    rows = [{"query": f"r {i % 4}", "pos": [f"p {i % 4}"], "neg": ["n r"]} for i in range(8)]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    both = f"data.train_data=[{tmp_path}/mine/train.jsonl,{tmp_path}/other/t.jsonl]"
+    with pytest.raises(SystemExit):
+        run("prepare", *data, both, "annotations=true", "fail_on={duplicate_rows: 1}")
+
+    lines = [line for line in capsys.readouterr().out.splitlines() if "duplicate_rows" in line]
+    levels = {
+        line.split("::")[2].split(":")[0]: line.split(" ")[0] for line in lines if "::" in line
+    }
+    assert levels == {"mine": "::warning", "other": "::error"}
+
+
+def test_datasets_below_a_global_batch_are_reported_and_the_verb_ends_well(run, data, tmp_path):
+    outputs = ("json=report.json", "html=page.html", "annotations=true")
+    printed = run("prepare", *data, "world_size=8", *outputs)
+
+    assert "fit with these settings would be refused" in printed
+    assert "::mine: below_global_batch: 9 rows, fewer than one global batch of 32" in printed
+    assert "::mine: duplicate_rows" in printed
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["datasets"]["mine"]["checks"]["below_global_batch"]["count"] == 9
+    assert "would be refused" in (tmp_path / "page.html").read_text()
+    with pytest.raises(SystemExit) as leaving:
+        run("prepare", *data, "data.batch_size=100", "fail_on={below_global_batch: 0}")
+    assert "below_global_batch: 9 rows of datasets below a global batch" in str(leaving.value)
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [

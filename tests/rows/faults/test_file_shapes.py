@@ -56,16 +56,22 @@ def test_other_formats_of_the_same_meaning_are_read(tmp_path, content, n_rows):
 
 
 def test_columns_that_are_known_and_not_read_are_named(tmp_path):
-    more = {"label": 1, "similarity": 2, "qid": 3, "extra": 1}
+    more = {"label": 1, "similarity": 2, "q_id": 3, "extra": 1}
     path = written(tmp_path, lines_of(row | more for row in ROWS))
 
     [note] = [note for note in train(path).notes if "not read" in note]
     assert all(repr(name) in note for name in more if name != "extra")
     assert "extra" not in note
-    assert "query_id: qid" in note
+    assert "query_id: q_id" in note
 
-    [note] = [note for note in train(path, query_id="qid").notes if "not read" in note]
-    assert "qid" not in note
+    [note] = [note for note in train(path, query_id="q_id").notes if "not read" in note]
+    assert "q_id" not in note
+
+
+def test_a_qid_is_read_and_not_named(tmp_path):
+    path = written(tmp_path, lines_of(row | {"qid": 3} for row in ROWS))
+
+    assert not [note for note in train(path).notes if "not read" in note]
 
 
 def test_columns_of_another_format_that_are_not_read_are_named_too(tmp_path):

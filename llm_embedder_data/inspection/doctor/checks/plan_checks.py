@@ -7,31 +7,65 @@ from typing import Any
 
 import numpy as np
 
+from llm_embedder_data.batches.plan.epoch_plan import SmallDatasets
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
-from llm_embedder_data.inspection.doctor.results.findings import Check, Finding
+from llm_embedder_data.inspection.doctor.results.findings import Check, Example, Finding
+from llm_embedder_data.rows.train_set import TrainSet
+
+# What a run does with a dataset below a global batch.
+_DONE: dict[SmallDatasets, str] = {
+    "error": "fit refuses to start",
+    "drop": "it is left out of training",
+    "repeat": "its rows are repeated within a batch",
+}
 
 
 def check_plan(
-    facts: Mapping[str, Any], fingerprints: Mapping[str, RowFingerprints]
+    facts: Mapping[str, Any] | None,
+    train_sets: Mapping[str, TrainSet],
+    fingerprints: Mapping[str, RowFingerprints],
+    batch_size: Mapping[str, int],
+    num_replicas: int,
+    small_datasets: SmallDatasets,
 ) -> dict[str, dict[Check, Finding]]:
     """Return the findings that follow from the plan, by training set and check.
 
     Args:
-        facts: from :func:`~llm_embedder_data.inspection.plan_view.plan_summary`.
-        fingerprints: of the training sets.
+        facts: from :func:`~llm_embedder_data.inspection.plan_view.plan_summary`; None if all sets
+            are below a global batch, so that there is no plan.
+        train_sets: by name.
+        fingerprints: of the same sets.
+        batch_size: queries per rank and step, by training set.
+        num_replicas: data-parallel ranks.
+        small_datasets: the setting of this name.
     """
     found: dict[str, dict[Check, Finding]] = {}
-    for name, dataset in facts["datasets"].items():
-        n_rows, global_batch = dataset["rows"], dataset["global_batch"]
-        left_out = dataset["left_out_per_pass"]
-        takes_turns = dataset["even_after_passes"] is not None or not left_out
-        never = n_rows if not dataset["steps_per_epoch"] else 0 if takes_turns else left_out
+    for name, train_set in train_sets.items():
+        n_rows, global_batch = len(train_set.kept), batch_size[name] * num_replicas
+        below = Finding(0)
+        if n_rows < global_batch:
+            sentence = (
+                f"{n_rows:,} rows, fewer than one global batch of {global_batch:,} "
+                f"({batch_size[name]:,} per rank x {num_replicas:,} ranks): "
+                f"{_DONE[small_datasets]} (data.small_datasets={small_datasets})"
+            )
+            below = Finding(n_rows, examples=[Example(train_set.files[0], None, sentence)])
         found[name] = {
-            "never_sampled": Finding(never),
-            "below_global_batch": Finding(n_rows if n_rows < global_batch else 0),
+            "never_sampled": Finding(_never_sampled(facts, name, n_rows)),
+            "below_global_batch": below,
             "expected_collisions": Finding(expected_collisions(fingerprints[name], global_batch)),
         }
     return found
+
+
+def _never_sampled(facts: Mapping[str, Any] | None, name: str, n_rows: int) -> int:
+    """Return how many rows of a training set no epoch samples."""
+    if facts is None or not facts["datasets"][name]["steps_per_epoch"]:
+        return n_rows
+    dataset = facts["datasets"][name]
+    left_out: int = dataset["left_out_per_pass"]
+    takes_turns = dataset["even_after_passes"] is not None or not left_out
+    return 0 if takes_turns else left_out
 
 
 def expected_collisions(fingerprints: RowFingerprints, global_batch: int) -> float:

@@ -1,4 +1,4 @@
-"""Sentences on what an epoch costs, which rows are left, and what is cut off."""
+"""Sentences on what an epoch costs, which rows are left or not written, and what is cut off."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ def costs_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
     """
     for name, entry in diagnosis["datasets"].items():
         yield from (f"{one_line(name)}: {line}" for line in _lines_of(entry))
+    for name, not_written in diagnosis.get("fixed", {}).items():
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in not_written.items())
+        yield f"{one_line(name)}: not in the cleaned file: {one_line(reasons) or 'nothing'}"
     plan = diagnosis["plan"]
     if plan is None:
         return
@@ -41,7 +44,23 @@ def _rounded(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.0f}"
 
 
+def refusal_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
+    """Yield lines that say that ``fit`` would be refused, and why; nothing if it would not.
+
+    Args:
+        diagnosis: what the doctor found.
+    """
+    if diagnosis["refused"] is not None:
+        yield "fit with these settings would be refused:"
+        yield from diagnosis["refused"].splitlines()
+
+
 def _lines_of(entry: Mapping[str, Any]) -> Iterator[str]:
+    below = entry["checks"].get("below_global_batch")
+    if below is not None and below["count"]:
+        yield below["examples"][0]["text"]
+    if scores := entry.get("scores"):
+        yield from _scores_in_words(scores)
     if (cut := entry.get("cut")) and cut["positives_cut"]:
         line = f"{cut['share_cut']:.1%} of {cut['positives']:,} positives looked at are cut off"
         if cut["positives_with_answer"]:
@@ -66,3 +85,21 @@ def _lines_of(entry: Mapping[str, Any]) -> Iterator[str]:
             f"{selection['rows_short_of_negatives']:,} rows have fewer than "
             f"{selection['keys_per_query'] - 1} hard negatives (data.train_group_size)"
         )
+
+
+def _scores_in_words(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line on the scores of a training set; nothing if its files have none."""
+    n_scored, n_incomplete = scores["rows_with_scores"], scores["rows_with_incomplete_scores"]
+    if not n_scored and not n_incomplete:
+        return
+    kind = "teacher scores" if scores["are_teacher_scores"] else "scores of a miner"
+    line = f"{kind}: {n_scored:,} rows with, {scores['rows_without_scores']:,} without"
+    if n_scored:
+        line += f"; from {scores['lowest']:g} to {scores['highest']:g}"
+        if n_negative := scores["rows_with_negative_scores"]:
+            line += f", negative ones in {n_negative:,} rows"
+    if n_incomplete:
+        line += f"; {n_incomplete:,} rows with incomplete scores"
+        if scores["null_scores"] or scores["nan_scores"]:
+            line += f" ({scores['null_scores']:,} null, {scores['nan_scores']:,} NaN or infinite)"
+    yield line

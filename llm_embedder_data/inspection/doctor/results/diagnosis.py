@@ -11,7 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from llm_embedder_data.core.printable import one_line, printable
-from llm_embedder_data.inspection.doctor.results.costs_in_words import costs_in_words
+from llm_embedder_data.inspection.doctor.results.costs_in_words import (
+    costs_in_words,
+    refusal_in_words,
+)
 from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check, count_in_words
 from llm_embedder_data.inspection.html_page import section, table
 from llm_embedder_data.inspection.plain_console import PlainConsole
@@ -25,16 +28,19 @@ class Diagnosis(dict[str, Any]):
 
     ``["datasets"][name]`` describes a training set, ``eval/NAME`` or ``corpus/NAME``:
 
-    - ``kind``, ``files``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}), ``notes``
-      and ``cache_bytes``
+    - ``kind``, ``files``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}),
+      ``first_dropped`` ({reason: {"file", "line"}}), ``notes`` and ``cache_bytes``
     - ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}, also ``looked_at`` if
       the check read a sample of so many rows; examples of near-duplicates have a ``similarity`` and
       a ``match``, with file, line and text
-    - of training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off) and
-      ``selection`` (what each setting leaves of the rows)
+    - of training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off),
+      ``selection`` (what each setting leaves of the rows), ``scores`` (their number and range) and
+      ``global_batch`` (rows)
 
-    ``["plan"]`` is what is known of an epoch, None without training data; ``["seconds"]`` is how
-    long the doctor took; ``["fixed"]`` counts the changes if cleaned files were written.
+    ``["refused"]`` is why ``fit`` would not start with these settings, None if it would.
+    ``["plan"]`` is what is known of an epoch, None without training data that fills a global batch;
+    ``["seconds"]`` is how long the doctor took; ``["fixed"]`` counts what cleaned files lack, by
+    training set and reason, if they were written.
     """
 
     def __str__(self) -> str:
@@ -44,7 +50,7 @@ class Diagnosis(dict[str, Any]):
             console.print(_text_table("Findings", _FINDING_NAMES, found))
         else:
             console.print("No check found anything.")
-        for line in costs_in_words(self):
+        for line in [*refusal_in_words(self), *costs_in_words(self)]:
             console.print(line)
         return printable(console.text())
 
@@ -53,7 +59,13 @@ class Diagnosis(dict[str, Any]):
         data, found = self._data_rows(), self._finding_rows()
         findings = table(_FINDING_NAMES, found) if found else "<p>No check found anything.</p>"
         costs = "".join(f"<p>{escape(line)}</p>" for line in costs_in_words(self))
-        return section("Data", table(_DATA_NAMES, data)) + section("Findings", findings) + costs
+        refusal = "".join(f"<p><b>{escape(line)}</b></p>" for line in refusal_in_words(self))
+        return (
+            refusal
+            + section("Data", table(_DATA_NAMES, data))
+            + section("Findings", findings)
+            + costs
+        )
 
     def _data_rows(self) -> list[tuple[str, ...]]:
         return [
@@ -62,7 +74,7 @@ class Diagnosis(dict[str, Any]):
                 entry["format"],
                 f"{entry['read']:,}",
                 f"{entry['kept']:,}",
-                ", ".join(f"{n} {reason}" for reason, n in entry["dropped"].items()) or "-",
+                dropped_in_words(entry) or "-",
             )
             for name, entry in self["datasets"].items()
         ]
@@ -71,7 +83,7 @@ class Diagnosis(dict[str, Any]):
         rows: list[tuple[str, ...]] = []
         for name, check, found in self.findings():
             first = found["examples"][0] if found["examples"] else None
-            at = "" if first is None else f"{Path(first['file']).name}:{first['line']}"
+            at = "" if first is None else place(first)
             rows.append(
                 (one_line(name), check, count_in_words(found), MEANING[check], one_line(at))
             )
@@ -83,6 +95,30 @@ class Diagnosis(dict[str, Any]):
             for check, found in entry["checks"].items():
                 if found["count"]:
                     yield name, check, found
+
+
+def dropped_in_words(entry: Mapping[str, Any]) -> str:
+    """Return how many rows of a dataset were dropped for each reason, and where the first was.
+
+    Args:
+        entry: of the dataset, in the diagnosis.
+    """
+    parts = []
+    for reason, n_rows in entry["dropped"].items():
+        first = entry["first_dropped"].get(reason)
+        where = "" if first is None else f" (first: {place(first)})"
+        parts.append(one_line(f"{n_rows:,} {reason}{where}"))
+    return ", ".join(parts)
+
+
+def place(at: Mapping[str, Any]) -> str:
+    """Return a file's name, with a colon and a line if there is one.
+
+    Args:
+        at: with ``file`` and ``line``, which may be None.
+    """
+    name = Path(at["file"]).name
+    return name if at["line"] is None else f"{name}:{at['line']}"
 
 
 def _text_table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

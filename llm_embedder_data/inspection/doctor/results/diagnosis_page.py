@@ -8,8 +8,11 @@ from typing import Any
 
 from llm_embedder_data.core.printable import beginning, one_line
 from llm_embedder_data.inspection.doctor.results.advice import ADVICE
-from llm_embedder_data.inspection.doctor.results.costs_in_words import costs_in_words
-from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
+from llm_embedder_data.inspection.doctor.results.costs_in_words import (
+    costs_in_words,
+    refusal_in_words,
+)
+from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis, dropped_in_words
 from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check, count_in_words
 from llm_embedder_data.inspection.html_page import (
     Markup,
@@ -43,7 +46,7 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
                 entry["format"],
                 entry["read"],
                 entry["kept"],
-                ", ".join(f"{n:,} {reason}" for reason, n in entry["dropped"].items()),
+                dropped_in_words(entry),
                 ", ".join(check for check, found in entry["checks"].items() if found["count"]),
             )
             for name, entry in datasets.items()
@@ -53,6 +56,7 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
         "Data report",
         [
             _intro(datasets),
+            *_refusal(diagnosis),
             section("Datasets", summary),
             section("Findings", _findings(diagnosis)),
             section("Lengths in tokens", _lengths(datasets)),
@@ -71,6 +75,14 @@ def _intro(datasets: Mapping[str, Any]) -> str:
         "dropped, under the reason that the table gives. A finding is something to look at: its "
         "rows are used as they are.</p>"
     )
+
+
+def _refusal(diagnosis: Diagnosis) -> list[str]:
+    lines = list(refusal_in_words(diagnosis))
+    if not lines:
+        return []
+    reasons = "".join(f"<p>{escaped(line)}</p>" for line in lines[1:])
+    return [section(lines[0].removesuffix(":").capitalize(), reasons)]
 
 
 def _findings(diagnosis: Diagnosis) -> str:

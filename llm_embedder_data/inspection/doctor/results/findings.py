@@ -66,6 +66,7 @@ class Example:
     Attributes:
         file: path of the row's file.
         line: the row's line, counted from 1; in a file without lines the row's number, from 0.
+            None for what concerns the whole file.
         text: what to show of the row, shortened.
         match: the row or eval query that this row is nearly the same as; None for other checks.
         similarity: Jaccard similarity of the row and its match; None without a match.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,42 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.inspection.doctor.checks.row_checks import false_negatives, repeated_rows
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
+from llm_embedder_data.inspection.locations import located
+from llm_embedder_data.rows.formats.flagembedding import ONE_NEGATIVE
+from llm_embedder_data.rows.selection.filters import REASONS_OF_SETTINGS
+from llm_embedder_data.rows.source_rows.row_instructions import (
+    KEY_INSTRUCTION,
+    QUERY_INSTRUCTION,
+    count_instructed,
+)
 from llm_embedder_data.rows.train_set import TrainSet
 
+# By the file of a record and its number in the file: the fields that hold its answers.
+AnswersByRecord = Mapping[tuple[str, int], Mapping[str, Any]]
+
 _BLOCK_ROWS = 1024
+
+
+def rows_to_clean(train_set: TrainSet) -> TrainSet:
+    """Return a training set with all its sound rows, also those that only a setting leaves out.
+
+    Filters and samples belong to a run, not to the data: a cleaned file serves other runs too.
+
+    Returns:
+        ``train_set`` itself if its rows, and whether rows have instructions, are the same.
+    """
+    by_settings = [
+        numbers
+        for reason, numbers in train_set.dropped_rows.items()
+        if reason in REASONS_OF_SETTINGS
+    ]
+    is_kept = np.zeros(len(train_set.rows), bool)
+    for numbers in (train_set.kept, *by_settings):
+        is_kept[numbers] = True
+    n_instructed = count_instructed(train_set.rows, is_kept)
+    if not by_settings and n_instructed == train_set.n_instructed:
+        return train_set
+    return replace(train_set, kept=np.flatnonzero(is_kept), n_instructed=n_instructed)
 
 
 def write_fixed(
@@ -25,20 +59,24 @@ def write_fixed(
     train_sets: Mapping[str, TrainSet],
     fingerprints: Mapping[str, RowFingerprints],
     contaminated: Mapping[str, NDArray[np.int64]],
+    answers_by_record: Callable[[TrainSet], AnswersByRecord],
 ) -> dict[str, dict[str, int]]:
     """Write each training set without what is certainly wrong, as ``NAME.jsonl``.
 
     Left out are rows that repeat an earlier row, rows that hold the text of an eval query, and
     negatives that are positives of the same query. A row that loses its last negative stays.
+    Rows that could not be read are not there to be written.
 
     Args:
         folder: where to write; made if it is not there.
-        train_sets: by name.
+        train_sets: by name, from :func:`rows_to_clean`.
         fingerprints: of the same sets.
         contaminated: the numbers of rows that hold an eval query, by training set.
+        answers_by_record: returns the answers that the records of a training set hold.
 
     Returns:
-        {training set: {check: how many rows or negatives were left out}}
+        {training set: {reason: how many rows, or negatives, of the files were not written}}. A
+        reason is a check, or a fault for which the rows were dropped.
 
     Raises:
         ConfigError: the folder cannot be made.
@@ -52,30 +90,50 @@ def write_fixed(
     changes = {}
     for name, train_set in train_sets.items():
         of_rows, counts = fingerprints[name], Counter[str]()
+        counts.update(
+            {
+                reason: n_rows
+                for reason, n_rows in train_set.dropped.items()
+                if reason not in REASONS_OF_SETTINGS
+            }
+        )
         is_left_out = repeated[name] | np.isin(of_rows.rows, contaminated[name])
         counts["duplicate_rows"] = int(repeated[name].sum())
         counts["contamination"] = int((is_left_out & ~repeated[name]).sum())
+        answers = answers_by_record(train_set)
         path = folder / f"{name.replace('/', '_')}.jsonl"
         with atomic_file(path) as out:
             tables = train_set.tables(train_set.column_names)
             for start in range(0, len(of_rows.rows), _BLOCK_ROWS):
                 block = range(start, min(start + _BLOCK_ROWS, len(of_rows.rows)))
-                table = tables.columns(of_rows.rows[block.start : block.stop].tolist())
+                numbers = of_rows.rows[block.start : block.stop].tolist()
+                table = tables.columns(numbers)
+                places = located(train_set, numbers, with_lines=False) if answers else []
                 for number, index in enumerate(block):
                     if is_left_out[index]:
                         continue
                     keys = slice(of_rows.bounds[index], of_rows.bounds[index + 1])
                     row = {column: values[number] for column, values in table.items()}
-                    record = _record(row, false[name][keys], counts)
+                    is_false = false[name][keys]
+                    if is_false.all():  # candidates without labels, all known as positives
+                        counts["no_candidates_left"] += 1
+                        continue
+                    record = _record(train_set, row, is_false, counts)
+                    if answers:
+                        at = places[number]
+                        record |= answers.get((at.file, at.record), {})
                     out.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
         changes[name] = {change: n for change, n in counts.items() if n}
     return changes
 
 
 def _record(
-    row: Mapping[str, Any], is_false: NDArray[np.bool_], counts: Counter[str]
+    train_set: TrainSet,
+    row: Mapping[str, Any],
+    is_false: NDArray[np.bool_],
+    counts: Counter[str],
 ) -> dict[str, Any]:
-    """Return a row in the native format, without its false negatives, which are counted."""
+    """Return a row without its false negatives, which are counted, as a line of the file."""
     counts["positive_among_negatives"] += int(is_false.sum())
     n_pos, keys, scores = row["n_pos"], row["key"], row["teacher_scores"]
     kept = [i for i in range(len(keys)) if not is_false[i]]
@@ -85,11 +143,28 @@ def _record(
         record["neg"] = [keys[i] for i in kept if i >= n_pos]
     else:
         record["history"] = [keys[i] for i in kept]
-    if scores is not None:
+    # A miner's scores would be read back as a teacher's.
+    if scores is not None and train_set.are_teacher_scores:
         record["teacher_scores"] = [scores[i] for i in kept]
     query_id = row["query_id_int"] if row["query_id_int"] is not None else row["query_id_str"]
     if query_id is not None:
         record["query_id"] = query_id
-    if row["task"] is not None:
-        record["task"] = row["task"]
-    return record
+    # Always both sides: a column of texts in some rows and of objects in others has no one type.
+    instruction = {"query": row[QUERY_INSTRUCTION], "key": row[KEY_INSTRUCTION]}
+    if any(text is not None for text in instruction.values()):
+        record["instruction"] = instruction
+    source_task = None if train_set.source is None else train_set.source.task
+    if (task := row["task"] if row["task"] is not None else source_task) is not None:
+        record["task"] = task
+    return record if train_set.largest_group is None else _with_one_negative(record)
+
+
+def _with_one_negative(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row in FlagEmbedding's format, whose type says that queries get two keys."""
+    found = {**record, "type": ONE_NEGATIVE}
+    if (instruction := found.pop("instruction", None)) is not None:
+        found |= {"query_prompt": instruction["query"], "passage_prompt": instruction["key"]}
+    if (scores := found.pop("teacher_scores", None)) is not None:
+        n_pos = len(record["pos"])
+        found |= {"pos_scores": scores[:n_pos], "neg_scores": scores[n_pos:]}
+    return found

@@ -40,14 +40,19 @@ def check_gates(fail_on: Any, near_duplicates: float | None = None) -> dict[str,
     return dict(fail_on)
 
 
-def failures(limits: Mapping[str, float], datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each limit that a dataset exceeds.
+def exceeded(
+    limits: Mapping[str, float], datasets: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, str], str]:
+    """Return the limits that datasets exceed, each with a sentence.
 
     Args:
         limits: from :func:`check_gates`.
         datasets: the entry ``datasets`` of a :class:`~.diagnosis.Diagnosis`.
+
+    Returns:
+        {(dataset, check): sentence}
     """
-    found = []
+    found = {}
     for name, entry in datasets.items():
         for check, limit in limits.items():
             finding = entry["checks"].get(check)
@@ -57,7 +62,7 @@ def failures(limits: Mapping[str, float], datasets: Mapping[str, Mapping[str, An
             is_share = isinstance(limit, float)
             if (count > limit * n_rows) if is_share else (count > limit):
                 allowed = f"{limit:.2%} of the rows" if is_share else f"{limit:g}"
-                found.append(
+                found[name, check] = (
                     f"{name}: {check}: {count:g} {MEANING[check]}, allowed: "  # type: ignore[index]
                     f"{allowed} (fail_on.{check})"
                 )

@@ -2,11 +2,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from doctor_cases import SOUND, counts, opened
+from doctor_cases import SOUND, counts, opened, write
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_embedder_data import ConfigError, RetrievalDataModule
 from llm_embedder_data.inspection.doctor.checks.plan_checks import expected_collisions
+from llm_embedder_data.inspection.doctor.results.diagnosis_page import diagnosis_page
 
 
 def test_the_plan_says_which_rows_are_never_sampled(tmp_path, minilm):
@@ -17,6 +19,78 @@ def test_the_plan_says_which_rows_are_never_sampled(tmp_path, minilm):
     assert counts(diagnosis, "a")["never_sampled"] == 1
     assert counts(diagnosis, "b")["never_sampled"] == 1
     assert counts(diagnosis, "b")["below_global_batch"] == 1
+
+
+def made(folder, minilm, train, **settings):
+    files = {name: write(folder / name / "t.jsonl", rows) for name, rows in train.items()}
+    module = RetrievalDataModule(
+        str(minilm), files, batch_size=2, cache_dir=folder / "cache", **settings
+    )
+    module.prepare_data()
+    return module
+
+
+def test_datasets_below_a_global_batch_are_reported_and_the_others_planned(tmp_path, minilm):
+    module = made(tmp_path, minilm, {"a": SOUND, "b": SOUND[:1]})
+    module.setup()
+
+    diagnosis = module.diagnose(world_size=2)
+
+    found = diagnosis["datasets"]["b"]["checks"]["below_global_batch"]
+    sentence = (
+        "1 rows, fewer than one global batch of 4 (2 per rank x 2 ranks): fit refuses to start "
+        "(data.small_datasets=error)"
+    )
+    assert found["count"] == 1
+    assert found["examples"][0]["text"] == sentence
+    assert counts(diagnosis, "b")["never_sampled"] == 1
+    assert counts(diagnosis, "b")["duplicate_rows"] == 1
+    assert "below_global_batch" not in counts(diagnosis, "a")
+    assert diagnosis["datasets"]["a"]["global_batch"] == 4
+    assert (diagnosis["plan"]["steps_per_epoch"], diagnosis["plan"]["num_replicas"]) == (1, 2)
+    assert diagnosis["plan"]["tokens_per_epoch"] > 0
+    assert "dataset 'b' has 1 rows" in diagnosis["refused"]
+    assert "set data.small_datasets to drop or repeat" in diagnosis["refused"]
+    for shown in (str(diagnosis), diagnosis_page(diagnosis), diagnosis._repr_html_()):
+        assert "ith these settings would be refused" in shown
+        assert "data.small_datasets=error" in shown
+
+
+@pytest.mark.parametrize("small", ["error", "drop"])
+def test_without_a_dataset_that_fills_a_global_batch_there_is_no_plan(tmp_path, minilm, small):
+    module = made(tmp_path, minilm, {"a": SOUND}, small_datasets=small)
+    module.setup()
+
+    diagnosis = module.diagnose(world_size=64)
+
+    assert diagnosis["plan"] is None
+    found = counts(diagnosis, "a")
+    assert (found["never_sampled"], found["below_global_batch"]) == (4, 4)
+    assert "would be refused" in str(diagnosis)
+    assert "would be refused" in diagnosis_page(diagnosis)
+
+
+@pytest.mark.parametrize("small", ["drop", "repeat"])
+def test_nothing_is_refused_where_small_datasets_are_allowed(tmp_path, minilm, small):
+    module = made(tmp_path, minilm, {"a": SOUND, "b": SOUND[:1]}, small_datasets=small)
+    module.setup()
+
+    diagnosis = module.diagnose(world_size=2)
+
+    assert diagnosis["refused"] is None
+    assert "refused" not in str(diagnosis)
+    assert counts(diagnosis, "b")["below_global_batch"] == 1
+
+
+def test_a_fit_is_refused_at_once_and_other_uses_are_not(tmp_path, minilm):
+    module = made(tmp_path, minilm, {"a": SOUND, "b": SOUND[:1]})
+    with pytest.warns(UserWarning, match=r"refused by fit as smaller .*: b \(1 rows\)"):
+        module.setup()
+
+    with pytest.raises(ConfigError, match="dataset 'b' has 1 rows"):
+        module.setup("fit")
+    with pytest.raises(ConfigError, match="dataset 'b' has 1 rows"):
+        module.train_dataloader()
 
 
 @given(

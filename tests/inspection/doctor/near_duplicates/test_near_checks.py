@@ -6,7 +6,7 @@ from doctor_cases import counts, opened, row
 from llm_embedder_data import ConfigError
 from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import check_near_duplicates
 from llm_embedder_data.inspection.doctor.results.diagnosis_page import diagnosis_page
-from llm_embedder_data.inspection.doctor.results.gates import check_gates, failures
+from llm_embedder_data.inspection.doctor.results.gates import check_gates, exceeded
 
 pytest.importorskip("rensa", reason="needs the extra 'near-duplicates'")
 
@@ -48,7 +48,7 @@ def test_rows_are_found_whose_query_and_positives_are_nearly_anothers(tmp_path, 
     assert "near_duplicate_rows" in str(diagnosis)
     assert "nearly those of another row" in diagnosis_page(diagnosis)
     limits = check_gates({"near_duplicate_rows": 1}, 0.8)
-    [sentence] = failures(limits, diagnosis["datasets"])
+    [sentence] = exceeded(limits, diagnosis["datasets"]).values()
     assert sentence.startswith("set: near_duplicate_rows: 2 rows whose query and positives")
 
 

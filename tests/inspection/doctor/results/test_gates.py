@@ -2,18 +2,19 @@ import pytest
 from doctor_cases import SOUND, opened
 
 from llm_embedder_data import ConfigError
-from llm_embedder_data.inspection.doctor.results.gates import check_gates, failures
+from llm_embedder_data.inspection.doctor.results.gates import check_gates, exceeded
 
 
 def test_limits_are_counts_or_shares(tmp_path, minilm):
     module = opened(tmp_path, minilm, {"set": [*SOUND, SOUND[0]]})
     datasets = module.diagnose()["datasets"]
 
-    assert failures(check_gates({"duplicate_rows": 1}), datasets) == []
-    assert failures(check_gates({"duplicate_rows": 0.2}), datasets) == []
-    [sentence] = failures(check_gates({"duplicate_rows": 0}), datasets)
+    assert exceeded(check_gates({"duplicate_rows": 1}), datasets) == {}
+    assert exceeded(check_gates({"duplicate_rows": 0.2}), datasets) == {}
+    [(where, sentence)] = exceeded(check_gates({"duplicate_rows": 0}), datasets).items()
+    assert where == ("set", "duplicate_rows")
     assert sentence.startswith("set: duplicate_rows: 1 rows that repeat an earlier row, allowed: 0")
-    assert len(failures(check_gates({"duplicate_rows": 0.1}), datasets)) == 1
+    assert len(exceeded(check_gates({"duplicate_rows": 0.1}), datasets)) == 1
 
 
 @pytest.mark.parametrize(
