@@ -99,7 +99,9 @@ def test_datasets_below_a_global_batch_are_reported_and_the_verb_ends_well(run, 
     assert "would be refused" in (tmp_path / "page.html").read_text()
     with pytest.raises(SystemExit) as leaving:
         run("prepare", *data, "data.batch_size=100", "fail_on={below_global_batch: 0}")
-    assert "below_global_batch: 9 rows of a dataset with fewer rows than a global batch" in str(leaving.value)
+    assert "below_global_batch: 9 rows of a dataset with fewer rows than a global batch" in str(
+        leaving.value
+    )
 
 
 @pytest.mark.parametrize(
