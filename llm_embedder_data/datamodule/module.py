@@ -369,6 +369,8 @@ class RetrievalDataModule(InspectableDataModule):
             self._prepare_search(stage)
             if stage in ("validate", "test") and not self._data.evals:
                 raise ConfigError(f"data.eval_data=None: nothing to {stage} (give eval data)")
+            if stage is None and self._data.train:
+                self.plan()  # refused only now, so that diagnose() can look at all data
 
     def train_dataloader(self) -> BatchLoader:
         """This rank's training batches; ``len`` is an epoch's steps, the same on every rank."""
@@ -542,8 +544,8 @@ class RetrievalDataModule(InspectableDataModule):
     def _plan_at(self, stage: str | None) -> EpochPlan | None:
         """Return the plan of epoch 0; None without data to train on.
 
-        A fit is refused at once for a dataset below a global batch. Other uses of the data may not
-        need a plan at all.
+        A fit is refused at once for a dataset below a global batch; :meth:`setup` without a stage
+        opens all data before it refuses.
         """
         if not self._data.train:
             return None
@@ -555,11 +557,11 @@ class RetrievalDataModule(InspectableDataModule):
         if data.train is None and stage in ("fit", None):
             notes += data.open_train(self._builder, self.tokenizer)
             plan = self._plan_at(stage)
-            if plan is not None and (small := plan.dropped):
+            drops = self._settings.small_datasets == "drop"
+            if plan is not None and drops and (small := plan.dropped):
                 sizes = (f"{one_line(name)} ({rows} rows)" for name, rows in small.items())
-                done = "refused by fit" if self._settings.small_datasets == "error" else "dropped"
                 notes.append(
-                    f"{done} as smaller than a global batch (data.small_datasets): "
+                    "dropped as smaller than a global batch (data.small_datasets): "
                     + ", ".join(sizes)
                 )
         if data.evals is None or data.corpora is None:

@@ -7,11 +7,13 @@ import shutil
 import sys
 import time
 from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from llm_embedder_data.batches.plan.plan_checks import TooSmallError
 from llm_embedder_data.cli.output_files import (
     check_output_file,
     check_whole_number,
@@ -47,7 +49,8 @@ def prepare(cfg: DictConfig) -> None:
     began = time.perf_counter()
     datamodule.prepare_data()
     seconds = time.perf_counter() - began
-    datamodule.setup()
+    with suppress(TooSmallError):  # the report says so
+        datamodule.setup()
     diagnosis = datamodule.diagnose(
         cfg.world_size,
         fix=cfg.fix,

@@ -32,7 +32,8 @@ def made(folder, minilm, train, **settings):
 
 def test_datasets_below_a_global_batch_are_reported_and_the_others_planned(tmp_path, minilm):
     module = made(tmp_path, minilm, {"a": SOUND, "b": SOUND[:1]})
-    module.setup()
+    with pytest.raises(ConfigError, match="dataset 'b' has 1 rows"):
+        module.setup()
 
     diagnosis = module.diagnose(world_size=2)
 
@@ -82,13 +83,13 @@ def test_nothing_is_refused_where_small_datasets_are_allowed(tmp_path, minilm, s
     assert counts(diagnosis, "b")["below_global_batch"] == 1
 
 
-def test_a_fit_is_refused_at_once_and_other_uses_are_not(tmp_path, minilm):
+@pytest.mark.parametrize("stage", ["fit", None])
+def test_training_on_a_dataset_below_a_global_batch_is_refused(tmp_path, minilm, stage):
     module = made(tmp_path, minilm, {"a": SOUND, "b": SOUND[:1]})
-    with pytest.warns(UserWarning, match=r"refused by fit as smaller .*: b \(1 rows\)"):
-        module.setup()
 
-    with pytest.raises(ConfigError, match="dataset 'b' has 1 rows"):
-        module.setup("fit")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="dataset 'b' has 1 rows"):
+            module.setup(stage)
     with pytest.raises(ConfigError, match="dataset 'b' has 1 rows"):
         module.train_dataloader()
 
