@@ -24,12 +24,13 @@ class RequeueBetweenSteps(Callback):
     that is ended within a step breaks the connections of the others.
 
     Args:
-        requeue_signal: that Slurm sends; the default is Lightning's default.
+        requeue_signal: that Slurm sends; None for Lightning's default, SIGUSR1.
         patience: seconds to wait for the end of the job; if it does not come, training goes on.
     """
 
-    def __init__(self, requeue_signal: int = signal.SIGUSR1, patience: float = 60.0) -> None:
-        self._signal = requeue_signal
+    def __init__(self, requeue_signal: int | None = None, patience: float = 60.0) -> None:
+        # Systems on which there is no Slurm may lack SIGUSR1.
+        self._signal = requeue_signal or getattr(signal, "SIGUSR1", signal.SIGTERM)
         self._patience = patience
         self._answer: Any = None
         self._is_asked = False
