@@ -30,7 +30,8 @@ class RequeueBetweenSteps(Callback):
 
     def __init__(self, requeue_signal: int | None = None, patience: float = 60.0) -> None:
         # Systems on which there is no Slurm may lack SIGUSR1.
-        self._signal = requeue_signal or getattr(signal, "SIGUSR1", signal.SIGTERM)
+        default: int = getattr(signal, "SIGUSR1", signal.SIGTERM)
+        self._signal = default if requeue_signal is None else requeue_signal
         self._patience = patience
         self._answer: Any = None
         self._is_asked = False
