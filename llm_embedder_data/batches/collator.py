@@ -157,7 +157,9 @@ class RetrievalDataCollator:
         return batch
 
     def several(
-        self, groups: Iterable[Mapping[str, Any]], after_reading: Callable[[], None]
+        self,
+        groups: Iterable[Mapping[str, Any]],
+        after_reading: Callable[[], None] = lambda: None,
     ) -> Iterator[Batch]:
         """Yield a batch for each element of ``groups``, all of one dataset.
 
