@@ -64,5 +64,7 @@ def test_names_in_a_table_are_not_broken(browser, site):
 def test_the_search_finds_a_setting(browser, site):
     with opened_page(browser, f"{site[0]}/", DESK, offline=False) as page:
         page.get_by_placeholder("Search").first.fill("shuffle_window")
-        page.locator(".md-search-result__item").first.wait_for()
+        page.locator(".md-search-result__item").first.wait_for(
+            timeout=120_000
+        )  # the index is built on busy cores
         assert page.locator(".md-search-result__item").count() >= 3
