@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import fsspec
 import pyarrow.parquet as pq
@@ -184,7 +185,7 @@ def test_a_run_is_resumed_with_the_same_files_on_this_machine(shards, tmp_path, 
     assert len(rest) == len(whole) - 20
 
 
-def batches_of_rank(rank, addresses, folder, n_ranks):
+def batches_of_rank(rank, addresses, folder, n_ranks, ckpt_path=None, **settings):
     shard_pieces._LEAST_BYTES = 4096
     recorder = Recorder()
     data_module = RetrievalDataModule(
@@ -197,9 +198,8 @@ def batches_of_rank(rank, addresses, folder, n_ranks):
         num_workers=1,
         stream_cache_mib=1,
     )
-    make_trainer(devices=n_ranks, strategy="ddp", max_epochs=1).fit(
-        recorder, datamodule=data_module
-    )
+    trainer = make_trainer(devices=n_ranks, strategy="ddp", max_epochs=1, **settings)
+    trainer.fit(recorder, datamodule=data_module, ckpt_path=ckpt_path)
     return recorder.trained
 
 
@@ -219,6 +219,41 @@ def test_two_ranks_with_workers_share_one_cache(shards, tmp_path, minilm):
         shares = [trained[at] for trained in ranks]
         assert [share[0] for share in shares] == [dataset, dataset]
         assert tuple(row for share in shares for row in share[1]) == tuple(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+def test_a_streamed_run_goes_on_on_two_ranks(shards, tmp_path):
+    saved = ModelCheckpoint(tmp_path / "saved", every_n_train_steps=5, save_top_k=-1)
+    stops = {"max_steps": 5, "callbacks": [saved], "enable_checkpointing": True}
+    with served(shards) as server:
+        addresses = [f"{server.address}s{number}.parquet" for number in range(2)]
+
+        def on_ranks(n_ranks, ckpt_path=None, **settings):
+            fit = partial(batches_of_rank, **settings)
+            own = tmp_path / f"{n_ranks} {ckpt_path is None} {len(settings)}"
+            own.mkdir()
+            given = (addresses, tmp_path / "cache", n_ranks, ckpt_path)
+            return returned(run_on_ranks(fit, n_ranks, own, *given))
+
+        [begun], [whole] = on_ranks(1, **stops), on_ranks(1)
+        [checkpoint] = (tmp_path / "saved").glob("*.ckpt")
+        rest = on_ranks(2, str(checkpoint))
+
+    assert {at: whole[at] for at in begun} == begun
+    assert rest[0].keys() == rest[1].keys() == whole.keys() - begun.keys()
+    for at in rest[0]:
+        assert rest[0][at][1] + rest[1][at][1] == whole[at][1]
+
+
+@pytest.mark.slow
+def test_a_slow_server_is_waited_for(shards, tmp_path, minilm):
+    local = module(minilm, {"path": str(shards / "*.parquet")}, tmp_path / "local")
+    with served(shards) as server:
+        server.delay = 0.05
+        source = {"path": [f"{server.address}s{n}.parquet" for n in range(2)], "streaming": True}
+
+        assert_equal(batches(module(minilm, source, tmp_path / "cache")), batches(local))
 
 
 def test_cut_connections_are_asked_again(shards, tmp_path, minilm):
