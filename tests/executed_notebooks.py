@@ -47,6 +47,8 @@ def executed(path: Path, folder: Path) -> Any:
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
+        # On a busy machine, the kernel sends what a cell prints in several messages.
+        coalesce_streams=True,
     )
     with tempfile.TemporaryDirectory() as cache:
         # Threads that wait for each other on busy cores take many times as long as one alone.

@@ -16,6 +16,18 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def test_a_text_printed_in_two_messages_is_one_output(tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    code = "import time\nprint('first', flush=True)\ntime.sleep(0.5)\nprint('second', flush=True)"
+    notebook.cells = [nbformat.v4.new_code_cell(code)]
+    path = tmp_path / "printed.ipynb"
+    nbformat.write(notebook, path)
+
+    made = executed(path, tmp_path)
+
+    assert shown(made.cells[0]).texts == ["first\nsecond\n"]
+
+
 def test_there_are_three_notebooks():
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03"]
 
