@@ -52,14 +52,19 @@ class BlockRows:
         windows: LengthWindows | None,
         shuffle: RowShuffle,
     ) -> None:
-        self._names, self._n_rows, self._global_batch = names, n_rows, global_batch
-        self._num_replicas, self._seed, self._rotate = num_replicas, seed, rotate
+        self._names, self.n_rows, self.global_batch = names, n_rows, global_batch
+        self._num_replicas, self._seed, self.rotate = num_replicas, seed, rotate
         self._windows, self._shuffle = windows, shuffle
         # A repeated small dataset makes one batch a pass.
         self.per_pass = np.maximum(n_rows // global_batch, 1)
-        self.row_order = np.array(
+        self._row_order = np.array(
             [stream_seed(seed, "row order", name) for name in names], np.uint64
         )
+
+    @property
+    def window(self) -> int:
+        """Blocks that exchange rows by length: those of a length window, else 1."""
+        return 1 if self._windows is None else self._windows.size
 
     def of(
         self,
@@ -76,7 +81,7 @@ class BlockRows:
         if self._windows is None:
             return self._dealt(dataset, block, pass_number, rank)
         asked = zip(dataset.tolist(), block.tolist(), pass_number.tolist(), strict=True)
-        return [self.by_length(self._windows, *block_of, rank) for block_of in asked]
+        return [self._by_length(self._windows, *block_of, rank) for block_of in asked]
 
     def share(self, rank: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return a rank's share of each dataset's global batch: its start and its size.
@@ -84,8 +89,8 @@ class BlockRows:
         Both are ``[d]`` int64. If rank is None, the share is the whole global batch.
         """
         if rank is None:
-            return np.zeros_like(self._global_batch), self._global_batch
-        share = self._global_batch // self._num_replicas
+            return np.zeros_like(self.global_batch), self.global_batch
+        share = self.global_batch // self._num_replicas
         return rank * share, share
 
     def positions(self, dataset: NDArray[np.int64], rank: int | None) -> NDArray[np.int64]:
@@ -106,13 +111,13 @@ class BlockRows:
         """Return a rank's rows of ``[k]`` blocks, ``[k, largest share]``, regardless of length."""
         deal = np.array(
             [
-                deal_seed(self._seed, self._names[index], number)
+                _deal_seed(self._seed, self._names[index], number)
                 for index, number in zip(dataset.tolist(), pass_number.tolist(), strict=True)
             ],
             np.uint64,
         )
         positions = self.positions(dataset, rank)
-        n_rows, global_batch = self._n_rows[dataset, None], self._global_batch[dataset, None]
+        n_rows, global_batch = self.n_rows[dataset, None], self.global_batch[dataset, None]
         block, pass_number = block[:, None], pass_number[:, None]
         left_out = n_rows % global_batch
         # Small datasets with small_datasets="repeat" walk through the row order again and again, so
@@ -125,13 +130,46 @@ class BlockRows:
         )
         # Pass r leaves out the positions from left_out * r to left_out * (r + 1), modulo n_rows,
         # and begins behind them. Without rotation, every pass is like pass 0.
-        rotation = pass_number if self._rotate else 0
+        rotation = pass_number if self.rotate else 0
         positions = np.where(
             repeated, pass_number * global_batch + positions, left_out * (rotation + 1) + dealt
         )
-        return self._shuffle.rows(positions % n_rows, n_rows, self.row_order[dataset, None])
+        return self._shuffle.rows(positions % n_rows, n_rows, self._row_order[dataset, None])
 
-    def by_length(
+    def rows_at(self, dataset: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of one dataset at ``[m]`` positions of its row order."""
+        n_rows, row_order = self.n_rows[dataset], self._row_order[dataset]
+        return self._shuffle.rows(positions, np.array(n_rows), np.array(row_order))
+
+    def positions_of(self, dataset: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions of ``[m]`` rows of one dataset in its row order."""
+        n_rows, row_order = self.n_rows[dataset], self._row_order[dataset]
+        return self._shuffle.positions(rows, int(n_rows), int(row_order))
+
+    def block_of(
+        self, dataset: int, positions: NDArray[np.int64], pass_number: int
+    ) -> NDArray[np.int64]:
+        """Return the block of a pass in which each of ``[m]`` positions is dealt, as int64.
+
+        It is -1 for a position that the pass leaves out. Where blocks exchange rows, a row may end
+        in another block of its length window.
+
+        Args:
+            dataset: one with at least as many rows as a global batch.
+            positions: ``[m]`` int64, positions in its row order.
+            pass_number: the pass.
+        """
+        n_rows, global_batch = int(self.n_rows[dataset]), int(self.global_batch[dataset])
+        n_left = n_rows % global_batch
+        rotation = pass_number if self.rotate else 0
+        dealt = (positions - n_left * (rotation + 1)) % n_rows  # as in _dealt
+        block = np.full(len(positions), -1, np.int64)
+        held = dealt < n_rows - n_left
+        deal = _deal_seed(self._seed, self._names[dataset], pass_number)
+        block[held] = self._shuffle.undealt(dealt[held], n_rows - n_left, deal) // global_batch
+        return block
+
+    def _by_length(
         self, windows: LengthWindows, dataset: int, block: int, pass_number: int, rank: int | None
     ) -> NDArray[np.int64]:
         """Return a rank's rows of one block, dealt by length."""
@@ -152,6 +190,6 @@ class BlockRows:
 
 
 @lru_cache(maxsize=4096)
-def deal_seed(seed: int, name: str, pass_number: int) -> int:
+def _deal_seed(seed: int, name: str, pass_number: int) -> int:
     """Return the seed by which one pass deals a dataset's rows into global batches."""
     return stream_seed(seed, "block order", name, pass_number)

@@ -22,12 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llm_embedder_data.batches.plan.batch_order import BatchOrder
-from llm_embedder_data.batches.plan.block_rows import BlockRows, deal_seed
-from llm_embedder_data.batches.plan.left_out import (
-    block_of_positions,
-    left_out_at_random,
-    left_out_of_passes,
-)
+from llm_embedder_data.batches.plan.block_rows import BlockRows
+from llm_embedder_data.batches.plan.left_out import left_out_at_random, left_out_of_blocks
 from llm_embedder_data.batches.plan.length_windows import LengthWindows
 from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.plan.permutation import permute
@@ -161,8 +157,6 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in sizes}
         self.length_window = length_window
         self.shuffle_window = shuffle_window
-        self._shuffle = self._made_shuffle()
-        self._windows = self._made_windows(lengths or {})
         self.dropped = too_small(self.sizes, self.batch_size, num_replicas, small_datasets)
         self._names = self._kept_names()
 
@@ -176,8 +170,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             num_replicas=num_replicas,
             seed=seed,
             rotate=remainder == "rotate",
-            windows=self._windows,
-            shuffle=self._shuffle,
+            windows=self._made_windows(lengths or {}),
+            shuffle=self._made_shuffle(),
         )
         self.mixing = mixing
         if mixing is not None:
@@ -288,47 +282,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             weights = np.diff(self._chance_ends, prepend=0.0)
             return counts | left_out_at_random(self.at(0), drawn, weights / weights.sum())
         for index, name in enumerate(self._names):
-            counts[name] = self._left_out_of(index)
+            counts[name] = left_out_of_blocks(self._blocks, index, int(self._per_epoch[index]))
         return counts
-
-    def _left_out_of(self, index: int) -> int:
-        """Return how many rows of one dataset epoch 0 leaves out, unless rows are drawn freely.
-
-        Epoch 0 is some whole passes, then perhaps a broken pass. With less than a pass, count the
-        blocks. Else look only at the positions that all whole passes leave out: fewer than a global
-        batch. Does the broken pass hold them?
-        """
-        name, n_rows = self._names[index], int(self._n_rows[index])
-        n_blocks, per_pass = int(self._per_epoch[index]), int(self._blocks.per_pass[index])
-        global_batch = int(self._global_batch[index])
-        if n_rows < global_batch:
-            return 0  # small_datasets="repeat": each batch holds all rows
-        if n_blocks <= per_pass:
-            return n_rows - n_blocks * global_batch
-        whole, n_broken = divmod(n_blocks, per_pass)
-        positions = left_out_of_passes(n_rows, global_batch, whole, self.remainder == "rotate")
-        if not n_broken or not len(positions):
-            return len(positions)
-        seed = deal_seed(self.seed, name, whole)
-        rotation = whole if self.remainder == "rotate" else 0
-        block = block_of_positions(positions, n_rows, global_batch, rotation, seed, self._shuffle)
-        # The blocks of a length window exchange rows. So a window that the epoch holds in full has
-        # the rows that were planned for it, but one in which the epoch ends may have others.
-        n_in_full = n_broken
-        if self._windows is not None:
-            n_in_full -= n_broken % self._windows.size
-        missing = positions[(block < 0) | (block >= n_in_full)]
-        if n_in_full == n_broken or not len(missing):
-            return len(missing)
-        rows = self._shuffle.rows(
-            missing, np.array(n_rows), np.array(self._blocks.row_order[index])
-        )
-        held = [
-            self._blocks.by_length(self._windows, index, block, whole, None)
-            for block in range(n_in_full, n_broken)
-            if self._windows is not None
-        ]
-        return int((~np.isin(rows, np.concatenate(held))).sum())
 
     @overload
     def __getitem__(self, step: int) -> tuple[str, NDArray[np.int64]]: ...
@@ -403,19 +358,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         if self.organize_method == "random" or n_rows < global_batch:
             return np.arange(len(self))
         n_blocks = int(self._per_epoch[index])
-        blocks = blocks_with(
-            rows,
-            name=dataset,
-            n_rows=n_rows,
-            global_batch=global_batch,
-            row_order=int(self._blocks.row_order[index]),
-            seed=self.seed,
-            rotate=self.remainder == "rotate",
-            window=1 if self._windows is None else self._windows.size,
-            shuffle=self._shuffle,
-            first=0 if self.organize_method == "epoch-static" else self.epoch * n_blocks,
-            n_blocks=n_blocks,
-        )
+        first = 0 if self.organize_method == "epoch-static" else self.epoch * n_blocks
+        blocks = blocks_with(self._blocks, index, rows, first=first, n_blocks=n_blocks)
         listed = blocks + int(self._ends[index]) - n_blocks
         return np.unique(self._order.steps(listed, self._order_seed))
 

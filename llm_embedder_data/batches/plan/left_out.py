@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.plan.row_shuffle import RowShuffle
+from llm_embedder_data.batches.plan.block_rows import BlockRows
 
 # Count rows drawn at random up to this many, which takes about a second; estimate beyond.
 _MOST_COUNTED = 1 << 22
@@ -26,7 +26,43 @@ class _Plan(Protocol):
     def batches(self, steps: Sequence[int]) -> Iterator[_Batch]: ...
 
 
-def left_out_of_passes(
+def left_out_of_blocks(block_rows: BlockRows, dataset: int, n_blocks: int) -> int:
+    """Return how many rows of a dataset its first blocks leave out, counted from pass 0.
+
+    The blocks are some whole passes, then perhaps a part of one. If they are less than a pass, no
+    row comes twice, and their number tells. Otherwise only the positions that all whole passes
+    leave out are of interest, fewer than a global batch: does the last part hold them?
+
+    Args:
+        block_rows: of the plan.
+        dataset: its index.
+        n_blocks: at least 1.
+    """
+    n_rows, per_pass = int(block_rows.n_rows[dataset]), int(block_rows.per_pass[dataset])
+    global_batch = int(block_rows.global_batch[dataset])
+    if n_rows < global_batch:
+        return 0  # small_datasets="repeat": each batch holds all rows
+    if n_blocks <= per_pass:
+        return n_rows - n_blocks * global_batch
+    n_passes, n_more = divmod(n_blocks, per_pass)
+    positions = _left_out_of_passes(n_rows, global_batch, n_passes, block_rows.rotate)
+    if not n_more or not len(positions):
+        return len(positions)
+    block = block_rows.block_of(dataset, positions, n_passes)
+    # The blocks of a length window exchange rows. All of a window together have the rows that were
+    # dealt to them; of a window that is cut short, the rows of each block must be looked at.
+    n_exchanging = n_more % block_rows.window
+    missing = positions[(block < 0) | (block >= n_more - n_exchanging)]
+    if not n_exchanging or not len(missing):
+        return len(missing)
+    blocks = np.arange(n_more - n_exchanging, n_more)
+    ones = np.ones_like(blocks)
+    held = block_rows.of(dataset * ones, blocks, n_passes * ones, rank=None)
+    missing_rows = block_rows.rows_at(dataset, missing)
+    return int((~np.isin(missing_rows, np.concatenate(list(held)))).sum())
+
+
+def _left_out_of_passes(
     n_rows: int, global_batch: int, n_passes: int, rotate: bool
 ) -> NDArray[np.int64]:
     """Return the row-order positions that all of the first ``n_passes`` whole passes leave out.
@@ -48,33 +84,6 @@ def left_out_of_passes(
         if not len(positions):
             break
     return positions
-
-
-def block_of_positions(
-    positions: NDArray[np.int64],
-    n_rows: int,
-    global_batch: int,
-    rotation: int,
-    seed: int,
-    shuffle: RowShuffle,
-) -> NDArray[np.int64]:
-    """Return the block of a pass that holds each position, ``[m]`` int64; -1 if it is left out.
-
-    Args:
-        positions: ``[m]`` int64, positions in the row order.
-        n_rows: rows of the dataset.
-        global_batch: rows of a global batch.
-        rotation: number of the pass; 0 in every pass if the left-out rows do not rotate.
-        seed: by which the pass deals its positions into blocks.
-        shuffle: that deals them.
-    """
-    n_left = n_rows % global_batch
-    # As in BlockRows: this pass leaves out n_left positions and begins behind them.
-    dealt = (positions - n_left * (rotation + 1)) % n_rows
-    block = np.full(len(positions), -1, np.int64)
-    held = dealt < n_rows - n_left
-    block[held] = shuffle.undealt(dealt[held], n_rows - n_left, seed) // global_batch
-    return block
 
 
 def left_out_at_random(
