@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TypeGuard
 
+from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.platforms import open_files_limit
 
 _ELSEWHERE = "or give another data.cache_dir"
@@ -28,6 +30,18 @@ _REMEDIES = {
     errno.EIO: f"the disk reports an error: check it, {_ELSEWHERE}",
     errno.ESTALE: "the file server lost the file: start again",
 }
+
+
+def not_written(what: str, folder: str | os.PathLike[str], error: OSError) -> DataError:
+    """Return the error to raise when something could not be written into a folder.
+
+    Args:
+        what: "the cache of qa"; on one line.
+        folder: where it was written.
+        error: what the system said.
+    """
+    said = f"{what} could not be written: {reason(error)} ({remedy(error)})"
+    return DataError.at(os.fspath(folder), said)
 
 
 def reason(error: OSError) -> str:

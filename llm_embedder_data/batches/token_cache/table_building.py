@@ -10,8 +10,7 @@ from llm_embedder_data.batches.token_cache.build_folder import BuildFolder
 from llm_embedder_data.batches.token_cache.growing_table import GrowingTable, RowBlock, Tokenize
 from llm_embedder_data.batches.token_cache.other_tables import other_tables
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
-from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.file_errors import not_written
 from llm_embedder_data.core.files import locked, remove_empty_folder
 
 # Seconds to wait for another process that builds the same table.
@@ -59,7 +58,4 @@ def build_table(
                     build.finish(path)
         return TokenTable(path)
     except OSError as error:
-        raise DataError.at(
-            str(path.parent),
-            f"the token cache could not be written: {reason(error)} ({remedy(error)})",
-        ) from error
+        raise not_written("the token cache", path.parent, error) from error

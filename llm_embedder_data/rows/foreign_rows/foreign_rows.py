@@ -19,7 +19,7 @@ from llm_embedder_data.core.checked_json import (
     write_checked_json,
 )
 from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.file_errors import not_written
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
@@ -286,6 +286,7 @@ def _write_rows(
         folder: of all caches.
         texts: those of the rows, if some rows name documents by id and others hold texts.
     """
+    what = f"the cache of {one_line(reading.source.name)}"
     reader = reading.reader()
     if texts is not None:
         reader.passages = texts.passages
@@ -310,11 +311,7 @@ def _write_rows(
                     raise _no_rows(reading.source, reader.report)
                 _check_unchanged(content, folder)
         except OSError as error:
-            raise DataError.at(
-                str(cached.parent),
-                f"the cache of {one_line(reading.source.name)} could not be written: "
-                f"{reason(error)} ({remedy(error)})",
-            ) from error
+            raise not_written(what, cached.parent, error) from error
     further = {
         path: content_digest(path, folder)
         for path in sorted(opened)
@@ -324,9 +321,7 @@ def _write_rows(
     try:
         write_checked_json(summary_of(cached), summary)
     except OSError as error:
-        raise DataError.at(
-            str(cached.parent), f"the cache could not be written: {reason(error)} ({remedy(error)})"
-        ) from error
+        raise not_written(what, cached.parent, error) from error
     return summary
 
 

@@ -18,7 +18,7 @@ import xxhash
 
 from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.file_errors import not_written
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.normal_form import normal_form
@@ -237,11 +237,8 @@ def _write(cached: Path, joining: _JoiningRows, side_cars: SideCars) -> dict[str
         }
         write_checked_json(summary_of(cached), summary)
     except OSError as error:
-        raise DataError.at(
-            str(cached.parent),
-            f"the rows of {one_line(read.source.name)} with their side-cars could not be written: "
-            f"{reason(error)} ({remedy(error)})",
-        ) from error
+        what = f"the rows of {one_line(read.source.name)} with their side-cars"
+        raise not_written(what, cached.parent, error) from error
     return summary
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import xxhash
 
 from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.file_errors import not_written, reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
@@ -185,11 +185,7 @@ def _write(cached: Path, path: str, expected: list[int], format: Format, kind: R
             if n_rows == 0:
                 raise DataError.at(path, "the file holds no row (fill it, or leave it out)")
     except OSError as error:
-        raise DataError.at(
-            str(cached.parent),
-            f"the cache of {one_line(path)} could not be written: {reason(error)} "
-            f"({remedy(error)})",
-        ) from error
+        raise not_written(f"the cache of {one_line(path)}", cached.parent, error) from error
 
 
 def _batch_of(block: RawRows, wanted: tuple[Column, ...], kind: RowKind) -> pa.RecordBatch:

@@ -18,8 +18,7 @@ from llm_embedder_data.rows.records.memory_records import is_data, is_dataset_di
 from llm_embedder_data.rows.schema.canonical_rows import Kind
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 from llm_embedder_data.rows.sources.fetched_files import fetched
-from llm_embedder_data.rows.sources.package_paths import PACKAGE_PREFIX, package_path
-from llm_embedder_data.rows.sources.source_paths import DATA_ROOT_PREFIX
+from llm_embedder_data.rows.sources.path_prefixes import HUB_NAME, without_prefix
 
 # What a source may say beside its path.
 SETTINGS = (
@@ -33,8 +32,6 @@ FIELDS = (
     *("instruction", "key_instruction", "relevant", "id", "text", "title", "label", "score"),
     *("answers", "context"),  # which a teacher may read
 )
-
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 # Files of a folder that hold no rows.
 _NO_ROWS = re.compile(
@@ -203,7 +200,7 @@ def _data_files(paths: Any) -> list[Path]:
 
 
 def _of_path(path: str, kind: Kind, settings: Mapping[str, Any], where: str) -> Iterator[Place]:
-    found = _without_prefix(path, settings, where)
+    found = without_prefix(path, where, settings.get("data_root"))
     if is_address(found):
         cache = settings.get("cache_dir")
         kept = fetched(found, Path(cache) if cache else cache_folder(), where)
@@ -239,26 +236,9 @@ def _on_this_machine(
                 yield from _of_folder(Path(folder), kind, settings, folder)
     else:
         hub = ""
-        if _HUB_NAME.fullmatch(shown) and not Path(shown).suffix:
+        if HUB_NAME.fullmatch(shown) and not Path(shown).suffix:
             hub = f"; a dataset of the Hugging Face hub is written hf://datasets/{shown}"
         raise DataError.at(found, f"there is no such file ({where}={shown!r}; mend the path{hub})")
-
-
-def _without_prefix(path: str, settings: Mapping[str, Any], where: str) -> str:
-    """The path or address that a user's path stands for."""
-    if not path.strip():
-        raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder)")
-    if path.startswith(DATA_ROOT_PREFIX):
-        root = settings.get("data_root")
-        if root is None:
-            raise ConfigError(
-                f"{where}={path!r}: the prefix {DATA_ROOT_PREFIX!r} stands for data_root, which "
-                "is not set (give data_root)"
-            )
-        return os.path.join(os.fspath(root), path.removeprefix(DATA_ROOT_PREFIX))
-    if path.startswith(PACKAGE_PREFIX):
-        return package_path(path, where)
-    return path.removeprefix("file://")
 
 
 def _of_folder(

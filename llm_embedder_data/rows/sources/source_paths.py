@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,10 @@ from llm_embedder_data.rows.files.file_formats import ENDINGS, plain_suffix
 from llm_embedder_data.rows.formats.detection import format_of_folder
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 from llm_embedder_data.rows.sources.fetched_files import fetched, remote_files
-from llm_embedder_data.rows.sources.package_paths import PACKAGE_PREFIX, package_path
-
-DATA_ROOT_PREFIX = "llm-embedder:"
+from llm_embedder_data.rows.sources.path_prefixes import HUB_NAME, without_prefix
 
 # Endings of tables of text, which a folder of a dataset may hold too.
 _TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".trec", ".qrels", ".run")
-
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def paths_of(
@@ -54,7 +49,7 @@ def paths_of(
         if not isinstance(listed, str | os.PathLike):
             raise ConfigError(f"{where}: {listed!r} is not a path")
         given = os.fspath(listed)
-        path_or_address = _without_prefix(given, where, data_root)
+        path_or_address = without_prefix(given, where, data_root)
         if is_address(path_or_address):
             for kept in fetched(path_or_address, cache_folder(cache_dir), where):
                 # A data set of the hub has its files in folders of splits or configurations.
@@ -86,7 +81,7 @@ def addresses_of(
     for listed in given:
         if not isinstance(listed, str | os.PathLike):
             raise ConfigError(f"{where}: {listed!r} is not a path, and only files are streamed")
-        address = _without_prefix(os.fspath(listed), where, data_root)
+        address = without_prefix(os.fspath(listed), where, data_root)
         if not is_address(address):
             address = _absolute(address)
         remote = remote_files(address, where)
@@ -115,25 +110,9 @@ def _paths_of_one(path: str, given: str, where: str, folder_is_one: bool) -> lis
             )
         return files
     hub = ""
-    if _HUB_NAME.fullmatch(given) and not plain_suffix(given):
+    if HUB_NAME.fullmatch(given) and not plain_suffix(given):
         hub = f"; a dataset of the Hugging Face hub is written hf://datasets/{given}"
     raise DataError.at(path, f"there is no such file ({where}={given!r}; correct the path{hub})")
-
-
-def _without_prefix(path: str, where: str, data_root: str | os.PathLike[str] | None) -> str:
-    """Return the path or address that a path with a prefix stands for."""
-    if not path.strip():
-        raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder, or give null)")
-    if path.startswith(DATA_ROOT_PREFIX):
-        if data_root is None:
-            raise ConfigError(
-                f"{where}={path!r}: the prefix {DATA_ROOT_PREFIX!r} stands for data_root, which "
-                "is not set (give data.data_root)"
-            )
-        return os.path.join(os.fspath(data_root), path.removeprefix(DATA_ROOT_PREFIX))
-    if path.startswith(PACKAGE_PREFIX):
-        return package_path(path, where)
-    return path.removeprefix("file://")
 
 
 def _absolute(path: str) -> str:
