@@ -18,7 +18,7 @@ from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
 
-# Datasets with the same instructions that a line names; the dict has all of them.
+# Datasets that a line names at most.
 _MOST_NAMED = 12
 
 
@@ -110,12 +110,12 @@ class Report(dict[str, Any]):
                         f"{one_line(name)}: {n_rows} rows have an instruction of their own"
                     )
         return of_rows + [
-            f"{_listed(list(dict.fromkeys(datasets)))}: instruction: {said}"
+            f"{listed_datasets(list(dict.fromkeys(datasets)))}: instruction: {said}"
             for said, datasets in names.items()
         ]
 
 
-def _listed(datasets: Sequence[str]) -> str:
+def listed_datasets(datasets: Sequence[str]) -> str:
     """Return the names of datasets; of many, the first and how many more there are."""
     shown = ", ".join(map(one_line, datasets[:_MOST_NAMED]))
     n_more = len(datasets) - _MOST_NAMED

@@ -203,7 +203,7 @@ def build_eval_sets(
             first_dropped=read.first_dropped if not eval_sets else {},
             task_description=source.task_description,
             n_instructed=count_instructed(read.rows, is_kept) if reading.add_instruction else 0,
-            unread=tuple(read.unread),
+            unread=read.unread_beside(task_rows.chosen),
             notes=(
                 *read.notes,
                 *note_on_instructed_texts(

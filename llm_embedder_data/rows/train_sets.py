@@ -212,7 +212,7 @@ def _train_set(
         n_instructed=count_instructed(read.rows, kept) if reading.add_instruction else 0,
         score_scaling=scaling,
         notes=(*read.notes, *notes, *more_notes),
-        unread=tuple(read.unread),
+        unread=read.unread_beside(task_rows.chosen),
     )
 
 

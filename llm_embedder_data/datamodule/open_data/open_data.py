@@ -24,7 +24,13 @@ from llm_embedder_data.datamodule.open_data.exchanged_negatives import with_rows
 from llm_embedder_data.datamodule.open_data.streamed_sets import traffic_notes
 from llm_embedder_data.datamodule.settings.settings import DataSettings
 from llm_embedder_data.inspection.doctor.costs.cache_sizes import cache_files
-from llm_embedder_data.inspection.report import Report, described, make_report, mixing_in_words
+from llm_embedder_data.inspection.report import (
+    Report,
+    described,
+    listed_datasets,
+    make_report,
+    mixing_in_words,
+)
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.row_lengths import row_lengths
@@ -314,9 +320,12 @@ def _opened(built: dict[str, Built] | None) -> dict[str, Built]:
 
 
 def _notes(built: Mapping[str, Built]) -> list[str]:
-    return [
-        f"{one_line(dataset.name)}: {note}" for dataset in built.values() for note in dataset.notes
-    ]
+    """Return the notes on some datasets; one that several have stands once."""
+    names: dict[str, list[str]] = {}
+    for dataset in built.values():
+        for note in dataset.notes:
+            names.setdefault(note, []).append(dataset.name)
+    return [f"{listed_datasets(of_note)}: {note}" for note, of_note in names.items()]
 
 
 def _group_note(train_set: TrainSet, wanted: int) -> str:

@@ -114,6 +114,12 @@ class SourceRows:
         n_rows = int((~self.sound[among]).sum())
         return {"bad_row": n_rows} if n_rows else {}
 
+    def unread_beside(self, rows: NDArray[np.bool_]) -> tuple[tuple[str, str], ...]:
+        """Return what is not read of the files that hold any of some rows, given by a mask."""
+        parts = np.split(rows, np.cumsum(self.n_rows)[:-1])
+        holding = {file for file, part in zip(self.source.files, parts, strict=True) if part.any()}
+        return tuple((file, name) for file, name in self.unread if file in holding)
+
     def error(self, row: int, sentence: str) -> DataError:
         """Return an error at a row, named by the file that holds it."""
         return error_at_row(
@@ -266,12 +272,14 @@ def _joined(
         container=container,
     )
     found = [fields_seen(part) for part in parts]
-    notes: dict[str, None] = {}
+    notes: dict[str, str] = {}  # each with the first file that it is about
     for file, kind, names in zip(source.files, kinds, found, strict=True):
         if near := unread_columns(kind.file_columns, names):
             read.unread += [(file, name) for name in near]
-            notes[note_on_unread(kind.file_columns, names, near)] = None
-    read.notes += notes
+            notes.setdefault(note_on_unread(kind.file_columns, names, near), file)
+    for note, file in notes.items():
+        at = f"{one_line(Path(file).name)}: " if len(source.files) > 1 else ""
+        read.notes.append(at + note)
     bad = np.flatnonzero(~read.sound)
     if len(bad) and (settings.on_bad_row == "raise" or len(bad) == len(rows)):
         raise _bad_rows(read, bad, kinds[0], found, settings.on_bad_row)

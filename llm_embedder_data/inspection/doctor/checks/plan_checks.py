@@ -10,6 +10,7 @@ import numpy as np
 from llm_embedder_data.batches.plan.epoch_plan import SmallDatasets
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
 from llm_embedder_data.inspection.doctor.results.findings import Check, Example, Finding
+from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.train_set import TrainSet
 
 # What a run does with a dataset below a global batch.
@@ -49,13 +50,21 @@ def check_plan(
                 f"({batch_size[name]:,} per rank x {num_replicas:,} ranks): "
                 f"{_DONE[small_datasets]} (data.small_datasets={small_datasets})"
             )
-            below = Finding(n_rows, examples=[Example(train_set.files[0], None, sentence)])
+            below = Finding(n_rows, examples=[Example(_file_of(train_set), None, sentence)])
         found[name] = {
             "never_sampled": Finding(_never_sampled(facts, name, n_rows)),
             "below_global_batch": below,
             "expected_collisions": Finding(expected_collisions(fingerprints[name], global_batch)),
         }
     return found
+
+
+def _file_of(train_set: TrainSet) -> str:
+    """Return the file of the first kept row."""
+    if not len(train_set.kept):
+        return train_set.files[0]
+    (first,) = located(train_set, train_set.kept[:1].tolist(), with_lines=False)
+    return first.file
 
 
 def _never_sampled(facts: Mapping[str, Any] | None, name: str, n_rows: int) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from llm_embedder_data.inspection.doctor.costs.negatives_per_row import NegativesPerRow
 from llm_embedder_data.inspection.report import left_out_by_limit
 from llm_embedder_data.rows.selection.row_statistics import statistics_by_block
 from llm_embedder_data.rows.train_set import TrainSet
@@ -27,6 +28,8 @@ def selection_effects(train_set: TrainSet, group_size: int) -> dict[str, Any]:
           scores highest is their positive
         - ``negatives``: hard negatives of the rows that filters keep, without those whose text is
           also a positive's
+        - ``negatives_per_row``: how many hard negatives the kept rows have, before limits; see
+          :meth:`~.negatives_per_row.NegativesPerRow.figures`
         - ``negatives_left_out``: {limit: how many}, or {limit: {first epoch: how many}} for a limit
           that changes with the epoch
         - ``keys_per_query``: in force for this set
@@ -50,12 +53,14 @@ def selection_effects(train_set: TrainSet, group_size: int) -> dict[str, Any]:
         ),
         0,
     )
+    per_row = NegativesPerRow()
     for block, statistics in statistics_by_block(table):
         in_block, negatives = kept[block], statistics.negatives_left(settings)
         counts["positives"] += int(statistics.n_pos[in_block].sum())
         counts["rows_with_several_positives"] += int((statistics.n_pos[in_block] > 1).sum())
         counts["rows_left_to_teacher"] += int(statistics.left_to_teacher[in_block].sum())
         counts["negatives"] += int(negatives[judged[block]].sum())
+        per_row.add(negatives[in_block])
         counts["rows_short_of_negatives"] += int((negatives[in_block] < wanted - 1).sum())
     rows_left, left = {}, train_set.n_read
     for reason, n_rows in train_set.dropped.items():
@@ -65,6 +70,7 @@ def selection_effects(train_set: TrainSet, group_size: int) -> dict[str, Any]:
         "rows_left": rows_left,
         "settings": settings.by_name(),
         **counts,
+        "negatives_per_row": per_row.figures(),
         "negatives_left_out": left_out_by_limit(train_set),
         "keys_per_query": wanted,
     }

@@ -71,6 +71,8 @@ def _lines_of(entry: Mapping[str, Any]) -> Iterator[str]:
         yield line
     if (selection := entry.get("selection")) is None:
         return
+    if per_row := selection["negatives_per_row"]:
+        yield _negatives_in_words(per_row)
     if selection["rows_left"]:
         yield "rows left: " + ", ".join(
             f"{n:,} after {reason}" for reason, n in selection["rows_left"].items()
@@ -85,6 +87,14 @@ def _lines_of(entry: Mapping[str, Any]) -> Iterator[str]:
             f"{selection['rows_short_of_negatives']:,} rows have fewer than "
             f"{selection['keys_per_query'] - 1} hard negatives (data.train_group_size)"
         )
+
+
+def _negatives_in_words(per_row: Mapping[str, Any]) -> str:
+    """Return a line on the number of hard negatives of a row."""
+    if per_row["fewest"] == per_row["most"]:
+        return f"hard negatives a row: {per_row['most']:,}"
+    ranges = ", ".join(f"{n} in {rows:,} rows" for n, rows in per_row["rows"].items())
+    return f"hard negatives a row: median {per_row['median']:,}; {ranges}"
 
 
 def _scores_in_words(scores: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,13 @@ from llm_embedder_data.inspection.doctor.results.costs_in_words import (
     refusal_in_words,
 )
 from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check, count_in_words
+from llm_embedder_data.inspection.doctor.results.summary_tables import (
+    LENGTH_NAMES,
+    PLAN_NAMES,
+    length_rows,
+    plan_rows,
+    plan_title,
+)
 from llm_embedder_data.inspection.html_page import section, table
 from llm_embedder_data.inspection.plain_console import PlainConsole
 
@@ -50,6 +57,10 @@ class Diagnosis(dict[str, Any]):
             console.print(_text_table("Findings", _FINDING_NAMES, found))
         else:
             console.print("No check found anything.")
+        if lengths := length_rows(self["datasets"]):
+            console.print(_text_table("Lengths in tokens", LENGTH_NAMES, lengths))
+        if (plan := self["plan"]) is not None:
+            console.print(_text_table(plan_title(plan), PLAN_NAMES, plan_rows(plan)))
         for line in [*refusal_in_words(self), *costs_in_words(self)]:
             console.print(line)
         return printable(console.text())
@@ -60,12 +71,15 @@ class Diagnosis(dict[str, Any]):
         findings = table(_FINDING_NAMES, found) if found else "<p>No check found anything.</p>"
         costs = "".join(f"<p>{escape(line)}</p>" for line in costs_in_words(self))
         refusal = "".join(f"<p><b>{escape(line)}</b></p>" for line in refusal_in_words(self))
-        return (
-            refusal
-            + section("Data", table(_DATA_NAMES, data))
-            + section("Findings", findings)
-            + costs
-        )
+        lengths, plan = length_rows(self["datasets"]), self["plan"]
+        sections = [
+            section("Data", table(_DATA_NAMES, data)),
+            section("Findings", findings),
+            *([section("Lengths in tokens", table(LENGTH_NAMES, lengths))] if lengths else []),
+        ]
+        if plan is not None:
+            sections.append(section(plan_title(plan), table(PLAN_NAMES, plan_rows(plan))))
+        return refusal + "".join(sections) + costs
 
     def _data_rows(self) -> list[tuple[str, ...]]:
         return [
@@ -121,10 +135,12 @@ def place(at: Mapping[str, Any]) -> str:
     return name if at["line"] is None else f"{name}:{at['line']}"
 
 
-def _text_table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def _text_table(title: str, names: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Table:
     text_table = Table(title=title, box=SIMPLE_HEAD)
-    for name in names:
-        text_table.add_column(name, overflow="fold")
+    rows = list(rows)
+    for number, name in enumerate(names):
+        is_numeric = bool(rows) and isinstance(rows[0][number], int)
+        text_table.add_column(name, overflow="fold", justify="right" if is_numeric else "left")
     for row in rows:
-        text_table.add_row(*row)
+        text_table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in row))
     return text_table

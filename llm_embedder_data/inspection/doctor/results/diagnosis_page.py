@@ -14,6 +14,13 @@ from llm_embedder_data.inspection.doctor.results.costs_in_words import (
 )
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis, dropped_in_words
 from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check, count_in_words
+from llm_embedder_data.inspection.doctor.results.summary_tables import (
+    LENGTH_NAMES,
+    PLAN_NAMES,
+    length_rows,
+    plan_rows,
+    plan_title,
+)
 from llm_embedder_data.inspection.html_page import (
     Markup,
     escaped,
@@ -139,44 +146,32 @@ def _example(example: Mapping[str, Any], before: str = "") -> str:
 
 
 def _costs(diagnosis: Diagnosis) -> str:
-    return "".join(f"<p>{escaped(line)}</p>" for line in costs_in_words(diagnosis))
+    plots = [
+        grouped_bars(
+            f"Hard negatives a row: {one_line(name)}",
+            {n: {"rows": n_rows} for n, n_rows in figures["rows"].items()},
+            about="kept rows, by the number of their hard negatives before limits",
+            unit="number",
+        )
+        for name, entry in diagnosis["datasets"].items()
+        if (figures := entry.get("selection", {}).get("negatives_per_row"))
+        and len(figures["rows"]) > 1
+    ]
+    words = "".join(f"<p>{escaped(line)}</p>" for line in costs_in_words(diagnosis))
+    return words + f'<div class="plots">{"".join(plots)}</div>' * bool(plots)
 
 
 def _lengths(datasets: Mapping[str, Any]) -> str:
-    rows = []
-    for name, entry in datasets.items():
-        for side in ("query", "key"):
-            lengths = entry.get("lengths", {}).get(side)
-            if lengths:
-                columns = ("p50", "p95", "p99", "max", "max_length")
-                numbers = [int(lengths[column]) for column in columns]
-                rows.append((one_line(name), side, *numbers, f"{lengths['truncated']:.1%}"))
-    names = ["dataset", "side", "median", "95 %", "99 %", "longest", "limit", "cut off"]
     return (
         "<p>A key is a passage that a query is matched against. 95 % of the texts are at most as "
         "long as the column 95 % says. What lies behind the limit is cut off.</p>"
-        + table(names, rows)
+        + table(LENGTH_NAMES, length_rows(datasets))
     )
 
 
 def _plan(plan: Mapping[str, Any] | None) -> list[str]:
     if plan is None:
         return []
-    ranks = plan["num_replicas"]
-    rows = [
-        (
-            one_line(name),
-            dataset["task"],
-            dataset["rows"],
-            dataset["global_batch"],
-            dataset["steps_per_epoch"],
-            f"{dataset['share']:.1%}",
-            dataset["left_out_per_pass"],
-        )
-        for name, dataset in plan["datasets"].items()
-    ]
-    names = ["dataset", "task", "rows", "global batch", "steps", "share", "left out a pass"]
-    on = f"{ranks:,} rank{'s' * (ranks != 1)}"
     plots = grouped_bars(
         "Tasks",
         {task: {"share": share} for task, share in plan["tasks"].items()},
@@ -188,10 +183,10 @@ def _plan(plan: Mapping[str, Any] | None) -> list[str]:
     )
     return [
         section(
-            f"The plan: {plan['steps_per_epoch']:,} steps an epoch on {on}",
+            plan_title(plan),
             "<p>All rows of a step are of one dataset. A global batch is what all ranks train on "
             "in one step; rows that fill no global batch are left out of a pass.</p>",
-            table(names, rows),
+            table(PLAN_NAMES, plan_rows(plan)),
             f'<div class="plots">{plots}</div>',
         )
     ]

@@ -58,3 +58,29 @@ def test_a_column_that_the_source_names_is_read(tmp_path, minilm):
 
     examples = found(module.diagnose())["examples"]
     assert [example["text"] for example in examples] == ["neg"]
+
+
+def test_of_a_source_with_several_tasks_only_those_of_its_own_files_are_reported(tmp_path, minilm):
+    for task, extra in (("qa", {}), ("tool", {"label": 1})):
+        rows = [one | {"task": task} | extra for one in SOUND]
+        write(tmp_path / "data" / f"{task}.jsonl", rows)
+    write(tmp_path / "large.jsonl", SOUND * 2)
+    module = RetrievalDataModule(
+        str(minilm),
+        {"all": str(tmp_path / "data" / "*.jsonl"), "large": str(tmp_path / "large.jsonl")},
+        batch_size=8,
+        small_datasets="drop",
+        cache_dir=tmp_path / "cache",
+    )
+    module.prepare_data()
+    with pytest.warns(UserWarning, match="not read") as warned:
+        module.setup()
+
+    assert "all:qa, all:tool: tool.jsonl: 1 column is not read" in str(warned[0].message)
+    assert len([one for one in warned if "not read" in str(one.message)]) == 1
+    diagnosis = module.diagnose()
+    assert found(diagnosis, "all:qa")["count"] == 0
+    assert [example["text"] for example in found(diagnosis, "all:tool")["examples"]] == ["label"]
+    for name in ("qa", "tool"):
+        (below,) = diagnosis["datasets"][f"all:{name}"]["checks"]["below_global_batch"]["examples"]
+        assert below["file"].endswith(f"{name}.jsonl")

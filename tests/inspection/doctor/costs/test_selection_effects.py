@@ -17,4 +17,10 @@ def test_selection_says_what_each_setting_leaves(tmp_path, minilm):
     assert (selection["positives"], selection["rows_with_several_positives"]) == (3, 1)
     assert selection["negatives"] == 4  # n 0, m 0, n 1, n 2: a positive's text is none
     assert selection["negatives_left_out"] == {"max_score": {0: 1, 2: 2}}
+    assert selection["negatives_per_row"] == {
+        "fewest": 1,
+        "median": 1,
+        "most": 2,
+        "rows": {"1": 1, "2-3": 1},
+    }
     assert (selection["keys_per_query"], selection["rows_short_of_negatives"]) == (3, 1)
