@@ -24,6 +24,7 @@ from llm_embedder_data.core.errors import ConfigError
 
 PROMPT_FILE = "config_sentence_transformers.json"
 MODULES_FILE = "modules.json"
+LENGTH_FILE = "sentence_bert_config.json"  # also of what happens to texts
 
 
 class UnknownFile(Exception):

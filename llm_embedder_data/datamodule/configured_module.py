@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.config.model_pooling import leaves_prompt_out
 from llm_embedder_data.config.model_prompts import with_conventions
+from llm_embedder_data.config.model_tokenizer import load_tokenizer
 from llm_embedder_data.config.recipes import (
     Instruction,
     ModelSettings,
@@ -162,7 +163,7 @@ class ConfiguredDataModule(LightningDataModule):
         if isinstance(given, PreTrainedTokenizerBase):
             return given
         try:
-            return AutoTokenizer.from_pretrained(given)
+            return load_tokenizer(given)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"data.tokenizer={given!r} cannot be loaded: "

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, cast
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.config.model_tokenizer import load_tokenizer
 from llm_embedder_data.config.recipes import ModelSettings, Recipe, TaskSettings, load_recipe
 from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.training.data_module_protocols import GivesConventions, GivesTaskSettings
@@ -196,7 +197,7 @@ class RetrievalModule(lightning.LightningModule):
         """Return the data module's tokenizer, else that of the name ``encoder``."""
         tokenizer = getattr(datamodule, "tokenizer", None)
         if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
-            tokenizer = AutoTokenizer.from_pretrained(self.hparams["encoder"])
+            tokenizer = load_tokenizer(self.hparams["encoder"])
         return tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else None
 
     def _warn_once(self, message: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llm_embedder_data.config.model_tokenizer import load_tokenizer
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
 
@@ -64,8 +66,8 @@ def load_tokenizer_of(teacher: str) -> PreTrainedTokenizerBase:
     Raises:
         ConfigError: it cannot be loaded.
     """
-    tokenizer: PreTrainedTokenizerBase = _loaded(AutoTokenizer, teacher)
-    return tokenizer
+    with _explained(teacher, "the tokenizer"):
+        return load_tokenizer(teacher)
 
 
 def load_model_of(teacher: str, auto_class: Any, dtype: torch.dtype) -> PreTrainedModel:
@@ -103,11 +105,20 @@ _NO_FACTS = ("_name_or_path", "transformers_version")
 
 
 def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
-    try:
+    with _explained(teacher, auto_class.__name__):
         return auto_class.from_pretrained(teacher, **arguments)
+
+
+@contextmanager
+def _explained(teacher: str, what: str) -> Iterator[None]:
+    """Make any error of loading one that names the teacher, and what of it could not be loaded."""
+    try:
+        yield
+    except ConfigError:
+        raise
     except Exception as error:  # each kind of file has errors of its own
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ConfigError(
-            f"teacher={teacher!r}: {auto_class.__name__} cannot load it: {reason} (give a folder, "
-            "or a name on the Hugging Face hub)"
+            f"teacher={teacher!r}: {what} cannot be loaded: {reason} (give a folder, or a name on "
+            "the Hugging Face hub)"
         ) from error

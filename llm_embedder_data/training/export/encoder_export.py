@@ -12,7 +12,12 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.config.model_files import UnknownFile, read_model_json, short_name
+from llm_embedder_data.config.model_files import (
+    LENGTH_FILE,
+    UnknownFile,
+    read_model_json,
+    short_name,
+)
 from llm_embedder_data.config.model_prompts import KEY_SUFFIX, QUERY_SUFFIX, with_conventions
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 from llm_embedder_data.config.recipes import ANY_TASK, AUTO, Recipe
@@ -24,7 +29,6 @@ from llm_embedder_data.training.encoder.adapters import merged
 from llm_embedder_data.training.encoder.position_limits import check_positions, most_positions
 from llm_embedder_data.training.export.export_check import Encode, check_encoder
 from llm_embedder_data.training.export.exported_files import (
-    LENGTH_FILE,
     save_tokenizer,
     write_encoder_files,
 )

@@ -16,11 +16,10 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
-from llm_embedder_data.config.model_files import PROMPT_FILE, read_model_json
+from llm_embedder_data.config.model_files import LENGTH_FILE, PROMPT_FILE, read_model_json
 from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.training.encoder.pooling import pool
-from llm_embedder_data.training.export.exported_files import LENGTH_FILE
 
 # Embeds a padded batch: (tokenizer's output, tokens of the prompt) to ``[N, D]`` float32.
 Encode = Callable[[Mapping[str, Any], int], Tensor]

@@ -10,10 +10,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.config.model_files import MODULES_FILE, PROMPT_FILE
+from llm_embedder_data.config.model_files import LENGTH_FILE, MODULES_FILE, PROMPT_FILE
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
-
-LENGTH_FILE = "sentence_bert_config.json"
 
 
 def write_encoder_files(

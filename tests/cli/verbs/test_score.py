@@ -194,7 +194,7 @@ def test_a_bi_encoders_prompts_may_be_left_out_and_not_come_from_a_source(
     ("changed", "sentence"),
     [
         ("teacher=null", "teacher=None: expected the model that scores"),
-        ("teacher=nowhere/to/be/found", "cannot load it"),
+        ("teacher=nowhere/to/be/found", "cannot be loaded"),
         ("out=null", "out=None: expected a file for the scores, which ends in .jsonl"),
         ("out=missing/scores.jsonl", "name an existing folder"),
         ("data.train_data=null", "there are no rows to score"),
