@@ -29,9 +29,12 @@ from llm_embedder_data.inspection.doctor.diagnose import diagnose
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.occurrences import Occurrences, occurrences
 from llm_embedder_data.inspection.pages.plot_data import plot_data
+from llm_embedder_data.inspection.rejected_rows import RejectedRows, n_rejected, rejected_rows
 from llm_embedder_data.inspection.report import Report
 from llm_embedder_data.mining.embeddable_texts import PromptedTexts
 from llm_embedder_data.mining.mining_data import MiningData
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
 
 
@@ -75,6 +78,23 @@ class InspectableDataModule(ConfiguredDataModule):
         Needs :meth:`setup`.
         """
         return self._data.report(self._builder, self.plan() if self._data.train else None)
+
+    def rejected_rows(self) -> dict[str, RejectedRows]:
+        """Return the rows that were rejected for what they are, by dataset. Needs :meth:`setup`.
+
+        Bad rows, with ``on_bad_row="skip"``, and rows from which a format makes none: each with
+        ``file``, ``row`` (from 0), ``line`` (from 1), ``reason``, ``field`` and the beginning of
+        its content, ``value``. Of a dataset these are the first thousand, and ``n_rows`` counts
+        all. The names are those of :meth:`diagnose`: a training set's, ``eval/NAME`` and
+        ``corpus/NAME``. A dataset without such rows is left out.
+        """
+        data = self._data
+        datasets: dict[str, TrainSet | EvalSet | Corpus] = {
+            **(data.train or {}),
+            **{f"eval/{name}": found for name, found in (data.evals or {}).items()},
+            **{f"corpus/{name}": found for name, found in (data.corpora or {}).items()},
+        }
+        return {name: rejected_rows(found) for name, found in datasets.items() if n_rejected(found)}
 
     def diagnose(
         self,

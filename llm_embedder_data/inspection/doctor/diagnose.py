@@ -42,6 +42,7 @@ from llm_embedder_data.inspection.doctor.results.fixed_files import (
     write_fixed,
 )
 from llm_embedder_data.inspection.plan_view import plan_summary
+from llm_embedder_data.inspection.rejected_rows import n_rejected
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
@@ -198,6 +199,7 @@ def _entry(
         "kept": len(dataset.kept),
         "dropped": dict(dataset.dropped),
         "first_dropped": first_dropped(dataset),
+        "rejected": n_rejected(dataset),
         "notes": list(dataset.notes),
         "checks": {check: found.as_dict() for check, found in checks.items()},
     }
