@@ -9,7 +9,7 @@ from typing import Any
 from llm_embedder_data.batches.plan.epoch_plan import (
     EpochPlan,
 )
-from llm_embedder_data.batches.plan.plan_checks import TooSmallError
+from llm_embedder_data.batches.plan.plan_checks import PlanError, TooSmallError
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.configured_module import ConfiguredDataModule
 from llm_embedder_data.datamodule.open_data.data_to_mine import data_to_mine
@@ -117,7 +117,8 @@ class InspectableDataModule(ConfiguredDataModule):
 
         Returns:
             a dict that prints as a table. A dataset below a global batch is a finding in it;
-            ``["refused"]`` says whether training would be refused for it, and why.
+            ``["refused"]`` says whether training would be refused for it, or for settings that make
+            no plan of the data, and why.
 
         Raises:
             ConfigError: ``near_duplicates`` is no similarity, or its package is missing.
@@ -239,23 +240,24 @@ class InspectableDataModule(ConfiguredDataModule):
         """Return the plan of epoch 0, and why a run would be refused, None if it would not be.
 
         If it would be for datasets below a global batch, the plan is that of the other datasets;
-        None if there are no others.
+        None if there are no others, or if the settings make no plan.
 
         Args:
             num_replicas: data-parallel ranks; None for this run's.
-
-        Raises:
-            ConfigError: anything else is wrong with the plan.
         """
         try:
             return self.plan(num_replicas=num_replicas), None
         except TooSmallError as error:
             refused = str(error)
+        except PlanError as error:
+            return None, str(error)
         ranks = num_replicas or self._ranks.num_replicas
         try:
             return self._data.plan(self._batch_sizes(), 0, ranks, small_datasets="drop"), refused
         except TooSmallError:
             return None, refused
+        except PlanError as error:
+            return None, f"{refused}\n{error}"
 
     def occurrences(
         self,

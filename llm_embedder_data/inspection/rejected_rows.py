@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,16 +62,12 @@ def rejected_rows(dataset: TrainSet | EvalSet | Corpus) -> RejectedRows:
     found = [record for file in dataset.rejected for record in file.records()]
     for reason, numbers in _numbers(dataset).items():
         found += _numbered(dataset, reason, numbers[:MOST_REJECTED].tolist())
-    order = {file: n for n, file in enumerate(dataset.files)}
-    found.sort(
-        key=lambda record: (order.get(record.file, len(order)), record.file, record.row or 0)
-    )
-    return RejectedRows(_with_lines(found[:MOST_REJECTED]), n_rejected(dataset))
+    return RejectedRows(_in_order(found, dataset.files), n_rejected(dataset))
 
 
 def rejected_of(records: RejectedRecords) -> RejectedRows:
     """Return the records that were gathered while rows were read."""
-    return RejectedRows(_with_lines(records.first), records.n_records)
+    return RejectedRows(_in_order(records.first), records.n_records)
 
 
 def write_rejected_rows(path: Path, rejected: Mapping[str, RejectedRows]) -> int:
@@ -131,6 +127,15 @@ def _numbered(
         )
         for at, sentence, number in zip(places, sentences, numbers, strict=True)
     ]
+
+
+def _in_order(records: list[RejectedRecord], files: Sequence[str] = ()) -> list[RejectedRecord]:
+    """Return the first records in the order of their files, those of given files first."""
+    order: dict[str, int] = {}
+    for file in [*files, *(record.file for record in records)]:
+        order.setdefault(file, len(order))
+    in_order = sorted(records, key=lambda record: (order[record.file], record.row or 0))
+    return _with_lines(in_order[:MOST_REJECTED])
 
 
 def _with_lines(records: list[RejectedRecord]) -> list[RejectedRecord]:

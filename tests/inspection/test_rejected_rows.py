@@ -161,11 +161,10 @@ def test_what_a_setting_leaves_out_is_not_rejected(tmp_path, minilm):
 @pytest.mark.filterwarnings("ignore")
 def test_eval_sets_and_corpora_have_theirs(tmp_path, minilm):
     queries = [{"query": "one", "pos_index": [0]}, {"query": "two", "pos_index": ["x"]}]
+    passages = [{"text": "a"}, {"text": ["no text"]}, {"text": "b"}]
     settings = {
         "eval_data": {"mine": write(tmp_path / "eval.jsonl", queries)},
-        "corpus": {
-            "mine": write(tmp_path / "corpus.jsonl", [{"text": "a"}, {"text": ["no text"]}, {"text": "b"}])
-        },
+        "corpus": {"mine": write(tmp_path / "corpus.jsonl", passages)},
     }
     made = module(tmp_path, write(tmp_path / "t.jsonl", SOUND), minilm, **settings)
 

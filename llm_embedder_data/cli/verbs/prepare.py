@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from llm_embedder_data.batches.plan.plan_checks import TooSmallError
+from llm_embedder_data.batches.plan.plan_checks import PlanError
 from llm_embedder_data.cli.output_files import (
     check_output_file,
     check_whole_number,
@@ -50,7 +50,7 @@ def prepare(cfg: DictConfig) -> None:
     began = time.perf_counter()
     datamodule.prepare_data()
     seconds = time.perf_counter() - began
-    with suppress(TooSmallError):  # the report says so
+    with suppress(PlanError):  # the report says so
         datamodule.setup()
     diagnosis = datamodule.diagnose(
         cfg.world_size,

@@ -38,6 +38,7 @@ from llm_embedder_data.inspection.doctor.results.findings import Check, Finding,
 from llm_embedder_data.inspection.doctor.results.first_dropped import first_dropped
 from llm_embedder_data.inspection.doctor.results.fixed_files import (
     AnswersByRecord,
+    names_of_fixed_files,
     rows_to_clean,
     write_fixed,
 )
@@ -102,6 +103,8 @@ def diagnose(
     """
     began = time.perf_counter()
     near_duplicates = check_near_duplicates(near_duplicates)
+    if fix is not None:
+        names_of_fixed_files(train_sets)
     tokenizer = collator.tokenizer
     assert tokenizer is not None
     with _progress(show_progress) as progress:
