@@ -20,6 +20,7 @@ from llm_embedder_data.cli.output_files import (
     write_json,
     write_text,
 )
+from llm_embedder_data.cli.reading_progress import reading_progress
 from llm_embedder_data.cli.rejected_file import write_rejected_file
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
@@ -48,7 +49,8 @@ def prepare(cfg: DictConfig) -> None:
     datamodule = build_data(cfg)
     _remove_damaged_caches(cache_folder(datamodule.cache_dir))
     began = time.perf_counter()
-    datamodule.prepare_data()
+    with reading_progress():
+        datamodule.prepare_data()
     seconds = time.perf_counter() - began
     with suppress(PlanError):  # the report says so
         datamodule.setup()
