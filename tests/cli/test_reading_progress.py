@@ -7,6 +7,7 @@ from rich.console import Console
 
 from llm_embedder_data.cli.reading_progress import reading_progress
 from llm_embedder_data.rows.files.raw_content import open_content
+from llm_embedder_data.rows.files.watched_reads import opened_file
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -18,6 +19,7 @@ def test_large_files_have_a_bar_on_a_terminal(tmp_path, is_terminal, n_bytes, is
     console = Console(file=shown, force_terminal=is_terminal, width=120)
 
     with reading_progress(console), open_content(str(path)) as file:
+        assert (opened_file(str(path)) is not None) == is_terminal
         while file.read(1 << 22):
             pass
 

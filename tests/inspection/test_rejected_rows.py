@@ -85,6 +85,14 @@ class TestContainers:
         ]
         assert told(module(tmp_path, str(tmp_path / "t.csv"), minilm)) == told(made)
 
+    def test_a_record_that_is_read_twice_is_rejected_once(self, tmp_path, minilm):
+        lines = [f"a {i},b {i}\n" for i in range(80)]  # the first 50 tell the format
+        lines[7:7] = ["only one cell\n"]
+        (tmp_path / "t.csv").write_text(f"anchor,positive\n{''.join(lines)}")
+        made = module(tmp_path, str(tmp_path / "t.csv"), minilm)
+
+        assert [found[:3] for found in told(made)] == [("t.csv", 7, 9)]
+
     def test_parquet(self, tmp_path, minilm):
         table = pa.table({"query": ["one", " ", "two"], "pos": [["a b"], ["c d"], ["e f"]]})
         pq.write_table(table, tmp_path / "t.parquet")
