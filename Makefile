@@ -32,7 +32,8 @@ format: $(VENV)/.test  ## let ruff format the code and fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BENCH)/.installed  ## measure the data path beside its peers; ARGS=--quick takes a few minutes
+bench: $(BENCH)/.installed  ## measure reading and the data path beside peers; ARGS=--quick takes a few minutes
+	$(BENCH)/bin/python benchmarks/read_formats.py $(if $(filter --quick,$(ARGS)),--mb 5 --repeats 1 --dry)
 	$(BENCH)/bin/python benchmarks/data_path.py $(ARGS)
 
 bench-gpu: $(BENCH)/.installed  ## measure how long a GPU waits for its data; needs CUDA

@@ -313,3 +313,47 @@ def test_mutated_files_of_every_format_are_rows_or_one_of_the_two_errors():
 
     assert not findings
     assert set(outcomes) == {"rows", "no row", "an error"}
+
+
+def test_a_folder_of_samples_is_a_line_a_file_without_its_content(tmp_path):
+    from sample_formats import lines_of
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "pairs.csv").write_text("anchor,positive\nq,p\n,secret\n")
+    (tmp_path / "a" / "README.md").write_text("no data")
+    (tmp_path / "a" / "scores.csv").write_text("sentence1,sentence2,score\na,b,0.31\n")
+    beir = tmp_path / "set"
+    (beir / "qrels").mkdir(parents=True)
+    (beir / "corpus.jsonl").write_text('{"_id": "d", "text": "passage"}\n')
+    (beir / "queries.jsonl").write_text('{"_id": "q", "text": "query"}\n')
+    (beir / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+
+    pairs, scores, folder = lines_of(tmp_path)
+
+    assert pairs[:5] == ["a/pairs.csv", "columns", "1", "-", "-"]
+    assert pairs[5:] == ["1 query", ""]
+    assert scores[0] == "a/scores.csv"
+    assert scores[6].startswith("score=... is a score, and nothing says")
+    assert folder == ["set/", "beir", "1", "1", "1", "-", ""]
+    assert "secret" not in str([pairs, scores, folder])
+
+
+@pytest.mark.slow
+def test_all_ways_of_reading_give_the_rows_of_a_set(tmp_path):
+    from read_formats import MAKERS, WAYS
+
+    found = {}
+    for name in ("csv", "id lists"):
+        folder = tmp_path / name
+        folder.mkdir()
+        MAKERS[name](folder, 50_000)
+        ways = [way for way in WAYS if name == "id lists" or way != "resolve_ids"]
+        found[name] = {way: list(WAYS[way](name, folder)) for way in ways}
+
+    csv = found["csv"]
+    assert len(csv["ours"]) == len(csv["datasets"]) > 10
+    ids = found["id lists"]
+    assert len(ids["ours"]) == len(ids["resolve_ids"]) > 10
+    # resolve_ids gives a column for each text, the query first.
+    texts = [value for value in ids["resolve_ids"][0] if isinstance(value, str)]
+    assert texts == [ids["ours"][0]["query"], *ids["ours"][0]["candidates"]]

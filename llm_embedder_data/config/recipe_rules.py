@@ -8,6 +8,9 @@ from typing import Any, TypeAlias, get_args
 
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
 
+# The most rows of a batch, on all ranks: batches number them in 32 bits.
+LARGEST_BATCH = 2**31 - 1
+
 # Whether a value is allowed, and what to expect instead.
 Rule: TypeAlias = tuple[Callable[[Any], bool], str]
 

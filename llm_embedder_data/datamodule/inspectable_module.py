@@ -9,7 +9,7 @@ from typing import Any
 from llm_embedder_data.batches.plan.epoch_plan import (
     EpochPlan,
 )
-from llm_embedder_data.batches.plan.plan_checks import TooSmallError
+from llm_embedder_data.batches.plan.plan_checks import PlanError, TooSmallError
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.configured_module import ConfiguredDataModule
 from llm_embedder_data.datamodule.open_data.data_to_mine import data_to_mine
@@ -29,9 +29,12 @@ from llm_embedder_data.inspection.doctor.diagnose import diagnose
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.occurrences import Occurrences, occurrences
 from llm_embedder_data.inspection.pages.plot_data import plot_data
+from llm_embedder_data.inspection.rejected_rows import RejectedRows, n_rejected, rejected_rows
 from llm_embedder_data.inspection.report import Report
 from llm_embedder_data.mining.embeddable_texts import PromptedTexts
 from llm_embedder_data.mining.mining_data import MiningData
+from llm_embedder_data.rows.corpora import Corpus
+from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
 
 
@@ -76,6 +79,23 @@ class InspectableDataModule(ConfiguredDataModule):
         """
         return self._data.report(self._builder, self.plan() if self._data.train else None)
 
+    def rejected_rows(self) -> dict[str, RejectedRows]:
+        """Return the rows that were rejected for what they are, by dataset. Needs :meth:`setup`.
+
+        Bad rows, with ``on_bad_row="skip"``, and rows from which a format makes none: each with
+        ``file``, ``row`` (from 0), ``line`` (from 1), ``reason``, ``field`` and the beginning of
+        its content, ``value``. Of a dataset these are the first thousand, and ``n_rows`` counts
+        all. The names are those of :meth:`diagnose`: a training set's, ``eval/NAME`` and
+        ``corpus/NAME``. A dataset without such rows is left out.
+        """
+        data = self._data
+        datasets: dict[str, TrainSet | EvalSet | Corpus] = {
+            **(data.train or {}),
+            **{f"eval/{name}": found for name, found in (data.evals or {}).items()},
+            **{f"corpus/{name}": found for name, found in (data.corpora or {}).items()},
+        }
+        return {name: rejected_rows(found) for name, found in datasets.items() if n_rejected(found)}
+
     def diagnose(
         self,
         world_size: int | None = None,
@@ -97,7 +117,8 @@ class InspectableDataModule(ConfiguredDataModule):
 
         Returns:
             a dict that prints as a table. A dataset below a global batch is a finding in it;
-            ``["refused"]`` says whether training would be refused for it, and why.
+            ``["refused"]`` says whether training would be refused for it, or for settings that make
+            no plan of the data, and why.
 
         Raises:
             ConfigError: ``near_duplicates`` is no similarity, or its package is missing.
@@ -219,23 +240,24 @@ class InspectableDataModule(ConfiguredDataModule):
         """Return the plan of epoch 0, and why a run would be refused, None if it would not be.
 
         If it would be for datasets below a global batch, the plan is that of the other datasets;
-        None if there are no others.
+        None if there are no others, or if the settings make no plan.
 
         Args:
             num_replicas: data-parallel ranks; None for this run's.
-
-        Raises:
-            ConfigError: anything else is wrong with the plan.
         """
         try:
             return self.plan(num_replicas=num_replicas), None
         except TooSmallError as error:
             refused = str(error)
+        except PlanError as error:
+            return None, str(error)
         ranks = num_replicas or self._ranks.num_replicas
         try:
             return self._data.plan(self._batch_sizes(), 0, ranks, small_datasets="drop"), refused
         except TooSmallError:
             return None, refused
+        except PlanError as error:
+            return None, f"{refused}\n{error}"
 
     def occurrences(
         self,

@@ -14,6 +14,7 @@ from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.inspection.html_page import escaped
 from llm_embedder_data.inspection.html_page import table as html_table
 from llm_embedder_data.inspection.plain_console import PlainConsole
+from llm_embedder_data.inspection.rejected_rows import n_rejected
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
@@ -29,6 +30,8 @@ class Report(dict[str, Any]):
 
     - ``files``, ``format``, ``rows_read``, ``rows_kept``, ``notes``, and ``dropped`` ({reason:
       rows}); the rows read are those kept and those dropped
+    - ``rejected``: how many records of its files, and of the corpus and side-cars that they are
+      joined to, gave nothing for what they hold; :meth:`RetrievalDataModule.rejected_rows` has them
     - ``instruction``: the texts put before ``query`` and ``key`` (a list for a corpus), and their
       ``origin``
 
@@ -71,7 +74,7 @@ class Report(dict[str, Any]):
             console.print(f"- {printable(line)}")
         for entries in self.values():
             for name, entry in entries.items():
-                for note in entry["notes"]:
+                for note in [*entry["notes"], *_rejected_in_words(entry)]:
                     console.print(f"- {one_line(name)}: {printable(note)}")
         return console.text()
 
@@ -86,7 +89,8 @@ class Report(dict[str, Any]):
                 read, kept = entry["rows_read"], entry["rows_kept"]
                 task = one_line(entry.get("task", ""))
                 rows.append((one_line(name), kind, task, read, kept, dropped, steps, scored))
-                notes += [f"{one_line(name)}: {note}" for note in entry["notes"]]
+                lines = [*entry["notes"], *_rejected_in_words(entry)]
+                notes += [f"{one_line(name)}: {note}" for note in lines]
         items = "".join(f"<li>{escaped(note)}</li>" for note in notes)
         return f"<div>{html_table(columns, rows)}{f'<ul>{items}</ul>' if items else ''}</div>"
 
@@ -249,5 +253,14 @@ def _common(dataset: TrainSet | EvalSet | Corpus) -> dict[str, Any]:
         "rows_read": dataset.n_read,
         "rows_kept": len(dataset.kept),
         "dropped": dict(dataset.dropped),
+        "rejected": n_rejected(dataset),
         "notes": list(dataset.notes),
     }
+
+
+def _rejected_in_words(entry: Mapping[str, Any]) -> Iterator[str]:
+    if entry["rejected"]:
+        yield (
+            f"{entry['rejected']:,} rejected rows (rejected_rows() of the data module lists "
+            "them, and llm-embedder-data prepare writes them)"
+        )

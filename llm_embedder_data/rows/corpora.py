@@ -16,6 +16,7 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.faults.row_errors import require_rows
 from llm_embedder_data.rows.files.first_records import field_names
 from llm_embedder_data.rows.records.raw_files import RecordPlace
+from llm_embedder_data.rows.records.rejected_files import RejectedFile
 from llm_embedder_data.rows.schema.canonical_rows import Row
 from llm_embedder_data.rows.schema.corpus import ID_COLUMNS, corpus_column, corpus_rows
 from llm_embedder_data.rows.schema.row_kind import RowKind
@@ -38,7 +39,8 @@ class Corpus:
         digests: of the files' content.
         template: the text of a key, with the names of fields in braces.
         fields: the fields of the template.
-        rows: memory-mapped, one string column per field, named by its index in ``fields``.
+        rows: memory-mapped, one string column per field, named by its index in ``fields``, and
+            ``fault``, what is wrong with a record.
         id_rows: the same rows with the columns of ``ID_COLUMNS``; None if passages have no ids.
         kept: ``[n]`` int64, ascending, the numbers of the rows that are used.
         n_rows: rows of each file.
@@ -47,6 +49,7 @@ class Corpus:
         dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
             gave no row have no number.
         first_dropped: where the first of these records was, by reason.
+        rejected: the first of these records, and what they hold.
         format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
         notes: sentences for the report and the log.
     """
@@ -63,6 +66,7 @@ class Corpus:
     dropped: Mapping[str, int]
     dropped_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     first_dropped: Mapping[str, RecordPlace] = field(default_factory=dict)
+    rejected: tuple[RejectedFile, ...] = ()
     id_rows: datasets.Dataset | None = None
     format: str = "id_text"
     notes: tuple[str, ...] = ()
@@ -129,7 +133,7 @@ def build_corpus(
         digests=read.digests,
         template=template,
         fields=fields,
-        rows=read.rows.select_columns([corpus_column(i) for i in range(len(fields))]),
+        rows=read.rows.select_columns([*map(corpus_column, range(len(fields))), "fault"]),
         id_rows=read.rows if ID_COLUMNS[0] in read.rows.column_names else None,
         kept=numbers_where(read.sound, read.folder),
         n_rows=read.n_rows,
@@ -137,6 +141,7 @@ def build_corpus(
         dropped={**read.dropped, **read.count_bad()},
         dropped_rows={"bad_row": numbers_where(~read.sound, read.folder)},
         first_dropped=read.first_dropped,
+        rejected=read.rejected,
         format=read.format,
         notes=tuple(read.notes),
     )

@@ -19,6 +19,7 @@ from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
 from llm_embedder_data.rows.formats.mteb import names_candidates
 from llm_embedder_data.rows.records.raw_files import RecordPlace
+from llm_embedder_data.rows.records.rejected_files import RejectedFile
 from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, stored_id
 from llm_embedder_data.rows.schema.evaluation import (
     RERANK_ROWS,
@@ -57,6 +58,7 @@ class EvalSet:
         dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
             gave no row have no number.
         first_dropped: where the first of these records was, by reason.
+        rejected: the first of these records, and what they hold.
         task_description: for the prompt of an instruct model; None for the recipe's.
         n_instructed: kept rows whose query has an instruction of its own; 0 if none is wanted.
         notes: sentences for the report and the log.
@@ -77,6 +79,7 @@ class EvalSet:
     dropped: Mapping[str, int]
     dropped_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     first_dropped: Mapping[str, RecordPlace] = field(default_factory=dict)
+    rejected: tuple[RejectedFile, ...] = ()
     task_description: str | None = None
     n_instructed: int = 0
     notes: tuple[str, ...] = ()
@@ -201,6 +204,7 @@ def build_eval_sets(
             dropped={**dropped, **read.count_bad(task_rows.chosen)},
             dropped_rows={"bad_row": numbers_where(task_rows.chosen & ~read.sound, read.folder)},
             first_dropped=read.first_dropped if not eval_sets else {},
+            rejected=read.rejected if not eval_sets else (),
             task_description=source.task_description,
             n_instructed=count_instructed(read.rows, is_kept) if reading.add_instruction else 0,
             unread=read.unread_beside(task_rows.chosen),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RecordPlace
+from llm_embedder_data.rows.records.rejected_files import RejectedFile
 from llm_embedder_data.rows.schema.train import TRAIN_SCHEMA
 from llm_embedder_data.rows.selection.policy_schedule import PolicySchedule
 from llm_embedder_data.rows.selection.row_statistics import statistics_by_block
@@ -54,6 +55,7 @@ class TrainSet:
         dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
             gave no row have no number.
         first_dropped: where the first of these records was, by reason.
+        rejected: the first of these records, and what they hold.
         settings: the settings in force, without those that the data does not allow.
         n_scored: kept rows with teacher scores.
         n_without_negatives: kept rows without a hard negative.
@@ -100,6 +102,7 @@ class TrainSet:
     most_negatives: int
     dropped_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     first_dropped: Mapping[str, RecordPlace] = field(default_factory=dict)
+    rejected: tuple[RejectedFile, ...] = ()
     policies: PolicySchedule | None = None
     left_out_by_limit: Mapping[str, Sequence[int]] = field(default_factory=dict)
     n_sometimes_without_negatives: int = 0

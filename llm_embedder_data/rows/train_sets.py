@@ -84,6 +84,7 @@ def build_train_sets(
                 n_read=train_set.n_read + sum(read.dropped.values()),
                 dropped={**read.dropped, **train_set.dropped},
                 first_dropped=read.first_dropped,
+                rejected=read.rejected,
             )
         require_rows(train_set)
         train_sets.append(train_set)

@@ -3,9 +3,10 @@
 import inspect
 from dataclasses import MISSING, fields
 
+import pytest
 from omegaconf import OmegaConf
 
-from llm_embedder_data import RetrievalDataModule
+from llm_embedder_data import ConfigError, RetrievalDataModule
 from llm_embedder_data.config.composing import CONF_DIR
 from llm_embedder_data.datamodule.settings.settings import DataSettings
 
@@ -24,3 +25,18 @@ def test_signature_record_and_configuration_have_the_same_settings_and_defaults(
     assert list(of_signature.items()) == list(of_record.items())
     assert list(node) == list(of_record)
     assert of_yaml == {name: of_record[name] for name in of_yaml}
+
+
+@pytest.mark.parametrize("name", ["batch_size", "train_group_size", "length_window"])
+def test_numbers_that_no_batch_can_have_are_refused(tmp_path, minilm, name):
+    with pytest.raises(ConfigError, match=rf"data\.{name}=1000+: expected .* at most 2,147,483"):
+        RetrievalDataModule(str(minilm), "t.jsonl", small_datasets="repeat", **{name: 10**30})
+
+
+def test_a_source_has_no_larger_batch_either(tmp_path, minilm):
+    (tmp_path / "t.jsonl").write_text('{"query": "q", "pos": ["p"], "neg": ["n"]}\n')
+    source = {"path": str(tmp_path / "t.jsonl"), "batch_size": 10**30}
+    module = RetrievalDataModule(str(minilm), {"mine": source}, small_datasets="repeat")
+
+    with pytest.raises(ConfigError, match=r"mine\.batch_size=1000+: expected an integer of at m"):
+        module.setup()

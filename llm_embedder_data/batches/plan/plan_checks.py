@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from llm_embedder_data.config.recipe_rules import LARGEST_BATCH
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
 from llm_embedder_data.core.printable import one_line
 
 
-class TooSmallError(ConfigError):
+class PlanError(ConfigError):
+    """Data that can be read, of which the settings make no plan."""
+
+
+class TooSmallError(PlanError):
     """A dataset is smaller than a global batch, or no larger one is left."""
 
 
@@ -47,7 +52,7 @@ def too_small(
     """Return the rows of each dataset that is dropped as smaller than a global batch.
 
     Raises:
-        ConfigError: a batch size below 1.
+        ConfigError: a batch size below 1, or a global batch of more than :data:`LARGEST_BATCH`.
         TooSmallError: there is such a dataset, and small_datasets does not allow it.
     """
     faults, small = [], {}
@@ -55,6 +60,11 @@ def too_small(
         per_rank = batch_size[name]
         if per_rank < 1:
             raise ConfigError(f"batch_size={per_rank} of dataset {name!r}: expected at least 1")
+        if per_rank * num_replicas > LARGEST_BATCH:
+            raise ConfigError(
+                f"batch_size={per_rank} of dataset {name!r} on {num_replicas} ranks: a global "
+                f"batch has at most {LARGEST_BATCH:,} rows (give a smaller batch size)"
+            )
         if n_rows >= per_rank * num_replicas and n_rows > 0:
             continue
         if n_rows > 0 and small_datasets == "repeat":

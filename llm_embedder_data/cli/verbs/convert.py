@@ -11,10 +11,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from llm_embedder_data.cli.output_files import check_output_file
+from llm_embedder_data.cli.rejected_file import write_rejected_file
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.inspection.rejected_rows import rejected_of
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
+from llm_embedder_data.rows.records.rejected_records import gathering
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.written_rows import ENDINGS, write_rows
@@ -42,6 +46,7 @@ def convert(cfg: DictConfig) -> None:
             f"{found} is named (name one; run convert again for another)"
         )
     out, kind = _checked_out(cfg.out), _KINDS[named[0]]
+    check_output_file("rejected", cfg.rejected)
     template = data["key_template"]
     reader = RowReader(
         {named[0]: data[named[0]]} if not isinstance(data[named[0]], dict) else data[named[0]],
@@ -53,11 +58,14 @@ def convert(cfg: DictConfig) -> None:
     )
     progress = _progress_line()
     try:
-        n_rows = write_rows(_rows_of_other_files(reader, out), out, kind, progress)
+        with gathering() as rejected:
+            n_rows = write_rows(_rows_of_other_files(reader, out), out, kind, progress)
     finally:
         progress(-1)
     show("\n".join(map(str, reader.report)))
     show(f"{n_rows:,} {kind} rows written to {out}")
+    by_name = {named[0]: rejected_of(rejected)} if rejected.n_records else {}
+    write_rejected_file(cfg.rejected, out, by_name)
 
 
 def _rows_of_other_files(reader: RowReader, out: Path) -> Iterator[Row]:

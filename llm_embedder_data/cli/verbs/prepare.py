@@ -13,13 +13,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from llm_embedder_data.batches.plan.plan_checks import TooSmallError
+from llm_embedder_data.batches.plan.plan_checks import PlanError
 from llm_embedder_data.cli.output_files import (
     check_output_file,
     check_whole_number,
     write_json,
     write_text,
 )
+from llm_embedder_data.cli.reading_progress import reading_progress
+from llm_embedder_data.cli.rejected_file import write_rejected_file
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.damaged_files import damaged_files
@@ -42,14 +44,15 @@ def prepare(cfg: DictConfig) -> None:
     fail_on = OmegaConf.to_container(cfg.fail_on) if cfg.fail_on else None
     limits = check_gates(fail_on, near_duplicates)
     check_whole_number("world_size", cfg.world_size, 1)
-    for name in ("json", "html"):
+    for name in ("json", "html", "rejected"):
         check_output_file(name, cfg[name])
     datamodule = build_data(cfg)
     _remove_damaged_caches(cache_folder(datamodule.cache_dir))
     began = time.perf_counter()
-    datamodule.prepare_data()
+    with reading_progress():
+        datamodule.prepare_data()
     seconds = time.perf_counter() - began
-    with suppress(TooSmallError):  # the report says so
+    with suppress(PlanError):  # the report says so
         datamodule.setup()
     diagnosis = datamodule.diagnose(
         cfg.world_size,
@@ -59,6 +62,7 @@ def prepare(cfg: DictConfig) -> None:
         show_progress=True,
     )
     show(str(diagnosis))
+    write_rejected_file(cfg.rejected, cfg.json or cfg.html, datamodule.rejected_rows())
     if cfg.json:
         write_json(cfg.json, diagnosis)
     if cfg.html:

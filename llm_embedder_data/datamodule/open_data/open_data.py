@@ -13,6 +13,7 @@ from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.groups.train_rows import TrainRows
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, SmallDatasets
 from llm_embedder_data.batches.plan.mixing import Mixing
+from llm_embedder_data.batches.plan.plan_checks import PlanError
 from llm_embedder_data.batches.token_cache.cached_rows import CachedTrainRows
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.config.recipes import Instruction
@@ -158,7 +159,24 @@ class OpenData:
             epoch: from 0.
             num_replicas: data-parallel ranks.
             small_datasets: in place of the setting.
+
+        Raises:
+            PlanError: the settings make no plan of the data.
         """
+        try:
+            return self._plan(batch_size, epoch, num_replicas, small_datasets)
+        except PlanError:
+            raise
+        except ConfigError as error:
+            raise PlanError(error) from error
+
+    def _plan(
+        self,
+        batch_size: Mapping[str, int],
+        epoch: int,
+        num_replicas: int,
+        small_datasets: SmallDatasets | None,
+    ) -> EpochPlan:
         settings = self._settings
         train_sets = [self.train_sets()[name] for name in batch_size]
         mixing = Mixing.of(settings.mixing)

@@ -11,7 +11,7 @@ from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder,
 from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.negative_limits import LIMIT_RULES
-from llm_embedder_data.config.recipe_rules import check_value, is_finite_number
+from llm_embedder_data.config.recipe_rules import LARGEST_BATCH, check_value, is_finite_number
 from llm_embedder_data.config.recipes import NegativeStrategy, NormalizeScores, PositiveStrategy
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError, check_choice
@@ -62,6 +62,16 @@ _WHOLE = {
     "prefetch_factor": 1,
     "stream_cache_mib": 1,
 }
+
+# Whole numbers that count rows or keys of a batch, or batches.
+_OF_BATCHES = (
+    "train_group_size",
+    "batch_size",
+    "length_window",
+    "shuffle_window",
+    "eval_batch_size",
+    "chunk_size",
+)
 _NUMBERS = ("teacher_scores_min", "teacher_scores_margin")
 _FLAGS = (
     "add_instruction",
@@ -122,7 +132,7 @@ def check_settings(settings: DataSettings) -> None:
 
 
 def check_whole(name: str, value: Any) -> None:
-    """Refuse a value that is not a whole number, or is too small for the setting.
+    """Refuse a value that is not a whole number, or is too small or too large for the setting.
 
     Raises:
         ConfigError: the setting, its value and what is allowed.
@@ -130,6 +140,8 @@ def check_whole(name: str, value: Any) -> None:
     least = _WHOLE[name]
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
     _check(name, value, whole, f"a whole number of at least {least}")
+    if name in _OF_BATCHES and whole:
+        _check(name, value, value <= LARGEST_BATCH, f"a whole number of at most {LARGEST_BATCH:,}")
 
 
 def _check(name: str, value: Any, is_good: bool, expected: str) -> None:

@@ -38,10 +38,12 @@ from llm_embedder_data.inspection.doctor.results.findings import Check, Finding,
 from llm_embedder_data.inspection.doctor.results.first_dropped import first_dropped
 from llm_embedder_data.inspection.doctor.results.fixed_files import (
     AnswersByRecord,
+    names_of_fixed_files,
     rows_to_clean,
     write_fixed,
 )
 from llm_embedder_data.inspection.plan_view import plan_summary
+from llm_embedder_data.inspection.rejected_rows import n_rejected
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
@@ -101,6 +103,8 @@ def diagnose(
     """
     began = time.perf_counter()
     near_duplicates = check_near_duplicates(near_duplicates)
+    if fix is not None:
+        names_of_fixed_files(train_sets)
     tokenizer = collator.tokenizer
     assert tokenizer is not None
     with _progress(show_progress) as progress:
@@ -198,6 +202,7 @@ def _entry(
         "kept": len(dataset.kept),
         "dropped": dict(dataset.dropped),
         "first_dropped": first_dropped(dataset),
+        "rejected": n_rejected(dataset),
         "notes": list(dataset.notes),
         "checks": {check: found.as_dict() for check, found in checks.items()},
     }

@@ -18,6 +18,7 @@ from llm_embedder_data.rows.files.signatures import (
     compression_of,
     head_of,
 )
+from llm_embedder_data.rows.files.watched_reads import opened_file
 
 # File name endings of compressed files. The content decides how a file is decompressed. The ending
 # only has to be taken off, so that the format's own ending can be seen.
@@ -58,7 +59,9 @@ def opened(path: str) -> Any:
     """
     compression = compression_of(head_of(path))
     if compression in (None, "zstd"):
-        file = pa.OSFile(os.fsencode(path))  # as bytes, for a name may be no UTF-8
+        watched = opened_file(path)
+        # A path as bytes, for a name may be no UTF-8.
+        file = pa.OSFile(os.fsencode(path)) if watched is None else pa.PythonFile(watched, "r")
         return pa.CompressedInputStream(file, "zstd") if compression else file
     return io.BufferedReader(_Decompressed(path, compression), _READ_BYTES)
 
@@ -106,7 +109,8 @@ class _Decompressed(io.RawIOBase):
 
     def __init__(self, path: str, compression: str) -> None:
         self._compression = compression
-        self._file = open(path, "rb")  # noqa: SIM115 (closed with this stream)
+        # Closed with this stream.
+        self._file = opened_file(path) or open(path, "rb")  # noqa: SIM115
         self._member = _DECOMPRESSORS[compression]()
         self._pending = b""  # read from the file, but not yet given to the member
 

@@ -17,6 +17,7 @@ from llm_embedder_data.core.checked_json import (
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import is_a_limit, reason, remedy
 from llm_embedder_data.core.sealed_files import hash_of
+from llm_embedder_data.rows.files.watched_reads import opened_file
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 
@@ -37,7 +38,7 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
     if isinstance(remembered, dict) and remembered.get("stamp") == found:
         return str(remembered["digest"])
     try:
-        with open(path, "rb") as file:
+        with opened_file(path) or open(path, "rb") as file:
             digest = hash_of(file, sys.maxsize).hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error

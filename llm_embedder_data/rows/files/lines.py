@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 
 from llm_embedder_data.rows.files.compression import opened
+from llm_embedder_data.rows.files.raw_content import open_content
 from llm_embedder_data.rows.files.signatures import BYTE_ORDER_MARK
 
 # The longest line that can be read, in bytes: Arrow's 32-bit string offsets end there.
@@ -66,6 +67,29 @@ def lines_of_rows(path: str, rows: Collection[int]) -> dict[int, int]:
                     is_blank, row = False, row + 1
                     if wanted and row == wanted[-1]:
                         found[wanted.pop()] = line
+    return found
+
+
+def beginnings_of_lines(path: str, lines: Collection[int], n_bytes: int) -> dict[int, bytes]:
+    """Return the beginning of each of the given lines, counted from 1.
+
+    Args:
+        path: the file.
+        lines: their numbers; those that the file does not have are left out.
+        n_bytes: the most that is returned of a line.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    found: dict[int, bytes] = {}
+    wanted = sorted(set(lines), reverse=True)
+    line, is_start = 0, True
+    with open_content(path) as file:
+        while wanted and (part := file.readline(_READ_BYTES)):
+            line += is_start
+            if is_start and line == wanted[-1]:
+                found[wanted.pop()] = part[:n_bytes].rstrip(b"\r\n")
+            is_start = part.endswith(b"\n")
     return found
 
 

@@ -16,6 +16,7 @@ from llm_embedder_data.rows.files.signatures import (
     table_of,
     unsupported_content,
 )
+from llm_embedder_data.rows.files.watched_reads import opened_file
 
 # Looked at to know a container, bytes.
 HEAD_BYTES = 1 << 18
@@ -55,7 +56,7 @@ def open_content(path: str) -> io.BufferedReader:
             compressed data is damaged or cut off.
     """
     if compression_of(head_of(path)) is None:
-        return io.BufferedReader(io.FileIO(path), _BUFFER_BYTES)
+        return io.BufferedReader(opened_file(path) or io.FileIO(path), _BUFFER_BYTES)
     return io.BufferedReader(_Stream(opened(path)), _BUFFER_BYTES)
 
 

@@ -38,6 +38,12 @@ from llm_embedder_data.rows.foreign_rows.texts_of_rows import TextsOfRows, texts
 from llm_embedder_data.rows.passages.passage_files import PassageFile
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import OPENED, RecordPlace
+from llm_embedder_data.rows.records.rejected_files import (
+    RejectedFile,
+    has_rejected,
+    write_rejected,
+)
+from llm_embedder_data.rows.records.rejected_records import gathering
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_numbers
 from llm_embedder_data.rows.schema.reading import CACHE_VERSION, make_folder, open_cached
 from llm_embedder_data.rows.schema.row_kind import RowKind
@@ -49,7 +55,7 @@ from llm_embedder_data.rows.sources.sources import Source
 
 # Part of every cache file's name. Raise it when a reader of a format gives other rows,
 # or the summary beside the file says more.
-FORMATS_VERSION = 6
+FORMATS_VERSION = 7
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class ForeignRows:
         passages: that keys are numbers of; None if they are texts.
         group_sizes: keys per query that the rows of a file ask for, by its path; None for any
             number.
+        rejected: the first records that gave no row, of the files of a corpus too.
     """
 
     rows: datasets.Dataset
@@ -78,6 +85,7 @@ class ForeignRows:
     unread: list[str] = field(default_factory=list)
     passages: Passages | None = None
     group_sizes: dict[str, int | None] = field(default_factory=dict)
+    rejected: RejectedFile | None = None
 
 
 def read_foreign(
@@ -138,6 +146,11 @@ def read_foreign(
         unread=summary["unread"],
         passages=_opened_passages(summary, folder),
         group_sizes={path_of(path): size for path, size in summary["group_sizes"].items()},
+        rejected=RejectedFile(
+            cached,
+            summary["n_rejected"],
+            dict(zip(summary["digested"], content.digests, strict=True)),
+        ),
     )
 
 
@@ -152,6 +165,8 @@ def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     """
     summary = read_checked_json(summary_of(cached))
     if not isinstance(summary, dict) or not is_whole(cached):
+        return None
+    if not has_rejected(cached, summary["n_rejected"]):
         return None
     if not all(is_whole(folder / name) for name in summary["passages"] or ()):
         return None
@@ -290,7 +305,7 @@ def _write_rows(
     reader = reading.reader()
     if texts is not None:
         reader.passages = texts.passages
-    with _noting_files() as opened:
+    with _noting_files() as opened, gathering() as rejected:
         try:
             with sealed_file(cached) as file:
                 rows = reader.numbered_rows() if texts is None else texts.numbered(reader)
@@ -319,6 +334,7 @@ def _write_rows(
     }
     summary = _summary(reader.report, writing, content, further)
     try:
+        summary["n_rejected"] = write_rejected(cached, rejected)
         write_checked_json(summary_of(cached), summary)
     except OSError as error:
         raise not_written(what, cached.parent, error) from error

@@ -14,6 +14,7 @@ from llm_embedder_data.rows.columns.records import columns_of_records
 from llm_embedder_data.rows.faults.row_locations import LOCATION_COLUMNS
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RawRecord, RecordPlace
+from llm_embedder_data.rows.records.rejected_records import note_rejected
 from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, has_numbers
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.settings.reading_settings import OnBadRow
@@ -93,7 +94,9 @@ class RowBatches:
         except Dropped as error:
             self.dropped[str(error)] += 1
             if at is not None:
-                self.first_dropped.setdefault(str(error), (at[0], at[1].row, at[1].line))
+                path, record = at
+                self.first_dropped.setdefault(str(error), (path, record.row, record.line))
+                note_rejected(path, record.row, record.line, str(error), record.value)
             return None
         if at is None:
             self._locations.append((None, None, None))
@@ -121,7 +124,7 @@ class RowBatches:
         batch = pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=self.schema)
         fault = batch.column("fault")
         if fault.null_count < len(batch):
-            self._check(fault.to_pylist(), locations)
+            self._check(fault.to_pylist(), locations, records)
             batch = batch.filter(fault.is_null())
         self.n_rows += len(batch)
         return batch
@@ -130,9 +133,10 @@ class RowBatches:
         self,
         faults: list[str | None],
         locations: list[tuple[int | None, int | None, int | None]],
+        records: list[Mapping[str, Any]],
     ) -> None:
         files = self.files
-        for fault, (file, row, line) in zip(faults, locations, strict=True):
+        for fault, (file, row, line), record in zip(faults, locations, records, strict=True):
             if fault is None:
                 continue
             if self._on_bad_row == "raise":
@@ -143,3 +147,5 @@ class RowBatches:
             self.dropped[fault] += 1
             if file is not None and row is not None:
                 self.first_dropped.setdefault(fault, (files[file], row, line))
+                given = {name: value for name, value in record.items() if value is not None}
+                note_rejected(files[file], row, line, fault, given)

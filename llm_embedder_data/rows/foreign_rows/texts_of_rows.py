@@ -21,6 +21,7 @@ from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.passages.passage_building import Passage, passages_in
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RecordPlace
+from llm_embedder_data.rows.records.rejected_records import note_rejected
 from llm_embedder_data.rows.schema.canonical_rows import Row, has_numbers
 
 _SIDES = ("pos", "neg", "candidates")
@@ -58,6 +59,7 @@ class TextsOfRows:
                         path, record = reader.at
                         at = path, record.row, record.line
                         self.first_dropped.setdefault(_SURROGATE, at)
+                        note_rejected(*at, _SURROGATE, record.value)
                     continue
                 for side in _SIDES:
                     if row[side]:

@@ -108,7 +108,7 @@ def _corpus(parts: Parts) -> Iterator[Row]:
             if not parts.allows_repeated_ids and row["id"] in seen:
                 raise BadRowError(f"the id {shown(row['id'])} stands in the corpus twice")
         except EmptyTextError:
-            parts.counts["passages without text"] += 1
+            parts.count_record("passages without text")
             continue
         except BadRowError as error:
             parts.leave_out(error)

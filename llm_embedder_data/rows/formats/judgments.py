@@ -137,6 +137,7 @@ def eval_rows(
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
     for query_id in grades:
+        parts.go_to_query(query_id)
         try:
             parts.query_of(query_id)
         except Dropped as error:

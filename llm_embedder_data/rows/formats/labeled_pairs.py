@@ -162,6 +162,7 @@ def _read(parts: Parts) -> Iterator[Row]:
         except Dropped as error:
             parts.leave_out(error)
             continue
+        parts.note_query(query)
         group = groups.setdefault(query, ({}, {}, own_id(record.value)))
         group[0 if is_positive else 1][text] = None
     yield from grouped(groups, parts)
@@ -173,8 +174,9 @@ def grouped(groups: Groups, parts: Parts) -> Iterator[Row]:
     A text that is both is a positive, and counted: of contradictory grades the highest stays.
     """
     for query, (pos, neg, query_id) in groups.items():
+        parts.go_to_query(query)
         if not pos:
-            parts.counts["queries without a positive"] += 1
+            parts.count_record("queries without a positive")
             continue
         negatives = [text for text in neg if text not in pos]
         if len(negatives) < len(neg):

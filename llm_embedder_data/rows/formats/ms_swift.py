@@ -133,12 +133,15 @@ def _read(parts: Parts) -> Iterator[Row]:
                 raise parts.error(str(error)) from error
             parts.leave_out(error)
             continue
+        parts.note_query(key)
         pos, neg, _ = groups.setdefault(key, ({}, {}, own_id(value)))
         pos.update(dict.fromkeys(positive))
         neg.update(dict.fromkeys(negative))
-    for (query, system), (pos, neg, query_id) in groups.items():
+    for key, (pos, neg, query_id) in groups.items():
+        query, system = key
+        parts.go_to_query(key)
         if not pos:
-            parts.counts["queries without a positive"] += 1
+            parts.count_record("queries without a positive")
             continue
         try:
             yield train_row(

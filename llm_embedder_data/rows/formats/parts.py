@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, pairwise
@@ -14,6 +14,7 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.passages.passage_files import IdsOfLines, PassageFile
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import LOOKED_AT, RawFile, RawRecord, RecordPlace
+from llm_embedder_data.rows.records.rejected_records import note_rejected
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Key, document_id
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
@@ -87,7 +88,7 @@ class Parts:
     known_as_labels: dict[tuple[str, str], bool] = field(default_factory=dict)
     known_as_ids: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict)
     at: tuple[str, RawRecord] | None = None
-    first_at: dict[str, tuple[str, RawRecord] | None] = field(default_factory=dict)
+    first_at: dict[Hashable, tuple[str, RawRecord] | None] = field(default_factory=dict)
 
     def records(self) -> Iterator[RawRecord]:
         """The records of all files; the place of errors follows."""
@@ -96,7 +97,7 @@ class Parts:
                 self.at = (file.path, record)
                 yield record
 
-    def note_query(self, query: str) -> None:
+    def note_query(self, query: Hashable) -> None:
         """Note that the record that is being read names a query whose row is made later."""
         if query not in self.first_at:
             at = self.at
@@ -105,7 +106,7 @@ class Parts:
                 at = path, RawRecord(None, record.row, record.line)
             self.first_at[query] = at
 
-    def go_to_query(self, query: str) -> None:
+    def go_to_query(self, query: Hashable) -> None:
         """Let errors and rows come from the first record that named a query."""
         self.at = self.first_at.get(query, self.at)
 
@@ -128,11 +129,21 @@ class Parts:
         """
         if isinstance(error, BadRowError) and not self.skips_bad_rows:
             raise self.error(f"{error} (data.on_bad_row=skip leaves such rows out)") from error
-        self.counts[str(error)] += 1
         self.n_dropped[str(error)] += 1
+        self.count_record(str(error))
         if self.at is not None:
             path, record = self.at
             self.first_dropped.setdefault(str(error), (path, record.row, record.line))
+
+    def count_record(self, reason: str) -> None:
+        """Count the record that is being read as one that is left out, whatever becomes of others.
+
+        Several such records may be one row that is dropped, or none.
+        """
+        self.counts[reason] += 1
+        if self.at is not None:
+            path, record = self.at
+            note_rejected(path, record.row, record.line, reason, record.value)
 
     @cached_property
     def documents(self) -> Mapping[str, str]:

@@ -162,7 +162,7 @@ def _answered(parts: Parts) -> Iterator[tuple[str, Mapping[str, Any]]]:
         answers = question.get("answers")
         texts = answers.get("text") if isinstance(answers, Mapping) else answers
         if question.get("is_impossible") or (texts is not None and not texts):
-            parts.counts["questions without an answer"] += 1
+            parts.count_record("questions without an answer")
             continue
         yield text, question
 

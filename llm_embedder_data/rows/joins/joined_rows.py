@@ -37,6 +37,12 @@ from llm_embedder_data.rows.joins.passages_and_texts import PassagesAndTexts
 from llm_embedder_data.rows.joins.side_car_documents import SideCarDocuments
 from llm_embedder_data.rows.passages.passage_files import PassageFile
 from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.records.rejected_files import (
+    RejectedFile,
+    has_rejected,
+    write_rejected,
+)
+from llm_embedder_data.rows.records.rejected_records import RejectedRecords, gathering
 from llm_embedder_data.rows.schema.canonical_rows import Row, train_record
 from llm_embedder_data.rows.schema.reading import make_folder, open_cached
 from llm_embedder_data.rows.schema.row_kind import RowKind
@@ -51,7 +57,7 @@ from llm_embedder_data.rows.sources.source_content import digests_at
 from llm_embedder_data.rows.sources.sources import SIDE_CARS, Source
 
 # Part of the cache's name. Raise it when what is written changes.
-_VERSION = 2
+_VERSION = 3
 
 # Hashes of texts that are positives of a row's query, and not among its candidates: those of other
 # rows of the query, and those that a miner took for positives.
@@ -119,11 +125,13 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         with locked(cached):
             summary = _summary(cached, reading.cache_folder)
             if summary is None:
-                summary = _write(
-                    cached,
-                    _JoiningRows(read, keys, skips_bad_rows=reading.on_bad_row == "skip"),
-                    _side_cars(given, beside, documents, read, reading),
-                )
+                with gathering() as rejected:
+                    summary = _write(
+                        cached,
+                        _JoiningRows(read, keys, skips_bad_rows=reading.on_bad_row == "skip"),
+                        _side_cars(given, beside, documents, read, reading),
+                        rejected,
+                    )
     joined = replace(
         read,
         source=source,
@@ -132,6 +140,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         side_cars=digests,
         base_files=tuple(base),
         are_teacher_scores="scores" in given,
+        rejected=(*read.rejected, RejectedFile(cached, summary["n_rejected"])),
     )
     joined.notes = [
         *read.notes,
@@ -153,6 +162,8 @@ def _files_of(value: Any, source: Source, name: str, reading: ReadingSettings) -
 def _summary(cached: Path, folder: Path) -> dict[str, Any] | None:
     summary = read_checked_json(summary_of(cached))
     if not isinstance(summary, dict) or not is_whole(cached):
+        return None
+    if not has_rejected(cached, summary["n_rejected"]):
         return None
     if not all(is_whole(folder / name) for name in summary["passages"] or ()):
         return None
@@ -219,7 +230,9 @@ def positives_of_queries(read: SourceRows) -> dict[str, dict[str, str]]:
     return found
 
 
-def _write(cached: Path, joining: _JoiningRows, side_cars: SideCars) -> dict[str, Any]:
+def _write(
+    cached: Path, joining: _JoiningRows, side_cars: SideCars, rejected: RejectedRecords
+) -> dict[str, Any]:
     """Write the joined rows and what was counted; return the latter."""
     read, keys = joining.read, joining.keys
     located = [field for field in LOCATION_COLUMNS if field[0] in read.rows.column_names]
@@ -234,6 +247,7 @@ def _write(cached: Path, joining: _JoiningRows, side_cars: SideCars) -> dict[str
         summary = {
             "counts": dict(joining.counts),
             "passages": None if passages is None else passages.names,
+            "n_rejected": write_rejected(cached, rejected),
         }
         write_checked_json(summary_of(cached), summary)
     except OSError as error:

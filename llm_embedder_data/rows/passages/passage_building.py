@@ -27,6 +27,12 @@ from llm_embedder_data.core.sealed_files import HashedFile, is_whole, sealed_fil
 from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.passages.passage_files import PASSAGES_VERSION, PassageFile
 from llm_embedder_data.rows.records.raw_files import OPENED, RawRecord
+from llm_embedder_data.rows.records.rejected_records import (
+    GATHERED,
+    MOST_REJECTED,
+    gathering,
+    note_rejected,
+)
 from llm_embedder_data.rows.schema.reading import make_folder
 
 _PASSAGES_AT_ONCE = 2048
@@ -84,9 +90,16 @@ def passages_in(
         with locked(path):
             if not is_whole(path):
                 try:
-                    with ExitStack() as stack, sealed_file(path) as file:
+                    with ExitStack() as stack, sealed_file(path) as file, gathering() as rejected:
                         build = _Build(file, folder, stack, name, skips_bad_rows)
-                        build.run(read(), lambda: {"digested": list(digests), "found": found()})
+                        build.run(
+                            read(),
+                            lambda: {
+                                "digested": list(digests),
+                                "found": found(),
+                                "rejected": rejected.as_kept(),
+                            },
+                        )
                 except OSError as error:
                     raise DataError.at(
                         str(folder),
@@ -95,6 +108,9 @@ def passages_in(
     passages = PassageFile(path)
     if (opened := OPENED.get()) is not None:  # though the cache may have spared that
         opened.update(path for path in digests if Path(path).is_file())
+    if (gathered := GATHERED.get()) is not None:
+        paths = dict(zip(passages.header["digested"], digests, strict=True))
+        gathered.add_kept(passages.header["rejected"], paths)
     return passages
 
 
@@ -171,6 +187,9 @@ class _Build:
                         line=None if record is None else record.line,
                     ) from None
                 self._counts[_SURROGATE] += 1
+                if passage.at is not None:
+                    file, record = passage.at
+                    note_rejected(file, record.row, record.line, _SURROGATE, record.value)
                 continue
             yield passage
 
@@ -205,6 +224,7 @@ class _Build:
     def _index_ids(self) -> None:
         """Write the hashes of ids in order, and the number of each; of equal ids the first."""
         n_repeated, first_repeated = 0, (self._n_passages, 0)
+        repeated: list[tuple[int, str]] = []
         names, bounds = self._read("ids"), self._read("id_bounds")
         digests = self._read("digests").reshape(-1, 2)
         for hashes, numbers in in_order(self._read("hashes")):
@@ -221,11 +241,20 @@ class _Build:
                     n_repeated += 1
                     first_repeated = min(first_repeated, (number, first))
                     is_same = (digests[number] == digests[first]).all()
-                    self._counts[_SAME_TEXT if is_same else _OTHER_TEXT] += 1
+                    reason = _SAME_TEXT if is_same else _OTHER_TEXT
+                    self._counts[reason] += 1
+                    repeated.append((number, reason))
+                    if len(repeated) > 2 * MOST_REJECTED:
+                        repeated = sorted(repeated)[:MOST_REJECTED]
             self._write("id_hashes", hashes[stays])
             self._write("id_numbers", numbers[stays])
         if n_repeated and not self._skips:
             raise self._repeated(*first_repeated, n_repeated)
+        for number, reason in sorted(repeated)[:MOST_REJECTED]:
+            name = names[bounds[number] : bounds[number + 1]].tobytes()
+            note_rejected(*self._at(number), reason, name)
+        if (gathered := GATHERED.get()) is not None:
+            gathered.n_records += max(0, n_repeated - MOST_REJECTED)
 
     def _repeated(self, number: int, first: int, n_repeated: int) -> DataError:
         names, bounds, digests = (self._read(name) for name in ("ids", "id_bounds", "digests"))

@@ -16,7 +16,7 @@ from llm_embedder_data.core.sealed_files import is_whole
 
 # Part of every file's name. Raise it when what is written changes, or when a reader of a format
 # gives other passages.
-PASSAGES_VERSION = 2
+PASSAGES_VERSION = 3
 
 # Ids that are read at a time, when all of them are asked for.
 _IDS_AT_ONCE = 8192
@@ -34,7 +34,8 @@ class PassageFile(Mapping[str, str]):
     Attributes:
         text_ids: ``[n]`` int64, the hash of each text, as batches have it.
         first_same: ``[n]`` int64, the number of the first passage with the same text.
-        header: what else was written: ``files``, ``counts``, ``digested`` and ``found``.
+        header: what else was written: ``files``, ``counts``, ``digested``, ``found`` and
+            ``rejected``.
 
     Raises:
         FileNotFoundError: the file does not exist or is damaged.

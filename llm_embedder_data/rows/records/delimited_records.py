@@ -48,11 +48,11 @@ def cell_records(path: str, dialect: Dialect) -> Iterator[tuple[int, Any]]:
             yield line, BLANK
             continue
         if cells[0].startswith("\ufeff") or cells == first:
-            yield line, BadRecord(_HEADER_AGAIN if cells == first else _MARKED)
+            yield line, BadRecord(_HEADER_AGAIN if cells == first else _MARKED, cells)
             continue
         if len(cells) != n_columns:
             if len(cells) < n_columns or any(map(str.strip, cells[n_columns:])):
-                yield line, BadRecord(_ragged(len(cells), dialect))
+                yield line, BadRecord(_ragged(len(cells), dialect), cells)
                 continue
             del cells[n_columns:]
         record: dict[str, Any] = dict(zip(header, cells, strict=True))
@@ -69,7 +69,8 @@ def cell_records(path: str, dialect: Dialect) -> Iterator[tuple[int, Any]]:
             line,
             BadRecord(
                 f"{header[column]}: the cells before it are lists, and this one is "
-                f'{cell[:60]!r} (write it as a list, as in ["a", "b"])'
+                f'{cell[:60]!r} (write it as a list, as in ["a", "b"])',
+                cells,
             ),
         )
 
@@ -79,12 +80,13 @@ class BadRecord:
 
     Attributes:
         sentence: what is wrong with it.
+        content: the record as far as it could be read: its text, or its cells; None if unknown.
     """
 
-    __slots__ = ("sentence",)
+    __slots__ = ("content", "sentence")
 
-    def __init__(self, sentence: str) -> None:
-        self.sentence = sentence
+    def __init__(self, sentence: str, content: bytes | list[str] | None = None) -> None:
+        self.sentence, self.content = sentence, content
 
 
 # Files that were put behind one another have these inside.

@@ -98,7 +98,7 @@ def line_values(path: str) -> Iterator[tuple[int, Any]]:
                 try:
                     yield number, loads(line)
                 except ValueError as error:
-                    yield number, BadRecord(f"not JSON: {error}")
+                    yield number, BadRecord(f"not JSON: {error}", line)
 
 
 def object_values(path: str) -> Iterator[Any]:

@@ -34,6 +34,7 @@ from llm_embedder_data.rows.records.json_records import (
     line_values,
     object_values,
 )
+from llm_embedder_data.rows.records.rejected_records import note_rejected
 
 Container = Literal["lines", "array", "object", "cells", "fields", "table"]
 
@@ -258,3 +259,4 @@ class RawFile:
         if not self.skips_bad_records:
             raise DataError.at(self.path, bad.sentence, row=row, line=line)
         self.counts["records that cannot be read"] += 1
+        note_rejected(self.path, row, line, bad.sentence, bad.content)

@@ -31,6 +31,7 @@ from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.formats.parts import INCOMPLETE_SCORES
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RecordPlace
+from llm_embedder_data.rows.records.rejected_files import RejectedFile
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 from llm_embedder_data.rows.schema.reading import fields_seen, read_file
 from llm_embedder_data.rows.schema.row_kind import RowKind
@@ -78,6 +79,7 @@ class SourceRows:
         streamed: gives the texts of ``rows`` that lie elsewhere; None if ``rows`` has them.
         group_sizes: keys per query that the rows of a file ask for, by its path; None for any
             number.
+        rejected: the first records that gave no row; bad rows of ``rows`` are not among them.
     """
 
     source: Source
@@ -99,6 +101,7 @@ class SourceRows:
     passages: Passages | None = None
     streamed: StreamedTexts | None = None
     group_sizes: Mapping[str, int | None] = field(default_factory=dict)
+    rejected: tuple[RejectedFile, ...] = ()
 
     def tables(self, columns: Sequence[str]) -> RowTables:
         """Return the rows as Arrow tables of some columns, in which keys are texts."""
@@ -311,6 +314,7 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
         first_dropped=found.first_dropped,
         passages=found.passages,
         group_sizes=found.group_sizes,
+        rejected=() if found.rejected is None else (found.rejected,),
         n_incompletely_scored=found.left_out.get(INCOMPLETE_SCORES, 0),
     )
     read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_embedder_data.config.negative_limits import LIMIT_RULES, LIMITS, Limit, normal_limit
-from llm_embedder_data.config.recipe_rules import check_value
+from llm_embedder_data.config.recipe_rules import LARGEST_BATCH, check_value
 from llm_embedder_data.config.recipes import NormalizeScores
 from llm_embedder_data.core.errors import ConfigError, check_choice, did_you_mean
 from llm_embedder_data.core.printable import one_line
@@ -288,6 +288,11 @@ def _check_arguments(arguments: Mapping[str, Any], where: str) -> None:
         number = arguments.get(name, 1)
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ConfigError(f"{where}.{name}={number!r}: expected an integer of at least 1")
+    if arguments.get("batch_size", 1) > LARGEST_BATCH:
+        raise ConfigError(
+            f"{where}.batch_size={arguments['batch_size']}: expected an integer of at most "
+            f"{LARGEST_BATCH:,}"
+        )
     for name, rule in LIMIT_RULES.items():
         if name in arguments:
             check_value(arguments[name], rule, f"{where}.{name}")

@@ -279,3 +279,8 @@ def test_an_impossible_value_is_refused(arguments, sentence):
 def test_a_rank_outside_is_refused():
     with pytest.raises(IndexError, match=r"rank must be in \[0, 2\), got 2"):
         EpochPlan({"a": 20}, 4, 2).for_rank(0, 2)
+
+
+def test_a_global_batch_beyond_32_bits_is_refused():
+    with pytest.raises(ConfigError, match=r"on 4 ranks: a global batch has at most 2,147,483,647"):
+        EpochPlan({"a": 8}, 2**30, 4, small_datasets="repeat")

@@ -150,3 +150,16 @@ def test_rows_are_not_written_over_the_file_that_they_are_read_from(run, tmp_pat
         run("convert", "data.train_data=rows.jsonl", "out=link.jsonl")
 
     assert file.read_text() == '["query", "positive"]\n'
+
+
+def test_rejected_records_are_written_beside_the_rows(run, tmp_path):
+    (tmp_path / "t.csv").write_text("anchor,positive\na,b\n,c\nonly one\n")
+    asked = ["convert", "data.train_data=t.csv", "out=rows.jsonl", "data.on_bad_row=skip"]
+
+    printed = run(*asked)
+
+    lines = (tmp_path / "rows.rejected.jsonl").read_text().splitlines()
+    assert [(found["row"], found["line"]) for found in map(json.loads, lines)] == [(1, 3), (2, 4)]
+    assert "2 rejected rows: rows.rejected.jsonl" in printed
+    run(*asked, "rejected=null", "out=other.jsonl")
+    assert not (tmp_path / "other.rejected.jsonl").exists()

@@ -129,3 +129,49 @@ def test_near_duplicates_are_looked_for_where_asked(run, data, tmp_path):
     with pytest.raises(SystemExit) as leaving:
         run("prepare", *data, "near_duplicates=8")
     assert "near_duplicates=8: expected the least Jaccard" in str(leaving.value)
+
+
+def test_settings_that_make_no_plan_are_reported_and_not_an_error(run, data, tmp_path):
+    weighted = [one for one in data if "train_data" not in one]
+    source = f"data.train_data={{mine: {{path: {tmp_path}/mine/train.jsonl, weight: 0.01}}}}"
+
+    printed = run("prepare", *weighted, source, "json=report.json", "html=page.html")
+
+    assert "fit with these settings would be refused" in printed
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert "weight 0.01 of dataset 'mine' gives it" in report["refused"]
+    assert report["plan"] is None
+    assert report["datasets"]["mine"]["checks"]["duplicate_rows"]["count"] == 1
+    assert "weight 0.01" in (tmp_path / "page.html").read_text()
+
+
+def test_rejected_rows_are_written_beside_the_report(run, data, tmp_path):
+    with open(tmp_path / "mine" / "train.jsonl", "a") as file:
+        file.write('{"query": "q", "pos": [5]}\n')
+    skipping = [*data, "data.on_bad_row=skip"]
+
+    for _ in range(2):  # the second time from caches
+        assert "report.rejected.jsonl" in run("prepare", *skipping, "json=report.json")
+        [line] = (tmp_path / "report.rejected.jsonl").read_text().splitlines()
+        (tmp_path / "report.rejected.jsonl").unlink()
+        found = json.loads(line)
+        assert (found["dataset"], found["row"], found["line"]) == ("mine", 9, 10)
+        assert (found["field"], found["value"]) == ("pos", '{"query": "q", "pos": [5]}')
+        assert found["file"].endswith("train.jsonl")
+        assert found["reason"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["datasets"]["mine"]["rejected"] == 1
+    assert "rejected=rejected.jsonl" in run("prepare", *skipping)
+    assert "rejected" not in run("prepare", *skipping, "rejected=null")
+    run("prepare", *skipping, "rejected=sub/mine.jsonl")
+    assert (tmp_path / "sub" / "mine.jsonl").exists()
+
+
+def test_without_rejected_rows_an_old_file_of_them_is_emptied(run, data, tmp_path):
+    run("prepare", *data, "html=report.html")
+    assert not (tmp_path / "report.rejected.jsonl").exists()
+    (tmp_path / "report.rejected.jsonl").write_text("{}\n")
+
+    run("prepare", *data, "html=report.html")
+
+    assert (tmp_path / "report.rejected.jsonl").read_text() == ""

@@ -36,7 +36,8 @@ class Diagnosis(dict[str, Any]):
     ``["datasets"][name]`` describes a training set, ``eval/NAME`` or ``corpus/NAME``:
 
     - ``kind``, ``files``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}),
-      ``first_dropped`` ({reason: {"file", "line"}}), ``notes`` and ``cache_bytes``
+      ``first_dropped`` ({reason: {"file", "line"}}), ``rejected`` (records that gave nothing for
+      what they hold, also of its side-cars), ``notes`` and ``cache_bytes``
     - ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}, also ``looked_at`` if
       the check read a sample of so many rows; examples of near-duplicates have a ``similarity`` and
       a ``match``, with file, line and text

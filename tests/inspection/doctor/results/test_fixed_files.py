@@ -3,7 +3,7 @@ import json
 import pytest
 from doctor_cases import SOUND, counts, opened, row, write
 
-from llm_embedder_data import RetrievalDataModule, read_rows
+from llm_embedder_data import ConfigError, RetrievalDataModule, read_rows
 from llm_embedder_data.mining.scoring.scored_rows import RowsToScore
 
 
@@ -176,3 +176,13 @@ def test_rows_of_one_negative_stay_so(tmp_path, minilm):
     written = list(map(json.loads, fixed.read_text().splitlines()))
     again = opened(tmp_path / "again", minilm, {"set": written})
     assert again.train_sets()["set"].largest_group == 2
+
+
+def test_two_sets_with_one_cleaned_file_are_refused(tmp_path, minilm):
+    folder = tmp_path / "data"
+    module = opened(folder, minilm, {"a/B": SOUND, "a_b": SOUND})
+
+    with pytest.raises(ConfigError, match=r"'a/B' and 'a_b' would both be written to a_b\.jsonl"):
+        module.diagnose(fix=tmp_path / "fixed")
+
+    assert not (tmp_path / "fixed").exists()

@@ -1,0 +1,36 @@
+"""The file of rejected rows that ``prepare`` and ``convert`` write beside what they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_embedder_data.cli.showing import show
+from llm_embedder_data.inspection.rejected_rows import RejectedRows, write_rejected_rows
+
+
+def write_rejected_file(
+    setting: Any, beside: str | Path | None, rejected: Mapping[str, RejectedRows]
+) -> None:
+    """Write rejected rows as JSON Lines, and say how many there are and where.
+
+    Args:
+        setting: ``rejected``: a path; ``auto`` for a file beside another one, which is written if
+            there are such rows, or were at the last time; None for no file.
+        beside: the file that ``auto`` means; None if there is none.
+        rejected: by dataset.
+    """
+    n_rows = sum(rows.n_rows for rows in rejected.values())
+    path = None if setting is None else Path(setting)
+    if setting == "auto":
+        path = None if beside is None else Path(beside).with_suffix(".rejected.jsonl")
+        if path is None and n_rows:
+            show(f"{n_rows:,} rejected rows (rejected=rejected.jsonl writes each with its reason)")
+        if path is not None and not n_rows and not path.exists():
+            return
+    if path is None:
+        return
+    n_written = write_rejected_rows(path, rejected)
+    few = "" if n_written == n_rows else f", of which the first {n_written:,} were written"
+    show(f"{n_rows:,} rejected rows{few}: {path}")
