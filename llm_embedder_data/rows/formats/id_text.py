@@ -7,6 +7,7 @@ of a passage stands before its text; Anserini's ``contents`` begins with the tit
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from llm_embedder_data.rows.formats.format import Format
@@ -49,8 +50,16 @@ def id_and_text(value: Any) -> tuple[Any, str]:
         raise BadRowError(f"expected an id and a text, found {len(value)} cells")
     if not isinstance(value, Mapping):
         raise BadRowError(f"expected an id and a text, found {shown(value)}")
-    one = next((value[name] for name in IDS if value.get(name) is not None), None)
-    text = next((name for name in TEXTS if isinstance(value.get(name), str)), None)
+    ids, texts = _fields_of(tuple(value))
+    one = text = None
+    for name in ids:
+        one = value[name]
+        if one is not None:
+            break
+    for name in texts:
+        if isinstance(value[name], str):
+            text = name
+            break
     title = value.get("title")
     if text is None:
         wrong = next((name for name in TEXTS if value.get(name) is not None), None)
@@ -63,6 +72,12 @@ def id_and_text(value: Any) -> tuple[Any, str]:
         title, content = content.split("\n", 1)
     no_title = ("-",) if "docid" in value else ()  # Tevatron's passages without title
     return one, titled(title, content, text, no_title=no_title)
+
+
+@lru_cache(maxsize=1024)
+def _fields_of(fields: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The fields among some that may be the id, and those that may be the text, best first."""
+    return [name for name in IDS if name in fields], [name for name in TEXTS if name in fields]
 
 
 def _recognizes(file: RawFile) -> bool:

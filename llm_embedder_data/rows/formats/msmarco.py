@@ -130,9 +130,11 @@ def _three(value: object) -> tuple[str, str, str]:
     if not isinstance(value, list) or len(value) != 3:
         n_cells = len(value) if isinstance(value, list) else 0
         raise BadRowError(f"expected three cells, found {n_cells}")
-    if not all(isinstance(cell, str) and cell.strip() for cell in value):
-        raise BadRowError("a cell is empty")
-    return value[0], value[1], value[2]
+    query, positive, negative = value
+    for cell in value:
+        if not isinstance(cell, str) or not cell or cell.isspace():
+            raise BadRowError("a cell is empty")
+    return query, positive, negative
 
 
 MSMARCO_TRIPLES = Format(

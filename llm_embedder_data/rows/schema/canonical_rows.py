@@ -171,8 +171,11 @@ def ids_of(value: Any, field: str) -> list[str]:
         value = [value]
     if not isinstance(value, list | tuple):
         raise BadRowError(f"{field}: expected a list of ids, found {shown(value)}")
-    if set(map(type, value)) == {str}:  # as most are, and there may be billions
+    types = set(map(type, value))
+    if types == {str}:  # as most are, and there may be billions
         return list(value)
+    if types == {int}:
+        return list(map(integer_text, value))
     return [document_id(entry, f"{field}[{number}]") for number, entry in enumerate(value)]
 
 
@@ -228,6 +231,9 @@ def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
             return None
         scores = [] if scores is None else scores
         scores = list(scores) if isinstance(scores, list | tuple) else [scores]
+        if _are_plain(scores) and len(scores) == n_candidates:
+            found += map(float, scores)
+            continue
         for score in scores:
             if isinstance(score, bool) or not isinstance(score, int | float | None):
                 raise BadRowError(f"scores: expected numbers, found {shown(score)}")
@@ -243,6 +249,15 @@ def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
                 )
             found.append(float(score))
     return found or None
+
+
+def _are_plain(scores: list[Any]) -> bool:
+    """Return whether all scores are finite floats that a batch can hold, as most lists are."""
+    if set(map(type, scores)) != {float}:
+        return False
+    return (
+        math.isfinite(sum(scores)) and -LARGEST_SCORE <= min(scores) <= max(scores) <= LARGEST_SCORE
+    )
 
 
 def titled(title: Any, text: Any, field: str = "text", *, no_title: Sequence[str] = ()) -> str:
