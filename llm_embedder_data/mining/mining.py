@@ -82,7 +82,9 @@ class Mined:
             "queries": len(self.queries),
             "passages searched": self.passages.n_searched,
             "negatives": self.n_negatives,
-            "known positives, which are never mined": sum(map(len, self.queries.known)),
+            "known positives, which are never mined": sum(
+                int((known < self.passages.n_searched).sum()) for known in self.queries.known
+            ),
             "passages left out as they have the text of a positive": self.n_same_text,
             "passages left out as they have the id of a positive, and another text": self.n_same_id,
             "passages left out as they hold an answer": self.n_holding_answers,
