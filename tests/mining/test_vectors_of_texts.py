@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from store_cases import TEXTS, tiny_embedder, tiny_encoder
 
+from llm_embedder_data.mining import vectors_of_texts
 from llm_embedder_data.mining.embeddable_texts import ListedTexts
 from llm_embedder_data.mining.embedding_store import TEXT_HASHES
 from llm_embedder_data.mining.store_filling import Share, fill_store
@@ -17,7 +18,11 @@ def found_of(root, embedder, asked_for):
     return find_vectors(root, fingerprint, asked_for)
 
 
-def test_texts_are_found_in_several_stores_by_prompt_or_instruction(tmp_path, minilm):
+@pytest.mark.parametrize("at_once", [7, 1 << 16])
+def test_texts_are_found_in_several_stores_by_prompt_or_instruction(
+    tmp_path, minilm, monkeypatch, at_once
+):
+    monkeypatch.setattr(vectors_of_texts, "_HASHES_AT_ONCE", at_once)
     prompted = tiny_embedder(minilm, prompt="find: ")
     plain = tiny_embedder(minilm, prompted.encoder)
     fill_store(tmp_path, ListedTexts(TEXTS), prompted)
