@@ -1,4 +1,4 @@
-"""Mining of hard negatives, beside sentence-transformers' ``mine_hard_negatives``.
+"""Mining of hard negatives, beside sentence-transformers' and FlagEmbedding's.
 
     python benchmarks/mining.py [--repeats 3] [--write]
 
@@ -13,13 +13,16 @@ data with another limit.
 - ``search``: an encoder of one layer with as many dimensions, and more texts, so that the search
   and the bookkeeping dominate.
 
-FlagEmbedding's ``hn_mine`` takes part if the package has it
-(``FlagEmbedding.baai_general_embedding.finetune.hn_mine``, up to version 1.2).
+FlagEmbedding's ``hn_mine`` takes part if the package has it, as version 1.2.11 does; later ones
+keep it in their repository alone. It needs an environment of its own:
+``pip install --no-deps FlagEmbedding==1.2.11 faiss-cpu==1.15.1``, beside what ``make bench``
+installs. It has no margin, and keeps neither scores nor embeddings.
 """
 
 from __future__ import annotations
 
 import argparse
+import builtins
 import importlib
 import json
 import statistics
@@ -29,7 +32,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from made_up_text import MadeUpText
@@ -197,11 +200,13 @@ def theirs(folder: Path) -> dict[str, Any]:
 
 
 def flag_embedding(folder: Path) -> dict[str, Any]:
-    """FlagEmbedding's script; it has no margin, so the second time is a second run."""
-    module = importlib.import_module("FlagEmbedding.baai_general_embedding.finetune.hn_mine")
+    """FlagEmbedding's script, with our length; its batches of 256 texts are its own."""
+    module = hn_mine()
     from FlagEmbedding import FlagModel
 
     model = FlagModel(encoder_of(folder), pooling_method="mean", use_fp16=False)
+    encode = model.encode
+    model.encode = lambda texts, **settings: encode(texts, **{**settings, "max_length": LENGTH})
     rows = read(folder / "pairs.jsonl")
     pool = read(folder / "corpus.jsonl")
     for name, lines in (("fe.jsonl", rows), ("pool.jsonl", pool)):
@@ -222,6 +227,17 @@ def flag_embedding(folder: Path) -> dict[str, Any]:
     return measured(mine)
 
 
+def hn_mine() -> Any:
+    """FlagEmbedding's script.
+
+    Raises:
+        ImportError: the package is not installed, or has none.
+    """
+    # Version 1.2.11 takes this name from transformers.trainer, which version 5 does not export.
+    vars(builtins)["Optional"] = Optional
+    return importlib.import_module("FlagEmbedding.baai_general_embedding.finetune.hn_mine")
+
+
 SIDES = {"ours": ours, "sentence-transformers": theirs, "FlagEmbedding": flag_embedding}
 
 
@@ -229,7 +245,7 @@ def compare(setting: str, repeats: int) -> dict[str, dict[str, float]]:
     """The medians of each side."""
     sides = ["ours", "sentence-transformers"]
     try:
-        importlib.import_module("FlagEmbedding.baai_general_embedding.finetune.hn_mine")
+        hn_mine()
         sides.append("FlagEmbedding")
     except ImportError:
         print("FlagEmbedding's hn_mine is not installed: left out", file=sys.stderr)
@@ -249,14 +265,26 @@ def compare(setting: str, repeats: int) -> dict[str, dict[str, float]]:
 
 
 def page(results: dict[str, dict[str, dict[str, float]]], repeats: int) -> str:
+    packages = ["torch", "sentence-transformers", "transformers"]
+    has_hn_mine = "FlagEmbedding" in next(iter(results.values()))
+    if has_hn_mine:
+        packages += ["FlagEmbedding", "faiss-cpu"]
     parts = [
         "# Mining hard negatives\n",
-        f"{machine(['torch', 'sentence-transformers', 'transformers'])} Made by "
+        f"{machine(packages)} Made by "
         f"`python benchmarks/mining.py --repeats {repeats} --write`; medians, one thread. Ratios "
         "are the other's figure divided by ours. Much of the memory is holes that activations of "
         "other sizes leave in the heap. `MALLOC_MMAP_THRESHOLD_=1000000` in the environment hands "
         "each freed tensor back to the system: that shows how much is in use, and takes longer.\n",
     ]
+    if has_hn_mine:
+        parts.append(
+            "FlagEmbedding's `hn_mine` has no margin, and keeps neither scores nor embeddings: it "
+            "keeps all negatives, and another choice is a second run. Its batches are of 256 texts "
+            "that are not sorted by length, with our limit of tokens. Of version 1.2.11, the last "
+            "package that has it, one name is mended that transformers 5 does not export any "
+            "more.\n"
+        )
     for setting, sides in results.items():
         n_passages, n_queries, n_words = SIZES[setting]
         parts.append(

@@ -13,8 +13,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
+from llm_embedder_data.mining.minable_passages import MinablePassages
 from llm_embedder_data.mining.mining import Mined, mine, write_mined
-from llm_embedder_data.mining.mining_data import MinablePassages, MinedQueries, MiningData
+from llm_embedder_data.mining.mining_data import MinedQueries, MiningData
 from llm_embedder_data.mining.retrievers import DenseRetriever
 from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
@@ -139,6 +140,9 @@ class RefreshNegatives(Callback):
         datamodule.exchange_negatives(files)
         for name, path in files.items():
             rank_zero_info(f"epoch {epoch}: negatives of {one_line(name)} mined anew: {path}")
+            for mined in by_source[name]:
+                counts = [f"{n:,} {what}" for what, n in mined.counts().items() if n]
+                rank_zero_info(f"{one_line(mined.name)}: {'; '.join(counts)}")
 
     def _retriever(
         self,

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
 
 def normal_form(text: str) -> str:
     """A text in lower case with single blanks.
@@ -16,3 +22,10 @@ def normal_form(text: str) -> str:
     if "  " in text or text[:1] == " " or text[-1:] == " " or not text.isprintable():
         return " ".join(text.split())
     return text
+
+
+def form_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
+    """Return a 64-bit hash of the normal form of each text, ``[n]`` uint64."""
+    forms = (normal_form(text).encode("utf-8", "surrogatepass") for text in texts)
+    digests = [xxhash.xxh3_64_intdigest(form) for form in forms]
+    return np.array(digests, np.uint64)

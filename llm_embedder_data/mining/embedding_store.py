@@ -9,6 +9,7 @@ at all. The store is complete when all shards are there; no step merges them.
         store.json       the fingerprint, the number of distinct texts, and the shard size
         ids.arrow        the id of each text
         numbers.bin      int64, the distinct text of each text; only if some texts are equal
+        hashes.bin       two uint64 for each distinct text, by which a single text is found
         <digest>.00000.bin ...   the vectors of each shard
 
 The folder's name, store.json and the names of the shards all contain the fingerprint. So vectors of
@@ -34,7 +35,7 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, mapped
 from llm_embedder_data.mining.store_fingerprint import StoredType, StoreFingerprint
 
-HEADER, IDS, NUMBERS = "store.json", "ids.arrow", "numbers.bin"
+HEADER, IDS, NUMBERS, TEXT_HASHES = "store.json", "ids.arrow", "numbers.bin", "hashes.bin"
 
 # A message lists at most this many missing shards, and counts the rest.
 _SHARDS_NAMED = 8
@@ -208,7 +209,7 @@ class EmbeddingStore:
         """
         stop = len(self) if stop is None else min(stop, len(self))
         if self._numbers is not None:
-            return self._of_distinct(self._numbers[start:stop])
+            return self.of_distinct(self._numbers[start:stop])
         parts = []
         while start < stop:
             shard, begin = divmod(start, self._per_shard)
@@ -222,7 +223,18 @@ class EmbeddingStore:
     def at(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors at the given positions, in that order, ``[n, D]`` float32."""
         positions = np.asarray(positions, np.int64)
-        return self._of_distinct(positions if self._numbers is None else self._numbers[positions])
+        return self.of_distinct(positions if self._numbers is None else self._numbers[positions])
+
+    def of_distinct(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of distinct texts by their numbers, ``[n, D]`` float32."""
+        vectors = np.empty((len(numbers), self.width), np.float32)
+        shards, rows = np.divmod(numbers, self._per_shard)
+        order = np.argsort(shards, kind="stable")
+        begins = np.flatnonzero(np.diff(shards[order], prepend=-1))
+        for chosen in np.split(order, begins[1:]) if len(order) else []:
+            shard = self._shards[shards[chosen[0]]]
+            vectors[chosen] = self._as_float32(shard[rows[chosen]])
+        return vectors
 
     def blocks(self, n_texts: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield ``(start position, vectors [n, D])`` of consecutive blocks.
@@ -232,16 +244,6 @@ class EmbeddingStore:
         """
         for start in range(0, len(self), n_texts):
             yield start, self.vectors(start, start + n_texts)
-
-    def _of_distinct(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        vectors = np.empty((len(numbers), self.width), np.float32)
-        shards, rows = np.divmod(numbers, self._per_shard)
-        order = np.argsort(shards, kind="stable")
-        begins = np.flatnonzero(np.diff(shards[order], prepend=-1))
-        for chosen in np.split(order, begins[1:]) if len(order) else []:
-            shard = self._shards[shards[chosen[0]]]
-            vectors[chosen] = self._as_float32(shard[rows[chosen]])
-        return vectors
 
     def _as_float32(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         if self.fingerprint.dtype == "float32":

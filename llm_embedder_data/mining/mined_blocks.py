@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.answer_strings import holds_answer, words_of
 from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
-from llm_embedder_data.mining.mining_data import MinablePassages, MinedQueries
+from llm_embedder_data.mining.minable_passages import MinablePassages
+from llm_embedder_data.mining.mining_data import MinedQueries
 from llm_embedder_data.mining.retrievers import Retriever
 from llm_embedder_data.mining.store_filling import Share
 
 ALL = Share()
 
 # Part of a block's file name. Increase it when the content of the files changes.
-_VERSION = 1
+_VERSION = 2
 
 # Queries in a block.
 _QUERIES = 1024
@@ -43,8 +44,10 @@ class MinedBlock:
         scores: ``[q, depth]`` float32, descending; -inf where there are fewer negatives.
         index: ``[q, depth]`` int64, positions of the negatives; -1 where there are fewer.
         beside: ``[m, 3]`` int64, passages that were not mined: number of the query, position of the
-            passage, and its kind: POSITIVE, OWN_NEGATIVE or HOLDS_ANSWER.
+            passage, and its kind: POSITIVE, OWN_NEGATIVE, HOLDS_ANSWER or HAS_ID.
         beside_scores: ``[m]`` float32, the scores of these passages.
+        n_left_out: ``[q, 2]`` int64, how many passages that would have been mined were left out: as
+            they have the text of a positive, and as they have the id of one and another text.
     """
 
     first: int
@@ -52,11 +55,13 @@ class MinedBlock:
     index: NDArray[np.int64]
     beside: NDArray[np.int64]
     beside_scores: NDArray[np.float32]
+    n_left_out: NDArray[np.int64]
 
 
 # The kinds of passages in ``MinedBlock.beside``: a labelled positive, a negative that the rows
-# already have, and a passage that contains an answer to the query.
-POSITIVE, OWN_NEGATIVE, HOLDS_ANSWER = 0, 1, 2
+# already have, a passage that contains an answer to the query, and one that has the id of a
+# positive, but another text.
+POSITIVE, OWN_NEGATIVE, HOLDS_ANSWER, HAS_ID = 0, 1, 2, 3
 
 
 class MinedBlocks:
@@ -114,7 +119,8 @@ class MinedBlocks:
     def _digest_of_inputs(self) -> str:
         queries = self._queries
         digest = xxhash.xxh3_128(repr((_VERSION, self._retriever.digest, self._depth)).encode())
-        for lists in (queries.known, queries.positives, queries.own_negatives):
+        kinds = (queries.known, queries.known_by_id, queries.positives, queries.own_negatives)
+        for lists in kinds:
             for positions in lists:
                 digest.update(np.append(positions, -1).tobytes())
         digest.update(repr(queries.answers).encode())
@@ -126,6 +132,7 @@ class MinedBlocks:
         scores = np.full(index.shape, -np.inf, np.float32)
         beside: list[tuple[int, int, int]] = []
         beside_scores: list[float] = []
+        n_left_out = np.zeros((len(queries), 2), np.int64)
         holding: dict[int, list[int]] = {}
         todo = np.arange(len(queries))
         wanted = self._depth + max(len(self._queries.known[i]) for i in queries)
@@ -144,6 +151,9 @@ class MinedBlocks:
                 scores[row, : len(kept)] = found_scores[row][: len(positions)][kept]
                 # Passages ranked below the last negative would not have been mined anyway.
                 last = kept[-1] if len(kept) == self._depth else len(positions)
+                known_by_id = self._queries.known_by_id[queries[row]]
+                n_by_id = np.isin(positions[:last], known_by_id).sum()
+                n_left_out[row] = (~unknown[:last]).sum() - n_by_id, n_by_id
                 holding[row] = np.setdiff1d(
                     positions[np.flatnonzero(holds[:last])],
                     self._queries.own_negatives[queries[row]],
@@ -153,8 +163,14 @@ class MinedBlocks:
             todo = np.array(too_few if wanted < most else [], np.int64)
             wanted = min(2 * wanted, most)
         for row, query in enumerate(queries):
-            kinds = (self._queries.positives, self._queries.own_negatives)
-            by_kind = [lists[query].tolist() for lists in kinds] + [holding[row]]
+            own_negatives = self._queries.own_negatives[query]
+            by_kind = [
+                self._queries.positives[query].tolist(),
+                own_negatives.tolist(),
+                holding[row],
+                # A negative that the rows already have stays one.
+                np.setdiff1d(self._queries.known_by_id[query], own_negatives).tolist(),
+            ]
             for kind, of_kind in enumerate(by_kind):
                 beside += [(query, position, kind) for position in of_kind]
             unmined = np.array([p for of_kind in by_kind for p in of_kind], np.int64)
@@ -166,6 +182,7 @@ class MinedBlocks:
             index=index,
             beside=np.array(beside, np.int64).reshape(-1, 3),
             beside_scores=np.array(beside_scores, np.float32),
+            n_left_out=n_left_out,
         )
         with sealed_file(self._path(queries)) as file:
             file.write(content.getbuffer())

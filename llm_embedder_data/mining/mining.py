@@ -18,19 +18,16 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.core.normal_form import normal_form
+from llm_embedder_data.mining.minable_passages import MinablePassages
 from llm_embedder_data.mining.mined_blocks import (
     ALL,
+    HAS_ID,
     HOLDS_ANSWER,
     POSITIVE,
     MinedBlock,
     MinedBlocks,
 )
-from llm_embedder_data.mining.mining_data import (
-    MinablePassages,
-    MinedQueries,
-    MiningData,
-    queries_of,
-)
+from llm_embedder_data.mining.mining_data import MinedQueries, MiningData, queries_of
 from llm_embedder_data.mining.retrievers import Retriever
 from llm_embedder_data.mining.run_files import check_run_ids, write_run
 from llm_embedder_data.mining.store_filling import Share
@@ -45,7 +42,7 @@ MakeRetriever = Callable[[MiningData, MinablePassages, MinedQueries], Retriever]
 
 @dataclass(slots=True)
 class Mined:
-    """What was mined for one dataset. The last three are counted by :func:`write_mined`.
+    """What was mined for one dataset. The last five are counted by :func:`write_mined`.
 
     Attributes:
         name: the dataset's name.
@@ -56,6 +53,8 @@ class Mined:
         from_rows: whether the rows' candidates were searched, because there is no corpus.
         n_negatives: negatives mined, over all queries.
         n_short: queries with fewer negatives than asked for.
+        n_same_text: passages that would have been mined, and have the text of a positive.
+        n_same_id: likewise, with the id of a positive and another text.
         n_holding_answers: passages left out because they contain an answer.
     """
 
@@ -67,6 +66,8 @@ class Mined:
     from_rows: bool
     n_negatives: int = 0
     n_short: int = 0
+    n_same_text: int = 0
+    n_same_id: int = 0
     n_holding_answers: int = 0
 
     @property
@@ -81,8 +82,13 @@ class Mined:
             "queries": len(self.queries),
             "passages searched": self.passages.n_searched,
             "negatives": self.n_negatives,
-            "known positives, which are never mined": sum(map(len, self.queries.known)),
+            "known positives, which are never mined": sum(
+                int((known < self.passages.n_searched).sum()) for known in self.queries.known
+            ),
+            "passages left out as they have the text of a positive": self.n_same_text,
+            "passages left out as they have the id of a positive, and another text": self.n_same_id,
             "passages left out as they hold an answer": self.n_holding_answers,
+            **self.queries.compared,
             "queries with fewer negatives than asked for": self.n_short,
             "passages that are blank, or repeat the id or text of another": int(
                 (~self.passages.usable).sum()
@@ -102,8 +108,9 @@ def mine(
 ) -> Mined:
     """Mine negatives for the queries of a dataset; write the blocks that are missing.
 
-    A passage is left out if its normalized text is that of a positive in any row of the same query,
-    or if it contains an answer to the query. The result does not depend on any random number.
+    A passage is left out if its normalized text or its id is that of a positive in any row of the
+    same query, or if it contains an answer to the query. The result does not depend on any random
+    number.
 
     Args:
         data: the rows and the passages.
@@ -177,6 +184,8 @@ def lowest_positives(block: MinedBlock) -> NDArray[np.float64]:
 def _ranked(mined: Mined) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     ids, query_ids = mined.passages.ids, mined.query_ids
     for block in mined.blocks:
+        mined.n_same_text += int(block.n_left_out[:, 0].sum())
+        mined.n_same_id += int(block.n_left_out[:, 1].sum())
         for row, (index, scores) in enumerate(zip(block.index, block.scores, strict=True)):
             n_found = int((index >= 0).sum())
             mined.n_negatives += n_found
@@ -193,7 +202,7 @@ def _lines_beside(mined: Mined, block: MinedBlock, query_ids: list[str]) -> Iter
         holds_answer = kind == HOLDS_ANSWER
         mined.n_holding_answers += holds_answer
         # The score inf marks a passage that must not become a negative.
-        text = "inf" if holds_answer else str(np.float32(score))
+        text = "inf" if kind in (HOLDS_ANSWER, HAS_ID) else str(np.float32(score))
         yield f"{query_ids[query]}\t{ids[position]}\t{text}\n"
 
 

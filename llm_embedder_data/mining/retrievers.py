@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.embeddable_texts import EmbeddableTexts, ListedTexts
 from llm_embedder_data.mining.embedding_store import EmbeddingStore
-from llm_embedder_data.mining.mining_data import MinablePassages
+from llm_embedder_data.mining.minable_passages import MinablePassages
 from llm_embedder_data.mining.search import merge_top_k, top_k
 from llm_embedder_data.mining.store_filling import fill_store
 from llm_embedder_data.mining.text_embedder import TextEmbedder

@@ -30,6 +30,7 @@ from llm_embedder_data.mining.embedding_store import (
     HEADER,
     IDS,
     NUMBERS,
+    TEXT_HASHES,
     EmbeddingStore,
     StoreLayout,
 )
@@ -227,6 +228,9 @@ def _write_index(layout: StoreLayout, inventory: TextInventory, command: str | N
     if inventory.number is not None and not is_whole(folder / NUMBERS):
         with sealed_file(folder / NUMBERS) as file:
             file.write(inventory.number)
+    if not is_whole(folder / TEXT_HASHES):
+        with sealed_file(folder / TEXT_HASHES) as file:
+            file.write(inventory.hashes)
     if read_checked_json(folder / HEADER) is None:
         write_checked_json(folder / HEADER, layout.header(command))
 

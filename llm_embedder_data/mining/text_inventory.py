@@ -24,6 +24,7 @@ class TextInventory:
     Attributes:
         n_texts: N.
         first: ``[M]`` int64, ascending, the position at which each distinct text first appears.
+        hashes: ``[M, 2]`` uint64, the hash of each distinct text, see :func:`text_hashes`.
         number: ``[N]`` int64, the number of the distinct text at each position; None if all texts
             are distinct.
         texts_digest: digest of all texts and their instructions, in order.
@@ -33,6 +34,7 @@ class TextInventory:
 
     n_texts: int
     first: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
     number: NDArray[np.int64] | None
     texts_digest: str
     ids: pa.StringArray
@@ -51,13 +53,14 @@ def take_inventory(
     hashes = np.empty((len(texts), 2), np.uint64)
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         stop = min(start + _TEXTS_AT_ONCE, len(texts))
-        hashes[start:stop] = _hashes(texts.at(np.arange(start, stop)))
+        hashes[start:stop] = text_hashes(texts.at(np.arange(start, stop)))
         progress(stop - start)
     first, number = _distinct(hashes)
     ids = texts.ids()
     return TextInventory(
         n_texts=len(texts),
         first=first,
+        hashes=hashes[first],
         number=None if len(first) == len(texts) else number,
         texts_digest=xxhash.xxh3_128_hexdigest(hashes.data),
         ids=ids,
@@ -65,7 +68,7 @@ def take_inventory(
     )
 
 
-def _hashes(block: TextBlock) -> NDArray[np.uint64]:
+def text_hashes(block: TextBlock) -> NDArray[np.uint64]:
     """Return a 128-bit hash of each text with its instruction, ``[n, 2]`` uint64."""
     texts, instructions = block
     if instructions is None:

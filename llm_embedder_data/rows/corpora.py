@@ -74,10 +74,14 @@ class Corpus:
     def ids(self) -> pa.StringArray:
         """Return the id of each row as text; the row's number if it has none."""
         numbers = pa.array(np.arange(len(self.rows))).cast(pa.string())
+        return pc.coalesce(self.own_ids(), numbers)
+
+    def own_ids(self) -> pa.StringArray:
+        """Return the id that each row has in its file, as text; null if it has none."""
         if self.id_rows is None:
-            return numbers
+            return pa.nulls(len(self.rows), pa.string())
         of_int, of_str = (self.id_rows.data.column(name).combine_chunks() for name in ID_COLUMNS)
-        return pc.coalesce(of_str, of_int.cast(pa.string()), numbers)
+        return pc.coalesce(of_str, of_int.cast(pa.string()))
 
     def text(self, row: int) -> str:
         """Return the key text of a row, without instruction."""

@@ -1,5 +1,6 @@
 """Negatives that are mined anew during training: batches stay exact wherever a run is resumed."""
 
+import json
 import shutil
 
 import lightning
@@ -134,6 +135,28 @@ def test_a_run_resumed_anywhere_has_the_batches_of_one_that_never_stopped(tmp_pa
         n_done = int(checkpoint.stem.split("-")[0])
         rest = fit(tmp_path, ckpt_path=checkpoint, **data)
         assert rest == whole[n_done:], checkpoint.name
+
+
+def test_no_passage_with_the_id_of_a_positive_is_mined_anew(tmp_path, caplog):
+    write_data(tmp_path)
+    corpus = [json.loads(line) for line in (tmp_path / "corpus.jsonl").read_text().splitlines()]
+    write(tmp_path / "corpus.jsonl", [{**passage, "title": "sea"} for passage in corpus])
+    path = tmp_path / "qa" / "train.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    write(path, [{**row, "pos_id": [f"d{i}"]} for i, row in enumerate(rows)])
+
+    caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
+
+    fit(
+        tmp_path,
+        callback=RefreshNegatives(1, folder=tmp_path / "negatives", depth=32),
+        max_epochs=2,
+    )
+
+    run = (tmp_path / "negatives" / "qa-epoch-1.tsv").read_text().splitlines()
+    found = {tuple(line.split("\t")[:2]) for line in run}
+    assert found == {(f"q{i}", f"d{j}") for i in range(N_ROWS) for j in range(32) if i != j}
+    assert f"{N_ROWS} passages left out as they have the id of a positive" in caplog.text
 
 
 def test_limits_on_scores_act_from_the_first_mining_on(tmp_path):

@@ -28,9 +28,10 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.inspection.mining_page import mining_page
 from llm_embedder_data.mining.embeddable_texts import PromptedTexts
+from llm_embedder_data.mining.minable_passages import MinablePassages
 from llm_embedder_data.mining.mining import MakeRetriever, Mined, write_mined
 from llm_embedder_data.mining.mining import mine as mine_dataset
-from llm_embedder_data.mining.mining_data import MinablePassages, MinedQueries, MiningData
+from llm_embedder_data.mining.mining_data import MinedQueries, MiningData
 from llm_embedder_data.mining.mining_report import mining_report
 from llm_embedder_data.mining.retrievers import DenseRetriever, Retriever, WordRetriever
 from llm_embedder_data.mining.run_merging import merge_runs

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from llm_embedder_data.cli.bi_encoder_teacher import bi_encoder_teacher
 from llm_embedder_data.cli.named_encoder import launch
+from llm_embedder_data.cli.output_files import store_folder
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
@@ -24,6 +25,7 @@ from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.mining.rank_group import ranks_fail_together
 from llm_embedder_data.mining.scoring.bi_encoders import BiEncoderTeacher
 from llm_embedder_data.mining.scoring.building import (
+    Kind,
     TeacherSettings,
     build_teacher,
     kind_of_teacher,
@@ -51,6 +53,7 @@ def score(cfg: DictConfig) -> None:
     name, out = _checked_teacher(cfg), _checked_out(cfg.out)
     share = Share() if cfg.shard is None else Share.parse(cfg.shard)
     settings = _settings(cfg, name)
+    store = _checked_store(cfg, settings.kind)
     rows = _rows(cfg, needs_answers=settings.kind == "likelihood")
     fabric = launch(cfg)
     on_accelerator = fabric.device.type != "cpu"
@@ -71,7 +74,9 @@ def score(cfg: DictConfig) -> None:
     teacher.model.to(fabric.device)
     with ranks_fail_together() as (rank, n_ranks):
         if left and isinstance(teacher, BiEncoderTeacher):
-            teacher.embed(rows, parts.folder / "embeddings", share, show_progress=True)
+            folder = parts.folder / "embeddings" if store is None else store
+            say = None if store is None else show
+            teacher.embed(rows, folder, share, say=say, show_progress=True)
         of_rank = left[rank::n_ranks]
         n_inputs = sum(plan.n_inputs[part] for part in of_rank)
         with _progress_bar(n_inputs, is_shown=rank == 0) as progress:
@@ -103,6 +108,17 @@ def _checked_out(out: Any) -> Path:
     if path.is_dir() or not path.parent.is_dir():
         raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
     return path
+
+
+def _checked_store(cfg: DictConfig, kind: Kind) -> Path | None:
+    if cfg.store is None:
+        return None
+    if kind != "bi-encoder":
+        raise ConfigError(
+            f"store={cfg.store!r}: kind={kind} has no embeddings to store, as bi-encoder has "
+            "(leave store out)"
+        )
+    return store_folder("store", cfg.store)
 
 
 def _settings(cfg: DictConfig, teacher: str) -> TeacherSettings:

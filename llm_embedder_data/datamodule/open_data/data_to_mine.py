@@ -7,6 +7,7 @@ from llm_embedder_data.datamodule.settings.settings import DataSettings
 from llm_embedder_data.mining.mining_data import ROW_COLUMNS, MiningData
 from llm_embedder_data.rows.joins.joined_rows import without_side_cars
 from llm_embedder_data.rows.joins.side_car_documents import corpora_of
+from llm_embedder_data.rows.positive_ids import positive_ids
 from llm_embedder_data.rows.train_set import TrainSet
 from llm_embedder_data.rows.train_sets import read_train_rows
 
@@ -30,14 +31,18 @@ def data_to_mine(
     assert source is not None
     corpus = source.reader_options.get("corpus", reading.corpus)
     instruction = builder.instruction_of(train_set)
+    corpora = corpora_of(corpus, source.name, reading)
+    read = read_train_rows(without_side_cars(source), reading)
     return MiningData(
         name=train_set.name,
-        rows=read_train_rows(without_side_cars(source), reading).tables(ROW_COLUMNS),
+        rows=read.tables(ROW_COLUMNS),
         numbers=train_set.kept,
-        corpora=corpora_of(corpus, source.name, reading),
+        corpora=corpora,
         query_prompt=instruction.query,
         key_prompt=instruction.key,
         query_max_length=settings.query_max_length,
         key_max_length=settings.key_max_length,
         answers=builder.answers_of(train_set) if with_answers else {},
+        # Without a corpus, the rows' own texts are searched, which have no ids.
+        positive_ids=positive_ids(read, reading) if corpora else None,
     )

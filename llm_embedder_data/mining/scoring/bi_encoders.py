@@ -17,11 +17,13 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.batches.tokens.tokenizer_digest import tokenizer_digest
 from llm_embedder_data.config.recipes import Recipe
 from llm_embedder_data.mining.embeddable_texts import ListedTexts
-from llm_embedder_data.mining.embedding_store import EmbeddingStore
 from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
 from llm_embedder_data.mining.scoring.teacher import RowScore
 from llm_embedder_data.mining.store_filling import Share, fill_store
+from llm_embedder_data.mining.store_fingerprint import StoreFingerprint
 from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
+from llm_embedder_data.mining.text_inventory import take_inventory
+from llm_embedder_data.mining.vectors_of_texts import FoundVectors, find_vectors
 
 # Texts are padded to a multiple of so many tokens.
 _MULTIPLE = 8
@@ -92,17 +94,26 @@ class BiEncoderTeacher:
         }
 
     def embed(
-        self, rows: Iterable[ScoredRow], folder: Path, share: Share, *, show_progress: bool = False
+        self,
+        rows: Iterable[ScoredRow],
+        folder: Path,
+        share: Share,
+        *,
+        say: Callable[[str], None] | None = None,
+        show_progress: bool = False,
     ) -> None:
-        """Embed all distinct texts of rows that the stores do not have yet.
+        """Embed all distinct texts of rows that no store in the folder has yet.
 
         Each of several jobs embeds its share, and then what is still missing. All ranks of a group
         must call this; they divide the work.
 
         Args:
             rows: all rows of the source.
-            folder: the folder that holds the embedding stores.
+            folder: the folder that holds the embedding stores. Those of other texts, such as a
+                corpus that contains the keys, are read too.
             share: the share of this job.
+            say: called with a sentence for the queries and for the keys: what was read and what
+                was embedded; None to say nothing.
             show_progress: whether to show a progress bar on a terminal.
         """
         numbers: dict[str, dict[tuple[str, str], int]] = {"query": {}, "key": {}}
@@ -122,16 +133,10 @@ class BiEncoderTeacher:
                 batch_tokens=self._batch_tokens,
                 precision=self._precision,
             )
-            listed = ListedTexts(
-                [text for _, text in number],
-                own_instructions=[prompt for prompt, _ in number],
-                name="queries" if side == "query" else "keys",
-            )
-            filled = fill_store(folder, listed, embedder, share=share, show_progress=show_progress)
-            if filled.n_missing:
-                filled = fill_store(folder, listed, embedder, show_progress=show_progress)
+            name = "queries" if side == "query" else "keys"
+            found = _filled(folder, list(number), name, embedder, share, say, show_progress)
             is_cut = _are_cut(list(number), self._tokenizer, max_length)
-            self._sides[side] = _EmbeddedSide(number, filled.open(), is_cut)
+            self._sides[side] = _EmbeddedSide(number, found, is_cut)
 
     def said(self, tasks: Sequence[str]) -> str:
         """Return the settings in force for some tasks, as a line for a terminal."""
@@ -156,7 +161,7 @@ class BiEncoderTeacher:
             of_keys = key.numbers_of(self._prompt(row, "key"), row.keys)
             counts["queries cut"] += len(row.keys) * int(query.is_cut[of_query].sum())
             counts["keys cut"] += int(key.is_cut[of_keys].sum())
-            pairs.append((query.store.at(of_query), key.store.at(of_keys)))
+            pairs.append((query.vectors.at(of_query), key.vectors.at(of_keys)))
         return PreparedEmbeddings(pairs, counts)
 
     def scores(
@@ -185,17 +190,51 @@ class _EmbeddedSide:
 
     Attributes:
         numbers: the number of each (prompt, text).
-        store: the embeddings, by number.
+        vectors: the embeddings, by number.
         is_cut: ``[N]`` bool, by number, whether the text is longer than its limit.
     """
 
     numbers: dict[tuple[str, str], int]
-    store: EmbeddingStore
+    vectors: FoundVectors
     is_cut: NDArray[np.bool_]
 
     def numbers_of(self, prompt: str, texts: Sequence[str]) -> list[int]:
         """Return the numbers of texts that have the same prompt."""
         return [self.numbers[prompt, text] for text in texts]
+
+
+def _filled(
+    folder: Path,
+    texts: Sequence[tuple[str, str]],
+    name: str,
+    embedder: TextEmbedder,
+    share: Share,
+    say: Callable[[str], None] | None,
+    show_progress: bool,
+) -> FoundVectors:
+    """Return the embeddings of all (prompt, text); those that no store has are embedded first."""
+
+    def listed(numbers: Iterable[int]) -> ListedTexts:
+        chosen = [texts[number] for number in numbers]
+        prompts = [prompt for prompt, _ in chosen]
+        return ListedTexts([text for _, text in chosen], own_instructions=prompts, name=name)
+
+    everything = listed(range(len(texts)))
+    fingerprint = StoreFingerprint.of(embedder, take_inventory(everything))
+    found = find_vectors(folder, fingerprint, texts)
+    left = np.flatnonzero(found.store < 0)
+    n_read = f"{name}: {len(texts) - len(left):,} of {len(texts):,} texts read from stores"
+    if len(left):
+        missing = listed(left.tolist())
+        filled = fill_store(folder, missing, embedder, share=share, show_progress=show_progress)
+        if filled.n_missing:
+            filled = fill_store(folder, missing, embedder, show_progress=show_progress)
+        found.notes.pop(filled.layout.folder.name, None)  # a run that was killed had begun it
+        found.add(filled.open(), left)
+        n_read += f"; the others: {filled.described()}"
+    if say is not None:
+        say("\n".join([n_read, *found.notes.values()]))
+    return found
 
 
 def _are_cut(

@@ -50,9 +50,12 @@ _WORDS = {
     *("prompt", "qid", "docid", "pid", "answer", "answers"),
 }
 
-# Fields beside a row's own that something else reads: LLM-Embedder's evaluation, ``score`` and the
-# doctor.
-_FOR_OTHERS = {"pos_index", "neg_index", "key_index", "answers", "answer", "context"}
+# Fields beside a row's own that something else reads: LLM-Embedder's evaluation, ``score``, the
+# doctor, and ``mine``.
+_FOR_OTHERS = {
+    *("pos_index", "neg_index", "key_index", "answers", "answer", "context"),
+    *("pos_id", "pos_ids", "positive_id", "positive_ids"),
+}
 
 # The least similarity of a name and its misspelling.
 _NEAR = 0.8

@@ -214,7 +214,12 @@ class _Reading:
 
 
 def reader_of(
-    source: Source, settings: ReadingSettings, kind: Kind, key_template: str | None = None
+    source: Source,
+    settings: ReadingSettings,
+    kind: Kind,
+    key_template: str | None = None,
+    *,
+    keeps_ids: bool = False,
 ) -> RowReader:
     """Return what reads the canonical rows of a source.
 
@@ -223,6 +228,7 @@ def reader_of(
         settings: how they are read.
         kind: of the rows.
         key_template: of the passages of a corpus; None for title and text.
+        keeps_ids: whether candidates that are texts know the ids that their rows give them.
 
     Raises:
         ConfigError: the source is streamed.
@@ -241,7 +247,7 @@ def reader_of(
         "on_bad_row": settings.on_bad_row,
         "key_template": key_template,
     }
-    return RowReader(_places_of(source), kind=kind, **options)
+    return RowReader(_places_of(source), kind=kind, keeps_ids=keeps_ids, **options)
 
 
 def _places_of(source: Source) -> Any:

@@ -68,6 +68,8 @@ class RowReader:
         source: see there, as the settings.
         kind: of the rows.
         allows_repeated_ids: whether an id may stand in a corpus twice, as another check finds it.
+        keeps_ids: whether candidates that are texts know the ids that their rows give them, see
+            :mod:`~llm_embedder_data.rows.schema.identified_texts`.
 
     Attributes:
         passages: of the corpora that training rows were joined to so far.
@@ -80,6 +82,7 @@ class RowReader:
         *,
         kind: Kind = "train",
         allows_repeated_ids: bool = False,
+        keeps_ids: bool = False,
         **settings: Any,
     ) -> None:
         check_choice(kind, Kind, "kind")
@@ -91,6 +94,7 @@ class RowReader:
         self.report: list[Found] = []
         self.passages = Passages()
         self._allows_repeated_ids = allows_repeated_ids
+        self._keeps_ids = keeps_ids
         self._parts: Parts | None = None
 
     @property
@@ -152,6 +156,7 @@ class RowReader:
             cache_folder=cache_folder(settings.get("cache_dir")),
             passages=self.passages,
             allows_repeated_ids=self._allows_repeated_ids,
+            keeps_ids=self._keeps_ids,
         )
         self._parts = parts
         self._join(parts, settings)

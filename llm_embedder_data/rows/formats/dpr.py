@@ -28,13 +28,15 @@ def _ids(record: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
-    pos = passages_of(record.get("positive_ctxs"), "positive_ctxs")
+    pos = passages_of(record.get("positive_ctxs"), "positive_ctxs", keeps_ids=parts.keeps_ids)
     if not pos:
         raise Dropped("rows without a positive")
     hard = passages_of(record.get("hard_negative_ctxs"), "hard_negative_ctxs")
     neg = hard or passages_of(record.get("negative_ctxs"), "negative_ctxs")
     query, query_id = _ids(record)
-    return train_row(query, dict.fromkeys(pos), dict.fromkeys(neg), query_id=query_id)
+    if not parts.keeps_ids:  # a text has an id wherever it stands
+        pos = list(dict.fromkeys(pos))
+    return train_row(query, pos, dict.fromkeys(neg), query_id=query_id)
 
 
 def _eval(record: Mapping[str, Any], parts: Parts) -> Row:

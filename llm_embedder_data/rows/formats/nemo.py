@@ -32,6 +32,7 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     titled,
     train_row,
 )
+from llm_embedder_data.rows.schema.identified_texts import with_id
 
 _SIDES = ("pos_doc", "neg_doc")
 _METADATA = "merlin_metadata.json"
@@ -105,7 +106,7 @@ def _row(record: Any, parts: Parts, corpus: _Corpus | None) -> Row:
     if not isinstance(record, Mapping):
         raise BadRowError(f"expected an object, found {shown(record)}")
     are_ids = corpus is not None or names_documents(parts, _SIDES)
-    pos, neg = (_entries(record.get(name), name, are_ids) for name in _SIDES)
+    pos, neg = (_entries(record.get(name), name, are_ids, parts.keeps_ids) for name in _SIDES)
     if not pos:
         raise Dropped("rows without a positive")
     if corpus is not None:
@@ -132,12 +133,15 @@ def _instruction(record: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _entries(value: Any, field: str, are_ids: bool) -> list[tuple[bool, str]]:
+def _entries(
+    value: Any, field: str, are_ids: bool, keeps_ids: bool = False
+) -> list[tuple[bool, str]]:
     """The documents of a side: whether each is an id, and the id or the text."""
     found = []
     for entry in value if isinstance(value, list) else [] if value is None else [value]:
         if isinstance(entry, Mapping) and isinstance(entry.get("text"), str):
-            found.append((False, titled(entry.get("title"), entry["text"], field)))
+            text = titled(entry.get("title"), entry["text"], field)
+            found.append((False, with_id(text, entry.get("id")) if keeps_ids else text))
         elif isinstance(entry, Mapping):
             found.append((True, document_id(entry.get("id"), field)))
         elif are_ids:
@@ -148,11 +152,10 @@ def _entries(value: Any, field: str, are_ids: bool) -> list[tuple[bool, str]]:
 
 
 def _texts(entries: list[tuple[bool, str]], parts: Parts) -> list[Key]:
-    return [
-        parts.documents[one] if is_id else one
-        for is_id, one in entries
-        if not is_id or one in parts.documents
-    ]
+    known = [(is_id, one) for is_id, one in entries if not is_id or one in parts.documents]
+    if parts.keeps_ids:
+        return [with_id(parts.documents[one], one) if is_id else one for is_id, one in known]
+    return [parts.documents[one] if is_id else one for is_id, one in known]
 
 
 def _eval(parts: Parts) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import LOOKED_AT, RawFile, RawRecord, RecordPlace
 from llm_embedder_data.rows.records.rejected_records import note_rejected
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Key, document_id
+from llm_embedder_data.rows.schema.identified_texts import with_id
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 # Why a row has no scores, as it is counted.
@@ -58,6 +59,7 @@ class Parts:
         cache_folder: where the passages of corpora are kept.
         passages: of all corpora that rows were joined to; candidates are their numbers.
         allows_repeated_ids: whether an id may stand in a corpus twice, as another check finds it.
+        keeps_ids: whether texts of candidates know the ids that their rows give them.
         counts: what was left out, by reason.
         n_dropped: of these, the records that give no row.
         first_dropped: where the first of these was, by reason.
@@ -74,6 +76,7 @@ class Parts:
     cache_folder: Path = field(default_factory=cache_folder)
     passages: Passages = field(default_factory=Passages)
     allows_repeated_ids: bool = False
+    keeps_ids: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     n_dropped: Counter[str] = field(default_factory=Counter)
     first_dropped: dict[str, RecordPlace] = field(default_factory=dict)
@@ -235,9 +238,12 @@ class Parts:
         """The document of each id; None for an unknown one."""
         documents = self.documents
         if not isinstance(documents, PassageFile):
-            return [documents.get(one) for one in ids]
+            return [self._identified(documents.get(one), one) for one in ids]
         start = self.passages.add(documents)
         return [None if number < 0 else start + number for number in documents.find(ids).tolist()]
+
+    def _identified(self, text: str | None, one: str) -> str | None:
+        return text if text is None or not self.keeps_ids else with_id(text, one)
 
     @property
     def folder(self) -> Path:

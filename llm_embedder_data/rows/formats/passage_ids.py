@@ -16,6 +16,10 @@ from typing import Any
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import Key, ids_of, scores_of, texts_of
+from llm_embedder_data.rows.schema.identified_texts import with_id
+
+# Columns of rows that hold texts, with the id of each positive.
+ID_COLUMNS = ("pos_id", "pos_ids", "positive_id", "positive_ids")
 
 _ID = re.compile(r"(?=\D*\d)[A-Za-z0-9_\-.:/]{1,39}", re.ASCII)
 _NEARLY_ALL = 0.9
@@ -109,7 +113,7 @@ def pos_and_neg(
         DataError: ids without a corpus.
     """
     if not names_documents(parts, (pos, *negatives)):
-        positive: list[Key] = [*texts_of(record.get(pos), pos)]
+        positive: list[Key] = [*_identified(texts_of(record.get(pos), pos), record, parts)]
         negative: list[Key] = [
             text for name in negatives for text in texts_of(record.get(name), name)
         ]
@@ -120,6 +124,15 @@ def pos_and_neg(
         return Sides([], [], None, 0)
     positive, negative, kept = parts.sides(ids, others)
     return Sides(positive, negative, kept, len(ids) + len(others))
+
+
+def _identified(texts: Sequence[str], record: Mapping[str, Any], parts: Parts) -> Sequence[str]:
+    """Return positives that know their ids, if these are asked for and the record has them."""
+    if not parts.keeps_ids:
+        return texts
+    given = next((record[name] for name in ID_COLUMNS if record.get(name) is not None), None)
+    ids = given if isinstance(given, list) else [given]
+    return list(map(with_id, texts, ids)) if len(ids) == len(texts) else texts
 
 
 def relevant_ids(record: Mapping[str, Any], parts: Parts, pos: str) -> list[str]:

@@ -22,6 +22,7 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     titled,
     train_row,
 )
+from llm_embedder_data.rows.schema.identified_texts import with_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,10 @@ def _groups(parts: Parts) -> list[_Ranked]:
             grade = value.get("relevance")
             if judged is not None:
                 grade = judged.get(query_id, {}).get(document)
+            text = titled(value.get("title"), value.get("text"))
             found = _Document(
                 document,
-                titled(value.get("title"), value.get("text")),
+                with_id(text, document) if parts.keeps_ids else text,
                 grade_of(value.get("rank") or 0),
                 value.get("score"),
                 None if grade is None else grade_of(grade),

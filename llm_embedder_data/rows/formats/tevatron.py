@@ -25,13 +25,26 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     titled,
     train_row,
 )
+from llm_embedder_data.rows.schema.identified_texts import with_id
 
 _NO_TITLE = ("-",)
 _DOCUMENT = ("docid", "doc_id", "passage_id", "psg_id", "_id", "id")
 
 
-def passages_of(value: Any, field: str, no_title: tuple[str, ...] = ()) -> list[str]:
-    """The texts of a list of passages, each {title?, text} or a string."""
+def passages_of(
+    value: Any, field: str, no_title: tuple[str, ...] = (), *, keeps_ids: bool = False
+) -> list[str]:
+    """The texts of a list of passages, each {title?, text} or a string.
+
+    Args:
+        value: the list.
+        field: for messages.
+        no_title: titles that stand for none.
+        keeps_ids: whether the texts know the passages' ids.
+
+    Raises:
+        BadRowError: a value of another type, or a passage without text.
+    """
     if isinstance(value, str | Mapping):
         value = [value]
     if value is None:
@@ -45,7 +58,8 @@ def passages_of(value: Any, field: str, no_title: tuple[str, ...] = ()) -> list[
             passage = {"text": passage}
         if not isinstance(passage, Mapping):
             raise BadRowError(f"{where}: expected a passage, found {shown(passage)}")
-        texts.append(titled(passage.get("title"), passage.get("text"), where, no_title=no_title))
+        text = titled(passage.get("title"), passage.get("text"), where, no_title=no_title)
+        texts.append(with_id(text, _id_of(passage)) if keeps_ids else text)
     return texts
 
 
@@ -60,9 +74,12 @@ def passage_ids_of(value: Any, field: str) -> list[str]:
         where = f"{field}[{number}]"
         if not isinstance(passage, Mapping):
             raise BadRowError(f"{where}: expected a passage with an id, found {shown(passage)}")
-        one = next((passage[name] for name in _DOCUMENT if passage.get(name) is not None), None)
-        found[document_id(one, where)] = None
+        found[document_id(_id_of(passage), where)] = None
     return list(found)
+
+
+def _id_of(passage: Mapping[str, Any]) -> Any:
+    return next((passage[name] for name in _DOCUMENT if passage.get(name) is not None), None)
 
 
 def _recognizes(file: RawFile) -> bool:
@@ -107,8 +124,10 @@ def _query(record: Mapping[str, Any]) -> tuple[Any, str | None]:
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
-    pos = passages_of(record.get("positive_passages"), "positive_passages", _NO_TITLE)
-    neg = passages_of(record.get("negative_passages"), "negative_passages", _NO_TITLE)
+    pos, neg = (
+        passages_of(record.get(name), name, _NO_TITLE, keeps_ids=parts.keeps_ids)
+        for name in ("positive_passages", "negative_passages")
+    )
     if not pos:
         raise Dropped("rows without a positive")
     query, instruction = _query(record)

@@ -58,6 +58,14 @@ class Passages:
         found: list[str] = texts.tolist()
         return found
 
+    def ids(self, numbers: NDArray[np.int64]) -> list[str]:
+        """Return the ids that some passages have in their corpora, ``[m]`` int64."""
+        ids = np.empty(len(numbers), object)
+        for corpus, at, own in self._by_corpus(numbers):
+            ids[at] = [corpus.id_of(number) for number in own.tolist()]
+        found: list[str] = ids.tolist()
+        return found
+
     def text_ids(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the hash of each text, as batches have it, ``[m]`` int64."""
         return self._numbers(numbers, lambda corpus, own: corpus.text_ids[own])

@@ -193,6 +193,35 @@ def test_runs_are_merged_by_their_ranks(run, tiny, files):
     assert lines(path_beside("both.tsv"))["b"]["d8"] <= 2 / 61
 
 
+def test_a_passage_with_the_id_of_a_positive_is_in_no_run_whatever_its_text(run, tiny, files):
+    titled = [{"id": f"d{i}", "title": "A story", "text": text} for i, text in enumerate(TEXTS)]
+    Path("corpus.jsonl").write_text("".join(json.dumps(record) + "\n" for record in titled))
+    rows = [json.loads(line) for line in Path("train.jsonl").read_text().splitlines()]
+    for row, ids in zip(rows, (["d0"], ["d8"], ["d1", "gone"]), strict=True):
+        row["pos_id"] = ids
+    Path("train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for kind in ("encoder", "bm25"):
+        printed = mined(run, tiny, f"kind={kind}", "depth=24", "json=r.json", out=f"{kind}.tsv")
+        counts = json.loads(Path("r.json").read_text())["qa"]["counts"]
+        by_id = "passages left out as they have the id of a positive, and another text"
+        assert counts[by_id] == 5
+        assert f"qa: 5 {by_id}" in printed
+        assert "qa: 1 positives that the corpus has neither by id nor by text" in printed
+    Path("other.tsv").write_text("a\td0\t1.0\na\td3\t0.5\n")  # of a program that knows no ids
+
+    run("mine", "merge=[encoder.tsv,bm25.tsv]", "out=both.tsv", "depth=24")
+    run("mine", "merge=[encoder.tsv,other.tsv]", "out=more.tsv", "depth=24")
+
+    for name in ("encoder", "bm25", "both", "more"):
+        found, beside = lines(f"{name}.tsv"), lines(f"{name}.positives.tsv")
+        for query in ("a", "b"):
+            assert not {"d0", "d8"} & set(found[query])
+            assert beside[query]["d0"] == beside[query]["d8"] == float("inf")
+        assert "d3" in found["a"]
+        [other] = set(found) - {"a", "b"}
+        assert "d1" not in found[other]
+
+
 def test_datasets_whose_ids_clash_need_files_of_their_own(run, refused, tiny, files):
     other = {"query": "another", "query_id": "a", "pos": [TEXTS[3]]}
     (files / "other.jsonl").write_text(json.dumps(other) + "\n")

@@ -105,6 +105,35 @@ def test_a_bi_encoder_with_its_own_prompts(kind, run, settings, tiny, tmp_path):
     assert all(-1.001 < score < 1.001 for of_row in scores for score in of_row)
 
 
+def test_a_bi_encoder_reads_what_embed_stored_of_a_corpus(run, settings, tiny, tmp_path):
+    rows = [{**row, "pos": [row["pos"][0].strip()]} for row in ROWS]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = [text for row in rows for text in (*row["pos"], *row["neg"])]
+    passages = [{"_id": str(i), "text": text} for i, text in enumerate([*texts[:-2], "more"])]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(one) + "\n" for one in passages))
+    embed = ["embed", f"encoder={tiny}", "data.corpus=c.jsonl", "out=kept", "data.cache_dir=cache"]
+    run(*embed, "data.key_max_length=64", "trainer.accelerator=cpu")
+    settings[0] = f"teacher={tiny}"
+    settings += ["kind=bi-encoder", "key_max_length=64", "query_max_length=32"]
+    run("score", *settings)
+    without = [line["scores"] for line in lines(tmp_path / "scores.jsonl")]
+
+    first = run("score", *settings, "store=kept")
+    second = run("score", *settings, "store=kept")
+    longer = run("score", *settings, "store=kept", "key_max_length=65")
+
+    for line, scores in zip(lines(tmp_path / "scores.jsonl"), without, strict=True):
+        assert line["scores"] == pytest.approx(scores, abs=1e-5)
+    assert "queries: 0 of 8 texts read from stores; the others: 8 texts" in first
+    assert "keys: 22 of 24 texts read from stores; the others: 2 texts" in first
+    assert "22 texts were read from the store" in first
+    assert "queries: 8 of 8 texts read from stores\n" in second
+    assert "keys: 24 of 24 texts read from stores\n" in second
+    assert "keys: 0 of 24 texts read from stores" in longer
+    assert "was not read, because it differs in max_length" in longer
+    assert len(list((tmp_path / "kept").iterdir())) == 4  # corpus, queries, keys, longer keys
+
+
 def limits_of(printed):
     return printed.partition("query_max_length=")[2].partition(", prompts")[0]
 
@@ -209,6 +238,8 @@ def test_a_bi_encoders_prompts_may_be_left_out_and_not_come_from_a_source(
         ("template='{key} {query}'", "expected each of {key}, {query}, {answer} once"),
         ("kind=cross-encoder template='{key}'", "kind=cross-encoder has none"),
         ("kind=cross-encoder", "lack the weights"),
+        ("kind=yes-no store=kept", "kind=yes-no has no embeddings to store"),
+        ("kind=bi-encoder store=rows.jsonl", "there is a file of that name"),
         ("kind=yes-no yes_word=absolutely", "tokens of it, and a logit is that of one token"),
     ],
 )
