@@ -14,7 +14,13 @@ import numpy as np
 from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
 from llm_embedder_data.rows.faults.known_columns import look_alikes
 from llm_embedder_data.rows.foreign_rows.found_rows import Found
-from llm_embedder_data.rows.formats.detection import format_of_file, format_of_folder, named
+from llm_embedder_data.rows.formats.detection import (
+    check_named,
+    format_of_file,
+    format_of_folder,
+    named,
+    no_such_rows,
+)
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import read_texts
 from llm_embedder_data.rows.formats.judgments import Judgment
@@ -169,15 +175,15 @@ class RowReader:
         for found, its_files in by_format.values():
             parts.files = its_files
             yield from self._of_format(found, parts, side_cars, task)
+            if chosen is not None and not self.report[-1].n_rows:
+                check_named(chosen, its_files)
 
     def _of_format(
         self, chosen: Format, parts: Parts, side_cars: SideCars | None, task: str | None
     ) -> Iterator[Row]:
         read = chosen.reader(self._kind)
         if read is None:
-            raise DataError.at(
-                parts.source, f"it holds {chosen.what}, from which no {self._kind} rows can be read"
-            )
+            raise no_such_rows(parts.source, chosen, self._kind)
         found = Found(files=[], format=chosen.name)
         self.report.append(found)
         before, dropped_before = Counter(parts.counts), Counter(parts.n_dropped)

@@ -55,7 +55,12 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _is_beir(folder: Path) -> bool:
-    return bool(_qrels_folders(folder)) and bool(_files(folder, "*queries*.jsonl*"))
+    return bool(_qrels_folders(folder)) and bool(_queries(folder))
+
+
+def _queries(folder: Path, before: str = "*") -> list[Path]:
+    """The files of queries: JSON Lines in BEIR's own folders, Parquet in converted ones."""
+    return _files(folder, f"{before}queries*.jsonl*") or _files(folder, f"{before}queries*.parquet")
 
 
 def _qrels_folders(folder: Path) -> list[Path]:
@@ -91,7 +96,7 @@ def _beir_parts(parts: Parts, kind: Kind) -> Parts:
     names = [_plain(path) for path in judged]
     split = chosen_split(names, kind, parts.options.split, str(folder / f"{before}qrels"))
     parts.files = [RawFile(str(path)) for path in judged if _plain(path) == split]
-    queries = _files(folder, f"{before}queries*.jsonl*") or _files(folder, "*queries*.jsonl*")
+    queries = _queries(folder, before) or _queries(folder)
     return with_texts(parts, queries, _files(folder, "corpus*"))
 
 

@@ -142,8 +142,26 @@ def _files(configs: Configs, part: str, parts: Parts, split: str | None) -> list
     return [path for paths in splits.values() for path in paths]
 
 
+def _checked_configs(parts: Parts) -> Configs:
+    """The configs of the repository, among which is the one that the user names.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    configs, wanted = configs_of(parts.folder), parts.options.config
+    if wanted is not None and not any(
+        name == wanted or name.startswith(f"{wanted}-") for name in configs
+    ):
+        known = ", ".join(sorted(configs)) or "none"
+        raise ConfigError(
+            f"config={wanted!r}: the configs of {parts.source} are {known} (name one of these, or "
+            "what several of them begin with)"
+        )
+    return configs
+
+
 def _prepared(parts: Parts, kind: Kind) -> tuple[Configs, str, Parts]:
-    configs = configs_of(parts.folder)
+    configs = _checked_configs(parts)
     judged = _name(configs, "default", parts)
     if judged is None:
         raise DataError.at(
@@ -214,7 +232,7 @@ def _by_query_id(files: list[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _corpus(parts: Parts) -> Iterator[Row]:
-    configs = configs_of(parts.folder)
+    configs = _checked_configs(parts)
     files = _files(configs, "corpus", parts, parts.options.split)
     if not files:
         raise DataError.at(parts.source, "the repository has no corpus (config corpus)")

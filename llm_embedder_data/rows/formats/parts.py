@@ -166,10 +166,12 @@ class Parts:
             DataError: no queries are named.
         """
         if self.texts_of_queries is None:
+            lacks_corpus = self.texts_of_corpus is None
+            and_corpus = ", and corpus: one of the documents" if lacks_corpus else ""
             raise DataError.at(
                 self.source,
                 "its rows name queries by id, and no queries are given (give queries: a file of "
-                "ids and texts)",
+                f"ids and texts{and_corpus})",
             )
         return self.texts_of_queries()
 

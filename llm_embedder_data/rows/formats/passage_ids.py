@@ -84,8 +84,12 @@ class Sides:
     kept: list[int] | None
     n_given: int
 
-    def scores(self, given: Any) -> list[float] | None:
+    def scores(self, given: Any, field: str = "scores") -> list[float] | None:
         """The scores of the candidates that are left; None where some have none.
+
+        Args:
+            given: the record's, of all its candidates.
+            field: that holds them, for messages.
 
         Raises:
             BadRowError: there are more or fewer scores than candidates.
@@ -94,8 +98,8 @@ class Sides:
             return None
         if self.kept is not None and isinstance(given, list) and len(given) == self.n_given:
             given = [given[place] for place in self.kept]
-            return scores_of((given, len(self.kept)))
-        return scores_of((given, self.n_given))
+            return scores_of((given, len(self.kept)), field=field)
+        return scores_of((given, self.n_given), field=field)
 
 
 def pos_and_neg(

@@ -181,3 +181,11 @@ def test_anserini_title_is_the_first_line(folder):
         "Tides high and low\nwater",
         "one",
     ]
+
+
+def test_rows_of_ids_alone_ask_for_queries_and_corpus_at_once(folder, beside):
+    rows = [{"qid": 1, "pos": ["d1"], "neg": {"bm25": ["d2"]}}]
+    with pytest.raises(DataError, match=r"give queries: .*, and corpus: "):
+        folder.rows(rows)
+    with pytest.raises(DataError, match=r"give queries: a file of ids and texts\)"):
+        folder.rows(rows, corpus=beside["corpus"])
