@@ -34,6 +34,7 @@ from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.batches.plan.plan_checks import (
     TooSmallError,
     batch_size_of_each,
+    count_of_ranks,
     rows_of_each,
     too_small,
     weight_of_each,
@@ -150,7 +151,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         shuffle_window: int | None = None,
     ) -> None:
         self.sizes = sizes = rows_of_each(sizes)
-        self.num_replicas = num_replicas = whole_number(num_replicas, "num_replicas", 1)
+        self.num_replicas = num_replicas = count_of_ranks(num_replicas)
         self.seed = seed = whole_number(seed, "seed", 0)
         self.organize_method = organize_method
         self.epoch = whole_number(epoch, "epoch", 0)

@@ -14,20 +14,37 @@ class TooSmallError(ConfigError):
     """A dataset is smaller than a global batch, or no larger one is left."""
 
 
-def whole_number(value: object, what: str, least: int) -> int:
+# Rows of a global batch are at most the product of two such numbers, which an int64 holds.
+_MOST = 2**31 - 1
+
+
+def whole_number(value: object, what: str, least: int, most: int | None = None) -> int:
     """Return a value that has to be a whole number; NumPy's are such, booleans are not.
 
     Args:
         value: the value.
         what: the name of what it is, for the message.
         least: the smallest number that is allowed.
+        most: the largest; None for any.
 
     Raises:
-        ConfigError: it is no whole number, or too small.
+        ConfigError: it is no whole number, too small, or too large.
     """
-    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least:
-        return int(value)
-    raise ConfigError(f"{what}={value!r}: expected a whole number of at least {least}")
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        number = int(value)
+        if number >= least and (most is None or number <= most):
+            return number
+    allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise ConfigError(f"{what}={value!r}: expected a whole number {allowed}")
+
+
+def count_of_ranks(num_replicas: object) -> int:
+    """Return a number of ranks.
+
+    Raises:
+        ConfigError: it is no whole number of at least 1.
+    """
+    return whole_number(num_replicas, "num_replicas", 1, _MOST)
 
 
 def rows_of_each(sizes: object) -> dict[str, int]:
@@ -61,11 +78,13 @@ def batch_size_of_each(
             at least 1.
     """
     if not isinstance(batch_size, Mapping):
-        return dict.fromkeys(sizes, whole_number(batch_size, "batch_size", 1))
+        return dict.fromkeys(sizes, whole_number(batch_size, "batch_size", 1, _MOST))
     check_names("batch_size", batch_size, sizes)
     if missing := [name for name in sizes if name not in batch_size]:
         raise ConfigError(f"batch_size names no {missing[0]!r} (give one for each dataset)")
-    return {name: whole_number(batch_size[name], f"batch_size[{name!r}]", 1) for name in sizes}
+    return {
+        name: whole_number(batch_size[name], f"batch_size[{name!r}]", 1, _MOST) for name in sizes
+    }
 
 
 def weight_of_each(weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, float]:
