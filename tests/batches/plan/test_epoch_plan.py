@@ -260,7 +260,7 @@ def test_small_datasets_can_be_repeated_every_row_equally_often(method):
         ({"batch_size": True}, "batch_size=True: expected a whole number from 1 to"),
         (
             {"batch_size": 10**30, "small_datasets": "repeat"},
-            "expected a whole number from 1 to 2147",
+            "expected a whole number from 1 to",
         ),
         ({"batch_size": {"qa": "4"}}, "batch_size['qa']='4': expected a whole number from 1"),
         ({"sizes": {"qa": 20.0}}, "sizes['qa']=20.0: expected a whole number of at least 0"),
