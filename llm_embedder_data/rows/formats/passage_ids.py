@@ -55,11 +55,12 @@ def names_documents(parts: Parts, columns: Sequence[str]) -> bool:
     if key not in parts.known_as_ids:
         file = next((file for file in parts.files if file.path == path), None)
         values = [] if file is None else candidates_in(file, columns)
-        parts.known_as_ids[key] = _are_documents(parts, values)
+        parts.known_as_ids[key] = are_documents(parts, values)
     return parts.known_as_ids[key]
 
 
-def _are_documents(parts: Parts, values: list[Any]) -> bool:
+def are_documents(parts: Parts, values: Sequence[Any]) -> bool:
+    """Whether the candidates of the first rows are document ids."""
     if are_ids(values):
         return True
     if parts.texts_of_corpus is None or not values:
