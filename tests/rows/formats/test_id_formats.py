@@ -199,7 +199,7 @@ def _lines(records):
 _OF_IDS = {
     "triples.tsv": "what is it\td1\td2\nwho\td3\td1\n",
     "arrays.jsonl": _lines([["what is it", "d1", "d2"], ["who", "d3", "d1"]]),
-    "pairs.csv": "sentence1,sentence2,label\nwhat is it,d1,1\nwhat is it,d2,0\nwho,d3,1\nwho,d1,0\n",
+    "pairs.csv": "text1,text2,label\nwhat is it,d1,1\nwhat is it,d2,0\nwho,d3,1\nwho,d1,0\n",
     "list.jsonl": _lines(
         [
             {"query": "what is it", "docs": ["d1", "d2"], "labels": [1, 0]},
