@@ -14,9 +14,9 @@ from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_texts
-from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.formats.trec import grades_of_folder
 from llm_embedder_data.rows.passages.passage_files import PassageFile
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, document_id
@@ -133,7 +133,7 @@ def reader_of(
 
     def read(parts: Parts) -> Iterator[Row]:
         parts = prepare(parts, kind)
-        grades = by_query(judgments_of(parts), parts)
+        grades = grades_of_folder(parts)
         yield from (train_rows if kind == "train" else eval_rows)(grades, parts)
 
     return read

@@ -18,9 +18,9 @@ from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.beir import chosen_split, corpus_texts, query_texts
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT
-from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.formats.trec import grades_of_folder
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Kind, Row, document_id, ids_of
 
@@ -187,7 +187,7 @@ def _as_text(queries: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str
 
 def _train(parts: Parts) -> Iterator[Row]:
     configs, split, parts = _prepared(parts, "train")
-    grades = by_query(judgments_of(parts), parts)
+    grades = grades_of_folder(parts)
     others = {
         query: dict.fromkeys(ids) for query, ids in _top_ranked(configs, parts, split).items()
     }
@@ -196,7 +196,7 @@ def _train(parts: Parts) -> Iterator[Row]:
 
 def _eval(parts: Parts) -> Iterator[Row]:
     configs, split, parts = _prepared(parts, "eval")
-    grades = by_query(judgments_of(parts), parts)
+    grades = grades_of_folder(parts)
     to_rerank = _top_ranked(configs, parts, split)
     yield from eval_rows(grades, parts, to_rerank, _instructions(configs, parts, split))
 

@@ -268,3 +268,24 @@ def test_beir_with_tables_of_texts(folder):
     folder.write("qrels/train.tsv", "query-id\tcorpus-id\tscore\n1\td1\t1\n")
     (row,) = folder.read(folder.path)
     assert (row["query"], row["pos"]) == ("q", ["T one"])
+
+
+def test_judgments_that_the_user_names_win_over_a_folders_own(folder):
+    folder.write("corpus.jsonl", [{"_id": n, "text": f"text {n}"} for n in (1, 2)])
+    folder.write("queries.jsonl", [{"_id": "q", "text": "what"}])
+    folder.write("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\t1\t1\n")
+    other = str(folder.write("others/judged.tsv", "q\t0\t2\t1\n"))
+    assert folder.read(folder.path, kind="eval")[0]["relevant"] == {"1": 1}
+    assert folder.read(folder.path, kind="eval", qrels=other)[0]["relevant"] == {"2": 1}
+    (row,) = folder.read(folder.path, qrels=other)
+    assert row["pos"] == ["text 2"]
+
+
+@pytest.mark.parametrize("part", ["corpus", "queries"])
+def test_texts_that_the_user_names_win_over_a_folders_own(folder, part):
+    folder.write("corpus.jsonl", [{"_id": "1", "text": "own corpus"}])
+    folder.write("queries.jsonl", [{"_id": "1", "text": "own queries"}])
+    folder.write("qrels/train.tsv", "query-id\tcorpus-id\tscore\n1\t1\t1\n")
+    other = str(folder.write("others/texts.jsonl", [{"_id": "1", "text": "named"}]))
+    (row,) = folder.read(folder.path, **{part: other})
+    assert {"corpus": row["pos"][0], "queries": row["query"]}[part] == "named"
