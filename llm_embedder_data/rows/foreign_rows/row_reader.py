@@ -63,6 +63,9 @@ _CORPUS = re.compile(
 _QUERIES = re.compile(r"(^|[-_.])(queries|qas|topics)\b", re.IGNORECASE)
 _QRELS = re.compile(r"(^|[-_.])qrels\b", re.IGNORECASE)
 
+# Settings that mean something to the training rows of some formats alone.
+_OF_SOME_FORMATS = ("prefix", "config", "miner", "threshold")
+
 # Settings that the files of a corpus, of queries and of judgments share with the rows.
 _SHARED = ("data_root", "cache_dir", "key_template", "on_bad_row")
 
@@ -98,6 +101,7 @@ class RowReader:
         self.passages = Passages()
         self._allows_repeated_ids = allows_repeated_ids
         self._parts: Parts | None = None
+        self._asked: list[set[str]] = []
 
     @property
     def at(self) -> tuple[str, RawRecord] | None:
@@ -120,8 +124,22 @@ class RowReader:
             DataError: data that cannot be read, or that are of no known format.
             ConfigError: a setting that cannot be used.
         """
+        given: dict[str, Any] = {}
         for place in places_of(self._source, self._kind, self._settings):
+            given |= {name: place.settings.get(name) for name in _OF_SOME_FORMATS}
             yield from self._of_place(place)
+        if self._kind == "train":
+            self._check_asked(given)
+
+    def _check_asked(self, given: Mapping[str, Any]) -> None:
+        """Refuse settings that some formats have, where no row that was read is of such a one."""
+        for name, value in given.items():
+            if value is not None and not any(name in asked for asked in self._asked):
+                formats = ", ".join(dict.fromkeys(found.format for found in self.report))
+                raise ConfigError(
+                    f"{name}={value!r}: no row asks for it, as they are of the format {formats} "
+                    "(leave it out, or give another format)"
+                )
 
     def _with_texts(self, row: Row) -> Row:
         if self._kind == "train" and has_numbers(row):
@@ -160,6 +178,7 @@ class RowReader:
             allows_repeated_ids=self._allows_repeated_ids,
         )
         self._parts = parts
+        self._asked.append(parts.options.asked)
         self._join(parts, settings)
         side_cars = self._side_cars(parts, settings)
         task = settings.get("task") if self._kind == "train" else None
