@@ -289,3 +289,15 @@ def test_texts_that_the_user_names_win_over_a_folders_own(folder, part):
     other = str(folder.write("others/texts.jsonl", [{"_id": "1", "text": "named"}]))
     (row,) = folder.read(folder.path, **{part: other})
     assert {"corpus": row["pos"][0], "queries": row["query"]}[part] == "named"
+
+
+@pytest.mark.parametrize("setting", ["qrels", "queries", "scores"])
+def test_an_empty_file_beside_the_rows_is_named(folder, beside, setting):
+    kind = "train" if setting == "scores" else "eval"
+    row = {"query": "what is it", "query_id": "1", "pos": ["it is one"], "neg": ["no such"]}
+    rows = folder.write("rows.jsonl", [row] if setting == "scores" else "1\t0\td1\t1\n")
+    if setting == "qrels":
+        rows = folder.write("asked.jsonl", [{"_id": 1, "text": "what"}])
+    empty = {setting: str(folder.write("empty.jsonl", ""))}
+    with pytest.raises(DataError, match=f"the file of {setting} holds no row"):
+        folder.read(rows, kind=kind, **beside | empty)
