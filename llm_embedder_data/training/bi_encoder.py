@@ -52,6 +52,9 @@ from llm_embedder_data.training.retrieval_module import plain_recipe
 from llm_embedder_data.training.retrieval_steps import RetrievalSteps
 from llm_embedder_data.training.settings import (
     check_embedding_arguments,
+    check_encoder,
+    check_flags,
+    plain_tuple,
 )
 
 
@@ -155,12 +158,23 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
         check_choice(pooling, [*get_args(PoolingMode), "auto"], "model.pooling")
         check_choice(similarity, [*get_args(SimilarityName), "auto"], "model.similarity")
         check_choice(schedule, Schedule, "model.schedule")
+        check_encoder(encoder)
         check_choice(search_precision, get_args(Precision), "model.search_precision")
+        check_flags(
+            gather_negatives=gather_negatives,
+            drop_identical_ids=drop_identical_ids,
+            gradient_checkpointing=gradient_checkpointing,
+            symmetric=symmetric,
+            bidirectional=bidirectional,
+            save_base_weights=save_base_weights,
+        )
         # save_hyperparameters reads these local variables. They must be plain Python, not the lists
         # and mappings of OmegaConf: torch loads nothing else from a checkpoint by default.
-        cutoffs = tuple(cutoffs)
-        matryoshka_dims = None if matryoshka_dims is None else tuple(matryoshka_dims)
-        matryoshka_weights = None if matryoshka_weights is None else tuple(matryoshka_weights)
+        cutoffs = plain_tuple(cutoffs, "cutoffs")
+        if matryoshka_dims is not None:
+            matryoshka_dims = plain_tuple(matryoshka_dims, "matryoshka_dims")
+        if matryoshka_weights is not None:
+            matryoshka_weights = plain_tuple(matryoshka_weights, "matryoshka_weights")
         lora = None if lora is None else plain_settings(lora)
         loaded_recipe, recipe = plain_recipe(recipe)
         super().__init__(

@@ -28,7 +28,12 @@ from llm_embedder_data.training.optimization import Schedule
 from llm_embedder_data.training.pair_losses import Distillation, LabelLoss, mean_pair_loss
 from llm_embedder_data.training.pair_scoring import score_in_slices
 from llm_embedder_data.training.retrieval_module import RetrievalModule, plain_recipe
-from llm_embedder_data.training.settings import CROSS_ENCODER_DEFAULTS
+from llm_embedder_data.training.settings import (
+    CROSS_ENCODER_DEFAULTS,
+    check_encoder,
+    check_flags,
+    plain_tuple,
+)
 
 # A batch of RetrievalDataModule with cross=True, for training or reranking.
 PairBatch = Mapping[str, Any]
@@ -103,9 +108,11 @@ class CrossEncoder(RetrievalModule):
         check_choice(loss, get_args(LabelLoss), "model.loss")
         check_choice(distillation, get_args(Distillation), "model.distillation")
         check_choice(schedule, Schedule, "model.schedule")
+        check_encoder(encoder)
+        check_flags(gradient_checkpointing=gradient_checkpointing)
         _check_numbers(pos_weight, eval_pairs)
         # save_hyperparameters reads these local variables. They must be plain Python.
-        cutoffs = tuple(cutoffs)
+        cutoffs = plain_tuple(cutoffs, "cutoffs")
         loaded_recipe, recipe = plain_recipe(recipe)
         super().__init__(
             ModelSettings(

@@ -62,7 +62,9 @@ class RetrievalModule(lightning.LightningModule):
         cutoffs: Sequence[int],
     ) -> None:
         super().__init__()
-        check_model_arguments(given, warmup_ratio=warmup_ratio, cutoffs=cutoffs)
+        check_model_arguments(
+            given, weight_decay=weight_decay, warmup_ratio=warmup_ratio, cutoffs=cutoffs
+        )
         self._given = given
         self._recipe = recipe
         self.weight_decay = weight_decay

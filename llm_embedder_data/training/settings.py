@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import nn
 
 from llm_embedder_data.config.recipe_rules import is_finite_number
 from llm_embedder_data.config.recipes import ModelSettings, TaskSettings, said
@@ -52,7 +56,7 @@ def merge_loss_settings(
 
 
 def check_model_arguments(
-    arguments: ModelSettings, *, warmup_ratio: float, cutoffs: Sequence[int]
+    arguments: ModelSettings, *, weight_decay: float, warmup_ratio: float, cutoffs: Sequence[int]
 ) -> None:
     """Check the numbers that a model was given.
 
@@ -65,12 +69,46 @@ def check_model_arguments(
         if not is_finite_number(value) or value < 0 or (positive and value == 0):
             bound = "above 0" if positive else "of at least 0"
             faults.append(f"model.{name}={value!r}: expected a number {bound}")
-    if not 0 <= warmup_ratio <= 1:
+    if not is_finite_number(weight_decay) or weight_decay < 0:
+        faults.append(f"model.weight_decay={weight_decay!r}: expected a number of at least 0")
+    if not is_finite_number(warmup_ratio) or not 0 <= warmup_ratio <= 1:
         faults.append(f"model.warmup_ratio={warmup_ratio!r}: expected a number in [0, 1]")
-    if not cutoffs or min(cutoffs) < 1:
+    if not cutoffs or not all(type(k) is int and k >= 1 for k in cutoffs):
         faults.append(f"model.cutoffs={cutoffs!r}: expected one or more integers above 0")
     if faults:
         raise ConfigError("; ".join(faults))
+
+
+def check_flags(**flags: Any) -> None:
+    """Check arguments of a model that are true or false.
+
+    Raises:
+        ConfigError: one is neither.
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ConfigError(f"model.{name}={value!r}: expected true or false")
+
+
+def plain_tuple(value: Any, name: str) -> tuple[Any, ...]:
+    """Return a list that a model was given, such as OmegaConf's, as a tuple.
+
+    Raises:
+        ConfigError: it is no list.
+    """
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigError(f"model.{name}={value!r}: expected a list of numbers")
+    return tuple(value)
+
+
+def check_encoder(encoder: Any) -> None:
+    """Check what a model was given as its encoder.
+
+    Raises:
+        ConfigError: it is no name, no path, and no model.
+    """
+    if not isinstance(encoder, str | os.PathLike | nn.Module):
+        raise ConfigError(f"model.encoder={encoder!r}: expected a name, a path, or a model")
 
 
 def check_embedding_arguments(
@@ -81,9 +119,7 @@ def check_embedding_arguments(
     Raises:
         ConfigError: a number is out of range.
     """
-    if mini_batch_size is not None and (
-        not isinstance(mini_batch_size, int) or mini_batch_size < 1
-    ):
+    if mini_batch_size is not None and (type(mini_batch_size) is not int or mini_batch_size < 1):
         raise ConfigError(
             f"model.mini_batch_size={mini_batch_size!r}: expected an integer above 0, or null for "
             "the whole batch"

@@ -626,6 +626,13 @@ def test_the_config_holds_the_arguments_with_their_defaults_in_order():
         ({"student_temperature": 0}, r"model\.student_temperature=0: expected .* above 0"),
         ({"distill_weight": -0.1}, r"model\.distill_weight=-0\.1: expected .* at least 0"),
         ({"warmup_ratio": 100}, r"model\.warmup_ratio=100: expected a number in \[0, 1\]"),
+        ({"cutoffs": 5}, r"model\.cutoffs=5: expected a list of numbers"),
+        ({"cutoffs": [1.5]}, r"model\.cutoffs=\(1\.5,\): expected one or more integers above 0"),
+        ({"matryoshka_dims": 8}, r"model\.matryoshka_dims=8: expected a list of numbers"),
+        ({"weight_decay": "x"}, r"model\.weight_decay='x': expected a number of at least 0"),
+        ({"warmup_ratio": None}, r"model\.warmup_ratio=None: expected a number in \[0, 1\]"),
+        ({"gather_negatives": "no"}, r"model\.gather_negatives='no': expected true or false"),
+        ({"mini_batch_size": True}, r"model\.mini_batch_size=True: expected an integer above 0"),
         ({"cutoffs": ()}, r"model\.cutoffs=\(\): expected one or more integers above 0"),
         ({"cutoffs": (0, 5)}, r"model\.cutoffs=\(0, 5\): expected one or more integers"),
         (

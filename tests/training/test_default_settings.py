@@ -7,7 +7,7 @@ import pytest
 from test_cross_encoder import tiny_classifier
 from training_cases import tiny_bert
 
-from llm_embedder_data import BiEncoder, CrossEncoder
+from llm_embedder_data import BiEncoder, ConfigError, CrossEncoder
 from llm_embedder_data.config.composing import CONF_DIR
 
 
@@ -30,3 +30,9 @@ def test_the_defaults_are_those_that_the_configuration_shows(model, config):
     assert values.keys() >= {"learning_rate", "contrastive_weight", "distill_weight"}
     assert model(learning_rate=0.5, recipe="llm_embedder").learning_rate == 0.5
     assert model(recipe="llm_embedder").learning_rate == 5e-6  # the recipe's
+
+
+@pytest.mark.parametrize("kind", [BiEncoder, CrossEncoder])
+def test_what_is_no_encoder_is_named(kind):
+    with pytest.raises(ConfigError, match=r"model\.encoder=None: expected a name, a path, or"):
+        kind(None)

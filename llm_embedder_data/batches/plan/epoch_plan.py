@@ -30,8 +30,11 @@ from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.batches.plan.plan_checks import (
     TooSmallError,
     batch_size_of_each,
-    check_names,
+    count_of_ranks,
+    rows_of_each,
     too_small,
+    weight_of_each,
+    whole_number,
 )
 from llm_embedder_data.batches.plan.plan_html import plan_table_html
 from llm_embedder_data.batches.plan.row_shuffle import RowShuffle
@@ -143,18 +146,19 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         mixing: Mixing | None = None,
         shuffle_window: int | None = None,
     ) -> None:
-        self.sizes = dict(sizes)
-        self.num_replicas = num_replicas
-        self.seed = seed
+        self.sizes = sizes = rows_of_each(sizes)
+        self.num_replicas = num_replicas = count_of_ranks(num_replicas)
+        self.seed = seed = whole_number(seed, "seed", 0)
         self.organize_method = organize_method
-        self.epoch = epoch
+        self.epoch = whole_number(epoch, "epoch", 0)
         self.remainder = remainder
         self.small_datasets = small_datasets
-        self._check_values()
+        check_choice(organize_method, OrganizeMethod, "data.organize_method")
+        check_choice(remainder, Remainder, "data.remainder")
+        check_choice(small_datasets, SmallDatasets, "data.small_datasets")
 
         self.batch_size = batch_size_of_each(batch_size, sizes)
-        check_names("weights", weights or {}, sizes)
-        self.weights = {name: float((weights or {}).get(name, 1.0)) for name in sizes}
+        self.weights = weight_of_each(weights or {}, sizes)
         self.length_window = length_window
         self.shuffle_window = shuffle_window
         self.dropped = too_small(self.sizes, self.batch_size, num_replicas, small_datasets)
@@ -189,16 +193,6 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         per_pass = self._blocks.per_pass
         steps = mixing.steps({name: self.sizes[name] for name in self._names}, per_pass)
         self.weights |= dict(zip(self._names, (steps / per_pass).tolist(), strict=True))
-
-    def _check_values(self) -> None:
-        """Check the values that concern no dataset."""
-        check_choice(self.organize_method, OrganizeMethod, "data.organize_method")
-        check_choice(self.remainder, Remainder, "data.remainder")
-        check_choice(self.small_datasets, SmallDatasets, "data.small_datasets")
-        if self.num_replicas < 1:
-            raise ConfigError(f"num_replicas={self.num_replicas}: expected at least 1")
-        if self.epoch < 0:
-            raise ConfigError(f"epoch={self.epoch}: expected at least 0")
 
     def _kept_names(self) -> list[str]:
         """Return the names of the datasets that are not dropped, at least one."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from llm_embedder_data.config.recipe_rules import LARGEST_BATCH
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
 from llm_embedder_data.core.printable import one_line
@@ -15,6 +17,46 @@ class PlanError(ConfigError):
 
 class TooSmallError(PlanError):
     """A dataset is smaller than a global batch, or no larger one is left."""
+
+
+def whole_number(value: object, what: str, least: int, most: int | None = None) -> int:
+    """Return a value that has to be a whole number; NumPy's are such, booleans are not.
+
+    Args:
+        value: the value.
+        what: the name of what it is, for the message.
+        least: the smallest number that is allowed.
+        most: the largest; None for any.
+
+    Raises:
+        ConfigError: it is no whole number, too small, or too large.
+    """
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        number = int(value)
+        if number >= least and (most is None or number <= most):
+            return number
+    allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise ConfigError(f"{what}={value!r}: expected a whole number {allowed}")
+
+
+def count_of_ranks(num_replicas: object) -> int:
+    """Return a number of ranks.
+
+    Raises:
+        ConfigError: it is no whole number of at least 1.
+    """
+    return whole_number(num_replicas, "num_replicas", 1, LARGEST_BATCH)
+
+
+def rows_of_each(sizes: object) -> dict[str, int]:
+    """Return the rows of each dataset.
+
+    Raises:
+        ConfigError: it is no mapping of names to whole numbers.
+    """
+    if not isinstance(sizes, Mapping):
+        raise ConfigError(f"sizes={sizes!r}: expected the rows of each dataset, by its name")
+    return {name: whole_number(rows, f"sizes[{name!r}]", 0) for name, rows in sizes.items()}
 
 
 def check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, int]) -> None:
@@ -33,14 +75,31 @@ def batch_size_of_each(
     """Return the batch size of each dataset, given one number or one per dataset.
 
     Raises:
-        ConfigError: a dataset has none, or an unknown dataset has one.
+        ConfigError: a dataset has none, or an unknown dataset has one, or one is no whole number of
+            at least 1.
     """
-    if isinstance(batch_size, int):
-        return dict.fromkeys(sizes, batch_size)
+    if not isinstance(batch_size, Mapping):
+        return dict.fromkeys(sizes, whole_number(batch_size, "batch_size", 1, LARGEST_BATCH))
     check_names("batch_size", batch_size, sizes)
     if missing := [name for name in sizes if name not in batch_size]:
         raise ConfigError(f"batch_size names no {missing[0]!r} (give one for each dataset)")
-    return {name: batch_size[name] for name in sizes}
+    return {
+        name: whole_number(batch_size[name], f"batch_size[{name!r}]", 1, LARGEST_BATCH)
+        for name in sizes
+    }
+
+
+def weight_of_each(weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, float]:
+    """Return the weight of each dataset, 1 where none is given.
+
+    Raises:
+        ConfigError: an unknown dataset has one, or one is no number.
+    """
+    check_names("weights", weights, sizes)
+    for name, weight in weights.items():
+        if not isinstance(weight, int | float | np.number) or isinstance(weight, bool):
+            raise ConfigError(f"weights[{name!r}]={weight!r}: expected a number above 0")
+    return {name: float(weights.get(name, 1.0)) for name in sizes}
 
 
 def too_small(
@@ -52,14 +111,12 @@ def too_small(
     """Return the rows of each dataset that is dropped as smaller than a global batch.
 
     Raises:
-        ConfigError: a batch size below 1, or a global batch of more than :data:`LARGEST_BATCH`.
+        ConfigError: a global batch of more than :data:`LARGEST_BATCH` rows.
         TooSmallError: there is such a dataset, and small_datasets does not allow it.
     """
     faults, small = [], {}
     for name, n_rows in sizes.items():
         per_rank = batch_size[name]
-        if per_rank < 1:
-            raise ConfigError(f"batch_size={per_rank} of dataset {name!r}: expected at least 1")
         if per_rank * num_replicas > LARGEST_BATCH:
             raise ConfigError(
                 f"batch_size={per_rank} of dataset {name!r} on {num_replicas} ranks: a global "

@@ -14,7 +14,13 @@ import numpy as np
 from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
 from llm_embedder_data.rows.faults.known_columns import look_alikes
 from llm_embedder_data.rows.foreign_rows.found_rows import Found
-from llm_embedder_data.rows.formats.detection import format_of_file, format_of_folder, named
+from llm_embedder_data.rows.formats.detection import (
+    check_named,
+    format_of_file,
+    format_of_folder,
+    named,
+    no_such_rows,
+)
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import read_texts
 from llm_embedder_data.rows.formats.judgments import Judgment
@@ -57,6 +63,9 @@ _CORPUS = re.compile(
 _QUERIES = re.compile(r"(^|[-_.])(queries|qas|topics)\b", re.IGNORECASE)
 _QRELS = re.compile(r"(^|[-_.])qrels\b", re.IGNORECASE)
 
+# Settings that mean something to the training rows of some formats alone.
+_OF_SOME_FORMATS = ("prefix", "config", "miner", "threshold")
+
 # Settings that the files of a corpus, of queries and of judgments share with the rows.
 _SHARED = ("data_root", "cache_dir", "key_template", "on_bad_row")
 
@@ -96,6 +105,7 @@ class RowReader:
         self._allows_repeated_ids = allows_repeated_ids
         self._keeps_ids = keeps_ids
         self._parts: Parts | None = None
+        self._asked: list[set[str]] = []
 
     @property
     def at(self) -> tuple[str, RawRecord] | None:
@@ -118,8 +128,22 @@ class RowReader:
             DataError: data that cannot be read, or that are of no known format.
             ConfigError: a setting that cannot be used.
         """
+        given: dict[str, Any] = {}
         for place in places_of(self._source, self._kind, self._settings):
+            given |= {name: place.settings.get(name) for name in _OF_SOME_FORMATS}
             yield from self._of_place(place)
+        if self._kind == "train":
+            self._check_asked(given)
+
+    def _check_asked(self, given: Mapping[str, Any]) -> None:
+        """Refuse settings that some formats have, where no row that was read is of such a one."""
+        for name, value in given.items():
+            if value is not None and not any(name in asked for asked in self._asked):
+                formats = ", ".join(dict.fromkeys(found.format for found in self.report))
+                raise ConfigError(
+                    f"{name}={value!r}: no row asks for it, as they are of the format {formats} "
+                    "(leave it out, or give another format)"
+                )
 
     def _with_texts(self, row: Row) -> Row:
         if self._kind == "train" and has_numbers(row):
@@ -159,6 +183,7 @@ class RowReader:
             keeps_ids=self._keeps_ids,
         )
         self._parts = parts
+        self._asked.append(parts.options.asked)
         self._join(parts, settings)
         side_cars = self._side_cars(parts, settings)
         task = settings.get("task") if self._kind == "train" else None
@@ -174,15 +199,15 @@ class RowReader:
         for found, its_files in by_format.values():
             parts.files = its_files
             yield from self._of_format(found, parts, side_cars, task)
+            if chosen is not None and not self.report[-1].n_rows:
+                check_named(chosen, its_files)
 
     def _of_format(
         self, chosen: Format, parts: Parts, side_cars: SideCars | None, task: str | None
     ) -> Iterator[Row]:
         read = chosen.reader(self._kind)
         if read is None:
-            raise DataError.at(
-                parts.source, f"it holds {chosen.what}, from which no {self._kind} rows can be read"
-            )
+            raise no_such_rows(parts.source, chosen, self._kind)
         found = Found(files=[], format=chosen.name)
         self.report.append(found)
         before, dropped_before = Counter(parts.counts), Counter(parts.n_dropped)

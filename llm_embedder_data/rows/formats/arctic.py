@@ -106,6 +106,8 @@ def _joined(parts: Parts) -> Parts:
 
 
 def _grades(parts: Parts) -> Grades:
+    if parts.judgments_given is not None:
+        return by_query(parts.judgments_given(), parts)
     return by_query(((str(query), one, grade) for query, one, grade in _labels(parts)), parts)
 
 

@@ -9,6 +9,7 @@ from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 from llm_embedder_data.rows.formats.columns import row_in_order
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -58,7 +59,7 @@ ARRAYS = Format(
     name="arrays",
     what="lines that are arrays of a query, a positive, and negatives",
     recognizes=_recognizes,
-    train=_read,
+    train=texts_or_ids(_read),
 )
 
 

@@ -14,9 +14,9 @@ from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_texts
-from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.formats.trec import grades_of_folder
 from llm_embedder_data.rows.passages.passage_files import PassageFile
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, document_id
@@ -55,7 +55,12 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _is_beir(folder: Path) -> bool:
-    return bool(_qrels_folders(folder)) and bool(_files(folder, "*queries*.jsonl*"))
+    return bool(_qrels_folders(folder)) and bool(_queries(folder))
+
+
+def _queries(folder: Path, before: str = "*") -> list[Path]:
+    """The files of queries: JSON Lines in BEIR's own folders, Parquet in converted ones."""
+    return _files(folder, f"{before}queries*.jsonl*") or _files(folder, f"{before}queries*.parquet")
 
 
 def _qrels_folders(folder: Path) -> list[Path]:
@@ -91,7 +96,7 @@ def _beir_parts(parts: Parts, kind: Kind) -> Parts:
     names = [_plain(path) for path in judged]
     split = chosen_split(names, kind, parts.options.split, str(folder / f"{before}qrels"))
     parts.files = [RawFile(str(path)) for path in judged if _plain(path) == split]
-    queries = _files(folder, f"{before}queries*.jsonl*") or _files(folder, "*queries*.jsonl*")
+    queries = _queries(folder, before) or _queries(folder)
     return with_texts(parts, queries, _files(folder, "corpus*"))
 
 
@@ -128,7 +133,7 @@ def reader_of(
 
     def read(parts: Parts) -> Iterator[Row]:
         parts = prepare(parts, kind)
-        grades = by_query(judgments_of(parts), parts)
+        grades = grades_of_folder(parts)
         yield from (train_rows if kind == "train" else eval_rows)(grades, parts)
 
     return read

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import get_args
 
 from llm_embedder_data.core.errors import ConfigError, DataError, did_you_mean
 from llm_embedder_data.rows.faults.known_columns import naming_hint
@@ -143,10 +144,36 @@ def format_of_file(file: RawFile, kind: Kind) -> Format:
         )
     _ask_where_two_fit((usable or fitting)[0], file, kind)
     if not usable:
-        raise DataError.at(
-            file.path, f"it holds {fitting[0].what}, from which no {kind} rows can be read"
-        )
+        raise no_such_rows(file.path, fitting[0], kind)
     return usable[0]
+
+
+def no_such_rows(path: str, found: Format, kind: Kind) -> DataError:
+    """The error of a file or folder whose format has no rows of a kind."""
+    kinds = [other for other in get_args(Kind) if found.reader(other) is not None]
+    return DataError.at(
+        path,
+        f"it holds {found.what}, from which no {kind} rows can be read, only {' and '.join(kinds)} "
+        f"rows (give it as these, or another file)",
+    )
+
+
+def check_named(chosen: Format, files: Sequence[RawFile]) -> None:
+    """Refuse a format that the user named, for files that gave no row and do not look like it.
+
+    A named format wins over what files look like. But if no record has a field that it reads, each
+    counts as a row without a positive, and nothing would say that the name is the fault.
+
+    Raises:
+        DataError: naming the format, and what the first file holds.
+    """
+    if not files or any(chosen.recognizes(file) for file in files):
+        return
+    raise DataError.at(
+        files[0].path,
+        f"format={chosen.name!r}: no record is one of {chosen.what}: {_shape(files[0])} (leave "
+        "format out, or name the right one)",
+    )
 
 
 def _ask_where_two_fit(chosen: Format, file: RawFile, kind: Kind) -> None:

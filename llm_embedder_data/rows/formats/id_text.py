@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.judgments import judged_eval
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -150,4 +151,17 @@ def read_texts(parts: Parts) -> Iterator[tuple[Any, str]]:
         yield one, text
 
 
-ID_TEXT = Format(name="id_text", what="ids and texts", recognizes=_recognizes, corpus=_corpus)
+def _eval(parts: Parts) -> Iterator[Row]:
+    """Eval rows of the file's queries, by the judgments that are named beside it."""
+    texts = {str(query_id): (query_id, text) for query_id, text in read_texts(parts)}
+    parts.texts_of_queries = lambda: texts
+    yield from judged_eval(parts)
+
+
+ID_TEXT = Format(
+    name="id_text",
+    what="ids and texts",
+    recognizes=_recognizes,
+    eval=_eval,
+    corpus=_corpus,
+)

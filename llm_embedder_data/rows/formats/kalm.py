@@ -40,7 +40,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         scores=(
             scores_by_side(record, sides, parts)
             if scores is None
-            else parts.without_scores(True, sides.scores(scores))
+            else parts.without_scores(True, sides.scores(scores, "teacher_scores"))
         ),
         query_id=own_id(record),
         query_instruction=found[1] if found else None,

@@ -47,7 +47,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         raise Dropped("rows without candidates")
     scores = _listed(record["scores"], "scores") if record.get("scores") is not None else None
     if scores is not None and len(scores) != len(ids):
-        raise BadRowError(f"{len(scores)} scores for {len(ids)} document_ids")
+        raise BadRowError(f"scores: {len(scores)} scores for {len(ids)} document_ids")
     texts, kept = parts.joined(ids)
     given = None if scores is None else [scores[place] for place in kept]
     return train_row(

@@ -9,6 +9,7 @@ from typing import Any
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -101,5 +102,5 @@ LABELED_LIST = Format(
     name="labeled_list",
     what="a query with docs and labels",
     recognizes=_recognizes,
-    train=each(_train),
+    train=texts_or_ids(each(_train)),
 )

@@ -15,6 +15,7 @@ from llm_embedder_data.rows.formats.columns import plain
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -202,5 +203,5 @@ LABELED_PAIRS = Format(
     name="labeled_pairs",
     what="pairs of texts with a label or a score",
     recognizes=_recognizes,
-    train=_read,
+    train=texts_or_ids(_read),
 )

@@ -72,7 +72,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         pos,
         neg,
         candidates=candidates,
-        scores=parts.without_scores(scores, found.scores(scores)),
+        scores=parts.without_scores(scores, found.scores(scores, "teacher_scores")),
         query_id=own_id(record),
         query_instruction=given.get("query"),
         key_instruction=given.get("key"),

@@ -21,6 +21,7 @@ from llm_embedder_data.rows.formats.judgments import (
 )
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import are_ids, nearly_all
+from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -141,7 +142,7 @@ MSMARCO_TRIPLES = Format(
     name="msmarco_triples",
     what="lines of query, positive and negative",
     recognizes=_is_triples,
-    train=_triples,
+    train=texts_or_ids(_triples),
 )
 MSMARCO_ID_TRIPLES = Format(
     name="msmarco_id_triples",

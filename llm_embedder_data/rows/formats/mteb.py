@@ -18,9 +18,9 @@ from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.beir import chosen_split, corpus_texts, query_texts
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import ID_TEXT
-from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.formats.trec import grades_of_folder
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Kind, Row, document_id, ids_of
 
@@ -142,8 +142,26 @@ def _files(configs: Configs, part: str, parts: Parts, split: str | None) -> list
     return [path for paths in splits.values() for path in paths]
 
 
+def _checked_configs(parts: Parts) -> Configs:
+    """The configs of the repository, among which is the one that the user names.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    configs, wanted = configs_of(parts.folder), parts.options.config
+    if wanted is not None and not any(
+        name == wanted or name.startswith(f"{wanted}-") for name in configs
+    ):
+        known = ", ".join(sorted(configs)) or "none"
+        raise ConfigError(
+            f"config={wanted!r}: the configs of {parts.source} are {known} (name one of these, or "
+            "what several of them begin with)"
+        )
+    return configs
+
+
 def _prepared(parts: Parts, kind: Kind) -> tuple[Configs, str, Parts]:
-    configs = configs_of(parts.folder)
+    configs = _checked_configs(parts)
     judged = _name(configs, "default", parts)
     if judged is None:
         raise DataError.at(
@@ -169,7 +187,7 @@ def _as_text(queries: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str
 
 def _train(parts: Parts) -> Iterator[Row]:
     configs, split, parts = _prepared(parts, "train")
-    grades = by_query(judgments_of(parts), parts)
+    grades = grades_of_folder(parts)
     others = {
         query: dict.fromkeys(ids) for query, ids in _top_ranked(configs, parts, split).items()
     }
@@ -178,7 +196,7 @@ def _train(parts: Parts) -> Iterator[Row]:
 
 def _eval(parts: Parts) -> Iterator[Row]:
     configs, split, parts = _prepared(parts, "eval")
-    grades = by_query(judgments_of(parts), parts)
+    grades = grades_of_folder(parts)
     to_rerank = _top_ranked(configs, parts, split)
     yield from eval_rows(grades, parts, to_rerank, _instructions(configs, parts, split))
 
@@ -214,7 +232,7 @@ def _by_query_id(files: list[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _corpus(parts: Parts) -> Iterator[Row]:
-    configs = configs_of(parts.folder)
+    configs = _checked_configs(parts)
     files = _files(configs, "corpus", parts, parts.options.split)
     if not files:
         raise DataError.at(parts.source, "the repository has no corpus (config corpus)")

@@ -221,7 +221,11 @@ def _corpus_of(folder: Path, parts: Parts) -> tuple[str, _Corpus]:
         for path in sorted(folder.iterdir())
         if path.name != _METADATA and not path.name.startswith(".") and path.is_file()
     ]
-    texts = passages_of(parts, files, "nemo", _passages) if files else {}
+    if not files:
+        raise DataError.at(
+            str(folder), f"the corpus has no file of passages beside {_METADATA} (add it)"
+        )
+    texts = passages_of(parts, files, "nemo", _passages)
     try:
         instructions = [
             _instruction(metadata, name) for name in ("query_instruction", "passage_instruction")

@@ -23,7 +23,7 @@ from llm_embedder_data.rows.settings.cache_folder import cache_folder
 INCOMPLETE_SCORES = "rows without teacher scores, as some candidates have none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """A source's settings that some format reads.
 
@@ -34,6 +34,7 @@ class Options:
         miner: whose negatives are taken; None for those of all.
         threshold: labels at or above it are positive.
         key_template: titles and texts of passages; None for ``{title} {text}``.
+        asked: names of those that a format asked for; what nobody asks for has no effect.
     """
 
     split: str | None = None
@@ -42,6 +43,12 @@ class Options:
     miner: str | None = None
     threshold: float | None = None
     key_template: str | None = None
+    asked: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name != "asked" and not name.startswith("_"):
+            self.asked.add(name)
+        return super().__getattribute__(name)
 
 
 @dataclass
@@ -180,10 +187,12 @@ class Parts:
             DataError: no queries are named.
         """
         if self.texts_of_queries is None:
+            lacks_corpus = self.texts_of_corpus is None
+            and_corpus = ", and corpus: one of the documents" if lacks_corpus else ""
             raise DataError.at(
                 self.source,
                 "its rows name queries by id, and no queries are given (give queries: a file of "
-                "ids and texts)",
+                f"ids and texts{and_corpus})",
             )
         return self.texts_of_queries()
 

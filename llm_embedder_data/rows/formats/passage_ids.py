@@ -59,11 +59,12 @@ def names_documents(parts: Parts, columns: Sequence[str]) -> bool:
     if key not in parts.known_as_ids:
         file = next((file for file in parts.files if file.path == path), None)
         values = [] if file is None else candidates_in(file, columns)
-        parts.known_as_ids[key] = _are_documents(parts, values)
+        parts.known_as_ids[key] = are_documents(parts, values)
     return parts.known_as_ids[key]
 
 
-def _are_documents(parts: Parts, values: list[Any]) -> bool:
+def are_documents(parts: Parts, values: Sequence[Any]) -> bool:
+    """Whether the candidates of the first rows are document ids."""
     if are_ids(values):
         return True
     if parts.texts_of_corpus is None or not values:
@@ -88,8 +89,12 @@ class Sides:
     kept: list[int] | None
     n_given: int
 
-    def scores(self, given: Any) -> list[float] | None:
+    def scores(self, given: Any, field: str = "scores") -> list[float] | None:
         """The scores of the candidates that are left; None where some have none.
+
+        Args:
+            given: the record's, of all its candidates.
+            field: that holds them, for messages.
 
         Raises:
             BadRowError: there are more or fewer scores than candidates.
@@ -98,8 +103,8 @@ class Sides:
             return None
         if self.kept is not None and isinstance(given, list) and len(given) == self.n_given:
             given = [given[place] for place in self.kept]
-            return scores_of((given, len(self.kept)))
-        return scores_of((given, self.n_given))
+            return scores_of((given, len(self.kept)), field=field)
+        return scores_of((given, self.n_given), field=field)
 
 
 def pos_and_neg(

@@ -137,7 +137,7 @@ REFUSED = (
         name="multimodal",
         what="rows of images, video or audio",
         recognizes=_is_multimodal,
-        refusal="it holds images, video or audio, and only texts are read",
+        refusal="it holds images, video or audio, and only texts are read (give rows of text)",
     ),
     Format(
         name="counts",

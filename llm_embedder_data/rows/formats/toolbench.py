@@ -10,9 +10,9 @@ from typing import Any
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.formats.beir import chosen_split
 from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.judgments import by_query, eval_rows, train_rows
+from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.trec import judgments_of
+from llm_embedder_data.rows.formats.trec import grades_of_folder
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -117,13 +117,13 @@ def _folder_train(parts: Parts) -> Iterator[Row]:
         yield from each(_train)(parts)
         return
     parts = _parts(parts, "train")
-    yield from train_rows(by_query(judgments_of(parts), parts), parts)
+    yield from train_rows(grades_of_folder(parts), parts)
 
 
 def _folder_eval(parts: Parts) -> Iterator[Row]:
     _require_folder(parts, "eval")
     parts = _parts(parts, "eval")
-    yield from eval_rows(by_query(judgments_of(parts), parts), parts)
+    yield from eval_rows(grades_of_folder(parts), parts)
 
 
 def _require_folder(parts: Parts, kind: Kind) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import (
+    Grades,
     Judgment,
     by_query,
     eval_rows,
@@ -113,6 +114,12 @@ def judgments_of(parts: Parts) -> Iterator[Judgment]:
             yield from _judgments(record.value)
         except BadRowError as error:
             parts.leave_out(error)
+
+
+def grades_of_folder(parts: Parts) -> Grades:
+    """The grades of each query: of the judgments that the user names, else of the folder's own."""
+    given = parts.judgments_given
+    return by_query(judgments_of(parts) if given is None else given(), parts)
 
 
 def _judgments(value: Any) -> Iterator[Judgment]:

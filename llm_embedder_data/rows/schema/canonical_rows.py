@@ -211,11 +211,12 @@ def train_record(row: Row) -> Mapping[str, Any]:
     return {**row, "history": row["candidates"], "query_id": stored_id(row["query_id"])}
 
 
-def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
+def scores_of(*parts: tuple[Any, int], field: str = "scores") -> list[float] | None:
     """Join the scores of several lists of candidates.
 
     Args:
         parts: the scores of a list as the file has them, and how many candidates it holds.
+        field: for messages.
 
     Returns:
         A score for each candidate, or None where a part has no score, or one that is null, NaN or
@@ -236,15 +237,15 @@ def scores_of(*parts: tuple[Any, int]) -> list[float] | None:
             continue
         for score in scores:
             if isinstance(score, bool) or not isinstance(score, int | float | None):
-                raise BadRowError(f"scores: expected numbers, found {shown(score)}")
+                raise BadRowError(f"{field}: expected numbers, found {shown(score)}")
         if len(scores) != n_candidates:
-            raise BadRowError(f"{len(scores)} scores for {n_candidates} candidates")
+            raise BadRowError(f"{field}: {len(scores)} scores for {n_candidates} candidates")
         for score in scores:
             if score is None or (isinstance(score, float) and not math.isfinite(score)):
                 return None
             if abs(score) > LARGEST_SCORE:
                 raise BadRowError(
-                    f"scores: {shown(score)} is beyond {LARGEST_SCORE:.2e}, the largest number of "
+                    f"{field}: {shown(score)} is beyond {LARGEST_SCORE:.2e}, the largest number of "
                     "a 32-bit float, as batches hold scores"
                 )
             found.append(float(score))

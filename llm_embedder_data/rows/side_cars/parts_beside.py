@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.formats.parts import Options, Parts
@@ -30,6 +30,9 @@ def parts_beside(source: Any, shared: Mapping[str, Any], where: str) -> Iterator
         source: the value of the setting.
         shared: settings that the files share with the rows.
         where: name of the setting, for messages.
+
+    Raises:
+        DataError: a file is empty, and its setting is not ``negatives``.
     """
     for place in places_of({where: source}, "eval", shared, ""):
         skips = skips_bad_rows(place.settings)
@@ -40,6 +43,12 @@ def parts_beside(source: Any, shared: Mapping[str, Any], where: str) -> Iterator
         files = [raw_file(path, skips, rename) for path in paths]
         if place.data is not None:
             files = [MemoryRecords(place.name, data=place.data, rename=rename)]
+        for file in files:
+            # Nothing may be mined within some limits; but what is judged, asked or scored is there.
+            if where != "negatives" and not file.head:
+                raise DataError.at(
+                    file.path, f"the file of {where} holds no row (fill it, or leave it out)"
+                )
         yield Parts(place.name, files, options_of(place.settings), skips_bad_rows=skips)
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from llm_embedder_data import read_rows
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.detection import named
 
@@ -79,3 +80,38 @@ def test_columns_of_no_known_format_are_named_with_what_is_needed(folder, kind, 
         DataError, match=f"its columns are question_txt, answer_txt, which is no .*{said}"
     ):
         folder.rows([{"question_txt": "q", "answer_txt": "a"}], kind=kind)
+
+
+@pytest.mark.parametrize("name", ["dpr", "tevatron", "simlm", "sets", "nemo", "ms_swift"])
+def test_a_named_format_that_no_record_has_is_refused(folder, name):
+    rows = [{"query": f"what is {n}", "pos": [f"it is {n}"], "neg": ["no such"]} for n in (1, 2)]
+    with pytest.raises(DataError, match=f"format='{name}'.*its columns are query, pos, neg"):
+        folder.rows(rows, format=name)
+
+
+def test_a_named_format_may_give_no_row_of_its_own_files(folder):
+    row = {"question": "who", "positive_ctxs": [], "hard_negative_ctxs": []}
+    assert folder.rows([row], format="dpr") == []
+    assert folder.left_out == {"rows without a positive": 1}
+
+
+def test_a_format_without_rows_of_a_kind_says_which_it_has(folder):
+    row = {"question": "who", "context": [["A", ["a."]]], "supporting_facts": [["A", 0]]}
+    with pytest.raises(DataError, match="no eval rows can be read, only train rows"):
+        folder.rows([row], kind="eval")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("miner", "bm25"), ("threshold", 0.5), ("prefix", "qgen"), ("config", "de")],
+)
+def test_a_setting_that_no_row_asks_for_is_refused(folder, name, value):
+    row = {"query": "what is it", "pos": ["it is one"], "neg": ["no such"]}
+    with pytest.raises(ConfigError, match=f"{name}=.*no row asks for it.*llm_embedder"):
+        folder.rows([row], **{name: value})
+
+
+def test_a_setting_of_several_sources_may_concern_one_of_them(folder):
+    scored = folder.write("a.csv", "sentence1,sentence2,score\nwhat is it,it is one,0.9\n")
+    plain = folder.write("b.csv", "anchor,positive\nwho is it,it is he\n")
+    assert len(list(read_rows([str(scored), str(plain)], threshold=0.5))) == 2

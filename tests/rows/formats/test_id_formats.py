@@ -1,5 +1,6 @@
 """Formats whose rows name documents by id, and the policy for ids that a corpus has not."""
 
+import json
 import re
 
 import pytest
@@ -181,3 +182,52 @@ def test_anserini_title_is_the_first_line(folder):
         "Tides high and low\nwater",
         "one",
     ]
+
+
+def test_rows_of_ids_alone_ask_for_queries_and_corpus_at_once(folder, beside):
+    rows = [{"qid": 1, "pos": ["d1"], "neg": {"bm25": ["d2"]}}]
+    with pytest.raises(DataError, match=r"give queries: .*, and corpus: "):
+        folder.rows(rows)
+    with pytest.raises(DataError, match=r"give queries: a file of ids and texts\)"):
+        folder.rows(rows, corpus=beside["corpus"])
+
+
+def _lines(records):
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+_OF_IDS = {
+    "triples.tsv": "what is it\td1\td2\nwho\td3\td1\n",
+    "arrays.jsonl": _lines([["what is it", "d1", "d2"], ["who", "d3", "d1"]]),
+    "pairs.csv": "text1,text2,label\nwhat is it,d1,1\nwhat is it,d2,0\nwho,d3,1\nwho,d1,0\n",
+    "list.jsonl": _lines(
+        [
+            {"query": "what is it", "docs": ["d1", "d2"], "labels": [1, 0]},
+            {"query": "who", "docs": ["d3", "d1"], "labels": [1, 0]},
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _OF_IDS)
+def test_passages_without_names_of_their_own_may_be_ids(folder, beside, name):
+    rows = folder.rows(_OF_IDS[name], name, corpus=beside["corpus"])
+    assert [(row["query"], row["pos"], row["neg"]) for row in rows] == [
+        ("what is it", ["text 1"], ["text 2"]),
+        ("who", ["text 3"], ["text 1"]),
+    ]
+    with pytest.raises(DataError, match="name documents by id, and no corpus is given"):
+        folder.rows(_OF_IDS[name], name)
+
+
+def test_scores_of_ids_go_with_the_documents_that_are_known(folder, beside):
+    rows = [{"query": "what", "docs": ["d1", "d9", "d3"], "scores": [0.5, 0.25, 0.75]}]
+    (row,) = folder.rows(rows, corpus=beside["corpus"], on_bad_row="skip")
+    assert row["candidates"] == ["text 1", "text 3"]
+    assert row["teacher_scores"] == [0.5, 0.75]
+
+
+def test_ids_of_rows_say_where_they_stand(folder, beside):
+    rows = [["what", "d1"], ["who", "d9"]]
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): none of its document ids"):
+        folder.rows(rows, corpus=beside["corpus"])

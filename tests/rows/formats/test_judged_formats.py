@@ -2,6 +2,8 @@
 
 import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from llm_embedder_data.core.errors import ConfigError, DataError
@@ -234,3 +236,68 @@ def test_a_key_template_of_a_corpus(folder):
     for template, text in (("{text} ({title})", "a\nb (T)"), ("{lang} {year}: {contents}", None)):
         rows = folder.rows([record], kind="corpus", key_template=template)
         assert rows == [{"id": "1", "text": text or "en 1988: a\nb"}]
+
+
+def test_queries_are_eval_rows_by_the_judgments_beside_them(folder, beside):
+    queries = folder.write("asked.jsonl", [{"_id": 1, "text": "what"}, {"_id": 2, "text": "who"}])
+    qrels = str(folder.write("judged.tsv", "1\t0\td1\t2\n1\t0\td2\t0\n"))
+    rows = folder.read(queries, kind="eval", qrels=qrels, corpus=beside["corpus"])
+    assert rows == [{"query": "what", "query_id": 1, "relevant": {"d1": 2, "d2": 0}}]
+    assert folder.left_out["queries without judgments"] == 1
+    with pytest.raises(DataError, match=r"no judgments.*give qrels"):
+        folder.read(queries, kind="eval")
+
+
+def test_a_config_that_a_repository_does_not_have(folder):
+    folder.write("corpus/test.jsonl", [{"_id": "d1", "text": "one"}])
+    folder.write("queries/test.jsonl", [{"_id": "q1", "text": "what"}])
+    folder.write("qrels/test.jsonl", [{"query-id": "q1", "corpus-id": "d1", "score": 1}])
+    (row,) = folder.read(folder.path, kind="eval")
+    assert row["relevant"] == {"d1": 1}
+    with pytest.raises(ConfigError, match=r"config='fr'.*corpus, qrels, queries"):
+        folder.read(folder.path, kind="eval", config="fr")
+
+
+def test_beir_with_tables_of_texts(folder):
+    rows = {
+        "corpus": {"_id": "d1", "title": "T", "text": "one"},
+        "queries": {"_id": 1, "text": "q"},
+    }
+    for name, row in rows.items():
+        pq.write_table(pa.Table.from_pylist([row]), folder.path / f"{name}.parquet")
+    folder.write("qrels/train.tsv", "query-id\tcorpus-id\tscore\n1\td1\t1\n")
+    (row,) = folder.read(folder.path)
+    assert (row["query"], row["pos"]) == ("q", ["T one"])
+
+
+def test_judgments_that_the_user_names_win_over_a_folders_own(folder):
+    folder.write("corpus.jsonl", [{"_id": n, "text": f"text {n}"} for n in (1, 2)])
+    folder.write("queries.jsonl", [{"_id": "q", "text": "what"}])
+    folder.write("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\t1\t1\n")
+    other = str(folder.write("others/judged.tsv", "q\t0\t2\t1\n"))
+    assert folder.read(folder.path, kind="eval")[0]["relevant"] == {"1": 1}
+    assert folder.read(folder.path, kind="eval", qrels=other)[0]["relevant"] == {"2": 1}
+    (row,) = folder.read(folder.path, qrels=other)
+    assert row["pos"] == ["text 2"]
+
+
+@pytest.mark.parametrize("part", ["corpus", "queries"])
+def test_texts_that_the_user_names_win_over_a_folders_own(folder, part):
+    folder.write("corpus.jsonl", [{"_id": "1", "text": "own corpus"}])
+    folder.write("queries.jsonl", [{"_id": "1", "text": "own queries"}])
+    folder.write("qrels/train.tsv", "query-id\tcorpus-id\tscore\n1\t1\t1\n")
+    other = str(folder.write("others/texts.jsonl", [{"_id": "1", "text": "named"}]))
+    (row,) = folder.read(folder.path, **{part: other})
+    assert {"corpus": row["pos"][0], "queries": row["query"]}[part] == "named"
+
+
+@pytest.mark.parametrize("setting", ["qrels", "queries", "scores"])
+def test_an_empty_file_beside_the_rows_is_named(folder, beside, setting):
+    kind = "train" if setting == "scores" else "eval"
+    row = {"query": "what is it", "query_id": "1", "pos": ["it is one"], "neg": ["no such"]}
+    rows = folder.write("rows.jsonl", [row] if setting == "scores" else "1\t0\td1\t1\n")
+    if setting == "qrels":
+        rows = folder.write("asked.jsonl", [{"_id": 1, "text": "what"}])
+    empty = {setting: str(folder.write("empty.jsonl", ""))}
+    with pytest.raises(DataError, match=f"the file of {setting} holds no row"):
+        folder.read(rows, kind=kind, **beside | empty)

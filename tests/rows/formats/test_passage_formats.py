@@ -179,3 +179,11 @@ def test_nemo_ids_are_joined_to_the_corpus_that_is_named(folder, beside):
     record["pos_doc"] = ["d1"]
     row = folder.row([record], corpus=beside["corpus"])
     assert (row["pos"], row["neg"]) == (["text 1"], ["text 2"])
+
+
+def test_a_nemo_corpus_without_passages_is_named(folder):
+    row = {"question": "what", "corpus_id": "wiki", "pos_doc": [{"id": "a"}], "neg_doc": []}
+    rows = folder.write("train.json", {"corpus": [{"path": "wiki"}], "data": [row]})
+    folder.write("wiki/merlin_metadata.json", {"class": "TextQADataset", "corpus_id": "wiki"})
+    with pytest.raises(DataError, match="wiki: the corpus has no file of passages"):
+        folder.read(rows)

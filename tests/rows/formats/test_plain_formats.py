@@ -215,3 +215,9 @@ def test_rows_of_a_corpus_with_ids_of_its_own(folder, beside):
     assert (row["pos"], row["neg"]) == (["text 3"], ["text 1"])
     with pytest.raises(DataError, match="the corpus has 3 rows, and none is 3"):
         folder.rows([{**record, "pos_index": [3]}], kind="eval", corpus=beside["corpus"])
+
+
+def test_a_wrong_number_of_teacher_scores_names_their_field(folder):
+    row = {"query": "what", "pos": ["one two"], "neg": ["no such"], "teacher_scores": [1, 2, 3]}
+    with pytest.raises(DataError, match="teacher_scores: 3 scores for 2 candidates"):
+        folder.rows([row])
