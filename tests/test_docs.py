@@ -70,7 +70,8 @@ def test_relative_links_resolve(page):
 
 
 # They train or measure the demo's encoder.
-SLOW = {"evaluation", "slow-gpu", "training"}
+SLOW = {"evaluation", "loops", "slow-gpu", "training"}
+SLOW |= {"from-llm-embedder", "from-sentence-transformers"}
 
 
 @pytest.mark.usefixtures("minilm")
