@@ -96,6 +96,15 @@ def written_files(page: Path) -> list[str]:
     return [line for line in lines if line.startswith("printf ")]
 
 
+def write_yaml(page: Path, folder: Path) -> None:
+    """Write the files that blocks of YAML are, by the comment in their first line."""
+    for block in blocks(page, "yaml"):
+        if block.file_name:
+            file = folder / block.file_name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text)
+
+
 def console_commands(page: Path) -> list[list[str]]:
     """The verb and settings of each ``llm-embedder-data`` of a page, in order."""
     commands = [words for block in blocks(page, "bash") if block.is_run for words in block.commands]

@@ -34,12 +34,12 @@ from tests.doc_blocks import (
     Block,
     all_blocks,
     block_id,
-    blocks,
     blocks_of_all_pages,
     console_commands,
     outputs,
     page_id,
     without_sweeps,
+    write_yaml,
 )
 
 pytestmark = pytest.mark.usefixtures("parsed_once")
@@ -49,15 +49,6 @@ TARGETS = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULT
 SETTINGS_OF_SOURCES = ("train_data", "eval_data", "corpus")
 # Sections of a recipe.
 RECIPE = {"name", "instruction", "training", "model", "task_description"}
-
-
-def write_files(page: Path, folder: Path) -> None:
-    """Write the files that YAML of the page is."""
-    for block in blocks(page, "yaml"):
-        if block.file_name:
-            file = folder / block.file_name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text)
 
 
 def sources_apart(value: Any) -> list[Any]:
@@ -118,7 +109,7 @@ def composed(block: Block, folder: Path) -> DictConfig:
 @pytest.mark.parametrize("block", blocks_of_all_pages("yaml"), ids=block_id)
 def test_yaml_is_a_recipe_or_composes(block, minilm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_files(block.page, tmp_path)
+    write_yaml(block.page, tmp_path)
     content = yaml.safe_load(block.text)
     if set(content) <= RECIPE:
         load_recipe(content)
@@ -151,7 +142,7 @@ COMMANDS = [(page, words) for page in PAGES for words in console_commands(page)]
 )
 def test_a_command_composes(page, words, minilm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_files(page, tmp_path)
+    write_yaml(page, tmp_path)
     verb, *arguments = words
 
     line = read_command_line(arguments)
