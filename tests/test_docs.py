@@ -19,6 +19,7 @@ import llm_embedder_data
 from llm_embedder_data.cli.verbs import VERBS
 from llm_embedder_data.rows.formats.detection import BY_NAME
 from tests.doc_blocks import FENCE, PAGES, README, ROOT, blocks, outputs, page_id, written_files
+from tests.page_pictures import PICTURES as PAGE_PICTURES
 from tests.test_house import FLOORS
 
 ARCHITECTURE = ROOT / "docs/architecture.md"
@@ -107,6 +108,15 @@ def test_a_picture_is_self_contained_and_described(picture):
     assert set(re.findall(r"(?:https?:)?//[^\s\"']+", text)) == {"http://www.w3.org/2000/svg"}
     assert "prefers-color-scheme: dark" in text
     assert any(f"]({picture.name})" in page.read_text() for page in PAGES)
+
+
+def test_pictures_of_pages_are_small_and_described_and_made_by_the_command():
+    shown = [re.findall(r"!\[([^\]]{20,})\]\((page-[\w-]+)\.webp\)", p.read_text()) for p in PAGES]
+    files = {path.stem: path for path in (ROOT / "docs").glob("*.webp")}
+
+    assert sorted(name for page in shown for _, name in page) == sorted(files)
+    assert sorted(files) == sorted(picture.name for picture in PAGE_PICTURES)
+    assert max(path.stat().st_size for path in files.values()) < 150_000
 
 
 def test_the_picture_of_the_plan_is_the_plan():

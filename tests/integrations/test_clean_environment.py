@@ -88,7 +88,7 @@ def test_readme_shows_and_trains_on_the_csv(run):
     said = run("python", "-c", shown + trained)
 
     assert all(text in said for text in outputs(README).values())
-    assert "train.csv" in said.rpartition("negative")[2] or "train" in said
+    assert "rows name no task" in said  # the report comes last
 
 
 @pytest.mark.usefixtures("csv")
@@ -99,7 +99,8 @@ def test_readme_s_console_shows_the_csv(run):
 
 
 def test_the_demo_trains_and_saves_an_encoder(run, tmp_path):
-    said = run("llm-embedder-data", "fit", "trainer.max_steps=2", "data.batch_size=2")
+    few = ["trainer.max_steps=2", "data.batch_size=2", "validate_before=false"]
+    said = run("llm-embedder-data", "fit", *few)
 
     assert "mrr@10" in said
     assert list(tmp_path.glob("outputs/*/*/encoder/model.safetensors"))
