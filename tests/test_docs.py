@@ -71,7 +71,7 @@ def test_relative_links_resolve(page):
 
 
 # They train or measure the demo's encoder.
-SLOW = {"evaluation", "loops", "slow-gpu", "training"}
+SLOW = {"evaluation", "first-use", "loops", "slow-gpu", "training"}
 SLOW |= {"from-llm-embedder", "from-sentence-transformers"}
 
 
