@@ -168,9 +168,14 @@ def _ask_where_two_fit(chosen: Format, file: RawFile, kind: Kind) -> None:
             "each query (give format: trec_qrels or trec_run)",
         )
     if chosen is ID_TEXT and kind == "train":
-        raise DataError.at(
-            file.path, "it holds ids and texts, a corpus or queries, and no training rows"
-        )
+        found = "it holds ids and texts, a corpus or queries, and no training rows"
+        if file.container == "cells" and file.header is None:
+            first = ", ".join(shown(cell) for cell in file.head[0])
+            found += (
+                f" (if its first line, {first}, names columns, say which: "
+                "{path: ..., query: COLUMN, pos: COLUMN})"
+            )
+        raise DataError.at(file.path, found)
 
 
 # What our own rows need, by kind, and the fields of a mapping that a message suggests.

@@ -37,6 +37,12 @@ def test_two_cells_are_ids_and_texts_or_pairs(folder):
     assert len(folder.rows("who\tone text\nwho\tanother\n", "a.tsv")) == 2
 
 
+def test_two_columns_of_unknown_names_are_refused_with_the_way_to_name_them(folder):
+    pairs = "frage,antwort\nWann?,Um acht.\nWo?,Am Pier.\n"
+    with pytest.raises(DataError, match=r"first line, 'frage', 'antwort', names columns, say whi"):
+        folder.rows(pairs, "a.csv")
+
+
 def test_a_corpus_may_have_further_fields(folder):
     records = [{"id": 1, "text": "a", "views": 3, "langs": ["en"]}]
     assert folder.rows(records, kind="corpus") == [{"id": "1", "text": "a"}]
