@@ -2,9 +2,11 @@
 
 # ruff: noqa: E402 (the environment comes before the imports that read it)
 
+import copy
 import functools
 import gc
 import importlib.metadata
+import io
 import os
 import tempfile
 
@@ -24,6 +26,7 @@ import torch
 from browser_pages import CHROMIUM
 from example_counts import QUICK, THOROUGH
 from hypothesis import HealthCheck, settings
+from omegaconf import OmegaConf
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -118,6 +121,22 @@ def clean_python(wheel, tmp_path_factory):
     (packages / "dependencies.pth").write_text("\n".join(installed))
     zipfile.ZipFile(wheel).extractall(packages)
     return folder / "bin/python"
+
+
+@pytest.fixture(scope="session")
+def parsed_once():
+    """Parse each text of YAML once: a command composes conf/ three times, a third of it parsing."""
+    parse, parsed = OmegaConf.load, {}
+
+    def load(file):
+        text = file.read() if hasattr(file, "read") else Path(file).read_text()
+        if text not in parsed:
+            parsed[text] = parse(io.StringIO(text))
+        return copy.deepcopy(parsed[text])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", load)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
 """Runs notebooks, writes their outputs into them, and compares outputs.
 
-``python -m tests.executed_notebooks`` runs all notebooks and keeps what they show.
+``python -m tests.executed_notebooks`` runs all notebooks, says how long each took, and keeps what
+they show. With ``--only-time`` it keeps nothing.
 """
 
+import argparse
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,9 +104,18 @@ def _without_paths(output: Any, folder: Path) -> Any:
 
 
 def _main() -> None:
+    parser = argparse.ArgumentParser(description="Run all notebooks and print how long each took.")
+    parser.add_argument("--only-time", action="store_true", help="leave the files as they are")
+    only_time = parser.parse_args().only_time
     for path in NOTEBOOKS:
+        before, began = os.times(), time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            nbformat.write(executed(path, Path(folder)), path)
+            notebook = executed(path, Path(folder))
+        seconds, after = time.monotonic() - began, os.times()
+        of_processors = sum(after[:4]) - sum(before[:4])  # of this process and of the kernel
+        print(f"{path.stem}: {seconds:.0f} s, {of_processors:.0f} s of processors", flush=True)
+        if not only_time:
+            nbformat.write(notebook, path)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
-"""README.md and docs/: links resolve, snippets run, commands compose, rooms are the code's.
+"""README.md and docs/: links resolve, Python runs, rooms are the code's.
 
 Every ```python block of a page runs, in order, in one namespace a page, unless the line before it
 is a comment ``<!-- not run: reason -->``; such a block still compiles. They run in an empty folder,
-in which the lines of its ```bash blocks that begin with ``printf`` have written their files.
+in which the lines of its ```bash blocks that begin with ``printf`` have written their files. A
+```text block behind a block of Python is in what that prints. See test_doc_blocks for other blocks.
 """
 
 import inspect
 import re
-import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
@@ -19,40 +17,15 @@ from slow_cases import mostly_slow
 
 import llm_embedder_data
 from llm_embedder_data.cli.verbs import VERBS
-from llm_embedder_data.config import load_config
 from llm_embedder_data.rows.formats.detection import BY_NAME
+from tests.doc_blocks import FENCE, PAGES, README, ROOT, blocks, outputs, page_id, written_files
+from tests.page_pictures import PICTURES as PAGE_PICTURES
 from tests.test_house import FLOORS
 
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs/architecture.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGE = Path(llm_embedder_data.__file__).parent
 
-FENCE = re.compile(
-    r"(?P<not_run><!-- not run: [^\n]+ -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
-)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
-
-
-class Block(NamedTuple):
-    kind: str
-    text: str
-    is_run: bool
-    line: int
-
-
-def page_id(page: Path) -> str:
-    return page.stem
-
-
-def blocks(page: Path, kind: str) -> Iterator[Block]:
-    text = page.read_text()
-    for found in FENCE.finditer(text):
-        if found["kind"] == kind:
-            line = text.count("\n", 0, found.start("text"))
-            yield Block(kind, found["text"], found["not_run"] is None, line)
 
 
 def prose(page: Path) -> str:
@@ -63,26 +36,6 @@ def anchors(page: Path) -> set[str]:
     """The anchors that GitHub and mkdocs give the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def commands(page: Path) -> list[str]:
-    lines = "\n".join(block.text for block in blocks(page, "bash")).splitlines()
-    return [line for line in lines if line.startswith("llm-embedder-data ")]
-
-
-def written_files(page: Path) -> list[str]:
-    """The lines of a page that write the files which its Python reads."""
-    lines = "\n".join(block.text for block in blocks(page, "bash")).splitlines()
-    return [line for line in lines if line.startswith("printf ")]
-
-
-def overrides_of(words: list[str]) -> list[str]:
-    """The overrides of a command, with the first value of each sweep, without searched ranges."""
-    overrides = [word for word in words if not word.startswith("--") and word != "job"]
-    if "--multirun" not in words:
-        return overrides
-    given = [one for one in overrides if not re.search(r"=(tag|interval|choice|range)\(", one)]
-    return [re.sub(r"=([\w.]+),.*", r"=\1", override) for override in given]
 
 
 def test_readme_is_short():
@@ -118,22 +71,26 @@ def test_relative_links_resolve(page):
 
 
 # They train or measure the demo's encoder.
-SLOW = {"evaluation", "slow-gpu", "training"}
+SLOW = {"evaluation", "first-use", "loops", "slow-gpu", "training"}
+SLOW |= {"from-llm-embedder", "from-sentence-transformers"}
 
 
 @pytest.mark.usefixtures("minilm")
 @pytest.mark.parametrize(
     "page", mostly_slow(PAGES, *(page for page in PAGES if page.stem not in SLOW)), ids=page_id
 )
-def test_python_blocks_run(page, tmp_path, monkeypatch):
+def test_python_blocks_run_and_print_what_the_page_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for line in written_files(page):
         subprocess.run(["bash", "-c", line], check=True)
     namespace: dict[str, object] = {}
+    said = outputs(page)
     for block in blocks(page, "python"):
         code = compile("\n" * block.line + block.text, str(page), "exec")
         if block.is_run:
             exec(code, namespace)
+            printed = capsys.readouterr().out.replace(f"{tmp_path}/", "")
+            assert said.get(block.line, "") in printed
 
 
 PICTURES = sorted((ROOT / "docs").glob("*.svg"))
@@ -153,6 +110,15 @@ def test_a_picture_is_self_contained_and_described(picture):
     assert any(f"]({picture.name})" in page.read_text() for page in PAGES)
 
 
+def test_pictures_of_pages_are_small_and_described_and_made_by_the_command():
+    shown = [re.findall(r"!\[([^\]]{20,})\]\((page-[\w-]+)\.webp\)", p.read_text()) for p in PAGES]
+    files = {path.stem: path for path in (ROOT / "docs").glob("*.webp")}
+
+    assert sorted(name for page in shown for _, name in page) == sorted(files)
+    assert sorted(files) == sorted(picture.name for picture in PAGE_PICTURES)
+    assert max(path.stat().st_size for path in files.values()) < 150_000
+
+
 def test_the_picture_of_the_plan_is_the_plan():
     texts = [element.text for element in ElementTree.parse(ROOT / "docs/plan.svg").iter()]
     shown = [text for text in texts if text and re.fullmatch(r"\d \d", text)]
@@ -164,24 +130,17 @@ def test_the_picture_of_the_plan_is_the_plan():
     assert steps == [f"step {step}: {plan[step][0]}" for step in range(len(plan))]
 
 
-COMMANDS = list(dict.fromkeys(line for page in PAGES for line in commands(page)))
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_composes(command):
-    _, verb, *words = shlex.split(command, comments=True)
-
-    assert verb in VERBS
-    load_config(overrides_of(words), config_name=VERBS[verb].config_name)
-
-
 def drawing() -> str:
     """The rooms of FLOORS, highest first, as the architecture page shows them."""
     return "".join(f"{'   '.join(floor.split())}\n" for floor in FLOORS)
 
 
 def test_the_architecture_page_draws_the_floors():
-    marked = re.search(r"<!-- floors -->\n```text\n(.*?)```\n", ARCHITECTURE.read_text(), re.DOTALL)
+    marked = re.search(
+        r"<!-- not run: the floors, [^\n]+\n```text\n(.*?)```\n",
+        ARCHITECTURE.read_text(),
+        re.DOTALL,
+    )
 
     assert marked is not None
     assert marked[1] == drawing(), f"put this there:\n{drawing()}"

@@ -109,7 +109,8 @@ def check_checkpoint_fits(path: Any, saved: Mapping[str, Any], model: Any) -> No
     """Refuse a checkpoint whose weights differ from the model's in name or shape.
 
     Without this check, Lightning prints a list of all weights that differ. A model that overrides
-    how it saves or loads weights is not checked.
+    how it saves or loads weights is not checked; BiEncoder, which adds the frozen weights that a
+    checkpoint of adapters lacks, is checked for those that the file has.
 
     Args:
         path: path of the checkpoint.
@@ -121,15 +122,18 @@ def check_checkpoint_fits(path: Any, saved: Mapping[str, Any], model: Any) -> No
     """
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
+    from llm_embedder_data.training.bi_encoder import BiEncoder
+
     if not saved or not model.strict_loading:
         return
-    if any(is_overridden(hook, model) for hook in _LOADING_HOOKS):
+    hooks = [hook for hook in _LOADING_HOOKS if is_overridden(hook, model)]
+    adds = getattr(type(model), "on_load_checkpoint", None) is BiEncoder.on_load_checkpoint
+    if hooks and not (adds and hooks == ["on_load_checkpoint"]):
         return
     in_model = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     in_file = {name: tuple(getattr(value, "shape", ())) for name, value in saved.items()}
-    different = [
-        name for name in {**in_model, **in_file} if in_model.get(name) != in_file.get(name)
-    ]
+    names = in_file if adds else {**in_model, **in_file}
+    different = [name for name in names if in_model.get(name) != in_file.get(name)]
     if different:
         name = different[0]
         raise ConfigError(

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from rich.table import Table
 
-from llm_embedder_data.cli.metrics_file import write_metrics
+from llm_embedder_data.cli.metrics_file import by_dataset, write_metrics
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
@@ -39,8 +39,14 @@ def check_wanted_metrics(cfg: DictConfig, has_eval_data: bool) -> None:
 
 
 def show_metrics(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Print the metrics named ``val/...``, next to those before training if there are any."""
-    names = [name for name in {**before, **after} if name.startswith("val/")]
+    """Print the metrics named ``val/...``, next to those before training if there are any.
+
+    Means over eval sets are printed if there are several.
+    """
+    measured = {**before, **after}
+    names = [name for name in measured if name.startswith("val/")]
+    if len(by_dataset(measured)) == 1:  # a mean over one eval set says nothing new
+        names = [name for name in names if by_dataset({name: measured[name]})]
     if not names:
         return
     table = Table("metric", title="Retrieval metrics")

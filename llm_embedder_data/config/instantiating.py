@@ -7,6 +7,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -241,11 +242,21 @@ def _located(node: Mapping[str, Any], key: str, expected: str) -> Any:
     try:
         return _import(target)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{key}._target_={target!r} cannot be imported: {error}") from error
+        raise ConfigError(
+            f"{key}._target_={target!r} cannot be imported: {error}{_where_it_lies(error)}"
+        ) from error
     except Exception as error:
         raise ConfigError(
             f"{key}._target_={target!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
+
+
+def _where_it_lies(error: ImportError | AttributeError) -> str:
+    """Return what to do about a module of the current folder, which a console script passes by."""
+    name = error.name or ""
+    if isinstance(error, ModuleNotFoundError) and Path(f"{name}.py").is_file():
+        return f" ({name}.py lies in the current folder: PYTHONPATH=. before the command finds it)"
+    return ""
 
 
 def _import(name: str) -> Any:

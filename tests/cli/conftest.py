@@ -1,7 +1,5 @@
 """A small encoder, and the console script run in this process."""
 
-import copy
-import io
 import json
 import sys
 import warnings
@@ -13,7 +11,6 @@ import users_classes
 from cli_cases import write_rows
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 from tiny_models import ONE_LAYER, save_bert
 
 from llm_embedder_data.cli import main as cli
@@ -39,19 +36,8 @@ def tiny(minilm, tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def parsed_once():
-    """Parse each text of YAML once: a command composes conf/ three times, a third of it parsing."""
-    parse, parsed = OmegaConf.load, {}
-
-    def load(file):
-        text = file.read() if hasattr(file, "read") else Path(file).read_text()
-        if text not in parsed:
-            parsed[text] = parse(io.StringIO(text))
-        return copy.deepcopy(parsed[text])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OmegaConf, "load", load)
-        yield
+def _parsed_once(parsed_once):
+    pass
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -83,6 +83,8 @@ def test_a_checkpoint_is_taken_by_the_name_that_lightning_gave_it(
     shutil.rmtree("outputs")
     other = "model._target_=users_classes.OwnModel"
     assert "is of another model" in refused("fit", *settings, other, "model.width=8", "model.lr=1")
+    demo = ["encoder=demo", f"data.corpus={evaluation[-1].partition('=')[2]}", "out=store"]
+    assert "is of another model" in refused("embed", *demo, settings[-1])
 
 
 def test_a_checkpoint_with_classes_of_the_user_is_left_to_the_model(tmp_path):

@@ -8,6 +8,8 @@ import pytest
 from cli_cases import SPY, write_rows
 from slow_cases import mostly_slow
 
+from llm_embedder_data.cli.measured import show_metrics
+
 
 def test_validate_writes_its_metrics_unrounded_and_whole(run, settings, tmp_path, returned):
     first, second = (write_rows(tmp_path / parent, "same") for parent in "ab")
@@ -57,3 +59,13 @@ def test_training_that_ends_within_an_epoch_is_measured_at_its_end(
 
     measured = [(tmp_path / f"{name}.json").read_text() for name in ("fit", "checkpoint")]
     assert measured[0] == measured[1]
+
+
+def test_the_table_has_means_over_eval_sets_if_there_are_several(capsys):
+    one = {"val/a/b/mrr@10": 0.5, "val/mrr@10": 0.5, "loss": 2.0}
+
+    show_metrics({}, one)
+    assert "val/mrr@10" not in (alone := capsys.readouterr().out)
+    assert "val/a/b/mrr@10" in alone
+    show_metrics({}, one | {"val/c/mrr@10": 0.7})
+    assert "val/mrr@10" in capsys.readouterr().out

@@ -72,3 +72,16 @@ def test_a_target_where_none_may_stand_is_refused_and_not_run(
     assert not bomb.exists()
     if group == "data" and key != "data":
         assert "bomb" not in sys.modules  # the data needs no class, so none is looked for
+
+
+def test_a_module_of_the_current_folder_that_python_does_not_look_for_is_pointed_out(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    node = {"_target_": "module_beside_me.Model"}
+
+    with pytest.raises(ConfigError, match=r"No module named 'module_beside_me'$"):
+        build(node, lightning.LightningModule, "model")
+    (tmp_path / "module_beside_me.py").touch()
+    with pytest.raises(ConfigError, match=r"lies in the current folder: PYTHONPATH=\. before"):
+        build(node, lightning.LightningModule, "model")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs import README, blocks, written_files
+from tests.doc_blocks import README, blocks, written_files
 
 PROJECT = tomllib.loads((Path(README).parent / "pyproject.toml").read_text())["project"]
 
@@ -21,7 +21,7 @@ def test_the_line_that_installs_names_the_package_and_an_extra():
 
 
 def test_five_lines_lead_from_the_installation_to_the_first_batch():
-    python = next(blocks(README, "python")).text
+    python = blocks(README, "python")[0].text
 
     assert 1 + len([line for line in python.splitlines() if line]) == 5
 
@@ -34,7 +34,7 @@ def test_readme_s_first_batch_is_the_one_it_shows(clean_python, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     done = subprocess.run(
-        [str(clean_python), "-c", next(blocks(README, "python")).text],
+        [str(clean_python), "-c", blocks(README, "python")[0].text],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -44,4 +44,4 @@ def test_readme_s_first_batch_is_the_one_it_shows(clean_python, tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    assert next(blocks(README, "text")).text in done.stdout.replace(f"{tmp_path}/", "")
+    assert blocks(README, "text")[0].text in done.stdout.replace(f"{tmp_path}/", "")

@@ -230,7 +230,8 @@ def test_dropping_all_rows_is_an_error_that_counts_the_reasons(tmp_path):
         match=re.escape(
             f"{path}: none of the 2 rows of dataset 'qa' is left: dropped 1 for no_negatives, "
             "1 for teacher_scores_min (loosen the setting of that name; "
-            "data.on_no_negatives=keep keeps rows without; or leave the source out)"
+            "data.on_no_negatives=keep trains on pairs, with other queries' keys as negatives; the "
+            "verb mine finds negatives; or leave the source out)"
         ),
     ):
         train(path, teacher_scores_min=1.0)

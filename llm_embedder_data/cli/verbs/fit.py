@@ -47,7 +47,7 @@ def fit(cfg: DictConfig) -> float | None:
     show_metrics(before, after)
     checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "")
     if checkpoint:
-        show(f"Checkpoint: {checkpoint}  (go on from it with ckpt_path=...)")
+        show(f"Checkpoint: {checkpoint}  (go on from it: the same command with ckpt_path=...)")
     if cfg.export and hasattr(model, "export") and not is_dry_run:
         folder = os.path.join(cfg.output_dir, "encoder")
         # Replace the folder of an earlier run in the same output_dir, as its checkpoints are.

@@ -348,9 +348,12 @@ def _notes(built: Mapping[str, Built]) -> list[str]:
 
 def _group_note(train_set: TrainSet, wanted: int) -> str:
     size = train_set.group_size(wanted)
-    why = (
-        "its rows are of type only_1neg"
-        if size == train_set.largest_group
-        else f"no row has more than {train_set.most_negatives} hard negatives"
-    )
-    return f"{why}, so each query gets {size} keys (data.train_group_size={wanted} asks for more)"
+    most = train_set.most_negatives
+    if size == train_set.largest_group:
+        why = "its rows are of type only_1neg"
+    elif most:
+        why = f"no row has more than {most} hard {'negative' if most == 1 else 'negatives'}"
+    else:
+        why = "no row has a hard negative"
+    keys = "1 key" if size == 1 else f"{size} keys"
+    return f"{why}, so each query gets {keys} (data.train_group_size={wanted} asks for more)"

@@ -24,7 +24,8 @@ _REMEDIES = {
     "bad_row": "correct the bad rows",
     "documents unknown": "give the corpus that the ids belong to",
     "no_positive": "give the rows a pos, or teacher_scores and data.select_positive=teacher",
-    "no_negatives": "data.on_no_negatives=keep keeps rows without",
+    "no_negatives": "data.on_no_negatives=keep trains on pairs, with other queries' keys as "
+    "negatives; the verb mine finds negatives",
     "no_negatives_left": "loosen the limits on negatives, or keep rows that lose all with "
     "data.on_no_negatives=keep",
 }

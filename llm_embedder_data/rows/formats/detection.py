@@ -194,10 +194,28 @@ def _ask_where_two_fit(chosen: Format, file: RawFile, kind: Kind) -> None:
             "its third cell is always 1, so it may hold judgments or a run of one document for "
             "each query (give format: trec_qrels or trec_run)",
         )
-    if chosen is ID_TEXT and kind == "train":
+    if chosen is MSMARCO_TRIPLES and _may_have_header(file):
+        first = ", ".join(map(shown, file.head[0]))
         raise DataError.at(
-            file.path, "it holds ids and texts, a corpus or queries, and no training rows"
+            file.path,
+            f"its first line, {first}, may name columns (say which: {{path: ..., query: COLUMN, "
+            "pos: COLUMN}, or give format: msmarco_triples if it is a row)",
         )
+    if chosen is ID_TEXT and kind == "train":
+        found = "it holds ids and texts, a corpus or queries, and no training rows"
+        if file.container == "cells" and file.header is None:
+            first = ", ".join(shown(cell) for cell in file.head[0])
+            found += (
+                f" (if its first line, {first}, names columns, say which: "
+                "{path: ..., query: COLUMN, pos: COLUMN})"
+            )
+        raise DataError.at(file.path, found)
+
+
+def _may_have_header(file: RawFile) -> bool:
+    """Whether the first line without known names has a word a cell, and no later line does."""
+    one_word_each = [all(cell.isidentifier() for cell in row) for row in file.head]
+    return len(one_word_each) > 1 and one_word_each[0] and not any(one_word_each[1:])
 
 
 # What our own rows need, by kind, and the fields of a mapping that a message suggests.

@@ -317,7 +317,7 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
         rejected=() if found.rejected is None else (found.rejected,),
         n_incompletely_scored=found.left_out.get(INCOMPLETE_SCORES, 0),
     )
-    read.notes += [f"{n:,} {what}" for what, n in found.left_out.items()]
+    read.notes += [f"left out: {n:,} {what}" for what, n in found.left_out.items()]
     if found.unread:
         read.unread += [(source.files[0], name) for name in found.unread]
         names = ", ".join(map(shown, found.unread))

@@ -38,6 +38,20 @@ def test_two_cells_are_ids_and_texts_or_pairs(folder):
     assert len(folder.rows("who\tone text\nwho\tanother\n", "a.tsv")) == 2
 
 
+def test_two_columns_of_unknown_names_are_refused_with_the_way_to_name_them(folder):
+    pairs = "frage,antwort\nWann?,Um acht.\nWo?,Am Pier.\n"
+    with pytest.raises(DataError, match=r"first line, 'frage', 'antwort', names columns, say whi"):
+        folder.rows(pairs, "a.csv")
+
+
+def test_a_first_line_of_three_words_is_no_row_of_triples_unless_it_is_said_to_be(folder):
+    lines = "id,frage,antwort\n1,Wann?,Um acht.\n2,Wo?,Am Pier.\n"
+    with pytest.raises(DataError, match=r"'id', 'frage', 'antwort', may name columns"):
+        folder.rows(lines, "a.csv")
+    assert len(folder.rows(lines, "a.csv", format="msmarco_triples")) == 3
+    assert len(folder.rows("ferry,boat,car\ntram,rail,road\n", "a.csv")) == 2
+
+
 def test_a_corpus_may_have_further_fields(folder):
     records = [{"id": 1, "text": "a", "views": 3, "langs": ["en"]}]
     assert folder.rows(records, kind="corpus") == [{"id": "1", "text": "a"}]
