@@ -10,7 +10,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.errors import ConfigError, did_you_mean
+from llm_embedder_data.core.file_names import file_names
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.mining.minable_passages import MinablePassages
@@ -97,7 +98,11 @@ class RefreshNegatives(Callback):
 
         Lightning 2.6.6 does not announce the epoch in which a fit resumes that was stopped after
         the last step of the epoch before.
+
+        Raises:
+            ConfigError: a name in ``datasets`` is unknown, or two sources would have the same file.
         """
+        self._files_of(_datamodule(trainer), trainer.current_epoch)  # refused before any mining
         if _datamodule(trainer).state_dict()["step"] == 0:
             self._mine_if_due(trainer, pl_module)
 
@@ -113,12 +118,13 @@ class RefreshNegatives(Callback):
         datamodule = _datamodule(trainer)
         folder = self._folder or Path(trainer.default_root_dir) / "negatives"
         folder = trainer.strategy.broadcast(folder.absolute())
+        names = self._files_of(datamodule, epoch)
         by_source: dict[str, list[Mined]] = {}
         train_sets = datamodule.train_sets()
         work = folder / f".epoch-{epoch}"
         for name, data in datamodule.data_to_mine(with_answers=self._exclude_answers).items():
             source = train_sets[name].source
-            if source is None or (self._datasets is not None and source.name not in self._datasets):
+            if source is None or source.name not in names:
                 continue
             mined = mine(
                 data,
@@ -131,7 +137,7 @@ class RefreshNegatives(Callback):
             )
             by_source.setdefault(source.name, []).append(mined)
             trainer.strategy.barrier("RefreshNegatives")
-        files = {name: folder / f"{_file_name(name)}-epoch-{epoch}.tsv" for name in by_source}
+        files = {name: folder / names[name] for name in by_source}
         if trainer.is_global_zero:
             for name, mined_sets in by_source.items():
                 write_mined(files[name], mined_sets, cache_folder(datamodule.cache_dir))
@@ -143,6 +149,20 @@ class RefreshNegatives(Callback):
             for mined in by_source[name]:
                 counts = [f"{n:,} {what}" for what, n in mined.counts().items() if n]
                 rank_zero_info(f"{one_line(mined.name)}: {'; '.join(counts)}")
+
+    def _files_of(self, datamodule: RetrievalDataModule, epoch: int) -> dict[str, str]:
+        """Return the name of the file of each source that is mined for."""
+        sources = [found.source for found in datamodule.train_sets().values()]
+        known = list(dict.fromkeys(source.name for source in sources if source is not None))
+        for name in self._datasets or ():
+            if name not in known:
+                listed = ", ".join(map(one_line, known))
+                raise ConfigError(
+                    f"RefreshNegatives, datasets: there is no source {name!r}, expected one of "
+                    f"{listed}{did_you_mean(name, known)}"
+                )
+        chosen = known if self._datasets is None else list(dict.fromkeys(self._datasets))
+        return file_names(chosen, f"-epoch-{epoch}.tsv", "RefreshNegatives")
 
     def _retriever(
         self,
@@ -174,7 +194,3 @@ class RefreshNegatives(Callback):
 
 def _datamodule(trainer: Trainer) -> Any:
     return trainer.datamodule  # type: ignore[attr-defined]
-
-
-def _file_name(source: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in source)

@@ -254,3 +254,30 @@ def test_another_file_of_negatives_is_refused_by_the_name_of_the_setting(tmp_pat
 def test_arguments_are_checked(arguments):
     with pytest.raises(ConfigError, match="expected a whole number of at least 1"):
         RefreshNegatives(**arguments)
+
+
+def test_a_source_that_does_not_exist_is_refused_before_a_step(tmp_path):
+    write_data(tmp_path)
+
+    with pytest.raises(ConfigError, match="no source 'qqa', expected one of qa"):
+        fit(tmp_path, callback=RefreshNegatives(datasets=["qqa"], folder=tmp_path / "negatives"))
+
+
+def test_two_sources_with_one_file_are_refused_before_a_step(tmp_path):
+    write_data(tmp_path)
+    path = str(tmp_path / "qa" / "train.jsonl")
+
+    with pytest.raises(ConfigError, match=r"'a/b' and 'a_b' would both be written to a_b-epoch"):
+        fit(tmp_path, train_data={"a/b": path, "a_b": path})
+
+
+def test_only_the_named_sources_are_mined_for(tmp_path):
+    write_data(tmp_path)
+    path = str(tmp_path / "qa" / "train.jsonl")
+    refresh = RefreshNegatives(datasets=["a/b"], folder=tmp_path / "negatives", depth=6)
+
+    fit(tmp_path, callback=refresh, train_data={"a/b": path, "a_b": path}, max_epochs=2)
+
+    assert [found.name for found in (tmp_path / "negatives").glob("*epoch-1.tsv")] == [
+        "a_b-epoch-1.tsv"
+    ]

@@ -24,6 +24,7 @@ from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.negative_limits import LIMITS
 from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.core.file_names import file_names
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.inspection.mining_page import mining_page
@@ -65,8 +66,11 @@ def mine(cfg: DictConfig) -> None:
     work = out / ".mining" if _is_folder(out) else out.with_name(f".{out.name}.mining")
     makes = _retrievers(cfg, datamodule, fabric, kept_store or work / "store")
     datasets = []
+    to_mine = datamodule.data_to_mine(with_answers=bool(cfg.exclude_answers))
+    if _is_folder(out):
+        file_names(to_mine, ".tsv", "out")  # refused before an hour of mining, not after
     with _progress_line(fabric.is_global_zero) as progress:
-        for data in datamodule.data_to_mine(with_answers=bool(cfg.exclude_answers)).values():
+        for data in to_mine.values():
             datasets.append(
                 mine_dataset(
                     data,
@@ -206,7 +210,8 @@ def _write(
     cache = cache_folder(datamodule.cache_dir)
     if _is_folder(out):
         out.mkdir(exist_ok=True)
-        runs = {out / f"{_file_name(mined.name)}.tsv": [mined] for mined in datasets}
+        names = file_names((mined.name for mined in datasets), ".tsv", "out")
+        runs = {out / names[mined.name]: [mined] for mined in datasets}
     else:
         runs = {out: datasets}
     for run, of_run in runs.items():
@@ -241,10 +246,6 @@ def _merge(cfg: DictConfig, out: Path, depth: int) -> None:
         f"{n_negatives:,} negatives of {len(runs)} files, merged by their ranks: {out}, scores of "
         f"positives: {path_beside(out)}"
     )
-
-
-def _file_name(dataset: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in dataset)
 
 
 @contextmanager

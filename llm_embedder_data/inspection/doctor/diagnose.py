@@ -14,6 +14,7 @@ from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, SmallDatasets
 from llm_embedder_data.config.recipes import Instruction
+from llm_embedder_data.core.file_names import file_names
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.doctor.checks.contamination import EvalQueries, contaminated_rows
 from llm_embedder_data.inspection.doctor.checks.corpus_checks import check_corpus
@@ -37,8 +38,8 @@ from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.results.findings import Check, Finding, finding
 from llm_embedder_data.inspection.doctor.results.first_dropped import first_dropped
 from llm_embedder_data.inspection.doctor.results.fixed_files import (
+    ENDING,
     AnswersByRecord,
-    names_of_fixed_files,
     rows_to_clean,
     write_fixed,
 )
@@ -104,7 +105,7 @@ def diagnose(
     began = time.perf_counter()
     near_duplicates = check_near_duplicates(near_duplicates)
     if fix is not None:
-        names_of_fixed_files(train_sets)
+        file_names(train_sets, ENDING, "fix")
     tokenizer = collator.tokenizer
     assert tokenizer is not None
     with _progress(show_progress) as progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.file_names import file_names
 from llm_embedder_data.core.files import atomic_file
-from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.doctor.checks.row_checks import false_negatives, repeated_rows
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
 from llm_embedder_data.inspection.locations import located
@@ -29,6 +29,8 @@ from llm_embedder_data.rows.train_set import TrainSet
 
 # By the file of a record and its number in the file: the fields that hold its answers.
 AnswersByRecord = Mapping[tuple[str, int], Mapping[str, Any]]
+
+ENDING = ".jsonl"
 
 _BLOCK_ROWS = 1024
 
@@ -53,24 +55,6 @@ def rows_to_clean(train_set: TrainSet) -> TrainSet:
     if not by_settings and n_instructed == train_set.n_instructed:
         return train_set
     return replace(train_set, kept=np.flatnonzero(is_kept), n_instructed=n_instructed)
-
-
-def names_of_fixed_files(datasets: Iterable[str]) -> dict[str, str]:
-    """Return the name of the cleaned file of each dataset: a slash becomes an underscore.
-
-    Raises:
-        ConfigError: two datasets would have the same file, also where case makes no difference.
-    """
-    names = {name: f"{name.replace('/', '_')}.jsonl" for name in datasets}
-    taken: dict[str, str] = {}
-    for name, file in names.items():
-        other = taken.setdefault(file.lower(), name)
-        if other != name:
-            raise ConfigError(
-                f"fix: datasets {other!r} and {name!r} would both be written to {one_line(file)} "
-                "(give one another name, as a key of data.train_data)"
-            )
-    return names
 
 
 def write_fixed(
@@ -100,7 +84,7 @@ def write_fixed(
     Raises:
         ConfigError: the folder cannot be made, or two sets would be written to one file.
     """
-    file_names = names_of_fixed_files(train_sets)
+    names = file_names(train_sets, ENDING, "fix")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +105,7 @@ def write_fixed(
         counts["duplicate_rows"] = int(repeated[name].sum())
         counts["contamination"] = int((is_left_out & ~repeated[name]).sum())
         answers = answers_by_record(train_set)
-        path = folder / file_names[name]
+        path = folder / names[name]
         with atomic_file(path) as out:
             tables = train_set.tables(train_set.column_names)
             for start in range(0, len(of_rows.rows), _BLOCK_ROWS):
