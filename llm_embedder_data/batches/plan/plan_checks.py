@@ -1,4 +1,4 @@
-"""Checks of what an epoch plan is given."""
+"""Checks of the arguments of an epoch plan."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from llm_embedder_data.core.printable import one_line
 
 
 class TooSmallError(ConfigError):
-    """A dataset is smaller than a global batch, or no larger one is left."""
+    """A dataset is smaller than a global batch, or all datasets were dropped for that reason."""
 
 
 def check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, int]) -> None:
-    """Refuse a setting that names a dataset which does not exist."""
+    """Check that every dataset that a setting names exists.
+
+    Raises:
+        ConfigError: a dataset does not exist.
+    """
     for name in given:
         if name not in sizes:
             raise ConfigError(
@@ -28,13 +32,15 @@ def batch_size_of_each(
     """Return the batch size of each dataset, given one number or one per dataset.
 
     Raises:
-        ConfigError: a dataset has none, or an unknown dataset has one.
+        ConfigError: a dataset has no batch size, or ``batch_size`` names an unknown dataset.
     """
     if isinstance(batch_size, int):
         return dict.fromkeys(sizes, batch_size)
     check_names("batch_size", batch_size, sizes)
     if missing := [name for name in sizes if name not in batch_size]:
-        raise ConfigError(f"batch_size names no {missing[0]!r} (give one for each dataset)")
+        raise ConfigError(
+            f"batch_size has no value for dataset {missing[0]!r} (give one for each dataset)"
+        )
     return {name: batch_size[name] for name in sizes}
 
 
@@ -44,11 +50,14 @@ def too_small(
     num_replicas: int,
     small_datasets: str,
 ) -> dict[str, int]:
-    """Return the rows of each dataset that is dropped as smaller than a global batch.
+    """Return the datasets to drop because they are smaller than a global batch.
+
+    Returns:
+        The number of rows of each dropped dataset, by name.
 
     Raises:
-        ConfigError: a batch size below 1.
-        TooSmallError: there is such a dataset, and small_datasets does not allow it.
+        ConfigError: a batch size is below 1.
+        TooSmallError: a dataset is too small, and ``small_datasets`` is ``error``.
     """
     faults, small = [], {}
     for name, n_rows in sizes.items():

@@ -256,7 +256,10 @@ def test_small_datasets_can_be_repeated_every_row_equally_often(method):
         ({"epoch": -1}, "epoch=-1: expected at least 0"),
         ({"batch_size": 0}, "batch_size=0 of dataset 'qa': expected at least 1"),
         ({"batch_size": {"qas": 4}}, "batch_size names dataset 'qas', expected one of qa; did you"),
-        ({"batch_size": {}}, "batch_size names no 'qa' (give one for each dataset)"),
+        (
+            {"batch_size": {}},
+            "batch_size has no value for dataset 'qa' (give one for each dataset)",
+        ),
         ({"weights": {"aq": 2.0}}, "weights names dataset 'aq', expected one of qa"),
         ({"weights": {"qa": 0.1}}, "weight 0.1 of dataset 'qa' gives it 0 global batches an epoch"),
         ({"weights": {"qa": 0.1}}, "a pass has 5 (give a weight of at least 0.2)"),

@@ -123,7 +123,7 @@ def test_what_cannot_be_exported_is_one_sentence(refused, tiny, tmp_path, argume
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["model=cross_encoder"], "data.cross=False: the batches hold queries and keys apart"),
+        (["model=cross_encoder"], "data.cross=False: the batches hold queries and keys sep"),
         (["data.cross=true"], "data.cross=True: the batches hold (query, key) pairs"),
     ],
 )

@@ -194,7 +194,7 @@ def test_a_folder_with_files_is_refused_and_only_a_model_is_replaced(bert, tmp_p
         model.export(out, check=False)
     with pytest.raises(ConfigError, match="no exported model"):
         model.export(tmp_path / "mine", overwrite=True)
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         model.export(tmp_path / "mine/thesis.txt", overwrite=True)
     (out / "old.txt").touch()
     model.export(out, check=False, overwrite=True)
