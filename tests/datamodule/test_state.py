@@ -237,7 +237,7 @@ SETTINGS = [
 def test_a_setting_cannot_be_changed_on_a_module(folder, name):
     datamodule = make_datamodule(folder)
 
-    with pytest.raises(ConfigError, match=rf"data\.{name} of a data module cannot be set"):
+    with pytest.raises(ConfigError, match=rf"data\.{name} of a data module cannot be changed"):
         setattr(datamodule, name, 7)
     with pytest.raises(AttributeError):
         setattr(datamodule, name, 7)

@@ -80,7 +80,7 @@ def test_cached_or_not_ids_are_the_tokenizers_own(minilm, tmp_path, load, instru
         real = batch["query"]["attention_mask"] == 1
         ids = batch["query"]["input_ids"]
         assert [row[m].tolist() for row, m in zip(ids, real, strict=True)] == own
-    said = "tokenized on the fly, though data.tokenize=cached"
+    said = "tokenized on the fly in spite of data.tokenize=cached"
     assert (said in str(other.report()).replace("\n", " ")) == isinstance(tokenizer, Changing)
 
 
