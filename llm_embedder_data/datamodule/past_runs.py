@@ -254,7 +254,7 @@ def _plans(
         ranks = world_size or 1
         if any(size % ranks for size in sizes.values()):
             raise ConfigError(
-                f"world_size={ranks} does not divide the global batches of that run, "
+                f"world_size={ranks}: does not divide the global batches of that run, "
                 f"{', '.join(map(str, sorted(set(sizes.values()))))}"
             )
         each = {name: size // ranks for name, size in sizes.items()}
