@@ -101,7 +101,7 @@ class ModelSettings:
 
     def __or__(self, other: ModelSettings) -> ModelSettings:
         """Return these settings, overridden by those that ``other`` sets."""
-        return ModelSettings(**said(self) | said(other))
+        return ModelSettings(**without_none(self) | without_none(other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,8 @@ class Recipe:
         return {
             "name": self.name,
             "instruction": instructions or None,
-            "training": {task: said(settings) for task, settings in self.training.items()},
-            "model": said(self.model),
+            "training": {task: without_none(settings) for task, settings in self.training.items()},
+            "model": without_none(self.model),
             "task_description": dict(self.task_descriptions),
         }
 
@@ -203,8 +203,8 @@ def prompt_for(prompt: str, description: str, where: str) -> str:
     return f"{match['before']}{description}{match['after']}"
 
 
-def said(settings: TaskSettings | ModelSettings) -> dict[str, Any]:
-    """Return the settings that are set, by name."""
+def without_none(settings: TaskSettings | ModelSettings) -> dict[str, Any]:
+    """Return the settings that are not None, by name."""
     names = [field.name for field in fields(settings) if field.name != "given"]
     return {name: value for name in names if (value := getattr(settings, name)) is not None}
 

@@ -53,9 +53,9 @@ from llm_embedder_data.datamodule.loading.worker_failures import explain_lost_wo
 from llm_embedder_data.datamodule.open_data.exchanged_negatives import (
     check_recorded,
     files_of,
-    missing,
+    missing_file_error,
+    recorded_files,
 )
-from llm_embedder_data.datamodule.open_data.exchanged_negatives import recorded as recorded_files
 from llm_embedder_data.datamodule.quiet_run import QuietRun
 from llm_embedder_data.datamodule.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.datamodule.resume.fit_position import FitPosition
@@ -557,7 +557,7 @@ class RetrievalDataModule(InspectableDataModule):
     def _open_exchanged(self, files: dict[str, str]) -> None:
         for name, path in files.items():
             if not os.path.isfile(path):
-                raise missing(name, path)
+                raise missing_file_error(name, path)
         self._exchanged = files
         for note in self._data.exchange_negatives(self._builder, self.tokenizer, files):
             rank_zero_warn(printable(note))

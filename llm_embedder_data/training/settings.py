@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from llm_embedder_data.config.recipe_rules import is_finite_number
-from llm_embedder_data.config.recipes import ModelSettings, TaskSettings, said
+from llm_embedder_data.config.recipes import ModelSettings, TaskSettings, without_none
 from llm_embedder_data.core.errors import ConfigError
 
 # These suit an encoder that was trained for retrieval before; the measurements are in
@@ -47,7 +47,7 @@ def merge_loss_settings(
         task: settings of the task.
         arguments: the arguments that the user passed to the model.
     """
-    merged = said(model) | said(task) | said(arguments)
+    merged = without_none(model) | without_none(task) | without_none(arguments)
     merged["stable_distill"] = bool(task.stable_distill)
     return LossSettings(**{field.name: merged[field.name] for field in fields(LossSettings)})
 
@@ -61,7 +61,7 @@ def check_model_arguments(
         ConfigError: numbers are out of range; the message names all of them.
     """
     faults = []
-    for name, value in said(arguments).items():
+    for name, value in without_none(arguments).items():
         positive = name.endswith("temperature")
         if not is_finite_number(value) or value < 0 or (positive and value == 0):
             bound = "above 0" if positive else "of at least 0"

@@ -234,7 +234,7 @@ def test_evaluating_without_eval_data_is_refused(folder, stage):
 @pytest.mark.parametrize("corpus", [None, {}, []])
 def test_retrieving_from_no_corpus_is_refused(folder, stage, corpus):
     data = {"eval_data": str(folder / "qa" / "eval.jsonl"), "corpus": corpus}
-    sentence = r"data\.corpus=.*eval_method='retrieve' searches a corpus for the queries of qa, and"
+    sentence = r"data\.corpus=.*eval_method='retrieve' searches a corpus for the queries of qa, but"
 
     with pytest.raises(ConfigError, match=sentence):
         opened(make_datamodule(folder, **data), stage)

@@ -121,7 +121,7 @@ def select(
         negative, is_false = policy.judge(score, negative, p, same)
         is_false &= same == column
     n_negatives = negative.sum(axis=1)
-    order = _in_turn(select_negative, negative, score, scored, rows, seed)
+    order = _order_of_use(select_negative, negative, score, scored, rows, seed)
     turn = np.arange(group_size - 1) % np.maximum(n_negatives, 1)[:, None]
     negatives = order[query, turn]  # [B, G-1]
     if stable_distill and group_size > 1:
@@ -149,7 +149,7 @@ def _positives(
     return np.where(grid.left_to_teacher(strategy), grid.best_scored(strategy), 0)
 
 
-def _in_turn(
+def _order_of_use(
     strategy: NegativeStrategy,
     negative: NDArray[np.bool_],
     score: NDArray[np.float64],

@@ -103,7 +103,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     With ``shuffle_window``, rows are shuffled only within windows of that many rows, and the
     batches of a dataset come in the order of these windows: see
     :mod:`~llm_embedder_data.batches.plan.row_shuffle`. The window does not change the dataset of
-    any step. The orders of the last two epochs are kept in memory, 16 bytes a step.
+    any step. The orders of the last two epochs are then kept in memory, 16 bytes a step.
 
     Args:
         sizes: number of rows of each dataset, by name.

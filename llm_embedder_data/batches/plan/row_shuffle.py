@@ -63,7 +63,7 @@ class RowShuffle:
         Args:
             numbers: int64, of any shape, each in ``[0, n)``.
             n: int64, broadcasts to the shape of ``numbers``.
-            seed: of the pass; broadcasts to the shape of ``numbers``.
+            seed: seed of the pass; broadcasts to the shape of ``numbers``.
         """
         if self.window is None:
             return permute(numbers, n, seed)

@@ -27,8 +27,8 @@ class TokenTable:
         file: the table's file.
 
     Attributes:
-        ids: ``[T]`` uint16 or int32, token ids of all distinct texts end to end, without special
-            tokens.
+        ids: ``[T]`` uint16 or int32, token ids of all distinct texts, one after another,
+            without special tokens.
         bounds: ``[n + 1]`` int64; text i has the ids from ``bounds[i]`` to ``bounds[i + 1]``.
         text_ids: ``[n]`` int64, a hash of each text.
         prefixes: the string that was put before each text when it was tokenized, by column.

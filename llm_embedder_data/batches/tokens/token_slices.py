@@ -136,14 +136,14 @@ class Tokens:
             ``[N, L]`` with the dtype of the ids.
         """
         n_varying = sum(not part.is_constant for part in self.parts)
-        if n_varying > 1:  # _laid() can place only one part that varies from text to text
+        if n_varying > 1:  # _side_by_side() can place only one part that varies from text to text
             laid = np.empty(real.shape, self.dtype)
             laid[real == 1] = self.flat(of_types)
         elif right:
-            laid = _laid(self.parts, real.shape[1], of_types)
+            laid = _side_by_side(self.parts, real.shape[1], of_types)
         else:
             backwards = [part.mirrored() for part in reversed(self.parts)]
-            laid = _laid(backwards, real.shape[1], of_types)[:, ::-1]
+            laid = _side_by_side(backwards, real.shape[1], of_types)[:, ::-1]
         # Write ``filling`` where real is 0. Integer arithmetic wraps around, so this is exact; it
         # takes half as long as a boolean mask.
         if filling:
@@ -161,7 +161,7 @@ class Tokens:
         return np.frombuffer(joined, self.dtype).astype(np.int64)
 
 
-def _laid(parts: Sequence[TokenSlices], width: int, of_types: bool) -> NDArray[Any]:
+def _side_by_side(parts: Sequence[TokenSlices], width: int, of_types: bool) -> NDArray[Any]:
     """Return an array ``[N, width]`` with the parts of each text side by side from column 0.
 
     Columns after the last part are undefined. At most one part may vary from text to text.

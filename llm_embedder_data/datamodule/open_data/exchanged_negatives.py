@@ -37,7 +37,9 @@ def with_rows_of(train_set: TrainSet, begun: TrainSet) -> TrainSet:
     )
 
 
-def recorded(files: Mapping[str, str], train_sets: Iterable[TrainSet]) -> dict[str, dict[str, str]]:
+def recorded_files(
+    files: Mapping[str, str], train_sets: Iterable[TrainSet]
+) -> dict[str, dict[str, str]]:
     """Return the exchanged files in plain Python: path and digest, by the name of the source."""
     found: dict[str, dict[str, str]] = {}
     for train_set in train_sets:
@@ -69,7 +71,7 @@ def files_of(state: Any) -> dict[str, str]:
     return {str(name): entry["path"] for name, entry in record.items()}
 
 
-def missing(name: str, path: str) -> ConfigError:
+def missing_file_error(name: str, path: str) -> ConfigError:
     """Return the error for an exchanged file that does not exist or cannot be read."""
     return ConfigError(
         f"the checkpoint's run has exchanged the negatives of dataset {name!r} for "
@@ -88,7 +90,7 @@ def check_recorded(state: Mapping[str, Any], train_sets: Iterable[TrainSet]) -> 
         ConfigError: a file has other content, or a dataset does not exist.
     """
     wanted = state.get("exchanged", {})
-    found = recorded({name: entry["path"] for name, entry in wanted.items()}, train_sets)
+    found = recorded_files({name: entry["path"] for name, entry in wanted.items()}, train_sets)
     for name, entry in wanted.items():
         if name not in found:
             raise ConfigError(
