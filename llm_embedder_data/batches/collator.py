@@ -1,4 +1,4 @@
-"""The collator: training groups, eval queries or passages to the tensors of a batch."""
+"""The collator: turns training groups, eval queries or passages into the tensors of a batch."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from llm_embedder_data.core.errors import ConfigError, DataError
 Batch = dict[str, Any]
 Texts = Sequence[str] | EncodedTexts
 
-# Look up at most this many encoded tokens of one side at once: a few steps of a small batch. Each
-# dataset of a run may hold this many tokens in memory.
+# The most encoded tokens of one side (query or key) to look up at once: enough for a few steps with
+# a small batch. More would cost memory, because each dataset of a run may hold this many.
 _TOKENS_AT_ONCE = 1 << 19
 
 
@@ -40,28 +40,30 @@ _TOKENS_AT_ONCE = 1 << 19
 class RetrievalDataCollator:
     """Makes the tensors of a batch of training groups, eval queries or corpus passages.
 
-    It takes a mapping, as this package's datasets give it for a whole batch, or a list of elements,
-    as a DataLoader gives it. An element is one row, such as ``{"query": str, "key": [str, ...],
-    ...}``, or a whole batch, such as ``{"query": [str, ...], "key": [[str, ...], ...], ...}``.
+    The input is a mapping that holds a whole batch, as this package's datasets return it, or a list
+    of elements, as a DataLoader passes it. An element is one row, such as ``{"query": str, "key":
+    [str, ...], ...}``, or a whole batch, such as ``{"query": [str, ...], "key": [[str, ...], ...],
+    ...}``.
 
-    ``query_instruction`` and ``key_instruction`` are put before the texts: one text for all, or
-    :class:`RowInstructions` of the B queries (the keys of a row have the row's).
+    ``query_instruction`` and ``key_instruction`` are put before the texts. Each is one text for the
+    whole batch, or :class:`RowInstructions` with one instruction per query; a row's key instruction
+    then applies to all keys of the row.
 
     The keys of query i are the rows ``i*G`` to ``i*G + G - 1`` of ``key``, the positive first. If
     queries have different numbers of keys, as in reranking, shorter groups are filled with empty
     texts, and ``key_mask`` [B, G] int64 is 0 there.
 
     Args:
-        tokenizer: from transformers; its padding and truncation sides are used.
-        query_max_length: most tokens of a query, special tokens included.
-        key_max_length: most tokens of a key, special tokens included.
+        tokenizer: a transformers tokenizer; its padding and truncation sides are used.
+        query_max_length: maximum number of tokens in a query, special tokens included.
+        key_max_length: maximum number of tokens in a key, special tokens included.
         inbatch_same_dataset: ignored; kept for users of LLM-Embedder. Each element shows whether
             it is a row or a whole batch.
         cross: make (query, key) pairs for a cross-encoder: ``cross`` [B*G, L] and ``batch_size`` =
             B, in place of ``query`` and ``key``.
         pad_to_multiple_of: pad to a multiple of this many tokens.
         layout: ``padded``, ``chunked`` or ``packed``: see :class:`TensorLayout`.
-        chunk_size: most texts in a chunk.
+        chunk_size: maximum number of texts in a chunk.
         unique_keys: tokenize equal keys of a batch once; ``key`` then has one row per distinct
             text.
         prompt_lengths: add the number of instruction tokens, as ``query_prompt_length`` (int, or
@@ -75,8 +77,8 @@ class RetrievalDataCollator:
     Raises:
         DataError: a batch holds rows of different tasks.
         ConfigError: there is no tokenizer; the tokenizer has no padding token and the layout needs
-            one; special tokens use up a length; the layout is unknown; or ``unique_keys`` is
-            combined with ``cross``.
+            one; special tokens fill a maximum length, so that no text fits; the layout is unknown;
+            or ``unique_keys`` is combined with ``cross``.
     """
 
     tokenizer: PreTrainedTokenizerBase | None = None
@@ -113,8 +115,8 @@ class RetrievalDataCollator:
 
     def _take_layout(self, layout: Layout) -> None:
         self.layout = layout
-        # If row i of a side is always text i, the texts of several batches can be laid out at once
-        # and the rows split afterwards.
+        # Several batches can be laid out together and split afterwards only if row i of a tensor is
+        # always text i.
         self._can_split = layout == "padded" and not self.cross and not self.unique_keys
         assert self.tokenizer is not None
         self._layout = TensorLayout(
@@ -122,9 +124,9 @@ class RetrievalDataCollator:
         )
 
     def with_layout(self, layout: Layout) -> RetrievalDataCollator:
-        """Return a collator that lays the same tokens out in another way.
+        """Return a collator that produces the same tokens in another layout.
 
-        The two share their tokenizers, which take long to make.
+        The two collators share their tokenizers, which are slow to build.
 
         Raises:
             ConfigError: as for a new collator.
@@ -137,7 +139,8 @@ class RetrievalDataCollator:
         """Check that special tokens and instructions leave room for a text.
 
         Raises:
-            ConfigError: they do not; it names the setting, its value and the least allowed value.
+            ConfigError: no room is left; the message names the setting, its value and the smallest
+                value that would do.
         """
         self.query_tokenizer.check_room(query_instruction, "data.query_max_length")
         self.key_tokenizer.check_room(key_instruction, "data.key_max_length")
@@ -163,13 +166,13 @@ class RetrievalDataCollator:
     ) -> Iterator[Batch]:
         """Yield a batch for each element of ``groups``, all of one dataset.
 
-        Each batch equals the result of a call. It is faster than calls, because encoded texts are
-        looked up for several batches at once.
+        Each batch equals what calling the collator on the element returns. This method is faster,
+        because it looks up encoded texts for several batches at once.
 
         Args:
-            groups: read as batches are asked for.
-            after_reading: called before a batch is yielded, if anything was read since its last
-                call: elements of ``groups``, or token ids of encoded texts.
+            groups: one mapping per batch; read lazily, as batches are requested.
+            after_reading: called just before a batch is yielded, provided that elements of
+                ``groups`` or token ids of encoded texts were read since the previous call.
         """
         groups = iter(groups)
         for group in groups:
@@ -188,7 +191,7 @@ class RetrievalDataCollator:
     def _together(
         self, groups: Sequence[Mapping[str, Any]], after_reading: Callable[[], None]
     ) -> Iterator[Batch]:
-        """Yield the batches of groups of encoded texts, looked up and laid out in one go."""
+        """Yield one batch per element of ``groups``; their encoded texts are looked up together."""
         laid_out = {}
         for side, tokenizer in ("query", self.query_tokenizer), ("key", self.key_tokenizer):
             texts = [group[side] for group in groups]
@@ -202,14 +205,19 @@ class RetrievalDataCollator:
             laid_out[side] = self._layout.padded(tokens, list(map(len, texts)))
         for position, group in enumerate(groups):
             inputs_of_group = {side: next(inputs) for side, inputs in laid_out.items()}
-            if position == 0:  # the ids of all groups are gathered with the first
+            if position == 0:  # the first batch reads the token ids of all the others as well
                 after_reading()
             yield self._collate(dict(group), inputs_of_group)
 
     def _collate(
         self, columns: dict[str, Any], laid_out: Mapping[str, ModelInputs] | None = None
     ) -> Batch:
-        """Return the batch of columns; ``laid_out`` has the tensors of sides that are ready."""
+        """Return the batch made of some columns.
+
+        Args:
+            columns: the values of a batch, by name; the dict is emptied of its texts.
+            laid_out: finished tensors, by side ("query" or "key"); other sides are tokenized here.
+        """
         query, key = columns.pop("query", None), columns.pop("key", None)
         query_instruction = columns.pop("query_instruction", "")
         key_instruction = columns.pop("key_instruction", "")
@@ -249,14 +257,14 @@ class RetrievalDataCollator:
             self._lay_out(batch, "content", self.key_tokenizer(content, key_instruction))
         if self.prompt_lengths:
             others |= self._prompt_lengths(batch, query_instruction, key_instruction)
-        # Lightning takes the batch size from the first tensor. With chunked or packed texts that
-        # would be wrong, so the other tensors come first.
+        # Lightning infers the batch size from the first tensor of a batch. The first dimension of a
+        # chunked or packed text is not the batch size, so the other tensors come first there.
         return batch | others if self.layout == "padded" else others | batch
 
     def _prompt_lengths(
         self, batch: Batch, query_instruction: Instructions, key_instruction: Instructions
     ) -> dict[str, int | Tensor]:
-        """Return the prompt lengths of each side of a batch, by the name of its entry."""
+        """Return the ``..._prompt_length`` entries of a batch, one for each kind of text in it."""
         assert self.tokenizer is not None
         instructions = {
             "query": query_instruction,
@@ -278,7 +286,7 @@ class RetrievalDataCollator:
 
 
 def _columns(elements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a list of rows, or of whole batches, as columns."""
+    """Merge a list of rows, or of whole batches, into one mapping of column names to values."""
     element = elements[0]
     whole = isinstance(element.get("query", element.get("content")), list)
     if whole and len(elements) == 1:
@@ -301,14 +309,18 @@ def _columns(elements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _each(batch: Mapping[str, Any], name: str) -> list[Any]:
-    """Return one value for each row of a whole batch."""
+    """Return a column as one value per row; a value that all rows share is repeated."""
     values = batch[name]
     n_rows = len(batch.get("query", batch.get("content", [])))
     return values if isinstance(values, list) else [values] * n_rows
 
 
 def _filled_up(lists: Sequence[Sequence[str]]) -> tuple[list[list[str]], NDArray[np.int64]]:
-    """Fill all lists up with empty texts; return them and ``[B, G]`` int64, 1 for a real text."""
+    """Pad all lists with empty texts to one length G.
+
+    Returns:
+        The padded lists, and a mask ``[B, G]`` int64 that is 1 where a text is real.
+    """
     width = max(map(len, lists), default=1)
     sizes = np.fromiter(map(len, lists), np.int64, len(lists))
     filled = [[*texts, *[""] * (width - len(texts))] for texts in lists]
@@ -323,7 +335,7 @@ def _repeated(texts: Texts, times: int) -> Texts:
 
 
 def _instruction_of(group: Mapping[str, Any], side: str) -> Instructions:
-    """Return the instructions of the texts of a side of a batch."""
+    """Return the instruction for the texts of one side: one for all, or one for each text."""
     instruction: Instructions = group[f"{side}_instruction"]
     if side == "key" and isinstance(instruction, RowInstructions):
         return instruction.of_keys(group["key_mask"] == 1)
@@ -333,9 +345,11 @@ def _instruction_of(group: Mapping[str, Any], side: str) -> Instructions:
 def _unique(
     texts: Texts, instruction: Instructions
 ) -> tuple[Texts, Instructions, NDArray[np.int64]]:
-    """Return the distinct texts in order of appearance, and each text's index, ``[n]``.
+    """Remove repeated texts. Equal texts with different instructions count as different.
 
-    Texts with different instructions are different. Their instructions are returned too.
+    Returns:
+        The distinct texts in order of appearance; their instructions; and, for each of the n input
+        texts, its index among the distinct ones, ``[n]`` int64.
     """
     names: Sequence[Any] = texts.numbers.tolist() if isinstance(texts, EncodedTexts) else texts
     if isinstance(instruction, RowInstructions):
@@ -356,7 +370,10 @@ def _unique(
 
 
 def _value(name: str, values: Any) -> Any:
-    """Return a value beside the texts: a tensor if it holds numbers, else unchanged."""
+    """Convert a column other than the texts: numbers become a tensor, other values stay as is.
+
+    Lists of different lengths are padded with -1.
+    """
     if isinstance(values, np.ndarray):
         return torch.from_numpy(values)
     if not isinstance(values, list) or name == "query_id":
@@ -374,7 +391,7 @@ def _value(name: str, values: Any) -> Any:
 
 
 def _scores(values: Sequence[Sequence[float] | None]) -> Tensor:
-    """Return scores as ``[B, G]`` float32, with NaN in rows that have none."""
+    """Return teacher scores as ``[B, G]`` float32; a row without scores is all NaN."""
     width = max(len(scores) for scores in values if scores is not None)
     return torch.tensor(
         [[float("nan")] * width if scores is None else list(scores) for scores in values],

@@ -1,4 +1,4 @@
-"""Settings: composing conf/, building its objects, recipes, and the conventions of encoders."""
+"""Settings: composing conf/, building the objects it names, recipes, and encoders' conventions."""
 
 from llm_embedder_data.config.composing import load_config
 from llm_embedder_data.config.instantiating import build

@@ -1,4 +1,4 @@
-"""Where conf/ lives, and how Hydra composes it."""
+"""The location of conf/, and how Hydra composes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making the objects that a configuration names by ``_target_``, after checking all of them."""
+"""Builds the objects that a configuration names by ``_target_``, after checking every target."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def target_class(node: Mapping[str, Any], kind: type[T], key: str) -> type[T]:
 
 
 def build(node: Mapping[str, Any], kind: type[T], key: str, **arguments: Any) -> T:
-    """Make the object that a config node describes by its ``_target_``.
+    """Build the object that a config node describes by its ``_target_``.
 
     Hydra's ``instantiate`` calls whatever a node names, at any depth. This function checks every
-    target before it makes the first object; :func:`check_nested` says what nested nodes may name.
-    ``_args_`` and ``_partial_`` mean what they mean in Hydra. With ``_recursive_: false`` the class
-    gets its nested nodes as mappings. Containers are always plain Python; ``_convert_`` is ignored.
+    target before it builds the first object; :func:`check_nested` has the rules for nested nodes.
+    ``_args_`` and ``_partial_`` work as in Hydra. With ``_recursive_: false`` the class gets its
+    nested nodes as mappings. Containers are always plain Python; ``_convert_`` is ignored.
 
     Args:
         node: the node, as Hydra composed it.
         kind: class that the object must be an instance of.
         key: dotted name of the node, for messages.
-        arguments: further arguments for the target; they win over the node's.
+        arguments: further arguments for the target; they override the node's.
 
     Raises:
-        ConfigError: a target is missing, of another class, or not allowed in its position; or a
-            class does not take an argument or raises an error.
+        ConfigError: a target is missing, is of another class, or is not allowed in its position; or
+            a class does not accept an argument, or raises an error.
     """
     from omegaconf import OmegaConf
 
@@ -57,8 +57,8 @@ def build(node: Mapping[str, Any], kind: type[T], key: str, **arguments: Any) ->
     return _made({**node, **arguments}, key)  # type: ignore[no-any-return]
 
 
-# Classes that nested nodes may name, at any depth. Other classes may do anything when called
-# (subprocess.Popen is a class), so they are allowed only from the user's own package.
+# Classes that nested nodes may name, at any depth, and their subclasses. Other classes could do
+# anything when called (subprocess.Popen is a class), so only the user's own package may bring them.
 NESTED = (
     "torch.nn.Module",
     "torch.optim.Optimizer",
@@ -100,25 +100,25 @@ _OF_TRAINER = {
     ),
 }
 
-# Modules with functions that a model may get with ``_partial_: true``, such as losses.
+# Modules whose functions, such as losses, a model may be given with ``_partial_: true``.
 _FUNCTIONS = ("torch.nn.functional", "torch.nn.init", "transformers.optimization")
 
-# Libraries, with the standard library: their classes do not count as the user's own.
+# Packages that never count as the user's own: libraries and the standard library.
 _LIBRARIES = {"lightning", "pytorch_lightning", "torch", "transformers", "hydra", "omegaconf"}
 _LIBRARIES |= {"datasets", "numpy", "pyarrow", "tokenizers", "torchmetrics", "builtins", "fsspec"}
 _LIBRARIES |= sys.stdlib_module_names
 
 
 def check_nested(node: Mapping[str, Any], key: str, outer: type) -> None:
-    """Check that every nested ``_target_`` of a config node is allowed, before making objects.
+    """Check that every nested ``_target_`` of a config node is allowed, before building objects.
 
     - Inside ``data``, none is allowed. A source is a path or plain values, and a settings file from
       somebody else must not run code.
     - Elsewhere, a nested target must be a class: one of :data:`NESTED`, or one from the package of
       the outer class, unless that package is a library.
-    - A trainer argument must be of the class that the trainer takes there.
-    - Functions are never called. With ``_partial_: true`` a model may get one of torch's losses, a
-      schedule, or a function of its own package.
+    - An argument of the trainer must be an instance of the class that the trainer expects there.
+    - Functions are never called. With ``_partial_: true`` a model may be given one of torch's
+      losses, a schedule of transformers, or a function of its own package.
 
     Args:
         node: the node, in plain Python.
@@ -155,10 +155,10 @@ def check_nested(node: Mapping[str, Any], key: str, outer: type) -> None:
 
 
 def check_arguments_of(target: Callable[..., Any], names: Iterable[str], key: str) -> None:
-    """Check that a class or function takes all arguments.
+    """Check that a class or function accepts all arguments.
 
     Raises:
-        ConfigError: it does not take an argument; the message suggests the nearest one.
+        ConfigError: an argument is not accepted; the message suggests the nearest one.
     """
     try:
         parameters = inspect.signature(target).parameters
@@ -188,7 +188,7 @@ def _check_function(
 
 
 def _nested(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the nodes below a node that have a target, each with its dotted name."""
+    """Yield the nodes inside a node that have a ``_target_``, each with its dotted name."""
     children: Iterable[tuple[str, Any]] = ()
     if isinstance(value, Mapping):
         children = ((f"{key}.{name}", child) for name, child in value.items())
@@ -201,7 +201,7 @@ def _nested(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _made(value: Any, key: str) -> Any:
-    """Return plain values with each node replaced by its object, innermost first."""
+    """Replace each node in a value by the object that it describes, innermost nodes first."""
     if isinstance(value, list):
         return [_made(child, f"{key}[{number}]") for number, child in enumerate(value)]
     if not isinstance(value, dict):
@@ -233,7 +233,13 @@ _HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 
 
 def _located(node: Mapping[str, Any], key: str, expected: str) -> Any:
-    """Return what a node's ``_target_`` names."""
+    """Return the object that a node's ``_target_`` names.
+
+    Args:
+        node: the node.
+        key: dotted name of the node, for messages.
+        expected: what the target should be, such as "a class", for messages.
+    """
     target = node.get("_target_")
     if not isinstance(target, str) or not all(map(str.isidentifier, target.split("."))):
         raise ConfigError(f"{key}._target_={target!r}: expected the dotted name of {expected}")
@@ -260,7 +266,7 @@ def _where_it_lies(error: ImportError | AttributeError) -> str:
 
 
 def _import(name: str) -> Any:
-    """Return a module or an attribute of a module or class by its dotted name."""
+    """Import an object by its dotted name: a module, or an attribute of a module or class."""
     parts = name.split(".")
     found: Any = importlib.import_module(parts[0])
     for n_parts, part in enumerate(parts[1:], 2):
@@ -270,7 +276,7 @@ def _import(name: str) -> Any:
                 importlib.import_module(path)
             except ModuleNotFoundError as error:
                 if error.name != path:
-                    raise  # a module that this one imports
+                    raise  # the missing module is one that this module imports
         found = getattr(found, part)
     return found
 

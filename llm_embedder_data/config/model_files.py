@@ -1,7 +1,7 @@
-"""Reading the JSON files beside a model's weights, from a folder or from the Hugging Face hub.
+"""Reads the JSON files beside a model's weights, from a folder or from the Hugging Face hub.
 
-sentence-transformers stores there how a model pools its tokens and which prompts it was trained
-with.
+In these files, sentence-transformers stores how a model pools its tokens and which prompts it was
+trained with.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from llm_embedder_data.core.errors import ConfigError
 
 PROMPT_FILE = "config_sentence_transformers.json"
 MODULES_FILE = "modules.json"
-LENGTH_FILE = "sentence_bert_config.json"  # also of what happens to texts
+LENGTH_FILE = "sentence_bert_config.json"  # maximum length, and whether to lower-case texts
 
 
 class UnknownFile(Exception):
@@ -55,7 +55,7 @@ def read_model_json(model: str, name: str) -> Any:
 
 
 def short_name(model: str) -> str:
-    """Return a hub name as it is, and the last part of a folder."""
+    """Return the last part of a folder's path, or a hub name unchanged."""
     return last_part(model) if os.path.isdir(os.path.expanduser(model)) else model
 
 
@@ -75,7 +75,7 @@ def _find(model: str, name: str) -> Path | None:
         return path if path.is_file() else None
     try:
         cached = try_to_load_from_cache(model, name)
-        if cached is not None:  # a path, or a sign that the hub is known not to have the file
+        if cached is not None:  # a path, or the marker that the hub does not have the file
             return Path(cached) if isinstance(cached, str) else None
         return Path(hf_hub_download(model, name))
     except HFValidationError:

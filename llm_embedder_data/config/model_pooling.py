@@ -1,12 +1,13 @@
 """How an encoder pools its tokens and compares embeddings, read from the model's own files.
 
-With another pooling an encoder gives worse embeddings, and no error. The pooling is what the user
-gave, else what the model's files say, else the published convention, else the usual one.
+With the wrong pooling, an encoder silently gives worse embeddings. The pooling is taken from the
+first of these that says something: the user's setting, the model's files, a published convention,
+the usual pooling for the type of model.
 
 The files are those of sentence-transformers. ``modules.json`` lists the steps from texts to
 embeddings, each with a type and a folder, such as ``("sentence_transformers.models.Pooling",
-"1_Pooling")``. The folder of the pooling step has its configuration. The similarity is in
-``config_sentence_transformers.json``, beside the prompts.
+"1_Pooling")``. The folder of the pooling step holds its configuration. The similarity is in
+``config_sentence_transformers.json``, as are the prompts.
 
 A file that cannot be looked up, because it is not cached and the hub is out of reach, counts as
 missing.
@@ -44,19 +45,19 @@ _POOLING_FLAGS = {
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
 }
-# Names in the files, and ours.
+# Names in the model's files, and the names that this package uses.
 _POOLINGS: dict[str, PoolingMode] = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
 _SIMILARITIES: dict[str, SimilarityName] = {"cosine": "cos", "dot": "dot", "dot_product": "dot"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pooled:
-    """How a model pools and compares, and where that comes from.
+    """How a model pools tokens and compares embeddings, and the source of that information.
 
     Attributes:
         pooling: how token vectors are pooled.
         similarity: how embeddings are compared.
-        include_prompt: whether a mean includes the prompt's tokens.
+        include_prompt: whether mean pooling includes the prompt's tokens.
         origin: the file, publication or argument that the pooling comes from, for messages.
     """
 
@@ -73,16 +74,18 @@ def pooled(
     pooling: PoolingMode | None = None,
     similarity: SimilarityName | None = None,
 ) -> Pooled:
-    """Return how a model pools and compares.
+    """Return how a model pools tokens and compares embeddings.
 
-    Taken from the model's ``modules.json`` and pooling configuration; else from the published
-    conventions; else the last token for a decoder and the first token for an encoder.
+    This is taken from the model's ``modules.json`` and pooling configuration; if these are missing,
+    from the published conventions; if there is none, a decoder uses the last token, and an encoder
+    the first.
 
     Args:
         model: a folder, or a name on the Hugging Face hub; None if unknown.
         config: the model's configuration.
-        pooling: the user's choice, which wins; the model's modules are then not checked.
-        similarity: the user's choice, which wins.
+        pooling: the user's choice, which overrides all others; the model's modules are then not
+            checked.
+        similarity: the user's choice, which overrides all others.
 
     Raises:
         ConfigError: the model has a module other than pooling and normalization, pools in another
@@ -115,10 +118,10 @@ def pooled(
 
 
 def leaves_prompt_out(model: str | None) -> bool:
-    """Return whether a model's files say that its mean leaves out the prompt's tokens.
+    """Return whether a model's files say that mean pooling leaves out the prompt's tokens.
 
-    This is :attr:`Pooled.include_prompt` for the data module, which has no model configuration and
-    must count the prompt's tokens.
+    This is the opposite of :attr:`Pooled.include_prompt`, for the data module: it must count the
+    prompt's tokens, and has no model configuration to call :func:`pooled` with.
     """
     modules = None if model is None else _modules(model)
     if model is None or modules is None:
@@ -127,7 +130,7 @@ def leaves_prompt_out(model: str | None) -> bool:
 
 
 def _modules(model: str) -> list[tuple[str, str]] | None:
-    """Return the type and folder of each of a model's modules, or None if it does not list them."""
+    """Return (type, folder) of each of a model's modules, or None if the model lists none."""
     try:
         modules = read_model_json(model, MODULES_FILE)
     except UnknownFile:
@@ -153,8 +156,8 @@ def _pooling_config(model: str, modules: list[tuple[str, str]]) -> Any:
     """Return the content of the pooling module's configuration.
 
     Returns:
-        None if there is not one such module, or its file is missing or null;
-        :class:`UnknownFile` if it is unknown whether there is a file.
+        The parsed JSON; None if there is no or more than one pooling module, or if its file is
+        missing or null; the class :class:`UnknownFile` if it is unknown whether the file exists.
     """
     folders = [folder for module, folder in modules if _kind(module) == "Pooling"]
     try:
@@ -164,7 +167,7 @@ def _pooling_config(model: str, modules: list[tuple[str, str]]) -> Any:
 
 
 def _includes_prompt(config: Any) -> bool:
-    # As sentence-transformers takes it, for which 0 is false.
+    # As in sentence-transformers, any falsy value such as 0 counts as false.
     return not isinstance(config, Mapping) or bool(config.get("include_prompt", True))
 
 
@@ -174,7 +177,10 @@ def _from_modules(
     pooling: PoolingMode | None,
     similarity: SimilarityName | None,
 ) -> Pooled | None:
-    """Return what a model's modules say; None if they do not say how to pool."""
+    """Return the pooling and similarity that a model's modules state.
+
+    None if the configuration of the pooling module could not be looked up.
+    """
     config = _pooling_config(model, modules)
     if similarity is None:
         # The inner product of normalized embeddings is the cosine.
@@ -184,7 +190,7 @@ def _from_modules(
     if pooling is not None:
         return Pooled(
             pooling=pooling, similarity=similarity, include_prompt=include_prompt, origin=""
-        )  # pooled() fills in the origin
+        )  # pooled() replaces the empty origin
     for module, _ in modules:
         if _kind(module) not in ("Transformer", "Pooling", "Normalize"):
             raise ConfigError(
@@ -250,10 +256,10 @@ def _similarity(model: str) -> SimilarityName:
 
 
 def _is_decoder(config: PretrainedConfig) -> bool:
-    """Return whether a model is a decoder, in which only the last token has seen the whole text.
+    """Return whether a model is a decoder, in which only the last token attends to the whole text.
 
-    The architectures of the checkpoint say so. If it names none, the type of the model decides: a
-    decoder has a causal language model in transformers and no masked one. (BERT has both.)
+    The checkpoint's architectures tell. If it names none, the model type does: transformers has a
+    causal language model and no masked language model for a decoder. (For BERT it has both.)
     """
     architectures = getattr(config, "architectures", None) or []
     if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):

@@ -1,7 +1,7 @@
 """The prompts that an encoder was trained with: its instructions for queries and keys.
 
-With other prompts an encoder gives worse embeddings, and no error. The prompts are read from the
-model's own files, else taken from the published conventions.
+With the wrong prompts, an encoder silently gives worse embeddings. The prompts are read from the
+model's own files; if those state none, they are taken from the published conventions.
 """
 
 from __future__ import annotations
@@ -49,23 +49,24 @@ _KEY_PROMPTS = (
     "Retrieval-document",
 )
 
-# Suffixes of prompt names that `BiEncoder.export` writes for a task with its own prompts.
+# Suffixes of the prompt names that `BiEncoder.export` writes for a task with prompts of its own.
 QUERY_SUFFIX, KEY_SUFFIX = "_query", "_document"
 
 
 def with_conventions(given: Recipe, model: str | None) -> Recipe:
     """Return a recipe with the instructions that a model was trained with.
 
-    They are the prompts in the model's ``config_sentence_transformers.json``; else those of the
-    published conventions, by the model's name; else none. If a published convention names a recipe
-    of conf/recipe, that recipe's training settings apply too, unless ``given`` has others.
+    These are the prompts in the model's ``config_sentence_transformers.json``. If it has none, they
+    are those of the published convention for the model's name. If there is no convention, they are
+    empty. If the convention names a recipe of conf/recipe, that recipe's training settings apply
+    too, except for those that ``given`` sets.
 
     Args:
         given: a recipe without instructions.
         model: a folder, or a name on the Hugging Face hub; None if unknown.
 
     Returns:
-        A recipe; its ``origin`` says where the instructions come from.
+        A recipe whose ``origin`` says where the instructions come from.
 
     Raises:
         ConfigError: a file of the model is invalid, or a task description was given and the query
@@ -88,7 +89,7 @@ def with_conventions(given: Recipe, model: str | None) -> Recipe:
 
 
 def _recipe_of(model: str | None) -> Recipe:
-    """Return the recipe that a model's files or its name imply."""
+    """Return the recipe that follows from a model's files or its name."""
     no_prompts = {ANY_TASK: Instruction()}
     if model is None:
         return Recipe(

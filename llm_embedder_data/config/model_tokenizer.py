@@ -1,8 +1,8 @@
-"""The tokenizer of a model, with what the model's own files say of its texts.
+"""Loads a model's tokenizer, and makes it lower-case texts if the model's files ask for that.
 
-sentence-transformers lower-cases the texts of a model whose ``sentence_bert_config.json`` says so,
-whatever its tokenizer does. Without that, the model meets words that it never saw in training, and
-gives worse embeddings and no error.
+sentence-transformers lower-cases texts if the model's ``sentence_bert_config.json`` says so,
+whatever the tokenizer does. Without that, the model would get words that it never saw in training,
+and silently give worse embeddings.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ def load_tokenizer(model: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
         model: a folder, or a name on the Hugging Face hub.
 
     Raises:
-        ConfigError: texts are to be lower-cased, and the tokenizer is none of the library
-            ``tokenizers``.
+        ConfigError: the model's files ask for lower-casing, but the tokenizer is a slow one.
         OSError, ValueError: transformers cannot load the tokenizer.
     """
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 from llm_embedder_data.config.recipe_rules import Rule, is_finite_number
 
-# A number; or numbers by the epoch from which they hold, where None stands for no limit.
+# A number, or a mapping from the epoch at which a number comes into force to that number. In a
+# mapping, None means no limit.
 Limit: TypeAlias = float | Mapping[int, float | None]
 
 RANK_LIMITS = ("range_min", "range_max")
@@ -16,12 +17,12 @@ LIMITS = (*RANK_LIMITS, *SCORE_LIMITS)
 
 
 def limit_at(limit: Limit | None, epoch: int) -> float | None:
-    """Return the value of a limit in an epoch: that of the latest entry at or below the epoch.
+    """Return the value that a limit has in an epoch.
 
     >>> limit_at({0: 0.1, 3: 0.02}, 2)
     0.1
 
-    Before the first entry there is no limit.
+    Before the first epoch of a mapping there is no limit.
     """
     if not isinstance(limit, Mapping):
         return limit
@@ -30,7 +31,7 @@ def limit_at(limit: Limit | None, epoch: int) -> float | None:
 
 
 def normal_limit(limit: Limit | None) -> Limit | None:
-    """Return a limit in the shortest form that means the same: a number if it never changes.
+    """Return a limit in its shortest equivalent form: a number if it never changes.
 
     >>> normal_limit({0: 0.1, 2: 0.1, 5: 0.02})
     {0: 0.1, 5: 0.02}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-# The vector of the first token, the mean of all tokens' vectors, or the vector of the last token.
+# The vector of the first token, the mean of all token vectors, or the vector of the last token.
 PoolingMode = Literal["cls", "mean", "last"]
 
-# Cosine, or inner product of embeddings that are not normalized.
+# Cosine similarity, or the inner product of embeddings that are not normalized.
 SimilarityName = Literal["cos", "dot"]

@@ -1,7 +1,7 @@
-"""Published conventions of encoders whose own files do not state them, as a table.
+"""A table of published conventions, for encoders whose own files do not state them.
 
-Each entry gives the pooling, the similarity and the prompts, or the recipe in conf/recipe, of the
-models with a certain name, and the publication that says so.
+Each entry is for the models whose name matches a pattern. It gives their pooling, their similarity,
+their prompts or a recipe of conf/recipe that has them, and the publication that says so.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convention:
-    """How the models of a name are used, and where that is published.
+    """How models whose name matches a pattern are used, and where that is published.
 
     Attributes:
         name: regular expression for the last part of a model's name, in lower case.
         source: the publication.
         pooling: how token vectors are pooled.
         similarity: how embeddings are compared.
-        recipe: name of a recipe in conf/recipe, which then gives the prompts.
-        query: prompt before queries.
-        key: prompt before keys.
+        recipe: name of a recipe in conf/recipe that gives the prompts; None if ``query`` and
+            ``key`` give them.
+        query: prompt for queries.
+        key: prompt for keys.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Convention:
     key: str = ""
 
     def origin(self, model: str) -> str:
-        """Return where the convention of ``model`` comes from, for logs and reports."""
+        """Return the source of the convention for ``model``, for logs and reports."""
         return f"{self.source} (by the name {short_name(model)})"
 
 

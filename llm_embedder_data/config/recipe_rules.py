@@ -1,4 +1,4 @@
-"""Checks of a recipe's values: each rule is a test and the words for what it expects."""
+"""Checks of a recipe's values: a rule is a test, and words that say what is expected."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, TypeAlias, get_args
 
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
 
-# The most rows of a batch, on all ranks: batches number them in 32 bits.
+# The most rows of a batch over all ranks: batches number their rows in 32 bits.
 LARGEST_BATCH = 2**31 - 1
 
-# Whether a value is allowed, and what to expect instead.
+# A test whether a value is allowed, and a description of the allowed values for the message.
 Rule: TypeAlias = tuple[Callable[[Any], bool], str]
 
 
 def is_finite_number(value: Any) -> bool:
-    """Return whether a value is an int or float that fits in a float64; booleans are not."""
+    """Return whether a value is a finite int or float within float64's range, and not a bool."""
     try:
         return type(value) in (int, float) and math.isfinite(value)
     except OverflowError:  # an int beyond the largest float
@@ -24,15 +24,15 @@ def is_finite_number(value: Any) -> bool:
 
 
 def is_text(value: Any) -> bool:
-    """Return whether a value is a text that UTF-8 can write, as a tokenizer needs it."""
+    """Return whether a value is a string that UTF-8 can encode, as tokenizers require."""
     try:
         return isinstance(value, str) and value.encode() is not None
-    except UnicodeEncodeError:  # half of a character, such as an emoji
+    except UnicodeEncodeError:  # a lone surrogate, such as half of an emoji
         return False
 
 
 def one_of(choices: Any) -> Rule:
-    """Return the rule for the strings of a Literal."""
+    """Return the rule that allows the strings of a Literal."""
     names = get_args(choices)
     return lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}"
 
@@ -57,8 +57,8 @@ def check_value(value: Any, rule: Rule, where: str, advice: str = "") -> None:
     Args:
         value: the value.
         rule: the rule.
-        where: the file and setting, for the message.
-        advice: what to do, for the message.
+        where: the file and the setting, for the message.
+        advice: what the user can do, for the message; may be empty.
 
     Raises:
         ConfigError: the rule does not allow the value.
@@ -73,7 +73,8 @@ def checked_settings(entry: Any, rules: Mapping[str, Rule], where: str) -> dict[
     """Return a mapping of settings, each checked against its rule; null is always allowed.
 
     Raises:
-        ConfigError: not a mapping, an unknown setting, or a value that its rule does not allow.
+        ConfigError: the entry is not a mapping, a setting is unknown, or a rule does not allow its
+            value.
     """
     settings = checked_mapping(entry, where)
     check_names(settings, tuple(rules), where)
@@ -84,10 +85,10 @@ def checked_settings(entry: Any, rules: Mapping[str, Rule], where: str) -> dict[
 
 
 def checked_by_task(value: Any, where: str) -> Mapping[str, Any]:
-    """Return a mapping from task names, empty for null.
+    """Return a mapping from task names to values; empty for null.
 
     Raises:
-        ConfigError: not a mapping, or a task name that is not a string.
+        ConfigError: the value is not a mapping, or a task name is not a string.
     """
     by_task = checked_mapping(value, where)
     for task in by_task:
@@ -100,10 +101,10 @@ def checked_by_task(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def checked_mapping(value: Any, where: str) -> Mapping[Any, Any]:
-    """Return a mapping, empty for null.
+    """Return a mapping unchanged, and an empty mapping for null.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: the value is neither.
     """
     if value is None:
         return {}
@@ -113,10 +114,10 @@ def checked_mapping(value: Any, where: str) -> Mapping[Any, Any]:
 
 
 def check_names(found: Mapping[Any, Any], allowed: tuple[str, ...], where: str) -> None:
-    """Check the names in a mapping.
+    """Check that all keys of a mapping are allowed.
 
     Raises:
-        ConfigError: a name that is not allowed, with the nearest allowed one.
+        ConfigError: a key is not allowed; the message suggests the nearest allowed one.
     """
     for name in found:
         if name not in allowed:
@@ -130,6 +131,6 @@ def shown(value: Any) -> str:
     """Return a value's repr for a message, shortened to 80 characters."""
     try:
         text = repr(value)
-    except (RecursionError, ValueError):  # a circle; an integer of thousands of digits
+    except (RecursionError, ValueError):  # it contains itself; an integer of thousands of digits
         return f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,4 +1,4 @@
-"""Reading a recipe's YAML file safely, whoever wrote it."""
+"""Reads a recipe's YAML file safely, even if somebody untrusted wrote it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from llm_embedder_data.core.errors import ConfigError
 
-# Limits far above any recipe, which is a page of text.
+# Limits that no real recipe comes near: a recipe is a page of text.
 _MAX_BYTES = 1 << 20
 _MAX_NODES = 100_000
 _MAX_DEPTH = 16
@@ -20,7 +20,7 @@ _MAX_DEPTH = 16
 def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file in plain Python.
 
-    Aliases are allowed, except in circles and where they expand a small file into a huge one.
+    Aliases are allowed, unless they form a circle or expand a small file into a huge one.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, or exceeds the limits.
@@ -45,7 +45,11 @@ def read_yaml(path: Path) -> Any:
 
 
 def _check_expanded_size(root: Any, path: Path) -> None:
-    """Refuse circles, deep nesting, and too many nodes once aliases are expanded."""
+    """Check a YAML document for circles, deep nesting, and too many nodes after alias expansion.
+
+    Raises:
+        ConfigError: it has one of these.
+    """
     sizes: dict[int, int] = {}
     ancestors: set[int] = set()
 
@@ -69,7 +73,7 @@ def _check_expanded_size(root: Any, path: Path) -> None:
 
 
 def _children(node: Any) -> list[Any]:
-    """Return the nodes below a node: items of a list, or keys and values of a mapping."""
+    """Return the child nodes of a node: items of a list, or keys and values of a mapping."""
     if isinstance(node.value, str):
         return []
     return [part for item in node.value for part in (item if type(item) is tuple else [item])]

@@ -39,7 +39,7 @@ PositiveStrategy = Literal["first", "random", "teacher", "teacher-pos"]
 NegativeStrategy = Literal["random", "first", "teacher+", "teacher-"]
 NormalizeScores = Literal["minmax", "zscore"]
 
-# Where the prompt of an instruct model holds the description of the task.
+# The query prompt of an instruct model, with the place of the task description.
 _DESCRIPTION = re.compile(
     r"(?P<before>Instruct: )(?P<description>.*)(?P<after>\nQuery: ?)", re.DOTALL
 )
@@ -55,14 +55,14 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSettings:
-    """How one task is trained; a field is None if it is not set.
+    """Training settings of one task; a field is None if it is not set.
 
     The settings up to ``normalize_scores`` are for the data (see
     :class:`~llm_embedder_data.RetrievalDataModule`), the others for the loss (see
     :class:`~llm_embedder_data.BiEncoder`).
 
     Attributes:
-        given: names of the settings that the recipe has, including those it sets to null.
+        given: names of the settings that the recipe contains, including those set to null.
     """
 
     select_positive: PositiveStrategy | None = None
@@ -87,9 +87,9 @@ class TaskSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """How the whole model is trained; a field is None if it is not set.
+    """Training settings for all tasks; a field is None if it is not set.
 
-    Each is an argument of :class:`~llm_embedder_data.BiEncoder`, where an explicit value wins.
+    Each is an argument of :class:`~llm_embedder_data.BiEncoder`; a value passed there overrides it.
     """
 
     temperature: float | None = None
@@ -100,20 +100,20 @@ class ModelSettings:
     student_temperature: float | None = None
 
     def __or__(self, other: ModelSettings) -> ModelSettings:
-        """Return these settings, replaced by those that ``other`` sets."""
-        return ModelSettings(**said(self) | said(other))
+        """Return these settings, overridden by those that ``other`` sets."""
+        return ModelSettings(**without_none(self) | without_none(other))
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Instructions and settings of the tasks that a recipe knows.
+    """Instructions and settings, by task.
 
-    A recipe knows a task that has an entry under ``instruction``. The entry ``"*"`` is for all
-    other tasks.
+    A recipe knows the tasks that have an entry under ``instruction``. The entry ``"*"`` applies to
+    all other tasks.
 
     Attributes:
         name: name of the recipe.
-        instructions: instructions by task; empty until the encoder's own are read, see
+        instructions: instructions by task; empty until the encoder's own instructions are read: see
             :attr:`is_auto`.
         training: training settings by task.
         model: settings for all tasks.
@@ -142,12 +142,12 @@ class Recipe:
 
         Args:
             task: name of the task.
-            description: description of the task for the prompt of an instruct model; None: the
-                recipe's.
+            description: description of the task for the prompt of an instruct model; None takes the
+                recipe's description, if it has one.
 
         Raises:
-            ConfigError: the recipe has neither ``task`` nor ``"*"``, or there is a description and
-                the prompt has no place for it.
+            ConfigError: the recipe has neither ``task`` nor ``"*"``, or the prompt has no place for
+                the description.
         """
         found = self.instructions.get(task, self.instructions.get(ANY_TASK))
         if found is None:
@@ -165,13 +165,13 @@ class Recipe:
         return self.training.get(task, self.training.get(ANY_TASK, TaskSettings()))
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return the recipe in plain Python, as :func:`load_recipe` reads it."""
+        """Return the recipe as plain Python that :func:`load_recipe` accepts."""
         instructions = {task: asdict(texts) for task, texts in self.instructions.items()}
         return {
             "name": self.name,
             "instruction": instructions or None,
-            "training": {task: said(settings) for task, settings in self.training.items()},
-            "model": said(self.model),
+            "training": {task: without_none(settings) for task, settings in self.training.items()},
+            "model": without_none(self.model),
             "task_description": dict(self.task_descriptions),
         }
 
@@ -186,7 +186,7 @@ class Recipe:
 
 
 def prompt_for(prompt: str, description: str, where: str) -> str:
-    """Return an instruct model's query prompt with another description of the task.
+    """Replace the task description in an instruct model's query prompt.
 
     >>> prompt_for("Instruct: Find news\\nQuery: ", "Find tools", "task_description")
     'Instruct: Find tools\\nQuery: '
@@ -196,15 +196,15 @@ def prompt_for(prompt: str, description: str, where: str) -> str:
     """
     if (match := _DESCRIPTION.fullmatch(prompt)) is None:
         raise ConfigError(
-            f"{where}={description!r}: the query prompt in force, {prompt!r}, has no place for it, "
-            "which only prompts of the form 'Instruct: ...\\nQuery: ' have (take it out, or write "
-            "the whole prompt under instruction in a recipe)"
+            f"{where}={description!r}: the query prompt in force, {prompt!r}, has no place for a "
+            "description: only prompts of the form 'Instruct: ...\\nQuery: ' have one (take the "
+            "description out, or write the whole prompt under instruction in a recipe)"
         )
     return f"{match['before']}{description}{match['after']}"
 
 
-def said(settings: TaskSettings | ModelSettings) -> dict[str, Any]:
-    """Return the settings that are set, by name."""
+def without_none(settings: TaskSettings | ModelSettings) -> dict[str, Any]:
+    """Return the settings that are not None, by name."""
     names = [field.name for field in fields(settings) if field.name != "given"]
     return {name: value for name in names if (value := getattr(settings, name)) is not None}
 
@@ -226,8 +226,8 @@ def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> 
     - ``task_description``: a text, or a text by task.
 
     Raises:
-        ConfigError: an unknown name, a missing file, an unknown setting, or a value of a wrong
-            type; the message names the file and the setting.
+        ConfigError: the name is unknown, the file is missing, a setting is unknown, or a value has
+            the wrong type; the message names the file and the setting.
     """
     if isinstance(recipe, Recipe):
         return recipe
@@ -308,7 +308,7 @@ def _from_mapping(loaded: Mapping[Any, Any], default_name: str, where: str) -> R
 
 
 def _instructions(section: Any, where: str) -> dict[str, Instruction]:
-    """Return the instructions by task; none if there is no such section."""
+    """Return the instructions by task; empty if the recipe has no such section."""
     if section is None:
         return {}
     instructions = {}

@@ -1,4 +1,4 @@
-"""Addresses: paths with a protocol, such as ``s3://bucket/file``, which only reading knows."""
+"""Addresses: paths with a protocol, such as ``s3://bucket/file``. The package only reads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 
-# s3://, hf://, https://, ...: at least two letters, as C:// is a drive.
+# s3://, hf://, https://, ...: at least two letters, because C:// is a Windows drive.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -19,11 +19,11 @@ def is_address(path: str) -> bool:
 
 
 def check_on_this_machine(setting: str, path: Any) -> None:
-    """Refuse an address where something is written: it would become a folder called ``s3:``.
+    """Check that an output path is not an address, which would become a folder called ``s3:``.
 
     Args:
         setting: the name of the setting, for messages.
-        path: its value; what is no path is left to other checks.
+        path: the value of the setting; values that are not paths are left to other checks.
 
     Raises:
         ConfigError: the path is an address.

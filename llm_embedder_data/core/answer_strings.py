@@ -1,4 +1,4 @@
-"""Whether a passage holds an answer, as LLM-Embedder's accuracy on NQ has it."""
+"""Whether a passage contains an answer, by the rule of LLM-Embedder's accuracy on NQ."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _ASCII_WORD = re.compile(r"[a-z0-9]+|[!-~]")
 def words_of(text: str) -> list[str]:
     """Return the words of a text, decomposed (NFD) and in lower case.
 
-    They are those of DrQA's tokenizer, on which the accuracy of dense retrieval papers rests: runs
-    of letters, digits and marks, and each other visible character.
+    A word is a run of letters, digits and marks, or any other single visible character. This is
+    DrQA's tokenizer, with which dense retrieval papers compute their accuracy.
 
     >>> words_of("The year's 2nd")
     ['the', 'year', "'", 's', '2nd']
@@ -28,11 +28,11 @@ def words_of(text: str) -> list[str]:
 
 
 def holds_answer(text: str, answers: Sequence[Sequence[str]]) -> bool:
-    """Return whether a text holds the words of an answer, one after the other.
+    """Return whether a text contains all words of an answer, one right after another.
 
     Args:
-        text: of a passage.
-        answers: the words of each answer, of :func:`words_of`.
+        text: the text of a passage.
+        answers: the words of each answer, from :func:`words_of`.
 
     >>> holds_answer("It lies in New York.", [words_of("york"), words_of("paris")])
     True

@@ -1,6 +1,6 @@
 """Named NumPy arrays in one sealed file, opened memory-mapped.
 
-A file is: the arrays, a JSON header that describes them, and the length of the header.
+A file holds the arrays, then a JSON header that describes them, then the length of the header.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def mapped_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the memory-mapped arrays of a sealed file by name, and its header.
 
     Raises:
-        OSError: the file cannot be read, or nothing more can be mapped.
+        OSError: the file cannot be read, or the system's limit of mapped files is reached.
     """
     content = mapped(path)
     end = len(content) - _LENGTH_BYTES
@@ -39,7 +39,7 @@ def arrays_end(arrays: Mapping[str, tuple[str, int, int]], **more: Any) -> bytes
 
     Args:
         arrays: (dtype, first byte, end byte), by array name.
-        more: further entries of the header, as JSON has them.
+        more: further entries of the header; their values must be JSON-serializable.
     """
     text = json.dumps({"arrays": arrays, **more}).encode()
     return text + len(text).to_bytes(_LENGTH_BYTES, "little")

@@ -17,7 +17,7 @@ from llm_embedder_data.core.platforms import hold, is_held, sync, sync_folder
 _PART = re.compile(r".+\.[0-9a-f]{32}\.part")
 _LOCK = ".lock"
 
-# The part of another machine's process may have no lock that is visible here.
+# Where the file system has no locks, a part of this age is taken to be abandoned.
 _QUIET_SECONDS_WITHOUT_LOCKS = 86400.0
 
 
@@ -25,18 +25,19 @@ _QUIET_SECONDS_WITHOUT_LOCKS = 86400.0
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a folder to fill, which gets its name only when the block ends without an error.
 
-    Until then it is ``<name>.<random>.part`` beside it. An error deletes the part. A killed process
-    leaves it, and a later call for the same name deletes it. All files are synced to the disk
-    before the rename.
+    Until then the folder is called ``<name>.<random>.part``. An error deletes this part. A killed
+    process leaves its part behind, and a later call for the same name deletes it. All files are
+    synced to the disk before the rename.
 
     Args:
-        path: the folder, in an existing folder. It may exist if it is empty.
-        overwrite: whether to replace a folder that has files. It is set aside, then deleted; a
-            process that is killed between the two renames leaves it as ``<name>.<random>.part``.
+        path: the folder to make. Its parent must exist. It may exist itself if it is empty.
+        overwrite: whether to replace a folder that has files. The old folder is renamed, and
+            deleted once the new one has its name; a process killed between the two renames leaves
+            the old folder as ``<name>.<random>.part``.
 
     Raises:
-        OSError: the folder cannot be written, the disk is full, or there is such a folder with
-            files, or a file of that name.
+        OSError: the folder cannot be written, the disk is full, the folder exists and has files, or
+            a file has its name.
     """
     if not overwrite:
         remove_empty_folder(path)
@@ -88,15 +89,19 @@ def _sync_files(folder: Path) -> None:
 
 
 def _delete_abandoned_parts(path: Path) -> None:
-    """Delete the parts that killed processes left."""
+    """Delete the parts that killed processes left behind."""
     for part in path.parent.glob(f"{path.name}.*.part"):
-        with suppress(OSError):  # deleted by another process meanwhile, or of another user
+        with suppress(OSError):  # deleted by another process meanwhile, or owned by another user
             if _PART.fullmatch(part.name) and _is_abandoned(part / _LOCK):
                 shutil.rmtree(part)
 
 
 def _is_abandoned(lock: Path) -> bool:
-    """Return whether no process fills a part; one that was set aside has no lock and is kept."""
+    """Return whether the process that fills a part has ended.
+
+    Raises:
+        OSError: there is no lock, as in an old folder that was renamed; such a folder is kept.
+    """
     held = is_held(lock)
     if held is None:
         return time.time() - lock.stat().st_mtime > _QUIET_SECONDS_WITHOUT_LOCKS

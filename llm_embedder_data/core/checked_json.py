@@ -25,7 +25,7 @@ def write_checked_json(path: Path, content: Any) -> None:
 
 
 def read_checked_json(path: Path) -> Any:
-    """Return the value in a file; None if the file is missing or damaged."""
+    """Return the value that a file holds; None if the file is missing or damaged."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
             return None

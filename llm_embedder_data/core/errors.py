@@ -1,4 +1,4 @@
-"""The package's two errors: a setting that is wrong, and data that cannot be used."""
+"""The package's two kinds of errors: a wrong setting, and data that cannot be used."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def check_choice(value: Any, allowed: Any, setting: str) -> None:
         setting: the name of the setting, for the message.
 
     Raises:
-        ConfigError: it is not; the message lists the choices and suggests the nearest spelling.
+        ConfigError: the value is not allowed; the message lists the choices and suggests the
+            nearest spelling.
     """
     choices = [str(choice) for choice in (get_args(allowed) or allowed)]
     if value not in choices:

@@ -36,9 +36,9 @@ def not_written(what: str, folder: str | os.PathLike[str], error: OSError) -> Da
     """Return the error to raise when something could not be written into a folder.
 
     Args:
-        what: "the cache of qa"; on one line.
-        folder: where it was written.
-        error: what the system said.
+        what: the subject of the message, on one line, such as "the cache of qa".
+        folder: the folder that was written to.
+        error: the error that the system raised.
     """
     said = f"{what} could not be written: {reason(error)} ({remedy(error)})"
     return DataError.at(os.fspath(folder), said)
@@ -67,7 +67,7 @@ def is_a_limit(error: BaseException) -> TypeGuard[OSError]:
 
 
 def error_number(error: OSError) -> int | None:
-    """Return the error's number; some errors of pyarrow have a text only."""
+    """Return the error's number; for an error of pyarrow without one, guess it from the message."""
     if error.errno is not None:
         return error.errno
     return errno.ENOMEM if "Cannot allocate memory" in str(error) else None

@@ -1,7 +1,7 @@
 """Files that appear complete or not at all, and locks so that only one process writes a file.
 
-The rename makes a file correct. Locks only save work: on a cluster, some file systems have none,
-and some have locks that other machines do not see.
+Correctness rests on the rename alone. Locks only save work: on a cluster, some file systems have no
+locks, and some have locks that other machines do not see.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ def atomic_file(
     """Open a binary file that gets its name only when the block ends without an error.
 
     The content is synced to the disk before the rename, and the rename before the block ends. So
-    after a power failure, a file under that name is complete. Until then it is
-    ``<name>.<random>.part`` in the same folder. An error deletes the part. A killed process leaves
-    it, and a later ``atomic_file`` in the same folder deletes it; so write at least once a minute.
+    after a power failure, a file under that name is complete. Until the rename, the file is called
+    ``<name>.<random>.part``, in the same folder. An error deletes this part. A killed process
+    leaves its part behind, and a later ``atomic_file`` in the same folder deletes a part that has
+    not changed for two minutes. So write at least once a minute.
 
     Args:
-        path: the file, in an existing folder. An existing file is replaced.
-        is_the_same: whether an existing file that cannot be replaced will do: see
-            :func:`~llm_embedder_data.core.platforms.replace`.
+        path: the file to make, in an existing folder. An existing file is replaced.
+        is_the_same: returns whether an existing file that cannot be replaced has the same content:
+            see :func:`~llm_embedder_data.core.platforms.replace`.
 
     Raises:
         OSError: the folder cannot be written, the disk is full, or a folder has that name.
@@ -87,15 +88,15 @@ def locked(path: Path, patience: float = 600.0) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
-            # A waiting process then holds the lock of the deleted file while a new one locks a new
-            # file. Both find the work done.
+            # A process that waits for the lock then gets that of the deleted file, while a process
+            # that comes later locks a new file. That does no harm: both find the file made.
             with suppress(OSError):
                 os.unlink(lock.lock_file)
             lock.release()
 
 
 def publish(part: Path, path: Path, is_the_same: Callable[[Path], bool]) -> None:
-    """Rename a file that is on the disk, and wait until the name is on the disk too.
+    """Rename a file that has been synced to the disk, and sync its new name as well.
 
     Raises:
         OSError: the folder cannot be written, or a folder has that name.
@@ -108,7 +109,7 @@ def remove_empty_folder(path: Path) -> None:
     """Remove an empty folder that has the name of a file to write.
 
     Raises:
-        IsADirectoryError: it is not empty.
+        IsADirectoryError: the folder is not empty.
     """
     if path.is_dir() and not path.is_symlink():
         try:
@@ -137,8 +138,8 @@ def _delete_abandoned_parts(folder: Path, now: float) -> None:
     """Delete the parts of killed processes.
 
     Args:
-        folder: where to look.
-        now: the file server's time, taken from a new file, as the clocks of machines differ.
+        folder: the folder to look in.
+        now: the file server's time, taken from a new file, because the clocks of machines differ.
     """
     if time.monotonic() - _looked_at.get(folder, -_QUIET_SECONDS) < _QUIET_SECONDS:
         return

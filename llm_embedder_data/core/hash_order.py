@@ -1,4 +1,4 @@
-"""Sorts 64-bit hashes a part at a time, so that memory does not grow with them."""
+"""Sorts 64-bit hashes part by part, so that memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _SORTED_AT_ONCE = 1 << 21
 def in_order(
     hashes: NDArray[np.uint64],
 ) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
-    """Yield hashes in ascending order with their numbers, a part of bounded size at a time.
+    """Yield the hashes in ascending order, part by part, with their indices in ``hashes``.
 
-    Equal hashes come together, in the order of their numbers.
+    Equal hashes are in the same part, in the order of their indices. A part has a bounded size if
+    the hashes are evenly distributed.
     """
     n_parts = 1 + len(hashes) // _SORTED_AT_ONCE
     for part in range(n_parts):
         low, high = (np.uint64(max(0, (n << 64) // n_parts - 1)) for n in (part, part + 1))
-        # Bounds belong to the part below them, but for 0.
+        # A part excludes its lower bound and includes its upper one. Only the first includes both.
         inside = hashes <= high if part == 0 else (hashes > low) & (hashes <= high)
         numbers = np.flatnonzero(inside)
         own = hashes[numbers]
@@ -29,7 +30,7 @@ def in_order(
 
 
 def runs(ascending: NDArray[np.uint64]) -> Iterator[range]:
-    """Yield the places of equal values, where there are two or more."""
+    """Yield the index range of each value that occurs at least twice."""
     is_repeat = np.append(False, ascending[1:] == ascending[:-1])
     starts = np.flatnonzero(np.append(is_repeat[1:], False) & ~is_repeat)
     ends = np.append(np.flatnonzero(~is_repeat), len(ascending))

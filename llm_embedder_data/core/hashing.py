@@ -1,8 +1,8 @@
-"""Randomness as a function: draws come from 64-bit hashes, not from a generator with a state.
+"""Randomness as a function: draws come from 64-bit hashes, not from a generator with state.
 
-A stream is all draws made for one purpose, such as the negatives of one epoch. Its seed is the hash
-of that purpose (:func:`stream_seed`), and each draw is the hash of a number under that seed
-(:func:`hash_rows`). So a draw depends on neither what was drawn before it nor which process asks.
+A stream is the set of all draws made for one purpose, such as the negatives of one epoch. The seed
+of a stream is the hash of its purpose (:func:`stream_seed`), and each draw is the hash of a number
+under that seed (:func:`hash_rows`). So a draw depends neither on earlier draws nor on the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-# 0-d arrays: NumPy takes 0.4 us to convert a Python integer, more than hashing a batch takes.
+# Zero-dimensional arrays, because NumPy takes 0.4 us to convert a Python integer: longer than it
+# takes to hash a batch.
 _GOLDEN = np.array(0x9E3779B97F4A7C15, np.uint64)
 _MUL_1 = np.array(0xBF58476D1CE4E5B9, np.uint64)
 _MUL_2 = np.array(0x94D049BB133111EB, np.uint64)
@@ -34,8 +35,8 @@ def stream_seed(*parts: int | str) -> int:
     """Hash a purpose such as ``(seed, "negatives", epoch)`` to the 64-bit seed of its stream.
 
     The order and the number of parts count, so that two purposes never share a stream by accident.
-    NumPy's ``default_rng([7])`` and ``default_rng([7, 0])`` do share one, and with ``seed + epoch``
-    so do seed 0 at epoch 1 and seed 1 at epoch 0.
+    In contrast, NumPy's ``default_rng([7])`` and ``default_rng([7, 0])`` share a stream, and with
+    ``seed + epoch`` so do seed 0 at epoch 1 and seed 1 at epoch 0.
     """
     seed = len(parts)
     for part in parts:
@@ -60,7 +61,7 @@ def below(words: NDArray[np.uint64], n: NDArray[np.int64] | int) -> NDArray[np.i
 
 
 def text_ids(texts: Sequence[str]) -> NDArray[np.int64]:
-    """Return a stable 64-bit hash (XXH3) of each text, ``[n]`` int64; never 0, our padding."""
+    """Return a stable 64-bit hash (XXH3) of each text, ``[n]`` int64; never 0, which is padding."""
     ids = np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], np.uint64)
     return np.where(ids == 0, np.uint64(1), ids).view(np.int64)
 

@@ -1,4 +1,4 @@
-"""A check that memory-mapped files have not been cut off since they were mapped."""
+"""A check that memory-mapped files have not been truncated since they were mapped."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 class MappedFiles:
-    """Memory-mapped files, with the length that each has when this object is made.
+    """Memory-mapped files, with the length that each had when this object was made.
 
     Args:
-        paths: the files. Deleted ones are skipped: their mapped content stays readable.
+        paths: the files. Deleted files are skipped: their mapped content stays readable.
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
@@ -23,10 +23,10 @@ class MappedFiles:
                 self._files.append((str(path), state.st_ino, state.st_size))
 
     def cut_off(self) -> str | None:
-        """Return the first file that is shorter now, or None.
+        """Return the first file that has been truncated, or None.
 
-        Beyond its new end, a mapped file reads as zeros up to the end of the page, and further
-        reads kill the process. A file that was deleted or replaced still reads as before.
+        Reading a truncated file through its map is dangerous: up to the end of the page it gives
+        zeros, and beyond that it kills the process. A deleted or replaced file reads as before.
         """
         for path, inode, size in self._files:
             try:

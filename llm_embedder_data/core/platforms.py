@@ -3,8 +3,8 @@
 Only Linux is tested. The rest follows the documentation of the other systems:
 
 - Windows cannot replace, delete or shorten a file that is open or mapped. So this package never
-  does that to a cache file of its own: other content gets another name. If another process has
-  finished the same file first, :func:`replace` takes that one. Windows has no :mod:`fcntl` and no
+  changes a cache file of its own: different content gets a different name. If another process has
+  finished the same file first, :func:`replace` keeps that file. Windows has no :mod:`fcntl` and no
   way to sync a folder.
 - macOS needs ``F_FULLFSYNC``: its ``fsync`` stops at the disk's cache.
 - Both start DataLoader workers by spawn, which pickles each dataset. So large arrays are pickled as
@@ -29,7 +29,7 @@ def sync(file: IO[bytes]) -> None:
     """Wait until the content of a file is on the disk.
 
     Raises:
-        OSError: it cannot be written there.
+        OSError: the content cannot be written to the disk.
     """
     file.flush()
     if fcntl is not None and hasattr(fcntl, "F_FULLFSYNC"):
@@ -55,8 +55,9 @@ def replace(source: Path, target: Path, is_the_same: Callable[[Path], bool]) -> 
     Args:
         source: the file, on the same disk as the target.
         target: its new name.
-        is_the_same: whether a file can stand in for the source. Asked if the system refuses because
-            another process has the target open. If so, the source is deleted.
+        is_the_same: returns whether an existing target has the same content as the source. Called
+            if the system refuses the rename because another process has the target open. If the
+            content is the same, the target stays and the source is deleted.
 
     Raises:
         OSError: the target cannot be replaced.
@@ -72,8 +73,8 @@ def replace(source: Path, target: Path, is_the_same: Callable[[Path], bool]) -> 
 def allocate(path: Path, n_bytes: int) -> None:
     """Set the length of a file and reserve its disk space, if the system supports that.
 
-    A full disk then raises here. Later, a write to mapped memory would kill the process instead.
-    The file must not be mapped yet.
+    A full disk then raises an error here. Otherwise a later write to mapped memory would kill the
+    process. The file must not be mapped yet.
     """
     with open(path, "ab") as file:
         file.truncate(n_bytes)
@@ -82,7 +83,7 @@ def allocate(path: Path, n_bytes: int) -> None:
 
 
 def hold(file: IO[bytes]) -> None:
-    """Lock a file for as long as this process lives, so that others can see that it does."""
+    """Lock a file until it is closed or this process ends, so that others see it is in use."""
     if fcntl is not None:
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +92,7 @@ def hold(file: IO[bytes]) -> None:
 def is_held(path: Path) -> bool | None:
     """Return whether a living process holds a file; None if the file system has no locks.
 
-    Always False on Windows. That is enough: a file that is open there cannot be deleted.
+    Always False on Windows. No harm is done, because Windows cannot delete a file that is open.
     """
     if fcntl is None:
         return False

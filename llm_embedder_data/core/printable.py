@@ -1,4 +1,4 @@
-"""Names and messages made safe to print: a terminal shows control characters, not obeys them."""
+"""Names and messages made safe to print: a terminal shows control characters, and obeys none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def one_line(text: object) -> str:
 
 
 def beginning(text: str, longest: int) -> str:
-    """Return a text; if it is longer than ``longest`` characters, its beginning and three dots.
+    """Return a text, cut off with three dots if it has more than ``longest`` characters.
 
     >>> beginning("When does the last ferry leave?", 20)
     'When does the las...'

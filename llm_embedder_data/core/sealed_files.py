@@ -1,10 +1,10 @@
-"""Sealed files: cache files that show whether they still hold what was written.
+"""Sealed files: cache files that show whether they still hold the content that was written.
 
-A sealed file ends in a seal of a few bytes: the length and digest of its content, and a check of
-the file's name. In addition, its modification time is set to one that is computed from the digest.
-A later write changes that time. So if the seal and the time agree, the file is taken to be whole
-without reading it. If the time differs, as it does in a copy, the content is read and hashed; if it
-is sound, the time is set again. The bytes and the time depend on the content alone.
+A sealed file ends in a seal of a few bytes: the length and digest of its content, and a hash that
+also covers the file's name. In addition, its modification time is set to a time computed from the
+digest; any later write changes the time. So if the time matches the seal, the file is taken to be
+whole without being read. If the time differs, as in a copy, the content is read and hashed; if the
+hash is right, the time is set again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from llm_embedder_data.core.platforms import sync
 
 SEALED_SUFFIXES = (".arrow", ".bin")
 
-# The folder of a build that is under way. Its files are not sealed yet.
+# Suffix of the folder of an unfinished build, whose files are not sealed yet.
 BUILDING_SUFFIX = ".building"
 
 _MAGIC = b"\x00sealed\x01"
@@ -48,7 +48,7 @@ class HashedFile:
     """A file written from start to end, with the digest of its content.
 
     Args:
-        file: the file to write, at its start, or after the content that ``hashed`` stands for.
+        file: the file to write, at its start, or right after the content that ``hashed`` covers.
         hashed: the hash of the content so far; None for an empty file.
     """
 
@@ -145,10 +145,10 @@ def is_whole(path: Path, *, in_full: bool = False) -> bool:
 
 
 def mapped(path: Path) -> NDArray[np.uint8]:
-    """Return the memory-mapped content of a sealed file; keeps no file descriptor open.
+    """Return the memory-mapped content of a sealed file; no file descriptor stays open.
 
     Raises:
-        OSError: the file cannot be read, or nothing more can be mapped.
+        OSError: the file cannot be read, or the system's limit of mapped files is reached.
     """
     with pa.memory_map(str(path)) as file:
         content = np.frombuffer(file.read_buffer(), np.uint8)
@@ -156,7 +156,7 @@ def mapped(path: Path) -> NDArray[np.uint8]:
 
 
 def hash_of(file: IO[bytes], n_bytes: int) -> Any:
-    """Return the xxhash object of the next ``n_bytes`` of a file, or of fewer at its end."""
+    """Return the xxhash object of the next ``n_bytes`` of a file, or fewer if the file ends."""
     hashed = xxhash.xxh3_128()
     while n_bytes > 0 and (block := file.read(min(n_bytes, _HASHED_BYTES))):
         hashed.update(block)
@@ -173,7 +173,7 @@ class _Seal(NamedTuple):
 
 
 def _read_seal(file: IO[bytes], name: str, size: int) -> _Seal | None:
-    """Read the seal of a file of ``size`` bytes; None if there is no sound one."""
+    """Read the seal of a file of ``size`` bytes; None if it has no valid seal."""
     if size < SEAL_BYTES:
         return None
     file.seek(size - SEAL_BYTES)
@@ -192,10 +192,10 @@ def _check(fields: bytes, name: str) -> bytes:
 
 
 def _set_time(path: Path, digest: str) -> None:
-    """Set the latest modification time before the current one that matches the digest."""
+    """Set the modification time to the latest earlier time that matches the digest."""
     with suppress(OSError):  # another user's file: its content is hashed each time
         state = os.stat(path)
-        pairs = state.st_mtime_ns // _SECOND // 2 - 1  # of seconds
+        pairs = state.st_mtime_ns // _SECOND // 2 - 1  # pairs of seconds
         pairs -= (pairs - _remainder(digest)) % _REMAINDERS
         os.utime(path, ns=(state.st_atime_ns, 2 * pairs * _SECOND))
 

@@ -1,4 +1,7 @@
-"""Many short slices of one long array, gathered at once: the innermost loop of a cached step."""
+"""Gathers many short slices of a long array at once.
+
+Steps with a token cache spend most of their time in this.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def internals_changed(library: str, name: str, found: str) -> ConfigError:
     Args:
         library: the name of its distribution, in :data:`TRIED_VERSIONS`.
         name: the dotted name of the internal.
-        found: what was found instead, as the rest of a sentence that begins with the name.
+        found: what is wrong, as the rest of a sentence that begins with the name.
     """
     try:
         installed = version(library)

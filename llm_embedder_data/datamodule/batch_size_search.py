@@ -1,4 +1,4 @@
-"""The sizes that Lightning's batch-size finder may try, and how its search ends."""
+"""Which sizes Lightning's batch-size finder may try, and how its search ends."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.rows.train_set import TrainSet
 
-# The finder makes a batch smaller only on an out-of-memory error, which it knows by these words.
-_WORDS = 'said to Lightning\'s batch-size finder as "CUDA out of memory", on which it goes back'
+# The finder tries a smaller batch only after an out-of-memory error, which it recognizes by the
+# quoted words.
+_WORDS = (
+    'reported to Lightning\'s batch-size finder as "CUDA out of memory", so that it goes back to a '
+    "smaller size"
+)
 
 
 class BatchSizeSearch:
-    """The sizes of a training batch that a search may try.
+    """Decides which sizes of a training batch a search may try.
 
-    A trial trains only on the datasets that follow ``data.batch_size``, not on those that set a
-    size themselves. A size is refused if it makes another dataset smaller than one global batch,
-    whatever ``data.small_datasets`` says: otherwise the search would change the training data.
+    A trial trains only on the datasets that follow ``data.batch_size``, not on datasets that set a
+    size themselves. A size is refused if it would make a dataset smaller than one global batch that
+    was not so before, whatever ``data.small_datasets`` says: otherwise the search would change the
+    training data.
 
     Args:
         train_sets: the training sets by name.
         plan_of: returns the plan of some datasets, given their batch sizes by name.
-        batch_size: the size before the search.
-        say: receives a warning when the search stops growing, or skips datasets.
+        batch_size: the batch size before the search.
+        say: called with a warning when the search reaches its largest size, or skips datasets.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class BatchSizeSearch:
         """Return the plan of a trial.
 
         Raises:
-            RuntimeError: the size is refused, in the words on which the finder makes it smaller.
+            RuntimeError: the size is refused; the message makes the finder try a smaller one.
         """
         if self._first_tried is None:
             self._first_tried = batch_size
@@ -80,7 +85,7 @@ class BatchSizeSearch:
         return [name for name in self._followers if len(self._sets[name].kept) < batch_size]
 
     def _refusal(self, batch_size: int, reason: str) -> RuntimeError:
-        text = f"data.batch_size={batch_size} is no size for these data: {reason}"
+        text = f"data.batch_size={batch_size} is too large for these data: {reason}"
         if not self._has_ended:
             self._has_ended = True
             self._say(f"{text}; the search for a batch size tries no larger size")
@@ -92,19 +97,19 @@ class BatchSizeSearch:
             return
         sizes = ", ".join(f"{name!r} ({self._sets[name].batch_size})" for name in others)
         consequence = (
-            "its trials train on the other datasets alone"
+            "its trials train only on the other datasets"
             if self._followers
-            else "it has nothing to search for, and ends after a trial"
+            else "it has nothing to search for, and ends after one trial"
         )
         self._say(
             "Lightning's batch-size finder sets data.batch_size, but some datasets have a "
-            f"batch_size of their own, which stays: {sizes}; {consequence} (take batch_size out of "
-            "a source to let the finder set it)"
+            f"batch_size of their own, which does not change: {sizes}; {consequence} (take "
+            "batch_size out of a source to let the finder set it)"
         )
 
 
-# The finder is among the trainer's callbacks when a data module is set up. It takes all callbacks
-# away for as long as it searches.
+# The finder is among the trainer's callbacks when a data module is set up. While it searches, it
+# removes all callbacks from the trainer: that is how a search is recognized.
 
 
 def active_finders(trainer: Any) -> list[BatchSizeFinder]:
@@ -114,35 +119,36 @@ def active_finders(trainer: Any) -> list[BatchSizeFinder]:
 
 
 def refuse_training_size(trainer: Any, stage: str | None) -> None:
-    """Refuse to search for the size of training batches in an evaluation.
+    """Refuse, in a stage other than fit, a finder that searches for the size of training batches.
 
     Raises:
-        ConfigError: the first finder sets ``batch_size``, and the stage is not fit.
+        ConfigError: the first finder sets ``batch_size``.
     """
     finders = active_finders(trainer)
     if finders and getattr(finders[0], "_batch_arg_name", None) == "batch_size":
         raise ConfigError(
-            f"data.batch_size is of training batches, and is searched for to {stage} (give the "
-            "finder batch_arg_name='eval_batch_size')"
+            f"the batch-size finder searches for data.batch_size, the size of training batches, "
+            f"but the trainer is to {stage} (give the finder batch_arg_name='eval_batch_size')"
         )
 
 
 def check_search_can_begin(search: BatchSizeSearch, trainer: Trainer, *, resumes: bool) -> None:
-    """Refuse a search inside a fit that resumes, or one with trials that end before a step.
+    """Check that a search can try a size at this point of a fit.
 
     Raises:
-        ConfigError: why no size can be tried.
+        ConfigError: the fit resumes a checkpoint, or trials would end before their first step.
     """
     if resumes:
         raise ConfigError(
-            "a search for a batch size begins at a fit's beginning, and this fit resumes a "
+            "a search for a batch size must begin with a new fit, but this fit resumes a "
             "checkpoint (search first, then resume without the finder)"
         )
     n_steps, n_tried = trainer.global_step, trainer.fit_loop.epoch_loop.max_steps
     if not search.has_begun and 0 < n_tried < n_steps:
-        # Lightning 2.6 counts the fit's steps into each trial, which then ends without a step.
+        # In Lightning 2.6 the steps of the fit count towards the limit of a trial, which then ends
+        # before its first step.
         raise ConfigError(
-            f"Lightning's batch-size finder tries no size after step {n_steps} of a fit: its "
-            f"trials end at step {n_tried} (search before the first step: BatchSizeFinder as a "
-            "callback as it is, or Tuner.scale_batch_size)"
+            f"Lightning's batch-size finder cannot try a size after step {n_steps} of a fit, "
+            f"because its trials end at step {n_tried} (search before the first step: give "
+            "BatchSizeFinder as a callback, unchanged, or call Tuner.scale_batch_size)"
         )

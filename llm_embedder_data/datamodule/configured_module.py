@@ -1,4 +1,4 @@
-"""The settings of a data module, and what follows from them without any data."""
+"""The settings of a data module, and everything that follows from them without reading data."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ class ReadOnlySetting(ConfigError, AttributeError):
     """A setting that is fixed for the whole life of a data module."""
 
 
-# Lightning's batch-size finder may set these.
+# Exceptions, because Lightning's batch-size finder sets them.
 _SETTABLE = ("batch_size", "eval_batch_size")
 
 
 class ConfiguredDataModule(LightningDataModule):
-    """The settings in force: read-only, recorded in checkpoints, and sent to loggers.
+    """Holds the settings in force: read-only, recorded in checkpoints, and sent to loggers.
 
     Args:
-        settings: those of the constructor, as given.
+        settings: the arguments of the constructor, as the user passed them.
 
     Raises:
-        ConfigError: a setting that cannot be used.
+        ConfigError: a setting is invalid.
     """
 
     def __init__(self, settings: DataSettings) -> None:
@@ -65,7 +65,8 @@ class ConfiguredDataModule(LightningDataModule):
         refuse_descriptions(settings)
         check_settings(settings)
         self._given_recipe = load_recipe(settings.recipe)
-        # As save_hyperparameters() does, which fails to compare data in memory.
+        # These lines do what save_hyperparameters() does. It cannot be called, because it compares
+        # values, which fails for data in memory.
         self._set_hparams(recorded(settings))
         self._hparams_initial = copy.deepcopy(self._hparams)
         self._log_hyperparams = True
@@ -74,7 +75,7 @@ class ConfiguredDataModule(LightningDataModule):
     def batch_size(self) -> int:
         """Queries per rank and step, for datasets that do not set a size themselves.
 
-        It can be set, as Lightning's batch-size finder does. Loaders made afterwards use it.
+        It can be changed, as Lightning's batch-size finder does; loaders made afterwards use it.
         """
         return self._settings.batch_size
 
@@ -86,7 +87,7 @@ class ConfiguredDataModule(LightningDataModule):
 
     @property
     def eval_batch_size(self) -> int:
-        """Queries or passages per rank and step; it can be set as :attr:`batch_size` can."""
+        """Queries or passages per rank and step; it can be changed, like :attr:`batch_size`."""
         return self._settings.eval_batch_size
 
     @eval_batch_size.setter
@@ -97,13 +98,13 @@ class ConfiguredDataModule(LightningDataModule):
 
     @property
     def cache_dir(self) -> Path | None:
-        """The folder of Arrow files and token tables; None for the default one."""
+        """The folder of Arrow files and token tables; None means the default folder."""
         folder = self._settings.cache_dir
         return None if folder is None else Path(folder).expanduser()
 
     @property
     def default_task(self) -> str:
-        """The task of rows that name none."""
+        """The task of rows that name no task."""
         return self._settings.default_task
 
     @property
@@ -133,32 +134,32 @@ class ConfiguredDataModule(LightningDataModule):
 
     @property
     def eval_method(self) -> EvalMethod:
-        """retrieve or rerank."""
+        """``retrieve`` to search a corpus, or ``rerank`` to rank the candidates of each row."""
         return self._settings.eval_method
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in DEFAULTS and name not in _SETTABLE and "_settings" in self.__dict__:
             raise ReadOnlySetting(
-                f"data.{name} of a data module cannot be set: what is built from it would not "
-                f"follow (make a new one: RetrievalDataModule(..., {name}={name}))"
+                f"data.{name} of a data module cannot be changed: objects that were built from it "
+                f"would not change (make a new one: RetrievalDataModule(..., {name}={name}))"
             )
         super().__setattr__(name, value)
 
     @property
     def hparams_initial(self) -> Any:
-        """The settings as loggers record them; see :func:`logged_names`."""
+        """The settings under the names that loggers record; see :func:`logged_names`."""
         model = getattr(self.trainer, "lightning_module", None)
         return logged_names(super().hparams_initial, model)
 
     @cached_property
     def recipe(self) -> Recipe:
-        """Instructions and per-task settings in force: with ``auto``, the encoder's own."""
+        """The instructions and per-task settings in force; with ``auto``, the encoder's own."""
         given = self._given_recipe
         return with_conventions(given, self._model_name) if given.is_auto else given
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, loaded at its first use."""
+        """The tokenizer, loaded when it is first used."""
         given = self._settings.tokenizer
         if isinstance(given, PreTrainedTokenizerBase):
             return given
@@ -172,19 +173,19 @@ class ConfiguredDataModule(LightningDataModule):
             ) from cause(error)
 
     def task_settings(self, task: str) -> TaskSettings:
-        """Return a task's training settings in force: the user's, then the recipe's."""
+        """Return a task's training settings: the user's, or the recipe's where there is none."""
         return merged_task_settings(self._settings, self.recipe, task)
 
     def model_settings(self) -> ModelSettings:
-        """Return the recipe's training settings of the whole model; empty if not wanted."""
+        """Return the recipe's model-wide training settings; empty without ``use_train_config``."""
         return self.recipe.model if self._settings.use_train_config else ModelSettings()
 
     def instruction(self, task: str) -> Instruction:
-        """Return the texts put before the queries and keys of a task; empty if not wanted."""
+        """Return the texts put before a task's queries and keys, empty if instructions are off."""
         return self._builder.instruction(task)
 
     def longest_inputs(self) -> dict[str, tuple[int, int]]:
-        """Return, by setting, the most tokens of a text and the most columns of a padded batch."""
+        """Return (maximum tokens of a text, maximum columns of a padded batch), by setting."""
         return self._settings.longest_inputs()
 
     @cached_property

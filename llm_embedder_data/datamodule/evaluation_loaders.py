@@ -1,4 +1,4 @@
-"""The loaders of an evaluation: eval queries, and corpora beside them."""
+"""The loaders of an evaluation, for eval queries and for corpora."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from llm_embedder_data.rows.eval_sets import EvalSet
 
 
 class NoLoaders(CombinedLoader):
-    """Returned when there is nothing to validate: Lightning 2.6 mistakes {} for an empty loader."""
+    """Returned if there is nothing to validate; Lightning 2.6 would take {} for an empty loader."""
 
     flattened: Any = ()
 
@@ -48,11 +48,12 @@ def eval_loaders(
     """Return the loaders of the eval sets, and of the corpora that they are matched against.
 
     Args:
-        data: the datasets.
-        builder: that made them.
-        make_loader: makes a loader of what it reads.
-        sample: how many passages that no query asks for each corpus gives; None for all.
-        seed: of the sample.
+        data: the open datasets.
+        builder: the builder of these datasets.
+        make_loader: makes a loader that reads eval queries or corpus passages.
+        sample: how many passages of each corpus to read besides the right passages of the queries;
+            None reads all.
+        seed: seed of the sample.
     """
     matching = data.matching(builder)
     loaders: dict[str, BatchLoader] = {}
@@ -78,9 +79,9 @@ def eval_loaders(
         n_passages = len(matching.views[name].corpus.kept)
         if len(order) < n_passages:
             rank_zero_warn(
-                f"data.eval_corpus_sample={sample}: corpus {one_line(name)!r} is searched in part "
-                f"({len(order):,} of {n_passages:,} passages, all right ones among them), so the "
-                "metrics are too high; they are called sampled_ndcg@10 and so on "
+                f"data.eval_corpus_sample={sample}: only a part of corpus {one_line(name)!r} is "
+                f"searched ({len(order):,} of {n_passages:,} passages, among them all right ones), "
+                "so the metrics are too high; they are called sampled_ndcg@10 and so on "
                 "(data.eval_corpus_sample=null searches the whole corpus, as validate does)"
             )
     return loaders | corpus_loaders(data, matching.used(), make_loader, orders)
@@ -95,10 +96,11 @@ def corpus_loaders(
     """Return the loaders of corpora.
 
     Args:
-        data: the datasets.
+        data: the open datasets.
         views: the corpora by name.
-        make_loader: makes a loader of what it reads.
-        orders: positions among the kept rows of a corpus of which not all are given, by name.
+        make_loader: makes a loader that reads corpus passages.
+        orders: for a corpus that is not read as a whole, the positions to read among its kept rows,
+            by name.
     """
     names, tables = loader_names(views), data.tables["corpus"]
     loaders = {}
@@ -120,13 +122,16 @@ def corpus_loaders(
 def sampled_passages(
     corpus: Corpus, eval_sets: Iterable[EvalSet], n_others: int, seed: int
 ) -> NDArray[np.int64]:
-    """Return the positions of right passages and of a sample of others, ascending, ``[n]`` int64.
+    """Return all right passages and a random sample of the other passages.
 
     Args:
-        corpus: the passages; positions count those that are kept.
-        eval_sets: whose right passages are wanted.
-        n_others: size of the sample.
-        seed: of the sample.
+        corpus: the passages.
+        eval_sets: the eval sets whose right passages are included.
+        n_others: number of other passages.
+        seed: seed of the sample.
+
+    Returns:
+        Positions among the corpus's kept rows, ascending, ``[n]`` int64.
     """
     is_right = np.zeros(len(corpus.rows), bool)
     for eval_set in eval_sets:
@@ -139,5 +144,5 @@ def sampled_passages(
 
 
 def single_or_all(loaders: dict[str, BatchLoader]) -> Loaders:
-    """Return the loader itself if there is only one, else all by name."""
+    """Return the loader itself if there is only one, otherwise all loaders by name."""
     return next(iter(loaders.values())) if len(loaders) == 1 else loaders

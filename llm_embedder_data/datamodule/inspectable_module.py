@@ -1,4 +1,4 @@
-"""What a data module says about the data that it has opened."""
+"""The part of the data module that answers questions about its data: reports, views, plans."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from llm_embedder_data.rows.train_set import TrainSet
 
 
 class InspectableDataModule(ConfiguredDataModule):
-    """Answers questions about the open data and their plan. It changes nothing that training gets.
+    """Answers questions about the open data and their plan; training is not affected.
 
     Args:
-        settings: those of the constructor, as given.
+        settings: the arguments of the constructor, as the user passed them.
     """
 
     def __init__(self, settings: DataSettings) -> None:
@@ -108,20 +108,19 @@ class InspectableDataModule(ConfiguredDataModule):
         """Check all data, as ``llm-embedder-data prepare`` does. Needs :meth:`setup`.
 
         Args:
-            world_size: data-parallel ranks of the plan; None for this run's.
+            world_size: number of data-parallel ranks to plan for; None takes this run's.
             fix: a folder to write cleaned files to.
-            near_duplicates: Jaccard similarity from which texts are nearly the same, 0.7 to 1;
-                None looks for none. Needs the extra ``near-duplicates``.
-            seconds_to_prepare: that :meth:`prepare_data` took, for the report.
+            near_duplicates: Jaccard similarity above which texts count as near duplicates, 0.7 to
+                1; None turns the search off. Needs the extra ``near-duplicates``.
+            seconds_to_prepare: how long :meth:`prepare_data` took, for the report.
             show_progress: whether to show a progress bar.
 
         Returns:
-            a dict that prints as a table. A dataset below a global batch is a finding in it;
-            ``["refused"]`` says whether training would be refused for it, or for settings that make
-            no plan of the data, and why.
+            A dict that prints as a table. A dataset smaller than a global batch is one of its
+            findings; ``["refused"]`` says why training would be refused, or is None.
 
         Raises:
-            ConfigError: ``near_duplicates`` is no similarity, or its package is missing.
+            ConfigError: ``near_duplicates`` is out of range, or its package is missing.
         """
         plan, refused = self._plan_if_any(world_size) if self._data.train else (None, None)
         return diagnose(
@@ -156,17 +155,17 @@ class InspectableDataModule(ConfiguredDataModule):
         plan: EpochPlan | None = None,
         notes: Sequence[str] = (),
     ) -> ShownBatch:
-        """Return a batch of training, decoded: as text, as HTML in a notebook, as ``to_dict()``.
+        """Return a training batch, decoded; it prints as text, and as HTML in a notebook.
 
-        It is made by the groups and the collator that training uses. Needs :meth:`setup`.
+        The batch is made by the same code as in training. Needs :meth:`setup`.
 
         Args:
-            step: of the epoch.
-            epoch: from 0.
-            rank: whose batch to show; None for all ranks.
-            world_size: data-parallel ranks of the plan; None for this run's.
-            plan: shows a step of this plan, in place of the one of ``epoch`` and ``world_size``.
-            notes: to show above the batch.
+            step: step of the epoch, zero-based.
+            epoch: zero-based.
+            rank: the rank whose batch to show; None shows the batches of all ranks.
+            world_size: number of data-parallel ranks to plan for; None takes this run's.
+            plan: the plan whose step to show; None makes it from ``epoch`` and ``world_size``.
+            notes: lines to show above the batch.
 
         Raises:
             ConfigError: there is no such step or rank.
@@ -187,21 +186,22 @@ class InspectableDataModule(ConfiguredDataModule):
         return self._data.train_sets()
 
     def texts_to_embed(self, kind: TextKind) -> dict[str, PromptedTexts]:
-        """Return what an embedding store of a kind of data is made of, by name of the dataset.
+        """Return the texts to embed into embedding stores, by name of the dataset.
 
         Needs :meth:`setup`.
 
         Args:
-            kind: ``corpus``: its passages; ``eval_data`` or ``train_data``: their queries.
+            kind: ``corpus`` for the passages of the corpora; ``eval_data`` or ``train_data`` for
+                the queries of these rows.
         """
         return texts_to_embed(self._data, self._builder, self._settings, kind)
 
     def data_to_mine(self, *, with_answers: bool = True) -> dict[str, MiningData]:
-        """Return what negatives are mined for and from, by dataset. Needs :meth:`setup`.
+        """Return the input for mining negatives, by dataset. Needs :meth:`setup`.
 
         Args:
-            with_answers: whether to read the answers of the rows: a passage that holds one is no
-                negative.
+            with_answers: whether to read the answers of the rows, so that no passage that contains
+                an answer becomes a negative.
         """
         return {
             name: data_to_mine(train_set, self._builder, self._settings, with_answers=with_answers)
@@ -221,9 +221,9 @@ class InspectableDataModule(ConfiguredDataModule):
         the row numbers in the dataset.
 
         Args:
-            epoch: the epoch, from 0.
-            num_replicas: the number of data-parallel ranks; None for this run's.
-            batch_size: queries per rank and step, by dataset; None for this run's.
+            epoch: zero-based.
+            num_replicas: number of data-parallel ranks; None takes this run's.
+            batch_size: queries per rank and step, by dataset; None takes this run's.
         """
         if batch_size is None:
             batch_size = self._batch_sizes()
@@ -237,13 +237,14 @@ class InspectableDataModule(ConfiguredDataModule):
         }
 
     def _plan_if_any(self, num_replicas: int | None = None) -> tuple[EpochPlan | None, str | None]:
-        """Return the plan of epoch 0, and why a run would be refused, None if it would not be.
+        """Return the plan of epoch 0, and the reason why a run would be refused, or None.
 
-        If it would be for datasets below a global batch, the plan is that of the other datasets;
-        None if there are no others, or if the settings make no plan.
+        A run is refused if a dataset is smaller than a global batch and ``small_datasets`` is
+        ``error``. The plan is then that of the other datasets. It is None if there are no others,
+        or if no plan can be made with these settings.
 
         Args:
-            num_replicas: data-parallel ranks; None for this run's.
+            num_replicas: number of data-parallel ranks; None takes this run's.
         """
         try:
             return self.plan(num_replicas=num_replicas), None
@@ -273,7 +274,7 @@ class InspectableDataModule(ConfiguredDataModule):
             text: a query or a candidate, exactly as the data has it, without instruction.
             id: a query id, in place of ``text``.
             epochs: how many epochs to search, from epoch 0 on.
-            world_size: data-parallel ranks of the plan; None for this run's.
+            world_size: number of data-parallel ranks to plan for; None takes this run's.
 
         Raises:
             ConfigError: no row has the text or the id.
@@ -293,9 +294,9 @@ class InspectableDataModule(ConfiguredDataModule):
         """Return the numbers behind the plots of ``inspect``. Needs :meth:`setup`.
 
         Args:
-            epoch: whose batches are measured.
-            world_size: data-parallel ranks of the plan; None for this run's.
-            epochs: that coverage is followed through, from epoch 0 on.
+            epoch: the epoch whose batches are measured.
+            world_size: number of data-parallel ranks to plan for; None takes this run's.
+            epochs: number of epochs over which coverage is computed, from epoch 0 on.
         """
         plan = self.plan(epoch, world_size)
         groups = self._data.groups(self._builder)
@@ -309,10 +310,12 @@ class InspectableDataModule(ConfiguredDataModule):
         )
 
     def fingerprint(self, world_size: int | None = None) -> RunFingerprint:
-        """Return what training batches depend on, as a checkpoint keeps it. Needs :meth:`setup`.
+        """Return the run fingerprint, which a checkpoint stores. Needs :meth:`setup`.
+
+        The fingerprint holds everything that training batches depend on.
 
         Args:
-            world_size: data-parallel ranks of the plan; None for this run's.
+            world_size: number of data-parallel ranks to plan for; None takes this run's.
         """
         return self._fingerprint(self.plan(num_replicas=world_size))
 

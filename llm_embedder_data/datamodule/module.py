@@ -1,4 +1,4 @@
-"""RetrievalDataModule: the parts of the data path, put together for Lightning."""
+"""RetrievalDataModule: the data path as a LightningDataModule."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ from llm_embedder_data.datamodule.loading.worker_failures import explain_lost_wo
 from llm_embedder_data.datamodule.open_data.exchanged_negatives import (
     check_recorded,
     files_of,
-    missing,
+    missing_file_error,
+    recorded_files,
 )
-from llm_embedder_data.datamodule.open_data.exchanged_negatives import recorded as recorded_files
 from llm_embedder_data.datamodule.quiet_run import QuietRun
 from llm_embedder_data.datamodule.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.datamodule.resume.fit_position import FitPosition
@@ -76,10 +76,10 @@ from llm_embedder_data.rows.streaming.streamed_texts import STEPS_AHEAD
 class RetrievalDataModule(InspectableDataModule):
     """Feeds the training and evaluation of retrieval embedding models.
 
-    At every step all ranks hold rows of one dataset, and different ones; every rank makes the same
-    number of steps; and what a step holds is a function of (data, arguments, seed, epoch, step), so
-    batches are the same with any number of workers, after a restart from a Lightning checkpoint,
-    and on any number of ranks with the same global batch.
+    At every step, all ranks hold rows of the same dataset, and no two ranks hold the same row. All
+    ranks make the same number of steps. The rows of a step are a function of (data, arguments,
+    seed, epoch, step), so batches are the same with any number of workers, after a restart from a
+    Lightning checkpoint, and on any number of ranks with the same global batch.
 
     >>> datamodule = RetrievalDataModule(
     ...     tokenizer="BAAI/bge-small-en-v1.5", train_data="data/*/train.jsonl"
@@ -88,28 +88,30 @@ class RetrievalDataModule(InspectableDataModule):
 
     A training batch is a dict. Shapes: B queries on this rank, G keys each, L tokens, P positives.
 
-    - ``query``: what the tokenizer gives (input_ids, attention_mask, ...), int64 [B, L]
+    - ``query``: the tokenizer's output (input_ids, attention_mask, ...), int64 [B, L]
     - ``key``: the same, [B*G, L]; keys of query i are rows i*G .. i*G+G-1, the positive first
     - ``key_mask``: int64 [B, G], 0 where a key is padding
-    - ``teacher_scores``: float32 [B, G], or None where the dataset has none; NaN in a row that has
-      none
-    - ``task``, ``dataset``: str; ``query_id``: list of int or str; ``row``: int64 [B], rows of the
-      dataset; ``query_text_id``: int64 [B], a hash of each query's text
-    - ``key_id``: int64 [B*G], a hash of each key's text; ``positive_id``: int64 [B, P], of all
-      known positives, 0 for none. Gathered over ranks they tell a loss which keys are no negatives.
+    - ``teacher_scores``: float32 [B, G], NaN in a row without scores; None if the dataset has no
+      scores
+    - ``task``, ``dataset``: str; ``query_id``: list of int or str; ``row``: int64 [B], row numbers
+      in the dataset; ``query_text_id``: int64 [B], a hash of each query's text
+    - ``key_id``: int64 [B*G], a hash of each key's text; ``positive_id``: int64 [B, P], hashes of
+      all known positives, padded with 0. With these, gathered over ranks, a loss can tell which
+      keys are not negatives.
     - ``in_batch_negatives``: bool, the same on all ranks
     - with ``cross``: ``cross`` [B*G, L] and ``batch_size`` in place of ``query`` and ``key``
-    - where chunks or unique keys put a text in another row than its own: ``query_inverse`` [B],
-      ``key_inverse`` [B*G], int64, the row of each; see :class:`RetrievalDataCollator`
+    - if chunks or unique keys reorder texts: ``query_inverse`` [B], ``key_inverse`` [B*G], int64,
+      the row of each text; see :class:`RetrievalDataCollator`
 
     An eval batch has query, query_id, task, dataset, corpus, row and pos_index (int64 [n, P], the
-    right passages' indices, -1 padded); where documents are judged by grades, grades (float64 [n,
-    P], of the same passages); for reranking also key, key_mask and key_index (int64 [n,
-    G], -1 padded). A corpus batch has content, index (int64 [n]) and dataset.
+    indices of the right passages, padded with -1). If documents have graded judgments, it has
+    grades (float64 [n, P], for the same passages). For reranking it also has key, key_mask and
+    key_index (int64 [n, G], padded with -1). A corpus batch has content, index (int64 [n]) and
+    dataset.
 
     Attributes:
-        replace_eval_loaders: called with the loaders of an evaluation by name, before they are
-            given away; those that it returns are given instead. None: they are given as they are.
+        replace_eval_loaders: a function that is called with the loaders of an evaluation, by name,
+            and returns the loaders to use instead; None uses them unchanged.
 
     Args:
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
@@ -118,89 +120,101 @@ class RetrievalDataModule(InspectableDataModule):
             source is one of these, or a dict with ``path`` and any of ``task``,
             ``task_description``, ``weight``, ``batch_size``, ``in_batch_negatives``,
             ``max_sample_num``, ``normalize_scores``, the limits on negatives from ``range_min`` to
-            ``relative_margin``, columns of fields (``query: question``, ``neg: [neg_1, neg_2]``,
-            ``pos: answer.text``) and what other formats need: ``format``, ``corpus``, ``queries``,
-            ``qrels``, ``negatives``, ``scores``, ``split``, ``prefix``, ``config``, ``miner``,
-            ``threshold``. Formats are known by content; see :func:`~llm_embedder_data.read_rows`.
-        eval_data: likewise, without what concerns training alone. Documents that are named by id
-            are those of the corpus; grades are the gains of nDCG.
-        corpus: likewise; ``format``, ``key_template``, ``split``, ``prefix`` and ``config``. An
-            eval set is matched against the corpus of its name, or against the only one there is.
-        data_root: what the prefix ``llm-embedder:`` of a path stands for.
-        recipe: instructions and per-task settings. ``auto``: those that the encoder was trained
-            with, read from the files beside the tokenizer, else from a table of published
-            conventions. Or a name in conf/recipe, a path, or a mapping; one without instructions
-            takes the encoder's own.
-        default_task: task of rows that name none, where their source names none either.
-        add_instruction: whether instructions are put before queries and keys: the recipe's, or in
-            its place a row's own (its field ``instruction``). False turns both off.
+            ``relative_margin``, the columns that hold fields (``query: question``,
+            ``neg: [neg_1, neg_2]``, ``pos: answer.text``) and options of other formats:
+            ``format``, ``corpus``, ``queries``, ``qrels``, ``negatives``, ``scores``, ``split``,
+            ``prefix``, ``config``, ``miner``, ``threshold``. Formats are recognized by content; see
+            :func:`~llm_embedder_data.read_rows`.
+        eval_data: sources like those of ``train_data``, without the options that only concern
+            training. Ids of documents refer to the corpus; nDCG uses grades as gains.
+        corpus: likewise, with the options ``format``, ``key_template``, ``split``, ``prefix`` and
+            ``config``. An eval set is searched in the only corpus, or in the corpus of its name.
+        data_root: the folder that the prefix ``llm-embedder:`` of a path stands for.
+        recipe: instructions and per-task settings: a name in conf/recipe, a path, or a mapping. A
+            recipe without instructions takes the encoder's own, and so does ``auto``: they are read
+            from the files beside the tokenizer, or taken from a table of published conventions if
+            the files have none.
+        default_task: task of rows if neither they nor their source name one.
+        add_instruction: whether instructions are put before queries and keys. A row's own
+            instruction (its field ``instruction``) replaces the recipe's. False turns both off.
         use_train_config: whether the recipe's per-task settings apply. An argument that is not None
-            wins over them.
-        train_group_size: G, keys per query: 1 positive and G-1 negatives. A dataset of which no row
-            has so many different keys gives fewer.
-        select_positive: first, random, teacher (best score of all keys), teacher-pos (of the
-            positives); None: the recipe's, else first, and teacher in rows that have scores and no
-            labelled positive.
-        select_negative: random, first, teacher+ (highest scores first), teacher- (lowest first);
-            None: the recipe's, else random.
-        teacher_scores_min: drop rows whose highest score is lower.
-        teacher_scores_margin: drop rows whose highest and lowest score differ by less.
-        max_sample_num: train on a random sample of so many rows a dataset, the same for a seed.
-        stable_distill: sort negatives by teacher score, descending; None: the recipe's, else not.
-        range_min: leave out this many of a row's negatives with the highest scores, or without
-            scores of the first. This and the next five are limits on hard negatives: each may be a
-            mapping {epoch: value}; None: the recipe's, else no limit.
+            overrides them.
+        train_group_size: G, keys per query: 1 positive and G-1 negatives. Batches of a dataset in
+            which no row has that many distinct keys have fewer.
+        select_positive: which positive to train on: first, random, teacher (the key with the
+            highest score) or teacher-pos (the positive with the highest score). None: the recipe's,
+            or else first, but teacher in rows that have scores and no labelled positive.
+        select_negative: which negatives to train on: random, first, teacher+ (highest scores first)
+            or teacher- (lowest scores first). None: the recipe's, or else random.
+        teacher_scores_min: drop rows whose highest score is lower than this.
+        teacher_scores_margin: drop rows whose highest and lowest score differ by less than this.
+        max_sample_num: train on a random sample of this many rows per dataset, which depends only
+            on the seed.
+        stable_distill: whether to sort negatives by teacher score, descending. None: the recipe's,
+            or else False.
+        range_min: leave out this many of a row's negatives: those with the highest scores, or the
+            first ones in a row without scores. This and the next five are limits on hard negatives.
+            Each may be a mapping {epoch: value}; None: the recipe's, or else no limit.
         range_max: leave out the negatives from this rank on, counted from 0.
         min_score: leave out negatives with a lower teacher score.
         max_score: leave out negatives with a higher teacher score, as false negatives.
-        absolute_margin: leave out, as false negatives, those that score above p - margin, where p
-            is the lowest score of a labelled positive, or the score of the one the teacher chose.
+        absolute_margin: leave out, as false negatives, those that score above p - margin. Here p is
+            the lowest score of a labelled positive, or the score of a positive that the teacher
+            chose.
         relative_margin: leave out, as false negatives, those that score above p - margin * abs(p).
         normalize_scores: scale the teacher scores of a dataset in batches: minmax (the lowest score
-            of the kept rows becomes 0, the highest 1) or zscore (mean 0, standard deviation 1);
-            None: the recipe's, else not. A source's own setting wins.
+            of the kept rows becomes 0, the highest 1) or zscore (mean 0, standard deviation 1).
+            None: the recipe's, or else no scaling. A source's own setting overrides this.
         batch_size: queries per rank and step.
-        organize_method: epoch, epoch-static, epoch-random, random; see :class:`EpochPlan`.
-        mixing: how often each dataset comes, in place of its source's weight: ``{"alpha": a}``, its
-            share of the steps is in proportion to rows ** a; ``{"temperature": t}``, the same with
-            a = 1 / t; or ``{"shares": {name: share}}``. None: passes by weight, 1 if not given.
-        remainder: rows that fill no global batch: rotate (others each epoch) or drop.
-        small_datasets: a dataset smaller than one global batch: error, drop, repeat.
-        length_window: deal so many global batches of a dataset by length; None: by chance alone.
-        shuffle_window: shuffle so many rows of a dataset together; None: all of them.
-        seed: of every random choice.
-        query_max_length: tokens, special tokens included.
-        key_max_length: tokens, special tokens included.
-        cross: (query, key) pairs for a cross-encoder.
-        layout: padded; chunked, texts of like length padded together; or packed, one row without
-            padding.
-        chunk_size: texts in a chunk, at most.
-        unique_keys: tokenize and encode a text that is several keys of a batch once.
-        pad_to_multiple_of: pad to a multiple of so many tokens; None for no such rule.
-        tokenize: on-the-fly; or cached: each distinct text is tokenized once, by
-            :meth:`prepare_data`, and batches are put together from ids on disk. The batches are the
-            same.
-        key_template: corpus fields to key text; plain field names in braces.
-        eval_method: retrieve or rerank.
-        eval_batch_size: queries or passages per rank and step.
-        eval_corpus_sample: while a fit validates, encode and search only the right passages of the
-            eval queries and a sample of so many others, the same for a seed. The metrics are too
-            high then, and are called ``sampled_ndcg@10`` and so on. None: the whole corpus.
-        num_workers: processes that make batches; auto: none without an accelerator, else up to 8.
-        pin_memory: auto: where CUDA is.
-        prefetch_factor: batches that each worker keeps ready; auto: 4.
-        on_bad_row: raise, or skip and count, rows that break a rule.
-        on_no_negatives: rows without a hard negative: drop, or keep (with in-batch negatives only).
-        on_other_global_batch: a checkpoint of a run with another batch_size times ranks: raise, or
-            continue inside its epoch with the rows that were left of it, none of them twice; those
-            that fill no global batch of this run are left out of that epoch. Later epochs are as in
-            a run that always had these global batches.
-        cache_dir: where Arrow files and token tables are kept; None: beside Hugging Face datasets'
-            cache.
-        stream_cache_mib: most MiB of streamed files that are kept there, by all processes together.
+        organize_method: epoch, epoch-static, epoch-random or random; see :class:`EpochPlan`.
+        mixing: how often each dataset comes, in place of the weights of sources: ``{"alpha": a}``
+            gives a dataset a share of the steps in proportion to rows ** a; ``{"temperature": t}``
+            is the same with a = 1 / t; ``{"shares": {name: share}}`` gives the shares. None: as
+            many passes as the weight says, by default 1.
+        remainder: what to do with rows that do not fill a global batch: rotate (leave out different
+            rows in each epoch) or drop.
+        small_datasets: what to do with a dataset smaller than one global batch: error, drop or
+            repeat.
+        length_window: sort this many consecutive global batches of a dataset by length, so that a
+            batch has rows of similar length; None ignores length.
+        shuffle_window: number of rows of a dataset that are shuffled together; None shuffles all.
+        seed: seed of all random choices.
+        query_max_length: maximum number of tokens of a query, special tokens included.
+        key_max_length: maximum number of tokens of a key, special tokens included.
+        cross: make (query, key) pairs for a cross-encoder.
+        layout: padded; chunked (texts of similar length are padded together); or packed (one row
+            without padding).
+        chunk_size: maximum number of texts in a chunk.
+        unique_keys: tokenize and encode a text only once if it is several keys of a batch.
+        pad_to_multiple_of: pad to a multiple of this many tokens; None pads to the longest text.
+        tokenize: on-the-fly; or cached: :meth:`prepare_data` tokenizes each distinct text once, and
+            batches are assembled from token ids on disk. The batches are the same.
+        key_template: how the fields of a corpus row make the text of a key, with field names in
+            braces.
+        eval_method: retrieve (search the corpus) or rerank (rank the candidates of each row).
+        eval_batch_size: queries or passages per rank and step of an evaluation.
+        eval_corpus_sample: in validations during a fit, encode and search only the right passages
+            of the eval queries and a sample of this many others, which depends only on the seed.
+            The metrics are then too high, and are called ``sampled_ndcg@10`` and so on. None: the
+            whole corpus.
+        num_workers: number of processes that make batches; auto: none without an accelerator,
+            otherwise up to 8.
+        pin_memory: whether to pin batches in memory; auto: if CUDA is available.
+        prefetch_factor: number of batches that each worker keeps ready; auto: 4.
+        on_bad_row: what to do with rows that break a rule: raise an error, or skip and count them.
+        on_no_negatives: what to do with rows without a hard negative: drop them, or keep them (and
+            train them with in-batch negatives only).
+        on_other_global_batch: what to do with a checkpoint of a run with another global batch
+            (batch_size times ranks): raise an error; or continue inside its epoch with the rows
+            that it has not reached, none of them twice. Of these, rows that do not fill a global
+            batch of this run are left out of that epoch. Later epochs are as in a run that always
+            had this global batch.
+        cache_dir: folder for Arrow files and token tables; None: a folder beside the cache of
+            Hugging Face datasets.
+        stream_cache_mib: maximum size in MiB of streamed files in that folder, over all processes.
 
     Raises:
-        ConfigError: an argument that cannot be used; which, why, and what is allowed.
+        ConfigError: an argument is invalid; the message says which, why, and what is allowed.
     """
 
     replace_eval_loaders: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -316,16 +330,16 @@ class RetrievalDataModule(InspectableDataModule):
         self._ranks_at_setup = Ranks()
         self._position = FitPosition()
         self._search: BatchSizeSearch | None = None
-        self._exchanged: dict[str, str] = {}  # files of negatives by source
+        self._exchanged: dict[str, str] = {}  # paths of exchanged files of negatives, by source
         self._quiet = QuietRun()
 
     # -- what Lightning calls ------------------------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Fetch the tokenizer and write the caches; touches the disk only.
+        """Fetch the tokenizer and write the caches on disk; no data is opened here.
 
-        If it prepares for several ranks, an error is only a warning here: ``setup`` raises it on
-        all ranks.
+        With several ranks, an error only leads to a warning here, because ``setup`` will raise it
+        on all ranks.
         """
         builder, stage = self._builder, self._trainer_fn
         try:
@@ -338,19 +352,19 @@ class RetrievalDataModule(InspectableDataModule):
             builder.token_tables(tokenizer, evals)
             builder.token_tables(tokenizer, builder.matching(evals, corpora).views)
         except Exception as error:
-            # The other ranks wait for the one that prepares. All of them meet the error in setup.
+            # The other ranks are waiting for this one. All ranks will meet the error in setup.
             if self._ranks.num_replicas == 1:
                 raise
             warnings.warn(
-                printable(f"prepare_data() failed, setup() tries again: {error}"), stacklevel=1
+                printable(f"prepare_data() failed, setup() will try again: {error}"), stacklevel=1
             )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the caches. A second call for the same stage only compares the ranks.
 
         Raises:
-            DataError: data that cannot be used.
-            ConfigError: settings that cannot be met, or ranks that do not agree on data and
+            DataError: the data cannot be used.
+            ConfigError: the data do not suit the settings, or ranks do not agree on data and
                 settings.
         """
         if self._is_running():
@@ -370,13 +384,16 @@ class RetrievalDataModule(InspectableDataModule):
             if stage in ("validate", "test") and not self._data.evals:
                 raise ConfigError(f"data.eval_data=None: nothing to {stage} (give eval data)")
             if stage is None and self._data.train:
-                self.plan()  # refused only now, so that diagnose() can look at all data
+                self.plan()  # raises last, so that diagnose() can look at all data even then
 
     def train_dataloader(self) -> BatchLoader:
-        """This rank's training batches; ``len`` is an epoch's steps, the same on every rank."""
+        """Return a loader of this rank's training batches.
+
+        Its length is the number of steps of an epoch, the same on every rank.
+        """
         is_set_up = self._data.train is not None
         if self.trainer is None and is_set_up and self._ranks_at_setup != self._ranks:
-            self.setup("fit")  # init_process_group() was called after setup: compare the ranks now
+            self.setup("fit")  # init_process_group() was called after setup, so compare ranks now
         trainer, is_trial = self._fitting_trainer(), self._is_searching()
         if not is_trial:
             plan = self.plan()
@@ -413,14 +430,15 @@ class RetrievalDataModule(InspectableDataModule):
 
     @property
     def val_dataloader(self) -> Callable[[], Loaders]:
-        """Gives this rank's share of the eval queries, and in retrieve mode of their corpora.
+        """A function that returns loaders of this rank's share of the eval queries and corpora.
 
-        Calling it returns the loader itself if there is only one. Otherwise it returns a dict: the
-        eval sets by name, then ``corpus``, or ``corpus/<name>`` if there are several.
+        There are corpora only with ``eval_method="retrieve"``. The function returns the loader
+        itself if there is only one. Otherwise it returns a dict: the eval sets by name, then
+        ``corpus``, or ``corpus/<name>`` if there are several.
         """
-        # Lightning forces a property. It warns when data module and model do not agree on whether
-        # they validate, and it looks only at whether this hook is overridden. A data module without
-        # eval data must therefore seem not to override it.
+        # This must be a property because of Lightning. It warns if only one of data module and
+        # model validates, and decides that by whether this hook is overridden. A data module
+        # without eval data must therefore look as if it did not override the hook.
         trainer = self._fitting_trainer()
         eval_data = self._settings.eval_data  # a data frame has no truth value
         is_empty = eval_data is None or (isinstance(eval_data, list | dict) and not eval_data)
@@ -431,19 +449,23 @@ class RetrievalDataModule(InspectableDataModule):
         return super().val_dataloader
 
     def test_dataloader(self) -> Loaders:
-        """The same loaders as :attr:`val_dataloader` gives."""
+        """Return the same loaders as :attr:`val_dataloader`."""
         return self._eval_dataloaders()
 
     def predict_dataloader(self) -> Loaders:
-        """This rank's share of the corpus; a dict of loaders by name if there are several."""
+        """Return a loader of this rank's share of the corpus; a dict if there are several corpora.
+
+        Raises:
+            ConfigError: there is no corpus.
+        """
         views = self._data.matching(self._builder).views
         loaders = corpus_loaders(self._data, views, self._shard_loader)
         if not loaders:
-            raise ConfigError("data.corpus=None: predicting encodes a corpus (give one)")
+            raise ConfigError("data.corpus=None: prediction encodes a corpus (give data.corpus)")
         return single_or_all(loaders)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the run stands, in plain Python: the same on any number of ranks."""
+        """Return the position of the run, in plain Python; it is the same on all ranks."""
         if not self._data.train:
             return {}
         exchanged = recorded_files(self._exchanged, self._data.train.values())
@@ -463,8 +485,8 @@ class RetrievalDataModule(InspectableDataModule):
             self._open_exchanged(exchanged)
             check_recorded(state_dict, self._data.train.values())
         if self._position.load(state_dict) and trainer is not None:
-            # Strategies that restore after their setup (FSDP, DeepSpeed) come here after a
-            # learning-rate schedule has asked for the loader. Lightning 2.6 would keep that loader.
+            # With strategies that restore after their setup (FSDP, DeepSpeed), a learning-rate
+            # schedule has already requested the loader. Lightning 2.6 would keep that loader.
             trainer.fit_loop._combined_loader = None
 
     @classmethod
@@ -473,16 +495,16 @@ class RetrievalDataModule(InspectableDataModule):
     ) -> RetrievalDataModule:
         """Make a data module with the settings of the one that wrote a checkpoint.
 
-        This does not restore the position; ``trainer.fit(..., ckpt_path=...)`` does.
+        This does not restore the position in the data; ``trainer.fit(..., ckpt_path=...)`` does.
 
         Args:
-            checkpoint_path: Lightning's checkpoint.
+            checkpoint_path: a checkpoint of Lightning.
             arguments: see ``LightningDataModule.load_from_checkpoint``.
-            settings: settings that replace the recorded ones. A tokenizer or data that was in
-                memory must be given.
+            settings: settings that replace the recorded ones. A tokenizer or data that the run got
+                as objects in memory must be passed again.
 
         Raises:
-            ConfigError: a setting was in memory, and is not given.
+            ConfigError: a setting was an object in memory, and is not passed again.
         """
         module: RetrievalDataModule = super().load_from_checkpoint(
             checkpoint_path, *arguments, **settings
@@ -503,19 +525,20 @@ class RetrievalDataModule(InspectableDataModule):
     # -- exchanged negatives -------------------------------------------------------------------
 
     def exchange_negatives(self, files: Mapping[str, str | os.PathLike[str]]) -> None:
-        """Train on other negatives from the next batch on; call it between epochs.
+        """Replace the negatives to train on; call this between epochs.
 
-        No row is read and no known text is tokenized again. The rows that are trained on stay: one
-        that has no negative left is trained with in-batch negatives only. A checkpoint records the
-        files, and a run that resumes it must find them as they are. On several ranks, all must call
-        it with the same files.
+        The change takes effect with the next batch. Rows are not read again, and known texts are
+        not tokenized again. The rows to train on stay the same: a row that has no negative left is
+        trained with in-batch negatives only. A checkpoint records the files, and a run that resumes
+        it must find them unchanged. With several ranks, all must call this with the same files.
 
         Args:
-            files: files of negatives by the name of their source, as ``negatives`` of it names one.
+            files: the new file of negatives for each source, by the name of the source. A file is
+                like one that the option ``negatives`` of a source names.
 
         Raises:
-            ConfigError: there is no source of a name.
-            DataError: a file that cannot be read.
+            ConfigError: a source does not exist.
+            DataError: a file cannot be read.
         """
         names = {found.source.name for found in self.train_sets().values() if found.source}
         for name in files:
@@ -528,13 +551,13 @@ class RetrievalDataModule(InspectableDataModule):
         self._open_exchanged(self._exchanged | given)
         trainer = self._fitting_trainer()
         if trainer is not None and self._is_running() and trainer.fit_loop._combined_loader:
-            trainer.fit_loop._combined_loader = None  # its workers have the rows of before
+            trainer.fit_loop._combined_loader = None  # its workers still have the old negatives
             trainer.fit_loop.setup_data()
 
     def _open_exchanged(self, files: dict[str, str]) -> None:
         for name, path in files.items():
             if not os.path.isfile(path):
-                raise missing(name, path)
+                raise missing_file_error(name, path)
         self._exchanged = files
         for note in self._data.exchange_negatives(self._builder, self.tokenizer, files):
             rank_zero_warn(printable(note))
@@ -542,17 +565,17 @@ class RetrievalDataModule(InspectableDataModule):
     # -- parts ---------------------------------------------------------------------------------
 
     def _plan_at(self, stage: str | None) -> EpochPlan | None:
-        """Return the plan of epoch 0; None without data to train on.
+        """Return the plan of epoch 0; None without training data.
 
-        A fit is refused at once for a dataset below a global batch; :meth:`setup` without a stage
-        opens all data before it refuses.
+        If a dataset is too small for a global batch, the stage ``fit`` raises an error at once.
+        Other stages do not, so that :meth:`setup` without a stage can open all data first.
         """
         if not self._data.train:
             return None
         return self.plan() if stage == "fit" else self._plan_if_any()[0]
 
     def _open(self, stage: str | None) -> list[str]:
-        """Open what a stage needs and is not open yet, and return notes on it."""
+        """Open the data that a stage needs, unless they are open, and return notes on them."""
         data, notes = self._data, []
         if data.train is None and stage in ("fit", None):
             notes += data.open_train(self._builder, self.tokenizer)
@@ -561,7 +584,7 @@ class RetrievalDataModule(InspectableDataModule):
             if plan is not None and drops and (small := plan.dropped):
                 sizes = (f"{one_line(name)} ({rows} rows)" for name, rows in small.items())
                 notes.append(
-                    "dropped as smaller than a global batch (data.small_datasets): "
+                    "dropped because they are smaller than a global batch (data.small_datasets): "
                     + ", ".join(sizes)
                 )
         if data.evals is None or data.corpora is None:
@@ -573,14 +596,14 @@ class RetrievalDataModule(InspectableDataModule):
         return notes
 
     def _longer_than_the_model(self) -> list[str]:
-        """Return warnings of lengths that the model cannot take, according to its tokenizer."""
+        """Return warnings about maximum lengths that exceed the tokenizer's model_max_length."""
         limit = self.tokenizer.model_max_length
         if not isinstance(limit, int | float):
             return []
         return [
-            f"{name}={length}: the model takes {limit} tokens, says its tokenizer "
-            f"(model_max_length); set {name} to that or less, or, where the model takes more, the "
-            "tokenizer's model_max_length"
+            f"{name}={length}: according to its tokenizer (model_max_length), the model takes "
+            f"{limit} tokens; set {name} to that or less, or set the tokenizer's model_max_length "
+            "if the model takes more"
             for name, (length, _) in self.longest_inputs().items()
             if length > limit
         ]
@@ -592,7 +615,11 @@ class RetrievalDataModule(InspectableDataModule):
             self._collator.check_room(instruction.query, instruction.key)
 
     def _fingerprint_across_ranks(self, stage: str | None) -> dict[str, Any]:
-        """Return what all ranks must agree on; also raises if the parts do not fit together."""
+        """Return the values that all ranks must agree on.
+
+        Raises:
+            ConfigError: the plan cannot be made, or eval sets and corpora do not match.
+        """
         several = self._ranks_at_setup.num_replicas > 1
         entries: dict[str, Any] = {}
         if several:
@@ -646,12 +673,12 @@ class RetrievalDataModule(InspectableDataModule):
 
     @property
     def _trainer_fn(self) -> str | None:
-        """fit, validate, test or predict; None without a trainer at work."""
+        """The trainer's current function: fit, validate, test or predict; None if there is none."""
         state = getattr(self.trainer, "state", None)
         return None if state is None or state.fn is None else str(state.fn.value)
 
     def _is_running(self) -> bool:
-        """Return whether a trainer is at work; it calls teardown() or on_exception() at the end."""
+        """Return whether a trainer is running. If so, it will call teardown() or on_exception()."""
         state = getattr(self.trainer, "state", None)
         return getattr(state, "status", None) == "running"
 

@@ -1,4 +1,4 @@
-"""A past run, from its checkpoint: its data module, its ranks, and the plan of any of its steps."""
+"""Past runs, reconstructed from checkpoints: data module, number of ranks, plan of any step."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from llm_embedder_data.datamodule.resume.state_checks import check_unchanged, sh
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """What a checkpoint says of its run's data.
+    """What a checkpoint records about the data of its run.
 
     Attributes:
-        path: of the checkpoint.
-        state: of the data module.
-        settings: of the data module, in plain Python.
-        model_settings: of the model, likewise.
+        path: path of the checkpoint.
+        state: the state of the data module.
+        settings: the settings of the data module, in plain Python.
+        model_settings: the settings of the model, in plain Python.
     """
 
     path: str
@@ -48,10 +48,10 @@ class PastRun:
 
 
 def read_run(path: str) -> PastRun:
-    """Read what a checkpoint says of its run's data. Its weights are not read.
+    """Read a checkpoint's record of its run's data, without the weights.
 
     Raises:
-        ConfigError: there is no such checkpoint, or it has no state of our data module.
+        ConfigError: there is no such checkpoint, or it has no state of RetrievalDataModule.
     """
     where = f"ckpt_path={one_line(path)!r}"
     if not Path(path).is_file():
@@ -70,8 +70,8 @@ def read_run(path: str) -> PastRun:
     ]
     if not states:
         raise ConfigError(
-            f"{where} has no state of RetrievalDataModule: nobody knows on which rows its run "
-            "trained (name a checkpoint of trainer.fit(..., datamodule=RetrievalDataModule(...)))"
+            f"{where} has no state of RetrievalDataModule, so the rows that its run trained on are "
+            "unknown (name a checkpoint of trainer.fit(..., datamodule=RetrievalDataModule(...)))"
         )
     state = read_state(states[0])
     assert state is not None
@@ -89,7 +89,7 @@ def data_of(run: PastRun, **settings: Any) -> RetrievalDataModule:
 
     Args:
         run: the run.
-        settings: settings that replace the recorded ones, such as the path of files that moved.
+        settings: settings that replace the recorded ones, such as new paths of files that moved.
 
     Raises:
         ConfigError: the data, the settings or the tokenizer are no longer those of the run.
@@ -119,9 +119,10 @@ def data_of(run: PastRun, **settings: Any) -> RetrievalDataModule:
 
 
 def world_size_of(run: PastRun, datamodule: RetrievalDataModule) -> int:
-    """Return the number of ranks of a past run: rows of a global batch by batch size.
+    """Return the number of ranks of a past run: rows of a global batch, divided by batch size.
 
-    With the run's own data and settings it is exact; with others it is 1 where sizes do not fit.
+    The number is exact if the data module has the run's own data and settings. Otherwise it is 1 if
+    the sizes do not fit.
     """
     train_sets = datamodule.train_sets()
     worlds = {
@@ -138,8 +139,8 @@ class PlannedStep:
     """A step of a past run.
 
     Attributes:
-        plan: that has the step.
-        notes: what is to be known about it.
+        plan: the plan that contains the step.
+        notes: sentences with what the user should know about the step.
     """
 
     plan: EpochPlan
@@ -157,16 +158,17 @@ def plan_of_step(
 ) -> PlannedStep:
     """Return the plan by which a past run trained on a step.
 
-    An epoch that went on with other global batches was planned by several runs, one after the
-    other. The checkpoint remembers those of the epoch that it stands in.
+    An epoch that was continued with other global batches was planned by several runs, one after the
+    other. The checkpoint records these runs for its current epoch only.
 
     Args:
         run: the past run.
-        datamodule: of :func:`data_of`.
-        epoch: of the step.
-        step: as the run counted it.
+        datamodule: the data module from :func:`data_of`.
+        epoch: the epoch, zero-based.
+        step: the step of the epoch, as the run counted it.
         number: which of several runs, 0 for the earliest; needed if several trained on the step.
-        world_size: ranks of that run; None for the checkpoint's. An earlier run's are not recorded.
+        world_size: number of ranks of that run, which the checkpoint does not record for an earlier
+            run. None plans an earlier run for a single rank.
 
     Raises:
         ConfigError: no run trained on the step, or several did.
@@ -182,7 +184,7 @@ def plan_of_step(
     runs = began["runs"]
     if epoch < began["epoch"]:
         notes.append(
-            f"epoch {epoch} is taken to have had the global batches with which epoch "
+            f"epoch {epoch} is assumed to have had the global batches with which epoch "
             f"{began['epoch']} began, {_sizes(runs[0])}"
         )
         return PlannedStep(plan_of(runs[0]["global batch"]), notes)
@@ -194,8 +196,8 @@ def plan_of_step(
     )
     if number is None and len(having) > 1:
         raise ConfigError(
-            f"step={step}: epoch {epoch} went on with other global batches, and several runs "
-            f"trained on a step of this number ({spans}; say which with run=)"
+            f"step={step}: epoch {epoch} was continued with other global batches, and several "
+            f"runs trained on a step of this number ({spans}; choose one with run=)"
         )
     chosen = number if number is not None else having[0] if having else None
     if chosen is None or chosen not in having:
@@ -217,16 +219,16 @@ def _not_yet_trained(run: PastRun, epoch: int, step: int) -> list[str]:
     if (epoch, step) < (at_epoch, at_step):
         return []
     return [
-        f"the checkpoint stands at epoch {at_epoch}, step {at_step}: this batch comes later, if "
-        "the run goes on"
+        f"the checkpoint is at epoch {at_epoch}, step {at_step}: this batch comes later, if the "
+        "run is continued"
     ]
 
 
 def _of_unknown_size(run: PastRun, epoch: int) -> list[str]:
     """Return a note if an earlier epoch may have had other global batches.
 
-    A checkpoint remembers other global batches only of the epoch that it stands in. But the batches
-    that were trained on are then not as many as these epochs have.
+    A checkpoint records other global batches only for its current epoch. For earlier epochs they
+    show in the number of batches trained on, which then differs from the number expected.
     """
     at_epoch, at_step = run.position
     n_trained = run.state.get("trained")
@@ -234,18 +236,18 @@ def _of_unknown_size(run: PastRun, epoch: int) -> list[str]:
     if epoch >= at_epoch or n_trained is None or n_trained == n_steps:
         return []
     return [
-        f"the run trained on {n_trained:,} batches, and epochs of its last global batches would "
-        f"have had {n_steps:,}: if epoch {epoch} had other global batches, or went on with other "
-        "ones, this is not its batch (a checkpoint from within that epoch knows)"
+        f"the run trained on {n_trained:,} batches, but with its last global batches it would have "
+        f"trained on {n_steps:,}: if epoch {epoch} had other global batches, or was continued with "
+        "others, this is not its batch (a checkpoint from within that epoch would tell)"
     ]
 
 
 def _plans(
     datamodule: RetrievalDataModule, epoch: int, world_size: int | None
 ) -> Callable[[Mapping[str, int]], EpochPlan]:
-    """Return what gives the plan of an epoch with other global batches.
+    """Return a function that gives the plan of an epoch with other global batches.
 
-    Without ``world_size`` a global batch counts as one rank's.
+    Without ``world_size``, the plan is for a single rank.
     """
 
     def plan_of(sizes: Mapping[str, int]) -> EpochPlan:

@@ -1,4 +1,4 @@
-"""Silences, during a run, the warnings about which a user can do nothing."""
+"""Silences warnings during a run that the user can do nothing about."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _DEPRECATED_IN_LIGHTNING: dict[str, Any] = {
     "module": r"(lightning\.pytorch|pytorch_lightning)\.",
 }
 
-# Raised where workers are spawned. The data module decides which loaders keep their workers.
+# Given where workers are spawned. The data module decides which loaders keep their workers.
 _WORKERS_BEGIN_AGAIN: dict[str, Any] = {
     "message": r"Consider setting `persistent_workers=True` in '.*dataloader'",
     "category": UserWarning,
 }
 
-# Raised although the data module chose the number of workers.
+# Given even if the data module chose the number of workers.
 _FEW_WORKERS: dict[str, Any] = {
     "message": r"The '.*dataloader' does not have many workers",
     "category": UserWarning,
@@ -29,7 +29,7 @@ _FEW_WORKERS: dict[str, Any] = {
 class QuietRun:
     """Warning filters that exist only during a run.
 
-    Filters are global to the process. :meth:`end` removes those that :meth:`begin` added, and
+    Filters are global to the process. :meth:`end` removes the filters that :meth:`begin` added, and
     leaves the user's filters alone.
     """
 
@@ -46,11 +46,11 @@ class QuietRun:
         for warning in [*silenced, _FEW_WORKERS] if chooses_workers else silenced:
             n_before = len(warnings.filters)
             warnings.filterwarnings("ignore", **warning)
-            if len(warnings.filters) > n_before:  # otherwise the user has the same filter
+            if len(warnings.filters) > n_before:  # otherwise the user had set the same filter
                 self._added.append(warnings.filters[0])
 
     def end(self) -> None:
-        """Remove what :meth:`begin` added. May be called at any time."""
+        """Remove the filters that :meth:`begin` added. May be called at any time."""
         while self._added:
             added = self._added.pop()
             with suppress(ValueError):  # already removed by the end of a catch_warnings()

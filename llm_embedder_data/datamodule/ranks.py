@@ -1,4 +1,4 @@
-"""Which rank this process is, and a check before the first step that all ranks agree."""
+"""Which rank this process is, and a check that all ranks agree before the first step."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Ranks:
 
     @classmethod
     def of(cls, trainer: Any) -> Ranks:
-        """Return the rank from a Lightning trainer, else from torch.distributed, else rank 0 of 1.
+        """Return the rank according to a Lightning trainer or, without one, torch.distributed.
 
-        Before a loop calls ``init_process_group()``, the rank comes from the variables RANK and
-        WORLD_SIZE, which torchrun sets.
+        Before ``init_process_group()`` is called, the rank comes from the environment variables
+        RANK and WORLD_SIZE, which torchrun sets. Without these, it is rank 0 of 1.
         """
         connected = dist.is_available() and dist.is_initialized()
         kwargs = getattr(trainer, "distributed_sampler_kwargs", None)
@@ -62,11 +62,12 @@ class Ranks:
 def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
     """Yield a dict to fill; on exit, raise on every rank if one failed or filled in other values.
 
-    This costs one small collective. Without it, ranks with other files or settings would train on
-    different tasks in one step, or wait for each other forever.
+    This costs one small collective operation. Without it, ranks with different files or settings
+    would train on different tasks in one step, or wait for each other forever.
 
     Raises:
-        ConfigError: each rank that failed, or each entry that differs from rank 0's.
+        ConfigError: a rank failed, or has an entry that differs from rank 0's; the message lists
+            all of these.
     """
     mine: dict[str, Any] = {}
     failure: Exception | None = None

@@ -18,7 +18,7 @@ _MEANING = {
     AtResume.IS_NOT_COMPARED: "a later version wrote it",
 }
 
-# What is compared, and under which title it is shown.
+# The kinds of differences, each with the title under which it is shown.
 _TITLES = {
     "facts": "What batches depend on",
     "settings": "Settings of the data",
@@ -28,14 +28,15 @@ _TITLES = {
 
 
 class RunDifferences(dict[str, Any]):
-    """``a``, ``b`` (paths), and the differences by kind; prints as text.
+    """The differences between two runs, as a dict that prints as text.
 
-    ``facts``, ``settings``, ``model_settings`` and ``position``: lists of ``{"name", "a", "b",
-    "meaning"}``; "absent" stands for an entry that one of them does not have.
+    ``a`` and ``b`` are the paths of the checkpoints. ``facts``, ``settings``, ``model_settings``
+    and ``position`` are lists of differences, ``{"name", "a", "b", "meaning"}``; "absent" stands
+    for an entry that one of the runs does not have.
     """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it in plain Python, as JSON has it."""
+        """Return the differences as plain Python that can be written as JSON."""
         return dict(self)
 
     def __str__(self) -> str:
@@ -64,7 +65,7 @@ class RunDifferences(dict[str, Any]):
 
 
 def run_differences(a: PastRun, b: PastRun) -> RunDifferences:
-    """Compare what two checkpoints say of their runs."""
+    """Compare two runs by what their checkpoints record."""
     facts = [
         _entry(one.name, one.before, one.now, _MEANING[one.at_resume])
         for one in differences(a.state["facts"], b.state["facts"])

@@ -1,6 +1,6 @@
-"""Checks that a data module makes the kind of batch that a model takes.
+"""Checks that a data module makes the kind of batches that a model takes.
 
-A bi-encoder takes queries and keys apart; a cross-encoder takes (query, key) pairs.
+A bi-encoder takes queries and keys separately; a cross-encoder takes (query, key) pairs.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from llm_embedder_data.training.data_module_protocols import GivesPairs
 
 
 def check_gives_sides(datamodule: object) -> None:
-    """Refuse a data module that makes (query, key) pairs, for a bi-encoder.
+    """Check that a data module suits a bi-encoder: its batches hold queries and keys separately.
 
     Raises:
         ConfigError: ``data.cross`` is true.
     """
     if isinstance(datamodule, GivesPairs) and datamodule.cross:
         raise ConfigError(
-            "data.cross=True: the batches hold (query, key) pairs, and BiEncoder encodes query and "
-            "key apart (set data.cross=false, or train a cross-encoder with model=cross_encoder)"
+            "data.cross=True: the batches hold (query, key) pairs, but BiEncoder encodes query and "
+            "key separately (set data.cross=false, or train a cross-encoder with "
+            "model=cross_encoder)"
         )
 
 
 def check_gives_pairs(datamodule: object) -> None:
-    """Refuse a data module that makes no pairs or evaluates by searching, for a cross-encoder.
+    """Check that a data module suits a cross-encoder: it makes pairs, and evaluates by reranking.
 
     Raises:
         ConfigError: ``data.cross`` is false, or there are eval sets and ``data.eval_method`` is not
@@ -33,8 +34,9 @@ def check_gives_pairs(datamodule: object) -> None:
         return
     if not datamodule.cross:
         raise ConfigError(
-            "data.cross=False: the batches hold queries and keys apart, and CrossEncoder scores "
-            "(query, key) pairs (set data.cross=true, or train a bi-encoder with model=bi_encoder)"
+            "data.cross=False: the batches hold queries and keys separately, but CrossEncoder "
+            "scores (query, key) pairs (set data.cross=true, or train a bi-encoder with "
+            "model=bi_encoder)"
         )
     has_eval_data = datamodule.hparams.get("eval_data") is not None
     if has_eval_data and datamodule.eval_method != "rerank":

@@ -73,18 +73,18 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
     docs/training.md says when to use which of the options.
 
     Args:
-        encoder: a name or path for AutoModel, loaded as float32; or a model, without its pooler;
-            or a PeftModel. Checkpoints do not record a model: pass it again to
-            ``load_from_checkpoint``.
+        encoder: a name or path for AutoModel, loaded as float32; or a transformers model; or a
+            PeftModel. Checkpoints do not record a model that was passed as an object: pass it again
+            to ``load_from_checkpoint``.
         pooling: how token vectors become the embedding of a text: its first token (``cls``), the
-            ``mean`` of its tokens, or its ``last`` token. ``auto``: as the model's own files say,
-            else as published for the model, else ``last`` for a decoder and ``cls`` for an
-            encoder. The choice is logged.
-        similarity: ``cos``, or ``dot`` for the inner product of unnormalized embeddings. ``auto``:
-            as the model's files say, else ``cos``.
+            ``mean`` of its tokens, or its ``last`` token. ``auto`` takes what the model's own files
+            say; if they say nothing, what is published for the model; otherwise ``last`` for a
+            decoder and ``cls`` for an encoder. The choice is logged.
+        similarity: ``cos``, or ``dot`` for the inner product of unnormalized embeddings. ``auto``
+            takes what the model's files say, otherwise ``cos``.
         temperature: divides the cosine; not used with ``dot``. For this argument, the next four
-            and ``learning_rate``, None means the recipe's value, else that of
-            :data:`~llm_embedder_data.training.settings.DEFAULTS`.
+            and ``learning_rate``, None means the recipe's value, or that of
+            :data:`~llm_embedder_data.training.settings.DEFAULTS` if the recipe has none.
         contrastive_weight: weight of the contrastive loss next to distillation; 0: distillation
             only.
         distill_weight: weight of the distillation loss; 0: contrastive loss only. Queries without
@@ -92,16 +92,16 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
         teacher_temperature: divides the teacher's scores.
         student_temperature: divides the model's scores in the distillation loss.
         gather_negatives: whether the keys of other ranks are negatives too.
-        recipe: name, path, mapping or Recipe that replaces the data module's. Its settings for the
-            batch's task, then for the model, apply where an argument is None. It also decides
-            whether distillation is list-wise (``stable_distill``). None: the data module's
-            settings.
+        recipe: name, path, mapping or Recipe that replaces the data module's recipe. Where an
+            argument is None, the recipe's setting for the batch's task applies, or else its setting
+            for the model. It also decides whether distillation is list-wise (``stable_distill``).
+            None: the data module's settings.
         learning_rate: peak learning rate of AdamW.
         weight_decay: weight decay of AdamW, except for biases and norms.
         warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
         cutoffs: the k of the metrics, such as nDCG@k.
-        drop_identical_ids: leave the document whose id is the query's out of its results.
+        drop_identical_ids: remove the document with the query's id from the query's results.
         search_precision: precision of a search's products: ``float32``, ``tf32`` or ``bf16``.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         mini_batch_size: number of texts whose activations are in memory at a time (GradCache). Each
@@ -234,7 +234,7 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
             ConfigError: texts can be longer than the encoder's positions, a file of the model is
                 invalid, or the batches hold pairs for a cross-encoder.
         """
-        self._warned.clear()  # warnings of an earlier run
+        self._warned.clear()  # forget the warnings of an earlier run, so that they are given again
         check_gives_sides(self._datamodule)
         self.check_data_module(self._datamodule)
         if stage == "fit":
@@ -259,14 +259,14 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
             expected = with_conventions(Recipe(AUTO, {}), self._model_name)
             if expected.instructions != datamodule.recipe.instructions:
                 rank_zero_warn(
-                    f"the encoder {self._model_name} has other prompts ({expected.origin}) than "
-                    f"those before the data module's texts ({datamodule.recipe.origin}): give both "
+                    f"the prompts of the encoder {self._model_name} ({expected.origin}) differ "
+                    f"from those that the data module uses ({datamodule.recipe.origin}): give both "
                     "the same model, or name a recipe in data.recipe"
                 )
 
     @property
     def temperature(self) -> float:
-        """The number that cosines are divided by."""
+        """The temperature, by which cosines are divided."""
         return cast(float, self.model_settings.temperature)
 
     # Training
@@ -278,7 +278,7 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
         if self.mini_batch_size is None or not torch.is_grad_enabled():
             rows = [self._encode_call(call) for call in calls]
         else:
-            # Both sides in the same call, so that the gradients of a weight share a buffer.
+            # Embed both sides in one call, so that their gradients of a weight share a buffer.
             rows = cached_embeddings(self._encode_call, calls, self.encoder.parameters())
         first_key = len(query.calls)
         return (
@@ -312,8 +312,8 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
     def _loss_of(self, batch: RetrievalBatch) -> BatchLoss:
         if "cross" in batch:
             raise ConfigError(
-                "data.cross=True: the batch holds (query, key) pairs, and BiEncoder encodes query "
-                "and key apart (set data.cross=false, or train a cross-encoder)"
+                "data.cross=True: the batch holds (query, key) pairs, but BiEncoder encodes query "
+                "and key separately (set data.cross=false, or train a cross-encoder)"
             )
         query, key = self._embed_to_train(batch)
         gathers = self.gather_negatives and batch["in_batch_negatives"] and self._num_replicas > 1
@@ -343,7 +343,7 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
         """Add the encoder's frozen weights to a checkpoint that was saved without them.
 
         Raises:
-            ConfigError: the frozen weights are not those that the adapters were trained with.
+            ConfigError: the adapters were trained with other frozen weights than the encoder's.
         """
         if FROZEN_DIGEST not in checkpoint:
             return

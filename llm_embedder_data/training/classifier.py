@@ -1,4 +1,4 @@
-"""Loading a sequence classifier with a single label, which scores (query, key) pairs."""
+"""Loads a sequence classifier with a single label, which scores (query, key) pairs."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ def classifier(encoder: str | PreTrainedModel) -> PreTrainedModel:
     except RuntimeError as error:
         raise ConfigError(
             f"encoder={encoder!r}: it cannot be loaded as a classifier with one label: "
-            f"{str(error).splitlines()[0]} (a model of several labels is no reranker; name another)"
+            f"{str(error).splitlines()[0]} (a model with several labels is no reranker; name "
+            "another model)"
         ) from error
     if missing := sorted(info["missing_keys"]):
         rank_zero_info(
-            f"{one_line(encoder)} has no head for scores: {', '.join(missing)} start at random, "
-            "and its first scores mean nothing"
+            f"{one_line(encoder)} has no classification head: {', '.join(missing)} are initialized "
+            "at random, so scores mean nothing before training"
         )
     return cast(PreTrainedModel, loaded)

@@ -49,34 +49,35 @@ class CrossEncoder(RetrievalModule):
     keys of the row that are known positives of the query, do not count as negatives.
 
     A query with teacher scores has two losses, weighted by ``contrastive_weight`` and
-    ``distill_weight`` as in :func:`~llm_embedder_data.training.losses.combine`. A query without has
-    the loss of its labels alone.
+    ``distill_weight`` as in :func:`~llm_embedder_data.training.losses.combine`. A query without
+    teacher scores has the loss of its labels alone.
 
     Args:
         encoder: a name or path for AutoModelForSequenceClassification with one label, loaded as
             float32; or such a model. A model without a classification head gets a new, random one.
-            Checkpoints do not record a model: pass it again to ``load_from_checkpoint``.
+            Checkpoints do not record a model that was passed as an object: pass it again to
+            ``load_from_checkpoint``.
         loss: loss of the labels: ``listwise``, the softmax cross entropy of the positive among the
             keys of its row; or ``binary``, the binary cross entropy of each key.
         distillation: loss of the teacher's scores: ``kl``, the divergence of the softmax over the
             keys of a row; ``margin-mse``, the squared error of the margins between positive and
-            negatives; or ``stable``, each key against those ranked below it. ``auto``: ``stable``
-            for tasks with ``stable_distill``, else ``kl``.
+            negatives; or ``stable``, each key against the keys ranked below it. ``auto``:
+            ``stable`` for tasks with ``stable_distill``, otherwise ``kl``.
         pos_weight: weight of the positive in the binary loss; None: 1.
         contrastive_weight: weight of the labels' loss next to distillation; 0: distillation only.
             For this argument, the next three and ``learning_rate``, None means the recipe's value,
-            else that of
-            :data:`~llm_embedder_data.training.settings.CROSS_ENCODER_DEFAULTS`.
+            or that of :data:`~llm_embedder_data.training.settings.CROSS_ENCODER_DEFAULTS` if the
+            recipe has none.
         distill_weight: weight of the distillation loss; 0: the labels' loss only.
         teacher_temperature: divides the teacher's scores.
         student_temperature: divides the model's scores in the distillation loss.
-        recipe: name, path, mapping or Recipe that replaces the data module's.
+        recipe: name, path, mapping or Recipe that replaces the data module's recipe.
         learning_rate: peak learning rate of AdamW.
         weight_decay: weight decay of AdamW, except for biases and norms.
         warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
         cutoffs: the k of MRR@k, Recall@k and nDCG@k.
-        eval_pairs: limit of pairs per call of the model in an evaluation.
+        eval_pairs: maximum number of pairs per call of the model in an evaluation.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
 
     Raises:
@@ -145,10 +146,10 @@ class CrossEncoder(RetrievalModule):
         """Check the data module against the model, and log the settings of a fit.
 
         Raises:
-            ConfigError: the data module makes no pairs, evaluates by retrieval, or makes longer
-                pairs than the model has positions for.
+            ConfigError: the data module makes no pairs, evaluates by retrieval, or makes pairs that
+                are too long for the model's positions.
         """
-        self._warned.clear()  # of an earlier run
+        self._warned.clear()  # forget the warnings of an earlier run, so that they are given again
         datamodule: Any = self._datamodule
         check_gives_pairs(datamodule)
         if isinstance(datamodule, GivesLongestInputs):
@@ -163,7 +164,11 @@ class CrossEncoder(RetrievalModule):
             )
 
     def _note_padding_token(self, tokenizer: Any) -> None:
-        """Set a decoder's padding token: its head reads the last token that is not padding."""
+        """Set the padding token of a decoder whose configuration has none.
+
+        The classification head of a decoder reads the last token that is not padding, so it has to
+        know the padding token.
+        """
         token = getattr(tokenizer, "pad_token_id", None)
         if self.encoder.config.pad_token_id is None and token is not None:
             self.encoder.config.pad_token_id = token
@@ -195,7 +200,7 @@ class CrossEncoder(RetrievalModule):
         if layout_of(inputs) == "packed":
             raise ConfigError(
                 "data.layout='packed' with data.cross=True: the head of a classifier reads one "
-                "text a row (set data.layout=padded or chunked)"
+                "text per row (set data.layout=padded or chunked)"
             )
         return cast(Tensor, self.encoder(**inputs).logits[:, 0].float())
 
@@ -210,8 +215,8 @@ class CrossEncoder(RetrievalModule):
     def loss(self, batch: PairBatch) -> Tensor:
         """Return the mean loss over the batch's queries, a scalar.
 
-        The gradient that data-parallel training averages is that of the mean over the global batch,
-        as all ranks have the same number of queries.
+        All ranks have the same number of queries, so the gradient that data-parallel training
+        averages is the gradient of the mean over the global batch.
 
         Raises:
             ConfigError: the batch holds no pairs, or the loss needs more than one key per query.
@@ -220,7 +225,7 @@ class CrossEncoder(RetrievalModule):
         mask = batch["key_mask"]
         if mask.shape[1] == 1 and self.label_loss == "listwise":
             raise ConfigError(
-                f"dataset {batch['dataset']!r}: one key per query, and the list-wise loss compares "
+                f"dataset {batch['dataset']!r}: one key per query, but the list-wise loss compares "
                 "the keys of a query (set data.train_group_size to at least 2 and give negatives, "
                 "or set model.loss=binary)"
             )
@@ -238,7 +243,7 @@ class CrossEncoder(RetrievalModule):
     # Evaluation
 
     def validation_step(self, batch: PairBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Rank the candidates of a batch of queries and keep the order."""
+        """Rank the candidates of a batch of queries, and record the ranking for the evaluator."""
         name = batch["dataset"]
         self.evaluator.note_loader(name, dataloader_idx)
         if not len(batch["row"]):
@@ -264,13 +269,13 @@ class CrossEncoder(RetrievalModule):
         self.validation_step(batch, batch_idx, dataloader_idx)
 
     def predict_step(self, batch: PairBatch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Refuse: predicting embeds the passages of a corpus.
+        """Raise an error: prediction embeds the passages of a corpus.
 
         Raises:
             ConfigError: always.
         """
         raise ConfigError(
-            "predict embeds the passages of a corpus, and a cross-encoder embeds no text (call "
+            "predict embeds the passages of a corpus, but a cross-encoder cannot embed texts (call "
             "score() with tokenized pairs)"
         )
 
@@ -294,18 +299,21 @@ class CrossEncoder(RetrievalModule):
 
         Args:
             path: a folder that does not exist, or is empty.
-            tokenizer: saved beside the model. None: the data module's, else that of the folder or
-                hub name ``encoder``.
-            datamodule: whose query prompt and pair length the folder gets. None: the trainer's.
-            max_length: most tokens of a pair, special tokens included. None: the data module's
-                query and key length together; without a data module, the model's.
-            run: what the model card says about the training. None: what the trainer knows.
-            overwrite: whether to replace a folder that has files, if it is a model's.
+            tokenizer: the tokenizer to save beside the model. None takes the data module's, or that
+                of the folder or hub name ``encoder`` if there is no data module.
+            datamodule: the source of the folder's query prompt and pair length. None takes the
+                trainer's data module.
+            max_length: maximum number of tokens of a pair, special tokens included. None takes the
+                sum of the data module's query and key lengths, or the model's limit if there is no
+                data module.
+            run: facts about the training for the model card. None takes them from the trainer.
+            overwrite: whether to replace an existing folder, if it holds an exported model.
             check: whether to load the folder again and compare token ids and scores.
 
         Raises:
-            ConfigError: there is no tokenizer; the folder exists and is not to be replaced; or,
-                loaded again, it gives other token ids or scores. Nothing is written then.
+            ConfigError: there is no tokenizer; the folder exists and ``overwrite`` does not allow
+                replacing it; or the folder, loaded again, gives other token ids or scores. In all
+                cases nothing is written.
         """
         if self.global_rank != 0:
             return
@@ -326,7 +334,7 @@ class CrossEncoder(RetrievalModule):
             ).write(path, overwrite=overwrite, check=check)
 
     def longest_input(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Return the limit of a pair in tokens, by the files of the model and the tokenizer."""
+        """Return the maximum length of a pair in tokens, from the model's and tokenizer's files."""
         return longest_of_model(self._model_name, self.encoder, tokenizer)[0]
 
 
@@ -341,6 +349,6 @@ def _check_numbers(pos_weight: Any, eval_pairs: Any) -> None:
 def _check_pairs(batch: PairBatch) -> None:
     if "cross" not in batch:
         raise ConfigError(
-            "the batch holds no (query, key) pairs, which CrossEncoder scores (set "
+            "the batch holds no (query, key) pairs, but CrossEncoder scores nothing else (set "
             "data.cross=true, and data.eval_method=rerank for evaluations)"
         )

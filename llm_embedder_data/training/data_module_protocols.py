@@ -1,4 +1,4 @@
-"""Protocols of a data module, for what a model asks it.
+"""Protocols for what a model needs to know from its data module.
 
 RetrievalDataModule implements all of them. A model can also train with a data module that
 implements none.
@@ -27,7 +27,7 @@ class GivesTaskSettings(Protocol):
 
 @runtime_checkable
 class GivesConventions(Protocol):
-    """A data module that knows model-wide settings and the instructions before texts."""
+    """A data module that knows model-wide settings, and the instructions put before texts."""
 
     recipe: Recipe
 
@@ -43,16 +43,16 @@ class GivesLongestInputs(Protocol):
     """A data module that knows how long its tokenized texts can be."""
 
     def longest_inputs(self) -> dict[str, tuple[int, int]]:
-        """Return the limits of texts and batches, by the setting that limits them.
+        """Return the maximum lengths of texts and batches, by the setting that determines them.
 
-        Each value has two numbers: the most tokens of a text, and the most columns of a batch,
-        which is higher if texts are padded to a multiple.
+        Each value has two numbers: the maximum number of tokens of a text, and the maximum number
+        of columns of a batch, which is higher if batches are padded to a multiple.
         """
 
 
 @runtime_checkable
 class GivesTextsToEmbed(Protocol):
-    """A data module that knows the texts of embedding stores."""
+    """A data module that knows the texts to embed into embedding stores."""
 
     tokenizer: PreTrainedTokenizerBase
     hparams: Any

@@ -1,4 +1,4 @@
-"""A bi-encoder for other libraries: a folder for sentence-transformers, an object for mteb."""
+"""A bi-encoder for use in other libraries: a sentence-transformers folder, or an mteb object."""
 
 from __future__ import annotations
 
@@ -42,25 +42,27 @@ class EncoderFormats(RetrievalModule, EmbeddingModule):
     ) -> None:
         """Save the encoder for AutoModel and SentenceTransformer. Only rank 0 writes.
 
-        The folder appears complete or not at all. It holds the prompts, the pooling, the length at
-        which texts are cut, the similarity, and a model card.
+        The folder appears complete or not at all. It holds the prompts, the pooling, the maximum
+        length of texts, the similarity, and a model card.
 
         Args:
             path: a folder that does not exist, or is empty.
-            tokenizer: saved beside the encoder. None: the data module's, else that of the folder or
-                hub name ``encoder``; if there is neither, a warning is logged.
-            datamodule: gives the folder its prompts and key length. None: the trainer's; without a
-                trainer, the encoder's prompts and length.
-            max_length: limit of a text in tokens, special tokens included. None: the data module's
-                key length; without a data module, the encoder's.
-            run: what the model card says about the training. None: what the trainer knows.
-            overwrite: whether to replace a folder that has files, if it is a model's.
-            check: whether to load the folder again and compare token ids and vectors on probe
-                texts, by sentence-transformers if it is installed.
+            tokenizer: the tokenizer to save beside the encoder. None takes the data module's, or
+                that of the folder or hub name ``encoder`` if there is no data module; if there is
+                neither, a warning is logged.
+            datamodule: the source of the folder's prompts and maximum length. None takes the
+                trainer's data module, or, without a trainer, the encoder's own prompts and length.
+            max_length: maximum number of tokens of a text, special tokens included. None takes the
+                data module's key length, or the encoder's limit if there is no data module.
+            run: facts about the training for the model card. None takes them from the trainer.
+            overwrite: whether to replace an existing folder, if it holds an exported model.
+            check: whether to load the folder again, with sentence-transformers if it is installed,
+                and compare token ids and vectors of probe texts.
 
         Raises:
-            ConfigError: the folder exists and is not to be replaced; or, loaded again, it gives
-                other token ids or vectors. Nothing is written then.
+            ConfigError: the folder exists and ``overwrite`` does not allow replacing it; or the
+                folder, loaded again, gives other token ids or vectors. In both cases nothing is
+                written.
         """
         if self.global_rank != 0:
             return
@@ -86,7 +88,7 @@ class EncoderFormats(RetrievalModule, EmbeddingModule):
             ).write(path, overwrite=overwrite, check=check)
 
     def longest_input(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Return the limit of a text in tokens, by the files of the encoder and the tokenizer."""
+        """Return the maximum length of a text in tokens, from the model's and tokenizer's files."""
         return longest_of_model(self._model_name, self.encoder, tokenizer)[0]
 
     def to_mteb(
@@ -98,13 +100,14 @@ class EncoderFormats(RetrievalModule, EmbeddingModule):
     ) -> MtebEncoder:
         """Return a wrapper of this encoder for ``mteb.evaluate(...)``.
 
-        It shares the encoder's weights, so it follows further training. Its prompts are those of
-        :meth:`export`.
+        The wrapper shares the encoder's weights, so further training changes its results. It uses
+        the same prompts as :meth:`export`.
 
         Args:
-            tokenizer: None: the data module's, else that of the folder or hub name ``encoder``.
-            query_max_length: limit of a query in tokens, special tokens included.
-            key_max_length: limit of a document in tokens, special tokens included.
+            tokenizer: the tokenizer to use. None takes the data module's, or that of the folder or
+                hub name ``encoder`` if there is no data module.
+            query_max_length: maximum number of tokens of a query, special tokens included.
+            key_max_length: maximum number of tokens of a document, special tokens included.
 
         Raises:
             ConfigError: there is no tokenizer.

@@ -45,8 +45,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on the eval data of a data module.
 
-    The metrics equal those of ``Trainer.validate``, in float64. If a torch.distributed group is
-    initialized, all ranks must call this: each encodes its share, and all return the same metrics.
+    The metrics equal those of ``Trainer.validate``, but are not rounded to float32. If a
+    torch.distributed group is initialized, all ranks must call this function: each encodes its
+    share, and all return the same metrics.
 
     Args:
         model: the model; its mode and device are restored afterwards. Wrap the call in
@@ -57,22 +58,23 @@ def evaluate(
             the model's setting.
         search_precision: precision of the search: float32, tf32 or bf16; None: the model's setting.
         device: where to encode and search; None: the model's device.
-        run_file: file to write the best passages of each query to: TSV if it ends in ``.tsv``, else
-            TREC. Several eval sets have a file each, such as ``run.<eval set>.trec``.
+        run_file: file to write the best passages of each query to: TSV if its name ends in
+            ``.tsv``, otherwise TREC. If there are several eval sets, each has a file of its own,
+            such as ``run.<eval set>.trec``.
         metrics_file: JSON file to write ``{eval set: {metric: value}}`` to.
-        store: folder of embedding stores, as ``embed`` and ``mine`` write them. Embeddings that a
-            store of the same fingerprint holds are read; the others are computed and written there.
-            None: all are computed, and none is kept.
+        store: folder of embedding stores, as ``embed`` and ``mine`` write them. Embeddings are read
+            from a store with the same fingerprint; those that it lacks are computed and added to
+            it. None: all embeddings are computed, and none is kept.
         show_progress: whether to show progress bars.
 
     Returns:
         The metrics by eval set, their means, and the rankings.
 
     Raises:
-        ConfigError: there is nothing to evaluate on; or a run file is asked for, and two queries
-            have the same id or the corpus is a sample; or a store is named, and candidates are
-            reranked.
-        DataError: a run file is asked for and cannot hold an id.
+        ConfigError: there is nothing to evaluate on; or ``run_file`` is given, but two queries have
+            the same id or the corpus is a sample; or ``store`` is given, but the evaluation reranks
+            candidates.
+        DataError: an id cannot be written to ``run_file``.
         OSError: a file cannot be written.
     """
     datamodule.prepare_data()
@@ -127,7 +129,7 @@ def _by_name(loaders: Any) -> Mapping[str, Any]:
 
 
 def _autocast_precision(device: torch.device) -> Precision:
-    """Return the precision that ``torch.autocast`` sets for encoding here."""
+    """Return the precision that ``torch.autocast``, if it is on, sets for encoding."""
     if not torch.is_autocast_enabled(device.type):
         return "32-true"
     dtype = torch.get_autocast_dtype(device.type)

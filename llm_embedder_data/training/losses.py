@@ -1,8 +1,8 @@
 """Contrastive and distillation losses: functions of tensors, independent of ranks and models.
 
-Shapes: B queries of this rank, G keys per query, K keys that a query is scored against (those of
-all ranks if they were gathered), P known positives. Scores are similarities, cosines already
-divided by the temperature. With ``reduction="none"`` a loss returns a value per query.
+Shapes: B queries of this rank, G keys per query, K keys that a query is scored against (the keys of
+all ranks if they were gathered), P known positives. Scores are similarities; cosines are divided by
+the temperature already. With ``reduction="none"`` a loss returns one value per query.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def known_positive_mask(key_id: Tensor, positive_id: Tensor) -> Tensor:
             [ True, False,  True]])
     """
     known = torch.zeros(len(positive_id), len(key_id), dtype=torch.bool, device=key_id.device)
-    # A column at a time: comparing all at once would take B * K * P values.
+    # Compare column by column: a single comparison would need memory for B * K * P values.
     for positive in positive_id.unbind(1):  # [B]
         known |= positive[:, None] == key_id
     return known & (key_id != 0)
@@ -45,14 +45,14 @@ def same_query_mask(
 ) -> Tensor:
     """Return whether each key is the positive of a query with the same text, in any row.
 
-    Rows may hold one query with different positives. What answers it in one row answers it in the
-    other.
+    Several rows may hold the same query with different positives. The positive of one row then
+    answers the query in the other rows too, so it must not be a negative there.
 
     Args:
         query_id: ``[B]`` int64, hashes of the texts of some queries.
         every_query_id: ``[R]`` int64, hashes of the texts of all queries of the batch.
-        positive: ``[R]`` int64, the hash of the positive of each of them.
-        key_id: ``[K]`` int64, hashes of the keys' texts; has every positive.
+        positive: ``[R]`` int64, hashes of the positives of all queries of the batch.
+        key_id: ``[K]`` int64, hashes of the keys' texts; must include every positive.
 
     Returns:
         ``[B, K]`` bool. Takes O(B * (K + R)) time and memory.
@@ -65,7 +65,8 @@ def same_query_mask(
     sorted_id = key_id.sort().values
     place = torch.searchsorted(sorted_id, key_id)  # [K], the same for equal keys
     same = query_id[:, None] == every_query_id  # [B, R]
-    # Counts, of which only zero matters. To list the pairs would wait for the device.
+    # Count, for each query and key, the rows in which the key is the query's positive; it only
+    # matters whether there are any. Listing such pairs would make the host wait for the device.
     shape, dtype = (len(query_id), len(key_id)), torch.bfloat16
     known = torch.zeros(shape, dtype=dtype, device=key_id.device)
     known.index_add_(1, torch.searchsorted(sorted_id, positive), same.to(dtype))
@@ -118,15 +119,15 @@ def reverse_contrastive_loss(
     Args:
         scores: ``[B, P]`` float32, this rank's queries against the positive keys of all ranks.
         target: ``[B]`` int64, the column of each query's positive; it is never excluded.
-        excluded: ``[B, P]`` bool, pairs to leave out: a positive that answers another query too.
-        all_gather: returns ``[W, P]`` from the ``[P]`` of each of W ranks, and in the backward pass
-            sums the gradients; None: this rank has all queries.
+        excluded: ``[B, P]`` bool, pairs to leave out, because the positive answers that query too.
+        all_gather: gathers a ``[P]`` tensor of each of W ranks into ``[W, P]``, and sums the
+            gradients in the backward pass; None: this rank has all queries.
 
     Returns:
         ``[B]``, the loss of each query's positive key.
     """
     is_target = target[:, None] == torch.arange(scores.shape[1], device=scores.device)  # [B, P]
-    # Finite, so that a key that answers all queries of a rank gives no NaN.
+    # Use a finite value, so that a key that answers all queries of a rank gives no NaN.
     logits = scores.masked_fill(excluded & ~is_target, _floor(scores))
     total = logits.logsumexp(0)  # [P], over this rank's queries
     if all_gather is not None:
@@ -139,7 +140,7 @@ def likely_positives(similarity: Tensor, target: Tensor, group_size: int, margin
 
     These are the keys whose similarity exceeds that of the query's positive by more than a margin,
     as in Qwen3-Embedding (Zhang et al., 2025, arXiv:2506.05176, eq. 2, with margin 0.1). The keys
-    of the query's row are never among them: they were chosen as its negatives.
+    of the query's own row are never included, because they were chosen as its negatives.
 
     Args:
         similarity: ``[B, K]``, not divided by a temperature. No gradient flows through it.
@@ -253,7 +254,7 @@ def combine(
     - A query with teacher scores, only ``distill_weight`` above 0: distillation, unweighted.
     - Any other query: the contrastive loss, unweighted.
 
-    Follows FlagEmbedding's modeling_dense.py, applied to each query.
+    Follows FlagEmbedding's modeling_dense.py, but decides for each query rather than for the batch.
 
     Args:
         contrastive: ``[B]``, the contrastive loss of each query.

@@ -85,7 +85,7 @@ def truncated(embedding: Tensor, width: int, *, normalize: bool) -> Tensor:
     Args:
         embedding: ``[..., D]``.
         width: number of dimensions to keep, at most D.
-        normalize: whether to scale what is left to length 1, if anything was cut.
+        normalize: whether to scale truncated embeddings to length 1.
 
     Returns:
         ``[..., width]``.
@@ -123,14 +123,14 @@ class TruncatingEvaluator(RetrievalEvaluator):
         drop_identical_ids: bool | None = None,
         precision: Precision | None = None,
     ) -> TruncatingEvaluator:
-        """Return a new evaluator of the same truncations and settings, except for those given."""
+        """Return a new evaluator with the same truncations and settings, except those given."""
         settings = self._settings(cutoffs, drop_identical_ids, precision)
         return TruncatingEvaluator(
             widths=[*self._truncations], normalize=self._normalize, **settings
         )
 
     def reset(self, sources: EvalSources | None = None) -> None:
-        """Drop the batches that an interrupted evaluation may have left."""
+        """Start anew: drop batches that an interrupted evaluation may have left behind."""
         super().reset(sources)
         for evaluator in self._truncations.values():
             evaluator.reset()
@@ -150,7 +150,8 @@ class TruncatingEvaluator(RetrievalEvaluator):
     def add_queries(self, name: str, embedding: Tensor, **about: Any) -> None:
         """Keep an encoded query batch, in full and truncated.
 
-        Reranked queries come here only with full embeddings: :meth:`add_reranked` truncates them.
+        Queries with ranked keys are not truncated here, because :meth:`add_reranked` ranks the keys
+        by truncated embeddings.
         """
         super().add_queries(name, embedding, **about)
         if about.get("ranked") is None:
@@ -167,7 +168,7 @@ class TruncatingEvaluator(RetrievalEvaluator):
             evaluator.add_reranked(name, self._cut(embedding, width), cut_keys, key_index, **about)
 
     def measure(self, run: EvalRun, warn: Callable[[str], None]) -> Evaluation:
-        """Search and measure; all ranks must call this. Returns the metrics of all widths."""
+        """Search, and return the metrics of all widths. All ranks must call this."""
         measured = super().measure(run, warn)
         for width, evaluator in self._truncations.items():
             for name, metrics in evaluator.measure(run, warn).metrics.items():

@@ -29,8 +29,9 @@ def adamw(
         parameters: the model's parameters.
         learning_rate: peak learning rate.
         weight_decay: weight decay of all trained weights except biases and norms.
-        may_fuse: whether to use torch's fused step if all weights are on a CPU, where it takes a
-            third of the time. Under mixed precision Lightning cannot clip its gradients.
+        may_fuse: whether to use torch's fused optimizer step if all weights are on a CPU, where it
+            takes a third of the time. Leave it off with mixed precision, because Lightning then
+            cannot clip gradients.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
@@ -58,8 +59,9 @@ def warmup_schedule(
     if math.isinf(n_steps):
         raise ConfigError(
             f"model.schedule={schedule!r} with model.warmup_ratio={warmup_ratio}: "
-            "the run has no end (set trainer.max_steps or trainer.max_epochs, or "
-            "model.schedule=constant and model.warmup_ratio=0)"
+            "the schedule needs the number of steps, but the run has no end (set "
+            "trainer.max_steps or trainer.max_epochs, or model.schedule=constant and "
+            "model.warmup_ratio=0)"
         )
     scheduler: LRScheduler = get_scheduler(
         "constant_with_warmup" if schedule == "constant" else schedule,

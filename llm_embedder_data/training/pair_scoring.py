@@ -1,4 +1,4 @@
-"""Scoring many (query, key) pairs with bounded memory, in slices of similar length."""
+"""Scores many (query, key) pairs with bounded memory, in slices of similar length."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor
 
 from llm_embedder_data.batches.tokens.model_inputs import model_calls
 
-# Returns the logits ``[n]`` of padded pairs.
+# A function from padded pairs to their logits ``[n]``.
 Score = Callable[[Mapping[str, Any]], Tensor]
 
 
 def score_in_slices(
     score: Score, inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]], most_pairs: int
 ) -> Tensor:
-    """Score pairs in calls of at most ``most_pairs``.
+    """Score pairs in calls of at most ``most_pairs`` pairs.
 
     Pairs are sorted by length, and columns that are padding in all pairs of a call are dropped.
 
     Args:
         score: scores the pairs of a call.
         inputs: padded pairs, int64 ``[N, L]`` each; or a list of such chunks.
-        most_pairs: limit of pairs per call.
+        most_pairs: maximum number of pairs per call.
 
     Returns:
         ``[N]`` float32, in the order of ``inputs``.

@@ -1,4 +1,4 @@
-"""The training loss of a batch of embeddings: which keys a query is scored against, and the loss.
+"""The training loss of a batch of embeddings, and the keys that a query is scored against.
 
 B queries have G keys each. K is the number of keys that a query is scored against: ``B * G``, or
 ``W * B * G`` if the keys of W ranks are gathered.
@@ -56,7 +56,7 @@ def competing_keys(
     Args:
         batch: this rank's training batch.
         key: ``[B*G, D]``, the embeddings of this rank's keys.
-        rank: this rank's number.
+        rank: index of this rank.
         all_gather: Lightning's ``all_gather``, to score against the keys of all ranks; None to
             score against this rank's keys.
     """
@@ -69,8 +69,8 @@ def competing_keys(
     query_index = torch.arange(n_queries, device=key.device)
     target = query_index * group_size
     if all_gather is not None:
-        # The backward pass sums, over ranks, the gradients with respect to this rank's keys.
-        # DDP divides by the number of ranks, which gives the mean over the global batch.
+        # The backward pass sums the gradients of all ranks with respect to this rank's keys. DDP
+        # then divides by the number of ranks, which gives the mean over the global batch.
         keys = all_gather(key, sync_grads=True).flatten(0, 1)
         gathered = all_gather(torch.stack(of_keys))  # [W, 2 or 3, B*G]
         of_keys = list(gathered.transpose(0, 1).flatten(1))
@@ -147,7 +147,7 @@ def loss_of_embeddings(
         )
         similarity = cut_query @ cut_keys.T  # [B, K]
         if objective.false_negative_margin is not None and not losses:
-            # Decided once, by the full width, which comes first and is the most accurate.
+            # Decide once, with the full width, which comes first and is the most accurate.
             group_size, margin = batch["key_mask"].shape[1], objective.false_negative_margin
             likely = likely_positives(similarity, competing.target, group_size, margin)
             left_out = (likely & ~competing.excluded).sum(1).float().mean()
@@ -169,7 +169,7 @@ def _reverse(
 ) -> Tensor:
     """Return the loss of each of this rank's positive keys against the queries, ``[B]``.
 
-    Each rank has the scores of its queries only. For each positive key the ranks exchange the
+    Each rank has only the scores of its own queries. For each positive key, the ranks exchange the
     log-sum-exp over their queries, so they need not exchange embeddings or ids of queries.
     """
     group_size = batch["key_mask"].shape[1]
@@ -195,8 +195,8 @@ def mean_loss(
         competing: the keys, which are the columns of ``scores``.
         batch: this rank's training batch.
         settings: the loss settings of the batch's task.
-        reverse: ``[B]``, the contrastive loss of each query's positive against all queries. It is
-            averaged with the contrastive loss of the query. None: not used.
+        reverse: ``[B]``, the contrastive loss of each query's positive against all queries, which
+            is averaged with the contrastive loss of the query; None if the loss is not symmetric.
     """
     _, target, excluded = competing
     key_mask, teacher = batch["key_mask"], batch["teacher_scores"]

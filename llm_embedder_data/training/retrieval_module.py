@@ -40,9 +40,9 @@ class RetrievalModule(lightning.LightningModule):
         evaluator: collects the batches of an evaluation, and computes the metrics.
 
     Args:
-        given: the settings that the user gave as arguments; None in a field means that the recipe
-            decides.
-        recipe: replaces the data module's recipe; None: the data module's.
+        given: the settings that the user passed as arguments; a field that is None is decided by
+            the recipe.
+        recipe: a recipe that replaces the data module's; None takes the data module's.
         weight_decay: weight decay of AdamW, except for biases and norms.
         warmup_ratio: share of the optimizer steps in which the learning rate rises from 0, [0, 1].
         schedule: how the learning rate falls to 0 after the warmup, or ``constant``.
@@ -78,7 +78,7 @@ class RetrievalModule(lightning.LightningModule):
 
     @property
     def model_settings(self) -> ModelSettings:
-        """Settings for all tasks. An argument wins over the recipe, which wins over the default."""
+        """Settings for all tasks: arguments override the recipe, which overrides the defaults."""
         datamodule, from_recipe = self._datamodule, ModelSettings()
         if self._recipe is not None:
             from_recipe = self._recipe.model
@@ -96,7 +96,8 @@ class RetrievalModule(lightning.LightningModule):
         if isinstance(datamodule, GivesTaskSettings):
             of_task = datamodule.task_settings(task)
         if self._recipe is not None:
-            # If the recipe does not say whether negatives are sorted, the data module decides.
+            # stable_distill needs sorted negatives, which the data module makes. So if the recipe
+            # does not set it, take the data module's value.
             sorted_negatives = of_task.stable_distill
             of_task = self._recipe.settings(task)
             if of_task.stable_distill is None:
@@ -118,7 +119,7 @@ class RetrievalModule(lightning.LightningModule):
         """Return AdamW and a schedule that is stepped after every optimizer step.
 
         Raises:
-            ConfigError: the schedule needs the number of steps, and the fit has no limit.
+            ConfigError: the schedule needs the number of steps, but the fit has no limit.
         """
         trainer = self._attached
         optimizer = adamw(
@@ -143,16 +144,17 @@ class RetrievalModule(lightning.LightningModule):
     def _log_loss(self, loss: Tensor, batch: Mapping[str, Any]) -> None:
         """Log this rank's loss of a training batch: as a whole, and by task."""
         n_queries = len(batch["key_mask"])
-        # A progress bar reads its values at every step, which makes the host wait for the device.
+        # Log to a progress bar only if there is one: reading values at every step makes the host
+        # wait for the device.
         has_bar = self._trainer is not None and self._trainer.progress_bar_callback is not None
-        # Not reduced over ranks: that would add a collective to each step.
+        # Do not reduce over ranks: that would add a collective operation to each step.
         self.log("train/loss", loss, prog_bar=has_bar, batch_size=n_queries)
         self.log(f"train/loss/{one_line(batch['task'])}", loss, batch_size=n_queries)
 
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
-        """Drop the batches that an interrupted evaluation may have left."""
+        """Start anew: drop batches that an interrupted evaluation may have left behind."""
         self.evaluator.reset(EvalSources.of_loaders(running_loaders(self.trainer)))
 
     on_test_epoch_start = on_validation_epoch_start
@@ -173,12 +175,12 @@ class RetrievalModule(lightning.LightningModule):
         values = self.evaluator.finish(self, stage, self._warn_once)
         if self.trainer.sanity_checking:
             return
-        # All ranks have the same values, so their maximum is exact; a mean over three ranks may
-        # differ in the last bit. Without sync_dist Lightning warns.
+        # sync_dist avoids a warning of Lightning. All ranks have the same values, so their maximum
+        # is exact, while a mean over three ranks may differ in the last bit.
         for name, value in values.items():
             self.log(name, value, sync_dist=True, reduce_fx="max", batch_size=1)
 
-    # The trainer, which is absent in a notebook
+    # The trainer; there may be none, as in a notebook
 
     @property
     def _attached(self) -> lightning.Trainer | None:
@@ -196,7 +198,7 @@ class RetrievalModule(lightning.LightningModule):
         return 1 if self._attached is None else self._attached.world_size
 
     def _tokenizer_of(self, datamodule: object) -> PreTrainedTokenizerBase | None:
-        """Return the data module's tokenizer, else that of the name ``encoder``."""
+        """Return the data module's tokenizer, or that of the name ``encoder`` if it has none."""
         tokenizer = getattr(datamodule, "tokenizer", None)
         if not isinstance(tokenizer, PreTrainedTokenizerBase) and "encoder" in self.hparams:
             tokenizer = load_tokenizer(self.hparams["encoder"])
@@ -215,7 +217,7 @@ class RetrievalModule(lightning.LightningModule):
 def plain_recipe(
     recipe: Mapping[str, Any] | Recipe | str | os.PathLike[str] | None,
 ) -> tuple[Recipe | None, Any]:
-    """Load a recipe. Return it, and the plain Python value that checkpoints record for it."""
+    """Load a recipe; return it, and the plain Python value to record for it in checkpoints."""
     if recipe is None:
         return None, None
     loaded = load_recipe(recipe)

@@ -9,12 +9,12 @@ from llm_embedder_data.training.retrieval_module import RetrievalModule
 
 
 class RetrievalSteps(RetrievalModule, EmbeddingModule):
-    """Encodes evaluation batches and gives them to ``evaluator``; returns those of a prediction."""
+    """Encodes batches: for an evaluation it passes them to ``evaluator``, else it returns them."""
 
     def validation_step(
         self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Encode a batch of queries or passages and keep it; ranks do not communicate."""
+        """Encode a batch of queries or passages for the evaluator; ranks do not communicate."""
         name = batch["dataset"]
         self.evaluator.note_loader(name, dataloader_idx)
         if "content" in batch:
@@ -38,7 +38,7 @@ class RetrievalSteps(RetrievalModule, EmbeddingModule):
         self.evaluator.add_reranked(name, embedding, keys, key_index, **about)
 
     def test_step(self, batch: RetrievalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Encode a batch and keep it; see :meth:`validation_step`."""
+        """Encode a batch for the evaluator; see :meth:`validation_step`."""
         self.validation_step(batch, batch_idx, dataloader_idx)
 
     def predict_step(

@@ -10,12 +10,12 @@ from typing import Any
 from torch import nn
 
 from llm_embedder_data.config.recipe_rules import is_finite_number
-from llm_embedder_data.config.recipes import ModelSettings, TaskSettings, said
+from llm_embedder_data.config.recipes import ModelSettings, TaskSettings, without_none
 from llm_embedder_data.core.errors import ConfigError
 
-# For an encoder that was trained for retrieval before; benchmarks/results/defaults.md has what was
-# measured. At 2e-5 a small encoder learns more of its new task, and its results on other data move
-# about twice as far, up or down.
+# These suit an encoder that was trained for retrieval before; the measurements are in
+# benchmarks/results/defaults.md. At 2e-5 a small encoder learns more of its new task, but its
+# results on other data change about twice as much, for better or worse.
 DEFAULTS = ModelSettings(
     temperature=0.05,
     learning_rate=1e-5,
@@ -25,13 +25,14 @@ DEFAULTS = ModelSettings(
     student_temperature=1.0,
 )
 
-# The head of a cross-encoder is often new, and it is not used on other data as an embedder is.
+# A higher rate suits a cross-encoder: its head is often new, and unlike an embedder it is not used
+# on other data.
 CROSS_ENCODER_DEFAULTS = DEFAULTS | ModelSettings(learning_rate=2e-5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossSettings:
-    """The loss settings of a task; ``BiEncoder`` has arguments of the same names."""
+    """The loss settings of a task, named like the arguments of ``BiEncoder``."""
 
     contrastive_weight: float
     distill_weight: float
@@ -43,14 +44,14 @@ class LossSettings:
 def merge_loss_settings(
     model: ModelSettings, task: TaskSettings, arguments: ModelSettings
 ) -> LossSettings:
-    """Merge the loss settings of a task: ``arguments`` win over ``task``, ``task`` over ``model``.
+    """Merge the loss settings of a task: ``arguments`` override ``task``, and ``task`` ``model``.
 
     Args:
-        model: settings for all tasks, every field set.
+        model: settings for all tasks, with every field set.
         task: settings of the task.
-        arguments: the arguments that the user gave to the model.
+        arguments: the arguments that the user passed to the model.
     """
-    merged = said(model) | said(task) | said(arguments)
+    merged = without_none(model) | without_none(task) | without_none(arguments)
     merged["stable_distill"] = bool(task.stable_distill)
     return LossSettings(**{field.name: merged[field.name] for field in fields(LossSettings)})
 
@@ -58,13 +59,13 @@ def merge_loss_settings(
 def check_model_arguments(
     arguments: ModelSettings, *, weight_decay: float, warmup_ratio: float, cutoffs: Sequence[int]
 ) -> None:
-    """Check the numbers that a model was given.
+    """Check the numbers that the user passed to a model.
 
     Raises:
         ConfigError: numbers are out of range; the message names all of them.
     """
     faults = []
-    for name, value in said(arguments).items():
+    for name, value in without_none(arguments).items():
         positive = name.endswith("temperature")
         if not is_finite_number(value) or value < 0 or (positive and value == 0):
             bound = "above 0" if positive else "of at least 0"

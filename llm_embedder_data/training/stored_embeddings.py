@@ -1,8 +1,8 @@
-"""Evaluation from embedding stores: loaders of stored embeddings in place of texts.
+"""Evaluation from embedding stores: loaders that give stored embeddings in place of texts.
 
-An evaluation that is given a folder of stores looks for the stores of its queries and corpora. What
-a store has is read, what is missing is embedded and written, as ``mine`` does. The batches then
-hold embeddings, which
+An evaluation that is given a folder of stores looks there for the stores of its queries and
+corpora. Embeddings that a store has are read; missing ones are computed and written, as ``mine``
+does. The batches then hold embeddings, which
 :class:`~llm_embedder_data.training.encoder.embedding_module.EmbeddingModule` does not encode again.
 """
 
@@ -42,34 +42,37 @@ def stored_loaders(
 ) -> dict[str, Any]:
     """Return loaders that give stored embeddings in place of the texts of evaluation loaders.
 
-    Each loader has the batches, ids and rank's share of the loader that it replaces. Embeddings
-    that no store holds are computed and written first. All ranks of a torch.distributed group must
-    call this.
+    Each loader gives the same batches, ids and share of this rank as the loader that it replaces.
+    Embeddings that no store holds are computed and written first. All ranks of a torch.distributed
+    group must call this.
 
     Args:
         loaders: the loaders of a RetrievalDataModule's eval sets and corpora, by name.
         model: the BiEncoder that is evaluated, on the device to compute on.
         datamodule: the data module that the loaders come from.
-        store: the folder that holds the stores; made if it does not exist.
-        precision: precision that missing embeddings are computed in; part of the fingerprint.
-        say: called with a sentence for each loader: what was read and what was computed.
+        store: the folder that holds the stores; created if it does not exist.
+        precision: precision in which to compute missing embeddings; part of the fingerprint.
+        say: called once per loader, with a sentence that says what was read and what was computed.
         show_progress: whether to show progress bars.
 
     Raises:
-        ConfigError: the model or the data module cannot use a store, or candidates are reranked.
-        DataError: a run file is asked for and cannot hold an id; or the folder cannot be written.
+        ConfigError: the model or the data module cannot use a store, or the evaluation reranks
+            candidates.
+        DataError: an id cannot be written to the evaluator's run file, or the folder cannot be
+            written.
     """
     if not isinstance(model, BiEncoder):
         raise ConfigError(
-            f"store={str(store)!r}: the model is a {type(model).__name__}, and only a BiEncoder "
+            f"store={str(store)!r}: the model is a {type(model).__name__}, but only a BiEncoder "
             "has embeddings to store (leave store out)"
         )
     if not isinstance(datamodule, GivesTextsToEmbed):
         raise ConfigError(
-            f"store={str(store)!r}: the data module is a {type(datamodule).__name__}, and only a "
+            f"store={str(store)!r}: the data module is a {type(datamodule).__name__}, but only a "
             "RetrievalDataModule knows the texts of a store (leave store out)"
         )
-    model.evaluator.reset(EvalSources.of_loaders(loaders.values()))  # refuses ids before it embeds
+    # Checks that run files can hold all ids, before anything is embedded.
+    model.evaluator.reset(EvalSources.of_loaders(loaders.values()))
     texts_of = cache(datamodule.texts_to_embed)
     found: dict[str, Any] = {}
     for name, loader in loaders.items():
@@ -99,7 +102,7 @@ class StoredTexts:
         store: the embeddings of the kept rows, by position.
     """
 
-    # An open store was checked as a whole, so there is no file to watch.
+    # A store was checked completely when it was opened, so there is no file to watch.
     files: list[str] = []  # noqa: RUF012  (TextSource has an attribute of the instance)
 
     def __init__(self, column: str, store: EmbeddingStore) -> None:
@@ -114,7 +117,7 @@ class StoredBatches(Dataset[Any]):
     """Whole evaluation batches with embeddings in place of texts.
 
     Args:
-        dataset: gives the columns of a batch for its positions.
+        dataset: indexed with the positions of a batch, it gives the columns of the batch.
     """
 
     def __init__(self, dataset: EvalQueries | CorpusPassages) -> None:
@@ -152,13 +155,13 @@ def _embedder(
 
 
 def _why_not_read(filled: Filled) -> str:
-    """Return how the store of the same texts differs that was not read; empty if there is none."""
+    """Explain why a store of the same texts was not read; empty if there is no such store."""
     if filled.n_found:
         return ""
     similar = most_similar_store(filled.layout.root, filled.layout.fingerprint)
     if similar is None or "texts" in similar.differs_in:
         return ""
     return (
-        f"\nthe store {similar.name} has the same texts and was not read, because it differs in "
+        f"\nthe store {similar.name} has the same texts, but was not read because it differs in "
         f"{', '.join(similar.differs_in)}"
     )

@@ -219,7 +219,7 @@ def test_a_side_car_that_has_changed_or_gone_is_refused_by_its_name(tmp_path):
     content = run.read_text()
 
     run.write_text(content.replace("\td", "\tx", 1))
-    with pytest.raises(ConfigError, match=r"qa-epoch-2\.tsv, which has another content now"):
+    with pytest.raises(ConfigError, match=r"qa-epoch-2\.tsv, which has other content now"):
         fit(tmp_path, ckpt_path=saved / "5.ckpt")
     run.unlink()
     with pytest.raises(ConfigError, match=r"qa-epoch-2\.tsv, which cannot be read"):

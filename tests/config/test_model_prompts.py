@@ -108,7 +108,7 @@ def test_the_description_of_a_task_stands_in_an_instruct_models_prompt(tmp_path)
     assert recipe.instruction("tool").query == "Instruct: Find a tool\nQuery:"
     assert recipe.instruction("qa", "Find news").query == "Instruct: Find news\nQuery:"
     plain = model_folder(tmp_path / "plain", prompts={"query": "query: "})
-    with pytest.raises(ConfigError, match=r"task_description.*has no place for it"):
+    with pytest.raises(ConfigError, match=r"task_description.*has no place for a description"):
         with_conventions(given, plain)
 
 

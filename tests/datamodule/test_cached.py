@@ -209,12 +209,13 @@ def test_a_tokenizer_that_joins_instruction_and_text_is_named(folder, tmp_path):
     other = make_datamodule(folder, **arguments, tokenize="cached", cache_dir=tmp_path / "c")
     other.prepare_data()
     with pytest.warns(
-        UserWarning, match="qa: the tokenizer may join the instruction 'a' to the text"
+        UserWarning, match="qa: the tokenizer may merge the instruction 'a' with the text"
     ):
         other.setup()
 
     assert [digest(b) for b in batches(other)] == [digest(b) for b in batches(one)]
-    assert "so each query is cached together with it" in " ".join(str(other.report()).split())
+    printed = " ".join(str(other.report()).split())
+    assert "so each query is cached together with the instruction" in printed
 
 
 def make_bpe_that_joins(folder):

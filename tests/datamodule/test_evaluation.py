@@ -220,7 +220,7 @@ def test_an_eval_set_without_a_corpus_of_its_name_is_refused(folder):
 def test_an_eval_set_cannot_take_a_corpus_loaders_name(folder, name):
     data = {name: str(folder / "qa" / "eval.jsonl")}
 
-    with pytest.raises(ConfigError, match=f"'{name}' is the name of a corpus' loader"):
+    with pytest.raises(ConfigError, match=f"'{name}' is reserved for the loader of a corpus"):
         opened(make_datamodule(folder, eval_data=data), "validate")
 
 
@@ -234,7 +234,7 @@ def test_evaluating_without_eval_data_is_refused(folder, stage):
 @pytest.mark.parametrize("corpus", [None, {}, []])
 def test_retrieving_from_no_corpus_is_refused(folder, stage, corpus):
     data = {"eval_data": str(folder / "qa" / "eval.jsonl"), "corpus": corpus}
-    sentence = r"data\.corpus=.*eval_method='retrieve' searches a corpus for the queries of qa, and"
+    sentence = r"data\.corpus=.*eval_method='retrieve' searches a corpus for the queries of qa, but"
 
     with pytest.raises(ConfigError, match=sentence):
         opened(make_datamodule(folder, **data), stage)
@@ -252,7 +252,7 @@ def test_a_trainer_is_refused_too_and_before_anything_is_tokenized(folder, tmp_p
 
 
 def test_predicting_without_a_corpus_is_refused(folder):
-    with pytest.raises(ConfigError, match=r"data\.corpus=None: predicting encodes a corpus"):
+    with pytest.raises(ConfigError, match=r"data\.corpus=None: prediction encodes a corpus"):
         opened(make_datamodule(folder), "predict").predict_dataloader()
 
 

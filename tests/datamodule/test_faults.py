@@ -43,8 +43,8 @@ from llm_embedder_data.rows.schema.train import TRAIN_ROWS, train_batch
 
 FORK = multiprocessing.get_context("fork")
 NO_MEMORY = (
-    r"DataLoader worker \(pid.*\)[\s\S]*A process that makes batches is gone: most likely there "
-    r"was no memory left for it \(give data.num_workers or data.prefetch_factor a smaller value\)"
+    r"DataLoader worker \(pid.*\)[\s\S]*A process that makes batches has died: most likely it ran "
+    r"out of memory \(give data.num_workers or data.prefetch_factor a smaller value\)"
 )
 
 
@@ -330,7 +330,9 @@ def test_no_batch_is_made_of_a_cache_that_was_cut_off_meanwhile(
     for file in files:
         os.truncate(file, file.stat().st_size - 1)
 
-    with pytest.raises(DataError, match=r"was cut off while it was in use.*start again, which wr"):
+    with pytest.raises(
+        DataError, match=r"was truncated while it was in use.*start again, which wr"
+    ):
         next(iter(loaders[name]))
 
 
@@ -345,7 +347,7 @@ def test_no_batch_that_was_read_after_a_cache_was_cut_off_is_given(folder, tmp_p
 
     for file in own.glob(CACHES[tokenize]):
         os.truncate(file, file.stat().st_size - 1)
-    with pytest.raises(DataError, match=r"was cut off while it was in use.* step \d"):
+    with pytest.raises(DataError, match=r"was truncated while it was in use.* step \d"):
         # The batches of one epoch may have been read before.
         given.extend(map(digest, chain(batches, loader)))
 
@@ -381,7 +383,9 @@ def test_a_cache_that_is_cut_off_in_mid_run_ends_the_run_and_the_next_repairs_it
         max_epochs=50, callbacks=[Loss(lambda file: os.truncate(file, 0), files)]
     )
 
-    said = r"it read a cache file that was cut off meanwhile, or |was cut off while it was in use"
+    said = (
+        r"it read a cache file that was truncated meanwhile, or |was truncated while it was in use"
+    )
     with pytest.raises((RuntimeError, DataError), match=said):
         trainer.fit(Recorder(), datamodule=make_datamodule(own, num_workers=1, prefetch_factor=1))
 

@@ -42,7 +42,7 @@ def test_the_report_says_the_shares_once(folder):
 def test_a_source_with_a_weight_is_refused(folder):
     data = {"qa": {"path": str(folder / "qa/train.jsonl"), "weight": 2}}
 
-    with pytest.raises(ConfigError, match=r"dataset 'qa' has weight=2, and data\.mixing says"):
+    with pytest.raises(ConfigError, match=r"dataset 'qa' has weight=2, but data\.mixing also says"):
         opened(make_datamodule(folder, train_data=data, mixing={"alpha": 0.5}))
 
 

@@ -99,7 +99,7 @@ def test_a_step_that_two_runs_have_is_not_guessed(elastic):
     both = {step for epoch, step in runs[0] if epoch == 1} & {step for _, step in runs[1]}
     step = min(both)
 
-    with pytest.raises(ConfigError, match=r"run 0: steps 0 to 2; run 1: .* say which with run="):
+    with pytest.raises(ConfigError, match=r"run 0: steps 0 to 2; run 1: .* choose one with run="):
         plan_of_step(run, data, 1, step)
     with pytest.raises(ConfigError, match=r"step=99: no such step in epoch 1 \(run 0: steps 0"):
         plan_of_step(run, data, 1, 99)
@@ -129,7 +129,7 @@ def test_a_batch_that_is_still_to_come_says_so(past):
 
     assert plan_of_step(run, data, 1, 2).notes == []
     [note] = plan_of_step(run, data, 1, 3).notes
-    assert note.startswith("the checkpoint stands at epoch 1, step 3: this batch comes later")
+    assert note.startswith("the checkpoint is at epoch 1, step 3: this batch comes later")
 
 
 def test_an_epoch_whose_global_batches_are_forgotten_says_so(folder, tokenizer, past, tmp_path):
@@ -141,7 +141,9 @@ def test_an_epoch_whose_global_batches_are_forgotten_says_so(folder, tokenizer, 
     data = data_of(run)
 
     assert run.position[0] == 2
-    assert "a checkpoint from within that epoch knows" in plan_of_step(run, data, 1, 0).notes[0]
+    assert (
+        "a checkpoint from within that epoch would tell" in plan_of_step(run, data, 1, 0).notes[0]
+    )
     assert plan_of_step(run, data, 2, 0).notes == []
     assert shown(run, data, 2, 0) == steps[2, 0]
 

@@ -521,9 +521,12 @@ def test_a_run_with_another_global_batch_trains_on_the_rows_that_are_left(
     # What is left of each dataset is in global batches; fewer rows than one are left out of each.
     [note] = {str(one.message) for one in said if "other global" in str(one.message)}
     first_step = min(at[1] for at in resumed if at[0] == epoch)
-    assert f"epoch {epoch} goes on with the {4 * (STEPS - step)} rows that were left of it" in note
+    assert f"epoch {epoch} continues with its {4 * (STEPS - step)} remaining rows" in note
     assert f"in {steps - first_step} steps from step {first_step} on" in note
-    assert f"{4 * (STEPS - step) - len(rest)} rows that fill no global batch are left out" in note
+    assert (
+        f"{4 * (STEPS - step) - len(rest)} rows that do not fill a global batch are left out"
+        in note
+    )
     assert 4 * (STEPS - step) - len(rest) < len(TRAIN) * data["batch_size"]
     # Lightning numbers the steps as if the epoch had been this run's from its beginning.
     assert [at for at in resumed if at[0] == epoch] == [
@@ -568,7 +571,7 @@ def test_random_draws_go_on_as_far_into_the_epoch(folder, tmp_path):
     data = order | {"batch_size": 2}
     fresh, *_ = run(folder, data, {})
 
-    with pytest.warns(UserWarning, match="epoch 1 goes on at step 6, as far in"):
+    with pytest.warns(UserWarning, match="epoch 1 continues at step 6, the same fraction"):
         resumed, *_ = run(folder, data | {"on_other_global_batch": "continue"}, {}, ckpt_path=path)
 
     assert resumed == {at: one for at, one in fresh.items() if at >= (1, 6)}
@@ -579,7 +582,7 @@ def test_an_epochs_end_leaves_nothing_to_go_on_with(folder, tmp_path):
     [path] = tmp_path.glob("*epoch end.ckpt")
     fresh, *_ = run(folder, {"batch_size": 8}, {})
 
-    with pytest.warns(UserWarning, match="chat 8 rows, not 4; it goes on with epoch 1"):
+    with pytest.warns(UserWarning, match="chat 8 rows, not 4; it continues with epoch 1"):
         resumed, *_ = run(
             folder, {"batch_size": 8, "on_other_global_batch": "continue"}, {}, ckpt_path=path
         )
@@ -633,7 +636,7 @@ def test_rows_that_fill_no_global_batch_end_the_epoch_with_a_step_of_its_own(fol
         run(folder, {}, {}, callbacks=[Interruption(path, 21)])
     fresh, *_ = run(folder, {"batch_size": 8}, {})
 
-    with pytest.warns(UserWarning, match="has 4 rows left, which fill no global batch"):
+    with pytest.warns(UserWarning, match="has 4 rows left, which do not fill a global batch"):
         resumed, *_ = run(
             folder, {"batch_size": 8, "on_other_global_batch": "continue"}, {}, ckpt_path=path
         )
@@ -686,7 +689,7 @@ def test_the_state_of_this_version_is_written_and_read_as_ever(folder, checkpoin
 
 
 def test_a_state_of_a_later_version_is_refused(folder):
-    with pytest.raises(ConfigError, match="version 99, this package reads up to 2"):
+    with pytest.raises(ConfigError, match="version 99, but this package reads versions up to 2"):
         make_datamodule(folder).load_state_dict({"version": 99, "epoch": 0, "step": 0, "facts": {}})
 
 

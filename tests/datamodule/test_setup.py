@@ -49,7 +49,9 @@ def test_preparing_alone_meets_what_is_wrong(folder):
 def test_preparing_for_other_ranks_warns_of_what_is_wrong_and_leaves_it_to_all_in_setup(folder):
     datamodule = as_rank(make_datamodule(folder, train_data="/nowhere.jsonl"), 0, 2)
 
-    with pytest.warns(UserWarning, match=r"setup\(\) tries again: .*/nowhere\.jsonl: there is no"):
+    with pytest.warns(
+        UserWarning, match=r"setup\(\) will try again: .*/nowhere\.jsonl: there is no"
+    ):
         datamodule.prepare_data()
 
 
@@ -235,7 +237,7 @@ def test_a_small_dataset_that_is_dropped_is_said_and_counted(folder):
     datamodule = make_datamodule(folder, batch_size=9, small_datasets="drop")
     datamodule.prepare_data()
 
-    with pytest.warns(UserWarning, match=r"dropped as smaller .*: chat \(8 rows\)"):
+    with pytest.warns(UserWarning, match=r"dropped because they are smaller .*: chat \(8 rows\)"):
         datamodule.setup("fit")
     entry = datamodule.report()["train"]["chat"]
     assert (entry["rows_kept"], entry["steps_per_epoch"]) == (0, 0)

@@ -189,7 +189,7 @@ def test_a_state_without_the_trainer_s_loops_is_refused(folder, saved, tmp_path)
     del checkpoint["loops"]
     torch.save(checkpoint, tmp_path / "no loops.ckpt")
 
-    with pytest.raises(ConfigError, match="after 14 batches; the trainer has trained on 0"):
+    with pytest.raises(ConfigError, match="after 14 batches; but the trainer has trained on 0"):
         resumed(folder, tmp_path / "no loops.ckpt")
 
 
@@ -237,7 +237,7 @@ SETTINGS = [
 def test_a_setting_cannot_be_changed_on_a_module(folder, name):
     datamodule = make_datamodule(folder)
 
-    with pytest.raises(ConfigError, match=rf"data\.{name} of a data module cannot be set"):
+    with pytest.raises(ConfigError, match=rf"data\.{name} of a data module cannot be changed"):
         setattr(datamodule, name, 7)
     with pytest.raises(AttributeError):
         setattr(datamodule, name, 7)
@@ -288,7 +288,7 @@ def test_loggers_record_the_settings_beside_the_model_s(folder, tmp_path):
 
 
 def test_a_module_is_made_of_a_checkpoint_without_its_position(folder, saved):
-    with pytest.raises(ConfigError, match=r"data\.tokenizer='<in memory: .*give tokenizer anew"):
+    with pytest.raises(ConfigError, match=r"data\.tokenizer='<in memory: .*pass tokenizer again"):
         RetrievalDataModule.load_from_checkpoint(saved[0])
 
     datamodule = RetrievalDataModule.load_from_checkpoint(saved[0], tokenizer=make_tokenizer())

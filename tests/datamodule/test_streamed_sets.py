@@ -49,8 +49,8 @@ def test_whoever_follows_the_advice_gets_no_further_note(
 def test_a_row_costs_a_piece_where_all_are_shuffled():
     train_set = streamed_set(100_000, 1000, 10)  # 100 rows a piece
 
-    assert "fetches about 90 times" in note(train_set, stream_cache_mib=1000)
-    assert "fetches about 9 times" in note(
+    assert "MB about 90 times" in note(train_set, stream_cache_mib=1000)
+    assert "MB about 9 times" in note(
         streamed_set(100_000, 1000, 10, kept=0.1), stream_cache_mib=1000
     )
 

@@ -167,7 +167,7 @@ def test_a_search_leaves_datasets_out_that_have_a_batch_size_of_their_own(folder
 
     assert size == 8
     assert {name for name, _ in model.firsts} == {"qa"}
-    assert any("'own' (12); its trials train on the other datasets alone" in one for one in said)
+    assert any("'own' (12); its trials train only on the other datasets" in one for one in said)
     assert datamodule.plan().batch_size == {"own": 12, "qa": 8}
 
 
@@ -205,7 +205,7 @@ def test_a_finder_among_the_callbacks_searches_and_the_run_resumes_exactly(folde
     state = torch.load(tmp_path / "7.ckpt", weights_only=True)
     assert state["RetrievalDataModule"]["facts"]["dataset forty"]["global batch"] == 8
     assert state["datamodule_hyper_parameters"]["batch_size"] == 8
-    with pytest.raises(ConfigError, match="begins at a fit's beginning"):
+    with pytest.raises(ConfigError, match="must begin with a new fit"):
         fit({"batch_size": 8}, [BatchSizeFinder(init_val=4)], ckpt_path=tmp_path / "7.ckpt")
 
 
@@ -337,5 +337,7 @@ def test_a_finder_whose_trials_would_make_no_step_is_refused(folder, forty):
     datamodule = make_datamodule(folder, train_data=forty, batch_size=4)
     trainer = make_trainer(callbacks=[Later(init_val=4, steps_per_trial=2)])
 
-    with pytest.raises(ConfigError, match=r"tries no size after step 10 of a fit.*end at step 2"):
+    with pytest.raises(
+        ConfigError, match=r"cannot try a size after step 10 of a fit.*end at step 2"
+    ):
         trainer.fit(Limited(8), datamodule=datamodule)

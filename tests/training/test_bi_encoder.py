@@ -527,7 +527,7 @@ def test_what_is_not_measured_is_said(caplog):
             ]
         )
 
-    assert "'chat': no metrics, because no batch of its corpus 'memory' came" in caplog.text
+    assert "'chat': no metrics, because no batch of its corpus 'memory' was" in caplog.text
     assert "'trivia': 1 of 2 queries have no positive and are left out" in caplog.text
     assert found["val/mrr@10"] == found["val/trivia/mrr@10"]
     assert "val/chat/mrr@10" not in found

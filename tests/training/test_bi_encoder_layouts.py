@@ -164,5 +164,5 @@ def test_an_encoder_set_to_packed_texts_refuses_others():
     model = BiEncoder(tiny_bert())
     model.encode(laid_out(training_batch(), "packed")["query"])
 
-    with pytest.raises(ConfigError, match="was set to attention over packed texts and got"):
+    with pytest.raises(ConfigError, match="is set to attention over packed texts, but got"):
         model.encoder(**texts(4, seed=1))

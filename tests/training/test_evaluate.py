@@ -199,7 +199,7 @@ def test_a_sampled_corpus_is_said_and_named_while_a_fit_validates(tokenizer, rec
     assert "val/bells/sampled_ndcg@10" in names
     assert "val/sampled_ndcg@10" in names
     assert all("sampled_" in name for name in names)
-    assert any("corpus 'corpus' is searched in part" in str(one.message) for one in recwarn)
+    assert any("only a part of corpus 'corpus' is searched" in str(one.message) for one in recwarn)
     right = {i for i, row in enumerate(CORPUS) for one in EVAL if row["id"] in one["relevant"]}
     assert set(seen) >= right
     assert len(set(seen)) == len(right) + 3

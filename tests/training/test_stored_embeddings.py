@@ -111,7 +111,7 @@ def test_other_weights_are_embedded_anew_and_the_difference_is_said(tokenizer, t
     assert of_corpus.startswith("corpus corpus: 40 texts, 35 different ones; of 4 shards 4 written")
     assert "has the same texts" not in of_queries + of_corpus
     for message in said_of_stores(caplog):
-        assert "has the same texts and was not read, because it differs in weights" in message
+        assert "has the same texts, but was not read because it differs in weights" in message
     assert found[0] == measured(tiny_model(tokenizer, seed=1), datamodule)[0]
 
 

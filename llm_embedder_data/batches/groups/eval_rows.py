@@ -1,4 +1,7 @@
-"""Positions of eval queries or passages to all that a batch of them needs, before tokens."""
+"""The datasets that evaluation loaders read: eval queries and corpus passages, not yet tokenized.
+
+Both are indexed with the positions of the rows of a batch, and return that batch as a mapping.
+"""
 
 from __future__ import annotations
 
@@ -21,24 +24,25 @@ from llm_embedder_data.rows.source_rows.row_instructions import QUERY_INSTRUCTIO
 
 
 class TextSource(Protocol):
-    """Texts of a dataset that are had from elsewhere than its rows."""
+    """Supplies the texts of a dataset in place of its rows, such as texts already tokenized."""
 
     @property
     def files(self) -> list[str]:
-        """The files that are read."""
+        """The paths of the files that the texts are read from."""
 
     def at(self, positions: NDArray[np.int64]) -> dict[str, Any]:
-        """Return the text columns of some kept rows, and ``key_mask`` beside ``key``."""
+        """Return the text columns of the kept rows at ``positions``; ``key`` has a ``key_mask``."""
 
 
 class EvalQueries:
-    """The queries of an eval set: positions among its kept rows give a batch, as a mapping.
+    """The queries of an eval set; indexed with positions among its kept rows, it gives a batch.
 
     Args:
         eval_set: the rows.
-        instruction: of its task; empty if none is wanted.
-        corpus: name of the corpus that ``pos_index`` counts, if any.
-        texts: gives ``query``, and ``key`` if there are keys to rank; None to read them.
+        instruction: the instruction of the eval set's task; empty for no instruction.
+        corpus: name of the corpus whose rows ``pos_index`` refers to, if there is one.
+        texts: supplies ``query``, and ``key`` if there are candidates to rank; None reads the texts
+            from the rows.
     """
 
     def __init__(
@@ -62,15 +66,15 @@ class EvalQueries:
 
     @property
     def has_keys(self) -> bool:
-        """Whether its rows have candidates to rerank."""
+        """Whether the rows have candidates to rerank."""
         return "key_index" in self.eval_set.rows.column_names
 
     def with_texts(self, texts: TextSource) -> EvalQueries:
-        """Return the same queries with texts that are had from elsewhere."""
+        """Return the same queries, with their texts supplied by ``texts``."""
         return EvalQueries(self.eval_set, self._instruction, self._corpus, texts)
 
     def cut_off(self, positions: NDArray[np.int64]) -> str | None:
-        """Return a file of the eval set that has become shorter, if there is one."""
+        """Return a file of the eval set that was truncated after it was opened, or None."""
         return self._mapped.cut_off()
 
     def __len__(self) -> int:
@@ -111,20 +115,20 @@ class EvalQueries:
 
 
 class CorpusPassages:
-    """The passages of a corpus: positions among its kept rows give a batch, as a mapping.
+    """The passages of a corpus; indexed with positions among its kept rows, it gives a batch.
 
     Args:
         corpus: the rows.
-        key_instruction: put before each passage; empty if none is wanted.
-        name: under which the embeddings of the corpus are found.
-        texts: gives ``content``; None to read the passages.
-        order: ``[n]`` int64, the positions among the kept rows that are given, in this order; None
-            for all of them as they lie.
-        is_sample: whether ``order`` leaves some out.
+        key_instruction: the instruction put before each passage; empty for no instruction.
+        name: name of the corpus, under which its embeddings are stored.
+        texts: supplies ``content``; None reads the passages from the rows.
+        order: ``[n]`` int64, which of the kept rows to return, and in which order, as positions
+            among them; None returns all of them in file order.
+        is_sample: whether ``order`` leaves out passages.
 
     Attributes:
         corpus: the rows.
-        name: of the corpus, as its batches have it.
+        name: name of the corpus, as its batches give it.
         is_sample: whether passages are left out.
     """
 
@@ -147,7 +151,7 @@ class CorpusPassages:
         self._mapped = _mapped(corpus.rows, texts)
 
     def with_texts(self, texts: TextSource) -> CorpusPassages:
-        """Return the same passages with texts that are had from elsewhere."""
+        """Return the same passages, with their texts supplied by ``texts``."""
         return CorpusPassages(
             self.corpus,
             self._instruction,
@@ -158,7 +162,7 @@ class CorpusPassages:
         )
 
     def cut_off(self, positions: NDArray[np.int64]) -> str | None:
-        """Return a file of the corpus that has become shorter, if there is one."""
+        """Return a file of the corpus that was truncated after it was opened, or None."""
         return self._mapped.cut_off()
 
     def __len__(self) -> int:
@@ -189,14 +193,14 @@ def _mapped(rows: datasets.Dataset, texts: TextSource | None) -> MappedFiles:
 def _padded_grades(
     lists: list[list[float] | None], indices: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return ``[n, P]`` float64, the grades of indices; 0 where there is no index."""
+    """Return the grade of each index, ``[n, P]`` float64; 0 where ``indices`` is padding."""
     grades = np.zeros(indices.shape)
     grades[indices >= 0] = [grade for numbers in lists for grade in numbers or []]
     return grades
 
 
 def _padded(lists: list[list[int] | None]) -> NDArray[np.int64]:
-    """Return ``[n, longest]`` int64, with -1 behind a shorter list."""
+    """Return lists as one array, ``[n, longest]`` int64; shorter lists are padded with -1."""
     filled = [numbers or [] for numbers in lists]
     out = np.full((len(filled), max(map(len, filled), default=0)), -1, np.int64)
     for row, numbers in zip(out, filled, strict=True):

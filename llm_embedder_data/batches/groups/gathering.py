@@ -1,4 +1,4 @@
-"""Rows gathered from a memory-mapped dataset, also if their texts exceed 32-bit offsets."""
+"""Gathers rows from a memory-mapped dataset, even if their texts exceed Arrow's 32-bit offsets."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.rows.passages.passages import Passages, flat_numbers
 from llm_embedder_data.rows.source_rows.row_tables import RowTables
 
-# Up to this size, texts are copied into one array.
+# Columns of texts up to this size are copied into one array, which makes lookups fast.
 _COPIED_BYTES = 256 << 20
 
-# Bytes of text that become Python strings at a time.
+# How many bytes of text are turned into Python strings at a time, to bound memory.
 _STRING_BYTES = 64 << 20
 
 
 class GatheredKeys(Protocol):
-    """The keys of gathered rows, by index into the keys of all rows end to end."""
+    """The keys of gathered rows. An index counts the keys of all rows, one row after another."""
 
     def at(self, indices: NDArray[np.int64]) -> list[str]:
         """Return the texts at some indices, ``[n]`` int64."""
@@ -33,7 +33,7 @@ class GatheredKeys(Protocol):
 
         Args:
             indices: ``[n]`` int64.
-            texts: those at the indices, if they are known.
+            texts: the texts at these indices, if the caller has them already.
         """
 
 
@@ -41,18 +41,18 @@ def gathered_keys(column: pa.ChunkedArray, passages: Passages | None) -> Gathere
     """Return the keys of gathered rows.
 
     Args:
-        column: of lists of texts, or of numbers of passages; none of them null.
-        passages: that keys are numbers of; None if they are texts.
+        column: a list per row, of texts or of passage numbers; no list is null.
+        passages: the passages that the numbers refer to; None if the lists hold texts.
     """
     return GatheredTexts(column) if passages is None else GatheredPassages(column, passages)
 
 
 class GatheredPassages:
-    """Keys that are numbers of passages: only the texts that are asked for are read.
+    """Keys that are stored as passage numbers; only the requested texts are read.
 
     Args:
-        column: of lists of numbers, none of them null.
-        passages: that are numbered.
+        column: a list of passage numbers per row; no list is null.
+        passages: the passages that the numbers refer to.
     """
 
     def __init__(self, column: pa.ChunkedArray, passages: Passages) -> None:
@@ -67,17 +67,17 @@ class GatheredPassages:
 
 
 class GatheredTexts:
-    """The texts of a list column of gathered rows, by index into all lists end to end.
+    """Keys that are stored as texts. An index counts the texts of all rows, one row after another.
 
-    A small column is copied into one array. A large one stays mapped, and only the texts that
-    are asked for are read.
+    A small column is copied into one array. A large column stays memory-mapped, and only the
+    requested texts are read.
 
     Args:
-        column: of lists of strings, none of them null.
+        column: a list of strings per row; no list is null.
     """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        # The buffer size is known at once; nbytes has to look at every chunk.
+        # Try the total buffer size first: it is cheap, while nbytes has to visit every chunk.
         if column.get_total_buffer_size() <= _COPIED_BYTES or column.nbytes <= _COPIED_BYTES:
             self._parts = [column.combine_chunks().flatten()]
         else:
@@ -104,11 +104,13 @@ class GatheredTexts:
 def gathered(
     tables: RowTables, rows: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-    """Yield rows in their order, in blocks of bounded size; a block has at least one row.
+    """Yield rows in the given order, in blocks of bounded size.
+
+    A block has at least one row, so a single huge row may exceed the bound.
 
     Args:
-        tables: of the dataset.
-        rows: ``[n]`` int64, at least one.
+        tables: reads rows of the dataset.
+        rows: ``[n]`` int64, row numbers; at least one.
     """
     table = tables.mapped(rows.tolist())
     if len(rows) > 1 and tables.n_bytes(table) > _STRING_BYTES:
@@ -120,7 +122,7 @@ def gathered(
 
 
 def texts_of_lists(column: pa.ChunkedArray) -> list[str]:
-    """Return all texts of a column of lists, end to end."""
+    """Return all texts of a column of lists as one list, row after row."""
     return [text for chunk in column.chunks for text in pc.list_flatten(chunk).to_pylist()]
 
 

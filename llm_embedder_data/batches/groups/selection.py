@@ -1,4 +1,7 @@
-"""Which positive and which negatives a query gets this epoch: pure, for a whole batch at once."""
+"""Which positive and which negatives each query of a batch gets in an epoch.
+
+The choice is a pure function of the rows, the settings, the seed and the epoch.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,9 @@ class Candidates:
             first.
         n_keys: ``[B]`` int64, number of candidates.
         n_pos: ``[B]`` int64, number of labelled positives.
-        first_same: ``[n]`` int32, for each candidate the first of its row with the same text.
-        scores: ``[n]`` float64, teacher scores; NaN in rows without.
+        first_same: ``[n]`` int32, for each candidate the position within its row of the first
+            candidate with the same text.
+        scores: ``[n]`` float64, teacher scores; NaN in rows without scores.
     """
 
     starts: NDArray[np.int64]
@@ -44,10 +48,11 @@ class Selection(NamedTuple):
     """The keys of the queries of a batch.
 
     Attributes:
-        chosen: ``[B, G]`` int64, indices into the flat arrays, the positive first; -1 where there
-            is no negative.
-        is_false: ``[B, N]`` bool, the first candidate with each text that the policy takes for a
-            positive; None if it takes none.
+        chosen: ``[B, G]`` int64, indices into the flat arrays of :class:`Candidates`, the positive
+            first; -1 where a query has no negative.
+        is_false: ``[B, N]`` bool, the false negatives: candidates that the policy takes for
+            positives. Of candidates with equal texts only the first is marked. None if there are
+            no false negatives.
     """
 
     chosen: NDArray[np.int64]
@@ -67,26 +72,33 @@ def select(
 ) -> Selection:
     """Choose one positive and ``group_size - 1`` negatives for each query.
 
-    - ``first``: the first positive, the first negatives. ``random``: any.
-    - ``teacher``: the candidate with the highest score is the positive, labelled or not. It leaves
-      the negatives, and so do other candidates with its text. ``teacher-pos``: the labelled
-      positive with the highest score. ``first-else-teacher``: the first labelled positive, or
-      ``teacher`` in a row without one.
-    - ``teacher+`` / ``teacher-``: negatives with the highest / lowest scores first; ties keep their
-      order.
-    - A row without scores takes the first positive, and random negatives, if a strategy needs
-      scores.
+    Strategies for the positive:
 
-    A labelled positive never becomes a negative, nor does a text that equals one. If there are
-    fewer negatives than wanted, all are taken in the strategy's order before any is taken again.
+    - ``first``: the first labelled positive. ``random``: any labelled positive.
+    - ``teacher``: the candidate with the highest score, whether it is labelled or not. A candidate
+      with the text of this positive is not used as a negative.
+    - ``teacher-pos``: the labelled positive with the highest score.
+    - ``first-else-teacher``: the first labelled positive; in a row without one, as ``teacher``.
+
+    Strategies for the negatives:
+
+    - ``first``: the first negatives. ``random``: any negatives.
+    - ``teacher+`` / ``teacher-``: the negatives with the highest / lowest scores; ties keep their
+      order.
+
+    If a strategy needs scores, a row without scores takes the first positive, and random negatives.
+
+    A labelled positive never becomes a negative, nor does a text that equals one. If a query has
+    fewer than ``group_size - 1`` negatives, each is used once, in the strategy's order, before any
+    is used again.
 
     Args:
-        candidates: of the B queries.
+        candidates: the candidates of the B queries.
         group_size: G, keys per query.
-        select_positive: strategy.
-        select_negative: strategy.
+        select_positive: strategy for the positive.
+        select_negative: strategy for the negatives.
         stable_distill: sort the chosen negatives by score, descending.
-        rows: ``[B]`` int64, row numbers, which a query's random choices depend on.
+        rows: ``[B]`` int64, row numbers; random choices for a query depend on its row number.
         seed: from :func:`selection_seed`.
         policy: limits on the negatives; None for no limit.
     """
@@ -109,7 +121,7 @@ def select(
         negative, is_false = policy.judge(score, negative, p, same)
         is_false &= same == column
     n_negatives = negative.sum(axis=1)
-    order = _in_turn(select_negative, negative, score, scored, rows, seed)
+    order = _order_of_use(select_negative, negative, score, scored, rows, seed)
     turn = np.arange(group_size - 1) % np.maximum(n_negatives, 1)[:, None]
     negatives = order[query, turn]  # [B, G-1]
     if stable_distill and group_size > 1:
@@ -122,7 +134,7 @@ def select(
 
 
 def selection_seed(seed: int, dataset: str, epoch: int, repeat: int = 0) -> int:
-    """Return what derives all choices for a dataset's rows in one pass of one epoch."""
+    """Return the seed of all choices for a dataset's rows in one pass of one epoch."""
     return stream_seed(seed, "selection", dataset, epoch, repeat)
 
 
@@ -137,7 +149,7 @@ def _positives(
     return np.where(grid.left_to_teacher(strategy), grid.best_scored(strategy), 0)
 
 
-def _in_turn(
+def _order_of_use(
     strategy: NegativeStrategy,
     negative: NDArray[np.bool_],
     score: NDArray[np.float64],
@@ -145,7 +157,12 @@ def _in_turn(
     rows: NDArray[np.int64],
     seed: int,
 ) -> NDArray[np.int64]:
-    """Return ``[B, N]`` int64: the columns of the negatives as they are taken, then any others."""
+    """Return the order in which each query uses its candidates as negatives.
+
+    Returns:
+        ``[B, N]`` int64, candidate columns: first the negatives in the strategy's order, then the
+        columns that are no negatives, in no particular order.
+    """
     column = np.arange(negative.shape[1])
     if strategy == "first":
         return _sorted(~negative)
@@ -155,8 +172,8 @@ def _in_turn(
     row_words = hash_rows(stream_seed(seed, "negatives"), rows)
     words = hash_rows(0, (row_words[:, None] + column.astype(np.uint64)).view(np.int64))
     if strategy == "random":
-        # The low bits of each word hold its column, so a plain sort gives the order; it is several
-        # times as fast as argsort.
+        # Put the column into the low bits of each random word. Sorting the words then sorts the
+        # columns with them, which is several times as fast as argsort.
         low = np.array((1 << max(11, len(column).bit_length())) - 1, np.uint64)
         words = np.where(negative, words & ~low | column.astype(np.uint64), _LAST)
         order = (np.sort(words, axis=1) & low).view(np.int64)

@@ -1,4 +1,4 @@
-"""A batch index to the training groups of a batch, before tokens."""
+"""The dataset that training loaders read: from batch indices to groups, not yet tokenized."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from llm_embedder_data.rows.train_set import TrainSet
 
 
 class GroupSource(Protocol):
-    """The kept rows of one training set, from which groups are made."""
+    """Makes the training groups of the kept rows of one training set."""
 
     @property
     def train_set(self) -> TrainSet: ...
 
     @property
     def files(self) -> list[str]:
-        """The files that are read."""
+        """The paths of the files that the groups are read from."""
 
     @property
     def rows_at_once(self) -> int:
-        """How many rows' groups are cheap to make together; 1 if texts are read."""
+        """For how many rows it pays to make groups in one call; 1 if texts have to be read."""
 
     def __len__(self) -> int: ...
 
@@ -40,12 +40,12 @@ class GroupSource(Protocol):
 
 
 class TrainGroups:
-    """All training sets: a :class:`BatchIndex` gives the groups of a batch, as a mapping.
+    """All training sets; indexed with a :class:`BatchIndex`, it gives the groups of a batch.
 
     Args:
-        sources: the rows of each training set, by name.
-        instructions: of each training set, by name; empty if none are wanted. A row's own
-            instruction stands in its place.
+        sources: makes the groups of each training set, by name.
+        instructions: the instruction of each training set, by name; empty for no instruction. A row
+            with an instruction of its own uses that instead.
     """
 
     def __init__(
@@ -56,22 +56,22 @@ class TrainGroups:
         self._mapped = {name: MappedFiles(source.files) for name, source in sources.items()}
 
     def cut_off(self, index: BatchIndex) -> str | None:
-        """Return a file of the index' dataset that has become shorter, if there is one."""
+        """Return a file of the index's dataset that was truncated after it was opened, or None."""
         return self._mapped[index.dataset].cut_off()
 
     @property
     def is_streamed(self) -> bool:
-        """Whether the rows of a training set lie elsewhere."""
+        """Whether any training set is streamed: its texts are fetched from a remote address."""
         return any(source.train_set.streamed is not None for source in self._sources.values())
 
     def fetch_ahead(self, index: BatchIndex) -> None:
-        """Begin to fetch the rows of a later step, if they lie elsewhere."""
+        """Begin to fetch the rows of a later step, if its dataset is streamed."""
         train_set = self._sources[index.dataset].train_set
         if train_set.streamed is not None:
             train_set.streamed.fetch_ahead(train_set.kept[list(index.rows)].tolist())
 
     def __len__(self) -> int:
-        """Kept rows of all training sets."""
+        """Number of kept rows in all training sets."""
         return sum(map(len, self._sources.values()))
 
     def __repr__(self) -> str:
@@ -82,10 +82,12 @@ class TrainGroups:
         return next(self.several([index]))
 
     def several(self, indices: Iterable[BatchIndex]) -> Iterator[dict[str, Any]]:
-        """Yield what each index gives; keys are chosen for several batches at once.
+        """Yield the groups for each index.
+
+        Faster than indexing one by one, because keys are chosen for several batches at once.
 
         Args:
-            indices: of one dataset, epoch and pass.
+            indices: batch indices that share the dataset, the epoch and the pass.
         """
         indices = iter(indices)
         for index in indices:

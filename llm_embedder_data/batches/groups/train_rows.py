@@ -36,16 +36,16 @@ TextGroups = Groups[list[str], list[list[str]]]
 
 
 class TrainRows:
-    """Makes groups of the kept rows of one training set: a pure function of rows and epoch.
+    """Makes groups of the kept rows of one training set, as a pure function of rows and epoch.
 
     Args:
-        train_set: the rows and how their keys are chosen.
+        train_set: the rows, and how their keys are chosen.
         group_size: G, keys per query.
-        seed: of the choices.
+        seed: seed of the run.
 
     Attributes:
-        rows_at_once: 1: texts are large, so the groups of different batches are made one by one.
-        files: the files that are read.
+        rows_at_once: always 1. Texts are large, so groups are made for one batch at a time.
+        files: the paths of the files that are read.
     """
 
     rows_at_once = 1
@@ -79,9 +79,10 @@ class TrainRows:
 
         Args:
             rows: ``[B]`` int64, row numbers within the dataset.
-            epoch: that choices are drawn for.
-            repeat: passes over the dataset before this one in the epoch.
-            numbers: ``[B]`` int64 that random choices depend on; None for the row numbers.
+            epoch: epoch for which keys are chosen.
+            repeat: number of passes over the dataset that the epoch has made before this one.
+            numbers: ``[B]`` int64, numbers on which the random choices depend; None takes the row
+                numbers.
         """
         train_set, group = self.train_set, self.group_size
         table: pa.Table = self._tables.mapped(rows.tolist())

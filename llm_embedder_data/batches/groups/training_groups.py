@@ -1,4 +1,4 @@
-"""Training groups: a query with its G keys, and how they are made of rows and choices."""
+"""Training groups (a query with its G keys), and how they are made from rows and chosen keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Keys = TypeVar("Keys", bound="Texts")
 
 
 class Texts(Protocol):
-    """A list of strings, or numbered texts: whatever can be sliced like a list."""
+    """Anything that can be sliced like a list of texts: a list of strings, or encoded texts."""
 
     def __len__(self) -> int: ...
 
@@ -38,11 +38,11 @@ class Texts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OwnInstructions:
-    """The instructions that B rows have of their own; None for a row without one.
+    """Instructions that the rows of a batch bring themselves; None for a row without one.
 
     Attributes:
-        query: B instructions, each of a row's query.
-        key: B instructions, each of all keys of a row.
+        query: B instructions, each for the query of a row.
+        key: B instructions, each for all keys of a row.
     """
 
     query: Sequence[str | None] = ()
@@ -67,17 +67,17 @@ class Groups(Generic[Queries, Keys]):
     Attributes:
         query: B texts.
         query_text_id: ``[B]`` int64, hashes of the query texts.
-        query_id: B ids: the row's own (int or str), else its row number.
-        key: B lists of G texts, the positive first, filled up with empty texts; encoded texts are
-            flat, B*G of them.
-        key_mask: ``[B, G]`` int64, 0 where a key fills up.
-        key_id: ``[B*G]`` int64, hashes of the key texts, 0 where a key fills up.
+        query_id: B ids: the row's own id (int or str), or its row number if the row has no id.
+        key: B lists of G texts, the positive first, padded with empty texts. Encoded texts form one
+            flat sequence of B*G.
+        key_mask: ``[B, G]`` int64, 0 where a key is padding.
+        key_id: ``[B*G]`` int64, hashes of the key texts, 0 where a key is padding.
         positive_id: ``[B, P]`` int64, hashes of all known positives, and of the negatives that a
             policy or a miner takes for positives; 0 where a row has fewer.
-        own_instructions: of the rows that have some, for their query and their keys; None if no
-            row of the dataset has any.
-        teacher_scores: ``[B, G]`` float64, NaN in rows without scores and 0 where a key
-            fills up; None if the dataset has no scores at all.
+        own_instructions: instructions that rows bring themselves; None if no row of the dataset
+            has any.
+        teacher_scores: ``[B, G]`` float64, NaN in rows without scores and 0 where a key is padding;
+            None if the dataset has no scores at all.
     """
 
     query: Queries
@@ -95,7 +95,8 @@ class Groups(Generic[Queries, Keys]):
         per_query, group = len(self.key) // len(self.query), self.key_mask.shape[1]
         positive_id, scores = self.positive_id[start:end], self.teacher_scores
         own = self.own_instructions
-        n_positives = np.count_nonzero(positive_id.any(axis=0))  # zeros come last
+        # Each row's zeros come last, so an all-zero column is one that this part does not need.
+        n_positives = np.count_nonzero(positive_id.any(axis=0))
         return Groups(
             query=self.query[start:end],
             query_text_id=self.query_text_id[start:end],
@@ -143,13 +144,13 @@ def choose(
     """Choose the keys of some rows for a pass of an epoch: see :func:`select`.
 
     Args:
-        train_set: that the rows are of.
-        candidates: of the B rows.
-        row_numbers: ``[B]`` int64, which the random choices depend on.
+        train_set: the training set that the rows belong to.
+        candidates: the candidates of the B rows.
+        row_numbers: ``[B]`` int64, numbers on which the random choices depend.
         group_size: G, keys per query.
-        seed: of the choices.
-        epoch: that choices are drawn for.
-        repeat: passes over the dataset before this one in the epoch.
+        seed: seed of the run.
+        epoch: epoch for which keys are chosen.
+        repeat: number of passes over the dataset that the epoch has made before this one.
     """
     settings, policies = train_set.settings, train_set.policies
     return select(
@@ -167,19 +168,19 @@ def choose(
 def scores_of(
     train_set: TrainSet, candidates: Candidates, chosen: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Return the teacher scores of the chosen keys, ``[B, G]``, as :class:`Groups` has them."""
+    """Return the teacher scores of the chosen keys: see :attr:`Groups.teacher_scores`."""
     if not train_set.n_scored or not train_set.are_teacher_scores:
         return None
     found = candidates.scores[np.maximum(chosen, 0)]
     if train_set.score_scaling is not None:
         found = train_set.score_scaling(found)
     scores = np.where(chosen >= 0, found, 0.0)
-    scores[np.isnan(scores[:, 0])] = np.nan  # a row without scores: no 0 where keys fill up
+    scores[np.isnan(scores[:, 0])] = np.nan  # a row without scores is NaN also in its padding
     return scores
 
 
 def query_ids_of(table: pa.Table, rows: NDArray[np.int64]) -> list[int | str]:
-    """Return the ids of some rows: the row's own id, else its row number."""
+    """Return an id for each row: its own, or its row number if it has none."""
     ids: list[int | str] = rows.tolist()
     for column in ("query_id_int", "query_id_str"):
         for b, given in enumerate(table.column(column).to_pylist()):
@@ -195,19 +196,19 @@ def positive_ids(
 ) -> NDArray[np.int64]:
     """Return hashes of all known positives of each query.
 
-    These are the labelled ones, the chosen one if it is unlabelled, and those that a policy takes
-    for positives.
+    These are the labelled positives, the chosen positive if it is unlabelled, and the negatives
+    that a policy takes for positives.
 
     Args:
-        candidates: of the B queries.
-        selection: of their keys.
-        ids_of: gives the hashes of the texts at some indices.
+        candidates: the candidates of the B queries.
+        selection: the keys chosen among them.
+        ids_of: returns the text hashes of the candidates at some indices.
 
     Returns:
         ``[B, P]`` int64, 0 where a query has fewer.
     """
     starts, chosen, is_false = candidates.starts, selection.chosen[:, 0], selection.is_false
-    promoted = chosen - starts >= candidates.n_pos  # [B]
+    promoted = chosen - starts >= candidates.n_pos  # [B]; the chosen positive is unlabelled
     n_known = counts = candidates.n_pos + promoted
     if is_false is not None:
         counts = n_known + is_false.sum(axis=1)
@@ -216,14 +217,19 @@ def positive_ids(
     at = starts[:, None] + np.arange(out.shape[1])
     at[promoted, candidates.n_pos[promoted]] = chosen[promoted]
     if is_false is not None:
-        query, column = np.nonzero(is_false)  # in the order of filled's slots behind the others
+        # nonzero() goes row by row, as the boolean index below does, so the two orders agree.
+        query, column = np.nonzero(is_false)
         at[filled & (np.arange(out.shape[1]) >= n_known[:, None])] = starts[query] + column
     out[filled] = ids_of(at[filled])
     return out
 
 
 def known_columns(train_set: TrainSet) -> list[str]:
-    """Return the column of further positives of the rows' queries; none if no row has any."""
+    """Return the name of the column with further known positives, if any row has some.
+
+    Returns:
+        A list of that one name, or an empty list.
+    """
     if KNOWN_ID not in train_set.rows.column_names:
         return []
     lengths = pc.list_value_length(train_set.rows.data.column(KNOWN_ID))
@@ -231,11 +237,11 @@ def known_columns(train_set: TrainSet) -> list[str]:
 
 
 def with_known(positive_id: NDArray[np.int64], table: pa.Table | None) -> NDArray[np.int64]:
-    """Return the hashes of :func:`positive_ids` with those of a table's column, if it has one.
+    """Add the further known positives of a table's rows to the hashes of :func:`positive_ids`.
 
     Args:
-        positive_id: ``[B, P]`` int64.
-        table: the rows; None if nothing was read of them.
+        positive_id: ``[B, P]`` int64, hashes.
+        table: the B rows; None if no column of theirs was read.
 
     Returns:
         ``[B, P']`` int64, 0 where a query has fewer.
@@ -255,5 +261,9 @@ def with_known(positive_id: NDArray[np.int64], table: pa.Table | None) -> NDArra
 
 
 def _combined(table: pa.Table, name: str) -> Any:
-    """Return a column as one array, copied: a single chunk may be a slice of a longer array."""
+    """Return a column as one array.
+
+    combine_chunks() copies. That is needed: a single chunk may be a slice of a longer array, whose
+    ``values`` and ``offsets`` would then be those of the longer one.
+    """
     return table.column(name).combine_chunks()

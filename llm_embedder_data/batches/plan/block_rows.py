@@ -1,11 +1,11 @@
 """Which rows each global batch of a pass holds.
 
-Four counts are involved, each within the one before it:
+Four numbers are involved:
 
-- pass: how often the dataset was drawn in full before, counted from the start of the fit;
-- block: a global batch within the pass;
-- position: an index into the row order (one fixed order of the dataset's rows: random, or that of
-  the files), or, if it is called a position in a global batch, an index into that batch;
+- pass number: how many full passes over the dataset came before, counted from the start of the fit;
+- block: the index of a global batch within its pass;
+- position: an index into the row order, which is one fixed order of the dataset's rows (random, or
+  file order). A "position in a global batch" is an index into that batch instead;
 - row: the row number within the dataset.
 """
 
@@ -25,18 +25,18 @@ from llm_embedder_data.core.hashing import stream_seed
 class BlockRows:
     """Gives the rows of each block of a pass over a dataset.
 
-    Each pass leaves out ``n mod global batch`` consecutive positions of the row order (with
-    ``rotate``, the next ones in each pass) and deals the others into blocks at random. Datasets are
-    given by index.
+    Each pass leaves out ``n mod global batch`` consecutive positions of the row order and deals the
+    others into blocks at random. With ``rotate``, each pass leaves out the positions that follow
+    those of the pass before. Methods take datasets by their index in ``names``.
 
     Args:
-        names: of the datasets.
-        n_rows: ``[d]`` int64, rows of each dataset.
-        global_batch: ``[d]`` int64, rows of one global batch of each dataset.
-        num_replicas: data-parallel ranks.
-        seed: of the run.
-        rotate: leave out other rows in each pass.
-        windows: deals the rows of each length window by length; None to ignore length.
+        names: names of the datasets.
+        n_rows: ``[d]`` int64, number of rows of each dataset.
+        global_batch: ``[d]`` int64, rows in one global batch of each dataset.
+        num_replicas: number of data-parallel ranks.
+        seed: seed of the run.
+        rotate: leave out different rows in each pass, rather than the same ones.
+        windows: sorts the rows of each length window by length; None ignores length.
         shuffle: the order in which a pass takes its rows.
     """
 
@@ -55,7 +55,7 @@ class BlockRows:
         self._names, self.n_rows, self.global_batch = names, n_rows, global_batch
         self._num_replicas, self._seed, self.rotate = num_replicas, seed, rotate
         self._windows, self._shuffle = windows, shuffle
-        # A repeated small dataset makes one batch a pass.
+        # A dataset smaller than one global batch, if it is repeated, makes one batch per pass.
         self.per_pass = np.maximum(n_rows // global_batch, 1)
         self._row_order = np.array(
             [stream_seed(seed, "row order", name) for name in names], np.uint64
@@ -63,7 +63,7 @@ class BlockRows:
 
     @property
     def window(self) -> int:
-        """Blocks that exchange rows by length: those of a length window, else 1."""
+        """Number of consecutive blocks that exchange rows by length; 1 without length windows."""
         return 1 if self._windows is None else self._windows.size
 
     def of(
@@ -73,10 +73,11 @@ class BlockRows:
         pass_number: NDArray[np.int64],
         rank: int | None,
     ) -> Sequence[NDArray[np.int64]] | NDArray[np.int64]:
-        """Return a rank's rows of ``[k]`` blocks; the whole blocks if rank is None.
+        """Return a rank's rows of ``[k]`` blocks, or the whole blocks if rank is None.
 
-        Without length windows this is one array, ``[k, largest share]``. A rank's share of another
-        dataset may be smaller; then the rest of its line is to be ignored.
+        Without length windows the result is one array, ``[k, largest share]``, where the largest
+        share is that of the dataset with the largest batch. Ignore the end of a line whose dataset
+        has a smaller share.
         """
         if self._windows is None:
             return self._dealt(dataset, block, pass_number, rank)
@@ -96,7 +97,7 @@ class BlockRows:
     def positions(self, dataset: NDArray[np.int64], rank: int | None) -> NDArray[np.int64]:
         """Return a rank's positions in a global batch of ``[k]`` datasets, ``[k, largest share]``.
 
-        A smaller share is filled up with its last position.
+        A smaller share is padded by repeating its last position.
         """
         start, size = (bound[dataset, None] for bound in self.share(rank))
         return start + np.minimum(np.arange(size.max()), size - 1)
@@ -120,8 +121,8 @@ class BlockRows:
         n_rows, global_batch = self.n_rows[dataset, None], self.global_batch[dataset, None]
         block, pass_number = block[:, None], pass_number[:, None]
         left_out = n_rows % global_batch
-        # Small datasets with small_datasets="repeat" walk through the row order again and again, so
-        # that all rows come equally often.
+        # A dataset smaller than a global batch, with small_datasets="repeat", goes through its row
+        # order again and again, so that all rows come equally often.
         repeated = n_rows < global_batch
         dealt = self._shuffle.dealt(
             np.where(repeated, 0, block * global_batch + positions),
@@ -149,20 +150,20 @@ class BlockRows:
     def block_of(
         self, dataset: int, positions: NDArray[np.int64], pass_number: int
     ) -> NDArray[np.int64]:
-        """Return the block of a pass in which each of ``[m]`` positions is dealt, as int64.
+        """Return the block of a pass that each of ``[m]`` positions is dealt into, as int64.
 
-        It is -1 for a position that the pass leaves out. Where blocks exchange rows, a row may end
-        in another block of its length window.
+        The block is -1 for a position that the pass leaves out. With length windows, the row at a
+        position may end up in another block of the same window.
 
         Args:
             dataset: one with at least as many rows as a global batch.
-            positions: ``[m]`` int64, positions in its row order.
+            positions: ``[m]`` int64, positions in the dataset's row order.
             pass_number: the pass.
         """
         n_rows, global_batch = int(self.n_rows[dataset]), int(self.global_batch[dataset])
         n_left = n_rows % global_batch
         rotation = pass_number if self.rotate else 0
-        dealt = (positions - n_left * (rotation + 1)) % n_rows  # as in _dealt
+        dealt = (positions - n_left * (rotation + 1)) % n_rows  # the inverse of the sum in _dealt
         block = np.full(len(positions), -1, np.int64)
         held = dealt < n_rows - n_left
         deal = _deal_seed(self._seed, self._names[dataset], pass_number)

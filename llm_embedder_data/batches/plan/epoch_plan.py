@@ -2,12 +2,12 @@
 
 How a step finds its rows, unless ``organize_method`` is ``random``:
 
-1. Write the global batches of the epoch in a list: all of dataset 0, then all of dataset 1, and so
-   on. A pseudo-random permutation of this list gives the order of training: step s trains on batch
-   ``permute(s)`` of the list.
-2. The index in the list says which dataset, and which of its global batches. These are called
-   blocks and are counted through all epochs. Dividing by the number of blocks in a pass gives the
-   pass and the block within it.
+1. Imagine the global batches of the epoch as a list: all of dataset 0, then all of dataset 1, and
+   so on. A pseudo-random permutation of this list gives the order of training: step s trains on
+   batch ``permute(s)`` of the list.
+2. The index in the list determines the dataset, and which of the dataset's global batches it is.
+   The global batches of a dataset are called blocks and are numbered across all epochs. Dividing
+   the number by the blocks in a pass gives the pass, with the block within it as the remainder.
 3. :class:`~llm_embedder_data.batches.plan.block_rows.BlockRows` gives the rows of that block.
 """
 
@@ -46,8 +46,8 @@ OrganizeMethod = Literal["epoch", "epoch-static", "epoch-random", "random"]
 Remainder = Literal["rotate", "drop"]
 SmallDatasets = Literal["error", "drop", "repeat"]
 
-# Plan this many rows at once: enough to spread the cost of NumPy's calls, few enough to stay in a
-# processor's cache.
+# Plan about this many rows in one call: enough to amortize the overhead of NumPy calls, few enough
+# to fit into a processor's cache.
 _ROWS_AHEAD = 4096
 
 
@@ -56,12 +56,12 @@ class PlannedBatch:
     """One global batch, or one rank's share of it.
 
     Attributes:
-        dataset: from which all its rows come.
+        dataset: name of the dataset that all rows come from.
         rows: ``[global batch]`` int64, row numbers within the dataset; ``[batch size]`` for one
             rank's share.
-        repeat: 0 in the pass over the dataset with which the epoch begins, 1 in the next pass, and
-            so on. With weight 1 an epoch is one pass, so it is always 0. Random choices for a row
-            depend on it, so that a row that comes again in the epoch gets other keys.
+        repeat: 0 in the first pass of the epoch over the dataset, 1 in the second pass, and so on.
+            With weight 1 an epoch is one pass, so ``repeat`` is always 0. Random choices for a row
+            depend on it: a row that comes again in the epoch gets other keys.
     """
 
     dataset: str
@@ -72,58 +72,60 @@ class PlannedBatch:
 class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     """The global batches of one epoch, each of one dataset, the same on every rank.
 
-    A global batch has ``batch_size * num_replicas`` rows; the ranks share it, so 8 ranks of 32 have
-    the same plan as 4 ranks of 64. The plan stores no list of batches: a step costs O(global batch
-    + log datasets) time, whatever the number of rows, and memory is a few numbers per dataset.
+    A global batch has ``batch_size * num_replicas`` rows and is split among the ranks, so 8 ranks
+    of 32 have the same plan as 4 ranks of 64. The plan stores no list of batches: a step costs
+    O(global batch + log datasets) time, whatever the number of rows, and memory is a few numbers
+    per dataset.
 
     A pass over a dataset of n rows has ``floor(n / global batch)`` global batches and holds no row
     twice. The other ``n mod global batch`` rows are left out of the pass. With
-    ``remainder="rotate"`` the next pass leaves out others, so over n passes all rows are left out
-    equally often.
+    ``remainder="rotate"`` the next pass leaves out other rows, so over n passes all rows are left
+    out equally often.
 
     ``weights`` gives the number of passes in an epoch. With a fractional weight, an epoch ends in
-    the middle of a pass, and the next epoch continues this broken pass: with weight 0.5, two epochs
-    make one pass. (With ``epoch-static`` all epochs have the batches of epoch 0.)
+    the middle of a pass, and the next epoch continues that pass: with weight 0.5, two epochs make
+    one pass. (With ``epoch-static`` all epochs have the batches of epoch 0.)
 
     How the batches are ordered:
 
     - ``epoch``: every epoch deals the rows anew and shuffles the batches of all datasets together.
     - ``epoch-static``: the batches of epoch 0, shuffled as whole batches in each epoch.
-    - ``epoch-random``: each step draws its dataset in proportion to the batches that remain of it.
-      That is to draw one of all remaining batches uniformly, so every order of the batches is
-      equally likely, as with ``epoch``. The two differ only in the random numbers; both names exist
-      for settings written for LLM-Embedder.
-    - ``random``: the dataset of each step is drawn in proportion to its rows times its weight, or
-      with ``mixing`` to its share; then a global batch without repeated rows. A row may come again
+    - ``epoch-random``: each step draws its dataset in proportion to the number of batches that the
+      dataset has left. This amounts to drawing one of all remaining batches uniformly, so every
+      order of the batches is equally likely, as with ``epoch``. The two differ only in their random
+      numbers; both names exist for settings written for LLM-Embedder.
+    - ``random``: each step draws a dataset in proportion to its rows times its weight (with
+      ``mixing``, to its share), and then a global batch without repeated rows. A row may come again
       at another step.
 
-    With ``length_window``, the rows of that many consecutive global batches of a pass (a length
-    window) are dealt again, so that each batch holds rows of like length. This changes neither the
+    A length window is ``length_window`` consecutive global batches of a pass. The rows of a window
+    are dealt again, so that each batch holds rows of similar length. This changes neither the
     dataset of a step nor the rows of a pass, and global batches still do not depend on the number
     of ranks. A step costs O(rows of a window) time if its window was not dealt recently.
 
-    With ``shuffle_window``, only so many rows are shuffled together, and the batches of a dataset
-    come in the order in which their rows were dealt: see
-    :mod:`~llm_embedder_data.batches.plan.row_shuffle`. The dataset of each step is the same as
-    without. The order of the last two epochs is then kept, 16 bytes a step.
+    With ``shuffle_window``, rows are shuffled only within windows of that many rows, and the
+    batches of a dataset come in the order of these windows: see
+    :mod:`~llm_embedder_data.batches.plan.row_shuffle`. The window does not change the dataset of
+    any step. The orders of the last two epochs are then kept in memory, 16 bytes a step.
 
     Args:
-        sizes: rows of each dataset, by name.
+        sizes: number of rows of each dataset, by name.
         batch_size: queries per rank and step: one number, or one per dataset.
-        num_replicas: data-parallel ranks.
-        seed: of the run.
+        num_replicas: number of data-parallel ranks.
+        seed: seed of the run.
         organize_method: see above.
         epoch: zero-based.
         remainder: ``rotate``, or ``drop`` the same rows in every pass.
         small_datasets: for a dataset smaller than one global batch: ``error``; ``drop`` it; or
             ``repeat`` its rows within the batch, the only case in which a batch holds a row twice.
-        weights: passes over each dataset per epoch, 1.0 if left out.
-            The attribute has the passes in force, also with ``mixing``.
-        length_window: global batches in a length window; None to ignore length.
+        weights: passes over each dataset per epoch; 1.0 for a dataset that is not named. The
+            attribute of this name holds the actual number of passes, with ``mixing`` as well.
+        length_window: global batches in a length window; None ignores length.
         lengths: ``[rows]``, the length of each row of each dataset, needed with ``length_window``.
-            Any unit will do, as only their order matters; the data module gives bytes of text.
-        mixing: the share of each dataset in the steps, in place of ``weights``.
-        shuffle_window: rows that are shuffled together; None for all rows of a dataset.
+            Any unit will do, as only their order matters; the data module passes bytes of text.
+        mixing: the share of the steps that each dataset gets, in place of ``weights``.
+        shuffle_window: number of rows that are shuffled together; None shuffles all rows of a
+            dataset together.
 
     Raises:
         ConfigError: a value is not allowed, or a dataset is too small for a global batch.
@@ -184,7 +186,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self._per_epoch = self._blocks_per_epoch(weight)
         self._ends = np.cumsum(self._per_epoch)
         self._order = BatchOrder(self._ends, in_turn=shuffle_window is not None)
-        # Where datasets are drawn freely: the end of each dataset's part of all chances.
+        # For "random": cumulative, unnormalized probabilities of the datasets.
         self._chance_ends = np.cumsum(self._per_epoch if mixing else self._n_rows * weight)
 
     def _mix(self, mixing: Mixing) -> None:
@@ -207,9 +209,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         return names
 
     def _blocks_per_epoch(self, weight: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the global batches of each dataset in an epoch, at least 1."""
-        # Without the small addend, 0.29 * 100 passes would give 28 batches: the product is
-        # 28.999999999999996.
+        """Return the number of global batches of each dataset in an epoch, at least 1."""
+        # The small addend makes up for rounding: 0.29 of 100 batches should be 29, but in floating
+        # point the product is 28.999999999999996.
         per_epoch = np.floor(weight * self._blocks.per_pass + 1e-9)
         for name, n_batches, per_pass in zip(
             self._names, per_epoch, self._blocks.per_pass, strict=True
@@ -244,7 +246,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         return LengthWindows(self.length_window, lengths, self.sizes, self.seed)
 
     def global_batch(self, dataset: str) -> int:
-        """Return the rows of one global batch of a dataset, over all ranks."""
+        """Return the number of rows in one global batch of a dataset, over all ranks."""
         return self.batch_size[dataset] * self.num_replicas
 
     def at(self, epoch: int) -> EpochPlan:
@@ -259,15 +261,18 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
 
     @property
     def steps(self) -> dict[str, int]:
-        """Global batches of each dataset in an epoch (for ``random``: expected, rounded down)."""
+        """Number of global batches of each dataset in an epoch.
+
+        With ``random`` this is the expected number, rounded down.
+        """
         return {name: int(n) for name, n in zip(self._names, self._per_epoch, strict=True)}
 
     def rows_left_out(self) -> dict[str, int]:
         """Return how many rows of each dataset epoch 0 leaves out; all rows of a dropped dataset.
 
-        With a fractional weight, other epochs may leave out some rows more or fewer. Costs O(global
-        batch) per dataset. For ``random`` it costs O(rows drawn), and beyond a few million of these
-        it returns the expected number.
+        With a fractional weight, other epochs may leave out a few more or fewer rows. The cost is
+        O(global batch) per dataset. For ``random`` the cost is O(rows drawn); if an epoch draws
+        more than a few million rows, the expected number is returned instead.
         """
         counts = dict(self.sizes)
         if self.organize_method == "random":
@@ -305,7 +310,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     def batch(self, step: int, rank: int | None = None) -> PlannedBatch:
         """Return the global batch of a step, or one rank's share of it.
 
-        Rank r has rows ``r * batch_size`` to ``(r + 1) * batch_size``; only these are computed.
+        Rank r gets the rows ``r * batch_size`` to ``(r + 1) * batch_size`` of the global batch;
+        only these are computed.
 
         Raises:
             IndexError: a step outside ``[-len, len)``, or a rank outside ``[0, num_replicas)``.
@@ -315,12 +321,12 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     def batches(self, steps: Sequence[int], rank: int | None = None) -> Iterator[PlannedBatch]:
         """Yield the batch of each of ``steps``, whole or one rank's share.
 
-        It computes several steps together, which takes about a tenth of the time of calling
-        :meth:`batch` for each. How many depends only on the batch size, so memory does not grow
+        Several steps are computed together, which takes about a tenth of the time of calling
+        :meth:`batch` for each. Their number depends only on the batch size, so memory does not grow
         with the number of steps.
 
         Raises:
-            IndexError: as :meth:`batch`, when the iteration reaches the step.
+            IndexError: as for :meth:`batch`, when the iteration reaches the step.
         """
         if rank is not None and not 0 <= rank < self.num_replicas:
             raise IndexError(f"rank must be in [0, {self.num_replicas}), got {rank}")
@@ -335,14 +341,14 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             yield from self._planned(part % n_steps, rank)
 
     def steps_with(self, dataset: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the steps that may hold any of some rows of a dataset, ascending, as int64.
+        """Return the steps that may hold any of the given rows, ascending, as int64.
 
-        No other step holds them. Without length windows each returned step does hold one of them.
-        It costs the same for any number of rows of the dataset, unless batches are drawn at random
-        or repeat a small dataset: then all steps are returned.
+        No other step holds any of them. Without length windows, each returned step holds at least
+        one. The cost does not depend on the size of the dataset. If batches are drawn at random, or
+        the dataset is smaller than a global batch and repeated, all steps are returned.
 
         Args:
-            dataset: its name.
+            dataset: name of the dataset.
             rows: ``[m]`` int64, row numbers within the dataset.
         """
         if dataset not in self._names:
@@ -362,11 +368,12 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         return stream_seed(self.seed, "batch order", self.organize_method, self.epoch)
 
     def listed(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the dataset of each of ``[k]`` steps, by index, and its batch within the epoch.
+        """Return the dataset of each of ``[k]`` steps, and which of its batches the step trains on.
 
-        Not for ``random``, whose batches are in no list.
+        Both are ``[k]`` int64: the index of the dataset, and the index of the batch among the
+        dataset's batches of the epoch. Not for ``random``, whose batches form no list.
         """
-        batches = self._order.batches(steps, self._order_seed)  # see the module
+        batches = self._order.batches(steps, self._order_seed)  # point 1 of the module docstring
         dataset = np.searchsorted(self._ends, batches, side="right")
         return dataset, batches - (self._ends - self._per_epoch)[dataset]
 
@@ -378,7 +385,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             repeat = np.zeros_like(steps)
         else:
             dataset, batch_of_epoch = self.listed(steps)
-            # Blocks are counted through all epochs, so that the next epoch continues a broken pass.
+            # Blocks are numbered across epochs, so that an epoch continues the pass in which the
+            # epoch before it ended.
             epoch = 0 if self.organize_method == "epoch-static" else self.epoch
             n_before = epoch * self._per_epoch[dataset]  # blocks of earlier epochs
             pass_number, block = np.divmod(
@@ -394,7 +402,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     def _drawn(
         self, steps: NDArray[np.int64], rank: int | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draw ``[k]`` datasets in proportion to their rows, and a rank's rows of a batch of each.
+        """Draw a dataset for each of ``[k]`` steps, and a rank's rows of one batch of it.
 
         A batch holds no row twice, unless the dataset is smaller than the batch.
         """

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.batches.plan.block_rows import BlockRows
 
-# Count rows drawn at random up to this many, which takes about a second; estimate beyond.
+# Count randomly drawn rows exactly up to this many, which takes about a second. Beyond that, return
+# the expected number.
 _MOST_COUNTED = 1 << 22
 
 
@@ -27,16 +28,17 @@ class _Plan(Protocol):
 
 
 def left_out_of_blocks(block_rows: BlockRows, dataset: int, n_blocks: int) -> int:
-    """Return how many rows of a dataset its first blocks leave out, counted from pass 0.
+    """Return how many rows of a dataset come in none of its first ``n_blocks`` blocks.
 
-    The blocks are some whole passes, then perhaps a part of one. If they are less than a pass, no
-    row comes twice, and their number tells. Otherwise only the positions that all whole passes
-    leave out are of interest, fewer than a global batch: does the last part hold them?
+    The blocks are numbered from pass 0. They form some whole passes and perhaps a part of another.
+    If they form at most one pass, no row comes twice, so the count follows from their number.
+    Otherwise only the positions that every whole pass leaves out can be missing, which are fewer
+    than a global batch. It remains to check which of them the last, partial pass holds.
 
     Args:
-        block_rows: of the plan.
-        dataset: its index.
-        n_blocks: at least 1.
+        block_rows: the block rows of the plan.
+        dataset: index of the dataset.
+        n_blocks: number of blocks, at least 1.
     """
     n_rows, per_pass = int(block_rows.n_rows[dataset]), int(block_rows.per_pass[dataset])
     global_batch = int(block_rows.global_batch[dataset])
@@ -49,8 +51,9 @@ def left_out_of_blocks(block_rows: BlockRows, dataset: int, n_blocks: int) -> in
     if not n_more or not len(positions):
         return len(positions)
     block = block_rows.block_of(dataset, positions, n_passes)
-    # The blocks of a length window exchange rows. All of a window together have the rows that were
-    # dealt to them; of a window that is cut short, the rows of each block must be looked at.
+    # The blocks of a length window exchange rows among themselves. A complete window still holds
+    # the rows that were dealt to its blocks. Where the partial pass ends inside a window, look at
+    # the actual rows of the blocks before the end.
     n_exchanging = n_more % block_rows.window
     missing = positions[(block < 0) | (block >= n_more - n_exchanging)]
     if not n_exchanging or not len(missing):
@@ -65,14 +68,14 @@ def left_out_of_blocks(block_rows: BlockRows, dataset: int, n_blocks: int) -> in
 def _left_out_of_passes(
     n_rows: int, global_batch: int, n_passes: int, rotate: bool
 ) -> NDArray[np.int64]:
-    """Return the row-order positions that all of the first ``n_passes`` whole passes leave out.
+    """Return the row-order positions that every one of the first ``n_passes`` passes leaves out.
 
     Args:
         n_rows: rows of the dataset, at least one global batch.
-        global_batch: rows of a global batch.
-        n_passes: at least 1.
+        global_batch: rows in a global batch.
+        n_passes: number of whole passes, at least 1.
         rotate: whether each pass leaves out the next ``n_rows mod global_batch`` positions of the
-            row order; else all passes leave out the same.
+            row order; otherwise all passes leave out the same positions.
 
     Returns:
         The positions, int64; fewer than a global batch.
@@ -89,15 +92,15 @@ def _left_out_of_passes(
 def left_out_at_random(
     plan: _Plan, datasets: Mapping[str, tuple[int, int]], shares: NDArray[np.float64]
 ) -> dict[str, int]:
-    """Return how many rows of each dataset no step of a plan draws, with ``random`` order.
+    """Return how many rows of each dataset are drawn at no step of a plan with ``random`` order.
 
     Args:
-        plan: of one epoch.
+        plan: the plan of one epoch.
         datasets: (number of rows, rows of a global batch), by dataset name.
         shares: the probability that a step draws each dataset, in the order of ``datasets``.
 
     Returns:
-        Exact counts if the plan is short, else the expected numbers, rounded.
+        Exact counts if the plan is short, otherwise the expected numbers, rounded.
     """
     n_steps = len(plan)
     largest = max(global_batch for _, global_batch in datasets.values())

@@ -1,4 +1,7 @@
-"""Length windows: deal the rows of several global batches again, so that like lengths meet."""
+"""Length windows: deal the rows of several global batches anew, so that each has similar lengths.
+
+Batches of rows of similar length need less padding.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import stream_seed, stream_seeds
 
-# Remember dealt windows up to this many rows (8 MiB): the batches of one window are far apart in an
-# epoch, and each dealing costs the whole window.
+# Cache dealt windows of up to this many rows in all (8 MiB). The batches of a window are far apart
+# in an epoch, and without the cache each of them would deal the whole window again.
 _ROWS_KEPT = 1 << 20
 
 
@@ -26,10 +29,10 @@ class LengthWindows:
         size: global batches in a window; the last window of a pass may have fewer.
         lengths: ``[rows]``, the length of each row, by dataset name.
         sizes: number of rows, by dataset name.
-        seed: of the run.
+        seed: seed of the run.
 
     Raises:
-        ConfigError: ``size`` is below 2, or a dataset has not one length per row.
+        ConfigError: ``size`` is below 2, or a dataset does not have one length per row.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class LengthWindows:
             if shape != (n_rows,):
                 raise ConfigError(
                     f"data.length_window={size}: the lengths of dataset {name!r} have the shape "
-                    f"{shape}, expected {(n_rows,)} (give one a row)"
+                    f"{shape}, expected {(n_rows,)} (give one length per row)"
                 )
         self._kept: OrderedDict[tuple[str | int, ...], NDArray[np.int64]] = OrderedDict()
 
@@ -62,16 +65,16 @@ class LengthWindows:
     ) -> NDArray[np.int64]:
         """Return some rows of a global batch, ``[m]`` int64.
 
-        It costs O(window) time if the window was not dealt recently.
+        Costs O(rows of a window) time if the window was not dealt recently.
 
         Args:
-            name: of the dataset.
+            name: name of the dataset.
             pass_number: the pass over the dataset, counted from the start of the fit.
             block: index of the global batch within the pass.
             per_pass: number of global batches in a pass.
             positions: ``[m]`` int64, consecutive positions in the global batch.
-            planned: maps ``[w]`` blocks of the pass to their rows before they are dealt by length,
-                ``[w, global batch]``.
+            planned: returns the rows of ``[w]`` blocks of the pass as they are before dealing by
+                length, ``[w, global batch]``.
         """
         window, block_of_window = divmod(block, self.size)
         request = (name, pass_number, window, int(positions[0]), len(positions))
@@ -92,7 +95,7 @@ class LengthWindows:
 def deal_by_length(
     planned: NDArray[np.int64], lengths: ArrayLike, seed: int, positions: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Deal the rows of W global batches anew, so that each batch holds rows of like length.
+    """Deal the rows of W global batches anew, so that each batch holds rows of similar length.
 
     Sort all rows by length (stable, so equal lengths keep their planned order) and cut them into W
     batches. Then shuffle the batches, so that training does not go from short to long, and the rows
@@ -105,7 +108,7 @@ def deal_by_length(
         positions: ``[m]`` int64, the positions within a global batch to return.
 
     Returns:
-        ``[W, m]`` int64, the rows at these positions of each new batch.
+        ``[W, m]`` int64, the rows at these positions in each new batch.
 
     >>> import numpy as np
     >>> rows = np.arange(6).reshape(3, 2)

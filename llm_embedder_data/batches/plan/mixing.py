@@ -1,9 +1,9 @@
 """Mixing: how many steps of an epoch each dataset gets, by a power of its rows or by target shares.
 
-The powers are those of multilingual training: with n rows, a dataset is drawn in proportion to
-``n ** alpha`` (XLM-R, arXiv:1911.02116, section 3.1), which is ``n ** (1 / temperature)`` (mT5,
-arXiv:2010.11934, section 3.2). Here nothing is drawn: an epoch has exactly the steps of each share,
-rounded.
+Powers come from multilingual training, where a dataset of n rows is drawn in proportion to
+``n ** alpha`` (XLM-R, arXiv:1911.02116, section 3.1) or, which is the same,
+``n ** (1 / temperature)`` (mT5, arXiv:2010.11934, section 3.2). Here nothing is drawn at random:
+each dataset gets its share of the steps of an epoch exactly, up to rounding.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ _EXPECTED = (
     "proportion to their rows), temperature (1 / alpha, at least 1) and shares ({dataset: share of "
     "the steps}, each above 0 and no less than a millionth of their sum)"
 )
-_LEAST = 1e-6  # an epoch is long enough for each dataset to get a step
+# The smallest share. An epoch is made long enough for each dataset to get a step, so a tiny share
+# would make it endless.
+_LEAST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Mixing:
-    """The share of each dataset in the steps of an epoch.
+    """The share of an epoch's steps that each dataset gets.
 
     Attributes:
-        alpha: shares are in proportion to ``rows ** alpha``; None if ``shares`` says them.
-        shares: the share of each dataset, in any unit; empty if ``alpha`` says them.
+        alpha: shares are in proportion to ``rows ** alpha``; None if ``shares`` is given.
+        shares: the share of each dataset, in any unit; empty if ``alpha`` is given.
     """
 
     alpha: float | None
@@ -43,10 +45,10 @@ class Mixing:
 
     @classmethod
     def of(cls, setting: Any) -> Mixing | None:
-        """Return the mixing that a setting asks for; None for none.
+        """Return the mixing that ``data.mixing`` asks for; None if the setting is null.
 
         Raises:
-            ConfigError: the setting cannot be used; what is allowed.
+            ConfigError: the setting has an invalid value; the message says what is allowed.
         """
         if setting is None:
             return None
@@ -61,7 +63,7 @@ class Mixing:
         raise ConfigError(f"data.mixing={shown(setting)}: {_EXPECTED}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the mixing as checkpoints keep it: equal for all ways to say the same."""
+        """Return the mixing for a checkpoint; equivalent settings give equal values."""
         if self.alpha is not None:
             return {"alpha": self.alpha}
         total = sum(self.shares.values())
@@ -71,23 +73,24 @@ class Mixing:
         return "shares" if self.alpha is None else f"alpha={self.alpha:g}"
 
     def among(self, datasets: Iterable[str]) -> Mixing:
-        """Return the mixing of some of the datasets, whose shares keep their proportion."""
+        """Return the mixing for some of the datasets; their shares keep their proportions."""
         return Mixing(self.alpha, {name: self.shares[name] for name in datasets if self.shares})
 
     def check(self, datasets: Mapping[str, float]) -> None:
-        """Refuse shares of unknown datasets, datasets without a share, and weights beside them.
+        """Check that the mixing fits the datasets.
 
         Args:
-            datasets: the weight of each dataset that there is.
+            datasets: the weight of each dataset, by name.
 
         Raises:
-            ConfigError: which dataset, and what to do.
+            ConfigError: a dataset has a weight as well, a share names an unknown dataset, or a
+                dataset has no share.
         """
         for name, weight in datasets.items():
             if weight != 1:
                 raise ConfigError(
-                    f"dataset {name!r} has weight={weight:g}, and data.mixing says how often each "
-                    "dataset comes too (give one of the two)"
+                    f"dataset {name!r} has weight={weight:g}, but data.mixing also says how often "
+                    "each dataset comes (give one of the two)"
                 )
         if self.alpha is None:
             check_names("data.mixing.shares", self.shares, dict.fromkeys(datasets, 0))
@@ -99,10 +102,10 @@ class Mixing:
                 )
 
     def target_shares(self, sizes: Mapping[str, int]) -> NDArray[np.float64]:
-        """Return the wanted share of each dataset, ``[datasets]`` float64, with sum 1.
+        """Return the target share of each dataset, ``[datasets]`` float64, with sum 1.
 
         Args:
-            sizes: rows of each dataset, at least 1.
+            sizes: number of rows of each dataset, at least 1.
         """
         if self.alpha is None:
             parts = np.array([self.shares[name] for name in sizes], np.float64)
@@ -112,15 +115,15 @@ class Mixing:
         return shares
 
     def steps(self, sizes: Mapping[str, int], per_pass: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the steps of an epoch that each dataset gets, ``[datasets]`` int64.
+        """Return the number of steps per epoch of each dataset, ``[datasets]`` int64.
 
-        An epoch has as many steps as a pass over every dataset, or as many as it takes for each
-        dataset to get one. Each dataset has its share of them, rounded up or down, such that the
-        numbers add up (the method of largest remainders).
+        An epoch has as many steps as one pass over every dataset together, or more if a dataset
+        would otherwise get no step. The steps are divided by share; the method of largest
+        remainders rounds the numbers so that they add up.
 
         Args:
-            sizes: rows of each dataset.
-            per_pass: ``[datasets]`` int64, the global batches of a pass.
+            sizes: number of rows of each dataset.
+            per_pass: ``[datasets]`` int64, the number of global batches in a pass.
         """
         shares = self.target_shares(sizes)
         n_steps = max(int(per_pass.sum()), math.ceil(1 / shares.min() - 1e-9))

@@ -16,7 +16,7 @@ _ONE = np.array(1, np.uint64)
 def permute(
     positions: NDArray[np.int64], n: int | NDArray[np.int64], seed: int | NDArray[np.uint64]
 ) -> NDArray[np.int64]:
-    """Return the image of each position under the permutation of ``range(n)`` that a seed names.
+    """Return the image of each position under the permutation of ``range(n)`` given by a seed.
 
     This is a generalised Feistel network over ``range(a * b)``, with a and b about the square root
     of n. Each round shifts one half, modulo a or b, by a hash of the other half. An image of n or
@@ -40,7 +40,7 @@ def permute(
     [2, 3, 0, 4, 1]
     """
     size, seeds = np.asarray(n, np.uint64), np.asarray(seed, np.uint64)
-    if size.size == seeds.size == 1:  # NumPy broadcasts arrays without a dimension the fastest
+    if size.size == seeds.size == 1:  # NumPy broadcasts zero-dimensional arrays fastest
         size, seeds = size.reshape(()), seeds.reshape(())
     widths = [isqrt(n_items - 1) + 1 for n_items in size.ravel().tolist()]
     a = np.array(widths, np.uint64).reshape(size.shape)
@@ -97,7 +97,7 @@ def _network_back(
     b: NDArray[np.uint64],
     *round_seeds: np.uint64,
 ) -> NDArray[np.uint64]:
-    """Return the values that :func:`_network` maps to these."""
+    """Return the inverse images of values under :func:`_network`."""
     right = values // a
     left = values - right * a
     for number, round_seed in reversed(list(enumerate(round_seeds))):

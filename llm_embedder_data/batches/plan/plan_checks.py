@@ -1,4 +1,4 @@
-"""Checks of what an epoch plan is given."""
+"""Checks of the arguments of an epoch plan."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from llm_embedder_data.core.printable import one_line
 
 
 class PlanError(ConfigError):
-    """Data that can be read, of which the settings make no plan."""
+    """The data can be read, but no plan can be made of it with these settings."""
 
 
 class TooSmallError(PlanError):
-    """A dataset is smaller than a global batch, or no larger one is left."""
+    """A dataset is smaller than a global batch, or all datasets were dropped for that reason."""
 
 
 def whole_number(value: object, what: str, least: int, most: int | None = None) -> int:
@@ -60,7 +60,11 @@ def rows_of_each(sizes: object) -> dict[str, int]:
 
 
 def check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, int]) -> None:
-    """Refuse a setting that names a dataset which does not exist."""
+    """Check that every dataset that a setting names exists.
+
+    Raises:
+        ConfigError: a dataset does not exist.
+    """
     for name in given:
         if name not in sizes:
             raise ConfigError(
@@ -75,14 +79,16 @@ def batch_size_of_each(
     """Return the batch size of each dataset, given one number or one per dataset.
 
     Raises:
-        ConfigError: a dataset has none, or an unknown dataset has one, or one is no whole number of
-            at least 1.
+        ConfigError: a dataset has no batch size, or one that is not a whole number of at least 1;
+            or ``batch_size`` names an unknown dataset.
     """
     if not isinstance(batch_size, Mapping):
         return dict.fromkeys(sizes, whole_number(batch_size, "batch_size", 1, LARGEST_BATCH))
     check_names("batch_size", batch_size, sizes)
     if missing := [name for name in sizes if name not in batch_size]:
-        raise ConfigError(f"batch_size names no {missing[0]!r} (give one for each dataset)")
+        raise ConfigError(
+            f"batch_size has no value for dataset {missing[0]!r} (give one for each dataset)"
+        )
     return {
         name: whole_number(batch_size[name], f"batch_size[{name!r}]", 1, LARGEST_BATCH)
         for name in sizes
@@ -90,10 +96,10 @@ def batch_size_of_each(
 
 
 def weight_of_each(weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, float]:
-    """Return the weight of each dataset, 1 where none is given.
+    """Return the weight of each dataset, 1 if none is given.
 
     Raises:
-        ConfigError: an unknown dataset has one, or one is no number.
+        ConfigError: a weight is not a number, or ``weights`` names an unknown dataset.
     """
     check_names("weights", weights, sizes)
     for name, weight in weights.items():
@@ -108,11 +114,14 @@ def too_small(
     num_replicas: int,
     small_datasets: str,
 ) -> dict[str, int]:
-    """Return the rows of each dataset that is dropped as smaller than a global batch.
+    """Return the datasets to drop because they are smaller than a global batch.
+
+    Returns:
+        The number of rows of each dropped dataset, by name.
 
     Raises:
-        ConfigError: a global batch of more than :data:`LARGEST_BATCH` rows.
-        TooSmallError: there is such a dataset, and small_datasets does not allow it.
+        ConfigError: a global batch has more than :data:`LARGEST_BATCH` rows.
+        TooSmallError: a dataset is too small, and ``small_datasets`` is ``error``.
     """
     faults, small = [], {}
     for name, n_rows in sizes.items():

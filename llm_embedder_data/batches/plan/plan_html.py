@@ -12,8 +12,8 @@ def plan_table_html(title: str, rows: Sequence[tuple[str, int, int, int]]) -> st
     """Return the datasets of a plan as an HTML table.
 
     Args:
-        title: of the table.
-        rows: of each dataset its name, its rows, the rows of a global batch, and its steps.
+        title: the caption.
+        rows: for each dataset (name, number of rows, rows in a global batch, steps).
     """
     n_steps = sum(steps for *_, steps in rows) or 1
     names = ("dataset", "rows", "global batch", "steps", "share of the steps")

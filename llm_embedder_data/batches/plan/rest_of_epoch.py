@@ -1,4 +1,7 @@
-"""The rest of an epoch that another run began, cut into this run's global batches."""
+"""The rest of an epoch that another run began, cut into this run's global batches.
+
+This is how a run resumes in the middle of an epoch with another batch size or number of ranks.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,28 @@ from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, PlannedBatch
 
 
 class RestOfEpoch(EpochPlan):
-    """A plan in which another run began one epoch; all other epochs are planned by this run alone.
+    """A plan for an epoch that another run began; this run alone plans all other epochs.
 
     For each pass over a dataset, the rows that the other run did not reach are taken in their
-    planned order and cut into this run's global batches. Rows that fill none at the end of a pass
-    are left out. These batches are shuffled (with a shuffle window, those of a pass stay in order)
-    and become the steps ``first`` to
-    ``first + n_left - 1``, so no row of a pass comes twice in the epoch. All other steps of the
-    epoch are those of this run's plan.
+    planned order and cut into this run's global batches. Rows at the end of a pass that do not fill
+    a global batch are left out. The batches are shuffled (with a shuffle window, the batches of a
+    pass stay in order) and become the steps ``first`` to ``first + n_left - 1``, so no row of a
+    pass comes twice in the epoch. All other steps of the epoch are those of this run's plan.
 
-    It is made in O(remaining steps) time and memory. A step costs as much as the old global batches
-    that its rows come from.
+    Construction takes O(remaining steps) time and memory. A step costs as much as the old global
+    batches that its rows come from.
 
     Args:
-        plan: this run's, at the epoch.
-        before: the other run's, at the epoch; may be the rest of an epoch itself.
-        step: the first of ``before`` that was not trained on.
-        first: None lets the rest end with the epoch.
+        plan: this run's plan of the epoch.
+        before: the other run's plan of the epoch; may be a :class:`RestOfEpoch` itself.
+        step: the first step of ``before`` that was not trained on.
+        first: step of this run at which the rest begins; None makes the rest end with the epoch.
 
     Attributes:
-        first: number of the step with which the rest begins.
-        n_left: steps of the rest; 0 if the remaining rows fill no global batch.
-        n_rows: rows that are left.
-        n_left_out: how many of these come in no step.
+        first: the step at which the rest begins.
+        n_left: number of steps of the rest; 0 if the remaining rows fill no global batch.
+        n_rows: number of rows that the other run did not reach.
+        n_left_out: how many of these rows come in no step.
     """
 
     first: int
@@ -58,8 +60,9 @@ class RestOfEpoch(EpochPlan):
             )
         }
         batches = {number: n for number, n in batches.items() if n}
-        # Which batch of which pass comes when: a plan over batches, one a step. With a shuffle
-        # window it is over the batches of a dataset's passes together, which come one by one.
+        # The order of the batches is itself a plan: its "rows" are batches, one per step, and its
+        # "datasets" are the passes, named by number. With a shuffle window its "datasets" are the
+        # real datasets, so that the batches of a dataset's passes come one after another.
         self._batches = batches
         sizes = batches
         if plan.shuffle_window is not None:
@@ -78,7 +81,7 @@ class RestOfEpoch(EpochPlan):
             if batches
             else None
         )
-        # With a fractional weight, more may be left than an epoch of this run has.
+        # With a fractional weight, more steps may be left than an epoch of this run has.
         self.n_left = min(len(plan), sum(batches.values()))
         self.first = len(plan) - self.n_left if first is None else first
         self.n_rows = sum(rows)
@@ -93,7 +96,7 @@ class RestOfEpoch(EpochPlan):
         return self if epoch == self.epoch else self._own.at(epoch)
 
     def steps_with(self, dataset: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return all steps: those of the rest are not found by their rows."""
+        """Return all steps, because the steps of the rest cannot be found by their rows."""
         return np.arange(len(self))
 
     def batches(self, steps: Sequence[int], rank: int | None = None) -> Iterator[PlannedBatch]:
@@ -120,7 +123,14 @@ class RestOfEpoch(EpochPlan):
         return PlannedBatch(dataset, rows[at - at[0], within], repeat)
 
     def _batch_of_pass(self, position: int) -> tuple[int, int]:
-        """Return the pass of a step of the rest, by index, and the number of its batch."""
+        """Return the pass that a step of the rest belongs to, and which of its batches it is.
+
+        Args:
+            position: the step, counted from the first step of the rest.
+
+        Returns:
+            The index of the pass in ``_passes``, and the index of the batch within the pass.
+        """
         assert self._turns is not None
         if self.shuffle_window is None:
             name, [block] = self._turns[position]

@@ -1,13 +1,13 @@
-"""In which order a pass over a dataset takes its rows: all of them shuffled, or some at a time.
+"""In which order a pass takes the rows of a dataset: shuffled all together, or within windows.
 
-With a shuffle window, rows that come soon after each other in training lie close together in the
-files, so that a reader of remote files needs few parts of them at a time:
+With a shuffle window, rows that are close in training are also close in the files, so a reader of
+remote files needs only a few parts of them at a time:
 
-1. Cut the rows, in the order of the files, into chunks of a sixteenth of the window.
-2. Shuffle the chunks. Each 16 chunks in a row are a window.
-3. Shuffle the rows of each window.
+1. Cut the rows, in file order, into chunks of a sixteenth of the window.
+2. Shuffle the chunks. Every 16 consecutive chunks form a window.
+3. Shuffle the rows within each window.
 
-So the rows of a window come from 16 random places of the dataset, and every pass has other windows.
+So the rows of a window come from 16 random places of the dataset, and each pass has other windows.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from llm_embedder_data.batches.plan.permutation import permute, unpermute
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.hashing import stream_seed, stream_seeds
 
-CHUNKS = 16  # of a window
+CHUNKS = 16  # chunks per window
 
 
 class RowShuffle:
-    """Orders the rows of a pass, by two mappings.
+    """Orders the rows of a pass by two mappings.
 
-    The row order maps positions to rows and is the same in all passes; the deal maps the numbers of
-    a pass to positions and is new in each pass. Without a window both are random. With one, the row
-    order is that of the files.
+    The deal maps 0, 1, 2, ... (the rows of a pass as they are trained on) to positions, and is
+    different in each pass. The row order maps positions to rows, and is the same in all passes.
+    Without a window both are random. With a window, the row order is file order.
 
     Args:
-        window: rows that are shuffled together, at least 16; None for all rows of a dataset.
+        window: number of rows that are shuffled together, at least 16; None shuffles all rows of a
+            dataset together.
 
     Raises:
         ConfigError: ``window`` is below 16.
@@ -62,13 +63,13 @@ class RowShuffle:
         Args:
             numbers: int64, of any shape, each in ``[0, n)``.
             n: int64, broadcasts to the shape of ``numbers``.
-            seed: of the pass; broadcasts to the shape of ``numbers``.
+            seed: seed of the pass; broadcasts to the shape of ``numbers``.
         """
         if self.window is None:
             return permute(numbers, n, seed)
         images = self._through_windows(numbers, n, seed)
-        # The last chunk may be cut short. An image beyond the rows is mapped again until it is one
-        # of them, as in a permutation's cycle walking.
+        # The last chunk may be incomplete, so an image may lie beyond the last row. It is mapped
+        # again until it is a row: the cycle walking of permute().
         while (outside := images >= n).any():
             images[outside] = self._through_windows(
                 images[outside],

@@ -16,14 +16,14 @@ from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 
 @dataclass(frozen=True, slots=True)
 class BatchIndex:
-    """All that a worker needs to build one rank's batch; equal indices give equal batches.
+    """Everything a worker needs to build one rank's batch; equal indices give equal batches.
 
     Attributes:
         epoch: zero-based.
-        step: of the epoch, zero-based.
-        dataset: that the rows are of.
-        rows: this rank's, as positions among the dataset's kept rows.
-        repeat: passes over the dataset before this one in the epoch.
+        step: step within the epoch, zero-based.
+        dataset: name of the dataset that the rows come from.
+        rows: this rank's rows, as positions among the dataset's kept rows.
+        repeat: number of passes over the dataset that the epoch has made before this one.
     """
 
     epoch: int
@@ -36,20 +36,22 @@ class BatchIndex:
 class SameTaskSampler(DistributedSampler[BatchIndex]):
     """Yields one :class:`BatchIndex` for each step; at each step all ranks draw from one dataset.
 
-    Give it to ``DataLoader(..., sampler=sampler, batch_size=None)``. It is a ``DistributedSampler``
-    by name only: Lightning 2.6 leaves that type in place and calls its ``set_epoch``, and does
-    neither for a ``batch_sampler``. It never communicates and never counts what was drawn: workers
-    prefetch, so only the trainer knows how far the run is.
+    Pass it to ``DataLoader(..., sampler=sampler, batch_size=None)``. It is a ``DistributedSampler``
+    by name only: Lightning 2.6 does not replace a sampler of that type and calls its ``set_epoch``,
+    but does neither for a ``batch_sampler``. The sampler never communicates, and does not count the
+    indices that it has yielded: workers prefetch, so only the trainer knows how far the run is.
 
     Args:
-        plan: of any epoch; equal on all ranks.
-        rank: this process among the data-parallel ranks.
-        start: (epoch, step) at which the first pass begins. A resumed run's loader is made, and its
-            workers prefetch, before the first ``set_epoch``, so the start is given here.
-        place_of: gives the (epoch, first step) of the plan for an epoch that a trainer announces;
-            None if both count alike.
+        plan: the plan of any epoch; equal on all ranks.
+        rank: index of this process among the data-parallel ranks.
+        start: (epoch, step) at which the first iteration begins. The start of a resumed run is an
+            argument because the loader is made, and its workers prefetch, before the trainer first
+            calls ``set_epoch``.
+        place_of: maps an epoch of the trainer to the (epoch, first step) of the plan; None if the
+            trainer and the plan number epochs alike.
         fetch_ahead: called with the index of each step, ``steps_ahead`` steps before that step is
-            yielded; at the start, with the first ``steps_ahead + 1`` at once. None for nobody.
+            yielded. At the start it is called for the first ``steps_ahead + 1`` steps. None turns
+            fetching ahead off.
         steps_ahead: see ``fetch_ahead``.
     """
 
@@ -74,7 +76,7 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
 
     @property
     def place(self) -> tuple[int, int]:
-        """(epoch, step) at which the next pass begins."""
+        """(epoch, step) at which the next iteration begins."""
         return self.epoch, self.first_step
 
     def set_epoch(self, epoch: int) -> None:
@@ -85,12 +87,12 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
             self.epoch, self.first_step = epoch, 0
 
     def __len__(self) -> int:
-        """Steps of a whole epoch, wherever this one begins."""
+        """Number of steps of a whole epoch, even if this iteration begins in the middle of one."""
         return len(self.plan)
 
     def __iter__(self) -> Iterator[BatchIndex]:
-        # As a generator it reads the start with the first batch: Lightning makes the iterator
-        # before it announces the epoch.
+        # Lightning creates the iterator before it calls set_epoch. A generator reads the epoch only
+        # when the first index is requested, which is after that call.
         indices = self._from(self.epoch, self.first_step)
         if self._fetch_ahead is None:
             yield from indices
@@ -118,10 +120,10 @@ class SameTaskSampler(DistributedSampler[BatchIndex]):
 
 
 class OverfitSampler(SameTaskSampler, SequentialSampler):  # type: ignore[misc]
-    """The first batches of epoch 0, in every epoch.
+    """Yields the first batches of epoch 0 in every epoch.
 
-    ``Trainer(overfit_batches=...)`` replaces any sampler that is not a ``SequentialSampler`` by one
-    that yields plain integers. This class is one by name only.
+    ``Trainer(overfit_batches=...)`` replaces any sampler that is not a ``SequentialSampler`` with
+    one that yields plain integers. This class inherits from ``SequentialSampler`` only to be kept.
     """
 
     def __init__(self, plan: EpochPlan, **settings: Any) -> None:
@@ -129,24 +131,24 @@ class OverfitSampler(SameTaskSampler, SequentialSampler):  # type: ignore[misc]
         self.epoch = self.first_step = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Stay at epoch 0; a resumed run goes on inside it."""
+        """Stay at epoch 0; a resumed run continues at its step within epoch 0."""
         if self._place_of is not None:
             self.first_step = self._place_of(epoch)[1]
 
 
 class ShardSampler(DistributedSampler[NDArray[np.int64]]):
-    """Batches of row numbers: over the ranks each of ``range(n_rows)`` exactly once.
+    """Yields batches of row numbers; together, the ranks yield each row exactly once.
 
     The rows are cut into batches of consecutive rows, as few and as even as ``batch_size`` allows,
-    and each rank has a range of these batches. So a batch holds the same rows on any number of
-    ranks, and embeddings have the same bits. All ranks have equally many batches, because a rank
-    that stops early would leave the others waiting: some end with an empty one.
+    and each rank gets a range of these batches. So a batch holds the same rows on any number of
+    ranks, and embeddings are the same to the bit. All ranks yield equally many batches, because a
+    rank that stopped early would leave the others waiting; the last batch of a rank may be empty.
 
     Args:
-        n_rows: rows to share.
-        batch_size: rows in a batch, at most.
-        rank: this process among the data-parallel ranks.
-        num_replicas: data-parallel ranks.
+        n_rows: number of rows, over all ranks.
+        batch_size: maximum number of rows in a batch.
+        rank: index of this process among the data-parallel ranks.
+        num_replicas: number of data-parallel ranks.
     """
 
     def __init__(
@@ -163,7 +165,7 @@ class ShardSampler(DistributedSampler[NDArray[np.int64]]):
         self._n_batches = -(-self._n_of_all // num_replicas)
 
     def set_epoch(self, epoch: int) -> None:
-        """Every epoch is the same."""
+        """Do nothing: every epoch is the same."""
 
     def __len__(self) -> int:
         return self._n_batches

@@ -1,4 +1,4 @@
-"""In which global batches of an epoch some rows may come, found without drawing the epoch."""
+"""Finds the global batches of an epoch that may hold given rows, without computing the epoch."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from llm_embedder_data.batches.plan.block_rows import BlockRows
 def blocks_with(
     block_rows: BlockRows, dataset: int, rows: NDArray[np.int64], *, first: int, n_blocks: int
 ) -> NDArray[np.int64]:
-    """Return the blocks of an epoch that may hold any of some rows, ascending.
+    """Return the blocks of an epoch that may hold any of the given rows, ascending.
 
-    Without length windows they are the blocks that hold them. The blocks of a window exchange rows,
-    so all of them are returned.
+    Without length windows each returned block does hold one of the rows. The blocks of a length
+    window exchange rows, so all blocks of the window are returned.
 
     Args:
-        block_rows: of the plan.
+        block_rows: the block rows of the plan.
         dataset: index of a dataset with at least as many rows as a global batch.
         rows: ``[m]`` int64, row numbers within the dataset.
-        first: the epoch's first block, counted through all epochs.
-        n_blocks: blocks of the epoch.
+        first: the epoch's first block, numbered across all epochs.
+        n_blocks: number of blocks in the epoch.
 
     Returns:
-        int64, numbers within the epoch.
+        int64, block numbers counted from the epoch's first block.
     """
     per_pass, window = int(block_rows.per_pass[dataset]), block_rows.window
     positions = block_rows.positions_of(dataset, rows)

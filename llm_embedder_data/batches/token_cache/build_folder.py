@@ -1,4 +1,4 @@
-"""The folder in which one process builds a table, and what killed processes left there."""
+"""The folder in which a process builds a token table; a killed process's folder is reused."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from llm_embedder_data.batches.token_cache.token_table import TABLE_SUFFIX
 from llm_embedder_data.core.checked_json import read_checked_json, write_checked_json
 from llm_embedder_data.core.sealed_files import BUILDING_SUFFIX, hash_of
 
-# Files of a build folder: how far the build is, whose it is, and the lock of its process.
+# Files in a build folder: the progress of the build, the host that builds, and that process's lock.
 STATE, _OWNER, _LOCK = "state.json", "owner.json", "owner.lock"
 
-# Seconds after which an abandoned build of a table that nobody asked for again is deleted.
+# An abandoned build is deleted after this many seconds, if no process has continued it.
 _FORGOTTEN = 7 * 86400.0
 
 
 class BuildFolder:
-    """Gives this process a folder to build in: one that a killed process left, or a new one.
+    """Gives this process a folder to build in: one left behind by a killed process, or a new one.
 
     Abandoned builds that are damaged or no longer needed are deleted if possible.
 
     Args:
-        path: of the table to build.
+        path: path of the table to build.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +54,8 @@ class BuildFolder:
         return self._folder
 
     def _take_over(self, folder: Path) -> bool:
-        # Locks of other machines may be invisible here, so never touch their folders.
+        # On a shared file system, locks of other hosts may not be visible, so leave folders of
+        # other hosts alone.
         if read_checked_json(folder / _OWNER) != socket.gethostname() or folder.is_symlink():
             return False
         self._folder, self._lock = folder, FileLock(folder / _LOCK)
@@ -64,7 +65,7 @@ class BuildFolder:
         return False
 
     def _give_up(self) -> None:
-        self._lock.release()  # first: Windows deletes no open file
+        self._lock.release()  # before deleting: Windows cannot delete an open file
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
@@ -75,7 +76,7 @@ class BuildFolder:
 
 
 def _is_sound(folder: Path) -> bool:
-    """Return whether a build recorded its state, and its files are as recorded."""
+    """Return whether a build recorded its state, and its files match the record."""
     state = read_checked_json(folder / STATE)
     if state is None or not os.access(folder, os.W_OK):
         return False
@@ -93,7 +94,7 @@ def _is_sound(folder: Path) -> bool:
 
 
 def _is_unwanted(folder: Path) -> bool:
-    """Return whether a build's table is finished, or nobody has asked for it for long."""
+    """Return whether a build's table exists already, or the build was abandoned long ago."""
     try:
         table = folder.with_name(folder.name.split(".")[0] + TABLE_SUFFIX)
         return table.exists() or time.time() - folder.stat().st_mtime > _FORGOTTEN

@@ -1,4 +1,4 @@
-"""Datasets whose tokens are in a table: batches are made without reading any text."""
+"""Datasets whose tokens are cached in a table, so that batches are made without reading text."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.rows.source_rows.row_instructions import INSTRUCTION_COLUMNS
 from llm_embedder_data.rows.train_set import TrainSet
 
-# Candidates that are looked at in one call: the call alone costs as much as some rows.
+# How many candidates to select from in one call, to amortize the overhead of a call.
 _CANDIDATES_AT_ONCE = 1 << 16
 
-# Rows whose candidates are counted at a time, to bound memory.
+# How many rows' candidates to count at a time, to bound memory.
 _COUNTED_ROWS = 1024
 
 
 class CachedTrainRows:
-    """Makes groups as :class:`TrainRows` does, with keys that are texts of a table.
+    """Makes the same groups as :class:`TrainRows`, with encoded texts in place of strings.
 
     Args:
-        train_set: the rows and how their keys are chosen.
-        table: of the training set.
+        train_set: the rows, and how their keys are chosen.
+        table: the token table of the training set.
         group_size: G, keys per query.
-        seed: of the choices.
+        seed: seed of the run.
 
     Attributes:
-        rows_at_once: how many rows' groups are cheap to make together.
-        files: the files that are read.
+        rows_at_once: for how many rows it pays to make groups in one call.
+        files: the paths of the files that are read.
     """
 
     def __init__(self, train_set: TrainSet, table: TokenTable, group_size: int, seed: int) -> None:
@@ -55,7 +55,7 @@ class CachedTrainRows:
         self._table = table
         token_rows = train_set.token_rows
         self._positions = None if token_rows is None else token_rows.positions
-        # By the longest row: selection looks at as many candidates in every other row.
+        # Selection pads every row to the row with the most candidates, so that row sets the cost.
         self._bounds = "passage_bounds" if holds_passages(train_set) else "key_bounds"
         self.rows_at_once = _CANDIDATES_AT_ONCE // _most_candidates(table.array(self._bounds))
         names = train_set.rows.data.column("query_id_str")
@@ -104,7 +104,8 @@ class CachedTrainRows:
 
     def _candidates(self, positions: NDArray[np.int64]) -> Candidates:
         table = self._table
-        bounds = table.array(self._bounds)  # an attribute would be pickled for a spawned worker
+        # Not kept as an attribute, which would be pickled when a worker is spawned.
+        bounds = table.array(self._bounds)
         starts = bounds[positions]
         if self.train_set.n_scored:
             scores = table.array("scores")
@@ -119,7 +120,7 @@ class CachedTrainRows:
         )
 
     def _keys(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers of the texts of some candidates, in the shape of ``at``."""
+        """Return the text number of each candidate in ``at``, in the same shape."""
         table = self._table
         if self._bounds == "passage_bounds":
             at = table.array("passage")[at]
@@ -136,10 +137,10 @@ class CachedTrainRows:
 
 
 class CachedEvalTexts:
-    """The texts of an eval set: ``query``; and ``key`` and ``key_mask`` if there are keys to rank.
+    """The texts of an eval set: ``query``, and ``key`` with ``key_mask`` if there are candidates.
 
     Args:
-        table: of the eval set.
+        table: the token table of the eval set.
     """
 
     def __init__(self, table: TokenTable) -> None:
@@ -147,10 +148,10 @@ class CachedEvalTexts:
         self.files = [str(table.file)]
 
     def at(self, positions: NDArray[np.int64]) -> dict[str, Any]:
-        """Return ``query`` [B], and ``key`` [B*G], filled up, with ``key_mask`` [B, G].
+        """Return ``query`` [B], and padded ``key`` [B*G] with ``key_mask`` [B, G].
 
         Args:
-            positions: ``[B]`` int64, among the kept rows.
+            positions: ``[B]`` int64, positions among the kept rows.
         """
         table = self._table
         queries = CachedTexts(table, "query", table.array("query")[positions])
@@ -170,7 +171,7 @@ class CachedPassages:
     """The passages of a corpus, as ``content``.
 
     Args:
-        table: of the corpus.
+        table: the token table of the corpus.
     """
 
     def __init__(self, table: TokenTable) -> None:
@@ -178,12 +179,12 @@ class CachedPassages:
         self.files = [str(table.file)]
 
     def at(self, positions: NDArray[np.int64]) -> dict[str, Any]:
-        """Return ``content`` [B] of some kept rows, ``[B]`` int64."""
+        """Return ``content`` [B] of the kept rows at ``positions``, ``[B]`` int64."""
         table = self._table
         return {"content": CachedTexts(table, "text", table.array("text")[positions])}
 
 
 def _most_candidates(bounds: NDArray[np.int64]) -> int:
-    """Return the most candidates that a row has."""
+    """Return the largest number of candidates in a row."""
     starts = range(0, len(bounds) - 1, _COUNTED_ROWS)
     return max(int(np.diff(bounds[start : start + _COUNTED_ROWS + 1]).max()) for start in starts)

@@ -1,4 +1,4 @@
-"""Texts whose ids are in a token table."""
+"""Encoded texts whose token ids are in a token table."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from llm_embedder_data.batches.tokens.encoded_texts import EncodedTexts
 
 
 class CachedTexts(EncodedTexts):
-    """Texts of a table's column by number. A pickle holds the numbers and the table's file name.
+    """Texts of one column of a token table, given by their numbers in the table.
+
+    A pickle is small: it holds the numbers and the file name of the table, and no tokens.
 
     Args:
-        table: that has their tokens.
-        column: of the table.
-        numbers: ``[N]`` int64.
+        table: the table that has the tokens.
+        column: name of the column, which determines the prefix of the texts.
+        numbers: ``[N]`` int64, numbers of the texts.
     """
 
     __slots__ = ("column", "numbers", "table")
-    numbers: NDArray[np.int64]  # no property, because a step reads it ten times
+    numbers: NDArray[np.int64]  # not a property, for speed: each step reads it ten times
 
     def __init__(self, table: TokenTable, column: str, numbers: NDArray[np.int64]) -> None:
         self.table, self.column, self.numbers = table, column, numbers

@@ -41,12 +41,13 @@ class TokenCache:
 
     A table depends on the tokenizer, the data files and the rows that are kept. It does not depend
     on maximum lengths, group size, selection or seed, so runs that differ only in these share it.
-    It depends on the instruction only if the tokenizer may join the instruction to the text.
+    It depends on the instruction only if the tokenizer may merge the end of the instruction with
+    the start of the text into one token.
 
     Args:
-        tokenizer: from transformers, fast or slow.
+        tokenizer: a transformers tokenizer, fast or slow.
         folder: parent folder of the tables of all tokenizers.
-        plain: a BareTokenizer of the same tokenizer; None to make one.
+        plain: a BareTokenizer of the same tokenizer; None makes a new one.
 
     Attributes:
         notes: sentences for the report and the log, by (kind, dataset), then by column. The kind is
@@ -80,7 +81,7 @@ class TokenCache:
         return self._table(eval_set, kind, instructions, eval_blocks(eval_set))
 
     def of_corpus(self, corpus: Corpus, key_instruction: str) -> TokenTable:
-        """Return the table of a corpus' kept passages; build it if there is none."""
+        """Return the table of a corpus's kept passages; build it if there is none."""
         kind = ("corpus", corpus.template)
         return self._table(corpus, kind, {"text": key_instruction}, corpus_blocks(corpus))
 
@@ -91,13 +92,13 @@ class TokenCache:
         instructions: Mapping[str, str],
         blocks: Callable[[int], Iterator[RowBlock]],
     ) -> TokenTable:
-        """Return a dataset's table, and note where it depends on the instruction.
+        """Return a dataset's table, and write a note if the table depends on the instruction.
 
         Args:
             built: the dataset.
-            kind: what tables of the same rows can differ in.
-            instructions: the instruction before the texts of each column.
-            blocks: gives the rows from a row on, in blocks.
+            kind: distinguishes the tables that the same rows can have; part of the table's name.
+            instructions: the instruction put before the texts of each column.
+            blocks: yields the rows from a given row on, in blocks.
         """
         for instruction in instructions.values():
             if instruction not in self._prefixes:
@@ -109,9 +110,9 @@ class TokenCache:
         for column, prefix in prefixes.items():
             if prefix and prefix == instructions[column]:
                 self.notes.setdefault((kind[0], built.name), {})[column] = (
-                    f"the tokenizer may join the instruction {prefix!r} to the text behind it, so "
-                    f"each {column} is cached together with it (with another instruction, all are "
-                    "tokenized again)"
+                    f"the tokenizer may merge the instruction {prefix!r} with the text after it, "
+                    f"so each {column} is cached together with the instruction (if the "
+                    "instruction changes, all texts are tokenized again)"
                 )
         return table
 
@@ -126,8 +127,8 @@ class TokenCache:
         rows = rows_with_tokens(built)
         kept = xxhash.xxh3_128_hexdigest(rows.data)
         content = TABLE_VERSION, self._digest, kind, files, kept, sorted(prefixes.items())
-        # Tables of the same files share the start of their names, by which they find each other.
-        # So do tables of the same rows with other side-cars.
+        # The names of tables of the same files begin alike, so that a new table finds the others
+        # and copies their tokens. So do tables of the same rows with other side-car files.
         base = [*built.base_files] if isinstance(built, TrainSet) and built.base_files else files
         name = _hash(repr(base))[:SHARED_NAME] + _hash(repr(content))[SHARED_NAME:]
         console = Console(stderr=True)
@@ -154,7 +155,10 @@ class TokenCache:
 
 
 def _with_own(built: TrainSet | EvalSet) -> list[str]:
-    """Return what the table's name has of rows' own instructions; they are read from the files."""
+    """Return the part of a table's kind that says whether rows bring instructions of their own.
+
+    The instructions themselves are not needed: they come from the data files, which are hashed.
+    """
     return ["own instructions"] if built.n_instructed else []
 
 

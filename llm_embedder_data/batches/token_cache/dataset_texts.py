@@ -1,6 +1,7 @@
-"""What of a dataset goes into its token table: its texts, and arrays that selection needs.
+"""Which data of a dataset goes into its token table: its texts, and arrays for selecting keys.
 
-Each function returns a function that yields the kept rows from a given one on, block by block.
+Each ``..._blocks`` function returns a function that takes the index of a first row, and yields the
+rows from there on, block by block. So an interrupted build can be continued.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from llm_embedder_data.rows.source_rows.row_instructions import (
 from llm_embedder_data.rows.source_rows.row_tables import RowTables
 from llm_embedder_data.rows.train_set import TrainSet
 
-# Rows that become Python strings at a time.
+# How many rows are turned into Python strings at a time, to bound memory.
 _BLOCK_ROWS = 1024
 
 
 def rows_with_tokens(dataset: TrainSet | EvalSet | Corpus) -> NDArray[np.int64]:
     """Return the numbers of the rows whose tokens are in the table of a dataset, ascending.
 
-    They are the kept rows and, of a training set, those that a policy drops: another policy needs
-    no other table.
+    These are the kept rows and, for a training set, also the rows that a negative policy drops, so
+    that a run with another policy can use the same table.
     """
     if isinstance(dataset, TrainSet) and dataset.token_rows is not None:
         return dataset.token_rows.numbers
@@ -44,10 +45,10 @@ def rows_with_tokens(dataset: TrainSet | EvalSet | Corpus) -> NDArray[np.int64]:
 
 
 def holds_passages(train_set: TrainSet) -> bool:
-    """Return whether the table has each passage once, and of rows only which passages they name.
+    """Return whether the table stores each passage once and, for the rows, only passage numbers.
 
-    Otherwise it has the number of each row's own texts: keys with instructions of their own are
-    tokenized behind them.
+    Otherwise the table stores a text number for every key of every row. That is needed if rows
+    bring key instructions of their own, because a key is tokenized together with its instruction.
     """
     if train_set.passages is None:
         return False
@@ -58,7 +59,7 @@ def holds_passages(train_set: TrainSet) -> bool:
 
 
 def n_rows_of(dataset: TrainSet | EvalSet | Corpus) -> int:
-    """Return how many rows all blocks of a dataset have, its passages among them."""
+    """Return the number of rows in all blocks of a dataset; blocks of passages count as rows."""
     n_rows = len(rows_with_tokens(dataset))
     if isinstance(dataset, TrainSet) and dataset.passages is not None and holds_passages(dataset):
         n_rows += len(dataset.passages)
@@ -66,7 +67,7 @@ def n_rows_of(dataset: TrainSet | EvalSet | Corpus) -> int:
 
 
 def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[RowBlock]]:
-    """Return the blocks of a training set: texts ``query`` and ``key``, and selection's arrays."""
+    """Return the blocks of a training set: texts ``query`` and ``key``, arrays for selection."""
     if train_set.passages is not None and holds_passages(train_set):
         return _passage_blocks(train_set, train_set.passages)
     tables = train_set.tables(_train_columns(train_set))
@@ -84,10 +85,10 @@ def train_blocks(train_set: TrainSet) -> Callable[[int], Iterator[RowBlock]]:
 
 
 def _passage_blocks(train_set: TrainSet, passages: Passages) -> Callable[[int], Iterator[RowBlock]]:
-    """Return blocks of passages, then of rows.
+    """Return the blocks of a training set whose keys are passage numbers: passages, then rows.
 
-    ``key`` has the passages that rows name, in order, and ``passage`` the places among them of
-    each row's keys.
+    The text column ``key`` holds each passage that a row refers to, once. The array ``passage``
+    holds, for each key of each row, the index of its passage in that column.
     """
     tables = RowTables(train_set.rows, _train_columns(train_set))
 
@@ -144,7 +145,7 @@ def _selection_arrays(
 
 
 def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[RowBlock]]:
-    """Return the blocks of an eval set: texts ``query``, and ``key`` if there are keys to rank."""
+    """Return the blocks of an eval set: ``query``, and ``key`` if there are candidates to rank."""
     ranks = "key" in eval_set.rows.column_names
     columns = ["query", "key"] if ranks else ["query"]
     if eval_set.n_instructed:
@@ -164,7 +165,7 @@ def eval_blocks(eval_set: EvalSet) -> Callable[[int], Iterator[RowBlock]]:
 
 
 def corpus_blocks(corpus: Corpus) -> Callable[[int], Iterator[RowBlock]]:
-    """Return the blocks of a corpus: texts ``text``."""
+    """Return the blocks of a corpus, whose texts are in the column ``text``."""
     fields = [name for name in corpus.rows.column_names if name != "fault"]
     tables = RowTables(corpus.rows, fields)
 
@@ -178,11 +179,13 @@ def corpus_blocks(corpus: Corpus) -> Callable[[int], Iterator[RowBlock]]:
 def _own_instructions(
     table: pa.Table, n_keys: NDArray[np.int64] | None = None
 ) -> dict[str, list[str | None]]:
-    """Return the own instructions of rows' texts by column, if they were read.
+    """Return the instructions that rows bring themselves, one for each text, by column.
+
+    Empty if the instruction columns were not read.
 
     Args:
         table: the rows.
-        n_keys: ``[n]``, keys of each row; None if keys have no instructions of their own.
+        n_keys: ``[n]``, number of keys of each row; None if there are no key instructions.
     """
     own: dict[str, list[str | None]] = {}
     if QUERY_INSTRUCTION in table.column_names:

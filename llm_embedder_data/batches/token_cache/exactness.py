@@ -1,4 +1,4 @@
-"""Whether tokens put together from a table are the tokenizer's own."""
+"""Whether a tokenizer's output can be assembled exactly from cached tokens and special tokens."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 from llm_embedder_data.batches.tokens.tokenizer_digest import is_random
 from llm_embedder_data.core.errors import ConfigError
 
-# Tokens that are left for the texts in a trial: nearly none, few, and enough for most.
+# Numbers of text tokens to truncate to in a trial: nearly none, a few, and enough for most texts.
 _TRIED_ROOMS = (2, 5, 512)
 
 
 def why_not_cached(
     tokenizer: PreTrainedTokenizerBase, side: SideTokenizer, pairs: bool
 ) -> str | None:
-    """Say why tokens put together from a table may differ from the tokenizer's own.
+    """Say why tokens assembled from a table may differ from what the tokenizer's call returns.
 
     Args:
-        tokenizer: from transformers.
-        side: a side of the same tokenizer.
+        tokenizer: a transformers tokenizer.
+        side: a SideTokenizer of the same tokenizer.
         pairs: whether (query, key) pairs are to be tokenized.
 
     Returns:
-        TokenSlices of a sentence, or None if they are the same.
+        A clause whose subject "it" is the tokenizer, for an error message; None if the tokens are
+        the same.
     """
     if is_random(tokenizer):
         return "it splits a text by chance, each time anew"
@@ -48,7 +49,10 @@ def why_not_cached(
 
 
 def _template_fits(tokenizer: PreTrainedTokenizerBase, side: SideTokenizer, pairs: bool) -> bool:
-    """Whether template and plain tokens of the probe texts make what the tokenizer's call gives."""
+    """Return whether special tokens plus plain tokens equal what the tokenizer's call returns.
+
+    This is tried on the probe texts, truncated to several lengths.
+    """
     probes = probe_texts(tokenizer)
     texts = [probes, [*probes[1:], probes[0]]] if pairs else [probes]
     plain = [side.plain(some) for some in texts]
@@ -71,7 +75,13 @@ def _template_fits(tokenizer: PreTrainedTokenizerBase, side: SideTokenizer, pair
 
 
 def _assembled(side: SideTokenizer, plain: Sequence[Sequence[Sequence[int]]], room: int) -> Tokens:
-    """Return the tokens of texts, or pairs, put together from their plain ids."""
+    """Return the tokens of texts or pairs, assembled from their ids without special tokens.
+
+    Args:
+        side: the tokenizer's special tokens and truncation side.
+        plain: the ids of the texts; for pairs, those of the first and of the second texts.
+        room: number of tokens to truncate the texts to, not counting special tokens.
+    """
     template = side.template(len(plain))
     lengths = [np.fromiter(map(len, ids), np.int64, len(ids)) for ids in plain]
     if len(plain) == 2:

@@ -1,13 +1,14 @@
-"""A token table while it is being built: every text once, resumable after a kill.
+"""A token table while it is being built: each distinct text once, resumable after a kill.
 
 The build folder has one file per array, ``<array>.bin``, to which blocks of rows are appended:
 
 - ``ids`` and ``bounds``: the tokens of all distinct texts, see TokenTable;
-- ``text_ids``: a hash of each distinct text without its prefix, by which batches know it;
-- one for each column with the text number of each row, and other arrays of the rows;
+- ``text_ids``: for each distinct text, a hash of it without its prefix, which identifies the text
+  in batches;
+- one array per column with the text number of each row, and further arrays with data of the rows;
 - ``hashes`` and ``slots``: the index of the distinct texts, memory-mapped;
-- ``state.json``: how far the build is, written from time to time. What an array's file has beyond
-  the recorded size is cut off when another process continues the build.
+- ``state.json``: the progress of the build, written from time to time. When another process
+  continues the build, it truncates each file to its recorded size.
 
 In the end all arrays are appended to ``ids.bin``, which is renamed to become the table.
 """
@@ -36,7 +37,7 @@ Value = TypeVar("Value", bound=Hashable)
 
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
-# Record how far a build is each time that it has met this many new texts.
+# Record the progress of a build each time it has added this many new texts.
 _RECORD_EVERY = 100_000
 
 _COPY_BYTES = 16 << 20
@@ -48,11 +49,12 @@ class RowBlock:
 
     Attributes:
         n_rows: number of rows.
-        texts: by column; a row may have any number of them.
-        instructions: by column, of each text its own instruction, behind which it is tokenized, or
-            None for a text without one; left out if no text has one.
-        sizes: by column, ``[n_rows]`` int64, how many texts each row has; left out if it is one.
-        arrays: by name, of any length; the table has those of all blocks end to end.
+        texts: texts by column; a row may have any number of texts in a column.
+        sizes: number of texts of each row, ``[n_rows]`` int64, by column; left out for a column in
+            which each row has one text.
+        arrays: further data by name, of any length; the table concatenates those of all blocks.
+        instructions: one instruction per text, by column, to tokenize the text together with; None
+            for a text without one. Left out for a column in which no text has one.
     """
 
     n_rows: int
@@ -68,11 +70,11 @@ class GrowingTable:
     Args:
         folder: an empty folder, or one with an interrupted build, which is continued.
         prefixes: the string put before each text when it is tokenized, by column.
-        n_ids: one more than the highest token id, which decides the type of ``ids``.
+        n_ids: one more than the highest token id; it determines the dtype of ``ids``.
         others: finished tables, from which the tokens of known texts are copied.
 
     Attributes:
-        n_rows: number of rows that are done.
+        n_rows: number of rows that have been added.
     """
 
     def __init__(
@@ -86,7 +88,8 @@ class GrowingTable:
             state |= read_checked_json(folder / STATE)
         self.n_rows: int = state["n_rows"]
         self._types |= state.get("types", {})
-        # The running digest of hashes.bin. The other files compute their own as they are written.
+        # The running digest of hashes.bin. A HashedFile computes its digest itself, but hashes.bin
+        # is written through a memory map.
         self._hashed = _digest(folder / "hashes.bin", 16 * state["n_texts"])
         self._index = GrowingTextIndex(folder, state["n_texts"])
         self._empty: dict[str, int] = state.get("empty", {})
@@ -107,17 +110,18 @@ class GrowingTable:
         tokenize: Tokenize,
         progress: Callable[[int], None],
     ) -> None:
-        """Add the rows that are left.
+        """Add the remaining rows.
 
-        Tokenizing runs in a thread: while it has the new texts of one block, this thread reads and
-        numbers the next block. Only then are the tokens of the first block appended (``pending``).
+        Tokenization runs in a second thread. While it tokenizes the new texts of one block, this
+        thread reads and numbers the texts of the next. Only then are the tokens of the first block
+        appended; until then they are ``pending``.
 
         Args:
-            blocks: yields the rows from a given one on.
-            tokenize: gives the ids of texts, without special tokens.
-            progress: called with the number of rows done since the last call.
+            blocks: yields the rows from a given row on.
+            tokenize: returns the ids of texts, without special tokens.
+            progress: called with the number of rows added since the last call.
         """
-        progress(self.n_rows)  # of an interrupted build
+        progress(self.n_rows)  # rows that an interrupted build has added already
         n_new = 0
         with ThreadPoolExecutor(1) as thread:
             pending = self._send(self._number_empty_texts(), thread, tokenize)
@@ -135,7 +139,7 @@ class GrowingTable:
             self._append(pending)
 
     def _number_empty_texts(self) -> _New:
-        """Give each column an empty text, with which a batch fills up groups of fewer keys."""
+        """Add an empty text to each column, with which batches pad groups of fewer keys."""
         new = _New()
         for column in self._prefixes:
             if column not in self._empty:
@@ -143,7 +147,7 @@ class GrowingTable:
         return new
 
     def _take(self, block: RowBlock) -> _New:
-        """Write all of a block except the tokens of its new texts; return these texts."""
+        """Write everything of a block except the tokens of its new texts; return these texts."""
         new = _New()
         for column, sizes in block.sizes.items():
             self._write_bounds(f"{column}_bounds", column, sizes)
@@ -183,7 +187,7 @@ class GrowingTable:
         return numbers[index]
 
     def _send(self, new: _New, thread: ThreadPoolExecutor, tokenize: Tokenize) -> _Pending:
-        """Look new texts up in the other tables, and start to tokenize the rest."""
+        """Look up new texts in the other tables, and start to tokenize those not found there."""
         known: list[NDArray[Any] | None] = [None] * len(new.texts)
         missing = np.arange(len(new.texts))
         for other in self._others:
@@ -199,7 +203,7 @@ class GrowingTable:
         return _Pending(known, thread.submit(tokenize, wanted) if wanted else None)
 
     def _append(self, pending: _Pending) -> None:
-        """Write the tokens of texts that were sent, once the thread has them."""
+        """Write the tokens of texts that :meth:`_send` took, once the thread has finished them."""
         ids = pending.ids()
         if not ids:
             return
@@ -207,11 +211,13 @@ class GrowingTable:
         self._write("ids", np.concatenate(ids))
 
     def _write_bounds(self, name: str, of: str, sizes: NDArray[np.int64]) -> None:
-        """Write the ends of slices that will be added to an array; before the first end, a 0.
+        """Write the bounds of slices that are about to be appended to an array.
+
+        The bounds of an array begin with a 0; after that, each slice adds its end.
 
         Args:
-            name: the array of bounds to write, such as ``key_bounds``.
-            of: the array that the slices are in, such as ``key``.
+            name: the array of bounds to write to, such as ``key_bounds``.
+            of: the array that the slices will be appended to, such as ``key``.
             sizes: length of each slice.
         """
         n_written = 0
@@ -233,7 +239,7 @@ class GrowingTable:
         return {name: file.tell() for name, file in self._files.items()}
 
     def _record(self) -> None:
-        """Record how far the build is, so that another process can go on from here."""
+        """Record the progress of the build, so that another process can continue from here."""
         state = {
             "n_rows": self.n_rows,
             "n_texts": len(self._index),
@@ -265,7 +271,7 @@ class GrowingTable:
         publish_sealed(self._folder / "ids.bin", table, path)
 
     def close(self) -> None:
-        """Close all files, so that another process can go on with them."""
+        """Close all files, so that another process can continue the build."""
         self._index.close()
         for file in self._files.values():
             file.close()
@@ -273,7 +279,7 @@ class GrowingTable:
 
 @dataclass(slots=True)
 class _New:
-    """Texts that have a number and no tokens yet, and their hashes, ``[m, 2]`` each."""
+    """Texts that have a number but no tokens yet, and arrays of their hashes, ``[m, 2]`` each."""
 
     texts: list[str] = field(default_factory=list)
     hashes: list[NDArray[np.uint64]] = field(default_factory=list)
@@ -281,12 +287,12 @@ class _New:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """The ids of new texts that are not written yet.
+    """The token ids of new texts, not written yet.
 
     Attributes:
-        known: ids copied from another table, or None if the text is being tokenized.
-        tokenized: the ids of all texts that have None in ``known``, in their order; None if there
-            are no such texts.
+        known: for each text, the ids copied from another table, or None if it is being tokenized.
+        tokenized: the ids of the texts that have None in ``known``, in the same order; None if
+            there are no such texts.
     """
 
     known: list[NDArray[Any] | None]
@@ -307,17 +313,17 @@ def _digest(path: Path, size: int) -> Any:
 
 
 def _distinct(values: Sequence[Value]) -> tuple[list[Value], list[int]]:
-    """Return the distinct values in order of appearance, and the index of each value in them."""
+    """Return the distinct values in order of appearance, and each value's index among them."""
     distinct: dict[Value, int] = {}
     index = [distinct.setdefault(value, len(distinct)) for value in values]
     return list(distinct), index
 
 
 def _hashes(texts: Sequence[str], prefix_lengths: Iterable[int]) -> NDArray[np.uint64]:
-    """Return 128 bits of hash for each text, ``[n, 2]``.
+    """Return a 128-bit hash of each text, ``[n, 2]`` uint64.
 
-    Texts that differ in where their prefix ends have different hashes, for without their prefixes
-    they are different texts.
+    The hash depends on the length of the prefix as well: equal strings whose prefixes end at
+    different places are different texts without their prefixes.
     """
     digests = b"".join(
         xxhash.xxh3_128_digest(text.encode(), seed=length)

@@ -11,23 +11,26 @@ from llm_embedder_data.batches.token_cache.text_index import TextIndex
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.core.file_errors import is_a_limit
 
-# Letters of a table's name that tables of the same files share.
+# The names of tables of the same data files begin with the same characters, this many.
 SHARED_NAME = 16
 
-# Tables in which texts are looked up before they are tokenized.
+# The most tables to look texts up in before tokenizing them.
 _MOST_TABLES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class OtherTable:
-    """A finished table and the index of its texts."""
+    """A finished table, with the index that finds its texts."""
 
     table: TokenTable
     index: TextIndex
 
 
 def other_tables(path: Path) -> list[OtherTable]:
-    """Return the tables beside ``path``: first those of the same files, then the largest."""
+    """Return the tables in the folder of ``path``, the most promising ones first.
+
+    Tables of the same data files come before all others, and larger tables before smaller ones.
+    """
     tables = []
     with os.scandir(path.parent) as entries:
         for entry in entries:
@@ -43,7 +46,7 @@ def other_tables(path: Path) -> list[OtherTable]:
             table = TokenTable(path.with_name(name))
         except OSError as error:
             if is_a_limit(error):
-                break  # other tables only save time
+                break  # no more files can be opened; go on without, since tables only save time
         else:
             found.append(OtherTable(table, table.index()))
     return found

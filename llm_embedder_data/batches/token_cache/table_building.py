@@ -28,17 +28,18 @@ def build_table(
 ) -> TokenTable:
     """Tokenize the texts of a dataset, or open the table if it exists.
 
-    The table appears whole or not at all. If locks work, one process builds it and the others
-    wait. A build that was killed is continued from its last record, if its files are intact. Texts
-    that another table in the folder has are copied from there. Reading and tokenizing overlap.
+    The table appears whole or not at all. If the file system supports locks, one process builds the
+    table and the others wait. A build that was killed is continued from its last recorded progress,
+    if its files are intact. Tokens of texts that another table in the folder holds are copied from
+    there. Reading and tokenizing overlap.
 
     Args:
-        path: of the table's file; tables of the same tokenizer lie beside it.
-        blocks: yields the rows from a given one on; the same each time.
-        prefixes: by column, put before each of its texts when it is tokenized.
-        tokenize: gives the ids of texts, without special tokens.
-        n_ids: gives one more than the highest id; called only if there is something to build.
-        progress: called with the number of rows done since the last call.
+        path: path of the table's file; other tables of the same tokenizer are in the same folder.
+        blocks: yields the rows from a given row on; the same rows each time.
+        prefixes: the string put before each text when it is tokenized, by column.
+        tokenize: returns the ids of texts, without special tokens.
+        n_ids: returns one more than the highest token id; called only if a table has to be built.
+        progress: called with the number of rows added since the last call.
 
     Raises:
         DataError: the folder cannot be written, the disk is full, or another limit is reached.

@@ -15,11 +15,12 @@ _MIN_SLOTS = 1 << 12
 class TextIndex:
     """Finds the number of a text by its hash.
 
-    This is a hash table with open addressing and linear probing: a hash names a slot, and if that
+    This is a hash table with open addressing and linear probing: a hash gives a slot, and if that
     is taken by another text, the next slot is tried. At most half of the slots are taken.
 
     Args:
-        slots: ``[s]`` int64, s a power of 2; a text's number plus one in each taken slot, else 0.
+        slots: ``[s]`` int64, where s is a power of 2. A taken slot holds the number of a text plus
+            one; a free slot holds 0.
         hashes: ``[n, 2]`` uint64, a 128-bit hash of each text, in the order of the numbers.
     """
 
@@ -71,10 +72,10 @@ class GrowingTextIndex(TextIndex):
         return self._n_texts
 
     def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Add distinct new texts; return their numbers, ``[m]`` int64, which continue the old ones.
+        """Add new texts, and return their numbers, ``[m]`` int64: the next ones in order.
 
         Args:
-            hashes: ``[m, 2]`` uint64, of texts that are not in the index.
+            hashes: ``[m, 2]`` uint64, hashes of distinct texts that are not in the index.
         """
         numbers = np.arange(len(self), len(self) + len(hashes))
         n_slots = _slots_for(len(self) + len(hashes))
@@ -94,7 +95,8 @@ class GrowingTextIndex(TextIndex):
         slot, todo = self._first_slot(self._hashes[numbers]), np.arange(len(numbers))
         while len(todo):
             free = todo[self._slots[slot[todo]] == 0]
-            self._slots[slot[free]] = numbers[free] + 1  # the last of several texts gets the slot
+            # If several texts want one slot, the last gets it; the others try their next slots.
+            self._slots[slot[free]] = numbers[free] + 1
             todo = todo[self._slots[slot[todo]] != numbers[todo] + 1]
             slot[todo] = self._next(slot[todo])
 

@@ -1,4 +1,4 @@
-"""The token ids of a dataset's texts, each distinct text once, in a memory-mapped file."""
+"""A token table: the token ids of a dataset's texts, each text once, in a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLE_SUFFIX = ".bin"
 
 
 class TokenTable:
-    """A finished table, opened for reading. Its pickle is its file's name.
+    """A finished table, opened for reading. A pickle of it holds only the file name.
 
     The n distinct texts of a dataset are numbered. For each column of the dataset, such as
     ``query``, the table has the number of each row's text: see :meth:`array`.
@@ -27,8 +27,8 @@ class TokenTable:
         file: the table's file.
 
     Attributes:
-        ids: ``[T]`` uint16 or int32, token ids of all distinct texts end to end, without special
-            tokens.
+        ids: ``[T]`` uint16 or int32, token ids of all distinct texts, one after another,
+            without special tokens.
         bounds: ``[n + 1]`` int64; text i has the ids from ``bounds[i]`` to ``bounds[i + 1]``.
         text_ids: ``[n]`` int64, a hash of each text.
         prefixes: the string that was put before each text when it was tokenized, by column.
@@ -36,7 +36,7 @@ class TokenTable:
 
     Raises:
         FileNotFoundError: the file does not exist or is damaged.
-        OSError: the system cannot open or map another file.
+        OSError: the system's limit of open or mapped files is reached.
     """
 
     def __init__(self, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Token ids without special tokens or truncation, as the tokenizer's own call gives them."""
+"""Token ids without special tokens or truncation, equal to those of the tokenizer's own call."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ logger = logging.getLogger(__name__)
 class BareTokenizer:
     """Tokenizes texts without special tokens and without truncation.
 
-    The ids equal those of the tokenizer's own call. Two shortcuts are faster: the backend without
-    the wrapper around it, and remembered ids of single words. A shortcut is taken only if it is
-    known to be exact for this kind of tokenizer and gives the right ids for the probe texts.
+    The ids equal those of the tokenizer's own call. Two shortcuts make this faster: calling the
+    backend (the Rust tokenizer) without the Python wrapper around it, and remembering the ids of
+    single words. A shortcut is taken only if it is known to be exact for this kind of tokenizer and
+    gives the right ids for the probe texts.
 
     Args:
-        tokenizer: from transformers, fast or slow, or of a class of the user's own.
+        tokenizer: a transformers tokenizer, fast or slow, or an object of a user's subclass.
 
     Attributes:
-        backend: a copy of the tokenizer's backend, so that the caller's settings stay; None if
-            texts go through the tokenizer's own call: for a slow tokenizer, or a class that changes
-            texts or ids.
+        backend: a copy of the tokenizer's backend, so that the settings of the caller's tokenizer
+            are not changed. None if texts go through the tokenizer's own call, because it is slow
+            or its class changes texts or ids.
         words: remembers the ids of words, if the tokenizer splits texts into words that do not
-            affect each other; else None.
+            affect each other; otherwise None.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -73,7 +74,7 @@ class BareTokenizer:
                 )
 
     def _try_out(self) -> None:
-        """Compare the ids of the probe texts with those of the tokenizer's own call."""
+        """Check both shortcuts on the probe texts, and give up a shortcut with other ids."""
         assert self.backend is not None
         texts = probe_texts(self._tokenizer)
         with backend_settings_kept(self._tokenizer) as tokenizer:

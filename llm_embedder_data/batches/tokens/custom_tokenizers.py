@@ -1,4 +1,4 @@
-"""Find tokenizers whose own call cannot be bypassed, and give probe texts to try them with."""
+"""Detects tokenizers whose own call cannot be bypassed, and provides probe texts to test others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-# Methods of a tokenizer between a text and its ids. transformers' own versions change neither, so
-# the backend alone gives the same ids.
+# Methods that a tokenizer's call runs between a text and its ids. In transformers' own versions
+# they change neither, so the backend alone gives the same ids.
 _METHODS_OF_A_CALL = (
     "__call__",
     "__getattribute__",
@@ -23,10 +23,10 @@ _METHODS_OF_A_CALL = (
     "set_truncation_and_padding",
 )
 
-# More of them in a slow tokenizer: between the ids of a text and the ids of the model's input.
+# A slow tokenizer has more of them, between the ids of a text and the ids of the model's input.
 _METHODS_OF_A_SLOW_CALL = ("prepare_for_model", "truncate_sequences", "num_special_tokens_to_add")
 
-# Most added tokens that probe texts are made of: some tokenizers have thousands, all alike.
+# The most added tokens to make probe texts from: some tokenizers have thousands of similar ones.
 _MOST_ADDED = 48
 
 # All kinds of white space, letters that normalizers change, scripts without spaces, combining
@@ -43,8 +43,8 @@ _PIECES = (
 def has_custom_call(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether the tokenizer's class, or this object, overrides a method of the call.
 
-    User classes do that to change texts or ids, and so do transformers' classes with other inputs.
-    The backend alone may then give other ids than the call.
+    Users' classes do this to change texts or ids; so do some model classes of transformers, for
+    special inputs. The backend alone may then give other ids than the call.
     """
     slow = () if tokenizer.is_fast else _METHODS_OF_A_SLOW_CALL
     names = (*_METHODS_OF_A_CALL, *slow)
@@ -56,7 +56,7 @@ def has_custom_call(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _is_transformers_own(kind: type, name: str) -> bool:
-    """Return whether the base classes of transformers, and no model's class, define a method."""
+    """Return whether a method is that of transformers' base classes, not of a model's class."""
     for base in kind.__mro__:
         if name in vars(base):
             module = base.__module__
@@ -68,11 +68,11 @@ def _is_transformers_own(kind: type, name: str) -> bool:
 
 
 def probe_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return probe texts: unusual characters, and the tokenizer's added tokens in all contexts."""
+    """Return probe texts: unusual characters, and the added tokens in several contexts."""
     added = {str(token): token for token in tokenizer.added_tokens_decoder.values()}
 
     def is_plain(content: str) -> tuple[bool, int]:
-        """Sort unusual tokens before plain ones, then by length."""
+        """Return a sort key that puts unusual tokens before plain ones, and short before long."""
         token = added[content]
         odd = not content.strip() or content != content.strip() or not content.isascii()
         flags = (token.lstrip, token.rstrip, token.single_word, not token.special)
@@ -92,7 +92,7 @@ def probe_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 @contextmanager
 def backend_settings_kept(tokenizer: PreTrainedTokenizerBase) -> Iterator[PreTrainedTokenizerBase]:
-    """Give the tokenizer for some calls; then restore its backend's truncation and padding."""
+    """Lend the tokenizer for some calls, then restore its backend's truncation and padding."""
     backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
     truncation, padding = getattr(backend, "truncation", None), getattr(backend, "padding", None)
     try:

@@ -1,4 +1,4 @@
-"""Texts whose token ids are known, so that the texts are neither read nor tokenized again."""
+"""Texts whose token ids are known already, so that no text has to be read or tokenized."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 
 class EncodedTexts(ABC):
-    """N texts by number. The ids of all texts lie in one array, each distinct text once.
+    """N texts, given by their numbers. One array holds the ids of each distinct text, once.
 
-    A collator takes them wherever it takes a list of strings.
+    A collator accepts encoded texts in place of a list of strings.
     """
 
     __slots__ = ()
@@ -21,12 +21,12 @@ class EncodedTexts(ABC):
     @property
     @abstractmethod
     def numbers(self) -> NDArray[np.int64]:
-        """``[N]`` int64; equal numbers are equal texts."""
+        """``[N]`` int64, the number of each text; equal numbers mean equal texts."""
 
     @property
     @abstractmethod
     def ids(self) -> NDArray[Any]:
-        """``[T]`` token ids of all numbered texts end to end, without special tokens."""
+        """``[T]`` token ids of all distinct texts, one after another, without special tokens."""
 
     @property
     @abstractmethod
@@ -36,11 +36,14 @@ class EncodedTexts(ABC):
     @property
     @abstractmethod
     def prefix(self) -> str:
-        """The part of the instruction, if any, that each text was tokenized behind."""
+        """The string put before each text when it was tokenized.
+
+        It is empty or the end of the instruction: see :meth:`InstructionTokens.text_prefix`.
+        """
 
     @abstractmethod
     def with_numbers(self, numbers: NDArray[np.int64]) -> Self:
-        """Return other texts of the same array."""
+        """Return the texts with these numbers, from the same array."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -54,5 +57,5 @@ class EncodedTexts(ABC):
         return self.with_numbers(np.repeat(self.numbers, times))
 
     def joined(self, others: Sequence[Self]) -> Self:
-        """Return these texts and then those of ``others``, which are of the same array."""
+        """Return these texts followed by those of ``others``, which must be from the same array."""
         return self.with_numbers(np.concatenate([self.numbers, *(some.numbers for some in others)]))

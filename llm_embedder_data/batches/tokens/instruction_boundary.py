@@ -2,8 +2,8 @@
 
 If it does, then ``tokens("Find: " + text) == tokens("Find:") + tokens(" " + text)`` for every text,
 so the tokens of a text can be cached without its instruction. The proof looks at each part of the
-tokenizer (normalizer, pre-tokenizer, added tokens): none may act across that space. Parts that are
-not listed here are not proved.
+tokenizer (normalizer, pre-tokenizer, added tokens): none may act across that space. A tokenizer
+with a part that is not listed here counts as not proved.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 # composes a space with the character before it.
 _NORMALIZERS = {"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents"}
 
-# Pre-tokenizers after which no piece has a space behind another character.
+# Pre-tokenizers whose pieces never contain a space after another character.
 _SPLITTERS = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 
 # Pre-tokenizers that split each piece on its own. They may follow one that splits at the space.
@@ -72,8 +72,8 @@ def begins_at_last_space(backend: Tokenizer, instruction: str) -> bool:
         backend: the backend of a fast tokenizer.
         instruction: put before each text.
     """
-    # The instruction must end with one space behind a visible ASCII character, which Unicode
-    # composes with nothing.
+    # The instruction must end with a visible ASCII character and one space. Unicode normalization
+    # composes neither with the text that follows.
     if re.search(r"[!-~] $", instruction) is None or instruction.endswith("  "):
         return False
     normalizer, pre_tokenizer = _as_json(backend.normalizer), _as_json(backend.pre_tokenizer)
@@ -98,7 +98,8 @@ def _splits_at_spaces(steps: list[dict[str, Any]]) -> bool:
         is_usual = splitter["behavior"] == "Isolated" and not splitter["invert"]
         if pattern == ".":  # character by character
             return is_usual
-        # Without \s+ a space may be part of no match, and then joins the characters before it.
+        # Without the alternative \s+, a space may be in no match, and then stays in one piece with
+        # the characters before it.
         return is_usual and {r"\s+"} <= set(_alternatives(pattern)) <= _ALTERNATIVES
     return splitter["type"] in _SPLITTERS
 
@@ -127,9 +128,10 @@ def _alternatives(pattern: str) -> list[str]:
 
 
 def _meets_added_token(backend: Tokenizer, before: str) -> bool:
-    """Return whether an added token may match at the end of ``before``, across it, or look past it.
+    """Return whether an added token may interfere with the boundary after ``before``.
 
-    Added tokens are matched before the text is normalized or split.
+    It does if it may match at the end of ``before`` or across the boundary, or if its match depends
+    on what follows. Added tokens are matched before the text is normalized or split.
     """
     normalizer = backend.normalizer
     for token in backend.get_added_tokens_decoder().values():
@@ -149,8 +151,8 @@ def _steps(part: Any, name: str) -> list[dict[str, Any]]:
     """Flatten nested sequences of steps.
 
     Args:
-        part: the JSON of a normalizer or pre-tokenizer; None for none.
-        name: under which a sequence lists its steps: ``normalizers`` or ``pretokenizers``.
+        part: the JSON of a normalizer or pre-tokenizer; None if the tokenizer has none.
+        name: the key under which a sequence lists its steps: ``normalizers`` or ``pretokenizers``.
     """
     if part is None:
         return []

@@ -1,4 +1,4 @@
-"""Instructions tokenized apart from the texts behind them, where that is exact."""
+"""Tokenizes instructions separately from the texts after them, where that is exact."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from llm_embedder_data.batches.tokens.instruction_boundary import begins_at_last
 
 
 class InstructionTokens:
-    """Puts the tokens of an instructed text together from those of instruction and text.
+    """Splits the string "instruction + text" into a head and a rest that are tokenized separately.
 
-    A text is tokenized alone, or behind the space that ends its instruction, where it is proved
-    that the tokens of the whole string are those of the two parts. Otherwise it is tokenized
-    behind the whole instruction.
+    If it is proved that the tokens of the two parts make the tokens of the whole string, the rest
+    is the text alone, or the text with the space that ends the instruction. Otherwise the rest is
+    the whole string, and the head is empty.
 
     Args:
-        tokenizer: from transformers, fast or slow.
-        plain: of the same tokenizer.
+        tokenizer: a transformers tokenizer, fast or slow.
+        plain: a BareTokenizer of the same tokenizer; None makes a new one.
 
     Attributes:
-        plain: gives ids without special tokens.
+        plain: tokenizes without special tokens.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class InstructionTokens:
         self.plain = plain or BareTokenizer(tokenizer)
 
     def text_prefix(self, instruction: str) -> str:
-        """Return what a text is tokenized behind: nothing, a space, or the whole instruction."""
+        """Return the string to put before a text: nothing, a space, or the whole instruction."""
         if not instruction:
             return ""
         prefix = instruction
@@ -42,11 +42,11 @@ class InstructionTokens:
             prefix = ""
         elif backend is not None and begins_at_last_space(backend, instruction):
             prefix = " "
-        # The proof rests on what is known of tokenizers, so it is tried out as well.
+        # The proof assumes how tokenizers behave, so check it on the probe texts as well.
         return prefix if self._is_exact(instruction, prefix) else instruction
 
     def head(self, instruction: str, prefix: str) -> list[int]:
-        """Return the ids that go before those of a text tokenized behind ``prefix``."""
+        """Return the ids of the head: the part of the instruction that ``prefix`` leaves out."""
         if prefix == instruction:
             return []
         return list(self.plain([instruction.removesuffix(prefix)])[0])

@@ -1,6 +1,6 @@
-"""Which tokens of a text stay when it is cut on the left: its instruction, then its last tokens.
+"""Left truncation that keeps the instruction: the text after it loses its first tokens.
 
-A tokenizer that truncates on the left would cut the instruction first.
+A tokenizer that truncates on the left would cut off the instruction first.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 
 from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 
-# Remember the lengths of at most this many instructions; each row may have a different one.
+# Cache the lengths of at most this many instructions: each row may bring a different one.
 _MAX_INSTRUCTIONS = 4096
 
 
 class InstructedText(str):
-    """A text that begins with its instruction and remembers which part that is."""
+    """A string that begins with an instruction, and knows which part of it the instruction is."""
 
     __slots__ = ("instruction",)
     instruction: str
@@ -32,7 +32,7 @@ class InstructedText(str):
 
 
 def instruction_of(text: str) -> str:
-    """Return the instruction that a text begins with; empty if it knows none."""
+    """Return the instruction that an :class:`InstructedText` begins with; else an empty string."""
     return text.instruction if isinstance(text, InstructedText) else ""
 
 
@@ -40,8 +40,8 @@ class LeftTruncation:
     """Chooses the tokens that a text or a pair keeps when it is cut on the left.
 
     Args:
-        max_length: tokens that are kept, special tokens included.
-        plain: tokenizes instructions, to know their lengths.
+        max_length: maximum number of tokens to keep, special tokens included.
+        plain: tokenizes instructions to determine their lengths.
     """
 
     def __init__(self, max_length: int, plain: BareTokenizer) -> None:
@@ -53,7 +53,7 @@ class LeftTruncation:
         if instruction not in self._lengths:
             if len(self._lengths) >= _MAX_INSTRUCTIONS:
                 self._lengths.clear()
-            # Without its last space, which a tokenizer may join to the first word of the text.
+            # Leave out the last space, which a tokenizer may merge with the first word of the text.
             self._lengths[instruction] = len(self._plain([instruction.rstrip()])[0])
         return self._lengths[instruction]
 
@@ -61,8 +61,8 @@ class LeftTruncation:
         """Return the indices of the tokens that a text keeps, in order.
 
         Args:
-            is_special: 1 for each special token of the text, else 0.
-            instruction: that the text begins with.
+            is_special: for each token of the text, 1 if it is a special token, otherwise 0.
+            instruction: the instruction that the text begins with.
         """
         special = np.array(is_special, bool)
         start = int(np.argmin(special))
@@ -74,10 +74,11 @@ class LeftTruncation:
     def of_pair(self, text_of_token: Sequence[int | None], pair: tuple[str, str]) -> list[int]:
         """Return the indices of the tokens that a pair keeps, in order.
 
-        Each text keeps as many tokens as under the rule LongestFirst of tokenizers.
+        Each text keeps as many tokens as with the LongestFirst strategy of the tokenizers library.
 
         Args:
-            text_of_token: 0 or 1, the text that each token belongs to; None for special tokens.
+            text_of_token: for each token, the text it belongs to (0 or 1), or None for a special
+                token.
             pair: the two texts.
         """
         if len(text_of_token) <= self._max_length:
@@ -96,7 +97,7 @@ class LeftTruncation:
         )
 
     def _head_and_tail(self, indices: Sequence[int], instruction: str, n_kept: int) -> list[int]:
-        """Return ``n_kept`` of a text's indices: those of the instruction, then the last ones."""
+        """Return ``n_kept`` of a text's token indices: the instruction's, then the last ones."""
         if len(indices) <= n_kept:
             return list(indices)
         n_head = min(self.n_tokens(instruction), n_kept)

@@ -1,4 +1,4 @@
-"""What a model is given of one side of a batch: three layouts, and how to tell them apart."""
+"""A model's inputs for one side of a batch (queries or keys), in one of three layouts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Layout = Literal["padded", "chunked", "packed"]
 
-# One model call: tensors by the names that the model takes them under.
+# The keyword arguments of one model call: tensors by name, such as input_ids.
 ModelInputs = dict[str, Any]
 
 
@@ -21,5 +21,5 @@ def layout_of(side: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Layout:
 def model_calls(
     side: Mapping[str, Any] | Sequence[Mapping[str, Any]],
 ) -> Sequence[Mapping[str, Any]]:
-    """Return what each call of a model takes: a chunk each, or the whole side."""
+    """Return the inputs of each model call: one call per chunk, or one for the whole side."""
     return [side] if isinstance(side, Mapping) else side

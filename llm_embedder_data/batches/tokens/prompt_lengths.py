@@ -1,4 +1,4 @@
-"""The number of prompt tokens, for encoders that leave the prompt out of their mean."""
+"""The number of prompt tokens, for encoders that exclude the prompt from mean pooling."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from llm_embedder_data.batches.tokens.row_instructions import Instructions, RowI
 
 
 def prompt_length(tokenizer: PreTrainedTokenizerBase, instruction: Instructions) -> int | Tensor:
-    """Return the number of tokens before each text, counted as sentence-transformers does.
+    """Return the number of prompt tokens before each text, counted as in sentence-transformers.
 
-    One number for all; int64 ``[N]`` if texts have instructions of their own.
+    The result is one number for all texts, or int64 ``[N]`` if texts have instructions of their
+    own.
     """
     if isinstance(instruction, RowInstructions):
         texts = instruction.texts()

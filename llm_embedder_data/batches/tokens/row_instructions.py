@@ -1,4 +1,4 @@
-"""The instructions of a batch in which some texts have one of their own."""
+"""The instructions of a batch in which some texts have an instruction of their own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class RowInstructions:
-    """An instruction for each of N texts: its own, or the one that all others have.
+    """An instruction for each of N texts: its own, or the one common to all other texts.
 
     Attributes:
-        common: of texts without an instruction of their own; may be empty.
-        own: ``[N]``, None for a text without one; an empty one puts nothing before the text.
+        common: instruction for texts that have none of their own; may be empty.
+        own: ``[N]``, each text's own instruction, or None for the common one. An empty string means
+            that nothing is put before the text.
     """
 
     common: str
@@ -35,10 +36,11 @@ class RowInstructions:
     def of_keys(self, real: NDArray[np.bool_]) -> RowInstructions:
         """Return the instructions of the keys of N queries, ``[N*G]``.
 
-        A key that fills up has none of its own: it is the same empty text in all rows.
+        All keys of a query get the query's row instruction. Padding gets the common instruction, so
+        that it is the same text in all rows.
 
         Args:
-            real: ``[N, G]`` bool, False where a key fills up.
+            real: ``[N, G]`` bool, False where a key is padding.
         """
         own = [
             own if is_real else None
@@ -48,22 +50,22 @@ class RowInstructions:
         return RowInstructions(self.common, own)
 
 
-# One instruction for all texts, or one for each.
+# One instruction for all texts, or one per text.
 Instructions = str | RowInstructions
 
 
 def in_force(common: str, own: Sequence[str | None] | None) -> Instructions:
-    """Return the instructions of some texts: one for all, unless texts have some of their own."""
+    """Return ``common``, unless some text has an instruction of its own."""
     if own is None or all(instruction is None for instruction in own):
         return common
     return RowInstructions(common, own)
 
 
 def joined(instructions: Iterable[tuple[Instructions, int]]) -> RowInstructions:
-    """Return the instructions of several batches of one dataset, one batch after the other.
+    """Concatenate the instructions of several batches of one dataset.
 
     Args:
-        instructions: of each batch, and its number of texts.
+        instructions: (instructions, number of texts) for each batch.
     """
     batches = list(instructions)
     first = batches[0][0]

@@ -1,4 +1,7 @@
-"""One side's tokenizer for strings and for texts whose ids are known; both give the same tokens."""
+"""The tokenizer of one side (queries or keys), for strings and for texts encoded already.
+
+Both give the same tokens.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,10 @@ class SideTokenizer(TextTokenizer):
     instruction. The tokenizer adds what is missing and truncates.
 
     Args:
-        tokenizer: from transformers, fast or slow.
-        max_length: tokens, special tokens included.
-        plain: a BareTokenizer of the same tokenizer, which several sides may share; None to make
-            one.
+        tokenizer: a transformers tokenizer, fast or slow.
+        max_length: maximum number of tokens of a text, special tokens included.
+        plain: a BareTokenizer of the same tokenizer, which several sides may share; None makes a
+            new one.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class SideTokenizer(TextTokenizer):
     def __call__(
         self, texts: Sequence[str] | EncodedTexts, instruction: Instructions = ""
     ) -> Tokens:
-        """Return the tokens of texts, each behind ``instruction``, or behind its own."""
+        """Return the tokens of texts, each preceded by its instruction."""
         if not isinstance(texts, EncodedTexts):
             return super().__call__(texts, instruction)
         template = self.template(1)
@@ -79,7 +82,7 @@ class SideTokenizer(TextTokenizer):
         )
 
     def _lengths_of(self, texts: EncodedTexts, instruction: Instructions) -> NDArray[np.int64]:
-        """Return the tokens of each text with its instruction, ``[N]`` int64."""
+        """Return the number of tokens of each text with its instruction, ``[N]`` int64."""
         head = self._head_lengths(texts, instruction)
         bounds, numbers = texts.bounds, texts.numbers
         lengths: NDArray[np.int64] = bounds[numbers + 1] - bounds[numbers] + head
@@ -88,17 +91,23 @@ class SideTokenizer(TextTokenizer):
     def _head_lengths(
         self, texts: EncodedTexts, instruction: Instructions
     ) -> NDArray[np.int64] | int:
-        """Return the tokens that go before each text, ``[N]`` int64, or one number for all."""
+        """Return the number of instruction tokens missing from the ids of each text.
+
+        The result is ``[N]`` int64, or one number for all texts.
+        """
         if isinstance(instruction, str):
             return len(self._head(instruction, texts.prefix))
-        # A text with an instruction of its own was tokenized behind it.
+        # A text with an instruction of its own was tokenized with it, so nothing is missing.
         is_common = np.array([own is None for own in instruction.own], bool)
         return np.where(is_common, len(self._head(instruction.common, texts.prefix)), 0)
 
     def _inner_lengths(
         self, texts: EncodedTexts, instruction: Instructions
     ) -> NDArray[np.int64] | int:
-        """Return how many first tokens of each text are its instruction's, likewise."""
+        """Return how many of the first ids of each text belong to its instruction.
+
+        The result is ``[N]`` int64, or one number for all texts.
+        """
         common = instruction if isinstance(instruction, str) else instruction.common
         has_head = len(self._head(common, texts.prefix)) > 0
         n_common = 0 if has_head or not common else self._left_truncation.n_tokens(common)
@@ -111,7 +120,7 @@ class SideTokenizer(TextTokenizer):
         return np.array(lengths, np.int64)
 
     def _head(self, instruction: str, prefix: str) -> NDArray[np.int64]:
-        """Return the ids of the instruction that texts encoded behind ``prefix`` lack."""
+        """Return the instruction's ids that are missing from texts encoded with ``prefix``."""
         if (instruction, prefix) not in self._heads:
             head = self._instructions.head(instruction, prefix)
             self._heads[instruction, prefix] = np.array(head, np.int64)
@@ -120,9 +129,16 @@ class SideTokenizer(TextTokenizer):
     def _cut(
         self, texts: EncodedTexts, instruction: Instructions, room: NDArray[np.int64], type: int
     ) -> tuple[TokenSlices, ...]:
-        """Return at most ``room`` tokens of instruction and text, ``[N]`` int64.
+        """Return the tokens of instruction and text, truncated to ``room`` tokens.
 
-        When the left end is cut, the instruction stays, and the text loses its first tokens.
+        If the tokenizer truncates on the left, the instruction stays, and the text loses its first
+        tokens.
+
+        Args:
+            texts: N texts.
+            instruction: put before each text.
+            room: ``[N]`` int64, maximum number of tokens of each text with its instruction.
+            type: the token type of all tokens.
         """
         ids, bounds, numbers = texts.ids, texts.bounds, texts.numbers
         starts = bounds[numbers]
@@ -138,7 +154,7 @@ class SideTokenizer(TextTokenizer):
         kept = np.minimum(lengths, room)
         if not self._left:
             return instructed, TokenSlices(ids, starts, kept, type)
-        # A text that was tokenized behind its instruction begins with the instruction's tokens.
+        # The ids of a text that was tokenized with its instruction begin with the instruction.
         n_instruction = self._inner_lengths(texts, instruction)
         n_first = np.where(lengths > room, np.minimum(n_instruction, room), 0)
         n_last = kept - n_first
@@ -152,12 +168,12 @@ class SideTokenizer(TextTokenizer):
 def longest_first(
     first: NDArray[np.int64], second: NDArray[np.int64], room: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many tokens each text of a pair keeps under tokenizers' rule LongestFirst.
+    """Return how many tokens each text of a pair keeps with tokenizers' LongestFirst strategy.
 
     Args:
-        first: ``[N]`` int64, tokens of the first texts.
-        second: ``[N]`` int64, tokens of the second texts.
-        room: tokens that both may have together.
+        first: ``[N]`` int64, lengths of the first texts in tokens.
+        second: ``[N]`` int64, lengths of the second texts in tokens.
+        room: maximum number of tokens of both texts together.
     """
     shorter = np.minimum(np.minimum(first, second), room // 2)
     longer = np.minimum(np.maximum(first, second), room - shorter)

@@ -13,10 +13,11 @@ from llm_embedder_data.batches.tokens.token_slices import Tokens, TokenSlices
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokenTemplate:
-    """Special tokens before, between and behind texts.
+    """The special tokens before, between and after the texts of a row.
 
     Attributes:
-        special: (ids, types) before the first text, behind it, and so on.
+        special: (ids, token types) of the special tokens before the first text, after it, and (for
+            pairs) after the second text.
         types: the token type of each text.
     """
 
@@ -29,16 +30,16 @@ class SpecialTokenTemplate:
         return sum(len(ids) for ids, _ in self.special)
 
     def room(self, max_length: int) -> int:
-        """Return the number of tokens that are left for the texts."""
+        """Return the number of tokens that ``max_length`` leaves for the texts."""
         return max(max_length - self.n_special, 0)
 
     def around(self, n_rows: int, dtype: np.dtype[Any], *texts: tuple[TokenSlices, ...]) -> Tokens:
-        """Return rows of special tokens and texts in turn.
+        """Return rows of texts with the special tokens around them.
 
         Args:
-            n_rows: of the result.
-            dtype: of all ids.
-            texts: the parts of the first text of each row, and of the second one in pairs.
+            n_rows: number of rows.
+            dtype: dtype of all ids.
+            texts: the slices that make up the first text of each row and, for pairs, the second.
         """
         parts = [
             TokenSlices.constant(np.array(ids, dtype), n_rows, types.astype(dtype))

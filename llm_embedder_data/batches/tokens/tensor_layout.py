@@ -1,4 +1,4 @@
-"""Token ids of many texts to a model's tensors: padded, in chunks of like length, or packed."""
+"""Turns token ids into a model's tensors: padded, in chunks of similar length, or packed."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from llm_embedder_data.core.slices import slices_at
 
 
 class TensorLayout:
-    """Makes tensors of texts as a model takes them.
+    """Makes a model's input tensors from tokenized texts.
 
     - ``padded``: one dict of tensors ``[N, L]``, padded on the tokenizer's padding side.
     - ``chunked``: a list of such dicts; texts are sorted by length, the longest first, and cut into
       ``ceil(N / chunk_size)`` chunks of equal size, each padded to its own longest text.
-    - ``packed``: one row without padding: ``input_ids`` and ``position_ids`` [1, T], and what
-      transformers' attention functions take for it (as DataCollatorWithFlattening gives it):
-      ``cu_seq_lens_q``, ``cu_seq_lens_k`` int32 [N+1], where each text begins, and
-      ``max_length_q``, ``max_length_k`` (int).
+    - ``packed``: one row without padding: ``input_ids`` and ``position_ids`` [1, T], and the
+      arguments that transformers' attention functions need for it (named as in
+      DataCollatorWithFlattening): ``cu_seq_lens_q``, ``cu_seq_lens_k`` int32 [N+1], where each text
+      begins, and ``max_length_q``, ``max_length_k`` (int).
 
     Args:
-        tokenizer: gives padding side, padding ids and whether there are token types.
+        tokenizer: determines the padding side, the padding ids, and whether there are token types.
         layout: see above.
         pad_to_multiple_of: pad to a multiple of this; None pads to the longest text.
-        chunk_size: most texts in a chunk.
+        chunk_size: maximum number of texts in a chunk.
 
     Raises:
         ConfigError: the layout needs padding, and the tokenizer has no padding token.
@@ -63,21 +63,23 @@ class TensorLayout:
     def __call__(
         self, tokens: Tokens, inverse: NDArray[np.int64] | None = None
     ) -> tuple[ModelInputs | list[ModelInputs], NDArray[np.int64] | None]:
-        """Return a model's inputs, and the row of each text of the batch.
+        """Return a model's inputs, and the row that holds each text of the batch.
 
         Args:
-            tokens: of N different texts.
-            inverse: ``[M]`` int64, which of them each text of the batch is; None: text m is row m.
+            tokens: the tokens of N distinct texts.
+            inverse: ``[M]`` int64, for each text of the batch its index among the N; None if the
+                batch consists of these N texts in order.
 
         Returns:
-            The inputs, and ``[M]`` int64, or None where row m stands for text m.
+            The inputs, and the row of each text, ``[M]`` int64; None if text m is in row m.
         """
         if self.layout == "packed":
             return self._packed(tokens), inverse
         if self.layout == "padded":
             return self._padded(tokens), inverse
-        # As many chunks as without unique keys: all ranks must call their encoders equally often.
-        # With fewer texts than chunks, pad with a repeated text; its embedding is ignored.
+        # Make as many chunks as there would be with repeated texts: all ranks must call their
+        # encoders equally often, but may have different numbers of distinct texts. If there are
+        # fewer texts than chunks, repeat one; its extra embeddings are ignored.
         n_texts = len(tokens) if inverse is None else len(inverse)
         n_chunks = max(-(-n_texts // self.chunk_size), 1)
         order = np.argsort(-tokens.lengths, kind="stable")
@@ -88,11 +90,11 @@ class TensorLayout:
         return chunks, row if inverse is None else row[inverse]
 
     def padded(self, tokens: Tokens, sizes: Sequence[int]) -> Iterator[ModelInputs]:
-        """Yield padded inputs, whatever the layout, for consecutive groups of texts.
+        """Yield padded inputs for consecutive groups of texts, whatever ``layout`` is.
 
         Args:
-            tokens: of all texts.
-            sizes: number of texts of each group.
+            tokens: the tokens of all texts.
+            sizes: number of texts in each group.
 
         Yields:
             A dict of int64 tensors ``[size, L]`` for each group, as wide as its longest text.
@@ -121,8 +123,8 @@ class TensorLayout:
     def _inputs(
         self, ids: NDArray[Any], types: NDArray[Any] | None, real: NDArray[Any]
     ) -> ModelInputs:
-        # One array for all three: glibc would return several large ones to the system as they are
-        # freed, and the system would clear the memory again for the next batch.
+        # Use one array for all three tensors. glibc returns several large arrays to the system when
+        # they are freed, and the system would have to clear the memory again for the next batch.
         block = np.empty((3 if self._has_types else 2, *ids.shape), np.int64)
         block[0], block[-1] = ids, real
         if self._has_types:
@@ -130,7 +132,7 @@ class TensorLayout:
         return self._named(*block[:-1]) | {"attention_mask": _tensor(block[-1])}
 
     def _width(self, lengths: NDArray[np.int64]) -> int:
-        width = int(lengths.max(initial=1))  # at least one column, also without texts
+        width = int(lengths.max(initial=1))  # at least one column, even if there are no texts
         return width + -width % self._multiple
 
     def _packed(self, tokens: Tokens) -> ModelInputs:

@@ -1,4 +1,4 @@
-"""Texts to token ids, as the tokenizer's own call gives them, but with whole instructions."""
+"""Turns texts into token ids as the tokenizer's own call does, but never truncates instructions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from llm_embedder_data.core.errors import ConfigError
 
 Ids = list[list[int]]
 
-# Example texts: the first one that has a token shows the special tokens around a text.
+# The special tokens around a text are found by tokenizing the first of these that has a token.
 _EXAMPLES = ("a", "1", ".", "A", "the", "é", "。", "_")
 
 
@@ -31,17 +31,17 @@ class TextTokenizer:
 
     The ids equal those of ``tokenizer(texts, truncation=True, max_length=...)``, with one
     exception. A tokenizer that truncates on the left would cut off the instruction first; here the
-    instruction stays and the text loses its first tokens. (This does not hold for pairs of a slow
-    tokenizer.)
+    instruction stays and the text loses its first tokens. (Pairs are not covered by this exception
+    if the tokenizer is slow.)
 
-    A fast tokenizer is bypassed: its backend is called, on a copy, so the caller's tokenizer keeps
-    its settings. A tokenizer whose class may change texts or ids is called itself.
+    For speed, a fast tokenizer is bypassed: a copy of its backend is called, so the caller's
+    tokenizer keeps its settings. A tokenizer whose class may change texts or ids is called itself.
 
     Args:
-        tokenizer: from transformers, fast or slow.
-        max_length: most tokens of a text, special tokens included.
-        plain: a BareTokenizer of the same tokenizer, which several sides may share; None to make
-            one.
+        tokenizer: a transformers tokenizer, fast or slow.
+        max_length: maximum number of tokens of a text, special tokens included.
+        plain: a BareTokenizer of the same tokenizer, which several sides may share; None makes a
+            new one.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TextTokenizer:
         self._backend: Any = self.plain.backend
 
     def __call__(self, texts: Sequence[str], instruction: Instructions = "") -> Tokens:
-        """Return the tokens of texts, each behind ``instruction``, or behind its own."""
+        """Return the tokens of texts, each preceded by its instruction."""
         if not isinstance(instruction, str):
             texts, instruction = _each_instructed(texts, instruction), ""
         if self._left:
@@ -104,18 +104,19 @@ class TextTokenizer:
         """Check that ``max_length`` leaves room for a token of a text.
 
         Args:
-            instruction: put before each text; empty if there is none.
+            instruction: the instruction put before each text; empty if there is none.
             setting: name of the setting that gives ``max_length``.
 
         Raises:
-            ConfigError: it does not; the message has the setting, its value and the least allowed
-                value.
+            ConfigError: no room is left; the message names the setting, its value and the smallest
+                value that would do.
         """
         n_special = self._n_special(1)
         if self.max_length <= n_special:
             raise ConfigError(
                 f"{setting}={self.max_length}: the tokenizer puts {n_special} special tokens "
-                f"around each text, which leaves none for it (give at least {n_special + 1})"
+                "around each text, which leaves none for the text itself (give at least "
+                f"{n_special + 1})"
             )
         if instruction and (n_taken := self._n_whole(instruction)) >= self.max_length:
             raise ConfigError(
@@ -127,16 +128,16 @@ class TextTokenizer:
     def check_room_of_pairs(
         self, query_instruction: str, key_instruction: str, settings: str
     ) -> None:
-        """Check that ``max_length`` leaves each text of a pair a token behind its instruction.
+        """Check that ``max_length`` leaves each text of a pair a token after its instruction.
 
         Args:
-            query_instruction: put before each query; empty if there is none.
-            key_instruction: put before each key; likewise.
+            query_instruction: the instruction put before each query; empty if there is none.
+            key_instruction: the instruction put before each key; empty if there is none.
             settings: names of the settings whose sum is ``max_length``.
 
         Raises:
-            ConfigError: it does not; the message has the settings, their sum and the least allowed
-                sum.
+            ConfigError: no room is left; the message names the settings, their sum and the smallest
+                sum that would do.
         """
         n_special = self._n_special(2)
         longest = max(
@@ -148,8 +149,8 @@ class TextTokenizer:
             instruction = f" an instruction of {longest} tokens and" if longest else ""
             raise ConfigError(
                 f"{settings}={self.max_length}: a pair takes {n_special} special tokens, and half "
-                f"of the others must hold{instruction} a token of a text (give at least {least} "
-                "in all)"
+                f"of the remaining tokens must hold{instruction} a token of a text (give at least "
+                f"{least} in all)"
             )
 
     def _n_special(self, n_texts: int) -> int:
@@ -169,14 +170,14 @@ class TextTokenizer:
         return len(self._backend.encode(text))
 
     def _by_words(self, texts: Sequence[str], words: WordMemo) -> Tokens:
-        """Return the tokens of texts, put together from remembered words."""
+        """Return the tokens of texts, assembled from remembered words."""
         template = self.template(1)
         ids, lengths = joined_ids(words.ids(texts, template.room(self.max_length)))
         slices = TokenSlices(ids, np.cumsum(lengths) - lengths, lengths, template.types[0])
         return template.around(len(texts), ids.dtype, (slices,))
 
     def template(self, n_texts: int) -> SpecialTokenTemplate:
-        """Return the special tokens around one text or a pair, as seen around an example."""
+        """Return the special tokens around one text or a pair, found by tokenizing an example."""
         if n_texts not in self._templates:
             lengths = dict(zip(_EXAMPLES, map(len, self.plain(_EXAMPLES)), strict=True))
             example, n_tokens = next(((text, n) for text, n in lengths.items() if n), ("", 0))
@@ -199,7 +200,7 @@ class TextTokenizer:
         return self._templates[n_texts]
 
     def kept_end(self, ids: Sequence[int], n_kept: int) -> Sequence[int]:
-        """Return the ``n_kept`` ids that truncation leaves of a text without instruction."""
+        """Return the ``n_kept`` ids of a text without instruction that truncation keeps."""
         return ids[len(ids) - n_kept :] if self._left else ids[:n_kept]
 
     def _whole(self, texts: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
@@ -215,7 +216,7 @@ class TextTokenizer:
         return encoding.ids, types, encoding.special_tokens_mask
 
     def _truncate(self, on: bool) -> None:
-        """Set the backend's truncation, at each call, because both sides share the backend."""
+        """Set the backend's truncation, before each call, because both sides share the backend."""
         if on:
             side = "left" if self._left else "right"
             self._backend.enable_truncation(
@@ -235,13 +236,13 @@ class TextTokenizer:
         return encoded["input_ids"], encoded.get("token_type_ids")
 
     def _types(self, encodings: Sequence[Any]) -> Ids | None:
-        """Return token types if any is not 0; the longest text shows whether one is."""
+        """Return the token types, or None if all are 0; looking at the longest text is enough."""
         if self._wants_types and encodings and any(max(encodings, key=len).type_ids):
             return [e.type_ids for e in encodings]
         return None
 
     def _cut_behind_instruction(self, texts: Sequence[str]) -> tuple[Ids, Ids | None]:
-        """Return tokens of texts, cut on the left behind their instruction if too long."""
+        """Return the tokens of texts; a text that is too long is cut after its instruction."""
         plain = [str(text) for text in texts]
         ids: Ids
         types: Ids | None
@@ -266,7 +267,10 @@ class TextTokenizer:
         return ids, types
 
     def _special(self, ids: Sequence[int], mask: Sequence[int]) -> Sequence[int]:
-        """Return 1 for special tokens: the tokenizer's mask, unless its class added ids."""
+        """Return 1 for each special token of a text, otherwise 0.
+
+        This is the tokenizer's mask, unless the tokenizer's class added ids that the mask lacks.
+        """
         if len(mask) == len(ids):
             return mask
         special = set(self._tokenizer.all_special_ids)
@@ -275,7 +279,7 @@ class TextTokenizer:
     def _pairs_cut_behind_instruction(
         self, pairs: Sequence[tuple[str, str]]
     ) -> tuple[Ids, Ids | None]:
-        """Return tokens of pairs, both texts cut on the left behind their instructions."""
+        """Return the tokens of pairs; texts that are too long are cut after their instructions."""
         self._truncate(False)
         encodings = self._backend.encode_batch([(str(query), str(key)) for query, key in pairs])
         ids, types = [], []

@@ -15,14 +15,14 @@ from llm_embedder_data.core.slices import slices_at
 
 @dataclass(frozen=True, slots=True)
 class TokenSlices:
-    """Some tokens of each of N texts: a slice for each in one long array.
+    """Some tokens of each of N texts, as one slice per text of a long array.
 
     Attributes:
-        source: ``[T]`` token ids of any integer type, contiguous.
+        source: ``[T]`` token ids of any integer dtype, contiguous.
         starts: ``[N]`` int64, where each slice begins.
-        lengths: ``[N]`` int64, tokens of each slice.
-        types: ``[T]`` token types, with the dtype of ``source``, or one type for all.
-        is_constant: whether each text has all of ``source``.
+        lengths: ``[N]`` int64, number of tokens in each slice.
+        types: ``[T]`` token types, with the dtype of ``source``, or one type for all tokens.
+        is_constant: whether every slice is the whole of ``source``.
     """
 
     source: NDArray[Any]
@@ -35,7 +35,7 @@ class TokenSlices:
     def of_lists(
         cls, lists: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None
     ) -> TokenSlices:
-        """Make slices of one list of ids for each text, and one list of types."""
+        """Make slices from one list of ids, and one list of types, per text."""
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
         return cls(
             _joined(lists, lengths),
@@ -48,7 +48,7 @@ class TokenSlices:
     def constant(
         cls, source: NDArray[Any], n_texts: int, types: NDArray[Any] | int = 0
     ) -> TokenSlices:
-        """Put the same tokens, all of ``source``, into each of N texts."""
+        """Make slices that give each of N texts the same tokens: the whole of ``source``."""
         return cls(source, np.zeros(n_texts, np.int64), np.full(n_texts, len(source)), types, True)
 
     def take(self, texts: NDArray[np.int64]) -> TokenSlices:
@@ -56,13 +56,16 @@ class TokenSlices:
         return replace(self, starts=self.starts[texts], lengths=self.lengths[texts])
 
     def mirrored(self) -> TokenSlices:
-        """Return all slices, and the array that holds them, backwards."""
+        """Return the slices with the order of all tokens reversed."""
         starts = len(self.source) - self.starts - self.lengths
         types = self.types if isinstance(self.types, int) else self.types[::-1]
         return replace(self, source=self.source[::-1], starts=starts, types=types)
 
     def rows(self, width: int, before: int = 0, of_types: bool = False) -> NDArray[Any]:
-        """Return ``[N, width]``: each slice from column ``before`` on; the rest is undefined."""
+        """Return an array ``[N, width]`` with each slice starting at column ``before``.
+
+        All other columns are undefined.
+        """
         source = self.types if of_types else self.source
         if isinstance(source, int):
             return np.full((len(self.starts), width), source, self.source.dtype)
@@ -79,15 +82,16 @@ class TokenSlices:
         first, last = starts * array.itemsize, (starts + lengths) * array.itemsize
         if len(first) and (first == first[0]).all() and (last == last[0]).all():
             return [view[first[0] : last[0]].tobytes()] * len(first)
-        # Not memoryviews: the garbage collector tracks them, and runs after a few hundred.
+        # Return bytes rather than memoryviews: the garbage collector tracks memoryviews, so a few
+        # hundred of them would start a collection.
         return [view[a:b].tobytes() for a, b in zip(first.tolist(), last.tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """N texts as token ids without padding: the parts of each text, one after the other.
+    """N texts as token ids without padding; each text is the concatenation of its parts.
 
-    The arrays of all parts have one dtype.
+    The arrays of all parts have the same dtype.
     """
 
     parts: tuple[TokenSlices, ...]
@@ -123,7 +127,7 @@ class Tokens:
         """Return the ids, or the types, of all texts, padded at one end.
 
         Args:
-            real: ``[N, L]`` with the dtype of the ids: 1 where a text has a token, else 0.
+            real: ``[N, L]`` with the dtype of the ids: 1 where a text has a token, otherwise 0.
             filling: the padding id, or the padding type.
             right: whether to pad at the right end.
             of_types: return the types.
@@ -131,17 +135,17 @@ class Tokens:
         Returns:
             ``[N, L]`` with the dtype of the ids.
         """
-        if (
-            sum(not part.is_constant for part in self.parts) > 1
-        ):  # their borders differ from text to text
+        n_varying = sum(not part.is_constant for part in self.parts)
+        if n_varying > 1:  # _side_by_side() can place only one part that varies from text to text
             laid = np.empty(real.shape, self.dtype)
             laid[real == 1] = self.flat(of_types)
         elif right:
-            laid = _laid(self.parts, real.shape[1], of_types)
+            laid = _side_by_side(self.parts, real.shape[1], of_types)
         else:
             backwards = [part.mirrored() for part in reversed(self.parts)]
-            laid = _laid(backwards, real.shape[1], of_types)[:, ::-1]
-        # Integers wrap around, so this is exact; it takes half as long as a boolean mask.
+            laid = _side_by_side(backwards, real.shape[1], of_types)[:, ::-1]
+        # Write ``filling`` where real is 0. Integer arithmetic wraps around, so this is exact; it
+        # takes half as long as a boolean mask.
         if filling:
             laid -= laid.dtype.type(filling)
         laid *= real
@@ -150,17 +154,17 @@ class Tokens:
         return laid
 
     def flat(self, of_types: bool = False) -> NDArray[np.int64]:
-        """Return the ids, or the types, of all texts end to end, ``[T]`` int64."""
+        """Return the ids, or the types, of all texts, one after another, ``[T]`` int64."""
         # Joining bytes is twice as fast as gathering by index.
         slices = zip(*(part.as_bytes(of_types) for part in self.parts), strict=True)
         joined = b"".join(chain.from_iterable(slices))
         return np.frombuffer(joined, self.dtype).astype(np.int64)
 
 
-def _laid(parts: Sequence[TokenSlices], width: int, of_types: bool) -> NDArray[Any]:
-    """Return ``[N, width]``: the parts one after the other; what follows the last is undefined.
+def _side_by_side(parts: Sequence[TokenSlices], width: int, of_types: bool) -> NDArray[Any]:
+    """Return an array ``[N, width]`` with the parts of each text side by side from column 0.
 
-    At most one part differs from text to text.
+    Columns after the last part are undefined. At most one part may vary from text to text.
     """
     before = list(takewhile(lambda part: part.is_constant, parts))
     column = sum(len(part.source) for part in before)

@@ -24,7 +24,7 @@ _PROBES = (
     "query: passage: snake_case CamelCase https://example.org/a?b=c#d user@example.org",
 )
 
-# Attributes that do not change tokens: where a tokenizer comes from, its caches, its chat template.
+# Attributes that do not affect tokens: a tokenizer's origin, its caches, its chat template.
 _NO_SETTINGS = {
     "_in_target_context_manager",
     "_processor_class",
@@ -45,16 +45,17 @@ _NO_SETTINGS = {
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a digest, 32 hexadecimal digits, of all that tokens and their padding depend on.
+    """Return a digest, 32 hexadecimal digits, of everything that tokens and padding depend on.
 
-    The digest is the same in every process, on every machine, wherever the tokenizer's files are,
-    and however it was used before. It covers the class, the backend (without the truncation and
-    padding that the last call set), the vocabulary, added and special tokens, sides and flags. For
-    a class outside transformers, and for a slow tokenizer, it also covers the class's source code,
-    the object's attributes and the tokens of a few probe texts.
+    The digest is the same in every process and on every machine, wherever the tokenizer's files
+    are, and however the tokenizer was used before. It covers the class, the backend (without the
+    truncation and padding that the last call set), the vocabulary, added and special tokens, the
+    padding and truncation sides, and flags. For a class outside transformers, and for a slow
+    tokenizer, it also covers the class's source code, the object's attributes and the tokens of a
+    few probe texts.
 
     Args:
-        tokenizer: from transformers, fast or slow, or of a user's class.
+        tokenizer: a transformers tokenizer, fast or slow, or an object of a user's subclass.
     """
     content: dict[str, Any] = {
         "class": type(tokenizer).__qualname__,
@@ -111,10 +112,10 @@ def _foreign_classes(tokenizer: PreTrainedTokenizerBase) -> list[type]:
 
 
 def _settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """Return digests of the attributes, by name, without attributes that a call changes.
+    """Return digests of the attributes, by name, leaving out attributes that a call changes.
 
-    Such an attribute is a cache. Each call has a new random text, because a cache of texts changes
-    only with a text that it has not seen.
+    An attribute that a call changes is a cache. Each call here has a new random text, because a
+    cache of texts changes only with a text that it has not seen.
     """
     tokenizer(f"{uuid4()} {uuid4()}")
     before = _attributes(tokenizer)
@@ -140,11 +141,12 @@ def _json(value: Any) -> bytes:
 
 
 def _plain(value: Any, above: tuple[int, ...] = ()) -> Any:
-    """Return any value as plain JSON data, equal for equal values.
+    """Convert any value to plain JSON data; equal values give equal data.
 
     Args:
         value: the value to convert.
-        above: ids of the objects that contain it, so that an object inside itself ends there.
+        above: ``id()`` of each object that contains the value, so that the recursion ends at an
+            object that contains itself.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -179,7 +181,7 @@ def _plain(value: Any, above: tuple[int, ...] = ()) -> Any:
 
 
 def _source(code: Any) -> str:
-    """Return the source of a class or function; its name and members if there is no source."""
+    """Return the source code of a class or function, or its name and members if it has none."""
     try:
         return inspect.getsource(code)
     except (OSError, TypeError):

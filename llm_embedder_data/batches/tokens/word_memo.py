@@ -1,4 +1,4 @@
-"""The tokens of words, each tokenized once, for tokenizers that take a text word by word."""
+"""A cache of the tokens of words, for tokenizers that tokenize each word of a text on its own."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
 
-# Memory that remembered words may take, bytes; beyond it, all are forgotten.
+# How many bytes of memory the cache may take; when it takes more, it is emptied.
 _MOST_BYTES = 64 << 20
 
-# Bytes that a word takes beside its characters and ids, mostly in the dictionary.
+# How many bytes an entry takes in addition to its characters and ids, mostly in the dictionary.
 _BYTES_BESIDE = 100
 
-# Longer words, in characters, are not remembered: in a script without spaces a whole text is one
-# word, and does not come again.
+# Longer words, in characters, are not cached: in a script without spaces a whole text is one word,
+# which is unlikely to come again.
 _LONGEST_WORD = 40
 
-# Below this memo size, most words of a text are new: tokenize them in bulk.
+# While the cache has fewer words than this, most words of a text are new: tokenize them in bulk.
 _FEW_WORDS = 1 << 10
 
-# More encodings at a time would start Python's garbage collector, which takes a third of a second
-# when torch and transformers are loaded.
+# How many words to tokenize in one call. More encodings at a time would start Python's garbage
+# collector, which takes a third of a second when torch and transformers are loaded.
 _WORDS_AT_ONCE = 128
 
 
 class WordMemo(dict[str, bytes]):
-    """Remembers the ids of words, as bytes of int32. Its memory is bounded.
+    """Caches the ids of words, as bytes of int32, in a bounded amount of memory.
 
     Args:
         backend: a tokenizer for which :func:`takes_words_apart` holds.
@@ -39,9 +39,9 @@ class WordMemo(dict[str, bytes]):
     def __init__(self, backend: Tokenizer) -> None:
         super().__init__()
         self._backend = backend
-        self._is_young = True
+        self._is_young = True  # many words are still new, so texts are worth learning in bulk
         self._n_bytes = 0
-        self._passing: dict[str, bytes] = {}  # long words of the current texts
+        self._passing: dict[str, bytes] = {}  # words of the current texts too long to be cached
 
     def __reduce__(self) -> tuple[Any, ...]:
         return WordMemo, (self._backend,)
@@ -63,7 +63,7 @@ class WordMemo(dict[str, bytes]):
         self._n_bytes += getsizeof(word) + getsizeof(ids) + _BYTES_BESIDE
 
     def _learn(self, texts: Sequence[str]) -> None:
-        """Tokenize all new words of texts in bulk, which takes a third of the time."""
+        """Tokenize all new words of some texts in bulk: three times as fast as one by one."""
         words = {word for text in texts for word in text.split(" ")}
         new = list(words - self.keys())
         self._is_young = 8 * len(new) > len(words) or len(self) < _FEW_WORDS
@@ -78,7 +78,7 @@ class WordMemo(dict[str, bytes]):
                     self._passing[word] = _bytes(encoding)
 
     def ids(self, texts: Sequence[str], room: int | None = None) -> list[bytes]:
-        """Return the ids of each text as bytes of int32, its first ``room`` ids at most."""
+        """Return the ids of each text as bytes of int32, truncated to the first ``room`` ids."""
         if not self._is_young or not texts:
             return self._joined(texts, room)
         self._learn(texts)
@@ -108,10 +108,10 @@ def _bytes(encoding: Encoding) -> bytes:
 
 
 def takes_words_apart(backend: Tokenizer) -> bool:
-    """Return whether a text's tokens are those of its space-separated words, one after the other.
+    """Return whether the tokens of a text are the concatenated tokens of its words.
 
-    True of BERT's tokenizers and their like: no step of theirs looks across a space. Added tokens
-    that hold a space, or something that is normalized to one, are the exception.
+    Words are separated by spaces. This holds for BERT-like tokenizers, because none of their steps
+    looks across a space, unless an added token contains a space or a character normalized to one.
     """
     normalizer = backend.normalizer
     if not (
@@ -135,6 +135,6 @@ def _has_blank(text: str) -> bool:
 
 
 def joined_ids(lists: Sequence[bytes]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the ids of several texts end to end, and how many ids each text has."""
+    """Return the ids of several texts as one array, and the number of ids of each text."""
     lengths = np.fromiter(map(len, lists), np.int64, len(lists)) // 4
     return np.frombuffer(b"".join(lists), np.int32), lengths

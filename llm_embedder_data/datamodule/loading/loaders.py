@@ -24,8 +24,9 @@ class BatchLoader(DataLoader[Any]):
     """A DataLoader whose dataset gives whole batches, one for each index of its sampler.
 
     Attributes:
-        watch: called with each batch and the times in seconds (``time.perf_counter``) at which it
-            was asked for and came; None for nobody. It may be set in the middle of a pass.
+        watch: a function that is called with each batch and the times (``time.perf_counter``, in
+            seconds) at which the batch was requested and delivered; or None. It may be set in the
+            middle of a pass.
     """
 
     watch: Callable[[Any, float, float], None] | None = None
@@ -33,9 +34,9 @@ class BatchLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Return an iterator over the batches of a pass.
 
-        Workers, or the thread that pins memory, need torch's iterator. Without them, bypass it:
-        torch would ask for one batch at a time, but batches of cached tokens are made in half the
-        time if several are made together (see :meth:`WholeBatches.in_turn`).
+        Workers, and the thread that pins memory, need torch's iterator. Without them it is
+        bypassed: torch would request one batch at a time, but batches of cached tokens take half
+        the time if several are made together (see :meth:`WholeBatches.in_turn`).
         """
         if self.num_workers == 0 and not self.pin_memory:
             assert isinstance(self.dataset, WholeBatches)
@@ -50,11 +51,11 @@ class BatchLoader(DataLoader[Any]):
 
 
 class _WatchedPass:
-    """An iterator over the batches of a loader that tells its ``watch`` of each.
+    """An iterator over the batches of a loader that calls the loader's ``watch`` for each.
 
     Args:
-        loader: whose batches they are.
-        batches: iterator over them.
+        loader: the loader.
+        batches: iterator over the loader's batches.
     """
 
     def __init__(self, loader: BatchLoader, batches: Iterator[Any]) -> None:
@@ -73,11 +74,12 @@ class _WatchedPass:
 
 
 class ResumedByModule(BatchLoader):
-    """A loader for a trainer with our data module, which resumes it.
+    """A loader that RetrievalDataModule resumes.
 
-    Lightning takes a loader with ``state_dict`` and ``load_state_dict`` for resumable. It warns
-    about any other loader when a fit is resumed in the middle of an epoch. Here both methods do
-    nothing, because the data module keeps the state: it makes the loader begin at the right step.
+    Lightning considers a loader resumable if it has ``state_dict`` and ``load_state_dict``. It
+    warns about any other loader when a fit is resumed in the middle of an epoch. Here both methods
+    do nothing, because the data module keeps the state: it makes a loader that begins at the right
+    step.
 
     The state is not kept here because Lightning 2.6 restores a loader's state only if nothing asked
     for the loader before, and learning-rate schedules ask (``trainer.estimated_stepping_batches``).
@@ -95,11 +97,11 @@ class ResumedByModule(BatchLoader):
 
 
 class RefusingSampler(SequentialSampler):
-    """A sampler that raises an error when its first and only index is asked for.
+    """A sampler that raises an error when its first index is requested.
 
     It is for a batch size that Lightning's batch-size finder must not use. The finder goes back to
-    a smaller size if an error comes while it trains, but not while the loader is made. The length
-    of 1 keeps Lightning from skipping the loader as empty.
+    a smaller size if an error is raised during training, but not if it is raised while the loader
+    is made. The length is 1, so that Lightning does not skip the loader as empty.
 
     Args:
         error: the error to raise.
@@ -120,7 +122,7 @@ class RefusingSampler(SequentialSampler):
 
 
 class SequentialShardSampler(ShardSampler, SequentialSampler):  # type: ignore[misc]
-    """A ShardSampler that ``Trainer(overfit_batches=...)`` keeps, because it is sequential."""
+    """A ShardSampler that ``Trainer(overfit_batches=...)`` does not replace: see OverfitSampler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,10 @@ class LoaderSettings:
     """How batches reach the training process.
 
     Attributes:
-        num_workers: worker processes; auto: none without an accelerator, else the spare cores.
-        pin_memory: whether to pin batches; auto: if CUDA is available.
-        prefetch_factor: the batches that each worker keeps ready; auto: 4.
+        num_workers: number of worker processes; ``auto``: none without an accelerator, otherwise
+            the spare cores.
+        pin_memory: whether to pin batches; ``auto``: if CUDA is available.
+        prefetch_factor: number of batches that each worker keeps ready; ``auto``: 4.
     """
 
     num_workers: int | Auto = "auto"
@@ -151,11 +154,11 @@ class LoaderSettings:
         """Return a loader of ``dataset``, with a batch for each index of ``sampler``.
 
         Args:
-            dataset: gives the rows of a batch for an index.
-            sampler: gives the index of each batch.
+            dataset: maps an index to the rows of a batch.
+            sampler: yields the index of each batch.
             collate: turns the rows into a batch.
             ranks: the ranks, which share this machine's cores.
-            persistent: whether workers live on from epoch to epoch.
+            persistent: whether workers are kept from epoch to epoch.
             resumed_by_module: whether to return a :class:`ResumedByModule`.
             sized: whether the loader's dataset has a length.
         """
@@ -180,5 +183,5 @@ class LoaderSettings:
 
 
 def _tokenize_in_one_thread(worker: int) -> None:
-    # A tokenizer that was used before the fork deadlocks in a worker that asks for threads.
+    # A tokenizer that was used before a fork deadlocks if a worker lets it use threads.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -1,4 +1,4 @@
-"""A dataset of whole batches: an index in, a batch out."""
+"""A dataset whose items are whole batches of tensors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.sampler import BatchIndex
 from llm_embedder_data.core.errors import DataError
 
-# How many rows of coming steps to group by dataset. Only row numbers are held, not texts or tokens.
+# How many rows to look ahead for steps that can be made together. Only row numbers are held in
+# memory, no texts or tokens.
 _ROWS_AHEAD = 8192
 
 
 class WholeBatches(Dataset[Any]):
-    """A dataset whose items are whole batches; an error says which batch it comes from.
+    """A dataset whose items are whole batches; errors name the batch that they come from.
 
     Args:
-        dataset: gives the rows of a batch for an index: training groups, eval queries or passages.
+        dataset: maps an index to the rows of a batch: training groups, eval queries or passages.
         collate: turns these rows into the tensors of a batch.
     """
 
@@ -35,8 +36,8 @@ class WholeBatches(Dataset[Any]):
         try:
             batch = self.collate(self.dataset[index])
         except Exception as error:
-            self._refuse_cut_off_files(index)  # a cut-off file explains any error
-            # Add a note: it leaves the worker with the message, and keeps the error's type.
+            self._refuse_cut_off_files(index)  # a truncated file can cause any error
+            # A note, because it reaches the training process with the error, whose type it keeps.
             error.add_note(f"(in making the batch of {_location(index)})")
             raise
         self._refuse_cut_off_files(index)
@@ -46,14 +47,16 @@ class WholeBatches(Dataset[Any]):
         """Yield the batch of each index, in the order of ``indices``.
 
         It takes the next few steps at a time and groups them by pass over a dataset. The batches of
-        a group are made together, which is faster: their rows and tokens are looked up at once.
-        (Random choices depend on the pass, so batches of two passes are not made together.)
+        a group are made together, which is faster because their rows and tokens are looked up in
+        one call. (Random choices depend on the pass, so batches of two passes are not made
+        together.)
         """
-        # Rows that are fetched must not be wanted long before their step.
+        # Rows of streamed sets should not be requested long before their step: they would have to
+        # be fetched too early.
         if not isinstance(self.dataset, TrainGroups) or self.dataset.is_streamed:
             yield from map(self.__getitem__, indices)
             return
-        n_steps = 1  # the first batch alone, so that it does not wait for others
+        n_steps = 1  # make the first batch alone, so that it does not wait for others
         while steps := list(islice(indices, n_steps)):
             n_steps = max(1, _ROWS_AHEAD // len(steps[0].rows))
             of_pass: dict[Any, list[BatchIndex]] = {}
@@ -66,33 +69,36 @@ class WholeBatches(Dataset[Any]):
     def _made_together(self, indices: Sequence[BatchIndex]) -> Iterator[Any]:
         """Yield the batches of one pass over a dataset.
 
-        If one fails, the rest are made one by one. So the error comes at the step that it belongs
-        to and names its batch.
+        If one fails, the remaining ones are made one by one, so that the error is raised at the
+        right step and names the right batch.
         """
         batches = self.collate.several(
             self.dataset.several(indices), lambda: self._refuse_cut_off_files(indices[0])
         )
-        made = []  # a variable would keep the batch's memory until the dataset's next batch
+        made = []  # a plain variable would keep the memory of a batch until the next one is made
         for position in range(len(indices)):
             try:
                 made.append(next(batches))
             except Exception:
-                # The batch that failed may be a later one.
+                # Make this batch alone: the one that failed may be a later one.
                 yield from map(self.__getitem__, indices[position:])
                 return
             yield made.pop()
 
     def _refuse_cut_off_files(self, index: Any) -> None:
-        """Raise if a memory-mapped file of the batch's dataset has become shorter.
+        """Check that no memory-mapped file of the batch's dataset has been truncated.
 
-        What was read beyond the new end is zeros. This costs one ``os.stat`` for each file of the
-        dataset, some microseconds: as much as a twentieth of a step whose tokens are cached.
+        Data read beyond the new end would be zeros. The check costs one ``os.stat`` per file of the
+        dataset, some microseconds: up to a twentieth of a step with cached tokens.
+
+        Raises:
+            DataError: a file has been truncated.
         """
         if (path := self.dataset.cut_off(index)) is not None:
             raise DataError.at(
                 path,
-                "the cache was cut off while it was in use, so what was read of it for the batch "
-                f"of {_location(index)} may be wrong (start again, which writes it anew)",
+                "the cache file was truncated while it was in use, so the batch of "
+                f"{_location(index)} may be wrong (start again, which writes the file anew)",
             )
 
 
@@ -105,7 +111,7 @@ class SizedBatches(WholeBatches):
 
 
 def _pass_of(index: BatchIndex) -> tuple[str, int, int]:
-    """Return what identifies the pass over a dataset that a batch belongs to."""
+    """Return the key of the pass over a dataset that a batch belongs to."""
     return index.dataset, index.epoch, index.repeat
 
 

@@ -1,4 +1,4 @@
-"""A pass over the batches of worker processes, with an explanation if a worker dies."""
+"""Iteration over the batches of worker processes, with an explanation if a worker dies."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from llm_embedder_data.batches.plan.sampler import SameTaskSampler
 
-_BUS_ERROR = -getattr(signal, "SIGBUS", 7)  # as the exit code of a process
+_BUS_ERROR = -getattr(signal, "SIGBUS", 7)  # exit code of a process that a bus error killed
 
-_LOST = "A process that makes batches is gone:"
+_LOST = "A process that makes batches has died:"
 
 
 def explain_lost_worker(error: BaseException, *, by_bus_error: bool = False) -> None:
@@ -29,24 +29,24 @@ def explain_lost_worker(error: BaseException, *, by_bus_error: bool = False) -> 
     if lost is None or not isinstance(error, RuntimeError) or _LOST in str(error):
         return
     reason = (
-        "it read a cache file that was cut off meanwhile, or /dev/shm is full (start again, which "
-        "repairs the cache in data.cache_dir; give shared memory more room)"
+        "it read a cache file that was truncated meanwhile, or /dev/shm is full (start again, "
+        "which repairs the cache in data.cache_dir; or give shared memory more room)"
         if by_bus_error or "Bus error" in f"{error} {error.__cause__}"
-        else "most likely there was no memory left for it (give data.num_workers or "
-        "data.prefetch_factor a smaller value)"
+        else "most likely it ran out of memory (give data.num_workers or data.prefetch_factor a "
+        "smaller value)"
     )
     error.args = (f"{str(error).strip()}\n{_LOST} {reason}",)
 
 
 class WorkerPass:
-    """An iterator over the batches of a loader, once through (a pass), made ahead by workers.
+    """An iterator over the batches of one pass through a loader, made ahead of time by workers.
 
-    Lightning makes the iterator before it tells the sampler the epoch (``set_epoch``), and by then
-    the workers have begun. So when the first batch is asked for, the pass begins again if the
-    sampler is elsewhere than when the workers began.
+    Lightning makes the iterator, and so starts the workers, before it calls the sampler's
+    ``set_epoch``. So when the first batch is requested, the iteration is started again if the
+    sampler's position has changed since.
 
     Args:
-        begin: returns an iterator over the batches.
+        begin: starts an iteration over the batches.
         sampler: the sampler of the loader.
     """
 
@@ -63,14 +63,14 @@ class WorkerPass:
         if self._sampler is not None:
             if self._sampler.place != self._position:
                 self._batches = self._begin()
-            self._sampler = None  # checked: later batches belong to a pass that has begun
+            self._sampler = None  # check only once, before the first batch
         try:
             return next(self._batches)
         except RuntimeError as error:
             self._explain(error)
             raise
         except (ConnectionError, EOFError, FileNotFoundError) as error:
-            # A worker died while it was sending a batch. torch may not have noticed yet.
+            # Probably a worker died while it was sending a batch, and torch has not noticed yet.
             workers = getattr(self._batches, "_workers", ())
             if not wait([worker.sentinel for worker in workers], timeout=1.0):
                 raise

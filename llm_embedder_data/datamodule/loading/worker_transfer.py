@@ -1,4 +1,4 @@
-"""The transfer of a batch from its worker: one shared block, however many tensors."""
+"""Sends a batch from a worker to the training process in a single block of shared memory."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-# Tensors below this size are pickled, so that holding one does not keep the shared block alive.
+# Tensors smaller than this are pickled, so that code that keeps a small tensor does not keep the
+# whole shared block in memory.
 _LARGE_BYTES = 1 << 16
 
-# Tensors begin at multiples of this many bytes.
+# Tensors in the block begin at multiples of this many bytes.
 _ALIGNMENT = 64
 
 
 def for_transfer(batch: Any) -> Any:
-    """Wrap a batch for the transfer if this process is a worker; use as a collate function."""
+    """Wrap a batch for the transfer if this process is a worker; to be used as ``collate_fn``."""
     return batch if get_worker_info() is None else _BatchInTransfer(batch)
 
 
 class _BatchInTransfer:
     """A batch that unpickles to itself, with its large tensors as views of one shared block.
 
-    torch 2.13 passes each tensor in its own file, which costs the training process about 0.4 ms per
-    tensor, a dozen times per batch.
+    torch 2.13 passes each tensor in a file of its own, which costs the training process about 0.4
+    ms per tensor, and a batch has a dozen tensors.
 
     Args:
         batch: dicts and lists of tensors and picklable values.
     """
 
     def __init__(self, batch: Any) -> None:
-        # Copy now: torch pickles in a thread, and errors there are lost.
+        # Copy here rather than in __reduce__: torch pickles in a thread, where errors are lost.
         copies: list[tuple[_BlockView, Tensor]] = []
         skeleton, block = _without_tensors(batch, copies), None
         if copies:
@@ -51,7 +52,7 @@ class _BatchInTransfer:
 
 @dataclass(frozen=True, slots=True)
 class _BlockView:
-    """A tensor in the shared block: bytes ``start`` to ``end``."""
+    """Where a tensor is in the shared block: bytes ``start`` to ``end``."""
 
     start: int
     end: int

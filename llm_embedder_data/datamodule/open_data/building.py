@@ -1,4 +1,4 @@
-"""Datasets, their matching and their token tables, built from the data module's settings."""
+"""Builds datasets and token tables from the data module's settings, and matches sets to corpora."""
 
 from __future__ import annotations
 
@@ -48,11 +48,12 @@ Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 _EVAL_OPTIONS = ("task", "task_description", "format", *READER_OPTIONS["eval"])
 _CORPUS_OPTIONS = ("format", "key_template", *READER_OPTIONS["corpus"])
 
-# Fields beside those of our own rows that a source may rename, for readers of other formats.
+# Fields that a source may rename in addition to those of canonical rows. Readers of other formats
+# use them.
 _MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
     "train": (
         *("candidates", "instruction", "key_instruction", "label", "score"),
-        *("answers", "context"),  # of the same source for `score`
+        *("answers", "context"),  # read from the same source by the verb `score`
     ),
     "eval": ("relevant", "candidates", "instruction", "label", "score"),
     "corpus": ("id", "title", "text"),
@@ -60,7 +61,7 @@ _MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
 
 
 class DatasetBuilder:
-    """Builds the datasets that the settings ask for, and does not keep them.
+    """Builds the datasets that the settings ask for. It does not keep a reference to them.
 
     Args:
         settings: the settings of the data module.
@@ -82,23 +83,23 @@ class DatasetBuilder:
             stream_cache_mib=settings.stream_cache_mib,
         )
         self._token_cache: TokenCache | None = None
-        # Why tokens are not cached. Empty if they are; None until the first table is asked for.
+        # Why tokens are not cached: empty if they are, None until a table is first requested.
         self._why_on_the_fly: str | None = None
 
     @property
     def reading(self) -> ReadingSettings:
-        """How all sources are read."""
+        """The settings with which all sources are read."""
         return self._reading
 
     def train_sets(self, negatives: Mapping[str, str] | None = None) -> dict[str, TrainSet]:
         """Build the training sets, by name.
 
         Args:
-            negatives: files in place of those that sources name, by the name of the source. Rows
-                of such a source are kept if they have no negative.
+            negatives: files of negatives that replace those of the settings, by the name of the
+                source. Rows of such a source are kept even if they have no negative.
 
         Raises:
-            ConfigError: a training set is streamed, and a setting needs all its texts.
+            ConfigError: a training set is streamed, but a setting needs all its texts.
         """
         given = negatives or {}
 
@@ -153,10 +154,10 @@ class DatasetBuilder:
     def evaluation(self) -> tuple[dict[str, EvalSet], dict[str, Corpus]]:
         """Build the eval sets and the corpora, and check them against each other.
 
-        A row that names a passage which its corpus lacks is a bad row.
+        A row that refers to a passage missing from its corpus is a bad row.
 
         Raises:
-            DataError: a bad row, if ``on_bad_row`` is ``raise``.
+            DataError: there is a bad row, and ``on_bad_row`` is ``raise``.
         """
         evals, corpora = self.eval_sets(), self.corpora()
         for name, eval_set in evals.items():
@@ -168,7 +169,7 @@ class DatasetBuilder:
     def require_corpora(
         self, stage: str | None, evals: Mapping[str, EvalSet], corpora: Mapping[str, Corpus]
     ) -> None:
-        """Refuse eval queries to retrieve for when there is no corpus.
+        """Check that there is a corpus to search, if the stage evaluates by retrieval.
 
         Args:
             stage: the stage; only fit, validate and test evaluate.
@@ -176,19 +177,19 @@ class DatasetBuilder:
             corpora: the corpora.
 
         Raises:
-            ConfigError: there are eval sets, no corpus, and eval_method=retrieve.
+            ConfigError: there are eval sets but no corpus, and eval_method=retrieve.
         """
         retrieves = self._settings.eval_method == "retrieve"
         if stage in ("fit", "validate", "test") and retrieves and evals and not corpora:
             raise ConfigError(
                 f"data.corpus={self._settings.corpus!r}: eval_method='retrieve' searches a "
-                f"corpus for the queries of {', '.join(map(one_line, evals))}, and there is none "
-                "(give data.corpus; or data.eval_method=rerank, where rows have candidates of "
-                "their own; or take data.eval_data out)"
+                f"corpus for the queries of {', '.join(map(one_line, evals))}, but there is none "
+                "(give data.corpus; or data.eval_method=rerank, if rows have candidates of their "
+                "own; or take data.eval_data out)"
             )
 
     def matching(self, evals: Mapping[str, EvalSet], corpora: Mapping[str, Corpus]) -> Matching:
-        """Match eval sets with corpora; when reranking, each row brings its own keys instead."""
+        """Match eval sets with corpora; none match in reranking, where rows have their own keys."""
         return match(
             evals if self._settings.eval_method == "retrieve" else {},
             corpora,
@@ -201,15 +202,18 @@ class DatasetBuilder:
         tokenizer: PreTrainedTokenizerBase,
         built: Mapping[str, TrainSet | EvalSet] | Mapping[str, CorpusView],
     ) -> tuple[dict[str, TokenTable], dict[str, list[str]]]:
-        """Return the token tables of datasets and notes on them, by name; empty if not cached."""
+        """Return the token tables of datasets, and notes on them, by name.
+
+        There are no tables if tokens are not cached.
+        """
         if self._settings.tokenize != "cached":
             return {}, {}
         if self._why_on_the_fly is None:
             self._open_token_cache(tokenizer)
         if self._token_cache is None:
             note = (
-                "tokenized on the fly, though data.tokenize=cached, for tokens from a table may be "
-                f"others than this tokenizer's own: {self._why_on_the_fly}"
+                "tokenized on the fly in spite of data.tokenize=cached, because tokens from a "
+                f"table may differ from this tokenizer's own: {self._why_on_the_fly}"
             )
             return {}, {name: [note] for name in built}
         cache, tables = self._token_cache, {}
@@ -232,7 +236,7 @@ class DatasetBuilder:
         plain = BareTokenizer(tokenizer)
         for name in ("query_max_length", "key_max_length"):
             side = SideTokenizer(tokenizer, getattr(self._settings, name), plain)
-            side.check_room("", f"data.{name}")  # fail before hours of tokenizing, not after
+            side.check_room("", f"data.{name}")  # fail now rather than after hours of tokenizing
         reason = why_not_cached(tokenizer, side, pairs=self._settings.cross)
         self._why_on_the_fly = reason or ""
         if reason is None:
@@ -240,11 +244,11 @@ class DatasetBuilder:
             self._token_cache = TokenCache(tokenizer, folder, plain)
 
     def row_settings(self, task: str) -> TrainSettings:
-        """Return how the rows of a task are chosen."""
+        """Return the settings by which the rows and keys of a task are chosen."""
         return row_settings(self._settings, self._recipe, task)
 
     def instruction(self, task: str, description: str | None = None) -> Instruction:
-        """Return the texts put before a task's queries and keys; empty if not wanted."""
+        """Return the texts put before a task's queries and keys, empty if instructions are off."""
         if not self._settings.add_instruction:
             return Instruction()
         return self._recipe.instruction(task, description)
@@ -264,7 +268,7 @@ class DatasetBuilder:
         return answers_by_record(train_set.source, self._reading)
 
     def instructions_of(self, dataset: TrainSet | EvalSet) -> Iterator[Instruction]:
-        """Yield the instructions of a dataset: the task's, and the longest that rows have."""
+        """Yield the instruction of a dataset's task, and the longest ones that its rows bring."""
         yield self.instruction_of(dataset)
         if dataset.n_instructed:
             queries, keys = longest_instructions(dataset.rows, dataset.kept)
@@ -292,14 +296,14 @@ class DatasetBuilder:
 def _by_name(
     build: Callable[[Source], list[Built]], sources: Iterable[Source], key: str
 ) -> dict[str, Built]:
-    """Build all sources, two at a time: while one is parsed, the other is written to disk."""
+    """Build all sources in two threads: while one is parsed, the other is written to disk."""
     with ThreadPoolExecutor(2) as threads:
         built = [dataset for datasets in threads.map(build, sources) for dataset in datasets]
     return by_unique_name(built, key)
 
 
 def _templates_of(data: Any) -> list[Any]:
-    """Return the key templates that sources set themselves; sources may rename their fields."""
+    """Return the key templates that sources set themselves."""
     if isinstance(data, Mapping) and "path" not in data:
         data = list(data.values())
     sources = data if isinstance(data, list | tuple) else [data]

@@ -1,4 +1,4 @@
-"""The training sets of a data module as negatives are mined for them."""
+"""The training sets of a data module, as input for mining negatives."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def data_to_mine(
     *,
     with_answers: bool,
 ) -> MiningData:
-    """Return a training set without the negatives that were mined before.
+    """Return a training set, without negatives mined earlier, as input for mining.
 
     Args:
-        train_set: whose rows are mined for.
-        builder: of its instructions.
-        settings: of the data module.
+        train_set: the training set to mine negatives for.
+        builder: the builder of the training set.
+        settings: the settings of the data module.
         with_answers: whether to read the answers of the rows.
     """
     source, reading = train_set.source, builder.reading

@@ -1,6 +1,6 @@
-"""Files of negatives that a fit exchanges between epochs, and what a checkpoint says of them.
+"""Files of negatives that a fit exchanges between epochs, and their record in a checkpoint.
 
-The rows that are trained on stay those with which the fit began, so that the plan stays too. A row
+An exchange does not change the rows that are trained on, so the plan does not change either. A row
 that has no negative left is trained with in-batch negatives only.
 """
 
@@ -20,11 +20,11 @@ _REMEDY = "(put the file back, or start anew from the weights alone, without ckp
 
 
 def with_rows_of(train_set: TrainSet, begun: TrainSet) -> TrainSet:
-    """Return a training set with the rows of another one of the same source.
+    """Return a training set, restricted to the rows with which the fit began.
 
     Args:
-        train_set: with its own negatives, and all rows that may be trained on.
-        begun: the training set with which the fit began.
+        train_set: the training set with new negatives, and all rows that may be trained on.
+        begun: the training set of the same source with which the fit began.
     """
     positions = np.searchsorted(train_set.kept, begun.kept)
     within = np.minimum(positions, max(len(train_set.kept) - 1, 0))
@@ -37,7 +37,9 @@ def with_rows_of(train_set: TrainSet, begun: TrainSet) -> TrainSet:
     )
 
 
-def recorded(files: Mapping[str, str], train_sets: Iterable[TrainSet]) -> dict[str, dict[str, str]]:
+def recorded_files(
+    files: Mapping[str, str], train_sets: Iterable[TrainSet]
+) -> dict[str, dict[str, str]]:
     """Return the exchanged files in plain Python: path and digest, by the name of the source."""
     found: dict[str, dict[str, str]] = {}
     for train_set in train_sets:
@@ -62,15 +64,15 @@ def files_of(state: Any) -> dict[str, str]:
         for entry in entries
     ):
         raise ConfigError(
-            "the checkpoint's data state is damaged: 'exchanged' is no record of files of "
+            "the checkpoint's data state is damaged: 'exchanged' is not a record of files of "
             "negatives (take another checkpoint, or start anew from the weights alone, without "
             "ckpt_path)"
         )
     return {str(name): entry["path"] for name, entry in record.items()}
 
 
-def missing(name: str, path: str) -> ConfigError:
-    """Return the error for a file that is not there or cannot be read."""
+def missing_file_error(name: str, path: str) -> ConfigError:
+    """Return the error for an exchanged file that does not exist or cannot be read."""
     return ConfigError(
         f"the checkpoint's run has exchanged the negatives of dataset {name!r} for "
         f"{one_line(path)}, which cannot be read {_REMEDY}"
@@ -78,17 +80,17 @@ def missing(name: str, path: str) -> ConfigError:
 
 
 def check_recorded(state: Mapping[str, Any], train_sets: Iterable[TrainSet]) -> None:
-    """Refuse files of negatives that are not those of a checkpoint.
+    """Check that exchanged files of negatives have the content that a checkpoint recorded.
 
     Args:
-        state: of the checkpoint.
-        train_sets: opened with the files that it records.
+        state: the data module's state in the checkpoint.
+        train_sets: the training sets, opened with the files that the state records.
 
     Raises:
-        ConfigError: a file has another content.
+        ConfigError: a file has other content, or a dataset does not exist.
     """
     wanted = state.get("exchanged", {})
-    found = recorded({name: entry["path"] for name, entry in wanted.items()}, train_sets)
+    found = recorded_files({name: entry["path"] for name, entry in wanted.items()}, train_sets)
     for name, entry in wanted.items():
         if name not in found:
             raise ConfigError(
@@ -98,6 +100,6 @@ def check_recorded(state: Mapping[str, Any], train_sets: Iterable[TrainSet]) -> 
         if found[name]["digest"] != entry["digest"]:
             raise ConfigError(
                 f"the checkpoint's run has exchanged the negatives of dataset {name!r} for "
-                f"{one_line(entry['path'])}, which has another content now: digest "
+                f"{one_line(entry['path'])}, which has other content now: digest "
                 f"{found[name]['digest']}, not {one_line(entry['digest'])} {_REMEDY}"
             )

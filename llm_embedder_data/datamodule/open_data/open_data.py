@@ -1,4 +1,4 @@
-"""The datasets that a data module has open, their token tables, and the notes on them."""
+"""The datasets that a data module has open, with their token tables and notes on them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Built = TypeVar("Built", TrainSet, EvalSet, Corpus)
 
 
 class OpenData:
-    """Datasets by kind, opened once.
+    """Holds the open datasets of a data module, by kind.
 
     Args:
         settings: the settings of the data module.
@@ -80,9 +80,9 @@ class OpenData:
         """Open the training sets with other files of negatives; return notes on them.
 
         Args:
-            builder: builds them.
-            tokenizer: of the token tables.
-            negatives: files by the name of their source.
+            builder: builds the training sets.
+            tokenizer: the tokenizer of the token tables.
+            negatives: files of negatives, by the name of the source.
         """
         begun = self.train_sets()
         opened = builder.train_sets(negatives)
@@ -106,7 +106,7 @@ class OpenData:
         """Return the training sets.
 
         Raises:
-            ConfigError: they are not open, or there are none.
+            ConfigError: the training sets are not open, or there are none.
         """
         train_sets = _opened(self.train)
         if not train_sets:
@@ -117,7 +117,7 @@ class OpenData:
         """Return the eval sets.
 
         Raises:
-            ConfigError: they are not open.
+            ConfigError: the eval sets are not open.
         """
         return _opened(self.evals)
 
@@ -156,12 +156,12 @@ class OpenData:
 
         Args:
             batch_size: queries per rank and step, by dataset.
-            epoch: from 0.
-            num_replicas: data-parallel ranks.
-            small_datasets: in place of the setting.
+            epoch: zero-based.
+            num_replicas: number of data-parallel ranks.
+            small_datasets: replaces the setting of this name; None takes the setting.
 
         Raises:
-            PlanError: the settings make no plan of the data.
+            PlanError: no plan can be made of the data with these settings.
         """
         try:
             return self._plan(batch_size, epoch, num_replicas, small_datasets)
@@ -201,7 +201,7 @@ class OpenData:
         )
 
     def report(self, builder: DatasetBuilder, plan: EpochPlan | None) -> Report:
-        """Return what was read, kept and dropped."""
+        """Return the report on the rows that were read, kept and dropped."""
         views = self.matching(builder).views if self.evals is not None else {}
         key_instructions: dict[str, list[str]] = {}
         for view in views.values():
@@ -223,7 +223,11 @@ class OpenData:
         )
 
     def cache_files(self, builder: DatasetBuilder) -> dict[str, dict[str, int]]:
-        """Return the cache files and their bytes by dataset, named as the doctor names them."""
+        """Return the cache files of each dataset with their sizes in bytes.
+
+        Datasets have the names that the doctor gives them: ``<name>``, ``eval/<name>`` and
+        ``corpus/<name>``.
+        """
         tables = {
             kind: {name: [table] for name, table in own.items()}
             for kind, own in self.tables.items()
@@ -256,7 +260,7 @@ class OpenData:
                 self._logged.add(line)
 
     def log_mixing(self, plan: EpochPlan) -> None:
-        """Log the share of each dataset in the steps, if a setting mixes them."""
+        """Log the share of the steps that each dataset gets, if ``data.mixing`` is set."""
         if plan.mixing is None:
             return
         line = f"{mixing_in_words(plan)} (data.mixing changes it)"
@@ -265,7 +269,7 @@ class OpenData:
             self._logged.add(line)
 
     def evaluation_fingerprint(self, builder: DatasetBuilder) -> dict[str, Any]:
-        """Return what ranks must agree on to evaluate together."""
+        """Return the values that ranks must agree on to evaluate together."""
         settings = self._settings
         entries: dict[str, Any] = {}
         for kind, built in (("eval set", self.evals), ("corpus", self.corpora)):
@@ -295,7 +299,7 @@ class OpenData:
         return [f"{one_line(name)}: {note}" for name, lines in notes for note in lines]
 
     def _notes_on_batches(self) -> dict[str, list[str]]:
-        """Return notes on datasets that cannot fill a group, or are fetched often, by name."""
+        """Return notes on datasets that cannot fill their groups or are fetched often, by name."""
         wanted = self._settings.train_group_size
         notes: dict[str, list[str]] = {}
         for name, train_set in (self.train or {}).items():
@@ -304,15 +308,15 @@ class OpenData:
             if n_short := train_set.n_short_of_negatives(wanted):
                 notes.setdefault(name, []).append(
                     f"{n_short:,} of {len(train_set.kept):,} rows have fewer than "
-                    f"{train_set.group_size(wanted) - 1} hard negatives: to fill their keys, "
-                    f"theirs are used again, each equally often (data.train_group_size={wanted})"
+                    f"{train_set.group_size(wanted) - 1} hard negatives, so theirs are used "
+                    f"repeatedly, each equally often (data.train_group_size={wanted})"
                 )
         for name, note in traffic_notes(self.train or {}, self._settings).items():
             notes.setdefault(name, []).append(note)
         return notes
 
     def _row_lengths(self) -> dict[str, Any]:
-        """Return the lengths of the rows by dataset; empty unless batches are dealt by length."""
+        """Return the lengths of all rows, by dataset; empty without ``length_window``."""
         settings = self._settings
         if settings.length_window is None:
             return {}
@@ -338,7 +342,7 @@ def _opened(built: dict[str, Built] | None) -> dict[str, Built]:
 
 
 def _notes(built: Mapping[str, Built]) -> list[str]:
-    """Return the notes on some datasets; one that several have stands once."""
+    """Return the notes on some datasets; a note that several datasets share is returned once."""
     names: dict[str, list[str]] = {}
     for dataset in built.values():
         for note in dataset.notes:

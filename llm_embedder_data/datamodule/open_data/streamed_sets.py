@@ -1,4 +1,4 @@
-"""What streamed training sets cannot have, and what an epoch of them fetches."""
+"""Streamed training sets: settings that they exclude, and how much data an epoch fetches."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.settings.settings import DataSettings
 from llm_embedder_data.rows.train_set import TrainSet
 
-# An epoch that fetches more than this many times the data is worth a note.
+# Write a note if a pass fetches more than this many times the size of the data.
 _MUCH = 1.5
 
 
 def check_streamed(train_sets: Iterable[TrainSet], settings: DataSettings) -> None:
-    """Refuse settings that need all texts of a training set before the first step.
+    """Check that no setting needs all texts of a streamed training set before the first step.
 
     Raises:
-        ConfigError: there is such a setting, and a streamed training set.
+        ConfigError: there is a streamed training set and such a setting.
     """
     names = [train_set.name for train_set in train_sets if train_set.streamed is not None]
     if not names:
@@ -38,13 +38,15 @@ def check_streamed(train_sets: Iterable[TrainSet], settings: DataSettings) -> No
 
 
 def traffic_notes(train_sets: Mapping[str, TrainSet], settings: DataSettings) -> dict[str, str]:
-    """Return notes on how often an epoch fetches streamed training sets, by name.
+    """Return notes on how often a pass fetches the data of streamed training sets, by name.
 
-    Without a note it is about once. These are estimates: the pieces of a set are taken to be
-    equally large, with equally many kept rows, and each set to have its share of the cache.
+    A set without a note is fetched about once per pass. The numbers are estimates: they assume that
+    the pieces of a set are equally large and have equally many kept rows, and that each set gets a
+    share of the cache in proportion to its size.
     """
     sets = {name: one for name, one in train_sets.items() if one.streamed is not None}
-    of_texts = {id(one.streamed): one.streamed for one in sets.values()}  # tasks may share them
+    # Several tasks may share the same streamed texts; count these once.
+    of_texts = {id(one.streamed): one.streamed for one in sets.values()}
     total = sum(streamed.decoded_bytes for streamed in of_texts.values() if streamed is not None)
     cache = settings.stream_cache_mib << 20
     notes = {}
@@ -63,10 +65,10 @@ def traffic_notes(train_sets: Mapping[str, TrainSet], settings: DataSettings) ->
             if window is not None and traffic.times(window) < min(times, _MUCH):
                 advice = f"data.shuffle_window={window} fetches it about once; {advice}"
             notes[name] = (
-                f"streamed: a pass fetches about {times:,.0f} times its "
-                f"{train_set.streamed.n_bytes / 1e6:,.0f} MB, because the rows that are shuffled "
-                f"together (data.shuffle_window={settings.shuffle_window or 'null'}) lie in more "
-                f"parts of the files than data.stream_cache_mib={settings.stream_cache_mib} holds "
+                f"streamed: a pass fetches its {train_set.streamed.n_bytes / 1e6:,.0f} MB about "
+                f"{times:,.0f} times, because the rows that are shuffled together "
+                f"(data.shuffle_window={settings.shuffle_window or 'null'}) lie in more parts of "
+                f"the files than data.stream_cache_mib={settings.stream_cache_mib} holds "
                 f"({advice})"
             )
     return notes
@@ -77,10 +79,10 @@ class _Traffic:
     """A streamed training set and its share of the cache.
 
     Attributes:
-        n_rows: kept rows.
-        n_pieces: parts of the files that can be fetched alone.
-        n_bytes: of all pieces on this machine.
-        cache: bytes of pieces that are kept.
+        n_rows: number of kept rows.
+        n_pieces: number of parts of the files that can be fetched separately.
+        n_bytes: size of all pieces in the cache.
+        cache: size of the set's share of the cache, in bytes.
     """
 
     n_rows: int
@@ -89,7 +91,7 @@ class _Traffic:
     cache: float
 
     def times(self, window: int | None) -> float:
-        """Return how many times its size a pass fetches, with a shuffle window."""
+        """Return how many times a pass fetches the set, given a shuffle window."""
         if self.n_bytes <= self.cache:
             return 1.0
         pieces, times_if_they_fit = float(self.n_pieces), 1.0
@@ -102,7 +104,7 @@ class _Traffic:
         return max(times_if_they_fit, (1 - share_kept) * self.n_rows / self.n_pieces)
 
     def window_that_fits(self) -> int | None:
-        """Return the largest round number of rows whose pieces take half of the cache, or None."""
+        """Return the largest round window whose pieces fit into half of the cache, or None."""
         most = self.cache / 2 / (self.n_bytes / self.n_pieces)
         rows = int((most - CHUNKS) * self.n_rows / self.n_pieces)
         if rows < CHUNKS:
@@ -111,5 +113,8 @@ class _Traffic:
         return max(CHUNKS, rows // digits * digits)
 
     def _pieces_of(self, window: int) -> float:
-        """Return how many pieces the rows of a window lie in: a chunk ends within a piece."""
+        """Return over how many pieces the rows of a window are spread.
+
+        Each chunk of the window may add one piece, because it need not end where a piece ends.
+        """
         return min(self.n_pieces, window / self.n_rows * self.n_pieces + CHUNKS)

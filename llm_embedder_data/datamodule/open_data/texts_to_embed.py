@@ -1,4 +1,4 @@
-"""The texts of a data module that embedding stores are made of, with their prompts."""
+"""The texts of a data module, with their prompts, for embedding stores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from llm_embedder_data.datamodule.open_data.open_data import OpenData
 from llm_embedder_data.datamodule.settings.settings import DataSettings
 from llm_embedder_data.mining.embeddable_texts import CorpusTexts, PromptedTexts, QueryTexts
 
-# The argument that names the data: its passages, or the queries of the other two.
+# The argument of the data module whose texts are meant: the passages of the corpus, or the queries
+# of the eval or training data.
 TextKind = Literal["corpus", "eval_data", "train_data"]
 
 

@@ -1,4 +1,4 @@
-"""The data module's state in a checkpoint: written, read, and compared with the run at hand."""
+"""The data module's state in a checkpoint: writing, reading, and comparison with this run."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def make_state(
         position: (epoch, step) of the next batch to train on.
         trained: the number of batches trained on so far, as the trainer counts them.
         fingerprint: the fingerprint of the run.
-        began: see :class:`Continued`.
-        exchanged: files of negatives that the run has exchanged, as
-            :func:`~llm_embedder_data.datamodule.open_data.exchanged_negatives.recorded` has them.
+        began: how the epoch began, see :class:`Continued`.
+        exchanged: files of negatives that the run has exchanged, from
+            :func:`~llm_embedder_data.datamodule.open_data.exchanged_negatives.recorded_files`.
     """
     epoch, step = position
     state = {
@@ -64,7 +64,7 @@ def make_state(
 
 
 def read_state(state: Any) -> dict[str, Any] | None:
-    """Return a state that this version understands; None if a checkpoint has none or an empty one.
+    """Check a state and return it as a dict; None if the checkpoint has no state or an empty one.
 
     Raises:
         ConfigError: the state is damaged, or a later version wrote it.
@@ -80,15 +80,15 @@ def check_same_run(
     fingerprint: RunFingerprint,
     on_other_global_batch: OnOtherGlobalBatch = "raise",
 ) -> str | None:
-    """Refuse to resume with data or settings that would give other batches.
+    """Check that this run would continue the batches of the checkpoint's run.
 
     Returns:
         A warning if the layout, the padding or the number of workers differs, which is allowed;
-        else None.
+        otherwise None.
 
     Raises:
-        ConfigError: every difference, with both values; or a state that was changed after it was
-            written.
+        ConfigError: data or settings differ (the message lists every difference with both values),
+            or the state was changed after it was written.
     """
     found = differences_at_resume(state, fingerprint)
     allowed = [difference for difference in found if difference.at_resume is AtResume.MAY_DIFFER]
@@ -130,25 +130,25 @@ def _layout_note(allowed: Iterable[Difference]) -> str:
 
 
 def check_agrees(state: Mapping[str, Any] | None, counts: TrainerCounts) -> None:
-    """Refuse a state that contradicts the trainer's counts, and a missing one inside an epoch.
+    """Check that the data module's state agrees with the trainer's own counts.
 
     Args:
-        state: a state that passed :func:`check_same_run`; None if the checkpoint has none.
-        counts: the trainer's counts, after its own state is restored.
+        state: a state that passed :func:`check_same_run`; None if the checkpoint has no state.
+        counts: the trainer's counts, after the trainer's state has been restored.
 
     Raises:
-        ConfigError: the counts of both sides.
+        ConfigError: the counts differ, or the checkpoint is from inside an epoch and has no state.
     """
     if state is None:
         if counts.step > 0:
             raise ConfigError(
                 f"the checkpoint stops inside epoch {counts.epoch}, after {counts.step} of its "
-                "steps, and has no state of this data module: nobody knows on which rows it "
-                "trained (resume with the data module that wrote it, or from an epoch's end, or "
+                "steps, but has no state of this data module, so the rows that it trained on are "
+                "unknown (resume with the data module that wrote it, or from an epoch's end, or "
                 "start anew from the weights alone, without ckpt_path)"
             )
         return
-    at = f"the data module's state stands at epoch {state['epoch']}, step {state['step']}"
+    at = f"the data module's state is at epoch {state['epoch']}, step {state['step']}"
     if state["version"] > 1:
         if state["trained"] == counts.trained:
             return
@@ -156,15 +156,15 @@ def check_agrees(state: Mapping[str, Any] | None, counts: TrainerCounts) -> None
     elif _could_be(state, counts):
         return
     raise ConfigError(
-        f"{at}; the trainer has trained on {counts.trained}, and goes on at epoch {counts.epoch}, "
-        f"step {counts.step} (give trainer.fit the checkpoint that the state is of, whole, as "
-        "ckpt_path, and no finder of batch sizes or learning rates with it; or begin with a new "
-        "data module and without ckpt_path)"
+        f"{at}; but the trainer has trained on {counts.trained} batches, and continues at epoch "
+        f"{counts.epoch}, step {counts.step} (give trainer.fit the complete checkpoint that the "
+        "state comes from as ckpt_path, without a finder of batch sizes or learning rates; or "
+        "begin with a new data module and without ckpt_path)"
     )
 
 
 def _could_be(state: Mapping[str, Any], counts: TrainerCounts) -> bool:
-    """Return whether a state of version 1, which lacks the trainer's counts, can match them."""
+    """Return whether a state of version 1, which lacks the trainer's count, may agree with it."""
     epoch, step = state["epoch"], state["step"]
     if "began" not in state:
         for n_steps in (steps_of_epoch(state), counts.n_steps):
@@ -181,10 +181,10 @@ class Continued:
     Attributes:
         plan: the plan of the epoch in which it continues; ``plan.at`` gives the other epochs.
         start: the (epoch, step) of the first batch.
-        began: None, unless the epoch began with other global batches. Then the history that a state
-            must keep: the ``epoch``; the earlier ``runs`` in order, each with its ``global batch``
-            by dataset, its first step (``first``) and the step after its last (``step``); and the
-            first step of this run (``first``).
+        began: None, unless the epoch began with other global batches. Then it is the history that a
+            state must keep: the ``epoch``; the earlier ``runs`` in order, each with its ``global
+            batch`` by dataset, its first step (``first``) and the step after its last (``step``);
+            and the first step of this run (``first``).
         note: a warning about other global batches; None if they are the same.
     """
 
@@ -202,16 +202,16 @@ def continued(
 ) -> Continued:
     """Return where a run continues, and with which plan.
 
-    With the checkpoint's global batches it continues at the checkpoint's position. With others, and
-    inside an epoch, it trains on the rows that are left, so that no row comes twice; see
-    :class:`RestOfEpoch`. With ``organize_method="random"`` rows may come twice anyway, and it
-    continues equally far into the epoch.
+    With the checkpoint's global batches, the run continues at the checkpoint's position. With other
+    global batches, and inside an epoch, it trains on the remaining rows, so that no row comes
+    twice: see :class:`RestOfEpoch`. With ``organize_method="random"``, where rows may come twice
+    anyway, it continues at the same fraction of the epoch.
 
     Args:
         state: a state that passed :func:`check_same_run`.
         plan: the plan of this run.
         plan_of: returns the plan with other global batches, given by dataset.
-        limit: Lightning's ``limit_train_batches``, as a number of steps or a share.
+        limit: Lightning's ``limit_train_batches``: a number of steps, or a fraction of the epoch.
     """
     epoch, step = state["epoch"], state["step"]
     if step == steps_of_epoch(state) and "began" not in state:
@@ -232,28 +232,32 @@ def continued(
         if then[name] != now[name]
     )
     if step == 0:
-        return Continued(plan, (epoch, 0), None, f"{note}; it goes on with epoch {epoch}")
+        return Continued(plan, (epoch, 0), None, f"{note}; it continues with epoch {epoch}")
     if plan.organize_method == "random":
         first = min(len(plan) * step // len(plan_of(then)), n_steps - 1)
         return Continued(
-            plan, (epoch, first), None, f"{note}; epoch {epoch} goes on at step {first}, as far in"
+            plan,
+            (epoch, first),
+            None,
+            f"{note}; epoch {epoch} continues at step {first}, the same fraction of it",
         )
     runs = [*began["runs"], {"global batch": then, "first": began["first"], "step": step}]
     rest = rest_of_epoch(runs, plan, plan_of, None)
     rest.first = min(rest.first, n_steps - 1)  # Lightning ends an epoch only after a step
     what = (
-        f"goes on with the {rest.n_rows} rows that were left of it, in {rest.n_left} steps from "
-        f"step {rest.first} on; none that was trained on comes again in it, and {rest.n_left_out} "
-        "rows that fill no global batch are left out"
+        f"continues with its {rest.n_rows} remaining rows, in {rest.n_left} steps from step "
+        f"{rest.first} on; no row comes twice in it, and {rest.n_left_out} rows that do not fill a "
+        "global batch are left out"
         if rest.n_left
-        else f"has {rest.n_rows} rows left, which fill no global batch: it ends with a step of "
-        "this run's own, whose rows may come twice"
+        else f"has {rest.n_rows} rows left, which do not fill a global batch: it ends with a step "
+        "of this run's own plan, whose rows may come twice"
     )
     return Continued(
         rest,
         (epoch, rest.first),
         {"epoch": epoch, "first": rest.first, "runs": runs},
-        f"{note}; epoch {epoch} {what}; from epoch {epoch + 1} on all is as in a run with these",
+        f"{note}; epoch {epoch} {what}; from epoch {epoch + 1} on, batches are as in a run that "
+        "always had these global batches",
     )
 
 
@@ -266,10 +270,10 @@ def rest_of_epoch(
     """Return the plan of an epoch that other runs began.
 
     Args:
-        runs: the earlier runs, as :class:`Continued` has them; at least one.
-        plan: of the run that goes on, at the epoch.
+        runs: the earlier runs, in the form of :attr:`Continued.began`; at least one.
+        plan: the plan of the epoch in the run that continues.
         plan_of: returns the plan with other global batches, given by dataset.
-        first: the first step of the run that goes on; None lets the rest end with the epoch.
+        first: the first step of the run that continues; None makes the rest end with the epoch.
     """
     before = plan_of(runs[0]["global batch"]).at(plan.epoch)
     for earlier, run in pairwise(runs):

@@ -1,4 +1,4 @@
-"""Where a fit begins, where it stands, and the state that says so in a checkpoint."""
+"""The position of a fit in the data: its start, its progress, and its state in a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from llm_embedder_data.datamodule.settings.settings import OnOtherGlobalBatch
 
 @dataclass(frozen=True, slots=True)
 class FitStart:
-    """What the sampler of a training loader begins with.
+    """The start of a fit, for the sampler of its training loader.
 
     Attributes:
         plan: the plan of the epoch in which the fit begins.
         start: the (epoch, step) of the first batch.
-        place_of: given an epoch that Lightning announces, returns the plan's (epoch, step); None
-            without a trainer.
+        place_of: maps an epoch of the trainer to the plan's (epoch, first step); None without a
+            trainer.
     """
 
     plan: EpochPlan
@@ -57,7 +57,7 @@ class FitPosition:
         return self._resumed is not None
 
     def forget_finished_fit(self) -> None:
-        """Forget the progress of a fit that is over, because another one begins."""
+        """Forget the progress of the last fit if it is over, because another one begins."""
         if self._progress is not None and self._progress.is_over:
             self._progress = None
 
@@ -84,20 +84,21 @@ class FitPosition:
 
         Args:
             plan: the plan of this run.
-            trainer: the trainer that fits; None in another loop.
+            trainer: the trainer that fits; None in a custom loop.
             fingerprint: takes the fingerprint of this run under a plan.
             plan_of: returns the plan with other global batches, given by dataset.
             on_other_global_batch: the setting of that name.
 
         Raises:
-            ConfigError: the checkpoint's batches would not continue.
+            ConfigError: the fit would not continue the checkpoint's batches.
         """
         start, renumber, state, self._began = (0, 0), False, self._resumed, None
         progress = self._progress
         is_new = progress is None or progress.trainer is not trainer or progress.is_over
         if state is not None:
             layout_note = None
-            if is_new or trainer is None:  # later, negatives may have been exchanged
+            # Compare only at the start of a fit: later, negatives may have been exchanged.
+            if is_new or trainer is None:
                 layout_note = check_same_run(state, fingerprint(plan), on_other_global_batch)
             limit = trainer.limit_train_batches if trainer else 1.0
             going_on = continued(state, plan, plan_of, limit)
@@ -128,7 +129,7 @@ class FitPosition:
         """Return the state for a checkpoint; empty outside of a fit.
 
         Args:
-            plan: returns the plan of this run, for a fit without a training loader yet.
+            plan: returns the plan of this run; called if the fit has no training loader yet.
             fingerprint: takes the fingerprint of this run under a plan.
             exchanged: files of negatives that this fit has exchanged.
         """
@@ -144,8 +145,8 @@ class FitPosition:
     def load(self, state: Any) -> bool:
         """Keep a checkpoint's state for the fit; return whether the loader must be made again.
 
-        Tools such as the batch-size finder save and restore a state inside a fit. The fit progress
-        follows the trainer's own counts then, so there is nothing to do.
+        Tools such as the batch-size finder save and restore a state inside a fit. There is nothing
+        to do then, because the progress of the fit follows the trainer's own counts.
 
         Raises:
             ConfigError: the state is damaged, or a later version wrote it.

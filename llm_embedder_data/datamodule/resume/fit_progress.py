@@ -1,4 +1,4 @@
-"""Where a Lightning fit stands in the plan: the epoch and step of its next batch."""
+"""The position of a Lightning fit in the plan: the epoch and step of its next batch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from llm_embedder_data.datamodule.resume.lightning_internals import check_lightn
 
 @dataclass(frozen=True, slots=True)
 class TrainerCounts:
-    """The trainer's own position when it announces its first epoch.
+    """The trainer's own position when it announces its first epoch, by ``set_epoch``.
 
     Attributes:
-        epoch: the epoch that it announces.
+        epoch: the announced epoch.
         step: the next step inside that epoch.
-        trained: the number of batches trained on so far.
-        processed: the batches counted in the last epoch, even if that epoch is over.
-        n_steps: the steps of an epoch.
+        trained: number of batches trained on so far.
+        processed: number of batches counted in the last epoch, even if that epoch is over.
+        n_steps: number of steps of an epoch.
     """
 
     epoch: int
@@ -33,8 +33,8 @@ class _Begun:
     """An epoch that has begun.
 
     Attributes:
-        announced: its number for the trainer.
-        trained: the batches trained on before it.
+        announced: the number that the trainer gives it.
+        trained: number of batches trained on before it.
         epoch: its number in the plan.
         first: the step of the plan at which it began.
     """
@@ -46,25 +46,26 @@ class _Begun:
 
 
 class FitProgress:
-    """Tracks where a Lightning fit stands in the plan, whatever Lightning counts.
+    """Tracks the position of a Lightning fit in the plan, even where Lightning miscounts.
 
-    Lightning 2.6.6 miscounts in two cases. A fit that resumes at an epoch's end with ``max_steps``
-    and no ``max_epochs`` passes through an epoch without a batch, and counts one too many from then
-    on. One that resumes from an epoch's last step, before the epoch's end, counts one too few, and
-    a later resume begins its epoch at step 0 once more. Here an epoch counts only when something
-    was trained on in it, and its steps are the batches trained on since it was announced.
+    Lightning 2.6.6 miscounts epochs in two cases. A fit that resumes at an epoch's end with
+    ``max_steps`` and no ``max_epochs`` passes through an epoch without a batch, and counts one
+    epoch too many from then on. A fit that resumes from an epoch's last step, before the epoch's
+    end, counts one epoch too few, and a later resume begins its epoch at step 0 once more. Here an
+    epoch counts only if a batch was trained on in it, and its steps are the batches trained on
+    since it was announced.
 
-    Tools set Lightning's counts back: each trial of the batch-size finder, and the learning-rate
+    Some tools reset Lightning's counts: the batch-size finder in each trial, and the learning-rate
     finder at its end. So this class remembers the count at which each epoch began, and derives the
-    position from the count that it finds.
+    position from the current count.
 
     Args:
         trainer: the trainer that fits.
-        start: the (epoch, step) at which it begins; None for step 0 of the first epoch that the
-            trainer announces.
+        start: the (epoch, step) at which the fit begins; None for step 0 of the first epoch that
+            the trainer announces.
         check: called once with the trainer's counts, before the first batch.
-        renumber: whether to set Lightning's count of the first epoch's batches to ``start``,
-            because the checkpoint counted batches of another size.
+        renumber: whether to set Lightning's count of the first epoch's batches to the step of
+            ``start``, because the checkpoint counted batches of another size.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class FitProgress:
             self._begun = [_Begun(announced, trained, epoch, first)]
             return epoch, first
         while len(self._begun) > 1 and self._begun[-1].trained > trained:
-            self._begun.pop()  # a tool set the trainer back to before that epoch
+            self._begun.pop()  # a tool reset the trainer to a point before that epoch
         last = self._begun[-1]
         if trained > last.trained and announced != last.announced:
             last = _Begun(announced, trained, last.epoch + 1, 0)
@@ -106,9 +107,10 @@ class FitProgress:
     def position(self) -> tuple[int, int]:
         """Return the (epoch, step) of the next batch to train on.
 
-        Like Lightning, this does not count a batch if its training step did not finish. The end of
-        an epoch, which ``limit_train_batches`` or the model may bring forward, is the beginning of
-        the next. If ``max_steps`` ended a run inside an epoch, a longer run continues inside it.
+        Like Lightning, this does not count a batch whose training step did not finish. At the end
+        of an epoch, which ``limit_train_batches`` or the model may bring forward, the position is
+        the beginning of the next epoch. If ``max_steps`` ended a run inside an epoch, a longer run
+        continues inside it.
         """
         if not self._begun:
             return self._start or (self.trainer.current_epoch, 0)
@@ -144,5 +146,6 @@ class FitProgress:
         loop = self.trainer.fit_loop.epoch_loop
         current = loop.batch_progress.current
         current.ready = current.started = current.processed = step
-        # The batch at whose end the checkpoint was written is counted as completed at the restart.
+        # If the checkpoint was written at the end of a batch, Lightning counts that batch as
+        # completed when it restarts.
         current.completed = step - loop.restarted_on_train_batch_end

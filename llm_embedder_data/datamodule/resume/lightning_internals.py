@@ -1,7 +1,7 @@
-"""A check that Lightning counts batches where the data module reads and sets them.
+"""A check that Lightning has the batch counters that the data module reads and sets.
 
-These counters are no documented interface. If a release moved one, a resumed run could train on the
-wrong rows without an error, so each fit begins with this check.
+These counters are not a documented interface. If a release moved one, a resumed run could silently
+train on the wrong rows, so each fit begins with this check.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from llm_embedder_data.core.tried_versions import internals_changed
 
 _BATCHES = "fit_loop.epoch_loop.batch_progress"
 
-# Attributes of a Trainer that are read or set in a fit, with the type that each must have.
+# Attributes of a Trainer that the data module reads or sets in a fit, and their expected types.
 _ATTRIBUTES: dict[str, type] = {
     f"{_BATCHES}.total.processed": int,
     f"{_BATCHES}.current.ready": int,
@@ -29,10 +29,11 @@ _ATTRIBUTES: dict[str, type] = {
 
 
 def check_lightning(trainer: Any) -> None:
-    """Refuse a Lightning whose trainer lacks a counter, or has one of another type.
+    """Check that a trainer has all counters, with the expected types.
 
     Raises:
-        ConfigError: the counter, the installed version, and the versions that were tried.
+        ConfigError: a counter is missing or has another type; the message names the installed
+            version and the versions tried.
     """
     for name, kind in _ATTRIBUTES.items():
         try:

@@ -1,4 +1,7 @@
-"""The run fingerprint: what training batches depend on, compared at resume and across ranks."""
+"""The run fingerprint: everything that training batches depend on.
+
+It is compared when a run resumes, and across ranks.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ ABSENT = "absent"
 class AtResume(Enum):
     """Whether a resumed run may have another value than its checkpoint."""
 
-    MUST_EQUAL = "the rows would be others"
+    MUST_EQUAL = "another value would give other rows"
     FOLLOWS_GLOBAL_BATCH = "allowed with data.on_other_global_batch=continue"
     MAY_DIFFER = "the same rows, made into batches in another way"
     IS_NOT_COMPARED = "describes the record itself"
@@ -43,9 +46,9 @@ def _entry(
     """A field of a fingerprint.
 
     Args:
-        at_resume: whether it may differ at resume.
-        name: its name in a checkpoint, if it is not the field's.
-        since: the first state version that records it.
+        at_resume: whether the value may differ at resume.
+        name: the entry's name in a checkpoint, if it differs from the field's name.
+        since: the first state version that records the entry.
         across_ranks: whether all ranks must have the same value.
     """
     return field(
@@ -60,7 +63,7 @@ def _entry(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetFingerprint:
-    """What the batches of one training set depend on."""
+    """Everything that the batches of one training set depend on."""
 
     task: str = _entry()
     files: list[str] = _entry()  # noqa: RUF009
@@ -75,15 +78,15 @@ class DatasetFingerprint:
     @classmethod
     def of(cls, train_set: TrainSet, plan: EpochPlan) -> DatasetFingerprint:
         """Take the fingerprint of a training set under a plan of any epoch."""
-        settings = train_set.settings.by_name()  # who chose a setting changes no batch
+        settings = train_set.settings.by_name()  # without who chose a setting: batches are the same
         for name, limit in train_set.settings.limits.items():
-            if isinstance(limit, Mapping):  # a state has no names but text
+            if isinstance(limit, Mapping):  # in a state, the keys of a mapping must be strings
                 settings[name] = [list(change) for change in limit.items()]
-        # States from before these two existed have neither.
+        # States that are older than these entries lack them, so leave out what is not used.
         if settings["normalize_scores"] is None:
             del settings["normalize_scores"]
         settings |= train_set.side_cars
-        if train_set.n_instructed:  # their texts are in the files' digests
+        if train_set.n_instructed:  # a count is enough: the files' digests cover the texts
             settings["rows with own instructions"] = train_set.n_instructed
         return cls(
             task=train_set.task,
@@ -100,7 +103,7 @@ class DatasetFingerprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerFingerprint:
-    """What a tokenizer does to a text, as a digest, and the side on which it pads."""
+    """A digest of what a tokenizer does to texts, and the side on which it pads."""
 
     tokenizer: str
     padding_side: str
@@ -110,7 +113,8 @@ class TokenizerFingerprint:
         """Take the fingerprint of a tokenizer."""
         side = tokenizer.padding_side
         try:
-            tokenizer.padding_side = "right"  # the padding side does not change the tokens
+            # The digest covers the padding side. Exclude it, because it does not change tokens.
+            tokenizer.padding_side = "right"
             digest = tokenizer_digest(tokenizer)
         finally:
             tokenizer.padding_side = side
@@ -123,7 +127,7 @@ class TokenizerFingerprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFingerprint:
-    """What the training batches of a run depend on.
+    """Everything that the training batches of a run depend on.
 
     A checkpoint stores :meth:`as_dict` under the name ``facts``.
     """
@@ -142,7 +146,7 @@ class RunFingerprint:
     chunk_size: int = _entry(AtResume.MAY_DIFFER, since=2)
     unique_keys: bool = _entry(AtResume.MAY_DIFFER, since=2)
     pad_to_multiple_of: int | None = _entry(AtResume.MAY_DIFFER, since=2)
-    # Machines have different numbers of cores.
+    # May differ across ranks, because machines have different numbers of cores.
     num_workers: int | str = _entry(AtResume.MAY_DIFFER, since=2, across_ranks=False)
     state_version: int = _entry(AtResume.IS_NOT_COMPARED, name="state version")
     tokenizer: str = _entry(since=2)
@@ -162,7 +166,7 @@ class RunFingerprint:
         """Take the fingerprint of a run.
 
         Args:
-            train_sets: in their order, which the plan depends on.
+            train_sets: the training sets; the plan depends on their order.
             plan: the plan of any epoch.
             settings: the settings of the data module.
             instructions: the instructions in force, by task.
@@ -194,7 +198,7 @@ class RunFingerprint:
         stored = {_NAMES[name]: getattr(self, name) for name in _NAMES}
         for name in ("mixing", "shuffle_window"):
             if stored[name] is None:
-                del stored[name]  # states from before the setting have no such entry
+                del stored[name]  # states that are older than the setting have no such entry
         stored["datasets"] = list(self.datasets)
         for name, dataset in self.datasets.items():
             stored[f"{_DATASET}{name}"] = {
@@ -203,7 +207,7 @@ class RunFingerprint:
         return stored
 
     def across_ranks(self) -> dict[str, Any]:
-        """Return the part that all ranks must agree on."""
+        """Return the entries that all ranks must agree on."""
         stored = self.as_dict()
         for entry in fields(self):
             if not entry.metadata["across_ranks"]:
@@ -268,14 +272,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
 def differences_at_resume(state: Mapping[str, Any], now: RunFingerprint) -> list[Difference]:
     """Return the differences between a checkpoint's state and this run that matter at resume.
 
-    Version 1 did not record every entry. An entry that it lacks is not compared.
+    Version 1 of the state lacks some entries; these are not compared.
     """
     before, after = dict(state["facts"]), now.as_dict()
     for stored in (before, after):
         stored.setdefault("shuffle_window", None)  # left out if it is null
     unknown: set[str] = set()
     if state["version"] == 1:
-        before.setdefault("length_window", None)  # the first states are older than the setting
+        before.setdefault("length_window", None)  # the oldest states lack this setting
         unknown = _NOT_IN_VERSION_1 - before.keys()
     return [
         difference
@@ -286,7 +290,7 @@ def differences_at_resume(state: Mapping[str, Any], now: RunFingerprint) -> list
 
 
 def steps_of_epoch(state: Mapping[str, Any]) -> int:
-    """Return the steps of an epoch of the run that wrote a state."""
+    """Return the number of steps of an epoch in the run that wrote a state."""
     stored = state["facts"]
     return sum(stored[f"{_DATASET}{name}"]["steps"] for name in stored["datasets"])
 

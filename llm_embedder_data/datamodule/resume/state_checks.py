@@ -1,4 +1,4 @@
-"""Checks of the data module's state in a checkpoint, which is as untrusted as any other file."""
+"""Checks of the data module's state in a checkpoint, which like any file may be damaged."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import xxhash
 
 from llm_embedder_data.core.errors import ConfigError
 
-# No run has higher counts. Higher ones would overflow when rows are computed from them.
+# No run reaches these counts. Higher counts would overflow when rows are computed from them.
 _MOST_EPOCHS = 2**31 - 1
 _MOST_BATCHES = 2**62
 
-_DEEPEST = 16  # levels of the fingerprint; those that are written have four
+_DEEPEST = 16  # most levels of nesting in a fingerprint; real ones have four
 
 
 def digest_of(state: Mapping[str, Any]) -> str:
@@ -28,22 +28,22 @@ def digest_of(state: Mapping[str, Any]) -> str:
 
 
 def check_state(state: Any, version: int) -> None:
-    """Refuse a state with entries of the wrong type or range.
+    """Check that all entries of a state have the right type and range.
 
     Args:
         state: a state from a checkpoint.
-        version: the latest version that is understood.
+        version: the latest state version that this package can read.
 
     Raises:
-        ConfigError: the entry, its value, and what is expected.
+        ConfigError: an entry is wrong; the message has its name, its value, and what is expected.
     """
     if not isinstance(state, Mapping):
         raise _wrong("it", state, "a mapping")
     _check_whole(state, "version", 1, _MOST_EPOCHS)
     if state["version"] > version:
         raise ConfigError(
-            f"the checkpoint's data state has version {state['version']}, this package reads up to "
-            f"{version} (install a later llm_embedder_data)"
+            f"the checkpoint's data state has version {state['version']}, but this package reads "
+            f"versions up to {version} (install a later llm_embedder_data)"
         )
     _check_whole(state, "epoch", 0, _MOST_EPOCHS)
     _check_whole(state, "step", 0, _MOST_EPOCHS)
@@ -60,7 +60,7 @@ def check_state(state: Any, version: int) -> None:
 
 
 def check_unchanged(state: Mapping[str, Any]) -> None:
-    """Refuse a state that was changed after it was written.
+    """Check that a state was not changed after it was written.
 
     Args:
         state: a state that passed :func:`check_state`.
@@ -72,7 +72,7 @@ def check_unchanged(state: Mapping[str, Any]) -> None:
         return
     try:
         found = digest_of(state)
-    except (TypeError, ValueError, RecursionError):  # not plain Python: not as it was written
+    except (TypeError, ValueError, RecursionError):  # not plain Python, so it was changed
         found = ""
     if found != state["digest"]:
         raise ConfigError(

@@ -16,25 +16,28 @@ _SOURCE_KEYS = ("path", "name")
 
 
 def recorded(settings: DataSettings) -> dict[str, Any]:
-    """Return settings as numbers, text, lists and dicts; objects in memory become a description."""
+    """Return settings as numbers, strings, lists and dicts.
+
+    An object in memory, such as a tokenizer, is replaced by a description.
+    """
     return {name: _recorded(value) for name, value in settings.as_dict().items()}
 
 
 def refuse_descriptions(settings: DataSettings) -> None:
-    """Refuse a description that :func:`recorded` put in place of an object.
+    """Check that no setting is a description that :func:`recorded` put in place of an object.
 
     Raises:
-        ConfigError: the setting.
+        ConfigError: a setting is one; the message names it.
     """
     for name, value in settings.as_dict().items():
         _refuse_descriptions(name, value)
 
 
 def logged_names(recorded_settings: Any, model: Any) -> Any:
-    """Return recorded settings under the names by which loggers get them.
+    """Return recorded settings under the names to send to loggers.
 
-    Lightning refuses to log two values under one name. A setting that the model also has, with
-    another value, is therefore named ``data.<name>``.
+    Lightning refuses to log two values under one name. So a setting is named ``data.<name>`` if the
+    model has a setting of the same name with another value.
     """
     theirs = model.hparams_initial if getattr(model, "_log_hyperparams", False) else {}
     return type(recorded_settings)(
@@ -46,15 +49,16 @@ def logged_names(recorded_settings: Any, model: Any) -> Any:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Compare two values as Lightning compares those of model and data."""
+    """Compare two values as Lightning compares the hyperparameters of model and data module."""
     return type(left) is type(right) and bool(left == right)
 
 
 def _refuse_descriptions(name: str, value: Any) -> None:
     if isinstance(value, str) and value.startswith(_IN_MEMORY):
         raise ConfigError(
-            f"data.{name}={value!r} only says what lay in memory when these settings were recorded "
-            f"(give {name} anew, as to RetrievalDataModule.load_from_checkpoint(path, {name}=...))"
+            f"data.{name}={value!r} only describes an object that was in memory when these "
+            f"settings were recorded (pass {name} again, for example with "
+            f"RetrievalDataModule.load_from_checkpoint(path, {name}=...))"
         )
     if isinstance(value, Mapping):
         value = list(value.values())
@@ -71,7 +75,7 @@ def _recorded(value: Any) -> Any:
     if isinstance(value, Mapping) and all(
         type(name) is int or isinstance(name, str) for name in value
     ):
-        # A limit on negatives may be a mapping from epochs, which are integers.
+        # Keys may be integers: a limit on negatives may be a mapping from epochs.
         names = (str(name) if isinstance(name, str) else name for name in value)
         return {name: _recorded(item) for name, item in zip(names, value.values(), strict=True)}
     if isinstance(value, list | tuple):

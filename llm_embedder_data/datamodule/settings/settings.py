@@ -1,4 +1,4 @@
-"""The data module's arguments as one frozen record, which the other modules of this room take."""
+"""The data module's arguments as one frozen record, which its parts take."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OnOtherGlobalBatch = Literal["raise", "continue"]
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
-    """The arguments of ``RetrievalDataModule``, which documents them, with the same defaults."""
+    """The arguments of ``RetrievalDataModule``, with the same defaults; it documents them."""
 
     tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase
     train_data: Any = None
@@ -85,7 +85,7 @@ class DataSettings:
         return {setting.name: getattr(self, setting.name) for setting in fields(self)}
 
     def longest_inputs(self) -> dict[str, tuple[int, int]]:
-        """Return, by setting, the most tokens of a text and the most columns of a padded batch."""
+        """Return (maximum tokens of a text, maximum columns of a padded batch), by setting."""
         lengths = {
             "data.query_max_length": self.query_max_length,
             "data.key_max_length": self.key_max_length,
@@ -102,5 +102,5 @@ DEFAULTS = {setting.name: setting.default for setting in fields(DataSettings)}
 
 
 def plain(value: Any) -> Any:
-    """Return Hydra's containers as plain Python, which checkpoints load with weights_only."""
+    """Convert Hydra's containers to plain Python: torch loads nothing else with weights_only."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -37,14 +37,14 @@ _CHOICES: dict[str, Any] = {
     "on_other_global_batch": OnOtherGlobalBatch,
 }
 
-# Choices that are left to the recipe if they are null.
+# Choices that may be null, which leaves them to the recipe.
 _CHOICES_OR_NULL: dict[str, Any] = {
     "select_positive": PositiveStrategy,
     "select_negative": NegativeStrategy,
     "normalize_scores": NormalizeScores,
 }
 
-# The smallest allowed value of each whole number.
+# The settings that are whole numbers, with their smallest allowed values.
 _WHOLE = {
     "train_group_size": 1,
     "batch_size": 1,
@@ -82,7 +82,7 @@ _FLAGS = (
     "pin_memory",
 )
 
-# Settings that may also be null, or the word auto.
+# Settings that may also be null, and settings that may also be the word auto.
 _OR_NULL = (
     "max_sample_num",
     "eval_corpus_sample",
@@ -98,10 +98,10 @@ _OR_AUTO = ("num_workers", "prefetch_factor", "pin_memory")
 
 
 def check_settings(settings: DataSettings) -> None:
-    """Refuse settings that cannot be used.
+    """Check that all settings have allowed values.
 
     Raises:
-        ConfigError: the setting, its value and what is allowed.
+        ConfigError: a setting does not; the message has its name, its value and what is allowed.
     """
     for name, choices in _CHOICES.items():
         check_choice(getattr(settings, name), choices, f"data.{name}")
@@ -132,10 +132,10 @@ def check_settings(settings: DataSettings) -> None:
 
 
 def check_whole(name: str, value: Any) -> None:
-    """Refuse a value that is not a whole number, or is too small or too large for the setting.
+    """Check that a value is a whole number, and within the limits of the setting.
 
     Raises:
-        ConfigError: the setting, its value and what is allowed.
+        ConfigError: it is not; the message has the setting, its value and what is allowed.
     """
     least = _WHOLE[name]
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -1,4 +1,4 @@
-"""How a task is trained: the user's settings, merged with the recipe's. This is the only merge."""
+"""How a task is trained: the only place where the user's settings and the recipe's are merged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llm_embedder_data.config.recipes import Recipe, TaskSettings
 from llm_embedder_data.datamodule.settings.settings import DataSettings
 from llm_embedder_data.rows.selection.train_settings import FIRST_ELSE_TEACHER, TrainSettings
 
-# Settings that a recipe has for each task too. None means "not given"; any other value wins.
+# Settings that a recipe may have too, for each task. A value other than None overrides the recipe.
 _PER_TASK = (
     "select_positive",
     "select_negative",
@@ -22,7 +22,10 @@ _PER_TASK = (
 
 
 def row_settings(settings: DataSettings, recipe: Recipe, task: str) -> TrainSettings:
-    """Return how the rows of a task are chosen: the user's settings, the recipe's, the defaults."""
+    """Return the settings by which the rows and keys of a task are chosen.
+
+    The user's settings override the recipe's, which override the defaults.
+    """
     of_recipe = _of_recipe(settings, recipe, task)
     given = {name: getattr(settings, name) for name in _PER_TASK}
     given = {name: value for name, value in given.items() if value is not None}
@@ -41,9 +44,10 @@ def row_settings(settings: DataSettings, recipe: Recipe, task: str) -> TrainSett
 
 
 def merged_task_settings(settings: DataSettings, recipe: Recipe, task: str) -> TaskSettings:
-    """Return all training settings of a task: those of its rows, and the recipe's for its loss."""
+    """Return all training settings of a task: those of its rows, and the recipe's for the loss."""
     of_rows = dict.fromkeys(LIMITS) | row_settings(settings, recipe, task).by_name()
-    if of_rows["select_positive"] == FIRST_ELSE_TEACHER:  # the data decide between the two later
+    # FIRST_ELSE_TEACHER is no public choice. Which of the two applies is decided row by row, later.
+    if of_rows["select_positive"] == FIRST_ELSE_TEACHER:
         of_rows["select_positive"] = "first"
     return TaskSettings(**asdict(_of_recipe(settings, recipe, task)) | of_rows)
 

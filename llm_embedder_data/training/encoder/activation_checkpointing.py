@@ -1,4 +1,4 @@
-"""Activation checkpointing: activations are computed again in the backward pass, not kept."""
+"""Activation checkpointing: activations are recomputed in the backward pass instead of kept."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from transformers import PreTrainedModel
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:
-    """Let a model keep few activations, which takes less memory and more time."""
-    # The method's name before transformers 5.23 is the second one.
+    """Turn activation checkpointing on, which takes less memory and more time."""
+    # transformers 5.23 renamed the method.
     enable: Any = getattr(model, "activation_checkpointing_enable", None)
     if enable is None:
         enable = model.gradient_checkpointing_enable

@@ -1,4 +1,4 @@
-"""LoRA and other adapters of the package peft: few trained weights, the encoder's are frozen.
+"""LoRA and other adapters of the package peft: few weights are trained, the encoder's are frozen.
 
 Hu et al., 2021, "LoRA" (arXiv:2106.09685).
 """
@@ -22,7 +22,7 @@ from llm_embedder_data.core.errors import ConfigError
 
 # The entry of a checkpoint with the digest of the frozen weights that it leaves out.
 FROZEN_DIGEST = "frozen_weights_digest"
-# The digest reads about this many values of each frozen weight.
+# About how many values of each frozen weight go into the digest: all of them would take long.
 _SAMPLED = 256
 
 
@@ -73,7 +73,7 @@ def with_lora(encoder: PreTrainedModel, settings: Mapping[str, Any]) -> PreTrain
     chosen = {"target_modules": "all-linear", "task_type": "FEATURE_EXTRACTION", **settings}
     try:
         with warnings.catch_warnings():
-            # peft 0.21 asks transformers 5.23 by a name that is deprecated there.
+            # peft 0.21 uses a name that transformers 5.23 has deprecated.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             adapted = peft.get_peft_model(encoder, peft.LoraConfig(**chosen))
     except (TypeError, ValueError) as error:
@@ -93,7 +93,7 @@ def with_saved_adapters(folder: Path) -> PreTrainedModel:
     """Load a PeftModel from a folder of saved adapters, with the adapters trainable.
 
     Args:
-        folder: has ``adapter_config.json``, which names the base model.
+        folder: a folder with an ``adapter_config.json``, which names the base model.
 
     Raises:
         ConfigError: peft is not installed.
@@ -124,7 +124,7 @@ def without_frozen(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, 
 
 
 def with_frozen(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """Return a state dict completed with the frozen weights of a module."""
+    """Return a state dict with a module's frozen weights added where it lacks them."""
     return {**_frozen(module), **state}
 
 

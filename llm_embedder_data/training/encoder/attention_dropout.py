@@ -1,8 +1,8 @@
-"""Attention with dropout on a CPU, where torch has a fused kernel only for attention without it.
+"""Attention with dropout on a CPU, for which torch has no fused kernel.
 
 torch's general code stores more matrices of attention weights, checks each for empty rows, and
-draws a number per weight that costs as much as the products do. This takes about two thirds of its
-time, and half of it where many long texts are given at once.
+draws a random number per weight, which costs as much as the matrix products. The code here takes
+about two thirds of the time, and about half for batches of many long texts.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Attention weights per call. The system returns larger blocks of memory to the kernel when they are
-# freed, and getting them anew takes longer than computing what they hold.
+# The most attention weights to compute in one call. Larger blocks of memory go back to the system
+# when they are freed, and to get them again takes longer than the computation.
 _MAX_WEIGHTS = 2**22
 # Dropped weights are drawn as 16-bit integers, four from each random number.
 _RANGE = 2**16
@@ -29,15 +29,16 @@ def attend_with_dropout(
     """Return attention for texts of the same length, computed in at least float32.
 
     Args:
-        query: ``[N, H, L, D]``; ``key`` and ``value`` may have fewer heads, of which H is a
-            multiple.
-        visible: ``[L, L]`` bool, whether token i attends to token j; None: to all. Each token
-            attends to at least one.
+        query: ``[N, H, L, D]``.
+        key: as ``query``, but may have fewer heads; H must be a multiple of their number.
+        value: in the shape of ``key``.
+        visible: ``[L, L]`` bool, whether token i attends to token j; None: each attends to all.
+            Each token must attend to at least one.
         dropout: probability of dropping an attention weight, rounded to a multiple of 1/65536.
         scaling: multiplies the scores; None: ``1 / sqrt(D)``.
 
     Returns:
-        ``[N, H, L, D]``, of the type of ``query``.
+        ``[N, H, L, D]``, with the dtype of ``query``.
     """
     n_texts, n_heads, size, width = query.shape
     dtype = torch.promote_types(query.dtype, torch.float32)
@@ -64,7 +65,7 @@ def _attend(
     dropout: float,
     scaling: float,
 ) -> Tensor:
-    """Return attention for ``[n, L, D]`` of each."""
+    """Return attention for queries, keys and values of ``[n, L, D]`` each."""
     nothing = query.new_zeros(())
     scores = torch.baddbmm(nothing, query, key.transpose(1, 2), beta=0, alpha=scaling)
     if visible is not None:
@@ -77,7 +78,7 @@ def _attend(
 
 
 def _random_16_bits(shape: torch.Size) -> Tensor:
-    """Return int16 of a shape, each value as likely as any other."""
+    """Return uniformly distributed int16 values."""
     n_values = shape.numel()
     words = torch.empty((n_values + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     return words.view(torch.int16)[:n_values].view(shape)

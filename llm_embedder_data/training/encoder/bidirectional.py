@@ -13,12 +13,12 @@ from llm_embedder_data.core.errors import ConfigError
 
 
 def attend_both_ways(encoder: PreTrainedModel) -> None:
-    """Turn off the causal masks of a model, in place. An encoder has none, and stays as it is.
+    """Turn off the causal masks of a model, in place. An encoder has none and is not changed.
 
     The model's configuration records this, so a saved model is bidirectional when it is loaded.
     """
     encoder.config.is_causal = False
-    # Without padding there is no mask, and attention functions read the module's is_causal.
+    # If nothing is padded there is no mask; attention functions then read the module's is_causal.
     for module in encoder.modules():
         if not getattr(module, "is_causal", False):
             continue
@@ -33,7 +33,7 @@ def check_both_ways(encoder: PreTrainedModel) -> None:
     """Check on two short texts that tokens of a model attend to later tokens.
 
     Raises:
-        ConfigError: they do not, because the model builds its causal masks in another way.
+        ConfigError: tokens do not, because the model builds its causal masks in another way.
     """
     if not _sees_later_tokens(encoder):
         raise ConfigError(
@@ -44,7 +44,7 @@ def check_both_ways(encoder: PreTrainedModel) -> None:
 
 
 def _sees_later_tokens(encoder: PreTrainedModel) -> bool:
-    """Return whether another last token changes the hidden state of the token before it.
+    """Return whether changing the last token changes the hidden state of the token before it.
 
     Checked with and without padding, because attention functions treat the two differently.
     """

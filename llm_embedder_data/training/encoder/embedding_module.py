@@ -36,7 +36,7 @@ Similarity = SimilarityName | Literal["auto"]
 # A batch of RetrievalDataModule, for training or evaluation; docs/batch-keys.md lists its entries.
 RetrievalBatch = Mapping[str, Any]
 
-# Entries of a model's configuration that do not change its embeddings.
+# Entries of a model's configuration that do not affect its embeddings.
 _NO_EMBEDDING_SETTINGS = {
     "_name_or_path",
     "architectures",
@@ -53,7 +53,7 @@ _NO_EMBEDDING_SETTINGS = {
     "use_cache",
 }
 
-# Settings of peft's adapters that change embeddings though the weights stay the same.
+# Settings of peft's adapters that affect embeddings even if the weights are the same.
 _ADAPTER_SCALES = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 
 
@@ -64,7 +64,7 @@ class EmbeddingModule(lightning.LightningModule):
         encoder: the transformers model, without its pooler, or a PeftModel around it.
         pooling: how token vectors become the embedding of a text.
         similarity: how embeddings are compared.
-        include_prompt: whether a mean includes the prompt's tokens.
+        include_prompt: whether mean pooling includes the prompt's tokens.
     """
 
     encoder: PreTrainedModel
@@ -82,7 +82,7 @@ class EmbeddingModule(lightning.LightningModule):
         bidirectional: bool,
         lora: Mapping[str, Any] | None,
     ) -> None:
-        """Load the encoder and prepare it. The arguments are those of ``BiEncoder``."""
+        """Load and prepare the encoder. The arguments are those of ``BiEncoder``."""
         loaded = load_encoder(encoder)
         base = base_of(loaded)
         self._model_name = encoder if isinstance(encoder, str) else base.name_or_path or None
@@ -129,24 +129,25 @@ class EmbeddingModule(lightning.LightningModule):
         Args:
             inputs: texts in any layout: the tokenizer's output, int64 ``[N, L]`` each, padded on
                 either side; a list of such chunks; or texts packed in one row.
-            inverse: ``[N]`` int64, the row of each text in ``inputs``, which differ if texts were
-                sorted into chunks or equal keys share a row. None: text i has row i.
-            prompt_length: number of tokens at the start of each text that a mean leaves out; one
-                number, or ``[N]`` int64.
+            inverse: ``[N]`` int64, the row of ``inputs`` that holds each text, needed if texts were
+                sorted into chunks or equal keys share a row. None: text i is in row i.
+            prompt_length: number of tokens at the start of each text that mean pooling leaves out:
+                one number, or ``[N]`` int64.
 
         Returns:
             ``[N, D]`` float32, normalized if the similarity is the cosine.
 
         Raises:
-            ConfigError: the texts are packed and the encoder would mix them.
+            ConfigError: the texts are packed, and the encoder would let them attend to each other.
         """
         texts = encoder_calls(inputs, inverse, prompt_length)
         return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))
 
     def embedding_facts(self) -> dict[str, Any]:
-        """Return what embeddings depend on, except weights, tokens and precision, as plain JSON.
+        """Return the settings that embeddings depend on, as plain JSON.
 
-        It is part of an embedding store's fingerprint.
+        They are part of an embedding store's fingerprint. Weights, tokens and precision are not
+        included.
         """
         config = base_of(self.encoder).config.to_dict()
         for name in _NO_EMBEDDING_SETTINGS & config.keys():
@@ -168,7 +169,7 @@ class EmbeddingModule(lightning.LightningModule):
         return self.encode(inputs, inverse)
 
     def _encode_call(self, call: EncoderCall) -> Tensor:
-        """Embed the texts of a call of the encoder, ``[n, D]`` float32."""
+        """Embed the texts of one call of the encoder, ``[n, D]`` float32."""
         inputs, prompt_length = call
         packed = layout_of(inputs) == "packed"
         self._attention.set(packed)
@@ -195,8 +196,8 @@ class EmbeddingModule(lightning.LightningModule):
         if not self.include_prompt and self.pooling == "mean":
             if f"{side}_prompt_length" not in batch:
                 raise ConfigError(
-                    f"the encoder {self._model_name} leaves its prompt out of the mean, and the "
-                    "batch does not say how long the prompt is (give the data module a tokenizer "
+                    f"the encoder {self._model_name} leaves its prompt out of the mean, but the "
+                    "batch does not say how long the prompt is (give the data module the tokenizer "
                     "of the same folder, or the collator prompt_lengths=True)"
                 )
             prompt_length = batch[f"{side}_prompt_length"]
@@ -207,8 +208,8 @@ class EmbeddingModule(lightning.LightningModule):
         """Embed a side of a batch.
 
         Args:
-            batch: a batch of the data module; or one of an embedding store, whose side holds
-                embeddings, ``[n, D]`` float32, which are returned.
+            batch: a batch of the data module; or a batch of an embedding store, whose side holds
+                finished embeddings, ``[n, D]`` float32, which are returned unchanged.
             side: ``query``, ``key`` or ``content``.
 
         Returns:
@@ -217,8 +218,8 @@ class EmbeddingModule(lightning.LightningModule):
         """
         if isinstance(batch[side], Tensor):
             return cast(Tensor, batch[side])
-        # An evaluation's batches are large, to keep an accelerator busy. On a CPU, smaller calls
-        # need less memory, and less padding, as their texts have similar lengths.
+        # The batches of an evaluation are large, to keep an accelerator busy. On a CPU, smaller
+        # calls need less memory, and less padding because their texts have similar lengths.
         max_tokens = CPU_BATCH_TOKENS if self.device.type == "cpu" else None
         texts = self._calls(batch, side, max_tokens=max_tokens)
         return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))

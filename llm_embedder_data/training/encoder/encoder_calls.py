@@ -1,4 +1,4 @@
-"""Splitting one side of a batch into calls of the encoder, and restoring the order of its texts."""
+"""Splits one side of a batch into calls of the encoder, and restores the order of its texts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TokenizedTexts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 class EncoderCall(NamedTuple):
-    """The input of a call of the encoder.
+    """The input of one call of the encoder.
 
     Attributes:
         inputs: tensors of texts in the padded or the packed layout.
-        prompt_length: number of tokens at the start of each text that a mean leaves out; one
+        prompt_length: number of tokens at the start of each text that mean pooling leaves out: one
             number, or ``[n]`` int64.
     """
 
@@ -35,8 +35,8 @@ class TextCalls(NamedTuple):
 
     Attributes:
         calls: one or more calls.
-        row: ``[N]`` int64, where the embedding of each text is among the outputs of all calls;
-            None: text i has row i.
+        row: ``[N]`` int64, the row of each text's embedding in the concatenated outputs of all
+            calls; None: text i is in row i.
     """
 
     calls: list[EncoderCall]
@@ -58,15 +58,16 @@ def encoder_calls(
 
     Args:
         inputs: texts in any layout, see ``BiEncoder.encode``.
-        inverse: ``[N]`` int64, the row of each text in ``inputs``; None: text i has row i.
-        prompt_length: number of tokens at the start of each text that a mean leaves out; one
+        inverse: ``[N]`` int64, the row of each text in ``inputs``; None: text i is in row i.
+        prompt_length: number of tokens at the start of each text that mean pooling leaves out: one
             number, or ``[N]`` int64.
-        mini_batch_size: limit of texts per call. With this limit or the next, padded texts are
-            sorted by length, and trailing columns that are padding in all texts of a call are
-            dropped. None: no limit; each chunk is a call, and in the other layouts there is a
-            single call.
-        max_tokens: limit of tokens per call, padding included; a longer text is a call by itself.
-            None: no limit.
+        mini_batch_size: maximum number of texts per call; None: no limit.
+        max_tokens: maximum number of tokens per call, padding included; a longer text is a call by
+            itself. None: no limit.
+
+    With either limit, padded texts are sorted by length, and trailing columns that are padding in
+    all texts of a call are dropped. Without limits, each chunk is a call, and in the other layouts
+    there is a single call.
     """
     sides = model_calls(inputs)
     lengths = prompt_length_of_calls(sides, inverse, prompt_length)
@@ -74,7 +75,7 @@ def encoder_calls(
     if mini_batch_size is None and max_tokens is None:
         return TextCalls(calls, inverse)
     parts: list[EncoderCall] = []
-    order: list[int] = []  # the row in the inputs of each row of the parts
+    order: list[int] = []  # for each row of the parts, its row in the inputs
     for call in calls:
         cut = _packed_parts if layout_of(call.inputs) == "packed" else _padded_parts
         offset = len(order)
@@ -91,15 +92,19 @@ def encoder_calls(
 def _padded_parts(
     call: EncoderCall, most_texts: int, most_tokens: int
 ) -> Iterator[tuple[list[int], EncoderCall]]:
-    """Cut a padded call into mini-batches, longest texts first; yield rows and call of each."""
+    """Cut a padded call into mini-batches, longest texts first.
+
+    Yields:
+        The rows of the call that a mini-batch holds, and the call for them.
+    """
     mask = call.inputs["attention_mask"]
     n_texts, n_columns = mask.shape
     if n_texts <= most_texts and n_texts * n_columns <= most_tokens:
         yield list(range(n_texts)), call
         return
-    # Leading padding stays: some models count positions from column 0.
+    # Do not drop leading padding: some models count positions from column 0.
     columns = torch.arange(1, n_columns + 1, device=mask.device)
-    ends = (mask * columns).amax(1).cpu()  # waits for the device, once
+    ends = (mask * columns).amax(1).cpu()  # the only point where this waits for the device
     order = ends.argsort(descending=True, stable=True)
     start = 0
     while start < n_texts:
@@ -114,7 +119,11 @@ def _padded_parts(
 def _packed_parts(
     call: EncoderCall, most_texts: int, most_tokens: int
 ) -> Iterator[tuple[list[int], EncoderCall]]:
-    """Cut a packed call into mini-batches, in the order of texts; yield texts and call of each."""
+    """Cut a packed call into mini-batches, in the order of the texts.
+
+    Yields:
+        The texts of the call that a mini-batch holds, and the call for them.
+    """
     bounds: list[int] = call.inputs["cu_seq_lens_q"].tolist()
     n_texts = len(bounds) - 1
     start, stop = 0, -1

@@ -1,4 +1,4 @@
-"""Loading the encoder of a BiEncoder from a name, a folder, or a model in memory."""
+"""Loads the encoder of a BiEncoder from a name, a folder, or a model in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_encoder(encoder: str | PreTrainedModel) -> PreTrainedModel:
 
 def _from_files(encoder: str) -> PreTrainedModel:
     # Always float32: in bfloat16, AdamW updates at a learning rate of 5e-6 round to 0. The trainer
-    # has a setting for the precision to compute in.
+    # sets the precision of the computation.
     adapters = Path(encoder) / "adapter_config.json"
     try:
         if adapters.is_file():
@@ -43,17 +43,17 @@ def _from_files(encoder: str) -> PreTrainedModel:
         )
     except ConfigError:
         raise
-    except Exception as error:  # each kind of file has errors of its own
+    except Exception as error:  # each file format raises exceptions of its own
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ConfigError(
             f"encoder={encoder!r} cannot be loaded: {reason} (give a name on the Hugging Face hub, "
             "a folder that holds a model, or a model)"
         ) from cause(error)
-    # No embedding needs a pooler, which many encoders are published without.
+    # A missing pooler does no harm: embeddings do not use it, and many encoders come without one.
     if missing := sorted(name for name in report["missing_keys"] if "pooler." not in name):
         raise ConfigError(
             f"encoder={encoder!r}: its files lack {len(missing)} weights of "
-            f"{type(loaded).__name__}, such as {missing[0]}, which would start at random (give a "
-            "whole model; or load it yourself, and give the model)"
+            f"{type(loaded).__name__}, such as {missing[0]}, which would be initialized at random "
+            "(give a complete model; or load it yourself, and give the model)"
         )
     return cast(PreTrainedModel, loaded)

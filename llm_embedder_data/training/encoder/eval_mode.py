@@ -1,4 +1,4 @@
-"""Running a model in evaluation mode, without gradients, and moving its inputs to a device."""
+"""Runs a model in evaluation mode without gradients, and moves its inputs to a device."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Embedding a large batch with the memory of a small batch (GradCache).
+"""GradCache: embeds a large batch with the memory of a small one.
 
 Gao et al., 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"
-(arXiv:2101.06983): encode all mini-batches without recording for autograd; take the gradient of the
-loss with respect to the embeddings; then encode each mini-batch again, now recording, and carry its
-share of that gradient back to the weights.
+(arXiv:2101.06983): encode all mini-batches without an autograd graph; compute the gradient of the
+loss with respect to the embeddings; then encode each mini-batch again, now with a graph, and
+backpropagate its share of that gradient to the weights.
 
 Here the second encoding is the backward pass of an autograd function whose inputs are the weights.
 So a training step has a single backward pass, as usual, and each weight gets its gradient once,
-whatever the number of mini-batches. DDP, gradient scaling, accumulation, clipping and Lightning's
-automatic optimization therefore work without change.
+however many mini-batches there are. DDP, gradient scaling, accumulation, clipping and Lightning's
+automatic optimization therefore work as usual.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def cached_embeddings(
         ``[n, D]`` for each call.
 
     Raises:
-        ConfigError: in the backward pass, if no weight gets a gradient, because a wrapper such as
-            FSDP has replaced the weights.
+        ConfigError: raised in the backward pass if no weight gets a gradient, because a wrapper
+            such as FSDP has replaced the weights.
     """
     trained = [weight for weight in weights if weight.requires_grad]
     return list(_Cached.apply(encode, calls, *trained))  # type: ignore[no-untyped-call]
@@ -58,11 +58,11 @@ class _Cached(torch.autograd.Function):
         ctx: Any, encode: Encode, calls: Sequence[EncoderCall], *weights: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.encode, ctx.calls = encode, calls
-        ctx.save_for_backward(*weights)  # an error if they change before the backward pass
+        ctx.save_for_backward(*weights)  # torch raises if they change before the backward pass
         ctx.device = calls[0].inputs["input_ids"].device
         kind = ctx.device.type
-        # Without autocast's cache of cast weights: weights that are cast here have no graph, and
-        # later calls would reuse them.
+        # Turn off autocast's cache of cast weights. Weights that are cast here have no autograd
+        # graph, and later calls would reuse them.
         ctx.autocast = {
             "device_type": kind,
             "dtype": torch.get_autocast_dtype(kind),
@@ -86,8 +86,8 @@ class _Cached(torch.autograd.Function):
             with _random_states_of(ctx.device, states):
                 with torch.enable_grad(), torch.autocast(**ctx.autocast):
                     embedding = ctx.encode(call)
-                # Not backward(): it would give each weight a gradient for every call, and
-                # data-parallel training expects one.
+                # Not backward(): it would give each weight a gradient in every call, but
+                # data-parallel training expects a single one.
                 found = torch.autograd.grad(embedding, weights, gradient, allow_unused=True)
             if all(of_weight is None for of_weight in found):
                 raise ConfigError(
@@ -109,14 +109,14 @@ class _Cached(torch.autograd.Function):
 
 
 def _added(total: Tensor | None, more: Tensor) -> Tensor:
-    """Add gradients in float32: in half precision small gradients would be lost by rounding."""
+    """Add gradients in float32: in half precision, small ones would be lost to rounding."""
     if total is None:
         return more.float()
     return total.add_(more)
 
 
 def _random_states(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Return the states of the generators that an encoder on a device draws from."""
+    """Return the states of the random generators that an encoder on a device uses: CPU, device."""
     on_device = None
     if device.type != "cpu":
         on_device = torch.get_device_module(device).get_rng_state(device)
@@ -125,7 +125,7 @@ def _random_states(device: torch.device) -> tuple[Tensor, Tensor | None]:
 
 @contextmanager
 def _random_states_of(device: torch.device, states: tuple[Tensor, Tensor | None]) -> Iterator[None]:
-    """Set the generators to earlier states, and restore their present states afterwards."""
+    """Set the random generators to earlier states, and restore their current states afterwards."""
     on_cpu, on_device = states
     devices = [] if on_device is None else [device]
     kind = "cuda" if on_device is None else device.type

@@ -1,4 +1,4 @@
-"""Attention within each of several texts packed in a row, for transformers encoders."""
+"""Attention within each of several texts packed into one row, for transformers encoders."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from llm_embedder_data.training.encoder.attention_dropout import attend_with_dro
 
 NAME = "llm_embedder_data_packed"
 
-# Texts of equal length that lie side by side are attended to where they are. If there are more such
-# runs than this for each length, the texts are sorted first: that copies all vectors, which takes
-# longer than a few more calls.
+# Neighbouring texts of equal length (a run) are computed in one call without copying. If there are
+# more runs than this per length, sort the texts by length first. Sorting copies all vectors, which
+# takes longer than a few more calls.
 _MOST_RUNS = 2
 
 
 class AttentionSwitch:
     """Switches an encoder between its original attention and attention for packed rows.
 
-    The attention stays switched until a batch of the other kind comes, because gradient
-    checkpointing computes attention again in the backward pass. An encoder with FlashAttention is
-    left unchanged: FlashAttention supports packed rows.
+    The attention is not switched back after a batch, because gradient checkpointing computes
+    attention again in the backward pass. It is switched only when a batch of the other kind comes.
+    An encoder with FlashAttention is left unchanged: FlashAttention supports packed rows.
     """
 
     def __init__(self, encoder: PreTrainedModel) -> None:
@@ -43,11 +43,13 @@ class AttentionSwitch:
         """
         if "flash" in self._original or packed == self._is_packed():
             return
-        # Without this flag the model class has its own attention code, which would mix the texts.
+        # A model class without this flag has its own attention code, in which each text would
+        # attend to the others.
         if not self._encoder._supports_attention_backend:
             raise ConfigError(
                 f"data.layout=packed: {type(self._encoder).__name__} takes no attention function, "
-                "so it would mix the texts of a row (set data.layout to padded or chunked)"
+                "so the texts of a row would attend to each other (set data.layout to padded or "
+                "chunked)"
             )
         self._encoder.set_attn_implementation(NAME if packed else self._original)
 
@@ -93,7 +95,7 @@ def packed_attention(
 
     Args:
         query: ``[1, H, T, D]``; ``key`` and ``value`` may have fewer heads.
-        cu_seq_lens_q: ``[N+1]`` int32, the first token of each text, then T.
+        cu_seq_lens_q: ``[N+1]`` int32, the index of the first token of each text, then T.
         max_length_q: number of tokens of the longest text.
 
     Returns:
@@ -105,8 +107,8 @@ def packed_attention(
     """
     if cu_seq_lens_q is None or max_length_q is None or attention_mask is not None:
         raise ConfigError(
-            f"{type(module).__name__} was set to attention over packed texts and got "
-            "texts that are not (encode them with BiEncoder.encode, or call "
+            f"{type(module).__name__} is set to attention over packed texts, but got texts that "
+            "are not packed (encode them with BiEncoder.encode, or call "
             "encoder.set_attn_implementation('sdpa'))"
         )
     terms = [name for name in ("softcap", "position_bias", "s_aux") if kwargs.get(name) is not None]
@@ -116,8 +118,8 @@ def packed_attention(
             "packed attention does not support (set data.layout to padded or chunked)"
         )
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    # Grouping by length reads the lengths, for which the host of an accelerator would wait in every
-    # layer.
+    # Grouping by length reads the lengths on the host. With an accelerator, that would make the
+    # host wait in every layer.
     attend = attend_by_length if query.device.type == "cpu" else attend_padded
     attended = attend(
         (query, key, value),
@@ -141,7 +143,7 @@ def attend_by_length(
     dropout: float,
     scaling: float | None,
 ) -> Tensor:
-    """Return attention as ``[T, H, D]``, computed for all texts of the same length at a time.
+    """Return attention as ``[T, H, D]``, computed in one call for all texts of the same length.
 
     No text is padded. The arguments are those of :func:`attend_padded`.
     """
@@ -197,10 +199,10 @@ def attend_padded(
 
     Args:
         vectors: query, key and value, ``[1, H, T, D]`` each; the last two may have fewer heads.
-        bounds: ``[N+1]`` int32, the first token of each text, then T.
+        bounds: ``[N+1]`` int32, the index of the first token of each text, then T.
         longest: number of tokens of the longest text.
         causal: whether a token attends only to itself and earlier tokens.
-        window: attend only to tokens at a distance below this; None: to all.
+        window: attend only to tokens at a distance below this; None: at any distance.
         dropout: probability of dropping an attention weight.
         scaling: multiplies the scores; None: ``1 / sqrt(D)``.
     """

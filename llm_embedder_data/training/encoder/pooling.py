@@ -1,4 +1,4 @@
-"""Pooling: from the vectors of a text's tokens to a vector of the text."""
+"""Pooling: turns the vectors of a text's tokens into one vector for the text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pool(
         total = hidden.masked_fill(~counted[:, :, None], 0.0).sum(1)
         return total / counted.sum(1, keepdim=True).clamp(min=1)
     if pooling == "cls":
-        position = attention_mask.argmax(1)  # [N], of the first 1
+        position = attention_mask.argmax(1)  # [N], the position of the first 1
     else:
         position = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), position]
@@ -53,7 +53,7 @@ def pool_packed(
 
     Args:
         hidden: ``[T, D]``.
-        bounds: ``[N+1]`` int, the first token of each text, then T.
+        bounds: ``[N+1]`` int, the index of the first token of each text, then T.
         pooling: as in :func:`pool`.
         prompt_length: as in :func:`pool`.
 
@@ -87,9 +87,9 @@ def prompt_length_of_calls(
 
     Args:
         calls: the inputs of each call.
-        inverse: ``[N]`` int64, the row of each text among the rows of all calls; None: text i has
+        inverse: ``[N]`` int64, the row of each text among the rows of all calls; None: text i is in
             row i.
-        prompt_length: number of prompt tokens: of all texts, or ``[N]`` int64, of each text.
+        prompt_length: number of prompt tokens of a text: one number, or ``[N]`` int64.
     """
     if not isinstance(prompt_length, Tensor):
         return [prompt_length] * len(calls)

@@ -1,4 +1,4 @@
-"""Checking, before training starts, that an encoder has positions for the longest texts."""
+"""Checks, before training starts, that an encoder has positions for the longest texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def check_positions(encoder: nn.Module, longest: Mapping[str, tuple[int, int]]) 
 
     Args:
         encoder: a transformers model, possibly wrapped.
-        longest: by length setting: the most tokens of a text, and the most columns of a batch.
+        longest: the maximum number of tokens of a text, and of columns of a batch, by the setting
+            that determines them.
 
     Returns:
         Warnings about texts that the encoder accepts although it was trained on shorter ones.
@@ -44,8 +45,8 @@ def check_positions(encoder: nn.Module, longest: Mapping[str, tuple[int, int]]) 
         return []
     return [
         f"{setting}={n_tokens}: the encoder {kind} was made for {trained_for} tokens at most "
-        f"(max_position_embeddings); set {setting} to that or less, unless the encoder is known to "
-        "work with more"
+        f"(max_position_embeddings); set {setting} to that or less, unless you know that the "
+        "encoder works with more"
         for setting, (n_tokens, _) in longest.items()
         if n_tokens > trained_for
     ]
@@ -69,10 +70,10 @@ def _tables(encoder: nn.Module) -> list[nn.Embedding]:
 
 
 def _skipped(table: nn.Embedding) -> int:
-    """Return the number of positions at the start of the table that no token of a text gets.
+    """Return the number of positions at the start of a table that are not used for tokens.
 
-    In RoBERTa-like models positions start after the padding index, which padding tokens have. So in
-    these models padding uses up no positions.
+    In RoBERTa-like models all padding tokens get the position of the padding index, and other
+    tokens the positions after it. So in these models padding uses up no positions.
     """
     return 0 if table.padding_idx is None else table.padding_idx + 1
 

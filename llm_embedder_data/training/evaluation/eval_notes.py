@@ -6,7 +6,7 @@ from llm_embedder_data.training.evaluation.eval_shard import EncodedQueries
 
 
 def corpus_is_cut(name: str, queries: EncodedQueries, limit: str) -> str:
-    """Return the warning about an eval set with a corpus that ``limit`` leaves out a part of."""
+    """Return the warning for an eval set if the setting ``limit`` leaves out part of its corpus."""
     return (
         f"eval set {name!r}: no metrics, because {limit} leaves out a part of its corpus "
         f"{queries.corpus!r}, which may hold positives (evaluate on all batches; a smaller eval "
@@ -15,10 +15,10 @@ def corpus_is_cut(name: str, queries: EncodedQueries, limit: str) -> str:
 
 
 def corpus_is_missing(name: str, queries: EncodedQueries) -> str:
-    """Return the warning about an eval set whose corpus no batch came from."""
+    """Return the warning for an eval set if no batch of its corpus was encoded."""
     return (
-        f"eval set {name!r}: no metrics, because no batch of its corpus {queries.corpus!r} came "
-        "(give data.corpus, or set data.eval_method=rerank)"
+        f"eval set {name!r}: no metrics, because no batch of its corpus {queries.corpus!r} was "
+        "encoded (give data.corpus, or set data.eval_method=rerank)"
     )
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation measured: metrics by eval set, their means, and the names of logs."""
+"""The results of an evaluation: metrics by eval set, their means, and their names in logs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ EvalSetMetrics = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What an evaluation measured.
+    """The results of an evaluation.
 
     Attributes:
         metrics: metrics by eval set: ``{"qa": {"ndcg@10": 0.5, ...}}``, each in [0, 1].
-        rankings: results by eval set, with the ids of queries and documents; empty unless they
-            were asked for.
+        rankings: search results by eval set, with the ids of queries and documents; empty unless
+            they were requested.
         tasks: the task of each eval set whose task is known.
-        is_complete: whether no limit kept an eval set from being measured.
+        is_complete: whether all eval sets were measured, in spite of the trainer's limits.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -43,7 +43,7 @@ class Evaluation:
 
 
 def logged_values(measured: Evaluation, stage: str) -> dict[str, float]:
-    """Return the metrics and means by the names to log, such as ``val/qa/mrr@10``.
+    """Return the metrics and their means under the names to log, such as ``val/qa/mrr@10``.
 
     :meth:`RetrievalEvaluator.finish` describes the names.
     """
@@ -55,8 +55,8 @@ def logged_values(measured: Evaluation, stage: str) -> dict[str, float]:
     if not measured.is_complete:
         return values
     by_task = measured.by_task()
-    # With one task the means are those over all eval sets; with one eval set per task they are the
-    # metrics of the eval sets. Neither is logged twice.
+    # Do not log the same value twice: with a single task, its mean is the mean over all eval sets;
+    # with one eval set per task, the means are the metrics of the eval sets.
     if 1 < len(by_task) < len(measured.metrics):
         values |= {
             f"{stage}/task={one_line(task)}/{name}": value

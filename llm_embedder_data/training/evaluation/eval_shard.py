@@ -1,4 +1,4 @@
-"""The encoded queries and corpus rows that a rank keeps during an evaluation, on the CPU."""
+"""The encoded queries and corpus rows that a rank keeps, on the CPU, during an evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 @dataclass(slots=True)
 class EncodedQueries:
-    """Encoded queries of one eval set: a batch, a rank's share, or all of them.
+    """Encoded queries of one eval set: of a batch, of a rank, or of all ranks.
 
     Attributes:
         corpus: name of the corpus to search, or None.
@@ -36,7 +36,7 @@ class EncodedQueries:
 
     @classmethod
     def joined(cls, parts: Sequence[EncodedQueries]) -> EncodedQueries:
-        """Join parts, sorted by row number. Tensors of fewer columns are padded."""
+        """Join parts, sorted by row number. Tensors with fewer columns are padded."""
         row, order = torch.cat([part.row for part in parts]).sort()
         grades = [part.grades for part in parts if part.grades is not None]
         ranked = [part.ranked for part in parts if part.ranked is not None]

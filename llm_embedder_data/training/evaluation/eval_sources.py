@@ -27,7 +27,7 @@ class SearchedCorpus:
     """A corpus that an evaluation searches, with its ids and tie ranks.
 
     Args:
-        passages: the data set of the corpus' loader.
+        passages: the dataset of the corpus's loader.
     """
 
     def __init__(self, passages: CorpusPassages) -> None:
@@ -50,7 +50,7 @@ class SearchedCorpus:
 
 @dataclass(frozen=True, slots=True)
 class EvalSources:
-    """The eval sets and corpora of an evaluation; only those of a RetrievalDataModule are known.
+    """The eval sets and corpora of an evaluation, as far as they come from a RetrievalDataModule.
 
     Attributes:
         queries: eval sets by name.
@@ -62,7 +62,7 @@ class EvalSources:
 
     @classmethod
     def of_loaders(cls, loaders: Iterable[Any]) -> EvalSources:
-        """Find the eval sets and corpora of loaders. Other kinds of loaders are ignored."""
+        """Return the eval sets and corpora that loaders read. Other loaders are ignored."""
         queries: dict[str, EvalQueries] = {}
         corpora: dict[str, SearchedCorpus] = {}
         for loader in loaders:
@@ -78,7 +78,7 @@ class EvalSources:
         return self.queries[name].eval_set.task if name in self.queries else None
 
     def query_ids(self, name: str, rows: Tensor) -> list[str]:
-        """Return the query ids of an eval set's rows; row numbers where there are no ids.
+        """Return the query ids of an eval set's rows; the row number where a row has no id.
 
         Args:
             name: name of the eval set.
@@ -114,15 +114,15 @@ class EvalSources:
         return torch.from_numpy(found.to_numpy().astype(np.int64))
 
     def check_for_runs(self, run_file: str | os.PathLike[str]) -> None:
-        """Refuse eval sets and corpora whose results cannot be written to run files.
+        """Check that results for all eval sets and corpora can be written to run files.
 
-        Called before anything is encoded.
+        Call this before anything is encoded.
 
         Args:
-            run_file: the run file; its name decides which ids it can hold.
+            run_file: path of the run file; its suffix determines which ids it can hold.
 
         Raises:
-            DataError: a run file cannot hold an id: see ``check_run_ids``.
+            DataError: an id cannot be written to a run file: see ``check_run_ids``.
             ConfigError: two rows of an eval set have the same id, or a corpus is a sample.
         """
         where = "run_file"

@@ -57,7 +57,7 @@ __all__ = [
     "mean_over_eval_sets",
 ]
 
-# Prefix of the names of metrics that were measured on a sample of the corpus.
+# Prefix for the names of metrics that are measured on a sample of the corpus.
 SAMPLED = "sampled_"
 
 
@@ -66,11 +66,11 @@ class EvalRun:
     """The circumstances of an evaluation.
 
     Attributes:
-        device: where scores are computed.
+        device: the device to compute scores on.
         sources: the eval sets and corpora, as far as they are known.
         n_ranks: number of ranks that evaluate together.
-        limited: names of the eval sets and corpora that a limit cuts on this rank.
-        limit: the setting that cuts them, such as ``limit_val_batches=2``.
+        limited: names of the eval sets and corpora that a limit truncates on this rank.
+        limit: the setting that truncates them, such as ``limit_val_batches=2``.
         progress: starts a progress bar. Called with the name of an eval set and the number of
             passages to search, it returns a function that is called with the number of passages
             searched since its last call.
@@ -99,8 +99,8 @@ class RetrievalEvaluator:
 
     Attributes:
         keeps_rankings: whether an evaluation keeps its :attr:`rankings`.
-        run_file: file that the rankings will be written to, so that ids which it cannot hold are
-            refused before anything is encoded; None if they will not be written.
+        run_file: file that the caller will write the rankings to, or None. It is only used to
+            check, before anything is encoded, that the file can hold all ids.
         rankings: the results of the last evaluation, by eval set.
         values: the metrics of the last evaluation, unrounded, by the names under which they are
             logged.
@@ -129,7 +129,7 @@ class RetrievalEvaluator:
         drop_identical_ids: bool | None = None,
         precision: Precision | None = None,
     ) -> RetrievalEvaluator:
-        """Return a new evaluator of the same class and settings, except for those given."""
+        """Return a new evaluator of the same class with the same settings, except those given."""
         return RetrievalEvaluator(**self._settings(cutoffs, drop_identical_ids, precision))
 
     def _settings(
@@ -146,14 +146,14 @@ class RetrievalEvaluator:
         }
 
     def reset(self, sources: EvalSources | None = None) -> None:
-        """Drop the batches that an interrupted evaluation may have left.
+        """Start anew: drop batches that an interrupted evaluation may have left behind.
 
         Args:
-            sources: what will be evaluated; None if it is not known.
+            sources: the eval sets and corpora that will be evaluated; None if they are not known.
 
         Raises:
-            DataError: the run file cannot hold an id.
-            ConfigError: a run file is wanted, and two rows have the same id, or a corpus is a
+            DataError: an id cannot be written to the run file.
+            ConfigError: there is a run file, but two rows have the same id, or a corpus is a
                 sample.
         """
         self._shard = EvalShard()
@@ -161,7 +161,7 @@ class RetrievalEvaluator:
             sources.check_for_runs(self.run_file)
 
     def note_loader(self, name: str, loader_index: int) -> None:
-        """Record the loader of an eval set or corpus. Call it for empty batches too."""
+        """Record the loader of an eval set or corpus. Call this for empty batches too."""
         self._shard.loader_index[name] = loader_index
 
     def add_corpus(self, name: str, embedding: Tensor, index: Tensor) -> None:
@@ -196,8 +196,9 @@ class RetrievalEvaluator:
             positives: ``[n, P]`` int64, indices of corpus rows, padded with -1.
             corpus: name of the corpus to search, or None.
             ranked: ``[n, G]`` int64, corpus rows of reranked keys, best first, padded with -1. If
-                it is given, these are the results, and no corpus is searched.
-            grades: ``[n, P]`` float64, grades of the positives, the gains of nDCG; None: 1 each.
+                given, these rows are the results, and no corpus is searched.
+            grades: ``[n, P]`` float64, grades of the positives, which nDCG uses as gains; None: 1
+                each.
             ranked_scores: ``[n, G]`` float32, the scores of ``ranked``, for run files.
         """
         if ranked is not None:  # the embeddings are not needed, so they are not kept
@@ -216,7 +217,7 @@ class RetrievalEvaluator:
     def add_reranked(
         self, name: str, embedding: Tensor, keys: Tensor, key_index: Tensor, **about: Any
     ) -> None:
-        """Rank the keys of an encoded batch of queries by their inner products; keep the order.
+        """Rank the keys of an encoded batch of queries by inner product, and keep the ranking.
 
         Args:
             name: name of the eval set.
@@ -226,11 +227,11 @@ class RetrievalEvaluator:
             about: the arguments ``row``, ``positives``, ``corpus`` and ``grades`` of
                 :meth:`add_queries`.
         """
-        # An elementwise product: autocast would round a matrix product.
+        # Use an elementwise product, because autocast would round a matrix product.
         self.add_scored(name, (embedding[:, None] * keys).sum(2), key_index, **about)
 
     def add_scored(self, name: str, scores: Tensor, key_index: Tensor, **about: Any) -> None:
-        """Rank the keys of a batch of queries by the given scores; keep the order.
+        """Rank the keys of a batch of queries by the given scores, and keep the ranking.
 
         Args:
             name: name of the eval set.
@@ -246,11 +247,11 @@ class RetrievalEvaluator:
     def finish(
         self, module: lightning.LightningModule, stage: str, warn: Callable[[str], None]
     ) -> dict[str, float]:
-        """Search, measure, and drop the collected batches. All ranks must call this.
+        """Search, compute the metrics, and drop the collected batches. All ranks must call this.
 
         Args:
             module: the module that is evaluated, attached to a trainer.
-            stage: prefix of the names, such as ``val``.
+            stage: prefix for the names of the metrics, such as ``val``.
             warn: called on every rank with warnings about eval sets that are not fully measured.
 
         Returns:
@@ -279,10 +280,10 @@ class RetrievalEvaluator:
         return self.values
 
     def measure(self, run: EvalRun, warn: Callable[[str], None]) -> Evaluation:
-        """Search, measure, and drop the collected batches. All ranks must call this.
+        """Search, compute the metrics, and drop the collected batches. All ranks must call this.
 
         Args:
-            run: device, ranks, and what is known about the eval sets.
+            run: the device, the ranks, and what is known about the eval sets.
             warn: as for :meth:`finish`.
         """
         shard, self._shard = self._shard, EvalShard()

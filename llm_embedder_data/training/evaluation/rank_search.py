@@ -11,7 +11,7 @@ from llm_embedder_data.mining.rank_group import of_ranks
 from llm_embedder_data.mining.rankings import Results
 from llm_embedder_data.mining.search import Precision, Vectors, merge_top_k, top_k
 
-# The results of this many queries are gathered from all ranks at a time, to bound the memory.
+# How many queries' results to gather from all ranks at a time, to bound memory.
 _QUERIES_AT_ONCE = 1024
 
 
@@ -34,7 +34,7 @@ def search_over_ranks(
         index: ``[N]`` int64, the corpus rows of the shard.
         k: number of results per query.
         ties: ``[n]`` int64, the tie rank of each row of the whole corpus; None if it has no ids.
-        precision: of the products: see :func:`~llm_embedder_data.mining.search.top_k`.
+        precision: precision of the products: see :func:`~llm_embedder_data.mining.search.top_k`.
         n_ranks: number of ranks that search together.
         progress: called with the number of rows searched since the last call.
 

@@ -28,7 +28,7 @@ def running_loaders(trainer: lightning.Trainer) -> list[Any]:
 
 
 def limiting_setting(trainer: lightning.Trainer) -> str:
-    """Return the setting that limits batches, with its value, as ``trainer.name=value``."""
+    """Return the setting that limits batches, such as ``trainer.limit_val_batches=2``."""
     name = "limit_test_batches" if trainer.testing else "limit_val_batches"
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         name = "fast_dev_run"

@@ -1,4 +1,4 @@
-"""Exporting a cross-encoder for sentence-transformers' CrossEncoder, and checking the folder."""
+"""Exports a cross-encoder for sentence-transformers' CrossEncoder, and checks the folder."""
 
 from __future__ import annotations
 
@@ -41,17 +41,18 @@ from llm_embedder_data.training.export.run_record import RunRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossEncoderExport:
-    """A classifier with a single label, and everything that its folder says about it.
+    """A classifier with a single label, and everything that its exported folder says about it.
 
     Attributes:
-        encoder: the classifier. Of a PeftModel, a merged copy is saved.
-        tokenizer: saved beside it.
+        encoder: the classifier. If it is a PeftModel, a merged copy is saved.
+        tokenizer: the tokenizer to save beside the classifier.
         model_name: folder or hub name of the model that was trained; None if unknown.
         score: scores a padded batch of N pairs; returns logits ``[N]``.
-        datamodule: the run's data module, which gives prompts and limits. None: no prompts, and the
-            limit that the model's files name.
-        max_length: limit of a pair in tokens; None: the data module's, else the model's.
-        run: what the model card says about the training.
+        datamodule: the run's data module, the source of prompts and maximum lengths. None: there
+            are no prompts, and the maximum length comes from the model's files.
+        max_length: maximum number of tokens of a pair; None takes the data module's, or the model's
+            if there is no data module.
+        run: facts about the training for the model card.
     """
 
     encoder: PreTrainedModel
@@ -73,7 +74,7 @@ class CrossEncoderExport:
         check_positions(self.encoder, {origin: (length, length)})
         notes = _notes(prompts)
         with new_folder(path, overwrite=overwrite) as folder:
-            # Read by versions of sentence-transformers before 6.
+            # Versions of sentence-transformers before 6 read this entry.
             self.encoder.config.sentence_transformers = {
                 "activation_fn": IDENTITY,
                 "version": _version_of_sentence_transformers(),
@@ -100,25 +101,25 @@ class CrossEncoderExport:
         card.log_notes(path)
 
     def _max_length(self) -> tuple[int, str]:
-        """Return the most tokens of a pair, and where that comes from."""
+        """Return the maximum number of tokens of a pair, and the source of this limit."""
         if self.max_length is not None:
             return self.max_length, "max_length"
         if isinstance(self.datamodule, GivesLongestInputs):
             longest = self.datamodule.longest_inputs()
-            if len(longest) == 1:  # of pairs
+            if len(longest) == 1:  # with cross=True there is one limit, that of pairs
                 ((origin, (length, _)),) = longest.items()
                 return length, origin
         return longest_of_model(self.model_name, self.encoder, self.tokenizer)
 
     def _check(self, folder: Path, length: int, query_prompt: str, key_prompt: str) -> str:
-        """Compare the folder with the model; return a sentence on what was compared.
+        """Compare the folder with the model; return a sentence that says what was compared.
 
         Raises:
             ConfigError: token ids or scores differ, or the folder cannot be loaded.
         """
         texts = probe_texts(length)
         if (query_prompt or key_prompt) and self.tokenizer.truncation_side == "left":
-            texts = texts[:-1]  # sentence-transformers cuts the prompt off this long text
+            texts = texts[:-1]  # sentence-transformers would cut the prompt off the longest text
         queries, keys = texts, [*texts[3:], *texts[:3]]
         batch = RetrievalDataCollator(
             self.tokenizer,
@@ -141,8 +142,8 @@ class CrossEncoderExport:
                 raise ConfigError(
                     f"{reader.name} reads the exported folder in another way: for the pair "
                     f"{tuple(text[:30] for text in pair)!r} it makes {len(found)} token ids "
-                    f"{found[:12]}, and training batches have {len(expected)}, {expected[:12]} "
-                    "(nothing was written; check=false writes it all the same)"
+                    f"{found[:12]}, but training batches have {len(expected)}, {expected[:12]} "
+                    "(nothing was written; check=false writes the folder anyway)"
                 )
         expected_scores = self.score(batch)
         found_scores = reader.scores(pairs)
@@ -151,8 +152,8 @@ class CrossEncoderExport:
         if not difference <= allowed:
             raise ConfigError(
                 f"{reader.name} computes other scores from the exported folder: they differ by up "
-                f"to {difference:.1e}, and {allowed:.0e} is allowed "
-                "(nothing was written; check=false writes it all the same)"
+                f"to {difference:.1e}, but only {allowed:.0e} is allowed "
+                "(nothing was written; check=false writes the folder anyway)"
             )
         return (
             f"Compared with {reader.name} on {len(pairs)} pairs: the token ids are equal, and the "
@@ -178,8 +179,8 @@ class _SentenceTransformersReader:
         return without_padding(_tokenized(self._model.tokenizer, given, None))
 
     def scores(self, pairs: list[tuple[str, str]]) -> Tensor:
-        """Return the score of each pair; the folder's prompt is put before its query."""
-        if not hasattr(self._model, "preprocess"):  # versions before 6 know no prompts
+        """Return the score of each pair, with the folder's prompt put before the query."""
+        if not hasattr(self._model, "preprocess"):  # versions before 6 have no prompts
             pairs = [(self._prompt + query, key) for query, key in pairs]
         found = self._model.predict(pairs, convert_to_tensor=True, show_progress_bar=False)
         return found.float().cpu()  # type: ignore[no-any-return]
@@ -234,13 +235,13 @@ def _notes(prompts: Mapping[str, str]) -> list[str]:
     notes = []
     if prompts.get("document"):
         notes.append(
-            f"Put {prompts['document']!r} before each key: sentence-transformers puts a prompt "
-            "before queries only."
+            f"Put {prompts['document']!r} before each key yourself: sentence-transformers puts "
+            "prompts only before queries."
         )
     of_tasks = [name for name in prompts if name not in ("query", "document")]
     if of_tasks:
         notes.append(
-            f"Some tasks have prompts of their own ({', '.join(map(one_line, of_tasks))}): give "
-            "predict(prompt=...) the one of the query."
+            f"Some tasks have prompts of their own ({', '.join(map(one_line, of_tasks))}): pass "
+            "that of the query's task to predict(prompt=...)."
         )
     return notes

@@ -1,4 +1,4 @@
-"""Exporting an encoder to a folder for AutoModel and SentenceTransformer, and checking it."""
+"""Exports an encoder to a folder for AutoModel and SentenceTransformer, and checks the folder."""
 
 from __future__ import annotations
 
@@ -35,31 +35,32 @@ from llm_embedder_data.training.export.exported_files import (
 from llm_embedder_data.training.export.model_card import ModelCard
 from llm_embedder_data.training.export.run_record import RunRecord
 
-# Only a folder that contains this file, and so is a model, is ever overwritten.
+# A folder is overwritten only if it contains this file, which shows that it holds a model.
 _MODEL_FILE = "config.json"
 
 _KEY_LENGTH = "data.key_max_length"
-# transformers writes 1e30 as the length of a tokenizer without a limit.
+# transformers gives a tokenizer without a limit the maximum length 1e30.
 _NO_LIMIT = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderExport:
-    """An encoder, and everything that its folder says about it.
+    """An encoder, and everything that its exported folder says about it.
 
     Attributes:
-        encoder: a transformers model. Of a PeftModel, a merged copy is saved.
+        encoder: a transformers model. If it is a PeftModel, a merged copy is saved.
         pooler: the encoder's pooler, if it was removed for training.
-        tokenizer: saved beside the encoder; None to save none.
+        tokenizer: the tokenizer to save beside the encoder; None saves no tokenizer.
         model_name: folder or hub name of the model that was trained; None if unknown.
         pooling: how token vectors are pooled.
-        include_prompt: whether a mean includes the prompt's tokens.
+        include_prompt: whether mean pooling includes the prompt's tokens.
         similarity: how embeddings are compared.
         encode: embeds a padded batch, on the device of the encoder.
-        datamodule: the run's data module, which gives prompts and the limit of keys. None: those
-            that the model's files name.
-        max_length: limit of a text in tokens; None: the data module's, else the model's.
-        run: what the model card says about the training.
+        datamodule: the run's data module, the source of prompts and maximum length. None takes them
+            from the model's files.
+        max_length: maximum number of tokens of a text; None takes the data module's key length, or
+            the model's limit if there is no data module.
+        run: facts about the training for the model card.
     """
 
     encoder: nn.Module
@@ -122,7 +123,7 @@ class EncoderExport:
         card.log_notes(path)
 
     def _max_length(self) -> tuple[int, str]:
-        """Return the limit of a text in tokens, and its source, for users to read."""
+        """Return the maximum number of tokens of a text, and the source of this limit."""
         if self.max_length is not None:
             return self.max_length, "max_length"
         if isinstance(self.datamodule, GivesLongestInputs):
@@ -137,13 +138,14 @@ class EncoderExport:
             of_queries, _ = self.datamodule.longest_inputs()["data.query_max_length"]
             if of_queries != length:
                 notes.append(
-                    f"The longest text is that of keys, {length} tokens ({origin}). Batches have "
-                    f"queries of at most {of_queries} tokens, and a folder has one length."
+                    f"The maximum length is that of keys, {length} tokens ({origin}). In training, "
+                    f"queries had at most {of_queries} tokens, but a folder has a single maximum "
+                    "length."
                 )
         if getattr(self.tokenizer, "truncation_side", "right") == "left" and any(prompts.values()):
             notes.append(
-                "The tokenizer cuts long texts on the left. sentence-transformers cuts off the "
-                "prompt there, which was never cut off in training."
+                "The tokenizer truncates long texts on the left. There, sentence-transformers cuts "
+                "off the prompt, which was never cut off in training."
             )
         return notes
 
@@ -153,8 +155,8 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Pat
     """Yield a temporary folder, which is renamed to ``path`` when the block ends without an error.
 
     Raises:
-        ConfigError: ``path`` is a folder with files and ``overwrite`` is False, or its files are
-            not those of a model; or it cannot be written.
+        ConfigError: ``path`` is a folder with files, and ``overwrite`` is False or it does not hold
+            a model; or it cannot be written.
     """
     folder = Path(path).expanduser().absolute()
     check_target(folder, overwrite=overwrite)
@@ -167,15 +169,15 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Pat
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuse a path that an export must not replace.
+    """Check that an export may write to a path.
 
     Raises:
-        ConfigError: the path is a file or a link; or a folder with files, and ``overwrite`` is
-            False or the files are not those of a model.
+        ConfigError: the path is a file or a link; or it is a folder with files, and ``overwrite``
+            is False or it does not hold a model.
     """
     folder = Path(path).expanduser()
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise ConfigError(f"{one_line(folder)} is no folder (name another one to export to)")
+        raise ConfigError(f"{one_line(folder)} is not a folder (name another path to export to)")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not overwrite:
@@ -184,13 +186,13 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         )
     if not (folder / _MODEL_FILE).is_file():
         raise ConfigError(
-            f"{one_line(folder)} has files and no {_MODEL_FILE}, so it is no exported model, and "
-            "overwrite=true does not delete it (name another folder)"
+            f"{one_line(folder)} has files but no {_MODEL_FILE}, so it is not an exported model, "
+            "and overwrite=true does not delete it (name another folder)"
         )
 
 
 def save_weights(model: Any, folder: Path, pooler: nn.Module | None = None) -> None:
-    """Save a transformers model, with the pooler that was removed; merge a PeftModel."""
+    """Save a transformers model with the pooler that was removed; a PeftModel is merged first."""
     model = merged(model)
     weights = model.state_dict()
     if pooler is not None:
@@ -201,7 +203,10 @@ def save_weights(model: Any, folder: Path, pooler: nn.Module | None = None) -> N
 def longest_of_model(
     model_name: str | None, encoder: nn.Module, tokenizer: PreTrainedTokenizerBase | None
 ) -> tuple[int, str]:
-    """Return the limit of a text in tokens that a model's files name, and which of them does."""
+    """Return the maximum number of tokens of a text according to a model's files, and the source.
+
+    If no file states a limit, it is 512.
+    """
     if model_name is not None:
         try:
             found = read_model_json(model_name, LENGTH_FILE)
@@ -215,7 +220,7 @@ def longest_of_model(
         limits["model_max_length of the tokenizer"] = int(tokenizer.model_max_length)
     known = {name: limit for name, limit in limits.items() if limit is not None}
     if not known:
-        return 512, "no file of the model says it"
+        return 512, "no file of the model states a limit"
     origin = min(known, key=lambda name: known[name])
     return known[origin], origin
 
@@ -223,9 +228,9 @@ def longest_of_model(
 def prompts_to_export(datamodule: object, model_name: str | None) -> dict[str, str]:
     """Return the prompts that users of the exported model must put before their texts, by name.
 
-    They are the instructions of the data module or, without a data module, those that the model's
-    files name. The prompts ``query`` and ``document`` are those of most tasks. A task with other
-    instructions gets prompts that are named after the task.
+    These are the instructions of the data module or, without a data module, those in the model's
+    files. The prompts ``query`` and ``document`` are the usual ones. A task with other instructions
+    gets prompts that are named after the task.
 
     Args:
         datamodule: the data module that trained the model, or None.

@@ -1,4 +1,4 @@
-"""Loading an exported folder again, and comparing its token ids and embeddings with the model's.
+"""Loads an exported folder again, and compares its token ids and embeddings with the model's.
 
 sentence-transformers loads the folder. If it is not installed, transformers loads the weights, and
 the other files are read as sentence-transformers documents them.
@@ -21,27 +21,27 @@ from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.training.encoder.pooling import pool
 
-# Embeds a padded batch: (tokenizer's output, tokens of the prompt) to ``[N, D]`` float32.
+# Embeds a padded batch: maps (tokenizer's output, number of prompt tokens) to ``[N, D]`` float32.
 Encode = Callable[[Mapping[str, Any], int], Tensor]
 
 # Embeddings of longer texts are not compared: on a CPU each would take minutes.
 _MOST_TOKENS = 1024
 
-# Largest allowed difference of two vectors, as a share of the length of the model's vector.
+# Largest allowed distance of two vectors, as a fraction of the length of the model's vector.
 _TOLERANCE = 1e-4
 _TOLERANCE_OF_LOW_PRECISION = 2e-2
 
 
 class _Reader(Protocol):
-    """A loaded folder."""
+    """An exported folder, loaded by another library."""
 
     name: str
 
     def ids(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
-        """Return the token ids of the prompt with each text."""
+        """Return the token ids of each text with the prompt before it."""
 
     def vectors(self, texts: Sequence[str], prompt: str) -> Tensor:
-        """Return the embedding of the prompt with each text, ``[N, D]`` float32."""
+        """Return the embedding of each text with the prompt before it, ``[N, D]`` float32."""
 
 
 def probe_texts(max_length: int) -> list[str]:
@@ -73,12 +73,12 @@ def check_encoder(
         folder: the exported folder.
         tokenizer: the tokenizer of the training batches.
         prompts: the prompts that the folder must apply, by name.
-        max_length: limit of a text in tokens.
-        include_prompt: whether a mean includes the prompt's tokens.
+        max_length: maximum number of tokens of a text.
+        include_prompt: whether mean pooling includes the prompt's tokens.
         encode: embeds a padded batch with the encoder in memory.
 
     Returns:
-        A sentence on what was compared.
+        A sentence that says what was compared.
 
     Raises:
         ConfigError: token ids or vectors differ, or the folder cannot be loaded.
@@ -92,7 +92,7 @@ def check_encoder(
     for prompt in given:
         texts = probe_texts(max_length)
         if prompt and tokenizer.truncation_side == "left":
-            texts = texts[:-1]  # sentence-transformers cuts the prompt off this long text
+            texts = texts[:-1]  # sentence-transformers would cut the prompt off the longest text
         batch = collator({"content": texts, "key_instruction": prompt})
         ours = without_padding(batch["content"])
         theirs = reader.ids(texts, prompt)
@@ -101,8 +101,8 @@ def check_encoder(
                 raise ConfigError(
                     f"{reader.name} reads the exported folder in another way: for the text "
                     f"{text[:40]!r} with the prompt {prompt!r} it makes the token ids "
-                    f"{_shown(found)}, and training batches have {_shown(expected)} "
-                    "(nothing was written; check=false writes it all the same)"
+                    f"{_shown(found)}, but training batches have {_shown(expected)} "
+                    "(nothing was written; check=false writes the folder anyway)"
                 )
         # A text without tokens has no embedding.
         compared = [i for i, text_ids in enumerate(ours) if 0 < len(text_ids) <= _MOST_TOKENS]
@@ -116,8 +116,8 @@ def check_encoder(
     if not largest <= allowed:
         raise ConfigError(
             f"{reader.name} computes other vectors from the exported folder: they differ by up to "
-            f"{largest:.1e} of their length, and {allowed:.0e} is allowed "
-            "(nothing was written; check=false writes it all the same)"
+            f"{largest:.1e} of their length, but only {allowed:.0e} is allowed "
+            "(nothing was written; check=false writes the folder anyway)"
         )
     return (
         f"Compared with {reader.name} on {n_texts} texts with {len(given)} prompts: the token ids "
@@ -209,7 +209,7 @@ def _reader(folder: Path) -> _Reader:
 
 
 def _difference(expected: Tensor, found: Tensor) -> float:
-    """Return the largest difference of two vectors, as a share of the expected one's length."""
+    """Return the largest distance of two vectors, as a fraction of the expected one's length."""
     if expected.shape != found.shape:
         return float("inf")
     lengths = expected.norm(dim=1).clamp(min=1e-12)

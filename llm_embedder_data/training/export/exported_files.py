@@ -30,10 +30,10 @@ def write_encoder_files(
         folder: an existing folder with the encoder.
         width: number of dimensions of the encoder's hidden states.
         pooling: how token vectors are pooled.
-        include_prompt: whether a mean includes the prompt's tokens.
+        include_prompt: whether mean pooling includes the prompt's tokens.
         similarity: ``cos`` adds a module that normalizes embeddings.
         prompts: texts to put before inputs, by name.
-        max_length: limit of a text in tokens.
+        max_length: maximum number of tokens of a text.
     """
     kinds = ["Transformer", "Pooling", *(["Normalize"] if similarity == "cos" else [])]
     subfolders = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds) if i)]
@@ -73,7 +73,7 @@ def write_cross_encoder_files(folder: Path, *, query_prompt: str) -> None:
 
     Args:
         folder: an existing folder with the classifier.
-        query_prompt: put before each query; empty if there is none.
+        query_prompt: the text to put before each query; empty if there is none.
     """
     modules = [
         {
@@ -94,19 +94,19 @@ def write_cross_encoder_files(folder: Path, *, query_prompt: str) -> None:
     _write_json(folder / LENGTH_FILE, {"transformer_task": "sequence-classification"})
 
 
-# The activation of sentence-transformers that leaves a logit as it is.
+# The activation function that leaves logits unchanged, by the name sentence-transformers expects.
 IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, max_length: int) -> None:
-    """Save a copy of a tokenizer without its chat template, with a length limit.
+    """Save a copy of a tokenizer with a length limit and without its chat template.
 
-    sentence-transformers 6 would put every text into the chat template.
+    sentence-transformers 6 would wrap every text in the chat template.
 
     Args:
-        tokenizer: from transformers; it is not changed.
+        tokenizer: a transformers tokenizer; it is not changed.
         folder: an existing folder.
-        max_length: limit of an input in tokens, special tokens included.
+        max_length: maximum number of tokens of an input, special tokens included.
     """
     saved: Any = copy.deepcopy(tokenizer)
     saved.chat_template = None

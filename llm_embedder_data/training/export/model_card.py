@@ -16,10 +16,10 @@ from llm_embedder_data.config.model_files import last_part, short_name
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.training.export.run_record import RunRecord
 
-# Prefix of the run fingerprint's entries about a data set; its name follows.
+# Entries of the run fingerprint about a dataset are named by this prefix and the dataset's name.
 _DATASET = "dataset "
 
-# Settings that say nothing about the trained model, or that the card has in another section.
+# Settings that say nothing about the trained model, or that another section of the card has.
 _UNSHOWN = {"encoder", "cutoffs", "gradient_checkpointing", "recipe", "pooling", "similarity"}
 
 
@@ -32,9 +32,9 @@ class ModelCard:
         base_model: folder or hub name of the model that was trained; None if unknown.
         facts: how texts are read and compared: (name, value) pairs.
         prompts: texts to put before inputs, by name.
-        run: what was trained and measured.
-        checked: a sentence on how the folder was compared with the model in memory.
-        notes: sentences that a user of the folder must know.
+        run: facts about the training and its evaluations.
+        checked: a sentence that says how the folder was compared with the model in memory.
+        notes: sentences with what a user of the folder must know.
     """
 
     kind: Literal["bi-encoder", "cross-encoder"]
@@ -50,7 +50,7 @@ class ModelCard:
         (folder / "README.md").write_text(str(self), encoding="utf-8")
 
     def log_notes(self, path: str | os.PathLike[str]) -> None:
-        """Log, for an export to ``path``, what its user must know and how it was checked."""
+        """Log the notes, and how the folder was checked, for an export to ``path``."""
         for sentence in (*self.notes, self.checked):
             rank_zero_info(f"export {one_line(path)}: {sentence}")
 
@@ -89,7 +89,7 @@ class ModelCard:
             f"pipeline_tag: {task}",
             f"tags: [sentence-transformers, {tag}]",
         ]
-        # Only a hub name: a folder on this machine means nothing to others.
+        # Write only a hub name: a folder on this machine means nothing to others.
         if self.base_model is not None and short_name(self.base_model) == self.base_model:
             lines.append(f"base_model: {json.dumps(self.base_model)}")
         return "\n".join(["---", *lines, "---"])

@@ -22,8 +22,9 @@ class MtebEncoder:
         model: a BiEncoder.
         tokenizer: the model's tokenizer.
         prompts: the text to put before each text, by mteb's prompt type: ``query``, ``document``.
-        max_length: limit of a text in tokens, special tokens included, by prompt type.
-        prompt_lengths: whether the model leaves the prompt out of the mean of a text's tokens.
+        max_length: maximum number of tokens of a text, special tokens included, by prompt type.
+        prompt_lengths: whether the model leaves the prompt out of mean pooling, and so needs to
+            know its length.
     """
 
     mteb_model_meta = None  # mteb then fills in empty metadata
@@ -59,7 +60,7 @@ class MtebEncoder:
             inputs: batches with a list ``text``.
             prompt_type: ``query`` or ``document``, from mteb's enumeration; None: ``query``.
             batch_size: number of texts per batch.
-            kwargs: further arguments of mteb, which are ignored: the task, its split and language.
+            kwargs: further arguments that mteb passes (task, split, language); they are ignored.
 
         Returns:
             ``[N, D]`` float32, in the order of the texts.
@@ -83,7 +84,7 @@ class MtebEncoder:
         return out
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Return all inner products, ``[N, M]``: cosines, if the model normalizes embeddings."""
+        """Return all inner products, ``[N, M]``; these are cosines if embeddings are normalized."""
         return _tensor(embeddings1) @ _tensor(embeddings2).T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a run trained on and measured, for the model card of an export."""
+"""A record of what a run trained on and measured, for the model card of an export."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ class RunRecord:
     """The data of a run, its number of steps, its settings and its metrics.
 
     Attributes:
-        data: the run fingerprint of :class:`~llm_embedder_data.RetrievalDataModule`: what its
-            batches depend on, including digests of the files. Empty if nothing was trained.
+        data: the run fingerprint of :class:`~llm_embedder_data.RetrievalDataModule`: everything
+            that its batches depend on, including digests of the files. Empty if nothing was
+            trained.
         steps: number of optimizer steps so far.
         settings: arguments of the model, by name.
         metrics: metrics of evaluations, by the names under which they were logged.

@@ -266,7 +266,10 @@ def test_small_datasets_can_be_repeated_every_row_equally_often(method):
         ({"sizes": {"qa": 20.0}}, "sizes['qa']=20.0: expected a whole number of at least 0"),
         ({"sizes": [("qa", 20)]}, "sizes=[('qa', 20)]: expected the rows of each dataset"),
         ({"batch_size": {"qas": 4}}, "batch_size names dataset 'qas', expected one of qa; did you"),
-        ({"batch_size": {}}, "batch_size names no 'qa' (give one for each dataset)"),
+        (
+            {"batch_size": {}},
+            "batch_size has no value for dataset 'qa' (give one for each dataset)",
+        ),
         ({"weights": {"qa": "2"}}, "weights['qa']='2': expected a number above 0"),
         ({"weights": {"aq": 2.0}}, "weights names dataset 'aq', expected one of qa"),
         ({"weights": {"qa": 0.1}}, "weight 0.1 of dataset 'qa' gives it 0 global batches an epoch"),

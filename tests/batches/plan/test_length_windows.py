@@ -130,7 +130,10 @@ def test_a_batch_that_a_caller_changes_stays_the_plans():
         ({"length_window": 1}, "data.length_window=1: expected at least 2 global batches, or null"),
         ({"organize_method": "random"}, "with data.organize_method='random', which draws each"),
         ({"lengths": None}, "the lengths of dataset 'a' have the shape (), expected (40,)"),
-        ({"lengths": {"a": [1] * 39}}, "have the shape (39,), expected (40,) (give one a row)"),
+        (
+            {"lengths": {"a": [1] * 39}},
+            "have the shape (39,), expected (40,) (give one length per row)",
+        ),
     ],
 )
 def test_a_window_that_cannot_be_is_refused(arguments, sentence):

@@ -135,5 +135,5 @@ def test_shares_name_every_dataset_and_no_other(shares, sentence):
 
 
 def test_a_weight_beside_the_mixing_is_refused():
-    with pytest.raises(ConfigError, match=r"dataset 'a' has weight=2, and data\.mixing says"):
+    with pytest.raises(ConfigError, match=r"dataset 'a' has weight=2, but data\.mixing also says"):
         EpochPlan({"a": 9}, 2, weights={"a": 2}, mixing=Mixing.of({"alpha": 1}))

@@ -107,7 +107,7 @@ def test_a_cross_encoder_trains_and_is_written(run, tiny, sample_dir, tmp_path):
         (["encoder=TINY", "out=folder", "overwrite=maybe"], "overwrite='maybe': expected true"),
         (["encoder=TINY", "out=folder", "max_length=0"], "max_length=0: expected a whole number"),
         (["encoder=TINY", "out=full"], "full exists and has files (name another folder, or"),
-        (["encoder=TINY", "out=full", "overwrite=true"], "no exported model"),
+        (["encoder=TINY", "out=full", "overwrite=true"], "not an exported model"),
         (["ckpt_path=none.ckpt", "out=folder"], "there is no such file"),
         (["encoder=TINY", "out=folder", "max_length=999"], "has positions for 512"),
     ],
@@ -123,7 +123,7 @@ def test_what_cannot_be_exported_is_one_sentence(refused, tiny, tmp_path, argume
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["model=cross_encoder"], "data.cross=False: the batches hold queries and keys apart"),
+        (["model=cross_encoder"], "data.cross=False: the batches hold queries and keys sep"),
         (["data.cross=true"], "data.cross=True: the batches hold (query, key) pairs"),
     ],
 )

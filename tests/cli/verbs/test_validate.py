@@ -114,7 +114,7 @@ def test_the_ranks_of_the_trainer_share_a_store(settings, evaluation, tmp_path):
         (["store=kept", "data.eval_method=rerank"], "candidates to rerank, which no store holds"),
         (
             ["store=kept", "data.cross=true", "data.eval_method=rerank", "model=cross_encoder"],
-            "the model is a CrossEncoder, and only a BiEncoder has embeddings to store",
+            "the model is a CrossEncoder, but only a BiEncoder has embeddings to store",
         ),
     ],
 )

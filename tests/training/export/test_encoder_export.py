@@ -137,7 +137,7 @@ def test_the_length_is_the_keys_else_the_models_own(bert, tmp_path):
     assert length("keys", datamodule=data_of(bert, key_max_length=40))["max_seq_length"] == 40
     assert length("given", max_length=12)["max_seq_length"] == 12
     assert length("own")["max_seq_length"] == 64  # its positions
-    assert "queries of at most 24 tokens" in (tmp_path / "keys/README.md").read_text()
+    assert "queries had at most 24 tokens" in (tmp_path / "keys/README.md").read_text()
     again = BiEncoder(str(tmp_path / "given"))
     again.export(tmp_path / "again", check=False)
     found = json.loads((tmp_path / "again/sentence_bert_config.json").read_text())
@@ -192,9 +192,9 @@ def test_a_folder_with_files_is_refused_and_only_a_model_is_replaced(bert, tmp_p
 
     with pytest.raises(ConfigError, match=r"exists and has files.*overwrite=true"):
         model.export(out, check=False)
-    with pytest.raises(ConfigError, match="no exported model"):
+    with pytest.raises(ConfigError, match="not an exported model"):
         model.export(tmp_path / "mine", overwrite=True)
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         model.export(tmp_path / "mine/thesis.txt", overwrite=True)
     (out / "old.txt").touch()
     model.export(out, check=False, overwrite=True)
