@@ -150,10 +150,10 @@ def _with_lines(records: list[RejectedRecord]) -> list[RejectedRecord]:
             for line, content in beginnings_of_lines(file, lines, 4 * MOST_CHARACTERS).items():
                 found[file, line] = excerpt(content)
     return [
-        record._replace(value=found.get((record.file, record.line)))
-        if record.value is None
-        else record
-        for record in records
+        RejectedRecord(at.file, at.row, at.line, at.reason, found.get((at.file, at.line)))
+        if at.value is None
+        else at
+        for at in records
     ]
 
 

@@ -107,7 +107,7 @@ def find_vectors(
     if unlike and (found.store < 0).any():
         _, name, different = min(unlike)
         found.notes[name] = (
-            f"the store {name} was not read, because it differs in {', '.join(different)}"
+            f"the store {name} was not read because it differs in {', '.join(different)}"
         )
     return found
 

@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.file_errors import not_written
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.normal_form import form_hashes
 from llm_embedder_data.core.printable import one_line
@@ -88,11 +87,8 @@ def _write(cached: Path, read: SourceRows, settings: ReadingSettings) -> None:
             for columns in _columns(reader):
                 writer.write_batch(pa.RecordBatch.from_pydict(columns, POSITIVE_IDS))
     except OSError as error:
-        raise DataError.at(
-            str(cached.parent),
-            f"the ids of the positives of {one_line(read.source.name)} could not be written: "
-            f"{reason(error)} ({remedy(error)})",
-        ) from error
+        what = f"the ids of the positives of {one_line(read.source.name)}"
+        raise not_written(what, cached.parent, error) from error
 
 
 def _columns(reader: RowReader) -> Iterator[Mapping[str, Any]]:

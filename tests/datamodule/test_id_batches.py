@@ -373,7 +373,7 @@ def test_an_unknown_id_is_an_error_at_its_line_or_counted(tmp_path):
 
     assert_equal(found, expected)
     report = datamodule.report()["train"]["a"]
-    assert "2 document ids that the corpus does not have" in report["notes"]
+    assert "left out: 2 document ids that the corpus does not have" in report["notes"]
 
 
 def test_rows_made_of_judgments_come_from_their_first_line(tmp_path):

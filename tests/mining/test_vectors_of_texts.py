@@ -72,7 +72,7 @@ def test_a_store_of_other_settings_is_not_read_and_named(tmp_path, minilm, other
     found = found_of(tmp_path, embedder, [("", TEXTS[0])])
 
     assert found.store.tolist() == [-1]
-    said = f"the store {name.name} was not read, because it differs in {field}"
+    said = f"the store {name.name} was not read because it differs in {field}"
     assert found.notes == {name.name: said}
 
 

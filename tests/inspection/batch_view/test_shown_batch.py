@@ -348,7 +348,7 @@ def test_all_ranks_are_the_ranks_one_after_the_other(tmp_path, minilm):
     [
         ({"step": 99}, r"epoch=0: step must be in \[0, \d+\), got 99"),
         ({"rank": 7}, r"epoch=0: rank must be in \[0, 1\), got 7"),
-        ({"epoch": -1}, r"epoch=-1: expected at least 0"),
+        ({"epoch": -1}, r"epoch=-1: expected a whole number of at least 0"),
     ],
 )
 def test_a_batch_that_is_not_there_is_refused_in_one_sentence(tmp_path, minilm, asked, sentence):
