@@ -104,10 +104,12 @@ def _plain(formatted: Callable[..., str]) -> Callable[..., str]:
 
 def _demo_if_no_data(overrides: Sequence[str]) -> list[str]:
     """Return the override that chooses the demo, which has its own data, if no data is named."""
-    named = ("data", "data.train_data", "data.eval_data", "experiment", "ckpt_path")
+    data = ("data.train_data", "data.eval_data", "data.corpus")
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if key in named or key.startswith(("data.train_data.", "data.eval_data.")):
+        if key in ("data", *data, "experiment", "ckpt_path") or key.startswith(
+            tuple(f"{name}." for name in data)
+        ):
             return []
     return ["experiment=demo"]
 

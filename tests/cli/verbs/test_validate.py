@@ -129,3 +129,18 @@ def test_a_store_that_cannot_be_used_is_refused(refused, settings, evaluation, o
 
 def test_fit_has_no_store(refused, settings):
     assert "there is no key 'store'" in refused("fit", *settings, "store=kept")
+
+
+@pytest.mark.parametrize(
+    ("verb", "sentence"),
+    [
+        ("validate", "data.eval_data=null: there is nothing to validate on"),
+        ("plan", "data.train_data=None: nothing to train on"),
+    ],
+)
+def test_a_corpus_alone_is_not_searched_for_the_queries_of_the_demo(
+    refused, tmp_path, verb, sentence
+):
+    (tmp_path / "mine.jsonl").write_text('{"id": "a", "text": "a text"}\n')
+
+    assert sentence in refused(verb, f"data.corpus={tmp_path}/mine.jsonl")
