@@ -14,7 +14,7 @@ from typing import Any
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg
+from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg, query_by_id
 from llm_embedder_data.rows.formats.short_texts import are_short
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -77,12 +77,14 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     found = pos_and_neg(record, parts, positive, negatives)
     if not found.pos:
         raise Dropped("rows without a positive")
+    by_id = query_by_id(record, parts, query, found)
+    query_id, text = by_id or (own_id(record), record[query])
     return train_row(
-        record[query],
+        text,
         found.pos,
         found.neg,
         scores=_scores(record, found, parts),
-        query_id=own_id(record),
+        query_id=query_id,
         task=record.get("task"),
     )
 

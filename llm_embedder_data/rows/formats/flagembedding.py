@@ -16,7 +16,7 @@ from typing import Any
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg
+from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg, query_by_id
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Row, shown, train_row
 
@@ -66,12 +66,14 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         _prompt(record, "passage_prompt"),
     )
     both = prompt if isinstance(kind, str) and kind in _KEYS_TOO else None
+    by_id = query_by_id(record, parts, "query", found)
+    query_id, query = by_id or (own_id(record), record.get("query"))
     return train_row(
-        record.get("query"),
+        query,
         found.pos,
         found.neg,
         scores=scores_by_side(record, found, parts),
-        query_id=own_id(record),
+        query_id=query_id,
         query_instruction=prompt if query_prompt is None else query_prompt,
         key_instruction=both if passage_prompt is None else passage_prompt,
         task=record.get("task"),

@@ -14,7 +14,12 @@ from llm_embedder_data.rows.columns.instructions import unknown_sides
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg, relevant_ids
+from llm_embedder_data.rows.formats.passage_ids import (
+    Sides,
+    pos_and_neg,
+    query_by_id,
+    relevant_ids,
+)
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -67,13 +72,15 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         if not found.pos:
             raise Dropped("rows without candidates")
         pos, neg, candidates = [], [], found.pos
+    by_id = query_by_id(record, parts, "query", found)
+    query_id, query = by_id or (own_id(record), record.get("query"))
     return train_row(
-        record.get("query"),
+        query,
         pos,
         neg,
         candidates=candidates,
         scores=parts.without_scores(scores, found.scores(scores, "teacher_scores")),
-        query_id=own_id(record),
+        query_id=query_id,
         query_instruction=given.get("query"),
         key_instruction=given.get("key"),
         task=record.get("task"),

@@ -54,13 +54,32 @@ def candidates_in(file: RawFile, columns: Sequence[str]) -> list[Any]:
 
 def names_documents(parts: Parts, columns: Sequence[str]) -> bool:
     """Whether the candidates of the file that is being read are document ids."""
-    path = parts.at[0] if parts.at is not None else parts.source
-    key = (path, tuple(columns))
+    key = (_path(parts), tuple(columns))
     if key not in parts.known_as_ids:
-        file = next((file for file in parts.files if file.path == path), None)
-        values = [] if file is None else candidates_in(file, columns)
-        parts.known_as_ids[key] = are_documents(parts, values)
+        parts.known_as_ids[key] = are_documents(parts, _first_values(parts, columns))
     return parts.known_as_ids[key]
+
+
+def names_queries(parts: Parts, column: str) -> bool:
+    """Whether a column of queries of the file that is being read holds their ids."""
+    key = (_path(parts), ("ids of queries", column))
+    if key not in parts.known_as_ids:
+        values = _first_values(parts, (column,))
+        known = 0
+        if parts.texts_of_queries is not None:
+            known = sum(str(one) in parts.queries for one in values if isinstance(one, str | int))
+        parts.known_as_ids[key] = are_ids(values) or nearly_all(known, len(values))
+    return parts.known_as_ids[key]
+
+
+def _path(parts: Parts) -> str:
+    return parts.at[0] if parts.at is not None else parts.source
+
+
+def _first_values(parts: Parts, columns: Sequence[str]) -> list[Any]:
+    path = _path(parts)
+    file = next((file for file in parts.files if file.path == path), None)
+    return [] if file is None else candidates_in(file, columns)
 
 
 def are_documents(parts: Parts, values: Sequence[Any]) -> bool:
@@ -138,6 +157,24 @@ def _identified(texts: Sequence[str], record: Mapping[str, Any], parts: Parts) -
     given = next((record[name] for name in ID_COLUMNS if record.get(name) is not None), None)
     ids = given if isinstance(given, list) else [given]
     return list(map(with_id, texts, ids)) if len(ids) == len(texts) else texts
+
+
+def query_by_id(
+    record: Mapping[str, Any], parts: Parts, column: str, sides: Sides
+) -> tuple[Any, str] | None:
+    """The id and the text of a record's query where the column holds its id; None where its text.
+
+    Files for sentence-transformers' ``resolve_ids`` are such. Ids of queries are looked for where
+    queries are given, or the documents of the record are ids as well.
+
+    Raises:
+        Dropped: the queries do not have it.
+        DataError: no queries are given.
+    """
+    may_be_id = parts.texts_of_queries is not None or sides.kept is not None
+    if may_be_id and names_queries(parts, column):
+        return parts.query_of(record.get(column))
+    return None
 
 
 def relevant_ids(record: Mapping[str, Any], parts: Parts, pos: str) -> list[str]:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from llm_embedder_data import read_rows
 from llm_embedder_data.core.errors import ConfigError, DataError
 
 
@@ -231,3 +232,52 @@ def test_ids_of_rows_say_where_they_stand(folder, beside):
     rows = [["what", "d1"], ["who", "d9"]]
     with pytest.raises(DataError, match=r"row 1 \(line 2\): none of its document ids"):
         folder.rows(rows, corpus=beside["corpus"])
+
+
+def test_columns_whose_queries_are_ids_are_joined_to_the_queries(folder, beside):
+    records = [
+        {"query": "1", "positive": "d1", "negative": "d2"},
+        {"query": 2, "positive": "d3", "negative": "d1"},
+    ]
+    rows = folder.rows(records, **beside)
+    assert [(row["query_id"], row["query"], row["pos"], row["neg"]) for row in rows] == [
+        (1, "query 1", ["text 1"], ["text 2"]),
+        (2, "query 2", ["text 3"], ["text 1"]),
+    ]
+    without_queries = {"corpus": beside["corpus"]}
+    with pytest.raises(DataError, match="name queries by id, and no queries are given"):
+        folder.rows(records, **without_queries)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"pos_scores": [1.0], "neg_scores": [0.5]}, {"teacher_scores": [1.0, 0.5]}]
+)
+def test_rows_of_lists_whose_queries_are_ids_are_joined_too(folder, beside, more):
+    row = folder.row([{"query": "2", "pos": ["d1"], "neg": ["d2"], **more}], **beside)
+    assert (row["query_id"], row["query"], row["pos"]) == (2, "query 2", ["text 1"])
+
+
+def test_a_table_of_ids_is_read_by_the_names_that_the_source_gives(tmp_path, beside):
+    path = tmp_path / "ids.tsv"
+    path.write_text("query_id\tpositive_id\tnegative_id\n1\td1\td2\n2\td2\td3\n")
+    names = {"query": "query_id", "pos": "positive_id", "neg": "negative_id"}
+
+    rows = list(read_rows(path, **names, **beside, cache_dir=tmp_path / "cache"))
+
+    assert [(row["query"], row["pos"], row["neg"]) for row in rows] == [
+        ("query 1", ["text 1"], ["text 2"]),
+        ("query 2", ["text 2"], ["text 3"]),
+    ]
+
+
+def test_queries_that_are_texts_stay_texts_where_queries_are_given(folder, beside):
+    records = [{"query": "where is 1?", "positive": "d1"}, {"query": "2 or 3?", "positive": "d2"}]
+    rows = folder.rows(records, **beside)
+    assert [row["query"] for row in rows] == ["where is 1?", "2 or 3?"]
+
+    records = [{"query": 1, "positive": "a text"}, {"query": "2", "positive": "another text"}]
+    rows = folder.rows(records, queries=beside["queries"])
+    assert [(row["query"], row["pos"]) for row in rows] == [
+        ("query 1", ["a text"]),
+        ("query 2", ["another text"]),
+    ]
