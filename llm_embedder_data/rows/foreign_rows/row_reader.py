@@ -105,7 +105,7 @@ class RowReader:
         self._allows_repeated_ids = allows_repeated_ids
         self._keeps_ids = keeps_ids
         self._parts: Parts | None = None
-        self._asked: list[set[str]] = []
+        self._formats: list[Format] = []
 
     @property
     def at(self) -> tuple[str, RawRecord] | None:
@@ -133,16 +133,16 @@ class RowReader:
             given |= {name: place.settings.get(name) for name in _OF_SOME_FORMATS}
             yield from self._of_place(place)
         if self._kind == "train":
-            self._check_asked(given)
+            self._check_have_effect(given)
 
-    def _check_asked(self, given: Mapping[str, Any]) -> None:
-        """Refuse settings that some formats have, where no row that was read is of such a one."""
+    def _check_have_effect(self, given: Mapping[str, Any]) -> None:
+        """Refuse settings of some formats if no row that was read is of one of these."""
         for name, value in given.items():
-            if value is not None and not any(name in asked for asked in self._asked):
-                formats = ", ".join(dict.fromkeys(found.format for found in self.report))
+            if value is not None and not any(name in found.settings for found in self._formats):
+                formats = ", ".join(dict.fromkeys(found.name for found in self._formats))
                 raise ConfigError(
-                    f"{name}={value!r}: no row asks for it, as they are of the format {formats} "
-                    "(leave it out, or give another format)"
+                    f"{name}={value!r}: it has no effect on rows of the format {formats} (leave it "
+                    "out, or give another format)"
                 )
 
     def _with_texts(self, row: Row) -> Row:
@@ -183,7 +183,6 @@ class RowReader:
             keeps_ids=self._keeps_ids,
         )
         self._parts = parts
-        self._asked.append(parts.options.asked)
         self._join(parts, settings)
         side_cars = self._side_cars(parts, settings)
         task = settings.get("task") if self._kind == "train" else None
@@ -208,6 +207,7 @@ class RowReader:
         read = chosen.reader(self._kind)
         if read is None:
             raise no_such_rows(parts.source, chosen, self._kind)
+        self._formats.append(chosen)
         found = Found(files=[], format=chosen.name)
         self.report.append(found)
         before, dropped_before = Counter(parts.counts), Counter(parts.n_dropped)

@@ -155,6 +155,7 @@ BEIR = Format(
     train=reader_of("train", _beir_parts),
     eval=reader_of("eval", _beir_parts),
     corpus=_corpus,
+    settings=("prefix",),
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg, query_by_id
+from llm_embedder_data.rows.formats.passage_ids import Sides, id_and_query, pos_and_neg
 from llm_embedder_data.rows.formats.short_texts import are_short
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -77,8 +77,9 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     found = pos_and_neg(record, parts, positive, negatives)
     if not found.pos:
         raise Dropped("rows without a positive")
-    by_id = query_by_id(record, parts, query, found)
-    query_id, text = by_id or (own_id(record), record[query])
+    query_id, text = id_and_query(
+        record, parts, query, own_id(record), names_ids=found.kept is not None
+    )
     return train_row(
         text,
         found.pos,

@@ -16,7 +16,7 @@ from typing import Any
 from llm_embedder_data.rows.formats.format import Format, each
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import Sides, pos_and_neg, query_by_id
+from llm_embedder_data.rows.formats.passage_ids import Sides, id_and_query, pos_and_neg
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Row, shown, train_row
 
@@ -66,8 +66,9 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         _prompt(record, "passage_prompt"),
     )
     both = prompt if isinstance(kind, str) and kind in _KEYS_TOO else None
-    by_id = query_by_id(record, parts, "query", found)
-    query_id, query = by_id or (own_id(record), record.get("query"))
+    query_id, query = id_and_query(
+        record, parts, "query", own_id(record), names_ids=found.kept is not None
+    )
     return train_row(
         query,
         found.pos,

@@ -32,6 +32,7 @@ class Format:
         eval: reads eval rows.
         corpus: reads the corpus.
         refusal: why files of this format cannot be used at all.
+        settings: the source's settings that only its training rows and those of a few others have.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Format:
     eval: Reader | None = None
     corpus: Reader | None = None
     refusal: str | None = None
+    settings: tuple[str, ...] = ()
 
     def reader(self, kind: Kind) -> Reader | None:
         """What reads one kind of rows."""

@@ -97,4 +97,5 @@ HARD_NEGATIVES = Format(
     recognizes=_recognizes,
     train=_read,
     eval=each(_eval),
+    settings=("miner",),
 )

@@ -103,4 +103,5 @@ LABELED_LIST = Format(
     what="a query with docs and labels",
     recognizes=_recognizes,
     train=texts_or_ids(each(_train)),
+    settings=("threshold",),
 )

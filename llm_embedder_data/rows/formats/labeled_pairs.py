@@ -204,4 +204,5 @@ LABELED_PAIRS = Format(
     what="pairs of texts with a label or a score",
     recognizes=_recognizes,
     train=texts_or_ids(_read),
+    settings=("threshold",),
 )

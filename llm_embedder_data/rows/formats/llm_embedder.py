@@ -16,8 +16,8 @@ from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import (
     Sides,
+    id_and_query,
     pos_and_neg,
-    query_by_id,
     relevant_ids,
 )
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -72,8 +72,9 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         if not found.pos:
             raise Dropped("rows without candidates")
         pos, neg, candidates = [], [], found.pos
-    by_id = query_by_id(record, parts, "query", found)
-    query_id, query = by_id or (own_id(record), record.get("query"))
+    query_id, query = id_and_query(
+        record, parts, "query", own_id(record), names_ids=found.kept is not None
+    )
     return train_row(
         query,
         pos,
@@ -97,7 +98,9 @@ def _teacher_may_choose(record: Mapping[str, Any]) -> bool:
 
 def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
     relevant = record.get("relevant")
-    query, query_id = record.get("query"), own_id(record)
+    query_id, query = id_and_query(
+        record, parts, "query", own_id(record), names_ids=relevant is not None or "pos" in record
+    )
     if relevant is not None:
         grades = _grades(relevant)
         if not grades:

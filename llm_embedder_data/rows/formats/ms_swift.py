@@ -173,4 +173,5 @@ MS_SWIFT = Format(
     what="ms-swift's rows of messages and positive_messages",
     recognizes=_recognizes,
     train=_read,
+    settings=("threshold",),
 )

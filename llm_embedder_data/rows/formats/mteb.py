@@ -248,4 +248,5 @@ MTEB = Format(
     train=_train,
     eval=_eval,
     corpus=_corpus,
+    settings=("config",),
 )

@@ -23,7 +23,7 @@ from llm_embedder_data.rows.settings.cache_folder import cache_folder
 INCOMPLETE_SCORES = "rows without teacher scores, as some candidates have none"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """A source's settings that some format reads.
 
@@ -34,7 +34,6 @@ class Options:
         miner: whose negatives are taken; None for those of all.
         threshold: labels at or above it are positive.
         key_template: titles and texts of passages; None for ``{title} {text}``.
-        asked: names of those that a format asked for; what nobody asks for has no effect.
     """
 
     split: str | None = None
@@ -43,12 +42,6 @@ class Options:
     miner: str | None = None
     threshold: float | None = None
     key_template: str | None = None
-    asked: set[str] = field(default_factory=set, repr=False, compare=False)
-
-    def __getattribute__(self, name: str) -> Any:
-        if name != "asked" and not name.startswith("_"):
-            self.asked.add(name)
-        return super().__getattribute__(name)
 
 
 @dataclass

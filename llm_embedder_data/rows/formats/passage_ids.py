@@ -60,18 +60,6 @@ def names_documents(parts: Parts, columns: Sequence[str]) -> bool:
     return parts.known_as_ids[key]
 
 
-def names_queries(parts: Parts, column: str) -> bool:
-    """Whether a column of queries of the file that is being read holds their ids."""
-    key = (_path(parts), ("ids of queries", column))
-    if key not in parts.known_as_ids:
-        values = _first_values(parts, (column,))
-        known = 0
-        if parts.texts_of_queries is not None:
-            known = sum(str(one) in parts.queries for one in values if isinstance(one, str | int))
-        parts.known_as_ids[key] = are_ids(values) or nearly_all(known, len(values))
-    return parts.known_as_ids[key]
-
-
 def _path(parts: Parts) -> str:
     return parts.at[0] if parts.at is not None else parts.source
 
@@ -159,22 +147,44 @@ def _identified(texts: Sequence[str], record: Mapping[str, Any], parts: Parts) -
     return list(map(with_id, texts, ids)) if len(ids) == len(texts) else texts
 
 
-def query_by_id(
-    record: Mapping[str, Any], parts: Parts, column: str, sides: Sides
-) -> tuple[Any, str] | None:
-    """The id and the text of a record's query where the column holds its id; None where its text.
+def id_and_query(
+    record: Mapping[str, Any], parts: Parts, column: str, own_id: Any, *, names_ids: bool
+) -> tuple[Any, Any]:
+    """The id and the text of a record's query; the column may hold the text, or the id alone.
 
-    Files for sentence-transformers' ``resolve_ids`` are such. Ids of queries are looked for where
-    queries are given, or the documents of the record are ids as well.
+    Files for sentence-transformers' ``resolve_ids`` have ids there. A record with an id of its own
+    has the text. Otherwise ids are looked for where queries are given, or where the record names
+    its documents by id too.
+
+    Args:
+        record: the record.
+        parts: what it is read with.
+        column: of the query.
+        own_id: the query's id by the record's column of ids; None without one.
+        names_ids: whether the record's documents are ids.
 
     Raises:
-        Dropped: the queries do not have it.
-        DataError: no queries are given.
+        Dropped: the queries do not have the id.
+        DataError: the queries are ids, and none are given.
     """
-    may_be_id = parts.texts_of_queries is not None or sides.kept is not None
-    if may_be_id and names_queries(parts, column):
+    if own_id is not None or not (names_ids or parts.texts_of_queries is not None):
+        return own_id, record.get(column)
+    key = (_path(parts), ("ids of queries", column))
+    if key not in parts.known_as_ids:
+        parts.known_as_ids[key] = are_queries(parts, _first_values(parts, (column,)))
+    if parts.known_as_ids[key]:
         return parts.query_of(record.get(column))
-    return None
+    return None, record.get(column)
+
+
+def are_queries(parts: Parts, values: Sequence[Any]) -> bool:
+    """Whether the queries of the first rows are ids."""
+    if are_ids(values):
+        return True
+    if parts.texts_of_queries is None or not values:
+        return False
+    plain = [str(value) for value in values if isinstance(value, str | int)]
+    return nearly_all(sum(one in parts.queries for one in plain), len(values))
 
 
 def relevant_ids(record: Mapping[str, Any], parts: Parts, pos: str) -> list[str]:

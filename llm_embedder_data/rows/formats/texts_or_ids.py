@@ -11,7 +11,7 @@ from itertools import chain, islice
 
 from llm_embedder_data.rows.formats.format import Reader
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import are_documents
+from llm_embedder_data.rows.formats.passage_ids import are_documents, are_queries
 from llm_embedder_data.rows.records.raw_files import LOOKED_AT
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Row
 
@@ -32,11 +32,16 @@ def texts_or_ids(read: Reader) -> Reader:
         first = list(islice(located, LOOKED_AT))
         passages = [one for row, _ in first for side in _SIDES for one in row[side] or ()]
         are_ids = are_documents(parts, passages)
+        queries = [row["query"] for row, _ in first if row["query_id"] is None]
+        # A row that names its documents by id, and has no other id of its query, may do so too.
+        are_query_ids = are_ids and are_queries(parts, queries)
         for row, parts.at in chain(first, located):
             if not are_ids:
                 yield row
                 continue
             try:
+                if are_query_ids and row["query_id"] is None:
+                    row["query_id"], row["query"] = parts.query_of(row["query"])
                 yield _of_documents(row, parts)
             except (BadRowError, Dropped) as error:
                 parts.leave_out(error)

@@ -121,7 +121,7 @@ def test_a_format_without_rows_of_a_kind_says_which_it_has(folder):
 )
 def test_a_setting_that_no_row_asks_for_is_refused(folder, name, value):
     row = {"query": "what is it", "pos": ["it is one"], "neg": ["no such"]}
-    with pytest.raises(ConfigError, match=f"{name}=.*no row asks for it.*llm_embedder"):
+    with pytest.raises(ConfigError, match=f"{name}=.*no effect on rows of the format llm_embedder"):
         folder.rows([row], **{name: value})
 
 

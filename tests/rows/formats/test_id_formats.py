@@ -257,6 +257,34 @@ def test_rows_of_lists_whose_queries_are_ids_are_joined_too(folder, beside, more
     assert (row["query_id"], row["query"], row["pos"]) == (2, "query 2", ["text 1"])
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", '["2", "d1", "d3"]\n["1", "d2", "d3"]\n'),
+        ("rows.jsonl", '{"query": "2", "docs": ["d1", "d3"], "labels": [1, 0]}\n' * 2),
+        ("rows.csv", "query,passage,label\n2,d1,1\n2,d3,0\n1,d2,1\n"),
+    ],
+)
+def test_queries_of_rows_without_columns_of_ids_are_joined_too(folder, beside, name, content):
+    row = folder.rows(content, name, **beside)[0]
+    assert (str(row["query_id"]), row["query"], row["pos"]) == ("2", "query 2", ["text 1"])
+
+    without_queries = {"corpus": beside["corpus"]}
+    with pytest.raises(DataError, match="name queries by id, and no queries are given"):
+        folder.rows(content, name, **without_queries)
+
+
+def test_eval_rows_whose_queries_are_ids_are_joined_too(folder, beside):
+    for judged in ({"pos": ["d1"]}, {"relevant": {"d1": 1}}):
+        row = folder.row([{"query": "2", **judged}], kind="eval", **beside)
+        assert (row["query_id"], row["query"], row["relevant"]) == (2, "query 2", {"d1": 1})
+
+
+def test_a_query_beside_an_id_of_its_own_is_a_text_whatever_it_looks_like(folder, beside):
+    row = folder.row([{"query": "covid19", "query_id": 7, "pos": ["d1"]}], corpus=beside["corpus"])
+    assert (row["query_id"], row["query"]) == (7, "covid19")
+
+
 def test_a_table_of_ids_is_read_by_the_names_that_the_source_gives(tmp_path, beside):
     path = tmp_path / "ids.tsv"
     path.write_text("query_id\tpositive_id\tnegative_id\n1\td1\td2\n2\td2\td3\n")
