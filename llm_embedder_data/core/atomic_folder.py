@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
 from llm_embedder_data.core.files import remove_empty_folder
+from llm_embedder_data.core.part_files import is_abandoned, is_part, part_of
 from llm_embedder_data.core.platforms import hold, is_held, sync, sync_folder
 
-_PART = re.compile(r".+\.[0-9a-f]{32}\.part")
 _LOCK = ".lock"
-
-# Where the file system has no locks, a part of this age is taken to be abandoned.
-_QUIET_SECONDS_WITHOUT_LOCKS = 86400.0
 
 
 @contextmanager
@@ -42,7 +37,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if not overwrite:
         remove_empty_folder(path)
     _delete_abandoned_parts(path)
-    part = _part_of(path)
+    part = part_of(path)
     part.mkdir()
     try:
         with open(part / _LOCK, "xb") as lock:
@@ -58,16 +53,12 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 # --------------------------------------------------------------------------------------------------
 
 
-def _part_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{uuid4().hex}.part")
-
-
 def _put(part: Path, path: Path, overwrite: bool) -> None:
     if not (overwrite and path.is_dir()):
         remove_empty_folder(path)
         os.rename(part, path)
     else:
-        aside = _part_of(path)
+        aside = part_of(path)
         os.rename(path, aside)
         try:
             os.rename(part, path)
@@ -92,17 +83,8 @@ def _delete_abandoned_parts(path: Path) -> None:
     """Delete the parts that killed processes left behind."""
     for part in path.parent.glob(f"{path.name}.*.part"):
         with suppress(OSError):  # deleted by another process meanwhile, or owned by another user
-            if _PART.fullmatch(part.name) and _is_abandoned(part / _LOCK):
+            if not is_part(part):
+                continue
+            lock = part / _LOCK  # an old folder that was renamed has none, and is kept
+            if is_abandoned(is_held(lock), time.time() - lock.stat().st_mtime):
                 shutil.rmtree(part)
-
-
-def _is_abandoned(lock: Path) -> bool:
-    """Return whether the process that fills a part has ended.
-
-    Raises:
-        OSError: there is no lock, as in an old folder that was renamed; such a folder is kept.
-    """
-    held = is_held(lock)
-    if held is None:
-        return time.time() - lock.stat().st_mtime > _QUIET_SECONDS_WITHOUT_LOCKS
-    return not held

@@ -9,25 +9,22 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
-from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from llm_embedder_data.core.part_files import is_abandoned, is_part, part_of
 from llm_embedder_data.core.platforms import hold, is_held, replace, sync, sync_folder
 
 # An abandoned part file is deleted if nothing was written to it for this many seconds: its writer
-# may run on a machine whose locks are not visible here. Without any locks, wait a day.
+# may run on a machine whose locks are not visible here.
 _QUIET_SECONDS = 120.0
-_QUIET_SECONDS_WITHOUT_LOCKS = 86400.0
 
 _log = logging.getLogger(__name__)
-_PART = re.compile(r".+\.[0-9a-f]{32}\.part")
 
 # When this process last looked for abandoned parts, by folder, so that a folder of thousands of
 # files is not listed once per file.
@@ -56,7 +53,7 @@ def atomic_file(
     """
     remove_empty_folder(path)
     # Not with tempfile: other users of a shared folder could not read its files.
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    part = part_of(path)
     try:
         with open(part, "xb") as file:
             hold(file)
@@ -146,12 +143,8 @@ def _delete_abandoned_parts(folder: Path, now: float) -> None:
     _looked_at[folder] = time.monotonic()
     for part in folder.glob("*.part"):
         with suppress(OSError):  # deleted by another process meanwhile, or owned by another user
-            if _PART.fullmatch(part.name) and _is_abandoned(part, now - part.stat().st_mtime):
+            quiet_seconds = now - part.stat().st_mtime
+            if not is_part(part) or quiet_seconds < _QUIET_SECONDS:
+                continue
+            if is_abandoned(is_held(part), quiet_seconds):
                 part.unlink()
-
-
-def _is_abandoned(part: Path, quiet_seconds: float) -> bool:
-    if quiet_seconds < _QUIET_SECONDS:
-        return False
-    held = is_held(part)
-    return quiet_seconds >= _QUIET_SECONDS_WITHOUT_LOCKS if held is None else not held
