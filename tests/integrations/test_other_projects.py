@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -27,11 +28,11 @@ def encoder(minilm, tmp_path_factory):
 def run(clean_python, tmp_path):
     """Run Python in the clean environment and the project's folder; return what it printed."""
 
-    def run(*arguments, timeout=300):
+    def run(*arguments, python=clean_python, timeout=300):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
         environment.pop("PYTHONPATH", None)
         done = subprocess.run(
-            [str(clean_python), *arguments],
+            [str(python), *arguments],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
@@ -97,6 +98,13 @@ def hydra_app(tmp_path):
 @pytest.mark.usefixtures("hydra_app")
 def test_a_hydra_application_finds_our_groups_and_its_own_values_win(run):
     assert run("app.py", "only_compose=true", "encoder=x") == "2 7 bge\n"
+
+
+@pytest.mark.usefixtures("hydra_app")
+def test_a_hydra_application_finds_the_groups_of_an_editable_install(run):
+    # "make test" installs the checkout so. Hydra finds plugins in folders, not by import hooks.
+    found = run("app.py", "only_compose=true", "encoder=x", python=sys.executable)
+    assert found == "2 7 bge\n"
 
 
 @pytest.mark.slow
