@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
+from llm_embedder_data.batches.plan.shared_texts import SharedTexts
 
 METHODS = ("epoch", "epoch-static", "epoch-random", "random")
 
@@ -17,6 +18,21 @@ SCORES = (-1.5, 0.0, 0.25, 1.0, 3.0)
 def lengths_of(sizes):
     """Return a length for each row of each dataset; many rows share one."""
     return {name: np.arange(n_rows) * 7919 % 13 for name, n_rows in sizes.items()}
+
+
+def shared_texts_of(sizes):
+    """Return the texts that rows of each dataset share: each row has two, some of them frequent."""
+    shared = {}
+    for name, n_rows in sizes.items():
+        rows = np.arange(n_rows)
+        texts = np.stack([rows % (n_rows // 3 + 1), 1000 + rows * 31 % 47])
+        shared[name] = SharedTexts(np.tile(rows, 2), texts.ravel())
+    return shared
+
+
+def apart_as(plan):
+    """Return the shared texts of a copy of a plan."""
+    return shared_texts_of(plan.sizes) if plan.separates_texts else None
 
 
 @st.composite
@@ -40,6 +56,9 @@ def plans(
         weights={name: draw(st.sampled_from(weights)) for name in names},
         length_window=None if method == "random" else draw(st.sampled_from(windows)),
         lengths=lengths_of(sizes),
+        shared_texts=None
+        if method == "random"
+        else draw(st.sampled_from([None, shared_texts_of(sizes)])),
         shuffle_window=None if method == "random" else draw(st.sampled_from([None, 16, 40])),
     )
 

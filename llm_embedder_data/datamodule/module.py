@@ -175,6 +175,10 @@ class RetrievalDataModule(InspectableDataModule):
             rows in each epoch) or drop.
         small_datasets: what to do with a dataset smaller than one global batch: error, drop or
             repeat.
+        no_duplicates: keep rows apart that have a text in common (query or labelled positive), so
+            that no global batch has it twice, on whatever ranks. The rows of an epoch and its steps
+            stay the same. A text that is in more rows than there are global batches still comes
+            more than once in some of them, where a loss masks it by ``key_id``.
         length_window: sort this many consecutive global batches of a dataset by length, so that a
             batch has rows of similar length; None ignores length.
         shuffle_window: number of rows of a dataset that are shuffled together; None shuffles all.
@@ -249,6 +253,7 @@ class RetrievalDataModule(InspectableDataModule):
         mixing: Mapping[str, Any] | None = None,
         remainder: Remainder = "rotate",
         small_datasets: SmallDatasets = "error",
+        no_duplicates: bool = False,
         length_window: int | None = None,
         shuffle_window: int | None = None,
         seed: int = 42,
@@ -302,6 +307,7 @@ class RetrievalDataModule(InspectableDataModule):
             mixing=plain(mixing),
             remainder=remainder,
             small_datasets=small_datasets,
+            no_duplicates=no_duplicates,
             length_window=length_window,
             shuffle_window=shuffle_window,
             seed=seed,
@@ -587,6 +593,9 @@ class RetrievalDataModule(InspectableDataModule):
                     "dropped because they are smaller than a global batch (data.small_datasets): "
                     + ", ".join(sizes)
                 )
+            if plan is not None:
+                frequent = data.notes_on_duplicates(plan).items()
+                notes += [f"{one_line(name)}: {note}" for name, of in frequent for note in of]
         if data.evals is None or data.corpora is None:
             notes += self._longer_than_the_model()
             notes += data.open_evaluation(self._builder, self.tokenizer)

@@ -93,6 +93,7 @@ def test_batches_of_every_format_of_ids_are_those_of_texts(tmp_path, name, token
 MORE = [
     {},
     {"length_window": 2},
+    {"no_duplicates": True},
     {"on_no_negatives": "keep", "max_sample_num": 14},
     {"add_instruction": False, "unique_keys": True},
 ]

@@ -109,6 +109,7 @@ CASES = {
     "max_steps": {"trainer": {"max_steps": 27, "max_epochs": -1}},
     **{order: {"data": {"organize_method": order}} for order in ORDERS[1:]},
     "dealt by length": {"data": {"length_window": 2}},
+    "texts kept apart": {"data": {"no_duplicates": True}},
     "shuffled in windows": {"data": {"shuffle_window": 16}},
 }
 

@@ -408,6 +408,7 @@ def test_an_epoch_that_fetches_much_says_so(tmp_path, minilm):
     [
         ({"tokenize": "cached"}, "data.tokenize='cached' with the streamed dataset 'a'"),
         ({"length_window": 4}, "data.length_window=4 with the streamed dataset 'a'"),
+        ({"no_duplicates": True}, "data.no_duplicates=true with the streamed dataset 'a'"),
         ({"stream_cache_mib": 0}, "data.stream_cache_mib=0"),
     ],
 )

@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.batches.plan.length_windows import LengthWindows
+from llm_embedder_data.batches.plan.batch_windows import BatchWindows
 from llm_embedder_data.batches.plan.row_shuffle import RowShuffle
 from llm_embedder_data.core.hashing import stream_seed
 
@@ -36,7 +36,7 @@ class BlockRows:
         num_replicas: number of data-parallel ranks.
         seed: seed of the run.
         rotate: leave out different rows in each pass, rather than the same ones.
-        windows: sorts the rows of each length window by length; None ignores length.
+        windows: deals the rows of each window anew; None leaves them as dealt at random.
         shuffle: the order in which a pass takes its rows.
     """
 
@@ -49,7 +49,7 @@ class BlockRows:
         num_replicas: int,
         seed: int,
         rotate: bool,
-        windows: LengthWindows | None,
+        windows: BatchWindows | None,
         shuffle: RowShuffle,
     ) -> None:
         self._names, self.n_rows, self.global_batch = names, n_rows, global_batch
@@ -61,10 +61,18 @@ class BlockRows:
             [stream_seed(seed, "row order", name) for name in names], np.uint64
         )
 
-    @property
-    def window(self) -> int:
-        """Number of consecutive blocks that exchange rows by length; 1 without length windows."""
-        return 1 if self._windows is None else self._windows.size
+    def exchanging(
+        self, dataset: int, block: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the blocks that exchange rows with each of ``[k]`` blocks of a pass.
+
+        Returns:
+            The first of these blocks, and the first one behind them, ``[k]`` int64 each. Without
+            windows, a block exchanges rows with itself alone.
+        """
+        if self._windows is None:
+            return block, block + 1
+        return self._windows.bounds(block, int(self.per_pass[dataset]))
 
     def of(
         self,
@@ -75,14 +83,14 @@ class BlockRows:
     ) -> Sequence[NDArray[np.int64]] | NDArray[np.int64]:
         """Return a rank's rows of ``[k]`` blocks, or the whole blocks if rank is None.
 
-        Without length windows the result is one array, ``[k, largest share]``, where the largest
+        Without windows the result is one array, ``[k, largest share]``, where the largest
         share is that of the dataset with the largest batch. Ignore the end of a line whose dataset
         has a smaller share.
         """
         if self._windows is None:
             return self._dealt(dataset, block, pass_number, rank)
         asked = zip(dataset.tolist(), block.tolist(), pass_number.tolist(), strict=True)
-        return [self._by_length(self._windows, *block_of, rank) for block_of in asked]
+        return [self._of_window(self._windows, *block_of, rank) for block_of in asked]
 
     def share(self, rank: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return a rank's share of each dataset's global batch: its start and its size.
@@ -109,7 +117,7 @@ class BlockRows:
         pass_number: NDArray[np.int64],
         rank: int | None,
     ) -> NDArray[np.int64]:
-        """Return a rank's rows of ``[k]`` blocks, ``[k, largest share]``, regardless of length."""
+        """Return a rank's rows of ``[k]`` blocks, ``[k, largest share]``, without windows."""
         deal = np.array(
             [
                 _deal_seed(self._seed, self._names[index], number)
@@ -152,8 +160,8 @@ class BlockRows:
     ) -> NDArray[np.int64]:
         """Return the block of a pass that each of ``[m]`` positions is dealt into, as int64.
 
-        The block is -1 for a position that the pass leaves out. With length windows, the row at a
-        position may end up in another block of the same window.
+        The block is -1 for a position that the pass leaves out. With windows, the row at a position
+        may end up in another block of the same window.
 
         Args:
             dataset: one with at least as many rows as a global batch.
@@ -170,14 +178,14 @@ class BlockRows:
         block[held] = self._shuffle.undealt(dealt[held], n_rows - n_left, deal) // global_batch
         return block
 
-    def _by_length(
-        self, windows: LengthWindows, dataset: int, block: int, pass_number: int, rank: int | None
+    def _of_window(
+        self, windows: BatchWindows, dataset: int, block: int, pass_number: int, rank: int | None
     ) -> NDArray[np.int64]:
-        """Return a rank's rows of one block, dealt by length."""
+        """Return a rank's rows of one block, dealt in its window."""
 
-        def planned(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
-            ones = np.ones_like(blocks)
-            return self._dealt(dataset * ones, blocks, pass_number * ones, None)
+        def planned(blocks: NDArray[np.int64], *, whole: bool) -> NDArray[np.int64]:
+            ones, of_rank = np.ones_like(blocks), None if whole else rank
+            return self._dealt(dataset * ones, blocks, pass_number * ones, of_rank)
 
         start, size = self.share(rank)
         return windows.rows(

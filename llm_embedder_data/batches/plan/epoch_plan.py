@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llm_embedder_data.batches.plan.batch_order import BatchOrder
+from llm_embedder_data.batches.plan.batch_windows import BatchWindows
 from llm_embedder_data.batches.plan.block_rows import BlockRows
 from llm_embedder_data.batches.plan.left_out import left_out_at_random, left_out_of_blocks
-from llm_embedder_data.batches.plan.length_windows import LengthWindows
 from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.plan.permutation import permute
 from llm_embedder_data.batches.plan.plan_checks import (
@@ -38,6 +38,7 @@ from llm_embedder_data.batches.plan.plan_checks import (
 )
 from llm_embedder_data.batches.plan.plan_html import plan_table_html
 from llm_embedder_data.batches.plan.row_shuffle import RowShuffle
+from llm_embedder_data.batches.plan.shared_texts import SharedTexts
 from llm_embedder_data.batches.plan.steps_of_rows import blocks_with
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
@@ -103,6 +104,11 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     dataset of a step nor the rows of a pass, and global batches still do not depend on the number
     of ranks. A step costs O(rows of a window) time if its window was not dealt recently.
 
+    With ``shared_texts``, rows that share a text are moved into different global batches, within
+    the same window (without ``length_window``, one of 64 to 127 global batches, or the whole pass
+    if it has fewer). A text that stands in more rows than a window has batches comes more than once
+    in some of them.
+
     With ``shuffle_window``, rows are shuffled only within windows of that many rows, and the
     batches of a dataset come in the order of these windows: see
     :mod:`~llm_embedder_data.batches.plan.row_shuffle`. The window does not change the dataset of
@@ -123,6 +129,8 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         length_window: global batches in a length window; None ignores length.
         lengths: ``[rows]``, the length of each row of each dataset, needed with ``length_window``.
             Any unit will do, as only their order matters; the data module passes bytes of text.
+        shared_texts: the texts that rows of each dataset share; rows with a common text are kept
+            apart. None leaves them where chance puts them.
         mixing: the share of the steps that each dataset gets, in place of ``weights``.
         shuffle_window: number of rows that are shuffled together; None shuffles all rows of a
             dataset together.
@@ -145,6 +153,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         weights: Mapping[str, float] | None = None,
         length_window: int | None = None,
         lengths: Mapping[str, ArrayLike] | None = None,
+        shared_texts: Mapping[str, SharedTexts] | None = None,
         mixing: Mixing | None = None,
         shuffle_window: int | None = None,
     ) -> None:
@@ -163,6 +172,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
         self.weights = weight_of_each(weights or {}, sizes)
         self.length_window = length_window
         self.shuffle_window = shuffle_window
+        self.separates_texts = shared_texts is not None
         self.dropped = too_small(self.sizes, self.batch_size, num_replicas, small_datasets)
         self._names = self._kept_names()
 
@@ -176,7 +186,7 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             num_replicas=num_replicas,
             seed=seed,
             rotate=remainder == "rotate",
-            windows=self._made_windows(lengths or {}),
+            windows=self._made_windows(lengths or {}, shared_texts),
             shuffle=self._made_shuffle(),
         )
         self.mixing = mixing
@@ -234,20 +244,32 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             )
         return RowShuffle(self.shuffle_window)
 
-    def _made_windows(self, lengths: Mapping[str, ArrayLike]) -> LengthWindows | None:
-        if self.length_window is None:
+    def _made_windows(
+        self, lengths: Mapping[str, ArrayLike], shared_texts: Mapping[str, SharedTexts] | None
+    ) -> BatchWindows | None:
+        if self.length_window is None and shared_texts is None:
             return None
         if self.organize_method == "random":
+            setting, value, off = "no_duplicates", "true", "false"
+            if self.length_window is not None:
+                setting, value, off = "length_window", str(self.length_window), "null"
             raise ConfigError(
-                f"data.length_window={self.length_window} with data.organize_method='random', "
-                "which draws each global batch on its own and has no pass to sort (take another "
-                "organize_method, or data.length_window=null)"
+                f"data.{setting}={value} with data.organize_method='random', which draws each "
+                "global batch on its own: there is no pass whose batches could exchange rows (take "
+                f"another organize_method, or data.{setting}={off})"
             )
-        return LengthWindows(self.length_window, lengths, self.sizes, self.seed)
+        return BatchWindows(self.length_window, lengths, shared_texts, self.sizes, self.seed)
 
     def global_batch(self, dataset: str) -> int:
         """Return the number of rows in one global batch of a dataset, over all ranks."""
         return self.batch_size[dataset] * self.num_replicas
+
+    def steps_of(self, dataset: str, n: int) -> NDArray[np.int64]:
+        """Return up to ``n`` steps that train on a dataset, as int64; not for ``random``."""
+        index = self._names.index(dataset)
+        end = int(self._ends[index])
+        listed = np.arange(end - int(self._per_epoch[index]), end)[:n]
+        return self._order.steps(listed, self._order_seed)
 
     def at(self, epoch: int) -> EpochPlan:
         """Return the plan of another epoch."""
@@ -343,9 +365,10 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
     def steps_with(self, dataset: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the steps that may hold any of the given rows, ascending, as int64.
 
-        No other step holds any of them. Without length windows, each returned step holds at least
-        one. The cost does not depend on the size of the dataset. If batches are drawn at random, or
-        the dataset is smaller than a global batch and repeated, all steps are returned.
+        No other step holds any of them. Without length windows and shared texts, each returned step
+        holds at least one. The cost does not depend on the size of the dataset. If batches are
+        drawn at random, or the dataset is smaller than a global batch and repeated, all steps are
+        returned.
 
         Args:
             dataset: name of the dataset.

@@ -51,10 +51,11 @@ def left_out_of_blocks(block_rows: BlockRows, dataset: int, n_blocks: int) -> in
     if not n_more or not len(positions):
         return len(positions)
     block = block_rows.block_of(dataset, positions, n_passes)
-    # The blocks of a length window exchange rows among themselves. A complete window still holds
-    # the rows that were dealt to its blocks. Where the partial pass ends inside a window, look at
-    # the actual rows of the blocks before the end.
-    n_exchanging = n_more % block_rows.window
+    # The blocks of a window exchange rows among themselves. A complete window still holds the rows
+    # that were dealt to its blocks. Where the partial pass ends inside a window, look at the actual
+    # rows of the blocks before the end.
+    [start], _ = block_rows.exchanging(dataset, np.array([n_more]))
+    n_exchanging = n_more - int(start)
     missing = positions[(block < 0) | (block >= n_more - n_exchanging)]
     if not n_exchanging or not len(missing):
         return len(missing)

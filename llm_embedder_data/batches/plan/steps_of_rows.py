@@ -13,8 +13,8 @@ def blocks_with(
 ) -> NDArray[np.int64]:
     """Return the blocks of an epoch that may hold any of the given rows, ascending.
 
-    Without length windows each returned block does hold one of the rows. The blocks of a length
-    window exchange rows, so all blocks of the window are returned.
+    Without windows each returned block does hold one of the rows. The blocks of a window exchange
+    rows, so all blocks of the window are returned.
 
     Args:
         block_rows: the block rows of the plan.
@@ -26,14 +26,14 @@ def blocks_with(
     Returns:
         int64, block numbers counted from the epoch's first block.
     """
-    per_pass, window = int(block_rows.per_pass[dataset]), block_rows.window
+    per_pass = int(block_rows.per_pass[dataset])
     positions = block_rows.positions_of(dataset, rows)
     found = []
     for number in range(first // per_pass, (first + n_blocks - 1) // per_pass + 1):
         block = block_rows.block_of(dataset, positions, number)
-        starts = np.unique(block[block >= 0] // window) * window
-        exchanging = (starts[:, None] + np.arange(window)).ravel()
-        found.append(number * per_pass - first + exchanging[exchanging < per_pass])
-    blocks = np.concatenate(found)
+        bounds = np.stack(block_rows.exchanging(dataset, block[block >= 0]), axis=1)
+        for start, stop in np.unique(bounds, axis=0):
+            found.append(number * per_pass - first + np.arange(start, stop))
+    blocks = np.concatenate([np.zeros(0, np.int64), *found])
     inside: NDArray[np.int64] = blocks[(blocks >= 0) & (blocks < n_blocks)]
     return inside

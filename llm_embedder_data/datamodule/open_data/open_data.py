@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from lightning.pytorch.utilities import rank_zero_info
 from transformers import PreTrainedTokenizerBase
 
+from llm_embedder_data.batches.groups.texts_of_rows import shared_texts
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.groups.train_rows import TrainRows
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, SmallDatasets
 from llm_embedder_data.batches.plan.mixing import Mixing
 from llm_embedder_data.batches.plan.plan_checks import PlanError
+from llm_embedder_data.batches.plan.shared_texts import SharedTexts
 from llm_embedder_data.batches.token_cache.cached_rows import CachedTrainRows
 from llm_embedder_data.batches.token_cache.token_table import TokenTable
 from llm_embedder_data.config.recipes import Instruction
@@ -62,6 +64,7 @@ class OpenData:
         self.token_notes: dict[str, dict[str, list[str]]] = {}
         self._settings = settings
         self._lengths: dict[str, Any] | None = None
+        self._shared_texts: dict[str, SharedTexts] | None = None
         self._logged: set[str] = set()
 
     def open_train(self, builder: DatasetBuilder, tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -198,6 +201,7 @@ class OpenData:
             shuffle_window=settings.shuffle_window,
             mixing=mixing,
             lengths={name: lengths[name] for name in batch_size if name in lengths},
+            shared_texts=self._texts_in_common(),
         )
 
     def report(self, builder: DatasetBuilder, plan: EpochPlan | None) -> Report:
@@ -207,9 +211,10 @@ class OpenData:
         for view in views.values():
             key_instructions.setdefault(view.corpus.name, []).append(view.key_instruction)
         of_tokens, on_batches = self.token_notes.get("train", {}), self._notes_on_batches()
+        frequent = self.notes_on_duplicates(plan) if plan is not None else {}
         train_notes = {
-            name: [*of_tokens.get(name, []), *on_batches.get(name, [])]
-            for name in {**of_tokens, **on_batches}
+            name: [*of_tokens.get(name, []), *on_batches.get(name, []), *frequent.get(name, [])]
+            for name in {**of_tokens, **on_batches, **frequent}
         }
         return make_report(
             (self.train or {}).values(),
@@ -314,6 +319,27 @@ class OpenData:
         for name, note in traffic_notes(self.train or {}, self._settings).items():
             notes.setdefault(name, []).append(note)
         return notes
+
+    def notes_on_duplicates(self, plan: EpochPlan) -> dict[str, list[str]]:
+        """Return notes on texts that are too frequent for ``no_duplicates``, by dataset."""
+        notes = {}
+        for name, shared in (self._texts_in_common() or {}).items():
+            n_batches = plan.sizes[name] // plan.global_batch(name)
+            if n_batches < shared.most_rows:
+                notes[name] = [
+                    f"a text is in {shared.most_rows:,} rows, more than the {n_batches:,} global "
+                    "batches of a pass, so some of them have it more than once, where the loss "
+                    "masks it (data.no_duplicates=true)"
+                ]
+        return notes
+
+    def _texts_in_common(self) -> dict[str, SharedTexts] | None:
+        """Return the texts that rows share, by dataset; None without ``no_duplicates``."""
+        if self._settings.no_duplicates and self._shared_texts is None:
+            self._shared_texts = {
+                name: shared_texts(train_set) for name, train_set in self.train_sets().items()
+            }
+        return self._shared_texts
 
     def _row_lengths(self) -> dict[str, Any]:
         """Return the lengths of all rows, by dataset; empty without ``length_window``."""

@@ -35,6 +35,12 @@ def check_streamed(train_sets: Iterable[TrainSet], settings: DataSettings) -> No
             "the lengths of its texts are not known beforehand (set data.length_window=null and, "
             "against padding, data.layout=packed or chunked; or leave out streaming)"
         )
+    if settings.no_duplicates:
+        raise ConfigError(
+            f"data.no_duplicates=true with the streamed dataset {names[0]!r}: its texts are not "
+            "known beforehand (set data.no_duplicates=false, and the loss masks texts that come "
+            "twice; or leave out streaming)"
+        )
 
 
 def traffic_notes(train_sets: Mapping[str, TrainSet], settings: DataSettings) -> dict[str, str]:

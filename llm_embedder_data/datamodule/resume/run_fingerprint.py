@@ -137,6 +137,7 @@ class RunFingerprint:
     organize_method: str = _entry()
     mixing: dict[str, Any] | None = _entry()  # noqa: RUF009
     remainder: str = _entry()
+    no_duplicates: bool = _entry()
     length_window: int | None = _entry()
     shuffle_window: int | None = _entry()
     query_max_length: int = _entry()
@@ -196,8 +197,8 @@ class RunFingerprint:
     def as_dict(self) -> dict[str, Any]:
         """Return the fingerprint as checkpoints store it: plain Python."""
         stored = {_NAMES[name]: getattr(self, name) for name in _NAMES}
-        for name in ("mixing", "shuffle_window"):
-            if stored[name] is None:
+        for name, off in _OFF.items():
+            if stored[name] == off:
                 del stored[name]  # states that are older than the setting have no such entry
         stored["datasets"] = list(self.datasets)
         for name, dataset in self.datasets.items():
@@ -216,6 +217,9 @@ class RunFingerprint:
 
 
 _DATASET = "dataset "
+
+# A setting with this value changes nothing, and is not stored.
+_OFF = {"mixing": None, "shuffle_window": None, "no_duplicates": False}
 
 _NAMES = {entry.name: entry.metadata["name"] or entry.name for entry in fields(RunFingerprint)}
 _DATASET_NAMES = {
@@ -276,7 +280,8 @@ def differences_at_resume(state: Mapping[str, Any], now: RunFingerprint) -> list
     """
     before, after = dict(state["facts"]), now.as_dict()
     for stored in (before, after):
-        stored.setdefault("shuffle_window", None)  # left out if it is null
+        for name in ("shuffle_window", "no_duplicates"):
+            stored.setdefault(name, _OFF[name])
     unknown: set[str] = set()
     if state["version"] == 1:
         before.setdefault("length_window", None)  # the oldest states lack this setting

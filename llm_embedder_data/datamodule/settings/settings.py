@@ -56,6 +56,7 @@ class DataSettings:
     mixing: Mapping[str, Any] | None = None
     remainder: Remainder = "rotate"
     small_datasets: SmallDatasets = "error"
+    no_duplicates: bool = False
     length_window: int | None = None
     shuffle_window: int | None = None
     seed: int = 42

@@ -77,6 +77,7 @@ _FLAGS = (
     "add_instruction",
     "use_train_config",
     "stable_distill",
+    "no_duplicates",
     "cross",
     "unique_keys",
     "pin_memory",

@@ -126,7 +126,7 @@ def diagnose(
         contaminated = contaminated_rows(fingerprints, eval_queries)
         facts = plan_summary(plan, train_sets) if plan is not None else None
         found_in_plan = check_plan(
-            facts, train_sets, fingerprints, batch_size, num_replicas, small_datasets
+            plan, facts, train_sets, fingerprints, batch_size, num_replicas, small_datasets
         )
         progress.advance(bar)
         if near_duplicates is not None and train_sets:

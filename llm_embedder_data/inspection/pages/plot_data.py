@@ -12,7 +12,10 @@ from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.config.recipes import Instruction
-from llm_embedder_data.inspection.doctor.checks.plan_checks import expected_collisions
+from llm_embedder_data.inspection.doctor.checks.plan_checks import (
+    collisions_in,
+    expected_collisions,
+)
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import row_fingerprints
 from llm_embedder_data.inspection.measured_batches import measured, sampled_steps, spread
 from llm_embedder_data.rows.train_set import TrainSet
@@ -62,7 +65,8 @@ def plot_data(
           ``coverage_is_exact``, False if it was computed from sizes
         - ``collisions``: {dataset: {"worlds": numbers of ranks, "pairs"}}. ``pairs`` has, for each
           number of ranks, the expected number of pairs in a global batch of a query and another
-          row's positive that is a known positive of the query. None for large datasets.
+          row's positive that is a known positive of the query. With ``no_duplicates``, the only
+          number of ranks is that of the plan. None for large datasets.
     """
     assert collator.tokenizer is not None
     tokenizer = collator.tokenizer
@@ -145,7 +149,10 @@ def _collisions(
     if n_rows > MOST_COMPARED_ROWS:
         return None
     fingerprints = row_fingerprints(train_set, instruction, tokenizer)
+    if plan.separates_texts:
+        pairs = collisions_in(plan, train_set.name, fingerprints)
+        return {"worlds": [plan.num_replicas], "pairs": [pairs]}
     per_rank = plan.batch_size[train_set.name]
     worlds = [2**k for k in range(_MOST_WORLDS) if 2**k * per_rank <= n_rows] or [1]
-    pairs = [expected_collisions(fingerprints, world * per_rank) for world in worlds]
-    return {"worlds": worlds, "pairs": pairs}
+    expected = [expected_collisions(fingerprints, world * per_rank) for world in worlds]
+    return {"worlds": worlds, "pairs": expected}

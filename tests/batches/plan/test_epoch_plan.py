@@ -9,7 +9,7 @@ import pytest
 from example_counts import tried
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import METHODS, lengths_of, plans
+from strategies import METHODS, apart_as, lengths_of, plans
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.batches.plan.permutation import permute
@@ -76,6 +76,7 @@ def test_the_number_of_ranks_does_not_change_the_global_batch(plan):
         length_window=plan.length_window,
         shuffle_window=plan.shuffle_window,
         lengths=lengths_of(plan.sizes),
+        shared_texts=apart_as(plan),
     )
 
     assert len(alone) == len(plan)

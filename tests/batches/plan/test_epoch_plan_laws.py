@@ -12,7 +12,7 @@ from example_counts import tried
 from hypothesis import given
 from hypothesis import strategies as st
 from slow_cases import mostly_slow
-from strategies import METHODS, lengths_of, plans
+from strategies import METHODS, apart_as, lengths_of, plans, shared_texts_of
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 
@@ -47,6 +47,7 @@ def large_plans(draw, most_rows=10**12, methods=METHODS, ranks=RANKS, epochs=10*
         weights={name: draw(WEIGHTS) for name in names},
         length_window=draw(st.sampled_from([None, 2, 5])) if windowed else None,
         lengths=lengths_of(sizes) if windowed else None,
+        shared_texts=shared_texts_of(sizes) if windowed and draw(st.booleans()) else None,
         shuffle_window=draw(st.sampled_from([None, 16, 1000])) if windowed else None,
     )
 
@@ -69,6 +70,7 @@ def with_ranks(plan, n_ranks):
         length_window=plan.length_window,
         shuffle_window=plan.shuffle_window,
         lengths=lengths_of(plan.sizes) if plan.length_window else None,
+        shared_texts=apart_as(plan),
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 from example_counts import tried
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import shared_texts_of
 
 from llm_embedder_data import ConfigError, EpochPlan
 from llm_embedder_data.batches.plan.permutation import permute, unpermute
@@ -31,6 +32,9 @@ def plans(draw):
             length_window=window,
             shuffle_window=draw(st.none() | st.integers(16, 64)) if method != "random" else None,
             lengths={name: random.integers(0, 5, n_rows) for name, n_rows in sizes.items()},
+            shared_texts=draw(st.sampled_from([None, shared_texts_of(sizes)]))
+            if method != "random"
+            else None,
         )
     except ConfigError:  # a weight without a batch, or no dataset left
         return None

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import lengths_of, plans
+from strategies import apart_as, lengths_of, plans
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.batches.plan.rest_of_epoch import RestOfEpoch
@@ -32,6 +32,7 @@ def others(draw, plan):
         length_window=plan.length_window,
         shuffle_window=plan.shuffle_window,
         lengths=lengths_of(plan.sizes),
+        shared_texts=apart_as(plan),
     )
 
 
@@ -130,6 +131,7 @@ def test_another_share_of_the_ranks_makes_the_same_rest(data, plan):
         length_window=new_plan.length_window,
         shuffle_window=new_plan.shuffle_window,
         lengths=lengths_of(new_plan.sizes),
+        shared_texts=apart_as(new_plan),
     )
     step = data.draw(st.integers(0, len(plan)))
 

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llm_embedder_data.batches.plan.epoch_plan import SmallDatasets
+from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, SmallDatasets
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
 from llm_embedder_data.inspection.doctor.results.findings import Check, Example, Finding
 from llm_embedder_data.inspection.locations import located
 from llm_embedder_data.rows.train_set import TrainSet
+
+# Count the collisions in so many global batches, where they cannot be computed.
+_BATCHES_COUNTED = 64
 
 # What a run does with a dataset below a global batch.
 _DONE: dict[SmallDatasets, str] = {
@@ -22,6 +26,7 @@ _DONE: dict[SmallDatasets, str] = {
 
 
 def check_plan(
+    plan: EpochPlan | None,
     facts: Mapping[str, Any] | None,
     train_sets: Mapping[str, TrainSet],
     fingerprints: Mapping[str, RowFingerprints],
@@ -32,8 +37,9 @@ def check_plan(
     """Return the findings that follow from the plan, by training set and check.
 
     Args:
-        facts: from :func:`~llm_embedder_data.inspection.plan_view.plan_summary`; None if all sets
-            are below a global batch, so that there is no plan.
+        plan: the plan of an epoch; None if all sets are below a global batch.
+        facts: from :func:`~llm_embedder_data.inspection.plan_view.plan_summary`; None without a
+            plan.
         train_sets: by name.
         fingerprints: of the same sets.
         batch_size: queries per rank and step, by training set.
@@ -51,10 +57,14 @@ def check_plan(
                 f"{_DONE[small_datasets]} (data.small_datasets={small_datasets})"
             )
             below = Finding(n_rows, examples=[Example(_file_of(train_set), None, sentence)])
+        if plan is not None and plan.separates_texts and name in plan.steps:
+            collisions = collisions_in(plan, name, fingerprints[name])
+        else:
+            collisions = expected_collisions(fingerprints[name], global_batch)
         found[name] = {
             "never_sampled": Finding(_never_sampled(facts, name, n_rows)),
             "below_global_batch": below,
-            "expected_collisions": Finding(expected_collisions(fingerprints[name], global_batch)),
+            "expected_collisions": Finding(collisions),
         }
     return found
 
@@ -92,8 +102,37 @@ def expected_collisions(fingerprints: RowFingerprints, global_batch: int) -> flo
     if n_rows < 2:
         return 0.0
     batch = min(global_batch, n_rows)
-    positive = fingerprints.is_positive
-    row, key = fingerprints.row_of_key[positive], fingerprints.key[positive]
+    pairs = _colliding_pairs(fingerprints, fingerprints.is_positive)
+    return pairs * batch * (batch - 1) / (n_rows * (n_rows - 1))
+
+
+def collisions_in(plan: EpochPlan, name: str, fingerprints: RowFingerprints) -> float:
+    """Return :func:`expected_collisions` of a plan whose batches are not drawn at random.
+
+    This is the mean over some global batches of the dataset.
+
+    Args:
+        plan: the plan of an epoch.
+        name: name of the dataset.
+        fingerprints: of its rows.
+    """
+    counts = []
+    for batch in plan.batches(plan.steps_of(name, _BATCHES_COUNTED).tolist()):
+        in_batch = np.zeros(len(fingerprints.rows), bool)
+        in_batch[batch.rows] = True
+        is_chosen = fingerprints.is_positive & in_batch[fingerprints.row_of_key]
+        counts.append(_colliding_pairs(fingerprints, is_chosen))
+    return float(np.mean(counts))
+
+
+def _colliding_pairs(fingerprints: RowFingerprints, is_chosen: NDArray[np.bool_]) -> float:
+    """Return how many (query, another row's key) are known positives, were all rows in one batch.
+
+    Args:
+        fingerprints: of the rows of one training set.
+        is_chosen: ``[m]`` bool, the positives of these rows.
+    """
+    row, key = fingerprints.row_of_key[is_chosen], fingerprints.key[is_chosen]
     # A row with n positives brings each of them with probability 1/n.
     probability = 1.0 / fingerprints.n_pos[row]
     order = np.argsort(key, kind="stable")
@@ -101,5 +140,4 @@ def expected_collisions(fingerprints: RowFingerprints, global_batch: int) -> flo
     if not len(starts):
         return 0.0
     n_brought = np.add.reduceat(probability[order], starts)
-    pairs = float(((n_rows_with_key - 1) * n_brought).sum())  # no row collides with itself
-    return pairs * batch * (batch - 1) / (n_rows * (n_rows - 1))
+    return float(((n_rows_with_key - 1) * n_brought).sum())  # no row collides with itself

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import lengths_of, plans
 
+from llm_embedder_data.batches.plan.batch_windows import deal_by_length
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
-from llm_embedder_data.batches.plan.length_windows import deal_by_length
 from llm_embedder_data.config import ConfigError
 
 
@@ -46,7 +46,7 @@ def test_the_batches_of_a_window_do_not_overlap_in_length(n_batches, global_batc
     planned = planned.reshape(n_batches, global_batch)
     lengths = planned % 7
 
-    dealt = deal_by_length(planned, lengths, key, np.arange(global_batch))
+    dealt = deal_by_length(planned, lengths, key)
 
     assert sorted(dealt.ravel().tolist()) == list(range(n_batches * global_batch))
     spans = sorted((batch.min(), batch.max()) for batch in dealt % 7)
@@ -56,7 +56,7 @@ def test_the_batches_of_a_window_do_not_overlap_in_length(n_batches, global_batc
 def test_rows_of_one_length_keep_their_planned_company():
     planned = np.random.default_rng(0).permutation(1600).reshape(50, 32)
 
-    dealt = deal_by_length(planned, planned % 3, 5, np.arange(32))
+    dealt = deal_by_length(planned, planned % 3, 5)
 
     rows = sorted(planned.ravel().tolist(), key=lambda row: row % 3)
     wanted = {frozenset(rows[start : start + 32]) for start in range(0, 1600, 32)}

@@ -1,0 +1,165 @@
+"""Time and memory of batches without duplicates, beside sentence-transformers' NO_DUPLICATES.
+
+A made-up file of (query, positive) rows, in which each positive stands in about four rows, some in
+hundreds, and one query in ten comes twice. In a process of its own, each way reads the rows and
+then makes the batches of an epoch, as row numbers alone:
+
+- ours: the plan of a data module with ``no_duplicates=True``;
+- shuffled: the same without it;
+- NO_DUPLICATES and NO_DUPLICATES_HASHED: sentence-transformers' batch samplers on the rows that
+  ``load_dataset`` gives.
+
+"found" is what the way does before its first batch, less what it takes to open the rows.
+
+    python benchmarks/no_duplicates.py [--rows 1000000] [--batch-size 256] [--steps 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import anonymous_mb, machine, run, table
+
+WAYS = ("ours", "shuffled", "NO_DUPLICATES", "NO_DUPLICATES_HASHED")
+
+
+def make_rows(path: Path, n_rows: int) -> None:
+    """Write the rows; the most frequent positive stands in about one row of 2,000."""
+    random_ = random.Random(0)
+    with open(path, "w") as file:
+        for number in range(n_rows):
+            query = number - 1 if number % 10 == 9 else number
+            answer = int(n_rows / 4 * random_.random() ** 1.2)
+            row = {
+                "query": f"what do we know about the subject with the number {query}?",
+                "pos": [f"what is known of {answer} is told in this passage of some words " * 3],
+                "neg": ["something else"],
+            }
+            file.write(json.dumps(row) + "\n")
+
+
+def measure(way: str, path: str, batch_size: int, n_steps: int) -> dict[str, float]:
+    """Return seconds, milliseconds a step, memory in MB, and the repeated texts of a batch."""
+    if way in ("ours", "shuffled"):
+        return _ours(path, batch_size, n_steps, no_duplicates=way == "ours")
+    return _peer(path, batch_size, n_steps, hashed=way.endswith("HASHED"))
+
+
+def _ours(path: str, batch_size: int, n_steps: int, *, no_duplicates: bool) -> dict[str, float]:
+    from llm_embedder_data import RetrievalDataModule
+    from llm_embedder_data.demo import demo_encoder
+
+    with tempfile.TemporaryDirectory() as cache:
+        made = RetrievalDataModule(
+            demo_encoder(), path, batch_size=batch_size, cache_dir=cache,
+            no_duplicates=no_duplicates,
+        )  # fmt: skip
+        made.prepare_data()
+        train_sets = made._builder.train_sets()  # so that opening them again is not counted below
+        del train_sets
+        begin = time.perf_counter()
+        before = anonymous_mb()
+        made.setup("fit")
+        found = time.perf_counter() - begin
+        plan = made.plan()
+        texts = next(iter(made.train_sets().values())).rows
+        measured = _steps((rows for _, rows in plan), n_steps)
+        return {
+            "found": found,
+            **measured,
+            "growth": anonymous_mb() - before,
+            "repeated": _repeated(
+                [rows for _, rows in islice(plan, 50)],
+                lambda rows: [*texts[rows]["query"], *(key[0] for key in texts[rows]["key"])],
+            ),
+        }
+
+
+def _peer(path: str, batch_size: int, n_steps: int, *, hashed: bool) -> dict[str, float]:
+    from datasets import load_dataset
+    from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
+
+    with tempfile.TemporaryDirectory() as cache:
+        rows = load_dataset("json", data_files=path, split="train", cache_dir=cache)
+        rows = rows.map(lambda row: {"positive": row["pos"][0]}, remove_columns=["pos", "neg"])
+        begin = time.perf_counter()
+        before = anonymous_mb()
+        sampler = NoDuplicatesBatchSampler(
+            rows, batch_size=batch_size, drop_last=True, precompute_hashes=hashed,
+            precompute_num_proc=1 if hashed else None,
+        )  # fmt: skip
+        batches = iter(sampler)
+        first = next(batches)
+        found = time.perf_counter() - begin
+        measured = _steps(batches, n_steps)
+        return {
+            "found": found,
+            **measured,
+            "growth": anonymous_mb() - before,
+            "repeated": _repeated(
+                [first], lambda rows: [*rows_of(rows)["query"], *rows_of(rows)["positive"]]
+            )
+            if (rows_of := rows.__getitem__)
+            else 0.0,
+        }
+
+
+def _steps(batches: Iterable[Any], n_steps: int) -> dict[str, float]:
+    begin = time.perf_counter()
+    count = sum(1 for _ in islice(batches, n_steps))
+    return {"step": (time.perf_counter() - begin) / count * 1000}
+
+
+def _repeated(batches: list[Any], texts_of: Any) -> float:
+    counts = []
+    for rows in batches:
+        texts = texts_of(np.asarray(rows).tolist())
+        counts.append(len(texts) - len(set(texts)))
+    return float(np.mean(counts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(*json.loads(options.one))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.jsonl"
+        make_rows(path, options.rows)
+        lines = []
+        for way in WAYS:
+            one = json.dumps([way, os.fspath(path), options.batch_size, options.steps])
+            found = run([sys.argv[0], "--one", one])
+            lines.append(
+                [
+                    way,
+                    f"{found['found']:.1f}",
+                    f"{found['step']:.2f}",
+                    f"{found['growth']:.0f}",
+                    f"{found['anonymous']:.0f}",
+                    f"{found['repeated']:.1f}",
+                ]
+            )
+    header = ["", "found, s", "ms a step", "growth, MB", "peak, MB", "repeated texts a batch"]
+    print(machine(["numpy", "datasets", "sentence-transformers"]) + "\n")
+    print(table(header, lines))
+
+
+if __name__ == "__main__":
+    main()
