@@ -62,7 +62,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         raise BadRowError(f"{n_values} {name} for {len(texts)} documents")
     query = record.get("query", record.get("question"))
     if parts.options.threshold is None and not _are_labels(parts, name, values):
-        found = parts.complete_scores(True, scores_of((values, len(texts))))
+        found = parts.complete_scores(True, scores_of((values, len(texts)), field=name))
         return train_row(query, candidates=texts, scores=found, query_id=query_id_in(record))
     is_positive = [_is_positive(value, parts.options.threshold) for value in values]
     order = [position for position, positive in enumerate(is_positive) if positive]

@@ -20,7 +20,7 @@ from typing import Any
 from llm_embedder_data.rows.formats.columns import plain_name
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
-from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.parts import NeedsSettingError, Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -102,15 +102,27 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, str) and "." in value)
 
 
-def _is_positive(value: Any, threshold: float | None, asked: str, *, is_score: bool) -> bool | None:
+def needs_threshold(column: str, value: Any) -> NeedsSettingError:
+    """Return the error for a score without a threshold that says which scores are positive.
+
+    Args:
+        column: name of the column of labels.
+        value: the score.
+    """
+    return NeedsSettingError(
+        f"{column}={shown(value)} is a score, and nothing says from which score on a pair is "
+        "positive (give threshold: 0.8, or the like)"
+    )
+
+
+def _is_positive(value: Any, threshold: float | None, column: str) -> bool | None:
     """Return whether a pair's label makes it positive; None if it is neutral.
 
     Args:
         value: the label or score.
         threshold: the threshold that the user gives, or None.
-        asked: the message of the error that asks for a threshold.
-        is_score: whether the column is named as one of scores, so that 1.0 may be one score of many
-            and not a label.
+        column: name of the value's column. In a column named as one of scores, 1.0 may be one score
+            of many and not a label.
 
     Raises:
         BadRowError: the value is no label; or it is a score, and the user gives no threshold.
@@ -129,8 +141,9 @@ def _is_positive(value: Any, threshold: float | None, asked: str, *, is_score: b
         return None  # the label of pairs in NLI datasets on which the annotators did not agree
     if threshold is not None:
         return number >= threshold
+    is_score = plain_name(column) not in _LABELS_NOT_SCORES
     if number not in (0, 1) or (is_score and _is_float(value)):
-        raise BadRowError(asked)
+        raise needs_threshold(column, value)
     return number == 1
 
 
@@ -146,31 +159,17 @@ def _read(parts: Parts) -> Iterator[Row]:
             first, second, label = columns
             query = text_of(record.value[first], first)
             text = text_of(record.value[second], second)
-            asked = (
-                f"{label}={shown(record.value[label])} is a score, and nothing says from which "
-                "score on a pair is positive (give threshold: 0.8, or the like)"
-            )
             if label not in is_ambiguous:
                 is_ambiguous[label] = _may_be_nli_numbers(parts, first, label)
             if threshold is None and is_ambiguous[label]:
-                raise parts.error(
+                raise NeedsSettingError(
                     f"{label} holds integers: in NLI files 0 is entailment, in others 0 is no "
                     "match (write the labels as words, or give threshold: 1 where 1 is a match)"
                 )
-            is_positive = _is_positive(
-                record.value[label],
-                threshold,
-                asked,
-                is_score=plain_name(label) not in _LABELS_NOT_SCORES,
-            )
+            is_positive = _is_positive(record.value[label], threshold, label)
             if is_positive is None:
                 raise Dropped("neutral pairs")
-        except BadRowError as error:
-            if "threshold" in str(error):
-                raise parts.error(str(error)) from error
-            parts.leave_out(error)
-            continue
-        except Dropped as error:
+        except (BadRowError, Dropped) as error:
             parts.leave_out(error)
             continue
         parts.note_query(query)

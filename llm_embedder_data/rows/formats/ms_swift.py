@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.labeled_pairs import needs_threshold
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -138,8 +139,6 @@ def _read(parts: Parts) -> Iterator[Row]:
             if label is not None and not _is_positive(label, threshold):
                 positive, negative = [], [*positive, *negative]
         except BadRowError as error:
-            if "threshold" in str(error):
-                raise parts.error(str(error)) from error
             parts.leave_out(error)
             continue
         parts.note_query(key)
@@ -170,10 +169,7 @@ def _is_positive(label: Any, threshold: float | None) -> bool:
     if threshold is not None:
         return label >= threshold
     if label not in (0, 1):
-        raise BadRowError(
-            f"label={shown(label)} is a score, and nothing says from which score on a pair is "
-            "positive (give threshold: 0.8, or the like)"
-        )
+        raise needs_threshold("label", label)
     return label == 1
 
 

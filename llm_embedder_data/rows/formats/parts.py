@@ -23,6 +23,13 @@ from llm_embedder_data.rows.settings.cache_folder import cache_folder
 INCOMPLETE_SCORES = "rows without teacher scores, as some candidates have none"
 
 
+class NeedsSettingError(BadRowError):
+    """A record that cannot be understood unless the user gives a setting, which the message names.
+
+    It is an error even if bad rows are skipped, because all records of the file would be skipped.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The settings of a source that only some formats read; each is None if it is not given.
@@ -155,8 +162,10 @@ class Parts:
             error: why; its message is the reason under which the record is counted.
 
         Raises:
-            DataError: the record is bad, and bad rows are not skipped.
+            DataError: the record is bad and bad rows are not skipped, or a setting is needed.
         """
+        if isinstance(error, NeedsSettingError):
+            raise self.error(str(error)) from error
         if isinstance(error, BadRowError) and not self.skips_bad_rows:
             raise self.error(f"{error} (data.on_bad_row=skip leaves such rows out)") from error
         self.n_dropped[str(error)] += 1
