@@ -24,7 +24,7 @@ from pathlib import Path
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_texts
+from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_passages, read_texts
 from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import grades_of_folder
@@ -153,8 +153,7 @@ def query_texts(parts: Parts, files: list[Path]) -> dict[str, tuple[object, str]
 
 def corpus_texts(parts: Parts, files: list[Path]) -> PassageFile:
     """Return the passages of a corpus by id; what is left out of it is counted in ``parts``."""
-    assert ID_TEXT.corpus is not None
-    return passages_of(parts, files, ID_TEXT.name, ID_TEXT.corpus)
+    return passages_of(parts, files, ID_TEXT.name, read_passages)
 
 
 def reader_of(
@@ -180,8 +179,7 @@ def _corpus(parts: Parts) -> Iterator[Row]:
     if not files:
         raise DataError.at(parts.source, "the folder has no corpus (expected corpus.jsonl)")
     parts.files = [RawFile(str(path)) for path in files]
-    assert ID_TEXT.corpus is not None
-    yield from ID_TEXT.corpus(parts)
+    yield from read_passages(parts)
 
 
 BEIR = Format(

@@ -103,9 +103,9 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
 
 
 def _scores(record: Mapping[str, Any], found: Candidates, parts: Parts) -> list[float] | None:
-    """Return a record's teacher scores, if a column has a number for each text.
+    """Return a record's teacher scores, from the first column that has a number for each text.
 
-    The row is counted for each other column of scores or labels.
+    Columns of scores or labels before it are counted as not read.
     """
     by_plain = {plain_name(name): name for name in record}
     labels = [by_plain[name] for name in (*SCORES, *LABELS) if name in by_plain]

@@ -127,7 +127,15 @@ def _filled(template: KeyTemplate, record: Mapping[str, Any]) -> str:
     return titled(None, template.filled(values))
 
 
-def _corpus(parts: Parts) -> Iterator[Row]:
+def read_passages(parts: Parts) -> Iterator[Row]:
+    """Yield canonical corpus rows; a passage without an id gets the number of its row.
+
+    Passages without text are left out and counted.
+
+    Raises:
+        DataError: a row is bad or, unless ``parts`` allows it, repeats an id, and bad rows are not
+            skipped.
+    """
     seen: set[str] = set()
     given = parts.options.key_template
     template = None if given is None else parse_template(given)
@@ -183,5 +191,5 @@ ID_TEXT = Format(
     what="ids and texts",
     recognizes=_recognizes,
     eval=_eval,
-    corpus=_corpus,
+    corpus=read_passages,
 )

@@ -56,7 +56,8 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         raise BadRowError("docs: expected a list of strings")
     texts = texts_of(record[documents], documents)
     scores = _name(record, _SCORES)
-    values, name = record.get(labels or scores or ""), labels or scores or "labels"
+    name = labels or scores or "labels"
+    values = record.get(name)
     if not isinstance(values, list) or len(values) != len(texts):
         n_values = len(values) if isinstance(values, list) else 0
         raise BadRowError(f"{n_values} {name} for {len(texts)} documents")

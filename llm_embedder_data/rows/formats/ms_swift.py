@@ -52,6 +52,7 @@ def _is_old(fields: Collection[str]) -> bool:
 
 
 def _turns(value: Any, field: str) -> list[tuple[str, str]]:
+    """Return (role, text) of each message."""
     if not isinstance(value, list) or not value:
         raise BadRowError(f"{field}: expected a list of messages")
     turns = []
@@ -65,10 +66,12 @@ def _turns(value: Any, field: str) -> list[tuple[str, str]]:
 
 
 def _text(value: Any, field: str) -> str:
+    """Return the text of a list of messages, without the system's."""
     return "\n".join(text for role, text in _turns(value, field) if role != "system")
 
 
 def _texts(value: Any, field: str) -> list[str]:
+    """Return the texts of a list of messages, or of several lists."""
     if not value:
         return []
     if isinstance(value, list) and all(isinstance(message, Mapping) for message in value):
@@ -79,6 +82,7 @@ def _texts(value: Any, field: str) -> list[str]:
 
 
 def _query(value: Any) -> tuple[str, str | None]:
+    """Return the query of a conversation, and its instruction, if there is a system turn."""
     turns = _turns(value, "messages")
     system = next((text for role, text in turns if role == "system"), None)
     spoken = [(role, text) for role, text in turns if role != "system"]

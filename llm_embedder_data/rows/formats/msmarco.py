@@ -96,7 +96,7 @@ def _grouped(parts: Parts) -> dict[str, tuple[dict[str, None], dict[str, None]]]
     found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for record in parts.records():
         try:
-            query, positive, negative = _three(record.value)
+            query, positive, negative = _triple(record.value)
         except BadRowError as error:
             parts.leave_out(error)
             continue
@@ -141,7 +141,7 @@ def _eval_of_id_triples(parts: Parts) -> Iterator[Row]:
             parts.leave_out(error)
 
 
-def _three(value: object) -> tuple[str, str, str]:
+def _triple(value: object) -> tuple[str, str, str]:
     if not isinstance(value, list) or len(value) != 3:
         n_cells = len(value) if isinstance(value, list) else 0
         raise BadRowError(f"expected three cells, found {n_cells}")

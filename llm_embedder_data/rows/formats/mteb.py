@@ -27,7 +27,7 @@ import yaml  # type: ignore[import-untyped]
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.beir import chosen_split, corpus_texts, query_texts
 from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.id_text import ID_TEXT
+from llm_embedder_data.rows.formats.id_text import read_passages
 from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import grades_of_folder
@@ -263,8 +263,7 @@ def _corpus(parts: Parts) -> Iterator[Row]:
     if not files:
         raise DataError.at(parts.source, "the repository has no corpus (config corpus)")
     parts.files = [RawFile(str(path)) for path in files]
-    assert ID_TEXT.corpus is not None
-    yield from ID_TEXT.corpus(parts)
+    yield from read_passages(parts)
 
 
 MTEB = Format(

@@ -18,6 +18,7 @@ def _are_integers(value: object) -> bool:
 
 
 def _has_token_ids(file: RawFile) -> bool:
+    """Return whether queries or passages are lists of integers, or columns are named as such."""
     if any(name.endswith("TOKEN_ID_LIST") for name in file.fields):
         return True
     names = ("query", "positives", "positive", "pos", "negatives", "neg")
