@@ -220,7 +220,9 @@ def _with_id(train_set: TrainSet, id: str | int | None) -> Iterator[FoundRow]:
     """Yield the rows with a query id. An id of digits matches integers and strings."""
     table = train_set.rows.data.table
     matches = pc.equal(table.column("query_id_str"), str(id)).fill_null(False)
-    if str(id).lstrip("-").isdecimal() and abs(int(str(id))) < 2**63:
+    digits = str(id).removeprefix("-")
+    # Python refuses to convert thousands of digits, and 64 bits hold no more than 19.
+    if digits.isdecimal() and len(digits) < 20 and int(digits) < 2**63:
         is_int = pc.equal(table.column("query_id_int"), int(str(id))).fill_null(False)
         matches = pc.or_(matches, is_int)
     for row in np.flatnonzero(matches.to_numpy(zero_copy_only=False)).tolist():
