@@ -1,4 +1,4 @@
-"""Short descriptions of a data module for its ``repr``: its settings, and its datasets."""
+"""Short descriptions of a data module's settings and datasets, for its ``repr`` and ``str``."""
 
 from __future__ import annotations
 
@@ -25,20 +25,23 @@ def in_a_line(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any
         settings: settings by name, in plain Python.
         defaults: the defaults of all settings, by name.
     """
-    differ = {
-        key: value
+    shown = ", ".join(
+        f"{key}={_SHORT.repr(value)}"
         for key, value in settings.items()
         if key == "tokenizer" or value != defaults[key]
-    }
-    shown = ", ".join(f"{key}={_SHORT.repr(value)}" for key, value in differ.items())
+    )
     return f"{name}({shown})"
 
 
 def sources_in_lines(settings: Mapping[str, Any]) -> list[str]:
-    """Describe the sources of data that is not opened yet."""
+    """Describe the sources of data that is not opened yet, a line for each kind of data.
+
+    Args:
+        settings: settings by name, in plain Python.
+    """
     return [
-        f"{word}: {_named(settings[key])} (not set up)"
-        for key, word in _KINDS.items()
+        f"{kind}: {_sources(settings[key])} (not set up)"
+        for key, kind in _KINDS.items()
         if settings[key] is not None
     ]
 
@@ -74,15 +77,15 @@ def datasets_in_lines(
         lines.append(f"  {_count(len(plan), 'step')} an epoch on {ranks}, seed {plan.seed}")
     elif plan:
         lines.append(f"  no plan: {plan}")
-    each = f" in batches of {eval_batch_size}"
     for kind, datasets, unit in (("eval", evals, "query"), ("corpus", corpora, "passage")):
         parts = [f"{dataset.name!r} {_count(len(dataset.kept), unit)}" for dataset in datasets]
         if parts:
-            lines.append(f"{kind}: {_listed(parts)},{each}")
+            lines.append(f"{kind}: {_listed(parts)}, in batches of {eval_batch_size}")
     return lines
 
 
-def _named(data: Any) -> str:
+def _sources(data: Any) -> str:
+    """Return the names of named sources, or a short form of the other sources."""
     if isinstance(data, Mapping) and "path" not in data:
         return _listed([repr(name) for name in data])
     if isinstance(data, list):

@@ -54,11 +54,11 @@ summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
 
 
 def page(title: str, sections: Iterable[str], *, style: str = "") -> str:
-    """Return a page.
+    """Return a complete page as HTML.
 
     Args:
-        title: plain text.
-        sections: HTML.
+        title: title of the page, as plain text.
+        sections: HTML of the sections, in order.
         style: additional CSS.
     """
     return (
@@ -79,7 +79,8 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
     Args:
         names: the names of the columns.
-        rows: a value for each column. HTML must be a :class:`Markup`; any other text is escaped.
+        rows: the rows, each with a value for each column. Text is escaped unless it is
+            :class:`Markup`.
     """
     rows = list(rows)
     numeric = [
@@ -114,16 +115,16 @@ def folded(summary: str, *content: str, is_open: bool = False) -> str:
 
 
 class Markup(str):
-    """HTML, which is not escaped again."""
+    """A string that is HTML already, so that it must not be escaped."""
 
 
 def escaped(value: Any) -> str:
-    """Return a value as escaped text."""
+    """Return a value as printable text with HTML's special characters escaped."""
     return html.escape(printable(value))
 
 
 def isolated(value: Any) -> str:
-    """Return a value on one line, escaped, which keeps its own direction (left or right)."""
+    """Return a value on one line, escaped; its writing direction does not affect its neighbours."""
     return f"<bdi>{escaped(one_line(value))}</bdi>"
 
 

@@ -47,8 +47,8 @@ def located(
     Args:
         dataset: the dataset of the rows.
         rows: row numbers in the dataset; they may be of dropped rows.
-        with_lines: whether to look for the lines of records in files of our own shape, which reads
-            these files.
+        with_lines: whether to find the line of each record; for files with native rows, this reads
+            the files again.
     """
     # In a corpus, the columns that say where a row came from are in the table of its ids.
     id_rows = dataset.id_rows if isinstance(dataset, Corpus) else None

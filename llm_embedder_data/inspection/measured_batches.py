@@ -20,10 +20,10 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.inspection.batch_view.making import index_of
 from llm_embedder_data.inspection.batch_view.model_texts import ids_of_side, shape_of_side
 
-# Limit of batches per dataset that are measured.
+# The most batches of a dataset that are measured.
 SAMPLED_BATCHES = 4
 
-_BINS = 24
+_BINS = 24  # of a histogram
 
 
 def sampled_steps(plan: EpochPlan) -> dict[str, list[int]]:
@@ -49,12 +49,12 @@ class Measured:
     """Measurements of some batches of a dataset on rank 0.
 
     Attributes:
-        lengths: histograms of lengths in tokens, after truncation, by side: {"counts", "edges",
+        lengths: by side, a histogram of lengths in tokens after truncation: {"counts", "edges",
             "limit": the length limit, "at_limit": the share of texts with that length}.
         scores: histograms of teacher scores: {"edges", "positive": counts, "negative": counts};
             empty if no row has scores.
-        sizes: (tokens, elements of the tensor) of an average batch, by layout. The elements that
-            are not tokens are padding.
+        sizes: (number of tokens, number of elements of the tensors) of an average batch, by layout.
+            The elements that are not tokens are padding.
     """
 
     lengths: dict[str, Any]
@@ -88,8 +88,8 @@ def measured(
         real = np.asarray(chosen["key_mask"]) == 1
         if chosen["teacher_scores"] is not None:
             _add_scores(scores, chosen["teacher_scores"], real)
-        for layout, each in collators.items():
-            batch = each(chosen)
+        for layout, collate in collators.items():
+            batch = collate(chosen)
             for side in sides:
                 shape = shape_of_side(batch, side)
                 total = cells.setdefault(layout, [0, 0])

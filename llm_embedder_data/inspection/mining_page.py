@@ -18,26 +18,24 @@ _INTRO = (
 
 
 def mining_page(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page, in HTML.
+    """Return the page as HTML.
 
     Args:
-        reports: by dataset, the results of
-            :func:`~llm_embedder_data.mining.mining_report.mining_report`.
+        reports: results of :func:`~llm_embedder_data.mining.mining_report.mining_report`, by
+            dataset.
     """
     sections = [_INTRO]
     for name, report in reports.items():
         counts = [[what, number] for what, number in report["counts"].items()]
-        counts += [[f"negatives that {limit} leaves out", n] for limit, n in _limits(report)]
+        counts += [
+            [f"negatives that {limit} leaves out", n] for limit, n in report["left_out"].items()
+        ]
         plots = "".join(
             _histogram(what, bins, report) for what, bins in report["histograms"].items()
         )
         plots = f'<div class="plots">{plots}</div>'
         sections.append(section(one_line(name), table(["what", "number"], counts), plots))
     return page("Mined negatives", sections, style=PLOT_STYLE)
-
-
-def _limits(report: Mapping[str, Any]) -> list[tuple[str, int]]:
-    return list(report["left_out"].items())
 
 
 def _histogram(what: str, bins: list[int], report: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ from llm_embedder_data.rows.train_set import TrainSet
 # The texts of this many rows are compared at a time.
 _ROWS_AT_ONCE = 1 << 14
 
-# Limit of rows and of occurrences that are printed; JSON has all of them.
+# The most rows, and the most occurrences, that are printed; JSON has all of them.
 MOST_SHOWN = 60
 _MOST_IN_HTML = 1000
 _LONGEST_IN_HTML = 1000  # characters of the text
@@ -103,7 +103,7 @@ class Occurrences(dict[str, Any]):
                 _more(n_rows),
             )
             + section(
-                f"Places in batches: {n_steps:,} in {epochs:,} epoch{'s' * (epochs != 1)}, on "
+                f"Occurrences in batches: {n_steps:,} in {epochs:,} epoch{'s' * (epochs != 1)}, on "
                 f"{ranks:,} rank{'s' * (ranks != 1)}",
                 "<p>The last column says for how many other queries of the global batch the text "
                 "is a negative too.</p>",
@@ -220,7 +220,9 @@ def _with_id(train_set: TrainSet, id: str | int | None) -> Iterator[FoundRow]:
     """Yield the rows with a query id. An id of digits matches integers and strings."""
     table = train_set.rows.data.table
     matches = pc.equal(table.column("query_id_str"), str(id)).fill_null(False)
-    if str(id).lstrip("-").isdecimal() and abs(int(str(id))) < 2**63:
+    digits = str(id).removeprefix("-")
+    # Python refuses to convert thousands of digits, and 64 bits hold no more than 19.
+    if digits.isdecimal() and len(digits) < 20 and int(digits) < 2**63:
         is_int = pc.equal(table.column("query_id_int"), int(str(id))).fill_null(False)
         matches = pc.or_(matches, is_int)
     for row in np.flatnonzero(matches.to_numpy(zero_copy_only=False)).tolist():
@@ -253,9 +255,9 @@ def _where(texts: pa.Array, text: str) -> list[int]:
 def _without_repeats(
     train_sets: Mapping[str, TrainSet], found: Sequence[FoundRow]
 ) -> list[FoundRow]:
-    """Return each row once; the training set that keeps the row goes before others.
+    """Return each row once, preferably for the training set that keeps it.
 
-    A source with several tasks has a training set for each of them, and these share its rows.
+    A source with several tasks has a training set for each task, and these share its rows.
     """
     rows: dict[tuple[int, int], list[FoundRow]] = {}
     for row in found:

@@ -1,4 +1,4 @@
-"""A rich console that renders to a plain string."""
+"""A rich console whose output is a plain string."""
 
 from __future__ import annotations
 

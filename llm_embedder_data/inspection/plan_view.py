@@ -26,7 +26,7 @@ def plan_summary(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[st
 
     Returns:
         ``steps_per_epoch``, ``num_replicas``, ``organize_method``, ``remainder``, ``seed``,
-        ``tasks`` ({task: share of the steps}) and ``datasets``. Each dataset has ``task``,
+        ``tasks`` ({task: share of the steps}) and ``datasets`` by name. Each dataset has ``task``,
         ``files``, ``rows`` (number of rows that may be trained on), ``batch_size`` (per rank),
         ``global_batch``, ``steps_per_epoch``, ``share`` (of the steps), ``rows_per_epoch`` (rows
         drawn, repeats included), ``passes_per_epoch``, ``left_out_per_pass`` (rows) and
@@ -71,7 +71,7 @@ def plan_summary(plan: EpochPlan, train_sets: Mapping[str, TrainSet]) -> dict[st
 
 
 def plan_table(summary: Mapping[str, Any]) -> RenderableType:
-    """Show the result of :func:`plan_summary` as a table."""
+    """Return the result of :func:`plan_summary` as tables, for a rich console."""
     ranks, steps = summary["num_replicas"], summary["steps_per_epoch"]
     title = f"{steps:,} steps an epoch on {ranks:,} ranks ({summary['organize_method']})"
     table = Table(title=title, box=SIMPLE_HEAD, padding=0)  # nine columns in 80 characters
@@ -177,7 +177,7 @@ def _rows_by_file(train_set: TrainSet, rows: list[int]) -> dict[str, list[int]]:
 
 
 def step_text(summary: Mapping[str, Any]) -> str:
-    """Show the result of :func:`step_rows` as text."""
+    """Return the result of :func:`step_rows` as text."""
     ranks = "all ranks" if summary["rank"] is None else f"rank {summary['rank']}"
     lines = [
         f"Epoch {summary['epoch']}, step {summary['step']}, {ranks}: {len(summary['rows'])} rows "

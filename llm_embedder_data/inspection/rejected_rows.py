@@ -1,4 +1,8 @@
-"""The rows of a dataset that were rejected: where they are, why, and what they hold."""
+"""The rows of a dataset that were rejected: where they are, why, and what they contain.
+
+A row is rejected for what it contains, such as a missing text. Rows that a setting leaves out, such
+as a limit on their number, are not rejected.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,13 @@ from llm_embedder_data.rows.schema.corpus import corpus_column
 from llm_embedder_data.rows.selection.filters import REASONS_OF_SETTINGS
 from llm_embedder_data.rows.train_set import TrainSet
 
-# What is wrong with rows that are sound by themselves.
+# What is wrong with rows that are valid by themselves, by the reason for which they are dropped.
 _SENTENCES = {
     "no_positive": "no positive (give a pos; or teacher_scores and select_positive=teacher)",
     "documents unknown": "no document of the row is in the corpus",
 }
 
-# Columns of cached rows that hold what the file has; the others are computed from them.
+# Columns of cached rows whose values are the file's; the others are computed from them.
 _CONTENT = ("query", "key", "teacher_scores", "query_id_int", "query_id_str", "task", "pos_index")
 
 
@@ -40,8 +44,8 @@ class RejectedRows(NamedTuple):
     """The rejected rows of a dataset.
 
     Attributes:
-        first: the first of them, :data:`MOST_REJECTED` at most, in the order of their files.
-        n_rows: how many there are.
+        first: the first rejected rows, at most :data:`MOST_REJECTED`, in the order of their files.
+        n_rows: number of all rejected rows.
     """
 
     first: list[RejectedRecord]
@@ -49,15 +53,15 @@ class RejectedRows(NamedTuple):
 
 
 def n_rejected(dataset: TrainSet | EvalSet | Corpus) -> int:
-    """Return how many rows of a dataset were rejected, without reading a file."""
+    """Return the number of a dataset's rejected rows, without reading a file."""
     numbered = sum(map(len, _numbers(dataset).values()))
     return numbered + sum(file.n_records for file in dataset.rejected)
 
 
 def rejected_rows(dataset: TrainSet | EvalSet | Corpus) -> RejectedRows:
-    """Return the rows of a dataset that were rejected; what a setting leaves out is none of them.
+    """Return the rejected rows of a dataset.
 
-    Lines of rows whose content is not in a cache are read once more.
+    If the cache lacks the content of a row, the row's line is read from its file again.
     """
     found = [record for file in dataset.rejected for record in file.records()]
     for reason, numbers in _numbers(dataset).items():
@@ -71,17 +75,21 @@ def rejected_of(records: RejectedRecords) -> RejectedRows:
 
 
 def write_rejected_rows(path: Path, rejected: Mapping[str, RejectedRows]) -> int:
-    """Write rejected rows as JSON Lines, which appear complete or not at all.
+    """Write rejected rows as a file of JSON Lines, which appears complete or not at all.
 
     A line has ``dataset``, ``file``, ``row`` (from 0), ``line`` (from 1), ``reason``, ``field`` and
-    ``value``; the last line of a dataset with more rows than that has ``dataset`` and ``more``.
+    ``value``. If not all rejected rows of a dataset are listed, its last line has ``dataset`` and
+    ``more``, the number of further rows.
 
     Args:
-        path: the file; its folder is made if needed.
-        rejected: by dataset.
+        path: the file to write; its folder is made if needed.
+        rejected: rejected rows by dataset.
 
     Returns:
-        How many rows were written.
+        The number of rows that were written.
+
+    Raises:
+        OSError: the folder cannot be made, or the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
@@ -97,7 +105,7 @@ def write_rejected_rows(path: Path, rejected: Mapping[str, RejectedRows]) -> int
 
 
 def _numbers(dataset: TrainSet | EvalSet | Corpus) -> dict[str, Any]:
-    """Return the numbers of the rows that are dropped for what they are, by reason."""
+    """Return the numbers of the rows that are dropped for what they contain, by reason."""
     return {
         reason: numbers
         for reason, numbers in dataset.dropped_rows.items()
@@ -115,7 +123,8 @@ def _numbered(
     if reason == "bad_row":
         fault = _table(dataset).column("fault")
         sentences = [str(fault[number]) for number in numbers]
-    # A row that was read column by column may lack what is wrong: its line has it.
+    # Native rows are read column by column, which may leave out the very value that is wrong. So
+    # their content is shown as their line in the file.
     are_lines = locations_of(_rows(dataset)) is None
     return [
         RejectedRecord(
@@ -130,7 +139,7 @@ def _numbered(
 
 
 def _in_order(records: list[RejectedRecord], files: Sequence[str] = ()) -> list[RejectedRecord]:
-    """Return the first records in the order of their files, those of given files first."""
+    """Return the first records in the order of their files: ``files`` first, then others."""
     order: dict[str, int] = {}
     for file in [*files, *(record.file for record in records)]:
         order.setdefault(file, len(order))
@@ -139,14 +148,14 @@ def _in_order(records: list[RejectedRecord], files: Sequence[str] = ()) -> list[
 
 
 def _with_lines(records: list[RejectedRecord]) -> list[RejectedRecord]:
-    """Return records whose content is the beginning of their line, where it was unknown."""
+    """Return records; those without content get the beginning of their line as content."""
     wanted: dict[str, list[int]] = {}
     for record in records:
         if record.value is None and record.line is not None:
             wanted.setdefault(record.file, []).append(record.line)
     found: dict[tuple[str, int | None], str] = {}
     for file, lines in wanted.items():
-        with suppress(OSError, EOFError):  # it is gone, or lies elsewhere
+        with suppress(OSError, EOFError):  # the file was moved or deleted
             for line, content in beginnings_of_lines(file, lines, 4 * MOST_CHARACTERS).items():
                 found[file, line] = excerpt(content)
     return [
@@ -170,7 +179,7 @@ def _columns(dataset: TrainSet | EvalSet | Corpus, number: int) -> dict[str, Any
 
 
 def _rows(dataset: TrainSet | EvalSet | Corpus) -> Any:
-    # In a corpus, ids, faults and places are in a table beside the texts.
+    # A corpus has its ids, faults and locations in another table than its texts.
     if isinstance(dataset, Corpus) and dataset.id_rows is not None:
         return dataset.id_rows
     return dataset.rows
@@ -193,6 +202,6 @@ def _as_dict(record: RejectedRecord) -> dict[str, Any]:
 
 def _json_line(content: Mapping[str, Any]) -> bytes:
     text = json.dumps(content, ensure_ascii=False)
-    if one_line(text) != text:  # of a file's name, which is given as it is
+    if one_line(text) != text:  # the name of a file may have line separators, which JSON escapes
         text = json.dumps(content)
     return f"{text}\n".encode()

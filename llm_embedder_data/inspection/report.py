@@ -19,7 +19,7 @@ from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
 
-# Datasets that a line names at most.
+# The most datasets that a line names.
 _MOST_NAMED = 12
 
 
@@ -29,9 +29,10 @@ class Report(dict[str, Any]):
     Each dataset has
 
     - ``files``, ``format``, ``rows_read``, ``rows_kept``, ``notes``, and ``dropped`` ({reason:
-      rows}); the rows read are those kept and those dropped
-    - ``rejected``: how many records of its files, and of the corpus and side-cars that they are
-      joined to, gave nothing for what they hold; :meth:`RetrievalDataModule.rejected_rows` has them
+      number of rows}); each row read is either kept or dropped
+    - ``rejected``: the number of records that gave no row because of what they contain, in its
+      files and in the corpus and side-cars that they are joined to;
+      :meth:`RetrievalDataModule.rejected_rows` returns them
     - ``instruction``: the texts put before ``query`` and ``key`` (a list for a corpus), and their
       ``origin``
 
@@ -120,7 +121,7 @@ class Report(dict[str, Any]):
 
 
 def listed_datasets(datasets: Sequence[str]) -> str:
-    """Return the names of datasets; of many, the first and how many more there are."""
+    """Return the names of datasets; if there are many, the first names and the number of others."""
     shown = ", ".join(map(one_line, datasets[:_MOST_NAMED]))
     n_more = len(datasets) - _MOST_NAMED
     return (

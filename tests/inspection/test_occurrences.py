@@ -133,6 +133,8 @@ def test_a_row_of_a_file_of_several_tasks_is_found_once(tmp_path, minilm):
         ({"text": "nothing like it"}, "no query and no candidate of qa, tool, chat is or contains"),
         ({"text": "qa query 3"}, "is no query and no candidate, but a part of one: 'qa query 3 "),
         ({"id": "qa-99"}, "no row of qa, tool, chat has this query id"),
+        ({"id": "--5"}, "no row of qa, tool, chat has this query id"),
+        ({"id": "9" * 5000}, "no row of qa, tool, chat has this query id"),
     ],
 )
 def test_a_text_that_is_nowhere_is_refused_in_one_sentence(tmp_path, minilm, asked, sentence):

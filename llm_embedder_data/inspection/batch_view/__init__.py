@@ -1,1 +1,1 @@
-"""A batch as people can read it: decoded, with what was cut and masked, and where it is from."""
+"""Training batches decoded for reading: texts, what was cut off or masked, and source files."""

@@ -13,7 +13,7 @@ from llm_embedder_data.inspection.batch_view.batch_text import (
 )
 from llm_embedder_data.inspection.html_page import escaped, folded, isolated
 
-# Limit of queries that are shown, and how many of them are unfolded; JSON has all of them.
+# The most queries that are shown; JSON has all of them. The first ones are shown unfolded.
 MOST_QUERIES = 128
 _N_OPEN = 2
 
@@ -110,7 +110,7 @@ def _key(key: Mapping[str, Any]) -> str:
 
 
 def _tokens(decoded: Mapping[str, Any]) -> str:
-    """Return a decoded text with its marks, and its tokens, which a click unfolds."""
+    """Return a decoded text whose parts are marked, with its tokens, which a click unfolds."""
     spans = [
         f'<bdi class="{part["kind"]} side{part["side"]}">{escaped(part["text"])}</bdi>'
         for part in decoded["segments"]

@@ -12,10 +12,10 @@ from rich.table import Table
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.inspection.plain_console import PlainConsole
 
-# Limit of queries that are shown; JSON has all of them.
+# The most queries that are shown; JSON has all of them.
 MOST_QUERIES = 32
 
-# Limits of texts and of cut parts that are shown, in characters.
+# The most characters of a text, and of a part that was cut off, that are shown.
 _LONGEST_TEXT = 240
 _LONGEST_CUT = 120
 

@@ -1,7 +1,8 @@
 """Decoding the tokens that a model gets: which are the instruction, and what was cut off.
 
-The token ids come from the model's tensors. The text is tokenized again without truncation, to find
-which of its tokens these are. If they cannot be found, nothing is said about instruction and cut.
+The token ids come from the tensors of a batch. To find out which tokens of the text they are, the
+text is tokenized again without truncation, and the ids are aligned with the result. If they cannot
+be aligned, instruction and cut stay unknown.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class DecodedText:
 
 
 @dataclass(frozen=True, slots=True)
-class _Whole:
+class _Untruncated:
     """A text, or a pair of texts, tokenized without truncation.
 
     Attributes:
@@ -82,8 +83,8 @@ class _Whole:
         spans: start and end of each token's characters; None if the tokenizer gives no offsets.
         sources: the texts, with instructions, that the spans refer to.
         n_instruction: number of tokens of each text's instruction.
-        n_head: the same without the trailing space of the instruction, which may be a token. These
-            tokens stay if the text is truncated on the left.
+        n_head: number of tokens of each instruction without its trailing space, which may be a
+            token. Truncation on the left keeps these tokens.
     """
 
     ids: list[int]
@@ -109,13 +110,14 @@ def decode_texts(
         ids: token ids of each text or pair, special tokens included, without padding.
         texts: for each, a tuple of one or two texts without instructions.
         instructions: for each, the instructions of its texts; empty strings for none.
-        has_offsets: whether the tokenizer gives the characters of its tokens, and these are
-            characters of the text: it is a fast tokenizer whose class does not change texts.
+        has_offsets: whether the tokenizer's offsets are usable: it is a fast tokenizer, and its
+            class does not change texts, so that offsets refer to characters of the text.
     """
-    wholes = _without_truncation(tokenizer, texts, instructions, has_offsets)
+    untruncated = _without_truncation(tokenizer, texts, instructions, has_offsets)
     is_left = tokenizer.truncation_side == "left"
     return [
-        _decoded(tokenizer, given, whole, is_left) for given, whole in zip(ids, wholes, strict=True)
+        _decoded(tokenizer, given, whole, is_left)
+        for given, whole in zip(ids, untruncated, strict=True)
     ]
 
 
@@ -124,7 +126,7 @@ def _without_truncation(
     texts: Sequence[Sequence[str]],
     instructions: Sequence[Sequence[str]],
     has_offsets: bool,
-) -> Iterator[_Whole]:
+) -> Iterator[_Untruncated]:
     if not texts:
         return
     sources = [
@@ -159,14 +161,14 @@ def _without_truncation(
             mask = special if len(special) == len(ids) else [token in specials for token in ids]
             side, spans = _sides(mask), None
             n_instruction = n_head = [n_tokens(before) for before in instructions[i]]
-        yield _Whole(ids, side, spans, parts, n_instruction, n_head)
+        yield _Untruncated(ids, side, spans, parts, n_instruction, n_head)
 
 
 def _n_within(
     side: Sequence[int | None], spans: Sequence[tuple[int, int]], number: int, end: int
 ) -> int:
     """Return how many tokens of text ``number`` lie before its character ``end``."""
-    return sum(of == number and span[1] <= end for of, span in zip(side, spans, strict=True))
+    return sum(text == number and span[1] <= end for text, span in zip(side, spans, strict=True))
 
 
 def _without_space(instruction: str) -> int:
@@ -191,39 +193,40 @@ def _sides(is_special: Sequence[int | bool]) -> list[int | None]:
 
 
 def _decoded(
-    tokenizer: PreTrainedTokenizerBase, ids: list[int], whole: _Whole, is_left: bool
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], whole: _Untruncated, is_left: bool
 ) -> DecodedText:
     kept = _kept(ids, whole, is_left)
     if kept is None:
         specials = set(tokenizer.all_special_ids)
         marks = [("special" if token in specials else "text", 0) for token in ids]
         return DecodedText(ids, _segments(tokenizer, ids, marks), is_aligned=False)
-    marks = []
     seen = [0] * len(whole.sources)
-    kind_of: list[tuple[str, int]] = []
-    for of in whole.side:
-        if of is None:
-            kind_of.append(("special", 0))
+    all_marks: list[tuple[str, int]] = []
+    for side in whole.side:
+        if side is None:
+            all_marks.append(("special", 0))
         else:
-            kind_of.append(("instruction" if seen[of] < whole.n_instruction[of] else "text", of))
-            seen[of] += 1
-    marks = [kind_of[index] for index in kept]
-    gone = sorted(set(range(len(whole.ids))) - set(kept))
+            is_instruction = seen[side] < whole.n_instruction[side]
+            all_marks.append(("instruction" if is_instruction else "text", side))
+            seen[side] += 1
+    marks = [all_marks[index] for index in kept]
+    cut_off = sorted(set(range(len(whole.ids))) - set(kept))
     cut = []
     for number, source in enumerate(whole.sources):
-        of_text = [index for index in gone if whole.side[index] == number]
+        of_text = [index for index in cut_off if whole.side[index] == number]
         if not of_text:
             cut.append("")
         elif whole.spans is None:
             cut.append(_decode(tokenizer, [whole.ids[index] for index in of_text]))
         else:
             cut.append(source[whole.spans[of_text[0]][0] : whole.spans[of_text[-1]][1]])
-    return DecodedText(ids, _segments(tokenizer, ids, marks), cut, len(gone))
+    return DecodedText(ids, _segments(tokenizer, ids, marks), cut, len(cut_off))
 
 
 def _segments(
     tokenizer: PreTrainedTokenizerBase, ids: list[int], marks: Sequence[tuple[Any, int]]
 ) -> list[Segment]:
+    """Join neighbouring tokens with the same mark, which is (kind, side)."""
     segments = []
     for (kind, side), group in groupby(zip(marks, ids, strict=True), key=lambda pair: pair[0]):
         of_segment = [token for _, token in group]
@@ -238,11 +241,11 @@ def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return text if isinstance(text, str) else "".join(text)
 
 
-def _kept(ids: list[int], whole: _Whole, is_left: bool) -> list[int] | None:
-    """Return which of the untruncated tokens have the given ids, in order; None if not found.
+def _kept(ids: list[int], whole: _Untruncated, is_left: bool) -> list[int] | None:
+    """Return the positions of the given ids among the untruncated tokens; None if not found.
 
-    Tries the ways in which truncation shares the room among the texts of a pair, and keeps the
-    beginning of a text that is truncated on the left.
+    Tries each way in which truncation may divide the room between the texts of a pair and, for
+    truncation on the left, each way in which it may keep the beginning of a text.
     """
     if ids == whole.ids:
         return list(range(len(ids)))

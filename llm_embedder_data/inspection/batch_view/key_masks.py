@@ -1,4 +1,4 @@
-"""Which keys of a global batch are masked for a query, so that they are not negatives, and why."""
+"""Which keys of a global batch are not negatives of a query, because they are masked, and why."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class GlobalKeys:
     def known(self, query: int) -> NDArray[np.bool_]:
         """Return which keys are known positives of a query, ``[B, G]`` bool.
 
-        The loss leaves these out of the query's negatives, whichever rank they come from. They are
-        the positives of its row, and those of other rows of the step with the same query.
+        The loss leaves them out of the query's negatives, whichever rank they come from. They are
+        the positives of its row, and the positives of other rows of the step with the same query.
         """
         same_query = self.query_text_id == self.query_text_id[query]
         positives = np.append(self.positive_id[query], self.key_id[same_query, 0])

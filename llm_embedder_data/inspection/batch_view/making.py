@@ -1,4 +1,4 @@
-"""Making the batches of a step with the groups and the collator of training."""
+"""Making the batches of a step in the same way as training makes them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class RankBatch:
     """The batch of a rank.
 
     Attributes:
-        rank: the rank.
-        groups: the chosen texts, which the collator gets.
-        batch: the tensors, which the model gets.
+        rank: number of the rank, from 0.
+        groups: the chosen texts, which the collator takes.
+        batch: the batch that the collator makes of them, which the model takes.
     """
 
     rank: int
@@ -37,9 +37,9 @@ class StepBatches:
 
     Attributes:
         plan: the plan of the epoch.
-        step: the step.
-        ranks: the batches that were asked for.
-        keys: the keys of all ranks, including those whose batches were not asked for.
+        step: number of the step, from 0.
+        ranks: the batches of the requested ranks.
+        keys: the keys of all ranks, whether their batches were requested or not.
     """
 
     plan: EpochPlan
@@ -55,7 +55,14 @@ def batches_of_step(
     step: int,
     rank: int | None,
 ) -> StepBatches:
-    """Make the batch of a rank, or the batches of all ranks if ``rank`` is None.
+    """Make the batches of a step.
+
+    Args:
+        plan: the plan of the epoch.
+        groups: chooses the keys of rows, as in training.
+        collator: the run's collator.
+        step: number of the step, from 0.
+        rank: the rank whose batch to make; None: the batches of all ranks.
 
     Raises:
         ConfigError: the plan has no such step or rank.
@@ -76,7 +83,12 @@ def batches_of_step(
 
 
 def index_of(plan: EpochPlan, step: int, rank: int | None) -> BatchIndex:
-    """Return the index of a rank's batch in the training dataset; None: of all ranks together.
+    """Return the index by which the training groups give a rank's part of a step.
+
+    Args:
+        plan: the plan of the epoch.
+        step: number of the step, from 0.
+        rank: the rank; None: the global batch, the rows of all ranks together.
 
     Raises:
         IndexError: the plan has no such step or rank.

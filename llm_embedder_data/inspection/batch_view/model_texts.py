@@ -14,7 +14,7 @@ from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
 
 @dataclass(frozen=True, slots=True)
 class SideShape:
-    """The size and padding of the tensors of a side of a rank's batch.
+    """The size and padding of one side (query, key or cross) of a rank's batch.
 
     Attributes:
         shapes: the shape of ``input_ids`` in each call of the model.

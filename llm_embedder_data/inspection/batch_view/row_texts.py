@@ -1,4 +1,4 @@
-"""The texts of a batch's rows as in their files, to find which candidate each key is."""
+"""The texts of rows as their files have them, to find which candidate of its row a key is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training batch as the model gets it, decoded to plain Python, text and HTML."""
+"""A training batch as the model gets it, decoded for reading as plain Python, text or HTML."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def show_batches(
         train_sets: training sets by name.
         corpora: corpora by name, in which the keys' texts are looked up.
         collator: the collator that made the batches.
-        is_one_rank: whether the batch of a single rank was asked for, not those of all ranks.
+        is_one_rank: whether the batch of one rank is shown, not the batches of all ranks.
         notes: sentences to show above the batch.
     """
     batch = step.ranks[0].batch

@@ -1,4 +1,4 @@
-"""Runs every check on all data of a run, and gathers what they find."""
+"""Runs every check on all data of a run, and collects what the checks find."""
 
 from __future__ import annotations
 
@@ -75,28 +75,27 @@ def diagnose(
     """Read all data of a run and check it.
 
     Args:
-        train_sets: by name.
-        eval_sets: by name.
-        corpora: by name.
-        plan: of epoch 0 on the ranks of the run; None without training data, or if all of it is
-            below a global batch.
+        train_sets: training sets by name.
+        eval_sets: eval sets by name.
+        corpora: corpora by name.
+        plan: the plan of epoch 0 on the ranks of the run; None if there is no training data, or if
+            all training sets are smaller than a global batch.
         refused: why a run with this data and these settings would be refused; None if it would not.
         batch_size: queries per rank and step, by training set.
-        num_replicas: data-parallel ranks of the run.
+        num_replicas: number of data-parallel ranks of the run.
         small_datasets: the setting of this name.
         instruction_of: returns the texts put before the queries and keys of a dataset.
-        collator: makes the run's batches.
-        groups: chooses keys as in training; None without training data.
+        collator: the run's collator.
+        groups: chooses the keys of rows, as in training; None without training data.
         group_size: the setting ``train_group_size``, keys per query.
         answers_of: returns the answers to a training set's queries, by the query's normal form;
-            empty if the data has none.
-        answers_by_record: returns the same answers by the place of their records, for cleaned
-            files.
-        cache_files: {file: bytes} by dataset, named as in the result.
-        seconds_to_prepare: how long it took to write or open the caches.
-        fix: a folder for cleaned files; None writes none.
-        near_duplicates: the least Jaccard similarity of texts that are nearly the same; None looks
-            for none.
+            empty if the data has no answers.
+        answers_by_record: returns the same answers by file and record number, for cleaned files.
+        cache_files: {file: bytes} by dataset, with the names that datasets have in the result.
+        seconds_to_prepare: how long it took to write or open the caches, or None.
+        fix: folder for cleaned files; None: write none.
+        near_duplicates: the lowest Jaccard similarity at which texts count as near-duplicates, in
+            [0.7, 1]; None: do not look for them.
         show_progress: whether to show a progress bar on the terminal.
 
     Raises:
@@ -166,12 +165,14 @@ def diagnose(
     diagnosis = Diagnosis(datasets=datasets, plan=facts, refused=refused)
     if fix is not None:
         to_clean = {name: rows_to_clean(train_set) for name, train_set in train_sets.items()}
-        of_all = {
+        to_clean_fingerprints = {
             name: fingerprints[name] if rows is train_sets[name] else fingerprints_of(rows)
             for name, rows in to_clean.items()
         }
-        contaminated = contaminated_rows(of_all, eval_queries)
-        diagnosis["fixed"] = write_fixed(fix, to_clean, of_all, contaminated, answers_by_record)
+        contaminated = contaminated_rows(to_clean_fingerprints, eval_queries)
+        diagnosis["fixed"] = write_fixed(
+            fix, to_clean, to_clean_fingerprints, contaminated, answers_by_record
+        )
     cache_bytes = add_cache_bytes(datasets, cache_files)
     if plan is not None and facts is not None and groups is not None:
         add_plan_costs(facts, plan, groups, collator)

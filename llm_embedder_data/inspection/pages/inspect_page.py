@@ -20,7 +20,7 @@ from llm_embedder_data.inspection.pages.plots import (
 from llm_embedder_data.inspection.pages.tabbed_page import tabbed_page
 from llm_embedder_data.inspection.report import Report
 
-_LONGEST_NAME = 60
+_LONGEST_NAME = 60  # characters
 _MOST_OPEN = 24  # plots of a tab that are not folded, and datasets of a plot
 
 _INTRO = (
@@ -35,7 +35,7 @@ _ABOUT_BATCH = (
 
 
 def inspect_page(batch: ShownBatch, report: Report, plots: Mapping[str, Any]) -> str:
-    """Return the page, in HTML.
+    """Return the page as HTML.
 
     Args:
         batch: the decoded batch.
@@ -108,7 +108,7 @@ def _tasks(plots: Mapping[str, Any]) -> str:
 
 
 def _together(shares: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Return the shares; if there are more than a plot has colours, the last ones as one."""
+    """Return the shares; if a plot has too few colours, the last tasks are added up."""
     if len(shares) <= N_COLOURS:
         return dict(shares)
     names = list(shares)

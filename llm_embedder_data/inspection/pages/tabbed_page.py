@@ -53,12 +53,12 @@ _SCRIPT = """
 
 
 def tabbed_page(title: str, tabs: Mapping[str, str], *, intro: str = "", style: str = "") -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
-        title: title of the page.
+        title: title of the page, as plain text.
+        tabs: HTML of each tab by its title, in order; at least one tab.
         intro: HTML above the tabs.
-        tabs: HTML by the title of the tab, in order; at least one tab.
         style: additional CSS.
     """
     buttons, panels = [], []

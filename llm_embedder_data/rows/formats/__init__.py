@@ -1,1 +1,1 @@
-"""Other people's formats: one module for each, and how they are told apart."""
+"""Formats of other projects, one module for each, and the rules that tell them apart."""

@@ -1,4 +1,16 @@
-"""Arctic-Embed's three tables: documents, queries, and labels; above 0 positive, below negative."""
+"""Arctic-Embed's folder of three tables: documents, queries, and the labels of pairs.
+
+The records of documents, queries and labels::
+
+    {"DOCUMENT_ID": 11, "DOCUMENT_TEXT": "Tides follow the moon."}
+    {"QUERY_ID": 7, "QUERY_TEXT": "what causes tides"}
+    {"QUERY_ID": 7, "DOCUMENT_ID": 11, "RELEVANCE": 1}
+
+A folder is known by its files ``documents.*``, ``queries.*`` and ``labels.*`` (or
+``relations.*``), a single file by the columns of labels. The names of the ids may begin with
+``BATCH_``. A pair is positive if its relevance is above 0 and negative if it is below 0; a
+relevance of 0 says nothing, so such a pair is left out and counted.
+"""
 
 from __future__ import annotations
 
@@ -55,50 +67,48 @@ def _texts(parts: Parts, side: str) -> Iterator[tuple[Any, str]]:
                 "it holds token ids in place of texts, which fit one tokenizer alone (give the "
                 "tables of texts)",
             )
-        one = next((value[n] for n in (f"{side}_ID", f"BATCH_{side}_ID") if n in value), None)
+        names = (f"{side}_ID", f"BATCH_{side}_ID")
+        given_id = next((value[name] for name in names if name in value), None)
         try:
-            yield (
-                document_id(one, f"{side}_ID") and one,
-                text_of(value.get(f"{side}_TEXT"), f"{side}_TEXT"),
-            )
+            document_id(given_id, f"{side}_ID")  # raises BadRowError if it is no id
+            yield given_id, text_of(value.get(f"{side}_TEXT"), f"{side}_TEXT")
         except BadRowError as error:
             raise parts.error(str(error)) from error
 
 
 def _documents(parts: Parts) -> Iterator[Row]:
-    for one, text in _texts(parts, "DOCUMENT"):
-        yield corpus_row(one, text)
+    for given_id, text in _texts(parts, "DOCUMENT"):
+        yield corpus_row(given_id, text)
 
 
 def _labels(parts: Parts) -> Iterator[tuple[Any, str, int]]:
-    """Query id, document id, and 1 or -1; labels of 0 say nothing, and are counted."""
+    """Yield query id, document id, and 1 or -1, for each label other than 0."""
     for record in parts.records():
         try:
             value = record.value
             if not isinstance(value, Mapping):
                 raise BadRowError("expected an object of QUERY_ID, DOCUMENT_ID and RELEVANCE")
-            own_id = value.get("QUERY_ID", value.get("BATCH_QUERY_ID"))
+            query_id = value.get("QUERY_ID", value.get("BATCH_QUERY_ID"))
             document = value.get("DOCUMENT_ID", value.get("BATCH_DOCUMENT_ID"))
             relevance = grade_of(value.get("RELEVANCE"))
-            if own_id is None:
+            if query_id is None:
                 raise BadRowError("QUERY_ID: a label has no query")
             if relevance == 0:
                 raise Dropped("labels of 0, which say nothing")
-            yield own_id, document_id(document, "DOCUMENT_ID"), 1 if relevance > 0 else -1
+            yield query_id, document_id(document, "DOCUMENT_ID"), 1 if relevance > 0 else -1
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 
 
 def _joined(parts: Parts) -> Parts:
-    """Parts with the folder's labels and texts; those that are named stay."""
+    """Add the folder's labels, queries and documents to the parts, unless the user names others."""
     folder = Path(parts.source)
     if not folder.is_dir():
         return parts
     parts.files = [_file(folder, "labels", "relations")]
     if parts.texts_of_queries is None:
-        own = Parts(parts.source, [_file(folder, "queries")], parts.options)
-        queries = _texts(own, "QUERY")
-        parts.texts_of_queries = lambda: {str(one): (one, text) for one, text in queries}
+        queries = _texts(Parts(parts.source, [_file(folder, "queries")], parts.options), "QUERY")
+        parts.texts_of_queries = lambda: {str(given): (given, text) for given, text in queries}
     if parts.texts_of_corpus is None:
         documents = [Path(_file(folder, "documents").path)]
         parts.texts_of_corpus = cache(lambda: passages_of(parts, documents, "arctic", _documents))
@@ -108,7 +118,8 @@ def _joined(parts: Parts) -> Parts:
 def _grades(parts: Parts) -> Grades:
     if parts.judgments_given is not None:
         return by_query(parts.judgments_given(), parts)
-    return by_query(((str(query), one, grade) for query, one, grade in _labels(parts)), parts)
+    judgments = ((str(query), document, grade) for query, document, grade in _labels(parts))
+    return by_query(judgments, parts)
 
 
 def _train(parts: Parts) -> Iterator[Row]:

@@ -1,4 +1,15 @@
-"""Lines that are arrays of texts (pairs, triplets), and sets of texts that mean the same."""
+"""The rows of sentence-transformers' collection ``embedding-training-data``.
+
+``arrays``: each line is an array of a query, a positive, and any number of negatives. Lines of two
+tab-separated texts without a header are read alike::
+
+    ["what causes tides", "Tides follow the moon.", "Rain falls from clouds."]
+
+``sets``: each line is an object whose only field, ``set``, holds texts that mean the same. One of
+them becomes the query, chosen by a hash of the row's number, and the others become positives::
+
+    {"set": ["how do tides work", "what causes tides"]}
+"""
 
 from __future__ import annotations
 
@@ -7,7 +18,7 @@ from typing import Any
 
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 from llm_embedder_data.rows.formats.columns import row_in_order
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -27,21 +38,22 @@ def _recognizes(file: RawFile) -> bool:
         return False
     if file.container in ("lines", "array"):
         return True
-    # Two cells without header are an id and a text where the first never repeats and has no blank.
-    return all(len(row) == 2 for row in rows) and not starts_with_ids(file)
+    return all(len(row) == 2 for row in rows) and not _starts_with_ids(file)
 
 
 def _is_texts(value: Any) -> bool:
     return (
-        isinstance(value, list) and len(value) >= 2 and all(isinstance(one, str) for one in value)
+        isinstance(value, list)
+        and len(value) >= 2
+        and all(isinstance(entry, str) for entry in value)
     )
 
 
-def starts_with_ids(file: RawFile) -> bool:
-    """Whether the first cells of a file without header are ids: none repeats, none has a blank."""
-    first = [row[0] for row in file.head if isinstance(row, list) and row]
-    return len(set(first)) == len(first) and all(
-        isinstance(one, str) and not any(sign.isspace() for sign in one) for one in first
+def _starts_with_ids(file: RawFile) -> bool:
+    """Return whether the first column looks like ids: no cell repeats, and none has a blank."""
+    first = [row[0] for row in file.head]
+    return len(set(first)) == len(first) and not any(
+        character.isspace() for cell in first for character in cell
     )
 
 
@@ -83,5 +95,5 @@ SETS = Format(
     name="sets",
     what="sets of texts that mean the same",
     recognizes=_is_sets,
-    train=each(_from_set),
+    train=each_record(_from_set),
 )

@@ -1,7 +1,18 @@
-"""Folders of a corpus, queries and judgments: BEIR's, and FlagEmbedding's custom evaluation.
+"""BEIR's folder of corpus, queries and judgments, and FlagEmbedding's for its custom evaluation.
 
-BEIR: corpus.jsonl, [prefix-]queries.jsonl, [prefix-]qrels/SPLIT.tsv. FlagEmbedding: corpus.jsonl,
-SPLIT_queries.jsonl, SPLIT_qrels.jsonl. A document judged 0 is a labelled negative.
+BEIR, known by its files of queries and folders of qrels::
+
+    corpus.jsonl              {"_id": "d1", "title": "Tides", "text": "Tides follow the moon."}
+    [PREFIX-]queries.jsonl    {"_id": "q1", "text": "what causes tides"}
+    [PREFIX-]qrels/SPLIT.tsv  q1, d1, 1, separated by tabs, below a header
+
+FlagEmbedding, known by the endings of its file names::
+
+    corpus.jsonl              {"id": "d1", "title": "Tides", "text": "Tides follow the moon."}
+    SPLIT_queries.jsonl       {"id": "q1", "text": "what causes tides"}
+    SPLIT_qrels.jsonl         {"qid": "q1", "docid": "d1", "relevance": 1}
+
+A document of grade 0 is a negative of its query.
 """
 
 from __future__ import annotations
@@ -13,7 +24,7 @@ from pathlib import Path
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_texts
+from llm_embedder_data.rows.formats.id_text import ID_TEXT, read_passages, read_texts
 from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import grades_of_folder
@@ -21,14 +32,22 @@ from llm_embedder_data.rows.passages.passage_files import PassageFile
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, document_id
 
+# The splits of which the first is read if a folder has several and the user names none.
 PREFERRED = {"train": ("train",), "eval": ("test", "dev", "validation", "val"), "corpus": ()}
 
 
 def chosen_split(names: list[str], kind: Kind, given: str | None, source: str) -> str:
-    """Which of several splits is read.
+    """Return the split to read: the given split, else the usual split of the kind, else the only.
+
+    Args:
+        names: the splits that there are.
+        kind: the kind of rows to read.
+        given: the split that the user names, or None.
+        source: what has the splits, for messages.
 
     Raises:
-        ConfigError: the split that is asked for is not there, or none fits the kind of rows.
+        ConfigError: the split that the user names does not exist, or none is named and several
+            exist, none of which is usual for the kind.
     """
     if given is not None:
         if given not in names:
@@ -46,7 +65,7 @@ def chosen_split(names: list[str], kind: Kind, given: str | None, source: str) -
     )
 
 
-def _plain(path: Path) -> str:
+def _stem(path: Path) -> str:
     return path.name.split(".")[0]
 
 
@@ -59,7 +78,7 @@ def _is_beir(folder: Path) -> bool:
 
 
 def _queries(folder: Path, before: str = "*") -> list[Path]:
-    """The files of queries: JSON Lines in BEIR's own folders, Parquet in converted ones."""
+    """Return the files of queries: JSON Lines, or Parquet in folders that somebody converted."""
     return _files(folder, f"{before}queries*.jsonl*") or _files(folder, f"{before}queries*.parquet")
 
 
@@ -70,7 +89,12 @@ def _qrels_folders(folder: Path) -> list[Path]:
 
 
 def _prefix(parts: Parts) -> str:
-    """Which of several sets of queries is read."""
+    """Return the prefix of the queries and judgments to read; "" if their names have none.
+
+    Raises:
+        ConfigError: the prefix that the user names does not exist, or the user has to name one.
+        DataError: the folder has no judgments.
+    """
     found = [path.name.removesuffix("qrels").rstrip("-") for path in _qrels_folders(parts.folder)]
     given = parts.options.prefix
     if given is not None and given not in found:
@@ -93,15 +117,15 @@ def _beir_parts(parts: Parts, kind: Kind) -> Parts:
         raise DataError.at(
             str(folder / f"{before}qrels"), "the folder has no judgments (SPLIT.tsv)"
         )
-    names = [_plain(path) for path in judged]
+    names = [_stem(path) for path in judged]
     split = chosen_split(names, kind, parts.options.split, str(folder / f"{before}qrels"))
-    parts.files = [RawFile(str(path)) for path in judged if _plain(path) == split]
+    parts.files = [RawFile(str(path)) for path in judged if _stem(path) == split]
     queries = _queries(folder, before) or _queries(folder)
     return with_texts(parts, queries, _files(folder, "corpus*"))
 
 
 def with_texts(parts: Parts, queries: list[Path], corpus: list[Path]) -> Parts:
-    """Parts with the texts of a folder's queries and corpus, unless others are named."""
+    """Add the texts of a folder's queries and corpus to the parts, unless the user names others."""
     if parts.texts_of_queries is None and queries:
         parts.texts_of_queries = cache(lambda: query_texts(parts, queries))
     if parts.texts_of_corpus is None and corpus:
@@ -110,26 +134,37 @@ def with_texts(parts: Parts, queries: list[Path], corpus: list[Path]) -> Parts:
 
 
 def query_texts(parts: Parts, files: list[Path]) -> dict[str, tuple[object, str]]:
-    """The ids and texts of queries, by the id's text."""
-    own = Parts(
+    """Return ``{id as text: (id as the file has it, query)}`` for the queries of some files.
+
+    Raises:
+        DataError: a row is bad or repeats an id, and bad rows are not skipped.
+    """
+    of_queries = Parts(
         str(files[0]),
         [RawFile(str(path)) for path in files],
         parts.options,
         skips_bad_rows=parts.skips_bad_rows,
     )
-    return {document_id(one, "query id"): (one, text) for one, text in read_texts(own)}
+    return {
+        document_id(query_id, "query id"): (query_id, text)
+        for query_id, text in read_texts(of_queries)
+    }
 
 
 def corpus_texts(parts: Parts, files: list[Path]) -> PassageFile:
-    """The passages of a corpus by id; what was left out of it is counted among the parts."""
-    assert ID_TEXT.corpus is not None
-    return passages_of(parts, files, ID_TEXT.name, ID_TEXT.corpus)
+    """Return the passages of a corpus by id; what is left out of it is counted in ``parts``."""
+    return passages_of(parts, files, ID_TEXT.name, read_passages)
 
 
 def reader_of(
     kind: Kind, prepare: Callable[[Parts, Kind], Parts]
 ) -> Callable[[Parts], Iterator[Row]]:
-    """A reader of a folder's judged rows."""
+    """Return a reader of a folder of corpus, queries and judgments.
+
+    Args:
+        kind: ``train`` or ``eval``.
+        prepare: adds the folder's files of judgments, queries and corpus to the parts.
+    """
 
     def read(parts: Parts) -> Iterator[Row]:
         parts = prepare(parts, kind)
@@ -144,8 +179,7 @@ def _corpus(parts: Parts) -> Iterator[Row]:
     if not files:
         raise DataError.at(parts.source, "the folder has no corpus (expected corpus.jsonl)")
     parts.files = [RawFile(str(path)) for path in files]
-    assert ID_TEXT.corpus is not None
-    yield from ID_TEXT.corpus(parts)
+    yield from read_passages(parts)
 
 
 BEIR = Format(
@@ -165,7 +199,7 @@ def _is_flagembedding(folder: Path) -> bool:
 
 def _flagembedding_parts(parts: Parts, kind: Kind) -> Parts:
     folder = parts.folder
-    names = [_plain(path).removesuffix("_qrels") for path in _files(folder, "*_qrels.jsonl*")]
+    names = [_stem(path).removesuffix("_qrels") for path in _files(folder, "*_qrels.jsonl*")]
     if not names:
         raise DataError.at(parts.source, "the folder has no judgments (SPLIT_qrels.jsonl)")
     split = chosen_split(names, kind, parts.options.split, str(folder))

@@ -1,6 +1,13 @@
-"""ColBERT's lines: [qid, pid, pid, ...] with the positive first, or [qid, [pid, score], ...].
+"""ColBERT's files of arrays of ids: a query id, then passage ids, or passages with scores.
 
-A pid is a line of the collection, from 0, where the collection has no ids of its own.
+Each line is ``[query id, positive id, negative id, ...]``, or ``[query id, [passage id, score],
+...]`` with the scores of a teacher, where nothing is known to be positive::
+
+    [17, 482, 90, 1205]
+    [17, [482, 9.3], [90, -2.1]]
+
+A file is known by arrays whose entries all look like ids, or ids with scores. A passage id is the
+number of the passage's line in the collection, from 0, if the collection has no ids.
 """
 
 from __future__ import annotations
@@ -37,7 +44,7 @@ def _recognizes(file: RawFile) -> bool:
 
 
 def _is_scored(row: list[Any]) -> bool:
-    return is_id(row[0]) and all(isinstance(one, list) and len(one) == 2 for one in row[1:])
+    return is_id(row[0]) and all(isinstance(entry, list) and len(entry) == 2 for entry in row[1:])
 
 
 def _read(parts: Parts) -> Iterator[Row]:
@@ -46,25 +53,25 @@ def _read(parts: Parts) -> Iterator[Row]:
             if not isinstance(record.value, list) or len(record.value) < 2:
                 raise BadRowError("expected an array of a query id and document ids")
             query_id, *entries = record.value
-            own_id, (_, query) = id_of(query_id, "query id"), parts.query_of(query_id)
+            query_id, (_, query) = id_of(query_id, "query id"), parts.query_of(query_id)
             if any(isinstance(entry, list) for entry in entries):
-                yield _scored(query, own_id, entries, parts)
+                yield _scored(query, query_id, entries, parts)
                 continue
-            ids = ids_of(entries, "document id")
-            negative = [one for one in dict.fromkeys(ids[1:]) if one != ids[0]]
-            pos, neg, _ = parts.sides(ids[:1], negative)
-            yield train_row(query, pos, neg, query_id=own_id)
+            positive, *others = ids_of(entries, "document id")
+            negative = [doc_id for doc_id in dict.fromkeys(others) if doc_id != positive]
+            pos, neg, _ = parts.pos_and_neg_of([positive], negative)
+            yield train_row(query, pos, neg, query_id=query_id)
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 
 
-def _scored(query: str, own_id: Any, entries: list[Any], parts: Parts) -> Row:
+def _scored(query: str, query_id: Any, entries: list[Any], parts: Parts) -> Row:
     if not all(isinstance(entry, list) and len(entry) == 2 for entry in entries):
         raise BadRowError("expected pairs of a document id and a score")
-    texts, kept = parts.joined(ids_of([entry[0] for entry in entries], "document id"))
-    scores = scores_of(([entries[place][1] for place in kept], len(kept)))
+    texts, kept = parts.candidates_of(ids_of([entry[0] for entry in entries], "document id"))
+    scores = scores_of(([entries[position][1] for position in kept], len(kept)))
     return train_row(
-        query, candidates=texts, scores=parts.without_scores(True, scores), query_id=own_id
+        query, candidates=texts, scores=parts.complete_scores(True, scores), query_id=query_id
     )
 
 

@@ -1,8 +1,16 @@
-"""Columns as sentence-transformers' data sets have them: an anchor, a positive, negatives.
+"""Rows of the datasets for sentence-transformers: an anchor, a positive, and negatives.
 
-An n-tuple's ``scores`` are a teacher's, of the positive and then the negatives. Old FlagEmbedding
-eval files (query and a ``positive`` list), pairs of question and answer, (query, response,
-rejected_response), and Cohere's relevant_passages are of the same shape.
+A record::
+
+    {"anchor": "what causes tides", "positive": "Tides follow the moon.",
+     "negative_1": "Rain falls from clouds.", "negative_2": "Wind moves air.",
+     "scores": [9.1, -3.0, -4.2]}
+
+A file is known by one of many names for each of query and positive (QUERIES, POSITIVES), in any
+letter case; negatives are optional. ``scores`` are teacher scores if there is one for each text,
+the positive first. Old FlagEmbedding eval files (``query`` and a list ``positive``), pairs of
+``question`` and ``answer``, rows of ``query``, ``response`` and ``rejected_response``, and Cohere's
+rerank files (``query``, ``relevant_passages``, ``hard_negatives``) have the same shape.
 """
 
 from __future__ import annotations
@@ -12,9 +20,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import Sides, id_and_query, pos_and_neg
+from llm_embedder_data.rows.formats.passage_ids import Candidates, id_and_query, pos_and_neg
 from llm_embedder_data.rows.formats.short_texts import are_short
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -39,18 +47,22 @@ SCORES = ("scores", "teacher_scores", "score")
 LABELS = ("labels", "label")
 
 
-def _number(numbered: tuple[str, str]) -> tuple[int, str]:
-    return len(numbered[0]), numbered[0]  # digits of one length sort as numbers do
+def _by_number(numbered: tuple[str, str]) -> tuple[int, str]:
+    """Sort key of (digits without leading zeros, column), which sorts by number of any length."""
+    return len(numbered[0]), numbered[0]
 
 
-def plain(name: str) -> str:
-    """A column's name without blanks at its ends, in lower case."""
+def plain_name(name: str) -> str:
+    """Return a column's name as it is compared: in lower case, without blanks at its ends."""
     return name.strip().lower()
 
 
-def sides(names: list[str]) -> tuple[str | None, str | None, list[str]]:
-    """The columns of query, positive and negatives; negatives in the order of their numbers."""
-    by_plain = {plain(name): name for name in reversed(names)}
+def side_columns(names: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """Return the columns of query, positive and negatives; numbered negatives by their numbers.
+
+    Query and positive are None if no column has one of their names.
+    """
+    by_plain = {plain_name(name): name for name in reversed(names)}
     query = next((by_plain[name] for name in QUERIES if name in by_plain), None)
     positive = next(
         (by_plain[name] for name in POSITIVES if name in by_plain and by_plain[name] != query), None
@@ -61,16 +73,16 @@ def sides(names: list[str]) -> tuple[str | None, str | None, list[str]]:
         if (found := _NEGATIVE.fullmatch(name))
     ]
     single = [by_plain[name] for name in (*NEGATIVES, *REJECTED) if name in by_plain]
-    return query, positive, [*single, *(name for _, name in sorted(numbered, key=_number))]
+    return query, positive, [*single, *(name for _, name in sorted(numbered, key=_by_number))]
 
 
 def _recognizes(file: RawFile) -> bool:
-    query, positive, _ = sides(list(file.fields))
+    query, positive, _ = side_columns(list(file.fields))
     return query is not None and positive is not None
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
-    query, positive, negatives = sides(list(record))
+    query, positive, negatives = side_columns(list(record))
     if query is None or positive is None:
         names = ", ".join(name[:40] for name in list(record)[:20])
         raise BadRowError(f"no query and positive among its columns ({names})")
@@ -78,7 +90,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     if not found.pos:
         raise Dropped("rows without a positive")
     query_id, text = id_and_query(
-        record, parts, query, own_id(record), names_ids=found.kept is not None
+        record, parts, query, query_id_in(record), names_ids=found.kept is not None
     )
     return train_row(
         text,
@@ -90,16 +102,19 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     )
 
 
-def _scores(record: Mapping[str, Any], found: Sides, parts: Parts) -> list[float] | None:
-    """A teacher's scores, where a row has one for each text; other labels are counted."""
-    by_plain = {plain(name): name for name in record}
+def _scores(record: Mapping[str, Any], found: Candidates, parts: Parts) -> list[float] | None:
+    """Return a record's teacher scores, from the first column that has a number for each text.
+
+    Columns of scores or labels before it are counted as not read.
+    """
+    by_plain = {plain_name(name): name for name in record}
     labels = [by_plain[name] for name in (*SCORES, *LABELS) if name in by_plain]
     for name in labels:
         given = record[name]
         if given is None:
             continue
         if isinstance(given, list) and len(given) == found.n_given > 1:
-            return parts.without_scores(True, found.scores(given))
+            return parts.complete_scores(True, found.scores(given))
         parts.counts[f"rows whose {name} is not read (no score for each text)"] += 1
     return None
 
@@ -108,9 +123,9 @@ _SHORT = "rows whose answers look like no passages (the median has under 5 words
 
 
 def _has_short_answers(file: RawFile) -> bool:
-    """Whether positives are answers of few words, which look like no passages."""
-    _, positive, _ = sides(list(file.fields))
-    is_answer = positive is not None and plain(positive) in ("answer", "answers")
+    """Return whether the positives are answers of so few words that they can hardly be passages."""
+    _, positive, _ = side_columns(list(file.fields))
+    is_answer = positive is not None and plain_name(positive) in ("answer", "answers")
     return is_answer and are_short(file.values(positive or ""))
 
 
@@ -121,7 +136,7 @@ def _read(parts: Parts) -> Iterator[Row]:
             parts.counts[_SHORT] += 1
         try:
             value = record.value
-            if isinstance(value, list):  # cells without header: their order says what they are
+            if isinstance(value, list):  # cells without a header, known by their order
                 yield row_in_order(value)
             elif isinstance(value, Mapping):
                 yield _train(parts.watched(record), parts)
@@ -132,15 +147,16 @@ def _read(parts: Parts) -> Iterator[Row]:
 
 
 def row_in_order(texts: list[Any]) -> Row:
-    """The row of a query, a positive, and negatives in this order.
+    """Return the row of a list ``[query, positive, negative, ...]``.
 
     Raises:
-        BadRowError: there are fewer than two, or a query or positive that is empty.
+        BadRowError: there are fewer than two texts, or the query or the positive is empty.
     """
     if len(texts) < 2:
         raise BadRowError("expected a query, a positive, and negatives")
     pos = [text_of(texts[1], "the second text")]
-    return train_row(texts[0], pos, [text for one in texts[2:] for text in texts_of(one, "neg")])
+    neg = [text for cell in texts[2:] for text in texts_of(cell, "neg")]  # empty cells give none
+    return train_row(texts[0], pos, neg)
 
 
 COLUMNS = Format(

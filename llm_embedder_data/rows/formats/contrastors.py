@@ -1,7 +1,16 @@
-"""contrastors' (Nomic's) rows: query and document, perhaps negatives and scores.
+"""Rows of contrastors, Nomic's trainer: a query, a document, and optionally negatives and scores.
 
-``metadata.objective`` lists the columns: {"triplet": [[query, document, negatives]], "paired":
-[[query, document]]}; without it they are called so.
+A record::
+
+    {"query": "what causes tides", "document": "Tides follow the moon.",
+     "negatives": ["Rain falls from clouds."],
+     "document_score": 9.1, "negatives_scores": [-3.0],
+     "metadata": {"objective": {"triplet": [["query", "document", "negatives"]]}}}
+
+A file is known by ``metadata.objective``, or by string columns ``query`` and ``document`` without
+labels. The objective names the columns of query, positive and, for a ``triplet``, negatives; its
+other kind is ``paired``. Without an objective the columns have the names shown above. The scores
+are a teacher's.
 """
 
 from __future__ import annotations
@@ -9,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -32,7 +41,7 @@ def _recognizes(file: RawFile) -> bool:
     return (
         {"query", "document"} <= fields
         and not fields & _LABELS
-        and all(isinstance(one, str) for one in texts)
+        and all(isinstance(text, str) for text in texts)
     )
 
 
@@ -43,7 +52,7 @@ def _objective(record: Any) -> Mapping[str, Any] | None:
 
 
 def _columns(record: Mapping[str, Any], parts: Parts) -> tuple[str, str, str | None]:
-    """The columns of query, positive and negatives."""
+    """Return the names of the columns of query, positive and negatives; the last may be None."""
     objective = _objective(record)
     if objective is None:
         return "query", "document", "negatives"
@@ -64,14 +73,14 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     query, document, negatives = _columns(record, parts)
     pos = text_of(record.get(document), document)
     neg = [] if negatives is None else texts_of(record.get(negatives), negatives)
-    own = record.get(f"{document}_score")
-    others = record.get(f"{negatives}_scores")
-    scores = scores_of((own, 1), (others, len(neg))) if own is not None else None
+    score = record.get(f"{document}_score")
+    negative_scores = record.get(f"{negatives}_scores")
+    scores = scores_of((score, 1), (negative_scores, len(neg))) if score is not None else None
     return train_row(
         record.get(query),
         [pos],
         neg,
-        scores=parts.without_scores(own is not None or others is not None, scores),
+        scores=parts.complete_scores(score is not None or negative_scores is not None, scores),
         query_id=record.get("query_id"),
     )
 
@@ -80,5 +89,5 @@ CONTRASTORS = Format(
     name="contrastors",
     what="contrastors' rows of query and document",
     recognizes=_recognizes,
-    train=each(_train),
+    train=each_record(_train),
 )

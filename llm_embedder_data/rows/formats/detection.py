@@ -1,4 +1,4 @@
-"""Which format a file or a folder has: known by content, or asked for where two fit."""
+"""Which format a file or folder has: by its content, or by ``format:`` if two formats fit it."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ from llm_embedder_data.rows.formats.trec import (
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import Kind, shown
 
-# In the order in which they are asked: distinctive names, then the shape of query and pos, then
-# common names, then counts of cells.
+# The first format that recognizes a file wins. So formats with distinctive column names come first,
+# then those known by the shapes of query and pos, by common names, and by the number of cells.
 FORMATS: tuple[Format, ...] = (
     *REFUSED,
     LIGHTRETRIEVER,
@@ -100,14 +100,14 @@ FORMATS: tuple[Format, ...] = (
     BEIR,
     MTEB,
 )
-BY_NAME: Mapping[str, Format] = {one.name: one for one in FORMATS if one.refusal is None}
+BY_NAME: Mapping[str, Format] = {found.name: found for found in FORMATS if found.refusal is None}
 
 
 def named(name: str) -> Format:
-    """The format that ``format:`` names.
+    """Return the format that ``format:`` names.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no format has the name; the message names all formats and the nearest.
     """
     if name not in BY_NAME:
         near = get_close_matches(name, BY_NAME, n=1, cutoff=0)
@@ -117,26 +117,30 @@ def named(name: str) -> Format:
 
 
 def format_of_folder(folder: Path) -> Format | None:
-    """The format of a folder that is one data set; None for a folder of files of rows."""
-    return next((one for one in FORMATS if one.recognizes_folder(folder)), None)
+    """Return the format of a folder that is one dataset; None for a folder of files of rows."""
+    return next((found for found in FORMATS if found.recognizes_folder(folder)), None)
 
 
 def format_of_file(file: RawFile, kind: Kind) -> Format:
-    """The format of a file, by its first records.
+    """Return the format of a file, by its first records.
+
+    Args:
+        file: the file.
+        kind: the kind of rows to read from it.
 
     Raises:
-        DataError: it is of a format that cannot be used, of none that is known, or of one that has
-            no such rows.
+        DataError: the file is empty; its format is refused, unknown, or has no rows of the kind; or
+            two formats fit, and the user has to name one.
     """
     if not file.head:
         raise DataError.at(file.path, "the file holds no row (fill it, or leave it out)")
-    fitting = [one for one in FORMATS if one.recognizes(file)]
-    for one in fitting:
-        if one.refusal is not None:
-            raise DataError.at(file.path, one.refusal)
+    fitting = [found for found in FORMATS if found.recognizes(file)]
+    for found in fitting:
+        if found.refusal is not None:
+            raise DataError.at(file.path, found.refusal)
     if kind == "corpus" and holds_texts(file):
         fitting.append(ID_TEXT)
-    usable = [one for one in fitting if one.reader(kind) is not None]
+    usable = [found for found in fitting if found.reader(kind) is not None]
     if not fitting:
         raise DataError.at(
             file.path,
@@ -149,7 +153,7 @@ def format_of_file(file: RawFile, kind: Kind) -> Format:
 
 
 def no_such_rows(path: str, found: Format, kind: Kind) -> DataError:
-    """The error of a file or folder whose format has no rows of a kind."""
+    """Return the error for a file or folder whose format has no rows of a kind."""
     kinds = [other for other in get_args(Kind) if found.reader(other) is not None]
     return DataError.at(
         path,
@@ -161,26 +165,26 @@ def no_such_rows(path: str, found: Format, kind: Kind) -> DataError:
 def check_named(chosen: Format, files: Sequence[RawFile]) -> None:
     """Refuse a format that the user named, for files that gave no row and do not look like it.
 
-    A named format wins over what files look like. But if no record has a field that it reads, each
-    counts as a row without a positive, and nothing would say that the name is the fault.
+    A format that the user names is used whatever the files look like. If it is the wrong one, each
+    record just counts as a row without a positive, which would not tell the user what is wrong.
 
     Raises:
-        DataError: naming the format, and what the first file holds.
+        DataError: no file looks like the format; the message says what the first file holds.
     """
     if not files or any(chosen.recognizes(file) for file in files):
         return
     raise DataError.at(
         files[0].path,
-        f"format={chosen.name!r}: no record is one of {chosen.what}: {_shape(files[0])} (leave "
-        "format out, or name the right one)",
+        f"format={chosen.name!r}: the file does not hold {chosen.what}; {_shape(files[0])} (leave "
+        "format out, or name the right format)",
     )
 
 
 def _ask_where_two_fit(chosen: Format, file: RawFile, kind: Kind) -> None:
-    """Refuse what may be two things, and what only looks like rows of a kind.
+    """Refuse a file that two formats fit, or whose first line may be a header.
 
     Raises:
-        DataError: naming what it may be, and the formats to choose from.
+        DataError: says what the file may be, and which formats to choose from.
     """
     if chosen is RANX_QRELS and kind == "train":
         raise DataError.at(
@@ -213,13 +217,13 @@ def _ask_where_two_fit(chosen: Format, file: RawFile, kind: Kind) -> None:
 
 
 def _may_have_header(file: RawFile) -> bool:
-    """Whether the first line without known names has a word a cell, and no later line does."""
+    """Return whether each cell of the first line is one word, and no later line is like that."""
     one_word_each = [all(cell.isidentifier() for cell in row) for row in file.head]
     return len(one_word_each) > 1 and one_word_each[0] and not any(one_word_each[1:])
 
 
-# What our own rows need, by kind, and the fields of a mapping that a message suggests.
-_OWN_ROWS: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
+# What native rows need, by kind, and the fields for which a message suggests columns of the file.
+_NATIVE_ROWS: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     "train": ("a training row needs query, and pos or history or neg", ("query", "pos", "neg")),
     "eval": ("a row of eval queries needs query, and pos_index or judgments", ("query",)),
     "corpus": ("a passage needs text", ("text",)),
@@ -227,10 +231,10 @@ _OWN_ROWS: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
 
 
 def _wanted(file: RawFile, kind: Kind) -> str:
-    """Return what is needed in place of the file's columns; nothing for other files."""
+    """Return what a file's columns lack to be native rows; "" for a file without columns."""
     if not file.fields:
         return ""
-    needed, fields = _OWN_ROWS[kind]
+    needed, fields = _NATIVE_ROWS[kind]
     return f": {needed} ({naming_hint(list(file.fields), fields)})"
 
 
@@ -239,4 +243,4 @@ def _shape(file: RawFile) -> str:
         return f"its columns are {', '.join(name[:40] for name in list(file.fields)[:20])}"
     if file.container in ("cells", "fields"):
         return f"its lines have {len(file.head[0])} cells ({file.dialect})"
-    return f"its records are such as {shown(file.head[0])}"
+    return f"its first record is {shown(file.head[0])}"

@@ -1,4 +1,7 @@
-"""The passages of a corpus that a format finds itself, such as the file of a folder."""
+"""The passages of a corpus that belongs to the rows, such as ``corpus.jsonl`` in a folder of BEIR.
+
+The user does not name such a corpus; the format finds it.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,20 @@ from llm_embedder_data.rows.schema.canonical_rows import Row
 def passages_of(
     parts: Parts, files: list[Path], format: str, read: Callable[[Parts], Iterator[Row]]
 ) -> PassageFile:
-    """Return the passages of some files by id, which are read once for each content.
+    """Return the passages of some files by id, from the cache if their content was read before.
 
-    What is left out is counted among the parts.
+    What is left out of the corpus is counted in ``parts``.
 
     Args:
-        parts: that the rows are read from.
-        files: of the corpus.
-        format: what reads them, as a part of the cache's name.
-        read: yields the rows of a corpus, as :data:`~.format.Reader` does.
+        parts: the parts of the source whose rows name the passages.
+        files: the files of the corpus, at least one.
+        format: name of the corpus's format, which becomes part of the cache's key.
+        read: yields canonical corpus rows, as a :data:`~.format.Reader` does.
 
     Raises:
-        DataError: a bad row, and bad rows are errors.
+        DataError: a file cannot be read; or a row is bad, and bad rows are not skipped.
     """
-    own = Parts(
+    of_corpus = Parts(
         str(files[0]),
         [RawFile(str(path)) for path in files],
         parts.options,
@@ -39,8 +42,8 @@ def passages_of(
     )
 
     def passages() -> Iterator[Passage]:
-        for row in read(own):
-            yield Passage(row["id"], row["text"], own.at)
+        for row in read(of_corpus):
+            yield Passage(row["id"], row["text"], of_corpus.at)
 
     found = passages_in(
         parts.cache_folder,
@@ -49,7 +52,7 @@ def passages_of(
         passages,
         name=str(files[0]),
         skips_bad_rows=parts.skips_bad_rows,
-        found=lambda: [dict(own.counts)],
+        found=lambda: [dict(of_corpus.counts)],
     )
     for counts in (found.header["counts"], *found.header["found"]):
         parts.counts.update(counts)

@@ -1,4 +1,4 @@
-"""What a format is: how it is known, and how its records become canonical rows."""
+"""What a format is: how its files are recognized, and how their records become canonical rows."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ def _never(_: Any) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A format of other people's files.
+    """A format in which another project stores retrieval data.
 
     Attributes:
-        name: that ``format:`` takes.
+        name: the value of ``format:`` in a source that asks for this format.
         what: what the files hold, in a few words, for messages.
-        recognizes: whether a file's first records are of this format.
-        recognizes_folder: whether a folder is of this format.
-        train: reads training rows; None where the format has none.
-        eval: reads eval rows.
-        corpus: reads the corpus.
-        refusal: why files of this format cannot be used at all.
-        settings: the source's settings that only its training rows and those of a few others have.
+        recognizes: tells from a file's first records whether the file has this format.
+        recognizes_folder: tells whether a folder as a whole has this format.
+        train: yields canonical training rows; None if the format has none.
+        eval: yields canonical eval rows; None if the format has none.
+        corpus: yields canonical corpus rows; None if the format has none.
+        refusal: why files of this format cannot be used, and what to use instead; None for a
+            format that is read.
+        settings: settings of a source that affect training rows of this format, but not those of
+            most other formats.
     """
 
     name: str
@@ -46,12 +48,19 @@ class Format:
     settings: tuple[str, ...] = ()
 
     def reader(self, kind: Kind) -> Reader | None:
-        """What reads one kind of rows."""
+        """Return the function that reads rows of a kind; None if the format has no such rows."""
         return {"train": self.train, "eval": self.eval, "corpus": self.corpus}[kind]
 
 
-def each(make: Callable[[Mapping[str, Any], Parts], Row | list[Row]]) -> Reader:
-    """A reader of files in which each record is a row, or several."""
+def each_record(make: Callable[[Mapping[str, Any], Parts], Row | list[Row]]) -> Reader:
+    """Return a reader of files in which each record becomes one row or several.
+
+    A record that is no mapping, or for which ``make`` raises BadRowError or Dropped, is left out
+    and counted.
+
+    Args:
+        make: returns the row or the rows of a record.
+    """
 
     def read(parts: Parts) -> Iterator[Row]:
         for record in parts.records():

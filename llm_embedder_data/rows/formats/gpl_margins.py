@@ -1,4 +1,13 @@
-"""GPL's margins: query id, positive id, negative id, and how far a teacher's scores differ."""
+"""GPL's margins: ids of a query, a positive and a negative, and the difference of their scores.
+
+A line, whose four cells are separated by tabs::
+
+    q1  d7  d9  4.31
+
+A file is known by four cells without a header, the last of them decimal numbers. A cross-encoder
+scores the positive and the negative; only the difference is given, so the teacher scores of a row
+are the difference and 0.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +54,14 @@ def _read(parts: Parts) -> Iterator[Row]:
             if not isinstance(record.value, list) or len(record.value) != 4:
                 raise BadRowError("expected four cells: query id, positive id, negative id, margin")
             query_id, positive, negative, margin = record.value
-            own_id, query = parts.query_of(query_id)
+            query_id, query = parts.query_of(query_id)
             if not isinstance(margin, str | int | float) or not _is_decimal(str(margin)):
                 raise BadRowError(f"margin: expected a number, found {shown(margin)}")
-            pos, neg, _ = parts.sides(ids_of(positive, "positive"), ids_of(negative, "negative"))
-            scores = parts.without_scores(True, scores_of(([float(margin), 0.0], 2)))
-            yield train_row(query, pos, neg, scores=scores, query_id=own_id)
+            pos, neg, _ = parts.pos_and_neg_of(
+                ids_of(positive, "positive"), ids_of(negative, "negative")
+            )
+            scores = parts.complete_scores(True, scores_of(([float(margin), 0.0], 2)))
+            yield train_row(query, pos, neg, scores=scores, query_id=query_id)
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 

@@ -1,12 +1,26 @@
-"""GritLM's rows, whose texts are [instruction, text], and MEDI's, of one positive and negative."""
+"""Rows whose texts are pairs [instruction, text]: GritLM's, and MEDI's, which train INSTRUCTOR.
+
+A record of GritLM's has lists of such pairs::
+
+    {"query": ["Find an explanation.", "what causes tides"],
+     "pos": [["", "Tides follow the moon."]], "neg": [["", "Rain falls from clouds."]]}
+
+A record of MEDI's has one positive and one negative, and the name of its task::
+
+    {"query": ["Find an explanation: ", "what causes tides"],
+     "pos": ["Represent the text: ", "Tides follow the moon."],
+     "neg": ["Represent the text: ", "Rain falls from clouds."], "task_name": "nq"}
+
+A file is known by how deep the lists of ``query`` and ``pos`` are nested.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -20,7 +34,7 @@ from llm_embedder_data.rows.schema.canonical_rows import (
 
 
 def is_pair(value: Any) -> bool:
-    """Whether a value is [instruction, text]."""
+    """Return whether a value is a pair [instruction, text]."""
     return (
         isinstance(value, list)
         and len(value) == 2
@@ -34,15 +48,17 @@ def _queries_are_pairs(file: RawFile) -> bool:
 
 
 def _is_nested(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, list) for one in value)
+    return (
+        isinstance(value, list) and bool(value) and all(isinstance(entry, list) for entry in value)
+    )
 
 
 def _recognizes_gritlm(file: RawFile) -> bool:
     positives = file.values("pos")
     if not positives or not all(map(_is_nested, positives)):
         return False
-    # A list of ids or labels, in place of a text, is another format's.
-    return _queries_are_pairs(file) or all(isinstance(one, str) for one in file.values("query"))
+    # Queries that are lists of something else, such as token ids, belong to another format.
+    return _queries_are_pairs(file) or all(isinstance(query, str) for query in file.values("query"))
 
 
 def _recognizes_medi(file: RawFile) -> bool:
@@ -50,7 +66,7 @@ def _recognizes_medi(file: RawFile) -> bool:
 
 
 def _pair(value: Any, field: str) -> tuple[str | None, str]:
-    """The instruction and the text; a plain text has no instruction of its own."""
+    """Return the instruction and the text of a pair; the instruction of a plain text is None."""
     if isinstance(value, str):
         return None, text_of(value, field)
     if not is_pair(value):
@@ -67,7 +83,7 @@ def _pairs(value: Any, field: str) -> list[tuple[str | None, str]]:
         return []
     if not isinstance(value, list):
         raise BadRowError(f"{field}: expected a list of [instruction, text], found {shown(value)}")
-    return [_pair(one, field) for one in value]
+    return [_pair(entry, field) for entry in value]
 
 
 def _medi(record: Mapping[str, Any], parts: Parts) -> Row:
@@ -86,16 +102,16 @@ def _row(
     if not pos:
         raise Dropped("rows without a positive")
     instruction, query = _pair(record.get("query"), "query")
-    of_keys = {one for one, _ in [*pos, *neg]}
-    if len(of_keys) > 1:
-        raise BadRowError("its passages have different instructions, and a row has one")
+    key_instructions = {key_instruction for key_instruction, _ in [*pos, *neg]}
+    if len(key_instructions) > 1:
+        raise BadRowError("its passages have different instructions, but a row can have only one")
     return train_row(
         query,
         [text for _, text in pos],
         [text for _, text in neg],
-        query_id=own_id(record),
+        query_id=query_id_in(record),
         query_instruction=instruction,
-        key_instruction=next(iter(of_keys)),
+        key_instruction=next(iter(key_instructions)),
         task=record.get("task_name", record.get("task")),
     )
 
@@ -104,11 +120,11 @@ GRITLM = Format(
     name="gritlm",
     what="GritLM's rows of [instruction, text]",
     recognizes=_recognizes_gritlm,
-    train=each(_gritlm),
+    train=each_record(_gritlm),
 )
 MEDI = Format(
     name="medi",
-    what="MEDI's rows, one [instruction, text] a side",
+    what="MEDI's rows, each field one [instruction, text]",
     recognizes=_recognizes_medi,
-    train=each(_medi),
+    train=each_record(_medi),
 )

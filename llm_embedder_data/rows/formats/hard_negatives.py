@@ -1,4 +1,13 @@
-"""msmarco-hard-negatives and GPL: qid, pos ids, and negatives' ids by miner."""
+"""The rows of msmarco-hard-negatives and GPL: ids of a query, its positives, and mined negatives.
+
+A record::
+
+    {"qid": 17, "pos": [482], "neg": {"bm25": [90, 1205], "msmarco-distilbert": [77]}}
+
+A file is known by ``qid`` (or ``query_id`` or ``query``), ``pos``, and a ``neg`` that is an object.
+``neg`` has the ids that each miner found; negatives are those of the miner that the user names, or
+else of all miners. ``query`` may hold the query's text.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -25,15 +34,15 @@ def _recognizes(file: RawFile) -> bool:
         {"pos", "neg"} <= fields
         and bool(fields & {"qid", "query_id", "query"})
         and bool(negatives)
-        and all(isinstance(one, Mapping) for one in negatives)
+        and all(isinstance(by_miner, Mapping) for by_miner in negatives)
     )
 
 
 def _query(record: Mapping[str, Any], parts: Parts) -> tuple[Any, str]:
-    own_id = record.get("qid", record.get("query_id"))
+    query_id = record.get("qid", record.get("query_id"))
     if isinstance(record.get("query"), str):
-        return own_id, record["query"]
-    return own_id, parts.query_of(own_id)[1]
+        return query_id, record["query"]
+    return query_id, parts.query_of(query_id)[1]
 
 
 def _by_miner(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -53,20 +62,20 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     for name in by_miner if miner is None else [miner]:
         mined = by_miner.get(name)
         for entry in mined if isinstance(mined, list) else [mined]:
-            one = entry.get("pid") if isinstance(entry, Mapping) else entry
-            negative.update(dict.fromkeys(ids_of(one, f"neg.{name}")))
+            found = entry.get("pid") if isinstance(entry, Mapping) else entry
+            negative.update(dict.fromkeys(ids_of(found, f"neg.{name}")))
     positive = list(dict.fromkeys(positive))
-    for one in positive:
-        negative.pop(one, None)
-    pos, neg, _ = parts.sides(positive, list(negative))
+    for doc_id in positive:
+        negative.pop(doc_id, None)
+    pos, neg, _ = parts.pos_and_neg_of(positive, list(negative))
     return train_row(query, pos, neg, query_id=query_id)
 
 
 def _check_miner(parts: Parts) -> None:
-    """Refuse a miner of whom no row has negatives.
+    """Check that some row has negatives of the miner that the user names.
 
     Raises:
-        ConfigError: naming the miners that there are.
+        ConfigError: no row has any; the message names the miners that there are.
     """
     miner, names = parts.options.miner, set[str]()
     for record in parts.records():
@@ -83,7 +92,7 @@ def _check_miner(parts: Parts) -> None:
 def _read(parts: Parts) -> Iterator[Row]:
     if parts.options.miner is not None:
         _check_miner(parts)
-    yield from each(_train)(parts)
+    yield from each_record(_train)(parts)
 
 
 def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
@@ -96,6 +105,6 @@ HARD_NEGATIVES = Format(
     what="qid with the ids of positives, and of negatives by miner",
     recognizes=_recognizes,
     train=_read,
-    eval=each(_eval),
+    eval=each_record(_eval),
     settings=("miner",),
 )

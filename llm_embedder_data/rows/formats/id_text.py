@@ -1,7 +1,13 @@
-"""Ids and texts: a corpus, or queries.
+"""Files of ids and texts, which are a corpus or queries; this is no single project's format.
 
-Two cells a line (id, text), or objects of an id and a text by any of the names in use. The title
-of a passage stands before its text; Anserini's ``contents`` begins with the title's line.
+A record of a corpus, and a line of queries (id, tab, text)::
+
+    {"_id": "d1", "title": "Tides", "text": "Tides follow the moon."}
+    q1  what causes tides
+
+A file is known by lines of two cells, or by objects with no other fields than those of IDS, TEXTS
+and a few more. The title of a passage is put before its text. Anserini's ``contents`` begins with a
+line that is the title.
 """
 
 from __future__ import annotations
@@ -38,10 +44,14 @@ _QUERY_TEXTS = {"query", "question", "query_text", "QUERY_TEXT"}
 
 
 def id_and_text(value: Any) -> tuple[Any, str]:
-    """The id and the text of a record; the id is None where it has none.
+    """Return the id and the text of a record, the title included; the id is None if it has none.
+
+    Args:
+        value: an object, or the cells of a line: id and text, or MS MARCO's docid, url, title and
+            body.
 
     Raises:
-        BadRowError: the record has no text.
+        BadRowError: the record has another shape, or no text.
     """
     if isinstance(value, list):
         if len(value) == 2:
@@ -52,32 +62,32 @@ def id_and_text(value: Any) -> tuple[Any, str]:
     if not isinstance(value, Mapping):
         raise BadRowError(f"expected an id and a text, found {shown(value)}")
     ids, texts = _fields_of(tuple(value))
-    one = text = None
+    given_id = field = None
     for name in ids:
-        one = value[name]
-        if one is not None:
+        given_id = value[name]
+        if given_id is not None:
             break
     for name in texts:
         if isinstance(value[name], str):
-            text = name
+            field = name
             break
     title = value.get("title")
-    if text is None:
+    if field is None:
         wrong = next((name for name in TEXTS if value.get(name) is not None), None)
         if wrong is not None or not isinstance(title, str):
             found = "" if wrong is None else f", found {wrong}={shown(value[wrong])}"
             raise BadRowError(f"expected an id and a text{found}")
-        return one, titled(None, title)
-    content = value[text]
-    if text == "contents" and title is None and "\n" in content:  # Anserini's title
-        title, content = content.split("\n", 1)
-    no_title = ("-",) if "docid" in value else ()  # Tevatron's passages without title
-    return one, titled(title, content, text, no_title=no_title)
+        return given_id, titled(None, title)
+    text = value[field]
+    if field == "contents" and title is None and "\n" in text:  # Anserini's title
+        title, text = text.split("\n", 1)
+    no_title = ("-",) if "docid" in value else ()  # the title of Tevatron's passages without title
+    return given_id, titled(title, text, field, no_title=no_title)
 
 
 @lru_cache(maxsize=1024)
 def _fields_of(fields: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """The fields among some that may be the id, and those that may be the text, best first."""
+    """Return the fields that may hold the id, and those that may hold the text, best first."""
     return [name for name in IDS if name in fields], [name for name in TEXTS if name in fields]
 
 
@@ -95,12 +105,18 @@ _KNOWN = {*IDS, *TEXTS, "title", "metadata", "url", "instruction", "lang", "lang
 
 
 def holds_texts(file: RawFile) -> bool:
-    """Whether records have a passage's text, whatever else: enough where a corpus is asked for."""
+    """Return whether records have the text of a passage, so that a file can be read as a corpus.
+
+    In contrast to ``recognizes``, this allows any other fields.
+    """
     return bool(set(file.fields) & ({*TEXTS, "title"} - _QUERY_TEXTS))
 
 
 def _filled(template: KeyTemplate, record: Mapping[str, Any]) -> str:
-    """The text of a record by the user's template; a field that is missing or null is empty."""
+    """Return the text of a record by the user's template; missing and null fields are empty.
+
+    ``{text}`` stands for the record's text even if the field has another name.
+    """
     text = next((record[name] for name in TEXTS if isinstance(record.get(name), str)), None)
     values = []
     for name in template.fields:
@@ -111,16 +127,24 @@ def _filled(template: KeyTemplate, record: Mapping[str, Any]) -> str:
     return titled(None, template.filled(values))
 
 
-def _corpus(parts: Parts) -> Iterator[Row]:
+def read_passages(parts: Parts) -> Iterator[Row]:
+    """Yield canonical corpus rows; a passage without an id gets the number of its row.
+
+    Passages without text are left out and counted.
+
+    Raises:
+        DataError: a row is bad or, unless ``parts`` allows it, repeats an id, and bad rows are not
+            skipped.
+    """
     seen: set[str] = set()
     given = parts.options.key_template
     template = None if given is None else parse_template(given)
     for number, record in enumerate(parts.records()):
         try:
-            one, text = id_and_text(record.value)
+            given_id, text = id_and_text(record.value)
             if template is not None and isinstance(record.value, Mapping):
                 text = _filled(template, record.value)
-            row = corpus_row(number if one is None else one, text)
+            row = corpus_row(number if given_id is None else given_id, text)
             if not parts.allows_repeated_ids and row["id"] in seen:
                 raise BadRowError(f"the id {shown(row['id'])} stands in the corpus twice")
         except EmptyTextError:
@@ -135,24 +159,28 @@ def _corpus(parts: Parts) -> Iterator[Row]:
 
 
 def read_texts(parts: Parts) -> Iterator[tuple[Any, str]]:
-    """The ids and texts of queries; an id that stands twice is an error, or counted."""
+    """Yield the id and the text of each query; a query without an id gets the number of its row.
+
+    Raises:
+        DataError: a row is bad or repeats an id, and bad rows are not skipped.
+    """
     seen: set[Any] = set()
     for number, record in enumerate(parts.records()):
         try:
-            one, text = id_and_text(record.value)
-            own_id = id_of(one, "query id")
-            one = number if own_id is None else own_id
-            if one in seen:
-                raise BadRowError(f"the query id {shown(one)} stands twice")
+            given_id, text = id_and_text(record.value)
+            query_id = id_of(given_id, "query id")
+            query_id = number if query_id is None else query_id
+            if query_id in seen:
+                raise BadRowError(f"the query id {shown(query_id)} stands twice")
         except BadRowError as error:
             parts.leave_out(error)
             continue
-        seen.add(one)
-        yield one, text
+        seen.add(query_id)
+        yield query_id, text
 
 
 def _eval(parts: Parts) -> Iterator[Row]:
-    """Eval rows of the file's queries, by the judgments that are named beside it."""
+    """Yield eval rows of the file's queries, with the judgments that the user names."""
     texts = {str(query_id): (query_id, text) for query_id, text in read_texts(parts)}
     parts.texts_of_queries = lambda: texts
     yield from judged_eval(parts)
@@ -163,5 +191,5 @@ ID_TEXT = Format(
     what="ids and texts",
     recognizes=_recognizes,
     eval=_eval,
-    corpus=_corpus,
+    corpus=read_passages,
 )

@@ -1,4 +1,4 @@
-"""Judgments (query id, document id, grade), alone and joined to queries and a corpus."""
+"""Judgments (query id, document id, grade), and the rows made from them, queries and a corpus."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ Grades = dict[str, dict[str, float]]  # query id: {document id: grade}
 
 
 def grade_of(value: Any) -> float:
-    """A grade: a number, or its text.
+    """Return a grade as a number, an int if it is whole.
+
+    Args:
+        value: a number, a bool, or the text of a number.
 
     Raises:
-        BadRowError: it is no number.
+        BadRowError: it is no number, or not finite.
     """
     if isinstance(value, bool):
         return int(value)
@@ -42,7 +45,15 @@ def grade_of(value: Any) -> float:
 
 
 def by_query(judgments: Iterable[Judgment], parts: Parts) -> Grades:
-    """The grades of each query; of contradictory ones the highest, counted."""
+    """Return the grades of each query, in the order of the judgments.
+
+    If a document has several grades for a query, the highest is kept and the others are counted.
+
+    Args:
+        judgments: may be the records of ``parts`` while they are read; the first record of each
+            query is then remembered for messages.
+        parts: the parts of the source.
+    """
     found: Grades = {}
     for query, document, grade in judgments:
         parts.note_query(query)
@@ -55,10 +66,17 @@ def by_query(judgments: Iterable[Judgment], parts: Parts) -> Grades:
 
 
 def relevant_row(query: Any, query_id: Any, ids: Sequence[str], parts: Parts) -> Row:
-    """An eval row of a query whose relevant documents are named by id.
+    """Return an eval row of a query whose relevant documents, all of grade 1, are named by id.
+
+    Args:
+        query: the query's text.
+        query_id: the query's id.
+        ids: ids of the relevant documents.
+        parts: the parts of the source; documents that its corpus does not have are left out.
 
     Raises:
-        Dropped: it has none.
+        BadRowError: the corpus has none of the documents, or a value has another type.
+        Dropped: no document is named.
     """
     if not ids:
         raise Dropped("queries without judgments")
@@ -71,34 +89,41 @@ def train_rows(
     run: Mapping[str, Mapping[str, float | None]] | None = None,
     instructions: Mapping[str, str] | None = None,
 ) -> Iterator[Row]:
-    """Training rows of judged queries: grades above 0 are positives, others negatives.
+    """Yield a training row for each judged query: grades above 0 are positives, others negatives.
 
     Args:
-        grades: by query id.
-        parts: with queries and documents.
-        run: further documents of each query with their scores, best first. They are negatives where
-            they are not judged positive; the scores are the row's where every candidate has one.
-        instructions: of queries, by id.
+        grades: grades by document id, by query id.
+        parts: the parts of the source, with queries and a corpus.
+        run: for each query id, further documents with their scores (or None), best first. Those
+            that are not judged positive are negatives. The row has teacher scores if every
+            candidate has a score.
+        instructions: instructions of queries, by query id.
+
+    Raises:
+        DataError: the queries have none of the judged queries, or a row is bad and bad rows are not
+            skipped.
     """
     _require_common_ids(grades, parts)
     for query_id, graded in grades.items():
         parts.go_to_query(query_id)
         try:
-            own_id, query = parts.query_of(query_id)
+            original_id, query = parts.query_of(query_id)
             ranked = (run or {}).get(query_id, {})
-            positive = [one for one, grade in graded.items() if grade > 0]
-            negative = [one for one in ranked if graded.get(one, 0) <= 0]
-            negative += [one for one, grade in graded.items() if grade <= 0 and one not in ranked]
+            positive = [doc_id for doc_id, grade in graded.items() if grade > 0]
+            negative = [doc_id for doc_id in ranked if graded.get(doc_id, 0) <= 0]
+            negative += [
+                doc_id for doc_id, grade in graded.items() if grade <= 0 and doc_id not in ranked
+            ]
             if not positive:
                 raise Dropped("queries without a positive")
-            pos, neg, kept = parts.sides(positive, negative)
-            given = [ranked.get(one) for one in (*positive, *negative)]
+            pos, neg, kept = parts.pos_and_neg_of(positive, negative)
+            given = [ranked.get(doc_id) for doc_id in (*positive, *negative)]
             yield train_row(
                 query,
                 pos,
                 neg,
-                scores=scores_of(([given[place] for place in kept], len(kept))),
-                query_id=own_id,
+                scores=scores_of(([given[position] for position in kept], len(kept))),
+                query_id=original_id,
                 query_instruction=(instructions or {}).get(query_id),
             )
         except (BadRowError, Dropped) as error:
@@ -111,16 +136,21 @@ def eval_rows(
     candidates: Mapping[str, Iterable[str]] | None = None,
     instructions: Mapping[str, str] | None = None,
 ) -> Iterator[Row]:
-    """Eval rows of judged queries; queries without judgments are counted.
+    """Yield an eval row for each query that is judged; other queries are counted.
 
     Args:
-        grades: by query id.
-        parts: with queries; where it has documents, judgments of others are left out.
+        grades: grades by document id, by query id.
+        parts: the parts of the source, with queries. If it has a corpus, judgments of documents
+            that the corpus does not have are left out.
         candidates: ids of the documents to rerank, by query id.
-        instructions: of queries, by id.
+        instructions: instructions of queries, by query id.
+
+    Raises:
+        DataError: the queries have none of the judged queries, or a row is bad and bad rows are not
+            skipped.
     """
     _require_common_ids(grades, parts)
-    for query_id, (own_id, text) in parts.queries.items():
+    for query_id, (original_id, text) in parts.queries.items():
         if query_id not in grades:
             parts.counts["queries without judgments"] += 1
             continue
@@ -129,14 +159,14 @@ def eval_rows(
             to_rerank = (candidates or {}).get(query_id)
             yield eval_row(
                 text,
-                own_id,
+                original_id,
                 parts.known(grades[query_id]),
                 candidates=None if to_rerank is None else list(to_rerank),
                 instruction=(instructions or {}).get(query_id),
             )
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
-    for query_id in grades:
+    for query_id in grades:  # count judgments of unknown queries
         parts.go_to_query(query_id)
         try:
             parts.query_of(query_id)
@@ -145,10 +175,10 @@ def eval_rows(
 
 
 def judged_eval(parts: Parts) -> Iterator[Row]:
-    """Eval rows of the judgments that are named beside a file of other rows.
+    """Yield eval rows from the judgments that the user names, for a file that holds none.
 
     Raises:
-        DataError: no judgments are named.
+        DataError: no judgments are named, or as for :func:`eval_rows`.
     """
     if parts.judgments_given is None:
         raise DataError.at(

@@ -1,4 +1,14 @@
-"""Rows whose query begins with its instruction, "Instruct: ... Query: ...", as KaLM's and E5's."""
+"""KaLM's and E5's rows, whose query begins with its instruction.
+
+A record::
+
+    {"query": "Instruct: Find an explanation.\\nQuery: what causes tides",
+     "pos": ["Tides follow the moon."], "neg": ["Rain falls from clouds."]}
+
+A file is known by ``pos`` and by queries of this shape. Everything up to and including
+``Query: `` is the instruction, so that an instruction of the recipe does not come on top of it.
+Scores have the names of LLM-Embedder's or of FlagEmbedding's rows.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +17,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_embedder_data.rows.formats.flagembedding import scores_by_side
-from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import pos_and_neg
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -40,9 +50,9 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         scores=(
             scores_by_side(record, sides, parts)
             if scores is None
-            else parts.without_scores(True, sides.scores(scores, "teacher_scores"))
+            else parts.complete_scores(True, sides.scores(scores, "teacher_scores"))
         ),
-        query_id=own_id(record),
+        query_id=query_id_in(record),
         query_instruction=found[1] if found else None,
     )
 
@@ -51,5 +61,5 @@ KALM = Format(
     name="kalm",
     what="rows whose query begins with 'Instruct: ... Query: '",
     recognizes=_recognizes,
-    train=each(_train),
+    train=each_record(_train),
 )

@@ -1,6 +1,11 @@
-"""PyLate's and other distillation rows: query_id, document_ids, scores; nothing is labelled.
+"""Distillation rows of PyLate and others: the ids of a query and of documents, and their scores.
 
-Lists may stand in a text, as JSON.
+A record::
+
+    {"query_id": 17, "document_ids": [482, 90], "scores": [9.1, -3.0]}
+
+A file is known by ``query_id`` and ``document_ids``. The scores are a teacher's; no document is
+labelled as positive. ``query`` may hold the query's text. A list may be given as JSON text.
 """
 
 from __future__ import annotations
@@ -9,7 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -28,6 +33,7 @@ def _recognizes(file: RawFile) -> bool:
 
 
 def _listed(value: Any, field: str) -> list[Any]:
+    """Return a list, or the list that a text holds as JSON."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -39,22 +45,22 @@ def _listed(value: Any, field: str) -> list[Any]:
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
-    own_id, query = record.get("query_id"), record.get("query")
+    query_id, query = record.get("query_id"), record.get("query")
     if not isinstance(query, str):
-        _, query = parts.query_of(own_id)
+        _, query = parts.query_of(query_id)
     ids = ids_of(_listed(record.get("document_ids"), "document_ids"), "document_ids")
     if not ids:
         raise Dropped("rows without candidates")
     scores = _listed(record["scores"], "scores") if record.get("scores") is not None else None
     if scores is not None and len(scores) != len(ids):
         raise BadRowError(f"scores: {len(scores)} scores for {len(ids)} document_ids")
-    texts, kept = parts.joined(ids)
-    given = None if scores is None else [scores[place] for place in kept]
+    texts, kept = parts.candidates_of(ids)
+    given = None if scores is None else [scores[position] for position in kept]
     return train_row(
         query,
         candidates=texts,
-        scores=parts.without_scores(given, scores_of((given, len(texts)))),
-        query_id=own_id,
+        scores=parts.complete_scores(given, scores_of((given, len(texts)))),
+        query_id=query_id,
     )
 
 
@@ -62,5 +68,5 @@ KD_IDS = Format(
     name="kd_ids",
     what="query_id, document_ids and scores",
     recognizes=_recognizes,
-    train=each(_train),
+    train=each_record(_train),
 )

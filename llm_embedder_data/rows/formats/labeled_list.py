@@ -1,4 +1,14 @@
-"""A query with a list of documents and one of their labels, as CrossEncoder training has them."""
+"""Rows of sentence-transformers' CrossEncoder training: a query, documents, and their labels.
+
+A record::
+
+    {"query": "what causes tides",
+     "docs": ["Tides follow the moon.", "Rain falls from clouds."], "labels": [1, 0]}
+
+A file is known by a query, a list of documents and a list of labels or scores, by any of the names
+below. A document is positive if its label is 1, or at least the threshold that the user gives.
+Without a threshold, numbers other than 0 and 1 are teacher scores of unlabelled documents.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +16,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each
-from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -46,36 +56,37 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         raise BadRowError("docs: expected a list of strings")
     texts = texts_of(record[documents], documents)
     scores = _name(record, _SCORES)
-    values, name = record.get(labels or scores or ""), labels or scores or "labels"
+    name = labels or scores or "labels"
+    values = record.get(name)
     if not isinstance(values, list) or len(values) != len(texts):
         n_values = len(values) if isinstance(values, list) else 0
         raise BadRowError(f"{n_values} {name} for {len(texts)} documents")
     query = record.get("query", record.get("question"))
     if parts.options.threshold is None and not _are_labels(parts, name, values):
-        found = parts.without_scores(True, scores_of((values, len(texts))))
-        return train_row(query, candidates=texts, scores=found, query_id=own_id(record))
+        found = parts.complete_scores(True, scores_of((values, len(texts)), field=name))
+        return train_row(query, candidates=texts, scores=found, query_id=query_id_in(record))
     is_positive = [_is_positive(value, parts.options.threshold) for value in values]
-    order = [place for place, yes in enumerate(is_positive) if yes]
+    order = [position for position, positive in enumerate(is_positive) if positive]
     n_positive = len(order)
     if not order:
         raise Dropped("rows without a positive")
-    order += [place for place, yes in enumerate(is_positive) if not yes]
+    order += [position for position, positive in enumerate(is_positive) if not positive]
     given = record[scores] if labels and scores else None
     if given is not None and len(given) != len(texts):
         raise BadRowError(f"{len(given)} {scores} for {len(texts)} documents")
     return train_row(
         query,
-        [texts[place] for place in order[:n_positive]],
-        [texts[place] for place in order[n_positive:]],
+        [texts[position] for position in order[:n_positive]],
+        [texts[position] for position in order[n_positive:]],
         scores=None
         if given is None
-        else parts.without_scores(True, scores_of(([given[i] for i in order], len(order)))),
-        query_id=own_id(record),
+        else parts.complete_scores(True, scores_of(([given[i] for i in order], len(order)))),
+        query_id=query_id_in(record),
     )
 
 
 def _are_labels(parts: Parts, name: str, values: list[Any]) -> bool:
-    """Whether all numbers of the first rows, and of this one, are 0 or 1."""
+    """Return whether all numbers of the file's first records, and of this record, are 0 or 1."""
     key = (parts.at[0] if parts.at else parts.source, name)
     if key not in parts.known_as_labels:
         parts.known_as_labels[key] = all(
@@ -102,6 +113,6 @@ LABELED_LIST = Format(
     name="labeled_list",
     what="a query with docs and labels",
     recognizes=_recognizes,
-    train=texts_or_ids(each(_train)),
+    train=texts_or_ids(each_record(_train)),
     settings=("threshold",),
 )

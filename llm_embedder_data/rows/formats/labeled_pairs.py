@@ -1,8 +1,14 @@
-"""Pairs of texts with a label or a score, grouped by their first text.
+"""Pairs of texts with a label or a score, as in many datasets of the sentence-transformers project.
 
-A label of 1 makes the second text a positive, 0 a negative. Scores need a threshold from the user.
-Labels of natural-language inference: entailment is a positive, contradiction a negative; neutral
-pairs are left out and counted.
+A record::
+
+    {"sentence1": "what causes tides", "sentence2": "Tides follow the moon.", "label": 1}
+
+A file is known by two columns of PAIRS and one of LABELS, in any letter case. The first text is the
+query; pairs with the same query become one row. The second text is a positive if the label is 1,
+and a negative if it is 0. Scores need a threshold from the user. In natural-language inference,
+``entailment`` makes a positive and ``contradiction`` a negative; neutral pairs are left out and
+counted.
 """
 
 from __future__ import annotations
@@ -11,10 +17,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.columns import plain
+from llm_embedder_data.rows.formats.columns import plain_name
 from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.llm_embedder import own_id
-from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.llm_embedder import query_id_in
+from llm_embedder_data.rows.formats.parts import NeedsSettingError, Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -46,11 +52,11 @@ PAIRS = (
     ("query", "answer"),
     ("query", "response"),
 )
-# query: (positives, negatives, query id), in the order in which they are met
+# {query: (positives, negatives, query id)}, in the order of the file; a dict serves as ordered set.
 Groups = dict[str, tuple[dict[str, None], dict[str, None], Any]]
 
 LABELS = ("label", "labels", "score", "scores", "similarity", "similarity_score", "gold_label")
-_OF_LABELS = {"label", "labels", "gold_label"}
+_LABELS_NOT_SCORES = {"label", "labels", "gold_label"}
 _WORDS: dict[str, bool | None] = {
     "entailment": True,
     "contradiction": False,
@@ -63,7 +69,7 @@ _WORDS: dict[str, bool | None] = {
 
 
 def _columns(names: list[str]) -> tuple[str, str, str] | None:
-    by_plain = {plain(name): name for name in names}
+    by_plain = {plain_name(name): name for name in names}
     label = next((by_plain[name] for name in LABELS if name in by_plain), None)
     for first, second in PAIRS:
         if label is not None and first in by_plain and second in by_plain:
@@ -75,9 +81,9 @@ def _recognizes(file: RawFile) -> bool:
     columns = _columns(list(file.fields))
     if columns is None:
         return False
-    names = {plain(name) for name in file.fields}
+    names = {plain_name(name) for name in file.fields}
     if any(name.startswith(("negative", "neg")) for name in names):
-        return False  # a triplet or a tuple, whose labels are a teacher's
+        return False  # a triplet or a longer tuple, whose labels are teacher scores
     return not any(isinstance(label, list) for label in file.values(columns[2]))
 
 
@@ -96,17 +102,30 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, str) and "." in value)
 
 
-def _is_positive(value: Any, threshold: float | None, asked: str, *, is_score: bool) -> bool | None:
-    """Whether a pair's label makes it positive; None where it is neutral.
+def needs_threshold(column: str, value: Any) -> NeedsSettingError:
+    """Return the error for a score without a threshold that says which scores are positive.
+
+    Args:
+        column: name of the column of labels.
+        value: the score.
+    """
+    return NeedsSettingError(
+        f"{column}={shown(value)} is a score, and nothing says from which score on a pair is "
+        "positive (give threshold: 0.8, or the like)"
+    )
+
+
+def _is_positive(value: Any, threshold: float | None, column: str) -> bool | None:
+    """Return whether a pair's label makes it positive; None if it is neutral.
 
     Args:
         value: the label or score.
-        threshold: of the user.
-        asked: the message where a threshold is needed.
-        is_score: whether the column is one of scores, of which 1.0 may be one of many.
+        threshold: the threshold that the user gives, or None.
+        column: name of the value's column. In a column named as one of scores, 1.0 may be one score
+            of many and not a label.
 
     Raises:
-        BadRowError: it is no label, or a score without a threshold.
+        BadRowError: the value is no label; or it is a score, and the user gives no threshold.
     """
     if value is None:
         raise BadRowError("the pair has no label")
@@ -119,18 +138,19 @@ def _is_positive(value: Any, threshold: float | None, asked: str, *, is_score: b
             f"label: expected a number or entailment/contradiction, found {shown(value)}"
         )
     if number == -1 and threshold is None:
-        return None  # NLI data sets mark pairs without agreement so
+        return None  # the label of pairs in NLI datasets on which the annotators did not agree
     if threshold is not None:
         return number >= threshold
+    is_score = plain_name(column) not in _LABELS_NOT_SCORES
     if number not in (0, 1) or (is_score and _is_float(value)):
-        raise BadRowError(asked)
+        raise needs_threshold(column, value)
     return number == 1
 
 
 def _read(parts: Parts) -> Iterator[Row]:
     threshold = parts.options.threshold
     groups: Groups = {}
-    means_two: dict[str, bool] = {}
+    is_ambiguous: dict[str, bool] = {}
     for record in parts.records():
         try:
             columns = _columns(list(record.value)) if isinstance(record.value, Mapping) else None
@@ -139,40 +159,29 @@ def _read(parts: Parts) -> Iterator[Row]:
             first, second, label = columns
             query = text_of(record.value[first], first)
             text = text_of(record.value[second], second)
-            asked = (
-                f"{label}={shown(record.value[label])} is a score, and nothing says from which "
-                "score on a pair is positive (give threshold: 0.8, or the like)"
-            )
-            if label not in means_two:
-                means_two[label] = _is_nli_number(parts, first, label)
-            if threshold is None and means_two[label]:
-                raise parts.error(
+            if label not in is_ambiguous:
+                is_ambiguous[label] = _may_be_nli_numbers(parts, first, label)
+            if threshold is None and is_ambiguous[label]:
+                raise NeedsSettingError(
                     f"{label} holds integers: in NLI files 0 is entailment, in others 0 is no "
                     "match (write the labels as words, or give threshold: 1 where 1 is a match)"
                 )
-            is_positive = _is_positive(
-                record.value[label], threshold, asked, is_score=plain(label) not in _OF_LABELS
-            )
+            is_positive = _is_positive(record.value[label], threshold, label)
             if is_positive is None:
                 raise Dropped("neutral pairs")
-        except BadRowError as error:
-            if "threshold" in str(error):
-                raise parts.error(str(error)) from error
-            parts.leave_out(error)
-            continue
-        except Dropped as error:
+        except (BadRowError, Dropped) as error:
             parts.leave_out(error)
             continue
         parts.note_query(query)
-        group = groups.setdefault(query, ({}, {}, own_id(record.value)))
+        group = groups.setdefault(query, ({}, {}, query_id_in(record.value)))
         group[0 if is_positive else 1][text] = None
-    yield from grouped(groups, parts)
+    yield from _rows_of(groups, parts)
 
 
-def grouped(groups: Groups, parts: Parts) -> Iterator[Row]:
-    """One row for each query that has a positive; the others are counted.
+def _rows_of(groups: Groups, parts: Parts) -> Iterator[Row]:
+    """Yield a row for each query that has a positive; other queries are counted.
 
-    A text that is both is a positive, and counted: of contradictory grades the highest stays.
+    A text that is both positive and negative of a query is kept as a positive, and counted.
     """
     for query, (pos, neg, query_id) in groups.items():
         parts.go_to_query(query)
@@ -186,15 +195,19 @@ def grouped(groups: Groups, parts: Parts) -> Iterator[Row]:
         yield train_row(query, pos, negatives, query_id=query_id)
 
 
-def _is_nli_number(parts: Parts, first: str, label: str) -> bool:
-    """Whether labels are integers that mean two things: 0, 1 and 2, or any of premises."""
-    found = {_plain_number(value) for file in parts.files for value in file.values(label)}
+def _may_be_nli_numbers(parts: Parts, first: str, label: str) -> bool:
+    """Return whether labels are integers that may be NLI's, where 0 means entailment.
+
+    They may be if 2 is among them, or if the first text is a premise.
+    """
+    found = {_digits(value) for file in parts.files for value in file.values(label)}
     if not found <= {"0", "1", "2", "-1"}:
         return False
-    return "2" in found or plain(first) == "premise"
+    return "2" in found or plain_name(first) == "premise"
 
 
-def _plain_number(value: Any) -> str:
+def _digits(value: Any) -> str:
+    """Return the digits of a whole number that may be a text or a float; other values as text."""
     text = shown(value).strip().strip("'").strip()
     return text.removesuffix(".0") if isinstance(value, float) else text
 

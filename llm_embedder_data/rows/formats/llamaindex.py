@@ -1,4 +1,12 @@
-"""LlamaIndex's EmbeddingQAFinetuneDataset: one object of queries, corpus and relevant_docs."""
+"""LlamaIndex's EmbeddingQAFinetuneDataset: a file of one object with queries and their corpus.
+
+The file::
+
+    {"queries": {"q1": "what causes tides"}, "corpus": {"d1": "Tides follow the moon."},
+     "relevant_docs": {"q1": ["d1"]}}
+
+It is known by these three fields. Documents that are not relevant to a query are not its negatives.
+"""
 
 from __future__ import annotations
 
@@ -24,28 +32,35 @@ _PARTS = {"queries", "corpus", "relevant_docs"}
 
 
 def _recognizes(file: RawFile) -> bool:
-    return len(file.head) == 1 and _is_whole(file.head[0])
+    return len(file.head) == 1 and _is_dataset(file.head[0])
 
 
-def _is_whole(value: Any) -> bool:
+def _is_dataset(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(value.get(name), Mapping) for name in _PARTS
     )
 
 
-def _wholes(parts: Parts) -> Iterator[Mapping[str, Any]]:
+def _datasets(parts: Parts) -> Iterator[Mapping[str, Any]]:
     for record in parts.records():
-        if not _is_whole(record.value):
+        if not _is_dataset(record.value):
             raise parts.error("expected an object of queries, corpus and relevant_docs")
         yield record.value
 
 
 def _rows(parts: Parts, make: Callable[[str, Any, list[str]], Row], missing: str) -> Iterator[Row]:
-    for whole in _wholes(parts):
-        parts.documents = dict(whole["corpus"])
-        for query_id, query in whole["queries"].items():
+    """Yield ``make(query id, query, ids of its relevant documents)`` for each query.
+
+    Args:
+        parts: the parts of the source.
+        make: returns the row of a query.
+        missing: the reason under which queries without a relevant document are counted.
+    """
+    for dataset in _datasets(parts):
+        parts.documents = dict(dataset["corpus"])
+        for query_id, query in dataset["queries"].items():
             try:
-                ids = ids_of(whole["relevant_docs"].get(query_id), f"relevant_docs.{query_id}")
+                ids = ids_of(dataset["relevant_docs"].get(query_id), f"relevant_docs.{query_id}")
                 if not ids:
                     raise Dropped(missing)
                 yield make(query_id, query, ids)
@@ -55,7 +70,7 @@ def _rows(parts: Parts, make: Callable[[str, Any, list[str]], Row], missing: str
 
 def _train(parts: Parts) -> Iterator[Row]:
     def make(query_id: str, query: Any, ids: list[str]) -> Row:
-        texts, _ = parts.joined(ids)
+        texts, _ = parts.candidates_of(ids)
         return train_row(query, texts_of(texts, "corpus"), query_id=query_id)
 
     return _rows(parts, make, "queries without a positive")
@@ -63,18 +78,18 @@ def _train(parts: Parts) -> Iterator[Row]:
 
 def _eval(parts: Parts) -> Iterator[Row]:
     def make(query_id: str, query: Any, ids: list[str]) -> Row:
-        _, kept = parts.joined(ids)
-        return eval_row(query, query_id, {ids[place]: 1 for place in kept})
+        _, kept = parts.candidates_of(ids)
+        return eval_row(query, query_id, {ids[position]: 1 for position in kept})
 
     return _rows(parts, make, "queries without judgments")
 
 
 def _corpus(parts: Parts) -> Iterator[Row]:
-    for whole in _wholes(parts):
-        for one, text in whole["corpus"].items():
+    for dataset in _datasets(parts):
+        for doc_id, text in dataset["corpus"].items():
             if not isinstance(text, str):
-                raise DataError.at(parts.source, f"corpus.{one}: expected a string")
-            yield corpus_row(one, text)
+                raise DataError.at(parts.source, f"corpus.{doc_id}: expected a string")
+            yield corpus_row(doc_id, text)
 
 
 LLAMAINDEX = Format(

@@ -1,8 +1,18 @@
-"""LLM-Embedder's rows, which are this package's own: query with pos and neg, or history.
+"""LLM-Embedder's rows, which are also the native rows of this package: query, pos and neg.
 
-``history`` (also ``candidates``) holds candidates without labels; so does ``neg`` where there is no
-``pos`` and a teacher chooses. Eval rows name the relevant documents by their rows in the corpus
-(``pos_index``), or by id and grade (``relevant``).
+A record for training, and two for evaluation::
+
+    {"query": "what causes tides", "pos": ["Tides follow the moon."],
+     "neg": ["Rain falls from clouds."], "teacher_scores": [9.1, -3.0], "query_id": 17}
+    {"query": "what causes tides", "query_id": 17, "pos_index": [482]}
+    {"query": "what causes tides", "query_id": 17, "relevant": {"d482": 2}}
+
+A file is known by ``query`` and one of ``pos``, ``neg``, ``history``, ``candidates``, ``pos_index``
+and ``relevant``. ``history`` (or ``candidates``) holds candidates that are not labelled. ``neg``
+does too if there is no ``pos``, but teacher scores or answers by which a teacher can choose.
+``teacher_scores`` has a score for each of ``pos`` and then ``neg``, or for each of the unlabelled
+candidates. An eval row names its relevant documents by their row numbers in the corpus
+(``pos_index``), or gives grades by document id (``relevant``).
 """
 
 from __future__ import annotations
@@ -11,11 +21,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_embedder_data.rows.columns.instructions import unknown_sides
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import (
-    Sides,
+    Candidates,
     id_and_query,
     pos_and_neg,
     relevant_ids,
@@ -36,12 +46,12 @@ def _recognizes(file: RawFile) -> bool:
     if "query" not in file.fields:
         return False
     is_text = all(isinstance(query, str) for query in file.values("query"))
-    own = {"pos", "neg", "history", "candidates", "pos_index", "relevant"}
-    return is_text and bool(own & set(file.fields))
+    others = {"pos", "neg", "history", "candidates", "pos_index", "relevant"}
+    return is_text and bool(others & set(file.fields))
 
 
-def own_id(record: Mapping[str, Any]) -> Any:
-    """The query's id, by any of its names; None where it has none."""
+def query_id_in(record: Mapping[str, Any]) -> Any:
+    """Return the id of a record's query, by any of its names; None if it has none."""
     return next((record[name] for name in _IDS if record.get(name) is not None), None)
 
 
@@ -58,7 +68,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         positive, negative = (_of_lines(record, parts, f"{side}_index") for side in ("pos", "neg"))
         if not positive:
             raise Dropped("rows without a positive")
-        found = Sides(*parts.sides(positive, negative), len(positive) + len(negative))
+        found = Candidates(*parts.pos_and_neg_of(positive, negative), len(positive) + len(negative))
         pos, neg, candidates = found.pos, found.neg, None
     elif record.get("pos") or unlabelled is None:
         found = pos_and_neg(record, parts, "pos", ("neg",))
@@ -73,14 +83,14 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
             raise Dropped("rows without candidates")
         pos, neg, candidates = [], [], found.pos
     query_id, query = id_and_query(
-        record, parts, "query", own_id(record), names_ids=found.kept is not None
+        record, parts, "query", query_id_in(record), names_ids=found.kept is not None
     )
     return train_row(
         query,
         pos,
         neg,
         candidates=candidates,
-        scores=parts.without_scores(scores, found.scores(scores, "teacher_scores")),
+        scores=parts.complete_scores(scores, found.scores(scores, "teacher_scores")),
         query_id=query_id,
         query_instruction=given.get("query"),
         key_instruction=given.get("key"),
@@ -89,9 +99,10 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
 
 
 def _teacher_may_choose(record: Mapping[str, Any]) -> bool:
-    """Whether a record without positives has scores, or answers by which a teacher scores.
+    """Return whether a record without positives has scores, or answers by which to score.
 
-    LLM-Embedder's lrlm rows are such: their ``neg`` are the chunks among which the teacher chooses.
+    LLM-Embedder's rows for long-range language modelling (lrlm) have: their ``neg`` holds the
+    chunks of a long text, among which the teacher chooses.
     """
     return any(record.get(name) is not None for name in ("teacher_scores", "answers", "answer"))
 
@@ -99,14 +110,18 @@ def _teacher_may_choose(record: Mapping[str, Any]) -> bool:
 def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
     relevant = record.get("relevant")
     query_id, query = id_and_query(
-        record, parts, "query", own_id(record), names_ids=relevant is not None or "pos" in record
+        record,
+        parts,
+        "query",
+        query_id_in(record),
+        names_ids=relevant is not None or "pos" in record,
     )
     if relevant is not None:
         grades = _grades(relevant)
         if not grades:
             raise Dropped("queries without judgments")
         row = relevant_row(query, query_id, list(grades), parts)
-        row["relevant"] = {one: max(grades[one], 0) for one in row["relevant"]}
+        row["relevant"] = {doc_id: max(grades[doc_id], 0) for doc_id in row["relevant"]}
         if record.get("candidates") is not None:
             row["candidates"] = ids_of(record["candidates"], "candidates")
         if record.get("instruction") is not None:
@@ -119,7 +134,10 @@ def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
 
 
 def _with_answers(row: Row, record: Mapping[str, Any]) -> Row:
-    """Add the answers of a record, if they are texts; other data sets have other answers."""
+    """Add a record's ``answers`` to a row if they are texts, as in LLM-Embedder's files.
+
+    In files of other projects a column of this name may hold something else.
+    """
     answers = record.get("answers")
     answers = [answers] if isinstance(answers, str) else answers
     if isinstance(answers, list) and all(isinstance(answer, str) for answer in answers):
@@ -128,10 +146,10 @@ def _with_answers(row: Row, record: Mapping[str, Any]) -> Row:
 
 
 def _of_lines(record: Mapping[str, Any], parts: Parts, field: str) -> list[str]:
-    """The ids of the documents that a record names by their rows in the corpus.
+    """Return the ids of documents that a record names by their row numbers in the corpus.
 
     Raises:
-        BadRowError: a row that the corpus does not have.
+        BadRowError: the corpus has no such row.
     """
     rows = ids_of(record.get(field), field)
     if parts.texts_of_corpus is None or parts.ids_of_lines is None:
@@ -144,20 +162,20 @@ def _of_lines(record: Mapping[str, Any], parts: Parts, field: str) -> list[str]:
 
 
 def _grades(relevant: Any) -> dict[str, float]:
-    """Grades by document id: an object, or the pairs that a table's map is; nulls are left out."""
+    """Return grades by document id, nulls left out; Parquet gives a map as a list of pairs."""
     if isinstance(relevant, list):
         if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in relevant):
             raise BadRowError("relevant: expected an object of grades by document id")
-        relevant = {str(one): grade for one, grade in relevant}
+        relevant = {str(doc_id): grade for doc_id, grade in relevant}
     if not isinstance(relevant, Mapping):
         raise BadRowError("relevant: expected an object of grades by document id")
-    return {one: grade_of(grade) for one, grade in relevant.items() if grade is not None}
+    return {doc_id: grade_of(grade) for doc_id, grade in relevant.items() if grade is not None}
 
 
 LLM_EMBEDDER = Format(
     name="llm_embedder",
     what="rows of query, pos and neg (or history), with teacher_scores",
     recognizes=_recognizes,
-    train=each(_train),
-    eval=each(_eval),
+    train=each_record(_train),
+    eval=each_record(_eval),
 )

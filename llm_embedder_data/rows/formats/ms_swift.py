@@ -1,7 +1,15 @@
-"""ms-swift's rows of messages: a conversation, with positive_messages and negative_messages.
+"""ms-swift's rows: a conversation, with positive and negative messages.
 
-The query is the last user turn, behind the earlier turns as lines of "role: text"; the system turn
-is the query's instruction. A label of 0 makes the positives negatives; rows of one query are one.
+A record::
+
+    {"messages": [{"role": "user", "content": "what causes tides"}],
+     "positive_messages": [[{"role": "user", "content": "Tides follow the moon."}]],
+     "negative_messages": [[{"role": "user", "content": "Rain falls from clouds."}]]}
+
+A file is known by these columns, or by ``query``, ``response`` and ``rejected_response``, as they
+were called before ms-swift 3.8. The query is the last turn of the user, below the earlier turns as
+lines "role: text". The system turn is the query's instruction. If ``label`` is 0, the row's
+positives are negatives. Rows with the same query become one row.
 """
 
 from __future__ import annotations
@@ -10,7 +18,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.labeled_pairs import needs_threshold
+from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -22,8 +31,8 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     train_row,
 )
 
-# query and its instruction, positives, negatives
-_Read = tuple[tuple[str, str | None], list[str], list[str]]
+# ((query, its instruction), positives, negatives) of a record
+_Texts = tuple[tuple[str, str | None], list[str], list[str]]
 _MEDIA = ("images", "videos", "audios")
 
 
@@ -43,6 +52,7 @@ def _is_old(fields: Collection[str]) -> bool:
 
 
 def _turns(value: Any, field: str) -> list[tuple[str, str]]:
+    """Return (role, text) of each message."""
     if not isinstance(value, list) or not value:
         raise BadRowError(f"{field}: expected a list of messages")
     turns = []
@@ -56,20 +66,23 @@ def _turns(value: Any, field: str) -> list[tuple[str, str]]:
 
 
 def _text(value: Any, field: str) -> str:
+    """Return the text of a list of messages, without the system's."""
     return "\n".join(text for role, text in _turns(value, field) if role != "system")
 
 
 def _texts(value: Any, field: str) -> list[str]:
+    """Return the texts of a list of messages, or of several lists."""
     if not value:
         return []
-    if isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+    if isinstance(value, list) and all(isinstance(message, Mapping) for message in value):
         return [_text(value, field)]
     if not isinstance(value, list):
         raise BadRowError(f"{field}: expected a list of lists of messages")
-    return [_text(one, field) for one in value]
+    return [_text(messages, field) for messages in value]
 
 
 def _query(value: Any) -> tuple[str, str | None]:
+    """Return the query of a conversation, and its instruction, if there is a system turn."""
     turns = _turns(value, "messages")
     system = next((text for role, text in turns if role == "system"), None)
     spoken = [(role, text) for role, text in turns if role != "system"]
@@ -80,7 +93,8 @@ def _query(value: Any) -> tuple[str, str | None]:
     return "\n".join([*earlier, spoken[last][1]]), system
 
 
-def _new(value: Mapping[str, Any]) -> _Read:
+def _new(value: Mapping[str, Any]) -> _Texts:
+    """Read a row of ms-swift 3.8 or later."""
     negative = [
         text
         for name in ("negative_messages", "rejected_messages")
@@ -90,8 +104,8 @@ def _new(value: Mapping[str, Any]) -> _Read:
     return _query(value.get("messages")), positive, negative
 
 
-def _old(value: Mapping[str, Any]) -> _Read:
-    """A row as ms-swift had it before 3.8: query, response, rejected_response, system, history."""
+def _old(value: Mapping[str, Any]) -> _Texts:
+    """Read a row from before ms-swift 3.8: query, response, rejected_response, system, history."""
     query, system = text_of(value.get("query"), "query"), value.get("system")
     if system is not None and not isinstance(system, str):
         raise BadRowError(f"system: expected a string, found {shown(system)}")
@@ -129,12 +143,10 @@ def _read(parts: Parts) -> Iterator[Row]:
             if label is not None and not _is_positive(label, threshold):
                 positive, negative = [], [*positive, *negative]
         except BadRowError as error:
-            if "threshold" in str(error):
-                raise parts.error(str(error)) from error
             parts.leave_out(error)
             continue
         parts.note_query(key)
-        pos, neg, _ = groups.setdefault(key, ({}, {}, own_id(value)))
+        pos, neg, _ = groups.setdefault(key, ({}, {}, query_id_in(value)))
         pos.update(dict.fromkeys(positive))
         neg.update(dict.fromkeys(negative))
     for key, (pos, neg, query_id) in groups.items():
@@ -147,7 +159,7 @@ def _read(parts: Parts) -> Iterator[Row]:
             yield train_row(
                 query,
                 pos,
-                (one for one in neg if one not in pos),
+                (text for text in neg if text not in pos),
                 query_id=query_id,
                 query_instruction=system,
             )
@@ -161,10 +173,7 @@ def _is_positive(label: Any, threshold: float | None) -> bool:
     if threshold is not None:
         return label >= threshold
     if label not in (0, 1):
-        raise BadRowError(
-            f"label={shown(label)} is a score, and nothing says from which score on a pair is "
-            "positive (give threshold: 0.8, or the like)"
-        )
+        raise needs_threshold("label", label)
     return label == 1
 
 

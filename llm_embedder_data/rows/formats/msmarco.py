@@ -1,6 +1,16 @@
-"""MS MARCO's files of tabs: triples of texts, triples of ids, top1000, and documents.
+"""MS MARCO's files of tab-separated cells: triples of texts or ids, top1000, and documents.
 
-Rows of one query become one row, in the order in which the queries are met.
+Their lines, here with blanks for the tabs::
+
+    what causes tides  Tides follow the moon.  Rain falls from clouds.     msmarco_triples
+    17  482  90                                                            msmarco_id_triples
+    17  482  what causes tides  Tides follow the moon.                     msmarco_top1000
+    D482  https://tides.org  Tides  Tides follow the moon.                 msmarco_documents
+
+The cells are: query, positive, negative, or the ids of these; query id, passage id, query, passage;
+and document id, URL, title, body. The files have no header and are known by the number of cells and
+by which of them look like ids, URLs or numbers. Lines with the same query become one row, in the
+order of each query's first line.
 """
 
 from __future__ import annotations
@@ -36,7 +46,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def cells(file: RawFile, n_cells: int) -> list[list[str]] | None:
-    """The first rows of a file without header, where each has so many cells; else None."""
+    """Return the first rows of a file without header; None if one has not ``n_cells`` cells."""
     rows = file.head
     if not rows or file.container not in ("cells", "fields"):
         return None
@@ -48,7 +58,7 @@ def cells(file: RawFile, n_cells: int) -> list[list[str]] | None:
 
 
 def looks_like_run(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the third cell counts 1, 2, 3... for each first cell, as the ranks of a run do."""
+    """Return whether third cells count 1, 2, 3... for each query, as the ranks of a run do."""
     count: dict[str, int] = {}
     for query, _, rank in rows:
         count[query] = count.get(query, 0) + 1
@@ -58,7 +68,11 @@ def looks_like_run(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def three_ids(file: RawFile) -> list[list[str]] | None:
-    """The first rows of a file of three ids, or two ids and a number, a line; else None."""
+    """Return the first rows of a file whose lines are three ids, or two ids and a number.
+
+    Returns:
+        The rows, or None for another file.
+    """
     rows = cells(file, 3)
     if rows is None or any(" " in cell.strip() for row in rows for cell in row):
         return None
@@ -75,14 +89,14 @@ def _is_id_triples(file: RawFile) -> bool:
 
 
 def _grouped(parts: Parts) -> dict[str, tuple[dict[str, None], dict[str, None]]]:
-    """Positives and negatives of each query, in the order in which they are met.
+    """Return ``{query: (positives, negatives)}``, in the order of the file.
 
-    What is both is a positive, and counted: of contradictory grades the highest stays.
+    A passage that is both positive and negative of a query is kept as a positive, and counted.
     """
     found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for record in parts.records():
         try:
-            query, positive, negative = _three(record.value)
+            query, positive, negative = _triple(record.value)
         except BadRowError as error:
             parts.leave_out(error)
             continue
@@ -91,8 +105,8 @@ def _grouped(parts: Parts) -> dict[str, tuple[dict[str, None], dict[str, None]]]
         pos[positive] = None
         neg[negative] = None
     for pos, neg in found.values():
-        for one in pos.keys() & neg.keys():
-            del neg[one]
+        for passage in pos.keys() & neg.keys():
+            del neg[passage]
             parts.counts["passages that are positive and negative of one query"] += 1
     return found
 
@@ -107,9 +121,9 @@ def _id_triples(parts: Parts) -> Iterator[Row]:
     for query_id, (positive, negative) in _grouped(parts).items():
         parts.go_to_query(query_id)
         try:
-            own_id, query = parts.query_of(query_id)
-            pos, neg, _ = parts.sides(list(positive), list(negative))
-            yield train_row(query, pos, neg, query_id=own_id)
+            original_id, query = parts.query_of(query_id)
+            pos, neg, _ = parts.pos_and_neg_of(list(positive), list(negative))
+            yield train_row(query, pos, neg, query_id=original_id)
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 
@@ -121,13 +135,13 @@ def _eval_of_id_triples(parts: Parts) -> Iterator[Row]:
     for query_id, (positive, _) in _grouped(parts).items():
         parts.go_to_query(query_id)
         try:
-            own_id, query = parts.query_of(query_id)
-            yield relevant_row(query, own_id, list(positive), parts)
+            original_id, query = parts.query_of(query_id)
+            yield relevant_row(query, original_id, list(positive), parts)
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 
 
-def _three(value: object) -> tuple[str, str, str]:
+def _triple(value: object) -> tuple[str, str, str]:
     if not isinstance(value, list) or len(value) != 3:
         n_cells = len(value) if isinstance(value, list) else 0
         raise BadRowError(f"expected three cells, found {n_cells}")
@@ -166,7 +180,7 @@ def _are_numbers(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _by_top1000(parts: Parts) -> dict[str, tuple[str, dict[str, str]]]:
-    """The query's text, and passages by id, of each query id."""
+    """Return ``{query id: (query, {passage id: passage})}``."""
     found: dict[str, tuple[str, dict[str, str]]] = {}
     for record in parts.records():
         value = record.value
@@ -188,16 +202,19 @@ def _top1000(parts: Parts) -> Iterator[Row]:
         for query_id, (query, passages) in found.items():
             yield train_row(query, candidates=passages.values(), query_id=query_id)
         return
-    judged = _of_these(found, parts)
+    judged = _grades_of(found, parts)
     corpus: Mapping[str, str] = parts.documents if parts.texts_of_corpus is not None else {}
-    own_documents = {one: text for _, passages in found.values() for one, text in passages.items()}
-    parts.documents = ChainMap(own_documents, cast(dict[str, str], corpus))  # only read
+    passages_here = {
+        doc_id: text for _, passages in found.values() for doc_id, text in passages.items()
+    }
+    # A corpus adds judged documents that the file does not have. ChainMap only reads it.
+    parts.documents = ChainMap(passages_here, cast(dict[str, str], corpus))
     run = {query_id: dict.fromkeys(passages) for query_id, (_, passages) in found.items()}
     yield from train_rows(judged, parts, run)
 
 
-def _of_these(found: Mapping[str, tuple[str, dict[str, str]]], parts: Parts) -> Grades:
-    """Judgments of the queries of a top1000; those of others are counted."""
+def _grades_of(found: Mapping[str, tuple[str, dict[str, str]]], parts: Parts) -> Grades:
+    """Return the user's judgments of the queries of a top1000; queries without any are counted."""
     assert parts.judgments_given is not None
     parts.queries = {query_id: (query_id, query) for query_id, (query, _) in found.items()}
     grades = by_query(parts.judgments_given(), parts)
@@ -213,7 +230,7 @@ def _eval_of_top1000(parts: Parts) -> Iterator[Row]:
         return
     found = _by_top1000(parts)
     candidates = {query_id: list(passages) for query_id, (_, passages) in found.items()}
-    yield from eval_rows(_of_these(found, parts), parts, candidates)
+    yield from eval_rows(_grades_of(found, parts), parts, candidates)
 
 
 TOP1000 = Format(

@@ -1,8 +1,18 @@
-"""Repositories of MTEB retrieval tasks: Parquet configs corpus, queries, default (judgments).
+"""MTEB's repositories of retrieval tasks: configs of corpus, queries and judgments, as tables.
 
-The README's YAML names the files of each config; without it the folders of these names are read.
-``CFG-corpus`` and so on are the parts of one of several tasks. ``top_ranked`` names each query's
-candidates, ``instruction`` its instruction.
+The records of the configs ``corpus``, ``queries``, ``default`` (or ``qrels``), ``top_ranked`` and
+``instruction``; the last two are optional::
+
+    {"_id": "d1", "title": "Tides", "text": "Tides follow the moon."}
+    {"_id": "q1", "text": "what causes tides"}
+    {"query-id": "q1", "corpus-id": "d1", "score": 1}
+    {"query-id": "q1", "corpus-ids": ["d1", "d7"]}
+    {"query-id": "q1", "instruction": "Find an explanation."}
+
+A folder is known by its configs ``corpus`` and ``queries``. The YAML at the head of the README
+names the files of each config; without it, each sub-folder is a config. A repository of several
+tasks has configs such as ``TASK-corpus``. ``top_ranked`` has the candidates of each query: they are
+reranked in evaluation, and are negatives in training unless they are judged positive.
 """
 
 from __future__ import annotations
@@ -17,7 +27,7 @@ import yaml  # type: ignore[import-untyped]
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.formats.beir import chosen_split, corpus_texts, query_texts
 from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.id_text import ID_TEXT
+from llm_embedder_data.rows.formats.id_text import read_passages
 from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import grades_of_folder
@@ -26,7 +36,7 @@ from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Kind, Row,
 
 _TABLES = (".parquet", ".jsonl", ".json", ".arrow", ".gz", ".tsv")
 
-Configs = dict[str, dict[str, list[Path]]]  # config: {split: files}
+Configs = dict[str, dict[str, list[Path]]]  # {config: {split: files}}
 
 
 def _is_folder(folder: Path) -> bool:
@@ -37,14 +47,14 @@ def _is_folder(folder: Path) -> bool:
 
 
 def names_candidates(folder: Path) -> bool:
-    """Whether a folder is a repository that names each query's candidates (``top_ranked``)."""
+    """Return whether a folder is an MTEB repository with candidates to rerank (``top_ranked``)."""
     return _is_folder(folder) and any(
         name == "top_ranked" or name.endswith("-top_ranked") for name in configs_of(folder)
     )
 
 
 def configs_of(folder: Path) -> Configs:
-    """The configs of a repository with their files by split."""
+    """Return ``{config: {split: files}}`` of a repository, by its README or its sub-folders."""
     readme = folder / "README.md"
     if readme.is_file():
         found = _from_readme(folder, readme)
@@ -65,7 +75,7 @@ def _split(file: Path) -> str:
 
 
 def _from_readme(folder: Path, readme: Path) -> Configs:
-    """The configs that the YAML at the head of the README names; none where it has none."""
+    """Return the configs that the YAML at the head of a README names; {} if there is none."""
     text = readme.read_text(encoding="utf-8", errors="replace")
     if not text.startswith("---"):
         return {}
@@ -91,18 +101,25 @@ def _from_readme(folder: Path, readme: Path) -> Configs:
 
 
 def _data_files(value: Any) -> Iterator[tuple[str, list[str]]]:
-    """Splits and their patterns: a list of {split, path}, or a pattern alone."""
+    """Yield (split, patterns of paths) for each entry of ``data_files``.
+
+    Args:
+        value: a list of ``{"split": ..., "path": ...}``, or a pattern, which is of the split test.
+    """
     for entry in value if isinstance(value, list) else [{"split": "test", "path": value}]:
         if isinstance(entry, str):
             entry = {"split": "test", "path": entry}
         if isinstance(entry, Mapping):
             path = entry.get("path")
             patterns = path if isinstance(path, list) else [path]
-            yield str(entry.get("split")), [one for one in patterns if isinstance(one, str) and one]
+            yield (
+                str(entry.get("split")),
+                [pattern for pattern in patterns if isinstance(pattern, str) and pattern],
+            )
 
 
 def _globbed(folder: Path, pattern: str) -> list[Path]:
-    """The files of a pattern, none outside the folder."""
+    """Return the files that match a pattern, never any outside the folder."""
     if Path(pattern).is_absolute() or ".." in Path(pattern).parts or "\0" in pattern:
         return []
     try:
@@ -112,24 +129,33 @@ def _globbed(folder: Path, pattern: str) -> list[Path]:
 
 
 def _name(configs: Configs, part: str, parts: Parts) -> str | None:
-    """The config of a part: corpus, queries, default, top_ranked or instruction."""
-    alone = {"default": ("default", "qrels", "data")}.get(part, (part,))
-    wanted = parts.options.config
+    """Return the name of the config that holds a part of a task; None if there is none.
+
+    Args:
+        configs: the configs of the repository.
+        part: ``corpus``, ``queries``, ``default`` (judgments), ``top_ranked`` or ``instruction``.
+        parts: the parts of the source; its options name the task.
+
+    Raises:
+        ConfigError: the repository holds several tasks, and the user names none.
+    """
+    names = {"default": ("default", "qrels", "data")}.get(part, (part,))
+    task = parts.options.config
     suffix = "qrels" if part == "default" else part
-    if wanted is not None:
-        own = [name for name in configs if name in (f"{wanted}-{suffix}", f"{wanted}-{part}")]
-        if own:
-            return own[0]
-        if wanted in configs and part == "default":
-            return wanted
-    for name in alone:
+    if task is not None:
+        of_task = [name for name in configs if name in (f"{task}-{suffix}", f"{task}-{part}")]
+        if of_task:
+            return of_task[0]
+        if task in configs and part == "default":
+            return task
+    for name in names:
         if name in configs:
             return name
-    several = [name for name in configs if name.endswith(f"-{suffix}")]
-    if wanted is None and len(several) > 1:
-        tasks = ", ".join(name.removesuffix(f"-{suffix}") for name in several)
+    of_tasks = [name for name in configs if name.endswith(f"-{suffix}")]
+    if task is None and len(of_tasks) > 1:
+        tasks = ", ".join(name.removesuffix(f"-{suffix}") for name in of_tasks)
         raise ConfigError(f"{parts.source} holds several tasks: {tasks} (give config: one of them)")
-    return several[0] if several and wanted is None else None
+    return of_tasks[0] if of_tasks and task is None else None
 
 
 def _files(configs: Configs, part: str, parts: Parts, split: str | None) -> list[Path]:
@@ -143,10 +169,10 @@ def _files(configs: Configs, part: str, parts: Parts, split: str | None) -> list
 
 
 def _checked_configs(parts: Parts) -> Configs:
-    """The configs of the repository, among which is the one that the user names.
+    """Return the configs of the repository.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: the config that the user names does not exist.
     """
     configs, wanted = configs_of(parts.folder), parts.options.config
     if wanted is not None and not any(
@@ -181,8 +207,8 @@ def _prepared(parts: Parts, kind: Kind) -> tuple[Configs, str, Parts]:
 
 
 def _as_text(queries: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
-    """Queries whose ids are text, as MTEB makes all ids."""
-    return {one: (one, text) for one, (_, text) in queries.items()}
+    """Return queries whose ids are texts, since MTEB turns all ids into texts."""
+    return {query_id: (query_id, text) for query_id, (_, text) in queries.items()}
 
 
 def _train(parts: Parts) -> Iterator[Row]:
@@ -202,7 +228,7 @@ def _eval(parts: Parts) -> Iterator[Row]:
 
 
 def _top_ranked(configs: Configs, parts: Parts, split: str) -> dict[str, list[str]]:
-    """Ids of the candidates of each query."""
+    """Return the ids of the candidates of each query; {} if there are none."""
     return {
         query_id: ids_of(value.get("corpus-ids", value.get("corpus_ids")), "corpus-ids")
         for query_id, value in _by_query_id(_files(configs, "top_ranked", parts, split))
@@ -225,8 +251,8 @@ def _by_query_id(files: list[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
                     raise BadRowError("expected an object with query-id")
                 value = record.value
                 names = ("query-id", "query_id", "_id", "id")
-                one = next((value[name] for name in names if value.get(name) is not None), None)
-                yield document_id(one, "query-id"), value
+                given = next((value[name] for name in names if value.get(name) is not None), None)
+                yield document_id(given, "query-id"), value
             except BadRowError as error:
                 raise DataError.at(str(path), str(error), row=record.row) from error
 
@@ -237,8 +263,7 @@ def _corpus(parts: Parts) -> Iterator[Row]:
     if not files:
         raise DataError.at(parts.source, "the repository has no corpus (config corpus)")
     parts.files = [RawFile(str(path)) for path in files]
-    assert ID_TEXT.corpus is not None
-    yield from ID_TEXT.corpus(parts)
+    yield from read_passages(parts)
 
 
 MTEB = Format(

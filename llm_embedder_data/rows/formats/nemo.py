@@ -1,7 +1,15 @@
-"""NeMo Automodel's rows: question, pos_doc, neg_doc; texts inline, or ids of a corpus folder.
+"""NeMo Automodel's rows: a question with documents, given as texts or as ids of a corpus folder.
 
-An id file is one object, {"corpus": [{"path": ...}], "data": [...]}; paths are relative to it. The
-corpus folder's merlin_metadata.json names the instructions.
+A record with texts, and an id file, which is one object::
+
+    {"question": "what causes tides", "pos_doc": ["Tides follow the moon."],
+     "neg_doc": ["Rain falls from clouds."]}
+    {"corpus": [{"path": "wiki/"}], "data": [
+     {"question": "what causes tides", "corpus_id": "wiki", "pos_doc": ["482"], "neg_doc": ["90"]}]}
+
+A file is known by ``pos_doc``, or by an object of ``corpus`` and ``data``. Paths of corpora are
+relative to the file. A corpus folder has files of ids and texts and ``merlin_metadata.json``, which
+may name the instructions of queries and passages.
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import id_and_text
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_ids import names_documents
+from llm_embedder_data.rows.formats.passage_ids import holds_document_ids
 from llm_embedder_data.rows.records.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -53,7 +61,7 @@ def _recognizes(file: RawFile) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Corpus:
-    """Texts of a corpus folder by id, and the instructions that its metadata names."""
+    """The texts of a corpus folder by document id, and the instructions in its metadata."""
 
     texts: Mapping[str, str]
     query_instruction: str | None = None
@@ -61,7 +69,7 @@ class _Corpus:
 
 
 def _records(parts: Parts) -> Iterator[tuple[Any, _Corpus | None]]:
-    """The records of all files, each with the corpus that its ids are of."""
+    """Yield the records of all files, each with its corpus; None if the file names no corpus."""
     for file in parts.files:
         if not _is_id_file(file):
             for record in file:
@@ -105,24 +113,24 @@ def _read(parts: Parts) -> Iterator[Row]:
 def _row(record: Any, parts: Parts, corpus: _Corpus | None) -> Row:
     if not isinstance(record, Mapping):
         raise BadRowError(f"expected an object, found {shown(record)}")
-    are_ids = corpus is not None or names_documents(parts, _SIDES)
+    are_ids = corpus is not None or holds_document_ids(parts, _SIDES)
     pos, neg = (_entries(record.get(name), name, are_ids, parts.keeps_ids) for name in _SIDES)
     if not pos:
         raise Dropped("rows without a positive")
     if corpus is not None:
         parts.documents = corpus.texts
     ids = [text for is_id, text in pos if is_id], [text for is_id, text in neg if is_id]
-    positive, negative = parts.sides(*ids)[:2] if any(ids) else ([], [])
+    positive, negative = parts.pos_and_neg_of(*ids)[:2] if any(ids) else ([], [])
     if not all(is_id for is_id, _ in (*pos, *neg)):  # some passages are inline
         positive, negative = _texts(pos, parts), _texts(neg, parts)
-    own = corpus or _Corpus({})
+    corpus = corpus or _Corpus({})
     return train_row(
         record.get("question", record.get("query")),
         positive,
         negative,
         query_id=record.get("question_id", record.get("query_id")),
-        query_instruction=_instruction(record, "query_instruction") or own.query_instruction,
-        key_instruction=_instruction(record, "passage_instruction") or own.passage_instruction,
+        query_instruction=_instruction(record, "query_instruction") or corpus.query_instruction,
+        key_instruction=_instruction(record, "passage_instruction") or corpus.passage_instruction,
     )
 
 
@@ -136,7 +144,14 @@ def _instruction(record: Mapping[str, Any], name: str) -> str | None:
 def _entries(
     value: Any, field: str, are_ids: bool, keeps_ids: bool = False
 ) -> list[tuple[bool, str]]:
-    """The documents of a side: whether each is an id, and the id or the text."""
+    """Return (whether it is an id, id or text) for each document of a column.
+
+    Args:
+        value: one document or a list: each a text, an id, or an object of ``text`` or ``id``.
+        field: name of the column, for messages.
+        are_ids: whether documents that are no objects are ids.
+        keeps_ids: whether texts carry the ids of their objects.
+    """
     found = []
     for entry in value if isinstance(value, list) else [] if value is None else [value]:
         if isinstance(entry, Mapping) and isinstance(entry.get("text"), str):
@@ -152,10 +167,15 @@ def _entries(
 
 
 def _texts(entries: list[tuple[bool, str]], parts: Parts) -> list[Key]:
-    known = [(is_id, one) for is_id, one in entries if not is_id or one in parts.documents]
-    if parts.keeps_ids:
-        return [with_id(parts.documents[one], one) if is_id else one for is_id, one in known]
-    return [parts.documents[one] if is_id else one for is_id, one in known]
+    """Return the texts of documents, some of which are ids; unknown ids are left out."""
+    texts: list[Key] = []
+    for is_id, id_or_text in entries:
+        if not is_id:
+            texts.append(id_or_text)
+        elif id_or_text in parts.documents:
+            text = parts.documents[id_or_text]
+            texts.append(with_id(text, id_or_text) if parts.keeps_ids else text)
+    return texts
 
 
 def _eval(parts: Parts) -> Iterator[Row]:
@@ -163,7 +183,7 @@ def _eval(parts: Parts) -> Iterator[Row]:
         try:
             if not isinstance(value, Mapping):
                 raise BadRowError(f"expected an object, found {shown(value)}")
-            are_ids = corpus is not None or names_documents(parts, _SIDES)
+            are_ids = corpus is not None or holds_document_ids(parts, _SIDES)
             entries = _entries(value.get("pos_doc"), "pos_doc", are_ids)
             if not all(is_id for is_id, _ in entries):
                 raise BadRowError("pos_doc: its passages are texts, and eval rows name documents")
@@ -171,7 +191,7 @@ def _eval(parts: Parts) -> Iterator[Row]:
                 parts.texts_of_corpus = lambda texts=corpus.texts: texts
                 parts.documents = corpus.texts
             query, query_id = value.get("question", value.get("query")), value.get("question_id")
-            ids = [one for _, one in entries]
+            ids = [doc_id for _, doc_id in entries]
             row = relevant_row(query, value.get("query_id", query_id), ids, parts)
             if corpus is not None and corpus.query_instruction:
                 row["instruction"] = {"query": corpus.query_instruction, "key": None}
@@ -185,29 +205,31 @@ def _corpus(parts: Parts) -> Iterator[Row]:
     if _is_corpus_folder(folder):
         corpora = [_corpus_of(folder, parts)[1]]
     else:
-        corpora = [one for file in parts.files for one in _of_id_file(file, parts).values()]
+        corpora = []
+        for file in parts.files:
+            if not _is_id_file(file):
+                raise DataError.at(file.path, "its passages are texts, and it names no corpus")
+            corpora += _corpora(file, parts).values()
     for corpus in corpora:
-        for one, text in corpus.texts.items():
-            yield corpus_row(one, text)
-
-
-def _of_id_file(file: RawFile, parts: Parts) -> dict[str, _Corpus]:
-    if not _is_id_file(file):
-        raise DataError.at(file.path, "its passages are texts, and it names no corpus")
-    return _corpora(file, parts)
+        for doc_id, text in corpus.texts.items():
+            yield corpus_row(doc_id, text)
 
 
 def _passages(parts: Parts) -> Iterator[Row]:
     for number, record in enumerate(parts.records()):
         try:
-            one, text = id_and_text(record.value)
-            yield corpus_row(number if one is None else one, text)
+            given_id, text = id_and_text(record.value)
+            yield corpus_row(number if given_id is None else given_id, text)
         except BadRowError as error:
             raise parts.error(str(error)) from error
 
 
 def _corpus_of(folder: Path, parts: Parts) -> tuple[str, _Corpus]:
-    """A corpus folder's name and texts."""
+    """Return the name of a corpus folder, and its corpus.
+
+    Raises:
+        DataError: the metadata or a file of passages is missing or cannot be read.
+    """
     try:
         metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a format reads rows from, joins them to, and where it puts down what it left out."""
+"""What the reader of a format works with: its files, the files they refer to, and the counts."""
 
 from __future__ import annotations
 
@@ -19,21 +19,30 @@ from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, K
 from llm_embedder_data.rows.schema.identified_texts import with_id
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
-# Why a row has no scores, as it is counted.
+# The reason under which rows are counted whose scores are not used.
 INCOMPLETE_SCORES = "rows without teacher scores, as some candidates have none"
+
+
+class NeedsSettingError(BadRowError):
+    """A record that cannot be understood unless the user gives a setting, which the message names.
+
+    It is an error even if bad rows are skipped, because all records of the file would be skipped.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """A source's settings that some format reads.
+    """The settings of a source that only some formats read; each is None if it is not given.
 
     Attributes:
-        split: which of several splits: train for training, else test or dev, where None.
-        prefix: of the files' names in a BEIR folder (``qgen``).
-        config: of an MTEB repository.
-        miner: whose negatives are taken; None for those of all.
-        threshold: labels at or above it are positive.
-        key_template: titles and texts of passages; None for ``{title} {text}``.
+        split: which split of a folder to read. None: ``train`` for training rows, otherwise
+            ``test`` or ``dev``.
+        prefix: which queries and judgments of a BEIR folder to read, by the prefix of their names
+            (``qgen``).
+        config: which task of an MTEB repository to read.
+        miner: whose negatives to read; None: those of all miners.
+        threshold: the lowest label or score that makes a pair positive.
+        key_template: how the fields of a passage become its text; None: ``{title} {text}``.
     """
 
     split: str | None = None
@@ -46,24 +55,46 @@ class Options:
 
 @dataclass
 class Parts:
-    """What a format reads rows from, and where it puts down what it left out.
+    """The parts of a source that a format reads, and a record of what the format left out.
+
+    A source consists of the files of its rows and, if the user names them, a corpus, queries and
+    judgments. The latter are read when they are first needed.
 
     Attributes:
-        source: the path or folder, as the user gave it.
-        files: of the rows themselves.
-        options: the source's settings.
-        texts_of_corpus: the texts of the corpus by id; None where no corpus is named.
-        texts_of_queries: the texts of queries by id, each with the id as its file has it.
-        judgments_given: (query id, document id, grade) of the judgments named beside the rows.
-        skips_bad_rows: whether a bad row is counted; else it is an error.
-        cache_folder: where the passages of corpora are kept.
-        passages: of all corpora that rows were joined to; candidates are their numbers.
-        allows_repeated_ids: whether an id may stand in a corpus twice, as another check finds it.
-        keeps_ids: whether texts of candidates know the ids that their rows give them.
-        counts: what was left out, by reason.
-        n_dropped: of these, the records that give no row.
-        first_dropped: where the first of these was, by reason.
-        read_names: columns that a format asked the first records for; others are not read.
+        source: path of the file or folder, as the user gave it.
+        files: the files of the rows; readers of a folder set them.
+        options: the settings of the source that formats read.
+        texts_of_corpus: returns the texts of the corpus by document id; None if no corpus is named.
+        texts_of_queries: returns ``{id as text: (id as the file has it, query)}``; None if no
+            queries are named.
+        judgments_given: returns (query id, document id, grade) for each of the judgments that the
+            user names; None if none are named.
+        skips_bad_rows: whether a bad row is counted and left out; otherwise it is an error.
+        cache_folder: folder for the files of passages that are made from corpora.
+        passages: the passages of all corpora that rows were joined to. A candidate that a row names
+            by id becomes the number of its passage.
+        allows_repeated_ids: whether a corpus may have an id twice, because the caller checks ids.
+        keeps_ids: whether candidates that are texts carry the ids that their rows give them, see
+            :mod:`~llm_embedder_data.rows.schema.identified_texts`.
+        counts: number of all things that were left out, by reason.
+        n_dropped: number of the records among them that give no row, by reason.
+        first_dropped: location of the first of these records, by reason.
+        read_names: columns that the format asked the first records for. Other columns are reported
+            as not read.
+        n_ids: number of document ids that were looked up.
+        unknown_ids: number of these that the corpus does not have.
+        example_of_unknown: the first unknown document id, and the record that has it.
+        n_query_ids: number of query ids that were looked up.
+        unknown_query_ids: number of these that the queries do not have.
+        example_of_unknown_query: the first unknown query id, and the record that has it.
+        group_sizes: keys per query that the rows of a file ask for, by path; None for any number.
+        known_as_labels: whether the values of a column are labels (or else scores), by path and
+            column.
+        known_as_ids: whether the values of some columns are ids (or else texts), by path and
+            columns.
+        at: path of the file that is being read, and its current record; errors and rows are
+            reported there.
+        first_at: the first record of each query whose row is made after all records are read.
     """
 
     source: str
@@ -94,14 +125,14 @@ class Parts:
     first_at: dict[Hashable, tuple[str, RawRecord] | None] = field(default_factory=dict)
 
     def records(self) -> Iterator[RawRecord]:
-        """The records of all files; the place of errors follows."""
+        """Yield the records of all files; ``at`` is always the record that was yielded last."""
         for file in self.files:
             for record in file:
                 self.at = (file.path, record)
                 yield record
 
     def note_query(self, query: Hashable) -> None:
-        """Note that the record that is being read names a query whose row is made later."""
+        """Remember the current record as a query's first, for a row that is made later."""
         if query not in self.first_at:
             at = self.at
             if at is not None:  # without the record's content, which would stay in memory
@@ -110,26 +141,31 @@ class Parts:
             self.first_at[query] = at
 
     def go_to_query(self, query: Hashable) -> None:
-        """Let errors and rows come from the first record that named a query."""
+        """Make a query's first record the current record, so that errors and rows refer to it."""
         self.at = self.first_at.get(query, self.at)
 
     def watched(self, record: RawRecord) -> Mapping[str, Any]:
-        """A record; of the first ones, it is noted which of their columns are asked for."""
+        """Return a record's value, a mapping; a first record notes the columns asked of it."""
         return _Watched(record.value, self.read_names) if record.row < LOOKED_AT else record.value
 
     def error(self, sentence: str) -> DataError:
-        """An error at the record that is being read."""
+        """Return an error that says where the current record is."""
         if self.at is None:
             return DataError.at(self.source, sentence)
         path, record = self.at
         return DataError.at(path, sentence, row=record.row, line=record.line)
 
     def leave_out(self, error: BadRowError | Dropped) -> None:
-        """Count a record that gives no row.
+        """Count the current record as one that gives no row.
+
+        Args:
+            error: why; its message is the reason under which the record is counted.
 
         Raises:
-            DataError: it is a bad one, and bad rows are errors.
+            DataError: the record is bad and bad rows are not skipped, or a setting is needed.
         """
+        if isinstance(error, NeedsSettingError):
+            raise self.error(str(error)) from error
         if isinstance(error, BadRowError) and not self.skips_bad_rows:
             raise self.error(f"{error} (data.on_bad_row=skip leaves such rows out)") from error
         self.n_dropped[str(error)] += 1
@@ -139,9 +175,9 @@ class Parts:
             self.first_dropped.setdefault(str(error), (path, record.row, record.line))
 
     def count_record(self, reason: str) -> None:
-        """Count the record that is being read as one that is left out, whatever becomes of others.
+        """Count the current record as left out, without counting a dropped row.
 
-        Several such records may be one row that is dropped, or none.
+        Use this where several records make one row, or where a record without text makes none.
         """
         self.counts[reason] += 1
         if self.at is not None:
@@ -150,7 +186,7 @@ class Parts:
 
     @cached_property
     def documents(self) -> Mapping[str, str]:
-        """The texts of the corpus by id.
+        """Texts of the corpus by document id; some formats set them from their files instead.
 
         Raises:
             DataError: no corpus is named.
@@ -165,23 +201,23 @@ class Parts:
 
     @cached_property
     def ids_of_lines(self) -> Sequence[str] | None:
-        """The ids of the corpus's documents in its order; None where they count its lines."""
+        """The ids of the corpus in its order; None if they are line numbers already."""
         first = list(islice(self.documents, 1000))
-        if _are_lines(first):
+        if _are_line_numbers(first):
             return None
         documents = self.documents
         return IdsOfLines(documents) if isinstance(documents, PassageFile) else list(documents)
 
     @cached_property
     def queries(self) -> Mapping[str, tuple[Any, str]]:
-        """The ids and texts of the queries, by the id's text.
+        """``{id as text: (id as the file has it, query)}``.
 
         Raises:
             DataError: no queries are named.
         """
         if self.texts_of_queries is None:
             lacks_corpus = self.texts_of_corpus is None
-            and_corpus = ", and corpus: one of the documents" if lacks_corpus else ""
+            and_corpus = ", and corpus: a file of documents" if lacks_corpus else ""
             raise DataError.at(
                 self.source,
                 "its rows name queries by id, and no queries are given (give queries: a file of "
@@ -189,33 +225,42 @@ class Parts:
             )
         return self.texts_of_queries()
 
-    def joined(self, ids: list[str]) -> tuple[list[Key], list[int]]:
-        """One side's documents, and the places of those that are known; see :meth:`sides`.
+    def candidates_of(self, ids: list[str]) -> tuple[list[Key], list[int]]:
+        """Return the documents of some ids, and the positions of the ids that the corpus has.
+
+        The documents are as for :meth:`pos_and_neg_of`.
 
         Raises:
-            BadRowError: none of them is known.
+            BadRowError: the corpus has none of the ids.
+            DataError: no corpus is named.
         """
-        found, _, kept = self.sides(ids, [])
+        found, _, kept = self.pos_and_neg_of(ids, [])
         return found, kept
 
-    def sides(
+    def pos_and_neg_of(
         self, positive: list[str], negative: list[str]
     ) -> tuple[list[Key], list[Key], list[int]]:
-        """The documents of positives and negatives; an unknown one is left out and counted.
+        """Return the documents of a row's ids; unknown ids are left out and counted.
 
-        They are numbers of ``passages``; texts where the rows themselves hold the documents.
+        A document is the number of its passage in ``passages`` if the corpus is a
+        :class:`PassageFile`, otherwise its text.
+
+        Args:
+            positive: ids of the positives.
+            negative: ids of the negatives.
 
         Returns:
-            The positives, the negatives, and the places of the known documents among the ids of
-            the positives followed by those of the negatives.
+            The positives, the negatives, and the positions of the known ids in ``[*positive,
+            *negative]``, by which the scores of known documents can be picked.
 
         Raises:
-            BadRowError: no document of the row is known.
-            Dropped: none of a side is known.
+            BadRowError: the corpus has none of the ids.
+            Dropped: the corpus has no positive or no negative of the row.
+            DataError: no corpus is named.
         """
         ids = [*positive, *negative]
         found = self._found(ids)
-        kept = [place for place, key in enumerate(found) if key is not None]
+        kept = [position for position, key in enumerate(found) if key is not None]
         self.n_ids += len(ids)
         unknown = len(ids) - len(kept)
         if unknown:
@@ -228,7 +273,7 @@ class Parts:
                     f"none of its document ids is in the corpus: {missing!r} is asked for, and "
                     f"{self._known_ids()}"
                 )
-            n_positive = sum(place < len(positive) for place in kept)
+            n_positive = sum(position < len(positive) for position in kept)
             if (positive and not n_positive) or (negative and n_positive == len(kept)):
                 side = "negative" if n_positive else "positive"
                 raise Dropped(f"rows without a known {side}")
@@ -237,46 +282,55 @@ class Parts:
         return pos, neg, kept
 
     def _found(self, ids: list[str]) -> list[Key | None]:
-        """The document of each id; None for an unknown one."""
+        """Return the document of each id; None for an unknown id."""
         documents = self.documents
         if not isinstance(documents, PassageFile):
-            return [self._identified(documents.get(one), one) for one in ids]
+            return [self._identified(documents.get(doc_id), doc_id) for doc_id in ids]
         start = self.passages.add(documents)
         return [None if number < 0 else start + number for number in documents.find(ids).tolist()]
 
-    def _identified(self, text: str | None, one: str) -> str | None:
-        return text if text is None or not self.keeps_ids else with_id(text, one)
+    def _identified(self, text: str | None, doc_id: str) -> str | None:
+        return text if text is None or not self.keeps_ids else with_id(text, doc_id)
 
     @property
     def folder(self) -> Path:
-        """The folder that the rows are read from.
+        """The folder that is the source.
 
         Raises:
             DataError: the source is a file.
         """
         if not Path(self.source).is_dir():
             raise DataError.at(
-                self.source, "it is one file, and this format is a folder of several (give it)"
+                self.source,
+                "it is one file, and this format is a folder of several files (give the folder)",
             )
         return Path(self.source)
 
-    def known(self, ids: Mapping[str, float]) -> dict[str, float]:
-        """The grades of the documents that the corpus has; all of them where there is no corpus.
+    def known(self, grades: Mapping[str, float]) -> dict[str, float]:
+        """Return the grades of the documents that the corpus has; all if no corpus is named.
+
+        Args:
+            grades: a query's grades, by document id.
 
         Raises:
-            BadRowError: none of them is known.
+            BadRowError: the corpus has none of the documents.
         """
         if self.texts_of_corpus is None:
-            return dict(ids)
-        _, kept = self.joined(list(ids))
-        names = list(ids)
-        return {names[place]: ids[names[place]] for place in kept}
+            return dict(grades)
+        ids = list(grades)
+        _, kept = self.candidates_of(ids)
+        return {ids[position]: grades[ids[position]] for position in kept}
 
     def query_of(self, query_id: Any) -> tuple[Any, str]:
-        """The id and the text of a query that a row names.
+        """Return the id, as the file of queries has it, and the text of a query.
+
+        Args:
+            query_id: the id by which a row names the query; an integer and its digits are equal.
 
         Raises:
-            Dropped: the queries do not have it.
+            BadRowError: the id is missing, or of another type.
+            Dropped: the queries do not have the id.
+            DataError: no queries are named.
         """
         found = self.queries.get(document_id(query_id, "query id"))
         self.n_query_ids += 1
@@ -289,8 +343,13 @@ class Parts:
             raise Dropped("rows whose query is not in the queries")
         return found
 
-    def without_scores(self, given: Any, scores: list[float] | None) -> list[float] | None:
-        """Scores as they are; a row whose scores are incomplete is counted."""
+    def complete_scores(self, given: Any, scores: list[float] | None) -> list[float] | None:
+        """Return ``scores``; count the row if it gives scores that are not complete.
+
+        Args:
+            given: true if the row gives any score.
+            scores: a score for each candidate, or None.
+        """
         if scores is None and given:
             self.counts[INCOMPLETE_SCORES] += 1
         return scores
@@ -300,10 +359,11 @@ class Parts:
         return "the corpus is empty" if known is None else f"the corpus has ids such as {known!r}"
 
     def check_unknown_ids(self) -> None:
-        """Refuse rows whose ids are mostly another corpus's, once all rows are read.
+        """Refuse rows whose ids belong to another corpus; call this when all rows are read.
 
         Raises:
-            DataError: no id is known; or more than 1 % are not, where bad rows are errors.
+            DataError: no id is known; or bad rows are not skipped, and over 1 % of the ids are
+                unknown.
         """
         if self.unknown_ids:
             self._check(self.unknown_ids, self.n_ids, "document", "corpus", self.example_of_unknown)
@@ -331,33 +391,33 @@ class Parts:
         if unknown == asked:
             raise DataError.at(
                 path,
-                f"no {what} id is in the {where}: {example!r} is asked for, and the {where} hold "
-                f"ids such as {known!r} (give the {where} that belong to these rows)",
+                f"no {what} id is in the {where}: {example!r} is asked for, and the ids there are "
+                f"such as {known!r} (give the {where} of these rows)",
                 row=row,
                 line=line,
             )
         if not self.skips_bad_rows and unknown > 0.01 * asked:
             raise DataError.at(
                 path,
-                f"{unknown} of {asked} {what} ids are not in the {where}, such as {example!r}, "
-                f"which hold ids such as {known!r} (data.on_bad_row=skip leaves them out)",
+                f"{unknown} of {asked} {what} ids are not in the {where}, such as {example!r}; the "
+                f"ids there are such as {known!r} (data.on_bad_row=skip leaves them out)",
                 row=row,
                 line=line,
             )
 
 
-def _are_lines(ids: list[str]) -> bool:
-    """Whether ids count lines; passages without text are left out of a corpus."""
-    if not all(one.isascii() and one.isdigit() and len(one) < 19 for one in ids):
+def _are_line_numbers(ids: list[str]) -> bool:
+    """Whether ids count the lines of a corpus from 0; lines without text may be missing."""
+    if not all(text.isascii() and text.isdigit() and len(text) < 19 for text in ids):
         return False
-    numbers = [int(one) for one in ids]
+    numbers = [int(text) for text in ids]
     return all(number >= line for line, number in enumerate(numbers)) and all(
         low < high for low, high in pairwise(numbers)
     )
 
 
 class _Watched(dict[str, Any]):
-    """A record that notes the names that it is asked for."""
+    """A record that notes which of its columns a reader asks for."""
 
     def __init__(self, record: Mapping[str, Any], names: set[str]) -> None:
         super().__init__(record)

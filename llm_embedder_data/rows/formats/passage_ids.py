@@ -1,9 +1,10 @@
-"""Whether the candidates of a file are texts, or ids of a corpus's documents.
+"""Whether the candidates of a file are texts, or ids of documents in a corpus.
 
-Ids are integers; or nearly all candidates of the looked-at rows are one run of letters, digits and
-``_ - . : /`` with a digit in it, under 40 characters. Chinese and Thai texts have no blanks either,
-and class labels are one word: these are texts. Where a corpus is named, candidates are ids if it
-has nearly all of them.
+Candidates are ids if nearly all candidates of the first records are integers, or strings of 1 to 39
+ASCII letters, digits and ``_ - . : /``, at least one of them a digit. Class labels are words
+without a digit, and Chinese or Thai texts are not ASCII, so these count as texts. If a corpus is
+named, candidates are also ids if the corpus has nearly all of them. The same rules say whether
+queries are texts or ids.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import Key, ids_of, scores_of, texts_of
 from llm_embedder_data.rows.schema.identified_texts import with_id
 
-# Columns of rows that hold texts, with the id of each positive.
+# Columns with the ids of the positives, in rows that hold the positives as texts.
 ID_COLUMNS = ("pos_id", "pos_ids", "positive_id", "positive_ids")
 
 _ID = re.compile(r"(?=\D*\d)[A-Za-z0-9_\-.:/]{1,39}", re.ASCII)
@@ -26,25 +27,30 @@ _NEARLY_ALL = 0.9
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value has the shape of an id."""
+    """Return whether a value looks like an id."""
     if isinstance(value, str):
         return _ID.fullmatch(value) is not None
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def nearly_all(found: int, looked_at: int) -> bool:
-    """Whether so many of the looked-at values are enough to know what all are."""
+    """Return whether so many of the first values have a property that all can be taken to have it.
+
+    Args:
+        found: number of values that have the property.
+        looked_at: number of first values.
+    """
     return looked_at > 0 and found >= _NEARLY_ALL * looked_at
 
 
 def are_ids(values: Iterable[Any]) -> bool:
-    """Whether nearly all values have the shape of an id."""
+    """Return whether nearly all values look like ids."""
     looked_at = list(values)
     return nearly_all(sum(map(is_id, looked_at)), len(looked_at))
 
 
 def candidates_in(file: RawFile, columns: Sequence[str]) -> list[Any]:
-    """The candidates of a file's first records, of all the named columns."""
+    """Return the candidates in some columns of a file's first records, empty ones left out."""
     found: list[Any] = []
     for name in columns:
         for value in file.values(name):
@@ -52,11 +58,16 @@ def candidates_in(file: RawFile, columns: Sequence[str]) -> list[Any]:
     return [value for value in found if value is not None and value != ""]
 
 
-def names_documents(parts: Parts, columns: Sequence[str]) -> bool:
-    """Whether the candidates of the file that is being read are document ids."""
+def holds_document_ids(parts: Parts, columns: Sequence[str]) -> bool:
+    """Return whether the candidates of the current file are document ids.
+
+    Args:
+        parts: the parts of the source; remembers the answer for each file.
+        columns: the columns that hold candidates.
+    """
     key = (_path(parts), tuple(columns))
     if key not in parts.known_as_ids:
-        parts.known_as_ids[key] = are_documents(parts, _first_values(parts, columns))
+        parts.known_as_ids[key] = are_document_ids(parts, _first_values(parts, columns))
     return parts.known_as_ids[key]
 
 
@@ -70,25 +81,26 @@ def _first_values(parts: Parts, columns: Sequence[str]) -> list[Any]:
     return [] if file is None else candidates_in(file, columns)
 
 
-def are_documents(parts: Parts, values: Sequence[Any]) -> bool:
-    """Whether the candidates of the first rows are document ids."""
+def are_document_ids(parts: Parts, values: Sequence[Any]) -> bool:
+    """Return whether candidates, given those of the first rows, are document ids."""
     if are_ids(values):
         return True
     if parts.texts_of_corpus is None or not values:
         return False
-    plain = [str(value) for value in values if isinstance(value, str | int)]
-    return nearly_all(sum(one in parts.documents for one in plain), len(values))
+    ids = [str(value) for value in values if isinstance(value, str | int)]
+    return nearly_all(sum(doc_id in parts.documents for doc_id in ids), len(values))
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
-    """A record's positives and negatives.
+class Candidates:
+    """The positives and negatives of a record.
 
     Attributes:
-        pos: the positives: texts, or numbers of passages.
-        neg: the negatives.
-        kept: where they were ids, the places of the known ones among all; else None.
-        n_given: how many candidates the record has.
+        pos: positives, as texts or numbers of passages.
+        neg: negatives, as texts or numbers of passages.
+        kept: positions of the candidates that the corpus has, among all of the record, positives
+            first; None if the record holds texts.
+        n_given: number of candidates of the record, unknown ids included.
     """
 
     pos: list[Key]
@@ -97,49 +109,55 @@ class Sides:
     n_given: int
 
     def scores(self, given: Any, field: str = "scores") -> list[float] | None:
-        """The scores of the candidates that are left; None where some have none.
+        """Return the scores of the known candidates; None if a score is missing or not finite.
 
         Args:
-            given: the record's, of all its candidates.
-            field: that holds them, for messages.
+            given: the scores of all candidates of the record; None if it has none.
+            field: name of the column of scores, for messages.
 
         Raises:
-            BadRowError: there are more or fewer scores than candidates.
+            BadRowError: there are more or fewer scores than candidates, or one is no number.
         """
         if given is None:
             return None
         if self.kept is not None and isinstance(given, list) and len(given) == self.n_given:
-            given = [given[place] for place in self.kept]
+            given = [given[position] for position in self.kept]
             return scores_of((given, len(self.kept)), field=field)
         return scores_of((given, self.n_given), field=field)
 
 
 def pos_and_neg(
     record: Mapping[str, Any], parts: Parts, pos: str, negatives: Sequence[str]
-) -> Sides:
-    """A record's positives and negatives, joined to the corpus where they are ids.
+) -> Candidates:
+    """Return a record's positives and negatives, joined to the corpus if they are ids.
+
+    Args:
+        record: the record.
+        parts: the parts of the source.
+        pos: name of the column of positives.
+        negatives: names of the columns of negatives.
 
     Raises:
-        BadRowError: a value of another type, or ids of which the corpus has none.
-        Dropped: the corpus has none of one side.
-        DataError: ids without a corpus.
+        BadRowError: a value has another type, or the corpus has none of the ids.
+        Dropped: the corpus has no positive or no negative of the record.
+        DataError: the candidates are ids, and no corpus is named.
     """
-    if not names_documents(parts, (pos, *negatives)):
+    if not holds_document_ids(parts, (pos, *negatives)):
         positive: list[Key] = [*_identified(texts_of(record.get(pos), pos), record, parts)]
         negative: list[Key] = [
             text for name in negatives for text in texts_of(record.get(name), name)
         ]
-        return Sides(positive, negative, None, len(positive) + len(negative))
+        return Candidates(positive, negative, None, len(positive) + len(negative))
     ids = ids_of(record.get(pos), pos)
-    others = [one for name in negatives for one in ids_of(record.get(name), name)]
+    others = [doc_id for name in negatives for doc_id in ids_of(record.get(name), name)]
     if not ids and not others:
-        return Sides([], [], None, 0)
-    positive, negative, kept = parts.sides(ids, others)
-    return Sides(positive, negative, kept, len(ids) + len(others))
+        return Candidates([], [], None, 0)
+    positive, negative, kept = parts.pos_and_neg_of(ids, others)
+    return Candidates(positive, negative, kept, len(ids) + len(others))
 
 
 def _identified(texts: Sequence[str], record: Mapping[str, Any], parts: Parts) -> Sequence[str]:
-    """Return positives that know their ids, if these are asked for and the record has them."""
+    """Return positives that carry their ids, if ids are to be kept and the record has them."""
     if not parts.keeps_ids:
         return texts
     given = next((record[name] for name in ID_COLUMNS if record.get(name) is not None), None)
@@ -148,45 +166,47 @@ def _identified(texts: Sequence[str], record: Mapping[str, Any], parts: Parts) -
 
 
 def id_and_query(
-    record: Mapping[str, Any], parts: Parts, column: str, own_id: Any, *, names_ids: bool
+    record: Mapping[str, Any], parts: Parts, column: str, query_id: Any, *, names_ids: bool
 ) -> tuple[Any, Any]:
-    """The id and the text of a record's query; the column may hold the text, or the id alone.
+    """Return the id and the text of a record's query; the id is None if the record has none.
 
-    Files for sentence-transformers' ``resolve_ids`` have ids there. A record with an id of its own
-    has the text. Otherwise ids are looked for where queries are given, or where the record names
-    its documents by id too.
+    The column of the query holds its text, or only its id, as in files for sentence-transformers'
+    ``resolve_ids``. It holds the text if another column has the id. Otherwise it may hold the id if
+    the record names its documents by id too, or if the user names queries; the first records then
+    show which.
 
     Args:
         record: the record.
-        parts: what it is read with.
-        column: of the query.
-        own_id: the query's id by the record's column of ids; None without one.
-        names_ids: whether the record's documents are ids.
+        parts: the parts of the source; remembers what the column holds, for each file.
+        column: name of the column of the query.
+        query_id: the query's id in another column; None if there is none.
+        names_ids: whether the record names its documents by id.
 
     Raises:
+        BadRowError: the id is missing, or of another type.
         Dropped: the queries do not have the id.
-        DataError: the queries are ids, and none are given.
+        DataError: the column holds ids, and no queries are named.
     """
-    if own_id is not None or not (names_ids or parts.texts_of_queries is not None):
-        return own_id, record.get(column)
+    if query_id is not None or not (names_ids or parts.texts_of_queries is not None):
+        return query_id, record.get(column)
     key = (_path(parts), ("ids of queries", column))
     if key not in parts.known_as_ids:
-        parts.known_as_ids[key] = are_queries(parts, _first_values(parts, (column,)))
+        parts.known_as_ids[key] = are_query_ids(parts, _first_values(parts, (column,)))
     if parts.known_as_ids[key]:
         return parts.query_of(record.get(column))
     return None, record.get(column)
 
 
-def are_queries(parts: Parts, values: Sequence[Any]) -> bool:
-    """Whether the queries of the first rows are ids."""
+def are_query_ids(parts: Parts, values: Sequence[Any]) -> bool:
+    """Return whether queries, given those of the first rows, are ids."""
     if are_ids(values):
         return True
     if parts.texts_of_queries is None or not values:
         return False
-    plain = [str(value) for value in values if isinstance(value, str | int)]
-    return nearly_all(sum(one in parts.queries for one in plain), len(values))
+    ids = [str(value) for value in values if isinstance(value, str | int)]
+    return nearly_all(sum(query_id in parts.queries for query_id in ids), len(values))
 
 
 def relevant_ids(record: Mapping[str, Any], parts: Parts, pos: str) -> list[str]:
-    """The document ids among a record's positives; none where they are texts."""
-    return ids_of(record.get(pos), pos) if names_documents(parts, (pos,)) else []
+    """Return the document ids in a record's column of positives; [] if it holds texts."""
+    return ids_of(record.get(pos), pos) if holds_document_ids(parts, (pos,)) else []

@@ -1,4 +1,22 @@
-"""Reading-comprehension data whose passages are marked: HotpotQA, MuSiQue, SQuAD."""
+"""Rows of HotpotQA, MuSiQue and SQuAD: questions with the passages that answer them.
+
+HotpotQA names the paragraphs that support the answer by their titles; the other paragraphs are
+negatives. It is known by ``question``, ``context`` and ``supporting_facts``::
+
+    {"_id": "5a", "question": "what causes tides", "supporting_facts": [["Tides", 0]],
+     "context": [["Tides", ["Tides follow the moon."]], ["Rain", ["Rain falls from clouds."]]]}
+
+MuSiQue marks each paragraph. It is known by ``question`` and ``is_supporting`` in ``paragraphs``::
+
+    {"id": "2h", "question": "what causes tides", "paragraphs": [
+     {"title": "Tides", "paragraph_text": "Tides follow the moon.", "is_supporting": true}]}
+
+SQuAD has questions below their passage and no negatives. It is known by its nested object, or in
+the Hub's version, a row for each question, by ``question``, a string ``context`` and ``answers``::
+
+    {"data": [{"title": "Tides", "paragraphs": [{"context": "Tides follow the moon.",
+     "qas": [{"id": "56", "question": "what causes tides", "answers": [{"text": "the moon"}]}]}]}]}
+"""
 
 from __future__ import annotations
 
@@ -6,7 +24,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -32,7 +50,7 @@ def _hotpotqa(record: Mapping[str, Any], parts: Parts) -> Row:
     for title, sentences in _pairs(record.get("context"), "context", "sentences"):
         if not isinstance(title, str):
             raise BadRowError(f"context: expected a title, found {shown(title)}")
-        joined = "".join(texts_of_sentences(sentences))
+        joined = "".join(_sentences(sentences))
         text = titled(title, _BLANKS.sub(" ", joined).strip(), "context")
         paragraphs.setdefault(title, {})[text] = None
     facts = _pairs(record.get("supporting_facts"), "supporting_facts", "sent_id")
@@ -50,24 +68,30 @@ def _hotpotqa(record: Mapping[str, Any], parts: Parts) -> Row:
     return train_row(record.get("question"), pos, neg, query_id=query_id)
 
 
-def texts_of_sentences(value: Any) -> list[str]:
-    """The sentences of a paragraph, which carry their blanks."""
+def _sentences(value: Any) -> list[str]:
+    """Return the sentences of a paragraph; each brings its own blanks, so joining adds none."""
     sentences = [value] if isinstance(value, str) else value
-    if not isinstance(sentences, list) or not all(isinstance(one, str) for one in sentences):
+    if not isinstance(sentences, list) or not all(isinstance(text, str) for text in sentences):
         raise BadRowError(f"context: expected a list of sentences, found {shown(value)}")
     return sentences
 
 
 def _pairs(value: Any, field: str, second: str) -> list[tuple[Any, Any]]:
-    """[[title, x], ...], or {"title": [...], x: [...]} as the Hub's tables have it."""
+    """Return a list of (title, value) pairs.
+
+    Args:
+        value: ``[[title, value], ...]``, or the Hub's form ``{"title": [...], second: [...]}``.
+        field: name of the column, for messages.
+        second: name of the list of values in the Hub's form.
+    """
     if isinstance(value, Mapping):
         titles, others = value.get("title"), value.get(second)
         if isinstance(titles, list) and isinstance(others, list) and len(titles) == len(others):
             return list(zip(titles, others, strict=True))
     elif isinstance(value, list) and all(
-        isinstance(one, list | tuple) and len(one) == 2 for one in value
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in value
     ):
-        return [(one[0], one[1]) for one in value]
+        return [(pair[0], pair[1]) for pair in value]
     raise BadRowError(f"{field}: expected a list of [title, ...]")
 
 
@@ -75,14 +99,17 @@ HOTPOTQA = Format(
     name="hotpotqa",
     what="HotpotQA's rows of context and supporting_facts",
     recognizes=_is_hotpotqa,
-    train=each(_hotpotqa),
+    train=each_record(_hotpotqa),
 )
 
 
 def _is_musique(file: RawFile) -> bool:
     return "question" in file.fields and any(
         isinstance(paragraphs, list)
-        and any(isinstance(one, Mapping) and "is_supporting" in one for one in paragraphs)
+        and any(
+            isinstance(paragraph, Mapping) and "is_supporting" in paragraph
+            for paragraph in paragraphs
+        )
         for paragraphs in file.values("paragraphs")
     )
 
@@ -108,27 +135,30 @@ MUSIQUE = Format(
     name="musique",
     what="MuSiQue's rows of paragraphs with is_supporting",
     recognizes=_is_musique,
-    train=each(_musique),
+    train=each_record(_musique),
 )
 
 
 def _is_squad(file: RawFile) -> bool:
     data = file.values("data")
     is_nested = bool(data) and all(
-        isinstance(one, list) and one and isinstance(one[0], Mapping) and "paragraphs" in one[0]
-        for one in data
+        isinstance(articles, list)
+        and articles
+        and isinstance(articles[0], Mapping)
+        and "paragraphs" in articles[0]
+        for articles in data
     )
     contexts = file.values("context")
     names = set(file.fields)
     is_flat = {"question", "context"} <= names and bool(names & {"answers", "answer"})
-    is_text = bool(contexts) and all(isinstance(one, str) for one in contexts)
+    is_text = bool(contexts) and all(isinstance(context, str) for context in contexts)
     return is_nested or (is_flat and is_text)
 
 
 def _questions(parts: Parts) -> Iterator[tuple[str, Any]]:
-    """Passages with a question each, or with None where a passage has none.
+    """Yield (passage, question) for each question, and (passage, None) once for each paragraph.
 
-    SQuAD's own file is one object of articles; the Hub's tables have a question a row.
+    A paragraph may have no question, and its passage belongs to the corpus nevertheless.
     """
     for record in parts.records():
         try:
@@ -150,12 +180,13 @@ def _questions(parts: Parts) -> Iterator[tuple[str, Any]]:
 
 def _listed(value: Any, field: str) -> list[Mapping[str, Any]]:
     found = value.get(field) or []
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+    if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
         raise BadRowError(f"{field}: expected a list of objects, found {shown(found)}")
     return found
 
 
 def _answered(parts: Parts) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (passage, question) for each question with an answer; other questions are counted."""
     for text, question in _questions(parts):
         if question is None:
             continue
@@ -185,7 +216,7 @@ def _squad_eval(parts: Parts) -> Iterator[Row]:
 
 
 def _squad_corpus(parts: Parts) -> Iterator[Row]:
-    """The passages, each once; their ids are their numbers."""
+    """Yield each passage once, with its number in the order of the file as its id."""
     for number, text in enumerate(dict.fromkeys(text for text, _ in _questions(parts))):
         yield corpus_row(number, text)
 

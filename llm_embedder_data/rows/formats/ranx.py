@@ -1,6 +1,13 @@
-"""ranx's judgments and runs: {query: {document: number}}, or a table of q_id, doc_id and score.
+"""ranx's judgments and runs: an object of numbers by query and document, or a table.
 
-The two are alike but for the numbers: whole ones may be grades or scores.
+The object, and a record of a table::
+
+    {"q1": {"d1": 2, "d7": 0}}
+    {"q_id": "q1", "doc_id": "d1", "score": 2}
+
+Judgments (qrels) and runs have the same shape. If a number is a float, the file is a run. Whole
+numbers may be grades or scores; they are taken for grades, except in training data, where the user
+has to say which.
 """
 
 from __future__ import annotations
@@ -20,15 +27,17 @@ from llm_embedder_data.rows.records.raw_files import RawFile
 
 
 def _nested(file: RawFile) -> list[Any] | None:
-    """The numbers of {query: {document: number}}; None for another shape."""
+    """Return the numbers of ``{query: {document: number}}``; None for another shape."""
     if len(file.head) != 1 or not isinstance(file.head[0], Mapping) or not file.head[0]:
         return None
-    inner = list(file.head[0].values())
-    if not all(isinstance(one, Mapping) and one for one in inner):
+    by_query = list(file.head[0].values())
+    if not all(isinstance(documents, Mapping) and documents for documents in by_query):
         return None
-    numbers = [number for one in inner for number in one.values()]
-    is_plain = all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
-    return numbers if is_plain else None
+    numbers = [number for documents in by_query for number in documents.values()]
+    are_numbers = all(
+        isinstance(number, int | float) and not isinstance(number, bool) for number in numbers
+    )
+    return numbers if are_numbers else None
 
 
 def _table(file: RawFile) -> list[Any] | None:
@@ -41,7 +50,8 @@ def _is_ranx(file: RawFile, of_floats: bool) -> bool:
     numbers = _nested(file) or _table(file)
     if numbers is None:
         return False
-    return any(isinstance(one, float) or not is_whole(one) for one in numbers) == of_floats
+    has_floats = any(isinstance(number, float) or not is_whole(number) for number in numbers)
+    return has_floats == of_floats
 
 
 RANX_QRELS = Format(

@@ -1,4 +1,4 @@
-"""Formats that are known and cannot be used: what each is, and what to do instead."""
+"""Formats that are recognized only to be refused, with a message that says what to use instead."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from llm_embedder_data.rows.formats.short_texts import are_short
 from llm_embedder_data.rows.records.raw_files import RawFile
 
 
-def _is_integers(value: object) -> bool:
+def _are_integers(value: object) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
+        and all(isinstance(number, int) and not isinstance(number, bool) for number in value)
     )
 
 
-def _are_tokens(file: RawFile) -> bool:
+def _has_token_ids(file: RawFile) -> bool:
+    """Return whether queries or passages are lists of integers, or columns are named as such."""
     if any(name.endswith("TOKEN_ID_LIST") for name in file.fields):
         return True
     names = ("query", "positives", "positive", "pos", "negatives", "neg")
-    return any(_is_integers(value) for value in file.values("query")) or any(
-        isinstance(value, list) and bool(value) and all(map(_is_integers, value))
+    return any(_are_integers(value) for value in file.values("query")) or any(
+        isinstance(value, list) and bool(value) and all(map(_are_integers, value))
         for name in names
         for value in file.values(name)
         if "query" in file.fields
@@ -41,9 +42,18 @@ def _is_generative(file: RawFile) -> bool:
 _QUESTIONS = ("question", "query")
 _ANSWERS = ("answer", "answers", "short_answers", "nq_answers")
 
+# Columns that hold passages, or name them: a file that has one is no file of bare answers.
+_PASSAGES = {
+    *("pos", "positive", "positives", "passage", "passages", "document", "documents", "context"),
+    *("contexts", "ctxs", "positive_ctxs", "positive_passages", "paragraphs", "relevant_passages"),
+    *("pos_doc", "history", "candidates", "pos_index", "relevant", "docs", "api_list"),
+    *("teacher_scores", "supporting_facts", "response", "document_text", "positive_document_ids"),
+    "text",
+}
+
 
 def _is_open_qa(file: RawFile) -> bool:
-    """Whether rows are questions with lists of short answers, and without passages."""
+    """Return whether rows are questions with lists of short answers, and without passages."""
     names = {name.strip().lower(): name for name in file.fields}
     answers = next((names[name] for name in _ANSWERS if name in names), None)
     if answers is None or not any(name in names for name in _QUESTIONS):
@@ -51,24 +61,7 @@ def _is_open_qa(file: RawFile) -> bool:
     if _PASSAGES & set(names):
         return False
     values = file.values(answers)
-    return bool(values) and all(isinstance(one, list) for one in values) and are_short(values)
-
-
-_PASSAGES = {
-    *("pos", "positive", "positives", "passage", "passages", "document", "documents", "context"),
-    *("contexts", "ctxs", "positive_ctxs", "positive_passages", "paragraphs", "relevant_passages"),
-    *(
-        "pos_doc",
-        "history",
-        "candidates",
-        "pos_index",
-        "relevant",
-        "docs",
-        "api_list",
-        "teacher_scores",
-    ),
-    *("supporting_facts", "response", "document_text", "positive_document_ids", "text"),
-}
+    return bool(values) and all(isinstance(value, list) for value in values) and are_short(values)
 
 
 def _is_natural_questions(file: RawFile) -> bool:
@@ -99,7 +92,7 @@ REFUSED = (
     Format(
         name="token_ids",
         what="rows of token ids",
-        recognizes=_are_tokens,
+        recognizes=_has_token_ids,
         refusal=(
             "it holds token ids in place of texts (Tevatron 1, OpenMatch or Arctic, tokenized), "
             "which fit one tokenizer alone (give the rows of texts)"

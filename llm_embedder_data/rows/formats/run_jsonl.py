@@ -1,4 +1,15 @@
-"""A run with its texts: query_id, query, doc_id, text, rank, and perhaps relevance and score."""
+"""Lightning IR's runs with texts: a record for each document that was retrieved for a query.
+
+A record::
+
+    {"query_id": "q1", "query": "what causes tides", "doc_id": "d1",
+     "text": "Tides follow the moon.", "rank": 1, "score": 9.1, "relevance": 1}
+
+A file is known by these columns; ``score`` and ``relevance`` are optional. The records of a query
+become one row, ordered by rank. A document is positive if its relevance (or its grade in the
+judgments that the user names) is above 0. If no document of a query has a grade, all are unlabelled
+candidates. The scores are teacher scores.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +38,7 @@ from llm_embedder_data.rows.schema.identified_texts import with_id
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A document of a run; its grade is None where it is not judged."""
+    """A document of a run; its grade is None if it is not judged."""
 
     id: str
     text: str
@@ -38,7 +49,7 @@ class _Document:
 
 @dataclass(frozen=True, slots=True)
 class _Ranked:
-    """A query and its documents."""
+    """A query and its documents, best first once all records are read."""
 
     query: str
     query_id: Any
@@ -50,7 +61,7 @@ def _recognizes(file: RawFile) -> bool:
 
 
 def _groups(parts: Parts) -> list[_Ranked]:
-    """The documents of each query, best first, in the order in which the queries are met."""
+    """Return each query with its documents, best first; queries in the order of the file."""
     judged = None
     if parts.judgments_given is not None:
         judged = by_query(parts.judgments_given(), parts)
@@ -79,7 +90,7 @@ def _groups(parts: Parts) -> list[_Ranked]:
             continue
         groups.setdefault(query_id, _Ranked(query, value["query_id"], [])).documents.append(found)
     for ranked in groups.values():
-        ranked.documents.sort(key=lambda one: one.rank)
+        ranked.documents.sort(key=lambda document: document.rank)
     return list(groups.values())
 
 
@@ -93,36 +104,40 @@ def _train(parts: Parts) -> Iterator[Row]:
 
 def _row(ranked: _Ranked, parts: Parts) -> Row:
     documents = ranked.documents
-    if all(one.grade is None for one in documents):
+    if all(document.grade is None for document in documents):
         return train_row(
             ranked.query,
-            candidates=[one.text for one in documents],
+            candidates=[document.text for document in documents],
             scores=_scores(documents, parts),
             query_id=ranked.query_id,
         )
-    pos = [one for one in documents if (one.grade or 0) > 0]
-    neg = [one for one in documents if (one.grade or 0) <= 0]
+    pos = [document for document in documents if (document.grade or 0) > 0]
+    neg = [document for document in documents if (document.grade or 0) <= 0]
     if not pos:
         raise Dropped("queries without a positive")
     return train_row(
         ranked.query,
-        [one.text for one in pos],
-        [one.text for one in neg],
+        [document.text for document in pos],
+        [document.text for document in neg],
         scores=_scores([*pos, *neg], parts),
         query_id=ranked.query_id,
     )
 
 
 def _scores(documents: list[_Document], parts: Parts) -> list[float] | None:
-    given = [one.score for one in documents]
+    given = [document.score for document in documents]
     if all(score is None for score in given):
         return None
-    return parts.without_scores(True, scores_of((given, len(given))))
+    return parts.complete_scores(True, scores_of((given, len(given))))
 
 
 def _eval(parts: Parts) -> Iterator[Row]:
     for ranked in _groups(parts):
-        grades = {one.id: one.grade for one in ranked.documents if one.grade is not None}
+        grades = {
+            document.id: document.grade
+            for document in ranked.documents
+            if document.grade is not None
+        }
         if not grades:
             parts.counts["queries without judgments"] += 1
             continue

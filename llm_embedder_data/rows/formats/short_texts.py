@@ -1,4 +1,4 @@
-"""Whether texts are too short for passages, as the answers of question answering are."""
+"""Whether texts are so short that they are answers to questions rather than passages."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
-# The median "positive" of fewer words looks like an answer, and like no passage.
+# If the median text has fewer words, the texts look like answers.
 FEWEST_WORDS = 5
 
-# Scripts without blanks between words begin here (Thai to Hangul); two signs count as a word.
+# The first character of the scripts (Thai to Hangul) that put no blanks between words.
 _WITHOUT_BLANKS = "\u0e00"
 
 
 def n_words(text: str) -> int:
-    """About how many words a text has, in any script."""
-    without_blanks = sum(sign >= _WITHOUT_BLANKS and sign.isalpha() for sign in text)
+    """Return about how many words a text has; in a script without blanks, two letters make one."""
+    without_blanks = sum(character >= _WITHOUT_BLANKS and character.isalpha() for character in text)
     if 2 * without_blanks > len(text):
         return (without_blanks + 1) // 2
     return len(text.split())
 
 
 def are_short(values: Iterable[Any]) -> bool:
-    """Whether the median text has under 5 words; a list stands for its first text."""
+    """Return whether the median text has under 5 words.
+
+    Args:
+        values: texts, or lists of texts, of which only the first counts; other values are ignored.
+    """
     texts = [value[0] if isinstance(value, list) and value else value for value in values]
     words = [n_words(text) for text in texts if isinstance(text, str)]
     return bool(words) and median(words) < FEWEST_WORDS

@@ -1,8 +1,15 @@
-"""Tevatron's rows of passages (also MIRACL, Mr.TyDi, Promptriever), and LightRetriever's.
+"""Tevatron's rows of passages, also those of MIRACL, Mr.TyDi, Promptriever and LightRetriever.
 
-``positive_passages`` and ``negative_passages`` are lists of {docid, title, text}; LightRetriever
-adds ``ce_score`` to each, a teacher's score. Promptriever's ``query`` already ends in its
-instruction; ``only_query`` and ``instruction`` have the two apart.
+A record::
+
+    {"query_id": "17", "query": "what causes tides",
+     "positive_passages": [{"docid": "482", "title": "Tides", "text": "Tides follow the moon."}],
+     "negative_passages": [{"docid": "90", "title": "-", "text": "Rain falls from clouds."}]}
+
+A file is known by ``query`` and ``positive_passages``. A title of ``-`` stands for none.
+LightRetriever adds ``ce_score``, a teacher score, to each passage, by which its files are known.
+Promptriever's ``query`` ends in its instruction, and ``only_query`` and ``instruction`` hold the
+two separately.
 """
 
 from __future__ import annotations
@@ -10,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import relevant_row
-from llm_embedder_data.rows.formats.llm_embedder import own_id
+from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -34,16 +41,17 @@ _DOCUMENT = ("docid", "doc_id", "passage_id", "psg_id", "_id", "id")
 def passages_of(
     value: Any, field: str, no_title: tuple[str, ...] = (), *, keeps_ids: bool = False
 ) -> list[str]:
-    """The texts of a list of passages, each {title?, text} or a string.
+    """Return the texts of a list of passages, with their titles before them.
 
     Args:
-        value: the list.
-        field: for messages.
+        value: a list of passages, or one passage; a passage is a string or an object of ``text``
+            and, optionally, ``title``. None is an empty list.
+        field: name of the column, for messages.
         no_title: titles that stand for none.
-        keeps_ids: whether the texts know the passages' ids.
+        keeps_ids: whether the texts carry the passages' ids.
 
     Raises:
-        BadRowError: a value of another type, or a passage without text.
+        BadRowError: a value has another type, or a passage has no text.
     """
     if isinstance(value, str | Mapping):
         value = [value]
@@ -64,7 +72,11 @@ def passages_of(
 
 
 def passage_ids_of(value: Any, field: str) -> list[str]:
-    """The ids of a list of passages, each once.
+    """Return the ids of a list of passages, each once, in order.
+
+    Args:
+        value: a list of passages, each an object with an id; another value is an empty list.
+        field: name of the column, for messages.
 
     Raises:
         BadRowError: a passage has no id.
@@ -104,22 +116,21 @@ def _scores(record: Mapping[str, Any], n_candidates: int, parts: Parts) -> list[
     ]
     if all(score is None for score in given):
         return None
-    return parts.without_scores(True, scores_of((given, n_candidates)))
+    return parts.complete_scores(True, scores_of((given, n_candidates)))
 
 
 def _query(record: Mapping[str, Any]) -> tuple[Any, str | None]:
-    """The query and its instruction, apart where the row has both."""
+    """Return the query and its instruction; the instruction is None if the query contains it."""
     query, instruction = record.get("query"), record.get("instruction")
     if instruction is not None and not isinstance(instruction, str):
         raise BadRowError(f"instruction: expected a string, found {shown(instruction)}")
     if not instruction:
-        return record.get(
-            "only_query"
-        ) or query, instruction if "only_query" not in record else None
+        only_query = record.get("only_query") or query
+        return only_query, None if "only_query" in record else instruction
     if record.get("only_query"):
         return record["only_query"], instruction
     if isinstance(query, str) and instruction in query and query != instruction:
-        return query, None  # Promptriever: the query holds it already
+        return query, None
     return query, instruction
 
 
@@ -136,7 +147,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
         pos,
         neg,
         scores=_scores(record, len(pos) + len(neg), parts),
-        query_id=own_id(record),
+        query_id=query_id_in(record),
         query_instruction=instruction,
     )
 
@@ -144,7 +155,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
 def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
     query, instruction = _query(record)
     ids = passage_ids_of(record.get("positive_passages"), "positive_passages")
-    row = relevant_row(query, own_id(record), ids, parts)
+    row = relevant_row(query, query_id_in(record), ids, parts)
     if instruction is not None:
         row["instruction"] = {"query": instruction, "key": None}
     return row
@@ -154,13 +165,13 @@ TEVATRON = Format(
     name="tevatron",
     what="Tevatron's rows of positive_passages and negative_passages",
     recognizes=_recognizes,
-    train=each(_train),
-    eval=each(_eval),
+    train=each_record(_train),
+    eval=each_record(_eval),
 )
 LIGHTRETRIEVER = Format(
     name="lightretriever",
     what="LightRetriever's rows of passages with ce_score",
     recognizes=_has_scores,
-    train=each(_train),
-    eval=each(_eval),
+    train=each_record(_train),
+    eval=each_record(_eval),
 )

@@ -1,11 +1,20 @@
-"""Tevatron's rows since version 3: document ids in place of passages."""
+"""Tevatron's rows since version 3, which name documents by id in place of passages.
+
+A record::
+
+    {"query_id": "17", "query_text": "what causes tides",
+     "positive_document_ids": ["482"], "negative_document_ids": ["90"]}
+
+A file is known by ``positive_document_ids``. The query's text may be missing; it is then looked up
+by the query's id. Rows with images, video or audio are not read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -40,7 +49,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     query = _query(record, parts)
     if not positive:
         raise Dropped("rows without a positive")
-    pos, neg, _ = parts.sides(positive, negative)
+    pos, neg, _ = parts.pos_and_neg_of(positive, negative)
     return train_row(query, pos, neg, query_id=record.get("query_id"))
 
 
@@ -53,6 +62,6 @@ TEVATRON_IDS = Format(
     name="tevatron_ids",
     what="Tevatron's rows of positive_document_ids",
     recognizes=_recognizes,
-    train=each(_train),
-    eval=each(_eval),
+    train=each_record(_train),
+    eval=each_record(_eval),
 )

@@ -1,4 +1,18 @@
-"""ToolBench: instructions with their APIs, and the retrieval folder made of them."""
+"""ToolBench's instructions with the APIs they need, and the retrieval folder made from them.
+
+A record of instructions, known by ``query`` and ``api_list``::
+
+    {"query_id": 17, "query": "When is high tide?", "relevant APIs": [["tide", "table"]],
+     "api_list": [{"tool_name": "tide", "api_name": "table", "api_description": "lists tides"},
+                  {"tool_name": "tide", "api_name": "moon", "api_description": "moon phases"}]}
+
+The relevant APIs are positives, and the others of ``api_list`` negatives. The retrieval folder,
+known by its file names::
+
+    corpus.tsv          docid and document_content (an API as JSON, or plain text), with a header
+    SPLIT.query.txt     query id and query, without a header
+    qrels.SPLIT.tsv     judgments
+"""
 
 from __future__ import annotations
 
@@ -9,7 +23,7 @@ from typing import Any
 
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.formats.beir import chosen_split
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.trec import grades_of_folder
@@ -27,10 +41,10 @@ from llm_embedder_data.rows.schema.canonical_rows import (
 
 
 def api_text(api: Mapping[str, Any]) -> str:
-    """Tool, API and description of an API, joined by ": "."""
+    """Return the text of an API: its tool, name and description, joined by a colon and a blank."""
     names = ("tool_name", "api_name", "api_description")
     values = [api.get(name) for name in names]
-    return ": ".join(one.strip() for one in values if isinstance(one, str) and one.strip())
+    return ": ".join(text.strip() for text in values if isinstance(text, str) and text.strip())
 
 
 def _recognizes(file: RawFile) -> bool:
@@ -42,9 +56,9 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     relevant = record.get("relevant APIs", record.get("relevant_apis"))
     if not isinstance(apis, list) or not all(isinstance(api, Mapping) for api in apis):
         raise BadRowError(f"api_list: expected a list of objects, found {shown(apis)}")
-    if not isinstance(relevant, list) or not all(isinstance(one, list) for one in relevant):
+    if not isinstance(relevant, list) or not all(isinstance(names, list) for names in relevant):
         raise BadRowError(f"relevant APIs: expected a list of [tool, API], found {shown(relevant)}")
-    wanted = {(shown(one[0]), shown(one[1])) for one in relevant if len(one) >= 2}
+    wanted = {(shown(names[0]), shown(names[1])) for names in relevant if len(names) >= 2}
     by_name = [(shown(api.get("tool_name")), shown(api.get("api_name"))) for api in apis]
     missing = len(wanted - set(by_name))
     if missing:
@@ -64,7 +78,7 @@ def _is_folder(folder: Path) -> bool:
 
 
 def document_text(content: str) -> str:
-    """The text of a document that is an API in JSON, or that is plain text."""
+    """Return the text of a document of the folder, which is an API as JSON, or plain text."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -73,7 +87,13 @@ def document_text(content: str) -> str:
 
 
 def _texts(folder: Path, name: str, names: tuple[str, str] | None) -> Iterator[tuple[str, str]]:
-    """Ids and texts of a file of two cells; of two columns where these are named."""
+    """Yield the ids and texts of a file of the folder.
+
+    Args:
+        folder: the folder.
+        name: name of the file.
+        names: the names in the file's header; None if it has no header.
+    """
     path = folder / name
     if not path.is_file():
         raise DataError.at(str(folder), f"the folder has no {name}")
@@ -87,13 +107,13 @@ def _texts(folder: Path, name: str, names: tuple[str, str] | None) -> Iterator[t
             raise DataError.at(
                 file.path, "expected an id and a text", row=record.row, line=record.line
             )
-        if record.row or list(value) != list(names or ()):  # a header that is no record
+        if record.row or list(value) != list(names or ()):  # skip a header that is read as a row
             yield value[0], value[1]
 
 
 def _corpus_texts(folder: Path) -> Iterator[tuple[str, str]]:
-    for one, content in _texts(folder, "corpus.tsv", ("docid", "document_content")):
-        yield one, document_text(content)
+    for doc_id, content in _texts(folder, "corpus.tsv", ("docid", "document_content")):
+        yield doc_id, document_text(content)
 
 
 def _parts(parts: Parts, kind: Kind) -> Parts:
@@ -104,7 +124,8 @@ def _parts(parts: Parts, kind: Kind) -> Parts:
     split = chosen_split(names, kind, parts.options.split, parts.source)
     parts.files = [RawFile(str(folder / f"qrels.{split}.tsv"))]
     if parts.texts_of_queries is None:
-        texts = {one: (one, text) for one, text in _texts(folder, f"{split}.query.txt", None)}
+        queries = _texts(folder, f"{split}.query.txt", None)
+        texts = {query_id: (query_id, text) for query_id, text in queries}
         parts.texts_of_queries = lambda: texts
     if parts.texts_of_corpus is None:
         corpus = dict(_corpus_texts(folder))
@@ -114,7 +135,7 @@ def _parts(parts: Parts, kind: Kind) -> Parts:
 
 def _folder_train(parts: Parts) -> Iterator[Row]:
     if not _is_folder(Path(parts.source)):
-        yield from each(_train)(parts)
+        yield from each_record(_train)(parts)
         return
     parts = _parts(parts, "train")
     yield from train_rows(grades_of_folder(parts), parts)
@@ -137,8 +158,8 @@ def _require_folder(parts: Parts, kind: Kind) -> None:
 
 def _folder_corpus(parts: Parts) -> Iterator[Row]:
     _require_folder(parts, "corpus")
-    for one, text in _corpus_texts(Path(parts.source)):
-        yield corpus_row(one, text)
+    for doc_id, text in _corpus_texts(Path(parts.source)):
+        yield corpus_row(doc_id, text)
 
 
 TOOLBENCH = Format(

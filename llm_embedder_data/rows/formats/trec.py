@@ -1,14 +1,21 @@
-"""TREC's judgments (4 fields) and runs (6 fields), and tables and objects of the same content.
+"""TREC's judgments (qrels) and runs, and other projects' files with the same content.
 
-Judgments: query, iteration or Q0, document, grade; BEIR's have three cells: query, document, grade.
-Runs: query, Q0, document, rank, score, tag. Runs of three cells have query, document, and a rank
-(MS MARCO's) or a score, which is a number with a decimal point or an exponent.
+A line of judgments (query, iteration, document, grade) and of a run (query, Q0, document, rank,
+score, tag)::
+
+    q1 0 d482 2
+    q1 Q0 d482 1 9.1 bm25
+
+Both are known by the number of fields. BEIR's judgments have three cells: query, document, grade.
+Runs of three cells have query, document, and a rank (MS MARCO's) or a score, which is a number with
+a decimal point or an exponent. Tables and objects are known by the names of their columns.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +64,17 @@ def _number(value: Any) -> float | None:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number, or the text of one."""
+    """Return whether a value is a whole number, or the text of a whole number."""
     number = _number(value)
     return number is not None and number.is_integer()
 
 
-def _named(fields: Any) -> tuple[str, str, str] | None:
-    """The columns of query, document and grade."""
-    found = [next((n for n in names if n in fields), None) for names in (_QUERY, _DOCUMENT, _GRADE)]
-    query, document, grade = found
+def _columns(fields: Any) -> tuple[str, str, str] | None:
+    """Return the columns of query, document, and grade or score; None if one is missing."""
+    query, document, grade = (
+        next((name for name in names if name in fields), None)
+        for names in (_QUERY, _DOCUMENT, _GRADE)
+    )
     if query is None or document is None or grade is None:
         return None
     return query, document, grade
@@ -78,18 +87,19 @@ def _is_qrels(file: RawFile) -> bool:
     three = three_ids(file)
     if three is not None:
         return _are_three_cell_qrels(file, three)
-    named = _named(file.fields)
-    if named is None or {"rank", "text"} & set(file.fields):
+    columns = _columns(file.fields)
+    if columns is None or {"rank", "text"} & set(file.fields):
         return False
-    return "-" in named[0] or all(map(is_whole, file.values(named[2])))
+    query, _, grade = columns
+    return "-" in query or all(map(is_whole, file.values(grade)))  # "query-id" is BEIR's
 
 
 def _has_blank(text: str) -> bool:
-    return any(sign.isspace() for sign in text.strip())
+    return any(character.isspace() for character in text.strip())
 
 
 def _are_three_cell_qrels(file: RawFile, rows: list[list[str]]) -> bool:
-    """Whether a third cell is a grade: by the names of file and folder, or by the ids' shape."""
+    """Return whether third cells are grades, by the name of the file or folder, or by the ids."""
     grades = [row[2].strip() for row in rows]
     if not all(_is_integer(grade) and len(grade.lstrip("+-")) <= 2 for grade in grades):
         return False
@@ -100,7 +110,10 @@ def _are_three_cell_qrels(file: RawFile, rows: list[list[str]]) -> bool:
 
 
 def may_be_qrels_or_run(file: RawFile) -> bool:
-    """Whether three cells may be a grade of 1 for each query, or a run of one document each."""
+    """Return whether lines of three cells may be either judgments or a run.
+
+    They may if the last cell is always 1: a grade of 1, or the rank of a query's only document.
+    """
     rows = three_ids(file)
     if rows is None or _is_qrels(file):
         return False
@@ -108,7 +121,11 @@ def may_be_qrels_or_run(file: RawFile) -> bool:
 
 
 def judgments_of(parts: Parts) -> Iterator[Judgment]:
-    """The judgments of files of any of these layouts."""
+    """Yield the judgments of files of any of these shapes.
+
+    Raises:
+        DataError: a record is no judgment, and bad rows are not skipped.
+    """
     for record in parts.records():
         try:
             yield from _judgments(record.value)
@@ -117,7 +134,7 @@ def judgments_of(parts: Parts) -> Iterator[Judgment]:
 
 
 def grades_of_folder(parts: Parts) -> Grades:
-    """The grades of each query: of the judgments that the user names, else of the folder's own."""
+    """Return the grades of each query: those that the user names, otherwise those of the folder."""
     given = parts.judgments_given
     return by_query(judgments_of(parts) if given is None else given(), parts)
 
@@ -130,9 +147,9 @@ def _judgments(value: Any) -> Iterator[Judgment]:
         return
     if not isinstance(value, Mapping):
         raise BadRowError(f"expected a judgment, found {shown(value)}")
-    named = _named(value)
-    if named is not None:
-        yield _judgment(*(value[name] for name in named))
+    columns = _columns(value)
+    if columns is not None:
+        yield _judgment(*(value[name] for name in columns))
         return
     for query, grades in value.items():
         if not isinstance(grades, Mapping):
@@ -146,12 +163,12 @@ def _judgment(query: Any, document: Any, grade: Any) -> Judgment:
 
 
 def train_of_judgments(parts: Parts) -> Iterator[Row]:
-    """Training rows of judgments alone."""
+    """Yield training rows of a file of judgments, joined to queries and a corpus."""
     return train_rows(by_query(judgments_of(parts), parts), parts)
 
 
 def eval_of_judgments(parts: Parts) -> Iterator[Row]:
-    """Eval rows of judgments."""
+    """Yield eval rows of a file of judgments, joined to queries."""
     return eval_rows(by_query(judgments_of(parts), parts), parts)
 
 
@@ -163,11 +180,17 @@ TREC_QRELS = Format(
     eval=eval_of_judgments,
 )
 
-Runs = dict[str, dict[str, float | None]]  # query id: {document id: score}, best first
+Runs = dict[str, dict[str, float | None]]  # {query id: {document id: score}}, best first
 
 
 def run_of(parts: Parts) -> Runs:
-    """The documents of each query with their scores, the best first; None where a run has none."""
+    """Return the documents of each query with their scores, best first.
+
+    A score is None if the run has only ranks.
+
+    Raises:
+        DataError: a record is no line of a run, and bad rows are not skipped.
+    """
     found: dict[str, list[tuple[float, float | None, str]]] = {}
     for record in parts.records():
         try:
@@ -176,19 +199,22 @@ def run_of(parts: Parts) -> Runs:
         except BadRowError as error:
             parts.leave_out(error)
     return {
-        query: {document: score for _, score, document in sorted(ranked, key=lambda one: one[0])}
+        query: {document: score for _, score, document in sorted(ranked, key=itemgetter(0))}
         for query, ranked in found.items()
     }
 
 
 def _ranked(value: Any) -> Iterator[tuple[str, str, float, float | None]]:
-    """Query, document, what to sort by, and score."""
+    """Yield (query id, document id, sort key, score) for each entry of a record.
+
+    The sort key is the rank or the negated score, so that the best document sorts first.
+    """
     if isinstance(value, list):
         if len(value) == 6:
             yield _scored(value[0], value[2], value[4])
         elif len(value) == 3 and _is_integer(value[2]):
             query, document = (
-                document_id(one, name) for one, name in zip(value[:2], _NAMES, strict=True)
+                document_id(cell, name) for cell, name in zip(value[:2], _NAMES, strict=True)
             )
             yield query, document, float(_number(value[2]) or 0), None
         elif len(value) == 3:
@@ -198,15 +224,15 @@ def _ranked(value: Any) -> Iterator[tuple[str, str, float, float | None]]:
         return
     if not isinstance(value, Mapping):
         raise BadRowError(f"expected a line of a run, found {shown(value)}")
-    named = _named(value)
-    if named is not None:
-        yield _scored(*(value[name] for name in named))
+    columns = _columns(value)
+    if columns is not None:
+        yield _scored(*(value[name] for name in columns))
         return
-    for name, documents in value.items():
+    for query, documents in value.items():
         if not isinstance(documents, Mapping):
             raise BadRowError("expected {query id: {document id: score}}")
-        for one, score in documents.items():
-            yield _scored(name, one, score)
+        for document, score in documents.items():
+            yield _scored(query, document, score)
 
 
 _NAMES = ("query id", "document id")
@@ -226,12 +252,15 @@ def _is_run(file: RawFile) -> bool:
     three = three_ids(file)
     if three is not None:
         return looks_like_run(three)
-    named = _named(file.fields)
-    return named is not None and named[2] == "score" and "text" not in file.fields
+    columns = _columns(file.fields)
+    return columns is not None and columns[2] == "score" and "text" not in file.fields
 
 
 def train_of_run(parts: Parts) -> Iterator[Row]:
-    """Training rows of a run: candidates, or with judgments positives and negatives."""
+    """Yield training rows of a run, joined to queries and a corpus.
+
+    With judgments, rows have positives and negatives; without, they have unlabelled candidates.
+    """
     runs = run_of(parts)
     if parts.judgments_given is not None:
         grades = by_query(parts.judgments_given(), parts)
@@ -239,17 +268,21 @@ def train_of_run(parts: Parts) -> Iterator[Row]:
         return
     for query_id, run in runs.items():
         try:
-            own_id, query = parts.query_of(query_id)
-            texts, kept = parts.joined(list(run))
+            original_id, query = parts.query_of(query_id)
+            texts, kept = parts.candidates_of(list(run))
             given = list(run.values())
-            scores = scores_of(([given[place] for place in kept], len(kept)))
-            yield train_row(query, candidates=texts, scores=scores, query_id=own_id)
+            scores = scores_of(([given[position] for position in kept], len(kept)))
+            yield train_row(query, candidates=texts, scores=scores, query_id=original_id)
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 
 
 def eval_of_run(parts: Parts) -> Iterator[Row]:
-    """Eval rows whose candidates are to be reranked; the judgments stand in another file."""
+    """Yield eval rows whose candidates, to be reranked, are the documents of the run.
+
+    Raises:
+        DataError: the user names no judgments.
+    """
     if parts.judgments_given is None:
         raise parts.error(
             "a run does not say what is relevant, and eval rows do (give qrels: a file of "

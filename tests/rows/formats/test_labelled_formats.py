@@ -38,6 +38,32 @@ def test_scores_need_a_threshold(folder):
     assert folder.row(records, threshold=4) == {"query": "q", "pos": ["a"], "neg": ["b"]}
 
 
+def test_scores_need_a_threshold_even_if_bad_rows_are_skipped(folder):
+    pair = {"sentence1": "q", "sentence2": "a", "score": 4}
+    with pytest.raises(DataError, match=r"score=4 is a score.*give threshold"):
+        folder.rows([pair], on_bad_row="skip")
+
+
+def test_a_bad_row_is_skipped_whatever_words_it_holds(folder):
+    pairs = [
+        {"sentence1": "q", "sentence2": "a", "label": 1},
+        {"sentence1": "q", "sentence2": "b", "label": "threshold"},
+    ]
+    assert folder.row(pairs, on_bad_row="skip") == {"query": "q", "pos": ["a"]}
+    turn = {"role": "user", "content": "q"}
+    records = [
+        {"messages": [turn], "positive_messages": [[{**turn, "content": "a"}]], "label": label}
+        for label in (1, "threshold")
+    ]
+    assert folder.row(records, on_bad_row="skip") == {"query": "q", "pos": ["a"]}
+
+
+def test_a_bad_number_of_a_list_is_named_by_its_column(folder):
+    record = {"query": "q", "docs": ["a", "b"], "labels": ["1", "0"]}
+    with pytest.raises(DataError, match="labels: expected numbers, found '1'"):
+        folder.rows([record])
+
+
 def test_inference_labels_as_words(folder):
     records = [
         {"premise": "q", "hypothesis": text, "label": label}

@@ -1,4 +1,7 @@
-"""Training rows that hold an eval query: its text in normal form, or 13 of its words in a row."""
+"""Finds training rows that contain an eval query: its whole text, or 13 of its words in a row.
+
+Texts are compared in normal form, so that letter case and repeated blanks do not matter.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ class EvalQueries:
     """The queries of all eval sets, in the form in which training rows are compared with them.
 
     Args:
-        eval_sets: by name.
+        eval_sets: eval sets by name.
 
     Attributes:
-        fingerprints: ``[q]`` uint64, ascending, of the queries in normal form.
+        fingerprints: ``[q]`` uint64, fingerprints of the queries in normal form, ascending.
         runs: all runs of 13 words of the queries.
     """
 
@@ -38,11 +41,14 @@ class EvalQueries:
 def contaminated_rows(
     fingerprints: Mapping[str, RowFingerprints], eval_queries: EvalQueries
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the row numbers of rows that hold an eval query in their query or a positive, by set.
+    """Return the numbers of rows whose query or positives contain an eval query, by training set.
 
     Args:
-        fingerprints: of the training sets, made with ``searched=eval_queries.runs``.
+        fingerprints: fingerprints of the training sets, made with ``searched=eval_queries.runs``.
         eval_queries: the queries to look for.
+
+    Returns:
+        {training set: ``[k]`` int64, row numbers, ascending}
     """
     queries = eval_queries.fingerprints
     found = {}

@@ -1,4 +1,4 @@
-"""Checks of a corpus: the same passage under several ids, and passages of almost no text."""
+"""Checks of a corpus: passages that repeat under another id, and passages of almost no text."""
 
 from __future__ import annotations
 

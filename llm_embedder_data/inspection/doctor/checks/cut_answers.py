@@ -1,4 +1,4 @@
-"""Positives that are cut off at the longest key length, and answers that are lost with the rest."""
+"""Counts positives that are longer than ``key_max_length``, and answers that are cut off there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Positive(NamedTuple):
         query: the row's query.
         instruction: the text put before the positive.
         text: the positive itself.
-        is_cut: whether both together have more tokens than the limit.
+        is_cut: whether instruction and positive together have more tokens than the limit.
     """
 
     row: int
@@ -40,22 +40,24 @@ def cut_positives(
     tokenizer: PreTrainedTokenizerBase,
     key_max_length: int,
 ) -> dict[str, Any]:
-    """Count the positives that are cut off, and the answers that are lost with the rest.
+    """Count the positives that are cut off, and those that thereby lose the answer to their query.
 
     Args:
         train_set: the training set of the positives.
         positives: of sampled rows.
         answers: the answers to each query, by the query's normal form; empty if the data has none.
-        tokenizer: the encoder's.
-        key_max_length: the limit in tokens.
+        tokenizer: the encoder's tokenizer.
+        key_max_length: the most tokens of a key, instruction and special tokens included.
 
     Returns:
-        - ``positives``: how many were looked at
-        - ``positives_cut``, ``share_cut``: how many of them are cut off, and which share
-        - ``positives_with_answer``: how many hold the words of an answer to their query; a positive
-          that is the answer itself does not count
-        - ``answers_behind_cut``: how many of these hold no answer in the part that is kept
-        - ``examples`` of these
+        A dict with the entries
+
+        - ``positives``: number of positives
+        - ``positives_cut``, ``share_cut``: number and share of the positives that are cut off
+        - ``positives_with_answer``: number of positives that contain the words of an answer to
+          their query; a positive that is the answer itself does not count
+        - ``answers_behind_cut``: number of the latter whose kept part contains no answer
+        - ``examples``: the first positives of which that is true
     """
     with_answer = 0
     lost: list[Positive] = []

@@ -1,4 +1,7 @@
-"""Checks of the epoch's plan: rows never sampled, datasets below a global batch, collisions."""
+"""Checks of an epoch's plan: rows that are never sampled, too small datasets, and collisions.
+
+A collision is a key of another row in a global batch that is a known positive of a query.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from llm_embedder_data.rows.train_set import TrainSet
 # Count the collisions in so many global batches, where they cannot be computed.
 _BATCHES_COUNTED = 64
 
-# What a run does with a dataset below a global batch.
+# What a run does with a dataset that is smaller than a global batch, by data.small_datasets.
 _DONE: dict[SmallDatasets, str] = {
     "error": "fit refuses to start",
     "drop": "it is left out of training",
@@ -37,13 +40,13 @@ def check_plan(
     """Return the findings that follow from the plan, by training set and check.
 
     Args:
-        plan: the plan of an epoch; None if all sets are below a global batch.
-        facts: from :func:`~llm_embedder_data.inspection.plan_view.plan_summary`; None without a
-            plan.
-        train_sets: by name.
-        fingerprints: of the same sets.
+        plan: the plan of an epoch; None if all training sets are smaller than a global batch.
+        facts: result of :func:`~llm_embedder_data.inspection.plan_view.plan_summary`; None without
+            a plan.
+        train_sets: training sets by name.
+        fingerprints: fingerprints of the training sets, by name.
         batch_size: queries per rank and step, by training set.
-        num_replicas: data-parallel ranks.
+        num_replicas: number of data-parallel ranks.
         small_datasets: the setting of this name.
     """
     found: dict[str, dict[Check, Finding]] = {}
@@ -78,7 +81,7 @@ def _file_of(train_set: TrainSet) -> str:
 
 
 def _never_sampled(facts: Mapping[str, Any] | None, name: str, n_rows: int) -> int:
-    """Return how many rows of a training set no epoch samples."""
+    """Return the number of a training set's rows that are sampled in no epoch."""
     if facts is None or not facts["datasets"][name]["steps_per_epoch"]:
         return n_rows
     dataset = facts["datasets"][name]
@@ -88,15 +91,16 @@ def _never_sampled(facts: Mapping[str, Any] | None, name: str, n_rows: int) -> i
 
 
 def expected_collisions(fingerprints: RowFingerprints, global_batch: int) -> float:
-    """Return how many (query, another row's key) of a global batch are known positives, expected.
+    """Return the expected number of collisions in a global batch.
 
+    A collision is a pair of a query and the key of another row that is a known positive of the
+    query. A loss would take the key for a negative if the batch's ``positive_id`` did not mask it.
     Rows are drawn without repeats, so two of n rows are both in a global batch of b rows with
-    probability b(b-1) / n(n-1). A loss would take these keys for negatives if the batch's
-    ``positive_id`` did not mask them.
+    probability b(b-1) / n(n-1).
 
     Args:
-        fingerprints: of the rows of one training set.
-        global_batch: rows in a global batch.
+        fingerprints: fingerprints of a training set.
+        global_batch: number of rows in a global batch.
     """
     n_rows = len(fingerprints.rows)
     if n_rows < 2:

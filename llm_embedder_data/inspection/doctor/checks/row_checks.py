@@ -17,12 +17,12 @@ def check_rows(
 ) -> dict[str, dict[Check, Finding]]:
     """Return the findings in rows, by training set and check.
 
-    Rows are also compared with those of other training sets. Faults that the reading pass saw in
-    single texts are among the findings.
+    Rows are also compared with rows of other training sets. The findings include the faults of
+    single texts, which :func:`~.row_fingerprints.row_fingerprints` found while it read them.
 
     Args:
-        train_sets: by name.
-        fingerprints: of the same sets.
+        train_sets: training sets by name.
+        fingerprints: fingerprints of the training sets, by name.
     """
     false, repeated = false_negatives(fingerprints), repeated_rows(fingerprints)
     ambiguous = _ambiguous_queries(fingerprints)
@@ -47,10 +47,13 @@ def check_rows(
 def false_negatives(
     fingerprints: Mapping[str, RowFingerprints],
 ) -> dict[str, NDArray[np.bool_]]:
-    """Return which candidates are negatives that some row has as positives of the same query.
+    """Return which candidates are negatives, but positives of the same query in some row.
+
+    Args:
+        fingerprints: fingerprints of the training sets, by name.
 
     Returns:
-        ``[m]`` bool by training set.
+        {training set: ``[m]`` bool, for each candidate}
     """
     known = np.unique(_joined([rows.pairs(rows.is_positive) for rows in fingerprints.values()]))
     found = {}
@@ -64,15 +67,18 @@ def false_negatives(
 def repeated_rows(fingerprints: Mapping[str, RowFingerprints]) -> dict[str, NDArray[np.bool_]]:
     """Return which rows are equal to an earlier row of any training set.
 
+    Args:
+        fingerprints: fingerprints of the training sets, by name.
+
     Returns:
-        ``[n]`` bool by training set.
+        {training set: ``[n]`` bool, for each kept row}
     """
     is_repeated = ~is_first(_joined([rows.whole_row for rows in fingerprints.values()]))
     return _by_set(is_repeated, fingerprints)
 
 
 def is_first(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return whether each value is the first of its equals, ``[n]`` bool."""
+    """Return for each value whether no earlier value equals it, ``[n]`` bool."""
     _, first = np.unique(values, return_index=True)
     found = np.zeros(len(values), bool)
     found[first] = True

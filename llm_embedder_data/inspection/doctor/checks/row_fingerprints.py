@@ -1,4 +1,7 @@
-"""One pass over all texts of a training set: fingerprints of rows, and faults of single texts."""
+"""Reads all texts of a training set once: makes fingerprints, and finds faults of single texts.
+
+A fingerprint is a 64-bit hash. Checks compare fingerprints, so that they need not keep the texts.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ class RowFingerprints:
         query: ``[n]`` uint64, fingerprints of the queries in normal form.
         key: ``[m]`` uint64, fingerprints of the candidates in normal form, row after row.
         bounds: ``[n+1]`` int64, where each row's candidates begin in ``key``.
-        n_pos: ``[n]`` int64, positives of each row, which come first among its candidates.
-        whole_row: ``[n]`` uint64, fingerprints of the whole rows, letter for letter.
+        n_pos: ``[n]`` int64, number of positives of each row, which come before its negatives.
+        whole_row: ``[n]`` uint64, fingerprints of the whole rows, exactly as they are.
         is_short: ``[n]`` bool, whether a text of the row is short.
         has_instruction: ``[n]`` bool, whether a text of the row begins with an instruction.
         is_scored_above: ``[n]`` bool, whether a negative is scored above a positive.
@@ -94,9 +97,9 @@ def row_fingerprints(
 
     Args:
         train_set: the training set to read.
-        instruction: the instruction of rows that have none of their own.
-        tokenizer: says which texts are one token.
-        searched: runs of words to search for in queries and positives; None searches for none.
+        instruction: the instruction of rows that have no instruction.
+        tokenizer: tells which texts are a single token.
+        searched: runs of words to search for in queries and positives; None: do not search.
     """
     is_short = ShortTexts(tokenizer)
     columns = _COLUMNS + [QUERY_INSTRUCTION, KEY_INSTRUCTION] * (train_set.n_instructed > 0)
@@ -120,7 +123,7 @@ def row_fingerprints(
 
 
 def in_force(instructions: Sequence[str | None], common: str) -> list[str]:
-    """Return the instruction of each row: its own, or the common one where it has none."""
+    """Return the instruction of each row; rows that have no instruction get the common one."""
     return [common if instruction is None else instruction for instruction in instructions]
 
 
@@ -148,7 +151,7 @@ def _of_table(
     if QUERY_INSTRUCTION in table.column_names:
         whole_row = mix(whole_row + FlatTexts.of(query_instructions).fingerprints())
         whole_row = mix(whole_row + FlatTexts.of(key_instructions).fingerprints())
-    # A row is another one if its candidates stand in another order, or change sides.
+    # Rows differ if their candidates have another order, or if a positive became a negative.
     order_and_side = number_in_row.astype(np.uint64) * np.uint64(2) + is_positive
     np.add.at(whole_row, row_of_key, mix(keys.fingerprints() + order_and_side))
     normal_queries, normal_keys = normal_texts(queries), normal_texts(keys)

@@ -1,4 +1,4 @@
-"""Faults of single texts: almost no text, or an instruction that the text already begins with."""
+"""Faults of single texts: hardly any text, or an instruction at the beginning of the text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MOST_BYTES = 4  # of a character in UTF-8
 
 
 class ShortTexts:
-    """Finds texts of at most two characters, or of one token.
+    """Finds texts of at most two characters, or of a single token.
 
     Args:
-        tokenizer: says which texts are one token.
+        tokenizer: tells which texts are a single token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -58,7 +58,7 @@ def begin_with_instruction(
 ) -> NDArray[np.bool_]:
     """Return whether each text begins with an instruction, ``[n]`` bool.
 
-    It may be the row's instruction, or the prompt of a published encoder.
+    Instructions are that of the text's row, and the prompts of published encoders.
 
     Args:
         texts: the texts to look at.
@@ -66,7 +66,7 @@ def begin_with_instruction(
         row_of_text: ``[n]`` int64, the number of each text's row in ``instructions``.
     """
     first = texts.first_bytes()
-    # Few texts have the right first letter; only these are compared as strings.
+    # Only texts with the first letter of an instruction, which are few, are compared as strings.
     letters = FlatTexts.of(text.strip()[:1] for text in instructions).first_bytes()
     likely = (first == letters[row_of_text]) & (first > 0)
     for letter in PROMPT_LETTERS.encode():

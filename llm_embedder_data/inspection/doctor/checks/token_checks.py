@@ -36,18 +36,18 @@ def check_tokens(
 
     Args:
         train_set: the training set to check.
-        instruction: the instruction of rows that have none of their own.
-        tokenizer: the encoder's.
-        query_max_length: the longest query in tokens.
-        key_max_length: the longest key in tokens.
+        instruction: the instruction of rows that have no instruction.
+        tokenizer: the encoder's tokenizer.
+        query_max_length: the most tokens of a query, instruction and special tokens included.
+        key_max_length: the most tokens of a key, instruction and special tokens included.
         answers: the answers to each query, by the query's normal form; empty if the data has none.
 
     Returns:
-        a finding of the rows with a positive that is cut off, and two entries of the report:
+        A finding of the rows with a positive that is cut off, and two entries of the report:
 
-        - ``lengths``: percentiles and more of the lengths in tokens of ``query`` and ``key``, the
-          number of ``sampled_rows``, and the mean number of ``candidates_per_row``
-        - ``cut``: what :func:`cut_positives` returns
+        - ``lengths``: statistics of the lengths in tokens of ``query`` and ``key``, the number of
+          ``sampled_rows``, and the mean number of ``candidates_per_row``
+        - ``cut``: the result of :func:`cut_positives`
     """
     rows = sampled(train_set)
     columns = ["query", "key", "n_pos"]
@@ -95,7 +95,7 @@ def check_tokens(
 
 
 def sampled(train_set: TrainSet) -> NDArray[np.int64]:
-    """Return the row numbers of a sample, ascending: for the same data always the same rows."""
+    """Return the row numbers of a sample, ascending; the same data always gives the same sample."""
     kept = np.asarray(train_set.kept)
     if len(kept) <= SAMPLED_ROWS:
         return kept
@@ -106,11 +106,11 @@ def sampled(train_set: TrainSet) -> NDArray[np.int64]:
 def _lengths(
     tokenizer: PreTrainedTokenizerBase, instructions: Sequence[str], texts: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Return the tokens of each text behind its instruction, ``[n]`` int64."""
+    """Return the number of tokens of each text with its instruction, ``[n]`` int64."""
     if not texts:
         return np.zeros(0, np.int64)
     limit = tokenizer.model_max_length
-    tokenizer.model_max_length = int(1e30)  # long texts are counted here, not warned of
+    tokenizer.model_max_length = int(1e30)  # so that transformers does not warn of long texts
     try:
         instructed = [before + text for before, text in zip(instructions, texts, strict=True)]
         ids = tokenizer(instructed, return_attention_mask=False)
@@ -125,7 +125,7 @@ def _summary(lengths: NDArray[np.int64], limit: int) -> Mapping[str, Any]:
     values = np.percentile(lengths, _PERCENTILES, method="higher").tolist()
     names = [f"p{percent}" if percent < 100 else "max" for percent in _PERCENTILES]
     return dict(zip(names, values, strict=True)) | {
-        "mean": float(np.minimum(lengths, limit).mean()),  # of what is left of each text
+        "mean": float(np.minimum(lengths, limit).mean()),  # after truncation
         "truncated": float((lengths > limit).mean()),
         "max_length": limit,
     }

@@ -8,7 +8,7 @@ from llm_embedder_data.rows.train_set import TrainSet
 
 
 def check_columns(dataset: TrainSet | EvalSet) -> Finding:
-    """Return the columns that were not read, by the reader's own account."""
+    """Return a finding of the columns that the reader of the files reports as not read."""
     examples = [Example(file, None, name) for file, name in dataset.unread]
     n_columns = len({example.text for example in examples})
     return Finding(n_columns, examples=examples[:MOST_EXAMPLES])

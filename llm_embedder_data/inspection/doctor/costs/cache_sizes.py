@@ -16,7 +16,7 @@ from llm_embedder_data.rows.train_set import TrainSet
 def cache_files(
     dataset: TrainSet | EvalSet | Corpus, tables: Iterable[TokenTable]
 ) -> dict[str, int]:
-    """Return the cache files of a dataset with their bytes.
+    """Return the cache files of a dataset, with their sizes in bytes.
 
     Args:
         dataset: the dataset.
@@ -37,10 +37,10 @@ def add_cache_bytes(
 
     Args:
         datasets: the entries, by dataset.
-        files: what :func:`cache_files` returns, by dataset.
+        files: results of :func:`cache_files`, by dataset.
 
     Returns:
-        the bytes of all files together; a file that several datasets share counts once.
+        The size of all files together, in bytes; a file that several datasets share counts once.
     """
     distinct: dict[str, int] = {}
     for name, files_of_dataset in files.items():

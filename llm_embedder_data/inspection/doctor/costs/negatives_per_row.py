@@ -1,4 +1,4 @@
-"""How many hard negatives the rows of a training set have."""
+"""Statistics of the number of hard negatives per row."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ class NegativesPerRow:
     """Counts rows by their number of hard negatives."""
 
     def __init__(self) -> None:
-        self._n_rows = np.zeros(1, np.int64)  # of rows with 0, 1, 2, ... negatives
+        self._n_rows = np.zeros(1, np.int64)  # number of rows with 0, 1, 2, ... negatives
 
     def add(self, n_negatives: NDArray[np.int32]) -> None:
-        """Count rows, given the number of negatives of each, ``[n]``."""
+        """Count n more rows.
+
+        Args:
+            n_negatives: ``[n]`` int32, number of negatives of each row.
+        """
         counted = np.bincount(n_negatives, minlength=len(self._n_rows))
         counted[: len(self._n_rows)] += self._n_rows
         self._n_rows = counted
 
     def figures(self) -> dict[str, Any] | None:
-        """Return the figures, in plain Python; None without rows.
+        """Return the statistics in plain Python; None if no rows were counted.
 
         Returns:
-            ``fewest``, ``median`` (the lower one of two) and ``most`` negatives of a row; and
-            ``rows``: the number of rows by their negatives, in ranges that double in width ("0",
-            "1", "2-3", "4-7", ...), without ranges that no row is in.
+            ``fewest``, ``median`` (of two middle values the lower) and ``most``, numbers of
+            negatives in a row; and ``rows``: the number of rows by number of negatives, in ranges
+            that double in width ("0", "1", "2-3", "4-7", ...). Ranges without a row are left out.
         """
         n_rows = int(self._n_rows.sum())
         if n_rows == 0:

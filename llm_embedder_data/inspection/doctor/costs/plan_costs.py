@@ -13,22 +13,22 @@ from llm_embedder_data.inspection.measured_batches import measured, sampled_step
 def add_plan_costs(
     facts: dict[str, Any], plan: EpochPlan, groups: TrainGroups, collator: RetrievalDataCollator
 ) -> None:
-    """Add what an epoch costs to what is known of its plan.
+    """Add the costs of an epoch to the summary of its plan.
 
-    Up to four batches of each dataset are made as rank 0 gets them, in every layout. A dataset so
-    rare that none of 512 steps draws it counts like the average of the others.
+    Up to four of each dataset's batches on rank 0 are made in every layout. A dataset that none of
+    512 steps draws is taken to cost as much as the average of the others.
 
     Args:
-        facts: from :func:`~llm_embedder_data.inspection.plan_view.plan_summary`; extended by
+        facts: result of :func:`~llm_embedder_data.inspection.plan_view.plan_summary`; extended by
 
             - ``layout``: the layout in force
-            - ``tokens_per_epoch``: tokens of all ranks, without padding
-            - ``cells_per_epoch``: {layout: tokens and padding of all ranks}
-            - ``padding``: {layout: the share of its cells that is padding}
-            - ``padding`` and ``tokens_per_batch`` (of a rank) of each dataset that was measured
-        plan: the epoch's plan.
-        groups: chooses keys as in training.
-        collator: makes the run's batches.
+            - ``tokens_per_epoch``: number of tokens on all ranks, without padding
+            - ``cells_per_epoch``: {layout: number of tokens on all ranks, with padding}
+            - ``padding``: {layout: the share of padding}
+            - for each dataset that was measured, ``padding`` and ``tokens_per_batch`` (on a rank)
+        plan: the plan of the epoch.
+        groups: chooses the keys of rows, as in training.
+        collator: the run's collator.
     """
     tokens: dict[str, float] = {}
     cells: dict[str, float] = {}

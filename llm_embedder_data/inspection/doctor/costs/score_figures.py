@@ -1,4 +1,4 @@
-"""The scores of a training set in figures: how many rows have them, and their range."""
+"""Statistics of the scores of a training set: how many rows have scores, and their range."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from llm_embedder_data.rows.train_set import TrainSet
 
 
 def score_figures(train_set: TrainSet) -> dict[str, Any]:
-    """Return figures on the scores of a training set.
+    """Return statistics of the scores of a training set.
 
     Returns:
+        A dict with the entries
+
         - ``are_teacher_scores``: False for a miner's scores, which only judge and rank negatives
-        - ``rows_with_scores`` and ``rows_without_scores``: of the kept rows
-        - ``lowest`` and ``highest``: of the kept rows' scores; None without any
-        - ``rows_with_negative_scores``: of the kept rows
-        - ``null_scores`` and ``nan_scores``: values that are null, and that are NaN or infinite, in
-          bad rows of our own format
-        - ``rows_with_incomplete_scores``: rows that hold such a value; in other formats, rows whose
-          scores were left out for it
+        - ``rows_with_scores`` and ``rows_without_scores``: numbers of kept rows
+        - ``lowest`` and ``highest``: range of the scores of kept rows; None without scores
+        - ``rows_with_negative_scores``: number of kept rows with a score below 0
+        - ``null_scores`` and ``nan_scores``: number of values that are null, and that are NaN or
+          infinite, in the bad rows of native files
+        - ``rows_with_incomplete_scores``: number of rows with a value of these kinds; in other
+          formats, these rows were read without scores
     """
     kept = np.zeros(len(train_set.rows), bool)
     kept[train_set.kept] = True
@@ -37,7 +39,7 @@ def score_figures(train_set: TrainSet) -> dict[str, Any]:
         highest = max(highest, float(statistics.highest[scored].max(initial=-np.inf)))
     n_null = n_nan = 0
     n_incomplete = train_set.n_incompletely_scored
-    # A row with such a score is a bad one.
+    # In native files, a row with a null, NaN or infinite score is a bad row.
     bad = train_set.dropped_rows.get("bad_row", np.zeros(0, np.int64))
     for _, table in tables_of_rows(train_set, ["teacher_scores"], bad):
         for scores in table.column("teacher_scores").drop_null():

@@ -13,28 +13,31 @@ from llm_embedder_data.rows.train_set import TrainSet
 
 
 def selection_effects(train_set: TrainSet, group_size: int) -> dict[str, Any]:
-    """Return what each setting leaves of a training set.
+    """Return how much of a training set is left after each setting.
 
     Args:
         train_set: the training set.
         group_size: the setting ``train_group_size``, keys per query.
 
     Returns:
-        - ``rows_left``: {reason: rows left after it}, in the order in which rows are dropped
+        A dict with the entries
+
+        - ``rows_left``: {reason: number of rows left after it}, in the order in which rows are
+          dropped
         - ``settings``: the settings in force
-        - ``positives``: positives of the kept rows
-        - ``rows_with_several_positives``
-        - ``rows_left_to_teacher``: rows without a labelled positive; the candidate that the teacher
-          scores highest is their positive
-        - ``negatives``: hard negatives of the rows that filters keep, without those whose text is
-          also a positive's
-        - ``negatives_per_row``: how many hard negatives the kept rows have, before limits; see
-          :meth:`~.negatives_per_row.NegativesPerRow.figures`
-        - ``negatives_left_out``: {limit: how many}, or {limit: {first epoch: how many}} for a limit
-          that changes with the epoch
-        - ``keys_per_query``: in force for this set
-        - ``rows_short_of_negatives``: kept rows with fewer hard negatives than a query gets, before
-          limits
+        - ``positives``: number of positives of the kept rows
+        - ``rows_with_several_positives``: number of kept rows
+        - ``rows_left_to_teacher``: number of kept rows without a labelled positive; their positive
+          is the candidate that the teacher scores highest
+        - ``negatives``: number of hard negatives of the rows that filters keep, without negatives
+          whose text is also a positive
+        - ``negatives_per_row``: statistics of the hard negatives of the kept rows, before limits;
+          see :meth:`~.negatives_per_row.NegativesPerRow.figures`
+        - ``negatives_left_out``: {limit: number of negatives}, or {limit: {first epoch: number}}
+          for a limit that changes with the epoch
+        - ``keys_per_query``: the setting in force for this training set
+        - ``rows_short_of_negatives``: number of kept rows that, before limits, have fewer hard
+          negatives than a query gets
     """
     table, settings = train_set.rows.data.table, train_set.settings
     kept = np.zeros(len(train_set.rows), bool)

@@ -1,4 +1,4 @@
-"""MinHash: keys of sets, such that sets of high similarity nearly always have a key in common.
+"""MinHash: gives each set some keys, such that two similar sets nearly always have one in common.
 
 A signature of a set is 128 hashes. Two sets of Jaccard similarity s have the same hash at a
 position with probability s (Broder, 1997). A band is r neighbouring positions; its key is a hash of
@@ -18,17 +18,22 @@ from llm_embedder_data.core.hashing import mix
 
 _N_HASHES = 128  # of a signature
 _SEED = 42  # fixed, so that signatures are the same in every run
-_MOST_MISSED = 0.02  # of pairs of exactly the threshold's similarity; of more similar ones far less
+# The largest share of pairs that may be missed if their similarity is exactly the threshold. Of
+# pairs that are more similar, far fewer are missed.
+_MOST_MISSED = 0.02
 
 
 class BandKeys:
     """Gives each set a key for each band of its signature.
 
     Args:
-        threshold: Jaccard similarity from which two sets should have a key in common.
+        threshold: the lowest Jaccard similarity at which two sets should have a key in common.
 
     Attributes:
-        n_bands: keys of a set.
+        n_bands: number of keys of a set.
+
+    Raises:
+        ConfigError: the package ``rensa`` is not installed.
     """
 
     def __init__(self, threshold: float) -> None:

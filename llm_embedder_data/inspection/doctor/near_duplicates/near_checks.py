@@ -1,4 +1,4 @@
-"""``near_duplicates``: texts that differ in a few words, in training rows and from eval queries."""
+"""The setting ``near_duplicates``: finds rows that are nearly another row, or an eval query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from llm_embedder_data.inspection.doctor.results.findings import Check, Finding
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
 
-_LOWEST = 0.7  # below it, any two long texts of a language would have to be compared
+# Below this similarity, any two long texts of a language would have to be compared.
+_LOWEST = 0.7
 
 
 def check_near_duplicates(threshold: Any) -> float | None:
@@ -45,10 +46,10 @@ def near_findings(
     """Return the findings of near-duplicates, by training set and check.
 
     Args:
-        train_sets: by name, at least one.
-        eval_sets: by name.
-        fingerprints: of the training sets.
-        threshold: the least Jaccard similarity of texts that are nearly the same.
+        train_sets: training sets by name, at least one.
+        eval_sets: eval sets by name.
+        fingerprints: fingerprints of the training sets, by name.
+        threshold: the lowest Jaccard similarity at which texts count as near-duplicates.
     """
     near_queries = rows_near_queries(train_sets, eval_sets, threshold)
     near_rows = rows_near_rows(train_sets, fingerprints, threshold)

@@ -1,4 +1,4 @@
-"""Rows that are nearly the same as another row or an eval query, and how the report shows them."""
+"""Rows that are nearly the same as another row or an eval query, and their finding."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NearMatches:
 
     Attributes:
         rows: ``[k]`` int64, row numbers, ascending.
-        matches: (dataset, row number) of each row's match.
+        matches: (name of the dataset, row number) of each row's match, k of them.
         similarities: ``[k]`` float64, Jaccard similarity of each row and its match.
     """
 
@@ -38,7 +38,7 @@ def near_finding(
     near: NearMatches,
     datasets: Mapping[str, TrainSet] | Mapping[str, EvalSet],
 ) -> Finding:
-    """Return a finding that shows the query of each row beside the query and line of its match.
+    """Return a finding whose examples show the query of a row, and the query and line of its match.
 
     Args:
         train_set: the training set of the rows.

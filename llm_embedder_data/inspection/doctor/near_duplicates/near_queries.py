@@ -1,6 +1,6 @@
-"""Training rows with a text that is nearly an eval query.
+"""Finds training rows with a text that is nearly an eval query.
 
-MinHash says which pairs to compare. A pair counts if its exact Jaccard similarity is high enough.
+MinHash chooses the pairs to compare. Pairs match if their exact Jaccard similarity is high enough.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from llm_embedder_data.rows.train_set import TrainSet
 
 
 class _Match(NamedTuple):
-    """An eval query that a text nearly is."""
+    """An eval query that is nearly the same as a text."""
 
     similarity: float
     query: tuple[str, int]  # eval set and row number
@@ -36,12 +36,12 @@ class _Match(NamedTuple):
 def rows_near_queries(
     train_sets: Mapping[str, TrainSet], eval_sets: Mapping[str, EvalSet], threshold: float
 ) -> dict[str, NearMatches]:
-    """Return the rows of which the query or a positive is nearly an eval query, by training set.
+    """Return the rows whose query or a positive is nearly an eval query, by training set.
 
     Args:
-        train_sets: by name.
-        eval_sets: by name.
-        threshold: the least Jaccard similarity of texts that are nearly the same.
+        train_sets: training sets by name.
+        eval_sets: eval sets by name.
+        threshold: the lowest Jaccard similarity at which texts count as near-duplicates.
     """
     queries = _EvalQueries(eval_sets, threshold)
     found = {}
@@ -67,7 +67,7 @@ def rows_near_queries(
 
 
 class _EvalQueries:
-    """The queries of all eval sets in normal form, each once, with what is needed to find them."""
+    """An index of the queries of all eval sets, in normal form and each once."""
 
     def __init__(self, eval_sets: Mapping[str, EvalSet], threshold: float) -> None:
         first_row: dict[str, tuple[str, int]] = {}  # by query: eval set and row number

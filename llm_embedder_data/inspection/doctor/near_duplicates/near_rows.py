@@ -1,6 +1,6 @@
-"""Training rows that are nearly another row, of the same or another training set.
+"""Finds training rows that are nearly another row, of the same or another training set.
 
-MinHash says which pairs to compare. A pair counts if its exact Jaccard similarity is high enough.
+MinHash chooses the pairs to compare. Pairs match if their exact Jaccard similarity is high enough.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from llm_embedder_data.inspection.doctor.near_duplicates.shingles import distinc
 from llm_embedder_data.rows.train_set import TrainSet
 
 _NO_MATCH = -1
-_BLOCK_PAIRS = 4096  # compared at a time, to bound the memory that their texts take
+_BLOCK_PAIRS = 4096  # pairs that are compared at a time, to bound the memory of their texts
 
 
 def rows_near_rows(
@@ -33,19 +33,20 @@ def rows_near_rows(
     fingerprints: Mapping[str, RowFingerprints],
     threshold: float,
 ) -> dict[str, NearMatches]:
-    """Return the rows of which query and positives are both nearly another row's, by training set.
+    """Return the rows whose query and positives are nearly those of another row, by training set.
 
-    Two rows that ask different questions of the same passage are not near each other.
+    Two rows with the same passage and different questions do not match.
 
     Args:
-        train_sets: by name; the other row may be of any of them.
-        fingerprints: of the same sets.
-        threshold: the least Jaccard similarity of texts that are nearly the same.
+        train_sets: training sets by name; the other row may be in any of them.
+        fingerprints: fingerprints of the training sets, by name.
+        threshold: the lowest Jaccard similarity at which texts count as near-duplicates.
     """
     all_rows = _AllRows(train_sets, fingerprints)
     n = len(all_rows)
     match, similarity = np.full(n, _NO_MATCH), np.ones(n)
-    # Of rows that are equal, only the first is compared; the others match it, and it matches one.
+    # Of equal rows, only the first is compared with others. The repeats match the first row, and it
+    # matches one of them.
     _, first, group = np.unique(all_rows.identity, return_index=True, return_inverse=True)
     repeats = np.setdiff1d(np.arange(n), first)
     match[repeats] = first[group[repeats]]
@@ -73,12 +74,12 @@ def rows_near_rows(
 
 
 def _similarity_of_rows(a: NDArray[np.uint64], b: NDArray[np.uint64], threshold: float) -> float:
-    """Return the similarity of the less similar side of two rows; 0 if it is below the threshold.
+    """Return the similarity of two rows' queries or of their positives, whichever is lower.
 
     Args:
-        a: a row's set of shingles.
-        b: the other row's.
-        threshold: above 0.
+        a: ``[i]`` uint64, the set of shingles of a row.
+        b: ``[j]`` uint64, the set of shingles of the other row.
+        threshold: if a similarity is below it, 0 is returned; above 0.
     """
     of_positive_a, of_positive_b = is_of_positive(a), is_of_positive(b)
     queries = jaccard_from(threshold, a[~of_positive_a], b[~of_positive_b])
@@ -127,7 +128,7 @@ class _AllRows:
 
         Args:
             match: ``[n]`` int64, the number of the row that each row matches, or -1.
-            similarity: ``[n]`` float64, of each row and its match.
+            similarity: ``[n]`` float64, the similarity of each row and its match.
         """
         found = {}
         for number, name in enumerate(self._names):

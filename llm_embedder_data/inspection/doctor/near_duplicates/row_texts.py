@@ -1,4 +1,4 @@
-"""The texts of training rows that near-duplicates are looked for in: queries and positives."""
+"""The texts of training rows that are searched for near-duplicates: queries and positives."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BLOCK_BYTES = 1 << 20  # of text in a block: its shingles take many times as mu
 
 @dataclass(frozen=True, slots=True)
 class RowTexts:
-    """The texts of some rows in normal form: of each row its query, then its positives.
+    """The texts of some rows in normal form: for each row its query, then its positives.
 
     Attributes:
-        texts: the texts of all rows, row after row.
-        row: ``[t]`` int64, which of the rows each text is of, counted from 0; ascending.
-        n_rows: number of rows.
+        texts: the t texts of all rows, row after row.
+        row: ``[t]`` int64, number of each text's row among these rows, from 0; ascending.
+        n_rows: number of rows, n.
     """
 
     texts: list[str]
@@ -34,10 +34,11 @@ class RowTexts:
     n_rows: int
 
     def shingle_sets(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Return a set of shingles for each row, of its query and its positives together.
+        """Return a set of shingles for each row, with those of its query and of its positives.
 
-        Hashes of a query's shingles are made even, those of a positive odd. So a set keeps both
-        sides apart, and two rows have similar sets only if both sides are similar.
+        Hashes of a query's shingles are made even, and hashes of a positive's shingles odd. So the
+        two stay distinct, and two rows have similar sets only if their queries and their positives
+        are similar.
 
         Returns:
             ``[s]`` uint64, the members of all sets, set after set; and ``[n+1]`` int64, where the
@@ -52,7 +53,7 @@ class RowTexts:
 
 
 def is_of_positive(shingle_set: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return whether each member of a row's set of shingles is of a positive, ``[s]`` bool."""
+    """Return whether each member of a row's set of shingles is from a positive, ``[s]`` bool."""
     odd: NDArray[np.bool_] = (shingle_set & np.uint64(1)) == 1
     return odd
 
@@ -60,11 +61,11 @@ def is_of_positive(shingle_set: NDArray[np.uint64]) -> NDArray[np.bool_]:
 def texts_of_rows(
     train_set: TrainSet, rows: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[NDArray[np.int64], RowTexts]]:
-    """Yield rows and their texts in blocks of about a megabyte: row numbers, and the texts.
+    """Yield (row numbers, texts of these rows) in blocks of about a megabyte.
 
     Args:
         train_set: the training set to read.
-        rows: ``[n]`` int64, row numbers to read; None reads all kept rows.
+        rows: ``[n]`` int64, numbers of the rows to read; None: all kept rows.
     """
     for numbers, table in tables_of_rows(train_set, _COLUMNS, rows):
         n_pos = table.column("n_pos").to_numpy().astype(np.int64)

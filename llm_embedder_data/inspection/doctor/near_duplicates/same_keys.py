@@ -1,4 +1,4 @@
-"""Pairs of items that have the same key in at least one band."""
+"""Finds pairs of items that have the same key in at least one band (see :mod:`.min_hashes`)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class SameKeys:
             keys: ``[m, n_bands]`` uint64, the keys of the other items.
 
         Returns:
-            two arrays ``[k]`` int64: numbers of the other items, and of items of this index. No
-            pair is there twice.
+            Two arrays ``[k]`` int64: numbers of the other items, and numbers of items of this
+            index. No pair occurs twice.
         """
         n = len(self._sorted)
         codes = [np.zeros(0, np.int64)]  # of pairs: other * n + item
@@ -45,19 +45,19 @@ class SameKeys:
 def pairs_with_same_key(
     keys: NDArray[np.uint64], is_done: Callable[[], NDArray[np.bool_]], n_pairs: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the pairs of items with a key in common, in blocks; no pair is there twice.
+    """Yield the pairs of items with a key in common, in blocks; no pair occurs twice.
 
-    Pairs of two items that are done are left out. Popular keys make so many pairs that this decides
-    how long a search takes.
+    Pairs of two items that are both done are left out. Common keys make so many pairs that leaving
+    these out decides how long a search takes.
 
     Args:
         keys: ``[n, n_bands]`` uint64, the keys of the n items.
-        is_done: returns whether each item needs no more partners, ``[n]`` bool. It is asked before
+        is_done: returns whether each item needs no more partners, ``[n]`` bool. It is called before
             each block, so that the caller can mark items between two blocks.
         n_pairs: the most pairs in a block.
 
     Yields:
-        two arrays ``[k]`` int64: the lower and the higher number of each pair.
+        Two arrays ``[k]`` int64: the lower and the higher number of each pair.
     """
     n = len(keys)
     waiting = np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""Shingles: a text as the set of its runs of five characters, and the similarity of two such sets.
+"""Shingles: the set of a text's runs of five characters, and the similarity of two of these sets.
 
 Runs of characters suit short queries, where a changed word leaves most runs as they are. They also
 suit scripts that put no blanks between words.
@@ -15,7 +15,7 @@ from llm_embedder_data.core.hashing import mix
 
 N_CHARACTERS = 5
 
-# Put behind each text, so that no run, not even that of an empty text, reaches into the next text.
+# Put after each text, so that no run, not even that of an empty text, reaches into the next text.
 _GAP = "\0" * N_CHARACTERS
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
@@ -27,7 +27,7 @@ def shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64
         texts: in normal form.
 
     Returns:
-        ``[s]`` uint64, the hashes, text after text, also repeated ones; and ``[n+1]`` int64, where
+        ``[s]`` uint64, the hashes, text after text, repeats included; and ``[n+1]`` int64, where
         the hashes of each text begin.
     """
     joined = _GAP.join([*texts, ""])
@@ -44,7 +44,7 @@ def shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64
 
 
 def distinct(hashes: NDArray[np.uint64], bounds: NDArray[np.int64]) -> list[NDArray[np.uint64]]:
-    """Return each set with every member once, ascending.
+    """Return each set as an array of its members, each once, ascending.
 
     Args:
         hashes: ``[s]`` uint64, the members of all sets, set after set.
@@ -54,7 +54,7 @@ def distinct(hashes: NDArray[np.uint64], bounds: NDArray[np.int64]) -> list[NDAr
 
 
 def jaccard(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
-    """Return the Jaccard similarity of two sets: members of both divided by members of either.
+    """Return the Jaccard similarity of two sets: shared members over all members.
 
     Args:
         a: ``[i]`` uint64, every member once.
@@ -67,10 +67,11 @@ def jaccard(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
 def jaccard_from(threshold: float, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
     """Return the Jaccard similarity of two sets if it reaches a threshold, else 0.
 
-    Two empty sets are equal. Sets of very different sizes need no comparison of their members.
+    Two empty sets have similarity 1. Members of sets whose sizes differ too much for the threshold
+    are not compared.
 
     Args:
-        threshold: above 0.
+        threshold: the threshold, above 0.
         a: ``[i]`` uint64, every member once.
         b: ``[j]`` uint64, every member once.
     """

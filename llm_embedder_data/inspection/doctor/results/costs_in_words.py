@@ -1,4 +1,4 @@
-"""Sentences on what an epoch costs, which rows are left or not written, and what is cut off."""
+"""The sentences of the report: costs, rows and negatives that are left, scores, and lost text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def costs_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines that the report prints below its tables.
 
     Args:
-        diagnosis: what the doctor found, as in :class:`~.diagnosis.Diagnosis`.
+        diagnosis: the doctor's results, with the entries of :class:`~.diagnosis.Diagnosis`.
     """
     for name, entry in diagnosis["datasets"].items():
         yield from (f"{one_line(name)}: {line}" for line in _lines_of(entry))
@@ -33,7 +33,7 @@ def costs_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rounded(number: float) -> str:
-    """Return a number with three digits.
+    """Return a number with three significant digits, in words.
 
     >>> _rounded(3_249_000)
     '3.25 million'
@@ -45,10 +45,10 @@ def _rounded(number: float) -> str:
 
 
 def refusal_in_words(diagnosis: Mapping[str, Any]) -> Iterator[str]:
-    """Yield lines that say that ``fit`` would be refused, and why; nothing if it would not.
+    """Yield lines that say that ``fit`` would be refused, and why; nothing if it would not be.
 
     Args:
-        diagnosis: what the doctor found.
+        diagnosis: the doctor's results, with the entries of :class:`~.diagnosis.Diagnosis`.
     """
     if diagnosis["refused"] is not None:
         yield "fit with these settings would be refused:"

@@ -1,4 +1,4 @@
-"""What the doctor found, as a dictionary that prints as tables."""
+"""The doctor's results, as a dictionary that prints as tables."""
 
 from __future__ import annotations
 
@@ -31,24 +31,26 @@ _FINDING_NAMES = ("dataset", "check", "count", "what", "first at")
 
 
 class Diagnosis(dict[str, Any]):
-    """What the doctor found: a dictionary, which prints as tables.
+    """The doctor's results: a dictionary that prints as tables, in a notebook as HTML.
 
-    ``["datasets"][name]`` describes a training set, ``eval/NAME`` or ``corpus/NAME``:
+    ``["datasets"][name]`` describes a dataset. Training sets have their name as the key, eval sets
+    ``eval/NAME``, and corpora ``corpus/NAME``.
 
-    - ``kind``, ``files``, ``format``, ``read``, ``kept``, ``dropped`` ({reason: rows}),
-      ``first_dropped`` ({reason: {"file", "line"}}), ``rejected`` (records that gave nothing for
-      what they hold, also of its side-cars), ``notes`` and ``cache_bytes``
-    - ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}, also ``looked_at`` if
-      the check read a sample of so many rows; examples of near-duplicates have a ``similarity`` and
-      a ``match``, with file, line and text
-    - of training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off),
-      ``selection`` (what each setting leaves of the rows), ``scores`` (their number and range) and
-      ``global_batch`` (rows)
+    - ``kind``, ``files``, ``format``, ``read`` and ``kept`` (numbers of rows), ``dropped``
+      ({reason: number of rows}), ``first_dropped`` ({reason: {"file", "line"}}), ``rejected``
+      (number of records, those of side-cars included, that gave no row because of what they
+      contain), ``notes`` and ``cache_bytes``
+    - ``checks``: {check: {"count", "examples": [{"file", "line", "text"}]}}. If the check read only
+      a sample of the rows, ``looked_at`` is their number. Examples of near-duplicates have a
+      ``similarity`` and a ``match``, with file, line and text.
+    - only training sets: ``lengths`` in tokens, ``cut`` (positives that are cut off), ``selection``
+      (how many rows and negatives each setting leaves), ``scores`` (their number and range) and
+      ``global_batch`` (number of rows)
 
-    ``["refused"]`` is why ``fit`` would not start with these settings, None if it would.
-    ``["plan"]`` is what is known of an epoch, None without training data that fills a global batch;
-    ``["seconds"]`` is how long the doctor took; ``["fixed"]`` counts what cleaned files lack, by
-    training set and reason, if they were written.
+    ``["refused"]`` is the reason why ``fit`` would not start with these settings, or None.
+    ``["plan"]`` summarizes an epoch and its costs; it is None if no training data fills a global
+    batch. ``["seconds"]`` is the time that the doctor took. If cleaned files were written,
+    ``["fixed"]`` is {training set: {reason: number of rows or negatives that are not in its file}}.
     """
 
     def __str__(self) -> str:
@@ -67,7 +69,7 @@ class Diagnosis(dict[str, Any]):
         return printable(console.text())
 
     def _repr_html_(self) -> str:
-        """Return both tables for a notebook."""
+        """Return the results as HTML for a notebook."""
         data, found = self._data_rows(), self._finding_rows()
         findings = table(_FINDING_NAMES, found) if found else "<p>No check found anything.</p>"
         costs = "".join(f"<p>{escape(line)}</p>" for line in costs_in_words(self))
@@ -113,10 +115,10 @@ class Diagnosis(dict[str, Any]):
 
 
 def dropped_in_words(entry: Mapping[str, Any]) -> str:
-    """Return how many rows of a dataset were dropped for each reason, and where the first was.
+    """Return how many rows of a dataset were dropped for each reason, and where the first one is.
 
     Args:
-        entry: of the dataset, in the diagnosis.
+        entry: the entry of the dataset in the diagnosis.
     """
     parts = []
     for reason, n_rows in entry["dropped"].items():
@@ -127,10 +129,10 @@ def dropped_in_words(entry: Mapping[str, Any]) -> str:
 
 
 def place(at: Mapping[str, Any]) -> str:
-    """Return a file's name, with a colon and a line if there is one.
+    """Return the name of a file and, after a colon, the line.
 
     Args:
-        at: with ``file`` and ``line``, which may be None.
+        at: a mapping with ``file``, a path, and ``line``, a number or None.
     """
     name = Path(at["file"]).name
     return name if at["line"] is None else f"{name}:{at['line']}"

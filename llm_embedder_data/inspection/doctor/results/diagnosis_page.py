@@ -1,4 +1,4 @@
-"""What the doctor found, as an HTML page."""
+"""The doctor's results, as an HTML page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from llm_embedder_data.inspection.html_page import (
 from llm_embedder_data.inspection.pages.plots import PLOT_STYLE, grouped_bars
 
 _MOST_NAMED = 3  # datasets in the line of a check
-_LONGEST_NAME = 60
+_LONGEST_NAME = 60  # characters
 
 _STYLE = """
 .examples { list-style: none; margin: .4rem 0; padding: 0 }
@@ -43,7 +43,7 @@ _STYLE = """
 
 
 def diagnosis_page(diagnosis: Diagnosis) -> str:
-    """Return the page as HTML, complete in one file."""
+    """Return the page as HTML, which needs no other file."""
     datasets = diagnosis["datasets"]
     summary = table(
         ["dataset", "format", "read", "kept", "dropped", "findings"],
@@ -164,7 +164,7 @@ def _costs(diagnosis: Diagnosis) -> str:
 def _lengths(datasets: Mapping[str, Any]) -> str:
     return (
         "<p>A key is a passage that a query is matched against. 95 % of the texts are at most as "
-        "long as the column 95 % says. What lies behind the limit is cut off.</p>"
+        "long as the column 95 % says. Tokens beyond the limit are cut off.</p>"
         + table(LENGTH_NAMES, length_rows(datasets))
     )
 
@@ -184,8 +184,8 @@ def _plan(plan: Mapping[str, Any] | None) -> list[str]:
     return [
         section(
             plan_title(plan),
-            "<p>All rows of a step are of one dataset. A global batch is what all ranks train on "
-            "in one step; rows that fill no global batch are left out of a pass.</p>",
+            "<p>All rows of a step come from one dataset. A global batch is what all ranks train "
+            "on in one step; rows that fill no global batch are left out of a pass.</p>",
             table(PLAN_NAMES, plan_rows(plan)),
             f'<div class="plots">{plots}</div>',
         )

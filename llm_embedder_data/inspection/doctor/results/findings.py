@@ -1,4 +1,4 @@
-"""What a check found: how many rows, and examples with their file and line."""
+"""Findings of a check: the number of rows, and examples with their file and line."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ Check = Literal[
     NearCheck,
 ]
 
-# What each check counts, as the report prints it behind the number.
+# What each check counts, as the report prints it after the number.
 MEANING: dict[Check, str] = {
     "positive_among_negatives": "rows with a negative that is a positive of the same query",
     "contamination": "training rows that hold the text of an eval query",
     "duplicate_rows": "rows that repeat an earlier row",
     "duplicate_queries": "rows whose query has other positives elsewhere",
-    "duplicate_passages": "passages whose text stands in the corpus under another id",
+    "duplicate_passages": "passages whose text is in the corpus under another id",
     "short_texts": "rows with a text of one or two characters, or of one token",
     "scores_above_positive": "rows with a negative scored above a positive",
     "instruction_in_text": "rows whose text begins with an instruction",
@@ -65,10 +65,10 @@ class Example:
 
     Attributes:
         file: path of the row's file.
-        line: the row's line, counted from 1; in a file without lines the row's number, from 0.
-            None for what concerns the whole file.
-        text: what to show of the row, shortened.
-        match: the row or eval query that this row is nearly the same as; None for other checks.
+        line: the row's line, counted from 1; in a file without lines the row's number, from 0;
+            None if the example is about the whole file.
+        text: the text that is shown for the row, shortened.
+        match: the row or eval query that is nearly the same as this row; None for other checks.
         similarity: Jaccard similarity of the row and its match; None without a match.
     """
 
@@ -79,7 +79,7 @@ class Example:
     similarity: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the example in plain Python; ``match`` and ``similarity`` only if there are."""
+        """Return the example in plain Python; without a match, no ``match`` and ``similarity``."""
         entry: dict[str, Any] = {"file": self.file, "line": self.line, "text": self.text}
         if self.match is not None:
             entry |= {"similarity": self.similarity, "match": self.match.as_dict()}
@@ -91,9 +91,10 @@ class Finding:
     """What a check found in a dataset.
 
     Attributes:
-        count: rows that the check found; a few checks count columns, or pairs to be expected.
-        looked_at: rows that the check read, if it read a sample only.
-        examples: the first rows that it found.
+        count: number of rows that the check found; a few checks count columns, or give an expected
+            number of pairs.
+        looked_at: number of rows that the check read; None if it read all.
+        examples: the first rows that the check found.
     """
 
     count: float
@@ -119,8 +120,8 @@ def finding(
     Args:
         dataset: the dataset of the rows.
         rows: ``[n]`` int64, the row numbers that a check found.
-        texts: what to show of the first rows; None shows their queries.
-        looked_at: rows that the check read, if it read a sample only.
+        texts: the texts to show for the first rows; None: their queries.
+        looked_at: number of rows that the check read; None if it read all.
     """
     shown = rows[:MOST_EXAMPLES]
     if texts is None and len(shown):
@@ -137,7 +138,7 @@ def examples_at(
     Args:
         dataset: the dataset of the rows.
         rows: ``[n]`` int64, row numbers.
-        texts: what to show of each row.
+        texts: the text to show for each row.
     """
     return [
         Example(
@@ -150,7 +151,7 @@ def examples_at(
 
 
 def count_in_words(found: Mapping[str, Any]) -> str:
-    """Return how many rows a check found, of how many if it looked at a sample.
+    """Return how many rows a check found and, if it read only a sample, of how many.
 
     >>> count_in_words({"count": 11040, "looked_at": 20000})
     '11,040 of 20,000'

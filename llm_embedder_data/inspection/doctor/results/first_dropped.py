@@ -1,4 +1,4 @@
-"""Where the first row that was dropped for each reason is."""
+"""The location of the first row that was dropped for each reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm_embedder_data.rows.train_set import TrainSet
 
 
 def first_dropped(dataset: TrainSet | EvalSet | Corpus) -> dict[str, dict[str, Any]]:
-    """Return the place of the first row, or record, that was dropped for each reason.
+    """Return the location of the first row, or record, that was dropped for each reason.
 
     Returns:
         {reason: {"file", "line"}}, in the order of ``dropped``. As in the examples of findings, the

@@ -1,4 +1,4 @@
-"""``fix``: training files without what is certainly wrong, with every change counted."""
+"""``fix``: writes training files without faults that are certain, and counts every change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from llm_embedder_data.rows.source_rows.row_instructions import (
 )
 from llm_embedder_data.rows.train_set import TrainSet
 
-# By the file of a record and its number in the file: the fields that hold its answers.
+# {(file, number of the record in the file): the fields of the record that have its answers}
 AnswersByRecord = Mapping[tuple[str, int], Mapping[str, Any]]
 
 ENDING = ".jsonl"
@@ -36,12 +36,12 @@ _BLOCK_ROWS = 1024
 
 
 def rows_to_clean(train_set: TrainSet) -> TrainSet:
-    """Return a training set with all its sound rows, also those that only a setting leaves out.
+    """Return a training set with all rows that are not faulty, even if a setting leaves them out.
 
-    Filters and samples belong to a run, not to the data: a cleaned file serves other runs too.
+    Filters and samples belong to a run, not to the data, and a cleaned file may serve other runs.
 
     Returns:
-        ``train_set`` itself if its rows, and whether rows have instructions, are the same.
+        The training set with these rows as its kept rows; ``train_set`` itself if nothing changes.
     """
     by_settings = [
         numbers
@@ -64,22 +64,22 @@ def write_fixed(
     contaminated: Mapping[str, NDArray[np.int64]],
     answers_by_record: Callable[[TrainSet], AnswersByRecord],
 ) -> dict[str, dict[str, int]]:
-    """Write each training set without what is certainly wrong, as ``NAME.jsonl``.
+    """Write each training set without faults that are certain, as ``NAME.jsonl``.
 
-    Left out are rows that repeat an earlier row, rows that hold the text of an eval query, and
-    negatives that are positives of the same query. A row that loses its last negative stays.
-    Rows that could not be read are not there to be written.
+    Left out are rows that repeat an earlier row, rows that contain the text of an eval query, and
+    negatives that are positives of the same query. A row that loses its last negative is kept.
+    Faulty rows, which were dropped when the data was read, are left out too.
 
     Args:
-        folder: where to write; made if it is not there.
-        train_sets: by name, from :func:`rows_to_clean`.
-        fingerprints: of the same sets.
-        contaminated: the numbers of rows that hold an eval query, by training set.
-        answers_by_record: returns the answers that the records of a training set hold.
+        folder: the folder to write to; made if it does not exist.
+        train_sets: results of :func:`rows_to_clean`, by name.
+        fingerprints: fingerprints of these training sets, by name.
+        contaminated: the numbers of rows that contain an eval query, by training set.
+        answers_by_record: returns the answers in the records of a training set.
 
     Returns:
-        {training set: {reason: how many rows, or negatives, of the files were not written}}. A
-        reason is a check, or a fault for which the rows were dropped.
+        {training set: {reason: number of rows, or of negatives, that were not written}}. A reason
+        is the name of a check, or the fault for which rows were dropped.
 
     Raises:
         ConfigError: the folder cannot be made, or two sets would be written to one file.
@@ -137,7 +137,7 @@ def _record(
     is_false: NDArray[np.bool_],
     counts: Counter[str],
 ) -> dict[str, Any]:
-    """Return a row without its false negatives, which are counted, as a line of the file."""
+    """Return a row as a record of the cleaned file, without its false negatives; count these."""
     counts["positive_among_negatives"] += int(is_false.sum())
     n_pos, keys, scores = row["n_pos"], row["key"], row["teacher_scores"]
     kept = [i for i in range(len(keys)) if not is_false[i]]
@@ -147,13 +147,14 @@ def _record(
         record["neg"] = [keys[i] for i in kept if i >= n_pos]
     else:
         record["history"] = [keys[i] for i in kept]
-    # A miner's scores would be read back as a teacher's.
+    # A miner's scores are not written: the file would be read as one of teacher scores.
     if scores is not None and train_set.are_teacher_scores:
         record["teacher_scores"] = [scores[i] for i in kept]
     query_id = row["query_id_int"] if row["query_id_int"] is not None else row["query_id_str"]
     if query_id is not None:
         record["query_id"] = query_id
-    # Always both sides: a column of texts in some rows and of objects in others has no one type.
+    # Always an object of both sides: a column with texts in some rows and objects in others has no
+    # single type.
     instruction = {"query": row[QUERY_INSTRUCTION], "key": row[KEY_INSTRUCTION]}
     if any(text is not None for text in instruction.values()):
         record["instruction"] = instruction
@@ -164,7 +165,7 @@ def _record(
 
 
 def _with_one_negative(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row in FlagEmbedding's format, whose type says that queries get two keys."""
+    """Return a record in FlagEmbedding's format, whose ``type`` says that a query has two keys."""
     found = {**record, "type": ONE_NEGATIVE}
     if (instruction := found.pop("instruction", None)) is not None:
         found |= {"query_prompt": instruction["query"], "passage_prompt": instruction["key"]}

@@ -10,12 +10,11 @@ from llm_embedder_data.inspection.doctor.results.findings import MEANING, Check,
 
 
 def check_gates(fail_on: Any, near_duplicates: float | None = None) -> dict[str, float]:
-    """Return the setting ``fail_on``, checked; empty for None.
+    """Check the setting ``fail_on`` and return it as a dict, {} for None.
 
     Args:
         fail_on: {check: limit}. An integer limits the count, a float below 1 the share of the rows.
-        near_duplicates: the setting of this name; None means that near-duplicates are not looked
-            for.
+        near_duplicates: the setting of this name; None if near-duplicates are not looked for.
 
     Raises:
         ConfigError: a check does not exist or will not run, or a limit is neither a count nor a
@@ -43,10 +42,10 @@ def check_gates(fail_on: Any, near_duplicates: float | None = None) -> dict[str,
 def exceeded(
     limits: Mapping[str, float], datasets: Mapping[str, Mapping[str, Any]]
 ) -> dict[tuple[str, str], str]:
-    """Return the limits that datasets exceed, each with a sentence.
+    """Return the limits that datasets exceed, each with a sentence for the user.
 
     Args:
-        limits: from :func:`check_gates`.
+        limits: result of :func:`check_gates`.
         datasets: the entry ``datasets`` of a :class:`~.diagnosis.Diagnosis`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Tables of the lengths of texts and of the plan, for the console and for pages."""
+"""The rows of the tables of text lengths and of the plan, for the console and for pages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PLAN_NAMES = ("dataset", "task", "rows", "global batch", "steps", "share", "left
 
 
 def length_rows(datasets: Mapping[str, Any]) -> list[tuple[str | int, ...]]:
-    """Return a row for the queries and one for the keys of each training set.
+    """Return a row for the queries and a row for the keys of each training set.
 
     Args:
-        datasets: of the diagnosis.
+        datasets: the entry ``datasets`` of a :class:`~.diagnosis.Diagnosis`.
     """
     rows: list[tuple[str | int, ...]] = []
     for name, entry in datasets.items():
@@ -31,7 +31,7 @@ def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str | int, ...]]:
     """Return a row for each dataset of an epoch.
 
     Args:
-        plan: of the diagnosis.
+        plan: the entry ``plan`` of a :class:`~.diagnosis.Diagnosis`.
     """
     return [
         (

@@ -1,4 +1,4 @@
-"""Many texts as one array of bytes: a check is a few NumPy calls, not a loop over strings."""
+"""Many texts as one array of bytes, so that a check is a few NumPy calls, not a loop over texts."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class FlatTexts:
         return np.where(self.ends > self.starts, first, np.uint8(0))
 
     def chosen(self, is_chosen: NDArray[np.bool_]) -> FlatTexts:
-        """Return some of the texts, which share ``content`` with all.
+        """Return some of the texts, without copying ``content``.
 
         Args:
             is_chosen: ``[n]`` bool.
@@ -95,23 +95,23 @@ class FlatTexts:
         return FlatTexts(content, bounds[:-1], bounds[1:])
 
     def window(self, numbers: slice) -> FlatTexts:
-        """Return a run of texts with only the part of ``content`` that holds them.
+        """Return consecutive texts with only the part of ``content`` that holds them.
 
         Args:
-            numbers: the numbers of the texts, which lie in order in ``content``.
+            numbers: the numbers of the texts, at least one; they lie in order in ``content``.
         """
         base = self.starts[numbers.start]
         content = self.content[base : self.ends[numbers.stop - 1]]
         return FlatTexts(content, self.starts[numbers] - base, self.ends[numbers] - base)
 
     def windows(self, n_bytes: int) -> Iterator[slice]:
-        """Divide the texts, which lie in order in ``content``, into runs of limited size.
+        """Divide the texts, which lie in order in ``content``, into windows of limited size.
 
         Args:
-            n_bytes: the most bytes of a run. A longer text is a run by itself.
+            n_bytes: the most bytes of a window. A longer text is a window by itself.
 
         Yields:
-            The numbers of each run's texts.
+            The numbers of the consecutive texts of each window.
         """
         first = 0
         while first < len(self):

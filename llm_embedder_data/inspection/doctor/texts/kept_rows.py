@@ -19,12 +19,12 @@ _BLOCK_ROWS = 8192
 def tables_of_rows(
     train_set: TrainSet, columns: Sequence[str], rows: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-    """Yield the rows of a training set in order: row numbers, and a table of these rows.
+    """Yield (row numbers, table of these rows) for blocks of a training set's rows, in order.
 
     Args:
         train_set: the training set to read.
-        columns: columns of the tables.
-        rows: ``[n]`` int64, row numbers to read; None reads all kept rows.
+        columns: names of the columns to read.
+        rows: ``[n]`` int64, numbers of the rows to read; None: all kept rows.
     """
     tables = train_set.tables(list(columns))
     for block in _blocks(train_set.kept if rows is None else rows):
@@ -38,7 +38,7 @@ def texts_of_queries(eval_set: EvalSet) -> Iterator[str]:
 
 
 def texts_of_passages(corpus: Corpus) -> Iterator[Sequence[str]]:
-    """Yield the texts of a corpus' kept passages, a block at a time."""
+    """Yield the texts of a corpus's kept passages, a block at a time."""
     for block in _blocks(corpus.kept):
         yield corpus.texts(block)
 

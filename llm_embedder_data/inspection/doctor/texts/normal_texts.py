@@ -1,9 +1,9 @@
 """The normal forms of many texts at once: what :func:`normal_form` does to a string, in NumPy.
 
-The folded form of nearly every character is as long as the character itself in UTF-8, so it can be
-written over it. White space is overwritten with blanks; then repeated blanks are removed. A few
-characters have a folded form of another length, such as the ligature of f and i. Texts with such a
-character go through :func:`normal_form` as strings.
+The case-folded form of nearly every character has as many bytes in UTF-8 as the character, so it
+can be written over the character. White space is overwritten with blanks, and repeated blanks are
+then removed. A few characters, such as the ligature of f and i, have a folded form of another
+length. Texts that contain one of them go through :func:`normal_form` as strings.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from llm_embedder_data.inspection.doctor.texts.flat_texts import FlatTexts
 
 _BLANK = 0x20
 _WINDOW_BYTES = 1 << 19  # processed at a time, so that they stay in the processor's cache
-_N_CODE_POINTS = 0x20000  # no character from this code point on is folded or is white space
+_N_CODE_POINTS = 0x20000  # characters from this code point on are neither folded nor white space
 
-# How a character gets its folded form: it has none, it is overwritten, or the whole text is folded
+# What to do with a character: leave it, overwrite it with its folded form, or fold the whole text
 # as a string.
 _UNCHANGED, _OVERWRITTEN, _AS_STRING = 0, 1, 2
 
@@ -78,7 +78,7 @@ def _overwrite_with_folded(
         return leads
     kinds, forms = _folded_forms()
     left = []
-    # The first byte of a character says of how many bytes it is.
+    # The first byte of a character tells how many bytes the character has.
     for n_bytes, low, high in ((2, 0xC0, 0xE0), (3, 0xE0, 0xF0), (4, 0xF0, 0x100)):
         lead = content[leads]
         firsts = leads[(lead >= low) & (lead < high)]

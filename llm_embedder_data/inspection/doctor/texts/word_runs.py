@@ -1,8 +1,9 @@
-"""A search for texts that have 13 words in a row in common with some other texts.
+"""Searches texts for runs of 13 words that occur in other texts too.
 
-A run is 13 words of a normal text with the blanks between them. All runs of a text are hashed in
-one pass: a run's hash is the difference of two running sums over the text's bytes, at the run's
-two ends. Runs with the hash of a searched run are then compared with it byte by byte.
+A run is 13 consecutive words of a text in normal form, with the blanks between them. All runs of a
+text are hashed in one pass: the hash of a run is the difference of two running sums over the bytes
+of the text, at the ends of the run. If the hash of a run is among those of the searched runs, the
+bytes of the run are looked up among the searched runs, so that equal hashes cause no error.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.hashing import hash_rows, stream_seed
 from llm_embedder_data.inspection.doctor.texts.flat_texts import FlatTexts
 
-# Texts share so many words in a row by copying, not by chance (GPT-3's rule, Brown et al., 2020).
+# Two texts share this many words in a row only if one was copied, not by chance (the rule of GPT-3;
+# Brown et al., 2020).
 N_WORDS = 13
 
 _BLANK = 0x20
 _WINDOW_BYTES = 1 << 18  # processed at a time, so that they stay in the processor's cache
 _BASE = 0x9E3779B1  # odd, so that it has an inverse modulo 2**32
-_TABLE_BITS = 22  # highest bits of a hash, by which a table of booleans rules most runs out
+# The number of highest bits of a hash that index a table of booleans, which rules most runs out.
+_TABLE_BITS = 22
 _HASH_OF_BYTE = hash_rows(stream_seed("word runs"), np.arange(256)).astype(np.uint32)
 
 
@@ -32,8 +35,8 @@ class WordRuns:
 
     Attributes:
         starts: ``[r]`` int64, where each run begins in the texts' ``content``.
-        ends: ``[r]`` int64, where it ends (the position after its last byte).
-        text: ``[r]`` int64, the number of the text that it is in.
+        ends: ``[r]`` int64, where each run ends (the position after its last byte).
+        text: ``[r]`` int64, the number of each run's text.
     """
 
     starts: NDArray[np.int64]
@@ -45,7 +48,7 @@ class SearchedRuns:
     """The runs of some texts, to be searched for in other texts.
 
     Args:
-        texts: in normal form; their runs are searched for.
+        texts: the texts, in normal form, whose runs are searched for.
     """
 
     def __init__(self, texts: FlatTexts) -> None:
@@ -62,7 +65,7 @@ class SearchedRuns:
         """Return whether each text has a searched run, ``[n]`` bool.
 
         Args:
-            texts: in normal form.
+            texts: the n texts to search, in normal form.
         """
         if not self._runs:
             return np.zeros(len(texts), bool)
