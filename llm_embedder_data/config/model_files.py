@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,38 @@ def read_model_json(model: str, name: str) -> Any:
             f"{path}: cannot be read as JSON: {error} (repair the file, or replace it by giving "
             "data.recipe and model.pooling)"
         ) from error
+
+
+def transformer_folder(model: str) -> str:
+    """Return the folder of a model's weights and tokenizer, inside the model's own folder.
+
+    Folders that sentence-transformers wrote may keep them in a folder such as ``0_Transformer``,
+    which ``modules.json`` names. ``""`` stands for the model's own folder.
+
+    Args:
+        model: a folder, or a name on the Hugging Face hub.
+    """
+    try:
+        modules = read_model_json(model, MODULES_FILE)
+    except (UnknownFile, ConfigError):  # those who read the pooling from it report the fault
+        return ""
+    for module in modules if isinstance(modules, list) else []:
+        if isinstance(module, Mapping) and str(module.get("type")).endswith(".Transformer"):
+            return str(module.get("path") or "")
+    return ""
+
+
+def read_length_file(model: str) -> Any:
+    """Return the content of ``sentence_bert_config.json``, which lies beside a model's weights.
+
+    Returns:
+        The parsed JSON, or None if the model has no such file.
+
+    Raises:
+        UnknownFile: the file is not cached, and the hub is out of reach.
+        ConfigError: the file is not JSON.
+    """
+    return read_model_json(model, "/".join(filter(None, (transformer_folder(model), LENGTH_FILE))))
 
 
 def short_name(model: str) -> str:

@@ -14,7 +14,12 @@ from collections.abc import Mapping
 from tokenizers.normalizers import Lowercase, Normalizer, Sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from llm_embedder_data.config.model_files import LENGTH_FILE, UnknownFile, read_model_json
+from llm_embedder_data.config.model_files import (
+    LENGTH_FILE,
+    UnknownFile,
+    read_length_file,
+    transformer_folder,
+)
 from llm_embedder_data.core.errors import ConfigError
 
 
@@ -28,7 +33,9 @@ def load_tokenizer(model: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
         ConfigError: the model's files ask for lower-casing, but the tokenizer is a slow one.
         OSError, ValueError: transformers cannot load the tokenizer.
     """
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        model, subfolder=transformer_folder(os.fspath(model))
+    )
     if not _wants_lowercase(os.fspath(model)):
         return tokenizer
     if not tokenizer.is_fast:
@@ -45,7 +52,7 @@ def load_tokenizer(model: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
 
 def _wants_lowercase(model: str) -> bool:
     try:
-        found = read_model_json(model, LENGTH_FILE)
+        found = read_length_file(model)
     except UnknownFile:
         return False
     return isinstance(found, Mapping) and bool(found.get("do_lower_case", False))

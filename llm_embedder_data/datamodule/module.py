@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers import PreTrainedTokenizerBase
@@ -388,7 +389,9 @@ class RetrievalDataModule(InspectableDataModule):
             fingerprint.update(self._fingerprint_across_ranks(stage))
             self._prepare_search(stage)
             if stage in ("validate", "test") and not self._data.evals:
-                raise ConfigError(f"data.eval_data=None: nothing to {stage} (give eval data)")
+                raise ConfigError(
+                    f"data.eval_data=None: nothing to {TrainerFn(stage).value} (give eval data)"
+                )
             if stage is None and self._data.train:
                 self.plan()  # raises last, so that diagnose() can look at all data even then
 

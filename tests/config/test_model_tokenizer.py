@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from llm_embedder_data import BiEncoder, RetrievalDataModule
+from llm_embedder_data.config.model_files import read_model_json
 from llm_embedder_data.config.model_tokenizer import load_tokenizer
 
 TEXTS = ["Pier", "PIER nine", "pier"]
@@ -98,3 +100,35 @@ def test_the_file_is_read_like_the_others_of_a_model(cased):
         file.write("{")
     with pytest.raises(ValueError, match=re.escape("sentence_bert_config.json")):
         load_tokenizer(cased)
+
+
+@pytest.mark.parametrize("lower_case", [False, True])
+def test_a_transformer_in_a_folder_of_its_own_is_found(cased, lower_case):
+    """Older releases of sentence-transformers wrote weights and tokenizer to 0_Transformer."""
+    asks_for_lower_case(cased, lower_case)
+    inner = Path(cased, "0_Transformer")
+    files = list(Path(cased).iterdir())
+    inner.mkdir()
+    for file in files:
+        file.rename(inner / file.name)
+    Path(cased, "1_Pooling").mkdir()
+    Path(cased, "1_Pooling", "config.json").write_text(
+        json.dumps({"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True})
+    )
+    kinds = {"0_Transformer": "models.Transformer", "1_Pooling": "models.Pooling"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.{kind}"}
+        for i, (path, kind) in enumerate(kinds.items())
+    ]
+    Path(cased, "modules.json").write_text(json.dumps(modules))
+
+    tokenizer, model = load_tokenizer(cased), BiEncoder(cased).eval()
+
+    expected = [[5], [5, 7], [5]] if lower_case else [[4], [6, 7], [5]]
+    assert ids(tokenizer) == expected
+    theirs = SentenceTransformer(cased, device="cpu")
+    found = torch.cat([model.encode(theirs.preprocess([text])) for text in TEXTS])
+    wanted = theirs.encode(TEXTS, normalize_embeddings=True, convert_to_tensor=True)
+    torch.testing.assert_close(found.detach(), wanted)
+    model.export(f"{cased}-exported", tokenizer)
+    assert read_model_json(f"{cased}-exported", "sentence_bert_config.json")["max_seq_length"] == 16

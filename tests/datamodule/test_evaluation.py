@@ -13,6 +13,7 @@ from datamodule_cases import (
     write_corpus,
     write_eval,
 )
+from lightning.pytorch.trainer.states import TrainerFn
 
 from llm_embedder_data import ConfigError
 
@@ -225,9 +226,10 @@ def test_an_eval_set_cannot_take_a_corpus_loaders_name(folder, name):
 
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
-def test_evaluating_without_eval_data_is_refused(folder, stage):
-    with pytest.raises(ConfigError, match=rf"data\.eval_data=None: nothing to {stage}"):
-        opened(make_datamodule(folder), stage)
+@pytest.mark.parametrize("given", [str, TrainerFn], ids=["text", "a Trainer's enum"])
+def test_evaluating_without_eval_data_is_refused(folder, stage, given):
+    with pytest.raises(ConfigError, match=rf"data\.eval_data=None: nothing to {stage} \("):
+        opened(make_datamodule(folder), given(stage))
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test"])

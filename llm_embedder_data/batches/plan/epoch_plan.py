@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index as integer
 from typing import Literal, overload
 
 import numpy as np
@@ -337,8 +338,9 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
 
         Raises:
             IndexError: a step outside ``[-len, len)``, or a rank outside ``[0, num_replicas)``.
+            TypeError: a step or rank that is no integer.
         """
-        return next(self.batches([step], rank))
+        return next(self.batches([integer(step)], None if rank is None else integer(rank)))
 
     def batches(self, steps: Sequence[int], rank: int | None = None) -> Iterator[PlannedBatch]:
         """Yield the batch of each of ``steps``, whole or one rank's share.

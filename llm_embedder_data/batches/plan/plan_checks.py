@@ -10,6 +10,8 @@ from llm_embedder_data.config.recipe_rules import LARGEST_BATCH
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
 from llm_embedder_data.core.printable import one_line
 
+_MOST_ROWS = 2**62  # row numbers are int64, and sums of a row number and a batch fit, too
+
 
 class PlanError(ConfigError):
     """The data can be read, but no plan can be made of it with these settings."""
@@ -52,11 +54,15 @@ def rows_of_each(sizes: object) -> dict[str, int]:
     """Return the rows of each dataset.
 
     Raises:
-        ConfigError: it is no mapping of names to whole numbers.
+        ConfigError: it is no mapping of names to whole numbers, or rows do not fit 64-bit numbers.
     """
     if not isinstance(sizes, Mapping):
         raise ConfigError(f"sizes={sizes!r}: expected the rows of each dataset, by its name")
-    return {name: whole_number(rows, f"sizes[{name!r}]", 0) for name, rows in sizes.items()}
+    found = {name: whole_number(rows, f"sizes[{name!r}]", 0) for name, rows in sizes.items()}
+    for name, rows in found.items():
+        if rows > _MOST_ROWS:
+            raise ConfigError(f"sizes[{name!r}]={rows}: a dataset has at most {_MOST_ROWS:,} rows")
+    return found
 
 
 def check_names(setting: str, given: Mapping[str, object], sizes: Mapping[str, int]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llm_embedder_data.config.model_files import transformer_folder
 from llm_embedder_data.config.model_tokenizer import load_tokenizer
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
@@ -106,7 +107,9 @@ _NO_FACTS = ("_name_or_path", "transformers_version")
 
 def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
     with _explained(teacher, auto_class.__name__):
-        return auto_class.from_pretrained(teacher, **arguments)
+        return auto_class.from_pretrained(
+            teacher, subfolder=transformer_folder(teacher), **arguments
+        )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoModel, PreTrainedModel
 
+from llm_embedder_data.config.model_files import transformer_folder
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import cause
 from llm_embedder_data.training.encoder.adapters import base_of, with_saved_adapters
@@ -33,13 +34,14 @@ def load_encoder(encoder: str | PreTrainedModel) -> PreTrainedModel:
 def _from_files(encoder: str) -> PreTrainedModel:
     # Always float32: in bfloat16, AdamW updates at a learning rate of 5e-6 round to 0. The trainer
     # sets the precision of the computation.
-    adapters = Path(encoder) / "adapter_config.json"
+    folder = transformer_folder(encoder)
+    adapters = Path(encoder, folder, "adapter_config.json")
     try:
         if adapters.is_file():
             return with_saved_adapters(adapters.parent)
         loaded: Any
         loaded, report = AutoModel.from_pretrained(
-            encoder, dtype=torch.float32, output_loading_info=True
+            encoder, subfolder=folder, dtype=torch.float32, output_loading_info=True
         )
     except ConfigError:
         raise

@@ -13,9 +13,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.config.model_files import (
-    LENGTH_FILE,
     UnknownFile,
-    read_model_json,
+    read_length_file,
     short_name,
 )
 from llm_embedder_data.config.model_prompts import KEY_SUFFIX, QUERY_SUFFIX, with_conventions
@@ -209,7 +208,7 @@ def longest_of_model(
     """
     if model_name is not None:
         try:
-            found = read_model_json(model_name, LENGTH_FILE)
+            found = read_length_file(model_name)
         except UnknownFile:
             found = None
         length = found.get("max_seq_length") if isinstance(found, Mapping) else None

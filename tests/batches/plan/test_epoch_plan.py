@@ -296,6 +296,27 @@ def test_a_rank_outside_is_refused():
         EpochPlan({"a": 20}, 4, 2).for_rank(0, 2)
 
 
+@pytest.mark.parametrize("step", [1.5, 1.0, "1", None])
+def test_a_step_or_rank_that_is_no_integer_is_refused(step):
+    plan = EpochPlan({"a": 20}, 4, 2)
+    with pytest.raises(TypeError, match="integer"):
+        plan[step]
+    with pytest.raises(TypeError, match="integer"):
+        plan.for_rank(step, 0)
+    with pytest.raises(TypeError, match="integer"):
+        plan.for_rank(0, 1.0)
+
+    assert plan[np.int64(1)][1].tolist() == plan[1][1].tolist()
+
+
+def test_a_dataset_whose_row_numbers_do_not_fit_64_bits_is_refused():
+    rows = EpochPlan({"a": 2**62}, 64, 1024)[-1][1]
+    assert 0 <= rows.min() <= rows.max() < 2**62
+
+    with pytest.raises(ConfigError, match=r"sizes\['a'\]=\d+: a dataset has at most 4,611,686"):
+        EpochPlan({"a": 2**62 + 1}, 4)
+
+
 def test_a_global_batch_beyond_32_bits_is_refused():
     with pytest.raises(ConfigError, match=r"on 4 ranks: a global batch has at most 2,147,483,647"):
         EpochPlan({"a": 8}, 2**30, 4, small_datasets="repeat")
