@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import Sides, id_and_query, pos_and_neg
@@ -49,7 +49,8 @@ def _recognizes(file: RawFile) -> bool:
     fields = set(file.fields)
     if not {"query", "pos"} <= fields or "teacher_scores" in fields:
         return False
-    if not all(isinstance(query, str) for query in file.values("query")):
+    queries = file.values("query")
+    if queries and not most_are(queries, is_text):
         return False
     return bool(fields & _MARKS) or bool(
         TYPES & {shown(kind)[1:-1] for kind in file.values("type")}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each, most_are
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -24,8 +24,7 @@ def _recognizes(file: RawFile) -> bool:
     return (
         {"pos", "neg"} <= fields
         and bool(fields & {"qid", "query_id", "query"})
-        and bool(negatives)
-        and all(isinstance(one, Mapping) for one in negatives)
+        and most_are(negatives, lambda one: isinstance(one, Mapping))
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.format import Format, is_text, most_are
 from llm_embedder_data.rows.formats.judgments import judged_eval
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -26,13 +26,14 @@ from llm_embedder_data.rows.schema.canonical_rows import (
 from llm_embedder_data.rows.settings.key_templates import KeyTemplate, parse_template
 
 IDS = (
-    *("_id", "id", "docid", "doc_id", "document_id", "corpus_id", "corpus-id", "pid", "did"),
-    *("query_id", "query-id", "qid", "q_id", "DOCUMENT_ID", "QUERY_ID", "passage_id"),
+    # The id of a passage before that of the document from which it was cut.
+    *("_id", "id", "pid", "passage_id", "docid", "doc_id", "docno", "document_id", "corpus_id"),
+    *("corpus-id", "did", "query_id", "query-id", "qid", "q_id", "DOCUMENT_ID", "QUERY_ID"),
 )
 TEXTS = (
     *("text", "contents", "content", "document_content", "passage", "document", "body", "query"),
     *("question", "query_text", "document_text", "DOCUMENT_TEXT", "QUERY_TEXT", "doc"),
-    "passage_text",
+    *("passage_text", "segment"),
 )
 _QUERY_TEXTS = {"query", "question", "query_text", "QUERY_TEXT"}
 
@@ -82,11 +83,11 @@ def _fields_of(fields: tuple[str, ...]) -> tuple[list[str], list[str]]:
 
 
 def _recognizes(file: RawFile) -> bool:
-    if not file.head:
-        return False
-    first = file.head[0]
-    if isinstance(first, list):
-        return len(first) == 2 and all(isinstance(cell, str) for cell in first)
+    if most_are(file.head, lambda value: isinstance(value, list)):
+        return most_are(
+            file.head,
+            lambda value: isinstance(value, list) and len(value) == 2 and all(map(is_text, value)),
+        )
     fields = set(file.fields)
     return bool(fields & {*TEXTS, "title"}) and fields <= _KNOWN
 
@@ -94,9 +95,32 @@ def _recognizes(file: RawFile) -> bool:
 _KNOWN = {*IDS, *TEXTS, "title", "metadata", "url", "instruction", "lang", "language", "idx"}
 
 
+# Longer than a title may be, and no passage.
+_SAY_NO_TEXT = {"link", "uri", "path", "source", "date", "time", "timestamp", "file", "filename"}
+
+
 def holds_texts(file: RawFile) -> bool:
     """Whether records have a passage's text, whatever else: enough where a corpus is asked for."""
-    return bool(set(file.fields) & ({*TEXTS, "title"} - _QUERY_TEXTS))
+    fields = set(file.fields)
+    if fields & (set(TEXTS) - _QUERY_TEXTS):
+        return True
+    return "title" in fields and not any(
+        _is_longer(file, name) for name in fields - _KNOWN if name not in _SAY_NO_TEXT
+    )
+
+
+def _is_written(value: Any) -> bool:
+    """Whether a value is a text, or one in pieces such as sentences."""
+    return is_text(value) or (isinstance(value, list) and all(map(is_text, value)))
+
+
+def _is_longer(file: RawFile, name: str) -> bool:
+    """Whether a column of another name holds texts longer than titles: the passages, it seems."""
+    titles, others = (
+        [len("".join(one)) for one in file.values(column) if _is_written(one)]
+        for column in ("title", name)
+    )
+    return bool(titles and others) and sum(others) * len(titles) > sum(titles) * len(others)
 
 
 def _filled(template: KeyTemplate, record: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each, most_are
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
@@ -31,12 +31,14 @@ def _name(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def _recognizes(file: RawFile) -> bool:
-    records = [value for value in file.head if isinstance(value, Mapping)]
-    return bool(records) and all(
+    return most_are([value for value in file.head if isinstance(value, Mapping)], _is_labeled)
+
+
+def _is_labeled(record: Mapping[str, Any]) -> bool:
+    return (
         isinstance(record.get("query", record.get("question")), str)
         and _name(record, _DOCUMENTS) is not None
         and _name(record, (*_LABELS, *_SCORES)) is not None
-        for record in records
     )
 
 

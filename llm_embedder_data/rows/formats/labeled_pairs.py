@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.rows.formats.columns import plain
-from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.format import Format, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import own_id
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
@@ -45,6 +45,7 @@ PAIRS = (
     ("question", "answer"),
     ("query", "answer"),
     ("query", "response"),
+    ("query", "pos"),
 )
 # query: (positives, negatives, query id), in the order in which they are met
 Groups = dict[str, tuple[dict[str, None], dict[str, None], Any]]
@@ -78,7 +79,18 @@ def _recognizes(file: RawFile) -> bool:
     names = {plain(name) for name in file.fields}
     if any(name.startswith(("negative", "neg")) for name in names):
         return False  # a triplet or a tuple, whose labels are a teacher's
+    if {"query", "pos"} <= names:
+        # Rows of positives may say more of themselves: only labels say that pos may be none.
+        labels = file.values(columns[2])
+        is_pair = most_are(file.values(columns[1]), is_text) and columns[1] in ("pos", "pos ")
+        return is_pair and plain(columns[2]) in _OF_LABELS and most_are(labels, _is_label)
     return not any(isinstance(label, list) for label in file.values(columns[2]))
+
+
+def _is_label(value: Any) -> bool:
+    if isinstance(value, str) and value.strip().lower() in _WORDS:
+        return True
+    return _number(value) in (0, 1)
 
 
 def _number(value: Any) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_embedder_data.rows.columns.instructions import unknown_sides
-from llm_embedder_data.rows.formats.format import Format, each
+from llm_embedder_data.rows.formats.format import Format, each, is_text, most_are
 from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import (
@@ -26,6 +26,7 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Dropped,
     Row,
     ids_of,
+    shown,
     train_row,
 )
 
@@ -33,11 +34,11 @@ _IDS = ("query_id", "qid", "id", "_id")
 
 
 def _recognizes(file: RawFile) -> bool:
-    if "query" not in file.fields:
+    queries = file.values("query")
+    if "query" not in file.fields or (queries and not most_are(queries, is_text)):
         return False
-    is_text = all(isinstance(query, str) for query in file.values("query"))
     own = {"pos", "neg", "history", "candidates", "pos_index", "relevant"}
-    return is_text and bool(own & set(file.fields))
+    return bool(own & set(file.fields))
 
 
 def own_id(record: Mapping[str, Any]) -> Any:
@@ -143,14 +144,25 @@ def _of_lines(record: Mapping[str, Any], parts: Parts, field: str) -> list[str]:
     return [ids[int(row)] for row in rows]
 
 
+def _is_graded(entry: Any) -> bool:
+    return isinstance(entry, list | tuple) and len(entry) == 2
+
+
 def _grades(relevant: Any) -> dict[str, float]:
-    """Grades by document id: an object, or the pairs that a table's map is; nulls are left out."""
-    if isinstance(relevant, list):
-        if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in relevant):
-            raise BadRowError("relevant: expected an object of grades by document id")
+    """Grades by document id: an object, or the pairs that a table's map is; nulls are left out.
+
+    Ids alone, a list or one, have the grade 1.
+    """
+    if isinstance(relevant, list) and all(_is_graded(entry) for entry in relevant):
         relevant = {str(one): grade for one, grade in relevant}
+    if isinstance(relevant, list) and not any(isinstance(one, list | tuple) for one in relevant):
+        return dict.fromkeys(ids_of(relevant, "relevant"), 1)
+    if isinstance(relevant, str):
+        return dict.fromkeys(ids_of(relevant, "relevant"), 1)
     if not isinstance(relevant, Mapping):
-        raise BadRowError("relevant: expected an object of grades by document id")
+        raise BadRowError(
+            f"relevant: expected grades by document id, or a list of ids, found {shown(relevant)}"
+        )
     return {one: grade_of(grade) for one, grade in relevant.items() if grade is not None}
 
 
