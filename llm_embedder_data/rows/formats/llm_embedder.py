@@ -158,7 +158,7 @@ def _grades(relevant: Any) -> dict[str, float]:
     if isinstance(relevant, list) and not any(isinstance(one, list | tuple) for one in relevant):
         return dict.fromkeys(ids_of(relevant, "relevant"), 1)
     if isinstance(relevant, str):
-        return dict.fromkeys(ids_of(relevant, "relevant"), 1)
+        return {relevant: 1} if relevant.strip() else {}
     if not isinstance(relevant, Mapping):
         raise BadRowError(
             f"relevant: expected grades by document id, or a list of ids, found {shown(relevant)}"
