@@ -34,7 +34,20 @@ def _recognizes(file: RawFile) -> bool:
     return most_are([value for value in file.head if isinstance(value, Mapping)], _is_labeled)
 
 
+def _listed(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record with its documents and labels as lists.
+
+    MS MARCO's question answering has both in one object: ``passages`` of ``passage_text`` and
+    ``is_selected``.
+    """
+    passages = record.get("passages")
+    if not isinstance(passages, Mapping) or not {"passage_text", "is_selected"} <= passages.keys():
+        return record
+    return {**record, "passages": passages["passage_text"], "labels": passages["is_selected"]}
+
+
 def _is_labeled(record: Mapping[str, Any]) -> bool:
+    record = _listed(record)
     return (
         isinstance(record.get("query", record.get("question")), str)
         and _name(record, _DOCUMENTS) is not None
@@ -43,6 +56,7 @@ def _is_labeled(record: Mapping[str, Any]) -> bool:
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
+    record = _listed(record)
     documents, labels = _name(record, _DOCUMENTS), _name(record, _LABELS)
     if documents is None:
         raise BadRowError("docs: expected a list of strings")

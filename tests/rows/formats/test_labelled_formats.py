@@ -165,3 +165,21 @@ def test_a_label_of_rows_with_lists_of_positives_says_nothing_of_them(folder):
     assert row["pos"] == ["b"]
     [row] = folder.rows([{"query": "a", "pos": "b", "label": 37}])  # a class
     assert row["pos"] == ["b"]
+
+
+def test_selected_passages_of_ms_marco_are_positives_and_short_answers_are_not(
+    folder,
+):
+    passages = {"is_selected": [0, 1], "passage_text": ["Kilns.", "It was built in 1827."]}
+    record = {
+        "query": "when was it built",
+        "query_id": 3,
+        "passages": passages,
+        "answers": ["1827"],
+    }
+    unanswered = {**record, "query_id": 4, "passages": {**passages, "is_selected": [0, 0]}}
+    row = folder.row([record, unanswered])
+    assert (row["pos"], row["neg"], row["query_id"]) == (["It was built in 1827."], ["Kilns."], 3)
+    assert folder.left_out == {"rows without a positive": 1}
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): 1 labels for 2 documents"):
+        folder.rows([record, {**record, "passages": {**passages, "is_selected": [1]}}])
