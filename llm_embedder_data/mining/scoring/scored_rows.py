@@ -120,6 +120,11 @@ def _answers_of(row: Row, record: RawRecord) -> tuple[tuple[str, ...], str]:
         BadRowError: the record has no answers, or may belong to another row.
     """
     value = record.value
+    if value is None:
+        raise BadRowError(
+            "a row that is made of several records has no answers: which are its own does not "
+            "stand in the record (give files whose records hold query and answers)"
+        )
     if not isinstance(value, Mapping):
         raise BadRowError("a record without names of fields has no answers")
     found = value.get("answers") if value.get("answers") is not None else value.get("answer")

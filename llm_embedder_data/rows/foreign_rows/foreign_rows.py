@@ -55,7 +55,7 @@ from llm_embedder_data.rows.sources.sources import Source
 
 # Part of every cache file's name. Raise it when a reader of a format gives other rows,
 # or the summary beside the file says more.
-FORMATS_VERSION = 7
+FORMATS_VERSION = 8
 
 
 @dataclass(slots=True)

@@ -188,6 +188,8 @@ class RowReader:
         task = settings.get("task") if self._kind == "train" else None
         if whole is not None:
             yield from self._of_format(whole, parts, side_cars, task)
+            if side_cars is not None:
+                side_cars.check_met(source)
             return
         if not files:
             raise DataError.at(source, "the folder holds no file of rows (name the files)")
@@ -200,6 +202,8 @@ class RowReader:
             yield from self._of_format(found, parts, side_cars, task)
             if chosen is not None and not self.report[-1].n_rows:
                 check_named(chosen, its_files)
+        if side_cars is not None:
+            side_cars.check_met(source)
 
     def _of_format(
         self, chosen: Format, parts: Parts, side_cars: SideCars | None, task: str | None

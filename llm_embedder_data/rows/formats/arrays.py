@@ -18,7 +18,7 @@ from typing import Any
 
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 from llm_embedder_data.rows.formats.columns import row_in_order
-from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.format import Format, each_record, most_are
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -34,11 +34,12 @@ from llm_embedder_data.rows.schema.canonical_rows import (
 
 def _recognizes(file: RawFile) -> bool:
     rows = file.head
-    if not rows or not all(_is_texts(value) for value in rows):
+    if not most_are(rows, _is_texts):
         return False
     if file.container in ("lines", "array"):
         return True
-    return all(len(row) == 2 for row in rows) and not _starts_with_ids(file)
+    # Two cells without header are an id and a text where the first never repeats and has no blank.
+    return most_are(rows, lambda row: len(row) == 2) and not _starts_with_ids(file)
 
 
 def _is_texts(value: Any) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.format import Format, most_are
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import are_ids, is_id
@@ -35,16 +35,26 @@ def _recognizes(file: RawFile) -> bool:
     rows = file.head
     if not rows or file.container not in ("lines", "array"):
         return False
-    if not all(isinstance(row, list) and len(row) > 1 for row in rows):
-        return False
-    if all(_is_scored(row) for row in rows):
+    if most_are(rows, _is_scored):
         return True
-    entries = [entry for row in rows for entry in row]
-    return all(isinstance(entry, int | str) for entry in entries) and are_ids(entries)
+    entries = [entry for row in rows if _is_plain(row) for entry in row]
+    return most_are(rows, _is_plain) and are_ids(entries)
 
 
-def _is_scored(row: list[Any]) -> bool:
-    return is_id(row[0]) and all(isinstance(entry, list) and len(entry) == 2 for entry in row[1:])
+def _is_plain(row: Any) -> bool:
+    return _is_long(row) and all(isinstance(entry, int | str) for entry in row)
+
+
+def _is_scored(row: Any) -> bool:
+    return (
+        _is_long(row)
+        and is_id(row[0])
+        and all(isinstance(entry, list) and len(entry) == 2 for entry in row[1:])
+    )
+
+
+def _is_long(row: Any) -> bool:
+    return isinstance(row, list) and len(row) > 1
 
 
 def _read(parts: Parts) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -77,10 +78,10 @@ FORMATS: tuple[Format, ...] = (
     GRITLM,
     MEDI,
     KALM,
+    LABELED_PAIRS,
     FLAGEMBEDDING,
     LLM_EMBEDDER,
     LABELED_LIST,
-    LABELED_PAIRS,
     CONTRASTORS,
     COLUMNS,
     COLBERT,
@@ -218,7 +219,9 @@ def _ask_where_two_fit(chosen: Format, file: RawFile, kind: Kind) -> None:
 
 def _may_have_header(file: RawFile) -> bool:
     """Return whether each cell of the first line is one word, and no later line is like that."""
-    one_word_each = [all(cell.isidentifier() for cell in row) for row in file.head]
+    one_word_each = [
+        isinstance(row, list) and all(cell.isidentifier() for cell in row) for row in file.head
+    ]
     return len(one_word_each) > 1 and one_word_each[0] and not any(one_word_each[1:])
 
 
@@ -242,5 +245,9 @@ def _shape(file: RawFile) -> str:
     if file.fields:
         return f"its columns are {', '.join(name[:40] for name in list(file.fields)[:20])}"
     if file.container in ("cells", "fields"):
-        return f"its lines have {len(file.head[0])} cells ({file.dialect})"
-    return f"its first record is {shown(file.head[0])}"
+        counts = Counter(len(row) for row in file.head)
+        if set(counts) == {1}:
+            return f"its lines are single cells, such as {shown(file.head[0][0])}"
+        found = " or ".join(str(count) for count, _ in counts.most_common(3))
+        return f"its lines have {found} cells ({file.dialect})"
+    return f"its records are such as {shown(file.head[0])}"

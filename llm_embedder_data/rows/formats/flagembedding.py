@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.format import Format, each_record, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import Candidates, id_and_query, pos_and_neg
@@ -58,7 +58,8 @@ def _recognizes(file: RawFile) -> bool:
     fields = set(file.fields)
     if not {"query", "pos"} <= fields or "teacher_scores" in fields:
         return False
-    if not all(isinstance(query, str) for query in file.values("query")):
+    queries = file.values("query")
+    if queries and not most_are(queries, is_text):
         return False
     types = {shown(kind)[1:-1] for kind in file.values("type")}  # without the quotes of a string
     return bool(fields & _DISTINCTIVE) or bool(types & TYPES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,20 @@ Recognizer = Callable[[RawFile], bool]
 
 def _never(_: Any) -> bool:
     return False
+
+
+def most_are(values: Collection[Any], fits: Callable[[Any], bool]) -> bool:
+    """Whether at least half of some values fit; False where there are none.
+
+    Formats are known by the shape of most records, not of all: a bad record among the first ones
+    is an error that names its line, and must not hide what the file is.
+    """
+    return bool(values) and 2 * sum(map(fits, values)) >= len(values)
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a string."""
+    return isinstance(value, str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

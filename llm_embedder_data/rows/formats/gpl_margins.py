@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.format import Format, most_are
 from llm_embedder_data.rows.formats.msmarco import cells
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -43,8 +43,8 @@ def _recognizes(file: RawFile) -> bool:
     rows = cells(file, 4)
     return (
         rows is not None
-        and all(_is_decimal(row[3]) and not _BLANK.search(row[2]) for row in rows)
-        and any("." in row[3] or "e" in row[3].lower() for row in rows)
+        and most_are(rows, lambda row: _is_decimal(row[3]) and not _BLANK.search(row[2]))
+        and any("." in row[3] or "e" in row[3].lower() for row in rows if _is_decimal(row[3]))
     )
 
 

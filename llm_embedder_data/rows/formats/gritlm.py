@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.format import Format, each_record, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -44,7 +44,7 @@ def is_pair(value: Any) -> bool:
 
 def _queries_are_pairs(file: RawFile) -> bool:
     queries = file.values("query")
-    return bool(queries) and all(map(is_pair, queries)) and "pos" in file.fields
+    return most_are(queries, is_pair) and "pos" in file.fields
 
 
 def _is_nested(value: Any) -> bool:
@@ -54,15 +54,14 @@ def _is_nested(value: Any) -> bool:
 
 
 def _recognizes_gritlm(file: RawFile) -> bool:
-    positives = file.values("pos")
-    if not positives or not all(map(_is_nested, positives)):
+    if not most_are(file.values("pos"), _is_nested):
         return False
     # Queries that are lists of something else, such as token ids, belong to another format.
-    return _queries_are_pairs(file) or all(isinstance(query, str) for query in file.values("query"))
+    return _queries_are_pairs(file) or most_are(file.values("query"), is_text)
 
 
 def _recognizes_medi(file: RawFile) -> bool:
-    return _queries_are_pairs(file) and all(map(is_pair, file.values("pos")))
+    return _queries_are_pairs(file) and most_are(file.values("pos"), is_pair)
 
 
 def _pair(value: Any, field: str) -> tuple[str | None, str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.format import Format, each_record, most_are
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -33,8 +33,7 @@ def _recognizes(file: RawFile) -> bool:
     return (
         {"pos", "neg"} <= fields
         and bool(fields & {"qid", "query_id", "query"})
-        and bool(negatives)
-        and all(isinstance(by_miner, Mapping) for by_miner in negatives)
+        and most_are(negatives, lambda by_miner: isinstance(by_miner, Mapping))
     )
 
 

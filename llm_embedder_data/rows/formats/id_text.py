@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.format import Format, is_text, most_are
 from llm_embedder_data.rows.formats.judgments import judged_eval
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -32,13 +32,14 @@ from llm_embedder_data.rows.schema.canonical_rows import (
 from llm_embedder_data.rows.settings.key_templates import KeyTemplate, parse_template
 
 IDS = (
-    *("_id", "id", "docid", "doc_id", "document_id", "corpus_id", "corpus-id", "pid", "did"),
-    *("query_id", "query-id", "qid", "q_id", "DOCUMENT_ID", "QUERY_ID", "passage_id"),
+    # The id of a passage before that of the document from which it was cut.
+    *("_id", "id", "pid", "passage_id", "docid", "doc_id", "docno", "document_id", "corpus_id"),
+    *("corpus-id", "did", "query_id", "query-id", "qid", "q_id", "DOCUMENT_ID", "QUERY_ID"),
 )
 TEXTS = (
     *("text", "contents", "content", "document_content", "passage", "document", "body", "query"),
     *("question", "query_text", "document_text", "DOCUMENT_TEXT", "QUERY_TEXT", "doc"),
-    "passage_text",
+    *("passage_text", "segment"),
 )
 _QUERY_TEXTS = {"query", "question", "query_text", "QUERY_TEXT"}
 
@@ -92,11 +93,11 @@ def _fields_of(fields: tuple[str, ...]) -> tuple[list[str], list[str]]:
 
 
 def _recognizes(file: RawFile) -> bool:
-    if not file.head:
-        return False
-    first = file.head[0]
-    if isinstance(first, list):
-        return len(first) == 2 and all(isinstance(cell, str) for cell in first)
+    if most_are(file.head, lambda value: isinstance(value, list)):
+        return most_are(
+            file.head,
+            lambda value: isinstance(value, list) and len(value) == 2 and all(map(is_text, value)),
+        )
     fields = set(file.fields)
     return bool(fields & {*TEXTS, "title"}) and fields <= _KNOWN
 
@@ -104,12 +105,36 @@ def _recognizes(file: RawFile) -> bool:
 _KNOWN = {*IDS, *TEXTS, "title", "metadata", "url", "instruction", "lang", "language", "idx"}
 
 
+# Columns whose values may be longer than titles without being passages.
+_SAY_NO_TEXT = {"link", "uri", "path", "source", "date", "time", "timestamp", "file", "filename"}
+
+
 def holds_texts(file: RawFile) -> bool:
     """Return whether records have the text of a passage, so that a file can be read as a corpus.
 
-    In contrast to ``recognizes``, this allows any other fields.
+    In contrast to ``recognizes``, this allows any other fields. Titles alone are taken for the
+    texts, unless another column holds longer texts.
     """
-    return bool(set(file.fields) & ({*TEXTS, "title"} - _QUERY_TEXTS))
+    fields = set(file.fields)
+    if fields & (set(TEXTS) - _QUERY_TEXTS):
+        return True
+    return "title" in fields and not any(
+        _is_longer(file, name) for name in fields - _KNOWN if name not in _SAY_NO_TEXT
+    )
+
+
+def _is_written(value: Any) -> bool:
+    """Return whether a value is a text, or a list of parts of a text, such as sentences."""
+    return is_text(value) or (isinstance(value, list) and all(map(is_text, value)))
+
+
+def _is_longer(file: RawFile, name: str) -> bool:
+    """Return whether a column holds longer texts than ``title``, so that it may hold passages."""
+    titles, others = (
+        [len("".join(value)) for value in file.values(column) if _is_written(value)]
+        for column in ("title", name)
+    )
+    return bool(titles and others) and sum(others) * len(titles) > sum(titles) * len(others)
 
 
 def _filled(template: KeyTemplate, record: Mapping[str, Any]) -> str:

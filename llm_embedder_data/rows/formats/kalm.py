@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_embedder_data.rows.formats.flagembedding import scores_by_side
-from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.format import Format, each_record, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import pos_and_neg
@@ -31,8 +31,8 @@ def _recognizes(file: RawFile) -> bool:
     queries = file.values("query")
     return (
         "pos" in file.fields
-        and all(isinstance(query, str) for query in queries)
-        and any(_INSTRUCTED.match(query) for query in queries)
+        and most_are(queries, is_text)
+        and any(_INSTRUCTED.match(query) for query in queries if is_text(query))
     )
 
 

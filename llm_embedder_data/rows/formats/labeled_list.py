@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.format import Format, each_record, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
@@ -41,16 +41,32 @@ def _name(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def _recognizes(file: RawFile) -> bool:
-    records = [value for value in file.head if isinstance(value, Mapping)]
-    return bool(records) and all(
+    return most_are([value for value in file.head if isinstance(value, Mapping)], _is_labeled)
+
+
+def _listed(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record with its documents and labels as lists.
+
+    MS MARCO's question answering has both in one object: ``passages`` of ``passage_text`` and
+    ``is_selected``.
+    """
+    passages = record.get("passages")
+    if not isinstance(passages, Mapping) or not {"passage_text", "is_selected"} <= passages.keys():
+        return record
+    return {**record, "passages": passages["passage_text"], "labels": passages["is_selected"]}
+
+
+def _is_labeled(record: Mapping[str, Any]) -> bool:
+    record = _listed(record)
+    return (
         isinstance(record.get("query", record.get("question")), str)
         and _name(record, _DOCUMENTS) is not None
         and _name(record, (*_LABELS, *_SCORES)) is not None
-        for record in records
     )
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
+    record = _listed(record)
     documents, labels = _name(record, _DOCUMENTS), _name(record, _LABELS)
     if documents is None:
         raise BadRowError("docs: expected a list of strings")

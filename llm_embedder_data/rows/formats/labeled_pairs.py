@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.rows.formats.columns import plain_name
-from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.format import Format, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import NeedsSettingError, Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
@@ -51,6 +51,7 @@ PAIRS = (
     ("question", "answer"),
     ("query", "answer"),
     ("query", "response"),
+    ("query", "pos"),
 )
 # {query: (positives, negatives, query id)}, in the order of the file; a dict serves as ordered set.
 Groups = dict[str, tuple[dict[str, None], dict[str, None], Any]]
@@ -84,7 +85,20 @@ def _recognizes(file: RawFile) -> bool:
     names = {plain_name(name) for name in file.fields}
     if any(name.startswith(("negative", "neg")) for name in names):
         return False  # a triplet or a longer tuple, whose labels are teacher scores
+    if {"query", "pos"} <= names:
+        # Other formats have these columns too. Only a label says that a pos may be a negative.
+        labels = file.values(columns[2])
+        is_pair = most_are(file.values(columns[1]), is_text) and plain_name(columns[1]) == "pos"
+        return (
+            is_pair and plain_name(columns[2]) in _LABELS_NOT_SCORES and most_are(labels, _is_label)
+        )
     return not any(isinstance(label, list) for label in file.values(columns[2]))
+
+
+def _is_label(value: Any) -> bool:
+    if isinstance(value, str) and value.strip().lower() in _WORDS:
+        return True
+    return _number(value) in (0, 1)
 
 
 def _number(value: Any) -> float | None:

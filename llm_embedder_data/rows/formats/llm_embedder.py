@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_embedder_data.rows.columns.instructions import unknown_sides
-from llm_embedder_data.rows.formats.format import Format, each_record
+from llm_embedder_data.rows.formats.format import Format, each_record, is_text, most_are
 from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import (
@@ -36,6 +36,7 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Dropped,
     Row,
     ids_of,
+    shown,
     train_row,
 )
 
@@ -43,11 +44,11 @@ _IDS = ("query_id", "qid", "id", "_id")
 
 
 def _recognizes(file: RawFile) -> bool:
-    if "query" not in file.fields:
+    queries = file.values("query")
+    if "query" not in file.fields or (queries and not most_are(queries, is_text)):
         return False
-    is_text = all(isinstance(query, str) for query in file.values("query"))
     others = {"pos", "neg", "history", "candidates", "pos_index", "relevant"}
-    return is_text and bool(others & set(file.fields))
+    return bool(others & set(file.fields))
 
 
 def query_id_in(record: Mapping[str, Any]) -> Any:
@@ -161,14 +162,29 @@ def _of_lines(record: Mapping[str, Any], parts: Parts, field: str) -> list[str]:
     return [ids[int(row)] for row in rows]
 
 
+def _is_graded(entry: Any) -> bool:
+    return isinstance(entry, list | tuple) and len(entry) == 2
+
+
 def _grades(relevant: Any) -> dict[str, float]:
-    """Return grades by document id, nulls left out; Parquet gives a map as a list of pairs."""
-    if isinstance(relevant, list):
-        if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in relevant):
-            raise BadRowError("relevant: expected an object of grades by document id")
+    """Return grades by document id, without nulls.
+
+    Args:
+        relevant: an object {document id: grade}; a list of [document id, grade], as a map column of
+            Parquet gives; or a document id, or a list of them, each of grade 1.
+    """
+    if isinstance(relevant, list) and all(_is_graded(entry) for entry in relevant):
         relevant = {str(doc_id): grade for doc_id, grade in relevant}
+    if isinstance(relevant, list) and not any(
+        isinstance(entry, list | tuple) for entry in relevant
+    ):
+        return dict.fromkeys(ids_of(relevant, "relevant"), 1)
+    if isinstance(relevant, str):
+        return {relevant: 1} if relevant.strip() else {}
     if not isinstance(relevant, Mapping):
-        raise BadRowError("relevant: expected an object of grades by document id")
+        raise BadRowError(
+            f"relevant: expected grades by document id, or a list of ids, found {shown(relevant)}"
+        )
     return {doc_id: grade_of(grade) for doc_id, grade in relevant.items() if grade is not None}
 
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
-from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.rows.formats.format import Format, most_are
 from llm_embedder_data.rows.formats.judgments import (
     Grades,
     by_query,
@@ -46,15 +46,19 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def cells(file: RawFile, n_cells: int) -> list[list[str]] | None:
-    """Return the first rows of a file without header; None if one has not ``n_cells`` cells."""
+    """Return the first rows of a file without header that have ``n_cells`` cells.
+
+    None if most of the rows have another number of cells.
+    """
     rows = file.head
     if not rows or file.container not in ("cells", "fields"):
         return None
-    fits = all(
-        isinstance(row, list) and len(row) == n_cells and all(isinstance(cell, str) for cell in row)
-        for row in rows
-    )
-    return rows if fits else None
+
+    def fits(row: Any) -> bool:
+        is_list = isinstance(row, list) and len(row) == n_cells
+        return is_list and all(isinstance(cell, str) for cell in row)
+
+    return [row for row in rows if fits(row)] if most_are(rows, fits) else None
 
 
 def looks_like_run(rows: Sequence[Sequence[str]]) -> bool:
@@ -64,7 +68,15 @@ def looks_like_run(rows: Sequence[Sequence[str]]) -> bool:
         count[query] = count.get(query, 0) + 1
         if rank != str(count[query]):
             return False
-    return True
+    return names_each_once(rows)
+
+
+def names_each_once(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether no query has a document twice, as in judgments and runs.
+
+    Triples repeat a positive for each of its negatives.
+    """
+    return len({(query, document) for query, document, _ in rows}) == len(rows)
 
 
 def three_ids(file: RawFile) -> list[list[str]] | None:

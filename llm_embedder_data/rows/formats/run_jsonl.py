@@ -60,6 +60,17 @@ def _recognizes(file: RawFile) -> bool:
     return {"query_id", "query", "doc_id", "text", "rank"} <= set(file.fields)
 
 
+def _score_of(value: Any) -> Any:
+    """The score of a document, as it is.
+
+    Raises:
+        BadRowError: it is no number.
+    """
+    if value is not None:
+        scores_of(([value], 1))
+    return value
+
+
 def _groups(parts: Parts) -> list[_Ranked]:
     """Return each query with its documents, best first; queries in the order of the file."""
     judged = None
@@ -81,13 +92,14 @@ def _groups(parts: Parts) -> list[_Ranked]:
                 document,
                 with_id(text, document) if parts.keeps_ids else text,
                 grade_of(value.get("rank") or 0),
-                value.get("score"),
+                _score_of(value.get("score")),
                 None if grade is None else grade_of(grade),
             )
             query = text_of(value.get("query"), "query")
         except BadRowError as error:
             parts.leave_out(error)
             continue
+        parts.note_query(query_id)
         groups.setdefault(query_id, _Ranked(query, value["query_id"], [])).documents.append(found)
     for ranked in groups.values():
         ranked.documents.sort(key=lambda document: document.rank)
@@ -96,6 +108,7 @@ def _groups(parts: Parts) -> list[_Ranked]:
 
 def _train(parts: Parts) -> Iterator[Row]:
     for ranked in _groups(parts):
+        parts.go_to_query(str(ranked.query_id))
         try:
             yield _row(ranked, parts)
         except (BadRowError, Dropped) as error:
@@ -141,6 +154,7 @@ def _eval(parts: Parts) -> Iterator[Row]:
         if not grades:
             parts.counts["queries without judgments"] += 1
             continue
+        parts.go_to_query(str(ranked.query_id))
         try:
             yield eval_row(ranked.query, ranked.query_id, parts.known(grades))
         except (BadRowError, Dropped) as error:

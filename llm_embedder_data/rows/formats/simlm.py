@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format, Reader, each_record
+from llm_embedder_data.rows.formats.format import Format, Reader, each_record, most_are
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.passages.passage_files import PassageFile, PassagesByLine
@@ -31,9 +31,8 @@ from llm_embedder_data.rows.schema.canonical_rows import (
 
 
 def _recognizes(file: RawFile) -> bool:
-    positives = file.values("positives")
-    return bool(positives) and all(
-        isinstance(positive, Mapping) and "doc_id" in positive for positive in positives
+    return most_are(
+        file.values("positives"), lambda one: isinstance(one, Mapping) and "doc_id" in one
     )
 
 

@@ -19,7 +19,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.rows.formats.format import Format
+from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.formats.format import Format, most_are
 from llm_embedder_data.rows.formats.judgments import (
     Grades,
     Judgment,
@@ -28,7 +29,7 @@ from llm_embedder_data.rows.formats.judgments import (
     grade_of,
     train_rows,
 )
-from llm_embedder_data.rows.formats.msmarco import cells, looks_like_run, three_ids
+from llm_embedder_data.rows.formats.msmarco import cells, looks_like_run, names_each_once, three_ids
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -44,6 +45,7 @@ from llm_embedder_data.rows.schema.canonical_rows import (
 _QUERY = ("query-id", "query_id", "qid", "q_id", "QUERY_ID")
 _DOCUMENT = (
     *("corpus-id", "corpus_id", "docid", "doc_id", "document_id", "pid", "DOCUMENT_ID", "did"),
+    "docno",
 )
 _GRADE = ("score", "relevance", "label", "rel", "RELEVANCE", "grade")
 
@@ -83,7 +85,10 @@ def _columns(fields: Any) -> tuple[str, str, str] | None:
 def _is_qrels(file: RawFile) -> bool:
     rows = cells(file, 4)
     if rows is not None:
-        return all(_is_integer(row[3]) and not _has_blank(row[0] + row[2]) for row in rows)
+        # A number with a fraction is a margin: of these some may be whole, but a grade never.
+        return most_are(
+            rows, lambda row: _is_integer(row[3]) and not _has_blank(row[0] + row[2])
+        ) and not any(_number(row[3]) is not None and not _is_integer(row[3]) for row in rows)
     three = three_ids(file)
     if three is not None:
         return _are_three_cell_qrels(file, three)
@@ -106,7 +111,7 @@ def _are_three_cell_qrels(file: RawFile, rows: list[list[str]]) -> bool:
     if "qrels" in file.name.lower() or "qrels" in Path(file.path).parent.name.lower():
         return True
     ids_differ = not any(_is_integer(row[1]) for row in rows)
-    return ids_differ and not looks_like_run(rows)
+    return ids_differ and not looks_like_run(rows) and names_each_once(rows)
 
 
 def may_be_qrels_or_run(file: RawFile) -> bool:
@@ -136,7 +141,21 @@ def judgments_of(parts: Parts) -> Iterator[Judgment]:
 def grades_of_folder(parts: Parts) -> Grades:
     """Return the grades of each query: those that the user names, otherwise those of the folder."""
     given = parts.judgments_given
+    if given is None:
+        _require_records(parts)
     return by_query(judgments_of(parts) if given is None else given(), parts)
+
+
+def _require_records(parts: Parts) -> None:
+    """Refuse a split whose files hold no judgment, perhaps a header alone.
+
+    Raises:
+        DataError: naming the first file.
+    """
+    if parts.files and not any(file.head for file in parts.files):
+        raise DataError.at(
+            parts.files[0].path, "the file holds no judgment (fill it, or read another split)"
+        )
 
 
 def _judgments(value: Any) -> Iterator[Judgment]:
@@ -248,7 +267,7 @@ def _scored(query: Any, document: Any, score: Any) -> tuple[str, str, float, flo
 def _is_run(file: RawFile) -> bool:
     rows = cells(file, 6)
     if rows is not None:
-        return all(_is_integer(row[3]) and _number(row[4]) is not None for row in rows)
+        return most_are(rows, lambda row: _is_integer(row[3]) and _number(row[4]) is not None)
     three = three_ids(file)
     if three is not None:
         return looks_like_run(three)

@@ -243,6 +243,7 @@ def _write(
             for batch in RowTables(read.rows, read.rows.column_names).blocks(_BLOCK_ROWS):
                 writer.write_batch(_joined(batch, start, side_cars, joining, schema))
                 start += len(batch)
+            side_cars.check_met(read.source.name)
         passages = None if keys is None else keys.written(cached.parent, cached.stem)
         summary = {
             "counts": dict(joining.counts),

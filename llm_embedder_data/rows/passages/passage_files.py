@@ -16,7 +16,7 @@ from llm_embedder_data.core.sealed_files import is_whole
 
 # Part of every file's name. Raise it when what is written changes, or when a reader of a format
 # gives other passages.
-PASSAGES_VERSION = 3
+PASSAGES_VERSION = 4
 
 # Ids that are read at a time, when all of them are asked for.
 _IDS_AT_ONCE = 8192

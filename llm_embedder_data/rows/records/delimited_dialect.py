@@ -110,7 +110,7 @@ def _delimiter(lines: Sequence[str], name: str, given: Collection[str]) -> str |
     looked_at = lines[:_LOOKED_AT]
     if _most([is_scored_pair(line.split("\t")) for line in looked_at]):
         return "\t"  # whatever else the first two cells hold
-    if _are_trec(looked_at):
+    if _are_trec(looked_at) and not _most([_is_id_and_words(line) for line in looked_at]):
         return "\t" if _most([line.count("\t") in (3, 5) for line in looked_at]) else None
     by_header = {
         mark: n_known(cells)
@@ -193,6 +193,14 @@ def _are_trec(lines: Sequence[str]) -> bool:
     )
 
 
+def _is_id_and_words(line: str) -> bool:
+    """Whether a line is an id, a tab, and a text: of three words such as ``top 10 of 2020``."""
+    one, tab, text = line.partition("\t")
+    if not tab or "\t" in text or not one.strip() or len(one.split()) > 1 or not text.strip():
+        return False
+    return not re.fullmatch(r"Q?\d+", text.split()[0], re.IGNORECASE)
+
+
 def _are_ids_between_blanks(lines: Sequence[str]) -> bool:
     """Whether all lines are three ids, each with a digit in it: a triple, or a run without tag."""
     rows = [line.split() for line in lines]
@@ -200,5 +208,9 @@ def _are_ids_between_blanks(lines: Sequence[str]) -> bool:
 
 
 def _most(are: Sequence[bool]) -> bool:
-    """Whether nine of ten lines are so; the odd one is an error that names its line."""
-    return sum(are) >= 0.9 * len(are)
+    """Whether nine of ten lines are so, or all but one of a few.
+
+    The odd one is an error that names its line.
+    """
+    n_odd = len(are) - sum(are)
+    return n_odd <= 0.1 * len(are) or (n_odd == 1 and len(are) > 2)

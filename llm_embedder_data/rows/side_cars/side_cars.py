@@ -86,6 +86,8 @@ class SideCars:
         self._positives = positives or {}
         self._keeps_mined_scores = keeps_mined_scores
         self._fetched: Mapping[str, str] | None = None
+        self._met: set[str] = set()  # names of files that had a line for a row
+        self._id_of_a_row: str | None = None
 
     def join(self, row: Row, number: int, joining: Joining) -> Row:
         """A row with what the files say of it; what cannot be joined is counted.
@@ -112,8 +114,30 @@ class SideCars:
             return self._with_row_scores(row, joining)
         if self._make_scores is not None:
             found = self._of_query(self._scores.run, row, number)
+            if found is not None:
+                self._met.add("scores")
             row = self._with_scores(row, found, joining.counts)
         return row
+
+    def check_met(self, where: str) -> None:
+        """Refuse files of which no line is for any of the rows that were joined.
+
+        Args:
+            where: the rows' source, for the message.
+
+        Raises:
+            DataError: naming an id of each side.
+        """
+        if self._id_of_a_row is None:
+            return
+        for name, run in (("negatives", self._negatives), ("scores", self._scores.run)):
+            if run and name not in self._met:
+                raise DataError.at(
+                    where,
+                    f"none of its queries is in the file of {name}: the rows have ids such as "
+                    f"{self._id_of_a_row!r}, the file such as {next(iter(run))!r} (give the file "
+                    "that was made of these rows)",
+                )
 
     def fetch(self, rows: Iterable[tuple[Row, int]]) -> None:
         """Get the documents of some rows at once: the next calls of :meth:`join` are for them.
@@ -144,6 +168,7 @@ class SideCars:
 
     def _of_query(self, run: Run, row: Row, number: int) -> Mapping[str, float | None] | None:
         own_id = row["query_id"]
+        self._id_of_a_row = str(number if own_id is None else own_id)
         if own_id is not None:
             return run.get(str(own_id))
         return run.get(ids_of_texts([row["query"]])[0], run.get(str(number)))
@@ -156,6 +181,8 @@ class SideCars:
             counts["rows whose teacher scores are set aside, as negatives are joined"] += 1
         row = {**row, "teacher_scores": None, "known": []}
         found = self._of_query(self._negatives, row, number)
+        if found is not None:
+            self._met.add("negatives")
         beside = self._of_query(self._beside, row, number) or {}
         if found is None and not beside:
             counts["rows whose query has no line in the file of negatives"] += 1

@@ -36,7 +36,7 @@ from llm_embedder_data.rows.sources.reader_settings import CONTAINERS
 from llm_embedder_data.rows.sources.sources import Source
 
 # Part of the name of what is remembered. Raise it when a file may be judged otherwise.
-_VERSION = 1
+_VERSION = 2
 
 # The name that LLM-Embedder's files have for a query's id, beside ours.
 QID = "qid"

@@ -129,3 +129,19 @@ def test_a_setting_of_several_sources_may_concern_one_of_them(folder):
     scored = folder.write("a.csv", "sentence1,sentence2,score\nwhat is it,it is one,0.9\n")
     plain = folder.write("b.csv", "anchor,positive\nwho is it,it is he\n")
     assert len(list(read_rows([str(scored), str(plain)], threshold=0.5))) == 2
+
+
+def test_triples_repeat_a_positive_and_runs_and_judgments_do_not(folder, beside):
+    corpus = [{"_id": one, "text": f"text {one}"} for one in ("d1", "1", "2")]
+    beside = {"queries": beside["queries"], "corpus": corpus}
+    for positive in ("d1", "1"):  # of a corpus with one kind of ids, and with two
+        [row] = folder.rows(f"1\t{positive}\t1\n1\t{positive}\t2\n", "t.tsv", **beside)
+        assert row["pos"] == [f"text {positive}"]
+        assert row["neg"] == ["text 1", "text 2"] if positive == "d1" else ["text 2"]
+    [row] = folder.rows("1\t1\t1\n1\t2\t2\n", "r.tsv", **beside)
+    assert row["candidates"] == ["text 1", "text 2"]
+
+
+def test_an_id_and_a_text_of_three_words_are_no_judgment(folder):
+    rows = folder.rows("1\tbest of 2020\n2\tworst of 2021\n", "passages.tsv", kind="corpus")
+    assert rows == [{"id": "1", "text": "best of 2020"}, {"id": "2", "text": "worst of 2021"}]

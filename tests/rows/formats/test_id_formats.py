@@ -309,3 +309,27 @@ def test_queries_that_are_texts_stay_texts_where_queries_are_given(folder, besid
         ("query 1", ["a text"]),
         ("query 2", ["another text"]),
     ]
+
+
+def test_a_passage_is_named_by_its_own_id_and_not_its_document_s(folder):
+    records = [{"docid": "D1", "pid": f"P{n}", "passage": f"text {n}"} for n in (1, 2)]
+    rows = folder.rows(records, kind="corpus")
+    assert rows == [{"id": "P1", "text": "text 1"}, {"id": "P2", "text": "text 2"}]
+
+
+def test_a_corpus_has_docno_and_segments(folder):
+    assert folder.rows([{"docno": "a", "text": "x"}], kind="corpus") == [{"id": "a", "text": "x"}]
+    record = {"docid": "a", "url": "u", "title": "Tides", "headings": "Neap", "segment": "A text."}
+    assert folder.rows([record], kind="corpus") == [{"id": "a", "text": "Tides A text."}]
+
+
+@pytest.mark.parametrize("abstract", ["Low and high water.", ["Low water.", "High water."]])
+def test_titles_are_not_taken_for_the_passages_beside_them(folder, abstract):
+    records = [{"doc_id": 1, "title": "Tides", "abstract": abstract}]
+    with pytest.raises(DataError, match="abstract, which is no known format of corpus rows"):
+        folder.rows(records, kind="corpus")
+    if isinstance(abstract, str):
+        [row] = folder.rows(records, kind="corpus", text="abstract")
+        assert row["text"] == "Tides Low and high water."
+    records = [{"id": 1, "title": "Tides of the North", "genre": "novel"}]
+    assert folder.rows(records, kind="corpus") == [{"id": "1", "text": "Tides of the North"}]

@@ -301,3 +301,39 @@ def test_an_empty_file_beside_the_rows_is_named(folder, beside, setting):
     empty = {setting: str(folder.write("empty.jsonl", ""))}
     with pytest.raises(DataError, match=f"the file of {setting} holds no row"):
         folder.read(rows, kind=kind, **beside | empty)
+
+
+@pytest.mark.parametrize("content", ["", "query-id\tcorpus-id\tscore\n"])
+@pytest.mark.parametrize("kind", ["train", "eval"])
+def test_a_split_without_judgments_is_an_error(folder, content, kind):
+    folder.write("beir/corpus.jsonl", [{"_id": "d1", "text": "a text"}])
+    folder.write("beir/queries.jsonl", [{"_id": "q1", "text": "a query"}])
+    folder.write("beir/qrels/test.tsv", content)
+    with pytest.raises(DataError, match=r"test\.tsv: the file holds no judgment"):
+        folder.read(folder.path / "beir", kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("relevant", "grades"),
+    [
+        (["d1", "d2"], {"d1": 1, "d2": 1}),
+        ([1, 2], {"1": 1, "2": 1}),
+        ("d1", {"d1": 1}),
+        ([["d1", 2], ["d2", 0]], {"d1": 2, "d2": 0}),
+    ],
+)
+def test_relevant_documents_may_be_ids_alone(folder, relevant, grades):
+    [row] = folder.rows([{"query": "a query", "relevant": relevant}], kind="eval")
+    assert row["relevant"] == grades
+
+
+@pytest.mark.parametrize("relevant", [5.5, True, [["d1"]], ["d1", ["d2", 1]]])
+def test_relevant_documents_of_another_shape_are_shown(folder, relevant):
+    with pytest.raises(DataError, match="expected grades by document id, or a list of ids, found"):
+        folder.rows([{"query": "a query", "relevant": relevant}], kind="eval")
+
+
+def test_judgments_of_pyterrier_call_the_document_docno(folder, beside):
+    lines = "qid,docno,label\n1,d1,2\n1,d2,0\n"
+    [row] = folder.rows(lines, "qrels.csv", kind="eval", queries=beside["queries"])
+    assert row["relevant"] == {"d1": 2, "d2": 0}

@@ -162,3 +162,50 @@ def test_a_score_of_one_is_a_score(folder, score):
     with pytest.raises(DataError, match="give threshold"):
         folder.rows([record])
     assert folder.row([{"sentence1": "q", "sentence2": "a b", "label": score}])["pos"] == ["a b"]
+
+
+@pytest.mark.parametrize("label", ["label", "labels"])
+@pytest.mark.parametrize(("yes", "no"), [(1, 0), (True, False), ("1", "0"), (1.0, 0.0)])
+def test_the_pos_of_a_pair_with_label_0_is_a_negative(folder, label, yes, no):
+    records = [
+        {"query": "a", "pos": "b", label: yes},
+        {"query": "a", "pos": "c", label: no},
+        {"query": "x", "pos": "y", label: yes},
+    ]
+    rows = folder.rows(records)
+    assert [(row["query"], row["pos"], row["neg"]) for row in rows] == [
+        ("a", ["b"], ["c"]),
+        ("x", ["y"], []),
+    ]
+
+
+def test_a_label_of_another_name_is_mapped_with_the_texts(folder):
+    lines = "id,question1,question2,is_duplicate\n0,a,b,1\n1,a,c,0\n"
+    names = {"query": "question1", "pos": "question2", "label": "is_duplicate"}
+    [row] = folder.rows(lines, "quora.csv", **names)
+    assert (row["query"], row["pos"], row["neg"]) == ("a", ["b"], ["c"])
+
+
+def test_a_label_of_rows_with_lists_of_positives_says_nothing_of_them(folder):
+    [row] = folder.rows([{"query": "a", "pos": ["b"], "label": 0}])
+    assert row["pos"] == ["b"]
+    [row] = folder.rows([{"query": "a", "pos": "b", "label": 37}])  # a class
+    assert row["pos"] == ["b"]
+
+
+def test_selected_passages_of_ms_marco_are_positives_and_short_answers_are_not(
+    folder,
+):
+    passages = {"is_selected": [0, 1], "passage_text": ["Kilns.", "It was built in 1827."]}
+    record = {
+        "query": "when was it built",
+        "query_id": 3,
+        "passages": passages,
+        "answers": ["1827"],
+    }
+    unanswered = {**record, "query_id": 4, "passages": {**passages, "is_selected": [0, 0]}}
+    row = folder.row([record, unanswered])
+    assert (row["pos"], row["neg"], row["query_id"]) == (["It was built in 1827."], ["Kilns."], 3)
+    assert folder.left_out == {"rows without a positive": 1}
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): 1 labels for 2 documents"):
+        folder.rows([record, {**record, "passages": {**passages, "is_selected": [1]}}])

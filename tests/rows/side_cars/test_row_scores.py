@@ -167,3 +167,16 @@ def test_mined_negatives_come_before_their_scores(write):
 
     assert found["neg"][-1] == "a mined text"
     assert found["teacher_scores"] == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("name", ["negatives", "scores"])
+@pytest.mark.parametrize("on_bad_row", ["raise", "skip"])
+def test_a_run_of_other_queries_is_refused_with_an_id_of_each_side(write, name, on_bad_row):
+    rows = [{"query_id": 7, "query": "a query", "pos": ["a good text"], "neg": ["a bad text"]}]
+    path, corpus = write("rows.jsonl", rows), [{"_id": "d1", "text": "a good text"}]
+    settings = {"corpus": corpus, "on_bad_row": on_bad_row}
+    run = [{"query_id": "q7", "doc_id": "d1", "score": 1.5}]
+    with pytest.raises(DataError, match=f"file of {name}: the rows have ids such as '7', .*'q7'"):
+        list(read_rows(str(path), **{name: str(write("run.jsonl", run))}, **settings))
+    run.append({"query_id": 7, "doc_id": "d1", "score": 1.5})
+    assert len(list(read_rows(str(path), **{name: str(write("run.jsonl", run))}, **settings))) == 1
