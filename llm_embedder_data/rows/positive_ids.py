@@ -26,7 +26,7 @@ from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.formats.passage_ids import ID_COLUMNS
 from llm_embedder_data.rows.records.raw_files import RawFile
-from llm_embedder_data.rows.schema.canonical_rows import Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Row, has_passage_numbers
 from llm_embedder_data.rows.schema.identified_texts import id_of_text
 from llm_embedder_data.rows.schema.reading import make_folder, open_cached
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
@@ -108,7 +108,7 @@ def _columns(reader: RowReader) -> Iterator[Mapping[str, Any]]:
 
 
 def _texts_and_ids(row: Row, reader: RowReader) -> list[tuple[str, str | None]]:
-    if not has_numbers(row):
+    if not has_passage_numbers(row):
         return [(text, id_of_text(text)) for text in row["pos"]]
     numbers = np.array(row["pos"], np.int64)
     return list(zip(reader.passages.texts(numbers), reader.passages.ids(numbers), strict=True))

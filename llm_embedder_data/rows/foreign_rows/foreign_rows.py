@@ -44,7 +44,7 @@ from llm_embedder_data.rows.records.rejected_files import (
     write_rejected,
 )
 from llm_embedder_data.rows.records.rejected_records import gathering
-from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_passage_numbers
 from llm_embedder_data.rows.schema.reading import CACHE_VERSION, make_folder, open_cached
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
@@ -317,7 +317,7 @@ def _write_rows(
                 rows = reader.numbered_rows() if texts is None else texts.numbered(reader)
                 located = ((row, reader.at) for row in rows)
                 first = _until_keys(located, reading.row_kind)
-                numbered = bool(first) and has_numbers(first[-1][0])
+                numbered = bool(first) and has_passage_numbers(first[-1][0])
                 passages = reader.passages if numbered else None
                 writing = reading.batches(passages)
                 with LargeBatches(file, writing.schema) as writer:
@@ -354,7 +354,7 @@ def _until_keys(
     first = []
     for row, at in rows:
         first.append((row, at))
-        if row_kind.of_passages is None or has_numbers(row) is not None:
+        if row_kind.of_passages is None or has_passage_numbers(row) is not None:
             break
         if len(first) == BATCH_ROWS:
             break

@@ -15,7 +15,7 @@ from llm_embedder_data.rows.faults.row_locations import LOCATION_COLUMNS
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RawRecord, RecordPlace
 from llm_embedder_data.rows.records.rejected_records import note_rejected
-from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, has_passage_numbers
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.settings.reading_settings import OnBadRow
 from llm_embedder_data.rows.sources.sources import Source
@@ -86,7 +86,7 @@ class RowBatches:
         Raises:
             MixedKeysError: the row has keys of another kind than the first one.
         """
-        numbered = has_numbers(row)
+        numbered = has_passage_numbers(row)
         if numbered is not None and numbered != (self._passages is not None):
             raise MixedKeysError
         try:

@@ -32,7 +32,7 @@ from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.memory_records import MemoryRecords
 from llm_embedder_data.rows.records.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.records.renamed_fields import RenamedFields
-from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_passage_numbers
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 from llm_embedder_data.rows.side_cars.parts_beside import (
     options_of,
@@ -146,7 +146,7 @@ class RowReader:
                 )
 
     def _with_texts(self, row: Row) -> Row:
-        if self._kind == "train" and has_numbers(row):
+        if self._kind == "train" and has_passage_numbers(row):
             for side in ("pos", "neg", "candidates"):
                 if row[side]:
                     row[side] = self.passages.texts(np.array(row[side], np.int64))

@@ -22,7 +22,7 @@ from llm_embedder_data.rows.passages.passage_building import Passage, passages_i
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.records.rejected_records import note_rejected
-from llm_embedder_data.rows.schema.canonical_rows import Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Row, has_passage_numbers
 
 _SIDES = ("pos", "neg", "candidates")
 
@@ -52,7 +52,7 @@ class TextsOfRows:
         """Yield the rows of a source, with the numbers of their texts."""
         number = self.start
         for row in reader.numbered_rows():
-            if has_numbers(row) is False:
+            if has_passage_numbers(row) is False:
                 if not _is_sound(row):
                     self.dropped[_SURROGATE] += 1
                     if reader.at is not None:
@@ -114,7 +114,7 @@ def texts_of_rows(
 def _passages(reader: RowReader, skips_bad_rows: bool) -> Iterator[Passage]:
     number = 0
     for row in reader.numbered_rows():
-        if has_numbers(row) is False and not (skips_bad_rows and not _is_sound(row)):
+        if has_passage_numbers(row) is False and not (skips_bad_rows and not _is_sound(row)):
             for text in _texts(row):
                 yield Passage(str(number), text, reader.at)
                 number += 1
