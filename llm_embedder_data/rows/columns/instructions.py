@@ -63,8 +63,8 @@ def instruction_columns_of_records(
         elif value is not None and not isinstance(value, str):
             faults[row] = faults[row] or (
                 f"{one_line(column.field)}={shown(value)} (a row's own instruction is a string, or "
-                "an object with the strings query and key; if the column is something else, give "
-                "the field another, as in instruction: none)"
+                "an object with the strings query and key; if the column holds something else, "
+                "read the field from another column, as in instruction: none)"
             )
     columns: Columns = {}
     for side, name in zip(SIDES, instruction_names(column), strict=True):

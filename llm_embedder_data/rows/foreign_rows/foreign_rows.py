@@ -35,8 +35,7 @@ from llm_embedder_data.rows.foreign_rows.row_batches import (
 )
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.foreign_rows.texts_of_rows import TextsOfRows, texts_of_rows
-from llm_embedder_data.rows.passages.passage_files import PassageFile
-from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.passages.passages import Passages, opened_passages
 from llm_embedder_data.rows.records.raw_files import OPENED, RecordPlace
 from llm_embedder_data.rows.records.rejected_files import (
     RejectedFile,
@@ -146,7 +145,7 @@ def read_foreign(
         },
         left_out=summary["left_out"],
         unread=summary["unread"],
-        passages=_opened_passages(summary, folder),
+        passages=opened_passages(folder, summary["passages"]),
         group_sizes={path_of(path): size for path, size in summary["group_sizes"].items()},
         rejected=RejectedFile(
             cached,
@@ -188,12 +187,6 @@ def _paths_as_given(summary: Mapping[str, Any], content: SourceContent) -> Calla
     """
     given = dict(zip(summary["digested"], content.digests, strict=True))
     return lambda path: given.get(path, path)
-
-
-def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
-    if summary["passages"] is None:
-        return None
-    return Passages(PassageFile(folder / name) for name in summary["passages"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,7 @@ from llm_embedder_data.rows.faults.row_locations import (
 from llm_embedder_data.rows.files.large_batches import LargeBatches
 from llm_embedder_data.rows.joins.passages_and_texts import PassagesAndTexts
 from llm_embedder_data.rows.joins.side_car_documents import SideCarDocuments
-from llm_embedder_data.rows.passages.passage_files import PassageFile
-from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.passages.passages import opened_passages
 from llm_embedder_data.rows.records.rejected_files import (
     RejectedFile,
     has_rejected,
@@ -79,7 +78,7 @@ def with_negatives(source: Source, path: str) -> Source:
     return replace(source, reader_options={**source.reader_options, "negatives": path})
 
 
-def own_rows_alone(source: Source) -> Source:
+def without_corpus(source: Source) -> Source:
     """Return a source without the corpus whose document ids its side-cars use."""
     options = {n: value for n, value in source.reader_options.items() if n != "corpus"}
     return replace(source, reader_options=options)
@@ -136,7 +135,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         read,
         source=source,
         rows=_opened(cached, name, read.rows),
-        passages=_opened_passages(summary, reading.cache_folder),
+        passages=opened_passages(reading.cache_folder, summary["passages"]),
         side_cars=digests,
         base_files=tuple(base),
         are_teacher_scores="scores" in given,
@@ -174,12 +173,6 @@ def _opened(cached: Path, name: str, rows: datasets.Dataset) -> datasets.Dataset
     locations = locations_of(rows)
     opened = open_cached(cached, name)
     return opened if locations is None else with_files(opened, locations.files)
-
-
-def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
-    if summary["passages"] is None:
-        return None
-    return Passages(PassageFile(folder / name) for name in summary["passages"])
 
 
 def _side_cars(

@@ -237,13 +237,13 @@ class _Build:
             stays = np.ones(len(numbers), bool)
             for run in runs(hashes):
                 known: dict[bytes, int] = {}
-                for place in run:
-                    number = int(numbers[place])
+                for position in run:
+                    number = int(numbers[position])
                     name = names[bounds[number] : bounds[number + 1]].tobytes()
                     first = known.setdefault(name, number)
                     if first == number:
                         continue
-                    stays[place] = False
+                    stays[position] = False
                     n_repeated += 1
                     first_repeated = min(first_repeated, (number, first))
                     is_same = (digests[number] == digests[first]).all()
@@ -269,8 +269,8 @@ class _Build:
         text = "the same text" if (pairs[number] == pairs[first]).all() else "another text"
         file, row, line = self._at(number)
         before, row_before, line_before = self._at(first)
-        place = f"row {row_before}" if line_before is None else f"line {line_before}"
-        where = place if before == file else f"{before}, {place}"
+        position = f"row {row_before}" if line_before is None else f"line {line_before}"
+        where = position if before == file else f"{before}, {position}"
         count = f"; in {n_repeated:,} passages" if n_repeated > 1 else ""
         return DataError.at(
             file,
@@ -296,8 +296,8 @@ class _Build:
         for hashes, numbers in in_order(self._read("text_ids").view(np.uint64)):
             for run in runs(hashes):
                 known: dict[bytes, int] = {}
-                for place in run:
-                    number = int(numbers[place])
+                for position in run:
+                    number = int(numbers[position])
                     first_same[number] = known.setdefault(digests[number].tobytes(), number)
         first_same.flush()
 

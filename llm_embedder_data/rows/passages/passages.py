@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,20 @@ class Passages:
         for corpus, at, in_corpus in self._by_corpus(numbers):
             found[at] = of(corpus, in_corpus)
         return found
+
+
+def opened_passages(folder: Path, names: Iterable[str] | None) -> Passages | None:
+    """Return the passages in files of a cache folder; None if ``names`` is None.
+
+    Args:
+        folder: the cache folder.
+        names: the names of the files, from :attr:`Passages.names`.
+
+    Raises:
+        FileNotFoundError: a file does not exist or is damaged.
+        OSError: a file cannot be mapped.
+    """
+    return None if names is None else Passages(PassageFile(folder / name) for name in names)
 
 
 def flat_numbers(lists: pa.ListArray) -> NDArray[np.int64]:

@@ -74,7 +74,8 @@ def addresses_of(
         data_root: the folder that the prefix ``llm-embedder:`` stands for.
 
     Raises:
-        ConfigError: the setting is not a path, or no package opens such addresses.
+        ConfigError: the setting is not a path, or the package that opens such addresses is not
+            installed.
         DataError: there is no such file.
     """
     given = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]

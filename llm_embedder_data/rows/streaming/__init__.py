@@ -1,1 +1,1 @@
-"""Streams training rows from remote Parquet and Arrow files, whose parts are fetched when needed."""
+"""Streams training rows from remote Parquet and Arrow files: parts are fetched when needed."""

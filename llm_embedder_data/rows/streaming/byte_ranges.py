@@ -59,8 +59,9 @@ class RemoteFile:
             anew: whether to ask the server even if fsspec has cached a listing of the folder.
 
         Raises:
-            ConfigError: no package opens such addresses.
-            DataError: there is no such file, or it cannot be reached.
+            ConfigError: the package that opens such addresses is not installed.
+            DataError: there is no such file, it cannot be reached, or its server does not report
+                its size.
         """
         info = self._patiently(_info_anew if anew else _info)
         size = info.get("size")
