@@ -31,26 +31,26 @@ from llm_embedder_data.rows.sources.sources import Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """The passages of one source. A passage's index is the row number of its record.
+    """The passages of a source. A passage's index is the row number of its record.
 
     Attributes:
-        name: of the dataset.
-        files: in the order in which their rows are counted.
-        digests: of the files' content.
+        name: the name of the dataset.
+        files: the files, in the order in which their rows are counted.
+        digests: the digests of the files' content.
         template: the text of a key, with the names of fields in braces.
         fields: the fields of the template.
-        rows: memory-mapped, one string column per field, named by its index in ``fields``, and
-            ``fault``, what is wrong with a record.
+        rows: a memory-mapped dataset with a string column per field, named by its index in
+            ``fields``, and ``fault``: what is wrong with a record, or null.
         id_rows: the same rows with the columns of ``ID_COLUMNS``; None if passages have no ids.
-        kept: ``[n]`` int64, ascending, the numbers of the rows that are used.
-        n_rows: rows of each file.
-        n_read: records in the files.
-        dropped: records that are not used, counted by reason.
-        dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
-            gave no row have no number.
-        first_dropped: where the first of these records was, by reason.
-        rejected: the first of these records, and what they hold.
-        format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
+        kept: the numbers of the rows that are used, ascending, ``[n]`` int64.
+        n_rows: the number of rows of each file.
+        n_read: the number of records in the files.
+        dropped: the number of records that are not used, by reason.
+        dropped_rows: the numbers of the rows that are not used, ascending, ``[m]`` int64, by
+            reason. Records that became no row have no number.
+        first_dropped: the location of the first record that became no row, by reason.
+        rejected: the first records that became no row, with their content.
+        format: the format of the files, a name of :mod:`llm_embedder_data.rows.formats`.
         notes: sentences for the report and the log.
     """
 
@@ -72,12 +72,12 @@ class Corpus:
     notes: tuple[str, ...] = ()
 
     def ids(self) -> pa.StringArray:
-        """Return the id of each row as text; the row's number if it has none."""
+        """Return the id of each row as text, ``[n_rows]``; its number if the file gives no id."""
         numbers = pa.array(np.arange(len(self.rows))).cast(pa.string())
         return pc.coalesce(self.own_ids(), numbers)
 
     def own_ids(self) -> pa.StringArray:
-        """Return the id that each row has in its file, as text; null if it has none."""
+        """Return the id of each row in its file as text, ``[n_rows]``; null if it has none."""
         if self.id_rows is None:
             return pa.nulls(len(self.rows), pa.string())
         of_int, of_str = (self.id_rows.data.column(name).combine_chunks() for name in ID_COLUMNS)
@@ -88,7 +88,11 @@ class Corpus:
         return self.texts(np.array([row]))[0]
 
     def texts(self, rows: NDArray[np.int64]) -> list[str]:
-        """Return the key texts of rows, without instruction. A null field is empty."""
+        """Return the key texts of rows, without instruction. A null field counts as empty.
+
+        Args:
+            rows: row numbers, ``[m]`` int64.
+        """
         columns = self.rows[rows.tolist()]
         filled = parse_template(self.template).filled
         texts = []
@@ -104,17 +108,17 @@ def build_corpus(
 ) -> Corpus:
     """Build the corpus of a source.
 
-    A field of the template that no record has is an error, except in the default template: without
-    titles, a key is the text alone, and a note says so.
+    It is an error if no record has a field of the template. With the default template, titles may
+    be missing: a key is then the text alone, and a note says so.
 
     Args:
-        source: where the records are.
-        reading: how they are read.
-        key_template: the text of a key, for a source that has no template of its own.
+        source: the source of the records.
+        reading: how the records are read.
+        key_template: the text of a key, unless the source has a template.
 
     Raises:
         ConfigError: the template holds more than plain field names.
-        DataError: a bad row, a field of the template that no record has, or no row left.
+        DataError: a row is bad, no record has a field of the template, or no row is left.
     """
     template, setting = key_template, "data.key_template"
     if source.key_template is not None:
@@ -123,9 +127,9 @@ def build_corpus(
     fields = parse_template(template, setting).fields
     native, columns = _native_kind(source, fields, reading)
     foreign = corpus_rows(1, has_ids=True)
-    own_template = None if template == DEFAULT_KEY_TEMPLATE else template
+    special_template = None if template == DEFAULT_KEY_TEMPLATE else template
     read = read_source(
-        source, RowShapes(native, foreign, _record, key_template=own_template), reading
+        source, RowShapes(native, foreign, _record, key_template=special_template), reading
     )
     if read.is_native:
         _check_fields(read, template, fields, columns)
@@ -156,7 +160,11 @@ def build_corpus(
 def _native_kind(
     source: Source, fields: Sequence[str], reading: ReadingSettings
 ) -> tuple[RowKind | None, dict[str, str]]:
-    """Return the kind of rows of a corpus of JSON or a table, and the column of each field."""
+    """Return the kind of rows for native files of a corpus, and the column of each field.
+
+    The kind is None if the source names columns in a way that only readers of foreign formats
+    understand.
+    """
     renamed = {name: column for name, column in source.fields.items() if isinstance(column, str)}
     if len(renamed) < len(source.fields) or not set(renamed) <= {*fields, "id"}:
         return None, {}
@@ -169,20 +177,23 @@ def _native_kind(
 
 
 def _record(row: Row) -> Mapping[str, str]:
-    """Return a canonical row of a corpus as a record of the columns of a template ``{text}``."""
+    """Return a canonical corpus row as a record with the columns for the template ``{text}``."""
     return {corpus_column(0): row["text"], "id": row["id"]}
 
 
 def _check_fields(
     read: SourceRows, template: str, fields: Sequence[str], columns: Mapping[str, str]
 ) -> None:
-    """Check that some record has each field of a template; note a missing title.
+    """Check that some record has each field of a template; add a note on a missing title.
 
     Args:
-        read: the records.
-        template: of the keys.
-        fields: of the template.
+        read: the records; notes are added to it.
+        template: the template of the keys.
+        fields: the fields of the template.
         columns: the column that each field is read from.
+
+    Raises:
+        DataError: no record has a field of the template.
     """
     missing = [
         name
@@ -199,7 +210,7 @@ def _check_fields(
             ", ".join(source.files),
             f"no record has the field {', '.join(repr(columns[name]) for name in missing)} of "
             f"key_template={template!r}; there are {', '.join(map(one_line, found))}{near} "
-            "(correct data.key_template, or give this source its own)",
+            "(correct data.key_template, or give this source a key_template)",
         )
     lacking = ", ".join(columns[name] for name in missing)
     left = " and ".join(columns[name] for name in fields if name not in missing)

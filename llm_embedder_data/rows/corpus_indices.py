@@ -1,4 +1,4 @@
-"""Eval rows whose indices name passages that their corpus does not have."""
+"""Finds eval rows with indices of passages that their corpus does not have."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
 
 
 def within_corpus(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> EvalSet:
-    """Return an eval set without the rows that name a passage which the corpus does not have.
+    """Return an eval set without the rows that have the index of a passage outside the corpus.
 
-    Such a passage can never be retrieved, which would lower recall and nDCG unnoticed. Rows that
-    name documents by id get the indices of these first.
+    Such a passage can never be retrieved, so it would lower recall and nDCG unnoticed. If rows name
+    documents by id, the ids are replaced by indices: see
+    :func:`~llm_embedder_data.rows.joined_ids.joined_to`.
 
     Args:
-        eval_set: its ``pos_index``, and its ``key_index`` if given, count the corpus.
+        eval_set: its ``pos_index``, and its ``key_index`` if there is one, are row numbers of the
+            corpus.
         corpus: the passages.
-        reading: says whether such a row is an error, or is skipped and counted.
+        reading: whether such a row is an error, or is skipped and counted.
 
     Raises:
-        DataError: there are such rows and they are not to be skipped, or no row is left.
+        DataError: there are such rows and they are not skipped, or no row is left.
     """
     if names_documents(eval_set):
         return joined_to(eval_set, corpus, reading)
@@ -79,7 +81,7 @@ def within_corpus(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -
 
 
 class _UnknownIndex(NamedTuple):
-    """An index of a row that no passage has."""
+    """An index in a row that is not the index of a passage."""
 
     row: int
     field: str
@@ -87,7 +89,7 @@ class _UnknownIndex(NamedTuple):
 
 
 class _UnknownIndices(NamedTuple):
-    """Indices of some rows that no passage has, ``[n]`` each."""
+    """Indices in some rows that are not indices of passages, ``[n]`` int64 each."""
 
     field: str
     rows: NDArray[np.int64]
@@ -108,7 +110,7 @@ def _error(eval_set: EvalSet, corpus: Corpus, found: _UnknownIndex) -> DataError
 
 
 def _unknown_indices(eval_set: EvalSet, corpus: Corpus) -> Iterator[_UnknownIndices]:
-    """Yield the indices that no passage has, for some thousand rows at a time."""
+    """Yield the indices that are not indices of passages, batch by batch."""
     n_records = len(corpus.rows)
     is_passage = np.zeros(n_records, bool)
     is_passage[corpus.kept] = True

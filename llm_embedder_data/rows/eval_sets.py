@@ -1,4 +1,4 @@
-"""Eval sets: the eval queries of one task of one source."""
+"""Builds eval sets: the eval queries of a task of a source."""
 
 from __future__ import annotations
 
@@ -39,30 +39,32 @@ from llm_embedder_data.rows.sources.sources import Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalSet:
-    """The eval queries of one task of one source.
+    """The eval queries of a task of a source.
 
     Attributes:
-        name: of the dataset.
-        source: name of its source. The two names are equal if the source has one task.
-        task: of all its rows.
-        files: in the order in which their rows are counted.
-        digests: of the files' content.
-        rows: all rows of the source, memory-mapped, with the columns of ``RETRIEVE_SCHEMA`` or
-            ``RERANK_SCHEMA``.
-        n_rows: rows of each file.
-        format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
-        container: of files of our own shape, for the lines of errors.
-        kept: ``[n]`` int64, ascending, the numbers of the rows that are used.
-        n_read: rows of this task in the files.
-        dropped: rows that are not used, counted by reason.
-        dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
-            gave no row have no number.
-        first_dropped: where the first of these records was, by reason.
-        rejected: the first of these records, and what they hold.
-        task_description: for the prompt of an instruct model; None for the recipe's.
-        n_instructed: kept rows whose query has an instruction of its own; 0 if none is wanted.
+        name: the name of the dataset.
+        source: the name of its source. The two names are equal if the source has a single task.
+        task: the task of all its rows.
+        files: the files, in the order in which their rows are counted.
+        digests: the digests of the files' content.
+        rows: a memory-mapped dataset of all rows of the source, with the columns of
+            ``RETRIEVE_SCHEMA``, ``RETRIEVE_BY_ID_SCHEMA`` or ``RERANK_SCHEMA``.
+        n_rows: the number of rows of each file.
+        format: the format of the files, a name of :mod:`llm_embedder_data.rows.formats`.
+        container: the container of native files, which locates the lines of errors.
+        kept: the numbers of the rows that are used, ascending, ``[n]`` int64.
+        n_read: the number of rows of this task in the files.
+        dropped: the number of rows that are not used, by reason.
+        dropped_rows: the numbers of the rows that are not used, ascending, ``[m]`` int64, by
+            reason. Records that became no row have no number.
+        first_dropped: the location of the first record that became no row, by reason.
+        rejected: the first records that became no row, with their content.
+        task_description: the description of the task for the prompt of an instruct model; None for
+            the recipe's.
+        n_instructed: the number of kept rows that bring an instruction for their query; 0 if
+            instructions are not used.
         notes: sentences for the report and the log.
-        unread: columns that are not read although they are known by name, each with a file.
+        unread: (file, column) of columns that are not read although their names are known.
     """
 
     name: str
@@ -90,14 +92,20 @@ class EvalSet:
         return RowTables(self.rows, columns)
 
     def error(self, row: int, sentence: str) -> DataError:
-        """Return an error at a row, named by the file that holds it."""
+        """Return an error at a row, which names the row's file and its number there."""
         return error_at_row(
             self.files, self.n_rows, row, sentence, self.container, locations_of(self.rows)
         )
 
 
 def _require_split(source: Source) -> None:
-    """Refuse a folder of judgments whose split is not named: its rows are read as for training."""
+    """Refuse a folder of judgments without a split.
+
+    Its rows are read as training rows are, so the split would be ``train`` without notice.
+
+    Raises:
+        ConfigError: the source is a folder and has no ``split``.
+    """
     folders = [file for file in source.files if Path(file).is_dir()]
     if folders and "split" not in source.reader_options:
         raise ConfigError(
@@ -118,7 +126,8 @@ def _shapes(source: Source, reading: ReadingSettings, eval_method: EvalMethod) -
             native, RERANK_ROWS, lambda row: _ranked_record(row, documents()), kind="eval"
         )
     _require_split(source)
-    return RowShapes(native, RERANK_ROWS, _rerank_record, kind="train")  # with texts of their own
+    # Training rows hold the texts of their candidates; eval rows only name documents.
+    return RowShapes(native, RERANK_ROWS, _rerank_record, kind="train")
 
 
 def _documents_of(source: Source, reading: ReadingSettings) -> dict[str, tuple[int, str]]:
@@ -128,9 +137,14 @@ def _documents_of(source: Source, reading: ReadingSettings) -> dict[str, tuple[i
 
 
 def _ranked_record(row: Row, documents: Mapping[str, tuple[int, str]]) -> Mapping[str, Any]:
-    """Return an eval row whose candidates a run retrieved, with its positives outside of it too.
+    """Return the record of an eval row that reranks what a run retrieved.
 
-    A query whose positive was not retrieved counts as one that no order of the candidates answers.
+    ``pos_index`` also holds positives that the run did not retrieve. No ranking of the candidates
+    can find these, so they lower the metrics as they should.
+
+    Args:
+        row: a canonical eval row.
+        documents: the number and the text of each document, by id.
 
     Raises:
         Dropped: the row has no candidates.
@@ -176,12 +190,13 @@ def build_eval_sets(
     """Build the eval sets of a source: one per task that its rows name.
 
     Args:
-        source: where the rows are.
-        reading: how they are read.
-        eval_method: retrieve or rerank.
+        source: the source of the rows.
+        reading: how the rows are read.
+        eval_method: ``retrieve`` or ``rerank``.
 
     Raises:
-        DataError: a bad row, an unknown task, or no row left.
+        DataError: a row is bad, a task is unknown, or no row is left.
+        ConfigError: a setting of the source cannot be used.
     """
     read = read_source(source, _shapes(source, reading, eval_method), reading)
     eval_sets: list[EvalSet] = []

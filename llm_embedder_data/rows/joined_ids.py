@@ -1,4 +1,4 @@
-"""Eval rows that name documents by id, joined to the passages of a corpus."""
+"""Joins eval rows that name documents by id to the passages of a corpus."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
 # Part of the cache's name. Raise it when what is written changes.
 _VERSION = 1
 
-# More unknown ids than this share are an error, unless bad rows are to be skipped.
+# A larger share of unknown ids is an error, unless bad rows are skipped.
 _MOST_UNKNOWN = 0.01
 
 
@@ -38,20 +38,19 @@ def names_documents(eval_set: EvalSet) -> bool:
 
 
 def joined_to(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> EvalSet:
-    """Return an eval set whose ``pos_index`` counts the passages of a corpus.
+    """Return an eval set whose ``pos_index`` holds row numbers of a corpus.
 
-    Beside it is ``grades``, of the same lengths. Documents of grade 0 are in neither. An id that
-    the corpus does not have is left out and counted; a row all of whose ids are unknown is a bad
-    row.
+    The new column ``grades`` has the grades of the same documents. Documents of grade 0 are in
+    neither column. Unknown ids are left out and counted. A row is bad if all its ids are unknown.
 
     Args:
-        eval_set: for which :func:`names_documents` is true.
+        eval_set: an eval set for which :func:`names_documents` is true.
         corpus: the passages.
-        reading: says whether unknown ids are errors.
+        reading: whether unknown ids are errors.
 
     Raises:
-        DataError: no id is known at all; or, unless bad rows are skipped, a row has no known id,
-            or more than 1 % of the ids are unknown; or no row is left.
+        DataError: no id is known; or no row is left; or, unless bad rows are skipped, a row has no
+            known id, or more than 1 % of the ids are unknown.
     """
     found = _matches(eval_set, corpus)
     is_kept = np.zeros(len(eval_set.rows), bool)
@@ -87,13 +86,13 @@ def joined_to(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> Ev
 
 @dataclass(frozen=True, slots=True)
 class _Matches:
-    """The ids of all rows, one after the other, ``[n_ids]`` each.
+    """The document ids of all rows, concatenated, ``[n_ids]`` each.
 
     Attributes:
-        ids: as text.
-        passages: row numbers in the corpus; -1 for an unknown id.
-        grades: of each document.
-        row_of_id: the row that names it.
+        ids: the ids, as text.
+        passages: the row number in the corpus, int64; -1 for an unknown id.
+        grades: the grade of the document, float64.
+        row_of_id: the number of the row that names the document, int64.
     """
 
     ids: pa.StringArray
@@ -102,7 +101,7 @@ class _Matches:
     row_of_id: NDArray[np.int64]
 
     def without_any(self, n_rows: int) -> NDArray[np.bool_]:
-        """Return whether a row names documents of which none is known, ``[n_rows]``."""
+        """Return whether each row names documents, none of which is known, ``[n_rows]`` bool."""
         n_named = np.bincount(self.row_of_id, minlength=n_rows)
         n_known = np.bincount(self.row_of_id[self.passages >= 0], minlength=n_rows)
         without: NDArray[np.bool_] = (n_named > 0) & (n_known == 0)
@@ -115,7 +114,7 @@ def _matches(eval_set: EvalSet, corpus: Corpus) -> _Matches:
     ids = pc.list_flatten(documents).combine_chunks()
     lengths = pc.list_value_length(documents).fill_null(0).to_numpy()
     passages = pc.index_in(ids, value_set=corpus.ids()).fill_null(-1).to_numpy().astype(np.int64)
-    is_passage = np.zeros(len(corpus.rows) + 1, bool)  # the last stands for an unknown id
+    is_passage = np.zeros(len(corpus.rows) + 1, bool)  # the last entry is for unknown ids, -1
     is_passage[corpus.kept] = True
     return _Matches(
         ids=ids,

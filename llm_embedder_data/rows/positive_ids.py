@@ -1,7 +1,7 @@
-"""The ids that training rows give their positives, read only when negatives are mined.
+"""Reads the ids that training rows give their positives, which only mining needs.
 
-Rows are cached without ids: a batch needs none. So their files are read a second time, which is
-cached as well, and training costs what it did.
+Batches do not need these ids, so cached rows do not hold them. The files are read a second time
+instead, and the ids are cached separately.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.formats.passage_ids import ID_COLUMNS
 from llm_embedder_data.rows.records.raw_files import RawFile
-from llm_embedder_data.rows.schema.canonical_rows import Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Row, has_passage_numbers
 from llm_embedder_data.rows.schema.identified_texts import id_of_text
 from llm_embedder_data.rows.schema.reading import make_folder, open_cached
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
@@ -37,8 +37,8 @@ _VERSION = 1
 
 _BATCH_ROWS = 1000
 
-# A row for each labelled positive. ``query`` and ``form`` are hashes of normal forms, see
-# form_hashes: of its query, and of its text. ``id`` is null where the row gives none.
+# A row per labelled positive. ``query`` and ``form`` are hashes of the normal forms of its query
+# and its text: see form_hashes. ``id`` is null if the row gives no id.
 POSITIVE_IDS = pa.schema([("query", pa.uint64()), ("id", pa.string()), ("form", pa.uint64())])
 
 
@@ -50,8 +50,8 @@ def positive_ids(read: SourceRows, settings: ReadingSettings) -> pa.Table | None
         settings: how they were read.
 
     Returns:
-        the table, memory-mapped; None if the rows cannot have such ids: their files have our own
-        columns without one of ids, or are streamed.
+        The memory-mapped table. None if the rows cannot have ids, because they are streamed, or
+        their files are native and have no column of ids.
 
     Raises:
         DataError: the files cannot be read again, or the cache cannot be written.
@@ -92,7 +92,7 @@ def _write(cached: Path, read: SourceRows, settings: ReadingSettings) -> None:
 
 
 def _columns(reader: RowReader) -> Iterator[Mapping[str, Any]]:
-    """Yield the columns of some positives at a time; at least once, though there be none."""
+    """Yield the columns of some positives at a time; at least once, even if there are none."""
     queries: list[str] = []
     texts: list[str] = []
     ids: list[str | None] = []
@@ -100,7 +100,7 @@ def _columns(reader: RowReader) -> Iterator[Mapping[str, Any]]:
         of_row = _texts_and_ids(row, reader)
         queries += [row["query"]] * len(of_row)
         texts += [text for text, _ in of_row]
-        ids += [one for _, one in of_row]
+        ids += [id for _, id in of_row]
         if len(queries) >= _BATCH_ROWS:
             yield {"query": form_hashes(queries), "id": ids, "form": form_hashes(texts)}
             queries, texts, ids = [], [], []
@@ -108,7 +108,7 @@ def _columns(reader: RowReader) -> Iterator[Mapping[str, Any]]:
 
 
 def _texts_and_ids(row: Row, reader: RowReader) -> list[tuple[str, str | None]]:
-    if not has_numbers(row):
+    if not has_passage_numbers(row):
         return [(text, id_of_text(text)) for text in row["pos"]]
     numbers = np.array(row["pos"], np.int64)
     return list(zip(reader.passages.texts(numbers), reader.passages.ids(numbers), strict=True))

@@ -1,4 +1,4 @@
-"""Answers that the records of training rows hold beside their candidates."""
+"""Reads the answers that records of training rows hold in addition to their candidates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.sources.sources import Source
 
 _FIELDS = ("answers", "answer")
-_CONTEXT = "context"  # that an answer was found in; the prompt of a language model may hold it
+_CONTEXT = "context"  # the text that holds the answer; a language model's prompt may use it
 
 
 def answers_of(source: Source, settings: ReadingSettings) -> dict[str, list[str]]:
@@ -25,7 +25,7 @@ def answers_of(source: Source, settings: ReadingSettings) -> dict[str, list[str]
     if the first records of a file have such a field.
 
     Raises:
-        DataError: data that cannot be read.
+        DataError: the data cannot be read.
     """
     found: dict[str, list[str]] = {}
     for _, query, record in _records(source, settings):
@@ -40,11 +40,11 @@ def answers_by_record(
     """Return the answers of a source's records, by the record's file and its number in the file.
 
     Returns:
-        {(file, number from 0): {"answers": texts}}, with the record's ``context`` if it has one.
-        Records without answers are not in it.
+        ``{(file, number from 0): {"answers": texts}}``, plus the record's ``context`` if it has
+        one. Records without answers are left out.
 
     Raises:
-        DataError: data that cannot be read.
+        DataError: the data cannot be read.
     """
     found = {}
     for at, _, record in _records(source, settings):
@@ -58,7 +58,7 @@ def answers_by_record(
 def _records(
     source: Source, settings: ReadingSettings
 ) -> Iterator[tuple[tuple[str, int], str, Mapping[str, Any]]]:
-    """Yield the place, the query and the record of each row; nothing if no record has answers."""
+    """Yield the location, query and record of each row; nothing if no first record has answers."""
     if not any(map(_has_answers, source.files)) and not _data_has_answers(source):
         return
     reader = reader_of(without_side_cars(source), settings, "train")
@@ -82,7 +82,7 @@ def _data_has_answers(source: Source) -> bool:
 def _texts_of(record: Mapping[str, Any]) -> list[str]:
     for name in _FIELDS:
         value = record.get(name)
-        if isinstance(value, Mapping):  # SQuAD's
+        if isinstance(value, Mapping):  # as in SQuAD: {"text": [...], "answer_start": [...]}
             value = value.get("text")
         values = [value] if isinstance(value, str) else value
         if isinstance(values, list):

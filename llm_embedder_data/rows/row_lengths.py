@@ -1,4 +1,4 @@
-"""The approximate length of rows, without reading their text."""
+"""Estimates the lengths of rows without reading their texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.rows.passages.passages import Passages
 
-# Truncation to n tokens is taken to cut a text at n times so many bytes. Tokens are rarely longer.
+# A token is assumed to have this many bytes when texts are truncated. Tokens are rarely longer.
 _BYTES_PER_TOKEN = 5
 
 _ROWS_AT_ONCE = 4096
@@ -27,20 +27,20 @@ def row_lengths(
 ) -> NDArray[np.float32]:
     """Estimate the bytes to which each row's texts are padded in a batch of similar rows.
 
-    These are the bytes of its query, plus ``group_size`` times those of its longest key, each up to
-    the maximum length. Reads only the offsets of texts: about a second for a million rows of 30
-    keys.
+    The estimate is the bytes of the query, plus ``group_size`` times the bytes of the longest key,
+    each up to its maximum length. Only the offsets of texts are read, which takes about a second
+    for a million rows of 30 keys.
 
     Args:
-        rows: columns of ``TRAIN_SCHEMA``.
-        kept: ``[n]`` int64, the row numbers to return.
-        group_size: keys per query.
-        query_max_length: tokens.
-        key_max_length: tokens.
-        passages: that keys are numbers of; None if they are texts.
+        rows: a dataset with columns of ``TRAIN_SCHEMA``.
+        kept: the numbers of the rows to estimate, ``[n]`` int64.
+        group_size: the number of keys per query.
+        query_max_length: the maximum length of a query, in tokens.
+        key_max_length: the maximum length of a key, in tokens.
+        passages: the passages whose numbers are the keys; None if keys are texts.
 
     Returns:
-        ``[n]`` float32.
+        The estimated bytes of each kept row, ``[n]`` float32.
     """
     lengths = np.empty(len(rows), np.float32)
     end = 0
@@ -62,7 +62,7 @@ def row_lengths(
 def _lengths(
     texts: pa.Array, max_length: int, passages: Passages | None = None
 ) -> NDArray[np.int64]:
-    """Return the bytes of each text, up to an estimate of where it is truncated."""
+    """Return the bytes of each text after truncation, estimated, ``[n]`` int64."""
     if passages is not None:
         in_bytes = passages.n_bytes(texts.to_numpy().astype(np.int64))
     else:

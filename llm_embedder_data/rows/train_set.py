@@ -1,4 +1,4 @@
-"""A training set: the rows of one task of one source that are trained on."""
+"""A training set: the rows of a task of a source that are trained on."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from llm_embedder_data.rows.streaming.streamed_texts import StreamedTexts
 
 @dataclass(frozen=True, slots=True)
 class TokenRows:
-    """The rows of a training set before a policy dropped some.
+    """The rows of a training set whose tokens are cached, before a policy dropped some of them.
 
     Attributes:
-        numbers: ``[m]`` int64, ascending, the row numbers.
-        positions: ``[n]`` int64, the positions of the kept rows among them.
-        n_scored: rows with teacher scores.
+        numbers: the numbers of the rows, ascending, ``[m]`` int64.
+        positions: the positions of the kept rows in ``numbers``, ``[n]`` int64.
+        n_scored: the number of rows with teacher scores.
     """
 
     numbers: NDArray[np.int64]
@@ -39,52 +39,56 @@ class TokenRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSet:
-    """The training rows of one task of one source. Their text is in ``rows`` only.
+    """The training rows of a task of a source.
 
     Attributes:
-        name: of the dataset.
-        task: of all its rows.
-        files: in the order in which their rows are counted.
-        digests: of the files' content.
-        rows: all rows of the source, memory-mapped, with the columns of ``TRAIN_SCHEMA``, or of
-            ``PASSAGE_SCHEMA`` if there are ``passages``.
-        n_rows: rows of each file.
-        kept: ``[n]`` int64, ascending, the numbers of the rows that are trained on.
-        n_read: rows of this task in the files.
-        dropped: rows that are not trained on, counted by reason.
-        dropped_rows: the numbers of these rows, ``[n]`` int64, ascending, by reason. Records that
-            gave no row have no number.
-        first_dropped: where the first of these records was, by reason.
-        rejected: the first of these records, and what they hold.
+        name: the name of the dataset.
+        task: the task of all its rows.
+        files: the files, in the order in which their rows are counted.
+        digests: the digests of the files' content.
+        rows: a memory-mapped dataset of all rows of the source, with the columns of
+            ``TRAIN_SCHEMA``, or of ``PASSAGE_SCHEMA`` if there are ``passages``.
+        n_rows: the number of rows of each file.
+        kept: the numbers of the rows that are trained on, ascending, ``[n]`` int64.
+        n_read: the number of rows of this task in the files.
+        dropped: the number of rows that are not trained on, by reason.
+        dropped_rows: the numbers of the rows that are not trained on, ascending, ``[m]`` int64, by
+            reason. Records that became no row have no number.
+        first_dropped: the location of the first record that became no row, by reason.
+        rejected: the first records that became no row, with their content.
         settings: the settings in force, without those that the data does not allow.
-        n_scored: kept rows with teacher scores.
-        n_without_negatives: kept rows without a hard negative.
-        most_negatives: the most hard negatives of a kept row.
+        n_scored: the number of kept rows with teacher scores.
+        n_without_negatives: the number of kept rows without a hard negative.
+        most_negatives: the largest number of hard negatives of a kept row.
         batch_size: queries per rank and step; None for the data module's.
-        policies: limits on hard negatives; None without any.
-        left_out_by_limit: negatives of kept rows, and of rows that a policy drops, that each limit
-            leaves out; for each policy of ``policies``.
-        n_sometimes_without_negatives: kept rows without a hard negative in some epochs only.
-        token_rows: the rows whose tokens are cached, if a policy drops some of them.
-        largest_group: the most keys per query that the data ask for; None for any number.
+        policies: limits on hard negatives; None if there are none.
+        left_out_by_limit: the number of negatives that a limit leaves out under each policy of
+            ``policies``, by limit; in kept rows and in rows that a policy drops.
+        n_sometimes_without_negatives: the number of kept rows without a hard negative in some
+            epochs, but not in all.
+        token_rows: the rows whose tokens are cached, if a policy drops some of them; or None.
+        largest_group: the largest number of keys per query that the data allows; None for any.
         weight: passes over the dataset per epoch.
         in_batch_negatives: whether the keys of other queries are negatives.
-        task_description: for the prompt of an instruct model; None for the recipe's.
-        n_instructed: kept rows with an instruction of their own, for their query or their keys; 0
-            if none is wanted.
-        score_scaling: of the teacher scores in batches; None leaves them as they are.
-        format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
-        side_cars: digests of the side-cars that are joined, by the option that names them.
-        base_files: names of the cache files of the rows without side-cars; empty without any.
-        are_teacher_scores: whether batches have the scores of ``rows``. Scores of a miner only
-            judge and rank negatives.
-        source: that the rows are from.
-        passages: that keys are numbers of; None if they are texts.
-        streamed: gives the texts of ``rows`` that lie elsewhere; None if ``rows`` has them.
+        task_description: the description of the task for the prompt of an instruct model; None for
+            the recipe's.
+        n_instructed: the number of kept rows that bring an instruction for their query or their
+            keys; 0 if instructions are not used.
+        score_scaling: how teacher scores are scaled in batches; None: not at all.
+        format: the format of the files, a name of :mod:`llm_embedder_data.rows.formats`.
+        side_cars: the digests of the joined side-cars, by the option that names them.
+        base_files: the names of the cache files of the rows without side-cars; empty if there are
+            no side-cars.
+        are_teacher_scores: whether batches have the scores of ``rows``. Scores of a miner are only
+            used to filter and rank negatives.
+        source: the source of the rows.
+        passages: the passages whose numbers are the keys; None if keys are texts.
+        streamed: the rows with their texts, if ``rows`` lacks them because they are streamed; or
+            None.
         notes: sentences for the report and the log.
-        n_incompletely_scored: rows read whose scores were left out, as one is missing or not
-            finite; in our own format they are bad rows instead.
-        unread: columns that are not read although they are known by name, each with a file.
+        n_incompletely_scored: the number of rows whose scores were left out, because a score is
+            missing or not finite. In native files, these are bad rows instead.
+        unread: (file, column) of columns that are not read although their names are known.
     """
 
     name: str
@@ -127,7 +131,7 @@ class TrainSet:
 
     @property
     def column_names(self) -> list[str]:
-        """The columns of :meth:`tables`; ``rows`` lacks texts that lie elsewhere."""
+        """The columns that :meth:`tables` can return; ``rows`` lacks the texts of streamed rows."""
         return list(TRAIN_SCHEMA.names if self.streamed is not None else self.rows.column_names)
 
     def tables(self, columns: Sequence[str]) -> RowTables:
@@ -140,14 +144,17 @@ class TrainSet:
         return self.n_scored > 0 if self.token_rows is None else self.token_rows.n_scored > 0
 
     def group_size(self, wanted: int) -> int:
-        """Return the keys per query: ``wanted``, or fewer if no row has so many, or may have."""
+        """Return the number of keys per query: ``wanted``, or fewer if no row has as many.
+
+        It is at most ``largest_group``.
+        """
         most = wanted if self.largest_group is None else min(wanted, self.largest_group)
         return min(most, 1 + self.most_negatives)
 
     def n_short_of_negatives(self, wanted: int) -> int:
-        """Return the kept rows whose hard negatives do not fill a group of ``wanted`` keys.
+        """Return how many kept rows have too few hard negatives for a group of ``wanted`` keys.
 
-        What limits leave out is not counted as missing.
+        Negatives that limits leave out count as present.
         """
         n_short, needed = 0, self.group_size(wanted) - 1
         for block, statistics in statistics_by_block(self.rows.data.table):

@@ -1,4 +1,4 @@
-"""Training sets of a source: one for each task that its rows name."""
+"""Builds the training sets of a source: one for each task that its rows name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.faults.row_errors import require_rows
 from llm_embedder_data.rows.formats.flagembedding import in_batch_negatives_of
 from llm_embedder_data.rows.joins.joined_rows import (
-    own_rows_alone,
     with_side_cars,
+    without_corpus,
     without_side_cars,
 )
 from llm_embedder_data.rows.schema.canonical_rows import train_record
@@ -56,16 +56,17 @@ def build_train_sets(
     """Build the training sets of a source: one per task that its rows name.
 
     Args:
-        source: where the rows are.
-        reading: how they are read.
+        source: the source of the rows.
+        reading: how the rows are read.
         settings_of: returns the settings of a task.
         on_no_negatives: whether to drop a row without a hard negative, or to keep it with the keys
             of other queries as its only negatives.
-        seed: of the sample that ``max_sample_num`` draws.
+        seed: the seed of the sample that ``max_sample_num`` draws.
 
     Raises:
-        DataError: a bad row, an unknown task, a setting that needs scores which rows lack, or no
-            row left.
+        DataError: a row is bad, a task is unknown, rows lack scores that a setting needs, or no row
+            is left.
+        ConfigError: a setting of the source cannot be used, or limits on negatives leave none.
     """
     read = read_train_rows(source, reading)
     train_sets: list[TrainSet] = []
@@ -77,7 +78,7 @@ def build_train_sets(
         train_set = _train_set(read, task_rows, settings, reasons, reading, notes)
         if (policies := _policies(settings, task_rows)) is not None:
             train_set = _under_policies(train_set, policies, read, on_no_negatives)
-        if not train_sets:  # records that gave no row have no task either
+        if not train_sets:  # records that became no row have no task: count them once
             train_set = replace(
                 train_set,
                 n_incompletely_scored=read.n_incompletely_scored,
@@ -95,20 +96,21 @@ def read_train_rows(source: Source, reading: ReadingSettings) -> SourceRows:
     """Return the training rows of a source, with its side-cars.
 
     Raises:
-        DataError: data that cannot be read.
+        DataError: the data cannot be read.
+        ConfigError: a setting of the source cannot be used.
     """
     if source.streaming:
         native = kind_of_source(source, TRAIN_ROWS)
         return read_source(source, RowShapes(native, TRAIN_ROWS, train_record), reading)
     without = without_side_cars(source)
     if len(without.reader_options) < len(source.reader_options):
-        own = own_rows_alone(without)  # a corpus may be there for the side-cars only
-        native = kind_of_source(own, TRAIN_ROWS)
+        rows_only = without_corpus(without)  # the corpus may only be needed for the side-cars
+        native = kind_of_source(rows_only, TRAIN_ROWS)
         folder = reading.cache_folder
-        if native is not None and is_native(own, native, folder):
+        if native is not None and is_native(rows_only, native, folder):
             has_corpus = "corpus" in without.reader_options
-            if not has_corpus or not may_name_documents(own, native, folder):
-                without = own
+            if not has_corpus or not may_name_documents(rows_only, native, folder):
+                without = rows_only
     native = kind_of_source(without, TRAIN_ROWS)
     read = read_source(without, RowShapes(native, TRAIN_ROWS, train_record), reading)
     return with_side_cars(read, source, reading)
@@ -124,10 +126,10 @@ def _drop_reasons(
     reading: ReadingSettings,
     on_no_negatives: OnNoNegatives,
 ) -> Reasons:
-    """Return why each row is dropped, ``[n]``.
+    """Return why each row of the source is dropped, ``[n]`` uint8.
 
     Raises:
-        DataError: a row has no positive, and bad rows are not to be skipped.
+        DataError: a row has no positive, and bad rows are not skipped.
     """
     reasons = np.empty(len(task_rows.chosen), np.uint8)
     first_without, n_without = -1, 0
@@ -152,7 +154,7 @@ def _drop_reasons(
 def _draw_sample(
     reasons: Reasons, read: SourceRows, task_rows: TaskRows, settings: TrainSettings, seed: int
 ) -> None:
-    """Mark the rows beyond ``max_sample_num``, in place."""
+    """Mark the rows beyond ``max_sample_num`` in ``reasons``, in place."""
     limit = read.source.max_sample_num or settings.max_sample_num
     if limit is not None:
         numbers = np.flatnonzero(task_rows.chosen)
@@ -231,11 +233,11 @@ def _scaling(
     kept: NDArray[np.bool_],
     n_scored: int,
 ) -> tuple[ScoreScaling | None, TrainSettings, list[str]]:
-    """Return the scaling of teacher scores, the settings in force with it, and notes on that.
+    """Return the scaling of teacher scores, the settings in force, and notes on a dropped scaling.
 
     Raises:
-        DataError: the user asked for a scaling of scores that are all equal. A scaling that only
-            the recipe wants is dropped instead.
+        DataError: the user asked for a scaling, but all scores are equal. A scaling that only the
+            recipe asks for is dropped instead.
     """
     method = settings.normalize_scores
     if method is None:
@@ -251,8 +253,8 @@ def _scaling(
         raise read.error(
             int(np.flatnonzero(kept)[0]),
             f"all teacher scores of dataset {name!r} are equal in the {n_scored} rows that are "
-            f"kept, or too far apart, so normalize_scores={method!r} has no scale for them (take "
-            "the setting back, or the scores out)",
+            f"kept, or too far apart, so normalize_scores={method!r} has no scale for them (remove "
+            "the setting, or the scores)",
         )
     return (
         None,
@@ -271,10 +273,10 @@ def _policies(settings: TrainSettings, task_rows: TaskRows) -> PolicySchedule | 
 def _under_policies(
     train_set: TrainSet, policies: PolicySchedule, read: SourceRows, on_no_negatives: OnNoNegatives
 ) -> TrainSet:
-    """Return a training set under policies, which act on the rows that all filters let pass.
+    """Return a training set to whose rows, which passed all filters, policies are applied.
 
-    The rows and the sizes of groups are the same in all epochs, so that plan and cache are: a row
-    stays if it has a negative in any epoch.
+    The plan and the token cache need the same rows and group sizes in all epochs. So a row is kept
+    if it has a negative in any epoch.
     """
     table, settings = read.rows.data.table, train_set.settings
     judged = np.zeros(len(read.rows), bool)
@@ -314,10 +316,10 @@ def _in_batch_negatives(source: Source) -> bool:
 
 
 def _largest_group(read: SourceRows) -> int | None:
-    """Return the most keys per query that the rows of a source ask for.
+    """Return the number of keys per query that the rows of a source need; None for any number.
 
     Raises:
-        ConfigError: the rows of its files ask for different numbers.
+        ConfigError: the rows of its files need different numbers.
     """
     sizes = read.group_sizes
     if len(set(sizes.values())) > 1:
@@ -325,7 +327,7 @@ def _largest_group(read: SourceRows) -> int | None:
         raise ConfigError(
             f"dataset {read.source.name!r}: the rows of {one_line(path)} are of type only_1neg, "
             "which have two keys per query, and those of its other files are not (give each type a "
-            "source of its own)"
+            "separate source)"
         )
     return next(iter(sizes.values()), None)
 

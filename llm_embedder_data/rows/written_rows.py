@@ -1,4 +1,4 @@
-"""Canonical rows written to a file: JSON Lines, or Parquet."""
+"""Writes canonical rows to a JSON Lines or Parquet file."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def write_rows(
     kind: Kind,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write canonical rows to a file, which appears whole or not at all.
+    """Write canonical rows to a file, which appears complete or not at all.
 
-    In Parquet, a column has one type: ids are integers if all are, else text; grades are integers
-    if all are, else floats.
+    A column of a Parquet file has a single type: ids are text unless all of them are 64-bit
+    integers, and grades are floats unless all of them are integers.
 
     Args:
-        rows: with the keys of ``kind``.
-        path: its ending is one of ``ENDINGS``.
-        kind: of the rows.
+        rows: rows with the keys of ``kind``.
+        path: the file to write; its ending is one of ``ENDINGS``.
+        kind: the kind of the rows.
         progress: called with the number of rows so far.
 
     Returns:
-        How many rows were written.
+        The number of rows that were written.
 
     Raises:
-        ConfigError: the ending is another one.
+        ConfigError: the path has another ending.
         DataError: the file cannot be written. Reading the rows may raise other errors.
     """
     path = Path(path)
@@ -55,7 +55,7 @@ def write_rows(
         with atomic_file(path) as file:
             if path.suffix == ".jsonl":
                 return _write_lines(rows, file, progress).n_rows
-            # The types of columns are known once all rows were seen.
+            # The types of columns are only known when all rows were seen.
             with tempfile.TemporaryFile(dir=path.parent) as lines:
                 seen = _write_lines(rows, lines, progress)
                 lines.seek(0)
@@ -91,7 +91,7 @@ def _write_lines(rows: Iterable[Row], file: IO[bytes], progress: Callable[[int],
     seen = _Seen()
     for row in rows:
         seen.add(row)
-        # Lone surrogates stay escapes; as characters they could not be encoded.
+        # Lone surrogates cannot be encoded as characters, so such rows are written with escapes.
         line = json.dumps(row, ensure_ascii=False, allow_nan=False)
         try:
             content = line.encode()
@@ -121,7 +121,7 @@ def _with_types(row: Row, id_type: pa.DataType, grade_type: pa.DataType) -> Row:
         row["query_id"] = str(row["query_id"])
     if "relevant" in row:
         number = int if pa.types.is_integer(grade_type) else float
-        row["relevant"] = [(one, number(grade)) for one, grade in row["relevant"].items()]
+        row["relevant"] = [(id, number(grade)) for id, grade in row["relevant"].items()]
     return row
 
 

@@ -1,1 +1,1 @@
-"""Raw rows as Arrow columns of fixed types, with a sentence on each value that does not fit."""
+"""Converts raw rows to Arrow columns of fixed types, and describes each value that does not fit."""

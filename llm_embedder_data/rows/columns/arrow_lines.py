@@ -1,4 +1,4 @@
-"""JSON lines to Arrow columns by Arrow's own parser, if every line is one sound record."""
+"""Converts JSON lines to Arrow columns with Arrow's parser, if every line is one sound record."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from llm_embedder_data.rows.columns.arrow_tables import canonical_columns
 from llm_embedder_data.rows.columns.column import ARROW_TYPES, TEXT, Column, Columns
 from llm_embedder_data.rows.columns.instructions import SIDES
 
-# A longer record is not parsed just to find the types of its values, bytes.
+# In bytes. The types of a longer record's values are guessed, because parsing it takes too long.
 _LONG_RECORD = 1 << 20
 
 _INSTRUCTION = pa.struct([(side, TEXT) for side in SIDES])
 
-# Searched at a time, bytes.
+# A line is searched in pieces of this many bytes, because the masks of a search take memory.
 SEARCHED_BYTES = 1 << 20
 
 
 def columns_of_lines(lines: memoryview, wanted: Sequence[Column]) -> Columns | None:
-    """Return the wanted columns of lines; None if a line may not be one sound record."""
+    """Return the wanted columns of JSON lines; None if any line may not be one sound record.
+
+    Args:
+        lines: whole lines, in bytes.
+        wanted: the columns to read.
+    """
     ends = _ends_of_records(lines)
     if ends is None:
         return None
@@ -47,12 +52,16 @@ def columns_of_lines(lines: memoryview, wanted: Sequence[Column]) -> Columns | N
     if len(table) != len(ends):
         return None
     if any(table.column(n).null_count < len(table) for n, t in types.items() if t == _INSTRUCTION):
-        return None  # Arrow's parser does not say which other names an object has
+        return None  # Arrow's parser would ignore unknown names in an instruction
     return canonical_columns({name: table.column(name) for name in types}, wanted, len(ends))
 
 
 def line_ends(content: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the index of each line break, and the end of a last line without one, ``[n]``."""
+    """Return the index of each line break, ``[n]`` int64; plus the end if the last line has none.
+
+    Args:
+        content: at least one byte, ``[n_bytes]`` uint8.
+    """
     found = [
         start + np.flatnonzero(content[start : start + SEARCHED_BYTES] == ord("\n"))
         for start in range(0, len(content), SEARCHED_BYTES)
@@ -77,9 +86,14 @@ def is_utf8(content: memoryview) -> bool:
 
 
 def _type_in_first(record: memoryview, column: Column) -> pa.DataType:
-    """Return the type of the first record's id or instruction; most files have only one type."""
+    """Return the type of the first record's id or instruction; most files have only one type.
+
+    Args:
+        record: the first line.
+        column: of kind ``id`` or ``instruction``.
+    """
     otherwise = _INSTRUCTION if column.kind == "instruction" else pa.int64()
-    if len(record) > _LONG_RECORD:  # guess: a wrong guess only costs time
+    if len(record) > _LONG_RECORD:  # a wrong guess only costs time
         found = re.search(
             rb'"%b"\s*:\s*"' % re.escape(column.field.encode(errors="replace")), record
         )
@@ -92,11 +106,11 @@ def _type_in_first(record: memoryview, column: Column) -> pa.DataType:
 
 
 def _ends_of_records(lines: memoryview) -> NDArray[np.int64] | None:
-    """Return the index after each record, ``[n]``, if every line is one; else None.
+    """Return the index after each line, ``[n]`` int64; None if a line may not be a record.
 
-    Arrow's parser ignores line breaks: a record may span several lines, or a line hold several
-    records. If every line begins with ``{`` and ends with ``}``, a sound record cannot cross a line
-    break. So if there are as many records as lines, each line is one record.
+    Arrow's parser ignores line breaks, so a record could span several lines, and a line could hold
+    several records. But if every line begins with ``{`` and ends with ``}``, no sound record
+    crosses a line break. Each line is then one record if the parser finds as many records as lines.
     """
     content = np.frombuffer(lines, np.uint8)
     ends = line_ends(content)

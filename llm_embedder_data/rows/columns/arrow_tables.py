@@ -1,4 +1,4 @@
-"""Arrow tables to our columns, if their types show that every value is sound."""
+"""Converts Arrow tables to canonical columns, if their types show that every value is sound."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pyarrow as pa
 from llm_embedder_data.rows.columns.column import ARROW_TYPES, TEXT, Column, Columns
 from llm_embedder_data.rows.columns.instructions import instruction_columns, is_instruction_type
 
-# Integers from here on may have no equal float64.
-_EXACT = 2.0**53
+# From here on, float64 does not hold every integer.
+_INEXACT_INTEGERS = 2.0**53
 
 
 def columns_of_table(table: pa.RecordBatch, wanted: Sequence[Column]) -> Columns | None:
@@ -45,8 +45,8 @@ def canonical_columns(
     """Return a file's fields under their canonical names; None if a value may not fit.
 
     Args:
-        fields: arrays of the types in ``ARROW_TYPES``, by name in the file; of instructions, of
-            any type that they may have. A missing field is
+        fields: arrays by name in the file. Ids are int64 or strings; instructions are strings or
+            structs; other arrays have their kind's type in ``ARROW_TYPES``. Missing fields are
             null.
         wanted: the columns to return.
         n_rows: the number of rows.
@@ -70,7 +70,7 @@ def canonical_columns(
             return None
         if column.kind == "numbers":  # some may be rounded integers
             numbers = array.values.to_numpy(zero_copy_only=False)
-            if (np.abs(numbers) >= _EXACT).any():
+            if (np.abs(numbers) >= _INEXACT_INTEGERS).any():
                 return None
         columns[column.name] = array
     return columns

@@ -1,4 +1,4 @@
-"""A row's own instruction to two columns of texts: one for its query, one for its keys."""
+"""Splits the rows' instructions into two columns of texts: one for queries, one for keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm_embedder_data.rows.files.shown_values import shown
 
 SIDES = ("query", "key")
 
-# Turns texts, null where there is none, into an array; adds a fault to each row whose text is bad.
+# Makes an array of texts and nulls, and adds a fault to each row with another value.
 TextArray = Callable[[list[Any], Column, Faults], pa.Array]
 
 
@@ -28,8 +28,8 @@ def instruction_columns(array: pa.Array | None, column: Column, n_rows: int) -> 
     """Return the two arrays of a column of instructions.
 
     Args:
-        array: of texts, which are the query's; of structs with the texts ``query`` and ``key``; or
-            None for a column that the file does not have.
+        array: texts, which are the queries' instructions; structs with the texts ``query`` and
+            ``key``; or None if the file does not have the column. ``[n_rows]``.
         column: the column.
         n_rows: the number of rows.
     """
@@ -51,10 +51,11 @@ def instruction_columns_of_records(
     """Return the two arrays of a column of instructions, from the values of records.
 
     Args:
-        values: null, a text, or ``{"query": ..., "key": ...}`` with a text or null each.
+        values: one per row: None, a text, or ``{"query": ..., "key": ...}`` with a text or None
+            each.
         column: the column.
         faults: what is wrong with each row so far; faults that are found here are added.
-        text_array: makes the array of a side.
+        text_array: makes the array for queries or keys from its texts.
     """
     for row, value in enumerate(values):
         if isinstance(value, dict):
@@ -62,8 +63,8 @@ def instruction_columns_of_records(
         elif value is not None and not isinstance(value, str):
             faults[row] = faults[row] or (
                 f"{one_line(column.field)}={shown(value)} (a row's own instruction is a string, or "
-                "an object with the strings query and key; if the column is something else, give "
-                "the field another, as in instruction: none)"
+                "an object with the strings query and key; if the column holds something else, "
+                "read the field from another column, as in instruction: none)"
             )
     columns: Columns = {}
     for side, name in zip(SIDES, instruction_names(column), strict=True):
@@ -74,11 +75,11 @@ def instruction_columns_of_records(
 
 
 def unknown_sides(value: Mapping[str, Any], field: str) -> str | None:
-    """Return what is wrong with the names in an instruction that is an object; None if nothing is.
+    """Return what is wrong with the names in an instruction that is an object; or None.
 
     Args:
         value: the object. A name whose value is null counts as missing.
-        field: its name in the file.
+        field: the column's name in the file.
     """
     unknown = [name for name, text in value.items() if name not in SIDES and text is not None]
     if not unknown:

@@ -1,11 +1,11 @@
-"""One JSON line of many megabytes to Arrow columns, in as little memory as possible.
+"""Converts a JSON line of many megabytes to Arrow columns, in as little memory as possible.
 
 There are three ways, tried in this order:
 
-1. Long strings without escapes stay where they are in the line. A short line with placeholders in
-   their place is parsed, and the placeholders in the columns are replaced by slices of the line.
+1. Long strings without escapes are not copied. A short line, in which placeholders replace them, is
+   parsed; then the placeholders in the columns are replaced by slices of the original line.
 2. Arrow's parser takes twice the line's memory. It is used if Python's strings would take more.
-3. Python's parser takes as much memory beside the line as its strings do.
+3. Python's parser takes as much memory as its strings do, in addition to the line.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from llm_embedder_data.rows.columns.record_parsing import (
 from llm_embedder_data.rows.columns.records import columns_of_records
 from llm_embedder_data.rows.files.json_text import parsed, utf8_text
 
-# A longer line would take two to three times its memory in the usual way, bytes.
+# In bytes. Longer lines take this path: the others need two to three times the line's memory.
 _LONG_LINE = 8 << 20
 
-# A longer string stays in place if it needs no change, bytes.
+# In bytes. Longer strings without escapes are not copied.
 _LONG_STRING = 1 << 20
 _PLACEHOLDER = f"a long string {uuid4().hex} "
 
-# A line with more strings and lists goes to Arrow's parser: Python's objects would be many.
+# A line with more strings and lists goes to Arrow's parser, because Python makes an object of each.
 _MOST_OBJECTS = 200
 
 
@@ -58,6 +58,13 @@ def columns_of_long_line(line: memoryview, wanted: Sequence[Column]) -> tuple[Co
     """Return the wanted columns of one line, and what is wrong with it.
 
     The line's memory may be released, so do not use it afterwards.
+
+    Args:
+        line: see :func:`is_long_line`.
+        wanted: the columns to read.
+
+    Returns:
+        The arrays by name, with one row each; and the faults, with one entry.
     """
     columns = _columns_with_strings_in_place(line, wanted)
     if columns is None and not _is_light_in_python(line):
@@ -95,7 +102,11 @@ def _columns_by_python(line: memoryview, wanted: Sequence[Column]) -> tuple[Colu
 
 
 def _columns_with_strings_in_place(line: memoryview, wanted: Sequence[Column]) -> Columns | None:
-    """Return the columns of a sound line with its long strings in place; None if that fails."""
+    """Return the columns of a sound line without copying its long strings.
+
+    Returns:
+        The arrays by name; None if there are no such strings or the line has a fault.
+    """
     spans = _long_strings(line)
     if not spans or not is_utf8(line):
         return None
@@ -127,9 +138,14 @@ def _columns_with_strings_in_place(line: memoryview, wanted: Sequence[Column]) -
 def _in_place(
     texts: list[str], span_of: Mapping[str, tuple[int, int]], content: pa.Buffer
 ) -> pa.StringArray:
-    """Return an array of texts, with slices of the content for placeholders.
+    """Return an array of texts, in which slices of the content replace the placeholders.
 
     A single text is not copied.
+
+    Args:
+        texts: texts and placeholders.
+        span_of: (start, end) in ``content`` by placeholder.
+        content: the original line.
     """
     if len(texts) == 1:
         bounds = np.array(span_of[texts[0]], np.int32)
@@ -149,7 +165,7 @@ def _in_place(
 
 
 def _long_strings(line: memoryview) -> list[tuple[int, int]]:
-    """Return (start, end) of each long string without escapes; none if there are many strings."""
+    """Return (start, end) of each long string without escapes; [] if there are many strings."""
     content = np.frombuffer(line, np.uint8)
     quotes: list[int] = []
     for start in range(0, len(content), SEARCHED_BYTES):

@@ -1,4 +1,4 @@
-"""Rows as a file gives them to Python records, with a sentence on each that is not a record."""
+"""Parses raw rows into Python records, and says why a row is not a record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ TOO_DEEP = "arrays or objects are nested too deep (take them out)"
 
 
 def parsed_records(raw_rows: RawRows, wanted: Sequence[Column]) -> tuple[list[Record], Faults]:
-    """Return the records of some rows, None for those that are not, and what is wrong with them."""
+    """Return a record per row, None if it has none; and what is wrong with each row.
+
+    Args:
+        raw_rows: JSON lines, records or a table: see ``RawRows``.
+        wanted: the columns that will be read from the records.
+    """
     if isinstance(raw_rows, memoryview):
         return records_of_lines(raw_rows, wanted)
     if isinstance(raw_rows, pa.RecordBatch):
@@ -41,7 +46,12 @@ def parsed_records(raw_rows: RawRows, wanted: Sequence[Column]) -> tuple[list[Re
 
 
 def records_of_lines(lines: memoryview, wanted: Sequence[Column]) -> tuple[list[Record], Faults]:
-    """Parse JSON lines; return their records and what is wrong with each. Blank lines are none."""
+    """Parse JSON lines; return a record per line, and what is wrong with each. Skip blank lines.
+
+    Args:
+        lines: whole lines, in bytes.
+        wanted: the columns that will be read from the records.
+    """
     records: list[Record] = []
     faults: Faults = []
     for line in bytes(lines).split(b"\n"):
@@ -115,9 +125,14 @@ def _parsed_leniently(
 ) -> tuple[Any, str | None]:
     """Parse a line that orjson refuses; return its value, or what is wrong with it.
 
-    NaN, Infinity and lone surrogates, which Python's json writes, are parsed here, so that the
-    check of that value names them. What Arrow's parser accepts in a block of lines is accepted here
-    too: whether a row is sound must not depend on the rows beside it.
+    Python's json module writes NaN, Infinity and lone surrogates. They are parsed here, so that the
+    check of the value can name them. Whatever Arrow's parser accepts is accepted here too: whether
+    a row is sound must not depend on its neighbours, which decide whether Arrow or Python parses.
+
+    Args:
+        line: one line.
+        wanted: the columns that will be read from the record.
+        error: why orjson refused the line, if it was tried.
     """
     why: object
     try:

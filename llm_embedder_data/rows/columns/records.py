@@ -1,4 +1,4 @@
-"""Records to Arrow columns, value by value, with a sentence on each value that does not fit."""
+"""Converts records to Arrow columns value by value, and describes each value that does not fit."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 def columns_of_records(
     records: Sequence[Record], wanted: Sequence[Column], faults: Faults
 ) -> Columns:
-    """Return the wanted columns of records.
+    """Return the wanted columns of records, as arrays by name, ``[n_rows]`` each.
 
     Args:
-        records: the records, one per row.
+        records: one per row; None for a row that could not be parsed.
         wanted: the columns to read.
         faults: what is wrong with each row so far; faults that are found here are added.
     """
@@ -83,7 +83,7 @@ def _id_arrays(values: list[Any], column: Column, faults: Faults) -> Columns:
 
 
 def _array(values: list[Any], column: Column, faults: Faults) -> pa.Array:
-    """Return the array of a column; a value that does not fit becomes null, and a fault."""
+    """Return the array of a column; a value that does not fit becomes null and adds a fault."""
     array = _converted(values, column.kind)
     if array is not None:
         return array
@@ -103,7 +103,7 @@ def _converted(values: list[Any], kind: Kind) -> pa.Array | None:
         return None
     if kind in ("integers", "numbers"):
         entry_types = {type(entry) for entries in values for entry in entries or ()}
-        # Null is refused among numbers by their reader, which names it.
+        # Nulls among numbers are allowed here. The check of teacher scores refuses and names them.
         if not entry_types <= ({int} if kind == "integers" else {int, float, type(None)}):
             return None
     try:
@@ -113,7 +113,7 @@ def _converted(values: list[Any], kind: Kind) -> pa.Array | None:
 
 
 def _fitting(value: Any, kind: Kind) -> Any:
-    """Return a value that its column can hold: null in place of another."""
+    """Return a lenient column's value, or None if the column cannot hold it."""
     value = [value] if kind == "strings" and isinstance(value, str) else value
     return None if _converted([value], kind) is None else value
 

@@ -1,4 +1,4 @@
-"""One sentence on a file whose shape does not fit the rows that are read from it."""
+"""Describes in a sentence why the shape of a file does not fit the rows that are read from it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from llm_embedder_data.rows.faults.known_columns import (
 from llm_embedder_data.rows.files.compression import opened
 from llm_embedder_data.rows.files.shown_values import shown
 
-# Read of a file whose lines are not records, bytes.
+# The bytes of a file without records from which the reason is found.
 _HEAD_BYTES = 1 << 16
 
-# Rows whose candidates are checked for ids; more of them only if the first ones look like ids.
+# The numbers of rows whose candidates are checked for ids. The second check is only made if all
+# candidates of the first look like ids.
 _ROWS_TO_CHECK = (50, 10_000)
 
 _MOST_NAMED = 30  # columns in a sentence
 
-# By kind of rows: what a row is called, the fields that it needs, and fields of which it needs one.
+# By kind of rows: the name of a row, the fields that it needs, and fields of which it needs one.
 _NEEDS: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "train": ("training row", ("query",), ("pos", "history", "neg")),
     "retrieve": ("row of eval queries", ("query",), ()),
@@ -42,14 +43,14 @@ _SUGGESTED = {
     "rerank": ("query", "pos", "neg"),
 }
 
-# Fields for which another column may stand as it is.
+# Fields that a note suggests to read from another column.
 _RENAMABLE = ("neg", "query_id", "title")
 
 
 def wrong_shape(
     path: str, kind: str, columns: Sequence[Column], found: Sequence[str]
 ) -> DataError | None:
-    """Return the error for a file none of whose rows can be used because of its shape, or None.
+    """Return the error for a file whose shape makes all its rows unusable; or None.
 
     Args:
         path: the file.
@@ -62,7 +63,7 @@ def wrong_shape(
 
 
 def missing_fields(kind: str, columns: Sequence[Column], found: Sequence[str]) -> str | None:
-    """Return a sentence on a file that lacks columns which its rows need, or None.
+    """Return a sentence on a file that lacks columns that its rows need; or None.
 
     Args:
         kind: the name of the kind of rows.
@@ -95,7 +96,7 @@ def missing_fields(kind: str, columns: Sequence[Column], found: Sequence[str]) -
 
 
 def no_records(path: str) -> str | None:
-    """Return a sentence on a file without records, or None if each line needs its own."""
+    """Return a sentence on a file without records; None if each line has a different fault."""
     with opened(path) as file:
         head: bytes = file.read(_HEAD_BYTES)
     text = str(head, "utf-8", "replace").removeprefix("\ufeff").lstrip()
@@ -119,7 +120,7 @@ def no_records(path: str) -> str | None:
 
 
 def unread_columns(columns: Sequence[Column], found: Sequence[str]) -> list[str]:
-    """Return the columns that are not read, but have names of ours or of a known format.
+    """Return the columns that are not read, but have canonical names or those of a known format.
 
     Args:
         columns: the columns that are read, with their names in the file.
@@ -134,7 +135,7 @@ def note_on_unread(columns: Sequence[Column], found: Sequence[str], unread: Sequ
     Args:
         columns: the columns that are read, with their names in the file.
         found: the columns of the file's first records.
-        unread: from :func:`unread_columns`, at least one.
+        unread: the result of :func:`unread_columns`; at least one column.
     """
     verb = "column is" if len(unread) == 1 else "columns are"
     missing = [column.name for column in columns if column.field not in found]
@@ -145,11 +146,11 @@ def note_on_unread(columns: Sequence[Column], found: Sequence[str], unread: Sequ
 
 
 def ids_for_texts(keys: pa.ChunkedArray, sound: Any) -> str | None:
-    """Return a sentence if all candidates look like ids instead of texts, or None.
+    """Return a sentence if the candidates of all first rows look like ids; or None.
 
     Args:
-        keys: the candidates, a list of texts per row.
-        sound: ``[n]`` bool, the rows to check.
+        keys: the candidates, a list of texts per row, ``[n]``.
+        sound: whether to check a row, ``[n]`` bool.
     """
     for n_rows in _ROWS_TO_CHECK:
         rows = keys.slice(0, n_rows).filter(pa.array(sound[:n_rows]))

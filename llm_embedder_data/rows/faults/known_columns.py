@@ -1,4 +1,4 @@
-"""Column names of common dataset formats: which of ours they may stand for, which look unread."""
+"""Column names of common formats: which canonical field they may mean, and which look unread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
-# Names that other formats use for a field of ours, the most common first.
+# Names that other formats use for a canonical field, the most common first.
 _CALLED: dict[str, tuple[str, ...]] = {
     "query": (
         *("query", "question", "anchor", "query_text", "anchor_text", "only_query", "search_query"),
@@ -34,7 +34,7 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "title": ("title", "titles", "head", "heading", "name"),
 }
 
-# Other names that known formats use, which stand for none of these fields.
+# Other names that known formats use, for none of these fields.
 _KNOWN = {
     *("pos_scores", "neg_scores", "pos_score", "neg_score", "label", "labels", "ce_score"),
     *("relevance", "similarity", "document_score", "negatives_scores", "prompt", "query_prompt"),
@@ -43,51 +43,53 @@ _KNOWN = {
     *("messages", "set", "corpus", "relevant_docs", "api_list", "supporting_facts", "paragraphs"),
 }
 
-# Words that make a longer name known, such as "positive" in "positive_text".
+# Words by which a longer name is known, such as "positive" in "positive_text".
 _WORDS = {
     *("pos", "positive", "positives", "neg", "negative", "negatives", "query", "question"),
     *("anchor", "passage", "passages", "score", "scores", "label", "labels", "instruction"),
     *("prompt", "qid", "docid", "pid", "answer", "answers"),
 }
 
-# Fields beside a row's own that something else reads: LLM-Embedder's evaluation, ``score``, the
-# doctor, and ``mine``.
+# Fields of native files that are not read as rows, but by LLM-Embedder's evaluation, or by the
+# commands ``score``, ``doctor`` and ``mine``. They are not reported as unread.
 _FOR_OTHERS = {
     *("pos_index", "neg_index", "key_index", "answers", "answer", "context"),
     *("pos_id", "pos_ids", "positive_id", "positive_ids"),
 }
 
-# The least similarity of a name and its misspelling.
+# From this similarity on, a name is taken for a misspelling of another.
 _NEAR = 0.8
 
-# One word of letters, digits and some signs, with a digit in it. A text such as "GPT-4" matches
-# too, but not every candidate of many rows does. Very short ones ("7", "p1") may be words or ids.
+# A word of letters, digits and some other characters, with a digit in it. A text such as "GPT-4"
+# matches too, but rarely do all candidates of many rows. Very short words ("7", "p1") may be
+# either, so at least one candidate must match _CERTAIN_ID too.
 _ID = re.compile(r"(?=[^0-9]*[0-9])[A-Za-z0-9_.:/-]{1,40}")
 _CERTAIN_ID = re.compile(r"[0-9]{3,}|.{5,}|(?=.*[0-9]).*([A-Za-z]{2}|[_:/]).*")
 
 
 def look_alikes(found: Iterable[str], read: Collection[str]) -> list[str]:
-    """Return the columns of a file that have names of ours or of a known format, but are not read.
+    """Return the columns that are not read, but have canonical names or those of a known format.
 
     Args:
         found: the names of the file's columns.
         read: the names of the columns that are read.
     """
     found = list(found)
-    is_ours = len(set(found) & set(read)) > 1  # a query, and what belongs to it
-    silent = {*read, *_FOR_OTHERS} if is_ours else set(read)
+    is_native = len(set(found) & set(read)) > 1  # the query and at least one other field is read
+    silent = {*read, *_FOR_OTHERS} if is_native else set(read)
     return [name for name in found if name not in silent and _is_known(name)]
 
 
 def nearest_mapping(
     found: Sequence[str], needed: Iterable[str], *, least: float = 0.0
 ) -> dict[str, str]:
-    """Return the most similar column for each field of ours, {field: column}; none is used twice.
+    """Return the most similar column for each field, {field: column}; no column is used twice.
 
     Args:
         found: the names of the file's columns.
-        needed: fields of ours.
-        least: how similar a column must be: 0 for at all, 2 to have a name that formats use.
+        needed: canonical fields.
+        least: the similarity that a column must exceed: 0 for any similarity, 2 for a name that a
+            known format uses for the field.
     """
     left, mapping = list(found), {}
     for field in needed:
@@ -100,16 +102,16 @@ def nearest_mapping(
 
 
 def as_line(mapping: Mapping[str, str]) -> str:
-    """Return a mapping as a line of YAML."""
+    """Return a mapping as it is written inside the braces of a YAML mapping."""
     return ", ".join(f"{field}: {name}" for field, name in mapping.items())
 
 
 def naming_hint(found: Sequence[str], fields: Sequence[str]) -> str:
-    """Return how a source names its columns, with the most similar columns in place.
+    """Return a hint on how a source names its columns, with the most similar columns as values.
 
     Args:
-        found: the names of the file's columns that are free to be named.
-        fields: fields of ours, of which the source should name some.
+        found: the names of the file's columns that are not read yet.
+        fields: canonical fields for which the source should name columns.
     """
     mapping = nearest_mapping(found, fields)
     example = {field: mapping.get(field, "COLUMN") for field in fields}
@@ -125,12 +127,12 @@ def look_like_ids(texts: Collection[str]) -> bool:
 
 
 def _plain(name: str) -> str:
-    """Return a name in lower case with underscores."""
+    """Return a name in lower case, with underscores in place of spaces and hyphens."""
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 def _is_known(name: str) -> bool:
-    """Return whether a column has a name of ours, of a known format, or close to one of ours."""
+    """Return whether a name is canonical, used by a known format, or similar to a canonical one."""
     plain = _plain(name)
     called = {known for names in _CALLED.values() for known in names}
     if plain in called or plain in _KNOWN or name in _KNOWN or _WORDS & set(plain.split("_")):
@@ -143,7 +145,7 @@ def _is_known(name: str) -> bool:
 
 
 def _similarity(name: str, field: str) -> float:
-    """Return how similar a column's name is to a field of ours: 0 for not at all, up to 3."""
+    """Return how similar a column's name is to a canonical field, from 0 (not at all) to 3."""
     plain, called = _plain(name), _CALLED.get(field, (field,))
     if plain in called:
         return 3.0 - called.index(plain) / len(called)

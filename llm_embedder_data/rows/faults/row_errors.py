@@ -15,11 +15,12 @@ from llm_embedder_data.rows.faults.row_locations import RowLocations
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.files.json_files import line_of_row
 
-# Different faults that are shown, and bad rows that are searched for them.
+# The number of different faults that are shown, and of bad rows among which they are searched.
 _MOST_SHOWN = 10
 _MOST_SEARCHED = 1000
 
-# What to do about rows that were dropped for a reason. Other reasons have the name of a setting.
+# What to do about rows that were dropped for a reason. Other reasons are names of settings, or
+# sentences of a foreign format's reader.
 _REMEDIES = {
     "bad_row": "correct the bad rows",
     "documents unknown": "give the corpus that the ids belong to",
@@ -32,7 +33,7 @@ _REMEDIES = {
 
 
 class Selected(Protocol):
-    """A dataset of which some rows are kept and the others counted by reason."""
+    """A dataset that keeps some of its rows, and counts the others by reason."""
 
     @property
     def name(self) -> str: ...
@@ -54,9 +55,9 @@ def bad_rows_error(
     """Return one error for all bad rows: the first ten different faults, and counts.
 
     Args:
-        fault: what is wrong with each row, or null.
-        bad: ``[n]``, the numbers of the bad rows, ascending.
-        error_at: makes the error at a row from a sentence.
+        fault: what is wrong with each row, or null, ``[n_rows]``.
+        bad: the numbers of the bad rows, ascending, ``[n]`` int64; at least one.
+        error_at: returns the error at a row, with a sentence.
     """
     first: dict[str, int] = {}
     for row in bad[:_MOST_SEARCHED].tolist():
@@ -81,15 +82,15 @@ def error_at_row(
     format: Format,
     locations: RowLocations | None = None,
 ) -> DataError:
-    """Return an error at a row of several files, named by the file that holds it.
+    """Return an error that names the file of a row, and the row's number in that file.
 
     Args:
-        files: in the order in which their rows are counted.
-        n_rows: rows of each file.
-        row: the row, counted over all files.
+        files: the files, in the order in which their rows are counted.
+        n_rows: the number of rows of each file.
+        row: the number of the row, counted through all files.
         sentence: what is wrong.
-        format: of the files.
-        locations: where each row came from; None if rows are counted as the files have them.
+        format: the format of the files.
+        locations: the record of each row; None if each record of the files is a row.
     """
     if locations is not None:
         at = locations.at(row)
@@ -122,7 +123,7 @@ def require_rows(dataset: Selected) -> None:
 def _remedies(dropped: Mapping[str, int]) -> str:
     """Return what to do if all rows were dropped for these reasons."""
     parts = [text for reason, text in _REMEDIES.items() if reason in dropped]
-    # Reasons of a reader of another format are words; the others are names of settings.
+    # Reasons with a space are sentences of a foreign format's reader; others are setting names.
     if any(" " not in reason for reason in set(dropped) - set(_REMEDIES)):
         parts.insert(0, "loosen the setting of that name")
     return "; ".join([*parts, "or leave the source out"])

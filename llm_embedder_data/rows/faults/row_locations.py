@@ -1,4 +1,4 @@
-"""Where rows came from whose files are not read column by column."""
+"""The files and records that rows of foreign formats came from."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from llm_embedder_data.core.checked_json import CHECKED_JSON_SUFFIX
 
-# Columns beside those of the kind: the number of the file that a row came from, among the files of
-# the summary; the record's number in it, from 0; and its line, from 1, null without lines.
+# Additional columns of a dataset: the index of a row's file among the files of the summary; the
+# record's number in the file, from 0; and its line, from 1, or null.
 LOCATION_COLUMNS = [
     ("source_file", pa.int32()),
     ("source_row", pa.int64()),
@@ -21,13 +21,13 @@ LOCATION_COLUMNS = [
 
 
 class RowLocations:
-    """Where the rows of a cached dataset came from.
+    """The records that the rows of a cached dataset came from.
 
     Args:
-        rows: a dataset of :func:`with_files`.
+        rows: a dataset that :func:`with_files` returned.
 
     Attributes:
-        files: that rows came from, in the order of the column ``source_file``.
+        files: the files of the rows; the column ``source_file`` holds indices into them.
     """
 
     def __init__(self, rows: datasets.Dataset) -> None:
@@ -35,7 +35,7 @@ class RowLocations:
         self._table = rows.data
 
     def at(self, row: int) -> tuple[str, int, int | None] | None:
-        """Return the file of a row, its record's number there, and its line; None if unknown."""
+        """Return a row's file, its record's number in the file, and its line; None if unknown."""
         file, number, line = (self._table.column(name)[row].as_py() for name, _ in LOCATION_COLUMNS)
         if file is None or file >= len(self.files):
             return None
@@ -43,25 +43,25 @@ class RowLocations:
 
 
 def with_files(rows: datasets.Dataset, files: Iterable[str]) -> datasets.Dataset:
-    """Return cached rows that know the files that they came from.
+    """Return cached rows after adding the paths of the files that they came from.
 
-    The names are not in the cache file: it is found by content, and an equal file elsewhere, or the
-    same one after a move, has the same cache.
+    The cache file does not hold the paths, because its name depends on content only. Equal files at
+    other paths share the cache.
 
     Args:
-        rows: with :data:`LOCATION_COLUMNS`.
-        files: as the user gave them.
+        rows: a dataset with :data:`LOCATION_COLUMNS`.
+        files: the paths as the user gave them.
     """
     rows.info.description = json.dumps(list(files))
     return rows
 
 
 def locations_of(rows: datasets.Dataset) -> RowLocations | None:
-    """Return where rows came from; None for rows that are counted as their files have them."""
+    """Return the locations of rows; None if each record of the files is a row."""
     is_foreign = "source_file" in rows.column_names and rows.cache_files
     return RowLocations(rows) if is_foreign else None
 
 
 def summary_of(cached: Path) -> Path:
-    """Return the path of the summary that lies beside a cache file."""
+    """Return the path of the summary beside a cache file."""
     return cached.with_suffix(CHECKED_JSON_SUFFIX)

@@ -1,1 +1,1 @@
-"""Files of any format as raw rows: JSON lines, records, or Arrow batches."""
+"""Reads files of any format into raw rows: JSON lines, records, or Arrow batches."""

@@ -1,4 +1,4 @@
-"""Compressed files as streams of their content."""
+"""Opens compressed files as streams of their decompressed content."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from llm_embedder_data.rows.files.signatures import (
 )
 from llm_embedder_data.rows.files.watched_reads import opened_file
 
-# File name endings of compressed files. The content decides how a file is decompressed. The ending
-# only has to be taken off, so that the format's own ending can be seen.
+# File name endings of compressed files. The content decides how a file is decompressed; an ending
+# is only removed, to see the ending before it, which names the format.
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
 
 _READ_BYTES = 1 << 17  # of the compressed file at a time
-_MOST_XZ_BYTES = 1 << 28  # of memory that an xz stream may ask for; xz -9 asks for 65 MiB
+_MOST_XZ_BYTES = 1 << 28  # of memory that decompressing xz may take; a file of xz -9 takes 65 MiB
 
 
 class Decompressor(Protocol):
@@ -37,14 +37,14 @@ class Decompressor(Protocol):
 
     @property
     def needs_input(self) -> bool:
-        """Whether more input is needed before more output can come."""
+        """Whether the next call of :meth:`decompress` needs more input."""
 
     @property
     def unused_data(self) -> bytes:
         """The input after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Return up to ``max_length`` bytes of the content."""
+        """Take some compressed data; return up to ``max_length`` bytes of the content."""
 
 
 def opened(path: str) -> Any:
@@ -60,14 +60,14 @@ def opened(path: str) -> Any:
     compression = compression_of(head_of(path))
     if compression in (None, "zstd"):
         watched = opened_file(path)
-        # A path as bytes, for a name may be no UTF-8.
+        # The path is passed as bytes, because a file's name may not be UTF-8.
         file = pa.OSFile(os.fsencode(path)) if watched is None else pa.PythonFile(watched, "r")
         return pa.CompressedInputStream(file, "zstd") if compression else file
     return io.BufferedReader(_Decompressed(path, compression), _READ_BYTES)
 
 
 def compression_suffix(path: str) -> str:
-    """Return the ending of a path if it names a compression, such as ``".gz"``, else ``""``."""
+    """Return the ending of a path, such as ``".gz"``, if it names a compression; else ``""``."""
     suffix = Path(path).suffix
     return suffix if suffix.lower() in COMPRESSIONS else ""
 
@@ -105,14 +105,14 @@ _DECOMPRESSORS: dict[str, Callable[[], Decompressor]] = {
 
 
 class _Decompressed(io.RawIOBase):
-    """The content of all members of a compressed file, one after the other."""
+    """A stream of the content of all members of a compressed file, one after the other."""
 
     def __init__(self, path: str, compression: str) -> None:
         self._compression = compression
         # Closed with this stream.
         self._file = opened_file(path) or open(path, "rb")  # noqa: SIM115
         self._member = _DECOMPRESSORS[compression]()
-        self._pending = b""  # read from the file, but not yet given to the member
+        self._pending = b""  # read from the file, but not yet decompressed
 
     def readable(self) -> bool:
         return True

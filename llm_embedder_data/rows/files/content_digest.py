@@ -25,7 +25,11 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
     """Return the 128-bit digest of a file's content, in hexadecimal.
 
     The digest is kept in the cache folder together with the file's :func:`stamp`, and is computed
-    again when that changes.
+    again when the stamp changes.
+
+    Args:
+        path: the file.
+        cache_dir: see :func:`~llm_embedder_data.rows.settings.cache_folder.cache_folder`.
 
     Raises:
         DataError: the file cannot be read.
@@ -33,8 +37,8 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
     folder = cache_folder(cache_dir)
     found = stamp(path)
     name = xxhash.xxh3_128_hexdigest(os.fsencode(os.path.abspath(path)))
-    memory = folder / f"{name}{CHECKED_JSON_SUFFIX}"
-    remembered = read_checked_json(memory)
+    cached = folder / f"{name}{CHECKED_JSON_SUFFIX}"
+    remembered = read_checked_json(cached)
     if isinstance(remembered, dict) and remembered.get("stamp") == found:
         return str(remembered["digest"])
     try:
@@ -42,17 +46,17 @@ def content_digest(path: str, cache_dir: Path | None = None) -> str:
             digest = hash_of(file, sys.maxsize).hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error
-    with suppress(OSError):  # it only saves time
+    with suppress(OSError):  # without the cached digest, the next call only takes longer
         folder.mkdir(parents=True, exist_ok=True)
-        write_checked_json(memory, {"stamp": found, "digest": digest})
+        write_checked_json(cached, {"stamp": found, "digest": digest})
     return str(digest)
 
 
 def stamp(path: str) -> list[int]:
-    """Return a file's size, inode, modification time and change time.
+    """Return a file's size in bytes, inode, and modification and change times in nanoseconds.
 
-    The change time is set at every write and cannot be set by hand, so a file with the same stamp
-    was not changed.
+    The system sets the change time at every write, and users cannot set it. So a file that has the
+    same stamp as before was not changed.
 
     Raises:
         DataError: the file cannot be read.
@@ -65,6 +69,6 @@ def stamp(path: str) -> list[int]:
 
 
 def unreadable(path: str, error: OSError) -> DataError:
-    """Return the error for a file that the system cannot read."""
+    """Return the error to raise for a file that the system cannot read."""
     action = remedy(error) if is_a_limit(error) else "correct the path"
     return DataError.at(path, f"cannot be read: {reason(error)} ({action})")

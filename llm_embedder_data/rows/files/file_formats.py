@@ -1,8 +1,8 @@
-"""The formats of data files, and which one a file has.
+"""The formats of data files, and which format a file has.
 
-There are three answers, from cheap to certain:
+There are three functions for that, from cheap to certain:
 
-- ``declared_format``: what the setting or the file's ending says, known or not;
+- ``declared_format``: what the setting or the file's ending says, even if the ending is unknown;
 - ``format_of``: the same, but an unknown ending is an error;
 - ``real_format``: what the file's first bytes say, checked against the setting.
 """
@@ -18,7 +18,7 @@ from llm_embedder_data.rows.files.signatures import head_of, table_of
 
 Format = Literal["auto", "json", "parquet", "arrow"]
 
-# File name endings, without that of a compression, and the format that "auto" takes them for.
+# The format that "auto" means, by file name ending (after the ending of a compression is removed).
 ENDINGS: dict[str, Format] = {
     ".jsonl": "json",
     ".json": "json",
@@ -27,12 +27,12 @@ ENDINGS: dict[str, Format] = {
     ".arrow": "arrow",
 }
 
-# Formats whose columns have types.
+# Binary formats, whose columns have types.
 TABLE_FORMATS: tuple[Format, ...] = ("parquet", "arrow")
 
 
 def format_of(path: str, chosen: Format) -> Format:
-    """Return the chosen format, or for ``"auto"`` the one that a file's ending names.
+    """Return the chosen format; for ``"auto"``, the format that the file's ending names.
 
     Raises:
         DataError: the format is ``"auto"`` and the ending is unknown.
@@ -51,7 +51,7 @@ def format_of(path: str, chosen: Format) -> Format:
 def declared_format(path: str, chosen: Format) -> str:
     """Return the format that the setting or the ending names, or the ending if it is unknown.
 
-    It never fails, so it can name a cache before the file is opened.
+    This never fails, so the result can be part of a cache's name before the file is opened.
     """
     if chosen != "auto":
         return chosen
@@ -60,10 +60,10 @@ def declared_format(path: str, chosen: Format) -> str:
 
 
 def real_format(path: str, chosen: Format) -> Format:
-    """Return the format of a file from the setting, else its first bytes, else its ending.
+    """Return the format that a file's first bytes show; if they show none, see :func:`format_of`.
 
     Raises:
-        DataError: the file is missing, has no known format, or another one than the chosen one.
+        DataError: the file cannot be opened, its format is unknown, or it is not the chosen format.
     """
     try:
         found = table_of(head_of(path))
@@ -79,10 +79,10 @@ def real_format(path: str, chosen: Format) -> Format:
 
 
 def plain_suffix(path: str) -> str:
-    """Return the ending of a path without that of a compression."""
+    """Return the ending of a path, after the ending of a compression is removed."""
     return Path(path.removesuffix(compression_suffix(path))).suffix
 
 
 def plain_stem(path: Path) -> str:
-    """Return the file name of a path without its endings."""
+    """Return the file name of a path without the endings of its format and compression."""
     return Path(path.name.removesuffix(compression_suffix(path.name))).stem

@@ -1,4 +1,4 @@
-"""A look at the first records of a file, to name its fields in messages."""
+"""Reads the first records of a file, to name its fields in messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _LONGEST_NAME = 100  # characters
 
 
 def field_names(path: str, format: Format = "auto") -> list[str]:
-    """Return the fields of a file's first records, in the order in which they appear."""
+    """Return the names of the fields of a file's first records, in order of appearance.
+
+    Raises:
+        DataError: the file cannot be read, or its format is unknown.
+    """
     names: dict[str, None] = {}
     for record in first_records(path, format):
         names.update(dict.fromkeys(record))
@@ -23,7 +27,11 @@ def field_names(path: str, format: Format = "auto") -> list[str]:
 
 
 def first_records(path: str, format: Format = "auto") -> list[Mapping[str, Any]]:
-    """Return the first records of a JSON file; for a table, one record of its names alone."""
+    """Return the first records of a JSON file; for a table, one record with null in each column.
+
+    Raises:
+        DataError: the file cannot be read, or its format is unknown.
+    """
     file_format = real_format(path, format)
     if file_format in TABLE_FORMATS:
         return [dict.fromkeys(table_columns(path, file_format))]

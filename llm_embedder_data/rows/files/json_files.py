@@ -22,10 +22,10 @@ from llm_embedder_data.rows.files.signatures import (
     unsupported_content,
 )
 
-# Bytes of JSON per block. Converting a block takes about twice its memory again.
+# Bytes of JSON per block. Converting a block takes about twice its memory in addition.
 BLOCK_BYTES = 4 << 20
 
-# Read for the first records of a file, in bytes.
+# The first records of a file are looked for in this many bytes.
 _HEAD_BYTES = 1 << 18
 
 
@@ -73,12 +73,26 @@ def first_json_records(path: str, most: int) -> list[dict[str, Any]]:
 
 
 def line_of_row(path: str, row: int, format: Format = "auto") -> int | None:
-    """Return the line, counted from 1, of a record; None if the file has no lines."""
+    """Return the line, counted from 1, of a record, counted from 0; None if it has no line.
+
+    Records have lines only in JSON Lines files.
+
+    Raises:
+        DataError: the format of the file is unknown.
+        OSError: the file cannot be read. :class:`EOFError` if compressed data ends too early.
+    """
     return lines_of(path, [row], format).get(row)
 
 
 def lines_of(path: str, rows: Collection[int], format: Format = "auto") -> dict[int, int]:
-    """Return the line, counted from 1, of each record; empty if the file has no lines."""
+    """Return the line, counted from 1, by the number of the record, counted from 0.
+
+    Records have lines only in JSON Lines files; for other files, the result is empty.
+
+    Raises:
+        DataError: the format of the file is unknown.
+        OSError: the file cannot be read. :class:`EOFError` if compressed data ends too early.
+    """
     if real_format(path, format) != "json" or _is_array(path):
         return {}
     return lines_of_rows(path, rows)
@@ -88,7 +102,7 @@ def lines_of(path: str, rows: Collection[int], format: Format = "auto") -> dict[
 
 
 def _is_array(path: str) -> bool:
-    """Return whether the first character that is not blank opens an array."""
+    """Return whether the first character after white space opens an array."""
     with opened(path) as file:
         beginning: bytes = file.read(1024)
         beginning = beginning.removeprefix(BYTE_ORDER_MARK).lstrip()
@@ -108,7 +122,7 @@ def _check_content(path: str) -> None:
     """Refuse a file whose first bytes show that it is not JSON.
 
     Raises:
-        ValueError: it is not; the message says what it is.
+        ValueError: the message says what the file is.
     """
     with opened(path) as file:
         head: bytes = file.read(1024)

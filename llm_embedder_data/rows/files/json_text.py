@@ -1,4 +1,4 @@
-"""JSON texts parsed by Python's parser, with integers of any length; only UTF-8 is accepted."""
+"""Parses JSON texts with Python's parser, with integers of any length; only accepts UTF-8."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-# At its strictest setting, Python refuses to convert longer integers from or to decimal text.
+# Python can be configured to refuse integers with more digits than a limit, and the lowest limit
+# that it allows is 640 digits. Integers up to this length can always be converted.
 _MOST_DIGITS = 600
 
-_BLOCK_CHARACTERS = 4 << 20  # of a JSON array, given as one block
+_BLOCK_CHARACTERS = 4 << 20  # of a JSON array, after which a block of its elements ends
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
@@ -19,10 +20,10 @@ _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LongInteger:
-    """An integer of hundreds of digits. Converting it to ``int`` would take quadratic time.
+    """An integer of hundreds of digits, kept as text: converting it takes quadratic time.
 
     Attributes:
-        digits: its decimal text, with a sign if it is negative.
+        digits: the decimal text, with a minus sign if it is negative.
     """
 
     digits: str
@@ -44,7 +45,7 @@ def utf8_text(content: bytes | memoryview) -> str:
     """Decode UTF-8.
 
     Raises:
-        ValueError: the bytes are not UTF-8, or contain zeros, as other encodings do.
+        ValueError: the bytes are not UTF-8, or contain zero bytes, as UTF-16 and UTF-32 do.
     """
     try:
         text = str(content, "utf-8")
@@ -65,15 +66,15 @@ def parsed(text: str) -> Any:
 
     Raises:
         json.JSONDecodeError: it is not JSON.
-        RecursionError: it is nested deeper than Python's stack.
+        RecursionError: it is nested too deep for Python's stack.
     """
     return _DECODER.decode(text)
 
 
 def array_blocks(content: bytes) -> Iterator[list[Any]]:
-    """Yield the elements of a JSON array in lists of some thousand.
+    """Yield the elements of a JSON array in lists, each from about 4 million characters.
 
-    An element that is nested too deep for Python's parser is given as its JSON text, in bytes.
+    An element that is nested too deep for Python's parser is its JSON text, in bytes.
 
     Raises:
         ValueError: the content is not UTF-8, or not a sound array. The message names the row.
@@ -105,7 +106,10 @@ def array_blocks(content: bytes) -> Iterator[list[Any]]:
 
 
 def first_elements(head: bytes, most: int) -> list[Any]:
-    """Return up to ``most`` elements of a JSON array from the first bytes of its text."""
+    """Return up to ``most`` elements of a JSON array from the first bytes of its text.
+
+    The elements end where the bytes end or are not sound JSON.
+    """
     text = str(head, "utf-8", "ignore").removeprefix("\ufeff")
     position = text.find("[") + 1
     elements: list[Any] = []
@@ -131,7 +135,11 @@ def _skip_blanks(text: str, position: int) -> int:
 
 
 def _element(text: str, position: int, row: int) -> tuple[Any, int]:
-    """Return the array element at a position, and the position after it."""
+    """Return the array element at a position, and the position after it.
+
+    Raises:
+        ValueError: the element is not JSON.
+    """
     try:
         return _DECODER.raw_decode(text, position)
     except RecursionError:
@@ -142,11 +150,15 @@ def _element(text: str, position: int, row: int) -> tuple[Any, int]:
 
 
 def _require_end(text: str, position: int) -> None:
-    """Check that only blanks follow the array."""
+    """Check that only white space follows the array.
+
+    Raises:
+        ValueError: something else follows.
+    """
     position = _skip_blanks(text, position)
     if text[position : position + 1] == "[":
         raise ValueError(
-            "each line is a JSON array, and a row is an object with names: write pairs as "
+            "each line is a JSON array, but a row must be an object with names: write pairs as "
             '{"query": "...", "pos": ["..."]}, triplets with "neg" as well'
         )
     if position < len(text):
@@ -154,7 +166,7 @@ def _require_end(text: str, position: int) -> None:
 
 
 def _end_of_value(text: str, position: int) -> int:
-    """Return the end of an array or object of any depth, or of the text if it is broken."""
+    """Return where an array or object of any depth ends; the end of the text if it does not."""
     depth = 0
     for token in _TOKENS.finditer(text, position):
         mark = token.group()

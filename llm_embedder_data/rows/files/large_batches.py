@@ -1,7 +1,7 @@
-"""Record batches merged before they are written, so that few of them make a cache file.
+"""Merges record batches before they are written, so that a cache file holds few of them.
 
-A file that is mapped takes some ten kilobytes of memory for each of its batches, however small they
-are: with a batch for every thousand rows, that memory would grow with the rows.
+A memory-mapped file takes about ten kilobytes of memory for each of its batches, however small the
+batch is. With a batch per thousand rows, that memory would grow with the number of rows.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-# Merged up to this size; a larger batch is written as it is. An offset has 32 bits.
+# Batches are merged up to this size; a larger batch is written unchanged. The size is far below
+# 2 GiB, the limit of the 32-bit offsets of Arrow's strings and lists.
 _MERGED_BYTES = 16 << 20
 
 
 class LargeBatches:
     """Writes an Arrow stream of batches of some megabytes.
 
+    Use it as a context manager. If the block raises, batches that wait to be merged are dropped.
+
     Args:
-        file: open for writing.
-        schema: of all batches.
+        file: a binary file that is open for writing.
+        schema: the schema of all batches.
     """
 
     def __init__(self, file: IO[bytes] | Any, schema: pa.Schema) -> None:
@@ -42,7 +45,7 @@ class LargeBatches:
         self._writer.close()
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Write a batch, now or together with the next ones."""
+        """Write a batch, either at once or later, merged with the next batches."""
         if self._waiting and self._n_bytes + batch.nbytes > _MERGED_BYTES:
             self._flush()
         self._waiting.append(batch)

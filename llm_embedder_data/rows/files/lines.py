@@ -1,4 +1,4 @@
-"""The lines of a file, in time and memory proportional to the file and its longest line."""
+"""Reads the lines of a file, in linear time, and in memory for its longest line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from llm_embedder_data.rows.files.compression import opened
 from llm_embedder_data.rows.files.raw_content import open_content
 from llm_embedder_data.rows.files.signatures import BYTE_ORDER_MARK
 
-# The longest line that can be read, in bytes: Arrow's 32-bit string offsets end there.
+# The longest line that can be read, in bytes: the 32-bit offsets of Arrow's strings allow no more.
 LONGEST_LINE = (1 << 31) - (4 << 20)
 
-# Read at a time, in bytes, of a line longer than a block, and when counting lines.
+# Bytes to read at a time when counting lines, or from a line that is longer than a block.
 _READ_BYTES = 1 << 20
 
-# Searched for a line break at a time, in bytes; fits into the processor's cache.
+# Bytes to search at a time for a line break; they fit into the processor's cache.
 _SEARCHED_BYTES = 1 << 16
 
 
 def line_blocks(path: str, size: int) -> Iterator[memoryview]:
-    """Yield blocks of whole lines of about ``size`` bytes; a longer line is a block of its own.
+    """Yield blocks of whole lines of about ``size`` bytes; a longer line is a block by itself.
 
     Raises:
         ValueError: a line is longer than :data:`LONGEST_LINE`.
@@ -30,8 +30,8 @@ def line_blocks(path: str, size: int) -> Iterator[memoryview]:
     with opened(path) as file:
         rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
         while True:
-            # Lines are not copied, only the beginning of the next block's first line. Arrow's pool
-            # reuses the memory of released blocks; the system would zero it first.
+            # Only the beginning of the next block's first line is copied. Arrow's pool reuses the
+            # memory of released blocks, while new memory of the system would be zeroed first.
             block = memoryview(pa.allocate_buffer(size + len(rest))).cast("B")
             block[: len(rest)] = rest
             n_read = _fill(file, block[len(rest) :])
@@ -49,9 +49,16 @@ def line_blocks(path: str, size: int) -> Iterator[memoryview]:
 
 
 def lines_of_rows(path: str, rows: Collection[int]) -> dict[int, int]:
-    """Return the line, counted from 1, of each of the given records, counted from 0.
+    """Return the line, counted from 1, by the number of the record, counted from 0.
 
     Blank lines are not records. Records that the file does not have are left out.
+
+    Args:
+        path: a file with a record per line.
+        rows: the numbers of the records to look for.
+
+    Raises:
+        OSError: the file cannot be read. :class:`EOFError` if compressed data ends too early.
     """
     found: dict[int, int] = {}
     wanted = sorted(set(rows), reverse=True)
@@ -71,15 +78,15 @@ def lines_of_rows(path: str, rows: Collection[int]) -> dict[int, int]:
 
 
 def beginnings_of_lines(path: str, lines: Collection[int], n_bytes: int) -> dict[int, bytes]:
-    """Return the beginning of each of the given lines, counted from 1.
+    """Return the beginnings of some lines, without line breaks, by the number of the line.
 
     Args:
         path: the file.
-        lines: their numbers; those that the file does not have are left out.
-        n_bytes: the most that is returned of a line.
+        lines: numbers of lines, counted from 1; lines that the file does not have are left out.
+        n_bytes: the maximum length of a beginning.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read. :class:`EOFError` if compressed data ends too early.
     """
     found: dict[int, bytes] = {}
     wanted = sorted(set(lines), reverse=True)
@@ -94,7 +101,7 @@ def beginnings_of_lines(path: str, lines: Collection[int], n_bytes: int) -> dict
 
 
 def head_lines(path: str, n_bytes: int) -> list[bytes]:
-    """Return the whole lines in the first ``n_bytes`` of a file.
+    """Return the complete lines in the first ``n_bytes`` of a file, without line breaks.
 
     Raises:
         OSError: the file cannot be read. :class:`EOFError` if compressed data ends too early.
@@ -121,8 +128,12 @@ def _fill(file: pa.NativeFile, buffer: memoryview) -> int:
 
 
 def _long_line(file: pa.NativeFile, beginning: memoryview) -> tuple[memoryview, bytes]:
-    """Read the rest of a line; return the line with its line break, and what was read after it."""
-    # A bytearray of this size grows by remapping pages, and its memory goes back to the system.
+    """Read the rest of a line; return the line with its line break, and the bytes read after it.
+
+    Raises:
+        ValueError: the line is longer than :data:`LONGEST_LINE`.
+    """
+    # A large bytearray grows by remapping pages, without a copy, and returns its memory when freed.
     line = bytearray(beginning)
     part = memoryview(bytearray(_READ_BYTES))
     while n_read := _fill(file, part):

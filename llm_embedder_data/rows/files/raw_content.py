@@ -1,4 +1,4 @@
-"""The content of a file as a stream of bytes, unpacked, and content that nobody should read."""
+"""Opens a file's content as a decompressed stream, and refuses content that holds no rows."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from llm_embedder_data.rows.files.signatures import (
 )
 from llm_embedder_data.rows.files.watched_reads import opened_file
 
-# Looked at to know a container, bytes.
+# The first bytes of the content, from which the kind of a file is detected.
 HEAD_BYTES = 1 << 18
 
 _BUFFER_BYTES = 1 << 20
 
-# A stream of Arrow record batches begins with this mark, and a file of them with a name.
+# The first bytes of an Arrow stream. An Arrow file begins with a signature instead.
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 
 _PICKLE = (
@@ -32,28 +32,28 @@ _PICKLE = (
 )
 _AS_ROWS = "export its rows as JSON Lines, CSV or Parquet"
 
-# First bytes of content that holds no rows, and what it is with a remedy. The marks of archives,
-# databases and UTF-16 are in containers.py.
+# (first bytes, what the file is and what to do) of content that holds no rows. The first bytes of
+# archives, databases and UTF-16 text are in signatures.py.
 _REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", f"it is a PDF document ({_AS_ROWS})"),
     (b"\x93NUMPY", f"it is a NumPy array ({_AS_ROWS})"),
     (b"\x89PNG", "it is an image (give files of text)"),
     (b"\xff\xd8\xff", "it is an image (give files of text)"),
     (b"\xd0\xcf\x11\xe0", f"it is an old Office document ({_AS_ROWS})"),
-    (b"FEA1", "it is a Feather file of version 1 (write it anew with pyarrow.feather)"),
+    (b"FEA1", "it is a Feather file of version 1 (write it again with pyarrow.feather)"),
     (b"<?xml", f"it is an XML document ({_AS_ROWS})"),
 )
-# Pickles of protocol 2 and later; those of 0 are text.
+# Pickles of protocol 2 to 5; and of protocol 0, which are text.
 _PICKLED = re.compile(rb"\x80[\x02-\x05]|\(lp0\n|\(dp0\n|\(lp1\n|ccopy_reg\n|c__builtin__\n")
 _HTML = re.compile(rb"\s*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 
 
 def open_content(path: str) -> io.BufferedReader:
-    """Open a file's content as a buffered stream, unpacked whatever the file's name says.
+    """Open a file's content as a buffered stream, decompressed if its first bytes say so.
 
     Raises:
-        OSError: the file cannot be read. Reading raises it too, or :class:`EOFError`, where the
-            compressed data is damaged or cut off.
+        OSError: the file cannot be read. Reading the stream raises it too, or :class:`EOFError`, if
+            the compressed data is damaged or ends too early.
     """
     if compression_of(head_of(path)) is None:
         return io.BufferedReader(opened_file(path) or io.FileIO(path), _BUFFER_BYTES)
@@ -61,7 +61,9 @@ def open_content(path: str) -> io.BufferedReader:
 
 
 def table_format(path: str) -> str | None:
-    """``parquet`` or ``arrow`` where a file is a table; None for other files.
+    """Return ``"parquet"`` or ``"arrow"`` if a file's first bytes show it, else None.
+
+    Unlike :func:`~llm_embedder_data.rows.files.signatures.table_of`, this knows Arrow streams too.
 
     Raises:
         OSError: the file cannot be read.
@@ -71,11 +73,11 @@ def table_format(path: str) -> str | None:
 
 
 def content_head(path: str) -> bytes:
-    """Return the first bytes of a file's content, without byte order mark.
+    """Return the first bytes of a file's content, without a byte order mark.
 
     Raises:
-        DataError: the content holds no rows: a pickle, an archive, a page, an image, text of
-            another encoding.
+        DataError: the content holds no rows that can be read: it is a pickle, an archive, a web
+            page, an image, or text in another encoding than UTF-8.
         OSError, EOFError: the file cannot be read.
     """
     with open_content(path) as file:
@@ -86,7 +88,11 @@ def content_head(path: str) -> bytes:
 
 
 def refusal(head: bytes) -> str | None:
-    """One sentence on content that holds no rows; None where it may hold some."""
+    """Return a sentence on content that holds no rows; None if it may hold rows.
+
+    Args:
+        head: the first bytes, decompressed.
+    """
     if _PICKLED.match(head):
         return _PICKLE
     if sentence := unsupported_content(head):
@@ -100,15 +106,19 @@ def refusal(head: bytes) -> str | None:
         n_zeros = head.count(b"\x00")
         if n_zeros > len(head) // 4:
             return "it looks like UTF-16 text without a mark (convert it with: iconv -t UTF-8)"
-        return f"it holds zero bytes, and is no text ({_AS_ROWS})"
+        return f"it holds zero bytes, so it is not text ({_AS_ROWS})"
     return None
 
 
 def readable(path: str, read: Callable[[], Any]) -> Any:
-    """Call ``read``; an error of the file or its compression becomes a DataError.
+    """Return what ``read`` returns; an error of the file or its compression becomes a DataError.
+
+    Args:
+        path: the file, for the message.
+        read: reads from the file.
 
     Raises:
-        DataError: the file is not there, cannot be read, or is damaged.
+        DataError: the file is missing, cannot be read, or is damaged.
     """
     try:
         return read()
@@ -117,16 +127,22 @@ def readable(path: str, read: Callable[[], Any]) -> Any:
 
 
 def unreadable(path: str, error: Exception) -> DataError:
-    """The error of a file that cannot be read."""
+    """Return the error to raise for a file that cannot be read or decompressed."""
     if isinstance(error, FileNotFoundError):
-        return DataError.at(path, "there is no such file (mend the path)")
+        return DataError.at(path, "there is no such file (correct the path)")
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        return DataError.at(path, f"cannot be read: {error.strerror} (mend the path)")
-    return DataError.at(path, f"cannot be read: {error} (is it whole?)")
+        return DataError.at(path, f"cannot be read: {error.strerror} (correct the path)")
+    return DataError.at(path, f"cannot be read: {error} (is it complete?)")
 
 
 def not_utf8(path: str) -> DataError:
-    """The error of text in another encoding; it names the first line that is not UTF-8."""
+    """Return the error to raise for text in another encoding.
+
+    It names the first line that is not UTF-8.
+
+    Raises:
+        OSError, EOFError: the file cannot be read.
+    """
     line = 0
     with open_content(path) as file:
         for line, content in enumerate(file, 1):
@@ -143,7 +159,7 @@ def not_utf8(path: str) -> DataError:
 
 
 class _Stream(io.RawIOBase):
-    """A binary stream of another library, as the standard library's buffers want it."""
+    """Adapts a stream that may lack ``readinto``, which :class:`io.BufferedReader` calls."""
 
     def __init__(self, file: Any) -> None:
         self._file = file

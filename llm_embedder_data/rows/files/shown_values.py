@@ -1,4 +1,4 @@
-"""Values of a file as they are shown in messages: short, whatever they are."""
+"""Shows the values of a file in messages: always short, whatever the values are."""
 
 from __future__ import annotations
 

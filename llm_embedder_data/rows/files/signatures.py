@@ -1,13 +1,13 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""Tells what a file is from its first bytes, whatever its name says."""
 
 from __future__ import annotations
 
-# Enough for all signatures below, and for the first record after leading blanks.
+# Enough for all signatures below.
 _HEAD_BYTES = 1024
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# (first bytes, name) of compressed files and of tables.
+# (first bytes, name) of compressed files; of tables below.
 COMPRESSION_SIGNATURES = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bz2"),
@@ -18,8 +18,8 @@ _TABLE_SIGNATURES = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"))
 
 _CONVERT = "convert it with: iconv -f {} -t UTF-8"
 
-# (first bytes, what the file is, what to do) of files that cannot be read. UTF-32 stands before
-# UTF-16, as its byte order mark begins with UTF-16's.
+# (first bytes, what the file is, what to do) of files that cannot be read. UTF-32 comes before
+# UTF-16, because its little-endian byte order mark begins with that of UTF-16.
 _UNSUPPORTED = (
     (b"\xff\xfe\x00\x00", "UTF-32 text", _CONVERT.format("UTF-32")),
     (b"\x00\x00\xfe\xff", "UTF-32 text", _CONVERT.format("UTF-32")),
@@ -42,7 +42,7 @@ _UNSUPPORTED = (
 
 
 def head_of(path: str) -> bytes:
-    """Return the first bytes of a file as stored on the disk.
+    """Return the first bytes of a file as they are on the disk, still compressed.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,7 +1,7 @@
-"""The processes that read tables, as this process sees them.
+"""Starts, asks and ends the processes that read tables.
 
-Starting one takes a fifth of a second, so it is kept for further files and ended once it has been
-idle for some seconds.
+Starting a process takes a fifth of a second. So it is kept for further files, and ended after it
+was idle for some seconds.
 """
 
 from __future__ import annotations
@@ -33,20 +33,27 @@ from llm_embedder_data.rows.files.table_process.table_program import BOUNDS_CPU
 # An idle process is ended after this many seconds.
 _IDLE_SECONDS = 5.0
 
-# The longest wait for an answer, in seconds, plus what the file's size allows. CPU time is bounded
-# more closely where the system can do that. Reading from a network disk may take long.
+# The longest wait for an answer, in seconds; the file's size adds to it. It is long where the
+# system limits CPU time as well, because reading from a network disk may take long.
 PATIENCE_SECONDS = 120.0 if BOUNDS_CPU else 30.0
 
 _log = logging.getLogger(__name__)
 
 
 class TableReader:
-    """A process that reads tables."""
+    """A process that reads tables.
+
+    Attributes:
+        owner: the id of the process that started it.
+
+    Raises:
+        OSError: the process cannot be started.
+    """
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        # The process imports the same pyarrow and package as this one. With -P, the modules beside
-        # the program cannot shadow others of the same name.
+        # The process must import the same pyarrow and package as this one. With -P, modules in the
+        # program's folder cannot shadow other modules of the same name.
         beside_package = str(Path(__file__).parents[3])
         paths = [*filter(None, sys.path), beside_package]
         environment = {"PYTHONPATH": os.pathsep.join(paths)}
@@ -61,7 +68,10 @@ class TableReader:
         self._was_slow = False
 
     def ask(self, request: Mapping[str, Any]) -> bool:
-        """Send a request; return whether the process accepted it."""
+        """Send a request; return whether the process accepted it.
+
+        The request's keys are those of :mod:`.table_program`.
+        """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -70,10 +80,12 @@ class TableReader:
         return self.answer(PATIENCE_SECONDS)[0] == READY
 
     def answer(self, patience: float) -> tuple[bytes, pa.Buffer]:
-        """Return the letter and content of the next answer; ``b""`` if the process has ended.
+        """Return the letter and content of the next answer.
+
+        The letter is ``b""`` if the process has ended.
 
         Args:
-            patience: seconds after which the process is killed.
+            patience: the process is killed if the answer takes more seconds than this.
         """
         watch = threading.Timer(patience, self._kill_slow)
         watch.daemon = True
@@ -89,7 +101,12 @@ class TableReader:
             watch.cancel()
 
     def why_ended(self, path: str, patience: float) -> str:
-        """Return why the process ended while it read a file."""
+        """Return why the process ended while it read a file.
+
+        Args:
+            path: the file.
+            patience: what :meth:`answer` was called with.
+        """
         code = self._process.wait()
         if self._was_slow:
             return f"it is damaged: pyarrow took more than {patience:.0f} s for a part of it"
@@ -134,14 +151,14 @@ _has_warned = False
 
 
 def take_reader(request: Mapping[str, Any]) -> TableReader | None:
-    """Return a process that has accepted a request; None if none can be started."""
+    """Return an idle or new process that accepted a request; None if no process can be started."""
     global _has_warned
     while True:
         try:
             reader = _idle.pop()
         except IndexError:
             break
-        if reader.owner != os.getpid():  # this process was forked since
+        if reader.owner != os.getpid():  # the reader belongs to the process that forked this one
             continue
         if reader.ask(request):
             return reader
@@ -177,7 +194,7 @@ def give_back(reader: TableReader) -> None:
 
 @atexit.register
 def end_idle_readers() -> None:
-    """End all processes that are kept for further files."""
+    """End all processes that wait for further files."""
     while _idle:
         with suppress(IndexError):
             reader = _idle.pop()

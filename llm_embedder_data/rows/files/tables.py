@@ -1,7 +1,7 @@
-"""Arrow and Parquet files of unknown origin, read so that a damaged one cannot end this process.
+"""Reads Arrow and Parquet files so that a damaged file cannot crash this process.
 
-Another process reads them, checks everything, and sends columns of plain types: see
-:mod:`llm_embedder_data.rows.files.table_process`. Its decoding overlaps with this process' work.
+Another process reads the files, checks everything, and sends columns of plain types: see
+:mod:`llm_embedder_data.rows.files.table_process`. It decodes while this process works.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def table_rows(path: str, file_format: Format, most: int | None = None) -> Itera
     Args:
         path: the file.
         file_format: ``"parquet"`` or ``"arrow"``.
-        most: rows that are wanted; None for all.
+        most: the number of rows to read; None reads all.
 
     Raises:
         DataError: the file is damaged.
@@ -85,12 +85,23 @@ def _answers(
     kinds: Kinds | None,
     rows: Mapping[str, int | None] | None = None,
 ) -> Iterator[tuple[bytes, Any]]:
-    """Yield the (letter, content) of each answer to a request, without the last one."""
+    """Yield the (letter, content) of each answer to a request, except the last.
+
+    Args:
+        path: the file.
+        file_format: ``"parquet"`` or ``"arrow"``.
+        kinds: as for :func:`table_slices`.
+        rows: ``{"most": ...}`` asks for all columns, as :func:`table_rows` does. If this and
+            ``kinds`` are None, the request is for the columns' names.
+
+    Raises:
+        DataError: the file is damaged, a column cannot be used, or the whole file is compressed.
+    """
     if rows is None and (suffix := compression_suffix(path)):
         raise DataError.at(
             path,
             f"a {file_format} file that is compressed as a whole ({suffix}) cannot be read "
-            "(decompress it; both formats have a compression of their own)",
+            "(decompress it; both formats can compress their columns themselves)",
         )
     request: dict[str, Any] = {"path": os.path.abspath(path), "format": file_format, "kinds": kinds}
     reader = take_reader(request | dict(rows or {}))
@@ -121,7 +132,7 @@ def _answers(
 def _answers_of_this_process(
     path: str, file_format: Format, kinds: Kinds | None, rows: Mapping[str, int | None] | None
 ) -> Iterator[tuple[bytes, Any]]:
-    """Read in this process, if no other can be started; a damaged file may end it."""
+    """Read in this process, which a damaged file may crash; used if no other can be started."""
     try:
         if rows is not None:
             for batch in row_slices(path, file_format, rows["most"]):
@@ -158,5 +169,5 @@ def _cannot_be_read(path: str, file_format: Format, why: str) -> DataError:
 
 
 def _printable(text: str) -> str:
-    """Escape line breaks and the control characters that a file may hold."""
+    """Escape line breaks and control characters, which a damaged file may put into a message."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""How far the reading of files has come, for whoever wants to show it."""
+"""Reports how far files have been read, for a progress display."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Called from any thread with a path, the bytes of the file that were read, and all its bytes.
+# Called from any thread with a path, the number of bytes read so far, and the size of the file.
 Watcher = Callable[[str, int, int], None]
 
-# Of the process, and not of a context: sources are read in threads.
+# Global, not a context variable: sources are read in threads, which do not inherit the context.
 _watchers: list[Watcher] = []
 
 
 @contextmanager
 def watching_reads(watcher: Watcher) -> Iterator[None]:
-    """Tell a function how far the files have come that are opened inside the block.
+    """Call a function with the progress of each file that is opened inside the block.
 
-    Text files of any kind tell it while they are read, compressed ones by the bytes on the disk.
-    Tables, which another process reads, tell nothing but the digest of their content.
+    All text files report while they are read; compressed files count the bytes on the disk. Tables
+    only report while the digest of their content is computed, because another process reads them.
+
+    Args:
+        watcher: called as ``watcher(path, n_bytes_read, n_bytes)``, from any thread.
     """
     _watchers.append(watcher)
     try:
@@ -30,10 +33,10 @@ def watching_reads(watcher: Watcher) -> Iterator[None]:
 
 
 def opened_file(path: str) -> io.FileIO | None:
-    """Return a file that tells how far it has been read; None if nobody watches.
+    """Open a file that reports how far it has been read; return None if there is no watcher.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     return _WatchedFile(path) if _watchers else None
 
@@ -45,19 +48,19 @@ class _WatchedFile(io.FileIO):
         self._n_bytes = os.fstat(self.fileno()).st_size
 
     def readinto(self, buffer: Any, /) -> int:
-        return self._told(super().readinto(buffer))
+        return self._report(super().readinto(buffer))
 
     def read(self, size: int | None = -1, /) -> bytes:
         content = super().read(-1 if size is None else size)
-        self._told(len(content))
+        self._report(len(content))
         return content
 
     def readall(self) -> bytes:
         content = super().readall()
-        self._told(len(content))
+        self._report(len(content))
         return content
 
-    def _told(self, n_read: int) -> int:
+    def _report(self, n_read: int) -> int:
         if n_read:
             position = min(self.tell(), self._n_bytes)
             for watcher in tuple(_watchers):

@@ -1,4 +1,4 @@
-"""Rows of other people's formats as a memory-mapped dataset of canonical columns, cached."""
+"""Reads rows of foreign formats into a cached, memory-mapped dataset of canonical columns."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ from llm_embedder_data.rows.foreign_rows.row_batches import (
 )
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.foreign_rows.texts_of_rows import TextsOfRows, texts_of_rows
-from llm_embedder_data.rows.passages.passage_files import PassageFile
-from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.passages.passages import Passages, opened_passages
 from llm_embedder_data.rows.records.raw_files import OPENED, RecordPlace
 from llm_embedder_data.rows.records.rejected_files import (
     RejectedFile,
@@ -44,7 +43,7 @@ from llm_embedder_data.rows.records.rejected_files import (
     write_rejected,
 )
 from llm_embedder_data.rows.records.rejected_records import gathering
-from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_passage_numbers
 from llm_embedder_data.rows.schema.reading import CACHE_VERSION, make_folder, open_cached
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
@@ -53,27 +52,28 @@ from llm_embedder_data.rows.sources.native_shape import kind_of
 from llm_embedder_data.rows.sources.source_content import SourceContent, content_of
 from llm_embedder_data.rows.sources.sources import Source
 
-# Part of every cache file's name. Raise it when a reader of a format gives other rows,
-# or the summary beside the file says more.
+# Part of every cache file's name. Raise it when the reader of a format returns other rows, or when
+# the summary beside the cache file changes.
 FORMATS_VERSION = 8
 
 
 @dataclass(slots=True)
 class ForeignRows:
-    """Rows that were read from files of other formats.
+    """Rows that were read from files of foreign formats.
 
     Attributes:
-        rows: memory-mapped, with the columns of their kind and where each came from.
-        digest: of all files involved and the settings.
-        formats: names of the formats that the files have.
-        dropped: records that gave no row, counted by reason.
-        first_dropped: where the first of these was, by reason.
-        left_out: whatever else was left out, counted by what it is.
-        unread: columns that have names of ours or of a known format, and were not read.
-        passages: that keys are numbers of; None if they are texts.
-        group_sizes: keys per query that the rows of a file ask for, by its path; None for any
-            number.
-        rejected: the first records that gave no row, of the files of a corpus too.
+        rows: a memory-mapped dataset, with the columns of the rows' kind and the location of each
+            row's record.
+        digest: the digest of all files involved and the settings.
+        formats: the names of the files' formats.
+        dropped: the number of records that became no row, by reason.
+        first_dropped: the location of the first of these records, by reason.
+        left_out: the numbers of other things that were left out, by a description.
+        unread: columns with canonical names, or names of a known format, that were not read.
+        passages: the passages whose numbers are the keys; None if keys are texts.
+        group_sizes: the number of keys per query that the rows of a file need, by its path; None if
+            any number is possible.
+        rejected: the first records that became no row, including those of a corpus.
     """
 
     rows: datasets.Dataset
@@ -99,20 +99,21 @@ def read_foreign(
 ) -> ForeignRows:
     """Return the rows of a source of any format.
 
-    The first call reads all files and writes a cache file. It is found by the content of all files
-    involved, the settings, and the version of the formats.
+    The first call reads all files and writes a cache file. The cache file's name depends on the
+    content of all files involved, the settings, and the version of the formats.
 
     Args:
-        source: where the rows are.
-        row_kind: what the rows become.
-        settings: how they are read.
-        record_of: makes a record with the fields of ``row_kind`` from a canonical row.
-        kind: of the canonical rows; None for that of ``row_kind``.
-        key_template: of the passages of a corpus; None for title and text.
+        source: the source of the rows.
+        row_kind: the kind of rows to make.
+        settings: how the rows are read.
+        record_of: returns a record with the fields of ``row_kind`` for a canonical row.
+        kind: the kind of the canonical rows; None for that of ``row_kind``.
+        key_template: the template of a corpus's passages; None for title and text.
 
     Raises:
-        DataError: a bad row, and bad rows are not to be skipped; data of no known format; no row.
-        ConfigError: a setting that cannot be used.
+        DataError: a row is bad and bad rows are not skipped, the format is unknown, or there is no
+            row.
+        ConfigError: a setting cannot be used.
     """
     folder = settings.cache_folder
     kind = kind_of(row_kind) if kind is None else kind
@@ -144,7 +145,7 @@ def read_foreign(
         },
         left_out=summary["left_out"],
         unread=summary["unread"],
-        passages=_opened_passages(summary, folder),
+        passages=opened_passages(folder, summary["passages"]),
         group_sizes={path_of(path): size for path, size in summary["group_sizes"].items()},
         rejected=RejectedFile(
             cached,
@@ -158,10 +159,10 @@ def read_foreign(
 
 
 def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
-    """Return the summary of a cache file; None if it has to be written again.
+    """Return the summary of a cache file; None if the cache file must be written again.
 
-    Some formats name further files in their content. These must still be as they were, and so must
-    the passages that keys are numbers of.
+    It must be written again if its passages are missing, or if files changed that the source's
+    files refer to, as they do in some formats.
     """
     summary = read_checked_json(summary_of(cached))
     if not isinstance(summary, dict) or not is_whole(cached):
@@ -174,24 +175,18 @@ def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
         for path, digest in summary["further_files"].items():
             if content_digest(path, folder) != digest:
                 return None
-    except DataError:  # it is gone
+    except DataError:  # the file was deleted
         return None
     return summary
 
 
 def _paths_as_given(summary: Mapping[str, Any], content: SourceContent) -> Callable[[str], str]:
-    """Return what gives a file's path in place of the one in the summary.
+    """Return a function from the path of a file in the summary to its current path.
 
-    The summary names the files of the first reader of this content.
+    They differ if the cache was written for files of the same content at other paths.
     """
     given = dict(zip(summary["digested"], content.digests, strict=True))
     return lambda path: given.get(path, path)
-
-
-def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
-    if summary["passages"] is None:
-        return None
-    return Passages(PassageFile(folder / name) for name in summary["passages"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +199,11 @@ class _Reading:
     key_template: str | None
 
     def reader(self) -> RowReader:
-        """Return what reads the canonical rows."""
+        """Return a new reader of the canonical rows."""
         return reader_of(self.source, self.settings, self.kind, self.key_template)
 
     def batches(self, passages: Passages | None) -> RowBatches:
-        """Return what makes columns of them; with passages, keys are their numbers."""
+        """Return a new converter of canonical rows; with passages, keys are their numbers."""
         on_bad_row = self.settings.on_bad_row
         return RowBatches(self.source, self.row_kind, self.record_of, on_bad_row, passages)
 
@@ -221,14 +216,15 @@ def reader_of(
     *,
     keeps_ids: bool = False,
 ) -> RowReader:
-    """Return what reads the canonical rows of a source.
+    """Return a reader of the canonical rows of a source.
 
     Args:
-        source: where the rows are.
-        settings: how they are read.
-        kind: of the rows.
-        key_template: of the passages of a corpus; None for title and text.
-        keeps_ids: whether candidates that are texts know the ids that their rows give them.
+        source: the source of the rows.
+        settings: how the rows are read.
+        kind: the kind of the rows.
+        key_template: the template of a corpus's passages; None for title and text.
+        keeps_ids: whether candidates that are texts carry the ids from their rows: see
+            :mod:`~llm_embedder_data.rows.schema.identified_texts`.
 
     Raises:
         ConfigError: the source is streamed.
@@ -251,7 +247,7 @@ def reader_of(
 
 
 def _places_of(source: Source) -> Any:
-    """Return the files as one place, so that a corpus beside them is read once."""
+    """Return all files of a source as one place, so that the corpus they share is read once."""
     if source.data is not None:
         return Place(name=source.files[0], data=source.data)
     files = tuple(file for file in source.files if not os.path.isdir(file))
@@ -268,6 +264,7 @@ def _as_list(columns: str | tuple[str, ...]) -> str | list[str]:
 
 @contextmanager
 def _noting_files() -> Iterator[set[str]]:
+    """Collect the paths of the files that are opened inside the block."""
     opened: set[str] = set()
     token = OPENED.set(opened)
     try:
@@ -298,14 +295,18 @@ def _write_rows(
     folder: Path,
     texts: TextsOfRows | None = None,
 ) -> dict[str, Any]:
-    """Write the rows.
+    """Write the cache file and its summary; return the summary.
 
     Args:
         cached: the cache file.
-        reading: how they are read.
-        content: of the files.
-        folder: of all caches.
-        texts: those of the rows, if some rows name documents by id and others hold texts.
+        reading: the source and how it is read.
+        content: the content of the files.
+        folder: the folder of all caches.
+        texts: the texts of the rows, if some rows name documents by id and others hold texts.
+
+    Raises:
+        MixedKeysError: ``texts`` is None, but some rows name documents by id and others hold texts.
+        DataError: as for :func:`read_foreign`; or a file changed while it was read.
     """
     what = f"the cache of {one_line(reading.source.name)}"
     reader = reading.reader()
@@ -317,7 +318,7 @@ def _write_rows(
                 rows = reader.numbered_rows() if texts is None else texts.numbered(reader)
                 located = ((row, reader.at) for row in rows)
                 first = _until_keys(located, reading.row_kind)
-                numbered = bool(first) and has_numbers(first[-1][0])
+                numbered = bool(first) and has_passage_numbers(first[-1][0])
                 passages = reader.passages if numbered else None
                 writing = reading.batches(passages)
                 with LargeBatches(file, writing.schema) as writer:
@@ -350,11 +351,11 @@ def _write_rows(
 def _until_keys(
     rows: Iterator[tuple[Row, Location | None]], row_kind: RowKind
 ) -> list[tuple[Row, Location | None]]:
-    """Return the rows up to the first that shows whether keys are texts or numbers."""
+    """Return the rows up to the first row that shows whether keys are texts or numbers."""
     first = []
     for row, at in rows:
         first.append((row, at))
-        if row_kind.of_passages is None or has_numbers(row) is not None:
+        if row_kind.of_passages is None or has_passage_numbers(row) is not None:
             break
         if len(first) == BATCH_ROWS:
             break
@@ -381,7 +382,7 @@ def _summary(
         digest = xxhash.xxh3_128_hexdigest(repr((digest, list(further.values()))).encode())
     beside = ("queries", "judgments", "negatives", "scores")
     formats = [found.format for found in report if found.n_rows and found.format not in beside]
-    if len(formats) > 1:  # the corpus that rows are joined to is not theirs
+    if len(formats) > 1:  # do not count the format of the corpus that rows are joined to
         formats = [name for name in formats if name != "id_text"] or formats
     return {
         "digest": digest,

@@ -1,4 +1,4 @@
-"""A record of what was found in files of a format, and of what was left out."""
+"""Reports what was found in the files of a format, and what was left out."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from llm_embedder_data.rows.records.raw_files import RecordPlace
 
 @dataclass(kw_only=True)
 class Found:
-    """What was found in files of one format, and what was left out.
+    """What was found in the files of a format, and what was left out.
 
     Attributes:
-        files: path of each file, and its container with its dialect.
-        format: a name of ``format:``.
-        n_rows: canonical rows that were read.
-        left_out: what was left out, by reason: records, ids, scores.
-        dropped: of these, the records that gave no row.
-        first_dropped: where the first of these was, by reason.
-        unread: columns that have names of ours or of a known format, and were not read.
-        group_sizes: keys per query that the rows of a file ask for, by its path; None for any
-            number.
+        files: the path of each file, and a description of its container and dialect.
+        format: the name of the format; or ``queries``, ``judgments``, ``negatives`` or ``scores``
+            for files beside the rows.
+        n_rows: the number of canonical rows that were read.
+        left_out: the numbers of records, ids and scores that were left out, by reason.
+        dropped: the part of ``left_out`` that is records that became no row.
+        first_dropped: the location of the first of these records, by reason.
+        unread: columns with canonical names, or names of a known format, that were not read.
+        group_sizes: the number of keys per query that the rows of a file need, by its path; None if
+            any number is possible.
     """
 
     files: list[tuple[str, str]]
@@ -37,17 +38,17 @@ class Found:
     group_sizes: dict[str, int | None] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """In plain Python, as JSON has it."""
+        """Return the report as values that JSON can hold."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     @classmethod
     def of_dict(cls, found: Mapping[str, Any]) -> Found:
-        """What :meth:`as_dict` gave."""
+        """Return the report from the result of :meth:`as_dict`."""
         counts = {name: Counter(found[name]) for name in ("left_out", "dropped")}
         return cls(**{**found, **counts, "files": [tuple(file) for file in found["files"]]})
 
     def with_paths(self, path_of: Callable[[str], str]) -> Found:
-        """The same of equal files that lie elsewhere; ``path_of`` gives the path of each file."""
+        """Return the report with other paths; ``path_of`` returns the new path of a file."""
         return replace(
             self,
             files=[(path_of(path), found) for path, found in self.files],

@@ -1,4 +1,4 @@
-"""Canonical rows to batches of the columns of their kind, with where each came from."""
+"""Converts canonical rows to batches of their kind's columns, with the location of each row."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from llm_embedder_data.rows.faults.row_locations import LOCATION_COLUMNS
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RawRecord, RecordPlace
 from llm_embedder_data.rows.records.rejected_records import note_rejected
-from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, has_passage_numbers
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.settings.reading_settings import OnBadRow
 from llm_embedder_data.rows.sources.sources import Source
 
 BATCH_ROWS = 1000
 
-# A file and the record of it that a row came from.
+# The file and the record that a row came from.
 Location = tuple[str, RawRecord]
 
 
@@ -31,20 +31,20 @@ class MixedKeysError(Exception):
 
 
 class RowBatches:
-    """Canonical rows to batches of columns.
+    """Converts canonical rows to batches of columns.
 
     Args:
-        source: of the rows.
-        row_kind: what they become.
-        record_of: makes a record with the fields of ``row_kind`` from a canonical row.
-        on_bad_row: whether a row that breaks a rule of its kind is an error, or counted.
-        passages: that keys are numbers of; None if they are texts.
+        source: the source of the rows.
+        row_kind: the kind of rows to make.
+        record_of: returns a record with the fields of ``row_kind`` for a canonical row.
+        on_bad_row: whether a row that breaks a rule of its kind is an error, or is counted.
+        passages: the passages whose numbers are the keys; None if keys are texts.
 
     Attributes:
-        files: that rows came from, in the order of the column ``source_file``.
-        dropped: rows that break a rule of their kind, by what is wrong.
-        first_dropped: where the first of these was, by what is wrong.
-        n_rows: rows in the batches so far.
+        files: the files of the rows so far; the column ``source_file`` holds indices into them.
+        dropped: the number of rows that break a rule of their kind, by fault.
+        first_dropped: the location of the first of these rows, by fault.
+        n_rows: the number of rows in the batches so far.
     """
 
     def __init__(
@@ -77,16 +77,17 @@ class RowBatches:
 
     @property
     def passage_files(self) -> list[str] | None:
-        """The names of the files of passages that keys are numbers of; None if they are texts."""
+        """The names of the passages' files, if keys are passage numbers; None if keys are texts."""
         return None if self._passages is None else self._passages.names
 
     def add(self, row: Row, at: Location | None) -> pa.RecordBatch | None:
-        """Take a row and where it came from; return a batch if enough rows have come.
+        """Add a row and its location; return a batch if there are enough rows for it.
 
         Raises:
-            MixedKeysError: the row has keys of another kind than the first one.
+            MixedKeysError: the keys are texts, but should be numbers of passages, or the reverse.
+            DataError: as :meth:`rest`.
         """
-        numbered = has_numbers(row)
+        numbered = has_passage_numbers(row)
         if numbered is not None and numbered != (self._passages is not None):
             raise MixedKeysError
         try:
@@ -107,10 +108,10 @@ class RowBatches:
         return self.rest() if len(self._records) >= BATCH_ROWS else None
 
     def rest(self) -> pa.RecordBatch:
-        """Return a batch of the rows that have not been returned.
+        """Return a batch of the rows that were added and not returned yet.
 
         Raises:
-            DataError: a row breaks a rule of its kind, and bad rows are not to be skipped.
+            DataError: a row breaks a rule of its kind, and bad rows are not skipped.
         """
         kind, records, locations = self._kind, self._records, self._locations
         self._records, self._locations = [], []

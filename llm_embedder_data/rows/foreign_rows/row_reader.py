@@ -1,4 +1,4 @@
-"""Canonical rows of a source, and the report of what was found and what was left out."""
+"""Reads the canonical rows of a source, and reports what was found and what was left out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.memory_records import MemoryRecords
 from llm_embedder_data.rows.records.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.records.renamed_fields import RenamedFields
-from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Kind, Row, has_passage_numbers
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 from llm_embedder_data.rows.side_cars.parts_beside import (
     options_of,
@@ -53,17 +53,18 @@ from llm_embedder_data.rows.sources.data_places import (
 )
 from llm_embedder_data.rows.sources.source_content import digests_at, settings_at
 
-# Values of ``format:`` that name a container. Content says what a file is; they say no more.
+# Values of ``format:`` that name a container. They are ignored, because the content of a file shows
+# its container and its format.
 _CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
 
-# Files of a folder that stand beside the rows, by the beginning or end of their names.
+# Files of a folder that hold a corpus, queries or judgments instead of rows, by their names.
 _CORPUS = re.compile(
     r"^(corpus|collection|documents?|docs|passages|wiki_corpus)(?![a-z])", re.IGNORECASE
 )
 _QUERIES = re.compile(r"(^|[-_.])(queries|qas|topics)\b", re.IGNORECASE)
 _QRELS = re.compile(r"(^|[-_.])qrels\b", re.IGNORECASE)
 
-# Settings that mean something to the training rows of some formats alone.
+# Settings that only have an effect on training rows of some formats.
 _OF_SOME_FORMATS = ("prefix", "config", "miner", "threshold")
 
 # Settings that the files of a corpus, of queries and of judgments share with the rows.
@@ -74,15 +75,19 @@ class RowReader:
     """Reads the canonical rows of a source; see :func:`~llm_embedder_data.rows.read_rows`.
 
     Args:
-        source: see there, as the settings.
-        kind: of the rows.
-        allows_repeated_ids: whether an id may stand in a corpus twice, as another check finds it.
-        keeps_ids: whether candidates that are texts know the ids that their rows give them, see
+        source: as for ``read_rows``, and so are the settings.
+        kind: the kind of the rows.
+        allows_repeated_ids: whether not to check that ids of a corpus are unique, because the
+            caller checks that.
+        keeps_ids: whether candidates that are texts carry the ids from their rows: see
             :mod:`~llm_embedder_data.rows.schema.identified_texts`.
 
     Attributes:
-        passages: of the corpora that training rows were joined to so far.
-        report: what was found so far, in the order of reading; whole when :meth:`rows` has ended.
+        passages: the passages of the corpora to which training rows were joined so far.
+        report: what was found so far, in reading order; complete when :meth:`rows` has ended.
+
+    Raises:
+        ConfigError: a setting is unknown, or there is no source.
     """
 
     def __init__(
@@ -109,24 +114,24 @@ class RowReader:
 
     @property
     def at(self) -> tuple[str, RawRecord] | None:
-        """The file and the record that the last row came from; None before any was read."""
+        """The file and the record of the last row; None before the first row."""
         return None if self._parts is None else self._parts.at
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows.
 
         Raises:
-            DataError: data that cannot be read, or that are of no known format.
-            ConfigError: a setting that cannot be used.
+            DataError: the data cannot be read, or has no known format.
+            ConfigError: a setting cannot be used.
         """
         yield from map(self._with_texts, self.numbered_rows())
 
     def numbered_rows(self) -> Iterator[Row]:
-        """Yield the rows; candidates that were ids are numbers of ``passages``, and no texts.
+        """Yield the rows; candidates that were ids are numbers of ``passages`` instead of texts.
 
         Raises:
-            DataError: data that cannot be read, or that are of no known format.
-            ConfigError: a setting that cannot be used.
+            DataError: the data cannot be read, or has no known format.
+            ConfigError: a setting cannot be used.
         """
         given: dict[str, Any] = {}
         for place in places_of(self._source, self._kind, self._settings):
@@ -136,7 +141,11 @@ class RowReader:
             self._check_have_effect(given)
 
     def _check_have_effect(self, given: Mapping[str, Any]) -> None:
-        """Refuse settings of some formats if no row that was read is of one of these."""
+        """Refuse settings that have no effect on rows of any format that was read.
+
+        Raises:
+            ConfigError: there is such a setting.
+        """
         for name, value in given.items():
             if value is not None and not any(name in found.settings for found in self._formats):
                 formats = ", ".join(dict.fromkeys(found.name for found in self._formats))
@@ -146,7 +155,7 @@ class RowReader:
                 )
 
     def _with_texts(self, row: Row) -> Row:
-        if self._kind == "train" and has_numbers(row):
+        if self._kind == "train" and has_passage_numbers(row):
             for side in ("pos", "neg", "candidates"):
                 if row[side]:
                     row[side] = self.passages.texts(np.array(row[side], np.int64))
@@ -197,11 +206,11 @@ class RowReader:
         for file in files:
             found = chosen or format_of_file(file, self._kind)
             by_format.setdefault(found.name, (found, []))[1].append(file)
-        for found, its_files in by_format.values():
-            parts.files = its_files
+        for found, files_of_format in by_format.values():
+            parts.files = files_of_format
             yield from self._of_format(found, parts, side_cars, task)
             if chosen is not None and not self.report[-1].n_rows:
-                check_named(chosen, its_files)
+                check_named(chosen, files_of_format)
         if side_cars is not None:
             side_cars.check_met(source)
 
@@ -242,7 +251,11 @@ class RowReader:
     def _in_folder(
         self, folder: Path, chosen: Format | None, settings: dict[str, Any]
     ) -> tuple[Format | None, list[str]]:
-        """The format of a folder as a whole; else its files of rows, the others into settings."""
+        """Return the format of a folder as a whole; or None and the paths of its files of rows.
+
+        In the second case, files with a corpus, queries or judgments are added to the settings,
+        unless the user gave others.
+        """
         whole = format_of_folder(folder)
         if whole is not None and chosen in (None, whole):
             return whole, []
@@ -276,7 +289,7 @@ class RowReader:
             parts.judgments_given = cache(lambda: self._judgments(qrels, shared))
 
     def _side_cars(self, parts: Parts, settings: Mapping[str, Any]) -> SideCars | None:
-        """Negatives and scores in files of their own; None where none are given."""
+        """Return the negatives and scores to join; None if the settings name none."""
         negatives, scores = settings.get("negatives"), settings.get("scores")
         if self._kind != "train" or (negatives is None and scores is None):
             return None
@@ -319,7 +332,7 @@ class RowReader:
             skips_bad_rows=skips_bad_rows(shared),
             found=lambda: [found.as_dict() for found in reader.report],
         )
-        # The cache is found by content: its paths are those of the first reader of these files.
+        # The cache may have been written for files of the same content at other paths.
         paths = dict(zip(passages.header["digested"], digests, strict=True))
         report = [
             Found.of_dict(found).with_paths(lambda path: paths.get(path, path))
@@ -354,7 +367,7 @@ class RowReader:
 
 
 def _unread(parts: Parts) -> list[str]:
-    """Columns of the first records that look like known ones, and that no reader asked for."""
+    """Return columns of the first records that look like known columns, but were not read."""
     if not parts.read_names:
         return []
     names = {name: None for file in parts.files for name in file.fields}
@@ -362,7 +375,11 @@ def _unread(parts: Parts) -> list[str]:
 
 
 def _require_columns(file: RawFile, rename: RenamedFields | None) -> None:
-    """Raise where a column that the user named is in none of the first records."""
+    """Check that the first records have all columns that the user named.
+
+    Raises:
+        DataError: none of them has one of the columns.
+    """
     if rename is None:
         return
     missing = rename.missing(file.original_head)
@@ -375,7 +392,7 @@ def _require_columns(file: RawFile, rename: RenamedFields | None) -> None:
         )
         raise DataError.at(
             file.path,
-            f"it has no column {', '.join(map(repr, missing))}: its columns are {columns} (mend "
+            f"it has no column {', '.join(map(repr, missing))}: its columns are {columns} (correct "
             "the name in the source)",
         )
 

@@ -1,7 +1,7 @@
-"""Texts of rows, in a source of which other rows name documents by id.
+"""Turns texts of rows into passages, in a source where other rows name documents by id.
 
-They become passages too, in a file of their own behind those of the corpora: then all keys are
-numbers, and no text of a corpus is copied into rows.
+The texts go to a separate file of passages, whose numbers follow those of the corpora. All keys are
+then passage numbers, and no text of a corpus is copied into rows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from llm_embedder_data.rows.passages.passage_building import Passage, passages_i
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.records.rejected_records import note_rejected
-from llm_embedder_data.rows.schema.canonical_rows import Row, has_numbers
+from llm_embedder_data.rows.schema.canonical_rows import Row, has_passage_numbers
 
 _SIDES = ("pos", "neg", "candidates")
 
-# Texts that are looked at to see whether they are ids whose corpus is not given.
+# The number of texts that are checked for being ids whose corpus is not given.
 _LOOKED_AT = 1000
 
 _SURROGATE = "rows with a lone surrogate, half of a character such as an emoji"
@@ -37,10 +37,10 @@ class TextsOfRows:
     """The texts of a source's rows, as passages.
 
     Attributes:
-        passages: of the corpora, and behind them the texts in the order of the rows.
+        passages: the passages of the corpora, followed by the texts in the order of the rows.
         start: the number of the first text.
-        dropped: rows that were left out by :meth:`numbered`, by reason.
-        first_dropped: where the first of these was, by reason.
+        dropped: the number of rows that :meth:`numbered` left out, by reason.
+        first_dropped: the location of the first of these rows, by reason.
     """
 
     passages: Passages
@@ -49,10 +49,14 @@ class TextsOfRows:
     first_dropped: dict[str, RecordPlace] = field(default_factory=dict)
 
     def numbered(self, reader: RowReader) -> Iterator[Row]:
-        """Yield the rows of a source, with the numbers of their texts."""
+        """Yield the rows of a source, with the numbers of their texts in place of the texts.
+
+        Args:
+            reader: a new reader of the same rows.
+        """
         number = self.start
         for row in reader.numbered_rows():
-            if has_numbers(row) is False:
+            if has_passage_numbers(row) is False:
                 if not _is_sound(row):
                     self.dropped[_SURROGATE] += 1
                     if reader.at is not None:
@@ -76,23 +80,23 @@ def texts_of_rows(
     *,
     skips_bad_rows: bool,
 ) -> TextsOfRows:
-    """Return the texts of a source's rows; read the rows, and write the texts if need be.
+    """Return the texts of a source's rows as passages, from the cache if they are there.
 
     Args:
-        folder: of all caches.
-        digests: of the source's files by path.
-        name: of the cache of the rows, which stands for their settings.
-        reader: of the rows.
+        folder: the folder of all caches.
+        digests: the digests of the source's files, by path.
+        name: the name of the rows' cache file, which depends on all settings.
+        reader: a new reader of the rows.
         skips_bad_rows: whether rows with a text that cannot be stored are left out.
 
     Raises:
-        DataError: data that cannot be read; the texts look like ids; a text cannot be stored.
+        DataError: the data cannot be read, the texts look like ids, or a text cannot be stored.
     """
     passages = _passages(reader, skips_bad_rows)
 
     def read() -> Iterator[Passage]:
         first = list(islice(passages, _LOOKED_AT))
-        looked_at = [[str(one.text.encode("utf-8", "replace"), "utf-8")] for one in first]
+        looked_at = [[str(passage.text.encode("utf-8", "replace"), "utf-8")] for passage in first]
         column = pa.chunked_array([pa.array(looked_at, pa.list_(pa.string()))])
         if sentence := ids_for_texts(column, np.ones(len(first), bool)):
             at = first[0].at
@@ -101,11 +105,11 @@ def texts_of_rows(
         yield from passages
 
     settings = ("texts of rows", name)
-    own = passages_in(folder, digests, settings, read, name="rows", skips_bad_rows=False)
-    for _ in passages:  # the texts were in the cache, and the reader has not met all corpora yet
+    texts = passages_in(folder, digests, settings, read, name="rows", skips_bad_rows=False)
+    for _ in passages:  # if the texts were cached, reading all rows is needed to find all corpora
         pass
     found = Passages(reader.passages.corpora)
-    return TextsOfRows(found, found.add(own))
+    return TextsOfRows(found, found.add(texts))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -114,7 +118,7 @@ def texts_of_rows(
 def _passages(reader: RowReader, skips_bad_rows: bool) -> Iterator[Passage]:
     number = 0
     for row in reader.numbered_rows():
-        if has_numbers(row) is False and not (skips_bad_rows and not _is_sound(row)):
+        if has_passage_numbers(row) is False and not (skips_bad_rows and not _is_sound(row)):
             for text in _texts(row):
                 yield Passage(str(number), text, reader.at)
                 number += 1

@@ -1,7 +1,7 @@
-"""Rows of a source with its side-cars, joined when the source is opened and cached by content.
+"""Joins the side-cars of a source to its rows when the source is opened; cached by content.
 
-The rows themselves are read without their side-cars, so that another side-car reads no file of
-rows again. A row keeps its number.
+Side-cars are the files of negatives and scores. The rows are first read and cached without them, so
+that the files of rows are not read again for other side-cars. A row keeps its number.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from llm_embedder_data.rows.faults.row_locations import (
 from llm_embedder_data.rows.files.large_batches import LargeBatches
 from llm_embedder_data.rows.joins.passages_and_texts import PassagesAndTexts
 from llm_embedder_data.rows.joins.side_car_documents import SideCarDocuments
-from llm_embedder_data.rows.passages.passage_files import PassageFile
-from llm_embedder_data.rows.passages.passages import Passages
+from llm_embedder_data.rows.passages.passages import opened_passages
 from llm_embedder_data.rows.records.rejected_files import (
     RejectedFile,
     has_rejected,
@@ -59,8 +58,8 @@ from llm_embedder_data.rows.sources.sources import SIDE_CARS, Source
 # Part of the cache's name. Raise it when what is written changes.
 _VERSION = 3
 
-# Hashes of texts that are positives of a row's query, and not among its candidates: those of other
-# rows of the query, and those that a miner took for positives.
+# The column with the hashes of texts that are positives of the row's query but not among the row's
+# candidates: positives of other rows with the query, and documents that a miner took for positives.
 KNOWN_ID = "known_id"
 
 _BLOCK_ROWS = 512
@@ -79,26 +78,26 @@ def with_negatives(source: Source, path: str) -> Source:
     return replace(source, reader_options={**source.reader_options, "negatives": path})
 
 
-def own_rows_alone(source: Source) -> Source:
-    """Return a source without the corpus that its side-cars name documents of."""
+def without_corpus(source: Source) -> Source:
+    """Return a source without the corpus whose document ids its side-cars use."""
     options = {n: value for n, value in source.reader_options.items() if n != "corpus"}
     return replace(source, reader_options=options)
 
 
 def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -> SourceRows:
-    """Return rows with the side-cars of a source, which are joined once for each content.
+    """Return rows with the side-cars of a source, from the cache if they were joined before.
 
     Args:
         read: the rows without side-cars.
-        source: names the side-cars, and the corpus of their documents.
+        source: names the side-cars and the corpus of their documents.
         reading: how the source is read.
 
     Returns:
-        the rows, which have the column :data:`KNOWN_ID` beside those that they had. Keys that are
-        numbers of passages stay so, and those that are joined to them become such.
+        The rows with the additional column :data:`KNOWN_ID`. If keys are passage numbers, those of
+        joined negatives are numbers too.
 
     Raises:
-        DataError: a file that cannot be read, or that is no run.
+        DataError: a file cannot be read, or is not a run or a file of scores.
     """
     named = {name: source.reader_options.get(name) for name in SIDE_CARS}
     given = {name: value for name, value in named.items() if value is not None}
@@ -136,7 +135,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         read,
         source=source,
         rows=_opened(cached, name, read.rows),
-        passages=_opened_passages(summary, reading.cache_folder),
+        passages=opened_passages(reading.cache_folder, summary["passages"]),
         side_cars=digests,
         base_files=tuple(base),
         are_teacher_scores="scores" in given,
@@ -176,12 +175,6 @@ def _opened(cached: Path, name: str, rows: datasets.Dataset) -> datasets.Dataset
     return opened if locations is None else with_files(opened, locations.files)
 
 
-def _opened_passages(summary: Mapping[str, Any], folder: Path) -> Passages | None:
-    if summary["passages"] is None:
-        return None
-    return Passages(PassageFile(folder / name) for name in summary["passages"])
-
-
 def _side_cars(
     given: Mapping[str, Any],
     beside: ScoresBeside,
@@ -210,8 +203,8 @@ def positives_of_queries(read: SourceRows) -> dict[str, dict[str, str]]:
     """Return the positives of queries that have several rows.
 
     Returns:
-        by the query's normal form, the positives by theirs. A query with one row is left out: its
-        row says it all.
+        ``{query: {positive: its text}}``, with queries and positives in normal form. Queries with a
+        single row are left out, because the row itself holds their positives.
     """
     count: Counter[str] = Counter()
     for chunk in read.rows.data.column("query").chunks:
@@ -233,7 +226,7 @@ def positives_of_queries(read: SourceRows) -> dict[str, dict[str, str]]:
 def _write(
     cached: Path, joining: _JoiningRows, side_cars: SideCars, rejected: RejectedRecords
 ) -> dict[str, Any]:
-    """Write the joined rows and what was counted; return the latter."""
+    """Write the joined rows and their summary; return the summary."""
     read, keys = joining.read, joining.keys
     located = [field for field in LOCATION_COLUMNS if field[0] in read.rows.column_names]
     schema = pa.schema([*joining.kind.schema, *located, (KNOWN_ID, pa.list_(pa.int64()))])
@@ -263,7 +256,11 @@ class _JoiningRows:
 
     Attributes:
         read: the rows without side-cars.
-        keys: numbers of passages and texts from elsewhere; None if the rows hold texts.
+        keys: the passages whose numbers are the rows' keys, and texts that are joined; None if keys
+            are texts.
+        counts: what was counted, by a description.
+        number: the number of the row that is being joined.
+        skips_bad_rows: whether bad rows are skipped, instead of being errors.
     """
 
     read: SourceRows
@@ -274,7 +271,7 @@ class _JoiningRows:
 
     @property
     def kind(self) -> RowKind:
-        """What the joined rows become."""
+        """The kind of the joined rows."""
         if self.keys is None or TRAIN_ROWS.of_passages is None:
             return TRAIN_ROWS
         return TRAIN_ROWS.of_passages(self.keys)
@@ -283,13 +280,13 @@ class _JoiningRows:
         return self.read.error(self.number, sentence)
 
     def canonical(self, record: Mapping[str, Any]) -> Row:
-        """Return a stored row as a canonical row; its texts know the numbers of their passages."""
+        """Return a stored row as a canonical row; texts of passages carry the passages' numbers."""
         if self.keys is not None:
             record = {**record, "key": self.keys.numbered(record["key"] or [])}
         return _canonical(record)
 
     def record(self, row: Row) -> Mapping[str, Any]:
-        """Return a canonical row as a record of the columns of ``kind``."""
+        """Return a canonical row as a record with the fields of ``kind``."""
         if self.keys is not None:
             number_of = self.keys.number_of
             sides = {n: row[n] and list(map(number_of, row[n])) for n in _SIDES}
@@ -304,7 +301,7 @@ def _joined(
     joining: _JoiningRows,
     schema: pa.Schema,
 ) -> pa.RecordBatch:
-    """Return some rows with their side-cars; a bad row stays as it is."""
+    """Return some rows with their side-cars; bad rows are not changed."""
     faults: Faults = batch.column("fault").to_pylist()
     rows = [joining.canonical(record) for record in batch.to_pylist()]
     sound = [(row, start + i) for i, row in enumerate(rows) if faults[i] is None]
@@ -324,7 +321,7 @@ def _joined(
 def _canonical(record: Mapping[str, Any]) -> Row:
     """Return a row of ``TRAIN_SCHEMA`` as a canonical row."""
     keys, n_pos = record["key"] or [], record["n_pos"] or 0
-    own_id = record["query_id_str"]
+    text_id = record["query_id_str"]
     instruction = {side: record[f"{side}_instruction"] for side in ("query", "key")}
     return {
         "query": record["query"],
@@ -332,7 +329,7 @@ def _canonical(record: Mapping[str, Any]) -> Row:
         "neg": keys[n_pos:] if n_pos else [],
         "candidates": None if n_pos else keys,
         "teacher_scores": record["teacher_scores"],
-        "query_id": record["query_id_int"] if own_id is None else own_id,
+        "query_id": record["query_id_int"] if text_id is None else text_id,
         "instruction": instruction if any(instruction.values()) else None,
         "task": record["task"],
     }

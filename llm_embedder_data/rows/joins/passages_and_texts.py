@@ -1,7 +1,7 @@
-"""Keys of rows that name passages, while texts from elsewhere are put beside them.
+"""Passages of the rows' corpora, and texts from other files that are joined as keys.
 
-A key stays the number of its passage. A text that is no passage of the rows' corpora gets a number
-behind theirs, and is written into a file of passages of its own: nothing else is copied.
+A key that is a passage stays the passage's number. A text that is not among the passages gets a
+number after theirs, and is written to a separate file of passages. No passage is copied.
 """
 
 from __future__ import annotations
@@ -20,16 +20,23 @@ from llm_embedder_data.rows.passages.passages import Passages
 
 
 class NumberedText(str):
-    """The text of a passage, which knows the passage's number."""
+    """The text of a passage as a string that carries the passage's number.
+
+    Attributes:
+        number: the number of the passage.
+    """
 
     __slots__ = ("number",)
     number: int
 
 
 class PassagesAndTexts(Passages):
-    """Passages of corpora, and behind them texts that none of them has.
+    """Passages of corpora, followed by texts from other files.
 
-    The texts from elsewhere are in memory until they are written.
+    The texts from other files are in memory until :meth:`written` writes them.
+
+    Args:
+        passages: the passages of the corpora.
     """
 
     def __init__(self, passages: Passages) -> None:
@@ -39,7 +46,7 @@ class PassagesAndTexts(Passages):
         self._text_ids = array("q")
 
     def numbered(self, numbers: Sequence[int]) -> list[NumberedText]:
-        """Return the texts of passages, each with its number."""
+        """Return the texts of passages; each text carries its number."""
         found = []
         for number, text in zip(numbers, self.texts(np.array(numbers, np.int64)), strict=True):
             found.append(NumberedText(text))
@@ -47,18 +54,21 @@ class PassagesAndTexts(Passages):
         return found
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the number of the passage that has each id, ``[m]`` int64; -1 for none."""
+        """Return the number of the passage with each id, ``[m]`` int64; -1 for an unknown id.
+
+        If several corpora have an id, the first corpus counts.
+        """
         found = np.full(len(ids), -1, np.int64)
         start = 0
         for corpus in self.corpora:
             missing = np.flatnonzero(found < 0)
-            own = corpus.find([ids[place] for place in missing.tolist()])
-            found[missing] = np.where(own < 0, -1, start + own)
+            in_corpus = corpus.find([ids[index] for index in missing.tolist()])
+            found[missing] = np.where(in_corpus < 0, -1, start + in_corpus)
             start += corpus.n_passages
         return found
 
     def number_of(self, text: str) -> int:
-        """Return a text's number: its passage's, or one behind them all."""
+        """Return a text's number: that of its passage, or a number after those of all passages."""
         if isinstance(text, NumberedText):
             return text.number
         if text not in self._beside:
@@ -76,11 +86,11 @@ class PassagesAndTexts(Passages):
         return ids
 
     def written(self, folder: Path, name: Any) -> Passages:
-        """Return the passages with those that the texts have become.
+        """Write the texts from other files as passages; return all passages.
 
         Args:
-            folder: of all caches.
-            name: what the texts are found by.
+            folder: the folder of all caches.
+            name: identifies the texts in the cache.
 
         Raises:
             DataError: the cache cannot be written.

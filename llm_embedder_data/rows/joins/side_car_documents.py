@@ -1,4 +1,4 @@
-"""Texts of the documents that side-cars name: from a corpus, or from the rows themselves."""
+"""Looks up the documents that side-cars name, in a corpus or among the rows' candidates."""
 
 from __future__ import annotations
 
@@ -24,15 +24,19 @@ _OPTIONS = ("format", "key_template", *READER_OPTIONS["corpus"])
 class SideCarDocuments:
     """The documents that the side-cars of a source name.
 
-    They are those of the source's ``corpus``, else of the data module's; of rows of ids for which
-    neither is given, the passages that they are joined to. A document whose id was made of its
-    text may also be a candidate of the rows.
+    They are documents of the source's ``corpus``, or else of the data module's corpus. If there is
+    neither, but rows hold ids, they are the passages that the rows' ids refer to. A document whose
+    id was made from its text may also be a candidate of the rows.
 
     Args:
-        source: of the rows.
-        reading: how it is read.
-        tables: gives columns of the rows without side-cars.
-        passages: that the rows' keys are numbers of; None if they are texts.
+        source: the source of the rows.
+        reading: how the source is read.
+        tables: returns columns of the rows without side-cars, by name.
+        passages: the passages whose numbers are the rows' keys; None if keys are texts.
+
+    Raises:
+        DataError: a corpus cannot be read.
+        ConfigError: a setting of a corpus cannot be used.
     """
 
     def __init__(
@@ -42,26 +46,26 @@ class SideCarDocuments:
         tables: Callable[[Sequence[str]], RowTables],
         passages: PassagesAndTexts | None = None,
     ) -> None:
-        own = source.reader_options.get("corpus")
-        given = reading.corpus if own is None else own
+        of_source = source.reader_options.get("corpus")
+        given = reading.corpus if of_source is None else of_source
         self._tables, self._passages = tables, passages
-        # Rows of ids were joined to the source's corpus, which need not be read once more.
-        self._are_passages = passages is not None and (own is not None or given is None)
+        # If rows hold ids, the passages are those of the source's corpus: do not read it again.
+        self._are_passages = passages is not None and (of_source is not None or given is None)
         given = None if self._are_passages else given
         self._corpora = corpora_of(given, source.name, reading)
 
     @property
     def digest(self) -> str:
-        """What the texts depend on, beside the rows."""
+        """A digest of what the texts depend on, besides the rows."""
         contents: list[Any] = [(corpus.digests, corpus.template) for corpus in self._corpora]
         if self._are_passages and self._passages is not None:
             contents += [corpus.path.name for corpus in self._passages.corpora]
         return str(xxhash.xxh3_128_hexdigest(repr(contents).encode()))
 
     def texts(self, ids: Iterable[str]) -> dict[str, str]:
-        """Return the texts of those of some documents that there are, by id.
+        """Return the texts of documents by id, without unknown ids.
 
-        Those of passages know their numbers.
+        The texts of passages carry their numbers.
         """
         wanted = sorted(set(ids))
         found: dict[str, str] = {}
@@ -74,7 +78,8 @@ class SideCarDocuments:
             found.update(self._of_passages(self._passages, wanted, found))
         missing = [name for name in wanted if name.startswith(TEXT_ID) and name not in found]
         if missing:
-            found.update({n: self._own_texts[n] for n in missing if n in self._own_texts})
+            candidates = self._candidates_by_id
+            found.update({n: candidates[n] for n in missing if n in candidates})
         return found
 
     def _of_passages(
@@ -83,18 +88,20 @@ class SideCarDocuments:
         """Return the documents that are passages of the rows' corpora, by id.
 
         Args:
-            passages: of the rows.
-            wanted: ids.
-            found: texts from another corpus. Its documents may have the ids of other passages.
+            passages: the passages of the rows' corpora.
+            wanted: the ids of the documents.
+            found: texts from another corpus, by id. A passage only counts if it has the same text,
+                because its id may belong to another document there.
         """
         names = list(wanted if self._are_passages else found)
         numbers = passages.find(names)
         known = [name for name, number in zip(names, numbers.tolist(), strict=True) if number >= 0]
         texts = passages.numbered(numbers[numbers >= 0].tolist())
-        own = dict(zip(known, texts, strict=True))
-        if self._are_passages:
-            return {**own}
-        return {name: text for name, text in own.items() if text == found[name]}
+        return {
+            name: text
+            for name, text in zip(known, texts, strict=True)
+            if self._are_passages or text == found[name]
+        }
 
     @cached_property
     def _row_of_id(self) -> list[dict[str, int]]:
@@ -105,7 +112,7 @@ class SideCarDocuments:
         return found
 
     @cached_property
-    def _own_texts(self) -> Mapping[str, str]:
+    def _candidates_by_id(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
         for texts in candidate_texts(self._tables(["key"])):
             found.update(zip(ids_of_texts(texts), texts, strict=True))
@@ -113,16 +120,18 @@ class SideCarDocuments:
 
 
 def corpora_of(given: Any, name: str, reading: ReadingSettings) -> list[Corpus]:
-    """Return the corpora of a source of training rows: of several, the one of its name, else all.
+    """Return the corpora of a source of training rows.
+
+    If one of several corpora has the source's name, only that corpus is returned.
 
     Args:
-        given: the source's ``corpus``, else the data module's; None for none.
-        name: of the source.
-        reading: how they are read.
+        given: the source's ``corpus``, or else the data module's; or None.
+        name: the name of the source.
+        reading: how the corpora are read.
 
     Raises:
-        DataError: data that cannot be read.
-        ConfigError: a setting that cannot be used.
+        DataError: a corpus cannot be read.
+        ConfigError: a setting cannot be used.
     """
     fields = dict.fromkeys((*template_fields(reading.key_template), "id", "title", "text"))
     sources = resolve_sources(
@@ -139,10 +148,10 @@ def corpora_of(given: Any, name: str, reading: ReadingSettings) -> list[Corpus]:
 
 
 def candidate_texts(tables: RowTables) -> Iterator[list[str]]:
-    """Yield the distinct candidates of rows, those of some rows at a time.
+    """Yield the distinct candidates of some rows at a time.
 
     Args:
-        tables: of the column ``key``.
+        tables: the rows' column ``key``.
     """
     for batch in tables.blocks(1024):
         texts = batch.column("key").flatten().unique().drop_null().to_pylist()

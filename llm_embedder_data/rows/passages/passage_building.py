@@ -1,7 +1,7 @@
-"""Writes the passages of a corpus into a memory-mapped file, once for each content.
+"""Writes the passages of a corpus to a file that can be memory-mapped; cached by content.
 
-Texts go into the file as they come. All else is spooled into nameless files, so that memory does
-not grow with the corpus; ids are sorted by their hashes a part at a time.
+Texts are written as they are read. Everything else goes to temporary files first, so that memory
+does not grow with the corpus. Ids are sorted by their hashes, a part at a time.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from llm_embedder_data.rows.schema.reading import make_folder
 _PASSAGES_AT_ONCE = 2048
 _COPY_BYTES = 16 << 20
 
-# Why a passage is not reached by its id, in corpora whose bad rows are counted.
+# Why a passage cannot be found by its id. Corpora whose bad rows are skipped count these reasons.
 _SAME_TEXT = "passages that repeat an earlier one, id and text"
 _OTHER_TEXT = "passages with the id of an earlier one and another text, the first kept"
 _SURROGATE = "passages with a lone surrogate, half of a character such as an emoji"
 
 
 class Passage(NamedTuple):
-    """A passage as a corpus has it.
+    """A passage of a corpus.
 
     Attributes:
-        id: as text.
-        text: by the corpus's template.
-        at: the file and the record that it came from.
+        id: the id, as text.
+        text: the text, made with the corpus's template.
+        at: the file and the record that the passage came from; None if unknown.
     """
 
     id: str
@@ -68,20 +68,22 @@ def passages_in(
     skips_bad_rows: bool,
     found: Callable[[], list[Any]] = list,
 ) -> PassageFile:
-    """Return the passages of a corpus from the cache folder; read and write them if need be.
+    """Return the passages of a corpus from the cache; read and write them if they are not there.
 
     Args:
-        folder: of all caches.
-        digests: of the corpus's files by path; the cache is found by their content. The header of
-            the cache has the paths of its first reader, as ``digested``.
-        settings: what else decides what is read.
-        read: yields the passages.
-        name: of the corpus, for messages.
-        skips_bad_rows: whether an id that stands twice is counted; else it is an error.
-        found: what the reading found, as JSON has it, asked for when all was read.
+        folder: the folder of all caches.
+        digests: the digests of the corpus's files, by path. The cache file's name depends on the
+            digests alone; the paths are stored in its header, as ``digested``.
+        settings: everything else that decides what is read.
+        read: returns the passages.
+        name: the name of the corpus, for messages.
+        skips_bad_rows: whether bad passages, and ids that appear twice, are counted instead of
+            being errors.
+        found: returns what reading found, as values that JSON can hold; called after reading.
 
     Raises:
-        DataError: an id stands twice, and bad rows are errors; the cache cannot be written.
+        DataError: a passage is bad or an id appears twice, and bad rows are errors; or the cache
+            cannot be written.
     """
     identity = (PASSAGES_VERSION, list(digests.values()), settings, skips_bad_rows)
     path = folder / f"passages-{xxhash.xxh3_128_hexdigest(repr(identity).encode())}.bin"
@@ -106,7 +108,7 @@ def passages_in(
                         f"the cache cannot be written: {reason(error)} ({remedy(error)})",
                     ) from error
     passages = PassageFile(path)
-    if (opened := OPENED.get()) is not None:  # though the cache may have spared that
+    if (opened := OPENED.get()) is not None:  # cached passages depend on these files too
         opened.update(path for path in digests if Path(path).is_file())
     if (gathered := GATHERED.get()) is not None:
         paths = dict(zip(passages.header["digested"], digests, strict=True))
@@ -125,8 +127,8 @@ _SPOOLED = {
     "id_hashes": "uint64",
     "id_numbers": "int64",
 }
-# Only needed while the file is written: 128 bits of each text's hash, ids' hashes in the order of
-# the passages, and where passages came from.
+# Only needed while the file is written: a 128-bit hash of each text, the ids' hashes in the order
+# of the passages, and the locations of the passages.
 _PASSING = {
     "digests": "uint64",
     "hashes": "uint64",
@@ -137,7 +139,7 @@ _PASSING = {
 
 
 class _Build:
-    """The file of a corpus while it is written."""
+    """Writes the file of a corpus."""
 
     def __init__(
         self, file: HashedFile, folder: Path, stack: ExitStack, name: str, skips_bad_rows: bool
@@ -222,7 +224,11 @@ class _Build:
         self._n_passages += len(block)
 
     def _index_ids(self) -> None:
-        """Write the hashes of ids in order, and the number of each; of equal ids the first."""
+        """Write the ids' hashes in sorted order, and the number of the first passage of each id.
+
+        Raises:
+            DataError: an id appears twice, and bad rows are errors.
+        """
         n_repeated, first_repeated = 0, (self._n_passages, 0)
         repeated: list[tuple[int, str]] = []
         names, bounds = self._read("ids"), self._read("id_bounds")
@@ -231,13 +237,13 @@ class _Build:
             stays = np.ones(len(numbers), bool)
             for run in runs(hashes):
                 known: dict[bytes, int] = {}
-                for place in run:
-                    number = int(numbers[place])
+                for position in run:
+                    number = int(numbers[position])
                     name = names[bounds[number] : bounds[number + 1]].tobytes()
                     first = known.setdefault(name, number)
                     if first == number:
                         continue
-                    stays[place] = False
+                    stays[position] = False
                     n_repeated += 1
                     first_repeated = min(first_repeated, (number, first))
                     is_same = (digests[number] == digests[first]).all()
@@ -263,8 +269,8 @@ class _Build:
         text = "the same text" if (pairs[number] == pairs[first]).all() else "another text"
         file, row, line = self._at(number)
         before, row_before, line_before = self._at(first)
-        place = f"row {row_before}" if line_before is None else f"line {line_before}"
-        where = place if before == file else f"{before}, {place}"
+        position = f"row {row_before}" if line_before is None else f"line {line_before}"
+        where = position if before == file else f"{before}, {position}"
         count = f"; in {n_repeated:,} passages" if n_repeated > 1 else ""
         return DataError.at(
             file,
@@ -281,7 +287,7 @@ class _Build:
         return list(self._files)[file], row, None if line < 0 else line
 
     def _find_same_texts(self) -> None:
-        """Write the number of the first passage with the same text."""
+        """Write, for each passage, the number of the first passage with the same text."""
         if not self._n_passages:
             return
         digests = self._read("digests").reshape(-1, 2)
@@ -290,8 +296,8 @@ class _Build:
         for hashes, numbers in in_order(self._read("text_ids").view(np.uint64)):
             for run in runs(hashes):
                 known: dict[bytes, int] = {}
-                for place in run:
-                    number = int(numbers[place])
+                for position in run:
+                    number = int(numbers[position])
                     first_same[number] = known.setdefault(digests[number].tobytes(), number)
         first_same.flush()
 

@@ -1,4 +1,4 @@
-"""The passages of a corpus by id, in a memory-mapped file: nothing of it is copied to open it."""
+"""The passages of a corpus by id, in a memory-mapped file that is opened without copying."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.array_files import mapped_arrays
 from llm_embedder_data.core.sealed_files import is_whole
 
-# Part of every file's name. Raise it when what is written changes, or when a reader of a format
-# gives other passages.
+# Part of every file's name. Raise it when what is written changes, or when the reader of a format
+# returns other passages.
 PASSAGES_VERSION = 4
 
-# Ids that are read at a time, when all of them are asked for.
+# The number of ids that are read at a time when iterating over all of them.
 _IDS_AT_ONCE = 8192
 
 
 class PassageFile(Mapping[str, str]):
     """The n passages of a corpus: a mapping from ids to texts, and arrays by number.
 
-    A passage's number is its place in the corpus. Ids are found by a sorted array of their hashes,
-    and compared with the id itself. Its pickle is its file's name.
+    A passage's number is its position in the corpus, from 0. Ids are looked up in a sorted array of
+    their hashes, and compared with the found id itself. A pickle of this object only holds the path
+    of the file.
 
     Args:
-        path: of a file that ``passage_building.passages_in`` wrote.
+        path: a file that ``passage_building.passages_in`` wrote.
 
     Attributes:
-        text_ids: ``[n]`` int64, the hash of each text, as batches have it.
+        text_ids: ``[n]`` int64, the hash of each text, which is ``key_id`` in batches.
         first_same: ``[n]`` int64, the number of the first passage with the same text.
-        header: what else was written: ``files``, ``counts``, ``digested``, ``found`` and
-            ``rejected``.
+        header: the other values that were written: ``files``, ``counts``, ``digested``, ``found``
+            and ``rejected``.
 
     Raises:
         FileNotFoundError: the file does not exist or is damaged.
@@ -58,46 +59,46 @@ class PassageFile(Mapping[str, str]):
 
     @property
     def n_passages(self) -> int:
-        """How many passages have a number: also those that only repeat an earlier one's id."""
+        """The number of passages, including passages that repeat the id of an earlier passage."""
         return len(self.text_ids)
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of each id's passage, ``[m]`` int64; -1 for an unknown id."""
         if not len(self):
             return np.full(len(ids), -1, np.int64)
-        names = [one.encode("utf-8", "surrogatepass") for one in ids]
+        names = [id.encode("utf-8", "surrogatepass") for id in ids]
         hashes = np.array([xxhash.xxh3_64_intdigest(name) for name in names], np.uint64)
-        places = np.searchsorted(self._hashes, hashes)
-        inside = np.minimum(places, len(self._hashes) - 1)
+        positions = np.searchsorted(self._hashes, hashes)
+        inside = np.minimum(positions, len(self._hashes) - 1)
         found = np.where(self._hashes[inside] == hashes, self._numbers[inside], -1)
         starts, ends = self._id_bounds[found].tolist(), self._id_bounds[found + 1].tolist()
         known = self._ids
         for i, (number, name) in enumerate(zip(found.tolist(), names, strict=True)):
             if number >= 0 and known[starts[i] : ends[i]] != name:
-                found[i] = self._beside(int(places[i]) + 1, int(hashes[i]), name)
+                found[i] = self._next_with_hash(int(positions[i]) + 1, int(hashes[i]), name)
         return found
 
     def texts(self, numbers: NDArray[np.int64]) -> list[str]:
-        """Return the texts of some passages, by their numbers, ``[m]`` int64."""
+        """Return the texts of the passages with these numbers, ``[m]`` int64."""
         texts = self._texts
         starts, ends = self._text_bounds[numbers].tolist(), self._text_bounds[numbers + 1].tolist()
         return [str(texts[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
 
     def n_bytes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the bytes of each text, ``[m]`` int64."""
+        """Return the length of each text in bytes, ``[m]`` int64."""
         n_bytes: NDArray[np.int64] = self._text_bounds[numbers + 1] - self._text_bounds[numbers]
         return n_bytes
 
     # -- the mapping -------------------------------------------------------------------------------
 
-    def __getitem__(self, one: str) -> str:
-        number = self.find([one])
+    def __getitem__(self, id: str) -> str:
+        number = self.find([id])
         if number[0] < 0:
-            raise KeyError(one)
+            raise KeyError(id)
         return self.texts(number)[0]
 
-    def __contains__(self, one: object) -> bool:
-        return isinstance(one, str) and bool(self.find([one])[0] >= 0)
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str) and bool(self.find([id])[0] >= 0)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -110,9 +111,10 @@ class PassageFile(Mapping[str, str]):
     # -- lines -------------------------------------------------------------------------------------
 
     def of_lines(self, lines: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers of the passages on some lines, from 0, ``[m]`` int64.
+        """Return the numbers of the passages on some lines, ``[m]`` int64.
 
-        Passages that only repeat an earlier one's id are on no line.
+        Lines are counted from 0. They do not count passages that repeat the id of an earlier
+        passage.
         """
         return lines if len(self) == self.n_passages else self._numbers_in_order[lines]
 
@@ -127,34 +129,37 @@ class PassageFile(Mapping[str, str]):
     def _numbers_in_order(self) -> NDArray[np.int64]:
         return np.sort(self._numbers)
 
-    def _beside(self, place: int, hash_: int, name: bytes) -> int:
-        """Return the number of an id behind another one that has its hash; -1 for an unknown id."""
-        while place < len(self._hashes) and int(self._hashes[place]) == hash_:
-            number = int(self._numbers[place])
+    def _next_with_hash(self, position: int, hash_: int, name: bytes) -> int:
+        """Return the number of an id, from a position after another id with the same hash.
+
+        -1 for an unknown id.
+        """
+        while position < len(self._hashes) and int(self._hashes[position]) == hash_:
+            number = int(self._numbers[position])
             if self._ids[int(self._id_bounds[number]) : int(self._id_bounds[number + 1])] == name:
                 return number
-            place += 1
+            position += 1
         return -1
 
 
 class PassagesByLine(PassageFile):
-    """The passages of a corpus by their lines, from 0, whatever their ids."""
+    """The passages of a corpus, whose ids are their lines, counted from 0, as text."""
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the number of the passage on each line, ``[m]`` int64; -1 behind the last."""
-        lines = np.array([self._line(one) for one in ids], np.int64)
+        """Return the number of the passage on each line, ``[m]`` int64; -1 for no such line."""
+        lines = np.array([self._line(id) for id in ids], np.int64)
         return np.where(lines < 0, -1, self.of_lines(np.maximum(lines, 0)))
 
     def __iter__(self) -> Iterator[str]:
         return map(str, range(len(self)))
 
-    def _line(self, one: str) -> int:
-        is_line = one.isascii() and one.isdigit() and len(one) < 19 and str(int(one)) == one
-        return int(one) if is_line and int(one) < len(self) else -1
+    def _line(self, id: str) -> int:
+        is_line = id.isascii() and id.isdigit() and len(id) < 19 and str(int(id)) == id
+        return int(id) if is_line and int(id) < len(self) else -1
 
 
 class IdsOfLines(Sequence[str]):
-    """The ids of a corpus's passages by their lines, read when they are asked for."""
+    """The ids of a corpus's passages by line, read on access."""
 
     def __init__(self, passages: PassageFile) -> None:
         self._passages = passages

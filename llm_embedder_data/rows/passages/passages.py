@@ -1,8 +1,9 @@
-"""Passages that rows name by number, of one corpus or of several, one after the other."""
+"""Passages of one or several corpora, which rows refer to by number."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ class Passages:
     """The passages of corpora, numbered in the order in which the corpora were added.
 
     Args:
-        corpora: the first ones.
+        corpora: the corpora to begin with.
     """
 
     def __init__(self, corpora: Iterable[PassageFile] = ()) -> None:
@@ -45,49 +46,49 @@ class Passages:
 
     @property
     def names(self) -> list[str]:
-        """The names of these files in the cache folder."""
+        """The names of ``files`` in the cache folder."""
         return [corpus.path.name for corpus in self.corpora]
 
     def texts(self, numbers: NDArray[np.int64]) -> list[str]:
-        """Return the texts of some passages, ``[m]`` int64."""
+        """Return the texts of the passages with these numbers, ``[m]`` int64."""
         if len(self.corpora) == 1:
             return self.corpora[0].texts(numbers)
         texts = np.empty(len(numbers), object)
-        for corpus, at, own in self._by_corpus(numbers):
-            texts[at] = corpus.texts(own)
+        for corpus, at, in_corpus in self._by_corpus(numbers):
+            texts[at] = corpus.texts(in_corpus)
         found: list[str] = texts.tolist()
         return found
 
     def ids(self, numbers: NDArray[np.int64]) -> list[str]:
-        """Return the ids that some passages have in their corpora, ``[m]`` int64."""
+        """Return the ids of the passages with these numbers, ``[m]`` int64, in their corpora."""
         ids = np.empty(len(numbers), object)
-        for corpus, at, own in self._by_corpus(numbers):
-            ids[at] = [corpus.id_of(number) for number in own.tolist()]
+        for corpus, at, in_corpus in self._by_corpus(numbers):
+            ids[at] = [corpus.id_of(number) for number in in_corpus.tolist()]
         found: list[str] = ids.tolist()
         return found
 
     def text_ids(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the hash of each text, as batches have it, ``[m]`` int64."""
-        return self._numbers(numbers, lambda corpus, own: corpus.text_ids[own])
+        """Return the hash of each text, which is ``key_id`` in batches, ``[m]`` int64."""
+        return self._numbers(numbers, lambda corpus, in_corpus: corpus.text_ids[in_corpus])
 
     def n_bytes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the bytes of each text, ``[m]`` int64."""
+        """Return the length of each text in bytes, ``[m]`` int64."""
         return self._numbers(numbers, PassageFile.n_bytes)
 
     def first_same(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return numbers that are equal for equal texts and for no others, ``[m]`` int64.
+        """Return numbers that are equal exactly for equal texts, ``[m]`` int64.
 
-        Of one corpus, they are those of the first passages with the texts; of several, which may
-        have a text in common, the texts' hashes.
+        With one corpus, they are the numbers of the first passages with the same texts. Several
+        corpora may share texts, so the numbers are hashes of the texts.
         """
         if len(self.corpora) == 1:
             return self.corpora[0].first_same[numbers]
         return self.text_ids(numbers)
 
     def lists(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Return a column of lists of numbers as lists of texts, in one chunk."""
+        """Return a column of lists of passage numbers as lists of texts, in one chunk."""
         lists = column.combine_chunks()
-        if isinstance(lists, pa.ChunkedArray):  # of no chunk
+        if isinstance(lists, pa.ChunkedArray):  # the column has no chunk
             lists = pa.array([], column.type)
         texts = pa.array(self.texts(flat_numbers(lists)), pa.string())
         offsets = lists.offsets.to_numpy()
@@ -103,12 +104,15 @@ class Passages:
     def _by_corpus(
         self, numbers: NDArray[np.int64]
     ) -> Iterable[tuple[PassageFile, NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield each corpus, the places of its numbers, and these as the corpus counts them."""
+        """Yield each corpus that has some of the numbers.
+
+        Also yields the indices of its numbers, and the numbers of these passages in the corpus.
+        """
         corpus_of = np.searchsorted(self._ends, numbers, "right")
         for at, corpus in enumerate(self.corpora):
-            places = np.flatnonzero(corpus_of == at)
-            if len(places):
-                yield corpus, places, numbers[places] - self._start(at)
+            indices = np.flatnonzero(corpus_of == at)
+            if len(indices):
+                yield corpus, indices, numbers[indices] - self._start(at)
 
     def _numbers(
         self,
@@ -118,12 +122,26 @@ class Passages:
         if len(self.corpora) == 1:
             return of(self.corpora[0], numbers)
         found = np.empty(len(numbers), np.int64)
-        for corpus, at, own in self._by_corpus(numbers):
-            found[at] = of(corpus, own)
+        for corpus, at, in_corpus in self._by_corpus(numbers):
+            found[at] = of(corpus, in_corpus)
         return found
 
 
+def opened_passages(folder: Path, names: Iterable[str] | None) -> Passages | None:
+    """Return the passages in files of a cache folder; None if ``names`` is None.
+
+    Args:
+        folder: the cache folder.
+        names: the names of the files, from :attr:`Passages.names`.
+
+    Raises:
+        FileNotFoundError: a file does not exist or is damaged.
+        OSError: a file cannot be mapped.
+    """
+    return None if names is None else Passages(PassageFile(folder / name) for name in names)
+
+
 def flat_numbers(lists: pa.ListArray) -> NDArray[np.int64]:
-    """Return the numbers of all lists, end to end, ``[m]`` int64."""
+    """Return the numbers of all lists, concatenated, ``[m]`` int64."""
     numbers: NDArray[np.int64] = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
     return numbers

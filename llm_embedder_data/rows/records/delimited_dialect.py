@@ -1,4 +1,4 @@
-"""How a text of cells is written: its delimiter, quotes, header, and which cells are lists."""
+"""Detects how delimited text is written: its delimiter, quotes, header, and columns of lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from llm_embedder_data.rows.records.header_names import column_names, is_header, n_known
 from llm_embedder_data.rows.records.list_cells import list_columns
 
-_LOOKED_AT = 50  # lines, for the shape of a file
+_LOOKED_AT = 50  # lines from which the dialect is detected
 _MARKS = (",", ";", "|")
 _NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", None: "runs of blanks"}
 
@@ -20,7 +20,7 @@ _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
 _ID = re.compile(r"(?=.*\d)[\w.:/#-]+")
 
-csv.field_size_limit(2_147_483_647)  # cells of megabytes are real
+csv.field_size_limit(2_147_483_647)  # the default is too low for cells of megabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,12 @@ class Dialect:
     """How the lines of a file become cells.
 
     Attributes:
-        delimiter: between cells; None for runs of blanks.
-        is_quoted: whether cells may stand in quotes; else a quote is text.
-        skips_blanks: whether a blank behind a delimiter belongs to it, as in ``a, "b, c"``.
-        header: the names of the columns; None where the first line is a record.
-        line_end: the sign at which lines end, ``\\n`` (also behind ``\\r``) or ``\\r``.
-        lists: the columns whose cells are lists.
+        delimiter: the character between cells; None for any amount of white space.
+        is_quoted: whether cells may be in quotes; otherwise a quote is part of the text.
+        skips_blanks: whether to ignore a space after a delimiter, as in ``a, "b, c"``.
+        header: the names of the columns; None if the first line is a record.
+        line_end: the character that ends a line: ``\\n``, which includes ``\\r\\n``, or ``\\r``.
+        lists: the indices of the columns whose cells are lists.
     """
 
     delimiter: str | None
@@ -53,16 +53,16 @@ class Dialect:
 
 
 def dialect_of(text: str, name: str, given: Collection[str] = (), *, is_whole: bool) -> Dialect:
-    """Find the dialect of a text by its beginning.
+    """Detect the dialect of a file from the beginning of its text.
 
     Args:
-        text: the beginning.
-        name: of the file, whose ending counts where the content leaves it open.
-        given: columns that the user named.
-        is_whole: whether the text is the whole file; else its last line is left out.
+        text: the beginning of the file.
+        name: the name of the file; its ending decides if the content fits several delimiters.
+        given: the names of columns that the user gave.
+        is_whole: whether the text is the whole file; if not, its last line is ignored.
 
     Raises:
-        ValueError: the header names a column twice.
+        ValueError: the header names a column twice, or a column holds arrays as NumPy prints them.
     """
     before_end = text.rstrip("\r\n")
     line_end = "\r" if "\r" in before_end and "\n" not in before_end else "\n"
@@ -102,14 +102,14 @@ def dialect_of(text: str, name: str, given: Collection[str] = (), *, is_whole: b
 
 
 def is_scored_pair(cells: Sequence[str]) -> bool:
-    """Whether cells are those of a run, two ids and a number, or of two texts with a score."""
+    """Return whether cells are two ids or texts and a number, as in runs and scored pairs."""
     return len(cells) == 3 and bool(_NUMBER.fullmatch(cells[2].strip()))
 
 
 def _delimiter(lines: Sequence[str], name: str, given: Collection[str]) -> str | None:
     looked_at = lines[:_LOOKED_AT]
     if _most([is_scored_pair(line.split("\t")) for line in looked_at]):
-        return "\t"  # whatever else the first two cells hold
+        return "\t"  # even if texts in the first two cells hold other delimiters
     if _are_trec(looked_at) and not _most([_is_id_and_words(line) for line in looked_at]):
         return "\t" if _most([line.count("\t") in (3, 5) for line in looked_at]) else None
     by_header = {
@@ -136,7 +136,7 @@ def _delimiter(lines: Sequence[str], name: str, given: Collection[str]) -> str |
 
 
 def _regularity(lines: Sequence[str], mark: str) -> int:
-    """How many cells records have beyond one, if ``mark`` separates them; 0 where they differ."""
+    """Return how many delimiters a record has if ``mark`` is the delimiter; 0 if that varies."""
     lengths = Counter(len(row) for row in _rows(lines, mark) if row)
     if not lengths:
         return 0
@@ -145,7 +145,7 @@ def _regularity(lines: Sequence[str], mark: str) -> int:
 
 
 def _rows(lines: Sequence[str], delimiter: str, skips_blanks: bool = False) -> list[list[str]]:
-    """The records of some lines; the last one is left out where it is cut off."""
+    """Return the cells of the records in some lines, up to a record that is not sound CSV."""
     reader = csv.reader(
         (f"{line}\n" for line in lines), delimiter=delimiter, skipinitialspace=skips_blanks
     )
@@ -167,10 +167,10 @@ def _split(line: str, delimiter: str, skips_blanks: bool) -> list[str]:
 
 
 def _is_quoted_by_tabs(lines: Sequence[str]) -> bool:
-    """Whether a file of tabs with a header has cells in quotes, as pandas writes them.
+    """Return whether a tab-separated file with a header has quoted cells, as pandas writes them.
 
-    Without a quote in sight it may have some later; there a record that quotes break is read
-    without them.
+    This is also True if the lines hold no quotes, because later lines may. If quotes of a later
+    record do not match, that record is read as if quotes were text.
     """
     rows = [line.split("\t") for line in lines]
     if any(len(row) != len(rows[0]) for row in rows):
@@ -183,7 +183,7 @@ def _is_quoted_by_tabs(lines: Sequence[str]) -> bool:
 
 
 def _are_trec(lines: Sequence[str]) -> bool:
-    """Whether lines have TREC's fields: 4 of judgments, or 6 of a run."""
+    """Return whether lines have TREC's fields: the 4 of judgments, or the 6 of a run."""
     rows = [line.split() for line in lines]
     return _most([len(row) == 4 and bool(_INTEGER.fullmatch(row[3])) for row in rows]) or _most(
         [
@@ -194,23 +194,23 @@ def _are_trec(lines: Sequence[str]) -> bool:
 
 
 def _is_id_and_words(line: str) -> bool:
-    """Whether a line is an id, a tab, and a text: of three words such as ``top 10 of 2020``."""
-    one, tab, text = line.partition("\t")
-    if not tab or "\t" in text or not one.strip() or len(one.split()) > 1 or not text.strip():
+    """Return whether a line is an id, a tab, and a text such as ``top 10 of 2020``."""
+    id_, tab, text = line.partition("\t")
+    if not tab or "\t" in text or len(id_.split()) != 1 or not text.strip():
         return False
     return not re.fullmatch(r"Q?\d+", text.split()[0], re.IGNORECASE)
 
 
 def _are_ids_between_blanks(lines: Sequence[str]) -> bool:
-    """Whether all lines are three ids, each with a digit in it: a triple, or a run without tag."""
+    """Return whether lines are three ids with digits: triples, or a run with only three fields."""
     rows = [line.split() for line in lines]
     return _most([len(row) == 3 and all(map(_ID.fullmatch, row)) for row in rows])
 
 
 def _most(are: Sequence[bool]) -> bool:
-    """Whether nine of ten lines are so, or all but one of a few.
+    """Return whether at least nine of ten values are true, or all but one of three or more.
 
-    The odd one is an error that names its line.
+    Some lines may be broken. Reading the file then raises an error that names the line.
     """
     n_odd = len(are) - sum(are)
     return n_odd <= 0.1 * len(are) or (n_odd == 1 and len(are) > 2)

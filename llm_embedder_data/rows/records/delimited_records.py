@@ -1,4 +1,4 @@
-"""Records of a text of cells, each with the line on which it begins."""
+"""Reads the records of delimited text, each with the line on which it begins."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from llm_embedder_data.rows.files.raw_content import open_content
 from llm_embedder_data.rows.records.delimited_dialect import Dialect
 from llm_embedder_data.rows.records.list_cells import list_of
 
-# A quoted cell that has not ended by then was never one, characters.
+# In characters. If a quoted cell is longer, its opening quote is taken for text.
 _LONGEST_CELL = 1 << 24
 
-# The line on which a record begins, from 1, and its cells; or what is wrong with it. A line of
-# delimiters alone has none.
+# The line, from 1, on which a record begins; and its cells, or a sentence on what is wrong with it.
+# The cells are [] for a line that holds only delimiters.
 Cells: TypeAlias = tuple[int, list[str] | str]
 
 
 def cell_records(path: str, dialect: Dialect) -> Iterator[tuple[int, Any]]:
-    """The records of a file: dicts where it has a header, else lists of str.
+    """Yield the records of a file: dicts if it has a header, otherwise lists of str.
 
     Yields:
-        (line, record); a record that cannot be read is a :class:`BadRecord`.
+        The line on which a record begins, from 1, and the record. A record that cannot be read is a
+        :class:`BadRecord`.
 
     Raises:
         OSError, EOFError: the file cannot be read.
@@ -80,7 +81,7 @@ class BadRecord:
 
     Attributes:
         sentence: what is wrong with it.
-        content: the record as far as it could be read: its text, or its cells; None if unknown.
+        content: what could be read of the record: its text, or its cells; None if unknown.
     """
 
     __slots__ = ("content", "sentence")
@@ -89,11 +90,11 @@ class BadRecord:
         self.sentence, self.content = sentence, content
 
 
-# Files that were put behind one another have these inside.
+# Faults of a file into which several files were concatenated.
 _MARKED = "it begins with a byte order mark, which belongs at the start of a file (take it out)"
 _HEADER_AGAIN = "it repeats the header (take the line out)"
 
-# A line of delimiters alone, as spreadsheets write them behind the last row.
+# A line that holds only delimiters. Spreadsheets write them after the last row.
 BLANK = BadRecord("all its cells are empty")
 
 
@@ -102,7 +103,7 @@ def _ragged(n_cells: int, dialect: Dialect) -> str:
     names = ", ".join(name[:40] for name in header[:10])
     return (
         f"expected {len(header)} cells as the header has ({names}), found {n_cells} "
-        f"(read as {dialect}; mend the line)"
+        f"(read as {dialect}; correct the line)"
     )
 
 
@@ -127,11 +128,15 @@ def _cells(path: str, dialect: Dialect) -> Iterator[Cells]:
 
 
 class _Runaway(Exception):
-    """A quoted cell that does not end."""
+    """A quoted cell does not end."""
 
 
 class _QuotedText:
-    """Lines with quoted cells; a record that quotes break is read by its line alone."""
+    """Reads records with quoted cells.
+
+    If the quotes of a record do not match, its first line is read as a record by itself, and the
+    parser starts again at the second line.
+    """
 
     def __init__(self, text: Iterator[str], dialect: Dialect) -> None:
         self._text = text
@@ -139,7 +144,7 @@ class _QuotedText:
         self._skips_blanks = dialect.skips_blanks
         self._n_cells = len(dialect.header) if dialect.header else None
         self._of_record: list[str] = []  # lines given to the parser since the last record
-        self._again: deque[str] = deque()  # lines taken back from it
+        self._again: deque[str] = deque()  # lines that the parser must read again
 
     def records(self) -> Iterator[Cells]:
         reader = self._reader()
@@ -172,13 +177,13 @@ class _QuotedText:
             first, *others = of_record
             alone = self._alone(first)
             if alone is None and trouble is None:
-                # Ragged: whoever knows the header says so.
+                # Another number of cells than the header's: the caller reports that.
                 yield line, cells if any(map(str.strip, cells)) else []
                 if n_lines == 1:
                     others = []
             else:
                 yield line, alone if alone is not None else _sentence(trouble or "", first)
-            # The lines behind the first are read anew.
+            # Read the lines after the first again.
             self._again.extendleft(reversed(others))
             of_record.clear()
             line += 1
@@ -210,7 +215,7 @@ class _QuotedText:
             yield line
 
     def _are_records(self, lines: list[str], cells: list[str]) -> bool:
-        """Whether quotes that are text made one cell of several lines that are records."""
+        """Return whether quotes that are text merged several records into one cell."""
         delimiter, n_cells = self._delimiter, self._n_cells
         return (
             n_cells is not None
@@ -219,7 +224,7 @@ class _QuotedText:
         )
 
     def _alone(self, line: str) -> list[str] | None:
-        """The cells of one line with quotes that are not doubled; None where they are unclear."""
+        """Return the cells of a line whose quotes are not doubled; None if they are ambiguous."""
         line = line.rstrip("\r\n")
         cells = line.split(self._delimiter)
         if len(cells) != (self._n_cells or len(cells)):
@@ -237,20 +242,20 @@ def _sentence(trouble: str, line: str) -> str:
 
 
 def _tolerantly_split(line: str, delimiter: str) -> list[str]:
-    """Cells of a line in which a quote ends a cell only before a delimiter or the line's end."""
-    cells, place = [], 0
+    """Return a line's cells if a quote only ends a cell before a delimiter or the line's end."""
+    cells, position = [], 0
     while True:
-        start = place
-        if line[place : place + 1] == '"':
-            end = line.find(f'"{delimiter}', place + 1)
-            place = len(line) if end < 0 else end + 1
+        start = position
+        if line[position : position + 1] == '"':
+            end = line.find(f'"{delimiter}', position + 1)
+            position = len(line) if end < 0 else end + 1
         else:
-            end = line.find(delimiter, place)
-            place = len(line) if end < 0 else end
-        cells.append(line[start:place])
-        if place >= len(line):
+            end = line.find(delimiter, position)
+            position = len(line) if end < 0 else end
+        cells.append(line[start:position])
+        if position >= len(line):
             return cells
-        place += len(delimiter)
+        position += len(delimiter)
 
 
 def _unquoted(cell: str) -> str:

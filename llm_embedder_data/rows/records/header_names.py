@@ -1,11 +1,11 @@
-"""The names by which the first line of a text of cells is known as a header."""
+"""Names of columns by which the first line of delimited text is recognized as a header."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
 
-# Two of them make a header, trimmed and in lower case.
+# A line with two of them is a header; case and surrounding white space are ignored.
 HEADER_NAMES = frozenset(
     (
         *("query", "question", "anchor", "q", "sentence1", "sentence2", "sent0", "sent1", "sent2"),
@@ -23,23 +23,23 @@ HEADER_NAMES = frozenset(
         *("gold_label", "entailment", "contradiction", "history", "context", "tag"),
     )
 )
-# Enough alone, where a line has one cell.
+# A line of a single cell is a header if the cell is one of these.
 _OF_ONE_COLUMN = {"query", "question", "text", "passage", "document", "contents", "sentence"}
 _NUMBERED = re.compile(r"(neg|negative|hard_neg|hard_negative|pos|positive)_?\d+")
 
 
 def n_known(cells: Sequence[str]) -> int:
-    """How many cells of a line are known names of columns."""
+    """Return how many different cells of a line are known names of columns."""
     names = [cell.strip().lower() for cell in cells]
     return len({name for name in names if name in HEADER_NAMES or _NUMBERED.fullmatch(name)})
 
 
 def is_header(cells: Sequence[str], given: Collection[str] = ()) -> bool:
-    """Whether a line names its columns: by a name that the user gave, or two that are known.
+    """Return whether a line is a header: it has a name that the user gave, or two known names.
 
     Args:
-        cells: of the first line.
-        given: columns that the user named; one with dots names a part of a column.
+        cells: the cells of the first line.
+        given: the names of columns that the user gave; ``a.b`` is the part ``b`` of column ``a``.
     """
     names = {cell.strip() for cell in cells}
     if any(name in names or name.partition(".")[0] in names for name in given):
@@ -50,10 +50,12 @@ def is_header(cells: Sequence[str], given: Collection[str] = ()) -> bool:
 
 
 def column_names(cells: Sequence[str]) -> tuple[str, ...]:
-    """The names of a header's columns, trimmed; one without a name is ``column_`` and its number.
+    """Return a header's names without surrounding white space.
+
+    A column without a name is called ``column_1``, or what its number is.
 
     Raises:
-        ValueError: a name stands twice.
+        ValueError: a name appears twice.
     """
     names = [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, 1)]
     for name in names:

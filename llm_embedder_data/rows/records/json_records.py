@@ -1,4 +1,4 @@
-"""Values of JSON files: lines, an array, one object, or several values one after another."""
+"""Reads the values of JSON files: JSON Lines, an array, or one or several objects."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from llm_embedder_data.rows.records.delimited_records import BadRecord
 
 JsonContainer = Literal["lines", "array", "object"]
 
-# Read of an array at a time, bytes.
+# The bytes of an array that are read at a time.
 _BLOCK_BYTES = 1 << 20
 
-# A larger value is decoded part by part, characters; a larger document too, bytes.
+# Larger values (in characters) and documents (in bytes) are decoded part by part.
 _LARGE_VALUE = 4 << 20
 _LARGE_DOCUMENT = 32 << 20
 
-# Arrays and objects within each other that are decoded part by part.
+# The deepest level of nested arrays and objects that are decoded part by part.
 _DEEPEST = 4
 
-# A fault so far from the end of what was read is none of a value that is cut off, characters.
+# In characters. A fault further from the end of the text read so far is a fault of the file; a
+# fault nearer to the end may only mean that a value is not read to its end yet.
 _CUT = 64
 
-# Lines looked at to tell lines of objects from one object over many.
+# The first lines, which tell JSON Lines from an object that spans many lines.
 _LOOKED_AT = 5
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -39,10 +40,10 @@ _DECODER = json.JSONDecoder()
 
 
 def json_container(head: bytes, *, is_whole: bool) -> JsonContainer:
-    """What a JSON file is by its beginning.
+    """Detect from its beginning whether a file is JSON Lines, an array, or objects.
 
     Args:
-        head: the first bytes; one that is no blank is ``{`` or ``[``.
+        head: the first bytes; after white space, they begin with ``{`` or ``[``.
         is_whole: whether they are the whole file.
     """
     lines = [line for line in head.split(b"\n") if line.strip()]
@@ -54,7 +55,7 @@ def json_container(head: bytes, *, is_whole: bool) -> JsonContainer:
     except ValueError:
         others = lines[1 : _LOOKED_AT if lines[0].rstrip().endswith((b"}", b"]", b",")) else 2]
         if any(_is_record(line, b"[" if is_array else b"{") for line in others):
-            # The first line is broken, or an array's records have a line each.
+            # Either the first line is broken, or the file is an array with a record per line.
             is_broken = not is_array or not lines[0].rstrip().endswith((b"[", b","))
             return "lines" if is_broken else "array"
         return "array" if is_array else "object"
@@ -65,10 +66,10 @@ def json_container(head: bytes, *, is_whole: bool) -> JsonContainer:
 
 
 def loads(content: bytes | memoryview) -> Any:
-    """The value of a JSON text in UTF-8; NaN and Infinity, which JSON lacks, are read too.
+    """Return the value of a JSON text in UTF-8; NaN and Infinity are accepted too.
 
     Raises:
-        ValueError: it is no JSON, no UTF-8, or nested too deep.
+        ValueError: it is not JSON, not UTF-8, or nested too deep.
     """
     try:
         return orjson.loads(content)
@@ -80,7 +81,9 @@ def loads(content: bytes | memoryview) -> Any:
 
 
 def line_values(path: str) -> Iterator[tuple[int, Any]]:
-    """The value of each line that is not blank; one that is no JSON is a :class:`BadRecord`.
+    """Yield (line, value) of each line that is not blank; a line is counted from 1.
+
+    The value of a line that is not JSON is a :class:`BadRecord`.
 
     Raises:
         OSError, EOFError: the file cannot be read.
@@ -102,12 +105,12 @@ def line_values(path: str) -> Iterator[tuple[int, Any]]:
 
 
 def object_values(path: str) -> Iterator[Any]:
-    """The one value of a file; or several, one after another, as ``jq`` writes them.
+    """Yield the value of a file; or several values in a row, as ``jq`` writes them.
 
-    A large document is decoded part by part: in memory are the values, and not its text beside.
+    A large document is decoded part by part, so that its text is never in memory as a whole.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: the file is not JSON.
         OSError, EOFError: the file cannot be read.
     """
     with open_content(path) as file:
@@ -125,7 +128,7 @@ def object_values(path: str) -> Iterator[Any]:
 
 
 def has_large_line(path: str) -> bool:
-    """Whether the first line of a file is a large document.
+    """Return whether the first line of a file is a large document.
 
     Raises:
         OSError, EOFError: the file cannot be read.
@@ -140,10 +143,10 @@ def has_large_line(path: str) -> bool:
 
 
 def array_values(path: str) -> Iterator[Any]:
-    """The elements of a JSON array, one by one: the file is never in memory as a whole.
+    """Yield the elements of a JSON array; the file is never in memory as a whole.
 
     Raises:
-        ValueError: it is no JSON array in UTF-8.
+        ValueError: the file is not a JSON array in UTF-8.
         OSError, EOFError: the file cannot be read.
     """
     return _streamed(path, is_array=True)
@@ -161,12 +164,12 @@ def _is_record(line: bytes, opening: bytes) -> bool:
 
 
 def _begins_with_a_record(head: bytes) -> bool:
-    """Whether an array's first element is an object or an array, as one of records has them."""
+    """Return whether an array's first element is an object or array, so that it can be a record."""
     return head.lstrip()[1:].lstrip()[:1] in (b"{", b"[")
 
 
 def _streamed(path: str, *, is_array: bool) -> Iterator[Any]:
-    """Values one after another, with commas between them where they are an array's."""
+    """Yield the elements of an array, or the values of a file that holds several in a row."""
     with open_content(path) as file:
         text = _Text(file)
         if is_array:
@@ -187,59 +190,67 @@ def _streamed(path: str, *, is_array: bool) -> Iterator[Any]:
                     return
                 if mark != ",":
                     what = f"{mark!r} stands" if mark else "the file ends"
-                    raise ValueError(f"{what} behind row {row - 1}, where ',' or ']' is needed")
+                    raise ValueError(f"{what} after row {row - 1}, where ',' or ']' is needed")
                 text.skip(",")
         if is_array:
-            raise ValueError(f"the file ends behind row {row - 1}, where ']' is needed")
+            raise ValueError(f"the file ends after row {row - 1}, where ']' is needed")
 
 
 class _Text:
-    """The text of a file, of which only what is being decoded is in memory."""
+    """The text of a file, read in parts; text that was decoded is dropped from memory."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._text = ""
-        self._place = 0
+        self._position = 0
         self._is_at_end = False
 
     def next_mark(self) -> str:
-        """The next sign that is no blank; empty at the end of the file."""
+        """Return the next character after white space, without consuming it; "" at the end."""
         while True:
-            self._place = _BLANKS.match(self._text, self._place).end()  # type: ignore[union-attr]
-            if self._place < len(self._text) or not self._read(_BLOCK_BYTES):
-                return self._text[self._place : self._place + 1]
+            self._position = _BLANKS.match(self._text, self._position).end()  # type: ignore[union-attr]
+            if self._position < len(self._text) or not self._read(_BLOCK_BYTES):
+                return self._text[self._position : self._position + 1]
 
     def skip(self, mark: str) -> None:
-        """Go behind the next sign."""
+        """Consume the next character if it is ``mark``."""
         if self.next_mark() == mark:
-            self._place += 1
+            self._position += 1
 
     def value(self, row: int, depth: int = 0) -> Any:
-        """The next value."""
+        """Consume and return the next value.
+
+        Args:
+            row: the number of the record, for messages.
+            depth: the number of arrays and objects around the value.
+
+        Raises:
+            ValueError: it is not JSON, or nested too deep.
+        """
         more = _BLOCK_BYTES
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._place)
+                value, end = _DECODER.raw_decode(self._text, self._position)
             except RecursionError:
                 raise ValueError(f"row {row} is nested too deep") from None
-            except ValueError as error:  # a value that is cut off, or an integer of many digits
-                n_left = len(self._text) - self._place
+            except ValueError as error:  # perhaps the value is not read to its end yet
+                n_left = len(self._text) - self._position
                 if n_left > _LARGE_VALUE and depth < _DEEPEST and self.next_mark() in ("[", "{"):
                     return self._parts(row, depth)
                 if self._is_certain(error) or not self._read(more):
                     raise ValueError(f"row {row}: {error}") from None
                 more *= 2
                 continue
-            # A number at the end of what was read may go on.
+            # A number at the end of the text read so far may continue.
             is_number = not isinstance(value, dict | list | str)
             if is_number and end == len(self._text) and self._read(more):
                 continue
-            self._place = end
+            self._position = end
             return value
 
     def _parts(self, row: int, depth: int) -> Any:
-        """A large array or object, decoded part by part."""
+        """Consume and return a large array or object, decoded part by part."""
         opening = self.next_mark()
         self.skip(opening)
         closing = "]" if opening == "[" else "}"
@@ -268,7 +279,7 @@ class _Text:
                 raise ValueError(f"row {row}: {what} where ',' or {closing!r} is needed")
 
     def _is_certain(self, error: ValueError) -> bool:
-        """Whether a fault is none of a value that is cut off."""
+        """Return whether an error is a fault of the file, and not of text that is still unread."""
         return (
             isinstance(error, json.JSONDecodeError)
             and not error.msg.startswith("Unterminated")
@@ -276,13 +287,17 @@ class _Text:
         )
 
     def require_end(self, n_rows: int) -> None:
-        """Raise where more than blanks is left."""
+        """Check that only white space is left.
+
+        Raises:
+            ValueError: something else is left.
+        """
         if self.next_mark():
-            rest = self._text[self._place : self._place + 20]
-            raise ValueError(f"behind the array of {n_rows} rows stands something else: {rest!r}")
+            rest = self._text[self._position : self._position + 20]
+            raise ValueError(f"something else follows the array of {n_rows} rows: {rest!r}")
 
     def _read(self, n_bytes: int) -> bool:
-        """Read more behind the text, whose decoded beginning goes; False at the end."""
+        """Drop the decoded text and read more; return False at the end of the file."""
         while not self._is_at_end:
             content = self._file.read(n_bytes)
             self._is_at_end = not content
@@ -290,6 +305,6 @@ class _Text:
             if more:
                 if "\x00" in more:
                     raise ValueError("it holds zero bytes, as UTF-16 text does")
-                self._text, self._place = self._text[self._place :] + more, 0
+                self._text, self._position = self._text[self._position :] + more, 0
                 return True
         return False

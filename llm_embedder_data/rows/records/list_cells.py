@@ -1,4 +1,4 @@
-"""Cells of a text file that are lists, written as JSON or as Python shows them."""
+"""Parses cells of delimited text that are lists, in JSON or as Python's ``repr`` writes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-# Deeper lists are no rows of anybody.
+# No known file nests lists deeper.
 _DEEPEST = 8
 
 _PYTHON = re.compile(
@@ -19,7 +19,7 @@ _PYTHON = re.compile(
     r"""|(?P<word>None|True|False|nan|inf|-inf|[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?))""",
     re.DOTALL,
 )
-# Texts one behind another without a comma.
+# Texts in a row without commas between them.
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")"""
 _NUMPY = re.compile(rf"\s*\[\s*{_QUOTED}(?:\s+{_QUOTED})+\s*\]\s*", re.DOTALL)
 _WORDS = {
@@ -33,10 +33,10 @@ _WORDS = {
 
 
 def list_of(cell: str) -> list[Any] | None:
-    """The list that a cell is, in JSON or in Python's own writing; None where it is no list.
+    """Return the list in a cell, written in JSON or by Python's ``repr``; None if it is no list.
 
-    Nothing is evaluated. What NumPy shows of an array, without commas, is no list: its texts could
-    not be told apart.
+    No code is evaluated. An array as NumPy prints it is not a list: without commas between them,
+    its texts cannot be told apart.
     """
     text = cell.strip()
     if not (text.startswith("[") and text.endswith("]")):
@@ -52,10 +52,10 @@ def list_of(cell: str) -> list[Any] | None:
 
 
 def list_columns(rows: Sequence[Sequence[str]]) -> tuple[int, ...]:
-    """The columns whose cells are all lists, or empty, in the first rows of a file.
+    """Return the indices of the columns whose cells are lists, or empty, in the given rows.
 
     Raises:
-        ValueError: a column holds arrays as NumPy shows them.
+        ValueError: a column holds arrays as NumPy prints them.
     """
     if not rows:
         return ()
@@ -75,11 +75,11 @@ def list_columns(rows: Sequence[Sequence[str]]) -> tuple[int, ...]:
 
 
 def _python_list(text: str) -> list[Any] | None:
-    """A list as ``repr`` writes it; None where the text is something else."""
+    """Return the list that ``repr`` wrote as this text; None if the text is something else."""
     stack: list[list[Any]] = []
-    place, is_behind_value = 0, False
-    while found := _PYTHON.match(text, place):
-        place, kind = found.end(), found.lastgroup
+    position, is_behind_value = 0, False
+    while found := _PYTHON.match(text, position):
+        position, kind = found.end(), found.lastgroup
         if kind == "comma":
             if not is_behind_value:
                 return None
@@ -87,7 +87,7 @@ def _python_list(text: str) -> list[Any] | None:
         elif kind == "close":
             value = stack.pop()
             if not stack:
-                return value if not text[place:].strip() else None
+                return value if not text[position:].strip() else None
             is_behind_value = True
         elif is_behind_value or (kind != "open" and not stack) or len(stack) > _DEEPEST:
             return None
@@ -112,5 +112,5 @@ def _scalar(written: str, is_text: bool) -> Any:
         return float(written) if re.search(r"[.eE]", written) else int(written)
     if "\\" not in written:
         return written[1:-1]
-    # A literal of one string: no name, call or operator can be in it.
+    # The text is a single string literal, so no code can be in it.
     return ast.literal_eval(written.replace("\r", "\\r").replace("\n", "\\n"))

@@ -16,11 +16,11 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 def memory_digest(data: Any, name: str) -> str:
     """Return the 128-bit digest of the rows of data in memory, in hexadecimal.
 
-    It depends on names and values alone, and not on how a table is cut into chunks.
+    It only depends on names and values, not on the chunks of a table.
 
     Args:
         data: a Dataset, a DataFrame, an Arrow table, or a list of dicts.
-        name: what messages call the data.
+        name: the name of the data in messages.
 
     Raises:
         DataError: a row holds a value that has no digest.

@@ -1,4 +1,4 @@
-"""Data in memory as raw files: lists of dicts, Arrow tables, data frames, datasets."""
+"""Reads data in memory like a file: lists of dicts, Arrow tables, data frames, datasets."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _CLASSES = {
 
 @dataclass(frozen=True)
 class MemoryRecords(RawFile):
-    """Records in memory, read as a file's are; ``path`` is what messages call them.
+    """Records in memory, read like those of a file; ``path`` is the data's name in messages.
 
     Attributes:
-        data: what :func:`is_data` takes.
+        data: data for which :func:`is_data` is true.
     """
 
     data: Any = None
 
     @property
     def container(self) -> Container:
-        """Records of named columns, as a table has them."""
+        """Always ``"table"``: the records have named columns."""
         return "table"
 
     @property
     def found(self) -> str:
-        """What the data are, in a few words, for the report."""
+        """What the data is, in a few words, for reports."""
         return f"a {type(self.data).__name__} in memory"
 
     @property
     def name(self) -> str:
-        """What messages call the data."""
+        """The name of the data in messages."""
         return self.path
 
     def _records(self, most: int | None = None) -> Iterator[RawRecord]:
@@ -50,7 +50,10 @@ class MemoryRecords(RawFile):
 
 
 def is_data(value: Any) -> bool:
-    """Whether a value holds rows itself: a data frame, a table, a dataset, or a list of dicts."""
+    """Return whether a value holds rows: it is a data frame, a table, a dataset or a list of dicts.
+
+    A list of dicts with ``path`` is a list of sources instead.
+    """
     kind = _kind(value)
     if kind in ("Dataset", "IterableDataset", "DataFrame", "LazyFrame"):
         return True
@@ -62,12 +65,15 @@ def is_data(value: Any) -> bool:
 
 
 def is_dataset_dict(value: Any) -> bool:
-    """Whether a value is a DatasetDict of Hugging Face datasets."""
+    """Return whether a value is a DatasetDict of Hugging Face datasets."""
     return _kind(value) in ("DatasetDict", "IterableDatasetDict")
 
 
 def _kind(value: Any) -> str | None:
-    """The class of a value of datasets, pandas or polars; neither is imported for it."""
+    """Return the name of a datasets, pandas or polars class, without importing the libraries.
+
+    None if the value is not of such a class.
+    """
     for found in type(value).__mro__:
         library = found.__module__.split(".")[0]
         if found.__name__ in _CLASSES and library in ("datasets", "pandas", "polars"):
@@ -117,7 +123,7 @@ def _of_frame(frame: Any, name: str) -> Iterator[Any]:
 
 
 def _check_names(columns: Sequence[Any], name: str) -> None:
-    """Refuse columns of one name, of which a record could hold only one."""
+    """Refuse columns of the same name, because a record can hold only one of them."""
     twice = [column for column, n_times in Counter(columns).items() if n_times > 1]
     if twice:
         raise DataError.at(

@@ -1,8 +1,8 @@
-"""Files of any container as the records that lie in them, whatever format the records have.
+"""Reads the records of files in any container, whatever format the records have.
 
-The container is known by content: JSON Lines (objects or arrays), one JSON array, one JSON object,
-text of delimited cells with or without a header, text of fields between blanks, Parquet, Arrow;
-each text may be compressed.
+The container is detected from the content: JSON Lines (objects or arrays), a JSON array, a JSON
+object, delimited text with or without a header, text of fields between white space, Parquet or
+Arrow. Text files may be compressed.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from llm_embedder_data.rows.records.rejected_records import note_rejected
 
 Container = Literal["lines", "array", "object", "cells", "fields", "table"]
 
-# Collects the paths of all files that are opened; None where nobody asks.
+# The paths of all files that are opened are added to this set; None: they are not collected.
 OPENED: ContextVar[set[str] | None] = ContextVar("opened files", default=None)
 
-# Records looked at to know a format.
+# The number of records from which a format is detected.
 LOOKED_AT = 50
 
 _CONTAINERS = {
@@ -53,13 +53,13 @@ _CONTAINERS = {
 
 
 class RawRecord(NamedTuple):
-    """What lies in a file at one place.
+    """A record of a file, before its format is known.
 
     Attributes:
-        value: an object (dict), an array (list), or the cells of a line without header (list of
-            str).
+        value: an object (dict), an array (list), or the cells of a line in a file without header
+            (list of str).
         row: the record's number in the file, from 0.
-        line: the line on which it begins, from 1; None where the file has no lines.
+        line: the line on which it begins, from 1; None if the container has no lines.
     """
 
     value: Any
@@ -67,20 +67,23 @@ class RawRecord(NamedTuple):
     line: int | None
 
 
-# The file of a record, its number there from 0, and its line from 1; None where there are no lines.
+# The file of a record, its number in the file, from 0, and its line, from 1, or None.
 RecordPlace = tuple[str, int, int | None]
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """One file, its container found by content.
+    """A file whose container is detected from its content. Iterate over it to get the records.
+
+    Iterating raises :class:`DataError` if the file or a record cannot be read.
 
     Attributes:
-        path: of the file.
-        names: columns that the user named: any of them makes a first line a header.
-        skips_bad_records: whether a record that cannot be read is counted; else it is an error.
-        rename: gives records the names that we read; None where the user named no columns.
-        counts: what was left out, by reason.
+        path: the file.
+        names: the names of columns that the user gave; a first line with one of them is a header.
+        skips_bad_records: whether records that cannot be read are counted and left out; otherwise
+            they are errors.
+        rename: returns a record with canonical names; None if the user renamed no columns.
+        counts: the number of records that were left out, by reason.
     """
 
     path: str
@@ -91,13 +94,13 @@ class RawFile:
 
     @property
     def name(self) -> str:
-        """The file's name without compression suffix."""
+        """The file's name without the ending of a compression."""
         name = Path(self.path).name
         return re.sub(r"\.(gz|zst|bz2|xz)$", "", name, flags=re.IGNORECASE)
 
     @cached_property
     def container(self) -> Container:
-        """What the file is.
+        """The container of the records.
 
         Raises:
             DataError: the file cannot be read, or its content holds no rows.
@@ -105,7 +108,7 @@ class RawFile:
         if self._table:
             return "table"
         first_line = self._head.partition(b"\n")[0].decode(errors="replace")
-        is_run = is_scored_pair(first_line.rstrip("\r").split("\t"))  # of ids with any sign
+        is_run = is_scored_pair(first_line.rstrip("\r").split("\t"))  # an id may begin with { or [
         if self._head.lstrip()[:1] in (b"{", b"[") and not is_run:
             found = json_container(self._head, is_whole=self._is_whole)
             is_long = found == "lines" and not self._is_whole and b"\n" not in self._head
@@ -114,38 +117,38 @@ class RawFile:
 
     @property
     def header(self) -> tuple[str, ...] | None:
-        """The names of the columns of a file of cells; None where its first line is a record."""
+        """The names of the columns of delimited text; None if there is no header."""
         return self._dialect.header if self.container == "cells" else None
 
     @property
     def dialect(self) -> str | None:
-        """How a file of cells is read; None for other files."""
+        """A description of how delimited text is read; None for other files."""
         return str(self._dialect) if self.container in ("cells", "fields") else None
 
     @property
     def found(self) -> str:
-        """What the file is, in a few words, for the report."""
+        """What the file is, in a few words, for reports."""
         if self.container == "cells":
             return f"text of {self._dialect}"
         return _CONTAINERS.get(self.container) or str(self._table).capitalize()
 
     @cached_property
     def head(self) -> list[Any]:
-        """The values of the first records."""
+        """The values of the first records, with canonical names."""
         return [record.value for record in self._renamed(iter(self._first_records))]
 
     @property
     def original_head(self) -> list[Any]:
-        """The values of the first records, under the names that the file has."""
+        """The values of the first records, with the names in the file."""
         return [record.value for record in self._first_records]
 
     @cached_property
     def fields(self) -> dict[str, None]:
-        """The names in the first records, in the order in which they are met."""
+        """The names of the fields of the first records, in order of appearance."""
         return {name: None for value in self.head if isinstance(value, dict) for name in value}
 
     def values(self, name: str) -> list[Any]:
-        """The values of a field in the first records, nulls left out."""
+        """Return the values of a field in the first records, without nulls."""
         found = [value.get(name) for value in self.head if isinstance(value, dict)]
         return [value for value in found if value is not None]
 
@@ -191,7 +194,7 @@ class RawFile:
 
     @property
     def _is_whole(self) -> bool:
-        return len(self._head) < HEAD_BYTES - 3  # a byte order mark was taken off
+        return len(self._head) < HEAD_BYTES - 3  # a byte order mark has 3 bytes and was removed
 
     @cached_property
     def _dialect(self) -> Dialect:
@@ -205,7 +208,7 @@ class RawFile:
     def _first_records(self) -> list[RawRecord]:
         counted = Counter(self.counts)
         found = list(islice(self._records(most=LOOKED_AT), LOOKED_AT))
-        if len(found) == LOOKED_AT:  # they are read again, and counted then
+        if len(found) == LOOKED_AT:  # bad records will be counted when the file is read again
             self.counts.clear()
             self.counts.update(counted)
         return found
@@ -232,13 +235,13 @@ class RawFile:
             raise unreadable(self.path, error) from error
 
     def _unnumbered(self, most: int | None) -> Iterator[RawRecord]:
-        """The records of a file without lines."""
+        """Yield the records of a container that has no lines."""
         if self._table:
             from llm_embedder_data.rows.records.table_records import table_records
 
             rows: Iterable[Any] = table_records(self.path, self._table, most=most)
             if most is not None:
-                rows = list(rows)  # to its end, or the process that reads it would be given up
+                rows = list(rows)  # reads to the end, or the reading process could not be reused
             yield from (RawRecord(value, row, None) for row, value in enumerate(rows))
             return
         read = array_values if self.container == "array" else object_values

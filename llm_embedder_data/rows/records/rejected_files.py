@@ -1,4 +1,4 @@
-"""The rejected records of a reading, kept beside the cache that the reading wrote."""
+"""Stores the records that were rejected while a file was read, beside the cache of its rows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from llm_embedder_data.rows.records.rejected_records import RejectedRecord, Reje
 
 @dataclass(frozen=True, slots=True)
 class RejectedFile:
-    """The rejected records of a cache; they are read when somebody asks for them.
+    """The rejected records of a cache file, loaded on request.
 
     Attributes:
-        cached: the cache file.
-        n_records: rejected records, of which the file has the first.
-        paths: the path of a file as the user gives it, by that of the cache's first reader.
+        cached: the cache file of the rows.
+        n_records: the number of rejected records; only the first are stored.
+        paths: the path that the user gives for a file, by the path when the cache was written.
     """
 
     cached: Path
@@ -29,7 +29,7 @@ class RejectedFile:
     paths: Mapping[str, str] = field(default_factory=dict)
 
     def records(self) -> list[RejectedRecord]:
-        """Return the first records; empty if the file is gone."""
+        """Return the first rejected records; [] if the file with them was deleted."""
         if not self.n_records:
             return []
         kept = read_checked_json(_path_of(self.cached)) or {"first": []}
@@ -39,7 +39,7 @@ class RejectedFile:
 def write_rejected(cached: Path, rejected: RejectedRecords) -> int:
     """Write rejected records beside a cache file; return how many there are.
 
-    Without any, nothing is written.
+    No file is written if there are none.
 
     Raises:
         OSError: the folder cannot be written.
@@ -50,7 +50,7 @@ def write_rejected(cached: Path, rejected: RejectedRecords) -> int:
 
 
 def has_rejected(cached: Path, n_records: int) -> bool:
-    """Return whether the rejected records of a cache are where they were written."""
+    """Return whether the file with a cache's rejected records exists, if there are any."""
     return not n_records or _path_of(cached).is_file()
 
 

@@ -1,4 +1,4 @@
-"""Records that give no row, gathered while files are read, so that a user can look at them."""
+"""Collects the records that become no row while files are read, to show them to the user."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from llm_embedder_data.core.printable import beginning, one_line
 
-# Records that are kept of one reading; the others are counted.
+# The number of rejected records that are kept; the others are only counted.
 MOST_REJECTED = 1000
 
-# Characters of a record's content, and of a reason, that are kept.
+# The number of characters that are kept of a record's content, and of a reason.
 MOST_CHARACTERS = 500
 
 # A sentence on a record that begins with the name of a field: "pos[1]: ...", "pos holds a null".
@@ -22,14 +22,14 @@ _FIELD = re.compile(r"(?!it\b)([A-Za-z_]\w*)(?:\[\d+\])?(?:[:=]| (?:is|has|holds
 
 
 class RejectedRecord(NamedTuple):
-    """A record that gave no row.
+    """A record that did not become a row.
 
     Attributes:
-        file: that holds it.
+        file: the path of its file.
         row: its number in the file, from 0; None if unknown.
-        line: on which it begins, from 1; None where the file has no lines.
-        reason: one sentence, of :data:`MOST_CHARACTERS` at most.
-        value: what it holds, as :func:`excerpt` gives it; None if that is unknown.
+        line: the line on which it begins, from 1; None if it has no line.
+        reason: a sentence of at most :data:`MOST_CHARACTERS`.
+        value: the beginning of its content, from :func:`excerpt`; None if unknown.
     """
 
     file: str
@@ -40,20 +40,20 @@ class RejectedRecord(NamedTuple):
 
     @property
     def field(self) -> str | None:
-        """The field that the reason begins with; None if it begins with none."""
+        """The name of the field with which the reason begins, or None."""
         found = _FIELD.match(self.reason)
         return None if found is None else found[1]
 
 
 class RejectedRecords:
-    """The first records that were rejected, and how many there were.
+    """The first rejected records, and the number of all.
 
-    A reader may read the beginning of a file twice, or all of it. Each pass goes forward, so a
-    record is known when a later one was rejected for the same reason before.
+    A reader may read a file, or its beginning, twice. Each pass reads the records in order. So a
+    record was counted before if the same or a later record was rejected for the same reason.
 
     Attributes:
-        first: the first :data:`MOST_REJECTED`.
-        n_records: all of them.
+        first: the first :data:`MOST_REJECTED` records.
+        n_records: the number of all rejected records.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class RejectedRecords:
         self._others: set[RejectedRecord] = set()
 
     def add(self, file: str, row: int | None, line: int | None, reason: str, value: Any) -> None:
-        """Take a record; ``value`` is what it holds, or None."""
+        """Add a record, unless it was added before; ``value`` is its content, or None."""
         row_number = -1 if row is None else row
         key = (file, reason)
         if row_number <= self._last.get(key, -2):
@@ -76,11 +76,11 @@ class RejectedRecords:
             self.first.append(RejectedRecord(file, row, line, sentence, shown))
 
     def add_kept(self, kept: Mapping[str, Any], paths: Mapping[str, str]) -> None:
-        """Take the records of another reading, once.
+        """Add the records that another reading kept, unless they were added before.
 
         Args:
-            kept: as :meth:`as_kept` gave them.
-            paths: the path of a file now, by the one at that reading.
+            kept: the result of :meth:`as_kept`.
+            paths: the current path of a file, by its path at that reading.
         """
         records = [RejectedRecord(paths.get(file, file), *rest) for file, *rest in kept["first"]]
         if not records or records[0] in self._others:
@@ -90,17 +90,17 @@ class RejectedRecords:
         self.n_records += kept["n_records"]
 
     def as_kept(self) -> dict[str, Any]:
-        """Return the records in plain Python, as JSON has it."""
+        """Return the records as values that JSON can hold."""
         return {"first": [list(record) for record in self.first], "n_records": self.n_records}
 
 
-# Takes the records that are rejected; None where nobody asks.
+# Rejected records are added to this; None: they are not collected.
 GATHERED: ContextVar[RejectedRecords | None] = ContextVar("rejected records", default=None)
 
 
 @contextmanager
 def gathering() -> Iterator[RejectedRecords]:
-    """Gather the records that are rejected inside the block."""
+    """Collect the records that are rejected inside the block."""
     rejected = RejectedRecords()
     token = GATHERED.set(rejected)
     try:
@@ -112,7 +112,7 @@ def gathering() -> Iterator[RejectedRecords]:
 def note_rejected(
     file: str, row: int | None, line: int | None, reason: str, value: Any = None
 ) -> None:
-    """Hand a rejected record to whoever gathers them."""
+    """Add a rejected record to those of the innermost :func:`gathering` block, if there is one."""
     if (rejected := GATHERED.get()) is not None:
         rejected.add(file, row, line, reason, value)
 
@@ -121,8 +121,8 @@ def excerpt(value: Any, longest: int = MOST_CHARACTERS) -> str:
     """Return the beginning of a record's content on one line, without control characters.
 
     Args:
-        value: text as it is; anything else is written as JSON.
-        longest: characters of it that are read; escapes of control characters make it longer.
+        value: a text (str or bytes), or a value to write as JSON.
+        longest: the maximum number of characters, before control characters are escaped.
     """
     if isinstance(value, bytes):
         value = value[: 4 * longest].decode("utf-8", "replace")
@@ -131,7 +131,7 @@ def excerpt(value: Any, longest: int = MOST_CHARACTERS) -> str:
 
 
 def _as_json(value: Any, longest: int) -> str:
-    # In parts: of a record of half a gigabyte only the beginning is needed.
+    # Encode in parts, because a record may have half a gigabyte and only its beginning is needed.
     parts: Iterable[str] = json.JSONEncoder(
         ensure_ascii=False, skipkeys=True, default=str
     ).iterencode(value)

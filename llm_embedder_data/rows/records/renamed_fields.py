@@ -1,4 +1,4 @@
-"""Fields of records that the user's files call otherwise, taken under the names that we read."""
+"""Gives canonical names to the fields of records, where the user's files have other names."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from llm_embedder_data.core.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class RenamedFields:
-    """Canonical fields and the columns that hold them.
+    """The columns that hold the canonical fields. Call it with a record to rename its columns.
 
     Attributes:
-        columns: by field, one column or several; ``a.b`` is the part ``b`` of the column ``a``.
+        columns: one or several columns, by canonical field. The values of several columns are
+            joined to a list. ``a.b`` is the part ``b`` of the column ``a``.
     """
 
     columns: Mapping[str, tuple[str, ...]]
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], fields: tuple[str, ...]) -> RenamedFields | None:
-        """The fields that settings rename; None where they rename none.
+        """Return the fields that settings rename; None if they rename none.
+
+        Args:
+            settings: a column's name, or a list of names, by canonical field.
+            fields: the canonical fields that can be renamed.
 
         Raises:
-            ConfigError: a name that can be no column's.
+            ConfigError: a value cannot be the name of a column.
         """
         columns = {}
         for name in fields:
@@ -47,7 +52,7 @@ class RenamedFields:
         return tuple(dict.fromkeys(name for names in self.columns.values() for name in names))
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """A record with the fields under our names; a column it lacks gives no field."""
+        """Return a record with canonical names; fields whose column is missing are left out."""
         taken = {name.partition(".")[0] for name in self.names} | set(self.names)
         renamed = {name: value for name, value in record.items() if name not in taken}
         for field, columns in self.columns.items():
@@ -63,7 +68,7 @@ class RenamedFields:
         return renamed
 
     def missing(self, records: list[Any]) -> list[str]:
-        """Named columns that none of some records has."""
+        """Return the named columns that none of the given records has."""
         found = [record for record in records if isinstance(record, Mapping)]
         return [
             name
@@ -74,9 +79,9 @@ class RenamedFields:
 
 
 def part_of(record: Any, name: str) -> Any:
-    """The value of a column, or of a part of it; None where there is none.
+    """Return the value of a column, or of a part such as ``a.b``; None if it is missing.
 
-    A part of a list of objects is the list of their parts.
+    A part of a list of objects is the list of the objects' parts.
     """
     if isinstance(record, Mapping) and name in record:
         return record[name]

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files as plain records, nested columns too, read by a process of their own."""
+"""Reads Parquet and Arrow files as records, nested columns included, in a separate process."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from llm_embedder_data.rows.files.tables import table_rows
 def table_records(
     path: str, file_format: Literal["parquet", "arrow"], *, most: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a table as dicts.
+    """Yield the rows of a table as dicts.
 
     Args:
-        path: of the file.
-        file_format: of it; an ``arrow`` file may be a stream.
-        most: rows that the caller will take, where these are few.
+        path: the file.
+        file_format: the format of the file; an ``arrow`` file may be a stream.
+        most: the number of rows to read; None reads all.
 
     Raises:
-        DataError: the file is damaged, or two of its columns have one name.
+        DataError: the file is damaged, two of its columns have the same name, or Python cannot hold
+            a value.
     """
     for batch in table_rows(path, file_format, most):
         try:

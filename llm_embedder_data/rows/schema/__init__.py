@@ -1,1 +1,1 @@
-"""The kinds of rows: their canonical columns and the rules that a row must keep."""
+"""The kinds of rows: their canonical columns, and the rules that each row must follow."""

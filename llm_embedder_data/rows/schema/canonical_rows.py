@@ -1,12 +1,13 @@
-"""Canonical rows: the one shape that the rows of every format are read into.
+"""Canonical rows: every format's rows are read into these dicts.
 
-- train: ``query`` (str), ``pos`` and ``neg`` (lists of str), ``candidates`` (list of str in place
-  of both, where nothing says which is positive; else None), ``teacher_scores`` (list of float, of
-  pos then neg, or of candidates; else None), ``query_id`` (str, int or None), ``instruction``
-  ({"query": str or None, "key": str or None}, or None), ``task`` (str or None)
-- eval: ``query``, ``query_id``, ``relevant`` ({document id: grade}). ``candidates`` (ids of the
-  documents to rerank), ``instruction`` and ``answers`` (list of str) are there only for the queries
-  that have them.
+- train: ``query`` (str), ``pos`` and ``neg`` (lists of str), ``candidates`` (list of str that
+  replaces both if the file does not label positives; otherwise None), ``teacher_scores`` (list of
+  float, one for each of pos and then neg, or for each of candidates; or None), ``query_id`` (str,
+  int or None), ``instruction`` ({"query": str or None, "key": str or None}, or None), ``task`` (str
+  or None)
+- eval: ``query`` (str), ``query_id`` (str, int or None), ``relevant`` ({document id: grade}). Only
+  queries that have them also get ``candidates`` (ids of the documents to rerank), ``instruction``
+  (as in train) and ``answers`` (list of str).
 - corpus: ``id`` (str), ``text`` (str)
 """
 
@@ -21,25 +22,25 @@ import numpy as np
 Kind = Literal["train", "eval", "corpus"]
 Row = dict[str, Any]
 
-# A candidate while rows are read: its text, or its number among the passages of the corpora that
-# rows are joined to. Rows that leave the reader have texts.
+# A candidate while rows are being read: its text, or the number of a passage in the corpora that
+# the rows refer to. The reader replaces the numbers before it returns rows.
 Key = str | int
 QueryId = str | int | None
 
-# Batches hold teacher scores as float32, in which a larger number is infinite.
+# Batches hold teacher scores as float32, where a larger number would become infinite.
 LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
 class BadRowError(ValueError):
-    """A record that breaks a rule of its format; the message says which."""
+    """A record breaks a rule of its format; the message says which."""
 
 
 class EmptyTextError(BadRowError):
-    """A record whose text is empty."""
+    """A record has an empty text."""
 
 
 class Dropped(Exception):
-    """A record that a format leaves out; the message is the reason under which it is counted."""
+    """A format leaves a record out; the message is the reason under which it is counted."""
 
 
 def train_row(
@@ -54,10 +55,10 @@ def train_row(
     key_instruction: str | None = None,
     task: Any = None,
 ) -> Row:
-    """Make a canonical training row.
+    """Return a canonical training row.
 
     Raises:
-        BadRowError: a value of another type than its field's.
+        BadRowError: the query, its id or the task has a wrong type, or the query or task is empty.
     """
     has_instruction = query_instruction is not None or key_instruction is not None
     return {
@@ -74,8 +75,8 @@ def train_row(
     }
 
 
-def has_numbers(row: Row) -> bool | None:
-    """Whether a training row's candidates are numbers of passages; None where it has none."""
+def has_passage_numbers(row: Row) -> bool | None:
+    """Return whether a training row's candidates are passage numbers; None if it has none."""
     for side in ("pos", "neg", "candidates"):
         if row.get(side):
             return isinstance(row[side][0], int)
@@ -90,14 +91,17 @@ def eval_row(
     candidates: Sequence[str] | None = None,
     instruction: str | None = None,
 ) -> Row:
-    """Make a canonical eval row; negative grades become 0.
+    """Return a canonical eval row; negative grades become 0.
 
     Args:
-        query: text.
-        query_id: of the query.
+        query: the query's text.
+        query_id: the query's id: str, int or None.
         relevant: grades by document id.
         candidates: ids of the documents to rerank.
-        instruction: of the query.
+        instruction: the query's instruction.
+
+    Raises:
+        BadRowError: the query or its id has a wrong type, or the query is empty.
     """
     row: Row = {
         "query": text_of(query, "query"),
@@ -111,16 +115,20 @@ def eval_row(
     return row
 
 
-def corpus_row(own_id: Any, text: str) -> Row:
-    """Make a canonical corpus row; an integer id becomes its decimal text."""
-    return {"id": document_id(own_id, "id"), "text": text}
+def corpus_row(id: Any, text: str) -> Row:
+    """Return a canonical corpus row; an integer id becomes its decimal text.
+
+    Raises:
+        BadRowError: the id is missing or has a wrong type.
+    """
+    return {"id": document_id(id, "id"), "text": text}
 
 
 def text_of(value: Any, field: str) -> str:
-    """Return a text.
+    """Return a value of a field as it is, after checking that it is a text.
 
     Raises:
-        BadRowError: it is no text, or an empty one.
+        BadRowError: it is not a string, or it is empty or white space.
     """
     if not isinstance(value, str):
         raise BadRowError(f"{field}: expected a string, found {shown(value)}")
@@ -130,10 +138,13 @@ def text_of(value: Any, field: str) -> str:
 
 
 def texts_of(value: Any, field: str) -> list[str]:
-    """Return a list of texts; a text is a list of one, and null, a blank or no field is empty.
+    """Return the texts of a field that may hold a list, a single text or nothing.
+
+    A single text becomes a list of length 1. None and a blank text become an empty list.
 
     Raises:
-        BadRowError: it holds something that is no text, or an empty text.
+        BadRowError: the value is neither a list nor a string, or an entry of the list is not a
+            string or is blank.
     """
     if value is None:
         return []
@@ -145,12 +156,13 @@ def texts_of(value: Any, field: str) -> list[str]:
 
 
 def id_of(value: Any, field: str) -> QueryId:
-    """Return an id: text, or an integer; None where there is none.
+    """Return an id as a string or an integer, or None if the value is missing.
 
-    Tables of pandas hold integers as floats where some are missing; 3.0 is 3, and NaN is none.
+    pandas stores a column of integers as floats if some are missing. So 3.0 becomes 3, and NaN
+    becomes None.
 
     Raises:
-        BadRowError: it is of another type.
+        BadRowError: the value has another type.
     """
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
         return value
@@ -160,10 +172,10 @@ def id_of(value: Any, field: str) -> QueryId:
 
 
 def ids_of(value: Any, field: str) -> list[str]:
-    """Return a list of document ids as text; one id is a list of one.
+    """Return the document ids of a field as strings; a single id becomes a list of length 1.
 
     Raises:
-        BadRowError: it holds something that is no id.
+        BadRowError: the value is not a list of ids, or an id is missing or has a wrong type.
     """
     if value is None:
         return []
@@ -172,7 +184,7 @@ def ids_of(value: Any, field: str) -> list[str]:
     if not isinstance(value, list | tuple):
         raise BadRowError(f"{field}: expected a list of ids, found {shown(value)}")
     types = set(map(type, value))
-    if types == {str}:  # as most are, and there may be billions
+    if types == {str}:  # the usual case; large files hold billions of ids
         return list(value)
     if types == {int}:
         return list(map(integer_text, value))
@@ -180,10 +192,10 @@ def ids_of(value: Any, field: str) -> list[str]:
 
 
 def document_id(value: Any, field: str) -> str:
-    """Return a document's id as text.
+    """Return a document's id as a string.
 
     Raises:
-        BadRowError: it is missing, or no id.
+        BadRowError: it is missing or has a wrong type.
     """
     found = id_of(value, field)
     if found is None:
@@ -192,22 +204,26 @@ def document_id(value: Any, field: str) -> str:
 
 
 def integer_text(number: int) -> str:
-    """The digits of an integer, however many."""
+    """Return the digits of an integer.
+
+    Raises:
+        BadRowError: it has more than 4,300 digits, Python's default limit.
+    """
     try:
         return str(number)
-    except ValueError:  # longer than Python converts by default
+    except ValueError:
         raise BadRowError("an id has more than 4,300 digits") from None
 
 
 def stored_id(query_id: str | int | None) -> str | int | None:
-    """Return an id as a column holds it: an integer over 64 bits as its digits."""
+    """Return an id as an Arrow column can hold it: an integer over 64 bits becomes a string."""
     if isinstance(query_id, int) and not -(2**63) <= query_id < 2**63:
         return integer_text(query_id)
     return query_id
 
 
 def train_record(row: Row) -> Mapping[str, Any]:
-    """Return a canonical training row as a record of the columns of training rows."""
+    """Return a canonical training row as a record with the fields of ``TRAIN_COLUMNS``."""
     return {**row, "history": row["candidates"], "query_id": stored_id(row["query_id"])}
 
 
@@ -215,16 +231,16 @@ def scores_of(*parts: tuple[Any, int], field: str = "scores") -> list[float] | N
     """Join the scores of several lists of candidates.
 
     Args:
-        parts: the scores of a list as the file has them, and how many candidates it holds.
-        field: for messages.
+        parts: for each list of candidates, its scores as the file gives them, and its length.
+        field: the name of the scores in messages.
 
     Returns:
-        A score for each candidate, or None where a part has no score, or one that is null, NaN or
-        infinite.
+        One score per candidate. None if a list that has candidates has no scores, or if a score is
+        null, NaN or infinite.
 
     Raises:
-        BadRowError: there are more or fewer scores than candidates, or one is no number that a
-            batch can hold.
+        BadRowError: a list has more or fewer scores than candidates, a score is not a number, or it
+            is too large for float32.
     """
     found: list[float] = []
     for scores, n_candidates in parts:
@@ -245,15 +261,15 @@ def scores_of(*parts: tuple[Any, int], field: str = "scores") -> list[float] | N
                 return None
             if abs(score) > LARGEST_SCORE:
                 raise BadRowError(
-                    f"{field}: {shown(score)} is beyond {LARGEST_SCORE:.2e}, the largest number of "
-                    "a 32-bit float, as batches hold scores"
+                    f"{field}: {shown(score)} is beyond {LARGEST_SCORE:.2e}, the largest 32-bit "
+                    "float (batches hold scores as 32-bit floats)"
                 )
             found.append(float(score))
     return found or None
 
 
 def _are_plain(scores: list[Any]) -> bool:
-    """Return whether all scores are finite floats that a batch can hold, as most lists are."""
+    """Return whether all scores are floats that fit float32, as in most rows."""
     if set(map(type, scores)) != {float}:
         return False
     return (
@@ -262,13 +278,16 @@ def _are_plain(scores: list[Any]) -> bool:
 
 
 def titled(title: Any, text: Any, field: str = "text", *, no_title: Sequence[str] = ()) -> str:
-    """Join a title and a text by a blank; the text alone where there is no title.
+    """Return a passage's title and text, separated by a space; or only its text without a title.
 
     Args:
-        title: null, missing and blank titles are none.
-        text: of the passage.
-        field: for messages.
-        no_title: titles that stand for none, such as ``-``.
+        title: the title; None and blank titles are ignored.
+        text: the text of the passage.
+        field: the name of the text in messages.
+        no_title: titles that mean that there is none, such as ``-``.
+
+    Raises:
+        BadRowError: the title or text is not a string, or both are blank.
     """
     text = "" if text is None else text
     if not isinstance(text, str) or not (title is None or isinstance(title, str)):
@@ -282,7 +301,7 @@ def titled(title: Any, text: Any, field: str = "text", *, no_title: Sequence[str
 
 
 def shown(value: Any) -> str:
-    """A value for a message, cut at 80 signs."""
+    """Return a value as a message shows it, cut to 80 characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, a deep list

@@ -13,7 +13,13 @@ from llm_embedder_data.rows.columns.column import Faults
 
 
 class ListView:
-    """A list column as flat values with each row's start and length; the length of null is 0."""
+    """A list column as flat values, with the start and length of each row's list.
+
+    Attributes:
+        starts: ``[n_rows]`` int64, indices into ``values``.
+        lengths: ``[n_rows]`` int64; 0 for null.
+        values: the entries of all lists.
+    """
 
     def __init__(self, column: pa.ListArray) -> None:
         offsets = column.offsets.to_numpy()
@@ -24,7 +30,14 @@ class ListView:
 
 
 def slice_indices(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of slices, one slice after the other.
+    """Return the indices that slices cover, one slice after the other.
+
+    Args:
+        starts: ``[n]`` int64.
+        lengths: ``[n]`` int64.
+
+    Returns:
+        ``[lengths.sum()]`` int64.
 
     >>> import numpy as np
     >>> slice_indices(np.array([4, 0]), np.array([2, 3])).tolist()
@@ -49,7 +62,7 @@ def add_fault(rows: NDArray[np.bool_], faults: Faults, sentence: Callable[[int],
 
 
 def is_blank(texts: pa.StringArray) -> NDArray[np.bool_]:
-    """Return whether each text is empty or white space, ``[n]``; False for null."""
+    """Return whether each text is empty or white space, ``[n]`` bool; False for null."""
     is_empty = pc.equal(pc.binary_length(texts), 0)
     blank: NDArray[np.bool_] = (
         pc.or_(is_empty, pc.utf8_is_space(texts)).fill_null(False).to_numpy(zero_copy_only=False)

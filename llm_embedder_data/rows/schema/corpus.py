@@ -1,4 +1,4 @@
-"""Records of a corpus: the fields of a key template, as strings."""
+"""Rows of a corpus: the fields that a key template needs, as strings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import pyarrow as pa
 from llm_embedder_data.rows.columns.column import Column, Columns, Faults
 from llm_embedder_data.rows.schema.row_kind import RowKind, batch_of
 
-# A passage has one of the two, or neither: then its row number is its id.
+# At most one of them has a value for a passage. If neither has, the passage's row number is its id.
 ID_COLUMNS = ("id_int", "id_str")
 
 
 def corpus_column(index: int) -> str:
-    """Return the column of a template's field: named by index, so that no field name can clash."""
+    """Return the name of the column for a template's field.
+
+    It holds the field's index instead of its name, so that it cannot clash with other columns.
+    """
     return f"field_{index}"
 
 
@@ -22,8 +25,8 @@ def corpus_rows(n_fields: int, *, has_ids: bool = False) -> RowKind:
     """Return the kind of rows of a corpus.
 
     Args:
-        n_fields: fields of the key template.
-        has_ids: whether passages have ids, in a column ``id``.
+        n_fields: the number of fields in the key template.
+        has_ids: whether to read the field ``id`` too.
     """
     schema = _schema(n_fields, has_ids)
     columns = [Column(corpus_column(index), "text") for index in range(n_fields)]
@@ -34,7 +37,7 @@ def corpus_rows(n_fields: int, *, has_ids: bool = False) -> RowKind:
 
 
 def corpus_batch(schema: pa.Schema, columns: Columns, faults: Faults) -> pa.RecordBatch:
-    """Return a batch from the fields of some records; a missing or null field stays null."""
+    """Return a batch of ``schema`` from the fields of some records; a missing field is null."""
     return batch_of(schema, columns, faults)
 
 

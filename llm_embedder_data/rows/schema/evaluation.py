@@ -1,4 +1,4 @@
-"""Eval rows: queries to search a corpus for (retrieve), or with candidates to rank (rerank)."""
+"""Eval rows: queries that search a corpus (retrieve), or that rank their candidates (rerank)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from llm_embedder_data.rows.schema.row_kind import RowKind, batch_of
 EvalMethod = Literal["retrieve", "rerank"]
 
 _POS_INDEX = Column("pos_index", "integers")
-# Texts that answer the query, for the accuracy by answer strings. Other data sets have answers of
-# other shapes, which no metric needs.
+# Texts that answer the query, for the metric that searches passages for answer strings. Lenient,
+# because files that do not need this metric may use the field for values of other types.
 _ANSWERS = Column("answers", "strings", lenient=True)
 _CANDIDATE_COLUMNS = (
     Column("key", "strings"),
@@ -40,7 +40,8 @@ RETRIEVE_COLUMNS = (QUERY, TASK, _POS_INDEX, QUERY_ID, INSTRUCTION, _ANSWERS)
 RERANK_COLUMNS = (QUERY, TASK, *_CANDIDATE_COLUMNS, QUERY_ID, INSTRUCTION)
 
 RETRIEVE_SCHEMA = pa.schema([*QUERY_FIELDS, ("pos_index", INTS), ("answers", STRINGS)])
-# ``document`` and ``grade``: ids of judged documents and their grades, until a corpus is at hand.
+# ``document`` and ``grade`` hold the ids of judged documents and their grades. They become
+# ``pos_index`` when the corpus is known.
 RETRIEVE_BY_ID_SCHEMA = pa.schema([*RETRIEVE_SCHEMA, ("document", STRINGS), ("grade", FLOATS)])
 RERANK_SCHEMA = pa.schema(
     [
@@ -48,7 +49,8 @@ RERANK_SCHEMA = pa.schema(
         ("pos_index", INTS),
         ("key", STRINGS),
         ("key_index", INTS),
-        ("counts_corpus", pa.bool_()),  # False: indices count the row's own candidates
+        # True: indices are row numbers of the corpus. False: positions among the row's candidates.
+        ("counts_corpus", pa.bool_()),
     ]
 )
 
@@ -59,14 +61,18 @@ def eval_rows(eval_method: EvalMethod) -> RowKind:
 
 
 def eval_fields(eval_method: EvalMethod) -> tuple[str, ...]:
-    """Return the fields of an eval row that a source may rename."""
+    """Return the canonical names of an eval row's fields, which a source may rename."""
     return tuple(column.name for column in eval_rows(eval_method).columns)
 
 
 def retrieve_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     """Return a batch of :data:`RETRIEVE_SCHEMA` from the :data:`RETRIEVE_COLUMNS` of some rows.
 
-    ``pos_index`` counts the records of the corpus from 0.
+    ``pos_index`` holds row numbers of the corpus, from 0.
+
+    Args:
+        columns: arrays by name, ``[n_rows]`` each.
+        faults: what is wrong with each row so far; faults that are found here are added.
     """
     require_query(columns["query"], faults)
     _check_indices("pos_index", columns, faults)
@@ -76,10 +82,14 @@ def retrieve_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
 def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
     """Return a batch of :data:`RERANK_SCHEMA` from the :data:`RERANK_COLUMNS` of some rows.
 
-    The candidates are ``key``, and ``pos_index`` names the relevant ones; or they are ``pos``
-    followed by ``neg``, and the relevant ones are ``pos``. Their indices in the corpus are
-    ``key_index``, or ``pos_index`` followed by ``neg_index``. Without these, candidates are counted
-    within their row: 0, 1, 2, ...
+    Either ``key`` holds the candidates and ``pos_index`` the indices of the relevant ones; or the
+    candidates are ``pos``, which are relevant, followed by ``neg``. The candidates' row numbers in
+    the corpus are ``key_index``, or ``pos_index`` followed by ``neg_index``. Without them, the
+    candidates of a row are numbered 0, 1, 2, ...
+
+    Args:
+        columns: arrays by name, ``[n_rows]`` each.
+        faults: what is wrong with each row so far; faults that are found here are added.
     """
     require_query(columns["query"], faults)
     for name in ("pos_index", "key_index", "neg_index"):
@@ -100,7 +110,12 @@ def rerank_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
 
 
 def retrieve_by_id_batch(columns: Columns, faults: Faults) -> pa.RecordBatch:
-    """Return a batch of :data:`RETRIEVE_BY_ID_SCHEMA`; its ``pos_index`` is null."""
+    """Return a batch of :data:`RETRIEVE_BY_ID_SCHEMA`; its ``pos_index`` is null.
+
+    Args:
+        columns: arrays by name, ``[n_rows]`` each.
+        faults: what is wrong with each row so far; faults that are found here are added.
+    """
     require_query(columns["query"], faults)
     pos_index = pa.nulls(len(faults), INTS)
     return batch_of(
@@ -125,7 +140,7 @@ RERANK_ROWS = RowKind("rerank", RERANK_SCHEMA, rerank_batch, RERANK_COLUMNS)
 
 
 class _RankedRow(NamedTuple):
-    """The canonical columns of one row to rerank."""
+    """What :data:`RERANK_SCHEMA` holds of a row, besides its query."""
 
     key: list[str]
     key_index: list[int]
@@ -159,9 +174,9 @@ def _ranked_row(
         fault = f"{len(key_index)} indices for {len(candidates)} candidates (give one each)"
     elif key is not None and not counts_corpus and max(pos_index or [0]) >= len(candidates):
         fault = (
-            f"pos_index holds {max(pos_index or [0])}, and there are {len(candidates)} candidates, "
-            "which it counts from 0 where there is no key_index (give key_index too, if it counts "
-            "corpus records)"
+            f"pos_index holds {max(pos_index or [0])}, and there are {len(candidates)} candidates: "
+            "without key_index, it numbers the row's candidates from 0 (give key_index too, if it "
+            "counts corpus records)"
         )
     relevant = key_index[: len(pos or [])] if key is None else pos_index
     return _RankedRow(candidates, key_index, relevant, counts_corpus, fault)

@@ -1,7 +1,7 @@
-"""Texts of candidates that know the ids which their rows give them.
+"""Texts of candidates that carry the document ids from their rows.
 
-Rows are cached without these ids, which no batch needs. Only a reader that is asked for them, as
-``mine`` asks, keeps them with the texts.
+Batches do not need these ids, so cached rows do not hold them. A reader only keeps them on request;
+the command ``mine`` makes that request.
 """
 
 from __future__ import annotations
@@ -10,32 +10,36 @@ from typing import Any
 
 
 class IdentifiedText(str):
-    """The text of a document, which knows the document's id."""
+    """A document's text as a string that carries the document's id.
+
+    Attributes:
+        id: the id; integers are decimal text.
+    """
 
     __slots__ = ("id",)
     id: str
 
 
-def with_id(text: str, own_id: Any) -> str:
-    """Return a text that knows its id; the text as it is if the id is none that a corpus can have.
+def with_id(text: str, id: Any) -> str:
+    """Return a text that carries an id; or the unchanged text, if a corpus cannot have such an id.
 
     Args:
-        text: of a document.
-        own_id: what its row gives as its id. An integer becomes its decimal text.
+        text: the text of a document.
+        id: the value that the row gives as the document's id. An integer becomes its decimal text.
     """
-    if isinstance(own_id, float) and own_id.is_integer():  # of a table with missing integers
-        own_id = int(own_id)
-    if isinstance(own_id, bool) or not isinstance(own_id, str | int):
+    if isinstance(id, float) and id.is_integer():  # pandas turns integers to floats if some miss
+        id = int(id)
+    if isinstance(id, bool) or not isinstance(id, str | int):
         return text
     found = IdentifiedText(text)
     try:
-        found.id = f"{own_id}"
+        found.id = f"{id}"
         found.id.encode()
-    except ValueError:  # thousands of digits, or half of a character
+    except ValueError:  # more digits than Python converts, or a lone surrogate
         return text
     return found
 
 
 def id_of_text(text: str) -> str | None:
-    """Return the id that a text knows; None if it knows none."""
+    """Return the id that a text carries, or None."""
     return text.id if isinstance(text, IdentifiedText) else None

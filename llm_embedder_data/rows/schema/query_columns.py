@@ -10,8 +10,9 @@ from llm_embedder_data.rows.schema.checks import add_fault, is_blank
 
 QUERY_FIELDS = [
     ("query", pa.string()),
-    ("query_instruction", pa.string()),  # the row's own, in place of the recipe's, or null
-    ("query_id_int", pa.int64()),  # a row has one of the two, or neither: then its number is its id
+    ("query_instruction", pa.string()),  # replaces the recipe's instruction for this row, or null
+    # At most one of them has a value. If neither has, the row's number is the query's id.
+    ("query_id_int", pa.int64()),
     ("query_id_str", pa.string()),
     ("task", pa.string()),
     ("fault", pa.string()),  # null for a sound row
@@ -22,13 +23,13 @@ QUERY_ID = Column("query_id", "id")
 TASK = Column("task", "string")
 INSTRUCTION = Column("instruction", "instruction")
 
-# Candidates: in training rows, and in rows to rerank.
+# Candidates, in training rows and in rows to rerank.
 POS = Column("pos", "strings")
 NEG = Column("neg", "strings")
 
 
 def with_instructions(columns: Columns, n_rows: int) -> Columns:
-    """Return columns with the arrays of :data:`INSTRUCTION`, null if they were not read."""
+    """Return columns with the two arrays of :data:`INSTRUCTION`, null if they were not read."""
     return instruction_columns(None, INSTRUCTION, n_rows) | columns
 
 

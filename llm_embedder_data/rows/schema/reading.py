@@ -1,4 +1,4 @@
-"""A file of any format to a memory-mapped dataset of canonical rows, cached by content."""
+"""Reads a file of any format into a memory-mapped dataset of canonical rows, cached by content."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from llm_embedder_data.rows.settings.cache_folder import cache_folder
 # Part of every cache file's name. Raise it when what is written changes.
 CACHE_VERSION = 6
 
-# Metadata of the cached Arrow schema: the names of the file's fields, as JSON.
+# Key in the metadata of the cached Arrow schema; its value is the names of the file's fields, JSON.
 FIELD_NAMES = b"fields"
 
 _MOST_THREADS = 8  # that convert blocks
@@ -51,26 +51,27 @@ def read_file(
     """Return the rows of a file as a memory-mapped dataset; row i is the file's i-th record.
 
     The first call converts the file and writes a cache file, which appears complete or not at all.
-    If several processes ask for the same file at once, one does the work, or each of them if the
-    folder has no locks. The cache is found by the file's content: a changed file is read again
-    whatever its modification time says. A damaged cache file is written again.
+    If several processes ask for the same file at once, one of them does the work. On a file system
+    without locks, each of them does. The cache file's name depends on the file's content, so a
+    changed file is read again even if its modification time is the same. A damaged cache file is
+    written again.
 
     Args:
         path: the file.
-        kind: what its rows become.
+        kind: the kind of rows to make.
         format: the format of the file.
-        cache_dir: where the Arrow file goes: see
+        cache_dir: the folder of the cache file: see
             :func:`~llm_embedder_data.rows.settings.cache_folder.cache_folder`.
 
     Raises:
-        DataError: the file is missing, empty, truncated, of another format, or changed while it was
-            read; or the cache folder cannot be written. A record that breaks a rule raises nothing
-            here: its row has the reason in the column ``fault``.
+        DataError: the file is missing, empty, truncated, in another format, or changed while it was
+            read; or the cache folder cannot be written. A record that breaks a rule is not an error
+            here: the reason goes to the column ``fault`` of its row.
     """
     folder = cache_folder(cache_dir)
     found = stamp(path)
-    # The declared format is enough here: the rest depends on the content. So a file with a
-    # remembered digest is not even opened.
+    # Detecting the format would open the file. The declared format is enough for the name, because
+    # the detected format only depends on the content, and a known digest needs no reading.
     declared = declared_format(path, format)
     contents = (CACHE_VERSION, content_digest(path, folder), declared, kind.name, kind.fields)
     name = xxhash.xxh3_128_hexdigest(repr(contents).encode())
@@ -91,7 +92,7 @@ def open_cached(cached: Path, fingerprint: str) -> datasets.Dataset:
     """
     try:
         table = datasets.table.MemoryMappedTable.from_file(str(cached))
-        # With a fingerprint: Dataset.from_file would pickle the whole dataset to make one.
+        # Without a fingerprint, Dataset would pickle the whole dataset to compute one.
         return datasets.Dataset(table, fingerprint=fingerprint)
     except OSError as error:
         raise DataError.at(
@@ -102,7 +103,7 @@ def open_cached(cached: Path, fingerprint: str) -> datasets.Dataset:
 
 
 def fields_seen(rows: datasets.Dataset) -> list[str]:
-    """Return the ``field_names`` of the file that :func:`read_file` read, from its cache."""
+    """Return the names of a file's fields, which :func:`read_file` stored in its cache file."""
     [cached] = rows.cache_files
     with pa.memory_map(cached["filename"]) as file, pa.ipc.open_stream(file) as reader:
         names: list[str] = json.loads(reader.schema.metadata[FIELD_NAMES])
@@ -113,7 +114,7 @@ def canonical_batches(path: str, format: Format, kind: RowKind) -> Iterator[pa.R
     """Yield the canonical rows of a file in order; threads convert several blocks at once.
 
     Raises:
-        DataError: as :func:`read_file`, but for the cache.
+        DataError: the file cannot be read, as for :func:`read_file`.
     """
     wanted = kind.file_columns
     n_threads = min(pa.cpu_count(), _MOST_THREADS)
@@ -133,10 +134,10 @@ def canonical_batches(path: str, format: Format, kind: RowKind) -> Iterator[pa.R
 
 
 def make_folder(folder: Path) -> None:
-    """Make the cache folder.
+    """Create the cache folder if it is missing.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: it cannot be created, or is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,9 +155,9 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Pause the garbage collector, which takes half the time while many records are made.
+    """Pause the garbage collector, which would double the time of creating many records.
 
-    Records are trees: the collector would visit them again and again and find nothing.
+    Records have no reference cycles, so the collector would visit them repeatedly for nothing.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -169,7 +170,7 @@ def _without_garbage_collection() -> Iterator[None]:
 
 @_without_garbage_collection()
 def _write(cached: Path, path: str, expected: list[int], format: Format, kind: RowKind) -> None:
-    """Write the cache file of a file that has the expected stamp."""
+    """Write the cache file of a file; check that the file's stamp is still the expected one."""
     n_rows = 0
     try:
         with sealed_file(cached) as file:
@@ -178,7 +179,7 @@ def _write(cached: Path, path: str, expected: list[int], format: Format, kind: R
                 for batch in canonical_batches(path, format, kind):
                     writer.write_batch(batch)
                     n_rows += len(batch)
-            if stamp(path) != expected:  # the cache's name comes from the digest of other content
+            if stamp(path) != expected:  # the cache file is named by the digest of the old content
                 raise DataError.at(
                     path, "changed while it was read (start again when it is complete)"
                 )
@@ -192,8 +193,8 @@ def _batch_of(block: RawRows, wanted: tuple[Column, ...], kind: RowKind) -> pa.R
     is_long = is_long_line(block)
     columns, faults = columns_of(block, wanted)
     if isinstance(block, memoryview):
-        with suppress(BufferError):  # an array still uses it and will release it
+        with suppress(BufferError):  # an array uses the block: it is freed together with the array
             block.release()
-    if is_long:  # half a gigabyte, perhaps: do not let Arrow keep it for the next block
+    if is_long:  # Arrow's pool would keep the memory, up to half a gigabyte, for the next block
         pa.default_memory_pool().release_unused()
     return kind.build(columns, faults)

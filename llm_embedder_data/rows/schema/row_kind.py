@@ -1,4 +1,4 @@
-"""The kinds of rows: how the columns of a file become the canonical columns of a dataset."""
+"""A kind of rows: how the columns of a file become the canonical columns of a dataset."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ class RowKind:
     """A kind of rows, such as training rows.
 
     Attributes:
-        name: part of the cache's name. It changes with everything that changes what is written.
+        name: part of the cache file's name. Kinds that write different rows have different names.
         schema: the canonical columns. One of them is ``fault``: what is wrong with the row, or
-            null. A bad row keeps its position, so that row numbers always count a file's records.
-        build: makes a batch of ``schema`` from the ``columns`` of some rows and the faults found in
-            them so far.
-        columns: what is read from a file. Its other columns are ignored.
-        fields: (canonical name, name in the file) of columns that have another name there.
-        of_passages: makes the kind of the same rows whose keys are numbers of passages; None if
-            there is none.
+            null. A bad row keeps its position, so that a row's number is its record's number in the
+            file.
+        build: makes a batch of ``schema`` from the ``columns`` of some rows, and the faults found
+            in them so far.
+        columns: the columns to read from a file. Its other columns are ignored.
+        fields: (canonical name, name in the file) of each column that has another name in the file.
+        of_passages: returns the kind for the same rows with passage numbers as keys; None if keys
+            cannot be passage numbers.
     """
 
     name: str
@@ -43,6 +44,6 @@ class RowKind:
 def batch_of(
     schema: pa.Schema, columns: Columns, faults: Faults, **more: pa.Array
 ) -> pa.RecordBatch:
-    """Return a batch of a schema from columns by name; ``more`` replaces some or adds others."""
+    """Return a batch of a schema from arrays by name; ``more`` adds or replaces columns."""
     arrays = {**columns, "fault": pa.array(faults, pa.string()), **more}
     return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)

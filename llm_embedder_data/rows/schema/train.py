@@ -40,24 +40,24 @@ TRAIN_COLUMNS = (
 )
 TRAIN_FIELDS = tuple(column.name for column in TRAIN_COLUMNS)
 
-# ``key`` holds the candidates of a row, positives first; teacher_scores and first_same lie beside.
 TRAIN_SCHEMA = pa.schema(
     [
         *QUERY_FIELDS,
-        ("key_instruction", pa.string()),  # likewise, of the row's keys
-        ("key", STRINGS),
+        ("key_instruction", pa.string()),  # replaces the recipe's instruction for keys, or null
+        ("key", STRINGS),  # the row's candidates, positives first
         ("teacher_scores", FLOATS),  # one per key, or null
-        ("first_same", pa.list_(pa.int32())),  # per key: the row's first key with the same text
+        # For each key, the index in the row of the first key with the same text.
+        ("first_same", pa.list_(pa.int32())),
         ("n_pos", pa.int32()),
-        ("n_neg", pa.int32()),  # negatives, without those whose text is a positive's
-        ("n_neg_teacher", pa.int32()),  # the same, without the text of the best-scored key
+        ("n_neg", pa.int32()),  # negatives whose text differs from every positive's
+        ("n_neg_teacher", pa.int32()),  # of these, those that differ from the best-scored key
         ("score_max", pa.float64()),
         ("score_min", pa.float64()),
     ]
 )
 
 
-# The same, with a passage's number in place of each text of ``key``: see RowKind.of_passages.
+# As TRAIN_SCHEMA, but ``key`` holds passage numbers in place of texts: see RowKind.of_passages.
 PASSAGE_SCHEMA = TRAIN_SCHEMA.set(
     TRAIN_SCHEMA.get_field_index("key"), pa.field("key", pa.list_(pa.int32()))
 )
@@ -69,12 +69,13 @@ def train_batch(
 ) -> pa.RecordBatch:
     """Return a batch of :data:`TRAIN_SCHEMA` from the :data:`TRAIN_COLUMNS` of some rows.
 
-    The turns of a ``history`` replace pos and neg: they are candidates without a labelled positive.
+    If a row has a ``history``, its turns replace pos and neg: they are candidates without a
+    labelled positive.
 
     Args:
-        columns: the columns as read.
+        columns: arrays by name, ``[n_rows]`` each.
         faults: what is wrong with each row so far; faults that are found here are added.
-        passages: that candidates are numbers of; None if they are texts.
+        passages: the passages whose numbers are the candidates; None if candidates are texts.
     """
     require_query(columns["query"], faults)
     candidates = _candidates(columns)
@@ -137,8 +138,8 @@ class _Candidates:
     """The candidates of some rows, each row's positives first.
 
     Attributes:
-        texts: of all rows, ``[n_keys]``; or their passages' numbers, int64.
-        offsets: where each row's candidates begin, ``[n_rows + 1]`` int64.
+        texts: the candidates of all rows, ``[n_keys]``: strings, or int64 passage numbers.
+        offsets: the index of each row's first candidate, then n_keys, ``[n_rows + 1]`` int64.
         row_of_key: ``[n_keys]`` int64.
         n_pos: positives per row, ``[n_rows]`` int64.
         n_neg: negatives per row, ``[n_rows]`` int64.
@@ -156,7 +157,7 @@ class _Candidates:
 
     @property
     def n_key(self) -> NDArray[np.int64]:
-        """Candidates per row, ``[n_rows]``."""
+        """Candidates per row, ``[n_rows]`` int64."""
         return self.n_pos + self.n_neg
 
 
@@ -168,8 +169,8 @@ def _candidates(columns: Columns) -> _Candidates:
     n_pos = np.where(has_history, 0, pos.lengths)
     n_neg = np.where(has_history, history.lengths, neg.lengths)
 
-    # With the values of the three columns laid end to end, the candidates of each row are two
-    # slices: its positives, and its negatives or history.
+    # Concatenate the values of the three columns. Each row's candidates are then two slices: its
+    # positives, and its negatives or history.
     neg_begins, history_begins = len(pos.values), len(pos.values) + len(neg.values)
     starts = np.stack(
         [
@@ -197,7 +198,7 @@ def _candidates(columns: Columns) -> _Candidates:
 
 
 def _check_candidates(candidates: _Candidates, faults: Faults, passages: Passages | None) -> None:
-    """Add a fault to each row that has no candidate, a null one, or a blank positive."""
+    """Add a fault to each row without candidates, with a null candidate, or a blank positive."""
     add_fault(
         candidates.n_key == 0,
         faults,
@@ -218,7 +219,7 @@ def _check_candidates(candidates: _Candidates, faults: Faults, passages: Passage
 def _score_range(
     scores: pa.ListArray, candidates: _Candidates, faults: Faults
 ) -> tuple[pa.Array, pa.Array]:
-    """Return the highest and lowest score of each row, null without scores; check the scores."""
+    """Return each row's highest and lowest score, null without scores; add faults of the scores."""
     view = ListView(scores)
     n_pos, n_neg, n_key = candidates.n_pos, candidates.n_neg, candidates.n_key
     add_fault(
@@ -243,8 +244,8 @@ def _score_range(
         lambda row: (
             f"teacher_scores={shown(scores[row].as_py())} holds a value that is "
             + (
-                f"beyond {LARGEST_SCORE:.2e}, the largest 32-bit float, as which batches hold "
-                "scores (give smaller ones, or leave the field out)"
+                f"beyond {LARGEST_SCORE:.2e}, the largest 32-bit float; batches hold scores as "
+                "32-bit floats (give smaller scores, or leave the field out)"
                 if np.isfinite([highest[row], lowest[row]]).all()
                 else "not a finite number (give a finite one, or leave the field out)"
             )
@@ -256,7 +257,7 @@ def _score_range(
 def _is_best(scores: pa.ListArray, n_key: NDArray[np.int64], faults: Faults) -> NDArray[np.bool_]:
     """Return whether each key is the first of its row with the highest score, ``[n_keys]`` bool.
 
-    False for the keys of rows that have no scores, or a fault.
+    The result is False for all keys of a row that has no scores, or a fault.
     """
     is_best = np.zeros(int(n_key.sum()), bool)
     view = ListView(scores)
@@ -264,7 +265,7 @@ def _is_best(scores: pa.ListArray, n_key: NDArray[np.int64], faults: Faults) -> 
     scored = np.flatnonzero((view.lengths > 0) & is_sound)
     if not len(scored):
         return is_best
-    lengths = view.lengths[scored]  # equal to n_key[scored], or there would be a fault
+    lengths = view.lengths[scored]  # equal to n_key[scored]: other rows have a fault
     starts = np.cumsum(lengths) - lengths
     values = view.values.to_numpy(zero_copy_only=False)
     values = values[slice_indices(view.starts[scored], lengths)]

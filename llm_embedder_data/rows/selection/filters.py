@@ -1,4 +1,4 @@
-"""Which training rows are dropped, and for which reason."""
+"""Decides which training rows are dropped, and for which reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm_embedder_data.core.hashing import hash_rows
 from llm_embedder_data.rows.selection.row_statistics import RowStatistics
 from llm_embedder_data.rows.selection.train_settings import OnNoNegatives, TrainSettings
 
-# Why a row is dropped; the first entry, of a row that is kept, is empty.
+# The reasons for which a row is dropped. The first entry is for rows that are kept.
 REASONS = (
     "",
     "bad_row",
@@ -22,7 +22,7 @@ REASONS = (
     "max_sample_num",
     "no_negatives_left",  # by the negative policy
 )
-# Reasons that lie in the settings of a run. The other reasons are faults of the rows.
+# Reasons that depend on the settings of a run. The other reasons are faults of the rows.
 REASONS_OF_SETTINGS = frozenset(REASONS[REASONS.index("no_negatives") :])
 
 Reasons = NDArray[np.uint8]  # [n], indices into REASONS
@@ -37,10 +37,13 @@ def drop_reasons(
     """Return why each row is dropped: the first reason that applies, in the order of ``REASONS``.
 
     Args:
-        statistics: of the rows.
-        sound: ``[n]`` bool, rows without a fault.
-        settings: of their task.
+        statistics: the statistics of the rows.
+        sound: whether each row has no fault, ``[n]`` bool.
+        settings: the settings of the rows' task.
         on_no_negatives: whether rows without a hard negative are dropped or kept.
+
+    Returns:
+        ``[n]`` uint8, indices into :data:`REASONS`; 0 for kept rows.
     """
     reasons = np.zeros(len(sound), np.uint8)
 
@@ -64,9 +67,9 @@ def drop_beyond(reasons: Reasons, rows: NDArray[np.int64], limit: int | None, se
     """Keep a random sample of at most ``limit`` rows: mark the others in ``reasons``, in place.
 
     Args:
-        reasons: ``[n]``, of the rows so far.
-        rows: ``[n]`` int64, their row numbers. The rows whose numbers hash lowest are kept.
-        limit: how many; None keeps all.
+        reasons: the reasons so far, ``[n]`` uint8.
+        rows: the numbers of the rows, ``[n]`` int64. The rows whose numbers hash lowest are kept.
+        limit: the maximum number of kept rows; None keeps all.
         seed: from :func:`~llm_embedder_data.core.hashing.stream_seed`.
     """
     kept = np.flatnonzero(reasons == 0)
@@ -76,7 +79,7 @@ def drop_beyond(reasons: Reasons, rows: NDArray[np.int64], limit: int | None, se
 
 
 def count_reasons(reasons: Reasons) -> Mapping[str, int]:
-    """Return how many rows are dropped for each reason."""
-    # Not by bincount, which would convert the array to int64.
+    """Return how many rows are dropped for each reason, without reasons that have none."""
+    # np.bincount would copy the array as int64, which takes 8 times its memory.
     counts = {reason: int((reasons == i).sum()) for i, reason in enumerate(REASONS) if i}
     return {reason: n_rows for reason, n_rows in counts.items() if n_rows}

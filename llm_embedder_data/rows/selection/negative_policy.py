@@ -1,4 +1,4 @@
-"""Which negatives of a row may be chosen at all: by rank, by score, by distance to the positive."""
+"""Limits which negatives of a row may be chosen: by rank, score, and distance to the positive."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from llm_embedder_data.core.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NegativePolicy:
-    """Limits on hard negatives; None for no limit. The names are sentence-transformers' miner's.
+    """Limits on hard negatives; None for no limit. sentence-transformers' miner has the same names.
 
-    Let p be the lowest score of a labelled positive of the row; if the teacher chooses the
-    positive, p is the score of the chosen one. Rows without scores know ranks alone, in the order
-    of the file.
+    Below, p is the lowest score of a labelled positive of the row; or the score of the positive, if
+    the teacher chooses it. In rows without scores, only the limits on ranks apply, and negatives
+    are ranked in the order of the file.
 
     Attributes:
-        range_min: leave out so many of the highest-ranked negatives.
-        range_max: leave out the negatives from this rank on, counted from 0.
+        range_min: leave out this many of the highest-ranked negatives.
+        range_max: leave out negatives from this rank on, counted from 0.
         min_score: leave out negatives with a lower score.
         max_score: leave out negatives with a higher score, as false negatives.
-        absolute_margin: leave out, as false negatives, those with a score above p - margin.
-        relative_margin: leave out, as false negatives, those with a score above p - margin * |p|.
-            (p * (1 - margin) would be wrong for log-likelihoods, which are negative.)
+        absolute_margin: leave out negatives with a score above p - margin, as false negatives.
+        relative_margin: leave out negatives with a score above p - margin * abs(p), as false
+            negatives. (p * (1 - margin) would be wrong for negative scores, such as
+            log-likelihoods.)
+
+    Raises:
+        ConfigError: a limit has a value that is not allowed, or ``range_min`` and ``range_max``
+            leave no negative.
     """
 
     range_min: int | None = None
@@ -65,18 +70,20 @@ class NegativePolicy:
         lowest_positive: NDArray[np.float64],
         same: NDArray[np.int32] | None = None,
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Tell the negatives that stay from those that go.
+        """Apply the limits to the negatives of some rows.
 
         Args:
-            scores: ``[B, N]`` float64 of the candidates of each row; NaN in rows without scores.
+            scores: the scores of each row's candidates, ``[B, N]`` float64; NaN for rows without
+                scores.
             is_negative: ``[B, N]`` bool.
-            lowest_positive: ``[B]`` float64, p of each row; NaN where a row has none.
-            same: ``[B, N]``, for each candidate the first of its row with the same text. A text
-                that is taken for a positive once goes wherever it stands. None: no text repeats.
+            lowest_positive: p of each row, ``[B]`` float64; NaN for rows without scores.
+            same: for each candidate, the column of the row's first candidate with the same text,
+                ``[B, N]`` int32. If a candidate is a false negative, so are all with its text.
+                None: no text repeats.
 
         Returns:
-            two arrays, ``[B, N]`` bool: the negatives that stay; and those that are taken for
-            positives by their score.
+            Two arrays, ``[B, N]`` bool: the negatives that stay; and the false negatives, whose
+            scores are too high.
         """
         stays = is_negative.copy()
         if self.range_min is not None or self.range_max is not None:
@@ -85,7 +92,7 @@ class NegativePolicy:
             if self.range_max is not None:
                 stays &= rank < self.range_max
         p = lowest_positive[:, None]
-        # Comparisons with NaN are false: a row without scores loses nothing to limits of scores.
+        # Comparisons with NaN are False, so limits on scores leave out nothing in unscored rows.
         if self.min_score is not None:
             stays &= ~(scores < self.min_score)
         is_false = np.zeros_like(is_negative)
@@ -103,7 +110,7 @@ class NegativePolicy:
 
 
 def _with_same_texts(chosen: NDArray[np.bool_], same: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return ``chosen`` with all other candidates of its row that have a chosen text."""
+    """Return ``chosen``, and all other candidates of a row with the text of a chosen one."""
     row, column = np.nonzero(chosen)
     first = np.zeros_like(chosen)
     first[row, same[row, column]] = True
@@ -118,7 +125,7 @@ def ranks(scores: NDArray[np.float64], is_negative: NDArray[np.bool_]) -> NDArra
         is_negative: ``[B, N]`` bool.
 
     Returns:
-        ``[B, N]`` int64, from 0; what is no negative comes behind.
+        Ranks from 0, ``[B, N]`` int64; other candidates come after all negatives.
     """
     falling = np.where(np.isnan(scores), 0.0, -scores)
     order = np.argsort(np.where(is_negative, falling, np.inf), axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""What negative policies do to the rows of a dataset, found out before training."""
+"""Computes, before training, what negative policies leave of the rows of a dataset."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from llm_embedder_data.rows.selection.train_settings import PositiveInForce
 _COLUMNS = ["n_pos", "first_same", "teacher_scores"]
 _LIMITS = tuple(field.name for field in fields(NegativePolicy))
 
-# Candidates that are judged in one call, to bound memory.
+# The maximum number of candidates in a grid, which limits memory.
 _CANDIDATES_AT_ONCE = 1 << 18
 
 
 @dataclass(slots=True)
 class PolicyEffects:
-    """What is left of the rows of a dataset.
+    """What negative policies leave of the rows of a dataset.
 
     Attributes:
-        left_out: by limit, the negatives that it leaves out; for each policy of the schedule. A
-            negative counts for the first limit that it breaks, in the order of
+        left_out: the number of negatives that a limit leaves out under each policy of the schedule,
+            by limit. A negative counts for the first limit that it breaks, in the order of
             :class:`NegativePolicy`.
-        most_negatives: the most hard negatives that a row has in any epoch.
-        without: ``[n]`` bool, the judged rows without a hard negative in all epochs.
-        n_sometimes_without: judged rows without a hard negative in some epochs only.
+        most_negatives: the largest number of hard negatives that a row has in any epoch.
+        without: whether a judged row has no hard negative in any epoch, ``[n]`` bool.
+        n_sometimes_without: the number of judged rows without a hard negative in some epochs, but
+            not in all.
     """
 
     left_out: dict[str, list[int]]
@@ -47,12 +48,12 @@ def policy_effects(
     select_positive: PositiveInForce,
     schedule: PolicySchedule,
 ) -> PolicyEffects:
-    """Judge the negatives of rows by each policy of a schedule.
+    """Apply each policy of a schedule to the negatives of rows.
 
     Args:
         table: rows with columns of ``TRAIN_SCHEMA``; no text is read.
-        judged: ``[n]`` bool, the rows to look at; each has a positive.
-        select_positive: strategy in force.
+        judged: whether to judge each row, ``[n]`` bool; each judged row has a positive.
+        select_positive: the strategy in force.
         schedule: the policies.
     """
     policies = schedule.policies
@@ -86,7 +87,7 @@ def policy_effects(
 
 
 def _tightened(policy: NegativePolicy) -> Iterator[tuple[str, NegativePolicy]]:
-    """Yield the policy's limits one by one, each with the policy of all limits so far."""
+    """Yield the name of each limit of a policy, and a policy of the limits up to this one."""
     limits = {}
     for name in _LIMITS:
         if (value := getattr(policy, name)) is not None:
@@ -108,7 +109,7 @@ def _grids(
 
 
 def _parts(rows: NDArray[np.int64], lengths: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows in blocks whose grids are of bounded size; a block has at least one row."""
+    """Yield the rows in blocks whose grids have a limited size; a block has at least one row."""
     if len(rows) > 1 and len(rows) * int(lengths[rows].max()) > _CANDIDATES_AT_ONCE:
         half = len(rows) // 2
         yield from _parts(rows[:half], lengths)

@@ -12,11 +12,11 @@ from llm_embedder_data.rows.selection.negative_policy import NegativePolicy
 
 @dataclass(frozen=True, slots=True)
 class PolicySchedule:
-    """Negative policies, each from an epoch on until the next.
+    """Negative policies; each applies from an epoch on, until the next policy begins.
 
     Attributes:
         first_epochs: the first epoch of each policy, ascending, beginning with 0.
-        policies: without limits in epochs that have none.
+        policies: the policies; a policy may have no limits.
     """
 
     first_epochs: tuple[int, ...]
@@ -27,10 +27,10 @@ class PolicySchedule:
         """Return the schedule of some limits; None if no epoch has a limit.
 
         Args:
-            limits: by name, each a number or a mapping {epoch: number}.
+            limits: a number or a mapping {epoch: number}, by the name of the limit.
 
         Raises:
-            ConfigError: limits that exclude each other in an epoch.
+            ConfigError: a limit is not allowed, or limits of an epoch leave no negative.
         """
         first_epochs: list[int] = []
         policies: list[NegativePolicy] = []

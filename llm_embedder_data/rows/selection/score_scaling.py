@@ -1,4 +1,4 @@
-"""Teacher scores of one dataset brought to a common scale: ``normalize_scores``."""
+"""Scales the teacher scores of a dataset, for the setting ``normalize_scores``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from llm_embedder_data.config.recipes import NormalizeScores
 
 @dataclass(frozen=True, slots=True)
 class ScoreScaling:
-    """One linear map for all teacher scores of a dataset: ``(score - shift) / scale``.
+    """A linear map for all teacher scores of a dataset: ``(score - shift) / scale``.
 
-    The scale is above 0, so the order of scores stays.
+    The scale is above 0, so the order of scores does not change.
     """
 
     shift: float
@@ -34,13 +34,13 @@ def score_scaling(
 ) -> ScoreScaling | None:
     """Return the scaling of the teacher scores of kept rows; None if all scores are equal.
 
-    ``minmax`` maps the lowest score to 0 and the highest to 1; ``zscore`` gives the scores the mean
-    0 and the standard deviation 1. Rows without scores do not count.
+    ``minmax`` maps the lowest score to 0 and the highest to 1. ``zscore`` maps scores to mean 0 and
+    standard deviation 1. Rows without scores do not count.
 
     Args:
-        method: see above.
-        rows: columns of ``TRAIN_SCHEMA``.
-        kept: ``[n]`` bool.
+        method: ``minmax`` or ``zscore``.
+        rows: a dataset with columns of ``TRAIN_SCHEMA``.
+        kept: whether each row is kept, ``[n]`` bool.
     """
     lowest, highest, n_scores = math.inf, -math.inf, 0
     for scores in _scores_by_block(rows, kept):
@@ -48,7 +48,7 @@ def score_scaling(
         n_scores += len(scores)
     scaling = ScoreScaling(lowest, highest - lowest)
     if method == "zscore" and n_scores:
-        # Relative to the lowest score, so that large scores lose no digits.
+        # Subtract the lowest score first, so that large scores do not lose digits.
         total = math.fsum(float((scores - lowest).sum()) for scores in _scores_by_block(rows, kept))
         mean = total / n_scores
         squares = math.fsum(
@@ -62,7 +62,7 @@ def score_scaling(
 def _scores_by_block(
     rows: datasets.Dataset, kept: NDArray[np.bool_]
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the scores of kept rows, those of some thousand rows at a time."""
+    """Yield the scores of kept rows, chunk by chunk, ``[n_scores]`` float64."""
     end = 0
     for lists in rows.data.column("teacher_scores").chunks:
         start, end = end, end + len(lists)

@@ -1,4 +1,4 @@
-"""The training settings in force for a dataset: those that its teacher scores allow."""
+"""Decides which training settings apply to a dataset, depending on its teacher scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llm_embedder_data.rows.selection.train_settings import FIRST_ELSE_TEACHER, 
 from llm_embedder_data.rows.source_rows.source_rows import SourceRows
 from llm_embedder_data.rows.source_rows.task_split import TaskRows
 
-# Settings for which the scores of a miner will not do.
+# Settings that need the scores of a teacher; a miner's scores are not enough.
 _NEED_TEACHER = (
     "select_positive",
     "teacher_scores_min",
@@ -27,7 +27,12 @@ _NEED_TEACHER = (
 def settings_in_force(
     wanted: TrainSettings, read: SourceRows, task_rows: TaskRows
 ) -> tuple[TrainSettings, list[str]]:
-    """Return the settings without those that need scores which the rows lack, and notes on that.
+    """Return the settings without those that need missing scores, and notes on what was dropped.
+
+    Args:
+        wanted: the settings of the rows' task.
+        read: the rows of the source.
+        task_rows: the rows of the task.
 
     Raises:
         DataError: the user asked for a setting that needs scores, and rows have none. A setting of
@@ -49,13 +54,13 @@ def settings_in_force(
     ]
     are_limits = needing.keys() <= wanted.limits.keys()
     if are_limits and not unscored.n_negatives:
-        # The negatives of a later epoch come with scores: see RefreshNegatives.
+        # RefreshNegatives mines negatives during training, with scores.
         return wanted, [
             *notes,
             f"no row has a negative yet, so {', '.join(needing)} leaves none out before negatives "
             "are mined",
         ]
-    # A miner finds nothing for some queries; a teacher scores all rows.
+    # Missing scores of some rows are normal for a miner, which finds nothing for some queries.
     is_mined = not read.are_teacher_scores and unscored.n_unscored < unscored.n_rows
     if asked and not is_mined:
         mine = "name in negatives: the file that mine writes, which scores them, or " * are_limits
@@ -63,7 +68,7 @@ def settings_in_force(
             unscored.first,
             f"no teacher_scores, which {', '.join(asked)} needs for task {task!r}; "
             f"{unscored.n_unscored} of {unscored.n_rows} rows have none ({mine}score the rows, or "
-            "take the setting back)",
+            "remove the setting)",
         )
     if unscored.n_unscored < unscored.n_rows:
         count = f"{unscored.n_unscored} of {unscored.n_rows} rows have no teacher_scores"
@@ -90,13 +95,13 @@ def settings_in_force(
 def _without_teacher(
     wanted: TrainSettings, read: SourceRows, task_rows: TaskRows
 ) -> tuple[TrainSettings, list[str]]:
-    """Return the settings without those that need a teacher, and a note on them.
+    """Return the settings without those that need a teacher, and a note on what was dropped.
 
-    The scores of a miner rank negatives and judge them. They neither choose a positive nor filter
-    rows, and nothing is distilled from them.
+    The scores of a miner only rank and filter negatives. They are not used to choose a positive, to
+    filter rows, or for distillation.
 
     Raises:
-        DataError: the user asked for such a setting.
+        DataError: the user asked for a setting that needs a teacher.
     """
     plain, values = TrainSettings().by_name(), wanted.by_name()
     needing = {name: values[name] for name in _NEED_TEACHER if values[name] != plain[name]}
@@ -108,7 +113,7 @@ def _without_teacher(
             0,
             f"the scores of dataset {task_rows.name!r} are those of its file of negatives, and "
             f"{', '.join(asked)} needs a teacher's (name the file in scores: too, if its scores "
-            "are to teach; or take the setting back)",
+            "are to teach; or remove the setting)",
         )
     if not needing:
         return wanted, []
@@ -121,7 +126,7 @@ def _without_teacher(
 
 
 def _with_limits_of(settings: TrainSettings, limits: Mapping[str, Limit | None]) -> TrainSettings:
-    """Return the settings with the limits that the source sets in place of others."""
+    """Return the settings after the source's limits replaced others; None removes a limit."""
     if not limits:
         return settings
     merged = {n: limit for n, limit in ({**settings.limits, **limits}).items() if limit is not None}
@@ -131,7 +136,7 @@ def _with_limits_of(settings: TrainSettings, limits: Mapping[str, Limit | None])
 def _with_plain_strategy(
     settings: TrainSettings, read: SourceRows, task_rows: TaskRows
 ) -> TrainSettings:
-    """Return the settings with ``first`` or ``teacher`` for the default, if one serves all rows."""
+    """Replace the default strategy by ``first`` or ``teacher`` if all rows would use the same."""
     if settings.select_positive != FIRST_ELSE_TEACHER:
         return settings
     n_rows = n_left_to_teacher = 0
@@ -145,7 +150,7 @@ def _with_plain_strategy(
 
 
 class _Unscored(NamedTuple):
-    first: int  # row number of the first sound row without scores
+    first: int  # number of the first sound row without scores
     n_unscored: int
     n_rows: int  # sound rows, scored or not
     n_negatives: int  # of the sound rows

@@ -1,4 +1,4 @@
-"""How the training rows of a task are filtered, and how their keys are chosen."""
+"""The settings by which the training rows of a task are filtered and their keys are chosen."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from llm_embedder_data.config.recipes import NegativeStrategy, NormalizeScores, 
 
 OnNoNegatives = Literal["drop", "keep"]
 
-# The default strategy: the first labelled positive, or in a row without one the candidate with the
-# highest teacher score.
+# The default strategy: the first labelled positive; in a row without labelled positives, the
+# candidate with the highest teacher score.
 FIRST_ELSE_TEACHER: Literal["first-else-teacher"] = "first-else-teacher"
 
-# Fields that hold several settings, or none.
+# Fields of TrainSettings that are not settings themselves.
 _NOT_SETTINGS = ("limits", "asked")
 
 PositiveInForce = PositiveStrategy | Literal["first-else-teacher"]
@@ -23,13 +23,14 @@ PositiveInForce = PositiveStrategy | Literal["first-else-teacher"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """The settings of one task's rows; they have the data module's names.
+    """The settings for the rows of a task, with the names of the data module's arguments.
 
     Attributes:
-        limits: on hard negatives, by the names of :class:`NegativePolicy`; none that is None.
-        asked: names of the settings that the user gave. The others come from the recipe or are
-            defaults. If the data has no teacher scores, a setting that needs them is an error if
-            the user asked for it, and is dropped otherwise.
+        limits: limits on hard negatives, by the names of :class:`NegativePolicy`, without those
+            that are None.
+        asked: the names of the settings that the user gave; the others come from the recipe or are
+            defaults. If the data has no teacher scores, a setting that needs scores is an error if
+            the user gave it, and is dropped otherwise.
     """
 
     select_positive: PositiveInForce = "first"
@@ -43,7 +44,7 @@ class TrainSettings:
     asked: frozenset[str] = frozenset()
 
     def by_name(self) -> dict[str, Any]:
-        """Return all settings by name, and those limits that there are."""
+        """Return all settings, including the limits, by name."""
         names = [setting.name for setting in fields(self) if setting.name not in _NOT_SETTINGS]
         return {name: getattr(self, name) for name in names} | dict(self.limits)
 

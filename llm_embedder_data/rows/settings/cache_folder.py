@@ -13,11 +13,11 @@ from llm_embedder_data.core.addresses import check_on_this_machine
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder that the setting ``cache_dir`` stands for.
 
-    None is a folder inside the cache of Hugging Face datasets, so that HF_HOME and
+    None stands for a folder inside the cache of Hugging Face datasets, so that HF_HOME and
     HF_DATASETS_CACHE move it.
 
     Raises:
-        ConfigError: it is an address.
+        ConfigError: the setting is an address.
     """
     if cache_dir is None:
         return Path(datasets.config.HF_DATASETS_CACHE) / "llm_embedder_data"

@@ -1,4 +1,4 @@
-"""The names that our fields have in the files of a source."""
+"""The names that canonical fields have in the files of a source."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ def column_name(value: Any, setting: str) -> str:
 def column_names(value: Any, setting: str) -> str | tuple[str, ...]:
     """Return the column that a field is read from, or the columns if the user lists several.
 
+    Args:
+        value: the value of the setting.
+        setting: the name of the setting, for messages.
+
     Raises:
         ConfigError: the value names no column.
     """
@@ -49,8 +53,8 @@ def columns_by_field(fields: Sequence[str], given: Mapping[str, str], where: str
 
     Args:
         fields: the fields.
-        given: the columns that the user named, by field. Other fields are read from the column of
-            their own name.
+        given: the columns that the user named, by field. Other fields are read from the column with
+            the field's name.
         where: the source, for messages.
 
     Raises:

@@ -18,9 +18,9 @@ class KeyTemplate:
     """A parsed template.
 
     Attributes:
-        fields: the names of its fields in order, each once.
-        by_index: the template with each field's index in ``fields`` in place of its name, so that
-            ``str.format`` never sees a name that it would take for an expression.
+        fields: the names of the fields in order of appearance, without repetition.
+        by_index: the template with indices into ``fields`` instead of names, so that ``str.format``
+            does not take a name for an expression.
     """
 
     fields: tuple[str, ...]
@@ -53,7 +53,7 @@ def parse_template(template: Any, setting: str = "data.key_template") -> KeyTemp
 
 
 def template_fields(template: Any) -> tuple[str, ...]:
-    """Return the field names of a key template, in order, each once.
+    """Return the field names of a key template in order of appearance, without repetition.
 
     Raises:
         ConfigError: see :func:`parse_template`.

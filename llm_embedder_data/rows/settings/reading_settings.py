@@ -19,15 +19,17 @@ class ReadingSettings:
     """How sources are read, whatever kind of rows they hold.
 
     Attributes:
-        recipe: says which tasks are known.
+        recipe: the recipe, which defines the known tasks.
         default_task: the task of rows that name none, if their source names none either.
         on_bad_row: whether a row that breaks a rule is an error, or is skipped and counted.
-        cache_dir: where caches go; None for the default folder.
-        add_instruction: whether instructions are put before texts, the recipe's or a row's own.
-        data_root: what the prefix ``llm-embedder:`` of a path stands for.
-        corpus: holds the documents of side-cars of sources that name no corpus; None for none.
+        cache_dir: the folder of caches; None for the default folder.
+        add_instruction: whether instructions, of the recipe or of a row, are put before texts.
+        data_root: the folder that the prefix ``llm-embedder:`` of a path stands for.
+        corpus: the corpus whose document ids ``negatives`` and ``scores`` use, for sources that
+            name no corpus; or None.
         key_template: how a record of that corpus becomes a text.
-        stream_cache_mib: most mebibytes of streamed files that are kept on this machine.
+        stream_cache_mib: maximum size, in MiB, of the parts of streamed files that are kept on this
+            machine.
     """
 
     recipe: Recipe

@@ -1,4 +1,4 @@
-"""Files that stand beside rows: a corpus, judgments, negatives and scores in files of their own."""
+"""Reads files that belong to rows but are separate from them: judgments, negatives and scores."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from llm_embedder_data.rows.sources.data_places import FIELDS, places_of, row_fi
 
 
 def parts_beside(source: Any, shared: Mapping[str, Any], where: str) -> Iterator[Parts]:
-    """Yield what a setting such as ``qrels`` or ``negatives`` names, file by file.
+    """Yield the parts that a setting such as ``qrels`` or ``negatives`` names.
 
     Args:
         source: the value of the setting.
         shared: settings that the files share with the rows.
-        where: name of the setting, for messages.
+        where: the name of the setting, for messages.
 
     Raises:
         DataError: a file is empty, and its setting is not ``negatives``.
@@ -44,7 +44,7 @@ def parts_beside(source: Any, shared: Mapping[str, Any], where: str) -> Iterator
         if place.data is not None:
             files = [MemoryRecords(place.name, data=place.data, rename=rename)]
         for file in files:
-            # Nothing may be mined within some limits; but what is judged, asked or scored is there.
+            # Mining may find no negatives within its limits. Other empty files are mistakes.
             if where != "negatives" and not file.head:
                 raise DataError.at(
                     file.path, f"the file of {where} holds no row (fill it, or leave it out)"
@@ -53,12 +53,15 @@ def parts_beside(source: Any, shared: Mapping[str, Any], where: str) -> Iterator
 
 
 def read_run(source: Any, shared: Mapping[str, Any], where: str) -> tuple[Runs, list[Parts]]:
-    """Return the documents of each query with their scores, best first, and what was read.
+    """Return the documents of each query with their scores, best first, and the parts read.
 
     Args:
-        source: the value of ``negatives`` or ``scores``: files of a run.
+        source: the value of ``negatives`` or ``scores``, which names files of a run.
         shared: settings that the files share with the rows.
-        where: name of the setting, for messages.
+        where: the name of the setting, for messages.
+
+    Raises:
+        DataError: a file cannot be read, or is empty and its setting is not ``negatives``.
     """
     found: Runs = {}
     read = []
@@ -70,16 +73,18 @@ def read_run(source: Any, shared: Mapping[str, Any], where: str) -> tuple[Runs, 
 
 
 def read_scores(source: Any, shared: Mapping[str, Any]) -> tuple[GivenScores, list[Parts]]:
-    """Return the teacher scores that ``scores`` names, and what was read.
+    """Return the teacher scores that ``scores`` names, and the parts read.
 
-    The scores beside a run that was mined are among them.
+    For a run that was mined, they include the scores in the file beside the run: see
+    :mod:`.scores_beside`.
 
     Args:
-        source: the value of the setting: files of a run, or of the scores of whole rows.
+        source: the value of the setting, which names files of a run or of scores of whole rows.
         shared: settings that the files share with the rows.
 
     Raises:
         ConfigError: there are files of both kinds.
+        DataError: a file cannot be read, or is empty.
     """
     run: Runs = {}
     rows, names = RowScores(), list[str]()
@@ -128,20 +133,24 @@ def raw_file(path: str, skips: bool, rename: RenamedFields | None) -> RawFile:
     Args:
         path: the file.
         skips: whether bad records are skipped.
-        rename: the names that fields have in it.
+        rename: returns records with canonical names; None if the user renamed no columns.
     """
     names = rename.names if rename else ()
     return RawFile(path, names, skips_bad_records=skips, rename=rename)
 
 
 def skips_bad_rows(settings: Mapping[str, Any]) -> bool:
-    """Return whether bad rows are skipped."""
+    """Return whether settings say that bad rows are skipped.
+
+    Raises:
+        ConfigError: ``on_bad_row`` has a value that is not allowed.
+    """
     policy = settings.get("on_bad_row", "raise")
     check_choice(policy, ("raise", "skip"), "on_bad_row")
     return bool(policy == "skip")
 
 
 def options_of(settings: Mapping[str, Any]) -> Options:
-    """Return the settings that readers of formats look at."""
+    """Return the settings that readers of formats use."""
     names = {option.name for option in fields(Options)}
     return Options(**{name: value for name, value in settings.items() if name in names})

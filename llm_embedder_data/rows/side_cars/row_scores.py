@@ -1,7 +1,7 @@
-"""Teacher scores of whole rows: a line for each row, the scores in the order of its keys.
+"""Teacher scores of whole rows: a line per row, with the scores in the order of its keys.
 
-This is the file that ``llm-embedder-data score`` writes: ``query_id``, ``scores``, and ``digest``,
-a hash of the texts that were scored, which tells whether the scores are a row's.
+``llm-embedder-data score`` writes this file. A line holds ``query_id``, ``scores``, and ``digest``,
+a hash of the scored texts. It shows whether the scores belong to a row.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def digest_of_texts(query: str, keys: Sequence[str]) -> str:
 
 
 def holds_row_scores(file: RawFile) -> bool:
-    """Return whether a file has a line for each row; else it names documents by id."""
+    """Return whether a file has scores of whole rows, and not of documents by id."""
     return "scores" in file.fields and not {"doc_id", "document_id"} & set(file.fields)
 
 
 class RowScores:
-    """Scores by row. A row is found by its texts, or by its query id where a line has no digest."""
+    """Scores by row. A row is found by its texts; or by its query id, if a line has no digest."""
 
     def __init__(self) -> None:
         self._by_digest: dict[str, array[float] | None] = {}
@@ -49,10 +49,11 @@ class RowScores:
         return len(self._by_digest) + len(self._by_id)
 
     def add(self, value: Any) -> None:
-        """Add a line.
+        """Add a line of the file.
 
         Raises:
-            BadRowError: it is no line of scores, or a second one for a query id.
+            BadRowError: it is not a line of scores, or it has no digest and is the second line for
+                its query id.
         """
         if not isinstance(value, Mapping):
             raise BadRowError(f"expected an object with query_id and scores, found {shown(value)}")
@@ -73,10 +74,10 @@ class RowScores:
         self._by_id[str(query_id)] = scores
 
     def of(self, row: Row) -> list[float] | None:
-        """Return a row's scores; None where its line says that it has none.
+        """Return a row's scores, one per key; None if the scores in its line are null.
 
         Raises:
-            BadRowError: the file has no scores of the row's texts, or another number of scores.
+            BadRowError: the file has no line for the row's texts, or another number of scores.
         """
         keys, query_id = keys_of(row), row.get("query_id")
         digest = digest_of_texts(row["query"], keys)

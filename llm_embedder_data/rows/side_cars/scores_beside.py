@@ -1,8 +1,8 @@
-"""The scores beside a file of mined negatives: of positives, and of negatives that rows had before.
+"""Scores of the candidates that rows had before mining, in a file beside the mined negatives.
 
-``run.tsv`` has its scores beside it in ``run.positives.tsv``. The first line of that file holds the
-digest of the run that it belongs to, so that it is never read with another. The other lines are
-query id, document id and score; a document that the miner took for a positive has the score inf.
+The file beside ``run.tsv`` is ``run.positives.tsv``. Its first line holds the digest of the run, so
+that it is never used with another run. The other lines are query id, document id and score. The
+score inf marks a document that the miner took for a positive.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ScoresBeside:
     """Files of scores that belong to runs.
 
     Attributes:
-        contents: of each file, without its first line.
+        contents: the text of each file, without its first line.
     """
 
     contents: tuple[str, ...]
@@ -36,14 +36,14 @@ class ScoresBeside:
 
     @property
     def digest(self) -> str:
-        """Of the contents."""
+        """A digest of the contents."""
         return xxhash.xxh3_128_hexdigest(repr(self.contents).encode())
 
     def read(self) -> dict[str, dict[str, float | None]]:
         """Return the score of each document, by query id and document id."""
         found: dict[str, dict[str, float | None]] = {}
         for content in self.contents:
-            # Not splitlines(), which also splits at signs that an id may contain, such as U+2028.
+            # splitlines() would also split at characters that an id may contain, such as U+2028.
             for line in filter(None, content.split("\n")):
                 query_id, document, score = line.split("\t")
                 found.setdefault(query_id, {})[document] = float(score)
@@ -61,7 +61,7 @@ def path_beside(run: str | os.PathLike[str]) -> Path:
 
 
 def head_beside(digest: str) -> str:
-    """Return the first line of the scores beside a run with a digest."""
+    """Return the first line of the scores beside a run that has this digest."""
     return f"{_HEAD}{digest}"
 
 
@@ -69,7 +69,7 @@ def scores_beside(runs: Mapping[str, str]) -> tuple[ScoresBeside, list[str]]:
     """Return the scores beside runs, and notes on files that belong to another run.
 
     Args:
-        runs: digests by path. What is no file has nothing beside it.
+        runs: the digest of each run, by path.
 
     Raises:
         DataError: a file cannot be read.

@@ -1,7 +1,7 @@
-"""Negatives and scores that lie in files of their own, joined to training rows.
+"""Joins negatives and teacher scores, which are in separate files, to training rows.
 
-Negatives, and scores of (query id, document id), are joined by ids; scores of whole rows by the
-texts of the rows.
+Negatives, and scores of (query id, document id), are joined by ids. Scores of whole rows are joined
+by the texts of the rows.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row
 from llm_embedder_data.rows.side_cars.row_scores import RowScores, keys_of
 from llm_embedder_data.rows.side_cars.stand_in_ids import ids_of_texts
 
-# Documents of each query with their scores, the best first; None where a file has no scores.
+# {query id: {document id: score}}, best document first. A score is None if the file has no scores.
 Run = Mapping[str, Mapping[str, float | None]]
 
-# The positives that all rows of a query have, by their normal form, by the query's normal form.
+# {query: {positive: its text}} of all rows. Queries and positives are in normal form.
 Positives = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class GivenScores:
-    """Teacher scores of either kind.
+    """Teacher scores of both kinds.
 
     Attributes:
-        run: by query id and document id.
-        rows: of whole rows.
-        name: of the files of ``rows``, for messages.
+        run: scores by query id and document id.
+        rows: scores of whole rows.
+        name: the names of the files of ``rows``, for messages.
     """
 
     run: Run
@@ -42,7 +42,12 @@ class GivenScores:
 
 
 class Joining(Protocol):
-    """Where counts and errors go while rows are joined."""
+    """Where rows are read from: takes counts and errors while rows are joined.
+
+    Attributes:
+        counts: numbers of rows and documents, by sentence.
+        skips_bad_rows: whether bad rows are skipped, instead of being errors.
+    """
 
     counts: Counter[str]
     skips_bad_rows: bool
@@ -54,20 +59,21 @@ class Joining(Protocol):
 class SideCars:
     """Mined negatives and teacher scores for training rows.
 
-    A query is known by its row's id. A row without an id is known by
-    :func:`~llm_embedder_data.rows.side_cars.stand_in_ids.ids_of_texts` of its query, else by its
-    number.
+    The files refer to a query by its row's id. If the row has no id, they use
+    :func:`~llm_embedder_data.rows.side_cars.stand_in_ids.ids_of_texts` of its query, or its number.
 
     Args:
-        negatives: makes the negatives of each query; None where none are given.
-        scores: makes the scores; None where none are given.
-        documents: gives the texts of documents by id, at least of those that are asked for and
-            that there are.
-        beside: makes the scores beside the negatives, of candidates that the rows have already; an
-            infinite one marks a document that the miner took for a positive. None for none.
-        positives: of all rows of a query; None if only the row's own are known.
-        keeps_mined_scores: whether the scores in the file of negatives become the row's, where it
-            has one for each candidate. They are there to judge negatives by.
+        negatives: returns the negatives of each query; called once. None if there are none.
+        scores: returns the teacher scores; called once. None if there are none.
+        documents: returns the texts of documents by id. It must return those that are asked for and
+            exist, and may return more.
+        beside: returns the scores beside the negatives, of candidates that the rows had before
+            mining; called once. The score inf marks a document that the miner took for a positive.
+            None if there are none.
+        positives: the positives of all rows of a query; None if only each row's positives are
+            known.
+        keeps_mined_scores: whether the scores in the file of negatives become teacher scores of the
+            row, if each candidate has a score. Filters of negatives use them.
     """
 
     def __init__(
@@ -86,27 +92,29 @@ class SideCars:
         self._positives = positives or {}
         self._keeps_mined_scores = keeps_mined_scores
         self._fetched: Mapping[str, str] | None = None
-        self._met: set[str] = set()  # names of files that had a line for a row
+        self._met: set[str] = set()  # the settings whose file had a line for a row
         self._id_of_a_row: str | None = None
 
     def join(self, row: Row, number: int, joining: Joining) -> Row:
-        """A row with what the files say of it; what cannot be joined is counted.
+        """Return a row with the negatives and scores of the files; count what cannot be joined.
 
-        Negatives come behind the row's own, without the positives of its query: those of the row,
-        those of all rows of the same query, by normalised text, and those that the miner took for
-        positives. Scores are the row's only where each of its candidates has one.
+        New negatives follow those of the row. Positives of the query are left out: the row's
+        positives, those of other rows with the same query (texts are compared in normal form), and
+        documents that the miner took for positives. A row only gets scores if each of its
+        candidates has a score.
 
         Args:
-            row: canonical.
-            number: of the row.
-            joining: where counts and errors go.
+            row: a canonical training row.
+            number: the number of the row.
+            joining: takes counts and errors.
 
         Returns:
-            the row, and as ``known`` the texts that are positives of its query and none of its
-            candidates.
+            The row. If negatives are joined, ``known`` holds the texts of positives of the query
+            that are not among the row's candidates.
 
         Raises:
-            DataError: a file of row scores has none for the row's texts, and bad rows are errors.
+            DataError: a file of row scores has no line for the row's texts, and bad rows are
+                errors.
         """
         if self._make_negatives is not None:
             row = self._with_negatives(row, number, joining.counts)
@@ -120,13 +128,13 @@ class SideCars:
         return row
 
     def check_met(self, where: str) -> None:
-        """Refuse files of which no line is for any of the rows that were joined.
+        """Check that each file has a line for one of the joined rows.
 
         Args:
-            where: the rows' source, for the message.
+            where: the source of the rows, for the message.
 
         Raises:
-            DataError: naming an id of each side.
+            DataError: a file has none. The message has an id of the file and an id of the rows.
         """
         if self._id_of_a_row is None:
             return
@@ -140,10 +148,10 @@ class SideCars:
                 )
 
     def fetch(self, rows: Iterable[tuple[Row, int]]) -> None:
-        """Get the documents of some rows at once: the next calls of :meth:`join` are for them.
+        """Look up the documents of some rows at once, before :meth:`join` is called for them.
 
         Args:
-            rows: each with its number.
+            rows: (canonical row, its number).
         """
         self._fetched = self._documents(
             {
@@ -167,10 +175,10 @@ class SideCars:
         return self._make_scores() if self._make_scores else GivenScores({})
 
     def _of_query(self, run: Run, row: Row, number: int) -> Mapping[str, float | None] | None:
-        own_id = row["query_id"]
-        self._id_of_a_row = str(number if own_id is None else own_id)
-        if own_id is not None:
-            return run.get(str(own_id))
+        query_id = row["query_id"]
+        self._id_of_a_row = str(number if query_id is None else query_id)
+        if query_id is not None:
+            return run.get(str(query_id))
         return run.get(ids_of_texts([row["query"]])[0], run.get(str(number)))
 
     def _texts(self, documents: Iterable[str]) -> Mapping[str, str]:
@@ -253,7 +261,7 @@ class SideCars:
 
 
 def _all_of(texts: Iterable[str], score_of: Mapping[str, float | None]) -> list[float] | None:
-    """Return the score of each text; None if one has none."""
+    """Return the score of each text; None if any text has no score."""
     scores = []
     for text in texts:
         score = score_of.get(normal_form(text))

@@ -1,4 +1,4 @@
-"""Ids of queries and passages that have none in their files: they are made of the text."""
+"""Makes ids from texts, for queries and passages that have no ids in their files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ TEXT_ID = "text:"
 
 
 def ids_of_texts(texts: Sequence[str]) -> list[str]:
-    """Return the id that each text has if its file gives none: its 64-bit hash in hexadecimal.
+    """Return the id of each text whose file gives none: its 64-bit hash in hexadecimal.
 
-    The hash is that of ``key_id`` in batches. The id stays when rows are added, sorted or moved to
-    another file, which a row number does not.
+    ``key_id`` in batches is the same hash. Unlike a row number, the id does not change when rows
+    are added, sorted or moved to another file.
 
     >>> ids_of_texts(["a passage"])
     ['text:42da5efe3bdbecef']

@@ -1,6 +1,6 @@
-"""Texts that begin with an instruction already, so that another one before them would be too much.
+"""Finds texts that already begin with an instruction, although another is put before them.
 
-Data that was prepared for one encoder often holds that encoder's prompts.
+Data that was prepared for an encoder often holds that encoder's prompts.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.source_rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
 from llm_embedder_data.rows.source_rows.source_rows import SourceRows
 
-# Beginnings of texts that published encoders' prompts have.
+# How the prompts of published encoders begin.
 _PROMPT = re.compile(
     r"(Instruct:|Represent (this|the) |query: |passage: |search_query: |search_document: |"
     r"Given (a|an|the) .{0,80}, retrieve )"
 )
-PROMPT_LETTERS = "IRqpsG"
+PROMPT_LETTERS = "IRqpsG"  # the first letters of these prompts
 
-# Rows of a dataset that are looked at, and the share of them from which it is worth a note.
+# The number of rows that are checked, and the share of instructed rows from which a note is given.
 _LOOKED_AT = 500
 _LEAST_SHARE = 0.01
 
@@ -45,17 +45,21 @@ def note_on_instructed_texts(
     task: str,
     description: str | None,
 ) -> list[str]:
-    """Return a note if texts begin with an instruction before which another one is put.
+    """Return a note if texts begin with an instruction, and another instruction is put before them.
 
-    Looks at some rows: at their queries, and in training rows at the first key. They are evenly
-    spaced, unless rows are streamed: then they are the first ones.
+    Some rows are checked: their queries and, in training rows, their first keys. The checked rows
+    are evenly spaced, or the first rows if rows are streamed.
 
     Args:
         read: the rows, with columns of ``TRAIN_SCHEMA`` or of eval rows.
-        kept: ``[n]`` int64, row numbers.
-        reading: has the recipe, and says whether instructions are wanted.
-        task: of the rows.
-        description: of the task, for the prompt of an instruct model; None for the recipe's.
+        kept: the numbers of the kept rows, ``[n]`` int64.
+        reading: the recipe, and whether instructions are put before texts.
+        task: the task of the rows.
+        description: the description of the task for the prompt of an instruct model; None for the
+            recipe's.
+
+    Returns:
+        The note; or an empty list.
     """
     if not reading.add_instruction or not len(kept):
         return []
@@ -77,14 +81,14 @@ def note_on_instructed_texts(
 
 
 def _instructed(read: SourceRows, numbers: NDArray[np.int64], recipe: Instruction) -> list[str]:
-    """Return a text of each row that has one which begins with an instruction twice."""
+    """Return, for each row with instructed texts, the first of them."""
     found: dict[int, str] = {}
     sides = [("query", QUERY_INSTRUCTION, recipe.query)]
     if KEY_INSTRUCTION in read.rows.column_names:
         sides.append(("key", KEY_INSTRUCTION, recipe.key))
     for side, column, common in sides:
-        own = read.rows.data.column(column)
-        if not common and own.null_count == len(own):
+        of_rows = read.rows.data.column(column)
+        if not common and of_rows.null_count == len(of_rows):
             continue  # no instruction is put before these texts
         table = read.tables([side, column]).mapped(numbers.tolist())
         texts = table.column(side)

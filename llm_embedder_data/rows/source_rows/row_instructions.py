@@ -1,4 +1,4 @@
-"""Instructions that rows have of their own: which rows, which instructions."""
+"""Instructions that rows bring along: where files hold them, which rows have them, the longest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.source_rows.source_rows import renamed_fields
 from llm_embedder_data.rows.sources.sources import Source
 
-# The columns of rows that hold their own instructions; eval rows have the first one only.
+# The columns of the rows' instructions. Eval rows only have the first column.
 QUERY_INSTRUCTION, KEY_INSTRUCTION = "query_instruction", "key_instruction"
 INSTRUCTION_COLUMNS = (QUERY_INSTRUCTION, KEY_INSTRUCTION)
 
@@ -22,13 +22,15 @@ INSTRUCTION_COLUMNS = (QUERY_INSTRUCTION, KEY_INSTRUCTION)
 def kind_of_source(source: Source, kind: RowKind) -> RowKind | None:
     """Return a kind of rows with the names that its columns have in a source's files.
 
-    None if only a reader of other formats finds what the source names.
-
     A file may hold something else in a column called ``instruction``. If the source reads another
-    field from that column, its rows have no instruction of their own.
+    field from that column, its rows have no instructions.
+
+    Returns:
+        The kind; None if the source names columns in a way that only readers of foreign formats
+        understand.
 
     Raises:
-        ConfigError: two fields would be read from one column.
+        ConfigError: two fields would be read from the same column.
     """
     columns = kind.columns
     if INSTRUCTION.name not in source.fields and INSTRUCTION.name in source.fields.values():
@@ -38,30 +40,30 @@ def kind_of_source(source: Source, kind: RowKind) -> RowKind | None:
 
 
 def count_instructed(rows: datasets.Dataset, kept: NDArray[np.bool_]) -> int:
-    """Return how many kept rows have an instruction of their own, for their query or their keys.
+    """Return how many kept rows bring an instruction for their query or their keys.
 
     Args:
-        rows: columns of ``TRAIN_SCHEMA`` or of eval rows.
-        kept: ``[n]`` bool.
+        rows: a dataset with columns of ``TRAIN_SCHEMA`` or of eval rows.
+        kept: whether each row is kept, ``[n]`` bool.
     """
     columns = [rows.data.column(name) for name in _columns_of(rows)]
     if all(column.null_count == len(column) for column in columns):
         return 0
-    has_own = np.zeros(len(kept), bool)
+    is_instructed = np.zeros(len(kept), bool)
     for column in columns:
-        has_own |= column.is_valid().to_numpy()
-    return int((has_own & kept).sum())
+        is_instructed |= column.is_valid().to_numpy()
+    return int((is_instructed & kept).sum())
 
 
 def longest_instructions(
     rows: datasets.Dataset, kept: NDArray[np.int64], most: int = 4096
 ) -> tuple[list[str], list[str]]:
-    """Return the longest different instructions of kept rows' queries, and those of their keys.
+    """Return the longest distinct instructions of kept rows' queries, and those of their keys.
 
     Args:
-        rows: columns of ``TRAIN_SCHEMA`` or of eval rows.
-        kept: ``[n]`` int64, row numbers.
-        most: how many of each; rows may all have a different one.
+        rows: a dataset with columns of ``TRAIN_SCHEMA`` or of eval rows.
+        kept: the numbers of the kept rows, ``[n]`` int64.
+        most: the maximum number of each, because every row may have a different instruction.
     """
     is_kept = np.zeros(len(rows), bool)
     is_kept[kept] = True

@@ -1,4 +1,4 @@
-"""Row numbers that take no memory: those of a large dataset are mapped from a cache file."""
+"""Row numbers that take little memory: those of a large dataset are mapped from a cache file."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.sealed_files import is_whole, mapped, sealed_file
 
-# Up to so many row numbers, which is one megabyte, stay in memory.
+# Up to this many row numbers, a megabyte, stay in memory.
 _IN_MEMORY = 1 << 17
 
 _ROWS_AT_ONCE = 1 << 14
 
 
 def numbers_where(chosen: NDArray[np.bool_], folder: Path) -> NDArray[np.int64]:
-    """Return the numbers of the chosen rows, ascending; read-only.
+    """Return the numbers of the chosen rows, ascending; do not change them.
 
     Args:
-        chosen: ``[n]`` bool.
+        chosen: whether each row is chosen, ``[n]`` bool.
         folder: the cache folder. The file is named by its content and shared by all processes. If
             it cannot be written, the numbers stay in memory, 8 bytes each.
 
     Returns:
         ``[chosen.sum()]`` int64. A mapped array is pickled as the path of its file, so that a
         spawned worker maps it again.
+
+    Raises:
+        DataError: the cache file was deleted just after it was found or written.
     """
     n_chosen = int(np.count_nonzero(chosen))
     if n_chosen > _IN_MEMORY:
@@ -53,7 +56,7 @@ def _write(path: Path, chosen: NDArray[np.bool_]) -> None:
 
 
 class _MappedNumbers(np.ndarray[Any, np.dtype[np.int64]]):
-    """An array mapped from a file and pickled as its path. Indexing gives a plain array."""
+    """An array mapped from a file, and pickled as its path. Indexing returns plain arrays."""
 
     _path: Path | None = None
 

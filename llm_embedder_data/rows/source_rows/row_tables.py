@@ -1,4 +1,4 @@
-"""Some rows of a dataset as an Arrow table, with the texts of keys that are numbers of passages."""
+"""Returns rows of a dataset as Arrow tables, with texts in place of passage numbers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from llm_embedder_data.rows.streaming.streamed_texts import StreamedTexts
 
 
 class RowTables:
-    """The rows of a dataset; row numbers give a table.
+    """The rows of a dataset. Index it with row numbers to get a table.
 
     Args:
-        rows: memory-mapped.
-        columns: of the tables.
-        passages: that keys are numbers of; None if they are texts.
-        streamed: gives the texts of rows that are memory-mapped without them; None if they are
-            with them.
+        rows: a memory-mapped dataset.
+        columns: the columns of the tables.
+        passages: the passages whose numbers are the keys; None if keys are texts.
+        streamed: the rows with their texts, if ``rows`` lacks them because they are streamed; or
+            None.
     """
 
     def __init__(
@@ -44,7 +44,10 @@ class RowTables:
         return self.with_texts(self.mapped(rows))
 
     def mapped(self, rows: Sequence[int]) -> pa.Table:
-        """Return some rows as they are stored; no text of a passage is read yet."""
+        """Return some rows as they are stored, with passage numbers in place of passages' texts.
+
+        Rows that are streamed are fetched, with their texts.
+        """
         if self._streamed is not None:
             return self._streamed.table(rows, self._columns)
         if (
@@ -52,11 +55,11 @@ class RowTables:
             and rows[-1] - rows[0] == len(rows) - 1
             and (isinstance(rows, range) or list(rows) == list(range(rows[0], rows[-1] + 1)))
         ):
-            return self._arrow[rows[0] : rows[-1] + 1]  # a few chunks, not a chunk a row
+            return self._arrow[rows[0] : rows[-1] + 1]  # a slice has fewer chunks: not one per row
         return self._arrow[list(rows)]
 
     def n_bytes(self, mapped: pa.Table) -> int:
-        """Return the bytes that stored rows have with their texts."""
+        """Return the size in bytes of rows of :meth:`mapped`, including the texts of passages."""
         n_bytes = int(mapped.nbytes)
         if self._passages is not None:
             for chunk in mapped.column("key").chunks:
@@ -64,7 +67,7 @@ class RowTables:
         return n_bytes
 
     def with_texts(self, mapped: pa.Table) -> pa.Table:
-        """Return stored rows with their texts."""
+        """Return rows of :meth:`mapped` with texts in place of passage numbers."""
         if self._passages is None:
             return mapped
         at = mapped.schema.get_field_index("key")
@@ -77,6 +80,6 @@ class RowTables:
             yield from table.combine_chunks().to_batches()
 
     def columns(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Return some rows by column, in plain Python."""
+        """Return some rows, with their texts, as lists of Python values by column."""
         found: dict[str, Any] = self[rows].to_pydict()
         return found

@@ -1,4 +1,4 @@
-"""The rows of all files of a source, and which of them are sound."""
+"""Reads the rows of all files of a source, and finds out which of them are sound."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from llm_embedder_data.rows.streaming.piece_cache import PieceCache
 from llm_embedder_data.rows.streaming.shard_index import indexed
 from llm_embedder_data.rows.streaming.streamed_texts import StreamedTexts
 
-# Files elsewhere whose state is asked for at the same time.
+# The number of remote files whose state is requested at the same time.
 _ASKED_AT_ONCE = 16
 
 
@@ -58,28 +58,32 @@ class SourceRows:
     """The rows of a source as they were read.
 
     Attributes:
-        source: where they come from.
-        rows: all rows of all files, memory-mapped, with the columns of their kind.
-        n_rows: rows of each file.
-        digests: of the files' content.
-        sound: ``[n]`` bool, whether a row has no fault.
+        source: the source.
+        rows: a memory-mapped dataset of all rows of all files, with the columns of their kind.
+        n_rows: the number of rows of each file.
+        digests: the digests of the files' content.
+        sound: whether each row has no fault, ``[n]`` bool.
         folder: the cache folder.
-        format: of the files, a name of :mod:`llm_embedder_data.rows.formats`.
-        container: of files of our own shape, for the lines of errors.
-        dropped: records that gave no row, counted by reason; bad rows of ``rows`` are not in it.
-        first_dropped: where the first of these records was, by reason.
+        format: the format of the files, a name of :mod:`llm_embedder_data.rows.formats`.
+        container: the container of native files, which locates the lines of errors.
+        dropped: the number of records that became no row, by reason. Bad rows of ``rows`` are not
+            among them.
+        first_dropped: the location of the first of these records, by reason.
         notes: sentences for the report and the log.
-        n_incompletely_scored: rows whose scores were left out, as one is missing or not finite.
-        unread: columns that are not read although they are known by name, each with a file.
-        side_cars: digests of the side-cars that are joined, by the option that names them.
-        base_files: names of the cache files of the rows without side-cars; empty without any.
-        are_teacher_scores: whether ``teacher_scores`` come from a teacher. Those of a miner only
-            judge and rank negatives.
-        passages: that keys are numbers of; None if they are texts.
-        streamed: gives the texts of ``rows`` that lie elsewhere; None if ``rows`` has them.
-        group_sizes: keys per query that the rows of a file ask for, by its path; None for any
-            number.
-        rejected: the first records that gave no row; bad rows of ``rows`` are not among them.
+        n_incompletely_scored: the number of rows whose scores were left out, because a score is
+            missing or not finite.
+        unread: (file, column) of columns that are not read although their names are known.
+        side_cars: the digests of the joined side-cars, by the option that names them.
+        base_files: the names of the cache files of the rows without side-cars; empty if there are
+            no side-cars.
+        are_teacher_scores: whether ``teacher_scores`` come from a teacher. Scores of a miner are
+            only used to filter and rank negatives.
+        passages: the passages whose numbers are the keys; None if keys are texts.
+        streamed: the rows with their texts, if ``rows`` lacks them because they are streamed; or
+            None.
+        group_sizes: the number of keys per query that the rows of a file need, by its path; None if
+            any number is possible.
+        rejected: the first records that became no row. Bad rows of ``rows`` are not among them.
     """
 
     source: Source
@@ -109,22 +113,26 @@ class SourceRows:
 
     @property
     def is_native(self) -> bool:
-        """Whether the rows were read column by column, so that they count their files' records."""
+        """Whether rows were read column by column, so that each record of the files is a row."""
         return "source_file" not in self.rows.column_names
 
     def count_bad(self, among: NDArray[np.bool_] | slice = slice(None)) -> dict[str, int]:
-        """Return ``{"bad_row": n}`` for the bad rows among the given ones; empty without any."""
+        """Return ``{"bad_row": n}`` for the bad rows among the given rows; {} if there are none."""
         n_rows = int((~self.sound[among]).sum())
         return {"bad_row": n_rows} if n_rows else {}
 
     def unread_beside(self, rows: NDArray[np.bool_]) -> tuple[tuple[str, str], ...]:
-        """Return what is not read of the files that hold any of some rows, given by a mask."""
+        """Return the ``unread`` columns of the files that hold some rows.
+
+        Args:
+            rows: whether each row counts, ``[n]`` bool.
+        """
         parts = np.split(rows, np.cumsum(self.n_rows)[:-1])
         holding = {file for file, part in zip(self.source.files, parts, strict=True) if part.any()}
         return tuple((file, name) for file, name in self.unread if file in holding)
 
     def error(self, row: int, sentence: str) -> DataError:
-        """Return an error at a row, named by the file that holds it."""
+        """Return an error at a row, which names the row's file and its number there."""
         return error_at_row(
             self.source.files, self.n_rows, row, sentence, self.container, locations_of(self.rows)
         )
@@ -132,15 +140,15 @@ class SourceRows:
 
 @dataclass(frozen=True, slots=True)
 class RowShapes:
-    """What the rows of a source become, by how its files are read.
+    """The kinds of rows to make from a source, depending on how its files are read.
 
     Attributes:
-        native: the kind of rows for files of our own shape, with the source's names of columns;
-            None if it names what only a reader of other formats finds.
-        foreign: the kind for all other files.
-        record_of: makes a record with the fields of ``foreign`` from a canonical row.
-        kind: of the canonical rows, if it is another than that of ``foreign``.
-        key_template: of the passages of a corpus; None for title and text.
+        native: the kind of rows for native files, with the source's names of columns; None if the
+            source names columns in a way that only readers of foreign formats understand.
+        foreign: the kind of rows for all other files.
+        record_of: returns a record with the fields of ``foreign`` for a canonical row.
+        kind: the kind of the canonical rows; None for that of ``foreign``.
+        key_template: the template of a corpus's passages; None for title and text.
     """
 
     native: RowKind | None
@@ -153,12 +161,17 @@ class RowShapes:
 def read_source(source: Source, shapes: RowShapes, settings: ReadingSettings) -> SourceRows:
     """Read the rows of a source, whatever format its files have.
 
-    Files that hold rows of our own shape are read column by column, all others row by row.
+    Native files are read column by column, all others row by row.
+
+    Args:
+        source: the source.
+        shapes: the kinds of rows to make.
+        settings: how sources are read.
 
     Raises:
-        DataError: there are bad rows and they are not to be skipped, or all rows are bad; a file
-            has no known format; or candidates are ids instead of texts.
-        ConfigError: a setting of the source that cannot be used.
+        DataError: there are bad rows that are not skipped, or all rows are bad; a file has no known
+            format; or candidates are ids instead of texts.
+        ConfigError: a setting of the source cannot be used.
     """
     native = shapes.native
     if source.streaming:
@@ -171,10 +184,16 @@ def read_source(source: Source, shapes: RowShapes, settings: ReadingSettings) ->
 def renamed_fields(source: Source, fields: Sequence[str]) -> tuple[tuple[str, str], ...] | None:
     """Return (field, name in the files) for the fields that a source renames.
 
-    None if it names a part of a column, several columns, or a field that is not among ``fields``.
+    Args:
+        source: the source.
+        fields: the canonical fields of the rows.
+
+    Returns:
+        Sorted pairs; None if the source names a part of a column, several columns, or a field that
+        is not among ``fields``.
 
     Raises:
-        ConfigError: two fields would be read from one column.
+        ConfigError: two fields would be read from the same column.
     """
     renamed = {name: column for name, column in source.fields.items() if isinstance(column, str)}
     if len(renamed) < len(source.fields) or not set(renamed) <= set(fields):
@@ -191,8 +210,8 @@ def _read_native(source: Source, kind: RowKind, settings: ReadingSettings) -> So
     containers = [container_format(file, source.format) for file in source.files]
     kinds = [with_id_field(kind, file, folder) for file in source.files]
     parts = [
-        read_file(file, own_kind, format=container, cache_dir=folder)
-        for file, own_kind, container in zip(source.files, kinds, containers, strict=True)
+        read_file(file, file_kind, format=container, cache_dir=folder)
+        for file, file_kind, container in zip(source.files, kinds, containers, strict=True)
     ]
     digests = [content_digest(file, folder) for file in source.files]
     read = _joined(source, kinds, parts, digests, containers[0], settings)
@@ -201,15 +220,16 @@ def _read_native(source: Source, kind: RowKind, settings: ReadingSettings) -> So
 
 
 def _read_streamed(source: Source, kind: RowKind | None, settings: ReadingSettings) -> SourceRows:
-    """Read what is kept of files elsewhere, and open their texts.
+    """Read the indices of remote files; their texts are fetched later.
 
     Raises:
-        ConfigError: the source has a setting that needs other formats, which cannot be streamed.
+        ConfigError: the source has a setting of foreign formats, which cannot be streamed.
     """
     if source.format not in ("auto", "parquet", "arrow"):
         raise ConfigError(
             f"dataset {source.name!r}: format={source.format!r} with streaming, which reads "
-            "Parquet and Arrow files with our columns alone (convert them, or leave out streaming)"
+            "only Parquet and Arrow files with the native columns (convert them, or leave out "
+            "streaming)"
         )
     if source.reader_options:
         given = ", ".join(map(one_line, source.reader_options))
@@ -227,12 +247,12 @@ def _read_streamed(source: Source, kind: RowKind | None, settings: ReadingSettin
     folder = settings.cache_folder
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
         found = list(threads.map(lambda file: indexed(file, source, kind, folder), source.files))
-    shards = [one.shard for one in found]
+    shards = [file.shard for file in found]
     read = _joined(
         source,
         [kind] * len(found),
-        [one.rows for one in found],
-        [one.digest for one in found],
+        [file.rows for file in found],
+        [file.digest for file in found],
         shards[0].container,
         settings,
     )
@@ -249,18 +269,18 @@ def _joined(
     container: Format,
     settings: ReadingSettings,
 ) -> SourceRows:
-    """Return the rows of all files of a source, with notes on what was not read.
+    """Return the rows of all files of a source, with notes on columns that were not read.
 
     Args:
-        source: of the rows.
-        kinds: of the rows of each file.
+        source: the source of the rows.
+        kinds: the kind of the rows of each file.
         parts: the rows of each file.
-        digests: of the files' content.
-        container: of the files.
+        digests: the digest of each file's content.
+        container: the container of the files.
         settings: how they are read.
 
     Raises:
-        DataError: there are bad rows and they are not to be skipped, or all rows are bad.
+        DataError: there are bad rows that are not skipped, or all rows are bad.
     """
     rows = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(list(parts))
     fault = rows.data.column("fault")
@@ -275,7 +295,7 @@ def _joined(
         container=container,
     )
     found = [fields_seen(part) for part in parts]
-    notes: dict[str, str] = {}  # each with the first file that it is about
+    notes: dict[str, str] = {}  # the first file that a note is about, by note
     for file, kind, names in zip(source.files, kinds, found, strict=True):
         if near := unread_columns(kind.file_columns, names):
             read.unread += [(file, name) for name in near]
@@ -329,10 +349,10 @@ def _read_foreign(source: Source, shapes: RowShapes, settings: ReadingSettings) 
 
 
 def _refuse_ids(read: SourceRows) -> None:
-    """Refuse rows whose candidates are ids.
+    """Refuse rows whose candidates are ids instead of texts.
 
     Raises:
-        DataError: they look like it.
+        DataError: the candidates of the first rows look like ids.
     """
     if read.passages is not None:
         return
@@ -349,13 +369,13 @@ def _bad_rows(
     found: Sequence[Sequence[str]],
     on_bad_row: OnBadRow,
 ) -> DataError:
-    """Return the error for bad rows: a file's wrong shape if that explains them, else each fault.
+    """Return the error for bad rows: a file's wrong shape if that explains them; else the faults.
 
     Args:
         read: the rows.
-        bad: the numbers of the bad rows, ascending.
-        kind: of the rows.
-        found: the columns of each file.
+        bad: the numbers of the bad rows, ascending, ``[n_bad]`` int64.
+        kind: the kind of the rows.
+        found: the names of the columns of each file.
         on_bad_row: the setting.
     """
     error, start = None, 0

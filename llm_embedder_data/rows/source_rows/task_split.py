@@ -1,4 +1,4 @@
-"""The rows of a source split by the task that they name."""
+"""Splits the rows of a source by the tasks that they name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from llm_embedder_data.rows.source_rows.source_rows import SourceRows
 
 
 class TaskRows(NamedTuple):
-    """The rows of one task.
+    """The rows of a task.
 
     Attributes:
-        name: of their dataset: the source's, or ``<source>:<task>`` if it has several tasks.
-        task: their task.
-        chosen: ``[n]`` bool, which rows of the source they are.
+        name: the name of their dataset: the source's name, or ``<source>:<task>`` if the source has
+            several tasks.
+        task: the task.
+        chosen: whether each row of the source is of this task, ``[n]`` bool.
     """
 
     name: str
@@ -29,7 +30,7 @@ class TaskRows(NamedTuple):
 
 
 def split_by_task(read: SourceRows, settings: ReadingSettings) -> Iterator[TaskRows]:
-    """Yield the rows of each task of a source, by task name. Bad rows count for the first task.
+    """Yield the rows of each task of a source, sorted by task. Bad rows count for the first task.
 
     Raises:
         DataError: the recipe does not know a task, or only some of the rows name one.
@@ -52,11 +53,14 @@ def split_by_task(read: SourceRows, settings: ReadingSettings) -> Iterator[TaskR
 
 
 def _first_row_of_tasks(read: SourceRows, fallback: str) -> dict[str, int]:
-    """Return the first row of each task.
+    """Return the number of the first row of each task.
 
     Args:
         read: the rows.
         fallback: the task of rows that name none.
+
+    Raises:
+        DataError: only some of the rows name a task, and the source names none.
     """
     first: dict[str, int] = {}
     first_unnamed, n_unnamed = -1, 0
@@ -86,7 +90,7 @@ def _first_row_of_tasks(read: SourceRows, fallback: str) -> dict[str, int]:
 
 
 def _named_tasks(read: SourceRows) -> Iterator[tuple[slice, pa.StringArray]]:
-    """Yield the tasks that rows name, some thousand rows at a time; null for bad rows."""
+    """Yield a slice of rows and the tasks that they name, chunk by chunk; null for bad rows."""
     end = 0
     for task in read.rows.data.column("task").chunks:
         start, end = end, end + len(task)

@@ -1,4 +1,4 @@
-"""Where rows lie: files, a folder or data in memory, each with the settings of its source."""
+"""The places of rows: files, a folder or data in memory, each with the settings of its source."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from llm_embedder_data.rows.settings.cache_folder import cache_folder
 from llm_embedder_data.rows.sources.fetched_files import fetched
 from llm_embedder_data.rows.sources.path_prefixes import HUB_NAME, without_prefix
 
-# What a source may say beside its path.
+# The settings that a source may have, besides its path.
 SETTINGS = (
     *("format", "corpus", "queries", "qrels", "negatives", "scores", "split", "prefix", "config"),
     *("miner", "threshold", "key_template", "on_bad_row", "data_root", "cache_dir"),
     *("task", "task_description", "weight", "batch_size", "in_batch_negatives", "max_sample_num"),
 )
-# Canonical fields that may be called otherwise in the files.
+# Canonical fields that may have another name in the files.
 FIELDS = (
     *("query", "pos", "neg", "candidates", "history", "teacher_scores", "query_id"),
     *("instruction", "key_instruction", "relevant", "id", "text", "title", "label", "score"),
-    *("answers", "context"),  # which a teacher may read
+    *("answers", "context"),  # a teacher may read these
 )
 
 # Files of a folder that hold no rows.
@@ -52,14 +52,14 @@ _IN_ORDER: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Rows of one source.
+    """Files, a folder or data in memory that hold rows of a source.
 
     Attributes:
-        name: for messages: the path as the user gave it, or the setting.
-        files: paths of files.
-        folder: a folder, in place of files.
-        data: data in memory, in place of both.
-        settings: of the source.
+        name: the path as the user gave it, or the setting; for messages.
+        files: the paths of the files; empty if ``folder`` or ``data`` is set.
+        folder: a folder that is a dataset as a whole.
+        data: data in memory.
+        settings: the settings of the source.
     """
 
     name: str
@@ -72,18 +72,18 @@ class Place:
 def places_of(
     source: Any, kind: Kind, settings: Mapping[str, Any], where: str = "source"
 ) -> Iterator[Place]:
-    """Find the places that a source names, in the user's order.
+    """Yield the places that a source names, in the user's order.
 
     Args:
         source: a path, pattern, folder or address; a list of sources; a mapping with ``path`` and
             settings, or of names to sources; data in memory; or a place.
-        kind: of rows: which split is taken of several.
-        settings: of all of it; a mapping's own win.
-        where: the setting, for messages.
+        kind: the kind of the rows; it decides which of several splits is read.
+        settings: settings of the whole source; those in a mapping take precedence.
+        where: the name of the setting, for messages.
 
     Raises:
-        ConfigError: something else, or a setting that no source has.
-        DataError: a path at which nothing is.
+        ConfigError: the source is something else, or has an unknown setting.
+        DataError: a path does not exist.
     """
     if isinstance(source, Place):
         yield replace(source, settings={**settings, **source.settings})
@@ -95,11 +95,11 @@ def places_of(
     elif isinstance(source, str | os.PathLike):
         yield from _of_path(os.fspath(source), kind, settings, where)
     elif isinstance(source, Mapping) and "path" in source:
-        own = {name: value for name, value in source.items() if name != "path"}
-        check_settings(own, where)
+        given = {name: value for name, value in source.items() if name != "path"}
+        check_settings(given, where)
         if source["path"] is None:
             raise ConfigError(f"{where}: no path (name the file or files to read)")
-        yield from places_of(source["path"], kind, {**settings, **own}, where)
+        yield from places_of(source["path"], kind, {**settings, **given}, where)
     elif isinstance(source, Mapping):
         for name, entry in source.items():
             if entry is None:
@@ -118,10 +118,10 @@ def places_of(
 
 
 def check_settings(settings: Mapping[str, Any], where: str) -> None:
-    """Refuse a name that is no setting of a source.
+    """Check that all names are settings of a source.
 
     Raises:
-        ConfigError: it names the setting and the nearest one.
+        ConfigError: a name is not; the message suggests the nearest setting.
     """
     allowed = ["path", *SETTINGS, *FIELDS]
     for name in settings:
@@ -133,10 +133,16 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
 
 
 def chosen_split(names: Sequence[str], kind: Kind, given: str | None, where: str) -> str:
-    """Which of several splits is read: the given one, else train, or test or dev to evaluate.
+    """Return the split to read: the given one; else ``train``, or ``test`` or ``dev`` for eval.
+
+    Args:
+        names: the splits that there are. A single split is read whatever its name is.
+        kind: the kind of the rows.
+        given: the user's choice, or None.
+        where: the source, for messages.
 
     Raises:
-        ConfigError: the given split is not there, or none of several is the usual one.
+        ConfigError: the given split does not exist, or none of several splits has a usual name.
     """
     if given is not None:
         if given not in names:
@@ -157,15 +163,21 @@ def chosen_split(names: Sequence[str], kind: Kind, given: str | None, where: str
 
 
 def row_files(folder: Path) -> list[Path]:
-    """The data files of a folder, sorted; where it has none, those of the folders below it."""
+    """Return the data files of a folder, sorted; if it has none, those of all folders below it."""
     return _data_files(folder.iterdir()) or _data_files(folder.rglob("*"))
 
 
 def of_split(paths: Sequence[Path], folder: Path, kind: Kind, split: str | None) -> list[Path]:
-    """The files of one split, where their names tell splits apart.
+    """Return the files of a split, if their names say which split they are of; else all files.
 
-    Training takes files of ``train`` and those that name no split; evaluation those of ``test``,
-    else ``dev``.
+    Training reads files of ``train`` and files that name no split. Evaluation reads files of
+    ``test``, or else of ``dev``.
+
+    Args:
+        paths: the files.
+        folder: the folder that holds them.
+        kind: the kind of the rows.
+        split: the user's choice, or None.
 
     Raises:
         ConfigError: no file is of the given split.
@@ -227,7 +239,7 @@ def _on_this_machine(
         folders = sorted(file for file in glob.glob(found) if os.path.isdir(file))
         if not files and not folders:
             raise DataError.at(
-                found, f"the pattern matches no file ({where}={shown!r}; mend the pattern)"
+                found, f"the pattern matches no file ({where}={shown!r}; correct the pattern)"
             )
         if files:
             yield Place(name=shown, files=tuple(files), settings=settings)
@@ -238,17 +250,19 @@ def _on_this_machine(
         hub = ""
         if HUB_NAME.fullmatch(shown) and not Path(shown).suffix:
             hub = f"; a dataset of the Hugging Face hub is written hf://datasets/{shown}"
-        raise DataError.at(found, f"there is no such file ({where}={shown!r}; mend the path{hub})")
+        raise DataError.at(
+            found, f"there is no such file ({where}={shown!r}; correct the path{hub})"
+        )
 
 
 def _of_folder(
     folder: Path, kind: Kind, settings: Mapping[str, Any], shown: str
 ) -> Iterator[Place]:
-    """A folder; one that ``save_to_disk`` wrote is its data files."""
+    """Yield the place of a folder; for a folder of ``save_to_disk``, that of its data files."""
     if (folder / "dataset_dict.json").is_file():
         names = sorted(path.name for path in folder.iterdir() if path.is_dir())
         if not names:
-            raise DataError.at(str(folder), "the DatasetDict has no split (save it anew)")
+            raise DataError.at(str(folder), "the DatasetDict has no split (save it again)")
         folder = folder / chosen_split(names, kind, settings.get("split"), str(folder))
     state = folder / "state.json"
     if state.is_file() and (folder / "dataset_info.json").is_file():
@@ -256,7 +270,7 @@ def _of_folder(
             names = [entry["filename"] for entry in json.loads(state.read_bytes())["_data_files"]]
             files = tuple(str(folder / Path(name).name) for name in names)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError.at(str(state), f"cannot be read: {error!r} (save it anew)") from error
+            raise DataError.at(str(state), f"cannot be read: {error!r} (save it again)") from error
         yield Place(name=shown, files=files, settings=settings)
         return
     yield Place(name=shown, folder=folder, settings=settings)

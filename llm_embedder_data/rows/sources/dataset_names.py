@@ -25,9 +25,9 @@ T = TypeVar("T", bound=Named)
 
 
 def names_from_paths(files: Sequence[str]) -> list[str]:
-    """Return a unique name for each file: its folder's, and more of its path if that is not unique.
+    """Return a unique name for each file: its folder's name, plus more of its path if necessary.
 
-    A path that is listed twice gives two names, ``name`` and ``name#2``.
+    A path that is listed twice gets two names, ``name`` and ``name#2``.
 
     >>> names_from_paths(["/data/qa/train.jsonl", "/data/tool/train.jsonl"])
     ['qa', 'tool']

@@ -1,4 +1,4 @@
-"""Files behind addresses (``https://``, ``s3://``, ``hf://``), fetched once into the cache."""
+"""Fetches files at addresses (``https://``, ``s3://``, ``hf://``) into the cache, once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import atomic_file, locked
 from llm_embedder_data.core.printable import one_line
 
-# What opens addresses of a kind, where the package is another than fsspec.
+# The package that opens addresses of a protocol, if fsspec alone cannot.
 _PACKAGES = {
     "s3": "s3fs",
     "s3a": "s3fs",
@@ -35,12 +35,12 @@ _PACKAGES = {
 }
 # Files of a folder that hold no rows.
 _NO_ROWS = re.compile(r"(^|/)(\.|LICENSE)|\.(py|lock|png|jpg|pdf)$", re.IGNORECASE)
-# What names of files on this machine do not hold.
+# Characters that are escaped in the names of fetched files.
 _PLAIN = re.compile(r"[^\w.=,+@ -]")
 
 _COPIED_BYTES = 1 << 20
 
-# Part of the name of what is kept. Raise it when what is kept changes.
+# Part of the name of the cache folder of an address. Raise it when the folder's layout changes.
 _VERSION = 1
 _LISTING = "files.json"
 
@@ -51,9 +51,9 @@ class Found(NamedTuple):
     """What is at an address.
 
     Attributes:
-        filesystem: of fsspec, which opens it.
-        paths: what the address stands for: a file, a folder, or what a pattern matches.
-        files: all files of these, sorted.
+        filesystem: the fsspec filesystem that opens the address.
+        paths: the file, the folder, or what the pattern matches.
+        files: all files at or below these paths, sorted.
     """
 
     filesystem: Any
@@ -64,21 +64,22 @@ class Found(NamedTuple):
 def fetched(address: str, cache_dir: Path, where: str = "path") -> list[str]:
     """Fetch a file, or all files of a folder, once; later calls find them in the cache.
 
-    Each file lies there with a record of its address, size and digest (XXH3, 128 bits), below
-    folders that are called like those of its address: datasets are named after them. A file whose
-    size is not the recorded one is fetched again.
+    A listing in the cache holds the address, size and digest (XXH3, 128 bits) of each file. The
+    cache has folders with the names of those in the address, because datasets are named after
+    folders. All files are fetched again if the size of a file is not the recorded size.
 
     Args:
-        address: such as ``s3://bucket/train.jsonl``; or of a folder, or a pattern.
-        cache_dir: files go into its folder ``fetched``.
-        where: the setting, for messages.
+        address: the address of a file, such as ``s3://bucket/train.jsonl``, or of a folder, or a
+            pattern.
+        cache_dir: the folder of caches; files go into its folder ``fetched``.
+        where: the name of the setting, for messages.
 
     Returns:
-        The file, the folder, or what the pattern matches, on this machine.
+        The paths on this machine of the file, the folder, or what the pattern matches.
 
     Raises:
-        ConfigError: no package opens such addresses.
-        DataError: there is nothing at the address, or it cannot be fetched or kept.
+        ConfigError: the package that opens such addresses is not installed.
+        DataError: there is nothing at the address, or it cannot be fetched or written.
     """
     key = xxhash.xxh3_128_hexdigest(repr((_VERSION, address)).encode())
     folder = cache_dir / "fetched" / key
@@ -89,7 +90,7 @@ def fetched(address: str, cache_dir: Path, where: str = "path") -> list[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / _LISTING):
-            kept = _kept(folder)  # of a process that was quicker
+            kept = _kept(folder)  # another process may have fetched the files meanwhile
             if kept is None:
                 _fetch(found, folder, address)
                 kept = _kept(folder)
@@ -98,7 +99,7 @@ def fetched(address: str, cache_dir: Path, where: str = "path") -> list[str]:
             str(folder), f"{one_line(address)} cannot be kept: {reason(error)} ({remedy(error)})"
         ) from error
     if kept is None:
-        raise DataError.at(str(folder), "what was fetched is not there (is the disk sound?)")
+        raise DataError.at(str(folder), "fetched files are missing (is the disk sound?)")
     return kept
 
 
@@ -116,7 +117,7 @@ def _fetch(found: Found, folder: Path, address: str) -> None:
 
 
 def _kept(folder: Path) -> list[str] | None:
-    """Return what was fetched into a folder; None if it is not whole."""
+    """Return the paths that were fetched into a folder; None if a file is missing or damaged."""
     listing = _read(folder / _LISTING)
     if listing is None or not all(
         _is_whole(folder / name, entry) for name, entry in listing["files"].items()
@@ -141,14 +142,14 @@ def _is_whole(path: Path, entry: Any) -> bool:
 
 
 def filesystem_of(address: str, where: str) -> tuple[Any, str]:
-    """Return what opens an address, and the path that it knows the file or files by.
+    """Return the fsspec filesystem that opens an address, and the address's path in it.
 
     Args:
-        address: with a protocol, or a path on this machine.
-        where: the setting, for messages.
+        address: an address with a protocol, or a path on this machine.
+        where: the name of the setting, for messages.
 
     Raises:
-        ConfigError: no package opens such addresses.
+        ConfigError: the package that opens such addresses is not installed.
     """
     protocol = address.partition("://")[0].lower()
     try:
@@ -170,30 +171,30 @@ def filesystem_of(address: str, where: str) -> tuple[Any, str]:
 
 
 def remote_files(address: str, where: str) -> Found:
-    """Return the files at an address, as they are now.
+    """Return the files that are at an address now.
 
     Args:
-        address: of a file, or of a folder or pattern.
-        where: the setting, for messages.
+        address: the address of a file or folder, or a pattern.
+        where: the name of the setting, for messages.
 
     Raises:
-        ConfigError: no package opens such addresses.
+        ConfigError: the package that opens such addresses is not installed.
         DataError: there is nothing at the address, or it cannot be reached.
     """
     filesystem, path = filesystem_of(address, where)
     if address.partition("://")[0].lower() in ("http", "https"):
         return Found(filesystem, (path,), (path,))
     try:
-        filesystem.invalidate_cache()  # listings of an earlier look, in this process
+        filesystem.invalidate_cache()  # fsspec remembers earlier listings of this process
         mark = re.search(r"[*?\[]", path)
         if mark is None and filesystem.isfile(path):
             return Found(filesystem, (path,), (path,))
         paths = [path.rstrip("/")] if mark is None else _matches(filesystem, path)
         base = path if mark is None else path[: mark.start()].rpartition("/")[0]
         files = sorted({file for found in paths for file in filesystem.find(found)})
-    except Exception as error:  # each protocol has errors of its own
+    except Exception as error:  # each protocol raises different errors
         raise cannot_be_fetched(address, error) from error
-    # A key that ends in a slash is the mark of an empty folder, in a bucket.
+    # In buckets, a key that ends with a slash stands for an empty folder.
     files = [f for f in files if not f.endswith("/") and not _NO_ROWS.search(_below(f, base))]
     kept = [path for path in paths if any(f == path or f.startswith(f"{path}/") for f in files)]
     if not kept:
@@ -213,7 +214,7 @@ def _below(path: str, base: str) -> str:
 
 
 def _name_of(path: str) -> str:
-    """Return the name of a file or folder in the cache: its path, of parts that any disk takes."""
+    """Return the path of a file or folder in the cache: its remote path, valid on any disk."""
     if "://" in path:
         path = re.split(r"[?#]", path.partition("://")[2])[0]
     parts = [_PLAIN.sub(lambda found: quote(found[0], safe=""), part) for part in path.split("/")]
@@ -226,7 +227,7 @@ def _name_of(path: str) -> str:
 
 
 def _copy(filesystem: Any, remote: str, target: Path, address: str) -> tuple[str, int]:
-    """Copy a file; its digest and size."""
+    """Copy a file; return its digest and its size in bytes."""
     hashed, size = xxhash.xxh3_128(), 0
     _log.info("Fetching %s", one_line(remote))
     with atomic_file(target) as into:
@@ -249,7 +250,7 @@ def _copy(filesystem: Any, remote: str, target: Path, address: str) -> tuple[str
 
 
 def cannot_be_fetched(address: str, error: Exception) -> DataError:
-    """Return the error for an address that fsspec could not read."""
+    """Return the error to raise for an address that fsspec could not read."""
     cause = error.__cause__
     if (
         isinstance(error, FileNotFoundError)
@@ -261,5 +262,6 @@ def cannot_be_fetched(address: str, error: Exception) -> DataError:
         return DataError.at(one_line(address), "there is nothing at this address (correct it)")
     said = one_line(str(cause or error)) or type(error).__name__
     return DataError.at(
-        one_line(address), f"cannot be fetched: {said} (is the network there, and are you let in?)"
+        one_line(address),
+        f"cannot be fetched: {said} (check the network, and that you may read the address)",
     )

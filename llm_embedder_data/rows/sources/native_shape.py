@@ -1,4 +1,4 @@
-"""Which files hold rows of our own shape, which are read column by column, and which do not."""
+"""Decides whether files hold rows in the native format, which is read column by column."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.sources.reader_settings import CONTAINERS
 from llm_embedder_data.rows.sources.sources import Source
 
-# Part of the name of what is remembered. Raise it when a file may be judged otherwise.
+# Part of the name of cached answers. Raise it when the answer for a file may change.
 _VERSION = 2
 
-# The name that LLM-Embedder's files have for a query's id, beside ours.
+# LLM-Embedder's files may call a query's id so, instead of ``query_id``.
 QID = "qid"
 
 _CANDIDATES = ("pos", "neg", "history")
@@ -46,16 +46,16 @@ _EVAL_FIELDS = ("pos_index", "key", "key_index", "pos", "neg")
 
 
 def kind_of(row_kind: RowKind) -> Kind:
-    """Return the kind of canonical rows that a kind of columns is made from."""
+    """Return the kind of canonical rows that a kind of columns corresponds to."""
     if row_kind.name == "train":
         return "train"
     return "eval" if row_kind.name.startswith(("retrieve", "rerank")) else "corpus"
 
 
 def is_native(source: Source, row_kind: RowKind, cache_folder: Path) -> bool:
-    """Return whether all files of a source hold rows of our own shape, without anything to join.
+    """Return whether all files of a source are in the native format, with nothing to join.
 
-    What a file is, is remembered by its content, so that it is not opened again.
+    The answer is cached by each file's content, so that the file is not opened again.
 
     Raises:
         DataError: a file is of a format that cannot be used.
@@ -71,12 +71,14 @@ def is_native(source: Source, row_kind: RowKind, cache_folder: Path) -> bool:
 
 
 def may_name_documents(source: Source, kind: RowKind, cache_folder: Path) -> bool:
-    """Return whether candidates of a native source may be ids: nearly all of a file have no blank.
+    """Return whether candidates of a native source may be document ids instead of texts.
+
+    They may be ids if nearly all candidates of a file are single words or not strings.
 
     Args:
-        source: with files for which :func:`is_native` holds.
-        kind: of the rows.
-        cache_folder: where it is remembered by the files' content.
+        source: a source for which :func:`is_native` is true.
+        kind: the kind of its rows.
+        cache_folder: where the answer is cached, by the files' content.
     """
     names = tuple(column.field for column in kind.file_columns if column.name in _CANDIDATES)
 
@@ -88,20 +90,23 @@ def may_name_documents(source: Source, kind: RowKind, cache_folder: Path) -> boo
 
 
 def container_format(path: str, format: str) -> Format:
-    """Return the container of a native file: the given one, or the one that its content shows."""
+    """Return the container of a native file: the given one, or what its ending or content shows."""
     if format in ("json", "parquet", "arrow"):
         return format  # type: ignore[return-value]
     try:
         return format_of(path, "auto")
-    except DataError:  # an ending that says nothing
+    except DataError:  # the ending is unknown
         container = RawFile(path).container
         return "auto" if container == "table" else "json"
 
 
 def id_column_of(source: Source, cache_folder: Path) -> str | None:
-    """Return the column that holds the ids of a corpus' passages; None if there is none.
+    """Return the column that holds the ids of a corpus's passages; None if there is none.
 
-    It is remembered by the content of the source's first file.
+    The answer is cached by the content of the source's first file.
+
+    Raises:
+        DataError: the file cannot be read.
     """
     path = source.files[0]
     if source.data is not None or not Path(path).is_file():
@@ -112,12 +117,16 @@ def id_column_of(source: Source, cache_folder: Path) -> str | None:
 
 
 def with_id_field(kind: RowKind, path: str, cache_folder: Path) -> RowKind:
-    """Return a kind of rows that reads query ids from ``qid`` where a file calls them so.
+    """Return a kind of rows that reads query ids from the column ``qid``, if the file has it.
 
     Args:
-        kind: of the rows. A field that a source names is left as it is.
-        path: of a native file.
-        cache_folder: where it is remembered by the file's content.
+        kind: the kind of the rows. If the source names the column of query ids, it is returned
+            unchanged.
+        path: a native file.
+        cache_folder: where the answer is cached, by the file's content.
+
+    Raises:
+        DataError: the file cannot be read.
     """
     reads_ids = any(column.name == QUERY_ID.name for column in kind.columns)
     if not reads_ids or QUERY_ID.name in dict(kind.fields):
@@ -134,7 +143,7 @@ def with_id_field(kind: RowKind, path: str, cache_folder: Path) -> RowKind:
 def _are_words(path: str, columns: Sequence[str]) -> bool:
     try:
         values = candidates_in(RawFile(path), columns)
-    except DataError:  # its reader says what is wrong with it
+    except DataError:  # reading the file later reports what is wrong
         return False
     n_words = sum(not isinstance(value, str) or len(value.split()) < 2 for value in values)
     return nearly_all(n_words, len(values))
@@ -146,7 +155,7 @@ def _calls_ids_qid(path: str) -> bool:
         return QUERY_ID.name not in file.fields and any(
             type(value) in (int, str) for value in file.values(QID)
         )
-    except DataError:  # its reader says what is wrong with it
+    except DataError:  # reading the file later reports what is wrong
         return False
 
 
@@ -156,22 +165,28 @@ def _id_column(file: RawFile) -> str | None:
             values = file.values(name)
             if values and all(type(value) in (int, str) for value in values):
                 return name
-    except DataError:  # its reader says what is wrong with it
+    except DataError:  # reading the file later reports what is wrong
         pass
     return None
 
 
 def _remembered(cache_folder: Path, contents: Any, find: Callable[[], Any]) -> Any:
-    """Return what was found before, by the contents that it depends on; else find it."""
+    """Return the cached answer to a question, or find and cache it.
+
+    Args:
+        cache_folder: the folder of the cache.
+        contents: what the answer depends on, and the question.
+        find: returns the answer, as a value that JSON can hold.
+    """
     name = xxhash.xxh3_128_hexdigest(repr((_VERSION, contents)).encode())
-    memory = cache_folder / f"shape-{name}{CHECKED_JSON_SUFFIX}"
-    remembered = read_checked_json(memory)
+    cached = cache_folder / f"shape-{name}{CHECKED_JSON_SUFFIX}"
+    remembered = read_checked_json(cached)
     if isinstance(remembered, dict) and "found" in remembered:
         return remembered["found"]
     found = find()
-    with suppress(OSError):  # it only saves time
+    with suppress(OSError):  # without the cached answer, the next call only takes longer
         cache_folder.mkdir(parents=True, exist_ok=True)
-        write_checked_json(memory, {"found": found})
+        write_checked_json(cached, {"found": found})
     return found
 
 
@@ -193,7 +208,7 @@ def _has_native_shape(path: str, source: Source, row_kind: RowKind) -> bool:
             return source.format in ("json", "parquet", "arrow")
         has_rows = bool(file.fields)
     except DataError:
-        # The reader of columns says what is wrong with files that have its endings.
+        # Files with these endings are read column by column, which reports what is wrong.
         if source.format == "auto" and declared_format(path, "auto") not in ENDINGS.values():
             raise
         return True
@@ -208,8 +223,8 @@ def _has_native_shape(path: str, source: Source, row_kind: RowKind) -> bool:
 
 
 def _is_native_train(file: RawFile) -> bool:
-    # One record of our shape is enough: the reader of columns says what is wrong with the others.
-    if not any(map(_is_own_row, file.head)):
+    # A single native record is enough: reading column by column reports faults of the others.
+    if not any(map(_is_native_row, file.head)):
         return _found(file, "train") is None
     if file.values("candidates") and not file.values("history"):
         return False
@@ -219,7 +234,7 @@ def _is_native_train(file: RawFile) -> bool:
     return FORMATS.index(first) >= FORMATS.index(LLM_EMBEDDER)
 
 
-def _is_own_row(record: Any) -> bool:
+def _is_native_row(record: Any) -> bool:
     return (
         isinstance(record, dict)
         and "query" in record
@@ -238,7 +253,7 @@ def _is_native_eval(file: RawFile) -> bool:
 
 def _is_native_corpus(file: RawFile, row_kind: RowKind) -> bool:
     wanted = [column.field for column in row_kind.file_columns if column.kind == "text"]
-    if "docid" in file.fields:  # a title of "-" is none
+    if "docid" in file.fields:  # such files mark a missing title as "-", which must be removed
         return False
     if "text" in wanted and "text" not in file.fields:
         return not holds_texts(file) and _found(file, "corpus") is None
@@ -246,10 +261,10 @@ def _is_native_corpus(file: RawFile, row_kind: RowKind) -> bool:
 
 
 def _found(file: RawFile, kind: Kind) -> str | None:
-    """Return the format that a file has; None for none that is known.
+    """Return the name of a file's format; None if it has no known format.
 
     Raises:
-        DataError: the file is of a format that cannot be used, or of one of two.
+        DataError: the file has a format that cannot be used, or could have either of two formats.
     """
     try:
         return format_of_file(file, kind).name

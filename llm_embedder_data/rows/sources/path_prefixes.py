@@ -1,4 +1,4 @@
-"""The prefixes that a path of a user may have, and names that look like those of a hub."""
+"""Resolves the prefixes of users' paths, and recognizes names of datasets of a hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.rows.sources.package_paths import PACKAGE_PREFIX, package_path
 
-# The name of a dataset on a hub: given as a path, it is a likely mistake.
+# Matches the name of a dataset on a hub. Users may give it as a path by mistake.
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 _DATA_ROOT_PREFIX = "llm-embedder:"
@@ -18,12 +18,13 @@ def without_prefix(path: str, where: str, data_root: str | os.PathLike[str] | No
     """Return the path or address that a path with a prefix stands for.
 
     Args:
-        path: one that a user gave.
-        where: the setting, for messages.
-        data_root: what the prefix ``llm-embedder:`` stands for.
+        path: a path or address that a user gave.
+        where: the name of the setting, for messages.
+        data_root: the folder that the prefix ``llm-embedder:`` stands for.
 
     Raises:
-        ConfigError: an empty path, or a prefix that stands for nothing.
+        ConfigError: the path is empty, its prefix needs ``data_root``, which is None, or it names a
+            package that is not installed.
     """
     if not path.strip():
         raise ConfigError(f"{where}={path!r}: an empty path (name a file or folder, or give null)")

@@ -1,4 +1,4 @@
-"""Settings of a source that readers of other people's formats need, and their checks."""
+"""The settings of a source that only the readers of foreign formats need, and their checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from llm_embedder_data.rows.formats.detection import BY_NAME
 from llm_embedder_data.rows.records.memory_records import is_data, is_dataset_dict
 from llm_embedder_data.rows.schema.canonical_rows import Kind
 
-# By kind of rows. Each of the first five names other files: a path, a source, or data in memory.
+# By kind of rows. The values of _OTHER_FILES name further files: a path, a source, or data in
+# memory.
 _OTHER_FILES = ("corpus", "queries", "qrels", "negatives", "scores")
 READER_OPTIONS: Mapping[Kind, tuple[str, ...]] = {
     "train": (*_OTHER_FILES, "split", "prefix", "config", "miner", "threshold"),
@@ -26,11 +27,11 @@ CONTAINERS: tuple[str, ...] = (*get_args(Format), "csv", "tsv")
 
 
 def check_reader_options(format: Any, options: Mapping[str, Any], where: str) -> None:
-    """Check the values of ``format`` and of options.
+    """Check the values of ``format`` and of reader options.
 
     Args:
         format: the value of ``format``, or None.
-        options: by name, of :data:`READER_OPTIONS`.
+        options: values by name; the names are those of :data:`READER_OPTIONS`.
         where: the source, for messages.
 
     Raises:

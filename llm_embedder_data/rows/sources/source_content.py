@@ -1,4 +1,4 @@
-"""What a source's rows depend on: the digests of all its files, and its settings."""
+"""Computes what a source's rows depend on: the digests of all its files, and its settings."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class SourceContent:
     """The content of all files that a source names.
 
     Attributes:
-        digests: of each file, and of data in memory, by path or name, in the order of reading.
-        settings: what decides how they are read, as text; paths are in it by content alone.
+        digests: the digest of each file, by path, and of data in memory, by name, in reading order.
+        settings: the settings that decide how the rows are read, as text, without paths.
     """
 
     digests: Mapping[str, str]
@@ -35,7 +35,7 @@ class SourceContent:
 
     @property
     def digest(self) -> str:
-        """One digest of the contents and the settings, whatever the paths."""
+        """A digest of the contents and settings, which does not depend on paths."""
         contents = (list(self.digests.values()), self.settings)
         return str(xxhash.xxh3_128_hexdigest(repr(contents).encode()))
 
@@ -43,13 +43,13 @@ class SourceContent:
 def content_of(
     source: Source, kind: Kind, data_root: str | os.PathLike[str] | None, cache_folder: Path
 ) -> SourceContent:
-    """Find and digest what a source names.
+    """Return the content of all files that a source names.
 
     Args:
-        source: a source.
-        kind: of its rows.
-        data_root: what the prefix ``llm-embedder:`` of a path stands for.
-        cache_folder: where digests are remembered.
+        source: the source.
+        kind: the kind of its rows.
+        data_root: the folder that the prefix ``llm-embedder:`` of a path stands for.
+        cache_folder: where digests are cached.
 
     Raises:
         DataError: a file does not exist, or cannot be read.
@@ -77,14 +77,14 @@ def content_of(
 def digests_at(
     source: Any, kind: Kind, settings: Mapping[str, Any], where: str, cache_folder: Path
 ) -> dict[str, str]:
-    """Return the digests of all files of a source, and of data in memory, by path or name.
+    """Return the digests of all files of a source, by path, and of data in memory, by name.
 
     Args:
-        source: what :func:`~llm_embedder_data.rows.sources.data_places.places_of` takes.
-        kind: of its rows: which split is taken of several.
-        settings: of all of it.
-        where: the setting, for messages.
-        cache_folder: where digests are remembered.
+        source: a source as for :func:`~llm_embedder_data.rows.sources.data_places.places_of`.
+        kind: the kind of its rows; it decides which of several splits is read.
+        settings: settings of the whole source.
+        where: the name of the setting, for messages.
+        cache_folder: where digests are cached.
 
     Raises:
         DataError: a file does not exist, or cannot be read.
@@ -96,7 +96,7 @@ def digests_at(
 
 
 def settings_at(source: Any) -> Any:
-    """Return what a source says beside where its rows lie."""
+    """Return the settings of a source, without paths and data; a list for a list of sources."""
     if isinstance(source, list | tuple) and not is_data(source):
         return [settings_at(entry) for entry in source]
     return _without_paths(source) if isinstance(source, Mapping) else None
@@ -117,7 +117,7 @@ def _digests_of(place: Place, cache_folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _without_paths(value: Any) -> Any:
-    """Return a setting without what only says where files lie."""
+    """Return the value of a setting without paths and data."""
     if is_data(value) or isinstance(value, os.PathLike):
         return None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The files that the path of a source stands for."""
+"""Resolves the path of a source to files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm_embedder_data.rows.settings.cache_folder import cache_folder
 from llm_embedder_data.rows.sources.fetched_files import fetched, remote_files
 from llm_embedder_data.rows.sources.path_prefixes import HUB_NAME, without_prefix
 
-# Endings of tables of text, which a folder of a dataset may hold too.
+# Endings of text tables. They are only read from a folder that has no other data files.
 _TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".trec", ".qrels", ".run")
 
 
@@ -28,20 +28,21 @@ def paths_of(
     *,
     folder_is_one: bool = False,
 ) -> list[str]:
-    """Return the files of a path or a list of paths, absolute, in order.
+    """Return the absolute paths of the files of a path or a list of paths, in order.
 
-    A folder that is a dataset as a whole, such as BEIR's, is returned itself.
+    A folder that is a dataset as a whole, such as BEIR's, is returned instead of its files.
 
     Args:
         path: a file, a folder, a glob, an address, or a list of these.
-        where: the setting, for messages.
-        data_root: what the prefix ``llm-embedder:`` stands for.
-        cache_dir: where files behind addresses are kept.
-        folder_is_one: whether any folder is a dataset as a whole.
+        where: the name of the setting, for messages.
+        data_root: the folder that the prefix ``llm-embedder:`` stands for.
+        cache_dir: where fetched files are kept: see
+            :func:`~llm_embedder_data.rows.settings.cache_folder.cache_folder`.
+        folder_is_one: whether every folder is a dataset as a whole.
 
     Raises:
         ConfigError: the setting is not a path.
-        DataError: there is no such file.
+        DataError: a file does not exist, or a folder holds no data file.
     """
     paths = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]
     found: list[str] = []
@@ -65,15 +66,16 @@ def paths_of(
 def addresses_of(
     path: Any, where: str, data_root: str | os.PathLike[str] | None = None
 ) -> list[str]:
-    """Return the addresses of the files of a source that is streamed, in order.
+    """Return the addresses of the files of a streamed source, in order.
 
     Args:
-        path: an address or path, of a file, a folder or a pattern; or a list of these.
-        where: the setting, for messages.
-        data_root: what the prefix ``llm-embedder:`` stands for.
+        path: the address or path of a file or folder, a pattern, or a list of these.
+        where: the name of the setting, for messages.
+        data_root: the folder that the prefix ``llm-embedder:`` stands for.
 
     Raises:
-        ConfigError: the setting is not a path, or no package opens such addresses.
+        ConfigError: the setting is not a path, or the package that opens such addresses is not
+            installed.
         DataError: there is no such file.
     """
     given = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]
@@ -132,7 +134,7 @@ def _files_of_folder(folder: str, where: str) -> list[str]:
 
 
 def _data_files(folder: str) -> list[str]:
-    """Return the files of rows in a folder, sorted; tables of text only if there are no others."""
+    """Return the data files in a folder, sorted; text tables only if there are no other files."""
     entries = [
         entry
         for entry in os.scandir(folder)
@@ -145,7 +147,7 @@ def _data_files(folder: str) -> list[str]:
 
 
 def _is_saved_dataset(folder: str) -> bool:
-    """Return whether ``save_to_disk`` wrote a folder, whose JSON files are not rows."""
+    """Return whether ``save_to_disk`` wrote a folder. Its JSON files hold no rows."""
     if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
         return True
     names = ("state.json", "dataset_info.json")

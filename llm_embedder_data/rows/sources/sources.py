@@ -20,7 +20,7 @@ from llm_embedder_data.rows.sources.dataset_names import by_unique_name, names_f
 from llm_embedder_data.rows.sources.reader_settings import READER_OPTIONS, check_reader_options
 from llm_embedder_data.rows.sources.source_paths import addresses_of, paths_of
 
-# The options of a source that is a mapping, beside ``path`` and the names of its fields.
+# The options that a source may have, besides ``path`` and names of fields.
 OPTIONS = (
     "task",
     "task_description",
@@ -42,32 +42,33 @@ SIDE_CARS = ("negatives", "scores")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One dataset as the user named it.
+    """A dataset and its settings.
 
     Attributes:
-        name: of the dataset, unique among the sources of one setting.
-        files: absolute paths of files; row numbers count through all files in this order. Or of one
-            folder that is a dataset. For data in memory, one name for messages.
-        data: rows in memory, in place of files.
+        name: the name of the dataset, unique among the sources of a setting.
+        files: absolute paths of files, or of one folder that is a dataset. Row numbers count
+            through all files in this order. For data in memory, one name for messages.
+        data: rows in memory; None if they are in files.
         task: the task of rows that name none; None for the data module's ``default_task``.
         task_description: replaces the description in an instruct model's prompt, also if it is
             empty; None for the recipe's.
-        format: of all files: ``auto``, a container, or a name of
+        format: the format of all files: ``auto``, a container, or the name of a format of
             :mod:`llm_embedder_data.rows.formats`.
-        fields: the column in the files for each of our field names that differs, such as
-            ``{"query": "question"}`` if the files call the query "question". A dot leads to a part
-            of a column; a list of columns is joined.
-        reader_options: what only readers of other formats need, such as ``corpus`` or ``split``.
+        fields: the columns in the files by canonical field, for fields whose column has another
+            name, such as ``{"query": "question"}``. ``a.b`` is the part ``b`` of column ``a``. The
+            values of several columns are joined to a list.
+        reader_options: options that only readers of foreign formats need, such as ``corpus`` or
+            ``split``.
         weight: passes over the dataset per epoch.
         batch_size: queries per rank and step; None for the data module's.
-        in_batch_negatives: whether the keys of other queries are negatives; None: unless the
+        in_batch_negatives: whether the keys of other queries are negatives; None: yes, unless the
             file's name says otherwise.
-        max_sample_num: most rows to use; None for the data module's.
-        limits: on hard negatives, by name, in place of the data module's.
+        max_sample_num: maximum number of rows to use; None for the data module's.
+        limits: limits on hard negatives, by name, which replace the data module's.
         normalize_scores: how teacher scores are scaled; None for the data module's.
         key_template: how a corpus record becomes the text of a key; None for the data module's.
-        streaming: whether parts of the files are fetched as they are needed; then ``files`` are
-            addresses.
+        streaming: whether parts of the files are fetched when they are needed. ``files`` are
+            addresses then.
     """
 
     name: str
@@ -102,26 +103,25 @@ def resolve_sources(
 
     The setting is one of:
 
-    - a mapping {name: source}. Each name is one dataset with all files of its source, so that a
-      dataset may be split over many files: ``{qa: qa/*.jsonl}``.
-    - a source, or a list of sources. Nothing says which files belong together, so each file is a
-      dataset of its own: ``[qa/train.jsonl, tool/train.jsonl]`` are the datasets ``qa`` and
-      ``tool``. For the names see
-      :func:`~llm_embedder_data.rows.sources.dataset_names.names_from_paths`.
+    - a mapping {name: source}. Each name is a dataset with all files of its source, so that a
+      dataset may consist of many files: ``{qa: qa/*.jsonl}``.
+    - a source, or a list of sources. Without names, each file is a separate dataset:
+      ``[qa/train.jsonl, tool/train.jsonl]`` are the datasets ``qa`` and ``tool``. See
+      :func:`~llm_embedder_data.rows.sources.dataset_names.names_from_paths` for the names.
 
     A source is a path (a file, a folder, a glob or an address), a list of paths, data in memory, or
     a mapping with the key ``path``, options and names of fields. A folder that is a dataset as a
-    whole, such as BEIR's, is one. Files keep the order in which the user lists them; the files of a
-    glob or folder are sorted. Data in memory are named after the setting.
+    whole, such as BEIR's, is a single dataset. Files keep the order in which the user lists them;
+    the files of a glob or folder are sorted. Data in memory is named after the setting.
 
     Args:
         data: the value of the setting.
         setting: the full name of the setting, for messages.
-        fields: our field names, for which a source may name its own.
+        fields: the canonical fields that a source may rename.
         options: other options that a source may have.
-        data_root: what the prefix ``llm-embedder:`` of a path stands for.
-        cache_dir: where files behind addresses are kept.
-        kind: of the rows: which split is taken of several.
+        data_root: the folder that the prefix ``llm-embedder:`` of a path stands for.
+        cache_dir: where fetched files are kept.
+        kind: the kind of the rows; it decides which of several splits is read.
 
     Raises:
         ConfigError: an option is unknown or has a value that is not allowed.
@@ -151,7 +151,7 @@ def resolve_sources(
 
 @dataclass(frozen=True, slots=True)
 class _Roots:
-    """What the paths of all sources of a setting are read with."""
+    """The arguments that are needed to resolve the paths of all sources of a setting."""
 
     data_root: str | os.PathLike[str] | None
     cache_dir: str | os.PathLike[str] | None
@@ -161,9 +161,9 @@ class _Roots:
 def _places(
     arguments: dict[str, Any], where: str, setting: str, roots: _Roots
 ) -> Iterator[dict[str, Any]]:
-    """Yield ``files`` or ``data`` of each dataset of a source, and a path to name it after.
+    """Yield the ``files`` or ``data`` of each dataset of a source, and a path to name it after.
 
-    Takes ``path`` out of the arguments.
+    ``path`` is removed from the arguments.
     """
     path = arguments.pop("path")
     options = arguments["reader_options"]
@@ -175,8 +175,8 @@ def _places(
             yield {"files": (address,), "named_after": f"/{address.split('?')[0]}"}
         return
     if is_data(path):
-        own_name = setting.removeprefix("data.")
-        yield {"data": path, "files": (where,), "named_after": f"/{own_name}/{own_name}"}
+        name = setting.removeprefix("data.")
+        yield {"data": path, "files": (where,), "named_after": f"/{name}/{name}"}
         return
     is_dataset = arguments.get("format") is not None or bool(options)
     for found in paths_of(path, where, roots.data_root, roots.cache_dir, folder_is_one=is_dataset):
@@ -202,7 +202,7 @@ def _named_sources(
         files = tuple(file for place in places for file in place["files"])
         rows = places[0].get("data")
         sources.append(Source(name=str(name), files=files, data=rows, **arguments))
-    by_unique_name(sources, setting)  # the mapping may have the keys 1 and "1"
+    by_unique_name(sources, setting)  # refuses a mapping with the keys 1 and "1"
     return sources
 
 
@@ -229,11 +229,14 @@ def _arguments(
     """Return the arguments of a :class:`Source` that an entry sets, and its ``path``.
 
     Args:
-        entry: a path, a list of paths, or a mapping.
-        where: the setting, for messages.
-        fields: our field names, for which the entry may name its own. A name that is an option
-            too, such as ``task``, is read as the option.
-        options: other options that it may have.
+        entry: a path, a list of paths, data in memory, or a mapping.
+        where: the name of the setting, for messages.
+        fields: the canonical fields that the entry may rename. A name that is also an option, such
+            as ``task``, is read as the option.
+        options: other options that the entry may have.
+
+    Raises:
+        ConfigError: an option is unknown or has a value that is not allowed.
     """
     if isinstance(entry, str | os.PathLike | Sequence) or is_data(entry) or is_dataset_dict(entry):
         return {"path": entry, "reader_options": {}}

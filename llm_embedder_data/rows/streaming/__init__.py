@@ -1,1 +1,1 @@
-"""Training rows in Parquet and Arrow files elsewhere, of which parts are fetched as they come."""
+"""Streams training rows from remote Parquet and Arrow files: parts are fetched when needed."""

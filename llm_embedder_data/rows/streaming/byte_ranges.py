@@ -1,4 +1,4 @@
-"""Byte ranges of files behind addresses, read again where a connection fails."""
+"""Reads byte ranges of remote files, and tries again if a connection fails."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from llm_embedder_data.core.errors import DataError, PrintableError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.sources.fetched_files import cannot_be_fetched, filesystem_of
 
-# Seconds to wait before each further attempt. A server that is started again within a minute is
-# waited for.
+# Seconds to wait before each further attempt; long enough for a server to restart in a minute.
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
-# What file systems call the mark of a file's version, the surest first.
+# The names under which file systems report a file's version, the most reliable first.
 _VERSIONS = (
     *("ETag", "etag", "md5Hash", "blob_id", "xet_hash"),
     *("LastModified", "Last-Modified", "last_modified", "mtime", "created"),
 )
 
-# The most that is asked for at once: a slow connection must bring it before the library gives up.
+# The maximum size of a request: on a slow connection, a larger one could run into a timeout.
 _ASKED_BYTES = 16 << 20
 
+# HTTP statuses of a server that may answer later.
 _BUSY = (408, 425, 429)
 
 _log = logging.getLogger(__name__)
@@ -31,11 +31,11 @@ Answer = TypeVar("Answer")
 
 
 class FileState(NamedTuple):
-    """What a file elsewhere is known by without reading it.
+    """The size and version of a remote file, which are known without reading it.
 
     Attributes:
-        size: in bytes.
-        version: an ETag or a modification time; empty if its server tells none.
+        size: the size in bytes.
+        version: an ETag or a modification time; empty if the server reports neither.
     """
 
     size: int
@@ -43,10 +43,10 @@ class FileState(NamedTuple):
 
 
 class RemoteFile:
-    """A file behind an address.
+    """A remote file.
 
     Args:
-        address: that fsspec opens, such as ``s3://bucket/train.parquet``; or a path.
+        address: an address that fsspec opens, such as ``s3://bucket/train.parquet``; or a path.
     """
 
     def __init__(self, address: str) -> None:
@@ -56,11 +56,12 @@ class RemoteFile:
         """Return the size and version of the file.
 
         Args:
-            anew: whether its server is asked, even if this process has a listing of the folder.
+            anew: whether to ask the server even if fsspec has cached a listing of the folder.
 
         Raises:
-            ConfigError: no package opens such addresses.
-            DataError: there is no such file, or it cannot be reached.
+            ConfigError: the package that opens such addresses is not installed.
+            DataError: there is no such file, it cannot be reached, or its server does not report
+                its size.
         """
         info = self._patiently(_info_anew if anew else _info)
         size = info.get("size")
@@ -74,11 +75,12 @@ class RemoteFile:
         return FileState(size, version)
 
     def read(self, start: int, end: int) -> bytes:
-        """Return the bytes from ``start`` to ``end``.
+        """Return the bytes from ``start`` up to, but not including, ``end``.
 
         Raises:
-            ConfigError: no package opens such addresses.
-            DataError: they cannot be read, also not after some waiting.
+            ConfigError: the package that opens such addresses is not installed.
+            DataError: the bytes cannot be read after several attempts, the file has become shorter,
+                or its server cannot send parts of a file.
         """
 
         starts = range(start, end, _ASKED_BYTES)
@@ -107,6 +109,7 @@ class RemoteFile:
         return self._patiently(whole)
 
     def _patiently(self, ask: Callable[[Any, str], Answer]) -> Answer:
+        """Return ``ask(filesystem, path)``; try again after errors that may be temporary."""
         for wait in WAITS:
             try:
                 return self._asked(ask)
@@ -122,7 +125,7 @@ class RemoteFile:
             return ask(*filesystem_of(self.address, "path"))
         except PrintableError:
             raise
-        except Exception as error:  # each protocol has errors of its own
+        except Exception as error:  # each protocol raises different errors
             raise cannot_be_fetched(self.address, error) from error
 
 
@@ -141,9 +144,9 @@ def _is_final(error: BaseException) -> bool:
     if isinstance(error, PermissionError):
         return True
     if isinstance(error, FileNotFoundError):
-        # fsspec makes one of whatever goes wrong when it asks an HTTP server about a file.
+        # fsspec raises FileNotFoundError for any failed request to an HTTP server about a file.
         return error.__cause__ is None or _is_final(error.__cause__)
-    status = _http_status(error)  # a server that is too busy may answer later
+    status = _http_status(error)
     return isinstance(status, int) and 400 <= status < 500 and status not in _BUSY
 
 

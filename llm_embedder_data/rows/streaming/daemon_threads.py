@@ -1,4 +1,4 @@
-"""Threads that do not keep a process from ending, unlike those of concurrent.futures."""
+"""Threads that do not keep a process alive, unlike those of concurrent.futures."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 class DaemonThreads:
-    """Runs calls in a few threads, in the order in which they came.
+    """Runs calls in a few threads, in the order of submission.
 
-    It can be pickled, and used after a fork: then new threads are started.
+    It can be pickled, and used after a fork; new threads are started then.
 
     Args:
-        n_threads: calls that run at the same time.
+        n_threads: the number of threads.
     """
 
     def __init__(self, n_threads: int) -> None:
@@ -27,7 +27,7 @@ class DaemonThreads:
         return DaemonThreads, (self._n_threads,)
 
     def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
-        """Return the future result of ``function(argument)``."""
+        """Call ``function(argument)`` in a thread; return the future of its result."""
         if self._owner != os.getpid():
             self._owner, self._calls = os.getpid(), SimpleQueue()
             for _ in range(self._n_threads):

@@ -1,4 +1,4 @@
-"""Pieces of files elsewhere that are kept on this machine, in a folder of bounded size."""
+"""Keeps pieces of remote files on this machine, in a folder of limited size."""
 
 from __future__ import annotations
 
@@ -24,37 +24,41 @@ from llm_embedder_data.rows.streaming.byte_ranges import RemoteFile
 from llm_embedder_data.rows.streaming.shard_index import forget
 from llm_embedder_data.rows.streaming.shard_pieces import Shard, digest_of, write_rows
 
-# The most that a process keeps mapped, and the share of the folder's limit that it may be. A piece
-# that was deleted takes disk until it is let go.
+# The maximum size of the pieces that a process keeps mapped: in bytes, and as a share of the
+# folder's limit. A deleted piece takes up disk space as long as a process maps it.
 _MOST_OPEN_BYTES = 256 << 20
 _OPEN_SHARE = 1 / 8
 
-# A full folder is emptied down to this share, so that it is not looked through for each piece.
+# A full folder is emptied to this share of its limit, so that it is not full again at once.
 _LEFT = 0.9
 
 
 class PieceCache:
-    """Gives the rows of pieces: those on this machine, or else fetched.
+    """Returns the rows of pieces, and fetches pieces that are not on this machine.
 
-    All processes of a machine share the folder. Whoever adds a piece to a full folder deletes the
-    least recently used ones. It can be pickled, and used after a fork.
+    All processes of a machine share the folder. A process that adds a piece to a full folder
+    deletes the least recently used pieces. The object can be pickled, and used after a fork.
 
     Args:
-        folder: where pieces are kept. Those of each machine go into a folder of its own, as others
-            may still read what one deletes.
-        most_bytes: that the folder holds, but for what is being fetched.
+        folder: the folder of the pieces. Each machine uses a separate folder in it, so that a
+            machine does not delete pieces that others read.
+        most_bytes: maximum size of the folder, not counting what is being fetched.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self.folder, self.most_bytes = folder, most_bytes
-        # Without a lock, which a fork could copy while it is held: each operation is atomic.
-        self._open: OrderedDict[str, tuple[pa.Table, int]] = OrderedDict()  # with their bytes
+        # There is no lock, because a fork could copy it while it is held. Each operation is atomic.
+        self._open: OrderedDict[str, tuple[pa.Table, int]] = OrderedDict()  # (rows, n_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PieceCache, (self.folder, self.most_bytes)
 
     def table_at_hand(self, shard: Shard, number: int) -> pa.Table | None:
-        """Return the rows of a piece of a file, with their texts; None if it must be fetched."""
+        """Return the rows of a piece of a file, with their texts; None if it must be fetched.
+
+        Raises:
+            DataError: the piece cannot be opened.
+        """
         path = self._path(shard, number)
         kept = self._open.pop(path.name, None)
         if kept is None:
@@ -68,12 +72,12 @@ class PieceCache:
                 raise self._cannot_be_kept(shard, error) from error
             self._make_room(kept[1])
         self._open[path.name] = kept
-        with suppress(OSError):  # the time of use; that of modification is part of the seal
+        with suppress(OSError):  # set the access time; the seal holds the modification time
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
         return kept[0]
 
     def table(self, shard: Shard, number: int) -> pa.Table:
-        """Return the rows of a piece of a file, with their texts; fetch it if need be.
+        """Return the rows of a piece of a file, with their texts; fetch it if it is missing.
 
         Raises:
             DataError: the piece cannot be fetched or kept, or the file has changed.
@@ -84,7 +88,7 @@ class PieceCache:
         path = self._path(shard, number)
         make_folder(path.parent)
         with locked(path):
-            table = self.table_at_hand(shard, number)  # of a process that was quicker
+            table = self.table_at_hand(shard, number)  # another process may have fetched it
             if table is None:
                 try:
                     self._write(path, shard, number)
@@ -98,8 +102,8 @@ class PieceCache:
         return table
 
     def _make_room(self, n_bytes: int) -> None:
-        """Let go of mapped pieces until there is room for another of ``n_bytes``."""
-        total = n_bytes + sum(own for _, own in list(self._open.values()))
+        """Drop mapped pieces, the least recently used first, to map another of ``n_bytes``."""
+        total = n_bytes + sum(size for _, size in list(self._open.values()))
         most = min(_MOST_OPEN_BYTES, self.most_bytes * _OPEN_SHARE)
         while total > most and self._open:
             with suppress(KeyError):  # emptied by another thread
@@ -128,7 +132,7 @@ class PieceCache:
                 raw.unlink()
 
     def _delete_beyond_limit(self, newest: Path) -> None:
-        """Delete the least recently used pieces, but for the newest."""
+        """Delete the least recently used pieces if the folder is full, but never ``newest``."""
         found = []
         with suppress(OSError):
             for entry in os.scandir(newest.parent):
@@ -149,13 +153,17 @@ class PieceCache:
 
 
 def _mapped(path: Path) -> tuple[pa.Table, int]:
-    """Return the memory-mapped rows in a file, and its bytes."""
+    """Return the memory-mapped rows of a file, and its size in bytes."""
     content = mapped(path)
     return pa.ipc.open_stream(pa.py_buffer(content)).read_all(), len(content)
 
 
 def _contents(shard: Shard, number: int) -> Sequence[bytes]:
-    """Fetch the bytes of a piece, and check that they are those that were indexed."""
+    """Fetch the bytes of a piece, and check that they have not changed since they were indexed.
+
+    Raises:
+        DataError: the bytes cannot be fetched, or have changed.
+    """
     piece = shard.pieces[number]
     remote = RemoteFile(shard.address)
     contents = [remote.read(start, end) for start, end in piece.ranges]

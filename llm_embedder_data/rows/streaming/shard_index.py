@@ -1,8 +1,8 @@
-"""What is kept of a file elsewhere: all of its rows but their texts, and where its pieces lie.
+"""The index of a remote file: its rows without their texts, and the byte ranges of its pieces.
 
-The file is fetched whole once, checked as any file is, indexed and deleted. So everything that does
-not need texts (counts, filters, plans, faults) is known before training, as for files on this
-machine, and its digest is the same.
+The whole file is fetched once, checked like any file, indexed and deleted. So everything that does
+not need texts (counts, filters, plans, faults) is known before training, as for local files. The
+digest is also that of a local file.
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ from llm_embedder_data.rows.streaming.shard_pieces import (
     write_stream,
 )
 
-# Part of the name of what is kept. Raise it when what is kept changes.
+# Part of the name of an index. Raise it when the content of indices changes.
 _VERSION = 1
 
-# The files that are kept of one elsewhere.
+# The files of an index.
 _ROWS, _HEADER, _PIECES = "rows.arrow", "header.bin", f"pieces{CHECKED_JSON_SUFFIX}"
 
-# Files that are fetched whole at the same time; each lies on this machine meanwhile.
+# Limits how many files are indexed at the same time, because each is on this machine meanwhile.
 _being_made = BoundedSemaphore(2)
 
-# Fetched at a time while a file is indexed.
+# The bytes that are fetched at a time while a file is indexed.
 _FETCHED_BYTES = 8 << 20
 
 # How Parquet files, Arrow files and Arrow streams begin.
@@ -78,8 +78,8 @@ _MAGICS: Mapping[bytes, Format] = {
 }
 
 _NOT_NATIVE = (
-    "its rows are not of the shape that can be streamed: a query with pos and neg, or columns that "
-    "the source names so (the verb convert writes such files)"
+    "its rows do not have the shape that can be streamed: a query with pos and neg, or columns "
+    "that the source names so (the verb convert writes such files)"
 )
 
 _log = logging.getLogger(__name__)
@@ -87,13 +87,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IndexedShard:
-    """A file elsewhere and what is kept of it.
+    """A remote file and its index.
 
     Attributes:
         shard: the file in pieces.
-        digest: of its whole content.
-        rows: all of its rows, memory-mapped, without the column ``query`` and with null in place of
-            each text of ``key``.
+        digest: the digest of its whole content.
+        rows: a memory-mapped dataset of all its rows, without the column ``query``, and with null
+            in place of each text of ``key``.
     """
 
     shard: Shard
@@ -102,38 +102,40 @@ class IndexedShard:
 
 
 def indexed(address: str, source: Source, kind: RowKind, folder: Path) -> IndexedShard:
-    """Return the index of a file; the first call for a version of the file makes it.
+    """Return the index of a file; the first call for a version of the file makes the index.
 
     Args:
-        address: of the file.
-        source: that the file belongs to.
-        kind: of the rows.
-        folder: of all caches.
+        address: the address of the file.
+        source: the source that the file belongs to.
+        kind: the kind of the rows.
+        folder: the folder of all caches.
 
     Raises:
         DataError: the file cannot be fetched, or its rows cannot be streamed.
-        ConfigError: no package opens such addresses.
+        ConfigError: the package that opens such addresses is not installed.
     """
     state = RemoteFile(address).state()
     columns = [column.name for column in kind.columns]
     contents = (_VERSION, CACHE_VERSION, address, state, source.format)
     name = xxhash.xxh3_128_hexdigest(repr((*contents, kind.name, kind.fields, columns)).encode())
-    own = folder / "streamed"
-    found = _opened(address, own / name, kind)
+    indices = folder / "streamed"
+    found = _opened(address, indices / name, kind)
     if found is None:
-        make_folder(own)
-        with _being_made, locked(own / f"{name}.index"):
-            found = _opened(address, own / name, kind)
+        make_folder(indices)
+        with _being_made, locked(indices / f"{name}.index"):
+            found = _opened(address, indices / name, kind)
             if found is None:
-                _make(address, own / name, state, source, kind)
-                found = _opened(address, own / name, kind)
+                _make(address, indices / name, state, source, kind)
+                found = _opened(address, indices / name, kind)
     if found is None:
-        raise DataError.at(str(own), "what was indexed cannot be read back (is the disk sound?)")
+        raise DataError.at(
+            str(indices), "what was indexed cannot be read back (is the disk sound?)"
+        )
     return found
 
 
 def forget(shard: Shard) -> None:
-    """Delete the index of a file, so that the next start indexes it anew."""
+    """Delete the index of a file, so that the next start indexes the file again."""
     shutil.rmtree(shard.header.parent, ignore_errors=True)
 
 
@@ -141,7 +143,7 @@ def forget(shard: Shard) -> None:
 
 
 def _opened(address: str, folder: Path, kind: RowKind) -> IndexedShard | None:
-    """Return what is kept of a file, or None if it is not whole."""
+    """Return the index in a folder; None if there is none, or a file of it is damaged."""
     kept = read_checked_json(folder / _PIECES)
     rows, header = folder / _ROWS, folder / _HEADER
     if not isinstance(kept, dict) or not is_whole(rows) or not is_whole(header):
@@ -171,7 +173,7 @@ def _make(address: str, folder: Path, state: FileState, source: Source, kind: Ro
     """Fetch a file, index it, and delete it.
 
     Raises:
-        DataError: it cannot be fetched, or its rows cannot be streamed.
+        DataError: the file cannot be fetched, or its rows cannot be streamed.
     """
     container = _container_of(address, state)
     if container is None:
@@ -182,7 +184,7 @@ def _make(address: str, folder: Path, state: FileState, source: Source, kind: Ro
         )
     try:
         with atomic_folder(folder, overwrite=True) as part:
-            beside = part / "fetched"  # the file, and what is made while it is checked
+            beside = part / "fetched"  # a folder for the file, and for caches of its check
             beside.mkdir()
             fetched = beside / f"whole.{container}"
             _log.info("Fetching %s to index it (%s bytes)", one_line(address), f"{state.size:,}")
@@ -215,13 +217,17 @@ def _container_of(address: str, state: FileState) -> Format | None:
 
 
 def _index(path: Path, folder: Path, source: Source, kind: RowKind) -> None:
-    """Write what is kept of a file into a folder."""
+    """Write the index of a local copy of a file into a folder.
+
+    Raises:
+        DataError: the file's rows are bad, or cannot be streamed.
+    """
     beside, container = path.parent, cast(Format, source.format)
     single = _single_texts(path, container, kind)
     read = path if not single else _with_lists(path, container, single)
     read_as: Format = container if not single else "arrow"
-    own = replace(source, files=(str(read),), format=read_as, streaming=False)
-    if not is_native(own, kind, beside):
+    local = replace(source, files=(str(read),), format=read_as, streaming=False)
+    if not is_native(local, kind, beside):
         columns = table_columns(str(path), container)
         sentence = missing_fields(kind.name, kind.file_columns, columns)
         raise DataError.at(str(path), sentence or _NOT_NATIVE)
@@ -255,7 +261,7 @@ def _index(path: Path, folder: Path, source: Source, kind: RowKind) -> None:
 
 
 def _single_texts(path: Path, container: Format, kind: RowKind) -> list[str]:
-    """Return the columns that hold one text a row where a list of texts is read."""
+    """Return the columns that hold a single text per row, although lists of texts are read."""
     first = next(table_rows(str(path), container, most=1), None)
     if first is None:
         return []  # a file without rows
@@ -271,7 +277,7 @@ def _is_text(found: pa.DataType) -> bool:
 
 
 def _with_lists(path: Path, container: Format, single: list[str]) -> Path:
-    """Write a file again, with lists of one text in some columns."""
+    """Write a copy of a file, in which the single texts of some columns become lists."""
     target = path.with_name("lists.arrow")
     with open(target, "wb") as file:
         write_stream(file, (as_lists(b, single) for b in table_rows(str(path), container)))
@@ -296,7 +302,7 @@ def _batches_without_texts(rows: datasets.Dataset, schema: pa.Schema) -> Iterato
 
 
 def _nulls_for(keys: pa.ListArray) -> pa.ListArray:
-    """Return lists of as many nulls as there are keys."""
+    """Return the lists with null in place of each key."""
     lengths = pc.list_value_length(keys).fill_null(0).to_numpy()
     offsets = np.append(0, np.cumsum(lengths))
     return pa.ListArray.from_arrays(

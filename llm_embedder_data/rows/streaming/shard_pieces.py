@@ -1,4 +1,4 @@
-"""The pieces of a Parquet or Arrow file that can be read alone: row groups, or record batches."""
+"""Pieces of a Parquet or Arrow file that can be read separately: row groups or record batches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from llm_embedder_data.core.sealed_files import mapped
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.schema.row_kind import RowKind
 
-# Neighbouring row groups are one piece up to this size: a request costs as much as a megabyte.
+# Neighbouring row groups are merged into pieces of at least this many bytes, because a request
+# takes as much time as a megabyte.
 _LEAST_BYTES = 1 << 20
 
-# Columns that are not read are skipped if they lie between others and have at least so many bytes.
+# Columns that are not read, between columns that are, are only skipped from this size on, in bytes.
 _LEAST_GAP = 1 << 16
 
-# Rows that are decoded at a time.
+# The number of rows that are decoded at a time.
 _ROWS_AT_ONCE = 1024
 
 _ARROW_MAGIC = b"ARROW1\0\0"
@@ -36,13 +37,13 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a file that can be read alone.
+    """A part of a file that can be read separately.
 
     Attributes:
-        groups: numbers of its row groups; empty for record batches.
-        ranges: of bytes of the file that it is made of, (start, end).
-        n_rows: its rows.
-        digest: of the content of its ranges.
+        groups: the numbers of its row groups; empty for record batches.
+        ranges: its byte ranges in the file, (start, end) each.
+        n_rows: the number of its rows.
+        digest: the digest of the content of its ranges.
     """
 
     groups: tuple[int, ...]
@@ -52,7 +53,7 @@ class Piece:
 
     @property
     def n_bytes(self) -> int:
-        """The bytes of its ranges."""
+        """The size of its ranges in bytes."""
         return sum(end - start for start, end in self.ranges)
 
 
@@ -71,17 +72,17 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A file elsewhere in pieces.
+    """A remote file in pieces.
 
     Attributes:
-        address: of the file.
-        name: unique among all versions of all files.
+        address: the address of the file.
+        name: a name that is unique among all versions of all files.
         container: ``"parquet"`` or ``"arrow"``.
-        kind: of its rows, with the names of its columns.
-        header: the sealed file on this machine that holds the bytes that every piece needs.
-        pieces: in the order of the rows.
-        single: columns with one text a row, where a list of texts is read.
-        decoded_bytes: of all of its rows on this machine.
+        kind: the kind of its rows, with the names of the file's columns.
+        header: a sealed file on this machine with the bytes that every piece needs.
+        pieces: the pieces, in the order of the file's rows.
+        single: columns that hold a single text per row, although lists of texts are read.
+        decoded_bytes: the size of all its rows on this machine, in bytes.
     """
 
     address: str
@@ -100,15 +101,15 @@ class Shard:
 
 
 def pieces_of(path: Path, container: Format, columns: Sequence[str]) -> Pieces:
-    """Return the pieces of a sound file on this machine, with the columns that are read.
+    """Return the pieces of a local file that was checked in full.
 
     Args:
         path: the file.
         container: ``"parquet"`` or ``"arrow"``.
-        columns: names of the columns that are read.
+        columns: the names of the columns to read.
 
     Raises:
-        DataError: it has columns that cannot be read in pieces.
+        DataError: the file has columns that cannot be read in pieces.
     """
     if container == "parquet":
         header, parts = _row_groups(path, set(columns))
@@ -134,13 +135,14 @@ def digest_of(contents: Sequence[bytes]) -> str:
 def write_rows(target: Path, shard: Shard, piece: Piece, contents: Sequence[bytes]) -> None:
     """Write the rows of a piece as an Arrow stream.
 
-    The bytes must be those of a file that was checked in full: pyarrow decodes them here.
+    The bytes must be those of a file that was checked in full, because this process decodes them
+    with pyarrow, which damaged bytes can crash.
 
     Args:
         target: the file to write.
-        shard: that the piece is from.
+        shard: the file that the piece is from.
         piece: the piece.
-        contents: of its ranges, ``[len(piece.ranges)]``.
+        contents: the content of each of the piece's ranges, ``[len(piece.ranges)]``.
     """
     if shard.container == "arrow":
         content = b"".join([mapped(shard.header).tobytes(), *contents, _END_OF_STREAM])
@@ -161,7 +163,7 @@ def write_stream(file: IO[bytes], batches: Iterable[pa.RecordBatch]) -> None:
 
 
 def as_lists(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """Return a batch with lists of one text in place of the texts of some columns."""
+    """Return a batch in which the texts of some columns are lists of length 1; null stays null."""
     for name in columns:
         at = batch.schema.get_field_index(name)
         texts = batch.column(at)
@@ -251,13 +253,13 @@ def _messages(file: pa.NativeFile, reader: pa.ipc.MessageReader) -> Iterator[tup
 
 
 def _joined(parts: Sequence[_Part]) -> Iterator[_Part]:
-    """Yield parts, small neighbours as one."""
+    """Yield parts, after merging small neighbours."""
     groups: tuple[int, ...] = ()
     ranges: list[Range] = []
     n_rows = 0
-    for own_groups, own_ranges, own_rows in parts:
-        groups, n_rows = groups + own_groups, n_rows + own_rows
-        ranges = _merged([*ranges, *own_ranges])
+    for part_groups, part_ranges, part_rows in parts:
+        groups, n_rows = groups + part_groups, n_rows + part_rows
+        ranges = _merged([*ranges, *part_ranges])
         if sum(end - start for start, end in ranges) >= _LEAST_BYTES:
             yield groups, tuple(ranges), n_rows
             groups, ranges, n_rows = (), [], 0
@@ -265,7 +267,7 @@ def _joined(parts: Sequence[_Part]) -> Iterator[_Part]:
 
 
 def _merged(ranges: Sequence[Range]) -> list[Range]:
-    """Return ascending ranges, those with a small gap between them as one."""
+    """Return ascending ranges, after merging those with a small gap between them."""
     merged: list[Range] = []
     for start, end in ranges:
         if merged and start - merged[-1][1] < _LEAST_GAP:
@@ -284,13 +286,13 @@ def _read(file: Any, ranges: Sequence[Range]) -> list[bytes]:
 
 
 class _Parts(io.RawIOBase):
-    """A file of which only some parts are there; all others read as zeros.
+    """A file object that only has some parts of a file; all other bytes are zeros.
 
-    pyarrow may read more than it needs, and does not look at the rest.
+    pyarrow may read more bytes than it needs, but ignores the others.
 
     Args:
-        parts: (start, content) of each.
-        size: of the whole file.
+        parts: (start, content) of each part.
+        size: the size of the file in bytes, up to the end of the last part.
     """
 
     def __init__(self, parts: Sequence[tuple[int, bytes]], size: int) -> None:

@@ -1,4 +1,4 @@
-"""The rows of files elsewhere by their numbers, with their texts."""
+"""Returns rows of remote files by number, with their texts."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from llm_embedder_data.rows.streaming.daemon_threads import DaemonThreads
 from llm_embedder_data.rows.streaming.piece_cache import PieceCache
 from llm_embedder_data.rows.streaming.shard_pieces import Shard
 
-# How many steps before its batch is made a step's pieces are asked for.
+# The pieces of a step are requested this many steps before its batch is made.
 STEPS_AHEAD = 16
 
-# Pieces that a process fetches at the same time, for the batch that is made and for later ones.
+# The number of pieces that a process fetches at the same time for the current batch; as many more
+# are fetched for later batches.
 _AT_ONCE = 8
 
 
 class StreamedTexts:
     """Rows with their texts, fetched piece by piece.
 
-    It can be pickled, and used after a fork.
+    The object can be pickled, and used after a fork.
 
     Args:
         shards: the files, in the order of the rows.
-        cache: keeps pieces on this machine.
+        cache: fetches pieces, and keeps them on this machine.
     """
 
     def __init__(self, shards: Sequence[Shard], cache: PieceCache) -> None:
@@ -40,25 +41,29 @@ class StreamedTexts:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all pieces, as they are fetched."""
+        """The size in bytes of all pieces as they are fetched."""
         return sum(shard.pieces[number].n_bytes for shard, number in self._pieces)
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes of all pieces, as they are kept."""
+        """The size in bytes of all pieces as they are kept on this machine."""
         return self._decoded_bytes
 
     @property
     def n_pieces(self) -> int:
-        """Parts that can be fetched alone."""
+        """The number of pieces."""
         return len(self._pieces)
 
     def __len__(self) -> int:
-        """Rows of all pieces."""
+        """The number of rows in all pieces."""
         return int(self._starts[-1])
 
     def table(self, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
-        """Return rows by their numbers, with some columns; waits until they are here.
+        """Return rows with some columns; wait until their pieces are fetched.
+
+        Args:
+            rows: the numbers of the rows, in any order.
+            columns: the names of the columns.
 
         Raises:
             DataError: a piece cannot be fetched or kept, or a file has changed.
@@ -69,7 +74,7 @@ class StreamedTexts:
         pieces = self._pieces_of(numbers)
         found = self._tables(np.unique(pieces).tolist())
         tables = {piece: table.select(list(columns)) for piece, table in found.items()}
-        # Slices of neighbours that follow each other in the files, so that a block is a few chunks.
+        # Take consecutive rows of a piece as one slice, so that the table has few chunks.
         is_start = np.append(True, (np.diff(numbers) != 1) | (np.diff(pieces) != 0))
         starts = np.flatnonzero(is_start)
         lengths = np.diff(np.append(starts, len(numbers)))
@@ -79,9 +84,9 @@ class StreamedTexts:
         )
 
     def fetch_ahead(self, rows: Sequence[int]) -> None:
-        """Begin to fetch the pieces of rows that are asked for later.
+        """Begin to fetch the pieces of rows that will be needed later.
 
-        A failure is ignored here: :meth:`table` tries again, and raises.
+        Failures are ignored, because :meth:`table` tries again and raises an error.
         """
         for piece in np.unique(self._pieces_of(np.asarray(rows, np.int64))).tolist():
             if piece not in self._asked_ahead:
@@ -92,7 +97,7 @@ class StreamedTexts:
         return np.searchsorted(self._starts, rows, side="right") - 1
 
     def _tables(self, pieces: Sequence[int]) -> dict[int, pa.Table]:
-        """Return pieces by their number; those that are not here are fetched side by side."""
+        """Return pieces by number; missing pieces are fetched at the same time."""
         found = {piece: self.cache.table_at_hand(*self._pieces[piece]) for piece in pieces}
         waiting = {
             piece: self._now.submit(self._table, piece)

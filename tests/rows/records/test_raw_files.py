@@ -320,9 +320,9 @@ def test_a_long_line_is_no_array(file):
     [
         ('{"a": 1}\n{"a": }\n', "row 1 (line 2): not JSON"),
         ('{"a": \n{"a": 2}\n', "row 0 (line 1): not JSON"),
-        ('[{"a": 1},', "the file ends behind row 0"),
-        ('[{"a": 1}] x', "stands something else: 'x'"),
-        ('[{"a": 1} {"a": 2}]', "'{' stands behind row 0"),
+        ('[{"a": 1},', "the file ends after row 0"),
+        ('[{"a": 1}] x', "something else follows the array of 1 rows: 'x'"),
+        ('[{"a": 1} {"a": 2}]', "'{' stands after row 0"),
         ("[" * 100_000, "nested too deep"),
         ('{"a": ' * 100_000 + "\n", "nested too deep"),
         (b'{"a": "\xe9"}\n', "not UTF-8"),

@@ -26,7 +26,7 @@ def test_a_given_setting_that_needs_scores_is_an_error_without_scores(tmp_path, 
         DataError,
         match=re.escape(
             f"{path}, row 1 (line 2): no teacher_scores, which {name}={value!r} needs for task "
-            "'qa'; 1 of 2 rows have none (score the rows, or take the setting back)"
+            "'qa'; 1 of 2 rows have none (score the rows, or remove the setting)"
         ),
     ):
         train(path, **needing)

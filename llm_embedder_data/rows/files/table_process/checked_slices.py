@@ -1,4 +1,4 @@
-"""Reads a file from beginning to end: checked, in plain types, some rows at a time."""
+"""Reads a file from beginning to end, some rows at a time, and checks every value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from llm_embedder_data.rows.files.table_process.plain_columns import (
 from llm_embedder_data.rows.files.table_process.row_sizes import SLICE_BYTES, SLICE_ROWS, sliced
 from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
 
-# A damaged file may claim any number of rows that take no bytes. Believe at most so many.
+# A damaged file may claim any number of rows that take no space, such as nulls. A file that claims
+# more than 1,000 rows per byte, and more than a million rows, is refused.
 _ROWS_PER_BYTE = 1000
 _ROWS_IN_ANY_CASE = 1_000_000
 
@@ -27,18 +28,19 @@ _ROWS_IN_ANY_CASE = 1_000_000
 def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.RecordBatch]:
     """Yield the wanted columns of a file, some rows at a time, in the file's order.
 
-    Every array is fully validated. Types are strings, integers, floats, lists of these, and null
-    for a column without values. Columns that the file lacks are left out. A slice holds about
-    :data:`.SLICE_BYTES`, or one row.
+    Every array is fully validated. The types are strings, integers, floats, lists of these, structs
+    of strings for instructions, and null for a column without values. Columns that the file lacks
+    are left out. A slice holds about :data:`.SLICE_BYTES`, or a single row.
 
     Args:
         path: the file.
         file_format: ``"parquet"`` or ``"arrow"``.
-        kinds: the kinds of values that each wanted column must hold.
+        kinds: the kinds of values that each wanted column must hold, by its name in the file.
 
     Raises:
         Unreadable: a column appears twice, holds invalid values, or has a type that its kinds do
-            not allow; a row is larger than 2 GiB; the file has more or fewer rows than it claims.
+            not allow; a row is larger than 2 GiB; the file has more or fewer rows than it claims,
+            or claims more rows than its size allows.
         pa.ArrowException, OSError, ValueError, MemoryError: from pyarrow, for a damaged file.
     """
     n_rows, most = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
@@ -51,17 +53,19 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
 
 
 def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield all columns of a file, of whatever types, some rows at a time; each is valid in full.
+    """Yield all columns of a file, of any type, some rows at a time; every array is validated.
 
-    A column of bytes that are UTF-8 is one of strings, as writers without strings mean it.
+    A column of bytes becomes strings if all of it is UTF-8: some writers have no type for strings.
 
     Args:
-        path: of the file.
+        path: the file.
         file_format: ``"parquet"`` or ``"arrow"``.
-        most: rows to read; None for all.
+        most: the number of rows to read; None reads all.
 
     Raises:
-        Unreadable: as :func:`checked_slices` does.
+        Unreadable: a column appears twice or holds invalid values; the file has more or fewer rows
+            than it claims, or claims more rows than its size allows.
+        pa.ArrowException, OSError, ValueError, MemoryError: from pyarrow, for a damaged file.
     """
     n_rows, bound = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
     for batch in file_batches(path, file_format, None):

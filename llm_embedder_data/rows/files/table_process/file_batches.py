@@ -1,4 +1,4 @@
-"""Arrow and Parquet files to record batches, as the files have them."""
+"""Reads the record batches of Arrow and Parquet files, with the types that the files have."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ def file_batches(
 
 
 def names_of_columns(path: str, file_format: str) -> list[str]:
-    """Return the names of a file's columns."""
+    """Return the names of a file's columns, in the file's order.
+
+    Raises:
+        pa.ArrowException, OSError, ValueError, MemoryError: from pyarrow, for a damaged file.
+    """
     if file_format == "parquet":
         return list(pq.ParquetFile(_mapped(path)).schema_arrow.names)
     with _mapped(path) as source:
@@ -46,7 +50,7 @@ def names_of_columns(path: str, file_format: str) -> list[str]:
 
 
 def _mapped(path: str) -> pa.MemoryMappedFile:
-    return pa.memory_map(os.fsencode(path))  # as bytes, for a name may be no UTF-8
+    return pa.memory_map(os.fsencode(path))  # as bytes, because a file's name may not be UTF-8
 
 
 def _parquet_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -103,7 +107,7 @@ def _arrow_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.Record
     with _mapped(path) as source:
         schema = _opened(source).schema
         columns = _existing(schema, names)
-        # None reads all columns, and so would an empty list; select() drops them again.
+        # None means all columns, and so would an empty list. select() drops the unwanted columns.
         fields = [schema.get_field_index(name) for name in columns] or None
         reader = _opened(source, pa.ipc.IpcReadOptions(included_fields=fields))
         if isinstance(reader, pa.RecordBatchFileReader):
@@ -151,7 +155,11 @@ def _n_batches_written(source: pa.NativeFile) -> int:
 
 
 def _existing(schema: pa.Schema, names: Sequence[str] | None) -> list[str]:
-    """Return the names that are in a schema, all for None; refuse one that is there twice."""
+    """Return those of the names that a schema has, all its names for None.
+
+    Raises:
+        Unreadable: the schema has one of the names twice.
+    """
     columns = []
     for name in dict.fromkeys(schema.names) if names is None else names:
         n_times = len(schema.get_all_field_indices(name))

@@ -1,6 +1,7 @@
-"""Columns of any type to columns of plain types, checked in full.
+"""Converts columns of any type to columns of plain types, and checks their values.
 
-Plain types are strings, integers, floats, lists of these, and null for a column without values.
+Plain types are strings, integers, floats, lists of these, structs of strings for instructions, and
+null for a column without values.
 """
 
 from __future__ import annotations
@@ -27,12 +28,18 @@ _NEEDED = {
     "instruction": "a string, or a struct with the strings query and key",
 }
 
-# The fields of a struct that are read.
+# The fields of an instruction's struct.
 _SIDES = ("query", "key")
 
 
 def checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
-    """Return a batch whose columns are valid and have types that their kinds allow."""
+    """Return a batch after checking that its columns are valid and have types of their kinds.
+
+    Extension types become their storage types, and a column without values becomes null.
+
+    Raises:
+        Unreadable: a column holds an invalid value, or its type is not allowed.
+    """
     batch.validate()
     arrays = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
@@ -54,9 +61,10 @@ def checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
 
 
 def plain(array: pa.Array) -> pa.Array:
-    """Return a slice of an array in a plain type, its lists contiguous and null lists empty.
+    """Return an array in a plain type, with contiguous lists and empty null lists.
 
-    Done by hand where pyarrow's casts (26) convert the whole array behind the slice, or are wrong.
+    Types are converted here if the casts of pyarrow 26 would convert the whole array that ``array``
+    is a slice of, or return a wrong result.
     """
     types, found = pa.types, array.type
     if types.is_dictionary(found):
@@ -74,7 +82,11 @@ def plain(array: pa.Array) -> pa.Array:
 
 
 def validate(name: str, array: pa.Array) -> None:
-    """Raise :class:`Unreadable` if a column holds an invalid value."""
+    """Check that a column holds no invalid value.
+
+    Raises:
+        Unreadable: it holds one.
+    """
     try:
         array.validate(full=True)
     except (pa.ArrowException, ValueError) as error:
@@ -92,7 +104,7 @@ def with_columns(batch: pa.RecordBatch, arrays: Sequence[pa.Array]) -> pa.Record
 
 
 def sides(array: pa.StructArray) -> list[pa.Array]:
-    """Return the fields of structs that are read; a field that is missing is null."""
+    """Return the fields ``query`` and ``key`` of structs; a missing field is null."""
     found = [field.name for field in array.type]
     return [
         pc.struct_field(array, side) if side in found else pa.nulls(len(array)) for side in _SIDES
@@ -107,12 +119,12 @@ def lengths(lists: pa.Array) -> NDArray[np.int64]:
 
 
 def is_fixed_list(found: pa.DataType) -> bool:
-    """Return whether a type is one of lists of a fixed size."""
+    """Return whether a type is a fixed-size list."""
     return bool(pa.types.is_fixed_size_list(found))
 
 
 def is_string_view(found: pa.DataType) -> bool:
-    """Return whether a type is one of string views."""
+    """Return whether a type is a string view."""
     return bool(pa.types.is_string_view(found))
 
 

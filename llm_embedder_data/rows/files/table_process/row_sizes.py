@@ -1,4 +1,4 @@
-"""Batches to slices of limited size, by the bytes that each row takes in plain types."""
+"""Cuts batches into slices of limited size, by the bytes that each row takes in plain types."""
 
 from __future__ import annotations
 
@@ -17,19 +17,27 @@ from llm_embedder_data.rows.files.table_process.plain_columns import (
 )
 from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
 
-# The most that a slice holds, unless a single row is larger.
+# The maximum size of a slice, unless a single row is larger.
 SLICE_BYTES = 4 << 20
 SLICE_ROWS = 8192
 
-# Rows whose sizes are computed at a time, to find where slices end.
+# The sizes of this many rows are computed at a time.
 _WINDOW_ROWS = 65536
 
-# The largest row, in bytes: plain lists and strings have 32-bit offsets.
+# The largest row, in bytes. The limit comes from the 32-bit offsets of plain lists and strings.
 _LARGEST_ROW = 2**31 - 1
 
 
 def sliced(batch: pa.RecordBatch, first_row: int) -> Iterator[pa.RecordBatch]:
-    """Yield slices of a batch that hold about :data:`SLICE_BYTES` in plain types."""
+    """Yield slices of a batch that take about :data:`SLICE_BYTES` in plain types, or are one row.
+
+    Args:
+        batch: columns of types that can become plain.
+        first_row: the number of the batch's first row in the file, for messages.
+
+    Raises:
+        Unreadable: a row takes more than 2 GiB.
+    """
     for first in range(0, batch.num_rows, _WINDOW_ROWS):
         window = batch.slice(first, _WINDOW_ROWS)
         sizes = np.full(len(window), 1, np.int64)

@@ -1,7 +1,7 @@
-"""What the process that reads tables and the process that asks say to each other.
+"""The messages between the process that reads tables and the process that asks for them.
 
-A request is one line of JSON. Each answer begins with a letter and the length of its content in
-8 bytes.
+A request is a line of JSON. An answer is a letter, the length of its content as 8 bytes
+(little-endian), and the content.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import pyarrow as pa
 READY = b"R"  # the request was received
 BATCH = b"B"  # an Arrow stream
 NAMES = b"N"  # the columns' names, as JSON
-ERROR = b"E"  # [kind, sentence], as JSON: what is wrong with the file; nothing follows
-DONE = b"D"  # nothing follows
+ERROR = b"E"  # [kind, sentence], as JSON: what is wrong with the file; ends the answers
+DONE = b"D"  # ends the answers
 HEADER_BYTES = 9  # the letter and the length
 
-# CPU time allowed from one slice to the next: so many seconds, plus one per so many bytes of file.
+# CPU time allowed between two slices: CPU_SECONDS, plus a second per BYTES_PER_SECOND of the file.
 CPU_SECONDS = 8
 BYTES_PER_SECOND = 1 << 20
 
 
 class Unreadable(Exception):
-    """A file that cannot be used; the message is a sentence with a remedy."""
+    """A file cannot be used; the message is a sentence with a remedy."""
 
 
 def serialized(batch: pa.RecordBatch) -> pa.Buffer:

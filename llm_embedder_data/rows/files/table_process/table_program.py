@@ -1,4 +1,4 @@
-"""The program: answers requests for tables until the process that asks closes its end."""
+"""The program that reads tables: answers requests until the asking process closes its pipe."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from llm_embedder_data.rows.files.table_process.table_messages import (
 
 try:
     import resource
-except ImportError:  # Windows: only the other process can bound the time
+except ImportError:  # Windows: only the asking process can limit the time
     resource = None  # type: ignore[assignment]
 
-# Whether the system can kill a process that takes more CPU time than allowed.
+# Whether the operating system can kill a process that takes more CPU time than allowed.
 BOUNDS_CPU = resource is not None
 
 
 def main() -> None:
     """Read requests, one JSON line each, from standard input; write answers to standard output."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that no library can print among answers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keep what libraries print out of answers
 
     def answer(letter: bytes, content: Any = b"") -> None:
         answers.write(letter + len(content).to_bytes(HEADER_BYTES - 1, "little"))
@@ -52,20 +52,22 @@ def main() -> None:
             _answer_request(answer, request)
         except Unreadable as error:
             answer(ERROR, json.dumps(["unreadable", str(error)]).encode())
-        except BrokenPipeError:  # the other process is gone
+        except BrokenPipeError:  # the asking process has ended
             os._exit(0)
-        except Exception as error:  # the other process turns any error into a DataError
+        except Exception as error:  # the asking process raises a DataError for any error
             answer(ERROR, json.dumps([type(error).__name__, str(error)]).encode())
         else:
             answer(DONE)
 
 
 def _answer_request(answer: Callable[[bytes, Any], None], request: Mapping[str, Any]) -> None:
-    """Send the batches of a file, or the names of its columns if neither kinds nor rows are given.
+    """Send the batches of a file, or the names of its columns.
 
     Args:
         answer: sends a letter and content.
-        request: ``path``, ``format`` and ``kinds``; with ``most``, all columns of so many rows.
+        request: ``path`` and ``format``. ``kinds`` asks for columns by name: see
+            :func:`.checked_slices`. ``most`` asks for all columns instead: see :func:`.row_slices`.
+            If ``kinds`` is None and there is no ``most``, the request is for the columns' names.
     """
     path, file_format, kinds = request["path"], request["format"], request["kinds"]
     seconds = CPU_SECONDS + os.path.getsize(path) // BYTES_PER_SECOND
@@ -83,7 +85,7 @@ def _answer_request(answer: Callable[[bytes, Any], None], request: Mapping[str, 
 
 
 def _limit_this_process() -> None:
-    """Bound this process' memory, make it the first to be killed, and let it dump no core."""
+    """Limit this process's memory, let the kernel kill it first, and disable core dumps."""
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # Linux
         file.write("1000")
     if resource is None:
@@ -96,14 +98,15 @@ def _limit_this_process() -> None:
 
 
 def _allow_cpu(seconds: int) -> None:
-    """Allow so many more seconds of CPU time; then the system kills this process."""
+    """Let the system kill this process after this many more seconds of CPU time."""
     if resource is not None:
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
 
 
 def _limit(limited: int, value: int) -> None:
-    _, most = resource.getrlimit(limited)
-    resource.setrlimit(limited, (value if most < 0 else min(value, most), most))
+    """Set the soft limit of a resource, up to its hard limit (negative: unlimited)."""
+    _, hard = resource.getrlimit(limited)
+    resource.setrlimit(limited, (value if hard < 0 else min(value, hard), hard))
 
 
 if __name__ == "__main__":
