@@ -61,29 +61,26 @@ def _ours(path: str, batch_size: int, n_steps: int, *, no_duplicates: bool) -> d
     from llm_embedder_data.demo import demo_encoder
 
     with tempfile.TemporaryDirectory() as cache:
-        made = RetrievalDataModule(
-            demo_encoder(), path, batch_size=batch_size, cache_dir=cache,
+        module = RetrievalDataModule(
+            demo_encoder(),
+            path,
+            batch_size=batch_size,
             no_duplicates=no_duplicates,
-        )  # fmt: skip
-        made.prepare_data()
-        train_sets = made._builder.train_sets()  # so that opening them again is not counted below
-        del train_sets
-        begin = time.perf_counter()
-        before = anonymous_mb()
-        made.setup("fit")
+            cache_dir=cache,
+        )
+        module.prepare_data()
+        begin, before = time.perf_counter(), anonymous_mb()
+        module.setup("fit")
         found = time.perf_counter() - begin
-        plan = made.plan()
-        texts = next(iter(made.train_sets().values())).rows
-        measured = _steps((rows for _, rows in plan), n_steps)
-        return {
-            "found": found,
-            **measured,
-            "growth": anonymous_mb() - before,
-            "repeated": _repeated(
-                [rows for _, rows in islice(plan, 50)],
-                lambda rows: [*texts[rows]["query"], *(key[0] for key in texts[rows]["key"])],
-            ),
-        }
+        plan = module.plan()
+        figures = _steps((rows for _, rows in plan), n_steps)
+        growth = anonymous_mb() - before
+        [train_set] = module.train_sets().values()
+        texts = []
+        for _, numbers in islice(plan, 50):
+            rows = train_set.rows[numbers.tolist()]
+            texts.append([*rows["query"], *(keys[0] for keys in rows["key"])])
+        return {"found": found, **figures, "growth": growth, "repeated": _repeated(texts)}
 
 
 def _peer(path: str, batch_size: int, n_steps: int, *, hashed: bool) -> dict[str, float]:
@@ -93,26 +90,17 @@ def _peer(path: str, batch_size: int, n_steps: int, *, hashed: bool) -> dict[str
     with tempfile.TemporaryDirectory() as cache:
         rows = load_dataset("json", data_files=path, split="train", cache_dir=cache)
         rows = rows.map(lambda row: {"positive": row["pos"][0]}, remove_columns=["pos", "neg"])
-        begin = time.perf_counter()
-        before = anonymous_mb()
+        begin, before = time.perf_counter(), anonymous_mb()
         sampler = NoDuplicatesBatchSampler(
-            rows, batch_size=batch_size, drop_last=True, precompute_hashes=hashed,
-            precompute_num_proc=1 if hashed else None,
-        )  # fmt: skip
+            rows, batch_size, drop_last=True, precompute_hashes=hashed, precompute_num_proc=1
+        )
         batches = iter(sampler)
         first = next(batches)
         found = time.perf_counter() - begin
-        measured = _steps(batches, n_steps)
-        return {
-            "found": found,
-            **measured,
-            "growth": anonymous_mb() - before,
-            "repeated": _repeated(
-                [first], lambda rows: [*rows_of(rows)["query"], *rows_of(rows)["positive"]]
-            )
-            if (rows_of := rows.__getitem__)
-            else 0.0,
-        }
+        figures = _steps(batches, n_steps)
+        growth = anonymous_mb() - before
+        texts = [*rows[first]["query"], *rows[first]["positive"]]
+        return {"found": found, **figures, "growth": growth, "repeated": _repeated([texts])}
 
 
 def _steps(batches: Iterable[Any], n_steps: int) -> dict[str, float]:
@@ -121,12 +109,9 @@ def _steps(batches: Iterable[Any], n_steps: int) -> dict[str, float]:
     return {"step": (time.perf_counter() - begin) / count * 1000}
 
 
-def _repeated(batches: list[Any], texts_of: Any) -> float:
-    counts = []
-    for rows in batches:
-        texts = texts_of(np.asarray(rows).tolist())
-        counts.append(len(texts) - len(set(texts)))
-    return float(np.mean(counts))
+def _repeated(batches: list[list[str]]) -> float:
+    """Return how many texts of a batch stand in it before, on average."""
+    return float(np.mean([len(texts) - len(set(texts)) for texts in batches]))
 
 
 def main() -> None:
