@@ -1,7 +1,7 @@
 """Checks that ``ckpt_path`` names a checkpoint that a verb can load.
 
-There are three, from fast to slow: of the file's name and type, of its content, and of its weights
-against the model.
+There are three checks, from fast to slow: of the file's name and type, of its content, and of its
+weights against the model's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, cast
 
 from llm_embedder_data.core.errors import ConfigError
 
-# Values of ckpt_path, by verb, for which Lightning finds the file. With "last" and no checkpoint,
-# it starts a new run, so a job of a queue can always be started with ckpt_path=last.
+# Values of ckpt_path, by verb, for which Lightning looks up the file. If there is no checkpoint,
+# ckpt_path=last starts a new run, so a queue can start and restart a job with the same command.
 _LOOKED_UP = {"fit": ("last", "hpc"), "validate": ("hpc",)}
 
 # A folder with any of these files is a sharded checkpoint of FSDP, torch.distributed.checkpoint or
@@ -109,8 +109,8 @@ def check_checkpoint_fits(path: Any, saved: Mapping[str, Any], model: Any) -> No
     """Refuse a checkpoint whose weights differ from the model's in name or shape.
 
     Without this check, Lightning prints a list of all weights that differ. A model that overrides
-    how it saves or loads weights is not checked; BiEncoder, which adds the frozen weights that a
-    checkpoint of adapters lacks, is checked for those that the file has.
+    how it saves or loads weights is not checked. BiEncoder is an exception: when it loads a
+    checkpoint of adapters, it adds the frozen weights, so only the weights in the file are checked.
 
     Args:
         path: path of the checkpoint.

@@ -18,7 +18,7 @@ _FLAGS |= {"--run": 0, "-r": 0, "--multirun": 0, "-m": 0, "--shell-completion": 
 _FLAGS |= {"--cfg": 1, "-c": 1, "--package": 1, "-p": 1, "--config-path": 1, "-cp": 1}
 _FLAGS |= {"--config-name": 1, "-cn": 1, "--config-dir": 1, "-cd": 1, "--experimental-rerun": 1}
 
-# --info and -i take at most one value, one of these.
+# --info and -i may be followed by one of these values.
 _INFO_VALUES = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 

@@ -30,8 +30,8 @@ _VERSION = 2
 # Queries in a block.
 _QUERIES = 1024
 
-# A query whose results contain answers is searched again with more results, up to this many times
-# the number that was asked for at first.
+# If too many results of a query contain answers, more results are searched for: up to this many
+# times the number of the first search.
 _MOST_WANTED = 8
 
 
@@ -43,11 +43,13 @@ class MinedBlock:
         first: number of the block's first query.
         scores: ``[q, depth]`` float32, descending; -inf where there are fewer negatives.
         index: ``[q, depth]`` int64, positions of the negatives; -1 where there are fewer.
-        beside: ``[m, 3]`` int64, passages that were not mined: number of the query, position of the
-            passage, and its kind: POSITIVE, OWN_NEGATIVE, HOLDS_ANSWER or HAS_ID.
+        beside: ``[m, 3]`` int64, passages for the file of scores beside the run, which were not
+            mined: number of the query, position of the passage, and its kind: POSITIVE,
+            ROW_NEGATIVE, HOLDS_ANSWER or HAS_ID.
         beside_scores: ``[m]`` float32, the scores of these passages.
-        n_left_out: ``[q, 2]`` int64, how many passages that would have been mined were left out: as
-            they have the text of a positive, and as they have the id of one and another text.
+        n_left_out: ``[q, 2]`` int64, how many passages were left out that would have been mined
+            otherwise. Column 0 counts passages with the text of a positive, column 1 passages with
+            the id of a positive and another text.
     """
 
     first: int
@@ -59,9 +61,9 @@ class MinedBlock:
 
 
 # The kinds of passages in ``MinedBlock.beside``: a labelled positive, a negative that the rows
-# already have, a passage that contains an answer to the query, and one that has the id of a
+# already have, a passage that contains an answer to the query, and a passage that has the id of a
 # positive, but another text.
-POSITIVE, OWN_NEGATIVE, HOLDS_ANSWER, HAS_ID = 0, 1, 2, 3
+POSITIVE, ROW_NEGATIVE, HOLDS_ANSWER, HAS_ID = 0, 1, 2, 3
 
 
 class MinedBlocks:
@@ -119,7 +121,7 @@ class MinedBlocks:
     def _digest_of_inputs(self) -> str:
         queries = self._queries
         digest = xxhash.xxh3_128(repr((_VERSION, self._retriever.digest, self._depth)).encode())
-        kinds = (queries.known, queries.known_by_id, queries.positives, queries.own_negatives)
+        kinds = (queries.known, queries.known_by_id, queries.positives, queries.row_negatives)
         for lists in kinds:
             for positions in lists:
                 digest.update(np.append(positions, -1).tobytes())
@@ -156,20 +158,20 @@ class MinedBlocks:
                 n_left_out[row] = (~unknown[:last]).sum() - n_by_id, n_by_id
                 holding[row] = np.setdiff1d(
                     positions[np.flatnonzero(holds[:last])],
-                    self._queries.own_negatives[queries[row]],
+                    self._queries.row_negatives[queries[row]],
                 ).tolist()
                 if len(kept) < self._depth and len(positions) == wanted and holds.any():
                     too_few.append(row)
             todo = np.array(too_few if wanted < most else [], np.int64)
             wanted = min(2 * wanted, most)
         for row, query in enumerate(queries):
-            own_negatives = self._queries.own_negatives[query]
-            by_kind = [
+            row_negatives = self._queries.row_negatives[query]
+            by_kind = [  # in the order of the constants
                 self._queries.positives[query].tolist(),
-                own_negatives.tolist(),
+                row_negatives.tolist(),
                 holding[row],
-                # A negative that the rows already have stays one.
-                np.setdiff1d(self._queries.known_by_id[query], own_negatives).tolist(),
+                # A passage that the rows label as a negative remains a negative.
+                np.setdiff1d(self._queries.known_by_id[query], row_negatives).tolist(),
             ]
             for kind, of_kind in enumerate(by_kind):
                 beside += [(query, position, kind) for position in of_kind]
@@ -188,16 +190,19 @@ class MinedBlocks:
             file.write(content.getbuffer())
 
     def _hold_answers(
-        self, query: int, positions: NDArray[np.int64], looked_at: NDArray[np.bool_]
+        self, query: int, positions: NDArray[np.int64], is_read: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
         """Return which passages contain an answer to the query, ``[n]`` bool.
 
-        Only passages with ``looked_at``, ``[n]`` bool, are read; the others count as without.
+        Args:
+            query: number of the query.
+            positions: ``[n]`` int64, positions of the passages.
+            is_read: ``[n]`` bool, which passages to read; the result is false for the others.
         """
         holds = np.zeros(len(positions), bool)
         answers = [words_of(answer) for answer in self._queries.answers[query]]
-        if any(answers) and looked_at.any():
-            numbers = np.flatnonzero(looked_at)
+        if any(answers) and is_read.any():
+            numbers = np.flatnonzero(is_read)
             texts = self._passages.texts(positions[numbers])
             holds[numbers] = [holds_answer(text, answers) for text in texts]
         return holds

@@ -28,7 +28,10 @@ def of_ranks(value: T, n_ranks: int | None = None) -> list[T]:
 
     Args:
         value: this rank's value.
-        n_ranks: number of ranks; None: the size of the group.
+        n_ranks: number of ranks; None for the size of the group.
+
+    Returns:
+        The values, one for each rank.
     """
     if n_ranks is None:
         _, n_ranks = rank_and_size()

@@ -166,13 +166,13 @@ def _retrievers(
     def make(data: MiningData, passages: MinablePassages, queries: MinedQueries) -> Retriever:
         if fabric.is_global_zero:
             show("\n".join(_choices(data, datamodule)))
-        of_passages = PromptedTexts(passages.further, data.key_prompt, data.key_max_length)
-        of_queries = PromptedTexts(queries.texts, data.query_prompt, data.query_max_length)
+        prompted_passages = PromptedTexts(passages.further, data.key_prompt, data.key_max_length)
+        prompted_queries = PromptedTexts(queries.texts, data.query_prompt, data.query_max_length)
         return DenseRetriever(
             passages,
             queries.texts,
-            build_embedder(cfg, encoder, datamodule, of_passages),
-            build_embedder(cfg, encoder, datamodule, of_queries),
+            build_embedder(cfg, encoder, datamodule, prompted_passages),
+            build_embedder(cfg, encoder, datamodule, prompted_queries),
             store,
             show_progress=True,
         )

@@ -10,8 +10,8 @@ from typing import Any
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.rows.settings.key_templates import parse_template
 
-# LLM-Embedder (arXiv:2310.07554), by task. For lrlm the original joins fields that were never
-# published; here the texts are joined in the order in which they are in a document.
+# LLM-Embedder's templates (arXiv:2310.07554), by task. For lrlm the original joins fields that were
+# never published; here the texts are joined in the order in which a document has them.
 LIKELIHOOD_TEMPLATES = {
     "qa": "Knowledge: {key}\n\nQuestion: {query}\n\nAnswer: {answer}",
     "convsearch": "Knowledge: {key}\n\nQuestion: {query}\n\nAnswer: {answer}",
