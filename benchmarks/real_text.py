@@ -5,7 +5,7 @@
 FOLDER holds ``<task>/<dataset>/train.jsonl`` files. The output shows the lengths of queries and
 keys by task; the number of distinct words as text goes on, and the tokens per word by the word's
 rank, beside those of made-up rows; and the Zipf-Mandelbrot law that fits the real text best. Each
-distinct text is taken once, in random order. A word is what stands between spaces.
+distinct text is taken once, in random order. Words are separated by spaces.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Texts(NamedTuple):
 
 
 def read(folder: Path) -> dict[str, Texts]:
-    """Those of ``<name>/train.jsonl`` files, by the task that a name begins with."""
+    """The texts of ``<name>/train.jsonl`` files, by the task at the beginning of the name."""
     by_task: dict[str, Texts] = {}
     for task in TASKS:
         queries: dict[str, None] = {}
@@ -52,7 +52,7 @@ def read(folder: Path) -> dict[str, Texts]:
 
 
 def shuffled(by_task: dict[str, Texts]) -> list[str]:
-    """All texts, each once, in random order."""
+    """All distinct texts, in random order."""
     texts = list(dict.fromkeys(text for one in by_task.values() for side in one for text in side))
     np.random.default_rng(0).shuffle(texts)
     return texts
