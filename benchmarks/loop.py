@@ -2,11 +2,11 @@
 
     python benchmarks/loop.py --data DIR --train tool/metatool --others qa/xquad [--seeds 1 2 3]
 
-A set is a folder of DIR with eval.jsonl and corpus.jsonl, the one that is trained on with
-train.jsonl too. Its pairs (query and first positive) are sampled once. Both sides mine once, with
-the same encoder, depth and margin, and train on the pairs for which both have negatives, for the
-same steps of as many queries, each with a positive and hard negatives drawn from what was mined;
-learning rate, warm-up, schedule, temperature and weight decay are equal. What changes:
+A set is a folder of DIR with eval.jsonl and corpus.jsonl; the set to train on has train.jsonl too.
+Its pairs (query and first positive) are sampled once. Both sides mine once, with the same encoder,
+depth and margin, and train on the pairs for which both have negatives. Number of steps, batch size,
+hard negatives per query, learning rate, warm-up, schedule, temperature and weight decay are equal.
+The conditions differ in this:
 
 - ``frozen``: negatives mined once;
 - ``frozen, no mask``: as ``frozen``, and the loss does not leave out known or judged false
@@ -277,7 +277,7 @@ def shown(values: list[float]) -> str:
 
 
 def verdict(changes: list[float]) -> str:
-    """What paired differences say: a 95 % interval of Student's t that leaves out 0, or not."""
+    """Judge paired differences: whether the 95 % interval of Student's t contains 0."""
     if len(changes) < 3:
         return "too few seeds to judge"
     from scipy.stats import t  # type: ignore[import-untyped]

@@ -38,7 +38,7 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
         verb: name of the verb that loads the checkpoint.
 
     Raises:
-        ConfigError: there is no such file, or it is no checkpoint. The message says what is there.
+        ConfigError: there is no such file, or it is not a checkpoint. The message says what it is.
     """
     where = f"ckpt_path={path!r}"
     if path is None or path in _LOOKED_UP.get(verb, ()):
@@ -60,7 +60,7 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
         raise ConfigError(f"{where}: there is no such file{_nearest(file)} ({_REMEDY})")
     if not _is_archive(file):
         raise ConfigError(
-            f"{where} is no checkpoint: not an archive as torch.save writes it, or cut off "
+            f"{where} is not a checkpoint: not an archive as torch.save writes it, or cut off "
             f"({file.stat().st_size:,} bytes; {_REMEDY})"
         )
 
@@ -94,13 +94,13 @@ def check_checkpoint_content(path: Any, verb: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise ConfigError(
-            f"{where} is no checkpoint of a run: it holds no 'state_dict' (weights alone are given "
-            f"as a folder, encoder=...; {_REMEDY})"
+            f"{where} is not a checkpoint of a run: it has no 'state_dict' (to give weights alone, "
+            f"name their folder as encoder=...; {_REMEDY})"
         )
     if verb == "fit" and ("loops" not in content or "optimizer_states" not in content):
         raise ConfigError(
-            f"{where} holds a model without the state of its run, so there is nothing to go on "
-            "from (it was saved with save_weights_only; name another checkpoint)"
+            f"{where} holds a model without the state of its run, so training cannot be resumed "
+            "from it (it was saved with save_weights_only; name another checkpoint)"
         )
     return cast(Mapping[str, Any], content["state_dict"])
 

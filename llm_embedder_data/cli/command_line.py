@@ -126,21 +126,21 @@ def _check_form(argument: str) -> None:
     name, is_deletion = key.lstrip("+~"), key.startswith("~")
     if not argument.strip():
         raise ConfigError(
-            f"{argument!r} is no setting: an empty argument (a variable of the shell that is not "
+            f"{argument!r} is not a setting: an empty argument (is a variable of the shell not "
             "set?); expected KEY=VALUE"
         )
     if not name.strip():
-        raise ConfigError(f"{argument!r} is no setting: it names no key; expected KEY=VALUE")
+        raise ConfigError(f"{argument!r} is not a setting: it names no key; expected KEY=VALUE")
     if is_deletion:
         return
     if not has_value:
         raise ConfigError(
-            f"{argument!r} is no setting: expected KEY=VALUE, such as data.batch_size=64"
+            f"{argument!r} is not a setting: expected KEY=VALUE, such as data.batch_size=64"
         )
     if not value.strip():
         raise ConfigError(
-            f"{argument!r}: there is no value (a variable of the shell that is not set? null "
-            f"stands for none, {name}=\"''\" for an empty text)"
+            f"{argument!r}: there is no value (is a variable of the shell not set? null stands for "
+            f"none, {name}=\"''\" for an empty text)"
         )
 
 

@@ -45,7 +45,7 @@ def main() -> None:
         sys.stdout.write(_version() + "\n")
     elif name not in VERBS:
         sys.exit(
-            f"{name!r} is no verb: expected one of {', '.join(VERBS)}{did_you_mean(name, VERBS)}"
+            f"{name!r} is not a verb: expected one of {', '.join(VERBS)}{did_you_mean(name, VERBS)}"
         )
     else:
         warnings.formatwarning = _plain(warnings.formatwarning)

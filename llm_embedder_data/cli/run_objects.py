@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_content, check_checkpoint_fits
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.instantiating import build, target_class
+from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.training.bi_encoder import BiEncoder
@@ -73,6 +74,20 @@ def build_data(cfg: DictConfig) -> Any:
     if "demo" in (cfg.encoder, cfg.data.get("tokenizer")):
         cfg.encoder = demo_encoder()
     return build(node_of(cfg, "data", LightningDataModule), LightningDataModule, "data")
+
+
+def build_retrieval_data(cfg: DictConfig) -> RetrievalDataModule:
+    """Build the data module of a verb that needs this package's data module.
+
+    Raises:
+        ConfigError: ``data._target_`` names another class.
+    """
+    datamodule = build_data(cfg)
+    if not isinstance(datamodule, RetrievalDataModule):
+        raise ConfigError(
+            f"data._target_={cfg.data._target_!r}: expected RetrievalDataModule or a subclass"
+        )
+    return datamodule
 
 
 def build_model(cfg: DictConfig) -> Any:

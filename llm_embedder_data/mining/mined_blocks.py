@@ -6,7 +6,7 @@ continues after the finished blocks, and memory does not grow with the number of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -64,6 +64,21 @@ class MinedBlock:
 # already have, a passage that contains an answer to the query, and a passage that has the id of a
 # positive, but another text.
 POSITIVE, ROW_NEGATIVE, HOLDS_ANSWER, HAS_ID = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Searched:
+    """The result of searching q queries; ``scores`` to ``n_left_out`` are those of MinedBlock.
+
+    Attributes:
+        holding: for each query, positions of passages that contain an answer, and would have been
+            mined otherwise.
+    """
+
+    scores: NDArray[np.float32]
+    index: NDArray[np.int64]
+    n_left_out: NDArray[np.int64]
+    holding: list[list[int]]
 
 
 class MinedBlocks:
@@ -130,10 +145,29 @@ class MinedBlocks:
         return digest.hexdigest()
 
     def _write(self, queries: range) -> None:
+        """Mine the negatives of a block, and write its file."""
+        found = self._searched(queries)
+        beside, beside_scores = self._beside(queries, found.holding)
+        content = BytesIO()
+        np.savez(
+            content,
+            scores=found.scores,
+            index=found.index,
+            beside=beside,
+            beside_scores=beside_scores,
+            n_left_out=found.n_left_out,
+        )
+        with sealed_file(self._path(queries)) as file:
+            file.write(content.getbuffer())
+
+    def _searched(self, queries: range) -> _Searched:
+        """Search the negatives of a block.
+
+        All queries are searched again with more results while some have too few negatives, because
+        many of their results contain answers.
+        """
         index = np.full((len(queries), self._depth), -1, np.int64)
         scores = np.full(index.shape, -np.inf, np.float32)
-        beside: list[tuple[int, int, int]] = []
-        beside_scores: list[float] = []
         n_left_out = np.zeros((len(queries), 2), np.int64)
         holding: dict[int, list[int]] = {}
         todo = np.arange(len(queries))
@@ -164,30 +198,33 @@ class MinedBlocks:
                     too_few.append(row)
             todo = np.array(too_few if wanted < most else [], np.int64)
             wanted = min(2 * wanted, most)
-        for row, query in enumerate(queries):
+        return _Searched(scores, index, n_left_out, [holding[row] for row in range(len(queries))])
+
+    def _beside(
+        self, queries: range, holding: Sequence[list[int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return ``beside`` and ``beside_scores`` of a block: see :class:`MinedBlock`.
+
+        Args:
+            queries: numbers of the queries.
+            holding: for each query, positions of passages that contain an answer.
+        """
+        beside: list[tuple[int, int, int]] = []
+        scores: list[float] = []
+        for query, of_query in zip(queries, holding, strict=True):
             row_negatives = self._queries.row_negatives[query]
             by_kind = [  # in the order of the constants
                 self._queries.positives[query].tolist(),
                 row_negatives.tolist(),
-                holding[row],
+                of_query,
                 # A passage that the rows label as a negative remains a negative.
                 np.setdiff1d(self._queries.known_by_id[query], row_negatives).tolist(),
             ]
             for kind, of_kind in enumerate(by_kind):
                 beside += [(query, position, kind) for position in of_kind]
             unmined = np.array([p for of_kind in by_kind for p in of_kind], np.int64)
-            beside_scores += self._retriever.scores(query, unmined).tolist()
-        content = BytesIO()
-        np.savez(
-            content,
-            scores=scores,
-            index=index,
-            beside=np.array(beside, np.int64).reshape(-1, 3),
-            beside_scores=np.array(beside_scores, np.float32),
-            n_left_out=n_left_out,
-        )
-        with sealed_file(self._path(queries)) as file:
-            file.write(content.getbuffer())
+            scores += self._retriever.scores(query, unmined).tolist()
+        return np.array(beside, np.int64).reshape(-1, 3), np.array(scores, np.float32)
 
     def _hold_answers(
         self, query: int, positions: NDArray[np.int64], is_read: NDArray[np.bool_]

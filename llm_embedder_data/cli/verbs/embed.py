@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.named_encoder import build_embedder, build_encoder, launch
 from llm_embedder_data.cli.output_files import store_folder
-from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line
@@ -95,11 +95,7 @@ def _open_data(cfg: DictConfig, kinds: list[TextKind], fabric: Fabric) -> Retrie
         # Keep eval_data, because the prompt of a corpus depends on the tasks of its eval sets.
         cfg.data.train_data = None
     cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
-    datamodule = build_data(cfg)
-    if not isinstance(datamodule, RetrievalDataModule):
-        raise ConfigError(
-            f"data._target_={cfg.data._target_!r}: expected RetrievalDataModule or a subclass"
-        )
+    datamodule = build_retrieval_data(cfg)
     if fabric.local_rank == 0:
         datamodule.prepare_data()
     fabric.barrier()

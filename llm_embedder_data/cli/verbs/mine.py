@@ -20,7 +20,7 @@ from llm_embedder_data.cli.output_files import (
     write_json,
     write_text,
 )
-from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.negative_limits import LIMITS
 from llm_embedder_data.core.errors import ConfigError, check_choice
@@ -136,11 +136,7 @@ def _open_data(cfg: DictConfig, fabric: Fabric) -> RetrievalDataModule:
     cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
     cfg.data.on_no_negatives = "keep"
     cfg.data.tokenize = "on-the-fly"
-    datamodule = build_data(cfg)
-    if not isinstance(datamodule, RetrievalDataModule):
-        raise ConfigError(
-            f"data._target_={cfg.data._target_!r}: expected RetrievalDataModule or a subclass"
-        )
+    datamodule = build_retrieval_data(cfg)
     if fabric.is_global_zero:
         datamodule.prepare_data()
     fabric.barrier()
