@@ -94,6 +94,7 @@ class TrainDataset(NumberedRows):
 
     @property
     def column_names(self) -> list[str]:
+        """The names of the columns."""
         return ["query", "key", "task", *(["teacher_scores"] if self._scored else [])]
 
     @property

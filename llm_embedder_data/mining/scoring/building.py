@@ -135,7 +135,7 @@ class TeacherSettings:
         return found
 
     def tokens_of_a_batch(self, on_accelerator: bool) -> int:
-        """Return the most tokens of a batch."""
+        """Return the limit of a batch in tokens."""
         default = _BATCH_TOKENS_ON_ACCELERATOR if on_accelerator else _BATCH_TOKENS_ON_CPU
         return default if self.batch_tokens is None else self.batch_tokens
 
