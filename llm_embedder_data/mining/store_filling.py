@@ -34,7 +34,7 @@ from llm_embedder_data.mining.embedding_store import (
     EmbeddingStore,
     StoreLayout,
 )
-from llm_embedder_data.mining.rank_group import of_ranks, rank_and_size, ranks_fail_together
+from llm_embedder_data.mining.rank_group import gather_objects, rank_and_size, ranks_fail_together
 from llm_embedder_data.mining.store_fingerprint import StoredType, StoreFingerprint
 from llm_embedder_data.mining.text_embedder import TextEmbedder
 from llm_embedder_data.mining.text_inventory import TextInventory, take_inventory
@@ -156,7 +156,7 @@ def fill_store(
             )
         _check_ranks_agree(layout)
         # Use rank 0's list: another job may write a shard between the checks of two ranks.
-        missing = of_ranks(missing)[0]
+        missing = gather_objects(missing)[0]
         n_full = embedder.n_full
         with ranks_fail_together():
             _embed_shards(layout, missing[rank::n_ranks], texts, distinct, embedder, bar)
@@ -165,7 +165,7 @@ def fill_store(
         n_written=len(missing),
         n_found=len(share.of(layout.n_shards)) - len(missing),
         n_missing=len(layout.missing()),
-        n_full=sum(of_ranks(embedder.n_full - n_full)),
+        n_full=sum(gather_objects(embedder.n_full - n_full)),
     )
 
 
@@ -267,7 +267,7 @@ def _writing(layout: StoreLayout) -> Iterator[None]:
 
 def _check_ranks_agree(layout: StoreLayout) -> None:
     """Refuse ranks whose fingerprints differ: they would fill different stores."""
-    for rank, of_rank in enumerate(of_ranks(layout.fingerprint.as_dict())):
+    for rank, of_rank in enumerate(gather_objects(layout.fingerprint.as_dict())):
         different = layout.fingerprint.differs_in(of_rank)
         if different:
             raise DataError(

@@ -24,7 +24,7 @@ from llm_embedder_data.mining.embedding_store import (
     most_similar_store,
     read_headers,
 )
-from llm_embedder_data.mining.rank_group import of_ranks
+from llm_embedder_data.mining.rank_group import gather_objects
 from llm_embedder_data.mining.store_fingerprint import StoreFingerprint
 from llm_embedder_data.mining.text_inventory import text_hashes
 
@@ -92,7 +92,7 @@ def find_vectors(
         text_hashes((texts, None)), text_hashes((texts, prompts)), np.array(prompts, object)
     )
     # All ranks use rank 0's list: another job may begin a store between the checks of two ranks.
-    headers = of_ranks(read_headers(root))[0]
+    headers = gather_objects(read_headers(root))[0]
     for header in headers.values():
         if not fingerprint.differs_in(header["fingerprint"], _MAY_DIFFER):
             _read(root, header, asked, found)
