@@ -48,7 +48,7 @@ FIRST_PASS = 3200  # queries: a hundred steps of 32
 Figures = dict[str, Any]
 
 
-# -- what a process of its own measures -----------------------------------------------------------
+# -- what runs in a separate process --------------------------------------------------------------
 
 
 def time_to_first(feed: str, folder: Path, cache: Path) -> Figures:
@@ -63,10 +63,10 @@ def time_to_first(feed: str, folder: Path, cache: Path) -> Figures:
 
 
 def rates(feed: str, folder: Path, cache: Path, seconds: float, cases: str) -> Figures:
-    """Ready on the caches that are there; then the rates of both passes, for each case.
+    """Time to the first batch with existing caches, then the rates of both passes of each case.
 
-    A case is a batch size and a number of workers, each with a loader of its own. A system that
-    keeps nothing of the texts is not made to go through all of them before its later pass.
+    A case is a batch size and a number of workers; each case gets a new loader. The later pass is
+    measured after all texts have come once, unless the system remembers nothing of texts.
     """
     system = FEEDS[feed](folder, cache, _model())
     n_rows = sum(file.read_bytes().count(b"\n") for file in _files(folder))
@@ -88,10 +88,10 @@ def rates(feed: str, folder: Path, cache: Path, seconds: float, cases: str) -> F
 
 
 def limits(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figures:
-    """What no loader can beat: the bare tokenizer on the same texts, and a copy of the tensors."""
+    """Upper limits of any loader: the bare tokenizer on the same texts, and a copy of tensors."""
     import torch
 
-    torch.set_num_threads(1)  # as a loader's worker has it
+    torch.set_num_threads(1)  # as in a worker of a loader
     system, figures = Ours(folder, cache, _model()), {}
     lines = {file.parent.name: file.read_bytes().splitlines() for file in _files(folder)}
     for batch_size in map(int, batch_sizes.split(",")):
@@ -114,7 +114,7 @@ def limits(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figur
 def beside_copy(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> Figures:
     """Seconds of a cached step without workers, and of the copy of its tensors, taken in turn.
 
-    A machine's speed changes from minute to minute, and so would their ratio.
+    They alternate because a machine's speed changes from minute to minute.
     """
     import torch
 
@@ -125,7 +125,7 @@ def beside_copy(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> 
         copies = map(_copy, cycle(list(islice(steps, 20))))
         works = (steps, copies)
         turns = [[1 / _steps(one, seconds / TURNS) for one in works] for _ in range(1 + TURNS)]
-        del turns[0]  # it met cold files
+        del turns[0]  # the files were not in the page cache
         step, copy = map(statistics.median, zip(*turns, strict=True))
         times = statistics.median(step / copy for step, copy in turns)
         figures[batch_size] = {"step": step, "copy": copy, "times": times}
@@ -133,10 +133,10 @@ def beside_copy(folder: Path, cache: Path, seconds: float, batch_sizes: str) -> 
 
 
 def bare_start(folder: Path, cache: Path) -> Figures:
-    """Seconds of what is left of a path by pyarrow to memory-mapped rows, found by content.
+    """Seconds of the least work with which pyarrow could make memory-mapped rows and a batch.
 
-    All files are hashed, parsed by pyarrow and written as Arrow, a file a core; and the texts of
-    one batch are tokenized. No row is looked at.
+    All files are hashed, parsed by pyarrow and written as Arrow, one file per core. Then the texts
+    of one batch are tokenized. Rows are not checked.
     """
     import pyarrow.json
     import xxhash
@@ -166,7 +166,7 @@ def bare_start(folder: Path, cache: Path) -> Figures:
 
 
 def profile(folder: Path, cache: Path) -> Figures:
-    """Where the time to the first batch goes, seconds; and that of a cached step of 32, too."""
+    """Seconds of each part of the time to the first batch, and of a cached step of 32 queries."""
     import torch
 
     from llm_embedder_data.rows.files.content_digest import content_digest
@@ -180,7 +180,7 @@ def profile(folder: Path, cache: Path) -> Figures:
         for file in _files(folder):
             _parsed(file)
 
-    parse()  # what a first call costs is no part of it
+    parse()  # do not count what only a first call costs
     figures = {"bare JSON parser, all cores": seconds(parse)}
     figures["files hashed"] = seconds(
         lambda: [content_digest(str(file), cache / "digests") for file in _files(folder)]
@@ -262,7 +262,7 @@ MEASURES: dict[str, Callable[..., Figures]] = {
 }
 
 
-@lru_cache  # it compares a checksum
+@lru_cache  # checking the weights takes a while
 def _model() -> str:
     from llm_embedder_data.demo import demo_encoder
 
@@ -272,7 +272,7 @@ def _model() -> str:
 def _rate(
     batches: Iterator[Any], masks: Callable[[Any], list[Any]], seconds: float = math.inf
 ) -> dict[str, float]:
-    """Steps, real and padded tokens; masks are summed on the way, which a model would do too."""
+    """Steps/s, real tokens/s and the share of padding. The time includes summing the masks."""
     real = given = done = 0
     begin = time.perf_counter()
     for batch in batches:
@@ -295,7 +295,7 @@ def _steps(done: Iterable[Any], seconds: float) -> float:
 
 
 def _parsed(file: Path) -> Any:
-    """Queries and texts alone, by pyarrow on all cores."""
+    """The columns of queries and texts, parsed by pyarrow on all cores."""
     import pyarrow as pa
     import pyarrow.json
 
@@ -313,14 +313,14 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _texts(lines: list[bytes], rows: list[int]) -> list[str]:
-    """The queries and keys of a batch of rows that take their first positive and negatives."""
+    """The queries and keys of a batch, with the first positive and the first negatives of a row."""
     chosen = [json.loads(lines[row]) for row in rows]
     keys = [text for row in chosen for text in (row["pos"][0], *row["neg"][: GROUP_SIZE - 1])]
     return [row["query"] for row in chosen] + keys
 
 
 def _gathered(groups: Any) -> Any:
-    """The ids of a cached batch's keys as they lie in the table, each text's and what follows."""
+    """The token ids of a cached batch's keys, as a slice of the token table for each text."""
     table, numbers = groups["key"].table, groups["key"].numbers
     starts = table.bounds[numbers]
     width = int((table.bounds[numbers + 1] - starts).max())
@@ -335,17 +335,17 @@ def _copy(value: Any) -> Any:
 
 
 def _counted(batch: Any) -> int:
-    """Its tokens, as a loader's are counted."""
+    """The number of real tokens of a batch, counted in the same way for every loader."""
     return sum(_sum(batch[side]["attention_mask"]) for side in ("query", "key"))
 
 
 def _sum(mask: Any) -> int:
-    # torch would ask for all cores, which a loader's workers have, and wait for them.
+    # By default torch would use all cores, and wait while the loader's workers use them.
     return int(mask.numpy().sum())
 
 
 def _tokens(side: Any) -> tuple[int, int]:
-    """Real tokens and all of them, of one side in any layout."""
+    """The number of real tokens, and of all tokens, of one side in any layout."""
     chunks = side if isinstance(side, list) else [side]
     given = sum(chunk["input_ids"].numel() for chunk in chunks)
     if "attention_mask" not in chunks[0]:
@@ -357,11 +357,11 @@ def _tokens(side: Any) -> tuple[int, int]:
 
 
 def compare(arguments: argparse.Namespace, measure: Callable[..., Figures]) -> Figures:
-    """Every figure: the medians of ``repeats`` interleaved runs.
+    """All figures: the medians of ``repeats`` interleaved runs.
 
     Args:
-        arguments: of the command line.
-        measure: runs one of :data:`MEASURES` with its arguments, and adds its peaks of memory.
+        arguments: the arguments of the command line.
+        measure: runs a function of :data:`MEASURES`, and adds its peaks of memory.
     """
     with TemporaryDirectory() as folder:
         made_up, real = Path(folder) / "made up", Path(folder) / "real"
@@ -385,7 +385,7 @@ def compare(arguments: argparse.Namespace, measure: Callable[..., Figures]) -> F
     figures["plan"] = {n_rows: measure("plan", n_rows) for n_rows in PLANNED_ROWS}
     with TemporaryDirectory() as folder:
         copy_load(SAMPLE, Path(folder) / "load")
-        size = 8  # the sample has some forty rows a task
+        size = 8  # the sample has about forty rows per task
         padded = measure("padding", Path(folder) / "load", Path(folder) / "cache", size)
         figures["padding"] = {"batch size": size, "shares": padded["padding"]}
     return figures
@@ -404,7 +404,7 @@ def one_run(
     measure: Callable[..., Figures],
     all_limits: bool = True,
 ) -> Figures:
-    """Each system once, and the limits: all, or those of all cores."""
+    """One run of each system, and the limits: all limits, or only those of all cores."""
     systems = {}
     for name in arguments.systems:
         cases = ",".join(
@@ -431,7 +431,7 @@ def one_run(
 def one_profile(
     load: Path, arguments: argparse.Namespace, measure: Callable[..., Figures]
 ) -> Figures:
-    """Where time goes, in a process that finds no cache; and a cached step beside the copy."""
+    """The profile of a process that finds no cache, and a cached step compared with the copy."""
     sizes = ",".join(map(str, arguments.batch_sizes))
     with TemporaryDirectory() as cache:
         profile = measure("profile", load, cache)["profile"]
@@ -440,7 +440,7 @@ def one_profile(
 
 
 def curve(n_rows: int, arguments: argparse.Namespace, measure: Callable[..., Figures]) -> Figures:
-    """Each system once on small texts: rows of 8 keys of 8 words."""
+    """One run of each system on small texts: rows of 8 keys of 8 words."""
     systems = {}
     with TemporaryDirectory() as folder:
         load = Path(folder) / "load"
@@ -454,14 +454,14 @@ def curve(n_rows: int, arguments: argparse.Namespace, measure: Callable[..., Fig
 
 
 def median(runs: list[Any]) -> Any:
-    """Of numbers at the same place of dicts within dicts."""
+    """The median of each number in nested dicts that have the same keys."""
     if isinstance(runs[0], dict):
         return {name: median([one[name] for one in runs]) for name in runs[0]}
     return statistics.median(runs)
 
 
 def in_a_process(what: str, *arguments: Any, environment: dict[str, str] | None = None) -> Figures:
-    """One of :data:`MEASURES` in a process of its own, with its peaks of memory."""
+    """Run a function of :data:`MEASURES` in a new process; its figures and peaks of memory."""
     begin = time.perf_counter()
     command = [__file__, "--one", what, *map(str, arguments)]
     figures = run(command, environment)
@@ -475,21 +475,23 @@ def parsed(command_line: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=2000, help="rows of each of the six tasks")
-    parser.add_argument("--negatives", type=int, default=30, help="negatives a row")
-    parser.add_argument("--words", type=int, help="words a key; as in real rows if left out")
-    parser.add_argument("--data", help="a folder of train.jsonl files, measured beside the load")
+    parser.add_argument("--negatives", type=int, default=30, help="negatives per row")
+    parser.add_argument("--words", type=int, help="words per key; default: as in real rows")
+    parser.add_argument("--data", help="a folder of train.jsonl files to measure too")
     parser.add_argument(
-        "--data-is", default="real rows of a folder", help="what it holds, for the page"
+        "--data-is", default="real rows of a folder", help="what --data holds, for the page"
     )
     parser.add_argument("--systems", nargs="+", default=list(FEEDS), choices=FEEDS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=list(BATCH_SIZES))
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 2], help="processes")
     parser.add_argument("--curve", nargs="*", type=int, default=list(CURVE), help="rows")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="for which each rate is timed")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="time for which each rate is measured"
+    )
     parser.add_argument("--quick", action="store_true", help="one repeat of a smaller load")
     parser.add_argument("--results", default=str(RESULTS), help="folder of the results")
-    parser.add_argument("--name", default="data_path", help="of the results' files")
+    parser.add_argument("--name", default="data_path", help="name of the result files")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args(command_line)
     if arguments.quick:

@@ -1,4 +1,4 @@
-"""Shows the figures of data_path.py as a page of tables and a plot."""
+"""Writes the figures of data_path.py as a page of tables and a plot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Figures = Mapping[str, Any]
 
 
 def write_page(figures: Figures, arguments: Mapping[str, Any], folder: Path, name: str) -> None:
-    """``<name>.md``, ``<name>.json`` and, where matplotlib is, ``<name>.svg``."""
+    """Write ``<name>.md``, ``<name>.json`` and, if matplotlib is installed, ``<name>.svg``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(
         json.dumps({"arguments": arguments, "figures": figures}, indent=1) + "\n"
@@ -118,7 +118,7 @@ def _said_of_load(load: Figures, arguments: Mapping[str, Any]) -> str:
 
 
 def _headline(figures: Figures, arguments: Mapping[str, Any]) -> str:
-    """What the page comes to: the first pass, one case that is always the same, never the best."""
+    """The summary of the page: the first pass of one fixed case, whether it is the best or not."""
     loads = {"made-up rows": figures["systems"]}
     if figures["real"]:
         loads[arguments["data_is"]] = figures["real"]["systems"]
@@ -138,7 +138,7 @@ def _headline(figures: Figures, arguments: Mapping[str, Any]) -> str:
 
 
 def _real(real: Figures | None, figures: Figures, arguments: Mapping[str, Any]) -> list[str]:
-    """The table of the real rows beside the made-up ones, where they were measured."""
+    """The table of real rows next to made-up rows; empty if no real rows were measured."""
     if not real:
         return []
     case = _first_case(figures["systems"])
@@ -182,7 +182,7 @@ def _real(real: Figures | None, figures: Figures, arguments: Mapping[str, Any]) 
 
 
 def _first_case(systems: Figures) -> str:
-    """Of the smallest batches, without workers."""
+    """The name of the case with the smallest batches and no workers."""
     return str(next(iter(next(iter(systems.values()))["warm"]["cases"])))
 
 
@@ -224,7 +224,7 @@ def _first_batches(figures: Figures) -> str:
 
 
 def _token_cache(systems: Figures) -> list[str]:
-    """What the token cache costs, where it was measured beside the texts alone."""
+    """What the token cache costs; empty if only texts were measured."""
     if ON_THE_FLY not in systems or CACHED not in systems:
         return []
     plain, cached = systems[ON_THE_FLY]["cold"], systems[CACHED]["cold"]

@@ -8,8 +8,8 @@ set in turn, for one epoch of its plain rows (query, pos and neg, without teache
 seed is set. After each training the model is evaluated on all sets. The output has one line per
 run, with the standard error of each change of nDCG@10: its standard deviation over the queries,
 divided by the root of their number. Then comes the smallest change over the seeds for each pair of
-sets, trained on and measured. The exit code is 1 if a change is below zero, be it within its
-standard error or not. On a CPU a run takes minutes; bfloat16 shortens it.
+sets, trained on and measured. The exit code is 1 if a change is below zero, even within its
+standard error. On a CPU a run takes minutes; bfloat16 shortens it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PLAIN = ("query", "pos", "neg")
 
 
 def plain_rows(source: Path, target: Path) -> str:
-    """A copy of a training file that holds nothing but query, pos and neg."""
+    """Write a copy of a training file with query, pos and neg only; its path."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(source, encoding="utf-8") as lines, open(target, "w", encoding="utf-8") as out:
         for line in lines:

@@ -1,13 +1,14 @@
-"""How fast ``prepare`` checks rows: megabytes of JSON Lines a second, on one core.
+"""How fast ``prepare`` checks rows: megabytes of JSON Lines per second, on one core.
 
     python benchmarks/doctor.py [--megabytes 200] [--data FOLDER] [--repeats 5] [--write]
 
-Rows are of random words, a query with two positives and eight negatives; with ``--data``, also
-all ``NAME/train.jsonl`` below a folder, as sets of one run, with the eval sets beside them. Timed
-is the processor's time, since the machine may do other things too. Reading the files (once, then
-cached) is not in it; fingerprints, comparisons and contamination with the eval queries (1,000 of
-the made-up rows) are. Tokens are counted in a sample, so their time does not grow with the data:
-the whole diagnosis stands apart. ``--write`` writes benchmarks/results/doctor.md.
+A row has random words: a query with two positives and eight negatives. With ``--data``, all
+``NAME/train.jsonl`` below a folder are checked too, as datasets of one run, with the eval sets in
+the same folders. The figures are processor time, because other programs may use the machine.
+Reading the files, which is done once and then cached, is not included. Fingerprints, comparisons
+and contamination with the eval queries (1,000 of the made-up rows) are. Tokens are counted in a
+sample, so their time does not grow with the data. Therefore the time of the whole diagnosis, tokens
+included, is given separately. ``--write`` writes benchmarks/results/doctor.md.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ PAGE = Path(__file__).parent / "results" / "doctor.md"
 
 
 def write_rows(path: Path, megabytes: int) -> int:
-    """Write training rows of random words; the file's size in bytes."""
+    """Write training rows of random words; return the size of the file in bytes."""
     draw = np.random.default_rng(0)
     words = np.array([f"w{number:x}" for number in draw.integers(0, 1 << 24, 50_000)])
 
@@ -55,7 +56,7 @@ def write_rows(path: Path, megabytes: int) -> int:
 
 
 def made_up(folder: Path, megabytes: int) -> dict[str, Any]:
-    """Write made-up rows; the data of a module."""
+    """Write made-up rows; return the settings of the data module that reads them."""
     rows = folder / "rows"
     rows.mkdir(parents=True)
     train, evals, corpus = (rows / f"{name}.jsonl" for name in ("train", "eval", "corpus"))
@@ -70,7 +71,7 @@ def made_up(folder: Path, megabytes: int) -> dict[str, Any]:
 
 
 def found(folder: Path) -> dict[str, Any]:
-    """The training sets below a folder, and the eval sets that have a corpus beside them."""
+    """The training sets below a folder, and the eval sets with a corpus in the same folder."""
     data: dict[str, Any] = {"train_data": {}, "eval_data": {}, "corpus": {}}
     for train in sorted(folder.glob("**/train.jsonl*")):
         name = str(train.parent.relative_to(folder)).replace("/", "_")
@@ -82,13 +83,13 @@ def found(folder: Path) -> dict[str, Any]:
 
 
 def n_bytes(path: Path) -> int:
-    """Bytes of a file's content."""
+    """The size of a file's content in bytes."""
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
         return sum(map(len, iter(lambda: file.read(1 << 20), b"")))
 
 
 def measured(data: dict[str, Any], cache: Path, repeats: int) -> list[str]:
-    """Check rows some times; megabytes, texts, MB/s of the first time and of all, seconds."""
+    """Check rows several times; a line of megabytes, texts, MB/s (first and median), seconds."""
     module = RetrievalDataModule(
         demo_encoder(),
         **{name: {k: str(v) for k, v in of.items()} for name, of in data.items() if of},
@@ -132,7 +133,7 @@ def measured(data: dict[str, Any], cache: Path, repeats: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--data", type=Path, help="a folder with NAME/train.jsonl in it")
+    parser.add_argument("--data", type=Path, help="a folder with NAME/train.jsonl files")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     arguments = parser.parse_args()

@@ -1,12 +1,12 @@
-"""How fast texts are embedded, beside sentence-transformers' encode with the same model.
+"""How fast texts are embedded, compared with sentence-transformers' encode of the same model.
 
     python benchmarks/embedding.py [--corpus corpus.jsonl] [--texts 1500] [--repeats 3]
 
 Both get the same texts, the same 256 tokens and one thread, in one process and in turn, and both
 sort by length. Time is processor time, which other jobs distort less than wall time. The texts are
 a random sample of a corpus, or made up with the word statistics of real text and lengths as in real
-passages. A tenth of the texts is there twice, as in the corpora of issue trackers and chats, unless
-``--equal 0`` says otherwise. ``--write`` makes the page in results/.
+passages. A tenth of the texts occurs twice, as in the corpora of issue trackers and chats;
+``--equal 0`` turns this off. ``--write`` makes the page in results/.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_LENGTH = 256
 
 
 def texts_of(corpus: str | None, n_texts: int, equal: float) -> list[str]:
-    """A sample of a corpus, or made-up passages; a share of them is there twice."""
+    """A sample of a corpus, or made-up passages; a share of them occurs twice."""
     draw = np.random.default_rng(0)
     n_distinct = round(n_texts * (1 - equal))
     if corpus is None:
@@ -52,7 +52,7 @@ def texts_of(corpus: str | None, n_texts: int, equal: float) -> list[str]:
 
 
 def contestants(folder: str) -> dict[str, Callable[[list[str]], NDArray[np.float32]]]:
-    """What embeds texts, by name."""
+    """The functions to compare, by name; each embeds texts."""
     from sentence_transformers import SentenceTransformer
 
     theirs = SentenceTransformer(folder, device="cpu")
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus")
     parser.add_argument("--texts", type=int, default=1500)
-    parser.add_argument("--equal", type=float, default=0.1, help="share of texts there twice")
+    parser.add_argument("--equal", type=float, default=0.1, help="share of texts that occur twice")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write the page in results/")
     arguments = parser.parse_args()

@@ -1,12 +1,12 @@
-"""Evaluation of one model on one set: time and memory beside sentence-transformers and mteb.
+"""Evaluation of one model on one set: time and memory, also of sentence-transformers and mteb.
 
     python benchmarks/evaluation.py
 
-Texts are made up, the model is the demo's all-MiniLM-L6-v2, on the CPU. Each run is a process of
-its own with one thread, in turns; time is processor time, which other jobs distort less than wall
-time; memory is the peak of a process' own memory above what it had with model and data
-loaded. The time of the model's linear layers, which hardly differs for the same model and texts, is
-given apart. The page is written to benchmarks/results/evaluation.md.
+Texts are made up, the model is the demo's all-MiniLM-L6-v2, on the CPU. Each run is a separate
+process with one thread, and the ways alternate. Time is processor time, which other jobs distort
+less than wall time. Memory is the peak of a process's anonymous memory, less what it had with model
+and data loaded. The time of the model's linear layers is given separately, because it hardly
+differs for the same model and texts. The page is written to benchmarks/results/evaluation.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WAYS = {
 
 
 def write_set(folder: Path, n_passages: int, n_queries: int) -> None:
-    """Write passages and queries; a query is the middle of the passage that answers it."""
+    """Write passages and queries; a query is the middle part of the passage that answers it."""
     text = MadeUpText(5)
     passages = text.texts(text.sizes(n_passages, 80))
     step = n_passages // n_queries
@@ -51,7 +51,7 @@ def write_set(folder: Path, n_passages: int, n_queries: int) -> None:
 
 
 def evaluate_once(way: str, folder: Path) -> dict[str, Any]:
-    """Evaluate once in this process."""
+    """Evaluate once, in this process."""
     corpus, rows = (
         [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
         for name in ("corpus", "eval")
@@ -86,7 +86,7 @@ def evaluate_once(way: str, folder: Path) -> dict[str, Any]:
 
 
 def measured(evaluate: Callable[[], float]) -> dict[str, float]:
-    """Evaluate; the memory before, the time, that of the linear layers, and nDCG@10."""
+    """Evaluate; the memory before, the time in total and of linear layers, and nDCG@10."""
     before, began = anonymous_mb(), time.process_time()
     with linear_layers() as linear:
         ndcg = evaluate()

@@ -1,4 +1,4 @@
-"""The data paths that are compared. Each makes the same batches in a different way.
+"""The data paths to compare. Each makes the same batches in a different way.
 
 A step has 32 or 128 queries, each with one positive and seven negatives. Texts are truncated to 256
 tokens, have no instructions, and are padded to a multiple of 8 if the system can do that. No timing
@@ -16,24 +16,24 @@ GROUP_SIZE, MAX_LENGTH, MULTIPLE = 8, 256, 8
 
 
 class Feed(Protocol):
-    """A system's way from the files in a folder to batches.
+    """A data path: makes batches from the files in a folder.
 
     Attributes:
-        remembers: whether it keeps anything of the texts that it has met, so that they come faster
-            in a later epoch.
+        remembers: whether the system keeps something of the texts that it has seen, so that a later
+            epoch is faster.
     """
 
     remembers: bool
 
     def batches(self, batch_size: int, workers: int) -> Iterator[Any]:
-        """Batches without end, epoch after epoch; all that is not yet cached is made on the way."""
+        """Yield batches of one epoch after the other, without end; write missing caches first."""
 
     def masks(self, batch: Any) -> list[Any]:
         """The attention masks of a batch."""
 
 
 class Ours:
-    """This package.
+    """This package without its token cache.
 
     Args:
         folder: with ``<name>/train.jsonl`` files.
@@ -65,7 +65,7 @@ class Ours:
         }
 
     def datamodule(self, batch_size: int, workers: int, **more: Any) -> Any:
-        """It, before ``prepare_data()``."""
+        """The data module, before ``prepare_data()``."""
         warnings.simplefilter("ignore")
         arguments = self._arguments | {"batch_size": batch_size, "num_workers": workers} | more
         return self._make(**arguments)
@@ -94,7 +94,7 @@ class OursCached(Ours):
     tokenize = "cached"
 
     def cached_tokens(self) -> int:
-        """Tokens in the cache, each distinct text's once."""
+        """The number of tokens in the cache, which has each distinct text once."""
         from llm_embedder_data.batches.token_cache.token_table import TokenTable
 
         folder = Path(self._arguments["cache_dir"])
@@ -102,12 +102,12 @@ class OursCached(Ours):
 
 
 class SentenceTransformers:
-    """Its trainer's loader over a DatasetDict, the rows made columns as it wants them.
+    """The loader of sentence-transformers' trainer over a DatasetDict with a column per key.
 
     Args:
         folder: with ``<name>/train.jsonl`` files.
         cache: where caches go.
-        model: folder of the tokenizer, and of the model that its trainer asks for.
+        model: folder of the tokenizer, and of the model that the trainer needs.
         on_gpu: whether the loader pins the batches and moves them to the GPU.
     """
 
@@ -161,7 +161,7 @@ def _columns(row: dict[str, Any]) -> dict[str, str]:
 
 
 class FlagEmbedding:
-    """Its same-dataset batches, in the loader that its trainer makes (AbsRunner: no workers)."""
+    """FlagEmbedding's same-dataset batches, in its trainer's loader (AbsRunner: no workers)."""
 
     remembers = False
 

@@ -1,9 +1,11 @@
-"""From ``pip install`` to the first batch of one's own CSV, by the lines that README prints, and on
-to first steps of training on data of five kinds.
+"""Measures what a new user waits for: installation, first batch, first training steps.
+
+The first batch is made from a CSV, with the lines in README; the training steps are on data of five
+kinds.
 
     python benchmarks/first_use.py dist/llm_embedder_data-*.whl
 
-A new environment is made by ``python -m venv``. The wheel is installed there with the extra demo
+``python -m venv`` makes a new environment. The wheel is installed there with the extra demo
 and all dependencies, from wherever pip is configured to look. Then README's first Python block is
 run several times, and each first use of docs/first-use.md once, with two steps of training. Wall
 time and processor time are printed for each.
@@ -67,7 +69,7 @@ def write_lines(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def first_uses() -> dict[str, str]:
-    """The block that docs/first-use.md has under each heading: for the shell, or of Python."""
+    """The block of shell or Python code under each heading of docs/first-use.md, by heading."""
     found = re.findall(
         r"^## (.+?)\n.*?^```(bash|python)\n(.*?)^```$",
         FIRST_USE.read_text(encoding="utf-8"),
@@ -77,7 +79,7 @@ def first_uses() -> dict[str, str]:
 
 
 def timed(what: str, command: list[str], folder: Path, program_folder: Path) -> None:
-    """Run a command in a folder; print the seconds that it took, by the clock and of processors."""
+    """Run a command in a folder; print its wall time and processor time in seconds."""
     path = f"{program_folder}{os.pathsep}{os.environ['PATH']}"
     before, began = os.times(), time.monotonic()
     done = subprocess.run(
@@ -93,8 +95,10 @@ def timed(what: str, command: list[str], folder: Path, program_folder: Path) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("wheel", type=Path)
-    parser.add_argument("--runs", type=int, default=3, help="of the five lines")
-    parser.add_argument("--environment", type=Path, help="one that is there; nothing is installed")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs of the five lines")
+    parser.add_argument(
+        "--environment", type=Path, help="an existing environment; nothing is installed"
+    )
     given = parser.parse_args()
     readme = README.read_text(encoding="utf-8")
     line = next(line for line in readme.splitlines() if line.startswith("printf "))

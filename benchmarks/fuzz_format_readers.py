@@ -1,4 +1,4 @@
-"""Mutated files of every format: each is rows, or one DataError or ConfigError.
+"""Reads mutated files of every format: each must give rows, or one DataError or ConfigError.
 
 A small file of each format is changed in its values (types swapped, fields missing, NaN, huge
 numbers, deep nesting) or in its bytes (cut off, flipped, in another encoding), and read as rows of
@@ -42,7 +42,7 @@ SQUAD = [
 ]
 CONTRASTORS = {"objective": {"paired": [["query", "document"]], "triplet": []}}
 
-# Records of a file of JSON Lines, by the format that they are of.
+# Records of a JSON Lines file, by format.
 LINES: dict[str, list[Any]] = {
     "llm_embedder": [{"query": "q", "pos": [TIDES], "neg": [RYE], "teacher_scores": [1.0, 0.5]}],
     "history": [{"query": "q", "history": [TIDES, RYE], "teacher_scores": [1.0, 0.5], "qid": 1}],
@@ -120,7 +120,7 @@ LINES: dict[str, list[Any]] = {
     "arctic": [{"QUERY_ID": 1, "DOCUMENT_ID": "d1", "RELEVANCE": 1}],
     "ranx": [{"1": {"d1": 1, "d2": 2}, "2": {"d2": 0.5}}],
 }
-# Files of cells.
+# Files of tables, such as CSV.
 TEXTS: dict[str, str] = {
     "gpl_margins": "1\td1\td2\t0.75\n2\td2\td3\t-1.5\n",
     "trec_qrels": "1 0 d1 1\n1 0 d2 0\n2 Q0 d2 2\n",
@@ -160,7 +160,7 @@ def a_value(rng: random.Random) -> Any:
 
 
 def changed(value: Any, rng: random.Random, depth: int = 0) -> Any:
-    """A value with one part changed, taken away, doubled or put elsewhere."""
+    """A copy of a value with one part changed, removed, repeated or moved."""
     if depth < 8 and isinstance(value, dict | list) and value and rng.random() < 0.8:
         if isinstance(value, list):
             place, value = rng.randrange(len(value)), list(value)
@@ -188,7 +188,7 @@ def changed(value: Any, rng: random.Random, depth: int = 0) -> Any:
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """Bytes cut off, flipped, joined or in another encoding."""
+    """A copy of a file's content that is cut off, has bytes flipped, or has another encoding."""
     action = rng.random()
     if action < 0.3 and content:
         return content[: rng.randrange(len(content))]
@@ -235,7 +235,7 @@ def cells_of(name: str, rng: random.Random) -> bytes:
 
 
 def folder_of(root: Path, rng: random.Random) -> Path:
-    """A folder of one of the formats that are folders, in which a file was changed."""
+    """Make a folder in a format that consists of a folder, with one file changed."""
     readme = (
         "---\nconfigs:\n- config_name: corpus\n  data_files: corpus/*\n- config_name: queries\n"
     )
@@ -302,7 +302,7 @@ def changed_lines(content: bytes, rng: random.Random) -> bytes:
 
 
 def outcome_of(read: Callable[[], Any]) -> str:
-    """What came out; a traceback where it is a finding."""
+    """The outcome of reading; the traceback if it is a finding."""
     try:
         rows = list(read())
     except (DataError, ConfigError) as error:
@@ -313,7 +313,7 @@ def outcome_of(read: Callable[[], Any]) -> str:
 
 
 def fuzzed(n: int, seed: int) -> tuple[Counter[str], dict[str, str]]:
-    """Read ``n`` mutated files; how often each outcome came, and the findings by their end."""
+    """Read ``n`` mutated files; count the outcomes, and collect the findings by last line."""
     rng, outcomes, findings = random.Random(seed), Counter[str](), dict[str, str]()
     began, slowest = time.perf_counter(), 0.0
     names = [*LINES, *TEXTS, *["folder"] * 8]

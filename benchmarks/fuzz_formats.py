@@ -1,9 +1,10 @@
-"""Mutated files of cells and JSON documents: each is rows, or one DataError or ConfigError.
+"""Reads mutated tables and JSON documents: each must give rows, a DataError or a ConfigError.
 
 Seed files of every layout (commas, semicolons, tabs, blanks, lines, arrays, objects; packed or not)
 are changed byte by byte, and read as raw records and as canonical rows of every kind. Anything but
 rows or one of the two errors is a finding: another exception, a crash, a hang, memory without
-bound, a message of several lines. What no byte of was changed must be read as it was written.
+bound, a message of several lines. An unchanged file must be read as it was
+written.
 
     python benchmarks/fuzz_formats.py --n 20000 --seed 0
 """
@@ -45,7 +46,7 @@ NAMES = (
 
 
 def records(random_: random.Random) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Names and rows of text; now and then a cell is a list."""
+    """Column names, and rows of texts; some cells are lists."""
     names = random_.choice(NAMES)
     rows = [
         [random_.choice((*TEXTS, "", "1", "0.5", "d1", "a, b", "tab\there")) for _ in names]
@@ -58,7 +59,7 @@ def records(random_: random.Random) -> tuple[tuple[str, ...], list[list[str]]]:
 
 
 def content_of(layout: str, random_: random.Random) -> tuple[bytes, list[Any] | None]:
-    """A file of a layout, and the records that it holds where they are read as they are."""
+    """A file in a layout, and its records; None if reading would change them."""
     names, rows = records(random_)
     objects = [dict(zip(names, row, strict=True)) for row in rows]
     if layout in ("comma", "semicolon", "quoted tabs"):
@@ -82,7 +83,7 @@ def content_of(layout: str, random_: random.Random) -> tuple[bytes, list[Any] | 
 
 
 def case(seed: int) -> tuple[str, bytes, list[Any] | None]:
-    """(name, the file, what it holds where nothing was changed)."""
+    """The file's name and content, and its records; None in their place if bytes were changed."""
     random_ = random.Random(seed)
     layout = LAYOUTS[seed % len(LAYOUTS)]
     content, expected = content_of(layout, random_)
@@ -102,7 +103,7 @@ def case(seed: int) -> tuple[str, bytes, list[Any] | None]:
 
 
 def read(seed: int, folder: Path) -> str:
-    """What became of a case: ``rows``, ``error``, or a finding."""
+    """Read the file of a case; the outcome: ``rows``, ``error``, or a finding."""
     name, content, expected = case(seed)
     path = folder / name
     path.write_bytes(content)
@@ -132,7 +133,7 @@ def read(seed: int, folder: Path) -> str:
 
 
 def checked(error: Exception) -> str:
-    """``error``, or a finding where its message is none for a terminal."""
+    """Return ``error``, or a finding if the message is not fit for a terminal."""
     said = str(error)
     if len(said) > 2000 or "\n" in said:
         return f"finding: a message of {len(said)} characters: {said[:300]!r}"
@@ -140,7 +141,7 @@ def checked(error: Exception) -> str:
 
 
 def main() -> int:
-    """Count the outcomes of many cases; 1 where there is any finding."""
+    """Count the outcomes of many cases; return 1 if there is a finding, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--n", type=int, default=20_000, help="files")
     parser.add_argument("--seed", type=int, default=0, help="number of the first file")

@@ -41,11 +41,11 @@ from llm_embedder_data.rows.schema.train import TRAIN_COLUMNS, TRAIN_ROWS, train
 ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst", ".jsonl.bz2", ".jsonl.xz")
 WANTED = TRAIN_COLUMNS
 
-# Of one file, seconds; of the child beyond what it has at its start, bytes.
+# Limits: seconds per file, and bytes of the child's memory above what it has at its start.
 SECONDS = 20
 MEMORY = 3 << 30
 
-# Bytes that mean something to somebody on the way.
+# Bytes with a meaning in JSON, UTF-8 or a compression.
 BYTES = b'{}[]",:\\/0123456789-+.eEnulltruefasNIif \t\r\n\x00\x1e\x7f\x80\xbf\xc0\xed\xf0\xff\xef'
 PIECES = (
     *(b"\xef\xbb\xbf", b"\xff\xfe", b"\\ud83d", b"\\udc00", b"\\u0000", b"\xed\xa0\x80", b"NaN"),
@@ -58,7 +58,7 @@ TEXTS = ("a", "right one", "é中文", "😀 half", 'quo"te', "back\\slash", "li
 
 
 def rows(random_: random.Random) -> list[dict[str, Any]]:
-    """Rows as people write them, now and then with a value of another kind."""
+    """Rows as people write them; some values have a wrong type."""
     made = []
     for i in range(random_.randint(1, 6)):
         pos = random_.choices(TEXTS, k=random_.randint(1, 3))
@@ -79,7 +79,7 @@ def rows(random_: random.Random) -> list[dict[str, Any]]:
 
 
 def content_of(made: list[dict[str, Any]], ending: str, random_: random.Random) -> bytes:
-    """Rows as lines, or as an array."""
+    """The rows as JSON Lines, or as a JSON array."""
     ascii_only = random_.random() < 0.5
     if ending == ".json":
         indent = random_.choice([None, 1])
@@ -89,7 +89,7 @@ def content_of(made: list[dict[str, Any]], ending: str, random_: random.Random) 
 
 
 def packed(content: bytes, ending: str, random_: random.Random) -> bytes:
-    """The content in the container that an ending names, sometimes in two members."""
+    """The content compressed as the file ending says, sometimes as two members."""
     pack = {
         ".gz": gzip.compress,
         ".bz2": bz2.compress,
@@ -139,7 +139,7 @@ def _shown(row: dict[str, Any]) -> str:
 
 
 def by_json(line: bytes) -> str | None:
-    """The row that Python's json makes of a line; None where it refuses the line."""
+    """The row that Python's json reads from a line; None if it refuses the line."""
     try:
         record = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -153,7 +153,7 @@ def by_json(line: bytes) -> str | None:
 
 
 def alone(line: bytes) -> str:
-    """The row that a line is when nothing stands beside it."""
+    """The row that is read from a file with this line only."""
     [shown] = canonical(train_batch(*columns_of(memoryview(line + b"\n"), WANTED)))
     return shown
 
@@ -187,7 +187,7 @@ def check_array(content: bytes, found: list[str]) -> None:
 
 
 def case(seed: int) -> tuple[str, bytes, bytes | None]:
-    """(ending, the file, its content where the change was made before it was packed)."""
+    """The file ending, the file, and its uncompressed content if that is what was changed."""
     random_ = random.Random(seed)
     ending = ENDINGS[seed % len(ENDINGS)]
     content = content_of(rows(random_), ending, random_)
@@ -198,7 +198,7 @@ def case(seed: int) -> tuple[str, bytes, bytes | None]:
 
 
 def read(seed: int, folder: Path) -> str:
-    """What became of a case: ``rows``, ``DataError``, or a finding."""
+    """Read the file of a case; the outcome: ``rows``, ``DataError``, or a finding."""
     ending, file, content = case(seed)
     path = folder / f"{seed}{ending}"
     path.write_bytes(file)
@@ -224,7 +224,7 @@ def read(seed: int, folder: Path) -> str:
 
 
 def work(seeds: range, answers: Any, folder: Path, read: Callable[[int, Path], str]) -> None:
-    """Read the cases one after the other; begin each with a word, so that a crash has a name."""
+    """Read cases one after the other; announce each, so that a crash can be attributed."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     for seed in seeds:
@@ -236,7 +236,7 @@ def work(seeds: range, answers: Any, folder: Path, read: Callable[[int, Path], s
 def outcomes(
     seeds: range, folder: Path, read: Callable[[int, Path], str] = read
 ) -> Iterator[tuple[int, str]]:
-    """What became of each case; a child that dies or hangs is replaced behind the case."""
+    """The outcome of each case; a child that dies or hangs is replaced after the case."""
     context = multiprocessing.get_context("spawn")
     while seeds:
         answers, end = context.Pipe(duplex=False)
@@ -266,7 +266,7 @@ def outcomes(
 
 
 def main() -> int:
-    """Count the outcomes of many cases; 1 where there is any finding."""
+    """Count the outcomes of many cases; return 1 if there is a finding, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--n", type=int, default=20_000, help="files")
     parser.add_argument("--seed", type=int, default=0, help="number of the first file")

@@ -34,11 +34,11 @@ from llm_embedder_data.rows.schema.reading import read_file
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 
 MOST_SECONDS = 20.0
-MOST_GROWTH = 1 << 30  # bytes of memory that were really used, beside those of a sound file
+MOST_GROWTH = 1 << 30  # bytes of resident memory, above those for an intact file
 
 
 def tables() -> dict[str, pa.Table]:
-    """Rows of a training file in several types."""
+    """Tables of training rows, with columns of several types, by name."""
     n = 60
     texts = [f"query number {i} " + "x" * (i % 7) for i in range(n)]
     pos, neg = [[f"right {i}"] for i in range(n)], [[f"wrong {i}", f"other {i}"] for i in range(n)]
@@ -102,8 +102,8 @@ def mutated(content: bytes, dice: random.Random) -> bytes:
 
 
 def read_many(pipe: Any, cache: str) -> None:
-    """In the child: read each file that is named, and say what came of it."""
-    pipe.send("ready")  # importing took its time
+    """In the child process: read each file whose path comes through the pipe; send the outcome."""
+    pipe.send("ready")  # so that imports do not count as time
     while True:
         path = pipe.recv()
         before = memory()
@@ -114,7 +114,7 @@ def read_many(pipe: Any, cache: str) -> None:
             outcome = "DataError"
             if str(error).count(path) != 1 or not str(error).isprintable():
                 outcome = f"a bad sentence: {error!r}"
-        except Exception as error:  # whatever it is: it is counted
+        except Exception as error:  # any other exception is a failure, which is counted
             outcome = f"{type(error).__name__}: {error}"
         pipe.send((outcome, memory() - before))
         for file in os.scandir(cache):
@@ -122,7 +122,7 @@ def read_many(pipe: Any, cache: str) -> None:
 
 
 def memory() -> int:
-    """The most memory that this process and those it started and ended have had, bytes."""
+    """The peak of memory of this process and of its ended child processes, in bytes."""
     peaks = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     for children in Path("/proc/self/task").glob("*/children"):
         for child in children.read_text().split():
@@ -135,7 +135,7 @@ def memory() -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=20000, help="files")
-    parser.add_argument("--seed", type=int, default=0, help="of the first file's mutation")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first file's mutation")
     parser.add_argument("--keep", type=Path, help="folder for files that fail")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-tables-"))

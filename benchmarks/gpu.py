@@ -1,4 +1,4 @@
-"""Measures how long a GPU waits for its data when this package or its peer feeds a training.
+"""Measures how long a GPU waits for its data when this package or its peer makes the batches.
 
     make bench-gpu                             # on a machine with CUDA; ARGS='--sizes MiniLM'
     python benchmarks/gpu.py [--batch-size 128] [--words 64] [--tokenizer FOLDER] ...
@@ -38,14 +38,14 @@ from llm_embedder_data.training.bi_encoder import BiEncoder
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "datasets", "lightning", "sentence-transformers")
-WARM_UP = 10  # steps before the first that counts
+WARM_UP = 10  # steps that are not counted
 HELD = "held in memory"
 PEER = "sentence-transformers"
 
 # Layers, width of the hidden states, attention heads.
 SIZES = {"BERT-base": (12, 768, 12), "MiniLM": (6, 384, 12), "tiny": (1, 32, 2)}
 
-# What feeds a model of each size, and with how many workers.
+# What makes the batches for a model of each size, and the number of workers.
 CASES: dict[str, list[tuple[str, str]]] = {
     "BERT-base": [
         (HELD, "0"),
@@ -68,7 +68,7 @@ CASES: dict[str, list[tuple[str, str]]] = {
     "tiny": [(HELD, "0"), ("ours, cached, packed", "auto"), (PEER, "1")],
 }
 
-# Columns of the page: which figure, and how it is written.
+# Columns of the page: the figure, and its number format.
 _COLUMNS = {
     "GPU waits": ("wait", ".2%"),
     "longest ms": ("longest wait ms", ".1f"),
@@ -85,7 +85,7 @@ Figures = dict[str, Any]
 
 
 class Watched(BiEncoder):
-    """It, with the moments at which the device gets a batch, begins a step and ends it."""
+    """A BiEncoder that records when the device gets a batch, begins a step and ends the step."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__(encoder, contrastive_weight=1.0, distill_weight=0.0, temperature=0.05)
@@ -110,7 +110,7 @@ class Watched(BiEncoder):
             torch.cuda.reset_peak_memory_stats()
 
     def figures(self, batch_size: int) -> Figures:
-        """Of the steps after the warm-up."""
+        """The figures of the steps after the warm-up."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         steps = range(WARM_UP, len(self.ended))
@@ -131,7 +131,7 @@ class Watched(BiEncoder):
 
 
 def _moment() -> Any:
-    """Now, on the device's own clock."""
+    """Record an event now, on the device's clock."""
     if not torch.cuda.is_available():
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -155,7 +155,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def train(
     size: str, feed: str, workers: str, folder: Path, model: str, batch_size: int, n_steps: int
 ) -> Figures:
-    """One case: its figures."""
+    """Train in one case; return its figures."""
     lightning.seed_everything(0)
     module = Watched(_encoder(size, len(AutoTokenizer.from_pretrained(model))))
     n_steps += WARM_UP
@@ -179,7 +179,7 @@ def train(
 
 
 def _feed(feed: str, workers: str, folder: Path, model: str, batch_size: int, n_steps: int) -> Any:
-    """A data module, or batches as one gives them."""
+    """A data module, or an iterable of batches in its form."""
     cache = folder / "cache"
     if feed == PEER:
         system = SentenceTransformers(folder, cache, model, on_gpu=torch.cuda.is_available())
@@ -195,7 +195,7 @@ def _feed(feed: str, workers: str, folder: Path, model: str, batch_size: int, n_
 
 
 class _Held:
-    """Batches that are there already, again and again."""
+    """Repeats batches that were made beforehand."""
 
     def __init__(self, batches: list[Any], n_steps: int) -> None:
         self._batches, self._n_steps = batches, n_steps
@@ -221,7 +221,7 @@ class _Converted:
 
 
 def as_batch(features: dict[str, Any]) -> dict[str, Any]:
-    """A batch of its trainer's loader, ``<column>_<input>``, as one of ours."""
+    """Convert a batch of sentence-transformers, ``<column>_<input>``, to our form."""
     names = ["anchor", "positive", *(f"negative_{i}" for i in range(GROUP_SIZE - 1))]
     inputs = ("input_ids", "attention_mask", "token_type_ids")
     query, *key = [
@@ -262,13 +262,13 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[Figures]]:
                 case = {"feed": feed, "workers": workers, **case}
                 print(size, case, file=sys.stderr, flush=True)
                 figures.setdefault(size, []).append(case)
-                gc.collect()  # the model that was, and its loader's workers
+                gc.collect()  # free the previous model, and end its loader's workers
                 torch.cuda.empty_cache()
     return figures
 
 
 def make_model(folder: Path, tokenizer: str | None) -> str:
-    """A folder with a tokenizer, and the smallest of encoders, as sentence-transformers asks."""
+    """Write a folder with a tokenizer and a tiny encoder, which sentence-transformers needs."""
     loaded = AutoTokenizer.from_pretrained(tokenizer or demo_encoder())
     loaded.save_pretrained(folder)
     _encoder("tiny", len(loaded)).save_pretrained(folder)
@@ -276,7 +276,7 @@ def make_model(folder: Path, tokenizer: str | None) -> str:
 
 
 def _encoder(size: str, vocabulary: int) -> Any:
-    """One of random weights."""
+    """An encoder with random weights."""
     layers, width, heads = SIZES[size]
     config = BertConfig(
         vocab_size=vocabulary,
@@ -289,7 +289,7 @@ def _encoder(size: str, vocabulary: int) -> Any:
 
 
 def page(results: Figures) -> str:
-    """What ``gpu.json`` holds, in Markdown."""
+    """The content of ``gpu.json`` as a page in Markdown."""
     arguments = results["arguments"]
     parts = [
         "# How long a GPU waits for its data",
@@ -323,12 +323,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--batch-size", type=int, default=128, help="queries a step")
+    parser.add_argument("--batch-size", type=int, default=128, help="queries per step")
     parser.add_argument("--rows", type=int, default=2000, help="rows of each of the six tasks")
-    parser.add_argument("--words", type=int, default=64, help="words a key")
-    parser.add_argument("--steps", type=int, default=25, help="that count")
+    parser.add_argument("--words", type=int, default=64, help="words per key")
+    parser.add_argument("--steps", type=int, default=25, help="number of steps that are counted")
     parser.add_argument("--sizes", nargs="+", default=["BERT-base"], choices=SIZES)
-    parser.add_argument("--tokenizer", help="folder of a tokenizer; that of the demo's encoder")
+    parser.add_argument("--tokenizer", help="folder of a tokenizer; default: the demo's")
     parser.add_argument("--results", default=str(RESULTS), help="folder of the results")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Measures rows of ids over a corpus as they grow, and beside the same rows written as texts.
+"""Measures rows of ids over a growing corpus, and compares them with the same rows as texts.
 
     python benchmarks/ids.py [--rows 1000000] [--passages 500000] [--candidates 30] [--sizes 3]
 
@@ -6,14 +6,15 @@ A generator writes a corpus, and rows that name its passages by id, in growing s
 given. Each phase runs in a separate process, so that its peak of memory can be measured:
 
 - prepare: read the files and write the caches, into an empty folder;
-- train: open the caches (imports not included) and take steps, whose rows lie all over the file.
+- train: open the caches (imports not included) and take steps, whose rows are spread over the whole
+  file.
 
 Memory means anonymous memory: its peak, less what imports and the tokenizer take. Pages of the
 mapped caches that were touched come on top; the system reclaims them when it needs memory. The
 words that the tokenizer remembers are counted by themselves: 64 MB at most, whatever the rows.
 
-At the smallest size, the same rows are written out as texts, and both are measured. Steps are
-taken in turns, a stretch of each, and their rates are compared by the median of the ratios.
+At the smallest size, the same rows are written out as texts, and both are measured. They
+alternate every few steps, and the ratio of their rates is the median over these turns.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _STRETCHES, _STRETCH_STEPS = 9, 60
 
 
 def write_corpus(path: Path, passages: int, words: int) -> None:
-    """Passages with ids of a letter and their number."""
+    """Write passages whose ids are a letter and the passage's number."""
     text = MadeUpText(8)
     with open(path, "wb") as file:
         for first in range(0, passages, _PASSAGES_AT_ONCE):
@@ -52,7 +53,7 @@ def write_corpus(path: Path, passages: int, words: int) -> None:
 
 
 def write_rows(path: Path, rows: int, candidates: int, passages: int) -> None:
-    """Rows of a query, a positive's id, and ids of negatives, drawn from all passages."""
+    """Write rows of a query and the ids of a positive and of negatives, drawn at random."""
     text, draw = MadeUpText(9), np.random.default_rng(5)
     with open(path, "wb") as file:
         for first in range(0, rows, _ROWS_AT_ONCE):
@@ -66,7 +67,7 @@ def write_rows(path: Path, rows: int, candidates: int, passages: int) -> None:
 
 
 def write_as_texts(folder: Path) -> None:
-    """The rows of ``rows.jsonl`` as texts, in ``texts.jsonl``."""
+    """Write the rows of ``rows.jsonl`` with texts in place of ids to ``texts.jsonl``."""
     from llm_embedder_data import read_rows
 
     corpus = str(folder / "corpus.jsonl")
@@ -77,7 +78,7 @@ def write_as_texts(folder: Path) -> None:
 
 
 def make(folder: Path, kind: str, tokenize: str) -> Any:
-    """The data module of rows of ids, or of texts."""
+    """The data module that reads rows of ids, or rows of texts."""
     from llm_embedder_data import RetrievalDataModule
     from llm_embedder_data.demo import demo_encoder
 
@@ -94,10 +95,10 @@ def make(folder: Path, kind: str, tokenize: str) -> Any:
 
 
 def measure(phase: str, folder: Path, kind: str, tokenize: str, steps: int) -> dict[str, float]:
-    """One phase, in this process."""
+    """Measure one phase, in this process."""
     warnings.simplefilter("ignore")
     datamodule = make(folder, kind, tokenize)
-    datamodule.tokenizer  # noqa: B018 (its import and its files are no part of the data)
+    datamodule.tokenizer  # noqa: B018 (loads it, so that it does not count as data)
     result = {"before": anonymous_mb()}
     begin = time.perf_counter()
     datamodule.prepare_data()
@@ -117,7 +118,7 @@ def measure(phase: str, folder: Path, kind: str, tokenize: str, steps: int) -> d
 
 
 def remembered_mb() -> float:
-    """The memory of the words that tokenizers remember, about, MB."""
+    """An estimate of the memory of the words that tokenizers remember, in MB."""
     from llm_embedder_data.batches.tokens.word_memo import WordMemo
 
     memos = [one for one in gc.get_objects() if isinstance(one, WordMemo)]
@@ -126,7 +127,7 @@ def remembered_mb() -> float:
 
 
 def compared(folder: Path, tokenize: str) -> dict[str, float]:
-    """Steps a second of ids and of texts, in turns, and the ratio of their times."""
+    """Steps per second with ids and with texts, which alternate, and the ratio of their times."""
     warnings.simplefilter("ignore")
     feeds: dict[str, Iterator[Any]] = {}
     for kind in ("ids", "texts"):
@@ -151,15 +152,21 @@ def parsed(command_line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the largest size")
-    parser.add_argument("--passages", type=int, default=500_000, help="of the largest corpus")
-    parser.add_argument("--candidates", type=int, default=30, help="ids a row")
-    parser.add_argument("--words", type=int, default=20, help="words a passage")
-    parser.add_argument("--steps", type=int, default=500, help="of 32 queries")
-    parser.add_argument("--sizes", type=int, default=3, help="a quarter of the size each time")
-    parser.add_argument("--compared-rows", type=int, default=40_000, help="written out as texts")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the largest size")
+    parser.add_argument(
+        "--passages", type=int, default=500_000, help="passages of the largest corpus"
+    )
+    parser.add_argument("--candidates", type=int, default=30, help="ids per row")
+    parser.add_argument("--words", type=int, default=20, help="words per passage")
+    parser.add_argument("--steps", type=int, default=500, help="steps of 32 queries")
+    parser.add_argument(
+        "--sizes", type=int, default=3, help="number of sizes, each four times the last"
+    )
+    parser.add_argument(
+        "--compared-rows", type=int, default=40_000, help="rows that are also written as texts"
+    )
     parser.add_argument("--tokenize", default="on-the-fly", choices=("on-the-fly", "cached"))
-    parser.add_argument("--folder", help="where the data goes; a temporary one if left out")
+    parser.add_argument("--folder", help="folder for the data; default: a temporary folder")
     parser.add_argument("--results", default=str(RESULTS), help="folder of the results")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     return parser.parse_args(command_line)
@@ -198,7 +205,7 @@ def measure_size(
 
 
 def compare(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The same rows by id and as texts."""
+    """Compare the same rows as ids and as texts."""
     n_rows = arguments.compared_rows
     write_corpus(folder / "corpus.jsonl", max(1, n_rows // 2), arguments.words)
     write_rows(folder / "rows.jsonl", n_rows, arguments.candidates, max(1, n_rows // 2))
@@ -219,7 +226,7 @@ def compare(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def write(
     rows: list[dict[str, Any]], beside: dict[str, Any], arguments: argparse.Namespace, folder: Path
 ) -> None:
-    """ids.json and ids.md."""
+    """Write ids.json and ids.md."""
     (folder / "ids.json").write_text(json.dumps({"sizes": rows, "beside": beside}, indent=1) + "\n")
     header = ["rows", "passages", "files, MB", "caches, MB", "prepare, s", "its memory, MB"]
     header += ["open, s", "memory opened, MB", "memory after steps, MB", "words in it, MB"]

@@ -1,4 +1,4 @@
-"""Data of a known shape to measure with: made-up rows and passages, or real rows in one form."""
+"""Data for benchmarks: made-up rows and passages of a given shape, or real rows in one form."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SAMPLE = Path(__file__).parent.parent / "llm_embedder_data/sample"
 
 _ROWS_AT_ONCE, _PASSAGES_AT_ONCE = 250, 5000
 
-# Words of a key, so that none comes twice by chance.
+# Words per key, so many that no key occurs twice by chance.
 _LEAST = 6
 
 
 class Lengths(NamedTuple):
-    """Numbers of words, log-normal: medians, and standard deviations of their logarithms."""
+    """Log-normal distributions of text lengths in words: medians and spreads of the logarithms."""
 
     query: tuple[float, float]
     key: tuple[float, float]
 
 
-# Of real rows, by benchmarks/real_text.py.
+# Measured on real rows by benchmarks/real_text.py.
 LENGTHS = {
     "qa": Lengths((10, 0.40), (114, 0.18)),
     "convsearch": Lengths((222, 1.24), (234, 0.60)),
@@ -42,15 +42,16 @@ TASKS = tuple(LENGTHS)
 def write_train(
     path: Path, *, task: str, rows: int, negatives: int, words: int | None = None, seed: int = 7
 ) -> None:
-    """Training rows of one positive and ``negatives`` negatives.
+    """Write training rows with one positive and ``negatives`` negatives.
 
     Args:
         path: file to write.
-        task: of the rows.
-        rows: how many.
-        negatives: of each row.
-        words: of a key on the average, and of a query a quarter; None: as in real rows of the task.
-        seed: of the texts.
+        task: task of the rows.
+        rows: number of rows.
+        negatives: negatives per row.
+        words: mean number of words in a key; a query has a quarter of it. None: as in real rows of
+            the task.
+        seed: seed of the texts.
     """
     text = MadeUpText(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ def write_train(
 
 
 def write_corpus(path: Path, *, passages: int, words: int, seed: int = 8) -> None:
-    """Passages with a title of two words."""
+    """Write passages with a title of two words."""
     text = MadeUpText(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "wb") as file:
@@ -87,7 +88,7 @@ def write_corpus(path: Path, *, passages: int, words: int, seed: int = 8) -> Non
 
 
 def make_load(folder: Path, *, rows: int, negatives: int, words: int | None = None) -> None:
-    """``<folder>/<task>/train.jsonl`` for six tasks of ``rows`` rows each."""
+    """Write ``<folder>/<task>/train.jsonl`` for six tasks with ``rows`` rows each."""
     for number, task in enumerate(TASKS):
         write_train(
             folder / task / "train.jsonl",
@@ -100,11 +101,11 @@ def make_load(folder: Path, *, rows: int, negatives: int, words: int | None = No
 
 
 def copy_load(data: Path, folder: Path) -> None:
-    """The training files of a folder as ``<folder>/<name>/train.jsonl``, in a form all read.
+    """Copy training files to ``<folder>/<name>/train.jsonl``, in a form that all systems read.
 
-    Rows have one positive or more and one negative or more: where none is labelled, and in
-    ``history`` rows, the candidate with the highest teacher score is the positive. Rows without a
-    negative are left out, and so are fields beside query, pos, neg and task.
+    A copied row has at least one positive and one negative. If no positive is labelled, and in
+    ``history`` rows, the candidate with the highest teacher score becomes the positive. Rows
+    without a negative are left out, and so are all fields except query, pos, neg and task.
     """
     for path in sorted(data.rglob("train.jsonl*")):
         name = "-".join(path.parent.relative_to(data).parts)

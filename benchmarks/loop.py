@@ -1,16 +1,17 @@
-"""The loop, beside sentence-transformers with its own miner: nDCG@10 before and after.
+"""Mining and training, compared with sentence-transformers and its miner: change of nDCG@10.
 
     python benchmarks/loop.py --data DIR --train tool/metatool --others qa/xquad [--seeds 1 2 3]
 
-A set is a folder of DIR with eval.jsonl and corpus.jsonl, the one that is trained on with
-train.jsonl too. Its pairs (query and first positive) are sampled once. Both sides mine once, with
-the same encoder, depth and margin, and train on the pairs for which both have negatives, for the
-same steps of as many queries, each with a positive and hard negatives drawn from what was mined;
-learning rate, warm-up, schedule, temperature and weight decay are equal. What changes:
+A set is a folder of DIR with eval.jsonl and corpus.jsonl; the set to train on has train.jsonl too.
+Its pairs (query and first positive) are sampled once. Both sides mine once, with the same encoder,
+depth and margin, and train on the pairs for which both have negatives. Number of steps, batch size,
+hard negatives per query, learning rate, warm-up, schedule, temperature and weight decay are equal.
+The conditions differ in this:
 
 - ``frozen``: negatives mined once;
-- ``frozen, no mask``: and known and judged false negatives of the batch count as negatives;
-- ``refreshed``: ``RefreshNegatives`` mines anew at the beginning of each epoch but the first;
+- ``frozen, no mask``: as ``frozen``, and the loss does not leave out known or judged false
+  negatives of the batch;
+- ``refreshed``: ``RefreshNegatives`` mines again at the beginning of each epoch but the first;
 - ``sentence-transformers``: ``mine_hard_negatives`` and MultipleNegativesRankingLoss.
 
 All are measured by the same evaluation, on the trained set and on the others. Runs are kept in
@@ -44,7 +45,7 @@ from llm_embedder_data.mining.retrievers import DenseRetriever
 from llm_embedder_data.mining.text_embedder import TextEmbedder
 
 PAGE = Path(__file__).parent / "results" / "loop.md"
-# What a run depends on, beside its condition and seed.
+# What a run depends on, in addition to its condition and seed.
 SETTINGS = (
     *("train", "others", "rows", "steps", "batch_size", "negatives", "depth", "margin", "length"),
     *("learning_rate", "temperature"),
@@ -53,7 +54,7 @@ PEER = "sentence-transformers"
 
 
 class Unmasked(BiEncoder):
-    """Takes every other key of the batch for a negative."""
+    """A BiEncoder whose loss treats every other key of the batch as a negative."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         unmasked = {**batch, "positive_id": batch["positive_id"][:, :0]}
@@ -139,7 +140,7 @@ class Loop:
         write_mined(self.run, [found])
 
     def _kept(self) -> set[str]:
-        """Ids of the queries that have negatives within the margin."""
+        """The ids of the queries that have negatives within the margin."""
         data = self.trained()
         data.prepare_data()
         data.setup("fit")
@@ -178,7 +179,7 @@ class Loop:
     # -- theirs ------------------------------------------------------------------------------------
 
     def _their_negatives(self, pairs: list[dict[str, Any]]) -> dict[str, list[str]]:
-        """Negatives by query id, at random of those within depth and margin."""
+        """Negatives by query id, drawn at random from those within depth and margin."""
         from datasets import Dataset
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.util import mine_hard_negatives
@@ -276,7 +277,7 @@ def shown(values: list[float]) -> str:
 
 
 def verdict(changes: list[float]) -> str:
-    """What paired differences say: a 95 % interval of Student's t that leaves out 0, or not."""
+    """Judge paired differences: whether the 95 % interval of Student's t contains 0."""
     if len(changes) < 3:
         return "too few seeds to judge"
     from scipy.stats import t  # type: ignore[import-untyped]

@@ -1,15 +1,15 @@
-"""Makes up texts whose words are as many, as rare and as long as in real rows.
+"""Makes up texts whose words are as frequent, as varied and as long as in real rows.
 
 The cost of a data path depends on the words of its texts: a tokenizer that remembers words is fast
 on words that it has seen, and slow on new ones. So the words follow a Zipf-Mandelbrot law with two
-exponents and no last rank: new words keep coming however long the text is, as in real text (Heaps'
-law). The numbers below were measured on real rows of LLM-Embedder's six tasks (1.5 million running
-words in 12 datasets) and fitted by
+exponents and no last rank: new words keep appearing in a text of any length, as in real text
+(Heaps' law). The numbers below were measured on real rows of LLM-Embedder's six tasks (1.5 million
+running words in 12 datasets) and fitted by
 
     python benchmarks/real_text.py FOLDER
 
-which also compares the texts of this module with real ones. A word is what stands between two
-spaces: ``word,`` and ``word`` are two words.
+which also compares the texts of this module with real ones. Words are separated by spaces, so
+``word,`` and ``word`` are two words.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ZipfLaw(NamedTuple):
         return np.where(shifted < 1, shifted**-self.head, shifted**-self.tail)
 
     def weight_beyond(self, rank: int) -> float:
-        """All relative frequencies of the ranks above one that is beyond the bend."""
+        """The sum of the relative frequencies above a rank, which must be beyond the bend."""
         last = (rank + 0.5 + self.shift) / self.bend
         return float(self.bend * last ** (1 - self.tail) / (self.tail - 1))
 
@@ -58,7 +58,7 @@ _DIGITS = np.array([0.0, 0.02, 0.04, 0.06, 0.09, 0.12])
 _MARKS = ["{},"] * 18 + ["{}."] * 13 + ["{}:"] * 4 + ["{}?"] * 3 + ["({})"] * 3 + ["{};"] * 3
 _MARKS += ['"{}"'] * 2 + ["{}!"]
 
-# Words up to this rank lie in a table; a rarer one is made of its rank when it is drawn.
+# Words up to this rank are in a table. Rarer words are made from their rank when drawn.
 _TABLE_SIZE = 1 << 16
 _LARGEST_RANK = 1 << 47
 _SCRAMBLE = 0x9E3779B97F4B
@@ -79,13 +79,13 @@ class MadeUpText:
         self._vocabulary = _vocabulary()
 
     def texts(self, sizes: NDArray[np.int64]) -> list[str]:
-        """A text of each number of words."""
+        """Return a text with each of the given numbers of words."""
         words = self._vocabulary.words(self._ranks(int(sizes.sum()))).tolist()
         ends = np.cumsum(sizes).tolist()
         return [" ".join(words[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
     def sizes(self, n_texts: int, n_words: int) -> NDArray[np.int64]:
-        """Numbers of words: ``n_words`` on the average, from half to one and a half times."""
+        """Numbers of words, uniform from ``n_words / 2`` to ``1.5 * n_words``."""
         return self._random.integers(max(1, n_words // 2), 3 * n_words // 2 + 1, n_texts)
 
     def spread_sizes(
@@ -94,21 +94,21 @@ class MadeUpText:
         """Numbers of words of a log-normal distribution.
 
         Args:
-            n_texts: how many.
-            median: of the numbers of words.
-            spread: standard deviation of their logarithms.
-            least: words of a text.
+            n_texts: number of texts.
+            median: median number of words.
+            spread: standard deviation of the logarithm of the number of words.
+            least: smallest number of words.
         """
         drawn = median * np.exp(spread * self._random.standard_normal(n_texts))
         return np.maximum(least, np.rint(drawn)).astype(np.int64)
 
     def scores(self, n_scores: int) -> list[float]:
-        """Teacher scores in [0, 1) of four digits."""
+        """Teacher scores in [0, 1) with four digits."""
         drawn: list[float] = (self._random.integers(10_000, size=n_scores) / 10_000).tolist()
         return drawn
 
     def _ranks(self, n_words: int) -> NDArray[np.int64]:
-        """Ranks of words, from 0."""
+        """Draw the ranks of ``n_words`` words, from 0."""
         drawn = self._random.random(n_words)
         ranks = np.searchsorted(self._up_to, drawn, "right")
         beyond = np.flatnonzero(ranks == _TABLE_SIZE)
@@ -138,7 +138,7 @@ class _Vocabulary:
         self._table = self._common_words()
 
     def words(self, ranks: NDArray[np.int64]) -> NDArray[np.object_]:
-        """The words of ranks, which begin at 0; each rank has one of its own."""
+        """The word of each rank, from 0; no two ranks have the same word."""
         words: NDArray[np.object_] = self._table[np.minimum(ranks, _TABLE_SIZE - 1)]
         beyond = np.flatnonzero(ranks >= _TABLE_SIZE)
         if len(beyond):
@@ -146,7 +146,7 @@ class _Vocabulary:
         return words
 
     def _rare_words(self, ranks: NDArray[np.int64]) -> NDArray[np.object_]:
-        """A word, two or three pieces, and mostly a punctuation mark."""
+        """Rare words: a word, two or three word pieces, and mostly a punctuation mark."""
         left = ranks.astype(np.uint64) * np.uint64(_SCRAMBLE) % np.uint64(2 * _LARGEST_RANK)
         made: Any = ""
         for parts in (self._words, self._pieces, self._thirds, self._ends):
@@ -179,7 +179,7 @@ class _Vocabulary:
                 word = str(numbers[i])
             elif punctuated[i] or n_more[i]:
                 word = any_word[i]
-            else:  # the tokenizer's own words in their order; when all are used, any with a piece
+            else:  # the tokenizer's words in their order; when all are used, a word with a piece
                 word = next(whole, None) or any_word[i] + next(any_piece)
             word += "".join(islice(any_piece, n_more[i]))
             word = word.capitalize() if capital[i] else word

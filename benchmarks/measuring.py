@@ -1,4 +1,4 @@
-"""Runs a function in a process, and measures the peak of its memory."""
+"""Measures commands and processes: peaks of memory, processor time, open files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _POLL_SECONDS = 0.02
 
 
 def run(command: list[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Run a command of this folder's scripts; the JSON of its last line, with its memory peaks.
+    """Run a script of this folder; return the JSON of its last line, with its memory peaks.
 
     Args:
-        command: arguments of the Python that runs this.
-        environment: added to this process' own.
+        command: arguments of this Python interpreter.
+        environment: variables to add to this process's environment.
 
     Returns:
-        The result, and in MB ``resident`` (VmHWM: its own memory and the touched pages of mapped
-        files, which the system takes back when it needs them) and ``anonymous`` (its own alone).
-        Both are of the one process, without its children.
+        The result with two more entries, in MB: ``resident`` (VmHWM: anonymous memory and touched
+        pages of mapped files, which the system reclaims when it needs memory) and ``anonymous``
+        (without mapped files). Both are of this process only, without its children.
     """
     with subprocess.Popen(
         [sys.executable, *command],
@@ -36,7 +36,7 @@ def run(command: list[str], environment: Mapping[str, str] | None = None) -> dic
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        # What it prints is little and fits into the pipes, so they are read when it has ended.
+        # The output is short and fits into the pipes, so it can be read after the process ended.
         anonymous = resident = 0.0
         while process.poll() is None:
             status = _status(process.pid)
@@ -51,19 +51,19 @@ def run(command: list[str], environment: Mapping[str, str] | None = None) -> dic
 
 
 def anonymous_mb(pid: int | None = None) -> float:
-    """A process' own memory now, MB; this one's where none is named."""
+    """The anonymous memory of a process now, in MB; of this process by default."""
     return _status(pid or os.getpid()).get("RssAnon", 0.0)
 
 
 class Seconds:
-    """Processor seconds that are being counted."""
+    """A sum of processor time, in seconds."""
 
     value = 0.0
 
 
 @contextmanager
 def linear_layers() -> Iterator[Seconds]:
-    """Count the processor time of all torch.nn.Linear layers: a model's matrix products."""
+    """Measure the processor time of all torch.nn.Linear layers inside the block."""
     import torch
 
     counted, forward = Seconds(), torch.nn.Linear.forward
@@ -82,23 +82,23 @@ def linear_layers() -> Iterator[Seconds]:
 
 
 def open_files(pid: int | None = None) -> int:
-    """A process' open files, sockets and pipes; this one's where none is named."""
+    """The number of open files, sockets and pipes of a process; of this process by default."""
     return len(os.listdir(f"/proc/{pid or os.getpid()}/fd"))
 
 
 def children() -> list[int]:
-    """The processes that this one's threads have started and that still run."""
+    """The ids of this process's running child processes."""
     files = Path(f"/proc/{os.getpid()}/task").glob("*/children")
     return [int(pid) for file in files for pid in file.read_text().split()]
 
 
 def size_mb(folder: Path) -> float:
-    """Of all files below a folder, on the disk."""
+    """The disk space of all files below a folder, in MB."""
     return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 def _status(pid: int) -> dict[str, float]:
-    """The memory lines of /proc, MB; nothing where the process is gone or there is no /proc."""
+    """The memory lines of /proc, in MB; empty if the process has ended or there is no /proc."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -108,7 +108,7 @@ def _status(pid: int) -> dict[str, float]:
 
 
 def machine(packages: Iterable[str]) -> str:
-    """Processor, memory, system and versions, a Markdown paragraph with today's date."""
+    """A Markdown paragraph with processor, memory, system, versions and today's date."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
         f"{time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores ({_processor()}), "

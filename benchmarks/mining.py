@@ -1,21 +1,21 @@
-"""Mining of hard negatives, beside sentence-transformers' and FlagEmbedding's.
+"""Mining of hard negatives, compared with sentence-transformers and FlagEmbedding.
 
     python benchmarks/mining.py [--repeats 3] [--write]
 
-Both get the same encoder, pairs, candidates, depth and margin, in processes of their own that take
-turns. Time counts from the loaded model to the mined negatives, as processor time of all threads,
-which other jobs distort less, and as wall time; memory is what a process takes beyond that point
-(anonymous memory, without mapped files). Ours packs its texts, and both have one thread. Then each
-mines with another margin: sentence-transformers with its cache of embeddings, we by opening the
-data with another limit.
+All get the same encoder, pairs, candidates, depth and margin, in separate processes that alternate.
+Time is measured from the loaded model to the mined negatives, as processor time of all threads,
+which other jobs distort less, and as wall time. Memory is the growth of anonymous memory from that
+point on. This package packs its texts, and all have one thread. Then each mines with another
+margin: sentence-transformers with its cache of embeddings, this package by opening the data with
+another limit.
 
 - ``encoder``: all-MiniLM-L6-v2, so that embedding dominates.
 - ``search``: an encoder of one layer with as many dimensions, and more texts, so that the search
   and the bookkeeping dominate.
 
 FlagEmbedding's ``hn_mine`` takes part if the package has it, as version 1.2.11 does; later ones
-keep it in their repository alone. It needs an environment of its own:
-``pip install --no-deps FlagEmbedding==1.2.11 faiss-cpu==1.15.1``, beside what ``make bench``
+keep it only in their repository. It needs a separate environment with
+``pip install --no-deps FlagEmbedding==1.2.11 faiss-cpu==1.15.1`` and what ``make bench``
 installs. It has no margin, and keeps neither scores nor embeddings.
 """
 
@@ -42,7 +42,7 @@ PAGE = Path(__file__).parent / "results" / "mining.md"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 DEPTH, MARGIN, OTHER_MARGIN, LENGTH = 50, 0.02, 0.05, 128
 
-# Passages, queries, and words of a passage.
+# Number of passages, of queries, and of words per passage.
 SIZES = {"encoder": (300, 100, 60), "search": (10_000, 1_000, 12)}
 
 
@@ -94,7 +94,7 @@ def encoder_of(folder: Path) -> str:
 
 
 def measured(mine: Callable[[float], int]) -> dict[str, Any]:
-    """Mine with two margins; the memory before the first, for the caller to take off."""
+    """Mine with two margins; the figures include the memory before, which the caller subtracts."""
     before, begun, processor = anonymous_mb(), time.perf_counter(), time.process_time()
     with linear_layers() as linear:
         n_negatives = mine(MARGIN)
@@ -113,7 +113,7 @@ def measured(mine: Callable[[float], int]) -> dict[str, Any]:
 
 
 def ours(folder: Path) -> dict[str, Any]:
-    """``mine`` writes the run once; a margin acts when the data are opened."""
+    """This package: ``mine`` writes the run once; a margin applies when the data are opened."""
     import tempfile
 
     from transformers import AutoTokenizer
@@ -200,7 +200,7 @@ def theirs(folder: Path) -> dict[str, Any]:
 
 
 def flag_embedding(folder: Path) -> dict[str, Any]:
-    """FlagEmbedding's script, with our length; its batches of 256 texts are its own."""
+    """FlagEmbedding's script, with our length limit and its batches of 256 texts."""
     module = hn_mine()
     from FlagEmbedding import FlagModel
 
@@ -231,7 +231,7 @@ def hn_mine() -> Any:
     """FlagEmbedding's script.
 
     Raises:
-        ImportError: the package is not installed, or has none.
+        ImportError: the package is not installed, or lacks the script.
     """
     # Version 1.2.11 takes this name from transformers.trainer, which version 5 does not export.
     vars(builtins)["Optional"] = Optional

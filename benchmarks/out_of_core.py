@@ -6,10 +6,11 @@ A generator writes a training set and a corpus of short texts, in growing sizes 
 Each phase runs in a separate process, so that its peak of memory can be measured:
 
 - prepare: read the files and write the caches, into an empty folder;
-- train: open the caches (imports not included) and take steps, whose rows lie all over the file;
+- train: open the caches (imports not included) and take steps, whose rows are spread over the whole
+  file;
 - encode: open the caches and take passages of the corpus.
 
-With ``--tokenize cached`` there are caches of the texts and of their tokens.
+With ``--tokenize cached``, both texts and tokens are cached.
 
 Memory means anonymous memory: its peak, less what imports and the tokenizer take. Pages of the
 mapped caches that were touched come on top; the system reclaims them when it needs memory.
@@ -36,7 +37,7 @@ PHASES = ("prepare", "train", "encode")
 
 
 def measure(phase: str, folder: Path, steps: int, tokenize: str) -> dict[str, float]:
-    """One phase, in this process."""
+    """Measure one phase, in this process."""
     warnings.simplefilter("ignore")
     from llm_embedder_data import RetrievalDataModule
     from llm_embedder_data.demo import demo_encoder
@@ -49,7 +50,7 @@ def measure(phase: str, folder: Path, steps: int, tokenize: str) -> dict[str, fl
         num_workers=0,
         cache_dir=folder / "cache",
     )
-    datamodule.tokenizer  # noqa: B018 (its import and its files are no part of the data)
+    datamodule.tokenizer  # noqa: B018 (loads it, so that it does not count as data)
     result = {"before": anonymous_mb()}
     begin = time.perf_counter()
     datamodule.prepare_data()
@@ -73,18 +74,24 @@ def parsed(command_line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the largest training set")
-    parser.add_argument("--candidates", type=int, default=30, help="keys a row")
-    parser.add_argument("--passages", type=int, default=5_000_000, help="of the largest corpus")
-    parser.add_argument("--words", type=int, default=8, help="words a key")
     parser.add_argument(
-        "--steps", type=int, default=2000, help="iterated, of 32 queries or 256 passages"
+        "--rows", type=int, default=1_000_000, help="rows of the largest training set"
     )
-    parser.add_argument("--sizes", type=int, default=3, help="a tenth of the size each time")
+    parser.add_argument("--candidates", type=int, default=30, help="keys per row")
+    parser.add_argument(
+        "--passages", type=int, default=5_000_000, help="passages of the largest corpus"
+    )
+    parser.add_argument("--words", type=int, default=8, help="words per key")
+    parser.add_argument(
+        "--steps", type=int, default=2000, help="steps of 32 queries or 256 passages"
+    )
+    parser.add_argument(
+        "--sizes", type=int, default=3, help="number of sizes, each ten times the last"
+    )
     parser.add_argument("--tokenize", default="on-the-fly", choices=("on-the-fly", "cached"))
-    parser.add_argument("--folder", help="where the data goes; a temporary one if left out")
+    parser.add_argument("--folder", help="folder for the data; default: a temporary folder")
     parser.add_argument("--results", default=str(RESULTS), help="folder of the results")
-    parser.add_argument("--name", default="out_of_core", help="of the results' files")
+    parser.add_argument("--name", default="out_of_core", help="name of the result files")
     parser.add_argument("--one", nargs=2, metavar=("PHASE", "FOLDER"), help=argparse.SUPPRESS)
     return parser.parse_args(command_line)
 
@@ -123,7 +130,7 @@ def measure_size(folder: Path, arguments: argparse.Namespace, share: int) -> dic
 
 
 def write(rows: list[dict[str, Any]], arguments: argparse.Namespace, folder: Path) -> None:
-    """A page of one table, and every figure beside it."""
+    """Write a page with one table, and all figures as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{arguments.name}.json").write_text(json.dumps(rows, indent=1) + "\n")
     parts = [

@@ -2,9 +2,9 @@
 
     python benchmarks/plan_scale.py [--steps 2000] [--datasets 200]
 
-The figures are for one rank with 32 queries a step: milliseconds per step in sequence, as a sampler
-takes them; milliseconds for a step anywhere in the epoch; and the growth of the process's memory.
-Each is the best of five rounds, with its ratio to the first line. Rows are counted over all
+The figures are for one rank with 32 queries per step: milliseconds per step in sequence, as a
+sampler takes them; milliseconds for a step anywhere in the epoch; and the growth of the process's
+memory. Each is the best of five rounds, with its ratio to the first line. Rows are counted over all
 datasets.
 """
 
@@ -30,7 +30,7 @@ RANKS = [(10**9, 1, ranks) for ranks in (8, 64, 512, 4096)]
 
 
 def measure(rows: int, datasets: int, ranks: int, method: str, steps: int) -> dict[str, float]:
-    """One plan, in this process."""
+    """Measure one plan, in this process."""
     from llm_embedder_data import EpochPlan
     from llm_embedder_data.batches.plan.sampler import SameTaskSampler
 

@@ -2,8 +2,8 @@
 
     python benchmarks/published.py --data FOLDER [--sets scifact xquad/en ...] [--write]
 
-A set is a folder of FOLDER with eval.jsonl and corpus.jsonl. Nothing is set but the encoder and the
-paths of a set. The command ends with 1 if a figure differs from the published one by over 1e-5.
+A set is a folder of FOLDER with eval.jsonl and corpus.jsonl. Only the encoder and the paths of a
+set are given. The exit code is 1 if a figure differs from the published one by over 1e-5.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PACKAGES = ("torch", "transformers", "lightning")
 
 
 def measured(folder: Path) -> dict[str, float]:
-    """The metrics that the verb finds."""
+    """The metrics that ``validate`` computes."""
     with tempfile.TemporaryDirectory() as made:
         metrics = Path(made) / "metrics.json"
         command = [sys.executable, "-m", "llm_embedder_data.cli", "validate", "encoder=demo"]

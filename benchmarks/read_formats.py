@@ -1,14 +1,14 @@
-"""Time and memory of reading other people's formats, beside datasets and sentence-transformers.
+"""Time and memory of reading common formats, also with datasets and sentence-transformers.
 
 Made-up files of about 50 MB each: CSV, JSON Lines of Tevatron, a BEIR folder, MS MARCO's id
-triples, and distillation rows of 16 ids, each with collection and queries. Every way reads all rows
-once, in a process of its own whose caches are empty:
+triples, and distillation rows of 16 ids, each with collection and queries. Each way reads all rows
+once, in a separate process with empty caches:
 
 - ours: ``read_rows``, which ends with canonical rows, joined to their texts;
 - datasets: ``load_dataset`` of the same files (csv or json), its rows as dicts, without a join;
 - resolve_ids: ``load_dataset``, and sentence-transformers' ``resolve_ids``, which joins the texts.
 
-The ways take turns. Time is processor time, memory anonymous memory, less what imports take.
+The ways alternate. Time is processor time; memory is anonymous memory. Imports are not included.
 
     python benchmarks/read_formats.py --mb 50 --repeats 3
 """
@@ -37,13 +37,13 @@ IDS_A_ROW = 16
 
 
 def text(random_: random.Random, n_words: int) -> str:
-    """Words with a comma now and then."""
+    """Random words with a few commas."""
     words = random_.choices(WORDS, k=n_words)
     return ", ".join((" ".join(words[: n_words // 2]), " ".join(words[n_words // 2 :])))
 
 
 def make_csv(folder: Path, n_bytes: int) -> None:
-    """query, pos, neg; a tenth of the texts has quotes or a line break."""
+    """Write query, pos and neg; a tenth of the texts has quotes or a line break."""
     random_ = random.Random(0)
     with open(folder / "train.csv", "w", newline="") as file:
         writer = csv.writer(file)
@@ -56,7 +56,7 @@ def make_csv(folder: Path, n_bytes: int) -> None:
 
 
 def make_tevatron(folder: Path, n_bytes: int) -> None:
-    """One positive passage and seven negative ones a row, with titles."""
+    """Write rows with one positive and seven negative passages, with titles."""
     random_ = random.Random(0)
 
     def passages(n: int) -> list[dict[str, str]]:
@@ -79,7 +79,7 @@ def make_tevatron(folder: Path, n_bytes: int) -> None:
 
 
 def make_beir(folder: Path, n_bytes: int) -> None:
-    """A corpus, a query for each tenth passage, and three judgments a query."""
+    """Write a corpus, a query for every tenth passage, and three judgments per query."""
     random_ = random.Random(0)
     n_passages = 0
     with open(folder / "corpus.jsonl", "w") as file:
@@ -105,7 +105,7 @@ def make_beir(folder: Path, n_bytes: int) -> None:
 
 
 def make_id_triples(folder: Path, n_bytes: int) -> None:
-    """A collection, queries, and triples of their ids."""
+    """Write a collection, queries, and triples of their ids."""
     random_ = random.Random(0)
     n_passages = 0
     with open(folder / "collection.tsv", "w") as file:
@@ -122,7 +122,7 @@ def make_id_triples(folder: Path, n_bytes: int) -> None:
 
 
 def make_id_lists(folder: Path, n_bytes: int) -> None:
-    """A collection, queries, and for each query 16 ids with scores."""
+    """Write a collection, queries, and 16 ids with scores per query."""
     random_ = random.Random(0)
     n_passages = 0
     with open(folder / "documents.jsonl", "w") as file:
@@ -152,7 +152,7 @@ MAKERS: dict[str, Callable[[Path, int], None]] = {
 
 
 def ours(name: str, folder: Path) -> Iterator[Any]:
-    """Canonical rows."""
+    """Yield canonical rows, read by this package."""
     from llm_embedder_data.rows.read_rows import read_rows
 
     settings: dict[str, Any] = {"cache_dir": folder / "cache"}
@@ -179,7 +179,7 @@ def ours(name: str, folder: Path) -> Iterator[Any]:
 
 _TABS = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
 
-# How load_dataset reads the files of each set: the rows last.
+# The files of each set, as load_dataset reads them; the file of rows is last.
 _FILES: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
     "csv": [("csv", "train.csv", {})],
     "tevatron": [("json", "train.jsonl", {})],
@@ -218,14 +218,14 @@ def _loaded(name: str, folder: Path, cache: str) -> list[Any]:
 
 
 def of_datasets(name: str, folder: Path) -> Iterator[Any]:
-    """Records of load_dataset, from all files of a set."""
+    """Yield records of load_dataset, from all files of a set."""
     with tempfile.TemporaryDirectory() as cache:
         for loaded in _loaded(name, folder, cache):
             yield from loaded
 
 
 def of_resolve_ids(name: str, folder: Path) -> Iterator[Any]:
-    """Rows whose ids sentence-transformers has replaced by texts, in the order of the file."""
+    """Yield rows whose ids sentence-transformers has replaced by texts, in file order."""
     from sentence_transformers.util import resolve_ids
 
     corpus_id, query_id, query, documents = _JOINS[name]
@@ -267,7 +267,7 @@ def _processor_seconds() -> float:
 
 
 def compare(folder: Path, n_bytes: int, repeats: int) -> list[list[str]]:
-    """Measure all sets; return a line of the table for each way of each."""
+    """Measure all sets; return a line of the table for each set and way."""
     lines = []
     for name, make in MAKERS.items():
         at = folder / name.replace(" ", "_")
@@ -313,7 +313,7 @@ query, with all its positives and negatives. Training opens our caches, and read
 
 
 def main() -> None:
-    """Compare, or measure one way for a comparison."""
+    """Compare all ways, or measure one way (as a child process of a comparison)."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--mb", type=float, default=50, help="size of the main file of a set")
     parser.add_argument("--repeats", type=int, default=3)

@@ -3,9 +3,9 @@
     python benchmarks/real_text.py FOLDER [--rows 300]
 
 FOLDER holds ``<task>/<dataset>/train.jsonl`` files. The output shows the lengths of queries and
-keys by task; the number of distinct words as text goes on, and the tokens per word by the word's
-rank, beside those of made-up rows; and the Zipf-Mandelbrot law that fits the real text best. Each
-distinct text is taken once, in random order. A word is what stands between spaces.
+keys by task; the number of distinct words as a text gets longer, and the tokens per word by the
+word's rank, compared with those of made-up rows; and the Zipf-Mandelbrot law that fits best. Each
+distinct text is taken once, in random order. Words are separated by spaces.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Texts(NamedTuple):
 
 
 def read(folder: Path) -> dict[str, Texts]:
-    """Those of ``<name>/train.jsonl`` files, by the task that a name begins with."""
+    """The texts of ``<name>/train.jsonl`` files, by the task at the beginning of the name."""
     by_task: dict[str, Texts] = {}
     for task in TASKS:
         queries: dict[str, None] = {}
@@ -52,7 +52,7 @@ def read(folder: Path) -> dict[str, Texts]:
 
 
 def shuffled(by_task: dict[str, Texts]) -> list[str]:
-    """All texts, each once, in random order."""
+    """All distinct texts, in random order."""
     texts = list(dict.fromkeys(text for one in by_task.values() for side in one for text in side))
     np.random.default_rng(0).shuffle(texts)
     return texts
@@ -65,7 +65,7 @@ def lengths(texts: Sequence[str]) -> tuple[float, float]:
 
 
 def distinct_words(texts: Iterable[str], counts: Sequence[int] = COUNTS) -> dict[int, int]:
-    """How many distinct words are among the first so many running words."""
+    """The number of distinct words among the first n words of the texts, for each count n."""
     seen: set[str] = set()
     found = {}
     words = (word for text in texts for word in text.split(" "))
@@ -77,7 +77,7 @@ def distinct_words(texts: Iterable[str], counts: Sequence[int] = COUNTS) -> dict
 
 
 def by_rank(texts: Iterable[str]) -> list[list[float]]:
-    """Of the words in each band of ranks: mean tokens; shares punctuated, capital, with digits."""
+    """For each band of ranks: mean tokens of a word; shares with punctuation, capital, digits."""
     from transformers import AutoTokenizer
 
     from llm_embedder_data.demo import demo_encoder
@@ -106,11 +106,11 @@ def by_rank(texts: Iterable[str]) -> list[list[float]]:
 
 
 def fitted(growth: dict[int, int], frequencies: Sequence[float]) -> ZipfLaw:
-    """The law whose growth of words and frequencies of ranks are nearest, by a random search.
+    """The law with the nearest growth of words and frequencies of ranks, by random search.
 
     Args:
-        growth: distinct words by running words.
-        frequencies: of the words, the most frequent first.
+        growth: number of distinct words by number of words.
+        frequencies: frequencies of the words, the highest first.
     """
     random = np.random.default_rng(0)
     best, steps = np.array([2.0, 1.05, np.log(5000), 1.6]), np.array([0.5, 0.05, 0.4, 0.1])
@@ -130,7 +130,7 @@ def fitted(growth: dict[int, int], frequencies: Sequence[float]) -> ZipfLaw:
 
 
 def expected_words(law: ZipfLaw, counts: Iterable[int]) -> list[float]:
-    """Distinct words that a law expects among so many running words drawn one by one."""
+    """The expected number of distinct words among n words drawn from a law, for each count n."""
     ranks = np.arange(1, 1 << 16, dtype=np.float64)
     edges = np.geomspace(1 << 16, 1e12, 4000)
     middles, widths = np.sqrt(edges[1:] * edges[:-1]), np.diff(edges)

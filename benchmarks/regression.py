@@ -43,15 +43,15 @@ SCHEDULE = [START, FIRST, *SLICES * [LATER, CACHED]]
 Times = dict[str, dict[str, list[float]]]
 
 
-# -- what a checkout's own process measures -------------------------------------------------------
+# -- what the child process of a checkout measures ------------------------------------------------
 
 
 class Measures:
-    """The measurements of :data:`SCHEDULE` by whichever package is imported.
+    """Runs the measurements of :data:`SCHEDULE` with the package that this process imports.
 
     Args:
-        folder: with the rows: ``many`` for the warm start, ``few`` for the steps.
-        cache: where the caches go.
+        folder: folder of the rows: ``many`` for the warm start, ``few`` for the steps.
+        cache: folder for the caches.
     """
 
     def __init__(self, folder: Path, cache: Path) -> None:
@@ -61,7 +61,7 @@ class Measures:
         self._batches: dict[str, Iterator[Any]] = {}
 
     def __call__(self, what: str) -> float:
-        """Seconds of a start, or milliseconds a step."""
+        """Measure the seconds of a start, or the milliseconds of a step."""
         if what == START:
             system = self._system("ours, on the fly", "many")
             begin = time.process_time()
@@ -79,7 +79,7 @@ class Measures:
         return system
 
     def _opened(self, kind: str) -> Iterator[Any]:
-        """Batches of all epochs, of which none is made yet."""
+        """An iterator of batches over all epochs; no batch is made yet."""
         if kind not in self._batches:
             loader = self._system(f"ours, {kind}", "few").loader(BATCH_SIZE, 0)
 
@@ -93,7 +93,7 @@ class Measures:
 
 
 def answer(folder: Path, cache: Path) -> None:
-    """Print where the package is, then the answer to each name on the standard input."""
+    """Print the package's folder; then print the result of each measurement named on stdin."""
     import torch
 
     import llm_embedder_data
@@ -109,15 +109,15 @@ def answer(folder: Path, cache: Path) -> None:
 
 
 class Side:
-    """A process of a checkout.
+    """A child process that measures one checkout.
 
     Args:
-        package: the folder that holds its package, see :func:`copied`.
-        folder: with the rows.
-        cache: where its caches are.
+        package: the folder that contains the checkout's package: see :func:`copied`.
+        folder: folder of the rows.
+        cache: folder of the checkout's caches.
 
     Raises:
-        SystemExit: it measures another package, or has failed.
+        SystemExit: the process imports another package, or has failed.
     """
 
     def __init__(self, package: Path, folder: Path, cache: Path) -> None:
@@ -150,14 +150,14 @@ class Side:
 
 
 def copied(checkout: Path, folder: Path) -> Path:
-    """A checkout's package and its conf/, as they lie in a wheel; no installed one is mixed in."""
+    """Copy a checkout's package and conf/ as a wheel has them, so that no other is imported."""
     shutil.copytree(checkout / "llm_embedder_data", folder / "llm_embedder_data")
     shutil.copytree(checkout / "conf", folder / "llm_embedder_data/conf")
     return folder.resolve()
 
 
 def compare(checkouts: Mapping[str, Path], arguments: argparse.Namespace) -> Times:
-    """All times by measurement and side, neighbours at the same place of the two lists."""
+    """All times by measurement and side; times at the same index were measured in succession."""
     times: Times = {what: {side: [] for side in SIDES} for what in SCHEDULE}
     with TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
@@ -173,7 +173,7 @@ def compare(checkouts: Mapping[str, Path], arguments: argparse.Namespace) -> Tim
             for what in SCHEDULE:
                 for side in order:
                     taken = sides[side].ask(what)
-                    if turn >= 0:  # the turn before the first makes the caches
+                    if turn >= 0:  # turn -1 makes the caches
                         times[what][side].append(taken)
             for one in sides.values():
                 one.close()
@@ -182,7 +182,7 @@ def compare(checkouts: Mapping[str, Path], arguments: argparse.Namespace) -> Tim
 
 
 def page(times: Times) -> str:
-    """The table."""
+    """The table in Markdown."""
     rows = []
     for what, taken in times.items():
         before, after = (taken[side] for side in SIDES)

@@ -30,7 +30,7 @@ DEPTH = 10
 
 
 def candidates() -> tuple[list[dict[str, Any]], int, float]:
-    """Eval rows with the retrieved passages, how many queries there were, and the encoder's MRR."""
+    """Eval rows with the retrieved passages, the number of all queries, and the encoder's MRR."""
     datamodule = RetrievalDataModule(
         demo_encoder(),
         eval_data={"qa": str(SAMPLE / "eval.jsonl")},
@@ -63,7 +63,7 @@ def candidates() -> tuple[list[dict[str, Any]], int, float]:
 def reranked(
     rows: list[dict[str, Any]], seed: int, arguments: argparse.Namespace
 ) -> tuple[float, float]:
-    """MRR@10 of a new head, and after training."""
+    """MRR@10 with a new head, before and after training."""
     lightning.seed_everything(seed, verbose=False)
     datamodule = RetrievalDataModule(
         demo_encoder(),
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--group-size", type=int, default=4, help="keys of a query")
+    parser.add_argument("--group-size", type=int, default=4, help="keys per query")
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--page", default=str(PAGE), help="file to write")
     arguments = parser.parse_args()

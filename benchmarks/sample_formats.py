@@ -1,9 +1,9 @@
-"""What is read from each file of a folder of samples, and what the fuzzers find.
+"""Writes a page on what is read from each file of a folder of samples, and on the fuzzers.
 
-Each file is read as training rows, eval rows and a corpus, with the files of its folder that are
-called corpus, queries or qrels beside it, and ``on_bad_row="skip"``. A folder that is a format of
-its own (BEIR, MTEB, Arctic, ...) is one line. The page has names of files, counts and reasons, and
-nothing of their content.
+Each file is read as training rows, eval rows and a corpus, with ``on_bad_row="skip"`` and together
+with the files of its folder that are called corpus, queries or qrels. A folder in a format that
+consists of a folder (BEIR, MTEB, Arctic, ...) is one line. The page has names of files, counts and
+reasons, and nothing of the files' content.
 
     python benchmarks/sample_formats.py --data FOLDER [--fuzz 2000]
 """
@@ -38,7 +38,7 @@ _BESIDE = {
     "queries": re.compile(r"(^|[-_.])queries\b"),
     "qrels": re.compile(r"(^|[-_.])qrels\b"),
 }
-# From the first of these on, a sentence may quote what a file holds.
+# From the first of these on, a message may quote the content of a file.
 _QUOTES = re.compile(r"[:'\"(\[{]| such as | \d")
 
 
@@ -46,10 +46,10 @@ class Read(NamedTuple):
     """What was read of a file as one kind of rows.
 
     Attributes:
-        formats: that were found.
-        n_rows: rows.
-        dropped: records that gave none, by reason.
-        refused: why nothing could be read; empty if something was.
+        formats: the formats that were found.
+        n_rows: number of rows.
+        dropped: number of records that gave no row, by reason.
+        refused: why nothing could be read; empty if something was read.
     """
 
     formats: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Read(NamedTuple):
 
 
 def samples(folder: Path) -> Iterator[Path]:
-    """Files of a folder, and folders that are a format of their own, in the order of names."""
+    """The files of a folder, and the folders that are one dataset, in the order of names."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name.endswith(_NO_DATA):
             continue
@@ -70,7 +70,7 @@ def samples(folder: Path) -> Iterator[Path]:
 
 
 def beside(path: Path) -> dict[str, Any]:
-    """Files of the same folder that rows may name ids of."""
+    """Settings that name the files of the same folder to which ids of rows may refer."""
     files = [one for one in sorted(path.parent.iterdir()) if one.is_file() and one != path]
     found = {}
     for setting, pattern in _BESIDE.items():
@@ -98,7 +98,7 @@ def read(path: Path, kind: Kind, cache: Path) -> Read:
 
 
 def _reason(error: DataError | ConfigError) -> str:
-    """The sentence of an error without its place, and without what the file holds."""
+    """The message of an error without the place, and without content of the file."""
     message = str(error)
     if isinstance(error, DataError) and error.path is not None:
         message = message.partition(one_line(error.path))[2].partition(": ")[2]

@@ -1,9 +1,9 @@
-"""Measures likelihood scores a second, beside LLM-Embedder's way of making them.
+"""Measures likelihood scores per second, compared with LLM-Embedder's way of computing them.
 
     python benchmarks/scoring.py                    # shapes for a CPU, or for a GPU if there is one
     python benchmarks/scoring.py --shapes 0.5B 7B   # on a machine with CUDA
 
-The reference is written anew here, as LLM-Embedder's script is described: batches of 4 in the order
+The reference is a new implementation of what LLM-Embedder's script does: batches of 4 in the order
 of the rows, padded on the left, keys cut to 512 tokens by encoding and decoding, the logits of all
 positions, and their cross entropy with labels of -100 outside the answer. Both sides go from texts
 to scores, with the same model of random weights, in turn in one process; the ratio is that of the
@@ -82,7 +82,9 @@ def reference(
         batch = texts[start : start + REFERENCE_BATCH]
         ids, labels = [], []
         for prompt, answer in batch:
-            of_text = tokenizer(prompt + answer)["input_ids"][:-1]  # without what ends a text
+            of_text = tokenizer(prompt + answer)["input_ids"][
+                :-1
+            ]  # without the special token at the end
             n_answer = len(tokenizer(answer, add_special_tokens=False)["input_ids"])
             ids.append(of_text)
             labels.append([-100] * (len(of_text) - n_answer) + of_text[-n_answer:])
@@ -103,7 +105,7 @@ def reference(
 
 
 def ours(teacher: LikelihoodTeacher, rows: list[ScoredRow]) -> list[float]:
-    """Score as the verb does, without its files."""
+    """Score as the verb ``score`` does, without writing files."""
     scores = teacher.scores(teacher.prepare(rows), lambda n_inputs: None)
     return [score for of_row in scores for score in of_row or []]
 
@@ -164,7 +166,7 @@ def compare(
 
 
 def page(results: dict[str, Any]) -> str:
-    """What ``scoring.json`` holds, in Markdown."""
+    """The content of ``scoring.json`` as a page in Markdown."""
     arguments = results["arguments"]
     rows = [
         [
@@ -205,8 +207,10 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=default, choices=SHAPES)
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--rows", type=int, default=24, help="rows of each task")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds that count")
-    parser.add_argument("--batch-tokens", type=int, help="of ours; null: the verb's default")
+    parser.add_argument("--repeats", type=int, default=3, help="number of rounds that are counted")
+    parser.add_argument(
+        "--batch-tokens", type=int, help="batch_tokens of this package; default: the verb's"
+    )
     parser.add_argument("--results", default=str(RESULTS), help="folder of the results")
     arguments = parser.parse_args()
     on_gpu = torch.cuda.is_available()

@@ -1,12 +1,12 @@
-"""Exact search on the CPU: time, memory, and the share of the metrics, beside other ways.
+"""Exact search on the CPU: time, memory and the metrics' share, compared with other ways.
 
     python benchmarks/search.py    # peers too; then one million passages and 10,000 queries
     python benchmarks/search.py --passages 20000 --queries 500 --large-passages 0
 
 Vectors are random, normalized, of 384 dimensions, in a memory-mapped file of float32. Each run is a
-process of its own with one thread; time is processor time, which other jobs distort less than wall
-time; memory is the peak of a process' own memory, without the mapped file, above what
-it had before the search. The page is written to benchmarks/results/search.md.
+separate process with one thread. Time is processor time, which other jobs distort less than wall
+time. Memory is the peak of a process's anonymous memory, without the mapped file, less what it had
+before the search. The page is written to benchmarks/results/search.md.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def search(way: str, folder: Path) -> dict[str, Any]:
         from sentence_transformers.util import semantic_search
 
         before = anonymous_mb()
-        whole = torch.from_numpy(np.array(corpus))  # it takes no mapped file
+        whole = torch.from_numpy(np.array(corpus))  # this way cannot search a mapped file
         began = time.process_time()
         hits = semantic_search(queries, whole, top_k=DEPTH)
         seconds = time.process_time() - began

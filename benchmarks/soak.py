@@ -4,11 +4,11 @@
     python benchmarks/soak.py [--minutes 60] [--ranks 2] [--workers 1] [--epochs-per-worker 3] ...
 
 Each rank is a process in a gloo group, with worker processes that are replaced every few epochs. At
-every step the ranks exchange what they hold. It must come from one dataset, hold no row twice, have
-the right id beside each row, and be, in order, the global batch that a plan for one rank gives for
-that step. Just before its workers are replaced, a rank records the anonymous memory of itself and
-its workers, and the open files of all. The output has one line a minute, then the verdict. The exit
-code is 1 if a batch was wrong or something has grown.
+every step the ranks exchange their batches. Together these must come from one dataset, have no row
+twice, have the right id for each row, and equal, in order, the global batch that a plan for one
+rank has at that step. Just before its workers are replaced, a rank records the anonymous memory of
+itself and its workers, and the open files of all. The output has one line a minute, then the
+verdict. The exit code is 1 if a batch was wrong or something has grown.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from measuring import anonymous_mb, children, machine, open_files
 from llm_embedder_data import EpochPlan, RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
 
-# What may be more at the end than at the beginning, for Python's and the allocator's own reasons.
+# Allowed growth from beginning to end, which Python and the allocator cause.
 _MEMORY_SLACK = 1.03
 _NOTED = ("rank MB", "workers MB", "open files")
 
@@ -42,7 +42,7 @@ Notes = dict[str, float]
 def make_datamodule(
     folder: Path, arguments: argparse.Namespace, batch_size: int
 ) -> RetrievalDataModule:
-    """The load of ``folder``, no row of which is dropped: rows are places in the plan."""
+    """The data module of ``folder``. It drops no row, so row numbers equal those of the plan."""
     return RetrievalDataModule(
         demo_encoder(),
         train_data=[str(folder / task / "train.jsonl") for task in TASKS],
@@ -56,12 +56,12 @@ def make_datamodule(
 
 
 def check(step: int, shares: list[dict[str, Any]], plan: EpochPlan) -> None:
-    """Refuse a global batch that is not the plan's.
+    """Raise an error if a global batch differs from the plan.
 
     Args:
-        step: of the epoch.
-        shares: what each rank holds.
-        plan: of the epoch, on one rank.
+        step: step of the epoch.
+        shares: the batch of each rank.
+        plan: the epoch's plan for one rank.
     """
     name, rows = plan[step]
     held = [row for share in shares for row in share["row"]]
@@ -79,7 +79,7 @@ def check(step: int, shares: list[dict[str, Any]], plan: EpochPlan) -> None:
 
 
 def note() -> Notes:
-    """This rank's memory and open files, and its workers'."""
+    """The memory and open files of this rank and of its workers."""
     gc.collect()
     workers = children()
     return {
@@ -90,7 +90,7 @@ def note() -> Notes:
 
 
 def run_rank(rank: int, folder: Path, arguments: argparse.Namespace) -> None:
-    """One rank, until the time is over."""
+    """Run one rank until the time is over."""
     warnings.simplefilter("ignore")
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=arguments.ranks
@@ -105,8 +105,10 @@ def run_rank(rank: int, folder: Path, arguments: argparse.Namespace) -> None:
     n_batches, over, loader = 0, False, None
     for epoch in count():
         if epoch % arguments.epochs_per_worker == 0:
-            notes += [] if loader is None else [note()]  # of a whole life, so that lives compare
-            loader = datamodule.train_dataloader()  # the workers of the one before end with it
+            notes += (
+                [] if loader is None else [note()]
+            )  # at the end of the workers' life, so that notes compare
+            loader = datamodule.train_dataloader()  # the old loader's workers end here
         loader.sampler.set_epoch(epoch)
         for step, batch in enumerate(loader):
             share = {name: batch[name] for name in ("dataset", "task", "query_id")}
@@ -115,7 +117,7 @@ def run_rank(rank: int, folder: Path, arguments: argparse.Namespace) -> None:
             dist.all_gather_object(shares, share)
             check(step, shares, plan.at(epoch))
             n_batches += 1
-            over = shares[0]["clock"] > 60 * arguments.minutes  # all ranks go by the first's
+            over = shares[0]["clock"] > 60 * arguments.minutes  # all ranks use the clock of rank 0
             if rank == 0 and (time.monotonic() - printed >= 60 or over):
                 printed = time.monotonic()
                 last = ", ".join(f"{n:,.0f} {name}" for name, n in (notes or [{}])[-1].items())
@@ -136,12 +138,12 @@ def run_rank(rank: int, folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def judge(of_ranks: list[list[Notes]]) -> None:
-    """Say what the workers' lives held at the beginning and at the end; leave where it grew."""
+    """Print memory and open files at the beginning and at the end; exit with 1 if they grew."""
     if len(of_ranks[0]) < 4:
         raise SystemExit(f"{len(of_ranks[0])} lives of workers say nothing: give more --minutes")
     grown = []
     for rank, notes in enumerate(of_ranks):
-        later = notes[1:]  # the first life fills what is kept for good
+        later = notes[1:]  # the first workers fill caches that stay
         third = max(1, len(later) // 3)
         for name in _NOTED:
             before = median(one[name] for one in later[:third])
@@ -158,10 +160,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=1, help="of each rank")
+    parser.add_argument("--workers", type=int, default=1, help="workers per rank")
     parser.add_argument("--epochs-per-worker", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=8, help="of each rank")
-    parser.add_argument("--rows", type=int, default=400, help="of each of six tasks")
+    parser.add_argument("--batch-size", type=int, default=8, help="queries per rank and step")
+    parser.add_argument("--rows", type=int, default=400, help="rows of each of the six tasks")
     parser.add_argument("--tokenize", default="on-the-fly")
     parser.add_argument("--length-window", type=int, default=None)
     arguments = parser.parse_args()

@@ -1,14 +1,14 @@
-"""Training batches from Parquet files behind a slow server, beside the same files on this machine.
+"""Training batches from Parquet files on a slow server, compared with the same local files.
 
     python benchmarks/streaming.py
     python benchmarks/streaming.py --rows 4000 --shards 2
 
 Rows are made up (texts as real ones in words and lengths, see made_up_text.py), in zstd-compressed
-Parquet files with row groups of 200 rows. A server in a process of its own sends byte ranges, each
+Parquet files with row groups of 200 rows. A server in a separate process sends byte ranges, each
 after a delay. Each line of the first table is a process: seconds until the files are open and the
 first batch is there, and batches per second of the next ones. The second table reads the rows of a
-whole epoch, without tokens, with a cache that holds a part of them: bytes that were fetched as a
-multiple of the files, and the most that the folder of pieces held. The page is written to
+whole epoch, without tokens, with a cache that holds a part of them: bytes fetched as a multiple of
+the files' size, and the largest size of the cache folder. The page is written to
 benchmarks/results/streaming.md.
 """
 
@@ -78,7 +78,7 @@ def serve(folder: Path, delay: float, port: Any, sent: Any, stop: Any) -> None:
 
 @contextmanager
 def serving(folder: Path, delay: float) -> Iterator[tuple[str, Any]]:
-    """Serve a folder in another process; yields the address and the bytes that were sent."""
+    """Serve a folder in another process; yield the address and the number of bytes sent."""
     context = multiprocessing.get_context("spawn")
     port, sent, stop = context.Value("i", 0), context.Value("q", 0), context.Event()
     process = context.Process(target=serve, args=(folder, delay, port, sent, stop))
@@ -141,7 +141,7 @@ def opened(
 
 
 def epoch_of_rows(paths: list[str], cache: str, window: int | None, mib: int) -> dict[str, Any]:
-    """Read the rows of an epoch in this process; return the most MB that the pieces took."""
+    """Read the rows of an epoch in this process; return the largest size of the cache in MB."""
     module = opened(paths, True, cache, window, mib)
     train_set = module.train_sets()["rows"]
     tables = train_set.tables(["query", "key"])

@@ -1,13 +1,13 @@
-"""Measures training steps of BiEncoder beside sentence-transformers: time and memory a step.
+"""Measures training steps of BiEncoder and sentence-transformers: time and memory per step.
 
     python benchmarks/training.py                     # on a CPU
     python benchmarks/training.py --data FOLDER       # real rows instead of made-up ones
-    python benchmarks/training.py --large             # with CUDA: 4,096 queries of 8 keys a step
+    python benchmarks/training.py --large             # with CUDA: 4,096 queries of 8 keys per step
 
 Both train the same encoder on the same rows, in batches of one task each, for the same number of
 steps, with AdamW, the same learning rate and schedule, clipping, and the same contrastive loss.
 Processes alternate, and the ratios are those of the medians. All steps of an
-epoch count, with their data. Made-up rows have the lengths and words of
+epoch are counted, including the making of batches. Made-up rows have the lengths and words of
 LLM-Embedder's six tasks (benchmarks/real_text.py). ``--large`` compares ``mini_batch_size`` with
 sentence-transformers' CachedMultipleNegativesRankingLoss. A page goes to benchmarks/results.
 """
@@ -28,7 +28,7 @@ from feeds import MAX_LENGTH
 from loads import TASKS, copy_load, make_load
 from measuring import machine, run, table
 
-# Seconds of the clock, and of all threads of this process.
+# Wall time, and processor time of all threads of this process, in seconds.
 Moment = tuple[float, float]
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,8 +51,8 @@ def rows_of(data: str | None, folder: Path, group_size: int, n_rows: int) -> dic
     Args:
         data: a folder of real rows; None: make rows up.
         folder: where to write them.
-        group_size: keys of a row.
-        n_rows: of a task.
+        group_size: keys per row.
+        n_rows: rows per task.
     """
     if data is None:
         make_load(folder, rows=n_rows, negatives=group_size - 1)
@@ -78,14 +78,14 @@ def rows_of(data: str | None, folder: Path, group_size: int, n_rows: int) -> dic
 
 
 def padded_share(rows: dict[str, list[Any]], arguments: argparse.Namespace) -> float:
-    """Share of padding in batches of the peer, which pads queries, positives and so on apart.
+    """The share of padding in batches of the peer, which pads each column separately.
 
     Batches are taken in the order of the rows; the peer shuffles them.
     """
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # of texts that are longer than the encoder takes
+    logging.set_verbosity_error()  # silence warnings about texts that are longer than the limit
     tokenizer = AutoTokenizer.from_pretrained(arguments.encoder)
     real = padded = 0
     for some in rows.values():
@@ -100,7 +100,7 @@ def padded_share(rows: dict[str, list[Any]], arguments: argparse.Namespace) -> f
 
 
 def ours(rows: dict[str, list[Any]], layout: str, arguments: argparse.Namespace) -> list[Moment]:
-    """Train BiEncoder; the moments at which training began and each step ended."""
+    """Train BiEncoder; return the times at which training began and each step ended."""
     import lightning
 
     import llm_embedder_data
@@ -151,7 +151,7 @@ def ours(rows: dict[str, list[Any]], layout: str, arguments: argparse.Namespace)
 
 
 def peer(rows: dict[str, list[Any]], arguments: argparse.Namespace) -> list[Moment]:
-    """Train a SentenceTransformer; the moments at which training began and each step ended."""
+    """Train a SentenceTransformer; return the times when training began and each step ended."""
     from datasets import Dataset, DatasetDict
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, losses
     from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
@@ -319,12 +319,12 @@ def main() -> None:
     )
     parser.add_argument("--data", help="folder of real rows; else they are made up")
     parser.add_argument("--encoder", default=demo_encoder(), help="name or folder")
-    parser.add_argument("--batch-size", type=int, help="queries a step [16; with --large 4,096]")
-    parser.add_argument("--group-size", type=int, help="keys of a query [4; with --large 8]")
+    parser.add_argument("--batch-size", type=int, help="queries per step [16; with --large 4,096]")
+    parser.add_argument("--group-size", type=int, help="keys per query [4; with --large 8]")
     parser.add_argument("--mini-batch-size", type=int, help="texts [none; with --large 256]")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: all cores")
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0: all cores")
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS)
     parser.add_argument("--large", action="store_true", help="large batches on a GPU, in bf16")
     parser.add_argument("--page", default=str(RESULTS / "training.md"), help="file to write")

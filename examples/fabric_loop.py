@@ -28,7 +28,7 @@ datamodule = RetrievalDataModule(
 )
 datamodule.prepare_data()
 datamodule.setup("fit")
-loader = fabric.setup_dataloaders(datamodule.train_dataloader())  # calls set_epoch by itself
+loader = fabric.setup_dataloaders(datamodule.train_dataloader())  # Fabric calls set_epoch
 
 fabric.seed_everything(0, verbose=False)
 model = BiEncoder(demo_encoder(), pooling="mean")

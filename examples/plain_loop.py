@@ -14,7 +14,7 @@ from llm_embedder_data import BiEncoder, RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.training.losses import contrastive_loss, known_positive_mask
 
-if "RANK" in os.environ:  # as torchrun sets it
+if "RANK" in os.environ:  # torchrun started this process
     dist.init_process_group("gloo")
 rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
@@ -40,7 +40,7 @@ datamodule = RetrievalDataModule(
 )
 datamodule.prepare_data()
 datamodule.setup("fit")
-loader = datamodule.train_dataloader()  # this rank's share of each step; all ranks hold one task
+loader = datamodule.train_dataloader()  # this rank's batches; in a step, all ranks have one task
 
 torch.manual_seed(0)
 model = BiEncoder(demo_encoder(), pooling="mean")

@@ -2,7 +2,8 @@
 
     python ray_embed.py my/encoder corpus.jsonl /shared/store --tasks 16 --gpus-per-task 1
 
-All machines must see the corpus and the store. A task that Ray starts again goes on where it was.
+All machines must see the corpus and the store. If Ray starts a task again, the task writes only the
+shards that are still missing.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from llm_embedder_data.mining.text_embedder import TextEmbedder
 
 
 def embed_share(row: dict[str, Any], args: argparse.Namespace) -> dict[str, int]:
-    """Write the missing shards of the share that a row numbers; return how many they were."""
+    """Write the missing shards of share ``row["id"]``; return the number of shards written."""
     data = RetrievalDataModule(tokenizer=args.encoder, corpus=args.corpus)
     data.prepare_data()
     data.setup("predict")

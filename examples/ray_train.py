@@ -19,7 +19,7 @@ from llm_embedder_data.demo import demo_encoder
 
 
 def train(folder: str) -> None:
-    """Train on this worker; begin at the last checkpoint if there is one."""
+    """Train on this worker, from the last checkpoint if there is one."""
     last = Path(folder, "last.ckpt")
     trainer = prepare_trainer(
         lightning.Trainer(

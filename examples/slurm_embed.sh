@@ -3,8 +3,8 @@
 #
 #     sbatch --array=0-15 slurm_embed.sh encoder=my/encoder data.corpus=corpus.jsonl out=store
 #
-# The jobs know nothing of each other. Submit the same line again for jobs that failed or were
-# killed, also with another --array=0-N: each goes on with the shards that are missing.
+# The jobs do not communicate. If jobs failed or were killed, submit the same line again, also with
+# another --array=0-N: the new jobs write only the shards that are missing.
 #SBATCH --job-name=embed
 #SBATCH --ntasks=1
 #SBATCH --gpus-per-task=1
@@ -12,6 +12,6 @@
 #SBATCH --requeue
 set -euo pipefail
 
-# Numbered from 0, whatever range --array gives.
+# Number the jobs from 0, whatever range --array gives.
 index=$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN))
 exec llm-embedder-data embed "$@" shard="$index/$SLURM_ARRAY_TASK_COUNT" trainer.devices=1

@@ -6,14 +6,14 @@
 #     TRAIN=pairs.jsonl EVAL=eval.jsonl CORPUS=corpus.jsonl ENCODER=my/encoder TEACHER=my/reranker \
 #         KIND=cross-encoder bash the_loop.sh
 #
-# All files go to the folder OUT. A run that was stopped goes on if it is started again: what is
-# there already is not made again. Delete OUT to begin anew, and after any change of settings.
+# All files go to the folder OUT. If a run was stopped, start it again: steps whose files exist are
+# skipped. Delete OUT to start from the beginning, and after any change of settings.
 set -euo pipefail
 
 sample=pkg://llm_embedder_data/sample/qa
 EVAL=${EVAL:-$sample/eval.jsonl} CORPUS=${CORPUS:-$sample/corpus.jsonl}
-ENCODER=${ENCODER:-demo}     # that is trained
-TEACHER=${TEACHER:-$ENCODER} # whose scores are distilled: better a larger model, of KIND
+ENCODER=${ENCODER:-demo}     # the encoder to train
+TEACHER=${TEACHER:-$ENCODER} # the model whose scores are distilled; better a larger model, of KIND
 KIND=${KIND:-bi-encoder}
 DEPTH=${DEPTH:-20} # negatives for each query
 OUT=${OUT:-loop}
@@ -64,7 +64,7 @@ fi
 
 [ -e "$OUT/encoder" ] || llm-embedder-data export ckpt_path="$checkpoint" out="$OUT/encoder"
 
-# The folder that others load, not the checkpoint: what is measured is what is handed on.
+# Measure the exported folder, not the checkpoint, because the folder is what others will load.
 llm-embedder-data validate encoder="$OUT/encoder" "${measured[@]}" \
     metrics_file="$OUT/after.json" run_file="$OUT/after.trec" output_dir="$OUT"
 

@@ -1,7 +1,7 @@
-"""Shows this package's config groups to every Hydra application, as ``llm_embedder_data/<group>``.
+"""Offers this package's config groups to every Hydra application, as ``llm_embedder_data/<group>``.
 
-Hydra looks for plugins in the namespace package ``hydra_plugins`` when it starts, so this module
-imports nothing but Hydra.
+Every Hydra application imports all modules of the namespace package ``hydra_plugins`` when it
+starts. So this module imports only Hydra, to start fast.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
 class LlmEmbedderDataGroups(SearchPathPlugin):
-    """Appends the groups to the search path, behind those of the application."""
+    """Appends the groups to the search path, after the application's folders."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add the package whose only folder, ``llm_embedder_data``, holds the groups."""
+        """Append the package ``hydra_groups``; its folder ``llm_embedder_data`` has the groups."""
         search_path.append("llm_embedder_data", "pkg://llm_embedder_data.hydra_groups")

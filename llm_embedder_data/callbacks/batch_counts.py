@@ -1,4 +1,4 @@
-"""What is counted in training batches before they go to the device, and the figures made of it."""
+"""Counts of training batches before they go to the device, and figures computed from the counts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llm_embedder_data.batches.tokens.model_inputs import layout_of, model_calls
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:
-    """Counts of a rank's batch.
+    """Counts of one rank's batch.
 
     Attributes:
-        tokens: without padding.
-        cells: with padding: what the encoder computes.
-        queries: B.
-        known_positives: pairs of a query and another row's key in this batch where the key is known
-            to answer the query, so that the loss leaves it out.
+        tokens: number of tokens without padding.
+        cells: number of tokens with padding: the elements of ``input_ids``.
+        queries: B, the number of queries.
+        known_positives: number of pairs of a query and another row's key in this batch where the
+            key is known to answer the query, so that the loss leaves the pair out.
     """
 
     tokens: int
@@ -31,7 +31,7 @@ class BatchCounts:
 
     @classmethod
     def of(cls, batch: Mapping[str, Any]) -> BatchCounts:
-        """Count what is in a batch of :class:`RetrievalDataCollator`, which is in host memory."""
+        """Count the contents of a batch of :class:`RetrievalDataCollator` in host memory."""
         tokens = cells = 0
         for side in ("cross",) if "cross" in batch else ("query", "key"):
             packed = layout_of(batch[side]) == "packed"
@@ -44,7 +44,10 @@ class BatchCounts:
 
 
 class FiguresWindow:
-    """Counts of the batches between two values in the log."""
+    """Sums of counts and times over the batches between two values in the log.
+
+    All times are in seconds, from ``time.perf_counter``.
+    """
 
     def __init__(self) -> None:
         self.n_batches = 0
@@ -57,10 +60,10 @@ class FiguresWindow:
         """Add a batch.
 
         Args:
-            counts: of it.
-            asked: when it was asked for, in seconds.
-            came: when it came.
-            was_busy: whether the device still worked on earlier batches then.
+            counts: the counts of the batch.
+            asked: when training asked for the batch.
+            came: when the batch came.
+            was_busy: whether the device was still working on earlier batches when it came.
         """
         if self._began is None:
             self._began = asked
@@ -73,17 +76,21 @@ class FiguresWindow:
         self._device_waited += 0.0 if was_busy else came - asked
 
     def pause(self) -> None:
-        """Stop the clock."""
+        """Stop measuring time, for example during validation."""
         self._paused = time.perf_counter()
 
-    def go_on(self) -> None:
-        """Let a stopped clock go on."""
+    def resume(self) -> None:
+        """Measure time again after :meth:`pause`."""
         if self._paused is not None and self._began is not None:
             self._began += time.perf_counter() - self._paused
         self._paused = None
 
     def figures(self, now: float) -> dict[str, float]:
-        """Return the figures of the batches up to now, at least one."""
+        """Return the figures of the batches so far, of which there must be at least one.
+
+        Args:
+            now: the end of the window.
+        """
         assert self._began is not None
         seconds = max(now - self._began, 1e-9)
         return {
@@ -96,7 +103,12 @@ class FiguresWindow:
 
 
 def _known_positives(batch: Mapping[str, Any]) -> int:
-    """Count as :class:`BatchCounts` says, without a comparison of each query with each key."""
+    """Return ``BatchCounts.known_positives`` of a batch.
+
+    Comparing each positive of each query with each key would take O(B * P * B * G) time. Instead,
+    each positive is looked up among the batch's distinct keys, and the row's matching keys are
+    subtracted.
+    """
     positives = batch["positive_id"].numpy()  # [B, P], 0 for none
     n_queries = len(positives)
     keys = batch["key_id"].numpy().reshape(n_queries, -1)  # [B, G]
@@ -104,5 +116,5 @@ def _known_positives(batch: Mapping[str, Any]) -> int:
     ids, counts = np.unique(keys[masks], return_counts=True)
     positions = np.searchsorted(ids, positives).clip(max=max(len(ids) - 1, 0))
     in_batch = np.where(ids[positions] == positives, counts[positions], 0)
-    own = ((positives[:, :, None] == keys[:, None, :]) & masks[:, None, :]).sum(2)
-    return int(np.where(positives != 0, in_batch - own, 0).sum())
+    in_row = ((positives[:, :, None] == keys[:, None, :]) & masks[:, None, :]).sum(2)
+    return int(np.where(positives != 0, in_batch - in_row, 0).sum())

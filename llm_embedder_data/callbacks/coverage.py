@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from llm_embedder_data.batches.plan.sampler import SameTaskSampler
 from llm_embedder_data.core.printable import one_line
 
-# Beyond so many kept rows, which of them were seen is not remembered: it takes a byte a row.
+# With more kept rows than this, coverage is not recorded, because it takes a byte per row.
 _MOST_ROWS = 100_000_000
 
 
 class Coverage:
-    """Which rows were trained on, by any rank: the plan says, so nothing is communicated.
+    """Records which rows were trained on by any rank.
+
+    The plan of an epoch gives the rows of each step on all ranks, so ranks need not communicate.
 
     Args:
-        packed: what :meth:`packed` returned in an earlier run.
+        packed: the result of :meth:`packed` in an earlier run; None for a new run.
     """
 
     def __init__(self, packed: Mapping[str, torch.Tensor] | None = None) -> None:
@@ -29,7 +31,7 @@ class Coverage:
         self._epoch = self._counted = self._next = 0
 
     def begin(self, sampler: SameTaskSampler) -> None:
-        """Go to the epoch and step at which a sampler stands."""
+        """Go to the epoch and step at which a sampler begins."""
         self._count()
         sizes = sampler.plan.sizes
         self._sampler = sampler if sum(sizes.values()) <= _MOST_ROWS else None
@@ -55,12 +57,12 @@ class Coverage:
         self._counted = self._next
 
     def packed(self) -> dict[str, torch.Tensor]:
-        """Return the rows of each dataset, uint8, a bit a row."""
+        """Return which rows of each dataset were seen, by name: uint8, one bit per row."""
         self._count()
         return {name: torch.from_numpy(np.packbits(seen)) for name, seen in self._seen.items()}
 
     def figures(self) -> dict[str, float]:
-        """Return the share of the rows of each dataset, and of all; empty beyond the limit."""
+        """Return the share of rows seen, in total and by dataset; empty with too many rows."""
         self._count()
         if not self._seen:
             return {}

@@ -1,4 +1,4 @@
-"""DataFigures: how fast data come, how full batches are and what was seen, in a run's own log."""
+"""DataFigures: logs how fast data come, how much of them is padding, and which rows were seen."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ from llm_embedder_data.datamodule.module import RetrievalDataModule
 class DataFigures(Callback):
     """Logs figures of the data path to the trainer's loggers, and warns if the device waits.
 
-    All are measured on the host, before a batch goes to the device, so the device is never waited
-    for. On several ranks the log has rank 0's, and nothing is communicated: the tokens of all ranks
-    are about as many times these. Shares and coverage are the same on every rank, because all ranks
-    train on the same plan. The figures are of the last ``every_n_steps`` batches unless said
-    otherwise:
+    All figures are measured on the host before a batch goes to the device, so measuring never waits
+    for the device. Ranks do not communicate: the log has the figures of rank 0. To estimate the
+    tokens of all ranks, multiply by the number of ranks. Shares and coverage are the same on every
+    rank, because all ranks train on the same plan. Unless stated otherwise, a figure is about the
+    last ``every_n_steps`` batches:
 
-    - ``data/tokens_per_s``: tokens without padding by seconds of training, validation not counted
-    - ``data/padded_share``: share of the cells of the input tensors that is padding
-    - ``data/wait_s``: seconds a batch that training waited for it
-    - ``data/wait_share``: share of the time. On a GPU a wait counts only if the GPU had finished
-      its work when the batch came; it may have finished during the wait, so this is an upper bound
-    - ``data/share/<task>``: share of the steps so far, since the fit began
+    - ``data/tokens_per_s``: tokens without padding per second of training, without validation
+    - ``data/padded_share``: share of padding among the elements of ``input_ids``
+    - ``data/wait_s``: seconds per batch that training waited for data
+    - ``data/wait_share``: share of the time that training waited for data. On a GPU, a wait counts
+      only if the GPU had finished its work when the batch came. The GPU may have finished during
+      the wait, so this is an upper bound
+    - ``data/share/<task>``: the task's share of all steps since the fit began
     - ``data/coverage`` and ``data/coverage/<dataset>``: share of the kept rows that any rank has
-      trained on so far, also before a resume; left out beyond 100 million rows
-    - ``data/known_positives``: keys per query of this rank's batch that belong to other queries and
-      are known to answer this one, so that the loss leaves them out
-    - ``data/rejected_negatives``: hard negatives of the kept rows that limits such as
-      ``relative_margin`` leave out in this epoch, over all datasets; if there are limits
+      trained on so far, also before a resume; not logged with more than 100 million rows
+    - ``data/known_positives``: keys per query that belong to other queries of this rank's batch and
+      are known to answer this query, so that the loss leaves them out
+    - ``data/rejected_negatives``: number of hard negatives of the kept rows that limits such as
+      ``relative_margin`` leave out in this epoch, over all datasets; logged only if there are
+      limits
 
     Args:
         every_n_steps: batches between two values in the log.
-        warn_share: share of the time that may be spent waiting before each rank warns, once, with
-            the settings to change; the first ``every_n_steps`` batches are not judged.
+        warn_share: share of the time that may be spent waiting. Above it, each rank warns once and
+            names settings to change. The first ``every_n_steps`` batches are not judged.
 
     Raises:
-        ConfigError: an argument that cannot be used.
+        ConfigError: an argument is out of range.
     """
 
     def __init__(self, every_n_steps: int = 50, *, warn_share: float = 0.1) -> None:
@@ -74,7 +76,7 @@ class DataFigures(Callback):
         return {"seen": self._coverage.packed(), "steps of task": dict(self._steps_of_task)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over which rows were trained on and how many steps each task had."""
+        """Restore which rows were trained on and how many steps each task had."""
         self._coverage = Coverage(state_dict["seen"])
         self._steps_of_task = Counter(state_dict["steps of task"])
 
@@ -82,7 +84,7 @@ class DataFigures(Callback):
         """Check that there is a data module whose batches can be watched.
 
         Raises:
-            ConfigError: it is another data module than ours.
+            ConfigError: the data module is not a RetrievalDataModule.
         """
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         if stage == "fit" and not isinstance(datamodule, RetrievalDataModule):
@@ -100,7 +102,7 @@ class DataFigures(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Log a window that is over."""
+        """Log the figures of a window that has ended."""
         self._watch(trainer)
         self._log(trainer)
 
@@ -115,37 +117,38 @@ class DataFigures(Callback):
             self._device_done.record()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
+        """Do not count the time of validation."""
         self._window.pause()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the clock go on."""
-        self._window.go_on()
+        """Count the time of training again."""
+        self._window.resume()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what is left, and stop watching."""
+        """Log the figures of the last window, and stop watching the loader."""
         self._close(time.perf_counter())
         self._log(trainer)
-        if self._loader is not None:
-            self._loader.watch = None
-            self._loader = None
+        self._stop_watching()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Stop watching."""
-        if self._loader is not None:
-            self._loader.watch = None
-            self._loader = None
+        """Stop watching the loader."""
+        self._stop_watching()
 
     def _watch(self, trainer: Trainer) -> None:
         loader = trainer.train_dataloader
         if loader is not self._loader and isinstance(loader, BatchLoader):
-            loader.watch = self._came
+            loader.watch = self._count
             self._loader = loader
 
-    def _came(self, batch: Any, asked: float, came: float) -> None:
-        """Count a batch that has just come; close the window that it no longer belongs to."""
+    def _stop_watching(self) -> None:
+        if self._loader is not None:
+            self._loader.watch = None
+            self._loader = None
+
+    def _count(self, batch: Any, asked: float, came: float) -> None:
+        """Count a batch that has just come. If the window is full, begin a new window first."""
         if self._window.n_batches == self.every_n_steps:
             self._close(asked)
         was_busy = self._device_done is not None and not self._device_done.query()
@@ -158,7 +161,7 @@ class DataFigures(Callback):
         self._window = FiguresWindow()
 
     def _log(self, trainer: Trainer) -> None:
-        """Give the figures of the last window to the loggers."""
+        """Log the figures of the last window, unless they have been logged."""
         if not self._figures:
             return
         figures, self._figures = self._figures, {}
@@ -169,8 +172,8 @@ class DataFigures(Callback):
             figures[f"data/share/{one_line(task)}"] = steps / n_steps
         figures |= self._coverage.figures()
         figures |= _rejected_negatives(trainer)
-        # Values on the host, straight to the loggers: self.log would copy them to the device, and
-        # have it waited for. The step is the one under which Lightning logged the last batch.
+        # Pass the values directly to the loggers: self.log would copy them to the device and wait
+        # for it. Use the step under which Lightning logged the last batch.
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=max(trainer.global_step - 1, 0))
 
@@ -188,7 +191,7 @@ class DataFigures(Callback):
         warnings.warn(printable(text), stacklevel=2)
 
     def _knobs(self, trainer: Trainer) -> Iterator[str]:
-        """Yield what may help, the most likely remedy first."""
+        """Yield settings that may help, the most likely remedy first."""
         settings = trainer.datamodule.hparams  # type: ignore[attr-defined]
         workers = 0 if self._loader is None else self._loader.num_workers
         if workers == 0:

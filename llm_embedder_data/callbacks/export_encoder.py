@@ -1,4 +1,4 @@
-"""ExportEncoder: the model as a folder for sentence-transformers, while it trains or at the end."""
+"""ExportEncoder: writes the model for sentence-transformers, during training or at its end."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ Which = Literal["last", "best", "every"]
 class ExportEncoder(lightning.Callback):
     """Writes the model of a fit as a folder that sentence-transformers loads.
 
-    A folder appears complete or not at all, and training goes on as if nothing was exported. The
-    folder that a resumed run takes over is its own; any other folder with files is refused before
-    the first step.
+    A folder appears complete or not at all, and exporting does not influence training. A folder
+    that this run has written may be replaced, also after a resume. Any other folder with files is
+    refused before the first step, unless ``overwrite`` is set.
 
     Args:
-        folder: to write to.
+        folder: the folder to write to.
         which: ``last``: at the end of the fit; ``best``: after each validation that is better than
             all before; ``every``: after each validation, to ``folder/step-<optimizer steps>``.
         monitor: the logged value that ``best`` compares.
         mode: whether a higher (``max``) or lower (``min``) value is better.
         overwrite: whether to replace a folder of an earlier run.
         check: whether to load each folder again and compare token ids and vectors.
+
+    Raises:
+        ConfigError: ``which`` or ``mode`` is unknown.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class ExportEncoder(lightning.Callback):
 
     @property
     def state_key(self) -> str:
-        """Names the callback in checkpoints; several may export to several folders."""
+        """The callback's name in checkpoints, which differs for callbacks with other folders."""
         return f"{type(self).__name__}({self.which}, {self.folder.name})"
 
     def state_dict(self) -> dict[str, Any]:
@@ -63,30 +66,34 @@ class ExportEncoder(lightning.Callback):
         return {"best": self._best, "written": list(self._written)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best value so far and the folders that were written."""
+        """Restore the best value so far and the folders that were written."""
         self._best, self._written = state_dict["best"], list(state_dict["written"])
 
     def on_fit_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Refuse a model without ``export``, and a folder that is not to be replaced.
+        """Refuse a model without ``export``, and a folder that must not be replaced.
 
         Raises:
-            ConfigError: what to do.
+            ConfigError: the model has no ``export``, or the folder has files of another run.
         """
         if not hasattr(pl_module, "export"):
             raise ConfigError(
                 f"ExportEncoder: {type(pl_module).__name__} has no export() (train a BiEncoder or "
                 "a CrossEncoder, or take the callback out)"
             )
-        is_own = self.overwrite or str(self.folder) in self._written
-        if self.which != "every" or not is_own:
-            check_target(self.folder, overwrite=is_own)
+        may_replace = self.overwrite or str(self.folder) in self._written
+        if self.which != "every" or not may_replace:
+            check_target(self.folder, overwrite=may_replace)
 
     def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Export if ``which`` asks for it."""
+        """Export if ``which`` is ``every``, or if it is ``best`` and the value is the best.
+
+        Raises:
+            ConfigError: the value ``monitor`` was not logged, or the folder cannot be exported to.
+        """
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         if self.which == "every":
@@ -97,7 +104,7 @@ class ExportEncoder(lightning.Callback):
     def on_train_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Export the last state if ``which`` asks for it."""
+        """Export the last state if ``which`` is ``last``; else warn if nothing was exported."""
         if self.which == "last":
             self._export(pl_module, self.folder)
         elif not self._written:
@@ -120,7 +127,7 @@ class ExportEncoder(lightning.Callback):
         return is_best
 
     def _export(self, pl_module: Any, folder: Path) -> None:
-        # What is there now was checked before the first step, or was written by this run.
+        # Overwriting is safe: the folder was checked before the first step or written by this run.
         pl_module.export(folder, overwrite=True, check=self.check)
         if str(self.folder) not in self._written:
             self._written.append(str(self.folder))

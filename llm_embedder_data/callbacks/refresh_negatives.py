@@ -1,4 +1,4 @@
-"""Negatives mined anew during training, with the model that is being trained."""
+"""RefreshNegatives: mines negatives again during training, with the model that is being trained."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 
 class RefreshNegatives(Callback):
-    """Mines negatives anew at the beginning of every ``every_n_epochs``-th epoch but the first.
+    """Mines negatives at the beginning of every ``every_n_epochs``-th epoch except the first epoch.
 
     The model that is being trained embeds queries and passages; all ranks share the work. The
-    negatives go to a file for each source, which the data module exchanges for the file before.
-    Limits such as ``relative_margin`` act on the new scores; before, rows without negatives have
-    nothing that a limit could leave out, and the negatives of other rows need scores, such as those
-    of ``mine``. The rows that are trained on stay, so pairs without negatives need
-    ``on_no_negatives=keep``.
+    negatives of each source are written to a file, and the data module uses this file instead of
+    the earlier file. Limits such as ``relative_margin`` then apply to the new scores. Before the
+    first mining, limits have no effect on rows without negatives, and they need scores for the
+    negatives of other rows, such as the scores that ``mine`` writes. Mining does not change which
+    rows are trained on. So to train on pairs without negatives, set ``on_no_negatives=keep``.
 
-    Mining draws nothing at random and a checkpoint names the files, so a run that is resumed
-    anywhere has the batches of one that was never stopped. The files stay where they are.
+    Mining uses no random numbers, and a checkpoint contains the names of the files. So a resumed
+    run has the same batches as a run that was never stopped. The files are not deleted.
 
     Args:
-        every_n_epochs: epochs between two minings.
-        folder: for the files, which all ranks must see; None for ``negatives`` in the trainer's
-            ``default_root_dir``.
-        depth: negatives for each query.
-        datasets: names of the sources that are mined for; None for all.
-        exclude_answers: whether passages that hold an answer of the query are left out.
-        precision: that embeddings are computed in.
-        batch_tokens: most tokens of a batch; None for a number that suits the device.
+        every_n_epochs: epochs from one mining to the next.
+        folder: the folder for the files, which all ranks must see; None for ``negatives`` in the
+            trainer's ``default_root_dir``.
+        depth: number of negatives per query.
+        datasets: names of the sources to mine for; None for all.
+        exclude_answers: whether passages that contain an answer to the query are left out.
+        precision: precision in which embeddings are computed.
+        batch_tokens: limit of a batch in tokens, padding included; None: 1,024 on a CPU, else
+            32,768.
 
     Raises:
-        ConfigError: an argument that cannot be used.
+        ConfigError: ``every_n_epochs`` or ``depth`` is not a whole number of at least 1.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class RefreshNegatives(Callback):
         """Check that the data module can exchange negatives.
 
         Raises:
-            ConfigError: it is another data module than ours.
+            ConfigError: the data module is not a RetrievalDataModule.
         """
         if stage == "fit" and not isinstance(_datamodule(trainer), RetrievalDataModule):
             raise ConfigError(
@@ -90,24 +91,24 @@ class RefreshNegatives(Callback):
         return {"mined_in": self._mined_in}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the epoch in which negatives were last mined."""
+        """Restore the epoch in which negatives were last mined."""
         self._mined_in = state_dict["mined_in"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Mine, if the fit resumes at the beginning of an epoch for it.
+        """Mine if the fit resumes at the beginning of an epoch in which mining is due.
 
-        Lightning 2.6.6 does not announce the epoch in which a fit resumes that was stopped after
-        the last step of the epoch before.
+        If a fit was stopped after the last step of an epoch, Lightning 2.6.6 does not call
+        ``on_train_epoch_start`` for the next epoch when the fit resumes.
 
         Raises:
             ConfigError: a name in ``datasets`` is unknown, or two sources would have the same file.
         """
-        self._files_of(_datamodule(trainer), trainer.current_epoch)  # refused before any mining
+        self._files_of(_datamodule(trainer), trainer.current_epoch)  # raise errors before mining
         if _datamodule(trainer).state_dict()["step"] == 0:
             self._mine_if_due(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Mine, if it is the epoch for it."""
+        """Mine if mining is due in this epoch."""
         self._mine_if_due(trainer, pl_module)
 
     def _mine_if_due(self, trainer: Trainer, pl_module: LightningModule) -> None:

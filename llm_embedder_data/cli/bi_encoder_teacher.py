@@ -1,4 +1,4 @@
-"""Building a bi-encoder that scores: its weights, its prompts, and how long its texts may be."""
+"""Building a bi-encoder that scores: its weights, its prompts, and its length limits."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def bi_encoder_teacher(
 def _max_lengths(
     settings: TeacherSettings, name: str, model: BiEncoder, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[int, int, str]:
-    """Return the limits of a query and of a key in tokens, and what set those not given."""
+    """Return the limits of a query and of a key in tokens, and where limits not given come from."""
     positions = most_positions(model.encoder)
     for setting in ("max_length", "query_max_length", "key_max_length"):
         given = getattr(settings, setting)
@@ -63,18 +63,18 @@ def _max_lengths(
                 f"{setting}={given}: the teacher has positions for {positions} tokens (set "
                 f"{setting} to at most {positions}, or leave it out)"
             )
-    own, origin = longest_of_model(name, model.encoder, tokenizer)
-    if positions is not None and own > positions:
-        own, origin = positions, "the encoder's positions"
-    most = settings.max_length or own
+    of_model, origin = longest_of_model(name, model.encoder, tokenizer)
+    if positions is not None and of_model > positions:
+        of_model, origin = positions, "the encoder's positions"
+    most = settings.max_length or of_model
     given_limits = settings.query_max_length, settings.key_max_length
-    # max_length limits both sides. The encoder's own limit holds where nothing else is given.
+    # max_length limits both sides. The encoder's limit applies only where no setting gives a limit.
     query, key = (
         most if given is None else given if settings.max_length is None else min(given, most)
         for given in given_limits
     )
-    is_own = settings.max_length is None and None in given_limits
-    return query, key, origin if is_own else ""
+    is_of_model = settings.max_length is None and None in given_limits
+    return query, key, origin if is_of_model else ""
 
 
 def _recipe(cfg: DictConfig, teacher: str) -> Recipe:

@@ -1,7 +1,7 @@
 """Checks that ``ckpt_path`` names a checkpoint that a verb can load.
 
-There are three, from fast to slow: of the file's name and type, of its content, and of its weights
-against the model.
+There are three checks, from fast to slow: of the file's name and type, of its content, and of its
+weights against the model's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, cast
 
 from llm_embedder_data.core.errors import ConfigError
 
-# Values of ckpt_path, by verb, for which Lightning finds the file. With "last" and no checkpoint,
-# it starts a new run, so a job of a queue can always be started with ckpt_path=last.
+# Values of ckpt_path, by verb, for which Lightning looks up the file. If there is no checkpoint,
+# ckpt_path=last starts a new run, so a queue can start and restart a job with the same command.
 _LOOKED_UP = {"fit": ("last", "hpc"), "validate": ("hpc",)}
 
 # A folder with any of these files is a sharded checkpoint of FSDP, torch.distributed.checkpoint or
@@ -38,7 +38,7 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
         verb: name of the verb that loads the checkpoint.
 
     Raises:
-        ConfigError: there is no such file, or it is no checkpoint. The message says what is there.
+        ConfigError: there is no such file, or it is not a checkpoint. The message says what it is.
     """
     where = f"ckpt_path={path!r}"
     if path is None or path in _LOOKED_UP.get(verb, ()):
@@ -60,7 +60,7 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
         raise ConfigError(f"{where}: there is no such file{_nearest(file)} ({_REMEDY})")
     if not _is_archive(file):
         raise ConfigError(
-            f"{where} is no checkpoint: not an archive as torch.save writes it, or cut off "
+            f"{where} is not a checkpoint: not an archive as torch.save writes it, or cut off "
             f"({file.stat().st_size:,} bytes; {_REMEDY})"
         )
 
@@ -94,13 +94,13 @@ def check_checkpoint_content(path: Any, verb: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise ConfigError(
-            f"{where} is no checkpoint of a run: it holds no 'state_dict' (weights alone are given "
-            f"as a folder, encoder=...; {_REMEDY})"
+            f"{where} is not a checkpoint of a run: it has no 'state_dict' (to give weights alone, "
+            f"name their folder as encoder=...; {_REMEDY})"
         )
     if verb == "fit" and ("loops" not in content or "optimizer_states" not in content):
         raise ConfigError(
-            f"{where} holds a model without the state of its run, so there is nothing to go on "
-            "from (it was saved with save_weights_only; name another checkpoint)"
+            f"{where} holds a model without the state of its run, so training cannot be resumed "
+            "from it (it was saved with save_weights_only; name another checkpoint)"
         )
     return cast(Mapping[str, Any], content["state_dict"])
 
@@ -109,8 +109,8 @@ def check_checkpoint_fits(path: Any, saved: Mapping[str, Any], model: Any) -> No
     """Refuse a checkpoint whose weights differ from the model's in name or shape.
 
     Without this check, Lightning prints a list of all weights that differ. A model that overrides
-    how it saves or loads weights is not checked; BiEncoder, which adds the frozen weights that a
-    checkpoint of adapters lacks, is checked for those that the file has.
+    how it saves or loads weights is not checked. BiEncoder is an exception: when it loads a
+    checkpoint of adapters, it adds the frozen weights, so only the weights in the file are checked.
 
     Args:
         path: path of the checkpoint.

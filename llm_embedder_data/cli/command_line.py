@@ -18,7 +18,7 @@ _FLAGS |= {"--run": 0, "-r": 0, "--multirun": 0, "-m": 0, "--shell-completion": 
 _FLAGS |= {"--cfg": 1, "-c": 1, "--package": 1, "-p": 1, "--config-path": 1, "-cp": 1}
 _FLAGS |= {"--config-name": 1, "-cn": 1, "--config-dir": 1, "-cd": 1, "--experimental-rerun": 1}
 
-# --info and -i take at most one value, one of these.
+# --info and -i may be followed by one of these values.
 _INFO_VALUES = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -126,21 +126,21 @@ def _check_form(argument: str) -> None:
     name, is_deletion = key.lstrip("+~"), key.startswith("~")
     if not argument.strip():
         raise ConfigError(
-            f"{argument!r} is no setting: an empty argument (a variable of the shell that is not "
+            f"{argument!r} is not a setting: an empty argument (is a variable of the shell not "
             "set?); expected KEY=VALUE"
         )
     if not name.strip():
-        raise ConfigError(f"{argument!r} is no setting: it names no key; expected KEY=VALUE")
+        raise ConfigError(f"{argument!r} is not a setting: it names no key; expected KEY=VALUE")
     if is_deletion:
         return
     if not has_value:
         raise ConfigError(
-            f"{argument!r} is no setting: expected KEY=VALUE, such as data.batch_size=64"
+            f"{argument!r} is not a setting: expected KEY=VALUE, such as data.batch_size=64"
         )
     if not value.strip():
         raise ConfigError(
-            f"{argument!r}: there is no value (a variable of the shell that is not set? null "
-            f"stands for none, {name}=\"''\" for an empty text)"
+            f"{argument!r}: there is no value (is a variable of the shell not set? null stands for "
+            f"none, {name}=\"''\" for an empty text)"
         )
 
 

@@ -1,6 +1,6 @@
-"""Checks of values that need no slow import.
+"""Checks of settings' values that need no slow import.
 
-They refuse at once what would otherwise fail after minutes of loading.
+They refuse a value at once that would otherwise fail after minutes of loading.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
 
 
 def check_run_folder(overrides: Sequence[str]) -> None:
-    """Refuse an address as the folder of a run.
+    """Refuse the address of another machine, such as ``s3://...``, as the folder of a run.
 
     Raises:
-        ConfigError: it names the setting.
+        ConfigError: the folder is an address. The message names the setting.
     """
     for override in overrides:
         setting, _, value = override.partition("=")

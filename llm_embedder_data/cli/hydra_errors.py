@@ -15,8 +15,8 @@ class HydraErrorHandling:
     """A context in which ``hydra.main`` raises the error of a job unchanged.
 
     By default Hydra prints a traceback and ends the process. With the environment variable
-    HYDRA_FULL_ERROR=1 it raises the error, but prints a line with the overrides of the failed job
-    before. This context sets the variable and suppresses that line. Inside a job
+    HYDRA_FULL_ERROR=1 it raises the error, but first prints a line with the overrides of the failed
+    job. This context sets the variable and suppresses that line. Inside a job
     (:meth:`inside_job`), the variable and standard error are restored.
     """
 

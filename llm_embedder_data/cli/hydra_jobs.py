@@ -26,7 +26,8 @@ from llm_embedder_data.core.errors import ConfigError
 def run_jobs(verb: Verb, line: CommandLine, extra: Sequence[str]) -> None:
     """Run the jobs of a command, as ``hydra.main`` does.
 
-    Hydra's callbacks, launchers and sweepers see what a job raises, as in any Hydra application.
+    Hydra's callbacks, launchers and sweepers get the error that a job raises, as in any Hydra
+    application.
 
     Args:
         verb: the verb to run.
@@ -147,11 +148,12 @@ def _leave_process_group() -> None:
 
 
 def _quieten_libraries() -> None:
-    """Silence Lightning's tips, transformers' progress bar and S3's clients; print nothing twice.
+    """Keep messages of other libraries that do not concern the user off the console.
 
-    Lightning (2.6) prints its messages to the console, so Hydra's console handler skips them.
-    sentence-transformers (6.2) tells each step of the export's check. Hydra's log file has all
-    messages.
+    Lightning's tips, transformers' progress bar and the details of S3's clients are silenced.
+    Lightning (2.6) prints its messages to the console itself, so Hydra's console handler skips
+    them. sentence-transformers (6.2) logs each step when it loads an exported folder. Hydra's log
+    file has all messages that are logged.
     """
     from transformers.utils.logging import disable_progress_bar
 

@@ -1,7 +1,7 @@
 """Checks that the keys of settings exist in conf/, before Hydra reads them.
 
-For a misspelt key, Hydra suggests to add it with a plus, and then accepts it. Here it is refused,
-and the message names the most similar key that exists.
+If a key is misspelt, Hydra suggests putting a plus before it, and then accepts the misspelt key.
+Here the key is refused, and the message names the most similar key that exists.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ _OPEN = (
 # Groups that may be left out as a whole.
 _REMOVABLE = ("callbacks", "logger")
 
-# Keys of objects. A user may choose another class, whose arguments are not in conf/.
+# Keys of objects that are built from a class. A user may choose another class, whose arguments are
+# not in conf/.
 _OBJECTS = ("data", "model", "trainer")
 
 
 def check_keys(line: CommandLine, config_name: str) -> CommandLine:
     """Refuse settings whose key does not exist.
 
-    The arguments of a user's class, of a callback or of a logger are not in conf/. They get the
-    plus that Hydra requires, and are checked against the class when the object is built.
+    The arguments of a user's class, of a callback or of a logger are not in conf/, so Hydra
+    requires a plus before them. It is added here. When the object is built, the class refuses
+    arguments that it does not have.
 
     Args:
         line: the command line.
@@ -84,7 +86,7 @@ def compose(overrides: Sequence[str], config_name: str) -> DictConfig:
     """Compose a configuration as :func:`load_config` does.
 
     Raises:
-        ConfigError: Hydra or OmegaConf refuses the overrides; it has their message.
+        ConfigError: Hydra or OmegaConf refuses the overrides. The message is theirs.
     """
     try:
         return load_config(overrides, config_name=config_name)
@@ -94,7 +96,7 @@ def compose(overrides: Sequence[str], config_name: str) -> DictConfig:
 
 @cache
 def _default(config_name: str) -> dict[str, Any]:
-    """Return a configuration without overrides. Its files do not change while a process runs."""
+    """Return a configuration without overrides, composed once per process."""
     return _plain(load_config(config_name=config_name))
 
 
@@ -104,7 +106,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _group(override: Override) -> str:
-    """Return the group that an override chooses from, or its key if it is no such choice."""
+    """Return the group that an override chooses from; for any other override, its key."""
     return override.key_or_group.partition("@")[0]
 
 
@@ -114,7 +116,7 @@ def _is_group(override: Override, groups: Sequence[str]) -> bool:
 
 
 def _changes_keys(override: Override, groups: Sequence[str]) -> bool:
-    """Return whether an override decides which keys there are."""
+    """Return whether an override may add or remove keys: it chooses a file or a class."""
     if override.is_sweep_override():
         return False
     key = override.key_or_group

@@ -45,7 +45,7 @@ def main() -> None:
         sys.stdout.write(_version() + "\n")
     elif name not in VERBS:
         sys.exit(
-            f"{name!r} is no verb: expected one of {', '.join(VERBS)}{did_you_mean(name, VERBS)}"
+            f"{name!r} is not a verb: expected one of {', '.join(VERBS)}{did_you_mean(name, VERBS)}"
         )
     else:
         warnings.formatwarning = _plain(warnings.formatwarning)
@@ -90,7 +90,11 @@ def _run(verb: Verb, arguments: Sequence[str]) -> None:
 
 
 def _plain(formatted: Callable[..., str]) -> Callable[..., str]:
-    """Return ``warnings.formatwarning`` without the place in the code for what we tell the user."""
+    """Return a ``warnings.formatwarning`` that prints this package's warnings as a plain sentence.
+
+    It leaves out the file and the line of code, which tell a user nothing. Warnings of other
+    packages are formatted by ``formatted``, as before.
+    """
 
     def plain(
         message: Any, category: type[Warning], filename: str, *place: Any, **line: Any
@@ -103,7 +107,7 @@ def _plain(formatted: Callable[..., str]) -> Callable[..., str]:
 
 
 def _demo_if_no_data(overrides: Sequence[str]) -> list[str]:
-    """Return the override that chooses the demo, which has its own data, if no data is named."""
+    """Return the override that chooses the demo, which includes data, if no data is named."""
     data = ("data.train_data", "data.eval_data", "data.corpus")
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]

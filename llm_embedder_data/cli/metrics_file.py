@@ -19,7 +19,8 @@ def unrounded(metrics: Mapping[str, Any], model: Any) -> dict[str, Any]:
 
     Args:
         metrics: logged values by name.
-        model: the model that was evaluated; a model without our evaluator keeps its values.
+        model: the model that was evaluated. Without a RetrievalEvaluator as its ``evaluator``, the
+            logged values are returned.
     """
     measured = getattr(getattr(model, "evaluator", None), "values", {})
     return {

@@ -22,7 +22,7 @@ from llm_embedder_data.mining.embeddable_texts import PromptedTexts
 from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
 from llm_embedder_data.training.bi_encoder import BiEncoder
 
-# The allowed values of trainer.precision, and what they mean.
+# The allowed values of trainer.precision, and the precision that each stands for.
 _PRECISIONS: dict[str, Precision] = {
     "None": "32-true",
     "32": "32-true",
@@ -61,7 +61,7 @@ def build_encoder(cfg: DictConfig, datamodule: RetrievalDataModule, device: Any)
         cfg: the verb's configuration.
         datamodule: the data module of the texts. Its lengths and prompts are checked against the
             encoder.
-        device: the device to compute on.
+        device: the device to move the encoder to.
 
     Raises:
         ConfigError: a setting or a checkpoint cannot be used.

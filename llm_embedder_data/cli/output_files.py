@@ -20,8 +20,8 @@ def check_output_file(setting: str, path: Any) -> None:
         path: the setting's value; None is allowed.
 
     Raises:
-        ConfigError: the path is no text, is an address or a folder, or is in a folder that cannot
-            be written.
+        ConfigError: the value is not text; or the path is an address on another machine, is a
+            folder, or is in a folder that cannot be written.
     """
     if path is None:
         return
@@ -43,7 +43,7 @@ def store_folder(setting: str, path: Any) -> Path:
     """Return the folder that a setting names for embedding stores; it need not exist yet.
 
     Raises:
-        ConfigError: the setting names no folder.
+        ConfigError: the value is not text, is an address on another machine, or names a file.
     """
     if not isinstance(path, str) or not path.strip():
         raise ConfigError(f"{setting}={path!r}: expected the folder for embedding stores")
@@ -68,6 +68,12 @@ def write_json(path: str, content: Any) -> None:
 
 def check_whole_number(setting: str, value: Any, least: int, *, may_be_null: bool = False) -> None:
     """Refuse a setting's value that is not a whole number of at least ``least``.
+
+    Args:
+        setting: the key of the setting.
+        value: the setting's value.
+        least: the smallest allowed value.
+        may_be_null: whether None is allowed.
 
     Raises:
         ConfigError: the value has another type or is too small.

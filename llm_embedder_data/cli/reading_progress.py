@@ -21,7 +21,7 @@ from rich.progress import (
 from llm_embedder_data.core.printable import beginning, one_line
 from llm_embedder_data.rows.files.watched_reads import watching_reads
 
-# Smaller files are read before anybody could look at a bar.
+# Smaller files are read too fast for a bar to be of use.
 _LEAST_BYTES = 16 << 20
 _LONGEST_NAME = 40
 
@@ -31,7 +31,8 @@ def reading_progress(console: Console | None = None) -> Iterator[None]:
     """Show how many bytes of each large file were read, while files are read inside the block.
 
     Args:
-        console: where to show it; None for standard error. Nothing is shown if it is no terminal.
+        console: where to show the bars; None for standard error. If it is not a terminal, nothing
+            is shown.
     """
     console = Console(stderr=True) if console is None else console
     if not console.is_terminal:

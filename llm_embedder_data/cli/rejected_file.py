@@ -13,13 +13,14 @@ from llm_embedder_data.inspection.rejected_rows import RejectedRows, write_rejec
 def write_rejected_file(
     setting: Any, beside: str | Path | None, rejected: Mapping[str, RejectedRows]
 ) -> None:
-    """Write rejected rows as JSON Lines, and say how many there are and where.
+    """Write rejected rows as JSON Lines, and print their number and the path.
 
     Args:
-        setting: ``rejected``: a path; ``auto`` for a file beside another one, which is written if
-            there are such rows, or were at the last time; None for no file.
-        beside: the file that ``auto`` means; None if there is none.
-        rejected: by dataset.
+        setting: value of the setting ``rejected``: a path; None for no file; or ``auto`` for a file
+            next to ``beside``. With ``auto``, nothing is written if no row was rejected and the
+            file does not exist; an existing file is replaced, because its rows are outdated.
+        beside: the output file of the verb; None if the verb writes none.
+        rejected: the rejected rows by dataset.
     """
     n_rows = sum(rows.n_rows for rows in rejected.values())
     path = None if setting is None else Path(setting)

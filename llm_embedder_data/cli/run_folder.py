@@ -14,9 +14,9 @@ from pathlib import Path
 def run_folder_for_all_ranks(overrides: Sequence[str]) -> list[str]:
     """Return the override that gives all ranks of torchrun the same run folder.
 
-    The name of the default folder is the time, and each rank composes its configuration at another
-    time. So the rank that comes here earliest puts its time into torchrun's store, and all ranks
-    read it from there.
+    The default folder is named after the time, and ranks compose their configurations at slightly
+    different times. So the first rank that calls this puts its time into torchrun's store, and all
+    ranks read the time from there.
 
     Returns:
         The override; empty if the user names a folder, or if torchrun did not start this process.

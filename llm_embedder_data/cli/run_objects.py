@@ -23,13 +23,14 @@ from omegaconf import DictConfig, OmegaConf
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_content, check_checkpoint_fits
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.instantiating import build, target_class
+from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.training.bi_encoder import BiEncoder
 
 T = TypeVar("T")
 
-# The classes whose arguments conf/ holds.
+# The default class of each object; conf/ has their arguments.
 _DEFAULT_CLASSES: dict[str, type] = {
     "model": BiEncoder,
     "data": RetrievalDataModule,
@@ -59,7 +60,7 @@ def build_run(cfg: DictConfig, stage: str) -> tuple[Trainer, Any, Any]:
     trainer = _build_trainer(cfg)
     datamodule = build_data(cfg)
     if isinstance(datamodule, RetrievalDataModule):
-        datamodule.trainer = trainer  # which knows the number of ranks
+        datamodule.trainer = trainer  # setup() asks the trainer for the number of ranks
         datamodule.prepare_data()
         datamodule.setup(stage)
         show(str(datamodule.report()))
@@ -75,6 +76,20 @@ def build_data(cfg: DictConfig) -> Any:
     return build(node_of(cfg, "data", LightningDataModule), LightningDataModule, "data")
 
 
+def build_retrieval_data(cfg: DictConfig) -> RetrievalDataModule:
+    """Build the data module of a verb that needs this package's data module.
+
+    Raises:
+        ConfigError: ``data._target_`` names another class.
+    """
+    datamodule = build_data(cfg)
+    if not isinstance(datamodule, RetrievalDataModule):
+        raise ConfigError(
+            f"data._target_={cfg.data._target_!r}: expected RetrievalDataModule or a subclass"
+        )
+    return datamodule
+
+
 def build_model(cfg: DictConfig) -> Any:
     """Build the model."""
     return build(node_of(cfg, "model", LightningModule), LightningModule, "model")
@@ -84,9 +99,9 @@ def build_model(cfg: DictConfig) -> Any:
 def without_folder_warning(trainer: Trainer) -> Iterator[None]:
     """Silence Lightning's warning that a resumed run writes to another folder.
 
-    Here every run writes to a new folder, so the warning (Lightning 2.6) tells nothing. It is kept
-    if a checkpoint callback has a ``monitor``, because Lightning then forgets the best checkpoints
-    of the earlier run.
+    Every run of this program writes to a new folder, so the warning (Lightning 2.6) is no news. It
+    is kept if a checkpoint callback has a ``monitor``, because Lightning then forgets the best
+    checkpoints of the earlier run.
     """
     monitors = [getattr(callback, "monitor", None) for callback in trainer.checkpoint_callbacks]
     with warnings.catch_warnings():
@@ -114,6 +129,13 @@ def _build_each(nodes: Mapping[str, Any] | None, kind: type[T], key: str) -> lis
     return [build(node, kind, f"{key}.{name}") for name, node in (nodes or {}).items() if node]
 
 
+def overridden_keys() -> set[str]:
+    """Return the keys that the job's overrides set or remove, such as ``data.batch_size``."""
+    return {
+        override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task
+    }
+
+
 def node_of(cfg: DictConfig, name: str, kind: type) -> DictConfig:
     """Return the configuration of an object, without default arguments that its class lacks.
 
@@ -134,9 +156,7 @@ def node_of(cfg: DictConfig, name: str, kind: type) -> DictConfig:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return node
     our_arguments = set(inspect.signature(default_class).parameters)
-    given = {
-        override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task
-    }
+    given = overridden_keys()
     kept = node.copy()
     OmegaConf.set_struct(kept, False)
     for key in node:

@@ -1,9 +1,9 @@
-"""LLM-Embedder's names and signatures, thin over the rooms below: change the import line and go on.
+"""LLM-Embedder's names and signatures, so that its users only have to change an import line.
 
 ``from llm_embedder_data.compat import RetrievalDataset, SameDatasetTrainDataset,
-RetrievalDataCollator, TASK_CONFIG`` takes the place of ``from src.retrieval.data import ...`` of
-FlagEmbedding, research/llm_embedder. For the deterministic strategies the batches are the
-original's, token for token.
+RetrievalDataCollator, TASK_CONFIG`` replaces ``from src.retrieval.data import ...`` of
+FlagEmbedding, research/llm_embedder. With the strategies that choose keys without random numbers,
+batches equal those of the original, token for token.
 """
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator

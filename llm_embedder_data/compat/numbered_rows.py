@@ -1,4 +1,4 @@
-"""Datasets read by row number or by a list of row numbers, as transformers' Trainer does."""
+"""Datasets that are read by a row number or a list of row numbers, as by transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from llm_embedder_data.config.recipes import Instruction
 
 
 class NumberedRows(Dataset[dict[str, Any]]):
-    """The rows of several datasets, one after the other."""
+    """The rows of several datasets as one dataset, numbered from 0 to N - 1.
+
+    ``dataset[i]`` returns a row as ``{column: value}``. A slice or a list of row numbers returns
+    ``{column: [value, ...]}``. Negative row numbers count from the end.
+
+    Args:
+        sizes: the number of rows of each dataset, in order.
+    """
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._ends = np.cumsum(np.asarray(sizes, np.int64))
@@ -66,7 +73,13 @@ class NumberedRows(Dataset[dict[str, Any]]):
 class TrainDataset(NumberedRows):
     """The dataset that :meth:`RetrievalDataset.prepare_train_dataset` returns.
 
-    Random choices depend on (seed, epoch, row) only. A Trainer calls :meth:`set_epoch`.
+    A row has ``query`` (str), ``key`` (list of str, the positive first), ``task`` (str) and, if any
+    row of the data has scores, ``teacher_scores`` (list of float; None for a row without scores).
+    Random choices depend on (seed, epoch, row) only. transformers' Trainer calls :meth:`set_epoch`.
+
+    Args:
+        parts: the rows of each dataset.
+        instructions: the instructions of each dataset.
     """
 
     def __init__(self, parts: Sequence[TrainRows], instructions: Sequence[Instruction]) -> None:
@@ -76,16 +89,17 @@ class TrainDataset(NumberedRows):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the choices of another epoch."""
+        """Choose positives and negatives as in the given epoch, from 0."""
         self.epoch = epoch
 
     @property
     def column_names(self) -> list[str]:
+        """The names of the columns."""
         return ["query", "key", "task", *(["teacher_scores"] if self._scored else [])]
 
     @property
     def indices_range(self) -> dict[str, tuple[int, int]]:
-        """{dataset name: (first row, last row + 1)}."""
+        """The range of rows of each dataset: ``{dataset name: (first row, last row + 1)}``."""
         starts = [0, *self._ends.tolist()]
         return {
             part.train_set.name: (start, end)
@@ -93,12 +107,16 @@ class TrainDataset(NumberedRows):
         }
 
     def _part(self, part: int, positions: NDArray[np.int64]) -> dict[str, list[Any]]:
-        rows, put = self._parts[part], self._instructions[part]
+        rows, instruction = self._parts[part], self._instructions[part]
         groups = rows.groups(rows.train_set.kept[positions], self.epoch)
         columns: dict[str, list[Any]] = {
-            "query": [_instructed(put.query, text) for text in groups.query],
+            "query": [_instructed(instruction.query, text) for text in groups.query],
             "key": [
-                [_instructed(put.key, text) for text, real in zip(texts, mask, strict=True) if real]
+                [
+                    _instructed(instruction.key, text)
+                    for text, is_real in zip(texts, mask, strict=True)
+                    if is_real
+                ]
                 for texts, mask in zip(groups.key, groups.key_mask.tolist(), strict=True)
             ],
             "task": [rows.train_set.task] * len(positions),
@@ -112,7 +130,11 @@ class TrainDataset(NumberedRows):
 
 
 class EvalDataset(NumberedRows):
-    """The dataset that :meth:`RetrievalDataset.prepare_eval_dataset` returns."""
+    """The dataset that :meth:`RetrievalDataset.prepare_eval_dataset` returns.
+
+    A row has ``query`` (str), ``query_id`` (str or int) and ``task`` (str); to rerank also ``key``
+    (list of str) and ``key_index`` (list of int, the corpus row of each key).
+    """
 
     def __init__(self, parts: Sequence[EvalQueries]) -> None:
         super().__init__([len(part) for part in parts])
@@ -120,9 +142,9 @@ class EvalDataset(NumberedRows):
 
     def _part(self, part: int, positions: NDArray[np.int64]) -> dict[str, list[Any]]:
         found = self._parts[part][positions]
-        put = Instruction(found["query_instruction"], found.get("key_instruction", ""))
+        instruction = Instruction(found["query_instruction"], found.get("key_instruction", ""))
         columns = {
-            "query": [_instructed(put.query, text) for text in found["query"]],
+            "query": [_instructed(instruction.query, text) for text in found["query"]],
             "query_id": found["query_id"],
             "task": [found["task"]] * len(positions),
         }
@@ -131,13 +153,16 @@ class EvalDataset(NumberedRows):
                 [index for index in row if index >= 0] for row in found["key_index"].tolist()
             ]
             columns["key"] = [
-                [_instructed(put.key, text) for text in texts] for texts in found["key"]
+                [_instructed(instruction.key, text) for text in texts] for texts in found["key"]
             ]
         return columns
 
 
 class CorpusDataset(NumberedRows):
-    """The dataset that :meth:`RetrievalDataset.prepare_corpus` returns."""
+    """The dataset that :meth:`RetrievalDataset.prepare_corpus` returns.
+
+    A row has ``content`` (str).
+    """
 
     def __init__(self, parts: Sequence[CorpusPassages]) -> None:
         super().__init__([len(part) for part in parts])

@@ -1,4 +1,4 @@
-"""A training set made of records in memory, as ``datasets.map`` passes them."""
+"""Makes a training set from records in memory, as ``datasets.map`` passes them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ from llm_embedder_data.rows.train_set import TrainSet
 def train_set_of(records: Sequence[Mapping[str, Any]], settings: TrainSettings) -> TrainSet:
     """Make a training set of the records that pass the filters.
 
+    Args:
+        records: rows in the canonical form: ``query``, ``pos``, ``neg`` and so on.
+        settings: selection and filters.
+
     Raises:
-        DataError: a record breaks a rule, or has no positive.
+        DataError: a record is not a valid row, or has no positive.
     """
     faults: list[str | None] = [None] * len(records)
     wanted = [column for column in TRAIN_COLUMNS if column != INSTRUCTION]

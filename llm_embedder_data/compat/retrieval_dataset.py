@@ -42,7 +42,7 @@ from llm_embedder_data.rows.train_sets import build_train_sets
 
 DEFAULT_TASK = "qa"
 
-# Accepts any task, and gives it no instruction.
+# A recipe that accepts any task and gives it no instruction.
 _ANY = Recipe("any", {ANY_TASK: Instruction()})
 
 
@@ -60,11 +60,12 @@ class RetrievalDataset:
         instruction: Mapping[str, str] | None = None,
         seed: int = 42,
     ) -> Callable[..., dict[str, Any]]:
-        """Return a function for ``datasets.map(batched=True)`` that makes query, key, and so on.
+        """Return a function for ``datasets.map(batched=True)``.
 
-        It leaves out rows that a filter drops, and rows without a negative. With
-        ``with_indices=True`` random choices depend on (seed, row number); otherwise on the seed and
-        the row's position in the batch.
+        The function makes the columns ``query``, ``key``, ``task`` and, if a row has scores,
+        ``teacher_scores``, as :class:`TrainDataset` does. It leaves out rows that a filter drops,
+        and rows without a negative. With ``with_indices=True``, random choices depend on (seed, row
+        number); otherwise they depend on the seed and the row's position in the batch.
         """
         settings = TrainSettings(
             select_positive=select_positive,
@@ -74,7 +75,7 @@ class RetrievalDataset:
             stable_distill=stable_distill,
             asked=_asked(select_positive, select_negative, stable_distill),
         )
-        put = Instruction(**(instruction or {}))
+        texts = Instruction(**(instruction or {}))
 
         def process(
             batch: Mapping[str, Sequence[Any]], indices: Sequence[int] | None = None
@@ -88,8 +89,8 @@ class RetrievalDataset:
             numbers = None if indices is None else np.asarray(indices, np.int64)[made.kept]
             groups = rows.groups(made.kept, epoch=0, numbers=numbers)
             columns: dict[str, Any] = {
-                "query": [put.query + text for text in groups.query],
-                "key": [[put.key + text for text in keys] for keys in groups.key],
+                "query": [texts.query + text for text in groups.query],
+                "key": [[texts.key + text for text in keys] for keys in groups.key],
                 "task": [records[row].get("task") or DEFAULT_TASK for row in made.kept],
             }
             if groups.teacher_scores is not None:
@@ -115,15 +116,19 @@ class RetrievalDataset:
         use_train_config: bool = False,
         seed: int = 42,
     ) -> tuple[TrainDataset, dict[str, tuple[int, int]]] | tuple[None, None]:
-        """(dataset, {dataset name: (first, last + 1)}) of training files.
+        """Read training files, as LLM-Embedder's function of the same name does.
 
-        ``dataset[i]`` and ``dataset[[i, j]]`` give query, key, task and, where the data has them,
-        teacher_scores. ``config`` is an entry of :data:`TASK_CONFIG`; ``use_train_config`` lets its
-        ``training`` override the arguments, as LLM-Embedder does.
+        ``config`` is an entry of :data:`TASK_CONFIG`. With ``use_train_config``, the entry's
+        ``training`` settings replace the arguments.
+
+        Returns:
+            The dataset, and the range of rows of each dataset name: ``{name: (first row, last row +
+            1)}``. ``(None, None)`` without ``data_file``.
 
         Raises:
-            DataError: a file or row that cannot be used.
-            ConfigError: an unknown strategy, or a config that is missing or has no such task.
+            DataError: a file or a row cannot be used.
+            ConfigError: a strategy is unknown, or ``config`` is missing or lacks a task of the
+                data.
         """
         if data_file is None:
             return None, None
@@ -152,7 +157,7 @@ class RetrievalDataset:
             recipe if add_instruction else _ANY,
             DEFAULT_TASK,
             cache_dir=cache_dir,
-            add_instruction=False,  # no row has its own in LLM-Embedder
+            add_instruction=False,  # in LLM-Embedder, rows have no instructions
         )
         sets = [
             train_set
@@ -177,17 +182,17 @@ class RetrievalDataset:
         instruction: Mapping[str, str] | None = None,
         eval_method: Literal["retrieve", "retrieval", "rerank"] = "retrieve",
     ) -> EvalDataset | None:
-        """Build eval queries: rows of query, query_id, task; to rerank also key and key_index."""
+        """Read eval files: rows of query, query_id and task; to rerank also key and key_index."""
         if data_file is None:
             return None
         check_choice(eval_method, ("retrieve", "retrieval", "rerank"), "eval_method")
         method: EvalMethod = "rerank" if eval_method == "rerank" else "retrieve"
-        put = Instruction(**(instruction or {}))
+        texts = Instruction(**(instruction or {}))
         sources = resolve_sources(data_file, setting="data_file", fields=eval_fields(method))
         reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir, add_instruction=False)
         return EvalDataset(
             [
-                EvalQueries(eval_set, put)
+                EvalQueries(eval_set, texts)
                 for source in sources
                 for eval_set in build_eval_sets(source, reading, eval_method=method)
             ]
@@ -200,10 +205,10 @@ class RetrievalDataset:
         cache_dir: str | os.PathLike[str] | None = None,
         instruction: Mapping[str, str] | None = None,
     ) -> CorpusDataset | None:
-        """Build a corpus: ``dataset[i]`` has content, its fields joined by ``key_template``."""
+        """Read a corpus: rows of content, the fields of a passage joined by ``key_template``."""
         if data_file is None:
             return None
-        put = Instruction(**(instruction or {}))
+        texts = Instruction(**(instruction or {}))
         fields = template_fields(key_template)
         reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir, add_instruction=False)
         sources = resolve_sources(data_file, setting="data_file", fields=fields)
@@ -211,7 +216,7 @@ class RetrievalDataset:
             [
                 CorpusPassages(
                     build_corpus(source, reading, key_template=key_template),
-                    put.key,
+                    texts.key,
                     source.name,
                 )
                 for source in sources
@@ -220,7 +225,7 @@ class RetrievalDataset:
 
 
 def _overridden(arguments: TrainSettings, settings: TaskSettings) -> TrainSettings:
-    """Let the config's settings replace the arguments, even with null, as in LLM-Embedder."""
+    """Replace arguments by the settings that the config names, even by None, as in LLM-Embedder."""
     values = asdict(arguments) | {
         name: getattr(settings, name)
         for name in settings.given
@@ -233,6 +238,7 @@ def _overridden(arguments: TrainSettings, settings: TaskSettings) -> TrainSettin
 
 
 def _asked(select_positive: str, select_negative: str, stable_distill: bool) -> frozenset[str]:
+    """Return the names of the arguments that differ from their defaults."""
     asked = {"select_positive": select_positive != "first"}
     asked |= {"select_negative": select_negative != "random", "stable_distill": stable_distill}
     return frozenset(name for name, is_asked in asked.items() if is_asked)

@@ -1,4 +1,4 @@
-"""Whole batches of one dataset as items, for trainers that sample items."""
+"""SameDatasetTrainDataset: a dataset whose items are whole batches, each from a single dataset."""
 
 from __future__ import annotations
 
@@ -13,26 +13,31 @@ from llm_embedder_data.core.errors import ConfigError
 
 
 class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
-    """An item is a whole batch, all of one dataset: item k is this process' share of step k.
+    """A dataset whose item k is this process's batch of step k, all from one dataset.
 
-    Unlike the original, an item is a function of its number and the epoch: items may be read in any
-    order, by any number of workers, again after a restart. For transformers' ``Trainer`` set
-    ``per_device_train_batch_size=1`` and give it :class:`RetrievalDataCollator`.
+    In contrast to the original, an item depends only on its number and the epoch. So items may be
+    read in any order, by any number of workers, and again after a restart. To use it with
+    transformers' ``Trainer``, set ``per_device_train_batch_size=1`` and pass a
+    :class:`RetrievalDataCollator`.
 
-    Accelerate distributes the items of a dataset over processes. Under it, with several processes,
-    the length is steps x processes, and item i belongs to process ``i mod processes`` at step ``i
-    // processes``: set ``TrainingArguments(train_sampling_strategy="sequential")``, else the
-    processes would be at different steps, and so at different tasks, which raises an error.
+    Accelerate distributes the items of a dataset over processes. So if accelerate runs several
+    processes, the length is steps x processes, and item i is the batch of process ``i mod
+    processes`` at step ``i // processes``. Set
+    ``TrainingArguments(train_sampling_strategy="sequential")``: with shuffled items, processes
+    would be at different steps, and so at different tasks. An item of another process is refused.
 
     Args:
-        dataset: from :meth:`RetrievalDataset.prepare_train_dataset`.
-        dataset_indices_range: likewise.
+        dataset: the dataset from :meth:`RetrievalDataset.prepare_train_dataset`.
+        dataset_indices_range: the second value that this method returns.
         batch_size: queries per process and step.
-        seed: of the plan.
-        organize_method: epoch, epoch-static, epoch-random, random; see
+        seed: seed of the plan.
+        organize_method: ``epoch``, ``epoch-static``, ``epoch-random`` or ``random``; see
             :class:`~llm_embedder_data.EpochPlan`.
-        process_index: this process.
-        num_processes: all processes.
+        process_index: number of this process, from 0.
+        num_processes: number of all processes.
+
+    Raises:
+        ConfigError: ``process_index`` is out of range, or the plan cannot be made.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to another epoch, which has another order and other choices."""
+        """Go to another epoch, in which the order of rows and the choices of keys differ."""
         self._plan = self._plan.at(epoch)
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
@@ -85,7 +90,7 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
         return batch
 
     def _is_distributed(self) -> bool:
-        """Return whether accelerate runs these processes, and so deals the items out among them."""
+        """Return whether accelerate runs these processes, and so distributes the items."""
         state = sys.modules.get("accelerate.state")
         if self.num_processes == 1 or state is None:
             return False

@@ -1,6 +1,6 @@
-"""A data module's batches as sentence-transformers' trainer takes them.
+"""Converts a data module's batches for sentence-transformers' trainer.
 
-The trainer builds its own loader; give it this one in its place::
+The trainer builds a loader by itself. Override the method to use this loader instead::
 
     class Trainer(SentenceTransformerTrainer):
         def get_train_dataloader(self):
@@ -9,9 +9,10 @@ The trainer builds its own loader; give it this one in its place::
     trainer = Trainer(model=model, args=arguments, loss=MultipleNegativesRankingLoss(model))
     trainer.train()
 
-The batches are those of any other loop: same task on all ranks, keys chosen anew each epoch,
-instructions in place (give the trainer no prompts), and, from a checkpoint, where it stopped. Batch
-size and workers are the data module's.
+The batches are the same as in any other training loop: all ranks have the same task, keys are
+chosen anew in each epoch, and texts have their instructions (so give the trainer no prompts). From
+a checkpoint, training continues with the next batch. Batch size and number of workers are settings
+of the data module.
 """
 
 from __future__ import annotations
@@ -31,15 +32,20 @@ from llm_embedder_data.datamodule.module import RetrievalDataModule
 
 
 def feature_loader(datamodule: RetrievalDataModule) -> DataLoader[Any]:
-    """Return a loader of this rank's batches, as the features that the losses take.
+    """Return a loader of this rank's batches, in the form that the trainer passes to losses.
 
-    A batch has the columns ``query``, ``positive``, ``negative_1`` ... ``negative_<G-1>``, each as
-    the tokenizer's tensors ``<column>_input_ids`` int64 [B, L] and so on; ``dataset_name``, which
-    chooses among several losses; and, where the dataset has teacher scores, ``label``, float32
-    [B, G], for losses that distil.
+    A batch has the columns ``query``, ``positive``, ``negative_1`` ... ``negative_<G-1>``. Each
+    column consists of the tokenizer's tensors, such as ``<column>_input_ids``, ``[B, L]`` int64.
+    ``dataset_name`` chooses among several losses. If the dataset has teacher scores, ``label``,
+    ``[B, G]`` float32, holds them for losses that distil.
 
     Args:
-        datamodule: after ``prepare_data()`` and ``setup()``, of the layout ``padded``.
+        datamodule: a data module with the layout ``padded``, after ``prepare_data()`` and
+            ``setup()``.
+
+    Raises:
+        ConfigError: while iterating: the batches are not padded or are pairs of a cross-encoder; or
+            a query has fewer than G keys.
     """
     loader = datamodule.train_dataloader()
     assert isinstance(loader.sampler, SameTaskSampler)
@@ -58,10 +64,11 @@ def feature_loader(datamodule: RetrievalDataModule) -> DataLoader[Any]:
 
 @dataclass
 class _EpochBatches:
-    """The sampler's indices as batches of one index each.
+    """A batch sampler whose batches hold one index each, because an index stands for a whole batch.
 
-    transformers' Trainer (5.x) calls ``set_epoch`` of ``loader.batch_sampler.batch_sampler``: the
-    sampler itself, or this, where accelerate's ``skip_first_batches`` has wrapped it to resume.
+    transformers' Trainer (5.x) calls ``set_epoch`` of ``loader.batch_sampler.batch_sampler``. This
+    is the attribute below; or it is this object, if accelerate's ``skip_first_batches`` has wrapped
+    it to resume.
     """
 
     batch_sampler: SameTaskSampler
@@ -77,7 +84,7 @@ class _EpochBatches:
 
 
 def _features(batches: list[Mapping[str, Any]]) -> Any:
-    """Turn a batch into features."""
+    """Turn a list of one batch into the features that :func:`feature_loader` describes."""
     [batch] = batches
     query, key = batch.get("query"), batch.get("key")
     if query is None or key is None or {layout_of(query), layout_of(key)} != {"padded"}:
@@ -94,7 +101,7 @@ def _features(batches: list[Mapping[str, Any]]) -> Any:
     n_queries, group_size = batch["key_mask"].shape
     row_of_key = batch.get("key_inverse", torch.arange(n_queries * group_size))
     columns = {"query": query}
-    for position in range(group_size):  # keys of query i are i*G .. i*G+G-1
+    for position in range(group_size):  # the keys of query i are i*G to i*G + G - 1
         name = f"negative_{position}" if position else "positive"
         rows_of_column = row_of_key[position::group_size]
         columns[name] = {tensor: rows[rows_of_column] for tensor, rows in key.items()}

@@ -1,4 +1,4 @@
-"""TASK_CONFIG: the recipes in LLM-Embedder's form, and the way back."""
+"""TASK_CONFIG: the recipes in LLM-Embedder's form, and the conversion back to a recipe."""
 
 from __future__ import annotations
 
@@ -34,11 +34,16 @@ def _task_config() -> dict[str, dict[str, Any]]:
     return config
 
 
+# {recipe name: {"instruction": {task: {"query": str, "key": str}}, "training": {task: settings}}}
 TASK_CONFIG = _task_config()
 
 
 def recipe_of(config: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of an entry of TASK_CONFIG, or of a similar mapping."""
+    """Return the recipe of an entry of TASK_CONFIG, or of a mapping in the same form.
+
+    Raises:
+        ConfigError: the mapping is not a valid recipe.
+    """
     instruction = config["instruction"]
     entries = dict(instruction)
     if isinstance(instruction, defaultdict) and instruction.default_factory is not None:

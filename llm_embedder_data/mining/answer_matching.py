@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llm_embedder_data.core.answer_strings import words_of
 
-# The passages of this many queries are in memory at a time.
+# Number of queries whose passages are in memory at a time.
 _QUERIES_AT_ONCE = 256
 
 
@@ -37,21 +37,23 @@ def answer_accuracy(
     Returns:
         ``{"answer_accuracy@10": ...}`` in [0, 1]; empty if no query has an answer.
     """
-    best_ranks: list[float] = []  # of the best passage with an answer, from 0; inf if none has one
+    # For each query, the rank from 0 of its best passage with an answer; inf without any.
+    best_ranks: list[float] = []
     rows = retrieved[:, : max(cutoffs)].tolist()
     for start in range(0, len(rows), _QUERIES_AT_ONCE):
         here = slice(start, start + _QUERIES_AT_ONCE)
-        wanted = {
-            row
-            for found, of_query in zip(rows[here], answers[here], strict=True)
-            if of_query
-            for row in found
-            if row >= 0
-        }
-        wanted_rows = sorted(wanted)
-        passages = dict(zip(wanted_rows, map(_Passage, texts_of(wanted_rows)), strict=True))
-        for found, of_query in zip(rows[here], answers[here], strict=True):
-            tokens = [tokens for answer in of_query if (tokens := words_of(answer))]
+        wanted = sorted(
+            {
+                row
+                for found, query_answers in zip(rows[here], answers[here], strict=True)
+                if query_answers
+                for row in found
+                if row >= 0
+            }
+        )
+        passages = dict(zip(wanted, map(_Passage, texts_of(wanted)), strict=True))
+        for found, query_answers in zip(rows[here], answers[here], strict=True):
+            tokens = [tokens for answer in query_answers if (tokens := words_of(answer))]
             if tokens:
                 hits = (
                     rank
@@ -68,7 +70,7 @@ def answer_accuracy(
 
 
 class _Passage:
-    """A passage, which is split into tokens only if it contains every token of some answer."""
+    """A passage. It is split into tokens, which is slow, only if it has all tokens of an answer."""
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -16,13 +16,13 @@ from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.source_rows.row_instructions import QUERY_INSTRUCTION
 from llm_embedder_data.rows.train_set import TrainSet
 
-# n texts, and n instructions that replace the prompt (an entry is None where the prompt stays);
-# None in place of the instructions if every text gets the prompt.
+# The n texts of a block, and an instruction for each that replaces the prompt (None for a text that
+# keeps the prompt). If all texts keep it, there is None instead of the list of instructions.
 TextBlock = tuple[list[str], Sequence[str | None] | None]
 
 
 class EmbeddableTexts(Protocol):
-    """N texts with ids. They are read by position, so they need not fit in memory."""
+    """N texts with ids. Texts are read by position, so a set of texts need not fit in memory."""
 
     @property
     def name(self) -> str:
@@ -58,8 +58,8 @@ class ListedTexts:
     Args:
         texts: N texts.
         ids: the id of each text; None to use the positions.
-        own_instructions: the instruction that replaces the prompt of each text. An entry is None
-            where the prompt stays; None for all if no text has an instruction.
+        own_instructions: for each text, the instruction that replaces the prompt, or None to keep
+            the prompt. None in place of the list if no text has an instruction.
         name: the name of the texts in messages.
     """
 
@@ -80,14 +80,14 @@ class ListedTexts:
         return len(self._texts)
 
     def at(self, positions: NDArray[np.int64]) -> TextBlock:
-        """Return the texts at some positions."""
+        """Return the texts at the given positions, and the instructions that texts have."""
         instructions = self._instructions
         numbers = positions.tolist()
         texts = [self._texts[i] for i in numbers]
         return texts, instructions and [instructions[i] for i in numbers]
 
     def ids(self) -> pa.StringArray:
-        """Return the ids."""
+        """Return the ids, ``[N]``."""
         return self._ids
 
 
@@ -106,7 +106,7 @@ class CorpusTexts:
         return self.corpus.texts(self.corpus.kept[positions]), None
 
     def ids(self) -> pa.StringArray:
-        """Return the document ids; row numbers where the corpus has none."""
+        """Return the document ids; a passage without an id has its row number."""
         return self.corpus.ids().take(pa.array(self.corpus.kept))
 
 

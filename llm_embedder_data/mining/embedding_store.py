@@ -1,15 +1,15 @@
 """Embedding stores: memory-mapped vectors of a set of texts, in a folder named by a fingerprint.
 
-Equal texts share one vector. The distinct texts, in order of first appearance, are cut into shards
-of equal size. The size depends only on the number of distinct texts, so any number of processes on
-any number of machines write the same shards. A shard is a sealed file: it appears complete or not
-at all. The store is complete when all shards are there; no step merges them.
+Equal texts share one vector. The distinct texts, in order of first appearance, are divided into
+shards of equal size. The size depends only on the number of distinct texts, so any number of
+processes on any number of machines write the same shards. A shard is a sealed file: it appears
+complete or not at all. The store is complete when all shards are there; no step merges them.
 
     <root>/<digest of the fingerprint>/
         store.json       the fingerprint, the number of distinct texts, and the shard size
         ids.arrow        the id of each text
-        numbers.bin      int64, the distinct text of each text; only if some texts are equal
-        hashes.bin       two uint64 for each distinct text, by which a single text is found
+        numbers.bin      int64, for each text the number of its distinct text; only if texts repeat
+        hashes.bin       two uint64, the hash of each distinct text, to look up single texts
         <digest>.00000.bin ...   the vectors of each shard
 
 The folder's name, store.json and the names of the shards all contain the fingerprint. So vectors of
@@ -19,7 +19,7 @@ other weights, prompts or texts are never read, not even from files that were co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,7 +80,11 @@ class StoreLayout:
         return range(start, min(start + self.texts_per_shard, self.n_distinct))
 
     def path(self, shard: int) -> Path:
-        """Return the file of a shard. Its name, which the seal records, has the fingerprint."""
+        """Return the path of a shard's file.
+
+        The name contains the fingerprint, and the seal records the name. So a shard of another
+        store is refused, even if it was copied here.
+        """
         return self.folder / f"{self.folder.name[:16]}.{shard:05}.bin"
 
     def is_written(self, shard: int) -> bool:
@@ -131,10 +135,16 @@ class EmbeddingStore:
 
     Open it with :meth:`open`. The store holds each distinct text once; equal texts share a vector.
 
+    Args:
+        layout: the store's files, all of which exist.
+
     Attributes:
         folder: the store's folder.
         fingerprint: everything that the vectors depend on.
         width: D, the number of dimensions of a vector.
+
+    Raises:
+        DataError: a shard has the wrong size.
     """
 
     def __init__(self, layout: StoreLayout) -> None:
@@ -152,6 +162,7 @@ class EmbeddingStore:
                     f"the shard has {len(content)} bytes, expected {size} vectors of {self.width} "
                     f"dimensions ({layout.fingerprint.dtype}; delete the file and fill the store)",
                 )
+        # NumPy has no bfloat16, so the numbers stay raw bytes until they are read.
         raw = np.dtype(f"V{n_bytes}")
         self._shards = [
             content.view(raw).reshape(size, self.width)
@@ -226,14 +237,18 @@ class EmbeddingStore:
         return self.of_distinct(positions if self._numbers is None else self._numbers[positions])
 
     def of_distinct(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of distinct texts by their numbers, ``[n, D]`` float32."""
+        """Return the vectors of distinct texts, ``[n, D]`` float32.
+
+        Args:
+            numbers: ``[n]`` int64, numbers of distinct texts, in any order.
+        """
         vectors = np.empty((len(numbers), self.width), np.float32)
         shards, rows = np.divmod(numbers, self._per_shard)
         order = np.argsort(shards, kind="stable")
         begins = np.flatnonzero(np.diff(shards[order], prepend=-1))
-        for chosen in np.split(order, begins[1:]) if len(order) else []:
-            shard = self._shards[shards[chosen[0]]]
-            vectors[chosen] = self._as_float32(shard[rows[chosen]])
+        for of_shard in np.split(order, begins[1:]) if len(order) else []:
+            shard = self._shards[shards[of_shard[0]]]
+            vectors[of_shard] = self._as_float32(shard[rows[of_shard]])
         return vectors
 
     def blocks(self, n_texts: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -259,38 +274,53 @@ def bytes_of(dtype: StoredType) -> int:
     return 4 if dtype == "float32" else 2
 
 
+def read_headers(root: Path) -> dict[str, dict[str, Any]]:
+    """Return the header of each store in a folder, by the store's name, in the order of names.
+
+    A store whose header is damaged is left out.
+
+    Args:
+        root: the folder that holds the stores; it need not exist.
+    """
+    paths = sorted(root.glob(f"*/{HEADER}"))
+    headers = ((path.parent.name, read_checked_json(path)) for path in paths)
+    return {name: header for name, header in headers if header is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class SimilarStore:
-    """A store of another fingerprint.
+    """A store whose fingerprint differs from the requested fingerprint.
 
     Attributes:
-        name: name of its folder.
-        differs_in: the fields of the fingerprint that differ.
+        name: name of the store's folder.
+        differs_in: names of the fields of the fingerprint that differ.
     """
 
     name: str
     differs_in: list[str]
 
 
-def most_similar_store(root: Path, fingerprint: StoreFingerprint) -> SimilarStore | None:
-    """Return the store in a folder that differs least from a fingerprint; None if there is none.
+def most_similar_store(
+    headers: Mapping[str, Mapping[str, Any]],
+    fingerprint: StoreFingerprint,
+    ignored: Collection[str] = (),
+) -> SimilarStore | None:
+    """Return the store that differs in the fewest fields from a fingerprint, but in at least one.
 
-    The store of the fingerprint itself does not count.
+    Args:
+        headers: the headers of stores by name, from :func:`read_headers`.
+        fingerprint: the fingerprint to compare with.
+        ignored: names of fields that are not compared.
+
+    Returns:
+        The store; None if no store differs.
     """
-    wanted = fingerprint.as_dict()
-    different = []
-    for path in root.glob(f"*/{HEADER}"):
-        header = read_checked_json(path)
-        if header is None:
-            continue
-        found = header["fingerprint"]
-        names = [name for name in wanted if found.get(name) != wanted[name]]
-        if names:
-            different.append((len(names), path.parent.name, names))
-    if not different:
-        return None
-    _, store, names = min(different)
-    return SimilarStore(store, names)
+    different = [
+        SimilarStore(name, differs_in)
+        for name, header in headers.items()
+        if (differs_in := fingerprint.differs_in(header["fingerprint"], ignored))
+    ]
+    return min(different, key=lambda store: (len(store.differs_in), store.name), default=None)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -299,7 +329,7 @@ def most_similar_store(root: Path, fingerprint: StoreFingerprint) -> SimilarStor
 def _nearest(root: Path, fingerprint: StoreFingerprint) -> str:
     """Return the end of an error message: how the most similar store in a folder differs."""
     fill = "fill one: llm-embedder-data embed ... out=FOLDER"
-    similar = most_similar_store(root, fingerprint)
+    similar = most_similar_store(read_headers(root), fingerprint)
     if similar is None:
         return f" ({fill})"
     names = ", ".join(similar.differs_in)

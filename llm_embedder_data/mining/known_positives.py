@@ -1,8 +1,9 @@
-"""Which passages are positives of a query by their ids, and which positives have no id to compare.
+"""Finds the passages that are positives of a query by their ids.
 
-A positive whose text differs between row and corpus, as where only one of them has titles, is the
-same passage by its id. Positives whose ids cannot be compared are counted, since such a positive
-may be mined as a negative of its own query if its text differs.
+The text of a positive may differ between row and corpus, for example if only one of them has
+titles. The id shows that both are the same passage. If a positive's id cannot be compared and its
+text differs, the passage may be mined as a negative of its own query. So these positives are
+counted for the user.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from llm_embedder_data.core.normal_form import form_hashes
 from llm_embedder_data.mining.minable_passages import MinablePassages
 from llm_embedder_data.rows.positive_ids import POSITIVE_IDS
 
-_ROWS_GIVE_NONE = "positives compared by text alone, as their rows give no id"
-_CORPUS_LACKS_IT = "positives compared by text alone, as no passage has their id"
-_CORPUS_HAS_NONE = "positives compared by text alone, as the corpus has no ids"
-_NOWHERE = "positives that the corpus has neither by id nor by text"
+_NO_ID_IN_ROW = "positives compared by text alone, as their rows give no id"
+_NO_PASSAGE_HAS_ID = "positives compared by text alone, as no passage has their id"
+_NO_IDS_IN_CORPUS = "positives compared by text alone, as the corpus has no ids"
+_NOT_IN_CORPUS = "positives that the corpus has neither by id nor by text"
 
 
 def positives_by_id(
@@ -30,23 +31,23 @@ def positives_by_id(
     """Find the passages that have the id of a positive.
 
     Args:
-        positives: those of all rows, as a table of
+        positives: the positives of all rows, as a table of
             :data:`~llm_embedder_data.rows.positive_ids.POSITIVE_IDS`.
         forms: the normal forms of the queries that negatives are mined for.
         passages: the passages to choose negatives from.
 
     Returns:
         The positions of the passages by the normal form of the query; and counts of positives of
-        these queries that could not be compared, by a description for users. There are none if the
-        candidates of the rows are searched, which contain each positive.
+        these queries that could not be compared by id, by a description for users. There are no
+        counts if the candidates of the rows are searched, because they contain each positive.
     """
     form_of = dict(zip(form_hashes(forms).tolist(), forms, strict=True))
     queries = positives.column("query").to_numpy()
     of_these = np.flatnonzero(np.isin(queries, np.array(list(form_of), np.uint64)))
     given = positives.take(pa.array(of_these))
     ids: list[str | None] = given.column("id").to_pylist()
-    with_id = [i for i, one in enumerate(ids) if one is not None]
-    found = passages.positions_of_ids([one for one in ids if one is not None])
+    with_id = [i for i, passage_id in enumerate(ids) if passage_id is not None]
+    found = passages.positions_of_ids([passage_id for passage_id in ids if passage_id is not None])
     by_id: dict[str, set[int]] = {}
     is_found = np.zeros(len(ids), bool)
     hashes: list[int] = given.column("query").to_pylist()
@@ -58,21 +59,21 @@ def positives_by_id(
         return by_id, {}
     is_given = given.column("id").is_valid().to_numpy()
     has_text = passages.have_texts(given.column("form").to_numpy())
-    compared = Counter(
+    not_compared = Counter(
         {
-            _CORPUS_LACKS_IT: int((is_given & ~is_found).sum()),
-            _ROWS_GIVE_NONE: int((~is_given).sum()),
-            _NOWHERE: int((~is_found & ~has_text).sum()),
+            _NO_PASSAGE_HAS_ID: int((is_given & ~is_found).sum()),
+            _NO_ID_IN_ROW: int((~is_given).sum()),
+            _NOT_IN_CORPUS: int((~is_found & ~has_text).sum()),
         }
     )
     if not passages.have_ids:
-        compared[_CORPUS_HAS_NONE] = len(ids)
-        del compared[_CORPUS_LACKS_IT], compared[_ROWS_GIVE_NONE]
-    return by_id, compared
+        not_compared[_NO_IDS_IN_CORPUS] = len(ids)
+        del not_compared[_NO_PASSAGE_HAS_ID], not_compared[_NO_ID_IN_ROW]
+    return by_id, not_compared
 
 
 class PositivesWithoutIds:
-    """The positives of rows that give no ids, in the form of those that do."""
+    """Collects the positives of rows without ids, in the form that positives with ids have."""
 
     def __init__(self) -> None:
         self._queries: list[str] = []

@@ -20,20 +20,23 @@ _TEXTS_AT_ONCE = 8192
 
 
 class MinablePassages:
-    """Passages by position: first the N that are searched, then F other candidates of the rows.
+    """Passages by position: first N passages that are searched, then F other candidates of rows.
+
+    The candidates of a row are the texts of its column ``key``: positives and negatives.
 
     Args:
         corpora: the corpora to search; empty to search the candidates of ``rows``.
         rows: tables that have the column ``key``.
 
     Attributes:
-        searched: the passages that are searched: a part per corpus, or the rows' candidates.
+        searched: the passages that are searched: a part for each corpus, or the rows' candidates.
+        n_searched: N.
         further: candidates of the rows that no part contains. They are scored, but never mined.
         ids: ``[N + F]``, the id of each passage.
-        usable: ``[N]`` bool, whether a searched passage may be mined. A blank passage may not, nor
-            one with the id or the normalized text of an earlier passage.
+        usable: ``[N]`` bool, whether a searched passage may be mined. It is false for a blank
+            passage, and for a passage with the id or the normalized text of an earlier passage.
         have_ids: whether any searched passage has an id in its corpus.
-        are_candidates: whether the candidates of the rows are searched, for want of a corpus.
+        are_candidates: whether the candidates of the rows are searched, because there is no corpus.
     """
 
     def __init__(self, corpora: Sequence[Corpus], rows: RowTables) -> None:
@@ -55,15 +58,15 @@ class MinablePassages:
         texts = [candidates[i] for i in missing]
         self.further = ListedTexts(texts, ids_of_texts(texts), name="candidates of the rows")
         self._forms = np.concatenate([self._forms, candidate_forms[missing]])
-        self._by_form = _Places(self._forms)
+        self._by_form = _HashPositions(self._forms)
         parts = [*self.searched, self.further]
         self.ids: list[str] = pa.concat_arrays([part.ids() for part in parts]).to_pylist()
         id_hashes = _hashes_of_ids(self.ids[: self.n_searched])
         self.usable = _is_new(id_hashes) & self._has_new_text()
         self.are_candidates = not corpora
-        with_id = np.flatnonzero(_have_own_ids(corpora))
+        with_id = np.flatnonzero(_have_ids_in_corpora(corpora))
         self.have_ids = bool(len(with_id))
-        self._by_id = _Places(id_hashes[with_id], with_id)
+        self._by_id = _HashPositions(id_hashes[with_id], with_id)
 
     def positions(self, forms: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
         """Return, for each normal form, the positions of the passages that have it, ascending.
@@ -80,7 +83,8 @@ class MinablePassages:
     def positions_of_ids(self, ids: Sequence[str]) -> list[NDArray[np.int64]]:
         """Return, for each id, the positions of the searched passages that have it, ascending.
 
-        A passage whose corpus gives it no id has none here: the number of its row is no id.
+        A passage without an id in its corpus is never found: its row number, which stands for the
+        id elsewhere, is not compared.
         """
         return self._by_id.of(_hashes_of_ids(ids))
 
@@ -107,31 +111,33 @@ class MinablePassages:
 # --------------------------------------------------------------------------------------------------
 
 
-class _Places:
-    """Where 64-bit hashes stand in a list.
+class _HashPositions:
+    """The positions of passages by a 64-bit hash, found by binary search.
 
     Args:
-        hashes: ``[n]`` uint64.
-        places: ``[n]`` int64, ascending, the place of each; None for 0, 1, 2, ...
+        hashes: ``[n]`` uint64, hashes of the passages; may repeat.
+        positions: ``[n]`` int64, ascending, the positions of the passages; None for 0, 1, 2, ...
     """
 
-    def __init__(self, hashes: NDArray[np.uint64], places: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self, hashes: NDArray[np.uint64], positions: NDArray[np.int64] | None = None
+    ) -> None:
         order = np.argsort(hashes, kind="stable")
         self._sorted = hashes[order]
-        self._places = order if places is None else places[order]
+        self._positions = order if positions is None else positions[order]
 
     def of(self, hashes: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
-        """Return the places of each hash, ascending; none for one that is not in the list."""
+        """Return the positions of each hash, ascending; an empty array for an unknown hash."""
         left = np.searchsorted(self._sorted, hashes, "left")
         right = np.searchsorted(self._sorted, hashes, "right")
-        return [self._places[a:b] for a, b in zip(left.tolist(), right.tolist(), strict=True)]
+        return [self._positions[a:b] for a, b in zip(left.tolist(), right.tolist(), strict=True)]
 
 
 def _hashes_of_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
-    return np.array([xxhash.xxh3_64_intdigest(one.encode()) for one in ids], np.uint64)
+    return np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in ids], np.uint64)
 
 
-def _have_own_ids(corpora: Sequence[Corpus]) -> NDArray[np.bool_]:
+def _have_ids_in_corpora(corpora: Sequence[Corpus]) -> NDArray[np.bool_]:
     """Return which passages of corpora have an id in their file, ``[n]`` bool."""
     found = [
         corpus.own_ids().is_valid().to_numpy(zero_copy_only=False)[corpus.kept]

@@ -6,7 +6,7 @@ continues after the finished blocks, and memory does not grow with the number of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -30,8 +30,8 @@ _VERSION = 2
 # Queries in a block.
 _QUERIES = 1024
 
-# A query whose results contain answers is searched again with more results, up to this many times
-# the number that was asked for at first.
+# If too many results of a query contain answers, more results are searched for: up to this many
+# times the number of the first search.
 _MOST_WANTED = 8
 
 
@@ -43,11 +43,13 @@ class MinedBlock:
         first: number of the block's first query.
         scores: ``[q, depth]`` float32, descending; -inf where there are fewer negatives.
         index: ``[q, depth]`` int64, positions of the negatives; -1 where there are fewer.
-        beside: ``[m, 3]`` int64, passages that were not mined: number of the query, position of the
-            passage, and its kind: POSITIVE, OWN_NEGATIVE, HOLDS_ANSWER or HAS_ID.
+        beside: ``[m, 3]`` int64, passages for the file of scores beside the run, which were not
+            mined: number of the query, position of the passage, and its kind: POSITIVE,
+            ROW_NEGATIVE, HOLDS_ANSWER or HAS_ID.
         beside_scores: ``[m]`` float32, the scores of these passages.
-        n_left_out: ``[q, 2]`` int64, how many passages that would have been mined were left out: as
-            they have the text of a positive, and as they have the id of one and another text.
+        n_left_out: ``[q, 2]`` int64, how many passages were left out that would have been mined
+            otherwise. Column 0 counts passages with the text of a positive, column 1 passages with
+            the id of a positive and another text.
     """
 
     first: int
@@ -59,9 +61,24 @@ class MinedBlock:
 
 
 # The kinds of passages in ``MinedBlock.beside``: a labelled positive, a negative that the rows
-# already have, a passage that contains an answer to the query, and one that has the id of a
+# already have, a passage that contains an answer to the query, and a passage that has the id of a
 # positive, but another text.
-POSITIVE, OWN_NEGATIVE, HOLDS_ANSWER, HAS_ID = 0, 1, 2, 3
+POSITIVE, ROW_NEGATIVE, HOLDS_ANSWER, HAS_ID = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Searched:
+    """The result of searching q queries; ``scores`` to ``n_left_out`` are those of MinedBlock.
+
+    Attributes:
+        holding: for each query, positions of passages that contain an answer, and would have been
+            mined otherwise.
+    """
+
+    scores: NDArray[np.float32]
+    index: NDArray[np.int64]
+    n_left_out: NDArray[np.int64]
+    holding: list[list[int]]
 
 
 class MinedBlocks:
@@ -119,7 +136,7 @@ class MinedBlocks:
     def _digest_of_inputs(self) -> str:
         queries = self._queries
         digest = xxhash.xxh3_128(repr((_VERSION, self._retriever.digest, self._depth)).encode())
-        kinds = (queries.known, queries.known_by_id, queries.positives, queries.own_negatives)
+        kinds = (queries.known, queries.known_by_id, queries.positives, queries.row_negatives)
         for lists in kinds:
             for positions in lists:
                 digest.update(np.append(positions, -1).tobytes())
@@ -128,10 +145,29 @@ class MinedBlocks:
         return digest.hexdigest()
 
     def _write(self, queries: range) -> None:
+        """Mine the negatives of a block, and write its file."""
+        found = self._searched(queries)
+        beside, beside_scores = self._beside(queries, found.holding)
+        content = BytesIO()
+        np.savez(
+            content,
+            scores=found.scores,
+            index=found.index,
+            beside=beside,
+            beside_scores=beside_scores,
+            n_left_out=found.n_left_out,
+        )
+        with sealed_file(self._path(queries)) as file:
+            file.write(content.getbuffer())
+
+    def _searched(self, queries: range) -> _Searched:
+        """Search the negatives of a block.
+
+        All queries are searched again with more results while some have too few negatives, because
+        many of their results contain answers.
+        """
         index = np.full((len(queries), self._depth), -1, np.int64)
         scores = np.full(index.shape, -np.inf, np.float32)
-        beside: list[tuple[int, int, int]] = []
-        beside_scores: list[float] = []
         n_left_out = np.zeros((len(queries), 2), np.int64)
         holding: dict[int, list[int]] = {}
         todo = np.arange(len(queries))
@@ -156,48 +192,54 @@ class MinedBlocks:
                 n_left_out[row] = (~unknown[:last]).sum() - n_by_id, n_by_id
                 holding[row] = np.setdiff1d(
                     positions[np.flatnonzero(holds[:last])],
-                    self._queries.own_negatives[queries[row]],
+                    self._queries.row_negatives[queries[row]],
                 ).tolist()
                 if len(kept) < self._depth and len(positions) == wanted and holds.any():
                     too_few.append(row)
             todo = np.array(too_few if wanted < most else [], np.int64)
             wanted = min(2 * wanted, most)
-        for row, query in enumerate(queries):
-            own_negatives = self._queries.own_negatives[query]
-            by_kind = [
+        return _Searched(scores, index, n_left_out, [holding[row] for row in range(len(queries))])
+
+    def _beside(
+        self, queries: range, holding: Sequence[list[int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return ``beside`` and ``beside_scores`` of a block: see :class:`MinedBlock`.
+
+        Args:
+            queries: numbers of the queries.
+            holding: for each query, positions of passages that contain an answer.
+        """
+        beside: list[tuple[int, int, int]] = []
+        scores: list[float] = []
+        for query, of_query in zip(queries, holding, strict=True):
+            row_negatives = self._queries.row_negatives[query]
+            by_kind = [  # in the order of the constants
                 self._queries.positives[query].tolist(),
-                own_negatives.tolist(),
-                holding[row],
-                # A negative that the rows already have stays one.
-                np.setdiff1d(self._queries.known_by_id[query], own_negatives).tolist(),
+                row_negatives.tolist(),
+                of_query,
+                # A passage that the rows label as a negative remains a negative.
+                np.setdiff1d(self._queries.known_by_id[query], row_negatives).tolist(),
             ]
             for kind, of_kind in enumerate(by_kind):
                 beside += [(query, position, kind) for position in of_kind]
             unmined = np.array([p for of_kind in by_kind for p in of_kind], np.int64)
-            beside_scores += self._retriever.scores(query, unmined).tolist()
-        content = BytesIO()
-        np.savez(
-            content,
-            scores=scores,
-            index=index,
-            beside=np.array(beside, np.int64).reshape(-1, 3),
-            beside_scores=np.array(beside_scores, np.float32),
-            n_left_out=n_left_out,
-        )
-        with sealed_file(self._path(queries)) as file:
-            file.write(content.getbuffer())
+            scores += self._retriever.scores(query, unmined).tolist()
+        return np.array(beside, np.int64).reshape(-1, 3), np.array(scores, np.float32)
 
     def _hold_answers(
-        self, query: int, positions: NDArray[np.int64], looked_at: NDArray[np.bool_]
+        self, query: int, positions: NDArray[np.int64], is_read: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
         """Return which passages contain an answer to the query, ``[n]`` bool.
 
-        Only passages with ``looked_at``, ``[n]`` bool, are read; the others count as without.
+        Args:
+            query: number of the query.
+            positions: ``[n]`` int64, positions of the passages.
+            is_read: ``[n]`` bool, which passages to read; the result is false for the others.
         """
         holds = np.zeros(len(positions), bool)
         answers = [words_of(answer) for answer in self._queries.answers[query]]
-        if any(answers) and looked_at.any():
-            numbers = np.flatnonzero(looked_at)
+        if any(answers) and is_read.any():
+            numbers = np.flatnonzero(is_read)
             texts = self._passages.texts(positions[numbers])
             holds[numbers] = [holds_answer(text, answers) for text in texts]
         return holds

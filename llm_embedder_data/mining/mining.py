@@ -42,7 +42,7 @@ MakeRetriever = Callable[[MiningData, MinablePassages, MinedQueries], Retriever]
 
 @dataclass(slots=True)
 class Mined:
-    """What was mined for one dataset. The last five are counted by :func:`write_mined`.
+    """What was mined for one dataset. The last five attributes are set by :func:`write_mined`.
 
     Attributes:
         name: the dataset's name.
@@ -50,11 +50,10 @@ class Mined:
         passages: the passages that were searched.
         blocks: the results, block by block.
         depth: number of negatives asked for per query.
-        from_rows: whether the rows' candidates were searched, because there is no corpus.
         n_negatives: negatives mined, over all queries.
         n_short: queries with fewer negatives than asked for.
-        n_same_text: passages that would have been mined, and have the text of a positive.
-        n_same_id: likewise, with the id of a positive and another text.
+        n_same_text: passages left out because they have the text of a positive.
+        n_same_id: passages left out because they have the id of a positive, and another text.
         n_holding_answers: passages left out because they contain an answer.
     """
 
@@ -63,7 +62,6 @@ class Mined:
     passages: MinablePassages
     blocks: MinedBlocks
     depth: int
-    from_rows: bool
     n_negatives: int = 0
     n_short: int = 0
     n_same_text: int = 0
@@ -88,7 +86,7 @@ class Mined:
             "passages left out as they have the text of a positive": self.n_same_text,
             "passages left out as they have the id of a positive, and another text": self.n_same_id,
             "passages left out as they hold an answer": self.n_holding_answers,
-            **self.queries.compared,
+            **self.queries.not_compared,
             "queries with fewer negatives than asked for": self.n_short,
             "passages that are blank, or repeat the id or text of another": int(
                 (~self.passages.usable).sum()
@@ -113,7 +111,7 @@ def mine(
     number.
 
     Args:
-        data: the rows and the passages.
+        data: the rows and the corpora.
         make_retriever: makes the retriever from the data, its passages and its queries.
         folder: where the finished blocks are; a run that was killed continues from them.
         depth: number of negatives per query.
@@ -145,7 +143,7 @@ def mine(
         progress(f"mining {data.name}", done, len(queries))
 
     blocks.run(share, count)
-    return Mined(data.name, queries, passages, blocks, depth, not data.corpora)
+    return Mined(data.name, queries, passages, blocks, depth)
 
 
 def write_mined(run: Path, datasets: Sequence[Mined], cache: Path | None = None) -> None:
@@ -201,7 +199,7 @@ def _lines_beside(mined: Mined, block: MinedBlock, query_ids: list[str]) -> Iter
     ):
         holds_answer = kind == HOLDS_ANSWER
         mined.n_holding_answers += holds_answer
-        # The score inf marks a passage that must not become a negative.
+        # The score inf marks a false negative: the passage is never used as a negative.
         text = "inf" if kind in (HOLDS_ANSWER, HAS_ID) else str(np.float32(score))
         yield f"{query_ids[query]}\t{ids[position]}\t{text}\n"
 

@@ -61,19 +61,19 @@ class MiningData:
 
 @dataclass(frozen=True, slots=True)
 class MinedQueries:
-    """The distinct queries of some rows, by their ids. Each list has an entry per query.
+    """The distinct queries of some rows, by their ids. Each list has an entry for each query.
 
     Attributes:
         texts: the queries with their ids and instructions.
         known: positions of the passages that have the text or the id of a positive in any row with
             the same query text, whether the row is trained on or not. They are never mined.
-        known_by_id: those of them that have the id alone, and another text.
+        known_by_id: the part of ``known`` that has the id of a positive, but another text.
         positives: positions of the positives in the rows with the query's id.
-        own_negatives: positions of the negatives that these rows already have.
+        row_negatives: positions of the negatives that these rows already have.
         answers: strings that a mined negative must not contain.
         n_other_texts: rows whose query id an earlier row gave to another query text. They count as
             rows of the earlier query.
-        compared: counts of positives that could not be compared with the passages by id, by a
+        not_compared: counts of positives that could not be compared with the passages by id, by a
             description for users.
     """
 
@@ -81,10 +81,10 @@ class MinedQueries:
     known: list[NDArray[np.int64]]
     known_by_id: list[NDArray[np.int64]]
     positives: list[NDArray[np.int64]]
-    own_negatives: list[NDArray[np.int64]]
+    row_negatives: list[NDArray[np.int64]]
     answers: list[Sequence[str]]
     n_other_texts: int
-    compared: Mapping[str, int]
+    not_compared: Mapping[str, int]
 
     def __len__(self) -> int:
         return len(self.known)
@@ -108,15 +108,15 @@ def queries_of(data: MiningData, passages: MinablePassages) -> MinedQueries:
         n_other_texts += entry.form != row.form
         entry.forms.add(row.form)
         entry.positives.update(row.positives)
-        entry.own_negatives.update(row.negatives)
+        entry.row_negatives.update(row.negatives)
     ids, found = list(entries), list(entries.values())
     forms = list({form: None for entry in found for form in entry.forms})
     table = without_ids.table() if data.positive_ids is None else data.positive_ids
-    by_id, compared = positives_by_id(table, forms, passages)
-    by_text = [set().union(*(known[form] for form in e.forms)) for e in found]
+    by_id, not_compared = positives_by_id(table, forms, passages)
+    by_text = [set().union(*(known[form] for form in entry.forms)) for entry in found]
     by_id_alone = [
-        set().union(*(by_id.get(form, ()) for form in e.forms)) - of_text
-        for e, of_text in zip(found, by_text, strict=True)
+        set().union(*(by_id.get(form, ()) for form in entry.forms)) - of_text
+        for entry, of_text in zip(found, by_text, strict=True)
     ]
     instructions = [entry.instruction for entry in found]
     return MinedQueries(
@@ -126,13 +126,16 @@ def queries_of(data: MiningData, passages: MinablePassages) -> MinedQueries:
             own_instructions=instructions if any(instructions) else None,
             name=f"queries of {data.name}",
         ),
-        known=[_array(text | one) for text, one in zip(by_text, by_id_alone, strict=True)],
+        known=[_array(texts | ids) for texts, ids in zip(by_text, by_id_alone, strict=True)],
         known_by_id=[_array(positions) for positions in by_id_alone],
         positives=[_array(entry.positives) for entry in found],
-        own_negatives=[_array(entry.own_negatives - entry.positives) for entry in found],
-        answers=[[a for form in e.forms for a in data.answers.get(form, ())] for e in found],
+        row_negatives=[_array(entry.row_negatives - entry.positives) for entry in found],
+        answers=[
+            [answer for form in entry.forms for answer in data.answers.get(form, ())]
+            for entry in found
+        ],
         n_other_texts=n_other_texts,
-        compared=compared,
+        not_compared=not_compared,
     )
 
 
@@ -141,16 +144,23 @@ def queries_of(data: MiningData, passages: MinablePassages) -> MinedQueries:
 
 @dataclass(slots=True)
 class _Query:
+    """A query by its id: text and instruction of its first row, and what all its rows label.
+
+    ``forms`` are the normal forms of the query's texts: rows with one id may have several texts.
+    """
+
     text: str
     form: str
     instruction: str | None
     forms: set[str] = field(default_factory=set)
     positives: set[int] = field(default_factory=set)
-    own_negatives: set[int] = field(default_factory=set)
+    row_negatives: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
+    """A row, with the positions of its positives and negatives among the passages."""
+
     number: int
     query_id: str
     text: str

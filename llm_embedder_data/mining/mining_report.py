@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.mining.mined_blocks import OWN_NEGATIVE, POSITIVE, MinedBlock
+from llm_embedder_data.mining.mined_blocks import POSITIVE, ROW_NEGATIVE, MinedBlock
 from llm_embedder_data.mining.mining import Mined, lowest_positives
 from llm_embedder_data.rows.selection.negative_policy import NegativePolicy
 
@@ -29,7 +29,7 @@ def mining_report(mined: Mined, limits: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         A dict of plain Python values:
         ``counts``, see :meth:`Mined.counts`;
-        ``negatives that rows had before``, a number;
+        ``negatives that rows had before``, the number of negatives that rows have without mining;
         ``left_out``, the number of negatives that each limit leaves out;
         ``edges``, the edges of the histograms' bins;
         ``histograms``, counts per bin by name: ``positives``, ``negatives``, each limit (what it
@@ -74,13 +74,14 @@ def mining_report(mined: Mined, limits: Mapping[str, Any]) -> dict[str, Any]:
 def _judged(
     block: MinedBlock, exists: NDArray[np.bool_], policy: NegativePolicy
 ) -> NDArray[np.bool_]:
+    """Return which negatives of a block a policy keeps, ``[q, depth]`` bool."""
     scores = np.where(exists, block.scores, np.nan).astype(np.float64)
     stays, _ = policy.judge(scores, exists, lowest_positives(block))
     return stays
 
 
 def _n_negatives_of_rows(mined: Mined) -> int:
-    return sum(int((block.beside[:, 2] == OWN_NEGATIVE).sum()) for block in mined.blocks)
+    return sum(int((block.beside[:, 2] == ROW_NEGATIVE).sum()) for block in mined.blocks)
 
 
 def _in_order(limits: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ def rank_and_size() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
-def of_ranks(value: T, n_ranks: int | None = None) -> list[T]:
+def gather_objects(value: T, n_ranks: int | None = None) -> list[T]:
     """Gather the value of every rank, in rank order. All ranks must call this.
 
     Values are pickled. Lightning's ``all_gather`` takes only tensors of the same shape on all
@@ -28,7 +28,10 @@ def of_ranks(value: T, n_ranks: int | None = None) -> list[T]:
 
     Args:
         value: this rank's value.
-        n_ranks: number of ranks; None: the size of the group.
+        n_ranks: number of ranks; None for the size of the group.
+
+    Returns:
+        The values, one for each rank.
     """
     if n_ranks is None:
         _, n_ranks = rank_and_size()
@@ -53,7 +56,7 @@ def ranks_fail_together() -> Iterator[tuple[int, int]]:
         yield rank_and_size()
     except Exception as error:
         failure = error
-    failures = of_ranks(None if failure is None else str(failure))
+    failures = gather_objects(None if failure is None else str(failure))
     if failure is not None:
         raise failure
     for rank, message in enumerate(failures):

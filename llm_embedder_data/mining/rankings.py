@@ -104,7 +104,7 @@ def write_rankings(run_file: str | os.PathLike[str], rankings: Mapping[str, Rank
 
 
 def run_path(run_file: str | os.PathLike[str], name: str, n_eval_sets: int) -> Path:
-    """Return the run file of an eval set; with several eval sets, its name has the eval set's.
+    """Return the run file of an eval set. If there are several, its name contains the set's name.
 
     >>> run_path("out/run.trec", "qa/en", 2).as_posix()
     'out/run.qa%2Fen.trec'

@@ -27,7 +27,8 @@ def retrieval_metrics(
 ) -> dict[str, float]:
     """Return the metrics at each cutoff, averaged over the queries with a positive.
 
-    They are trec_eval's recip_rank, recall_k, ndcg_cut_k, map_cut_k, P_k and success_k. Positives
+    The metrics are trec_eval's recip_rank, recall_k, ndcg_cut_k, map_cut_k, P_k and success_k.
+    Positives
     that were not retrieved count in the denominators of recall, nDCG and MAP. The values do not
     depend on the order of the queries, not even in the last bit.
 

@@ -50,8 +50,8 @@ class DenseRetriever:
     Args:
         passages: the passages to search.
         queries: the queries.
-        of_passages: embeds the passages.
-        of_queries: embeds the queries.
+        passage_embedder: embeds the passages.
+        query_embedder: embeds the queries.
         store: the folder that holds the embedding stores.
         show_progress: whether to show a progress bar.
     """
@@ -60,8 +60,8 @@ class DenseRetriever:
         self,
         passages: MinablePassages,
         queries: ListedTexts,
-        of_passages: TextEmbedder,
-        of_queries: TextEmbedder,
+        passage_embedder: TextEmbedder,
+        query_embedder: TextEmbedder,
         store: Path,
         *,
         show_progress: bool = False,
@@ -69,16 +69,21 @@ class DenseRetriever:
         def filled(texts: EmbeddableTexts, embedder: TextEmbedder) -> EmbeddingStore:
             return fill_store(store, texts, embedder, show_progress=show_progress).open()
 
-        self._searched = [filled(part, of_passages) for part in passages.searched]
-        self._further = filled(passages.further, of_passages) if len(passages.further) else None
-        self._queries = filled(queries, of_queries)
+        self._searched = [filled(part, passage_embedder) for part in passages.searched]
+        # An empty set of texts has no store.
+        self._scored = list(self._searched)
+        if len(passages.further):
+            self._scored.append(filled(passages.further, passage_embedder))
+        self._queries = filled(queries, query_embedder)
         self._usable = passages.usable
-        self._device = of_queries.device
+        self._device = query_embedder.device
 
     @property
     def digest(self) -> str:
         """A digest of the names of the embedding stores, which say what the vectors depend on."""
-        stores = [*self._searched, self._queries, *([self._further] if self._further else [])]
+        # Another order would change the digest, and unfinished mining could not be continued.
+        further = self._scored[len(self._searched) :]
+        stores = [*self._searched, self._queries, *further]
         return str(xxhash.xxh3_128_hexdigest(repr([s.folder.name for s in stores]).encode()))
 
     def search(self, queries: range, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -99,7 +104,7 @@ class DenseRetriever:
         """Return inner products: see :class:`Retriever`."""
         found = np.empty((len(positions), self._queries.width), np.float32)
         start = 0
-        for store in [*self._searched, *([self._further] if self._further else [])]:
+        for store in self._scored:
             here = (positions >= start) & (positions < start + len(store))
             if here.any():
                 found[here] = store.at(positions[here] - start)
@@ -136,8 +141,8 @@ class WordRetriever:
             for start in range(0, len(part), _TEXTS_AT_ONCE):
                 stop = min(start + _TEXTS_AT_ONCE, len(part))
                 texts += part.at(np.arange(start, stop))[0]
-        self._texts_of_queries, _ = queries.at(np.arange(len(queries)))
-        for text in [*texts, *self._texts_of_queries]:
+        self._query_texts, _ = queries.at(np.arange(len(queries)))
+        for text in [*texts, *self._query_texts]:
             digest.update(text.encode())
             digest.update(b"\0")
         self._digest = digest.hexdigest()
@@ -174,7 +179,7 @@ class WordRetriever:
         return self._scores_of_all(query)[positions]
 
     def _scores_of_all(self, query: int) -> NDArray[np.float32]:
-        [words] = self._tokens([self._texts_of_queries[query]], ids=False)
+        [words] = self._tokens([self._query_texts[query]], ids=False)
         known = [word for word in words if word in self._index.vocab_dict]
         if not known:
             return np.zeros(self._n_passages, np.float32)

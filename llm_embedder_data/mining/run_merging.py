@@ -16,7 +16,7 @@ from llm_embedder_data.mining.run_files import read_run, write_run
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.side_cars.scores_beside import head_beside, path_beside, scores_beside
 
-_K = 60
+_K = 60  # the constant of the formula
 
 Scores = dict[str, dict[str, float]]
 
@@ -28,7 +28,7 @@ def merge_runs(
 
     A positive has no rank in a run, so it gets the rank that its score would have among the run's
     negatives. It is written with its fused score only if every run has a score for it. A passage
-    that any of the runs marks as a false negative is not in the merged run.
+    that any run marks as a false negative is left out of the merged run.
 
     Args:
         runs: the run files to merge.
@@ -44,20 +44,20 @@ def merge_runs(
     """
     fused: Scores = {}
     beside: list[Scores] = []
-    false: dict[str, set[str]] = {}
+    false_negatives: dict[str, set[str]] = {}
     notes: list[str] = []
     for run in runs:
         read = read_run(run)
-        found, said = scores_beside({str(run): content_digest(str(run), cache)})
-        notes += said
+        found, run_notes = scores_beside({str(run): content_digest(str(run), cache)})
+        notes += run_notes
         of_positives: Scores = {}
         for query, documents in found.read().items():
             negated = _negated_scores(read.get(query, {}))
             for document, score in documents.items():
                 if score == math.inf:
-                    false.setdefault(query, set()).add(document)
+                    false_negatives.setdefault(query, set()).add(document)
                 elif score is not None and negated is not None:
-                    # Ranked below all negatives with a higher score.
+                    # The positive ranks below all negatives with a higher score.
                     rank = 1 + bisect_left(negated, -score)
                     of_positives.setdefault(query, {})[document] = 1 / (_K + rank)
         beside.append(of_positives)
@@ -67,7 +67,7 @@ def merge_runs(
                 of_query[document] = of_query.get(document, 0.0) + 1 / (_K + rank)
     merged = {
         query: sorted(
-            ((d, s) for d, s in documents.items() if d not in false.get(query, ())),
+            ((d, s) for d, s in documents.items() if d not in false_negatives.get(query, ())),
             key=lambda pair: (-pair[1], pair[0]),
         )[:depth]
         for query, documents in fused.items()
@@ -75,12 +75,14 @@ def merge_runs(
     write_run(out, merged.items())
     with atomic_file(path_beside(out)) as file:
         lines = [head_beside(content_digest(str(out), cache))]
-        for query in dict.fromkeys([*fused, *false]):
+        for query in dict.fromkeys([*fused, *false_negatives]):
             of_runs = [of_positives.get(query, {}) for of_positives in beside]
             for document in of_runs[0]:
                 if all(document in scores for scores in of_runs):
                     lines.append(f"{query}\t{document}\t{sum(s[document] for s in of_runs)!r}")
-            lines += [f"{query}\t{document}\tinf" for document in sorted(false.get(query, ()))]
+            lines += [
+                f"{query}\t{document}\tinf" for document in sorted(false_negatives.get(query, ()))
+            ]
         file.write("".join(f"{line}\n" for line in lines).encode())
     return sum(map(len, merged.values())), notes
 

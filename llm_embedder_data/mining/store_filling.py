@@ -34,7 +34,7 @@ from llm_embedder_data.mining.embedding_store import (
     EmbeddingStore,
     StoreLayout,
 )
-from llm_embedder_data.mining.rank_group import of_ranks, rank_and_size, ranks_fail_together
+from llm_embedder_data.mining.rank_group import gather_objects, rank_and_size, ranks_fail_together
 from llm_embedder_data.mining.store_fingerprint import StoredType, StoreFingerprint
 from llm_embedder_data.mining.text_embedder import TextEmbedder
 from llm_embedder_data.mining.text_inventory import TextInventory, take_inventory
@@ -155,8 +155,8 @@ def fill_store(
                 Path(root), texts, embedder, dtype, share, command, bar
             )
         _check_ranks_agree(layout)
-        # Use rank 0's list: shards that another job is writing may appear between two ranks' looks.
-        missing = of_ranks(missing)[0]
+        # Use rank 0's list: another job may write a shard between the checks of two ranks.
+        missing = gather_objects(missing)[0]
         n_full = embedder.n_full
         with ranks_fail_together():
             _embed_shards(layout, missing[rank::n_ranks], texts, distinct, embedder, bar)
@@ -165,7 +165,7 @@ def fill_store(
         n_written=len(missing),
         n_found=len(share.of(layout.n_shards)) - len(missing),
         n_missing=len(layout.missing()),
-        n_full=sum(of_ranks(embedder.n_full - n_full)),
+        n_full=sum(gather_objects(embedder.n_full - n_full)),
     )
 
 
@@ -205,7 +205,7 @@ def _embed_shards(
     embedder: TextEmbedder,
     bar: Progress,
 ) -> None:
-    """Embed and write shards; ``distinct`` is the position of each distinct text, ``[M]``."""
+    """Embed and write shards; ``distinct``, ``[M]``, holds the position of each distinct text."""
     total = sum(len(layout.texts_of(shard)) for shard in shards)
     embedding = bar.add_task(f"embedding {one_line(texts.name)}", total=total)
     blocks = (texts.at(distinct[np.array(layout.texts_of(shard))]) for shard in shards)
@@ -254,7 +254,7 @@ def _write_shard(layout: StoreLayout, shard: int, vectors: NDArray[np.float32]) 
 
 @contextmanager
 def _writing(layout: StoreLayout) -> Iterator[None]:
-    """Turn an OSError into an error that says what to do."""
+    """Turn an OSError into a DataError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -267,9 +267,8 @@ def _writing(layout: StoreLayout) -> Iterator[None]:
 
 def _check_ranks_agree(layout: StoreLayout) -> None:
     """Refuse ranks whose fingerprints differ: they would fill different stores."""
-    fingerprint = layout.fingerprint.as_dict()
-    for rank, of_rank in enumerate(of_ranks(fingerprint)):
-        different = [name for name in fingerprint if of_rank[name] != fingerprint[name]]
+    for rank, of_rank in enumerate(gather_objects(layout.fingerprint.as_dict())):
+        different = layout.fingerprint.differs_in(of_rank)
         if different:
             raise DataError(
                 f"rank {rank} would embed other texts, or embed them in another way: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,10 +18,11 @@ from llm_embedder_data.mining.text_inventory import TextInventory
 
 StoredType = Literal["float32", "float16", "bfloat16"]
 
-# Increase it when the files of a store change their meaning, or embeddings are computed otherwise.
+# Increase it when the meaning of a store's files or the way to compute embeddings changes.
 STORE_VERSION = 1
 
-# Weights are hashed in pieces of this size, so that an accelerator's are copied piece by piece.
+# Weights are hashed in pieces of this size, so that those on an accelerator are copied to the CPU
+# piece by piece.
 _HASHED_BYTES = 64 << 20
 
 
@@ -90,6 +91,19 @@ class StoreFingerprint:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON data."""
         return asdict(self)
+
+    def differs_in(self, other: Mapping[str, Any], ignored: Collection[str] = ()) -> list[str]:
+        """Return the names of the fields that have another value in another fingerprint.
+
+        Args:
+            other: the other fingerprint, as :meth:`as_dict` returns it. It may lack fields.
+            ignored: names of fields that are not compared.
+        """
+        return [
+            name
+            for name, value in self.as_dict().items()
+            if name not in ignored and other.get(name) != value
+        ]
 
     def digest(self) -> str:
         """Return the name of the store's folder: 32 hexadecimal digits."""

@@ -26,11 +26,11 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
-# Default of batch_tokens by type of device.
+# Defaults of batch_tokens.
 CPU_BATCH_TOKENS = 1024
 _BATCH_TOKENS_ON_ACCELERATOR = 32768
 
-# Texts of a block: their tokens are in memory at the same time.
+# Number of texts in a block, whose tokens are in memory at the same time.
 _TEXTS_AT_ONCE = 16384
 
 
@@ -43,7 +43,14 @@ class Encoder(Protocol):
     def encode(
         self, inputs: Any, inverse: Tensor | None = None, prompt_length: int | Tensor = 0
     ) -> Tensor:
-        """Return the embeddings of texts in any layout, ``[N, D]`` float32."""
+        """Return the embeddings of N texts, ``[N, D]``.
+
+        Args:
+            inputs: the texts in any layout: see :class:`TensorLayout`.
+            inverse: ``[N]`` int64, the row of each text, if the layout reorders texts.
+            prompt_length: number of prompt tokens, which mean pooling leaves out; an int, or
+                ``[N]`` int64.
+        """
 
     def embedding_facts(self) -> Mapping[str, Any]:
         """Return what embeddings depend on, except weights, tokens and precision."""
@@ -125,8 +132,8 @@ class TextEmbedder:
 
         Args:
             texts: N texts, without prompt.
-            own_instructions: the instruction that replaces the prompt of each text. An entry is
-                None where the prompt stays; None for all if no text has an instruction.
+            own_instructions: for each text, the instruction that replaces the prompt, or None to
+                keep the prompt. None in place of the list if no text has an instruction.
 
         Returns:
             The embeddings; ``[0, 0]`` without texts.
@@ -193,9 +200,10 @@ class TextEmbedder:
         """Return the embeddings of a block of texts, ``[n, D]`` float32."""
         self.n_full += int((tokens.lengths >= self.max_length).sum())
         order = np.argsort(-tokens.lengths, kind="stable")  # [n], the longest text first
-        # Results go into one tensor at once. Kept apart, they would lie between the activations of
-        # the batches, and the holes would be too small for the next batch.
-        found: Tensor | None = None  # [n, D], in this order
+        # Write the results of all batches into one tensor. Separate tensors would fragment the
+        # device's memory: each lies between the activations of two batches, and the free memory
+        # between them may be too small for the next batch.
+        found: Tensor | None = None  # [n, D], in the order ``order``
         start = 0
         for texts in self._batches(tokens.lengths[order], order):
             inputs, inverse = self._tensors(tokens.take(texts))

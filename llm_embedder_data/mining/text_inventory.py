@@ -44,7 +44,7 @@ class TextInventory:
 def take_inventory(
     texts: EmbeddableTexts, progress: Callable[[int], None] = lambda n_texts: None
 ) -> TextInventory:
-    """Read all texts once, in blocks. A hash of 16 bytes per text and the ids stay in memory.
+    """Read all texts once, in blocks. Only a hash of 16 bytes per text and the ids are kept.
 
     Args:
         texts: the texts to read.

@@ -1,8 +1,9 @@
-"""Vectors of single texts from whichever embedding stores of a folder hold them.
+"""Looks up the vectors of single texts in all embedding stores of a folder.
 
-``score`` needs the vectors of the texts of rows. A store holds those of another set of texts, such
-as a corpus, and is known by what all its vectors depend on: it is read if everything but its texts
-and prompt is as asked for, and in it each text that has the prompt asked for.
+``score`` needs vectors of the queries and keys of rows. Stores that were filled with other sets of
+texts, such as a corpus, may contain some of these texts. A store is used if its fingerprint differs
+from the requested fingerprint in the prompt and the set of texts at most. From such a store, a
+vector is read if both text and prompt match.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_embedder_data.core.checked_json import read_checked_json
 from llm_embedder_data.core.sealed_files import is_whole, mapped
 from llm_embedder_data.mining.embedding_store import (
-    HEADER,
     TEXT_HASHES,
     EmbeddingStore,
     StoreLayout,
+    most_similar_store,
+    read_headers,
 )
-from llm_embedder_data.mining.rank_group import of_ranks
+from llm_embedder_data.mining.rank_group import gather_objects
 from llm_embedder_data.mining.store_fingerprint import StoreFingerprint
 from llm_embedder_data.mining.text_inventory import text_hashes
 
-# What may differ between the store that is read and the texts that are asked for.
-_OF_TEXTS = ("prompt", "n_texts", "texts", "ids")
+# Fields of the fingerprint that may differ, because texts and prompts are compared one by one.
+_MAY_DIFFER = ("prompt", "n_texts", "texts", "ids")
 
 _HASHES_AT_ONCE = 1 << 16
 
@@ -39,10 +40,10 @@ class FoundVectors:
 
     Attributes:
         stores: the stores that hold some of them.
-        store: ``[n]`` int64, which of the stores holds each; -1 for a text that none holds.
+        store: ``[n]`` int64, for each text an index into ``stores``; -1 for a text without vector.
         number: ``[n]`` int64, the number of the text among the store's distinct texts.
-        notes: sentences for users by the name of a store: what was read from it, or why nothing
-            was.
+        notes: sentences for users by the name of a store: what was read from it, or why it was
+            not read.
     """
 
     stores: list[EmbeddingStore]
@@ -56,7 +57,10 @@ class FoundVectors:
         self.stores.append(store)
 
     def at(self, texts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of texts by their numbers, ``[m, D]`` float32."""
+        """Return the vectors ``[m, D]`` float32 of m of the n texts, by their positions.
+
+        All these texts must have been found.
+        """
         wanted = np.asarray(texts, np.int64)
         vectors = np.empty((len(wanted), self.stores[0].width), np.float32)
         for number, store in enumerate(self.stores):
@@ -75,8 +79,8 @@ def find_vectors(
 
     Args:
         root: the folder that holds the stores; it need not exist.
-        fingerprint: what vectors depend on. Its prompt and texts do not matter.
-        asked_for: n pairs of a prompt and a text without it.
+        fingerprint: what vectors depend on. Its prompt and its texts are ignored.
+        asked_for: n pairs: a prompt, and a text without the prompt.
 
     Raises:
         DataError: a store is damaged.
@@ -87,27 +91,16 @@ def find_vectors(
     asked = _Asked(
         text_hashes((texts, None)), text_hashes((texts, prompts)), np.array(prompts, object)
     )
-    wanted = fingerprint.as_dict()
-    unlike: list[tuple[int, str, list[str]]] = []
-    # Another job may complete a store between two ranks' looks, so all take rank 0's list.
-    names = of_ranks(sorted(path.parent.name for path in root.glob(f"*/{HEADER}")))[0]
-    for name in names:
-        header = read_checked_json(root / name / HEADER)
-        if header is None:
-            continue
-        different = [
-            field
-            for field in wanted
-            if field not in _OF_TEXTS and header["fingerprint"].get(field) != wanted[field]
-        ]
-        if different:
-            unlike.append((len(different), name, different))
-        else:
+    # All ranks use rank 0's list: another job may begin a store between the checks of two ranks.
+    headers = gather_objects(read_headers(root))[0]
+    for header in headers.values():
+        if not fingerprint.differs_in(header["fingerprint"], _MAY_DIFFER):
             _read(root, header, asked, found)
-    if unlike and (found.store < 0).any():
-        _, name, different = min(unlike)
-        found.notes[name] = (
-            f"the store {name} was not read because it differs in {', '.join(different)}"
+    similar = most_similar_store(headers, fingerprint, _MAY_DIFFER)
+    if similar is not None and (found.store < 0).any():
+        found.notes[similar.name] = (
+            f"the store {similar.name} was not read because it differs in "
+            f"{', '.join(similar.differs_in)}"
         )
     return found
 
@@ -117,13 +110,13 @@ def find_vectors(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The texts that are asked for.
+    """The requested texts, with the hashes that they may have in a store.
 
     Attributes:
-        plain: ``[n, 2]`` uint64, the hash of each text in a store that has its prompt.
-        instructed: ``[n, 2]`` uint64, its hash in a store of which it is a text with an
-            instruction of its own.
-        prompts: ``[n]``, of the texts.
+        plain: ``[n, 2]`` uint64, the hash of each text if its prompt is the prompt of the store.
+        instructed: ``[n, 2]`` uint64, the hash of each text if the store has its prompt as an
+            instruction of the text, which replaces the prompt of the store.
+        prompts: ``[n]`` object, the prompt of each text.
     """
 
     plain: NDArray[np.uint64]
@@ -132,7 +125,7 @@ class _Asked:
 
 
 def _read(root: Path, header: dict[str, Any], asked: _Asked, found: FoundVectors) -> None:
-    """Add what a store holds of the texts that are not found yet."""
+    """Add to ``found`` the texts that a store holds and no earlier store held."""
     fingerprint = StoreFingerprint(**header["fingerprint"])
     layout = StoreLayout(root, fingerprint, header["n_distinct"])
     name, said = layout.folder.name, f"the store {layout.folder.name}"
@@ -167,9 +160,14 @@ def _read(root: Path, header: dict[str, Any], asked: _Asked, found: FoundVectors
 
 
 def _numbers_of(asked: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return where each of ``[n, 2]`` hashes stands among ``[M, 2]``, ``[n]`` int64; -1: nowhere.
+    """Return the position of each requested hash in an array of hashes.
 
-    The M are read in blocks, as they may be many and lie in a file.
+    Args:
+        asked: ``[n, 2]`` uint64.
+        hashes: ``[M, 2]`` uint64. They are read in blocks: M may be large, and the array a file.
+
+    Returns:
+        ``[n]`` int64, in ``[0, M)``; -1 for a hash that is not in the array.
     """
     order = np.argsort(asked[:, 0], kind="stable")
     in_order = asked[order]

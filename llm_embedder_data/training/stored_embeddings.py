@@ -22,7 +22,11 @@ from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueri
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.mining.embeddable_texts import PromptedTexts
-from llm_embedder_data.mining.embedding_store import EmbeddingStore, most_similar_store
+from llm_embedder_data.mining.embedding_store import (
+    EmbeddingStore,
+    most_similar_store,
+    read_headers,
+)
 from llm_embedder_data.mining.store_filling import Filled, fill_store
 from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
 from llm_embedder_data.training.bi_encoder import BiEncoder
@@ -158,7 +162,7 @@ def _why_not_read(filled: Filled) -> str:
     """Explain why a store of the same texts was not read; empty if there is no such store."""
     if filled.n_found:
         return ""
-    similar = most_similar_store(filled.layout.root, filled.layout.fingerprint)
+    similar = most_similar_store(read_headers(filled.layout.root), filled.layout.fingerprint)
     if similar is None or "texts" in similar.differs_in:
         return ""
     return (

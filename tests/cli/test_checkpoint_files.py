@@ -51,11 +51,11 @@ def _no_numbers(path: Path) -> None:
         ("validate", _nothing, "there is no such file; did you mean"),
         ("fit", _empty_folder, "is a folder, not a checkpoint"),
         ("fit", _folder_of_checkpoints, "in it there are lst.ckpt/last.ckpt"),
-        ("fit", _garbage, "is no checkpoint: not an archive"),
-        ("validate", _cut_off, "is no checkpoint: not an archive"),
-        ("fit", _weights_alone, "holds no 'state_dict'"),
-        ("validate", _list, "holds no 'state_dict'"),
-        ("validate", _no_numbers, "holds no 'state_dict'"),
+        ("fit", _garbage, "is not a checkpoint: not an archive"),
+        ("validate", _cut_off, "is not a checkpoint: not an archive"),
+        ("fit", _weights_alone, "has no 'state_dict'"),
+        ("validate", _list, "has no 'state_dict'"),
+        ("validate", _no_numbers, "has no 'state_dict'"),
     ],
 )
 def test_what_is_no_checkpoint_is_named(refused, tmp_path, tiny, verb, make, sentence):

@@ -9,19 +9,19 @@ def test_an_argument_without_a_key_is_refused(refused, verb, argument):
     said = refused(verb, argument)
 
     assert repr(argument) in said
-    assert "is no setting" in said
+    assert "is not a setting" in said
     assert "expected KEY=VALUE" in said
 
 
 @pytest.mark.parametrize(
     ("argument", "sentence"),
     [
-        ("data.batch_size", "is no setting: expected KEY=VALUE"),
+        ("data.batch_size", "is not a setting: expected KEY=VALUE"),
         ("data.batch_size=", "there is no value"),
         ("--verson", "there is no flag '--verson'; did you mean '--version'?"),
         ("--cfg", "nothing follows the flag '--cfg'"),
         ("data.train_data={a: x=1.jsonl}", "must be quoted"),
-        ("seed", "is no setting"),
+        ("seed", "is not a setting"),
     ],
 )
 def test_a_typing_error_is_named(refused, argument, sentence):

@@ -13,7 +13,7 @@ from cli_cases import write_rows
 def test_an_unknown_verb_names_the_known_ones(run):
     with pytest.raises(
         SystemExit,
-        match=r"'fti' is no verb: expected one of fit, .*; did you mean 'fit'",
+        match=r"'fti' is not a verb: expected one of fit, .*; did you mean 'fit'",
     ):
         run("fti")
 

@@ -1,7 +1,7 @@
 """The table of verbs.
 
-To add a verb, add a line to :data:`VERBS` and a module of the verb's name to this folder, with a
-function of the same name that takes the composed configuration. What the function returns is the
+To add a verb, add a line to :data:`VERBS`, and add a module to this folder. The module and the
+function in it have the verb's name. The function takes the composed configuration, and returns the
 value that a Hydra sweeper optimizes, or None.
 """
 

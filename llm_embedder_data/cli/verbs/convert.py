@@ -72,7 +72,8 @@ def _rows_of_other_files(reader: RowReader, out: Path) -> Iterator[Row]:
     """Yield the rows of a reader.
 
     Raises:
-        ConfigError: at the end, and so before ``out`` is replaced: the rows came from it.
+        ConfigError: the rows were read from ``out``. This is known and raised after the last row,
+            but still before ``out`` is replaced.
     """
     yield from reader.rows()
     read = (path for found in reader.report for path, _ in found.files)

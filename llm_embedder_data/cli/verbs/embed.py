@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.named_encoder import build_embedder, build_encoder, launch
 from llm_embedder_data.cli.output_files import store_folder
-from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.printable import one_line
@@ -61,7 +61,11 @@ def embed(cfg: DictConfig) -> None:
 
 
 def _checked_kinds(cfg: DictConfig) -> list[TextKind]:
-    """Return the kinds of texts to embed; there is data of each kind."""
+    """Return the kinds of texts to embed.
+
+    Raises:
+        ConfigError: a kind is unknown or has no data, or there are no data at all.
+    """
     given = OmegaConf.to_container(cfg.texts) if OmegaConf.is_list(cfg.texts) else cfg.texts
     named = [kind for kind in _KINDS if cfg.data.get(kind) is not None]
     if given is None:
@@ -86,16 +90,12 @@ def _checked_batch_tokens(value: Any) -> int | None:
 
 
 def _open_data(cfg: DictConfig, kinds: list[TextKind], fabric: Fabric) -> RetrievalDataModule:
-    """Return the data module, set up on every rank. A rank per machine writes the caches."""
+    """Return the data module, set up on every rank. One rank of each machine writes the caches."""
     if "train_data" not in kinds:
-        # eval_data stays, because the prompt of a corpus depends on the tasks of its eval sets.
+        # Keep eval_data, because the prompt of a corpus depends on the tasks of its eval sets.
         cfg.data.train_data = None
     cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
-    datamodule = build_data(cfg)
-    if not isinstance(datamodule, RetrievalDataModule):
-        raise ConfigError(
-            f"data._target_={cfg.data._target_!r}: expected RetrievalDataModule or a subclass"
-        )
+    datamodule = build_retrieval_data(cfg)
     if fabric.local_rank == 0:
         datamodule.prepare_data()
     fabric.barrier()
@@ -126,7 +126,7 @@ def _treatment(kind: TextKind, embedder: TextEmbedder, origin: str) -> str:
 
 
 def _command() -> str:
-    """Return the command that fills the whole store."""
+    """Return this command without ``shard``: it fills the whole store."""
     overrides = HydraConfig.get().overrides.task
     kept = [text for text in overrides if text.lstrip("+").partition("=")[0] != "shard"]
     return shlex.join(["llm-embedder-data", "embed", *kept])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from llm_embedder_data.cli.output_files import (
@@ -14,7 +13,7 @@ from llm_embedder_data.cli.output_files import (
     write_json,
     write_text,
 )
-from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.run_objects import build_data, overridden_keys
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import cause
@@ -135,9 +134,7 @@ def _names(overridden: set[str], key: str) -> bool:
 
 def _given_settings(cfg: DictConfig) -> dict[str, Any]:
     """Return the data's settings on the command line, which replace those of the checkpoint."""
-    names = {
-        override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task
-    }
+    names = overridden_keys()
     data = OmegaConf.to_container(cfg.data, resolve=True)
     assert isinstance(data, dict)
     given = {str(name): value for name, value in data.items() if _names(names, f"data.{name!s}")}

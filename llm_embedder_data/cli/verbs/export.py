@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_content, check_checkpoint_file
-from llm_embedder_data.cli.run_objects import build_data, build_model
+from llm_embedder_data.cli.run_objects import build_data, build_model, overridden_keys
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
@@ -137,9 +136,7 @@ def _given_data(cfg: DictConfig) -> dict[str, Any]:
     """Return the data's settings on the command line."""
     data = OmegaConf.to_container(cfg.data, resolve=True)
     assert isinstance(data, dict)
-    keys = {
-        override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task
-    }
+    keys = overridden_keys()
     names = {key.split(".")[1] for key in keys if key.startswith("data.")}
     names |= {"recipe"} & keys
     return {name: data[name] for name in names if name in data}

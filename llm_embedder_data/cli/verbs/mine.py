@@ -20,7 +20,7 @@ from llm_embedder_data.cli.output_files import (
     write_json,
     write_text,
 )
-from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.negative_limits import LIMITS
 from llm_embedder_data.core.errors import ConfigError, check_choice
@@ -136,11 +136,7 @@ def _open_data(cfg: DictConfig, fabric: Fabric) -> RetrievalDataModule:
     cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
     cfg.data.on_no_negatives = "keep"
     cfg.data.tokenize = "on-the-fly"
-    datamodule = build_data(cfg)
-    if not isinstance(datamodule, RetrievalDataModule):
-        raise ConfigError(
-            f"data._target_={cfg.data._target_!r}: expected RetrievalDataModule or a subclass"
-        )
+    datamodule = build_retrieval_data(cfg)
     if fabric.is_global_zero:
         datamodule.prepare_data()
     fabric.barrier()
@@ -166,13 +162,13 @@ def _retrievers(
     def make(data: MiningData, passages: MinablePassages, queries: MinedQueries) -> Retriever:
         if fabric.is_global_zero:
             show("\n".join(_choices(data, datamodule)))
-        of_passages = PromptedTexts(passages.further, data.key_prompt, data.key_max_length)
-        of_queries = PromptedTexts(queries.texts, data.query_prompt, data.query_max_length)
+        prompted_passages = PromptedTexts(passages.further, data.key_prompt, data.key_max_length)
+        prompted_queries = PromptedTexts(queries.texts, data.query_prompt, data.query_max_length)
         return DenseRetriever(
             passages,
             queries.texts,
-            build_embedder(cfg, encoder, datamodule, of_passages),
-            build_embedder(cfg, encoder, datamodule, of_queries),
+            build_embedder(cfg, encoder, datamodule, prompted_passages),
+            build_embedder(cfg, encoder, datamodule, prompted_queries),
             store,
             show_progress=True,
         )

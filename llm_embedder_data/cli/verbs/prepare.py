@@ -52,7 +52,7 @@ def prepare(cfg: DictConfig) -> None:
     with reading_progress():
         datamodule.prepare_data()
     seconds = time.perf_counter() - began
-    with suppress(PlanError):  # the report says so
+    with suppress(PlanError):  # the diagnosis reports this error
         datamodule.setup()
     diagnosis = datamodule.diagnose(
         cfg.world_size,
@@ -93,9 +93,9 @@ def _wants_annotations(setting: Any) -> bool:
 
 
 def _annotations(diagnosis: Diagnosis, failed: Container[tuple[str, str]]) -> list[str]:
-    """Return a line per example in the syntax of GitHub's annotations.
+    """Return one line for each example, in the syntax of GitHub's annotations.
 
-    Examples are errors if their dataset exceeds the limit of their check, else warnings.
+    An example is an error if its dataset exceeds the limit of its check, else a warning.
 
     Args:
         diagnosis: what was found.

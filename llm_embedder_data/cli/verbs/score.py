@@ -149,10 +149,10 @@ def _rows(cfg: DictConfig, *, needs_answers: bool) -> RowsToScore:
 
 
 def _with_corpora(source: Any, corpus: Any) -> Any:
-    """Add ``data.corpus`` to sources with side-cars, so that their documents are found as in fit.
+    """Add ``data.corpus`` to sources with ``negatives``, so that documents are found as in fit.
 
-    A source's ``corpus`` goes first. Otherwise documents are looked up in the corpus of
-    ``data.corpus`` with the dataset's name, or, if there is none, in all of them.
+    A source that names a ``corpus`` keeps it. For any other source, documents are looked up in the
+    corpus of ``data.corpus`` that has the dataset's name, or in all corpora if none has it.
     """
     if corpus is None or not isinstance(source, dict):
         return source
@@ -181,7 +181,7 @@ def _choices(
     dtype = str(settings.torch_dtype(fabric.device.type != "cpu")).removeprefix("torch.")
     return (
         f"kind={settings.kind}, dtype={dtype}, {fabric.world_size} x "
-        f"{fabric.device.type}, {teacher.said(plan.tasks)} "
+        f"{fabric.device.type}, {teacher.described(plan.tasks)} "
         f"({name}; see llm-embedder-data score --help)"
     )
 
@@ -199,8 +199,8 @@ def _finish(parts: ScoreParts, out: Path, n_new: int, seconds: float) -> None:
             f"writes the last one writes {out}"
         )
         return
-    said = [f"{n:,} {what}" for what, n in counts.items() if what not in ("rows", "inputs") and n]
-    show("; ".join([f"{counts['rows']:,} rows written to {out}", *said]))
+    others = [f"{n:,} {what}" for what, n in counts.items() if what not in ("rows", "inputs") and n]
+    show("; ".join([f"{counts['rows']:,} rows written to {out}", *others]))
     for folder in parts.others():
         show(
             f"parts of other settings or rows are left in {folder} (delete it, if nobody needs it)"
@@ -226,5 +226,7 @@ def _progress_bar(n_inputs: int, *, is_shown: bool) -> Iterator[Callable[[int], 
 
 
 class _Rate(ProgressColumn):
+    """A column with the number of inputs per second."""
+
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed or 0:,.1f}/s")

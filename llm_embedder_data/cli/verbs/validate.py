@@ -48,10 +48,10 @@ def validate(cfg: DictConfig) -> float | None:
 def _read_stores(
     store: Path, cfg: DictConfig, trainer: Trainer, model: Any, datamodule: Any
 ) -> None:
-    """Let the evaluation read embeddings from the stores in a folder, and fill them.
+    """Let the evaluation read embeddings from the stores in a folder, and fill the stores.
 
-    That happens when the trainer asks for the loaders: the model then is on its device, with the
-    weights of ``ckpt_path``, and the ranks are connected.
+    The stores are filled later, when the trainer asks for the loaders. Only then is the model on
+    its device with the weights of ``ckpt_path``, and the ranks are connected.
     """
     if not isinstance(datamodule, RetrievalDataModule):
         raise ConfigError(

@@ -42,6 +42,11 @@ def length_sorted_batches(
 
 
 def padded_on_the_right(ids: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """Return token ids ``[B, L]`` int64, where L is the length of the longest input."""
+    """Return token ids ``[B, L]`` int64, where L is the length of the longest input.
+
+    Args:
+        ids: B lists of token ids, at least one.
+        pad_id: the id that fills the rest of shorter inputs.
+    """
     width = max(map(len, ids))
     return torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in ids])

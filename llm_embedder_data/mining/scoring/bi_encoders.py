@@ -25,7 +25,7 @@ from llm_embedder_data.mining.text_embedder import Precision, TextEmbedder
 from llm_embedder_data.mining.text_inventory import take_inventory
 from llm_embedder_data.mining.vectors_of_texts import FoundVectors, find_vectors
 
-# Texts are padded to a multiple of so many tokens.
+# Texts are padded to a multiple of this many tokens.
 _MULTIPLE = 8
 
 
@@ -54,9 +54,13 @@ class BiEncoderTeacher:
         recipe: gives the prompts of queries and keys by task.
         query_max_length: limit of a query in tokens, prompt and special tokens included.
         key_max_length: limit of a key in tokens, prompt and special tokens included.
-        length_origin: what set the limits, for users; empty if they gave them.
+        length_origin: where the limits come from, for users; empty if a user gave them.
         batch_tokens: limit of a batch in tokens, padding included.
         precision: precision that the encoder computes in.
+
+    Attributes:
+        model: the encoder.
+        counts: how many texts were cut, by a description for users.
     """
 
     def __init__(
@@ -104,15 +108,15 @@ class BiEncoderTeacher:
     ) -> None:
         """Embed all distinct texts of rows that no store in the folder has yet.
 
-        Each of several jobs embeds its share, and then what is still missing. All ranks of a group
-        must call this; they divide the work.
+        If several jobs share the work, a job embeds its share first, and then the texts that are
+        still missing. All ranks of a torch.distributed group must call this; they divide the work.
 
         Args:
             rows: all rows of the source.
-            folder: the folder that holds the embedding stores. Those of other texts, such as a
-                corpus that contains the keys, are read too.
+            folder: the folder that holds the embedding stores. Stores of other sets of texts, such
+                as a corpus that contains the keys, are read too.
             share: the share of this job.
-            say: called with a sentence for the queries and for the keys: what was read and what
+            say: called twice, for queries and for keys, with a sentence on what was read and what
                 was embedded; None to say nothing.
             show_progress: whether to show a progress bar on a terminal.
         """
@@ -138,7 +142,7 @@ class BiEncoderTeacher:
             is_cut = _are_cut(list(number), self._tokenizer, max_length)
             self._sides[side] = _EmbeddedSide(number, found, is_cut)
 
-    def said(self, tasks: Sequence[str]) -> str:
+    def described(self, tasks: Sequence[str]) -> str:
         """Return the settings in force for some tasks, as a line for a terminal."""
         prompts = {task: self._recipe.instruction(task) for task in tasks}
         shown = ", ".join(
@@ -189,7 +193,7 @@ class _EmbeddedSide:
     """The embeddings of all queries, or of all keys.
 
     Attributes:
-        numbers: the number of each (prompt, text).
+        numbers: the number of each (prompt, text), in ``[0, N)``.
         vectors: the embeddings, by number.
         is_cut: ``[N]`` bool, by number, whether the text is longer than its limit.
     """
@@ -212,7 +216,7 @@ def _filled(
     say: Callable[[str], None] | None,
     show_progress: bool,
 ) -> FoundVectors:
-    """Return the embeddings of all (prompt, text); those that no store has are embedded first."""
+    """Return the embeddings of all (prompt, text). Embed the texts that no store has."""
 
     def listed(numbers: Iterable[int]) -> ListedTexts:
         chosen = [texts[number] for number in numbers]
@@ -229,7 +233,8 @@ def _filled(
         filled = fill_store(folder, missing, embedder, share=share, show_progress=show_progress)
         if filled.n_missing:
             filled = fill_store(folder, missing, embedder, show_progress=show_progress)
-        found.notes.pop(filled.layout.folder.name, None)  # a run that was killed had begun it
+        # If a killed run began this store, a note says that it is incomplete. Now it is complete.
+        found.notes.pop(filled.layout.folder.name, None)
         found.add(filled.open(), left)
         n_read += f"; the others: {filled.described()}"
     if say is not None:
@@ -242,7 +247,8 @@ def _are_cut(
 ) -> NDArray[np.bool_]:
     """Return which (prompt, text) have more than ``max_length`` tokens, ``[N]`` bool.
 
-    Texts with at most so many bytes cannot have more tokens, so they are not tokenized.
+    A text has at most as many tokens as bytes, plus special tokens. So only texts with more bytes
+    than the limit allows are tokenized.
     """
     found = np.zeros(len(texts), bool)
     n_special = tokenizer.num_special_tokens_to_add()

@@ -36,7 +36,7 @@ Kind = Literal["cross-encoder", "bi-encoder", "likelihood", "yes-no"]
 LANGUAGE_MODEL_KINDS = ("likelihood", "yes-no")
 
 # Default limit of an input in tokens; a teacher with fewer positions has a lower limit. A
-# bi-encoder embeds query and key apart, and has a limit of its own.
+# bi-encoder embeds query and key separately: its limit comes from the model's files.
 _MAX_LENGTH = {"cross-encoder": 512, "likelihood": 2048, "yes-no": 2048}
 
 # Default limit of a query, a context and a key in a language model's input, in tokens.
@@ -53,6 +53,10 @@ PRECISION: Mapping[torch.dtype, Precision] = {
 _BATCH_TOKENS_ON_CPU = 4096
 _BATCH_TOKENS_ON_ACCELERATOR = 32768
 
+# Types of models that number positions from the padding token's id + 1, so they have that many
+# positions fewer for tokens.
+_POSITIONS_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherSettings:
@@ -62,10 +66,12 @@ class TeacherSettings:
         kind: how scores are computed.
         dtype: type of the weights; auto: bfloat16 for a language model on an accelerator, else
             float32.
-        max_length: limit of an input in tokens; None: 512 for cross-encoders, 2,048 for language
-            models, but at most the number of the teacher's positions; a bi-encoder's own limit.
-        key_max_length: limit of a key in tokens; None: a bi-encoder's own limit, else 512.
-        query_max_length: limit of a query in tokens, in a language model also of a context; None:
+        max_length: limit of an input in tokens. None: 512 for cross-encoders and 2,048 for language
+            models, but at most the number of the teacher's positions; for bi-encoders, the limit in
+            the model's files.
+        key_max_length: limit of a key in tokens. None: for bi-encoders, the limit in the model's
+            files; else 512.
+        query_max_length: limit of a query in tokens, in a language model also of a context. None:
             as for a key.
         batch_tokens: limit of a batch in tokens, padding included; None: 4,096 on a CPU, else
             32,768.
@@ -120,7 +126,7 @@ class TeacherSettings:
         return None
 
     def torch_dtype(self, on_accelerator: bool) -> torch.dtype:
-        """Return the type of the weights."""
+        """Return the type of the weights; for a bi-encoder, the type that it computes in."""
         is_language_model = self.kind in LANGUAGE_MODEL_KINDS
         name = self.dtype
         if name == "auto":
@@ -129,7 +135,7 @@ class TeacherSettings:
         return found
 
     def tokens_of_a_batch(self, on_accelerator: bool) -> int:
-        """Return the most tokens of a batch."""
+        """Return the limit of a batch in tokens."""
         default = _BATCH_TOKENS_ON_ACCELERATOR if on_accelerator else _BATCH_TOKENS_ON_CPU
         return default if self.batch_tokens is None else self.batch_tokens
 
@@ -200,10 +206,8 @@ def build_teacher(
         ConfigError: the model cannot be loaded, or cannot score in this way.
     """
     config, tokenizer = load_config_of(teacher), load_tokenizer_of(teacher)
-    dtype, max_length = (
-        settings.torch_dtype(on_accelerator),
-        max_length_of(config, tokenizer, settings),
-    )
+    dtype = settings.torch_dtype(on_accelerator)
+    max_length = max_length_of(config, tokenizer, settings)
     batch_tokens = settings.tokens_of_a_batch(on_accelerator)
     if settings.kind == "cross-encoder":
         activation = activation_of(teacher, config, settings.activation)
@@ -235,7 +239,3 @@ def build_teacher(
         yes=settings.yes_word,
         no=settings.no_word,
     )
-
-
-# Models whose positions start after the padding index, so that fewer are left for tokens.
-_POSITIONS_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet"}

@@ -85,7 +85,7 @@ class CrossEncoderTeacher:
             "activation": repr(self._activation),
         }
 
-    def said(self, tasks: Sequence[str]) -> str:
+    def described(self, tasks: Sequence[str]) -> str:
         """Return the settings in force, as a line for a terminal."""
         return f"max_length={self._max_length}, activation {type(self._activation).__name__}"
 
@@ -138,8 +138,8 @@ def activation_of(teacher: str, config: Any, given: str) -> nn.Module:
     Args:
         teacher: a folder, or a name on the Hugging Face hub.
         config: its transformers configuration.
-        given: the name of a class of torch.nn; or ``auto``: the activation that the model's files
-            name, in the places where sentence-transformers looks, else a sigmoid.
+        given: the name of a class of torch.nn; or ``auto`` for the activation that the model's
+            files name, which are searched as sentence-transformers does, else a sigmoid.
 
     Raises:
         ConfigError: the activation is not in torch.nn; or it is ``auto``, and the model's files

@@ -23,10 +23,10 @@ from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
 from llm_embedder_data.mining.scoring.teacher import RowScore, facts_of_model
 from llm_embedder_data.mining.scoring.templates import TaskTemplates
 
-# Limit of a batch in logits, 256 MB in float32; an input with more makes a batch by itself.
+# Limit of a batch in logits, 256 MB in float32. An input with more logits makes a batch by itself.
 _MOST_LOGITS = 1 << 26
 
-# The logits of this many positions are converted to float32 at a time.
+# Number of positions whose logits are converted to float32 at a time, to save memory.
 _IN_FLOAT32 = 512
 
 # Text for PickedLogits.check.
@@ -39,8 +39,8 @@ class PreparedPrompts:
 
     Attributes:
         n_keys: number of keys of each row.
-        n_each: number of prompts per key of each row: the number of the row's answers, which may be
-            0. The yes-no kind has a prompt per key.
+        n_each: for each row, the number of prompts per key. For kind=likelihood this is the number
+            of the row's answers, which may be 0; for kind=yes-no it is 1.
         prompts: the prompts of all rows, key by key; None for a prompt that is too long.
         counts: how many prompts were cut, by a description for users.
     """
@@ -54,7 +54,9 @@ class PreparedPrompts:
 class _LanguageModelTeacher(ABC):
     """Base class of the two kinds: makes prompts from rows, and batches from prompts.
 
-    A prompt's score is the mean of its values, and a key's score is the mean over its prompts.
+    The model gives each prompt one or more values, such as the log-likelihoods of the answer's
+    tokens. A prompt's score is the mean of its values, and a key's score is the mean over its
+    prompts.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class _LanguageModelTeacher(ABC):
             "batch_tokens": self._batch_tokens,
         }
 
-    def said(self, tasks: Sequence[str]) -> str:
+    def described(self, tasks: Sequence[str]) -> str:
         """Return the settings in force for some tasks, as a line for a terminal."""
         limits = self._limits
         templates = {task: self._templates.of(task).text for task in tasks}
@@ -113,7 +115,7 @@ class _LanguageModelTeacher(ABC):
 
     @torch.inference_mode()
     def scores(self, prepared: PreparedPrompts, progress: Callable[[int], None]) -> list[RowScore]:
-        """Return the scores of rows; None for a row without answers or with a prompt too long."""
+        """Return the scores of rows; None for a row without answers or with too long a prompt."""
         self._check_once()
         self.counts += prepared.counts
         found = [prompt for prompt in prepared.prompts if prompt is not None]

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.scoring.templates import Template
 
-# Number of prompts that are tokenized in a call.
+# Number of prompts that are tokenized in one call.
 _AT_ONCE = 1024
 
 
@@ -36,7 +36,7 @@ class TokenizedPrompt:
     """A tokenized prompt.
 
     Attributes:
-        ids: token ids, with special tokens before the text, and without those after it.
+        ids: token ids, with the special tokens before the text, but without those after it.
         answer_start: position of the answer's first token; ``len(ids)`` if there is no answer.
     """
 
@@ -172,7 +172,7 @@ class _Encoded:
             self.end -= 1
 
     def tokenized(self) -> TokenizedPrompt | None:
-        """Return the tokens; None if the answer has no tokens, or there are none before it."""
+        """Return the tokens; None if the answer has no tokens, or no token comes before it."""
         ids = self._encoding.ids[: self.end]
         if "answer" not in self._spans:
             return TokenizedPrompt(ids, self.end)

@@ -1,4 +1,4 @@
-"""The parts of a score file, which are written separately, and joined when all are there."""
+"""The parts of a score file, which are written separately, and joined when all exist."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from llm_embedder_data.core.files import atomic_file, locked
 
 
 class ScoreParts:
-    """A folder of parts beside the score file.
+    """A folder of parts next to the score file.
 
     The folder's name contains a fingerprint, so parts that were made from other rows or with other
     settings are never read. A part is a file: a line of JSON with counts, then a line for each row.
-    It appears complete or not at all. So a run that was killed continues after its last part, and
-    several processes may write parts of the same file.
+    A part appears complete or not at all. So a run that was killed continues after its last part,
+    and several processes may write parts of the same file.
 
     Args:
         out: the score file.
@@ -63,7 +63,7 @@ class ScoreParts:
             raise self._unwritable(error) from error
 
     def join(self) -> Counter[str] | None:
-        """Join all parts to the file, and delete them. Nothing is done if a part is missing.
+        """Join all parts into the score file, and delete them. Do nothing if a part is missing.
 
         If several processes call this, only one of them writes the file.
 

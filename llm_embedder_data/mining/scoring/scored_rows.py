@@ -47,7 +47,7 @@ class RowsToScore:
     """The rows of a source, read anew by each iteration.
 
     Args:
-        source: as ``data.train_data``.
+        source: the rows, as the setting ``data.train_data`` names them.
         needs_answers: whether rows need answers, from the field ``answers`` or ``answer`` of their
             records.
         default_task: task of rows that name no task.

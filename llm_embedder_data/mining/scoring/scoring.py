@@ -69,7 +69,7 @@ def plan_parts(rows: RowsToScore, inputs_per_part: int = 4096) -> ScoringPlan:
         content = (row.query_id, row.digest, row.task, row.instruction, row.answers, row.context)
         hashed.update(json.dumps(content).encode())
     if not tasks:
-        raise DataError(f"no row is to be scored:\n{rows.report}")
+        raise DataError(f"there are no rows to score:\n{rows.report}")
     return ScoringPlan(tuple(n_rows), tuple(n_inputs), tuple(tasks), hashed.hexdigest())
 
 
@@ -162,8 +162,8 @@ def _check(rows: Sequence[ScoredRow], scores: Sequence[RowScore], *, skips: bool
             )
         if of_row is not None and not all(map(math.isfinite, of_row)):
             raise DataError(
-                f"query id {row.query_id!r}: the teacher gives a score that is no finite number "
-                "(try dtype=float32)"
+                f"query id {row.query_id!r}: the teacher gives a score that is not finite (try "
+                "dtype=float32)"
             )
 
 

@@ -19,6 +19,9 @@ from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
+# Entries of a configuration that do not change scores.
+_WITHOUT_EFFECT = ("_name_or_path", "transformers_version")
+
 # A score for each key of a row; None for a row that cannot be scored.
 RowScore = list[float] | None
 
@@ -37,7 +40,7 @@ class Teacher(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """Return what scores depend on, except weights and rows, as plain JSON."""
 
-    def said(self, tasks: Sequence[str]) -> str:
+    def described(self, tasks: Sequence[str]) -> str:
         """Return the settings in force for some tasks, as a line for a terminal."""
 
     def prepare(self, rows: Sequence[ScoredRow]) -> Any:
@@ -97,12 +100,8 @@ def load_model_of(teacher: str, auto_class: Any, dtype: torch.dtype) -> PreTrain
 def facts_of_model(model: PreTrainedModel) -> dict[str, Any]:
     """Return a model's class and configuration, without its name and path, as plain JSON."""
     config = json.loads(json.dumps(model.config.to_dict(), default=str))
-    kept = {name: config[name] for name in config if name not in _NO_FACTS}
+    kept = {name: config[name] for name in config if name not in _WITHOUT_EFFECT}
     return {"class": type(model).__name__, "config": kept}
-
-
-# Entries of a configuration that do not change scores.
-_NO_FACTS = ("_name_or_path", "transformers_version")
 
 
 def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
@@ -114,12 +113,17 @@ def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
 
 @contextmanager
 def _explained(teacher: str, what: str) -> Iterator[None]:
-    """Make any error of loading one that names the teacher, and what of it could not be loaded."""
+    """Turn any error of loading into a ConfigError that names the teacher and the part.
+
+    Args:
+        teacher: a folder, or a name on the Hugging Face hub.
+        what: the part of the teacher that is loaded, for the message.
+    """
     try:
         yield
     except ConfigError:
         raise
-    except Exception as error:  # each kind of file has errors of its own
+    except Exception as error:  # readers of files raise errors of many types
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ConfigError(
             f"teacher={teacher!r}: {what} cannot be loaded: {reason} (give a folder, or a name on "

@@ -10,8 +10,8 @@ from typing import Any
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.rows.settings.key_templates import parse_template
 
-# LLM-Embedder (arXiv:2310.07554), by task. For lrlm the original joins fields that were never
-# published; here the texts are joined in the order in which they are in a document.
+# LLM-Embedder's templates (arXiv:2310.07554), by task. For lrlm the original joins fields that were
+# never published; here the texts are joined in the order in which a document has them.
 LIKELIHOOD_TEMPLATES = {
     "qa": "Knowledge: {key}\n\nQuestion: {query}\n\nAnswer: {answer}",
     "convsearch": "Knowledge: {key}\n\nQuestion: {query}\n\nAnswer: {answer}",
@@ -72,7 +72,7 @@ def template_of(template: Any, setting: str, needed: tuple[str, ...]) -> Templat
             the end.
 
     Raises:
-        ConfigError: the template is no text, or lacks, repeats or misplaces a field.
+        ConfigError: the template is not text, or lacks, repeats or misplaces a field.
     """
     parse_template(template, setting)
     pieces = tuple((literal, name) for literal, name, _, _ in Formatter().parse(template))
@@ -87,8 +87,8 @@ def template_of(template: Any, setting: str, needed: tuple[str, ...]) -> Templat
             )
     if "answer" in needed and pieces[-1][1] != "answer":
         raise ConfigError(
-            f"{setting}={template!r}: the answer is not at the end (nothing behind it could change "
-            "its likelihood)"
+            f"{setting}={template!r}: expected {{answer}} at the end (text after the answer would "
+            "not change its likelihood; move or remove that text)"
         )
     return Template(template, pieces)
 
@@ -142,7 +142,7 @@ class TaskTemplates:
         """Return the template of a task.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: the task has no template.
         """
         found = self.by_task.get(task, self.every)
         if found is None:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from llm_embedder_data.mining.answer_matching import answer_accuracy
-from llm_embedder_data.mining.rank_group import of_ranks
+from llm_embedder_data.mining.rank_group import gather_objects
 from llm_embedder_data.mining.rankings import Ranking, Results
 from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
 from llm_embedder_data.mining.search import Precision, rerank_order, scores_of_ranked
@@ -287,7 +287,7 @@ class RetrievalEvaluator:
             warn: as for :meth:`finish`.
         """
         shard, self._shard = self._shard, EvalShard()
-        gathered = of_ranks(
+        gathered = gather_objects(
             (shard.joined_queries(), sorted(shard.corpora), list(run.limited)), run.n_ranks
         )
         corpora = {name for _, names, _ in gathered for name in names}

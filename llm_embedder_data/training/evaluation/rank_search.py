@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from llm_embedder_data.mining.rank_group import of_ranks
+from llm_embedder_data.mining.rank_group import gather_objects
 from llm_embedder_data.mining.rankings import Results
 from llm_embedder_data.mining.search import Precision, Vectors, merge_top_k, top_k
 
@@ -60,7 +60,7 @@ def _merged(results: Results, k: int, ties: Tensor | None, n_ranks: int) -> Resu
     merged = []
     for start in range(0, len(results.index), _QUERIES_AT_ONCE):
         here = slice(start, start + _QUERIES_AT_ONCE)
-        parts = of_ranks((results.scores[here], results.index[here]), n_ranks)
+        parts = gather_objects((results.scores[here], results.index[here]), n_ranks)
         scores, found = (torch.cat(side, dim=1) for side in zip(*parts, strict=True))
         merged.append(merge_top_k(scores, found, k, ties))
     scores, found = (torch.cat(side) for side in zip(*merged, strict=True))

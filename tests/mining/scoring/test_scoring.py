@@ -134,14 +134,14 @@ def test_a_row_without_scores_is_refused_unless_bad_rows_are_skipped(tmp_path):
 
 
 def test_a_score_that_is_no_number_is_refused(tmp_path):
-    with pytest.raises(DataError, match="query id 0: the teacher gives a score that is no finite"):
+    with pytest.raises(DataError, match="query id 0: the teacher gives a score that is not finite"):
         score(tmp_path / "scores.jsonl", LengthTeacher(unit=float("nan")))
 
 
 def test_no_rows_are_refused(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"query": "q", "pos": []}\n')
 
-    with pytest.raises(DataError, match="no row is to be scored"):
+    with pytest.raises(DataError, match="there are no rows to score"):
         score(tmp_path / "scores.jsonl", rows=str(tmp_path / "rows.jsonl"))
 
 

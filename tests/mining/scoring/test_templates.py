@@ -16,7 +16,7 @@ NEEDED = ("key", "query", "answer")
     ("template", "sentence"),
     [
         ("{key} {query}", "expected each of {key}, {query}, {answer} once"),
-        ("{key} {query} {answer}.", "the answer is not at the end"),
+        ("{key} {query} {answer}.", "expected {answer} at the end"),
         ("{key} {key} {query} {answer}", "once, and besides at most {context}"),
         ("{key} {title} {query} {answer}", "once, and besides at most {context}"),
         ("{key.upper} {query} {answer}", "expected plain field names"),
