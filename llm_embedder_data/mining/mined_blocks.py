@@ -105,20 +105,24 @@ class MinedBlocks:
         self._digest = self._digest_of_inputs()
 
     def run(
-        self, share: Share = ALL, progress: Callable[[int], None] = lambda n_queries: None
+        self, share: Share = ALL, progress: Callable[[int, int], None] = lambda done, of: None
     ) -> None:
         """Mine and write the blocks that are missing.
 
         Args:
             share: the blocks that this process writes, if several processes share the work.
-            progress: called with the number of queries of each block.
+            progress: called after each block with the number of queries of the share that are done,
+                and the number of all queries of the share.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         ranges = list(self._ranges())
-        for queries in (ranges[block] for block in share.of(len(ranges))):
+        of_share = [ranges[block] for block in share.of(len(ranges))]
+        done, n_queries = 0, sum(map(len, of_share))
+        for queries in of_share:
             if not is_whole(self._path(queries)):
                 self._write(queries)
-            progress(len(queries))
+            done += len(queries)
+            progress(done, n_queries)
 
     def __iter__(self) -> Iterator[MinedBlock]:
         """Read the blocks in order. All must have been written."""

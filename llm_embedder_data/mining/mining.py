@@ -116,7 +116,8 @@ def mine(
         folder: where the finished blocks are; a run that was killed continues from them.
         depth: number of negatives per query.
         share: the blocks that this process mines, if several processes share the work.
-        progress: called with a description, the number of queries done, and the number of all.
+        progress: called with a description, the number of queries of the share that are done, and
+            the number of all queries of the share.
 
     Raises:
         DataError: a query id or a document id cannot be written to a TSV run, because it is empty
@@ -135,14 +136,7 @@ def mine(
     check_run_ids(queries.texts.ids().to_pylist(), "query", where, _RUN)
     retriever = make_retriever(data, passages, queries)
     blocks = MinedBlocks(queries, passages, retriever, depth, folder)
-    done = 0
-
-    def count(n_queries: int) -> None:
-        nonlocal done
-        done += n_queries
-        progress(f"mining {data.name}", done, len(queries))
-
-    blocks.run(share, count)
+    blocks.run(share, lambda done, of: progress(f"mining {data.name}", done, of))
     return Mined(data.name, queries, passages, blocks, depth)
 
 

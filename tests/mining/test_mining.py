@@ -14,6 +14,7 @@ from llm_embedder_data.core.answer_strings import holds_answer, words_of
 from llm_embedder_data.core.normal_form import normal_form
 from llm_embedder_data.mining.mining import mine, write_mined
 from llm_embedder_data.mining.mining_data import ROW_COLUMNS, MiningData
+from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.rows.columns.records import columns_of_records
 from llm_embedder_data.rows.schema.canonical_rows import train_record, train_row
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
@@ -114,3 +115,28 @@ def test_a_run_holds_the_best_passages_that_are_no_positive_and_hold_no_answer(
         for text in pos:
             [at] = [p for p in range(len(texts)) if normal_form(texts[p]) == normal_form(text)]
             assert scores[f"q{i}", passages.ids[at]] == drawn.of_all[i, at]
+
+
+def test_each_process_that_shares_the_queries_reports_its_progress_to_the_end(tmp_path):
+    rows = [(f"query {i}", ["sun"], ["moon"]) for i in range(2100)]
+    numbers = np.arange(len(rows))
+    data = MiningData(
+        name="qa", rows=table(list(enumerate(rows))), numbers=numbers, corpora=[], answers={}
+    )
+    ends = []
+    for index in range(2):
+        told = []
+        mine(
+            data,
+            lambda data, passages, queries: Drawn(passages, len(queries), 0),
+            tmp_path / "blocks",
+            depth=1,
+            share=Share(index, 2),
+            progress=lambda what, done, of, told=told: told.append((done, of)),
+        )
+        assert [done for done, _ in told] == sorted(done for done, _ in told)
+        assert len({of for _, of in told}) == 1
+        ends.append(told[-1])
+
+    assert all(done == of for done, of in ends)
+    assert sum(of for _, of in ends) == len(rows)
