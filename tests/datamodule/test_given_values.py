@@ -212,7 +212,7 @@ def test_a_type_does_not_count_for_files_of_another_format(tmp_path):
     write(tmp_path / "a" / "two.jsonl", [{"query": "q", "positive": "p", "negative": "n"}] * 8)
     data = {"a": str(tmp_path / "a" / "*.jsonl")}
 
-    with pytest.raises(ConfigError, match=r"'a'.*one\.jsonl.*only_1neg.*source of its own"):
+    with pytest.raises(ConfigError, match=r"'a'.*one\.jsonl.*only_1neg.*separate source"):
         opened(make_datamodule(tmp_path, train_data=data))
 
 
@@ -234,5 +234,5 @@ def test_files_of_other_types_are_no_dataset_together(tmp_path):
     flag(tmp_path / "a" / "two.jsonl", ["normal"] * 8)
     data = {"a": str(tmp_path / "a" / "*.jsonl")}
 
-    with pytest.raises(ConfigError, match=r"'a'.*only_1neg.*two keys.*source of its own"):
+    with pytest.raises(ConfigError, match=r"'a'.*only_1neg.*two keys.*separate source"):
         opened(make_datamodule(tmp_path, train_data=data))
