@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of samples")
     parser.add_argument("--fuzz", type=int, default=2000, help="files of each fuzzer; 0: none")
     options = parser.parse_args()
-    rows = list(lines_of(options.data))
+    rows = list(lines_of(options.data.resolve()))  # reports name files by their absolute paths
     n_read = sum(not row[-1] for row in rows)
     header = ["file", "format", "train", "eval", "corpus", "left out", "refused"]
     fuzzed = [fuzz(script, options.fuzz) for script in FUZZERS] if options.fuzz else []

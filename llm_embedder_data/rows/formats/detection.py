@@ -244,6 +244,8 @@ def _wanted(file: RawFile, kind: Kind) -> str:
 def _shape(file: RawFile) -> str:
     if file.fields:
         return f"its columns are {', '.join(name[:40] for name in list(file.fields)[:20])}"
+    if not file.head:
+        return "it holds no record"
     if file.container in ("cells", "fields"):
         counts = Counter(len(row) for row in file.head)
         if set(counts) == {1}:

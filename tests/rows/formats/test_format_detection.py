@@ -103,6 +103,12 @@ def test_a_named_format_that_no_record_has_is_refused(folder, name):
         folder.rows(rows, format=name)
 
 
+def test_a_named_format_of_a_file_without_records_is_refused(tmp_path):
+    (tmp_path / "rows.json").write_text("[]")
+    with pytest.raises(DataError, match="format='medi': .*it holds no record"):
+        list(read_rows(tmp_path / "rows.json", format="medi"))
+
+
 def test_a_named_format_may_give_no_row_of_its_own_files(folder):
     row = {"question": "who", "positive_ctxs": [], "hard_negative_ctxs": []}
     assert folder.rows([row], format="dpr") == []
