@@ -105,7 +105,7 @@ def test_a_named_format_that_no_record_has_is_refused(folder, name):
 
 def test_a_named_format_of_a_file_without_records_is_refused(tmp_path):
     (tmp_path / "rows.json").write_text("[]")
-    with pytest.raises(DataError, match="format='medi': .*it holds no record"):
+    with pytest.raises(DataError, match=r"format='medi': .*it holds no record"):
         list(read_rows(tmp_path / "rows.json", format="medi"))
 
 
