@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_file
+from llm_embedder_data.cli.input_files import check_no_input_is_replaced
 from llm_embedder_data.cli.output_files import check_output_file
 from llm_embedder_data.cli.refusals import sentence
 from llm_embedder_data.cli.verbs import Verb
@@ -23,16 +24,26 @@ from llm_embedder_data.core.errors import ConfigError
 _OUTPUT_FILES = {"metrics_file": "metrics.json", "run_file": "run.trec"}
 
 
+def expand_home(cfg: DictConfig) -> None:
+    """Replace ``~`` in the paths of checkpoints, which Lightning and torch do not do."""
+    if isinstance(cfg.get("ckpt_path"), str):
+        cfg.ckpt_path = os.path.expanduser(cfg.ckpt_path)
+    if OmegaConf.is_list(cfg.get("diff")):
+        cfg.diff = [os.path.expanduser(p) if isinstance(p, str) else p for p in cfg.diff]
+
+
 def check_settings(cfg: DictConfig, verb: Verb) -> None:
     """Check the values of a composed configuration.
 
     Raises:
-        ConfigError: an interpolation of an unknown key; an encoder's folder that is not there; or,
-            for a verb with a Trainer, a seed, callback, logger, ``ckpt_path``, ``metrics_file`` or
-            ``run_file`` that cannot be used.
+        ConfigError: an interpolation of an unknown key; an encoder's folder that is not there; an
+            output file that is read, or that another setting names too; or, for a verb with a
+            Trainer, a seed, callback, logger, ``ckpt_path``, ``metrics_file`` or ``run_file`` that
+            cannot be used.
     """
     _check_interpolations(cfg)
     _check_encoder(cfg.get("encoder"))
+    check_no_input_is_replaced(cfg, verb.makes)
     if not verb.uses_trainer:
         return
     if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**32:

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, read_write
 
 from llm_embedder_data.cli.command_line import CommandLine
-from llm_embedder_data.cli.early_checks import check_settings
+from llm_embedder_data.cli.early_checks import check_settings, expand_home
 from llm_embedder_data.cli.hydra_errors import HydraErrorHandling
 from llm_embedder_data.cli.refusals import is_refusal, message
 from llm_embedder_data.cli.run_folder import delete_run_folder, is_new_run_folder
@@ -89,6 +89,7 @@ class _Jobs:
         with self.hydra_errors.inside_job():
             try:
                 _quieten_libraries()
+                expand_home(cfg)
                 check_settings(cfg, self._verb)
                 return self._verb.load()(cfg)
             except Exception as error:

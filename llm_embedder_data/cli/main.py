@@ -59,7 +59,12 @@ def main() -> None:
 
 def _run(verb: Verb, arguments: Sequence[str]) -> None:
     from llm_embedder_data.cli.command_line import read_command_line
-    from llm_embedder_data.cli.early_checks import check_run_folder, check_settings, check_sweep
+    from llm_embedder_data.cli.early_checks import (
+        check_run_folder,
+        check_settings,
+        check_sweep,
+        expand_home,
+    )
     from llm_embedder_data.cli.hydra_jobs import run_jobs
     from llm_embedder_data.cli.key_checks import check_keys, compose
     from llm_embedder_data.cli.run_folder import run_folder_for_all_ranks
@@ -85,7 +90,9 @@ def _run(verb: Verb, arguments: Sequence[str]) -> None:
         elif not line.has(*_OTHER_CONFIG):
             # Check values before Hydra makes a folder for the run, and before anything is loaded.
             overrides = [*line.search_path, *line.overrides, *extra]
-            check_settings(compose(overrides, verb.config_name), verb)
+            cfg = compose(overrides, verb.config_name)
+            expand_home(cfg)
+            check_settings(cfg, verb)
     run_jobs(verb, line, extra)
 
 

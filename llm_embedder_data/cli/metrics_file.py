@@ -61,7 +61,7 @@ def write_metrics(path: str, metrics: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"metrics_file={path!r} is not written: nothing was measured (val/<dataset>/<metric>)"
         )
-    file = Path(path)
+    file = Path(path).expanduser()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(file) as opened:

@@ -29,7 +29,7 @@ def check_output_file(setting: str, path: Any) -> None:
     if not isinstance(path, str) or not path.strip():
         raise ConfigError(f"{where}: expected the path of a file, or null")
     check_on_this_machine(setting, path)
-    file = Path(path).absolute()
+    file = Path(path).expanduser().absolute()
     if file.is_dir():
         raise ConfigError(f"{where} is a folder (name a file in it)")
     folder = next(parent for parent in file.parents if parent.exists())
@@ -56,9 +56,10 @@ def store_folder(setting: str, path: Any) -> Path:
 
 def write_text(path: str, text: str) -> None:
     """Write a text file, which appears complete or not at all. Its folder is made if needed."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(Path(path)) as file:
-        file.write(text.encode())
+    file = Path(path).expanduser()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(file) as opened:
+        opened.write(text.encode())
 
 
 def write_json(path: str, content: Any) -> None:

@@ -23,9 +23,9 @@ def write_rejected_file(
         rejected: the rejected rows by dataset.
     """
     n_rows = sum(rows.n_rows for rows in rejected.values())
-    path = None if setting is None else Path(setting)
+    path = None if setting is None else Path(setting).expanduser()
     if setting == "auto":
-        path = None if beside is None else Path(beside).with_suffix(".rejected.jsonl")
+        path = None if beside is None else Path(beside).expanduser().with_suffix(".rejected.jsonl")
         if path is None and n_rows:
             show(f"{n_rows:,} rejected rows (rejected=rejected.jsonl writes each with its reason)")
         if path is not None and not n_rows and not path.exists():

@@ -34,7 +34,7 @@ def load_tokenizer(model: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
         OSError, ValueError: transformers cannot load the tokenizer.
     """
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        model, subfolder=transformer_folder(os.fspath(model))
+        os.path.expanduser(model), subfolder=transformer_folder(os.fspath(model))
     )
     if not _wants_lowercase(os.fspath(model)):
         return tokenizer

@@ -9,7 +9,8 @@ from typing import TypeGuard
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.platforms import open_files_limit
 
-_ELSEWHERE = "or give another data.cache_dir"
+_CACHE = "data.cache_dir"
+_ELSEWHERE = f"or give another {_CACHE}"
 
 _REMEDIES = {
     errno.ENOSPC: f"make room, {_ELSEWHERE}",
@@ -50,14 +51,20 @@ def reason(error: OSError) -> str:
     return error.strerror or (errno.errorcode.get(number, "") if number else "") or str(error)
 
 
-def remedy(error: OSError) -> str:
-    """Return what to do about an error, worded to stand in brackets in a message."""
+def remedy(error: OSError, setting: str = _CACHE) -> str:
+    """Return what to do about an error, worded to stand in brackets in a message.
+
+    Args:
+        error: the error that the system raised.
+        setting: the setting that names the folder in which the error arose.
+    """
     number = error_number(error)
     if number == errno.EMFILE:
         limit = open_files_limit()
         allowed = "" if limit is None else f", {limit} now"
         return f"raise the limit of open files of this process (ulimit -n{allowed})"
-    return _REMEDIES.get(number or 0, f"repair the folder, {_ELSEWHERE}")
+    found = _REMEDIES.get(number or 0, f"repair the folder, {_ELSEWHERE}")
+    return found if setting == _CACHE else found.replace(_CACHE, setting).replace(" cache ", " ")
 
 
 def is_a_limit(error: BaseException) -> TypeGuard[OSError]:

@@ -98,7 +98,7 @@ def write_rankings(run_file: str | os.PathLike[str], rankings: Mapping[str, Rank
     """
     paths = []
     for name, ranking in rankings.items():
-        paths.append(run_path(run_file, name, len(rankings)))
+        paths.append(run_path(run_file, name, len(rankings)).expanduser())
         write_run(paths[-1], ranking.run())
     return paths
 

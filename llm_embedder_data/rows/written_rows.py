@@ -63,7 +63,7 @@ def write_rows(
             return seen.n_rows
     except OSError as error:
         raise DataError.at(
-            str(path), f"cannot be written: {reason(error)} ({remedy(error)})"
+            str(path), f"cannot be written: {reason(error)} ({remedy(error, 'out')})"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, cast
 
 import torch
@@ -33,7 +34,10 @@ def classifier(encoder: str | PreTrainedModel) -> PreTrainedModel:
     try:
         # Always float32: in bfloat16, AdamW updates at a learning rate of 2e-5 round to 0.
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
-            encoder, num_labels=1, dtype=torch.float32, output_loading_info=True
+            os.path.expanduser(encoder),
+            num_labels=1,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     except RuntimeError as error:
         raise ConfigError(

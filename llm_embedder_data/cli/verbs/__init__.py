@@ -26,6 +26,8 @@ class Verb:
         uses_trainer: whether the verb makes a Trainer, so that callbacks, loggers, ``ckpt_path``
             and output files are checked before it runs.
         has_demo: whether the verb runs on the demo's data if no data is named.
+        makes: keys of a source whose files the verb writes and does not read, so that a second
+            run may replace them.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Verb:
     config_name: str = "config"
     uses_trainer: bool = True
     has_demo: bool = True
+    makes: tuple[str, ...] = ()
 
     def load(self) -> Callable[[Any], Any]:
         """Import the verb's module and return its function."""
@@ -85,6 +88,7 @@ VERBS: dict[str, Verb] = {
             config_name="mine",
             uses_trainer=False,
             has_demo=False,
+            makes=("negatives", "scores"),
         ),
         Verb(
             "score",
@@ -92,6 +96,7 @@ VERBS: dict[str, Verb] = {
             config_name="score",
             uses_trainer=False,
             has_demo=False,
+            makes=("scores",),
         ),
         Verb(
             "inspect",

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,7 @@ def prepare(cfg: DictConfig) -> None:
     near_duplicates = check_near_duplicates(cfg.near_duplicates)
     fail_on = OmegaConf.to_container(cfg.fail_on) if cfg.fail_on else None
     limits = check_gates(fail_on, near_duplicates)
+    _warn_of_idle_gates(limits, cfg)
     check_whole_number("world_size", cfg.world_size, 1)
     for name in ("json", "html", "rejected"):
         check_output_file(name, cfg[name])
@@ -72,6 +74,19 @@ def prepare(cfg: DictConfig) -> None:
         sys.stdout.write("".join(_annotations(diagnosis, failed)))
     if failed:
         raise ConfigError("the data exceeds the limits of fail_on:\n" + "\n".join(failed.values()))
+
+
+def _warn_of_idle_gates(limits: Container[str], cfg: DictConfig) -> None:
+    """Warn of limits of ``fail_on`` that no data can exceed, as there are no eval queries."""
+    if cfg.data.get("eval_data") is not None:
+        return
+    for check in ("contamination", "near_contamination"):
+        if check in limits:
+            warnings.warn(
+                f"fail_on.{check} can find nothing: data.eval_data is null, so training rows are "
+                "compared with no eval query (name the eval sets)",
+                stacklevel=1,
+            )
 
 
 def _remove_damaged_caches(folder: Path) -> None:

@@ -93,4 +93,6 @@ class ScoreParts:
         return self.folder / f"{part:08d}.jsonl"
 
     def _unwritable(self, error: OSError) -> DataError:
-        return DataError.at(str(self._out), f"cannot be written: {reason(error)} ({remedy(error)})")
+        return DataError.at(
+            str(self._out), f"cannot be written: {reason(error)} ({remedy(error, 'out')})"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,7 +108,7 @@ def facts_of_model(model: PreTrainedModel) -> dict[str, Any]:
 def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
     with _explained(teacher, auto_class.__name__):
         return auto_class.from_pretrained(
-            teacher, subfolder=transformer_folder(teacher), **arguments
+            os.path.expanduser(teacher), subfolder=transformer_folder(teacher), **arguments
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,13 +36,14 @@ def _from_files(encoder: str) -> PreTrainedModel:
     # Always float32: in bfloat16, AdamW updates at a learning rate of 5e-6 round to 0. The trainer
     # sets the precision of the computation.
     folder = transformer_folder(encoder)
-    adapters = Path(encoder, folder, "adapter_config.json")
+    expanded = os.path.expanduser(encoder)
+    adapters = Path(expanded, folder, "adapter_config.json")
     try:
         if adapters.is_file():
             return with_saved_adapters(adapters.parent)
         loaded: Any
         loaded, report = AutoModel.from_pretrained(
-            encoder, subfolder=folder, dtype=torch.float32, output_loading_info=True
+            expanded, subfolder=folder, dtype=torch.float32, output_loading_info=True
         )
     except ConfigError:
         raise

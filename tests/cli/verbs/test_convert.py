@@ -1,6 +1,7 @@
 """``convert`` writes canonical rows that read back as the same rows."""
 
 import json
+from pathlib import Path
 
 import pytest
 from example_counts import tried
@@ -146,10 +147,32 @@ def test_rows_are_not_written_over_the_file_that_they_are_read_from(run, tmp_pat
     file.write_text('["query", "positive"]\n')
     (tmp_path / "link.jsonl").symlink_to(file)
 
-    with pytest.raises(SystemExit, match=r"the rows are read from this file \(name another\)"):
+    with pytest.raises(SystemExit, match=r"is read from this file \(name another\)"):
         run("convert", "data.train_data=rows.jsonl", "out=link.jsonl")
 
     assert file.read_text() == '["query", "positive"]\n'
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that takes no files")
+def test_an_output_that_cannot_be_written_names_its_setting(run, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('["query", "positive"]\n')
+
+    with pytest.raises(SystemExit, match=r"/proc/rows\.jsonl: cannot be written: .*another out\)"):
+        run("convert", "data.train_data=rows.jsonl", "out=/proc/rows.jsonl")
+
+
+def test_a_folder_of_beir_keeps_its_files(run, tmp_path):
+    (tmp_path / "beir" / "qrels").mkdir(parents=True)
+    corpus = tmp_path / "beir" / "corpus.jsonl"
+    corpus.write_text('{"_id": "d1", "title": "", "text": "red"}\n')
+    (tmp_path / "beir" / "queries.jsonl").write_text('{"_id": "q1", "text": "red?"}\n')
+    (tmp_path / "beir" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    before = corpus.read_bytes()
+
+    with pytest.raises(SystemExit, match=r"the rows are read from this file \(name another\)"):
+        run("convert", "data.corpus=beir", "out=beir/corpus.jsonl")
+
+    assert corpus.read_bytes() == before
 
 
 def test_rejected_records_are_written_beside_the_rows(run, tmp_path):

@@ -192,7 +192,8 @@ def test_the_ranks_of_the_trainer_share_the_shards_out(base, data, tmp_path):
     [
         ([], "there are no texts to embed (name one of data.corpus, data.eval_data"),
         (["CORPUS", "out=null"], "out=None: expected the folder for embedding stores"),
-        (["CORPUS", "out=data/mine/corpus.jsonl"], "there is a file of that name"),
+        (["CORPUS", "out=data/mine/corpus.jsonl"], "data.corpus is read from this file"),
+        (["CORPUS", "out=data/mine/train.jsonl"], "there is a file of that name"),
         (["CORPUS", "shard=2/2"], "shard=2/2: expected i/n with i from 0 to n - 1"),
         (["CORPUS", "shard=1"], "shard=1: expected i/n, such as 0/2"),
         (["CORPUS", "dtype=double"], "dtype='double': expected one of float32, float16, bfloat16"),

@@ -44,6 +44,15 @@ def test_a_limit_that_is_met_ends_well(run, data):
     run("prepare", *data, "fail_on={duplicate_rows: 1}")
 
 
+@pytest.mark.parametrize("check", ["contamination", "near_contamination"])
+def test_a_limit_that_compares_with_no_eval_data_is_said(run, data, check):
+    near = ["near_duplicates=0.8"] if check == "near_contamination" else []
+    no_eval = [one for one in data if not one.startswith(("data.eval_data", "data.corpus"))]
+
+    with pytest.warns(UserWarning, match=rf"fail_on\.{check} can find nothing: data\.eval_data"):
+        run("prepare", *no_eval, *near, f"fail_on={{{check}: 0}}")
+
+
 def test_fixed_files_have_no_such_fault(run, data, tmp_path):
     run("prepare", *data, "fix=cleaned")
     again = [one for one in data if "train_data" not in one]

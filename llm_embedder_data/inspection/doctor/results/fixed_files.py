@@ -85,7 +85,7 @@ def write_fixed(
         ConfigError: the folder cannot be made, or two sets would be written to one file.
     """
     names = file_names(train_sets, ENDING, "fix")
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
