@@ -21,6 +21,7 @@ from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 # The reason under which rows are counted whose scores are not used.
 INCOMPLETE_SCORES = "rows without teacher scores, as some candidates have none"
+_UNKNOWN = "document ids that the corpus does not have"
 
 
 class NeedsSettingError(BadRowError):
@@ -262,7 +263,7 @@ class Parts:
         found = self._found(ids)
         kept = [position for position, key in enumerate(found) if key is not None]
         if len(kept) < len(ids):
-            self.counts["document ids that the corpus does not have"] += len(ids) - len(kept)
+            self.counts[_UNKNOWN] += len(ids) - len(kept)
         self._require_known(ids, found)
         if len(kept) < len(ids):
             n_positive = sum(position < len(positive) for position in kept)
@@ -279,18 +280,34 @@ class Parts:
         Raises:
             BadRowError: the corpus has none of the ids.
         """
-        self.n_ids += len(ids)
-        unknown = found.count(None)
-        if not unknown:
-            return
-        self.unknown_ids += unknown
-        missing = ids[found.index(None)]
-        self.example_of_unknown = self.example_of_unknown or (missing, self.at)
-        if unknown == len(ids):
+        self._count(ids, found)
+        if None in found and found.count(None) == len(ids):
+            missing = ids[0]
             raise BadRowError(
                 f"none of its document ids is in the corpus: {missing!r} is asked for, and "
                 f"{self._known_ids()}"
             )
+
+    def known_of(self, ids: list[str]) -> list[str]:
+        """Return the ids that the corpus has; the others are left out and counted.
+
+        Use this for a row that also holds texts, so that it does not depend on its ids alone.
+
+        Raises:
+            DataError: no corpus is named.
+        """
+        found = self._found(ids)
+        self._count(ids, found)
+        if None in found:
+            self.counts[_UNKNOWN] += found.count(None)
+        return [doc_id for doc_id, key in zip(ids, found, strict=True) if key is not None]
+
+    def _count(self, ids: list[str], found: list[Key | None]) -> None:
+        self.n_ids += len(ids)
+        if None in found:
+            self.unknown_ids += found.count(None)
+            missing = ids[found.index(None)]
+            self.example_of_unknown = self.example_of_unknown or (missing, self.at)
 
     def _found(self, ids: list[str]) -> list[Key | None]:
         """Return the document of each id; None for an unknown id."""
