@@ -136,7 +136,8 @@ def sampled_passages(
     is_right = np.zeros(len(corpus.rows), bool)
     for eval_set in eval_sets:
         lists = eval_set.rows.data.column("pos_index").take(pa.array(eval_set.kept))
-        is_right[pc.list_flatten(lists).to_numpy()] = True
+        indices = pc.list_flatten(lists).to_numpy()
+        is_right[indices[indices < len(is_right)]] = True  # higher: documents without a passage
     right = is_right[corpus.kept]
     others = np.flatnonzero(~right)
     words = hash_rows(stream_seed(seed, "eval corpus sample"), corpus.kept[others])

@@ -76,6 +76,9 @@ class InspectableDataModule(ConfiguredDataModule):
         """Return what was read, kept and dropped, as a dict that prints as a table.
 
         Needs :meth:`setup`.
+
+        Raises:
+            ConfigError: no data are open.
         """
         return self._data.report(self._builder, self.plan() if self._data.train else None)
 
@@ -87,8 +90,12 @@ class InspectableDataModule(ConfiguredDataModule):
         its content, ``value``. Of a dataset these are the first thousand, and ``n_rows`` counts
         all. The names are those of :meth:`diagnose`: a training set's, ``eval/NAME`` and
         ``corpus/NAME``. A dataset without such rows is left out.
+
+        Raises:
+            ConfigError: no data are open.
         """
         data = self._data
+        data.require_open()
         datasets: dict[str, TrainSet | EvalSet | Corpus] = {
             **(data.train or {}),
             **{f"eval/{name}": found for name, found in (data.evals or {}).items()},

@@ -105,7 +105,8 @@ class RetrievalDataModule(InspectableDataModule):
       the row of each text; see :class:`RetrievalDataCollator`
 
     An eval batch has query, query_id, task, dataset, corpus, row and pos_index (int64 [n, P], the
-    indices of the right passages, padded with -1). If documents have graded judgments, it has
+    indices of the right passages, padded with -1; a relevant document that the corpus does not
+    have has an index beyond its rows). If documents have graded judgments, it has
     grades (float64 [n, P], for the same passages). For reranking it also has key, key_mask and
     key_index (int64 [n, G], padded with -1). A corpus batch has content, index (int64 [n]) and
     dataset.

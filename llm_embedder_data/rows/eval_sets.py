@@ -20,7 +20,13 @@ from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
 from llm_embedder_data.rows.formats.mteb import names_candidates
 from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.records.rejected_files import RejectedFile
-from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, stored_id
+from llm_embedder_data.rows.schema.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    shown,
+    stored_id,
+)
 from llm_embedder_data.rows.schema.evaluation import (
     RERANK_ROWS,
     RETRIEVE_BY_ID_ROWS,
@@ -140,27 +146,35 @@ def _ranked_record(row: Row, documents: Mapping[str, tuple[int, str]]) -> Mappin
     """Return the record of an eval row that reranks what a run retrieved.
 
     ``pos_index`` also holds positives that the run did not retrieve. No ranking of the candidates
-    can find these, so they lower the metrics as they should.
+    can find these, so they lower the metrics as they should. Without a positive that the corpus
+    does not have, recall and nDCG would rise.
 
     Args:
         row: a canonical eval row.
         documents: the number and the text of each document, by id.
 
     Raises:
+        BadRowError: the corpus does not have a candidate or a positive.
         Dropped: the row has no candidates.
     """
     if not row.get("candidates"):
         raise Dropped("queries without candidates to rerank")
-    unknown = (-1, None)  # a null candidate is a fault of the row
-    candidates = [documents.get(name, unknown) for name in row["candidates"]]
     positives = [name for name, grade in row["relevant"].items() if grade > 0]
+    for what, names in (("candidate", row["candidates"]), ("relevant document", positives)):
+        unknown = next((name for name in names if name not in documents), None)
+        if unknown is not None:
+            raise BadRowError(
+                f"the corpus does not have the {what} {shown(unknown)} (give the corpus that the "
+                "judgments and candidates belong to)"
+            )
+    candidates = [documents[name] for name in row["candidates"]]
     return {
         "query": row["query"],
         "query_id": stored_id(row["query_id"]),
         "instruction": row.get("instruction"),
         "key": [text for _, text in candidates],
-        "key_index": [max(number, 0) for number, _ in candidates],
-        "pos_index": [documents[name][0] for name in positives if name in documents],
+        "key_index": [number for number, _ in candidates],
+        "pos_index": [documents[name][0] for name in positives],
     }
 
 

@@ -26,7 +26,7 @@ from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
 
 # Part of the cache's name. Raise it when what is written changes.
-_VERSION = 1
+_VERSION = 2
 
 # A larger share of unknown ids is an error, unless bad rows are skipped.
 _MOST_UNKNOWN = 0.01
@@ -41,7 +41,9 @@ def joined_to(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> Ev
     """Return an eval set whose ``pos_index`` holds row numbers of a corpus.
 
     The new column ``grades`` has the grades of the same documents. Documents of grade 0 are in
-    neither column. Unknown ids are left out and counted. A row is bad if all its ids are unknown.
+    neither column. A relevant document that the corpus does not have gets a number that no passage
+    has, from the number of the corpus's rows on: no search finds it, so it lowers recall and nDCG,
+    as in trec_eval. Unknown ids are counted. A row is bad if all its ids are unknown.
 
     Args:
         eval_set: an eval set for which :func:`names_documents` is true.
@@ -64,14 +66,18 @@ def joined_to(eval_set: EvalSet, corpus: Corpus, reading: ReadingSettings) -> Ev
         is_lost = is_kept & found.without_any(len(is_kept))
         n_lost = int(is_lost.sum())
         _check_unknown(eval_set, corpus, found, unknown, n_ids, is_lost, reading)
-        notes.append(f"{n_unknown:,} document ids that corpus {corpus.name!r} does not have")
+        n_relevant = int((unknown & (found.grades > 0) & ~is_lost[found.row_of_id]).sum())
+        notes.append(
+            f"{n_unknown:,} judged document ids that corpus {corpus.name!r} does not have; "
+            f"{n_relevant:,} of these are relevant to queries that are used, and count as not found"
+        )
         if n_lost:
             dropped["documents unknown"] = dropped.get("documents unknown", 0) + n_lost
             dropped_rows["documents unknown"] = numbers_where(is_lost, reading.cache_folder)
             is_kept &= ~is_lost
     joined = replace(
         eval_set,
-        rows=_joined_rows(eval_set, corpus, found, reading),
+        rows=_joined_rows(eval_set, corpus, found.numbered_from(len(corpus.rows)), reading),
         kept=numbers_where(is_kept, reading.cache_folder),
         dropped=dropped,
         dropped_rows=dropped_rows,
@@ -106,6 +112,13 @@ class _Matches:
         n_known = np.bincount(self.row_of_id[self.passages >= 0], minlength=n_rows)
         without: NDArray[np.bool_] = (n_named > 0) & (n_known == 0)
         return without
+
+    def numbered_from(self, start: int) -> _Matches:
+        """Return the same ids, where each unknown id has a number of its own, from ``start`` on."""
+        is_unknown = self.passages < 0
+        passages = self.passages.copy()
+        passages[is_unknown] = start + np.arange(int(is_unknown.sum()))
+        return replace(self, passages=passages)
 
 
 def _matches(eval_set: EvalSet, corpus: Corpus) -> _Matches:
@@ -196,7 +209,7 @@ def _joined_rows(
 
 
 def _joined_table(eval_set: EvalSet, found: _Matches) -> pa.Table:
-    is_relevant = (found.passages >= 0) & (found.grades > 0)
+    is_relevant = found.grades > 0
     n_rows = len(eval_set.rows)
     lengths = np.bincount(found.row_of_id[is_relevant], minlength=n_rows)
     offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())

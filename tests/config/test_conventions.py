@@ -99,6 +99,23 @@ def test_a_prompt_that_is_left_out_must_be_known(tmp_path, left_padded):
         model._embed(batch, "query")
 
 
+def test_encode_asks_for_the_length_of_a_prompt_that_is_left_out(tmp_path, left_padded):
+    """Without it, the prompt would be in the mean unnoticed."""
+    prompts = {"query": "find this : ", "document": "a text : "}
+    pooling = {"pooling_mode": "mean", "include_prompt": False}
+    model_folder(left_padded, prompts=prompts, pooling=pooling)
+    batch = next(iter(module_of(left_padded, tmp_path).train_dataloader()))
+    model = BiEncoder(str(left_padded)).eval()
+
+    for embed in (model.encode, model):
+        with pytest.raises(ConfigError, match=r"prompt_length=batch\[\"query_prompt_length\"\]"):
+            embed(batch["query"])
+    with torch.no_grad():
+        found = model(batch["query"], prompt_length=batch["query_prompt_length"])
+        torch.testing.assert_close(found, model._embed(batch, "query"))
+        assert not torch.allclose(found, model.encode(batch["query"], prompt_length=0))
+
+
 def test_an_exported_folder_says_what_the_model_was_trained_with(tmp_path, minilm):
     from sentence_transformers import SentenceTransformer
 

@@ -12,6 +12,7 @@ import torch
 from datamodule_cases import Recorder, make_tokenizer, make_trainer, write
 
 from llm_embedder_data import ConfigError, DataError, RetrievalDataModule, read_rows
+from llm_embedder_data.mining.retrieval_metrics import retrieval_metrics
 
 N_ROWS = 9
 
@@ -311,6 +312,34 @@ def test_eval_data_and_corpus_of_a_beir_folder_are_joined_by_id(tmp_path):
     assert queries["pos_index"][:2].tolist() == [[0, -1], [3, 0]]
     assert queries["grades"][:2].tolist() == [[1.0, 0.0], [2.0, 1.0]]
     assert datamodule.report()["corpus"]["beir"]["rows_kept"] == 27
+
+
+@pytest.mark.parametrize("shape", ["relevant", "beir"])
+def test_a_relevant_document_that_the_corpus_lacks_counts_as_not_found(tmp_path, shape):
+    """As in trec_eval: with a known and an unknown positive, recall is at most 1/2."""
+    if shape == "beir":
+        path = beir(tmp_path, rows_of())
+        judged = tmp_path / "beir" / "qrels" / "test.tsv"
+        judged.write_text(judged.read_text().replace("q1\td3\t1", "q1\td3\t1\nq1\tx9\t3"))
+        corpus = path
+    else:
+        queries = [{"query": f"query {i}", "relevant": {f"d{3 * i}": 1}} for i in range(9)]
+        queries[1]["relevant"]["x9"] = 3
+        path = str(write(tmp_path / "e" / "beir.jsonl", queries))
+        records = [{"id": f"d{i}", "text": "x"} for i in range(27)]
+        corpus = str(write(tmp_path / "c" / "corpus.jsonl", records))
+
+    datamodule = make(tmp_path, eval_data={"e": path}, corpus={"e": corpus}, on_bad_row="skip")
+    batch = next(iter(datamodule.val_dataloader()["e"]))
+
+    found = retrieval_metrics(
+        torch.tensor([[3]]), batch["pos_index"][1:2], [1], batch["grades"][1:2]
+    )
+    assert found["recall@1"] == 0.5
+    assert found["ndcg@1"] == 1 / 3
+    assert any(
+        "1 judged document ids" in note for note in datamodule.report()["eval"]["e"]["notes"]
+    )
 
 
 def test_unknown_ids_follow_on_bad_row(tmp_path):

@@ -411,12 +411,31 @@ CHANGES = {
 }
 
 
+SET_BY = {
+    "seed": "data.seed=5",
+    "group": "data.train_group_size=3",
+    "batch": "data.batch_size, or batch_size of the source, and the number of ranks",
+    "order": "data.organize_method=epoch",
+    "length": "data.key_max_length=24",
+    "filter": "data.train_data: the same files; data.max_sample_num, data.teacher_scores_min",
+    "instruction": "data.recipe, data.add_instruction,",
+    "recipe": "data.select_negative=random",
+    "recipe's task": "data.select_positive=teacher",
+    "remainder": "data.remainder=rotate",
+    "shuffle": "data.shuffle_window=null",
+    "sample": "data.train_data: the same files; data.max_sample_num,",
+    "pairs": "data.cross=false",
+}
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_resume_with_other_settings_is_refused_with_both_sides(folder, checkpoint, change):
+    """The message also names the config key that decides each difference."""
     arguments, sentence = CHANGES[change]
 
-    with pytest.raises(ConfigError, match=sentence):
+    with pytest.raises(ConfigError, match=sentence) as raised:
         run(folder, arguments, {}, ckpt_path=checkpoint)
+    assert f"\n  set by:     {SET_BY[change]}" in str(raised.value)
 
 
 def test_a_resume_with_other_files_is_refused_whatever_their_names(folder, checkpoint, tmp_path):

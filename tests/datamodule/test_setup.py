@@ -39,6 +39,9 @@ def test_prepare_data_writes_files_and_changes_nothing_else(folder, tmp_path):
     assert list((tmp_path / "cache").glob("*.arrow"))
     with pytest.raises(ConfigError, match=r"no data yet: call prepare_data\(\) and setup\(\)"):
         datamodule.train_dataloader()
+    for ask in (datamodule.report, datamodule.rejected_rows, datamodule.plan):
+        with pytest.raises(ConfigError, match=r"no data yet: call prepare_data\(\) and setup\(\)"):
+            ask()
 
 
 def test_preparing_alone_meets_what_is_wrong(folder):

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from set_cases import corpus, write
 
@@ -107,3 +108,11 @@ def test_a_template_with_more_than_names_is_refused(template, sentence):
         template_fields(template)
 
     assert sentence in str(raised.value)
+
+
+def test_ids_that_pandas_made_floats_are_the_integers(tmp_path):
+    """A passage without an id has its row number; the others keep theirs."""
+    path = tmp_path / "corpus.parquet"
+    pd.DataFrame({"id": [7, None, 9], "text": ["a", "b", "c"]}).to_parquet(path)
+
+    assert corpus(path, "{text}").ids().to_pylist() == ["7", "1", "9"]

@@ -46,5 +46,31 @@ def test_queries_without_candidates_are_counted(tmp_path):
 
 
 def test_a_candidate_that_the_corpus_lacks_is_a_bad_row(tmp_path):
-    with pytest.raises(DataError, match="a candidate is null"):
-        evaluate(repository(tmp_path, {7: ["d1", "d9"], 8: ["d3"]}), "rerank")
+    path = repository(tmp_path, {7: ["d1", "d9"], 8: ["d3"]})
+
+    with pytest.raises(DataError, match=r"row 0.*does not have the candidate 'd9'"):
+        evaluate(path, "rerank")
+    [eval_set] = evaluate(path, "rerank", on_bad_row="skip")
+    assert [row["query"] for row in eval_set.rows] == ["query 8"]
+    assert sum(eval_set.dropped.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [({"d4"}, "does not have the relevant document 'd4'"), ({"d1", "d2", "d4"}, "none of its")],
+)
+def test_a_positive_that_the_corpus_lacks_is_a_bad_row(tmp_path, missing, reason):
+    """Without the positive, the recall of the query would rise."""
+    path = repository(tmp_path, {7: ["d0"], 8: ["d3"]})
+    corpus = path / "corpus" / "test-0.jsonl"
+    lines = corpus.read_text().splitlines()
+    kept = [line for line in lines if json.loads(line)["id"] not in missing]
+    corpus.write_text("\n".join(kept))
+
+    with pytest.raises(DataError, match=f"row 0.*{reason}"):
+        evaluate(path, "rerank")
+    [eval_set] = evaluate(path, "rerank", on_bad_row="skip")
+    assert [row["query"] for row in eval_set.rows] == ["query 8"]
+    [(found, n_rows)] = eval_set.dropped.items()
+    assert reason in found
+    assert n_rows == 1

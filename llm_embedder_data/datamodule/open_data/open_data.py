@@ -204,8 +204,22 @@ class OpenData:
             shared_texts=self._texts_in_common(),
         )
 
+    def require_open(self) -> None:
+        """Check that some data are open.
+
+        Raises:
+            ConfigError: none are.
+        """
+        if self.train is None and self.evals is None and self.corpora is None:
+            raise ConfigError(_NOT_OPEN)
+
     def report(self, builder: DatasetBuilder, plan: EpochPlan | None) -> Report:
-        """Return the report on the rows that were read, kept and dropped."""
+        """Return the report on the rows that were read, kept and dropped.
+
+        Raises:
+            ConfigError: no data are open.
+        """
+        self.require_open()
         views = self.matching(builder).views if self.evals is not None else {}
         key_instructions: dict[str, list[str]] = {}
         for view in views.values():
@@ -361,9 +375,12 @@ class OpenData:
         return self._lengths
 
 
+_NOT_OPEN = "no data yet: call prepare_data() and setup(), as a Trainer does"
+
+
 def _opened(built: dict[str, Built] | None) -> dict[str, Built]:
     if built is None:
-        raise ConfigError("no data yet: call prepare_data() and setup(), as a Trainer does")
+        raise ConfigError(_NOT_OPEN)
     return built
 
 

@@ -12,6 +12,7 @@ from llm_embedder_data.batches.plan.rest_of_epoch import RestOfEpoch
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.resume.fit_progress import TrainerCounts
+from llm_embedder_data.datamodule.resume.remedies import remedy_of
 from llm_embedder_data.datamodule.resume.run_fingerprint import (
     STATE_VERSION,
     AtResume,
@@ -87,8 +88,8 @@ def check_same_run(
         otherwise None.
 
     Raises:
-        ConfigError: data or settings differ (the message lists every difference with both values),
-            or the state was changed after it was written.
+        ConfigError: data or settings differ (the message lists every difference with both values
+            and the config key that decides it), or the state was changed after it was written.
     """
     found = differences_at_resume(state, fingerprint)
     allowed = [difference for difference in found if difference.at_resume is AtResume.MAY_DIFFER]
@@ -109,10 +110,10 @@ def check_same_run(
         "this run does not continue the checkpoint's batches:\n"
         + "\n".join(
             f"{_name_shown(difference.name)}\n  checkpoint: {shown(difference.before)}\n"
-            f"  this run:   {shown(difference.now)}"
+            f"  this run:   {shown(difference.now)}\n  set by:     {remedy_of(difference)}"
             for difference in listed
         )
-        + "\n(give the same data and settings; or start anew from the weights alone"
+        + "\n(set these as in the checkpoint; or start anew from the weights alone"
         + ("; or set data.on_other_global_batch=continue)" if not refused else ")")
     )
 

@@ -202,7 +202,7 @@ class RunFingerprint:
                 del stored[name]  # states that are older than the setting have no such entry
         stored["datasets"] = list(self.datasets)
         for name, dataset in self.datasets.items():
-            stored[f"{_DATASET}{name}"] = {
+            stored[f"{DATASET}{name}"] = {
                 _DATASET_NAMES[entry]: getattr(dataset, entry) for entry in _DATASET_NAMES
             }
         return stored
@@ -216,7 +216,8 @@ class RunFingerprint:
         return stored
 
 
-_DATASET = "dataset "
+# The beginning of the name of a dataset's entries.
+DATASET = "dataset "
 
 # A setting with this value changes nothing, and is not stored.
 _OFF = {"mixing": None, "shuffle_window": None, "no_duplicates": False}
@@ -258,7 +259,7 @@ class Difference:
     @property
     def at_resume(self) -> AtResume:
         """Whether a resumed run may differ here."""
-        if len(self.path) > 1 and self.path[0].startswith(_DATASET):
+        if len(self.path) > 1 and self.path[0].startswith(DATASET):
             return _DATASET_RULES.get(self.path[1], AtResume.MUST_EQUAL)
         return _RULES.get(self.path[0], AtResume.MUST_EQUAL)
 
@@ -297,13 +298,13 @@ def differences_at_resume(state: Mapping[str, Any], now: RunFingerprint) -> list
 def steps_of_epoch(state: Mapping[str, Any]) -> int:
     """Return the number of steps of an epoch in the run that wrote a state."""
     stored = state["facts"]
-    return sum(stored[f"{_DATASET}{name}"]["steps"] for name in stored["datasets"])
+    return sum(stored[f"{DATASET}{name}"]["steps"] for name in stored["datasets"])
 
 
 def global_batches(state: Mapping[str, Any]) -> dict[str, int]:
     """Return the rows of a global batch in the run that wrote a state, by dataset."""
     stored = state["facts"]
-    return {name: stored[f"{_DATASET}{name}"]["global batch"] for name in stored["datasets"]}
+    return {name: stored[f"{DATASET}{name}"]["global batch"] for name in stored["datasets"]}
 
 
 def _flat(stored: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from llm_embedder_data.rows.columns.column import ARROW_TYPES, TEXT, Column, Columns
+from llm_embedder_data.rows.columns.column import (
+    ARROW_TYPES,
+    INEXACT_INTEGERS,
+    TEXT,
+    Column,
+    Columns,
+)
 from llm_embedder_data.rows.columns.instructions import instruction_columns, is_instruction_type
-
-# From here on, float64 does not hold every integer.
-_INEXACT_INTEGERS = 2.0**53
 
 
 def columns_of_table(table: pa.RecordBatch, wanted: Sequence[Column]) -> Columns | None:
@@ -70,7 +73,7 @@ def canonical_columns(
             return None
         if column.kind == "numbers":  # some may be rounded integers
             numbers = array.values.to_numpy(zero_copy_only=False)
-            if (np.abs(numbers) >= _INEXACT_INTEGERS).any():
+            if (np.abs(numbers) >= INEXACT_INTEGERS).any():
                 return None
         columns[column.name] = array
     return columns

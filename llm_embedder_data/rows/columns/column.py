@@ -26,6 +26,8 @@ Columns = dict[str, pa.Array]
 TEXT = pa.string()
 STRINGS = pa.list_(TEXT)
 FLOATS = pa.list_(pa.float64())
+# From here on, float64 does not hold every integer.
+INEXACT_INTEGERS = 2.0**53
 INTS = pa.list_(pa.int64())
 
 Kind = Literal["string", "text", "strings", "numbers", "integers", "id", "instruction"]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.columns.column import (
     ARROW_TYPES,
+    INEXACT_INTEGERS,
     Column,
     Columns,
     Faults,
@@ -67,10 +68,19 @@ def columns_of_records(
 
 
 def _id_arrays(values: list[Any], column: Column, faults: Faults) -> Columns:
-    """Return the two arrays of a column of ids."""
+    """Return the two arrays of a column of ids.
+
+    pandas stores a column of integers as floats if some are missing. So 3.0 becomes 3, and NaN
+    becomes null.
+    """
     ints: list[int | None] = []
     strings: list[str | None] = []
-    for row, value in enumerate(values):
+    for row, given in enumerate(values):
+        value = given
+        if type(given) is float and math.isnan(given):
+            value = None
+        elif type(given) is float and given.is_integer() and abs(given) < INEXACT_INTEGERS:
+            value = int(given)
         is_int = type(value) is int and not _is_over_64_bits(value)
         if value is not None and not is_int and not isinstance(value, str):
             faults[row] = faults[row] or _why_not(value, column)

@@ -54,7 +54,7 @@ from llm_embedder_data.rows.sources.sources import Source
 
 # Part of every cache file's name. Raise it when the reader of a format returns other rows, or when
 # the summary beside the cache file changes.
-FORMATS_VERSION = 8
+FORMATS_VERSION = 9
 
 
 @dataclass(slots=True)

@@ -15,7 +15,12 @@ from llm_embedder_data.rows.faults.row_locations import LOCATION_COLUMNS
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RawRecord, RecordPlace
 from llm_embedder_data.rows.records.rejected_records import note_rejected
-from llm_embedder_data.rows.schema.canonical_rows import Dropped, Row, has_passage_numbers
+from llm_embedder_data.rows.schema.canonical_rows import (
+    BadRowError,
+    Dropped,
+    Row,
+    has_passage_numbers,
+)
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.settings.reading_settings import OnBadRow
 from llm_embedder_data.rows.sources.sources import Source
@@ -92,7 +97,12 @@ class RowBatches:
             raise MixedKeysError
         try:
             self._records.append(self._record_of(row))
-        except Dropped as error:
+        except (BadRowError, Dropped) as error:
+            if isinstance(error, BadRowError) and self._on_bad_row == "raise":
+                path, row_number, line = self._source.files[0], None, None
+                if at is not None:
+                    path, row_number, line = at[0], at[1].row, at[1].line
+                raise _bad_row(path, str(error), row_number, line) from error
             self.dropped[str(error)] += 1
             if at is not None:
                 path, record = at
@@ -142,11 +152,15 @@ class RowBatches:
                 continue
             if self._on_bad_row == "raise":
                 path = self._source.files[0] if file is None else files[file]
-                raise DataError.at(
-                    path, f"{fault} (data.on_bad_row=skip leaves such rows out)", row=row, line=line
-                )
+                raise _bad_row(path, fault, row, line)
             self.dropped[fault] += 1
             if file is not None and row is not None:
                 self.first_dropped.setdefault(fault, (files[file], row, line))
                 given = {name: value for name, value in record.items() if value is not None}
                 note_rejected(files[file], row, line, fault, given)
+
+
+def _bad_row(path: str, fault: str, row: int | None, line: int | None) -> DataError:
+    return DataError.at(
+        path, f"{fault} (data.on_bad_row=skip leaves such rows out)", row=row, line=line
+    )

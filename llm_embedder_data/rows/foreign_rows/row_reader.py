@@ -14,6 +14,7 @@ import numpy as np
 from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
 from llm_embedder_data.rows.faults.known_columns import look_alikes
 from llm_embedder_data.rows.foreign_rows.found_rows import Found
+from llm_embedder_data.rows.foreign_rows.own_fields import OWN_FIELDS, add_own_fields
 from llm_embedder_data.rows.formats.detection import (
     check_named,
     format_of_file,
@@ -227,6 +228,8 @@ class RowReader:
         try:
             for row in read(parts):
                 found.n_rows += 1
+                if self._kind == "train":
+                    add_own_fields(row, parts)
                 if side_cars is not None:
                     row = side_cars.join(self._with_texts(row), found.n_rows - 1, parts)
                     row.pop("known", None)  # a canonical row has no such field
@@ -236,7 +239,7 @@ class RowReader:
             parts.check_unknown_ids()
         finally:
             found.left_out.update(parts.counts - before)
-            found.unread += _unread(parts)
+            found.unread += _unread(parts, OWN_FIELDS if self._kind == "train" else ())
             found.dropped.update(parts.n_dropped - dropped_before)
             found.first_dropped.update(
                 (reason, at) for reason, at in parts.first_dropped.items() if found.dropped[reason]
@@ -366,12 +369,12 @@ class RowReader:
         )
 
 
-def _unread(parts: Parts) -> list[str]:
+def _unread(parts: Parts, read_otherwise: tuple[str, ...]) -> list[str]:
     """Return columns of the first records that look like known columns, but were not read."""
     if not parts.read_names:
         return []
     names = {name: None for file in parts.files for name in file.fields}
-    return look_alikes(names, parts.read_names)
+    return look_alikes(names, parts.read_names.union(read_otherwise))
 
 
 def _require_columns(file: RawFile, rename: RenamedFields | None) -> None:

@@ -81,7 +81,7 @@ def _documents(parts: Parts) -> Iterator[Row]:
         yield corpus_row(given_id, text)
 
 
-def _labels(parts: Parts) -> Iterator[tuple[Any, str, int]]:
+def _labels(parts: Parts) -> Iterator[tuple[str, str, int]]:
     """Yield query id, document id, and 1 or -1, for each label other than 0."""
     for record in parts.records():
         try:
@@ -91,11 +91,10 @@ def _labels(parts: Parts) -> Iterator[tuple[Any, str, int]]:
             query_id = value.get("QUERY_ID", value.get("BATCH_QUERY_ID"))
             document = value.get("DOCUMENT_ID", value.get("BATCH_DOCUMENT_ID"))
             relevance = grade_of(value.get("RELEVANCE"))
-            if query_id is None:
-                raise BadRowError("QUERY_ID: a label has no query")
+            query = document_id(query_id, "QUERY_ID")
             if relevance == 0:
                 raise Dropped("labels of 0, which say nothing")
-            yield query_id, document_id(document, "DOCUMENT_ID"), 1 if relevance > 0 else -1
+            yield query, document_id(document, "DOCUMENT_ID"), 1 if relevance > 0 else -1
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 
@@ -108,7 +107,9 @@ def _joined(parts: Parts) -> Parts:
     parts.files = [_file(folder, "labels", "relations")]
     if parts.texts_of_queries is None:
         queries = _texts(Parts(parts.source, [_file(folder, "queries")], parts.options), "QUERY")
-        parts.texts_of_queries = lambda: {str(given): (given, text) for given, text in queries}
+        parts.texts_of_queries = lambda: {
+            document_id(given, "QUERY_ID"): (given, text) for given, text in queries
+        }
     if parts.texts_of_corpus is None:
         documents = [Path(_file(folder, "documents").path)]
         parts.texts_of_corpus = cache(lambda: passages_of(parts, documents, "arctic", _documents))
@@ -118,8 +119,7 @@ def _joined(parts: Parts) -> Parts:
 def _grades(parts: Parts) -> Grades:
     if parts.judgments_given is not None:
         return by_query(parts.judgments_given(), parts)
-    judgments = ((str(query), document, grade) for query, document, grade in _labels(parts))
-    return by_query(judgments, parts)
+    return by_query(_labels(parts), parts)
 
 
 def _train(parts: Parts) -> Iterator[Row]:

@@ -72,7 +72,7 @@ def relevant_row(query: Any, query_id: Any, ids: Sequence[str], parts: Parts) ->
         query: the query's text.
         query_id: the query's id.
         ids: ids of the relevant documents.
-        parts: the parts of the source; documents that its corpus does not have are left out.
+        parts: the parts of the source; if it has a corpus, the documents are looked up there.
 
     Raises:
         BadRowError: the corpus has none of the documents, or a value has another type.
@@ -80,7 +80,7 @@ def relevant_row(query: Any, query_id: Any, ids: Sequence[str], parts: Parts) ->
     """
     if not ids:
         raise Dropped("queries without judgments")
-    return eval_row(query, query_id, parts.known(dict.fromkeys(ids, 1)))
+    return eval_row(query, query_id, parts.checked_grades(dict.fromkeys(ids, 1)))
 
 
 def train_rows(
@@ -140,8 +140,8 @@ def eval_rows(
 
     Args:
         grades: grades by document id, by query id.
-        parts: the parts of the source, with queries. If it has a corpus, judgments of documents
-            that the corpus does not have are left out.
+        parts: the parts of the source, with queries. If it has a corpus, the documents are looked
+            up there; see :meth:`~llm_embedder_data.rows.formats.parts.Parts.checked_grades`.
         candidates: ids of the documents to rerank, by query id.
         instructions: instructions of queries, by query id.
 
@@ -160,7 +160,7 @@ def eval_rows(
             yield eval_row(
                 text,
                 original_id,
-                parts.known(grades[query_id]),
+                parts.checked_grades(grades[query_id]),
                 candidates=None if to_rerank is None else list(to_rerank),
                 instruction=(instructions or {}).get(query_id),
             )

@@ -35,6 +35,7 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
+    document_id,
     ids_of,
     shown,
     train_row,
@@ -174,7 +175,7 @@ def _grades(relevant: Any) -> dict[str, float]:
             Parquet gives; or a document id, or a list of them, each of grade 1.
     """
     if isinstance(relevant, list) and all(_is_graded(entry) for entry in relevant):
-        relevant = {str(doc_id): grade for doc_id, grade in relevant}
+        relevant = {document_id(doc_id, "relevant"): grade for doc_id, grade in relevant}
     if isinstance(relevant, list) and not any(
         isinstance(entry, list | tuple) for entry in relevant
     ):

@@ -119,10 +119,14 @@ def _row(record: Any, parts: Parts, corpus: _Corpus | None) -> Row:
         raise Dropped("rows without a positive")
     if corpus is not None:
         parts.documents = corpus.texts
-    ids = [text for is_id, text in pos if is_id], [text for is_id, text in neg if is_id]
-    positive, negative = parts.pos_and_neg_of(*ids)[:2] if any(ids) else ([], [])
-    if not all(is_id for is_id, _ in (*pos, *neg)):  # some passages are inline
+    if all(is_id for is_id, _ in (*pos, *neg)):
+        positive, negative, _ = parts.pos_and_neg_of(
+            [doc_id for _, doc_id in pos], [doc_id for _, doc_id in neg]
+        )
+    else:  # some passages are inline
         positive, negative = _texts(pos, parts), _texts(neg, parts)
+        if not positive or (neg and not negative):
+            raise Dropped(f"rows without a known {'negative' if positive else 'positive'}")
     corpus = corpus or _Corpus({})
     return train_row(
         record.get("question", record.get("query")),
@@ -167,12 +171,14 @@ def _entries(
 
 
 def _texts(entries: list[tuple[bool, str]], parts: Parts) -> list[Key]:
-    """Return the texts of documents, some of which are ids; unknown ids are left out."""
+    """Return the texts of documents, some of which are ids; unknown ids are left out, counted."""
+    ids = [doc_id for is_id, doc_id in entries if is_id]
+    known = set(parts.known_of(ids)) if ids else set()
     texts: list[Key] = []
     for is_id, id_or_text in entries:
         if not is_id:
             texts.append(id_or_text)
-        elif id_or_text in parts.documents:
+        elif id_or_text in known:
             text = parts.documents[id_or_text]
             texts.append(with_id(text, id_or_text) if parts.keeps_ids else text)
     return texts

@@ -21,6 +21,7 @@ from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 # The reason under which rows are counted whose scores are not used.
 INCOMPLETE_SCORES = "rows without teacher scores, as some candidates have none"
+_UNKNOWN = "document ids that the corpus does not have"
 
 
 class NeedsSettingError(BadRowError):
@@ -261,18 +262,10 @@ class Parts:
         ids = [*positive, *negative]
         found = self._found(ids)
         kept = [position for position, key in enumerate(found) if key is not None]
-        self.n_ids += len(ids)
-        unknown = len(ids) - len(kept)
-        if unknown:
-            self.unknown_ids += unknown
-            missing = ids[found.index(None)]
-            self.example_of_unknown = self.example_of_unknown or (missing, self.at)
-            self.counts["document ids that the corpus does not have"] += unknown
-            if not kept:
-                raise BadRowError(
-                    f"none of its document ids is in the corpus: {missing!r} is asked for, and "
-                    f"{self._known_ids()}"
-                )
+        if len(kept) < len(ids):
+            self.counts[_UNKNOWN] += len(ids) - len(kept)
+        self._require_known(ids, found)
+        if len(kept) < len(ids):
             n_positive = sum(position < len(positive) for position in kept)
             if (positive and not n_positive) or (negative and n_positive == len(kept)):
                 side = "negative" if n_positive else "positive"
@@ -280,6 +273,41 @@ class Parts:
         pos = [key for key in found[: len(positive)] if key is not None]
         neg = [key for key in found[len(positive) :] if key is not None]
         return pos, neg, kept
+
+    def _require_known(self, ids: list[str], found: list[Key | None]) -> None:
+        """Count the ids that were looked up, and refuse a row none of whose ids is known.
+
+        Raises:
+            BadRowError: the corpus has none of the ids.
+        """
+        self._count(ids, found)
+        if None in found and found.count(None) == len(ids):
+            missing = ids[0]
+            raise BadRowError(
+                f"none of its document ids is in the corpus: {missing!r} is asked for, and "
+                f"{self._known_ids()}"
+            )
+
+    def known_of(self, ids: list[str]) -> list[str]:
+        """Return the ids that the corpus has; the others are left out and counted.
+
+        Use this for a row that also holds texts, so that it does not depend on its ids alone.
+
+        Raises:
+            DataError: no corpus is named.
+        """
+        found = self._found(ids)
+        self._count(ids, found)
+        if None in found:
+            self.counts[_UNKNOWN] += found.count(None)
+        return [doc_id for doc_id, key in zip(ids, found, strict=True) if key is not None]
+
+    def _count(self, ids: list[str], found: list[Key | None]) -> None:
+        self.n_ids += len(ids)
+        if None in found:
+            self.unknown_ids += found.count(None)
+            missing = ids[found.index(None)]
+            self.example_of_unknown = self.example_of_unknown or (missing, self.at)
 
     def _found(self, ids: list[str]) -> list[Key | None]:
         """Return the document of each id; None for an unknown id."""
@@ -306,8 +334,11 @@ class Parts:
             )
         return Path(self.source)
 
-    def known(self, grades: Mapping[str, float]) -> dict[str, float]:
-        """Return the grades of the documents that the corpus has; all if no corpus is named.
+    def checked_grades(self, grades: Mapping[str, float]) -> dict[str, float]:
+        """Return a query's grades, after looking up its documents if a corpus is named.
+
+        Documents that the corpus does not have stay: a search that cannot find them has missed
+        them, as in trec_eval. They are counted, for :meth:`check_unknown_ids`.
 
         Args:
             grades: a query's grades, by document id.
@@ -315,11 +346,9 @@ class Parts:
         Raises:
             BadRowError: the corpus has none of the documents.
         """
-        if self.texts_of_corpus is None:
-            return dict(grades)
-        ids = list(grades)
-        _, kept = self.candidates_of(ids)
-        return {ids[position]: grades[ids[position]] for position in kept}
+        if self.texts_of_corpus is not None and grades:
+            self._require_known(list(grades), self._found(list(grades)))
+        return dict(grades)
 
     def query_of(self, query_id: Any) -> tuple[Any, str]:
         """Return the id, as the file of queries has it, and the text of a query.

@@ -16,7 +16,13 @@ from typing import Any
 
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
-from llm_embedder_data.rows.schema.canonical_rows import Key, ids_of, scores_of, texts_of
+from llm_embedder_data.rows.schema.canonical_rows import (
+    Key,
+    document_id,
+    ids_of,
+    scores_of,
+    texts_of,
+)
 from llm_embedder_data.rows.schema.identified_texts import with_id
 
 # Columns with the ids of the positives, in rows that hold the positives as texts.
@@ -27,9 +33,11 @@ _NEARLY_ALL = 0.9
 
 
 def is_id(value: Any) -> bool:
-    """Return whether a value looks like an id."""
+    """Return whether a value looks like an id; 7.0 is the id 7, as pandas may store it."""
     if isinstance(value, str):
         return _ID.fullmatch(value) is not None
+    if isinstance(value, float):
+        return value.is_integer()
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -87,7 +95,7 @@ def are_document_ids(parts: Parts, values: Sequence[Any]) -> bool:
         return True
     if parts.texts_of_corpus is None or not values:
         return False
-    ids = [str(value) for value in values if isinstance(value, str | int)]
+    ids = [document_id(value, "id") for value in values if isinstance(value, str) or is_id(value)]
     return nearly_all(sum(doc_id in parts.documents for doc_id in ids), len(values))
 
 
@@ -203,7 +211,7 @@ def are_query_ids(parts: Parts, values: Sequence[Any]) -> bool:
         return True
     if parts.texts_of_queries is None or not values:
         return False
-    ids = [str(value) for value in values if isinstance(value, str | int)]
+    ids = [document_id(value, "id") for value in values if isinstance(value, str) or is_id(value)]
     return nearly_all(sum(query_id in parts.queries for query_id in ids), len(values))
 
 

@@ -156,7 +156,7 @@ def _eval(parts: Parts) -> Iterator[Row]:
             continue
         parts.go_to_query(str(ranked.query_id))
         try:
-            yield eval_row(ranked.query, ranked.query_id, parts.known(grades))
+            yield eval_row(ranked.query, ranked.query_id, parts.checked_grades(grades))
         except (BadRowError, Dropped) as error:
             parts.leave_out(error)
 

@@ -199,13 +199,15 @@ TREC_QRELS = Format(
     eval=eval_of_judgments,
 )
 
+_REPEATED = "lines of a run that repeat a document of the query, the best line kept"
 Runs = dict[str, dict[str, float | None]]  # {query id: {document id: score}}, best first
 
 
 def run_of(parts: Parts) -> Runs:
     """Return the documents of each query with their scores, best first.
 
-    A score is None if the run has only ranks.
+    A score is None if the run has only ranks. If a run lists a document several times for a query,
+    the best of these lines is kept, with its score, and the others are counted.
 
     Raises:
         DataError: a record is no line of a run, and bad rows are not skipped.
@@ -217,10 +219,14 @@ def run_of(parts: Parts) -> Runs:
                 found.setdefault(query, []).append((rank, score, document))
         except BadRowError as error:
             parts.leave_out(error)
-    return {
-        query: {document: score for _, score, document in sorted(ranked, key=itemgetter(0))}
-        for query, ranked in found.items()
-    }
+    runs: Runs = {}
+    for query, ranked in found.items():
+        run = runs[query] = {}
+        for _, score, document in sorted(ranked, key=itemgetter(0)):
+            run.setdefault(document, score)
+        if len(run) < len(ranked):
+            parts.counts[_REPEATED] += len(ranked) - len(run)
+    return runs
 
 
 def _ranked(value: Any) -> Iterator[tuple[str, str, float, float | None]]:

@@ -179,7 +179,9 @@ def ids_of(value: Any, field: str) -> list[str]:
     """
     if value is None:
         return []
-    if isinstance(value, str | int):
+    if isinstance(value, float) and math.isnan(value):  # a missing value in pandas
+        return []
+    if isinstance(value, str | int | float):
         value = [value]
     if not isinstance(value, list | tuple):
         raise BadRowError(f"{field}: expected a list of ids, found {shown(value)}")

@@ -18,6 +18,7 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     LARGEST_SCORE,
     BadRowError,
     Row,
+    document_id,
     shown,
 )
 
@@ -57,21 +58,22 @@ class RowScores:
         """
         if not isinstance(value, Mapping):
             raise BadRowError(f"expected an object with query_id and scores, found {shown(value)}")
-        scores, query_id = _numbers(value.get("scores")), value.get("query_id")
+        scores, given_id = _numbers(value.get("scores")), value.get("query_id")
+        query_id = None if given_id is None else document_id(given_id, "query_id")
         digest = value.get("digest")
         if digest is not None:
             self._by_digest[str(digest)] = scores
             if query_id is not None:
-                self._ids_of_digests.add(str(query_id))
+                self._ids_of_digests.add(query_id)
             return
         if query_id is None:
             raise BadRowError("a line of scores has neither query_id nor digest")
-        if str(query_id) in self._by_id:
+        if query_id in self._by_id:
             raise BadRowError(
-                f"query id {query_id!r} has scores in two lines, and they have no digest of the "
+                f"query id {given_id!r} has scores in two lines, and they have no digest of the "
                 "texts that would tell them apart"
             )
-        self._by_id[str(query_id)] = scores
+        self._by_id[query_id] = scores
 
     def of(self, row: Row) -> list[float] | None:
         """Return a row's scores, one per key; None if the scores in its line are null.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -36,7 +37,7 @@ from llm_embedder_data.rows.sources.reader_settings import CONTAINERS
 from llm_embedder_data.rows.sources.sources import Source
 
 # Part of the name of cached answers. Raise it when the answer for a file may change.
-_VERSION = 2
+_VERSION = 3
 
 # LLM-Embedder's files may call a query's id so, instead of ``query_id``.
 QID = "qid"
@@ -152,18 +153,26 @@ def _are_words(path: str, columns: Sequence[str]) -> bool:
 def _calls_ids_qid(path: str) -> bool:
     file = RawFile(path)
     try:
-        return QUERY_ID.name not in file.fields and any(
-            type(value) in (int, str) for value in file.values(QID)
-        )
+        return QUERY_ID.name not in file.fields and any(map(_is_given_id, file.values(QID)))
     except DataError:  # reading the file later reports what is wrong
         return False
+
+
+def _is_given_id(value: Any) -> bool:
+    """Return whether a value is an id; pandas stores integers as floats if some are missing."""
+    return type(value) in (int, str) or (type(value) is float and value.is_integer())
+
+
+def _is_missing(value: Any) -> bool:
+    return type(value) is float and math.isnan(value)
 
 
 def _id_column(file: RawFile) -> str | None:
     try:
         for name in IDS:
             values = file.values(name)
-            if values and all(type(value) in (int, str) for value in values):
+            given = [value for value in values if not _is_missing(value)]
+            if given and all(map(_is_given_id, given)):
                 return name
     except DataError:  # reading the file later reports what is wrong
         pass

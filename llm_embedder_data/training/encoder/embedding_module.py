@@ -122,7 +122,7 @@ class EmbeddingModule(lightning.LightningModule):
         self,
         inputs: TokenizedTexts,
         inverse: Tensor | None = None,
-        prompt_length: int | Tensor = 0,
+        prompt_length: int | Tensor | None = None,
     ) -> Tensor:
         """Embed tokenized texts.
 
@@ -132,14 +132,25 @@ class EmbeddingModule(lightning.LightningModule):
             inverse: ``[N]`` int64, the row of ``inputs`` that holds each text, needed if texts were
                 sorted into chunks or equal keys share a row. None: text i is in row i.
             prompt_length: number of tokens at the start of each text that mean pooling leaves out:
-                one number, or ``[N]`` int64.
+                one number, or ``[N]`` int64. An encoder that leaves its prompt out of the mean
+                needs it, 0 for texts without a prompt; to others it makes no difference.
 
         Returns:
             ``[N, D]`` float32, normalized if the similarity is the cosine.
 
         Raises:
-            ConfigError: the texts are packed, and the encoder would let them attend to each other.
+            ConfigError: the encoder leaves its prompt out of the mean, and ``prompt_length`` is not
+                given; or the texts are packed, and the encoder would let them attend to each other.
         """
+        if prompt_length is None:
+            if self._needs_prompt_length:
+                raise ConfigError(
+                    f"the encoder {self._model_name} leaves its prompt out of the mean, and "
+                    "encode() was not told how long the prompt is (give "
+                    'prompt_length=batch["query_prompt_length"], or the key_ or content_ one; 0 '
+                    "for texts without a prompt)"
+                )
+            prompt_length = 0
         texts = encoder_calls(inputs, inverse, prompt_length)
         return texts.in_order(torch.cat([self._encode_call(call) for call in texts.calls]))
 
@@ -164,9 +175,19 @@ class EmbeddingModule(lightning.LightningModule):
             },
         }
 
-    def forward(self, inputs: TokenizedTexts, inverse: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: TokenizedTexts,
+        inverse: Tensor | None = None,
+        prompt_length: int | Tensor | None = None,
+    ) -> Tensor:
         """Embed tokenized texts; see :meth:`encode`."""
-        return self.encode(inputs, inverse)
+        return self.encode(inputs, inverse, prompt_length)
+
+    @property
+    def _needs_prompt_length(self) -> bool:
+        """Whether an embedding depends on the number of tokens of its text's prompt."""
+        return not self.include_prompt and self.pooling == "mean"
 
     def _encode_call(self, call: EncoderCall) -> Tensor:
         """Embed the texts of one call of the encoder, ``[n, D]`` float32."""
@@ -193,7 +214,7 @@ class EmbeddingModule(lightning.LightningModule):
     ) -> TextCalls:
         """Return the calls of the encoder for a side of a batch: see :meth:`_embed`."""
         prompt_length: int | Tensor = 0
-        if not self.include_prompt and self.pooling == "mean":
+        if self._needs_prompt_length:
             if f"{side}_prompt_length" not in batch:
                 raise ConfigError(
                     f"the encoder {self._model_name} leaves its prompt out of the mean, but the "

@@ -228,8 +228,14 @@ def test_a_renamed_column_is_read():
         assert (columns["query"].to_pylist(), faults) == (["q"], [None])
 
 
-@pytest.mark.parametrize("value", [True, [1], 1.0])
+@pytest.mark.parametrize("value", [True, [1], 1.5, 2.0**53])
 def test_an_id_is_an_integer_of_64_bits_or_a_string(value):
     _, [fault] = columns_of([{"query_id": value}], WANTED)
 
     assert fault == f"query_id={value!r} (an integer or a string is needed)"
+
+
+def test_a_whole_float_is_an_integer_id_and_nan_is_none():
+    columns, faults = columns_of([{"query_id": 7.0}, {"query_id": float("nan")}], WANTED)
+
+    assert (columns["query_id_int"].to_pylist(), faults) == ([7, None], [None, None])

@@ -80,7 +80,7 @@ UNUSABLE = {
         "teacher_scores",
         pa.array([[1, 2], [1, 2, 3]], pa.list_(pa.decimal128(5))),
     ),
-    "float id": ("query_id", pa.array([1.0, 2.0])),
+    "bool id": ("query_id", pa.array([True, False])),
 }
 ARROW_ONLY = {
     "dictionary indices": (

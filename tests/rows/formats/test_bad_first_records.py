@@ -67,7 +67,8 @@ PLACES = pytest.mark.parametrize("place", [0, 2])
 def _check(folder, content, place, name, **settings):
     """The bad record is left out under skip, and else an error with its line."""
     assert folder.rows(content, name, on_bad_row="skip", **settings)
-    assert sum(folder.left_out.values()) == 1
+    bad = {reason: n for reason, n in folder.left_out.items() if "repeat a document" not in reason}
+    assert sum(bad.values()) == 1
     with pytest.raises(DataError, match=rf"row {place} \(line {place + 1}\)"):
         folder.rows(content, name, **settings)
 

@@ -333,3 +333,27 @@ def test_titles_are_not_taken_for_the_passages_beside_them(folder, abstract):
         assert row["text"] == "Tides Low and high water."
     records = [{"id": 1, "title": "Tides of the North", "genre": "novel"}]
     assert folder.rows(records, kind="corpus") == [{"id": "1", "text": "Tides of the North"}]
+
+
+@pytest.mark.parametrize("of_corpus", [7, 7.0, "7"])
+@pytest.mark.parametrize("of_rows", [7, 7.0, "7"])
+def test_whole_floats_integers_and_their_digits_are_one_id(folder, of_corpus, of_rows):
+    """As pandas makes floats of a column of integers in which some are missing."""
+    corpus = folder.write("corpus.jsonl", [{"id": of_corpus, "text": "seven"}])
+    queries = folder.write("queries.jsonl", [{"id": of_corpus, "text": "which number"}])
+    beside = {"corpus": str(corpus), "queries": str(queries)}
+    assert folder.row([{"query": of_rows, "pos": [of_rows], "neg": []}], **beside)["pos"] == [
+        "seven"
+    ]
+    judged = folder.write("j.jsonl", [{"query-id": of_rows, "corpus-id": of_rows, "score": 1}])
+    assert folder.read(judged, **beside)[0]["pos"] == ["seven"]
+
+    scored = [{"query_id": of_rows, "scores": [2.0, 1.0]}]
+    scores = str(folder.write("scores.jsonl", scored))
+    row = {"query": "what is it", "query_id": of_corpus, "pos": ["a b"], "neg": ["c d"]}
+    assert folder.row([row], scores=scores)["teacher_scores"] == [2.0, 1.0]
+
+    folder.write("a/documents.jsonl", [{"DOCUMENT_ID": of_corpus, "DOCUMENT_TEXT": "seven"}])
+    folder.write("a/queries.jsonl", [{"QUERY_ID": of_corpus, "QUERY_TEXT": "which"}])
+    folder.write("a/labels.jsonl", [{"QUERY_ID": of_rows, "DOCUMENT_ID": of_rows, "RELEVANCE": 1}])
+    assert folder.read(folder.path / "a")[0]["pos"] == ["seven"]

@@ -42,6 +42,13 @@ def test_trec_runs(folder, beside):
     assert folder.row(run, "run.txt", qrels=qrels, **beside)["teacher_scores"] == [-1.5, 2.5]
 
 
+def test_a_document_that_a_run_repeats_has_the_rank_and_score_of_its_best_line(folder, beside):
+    run = "1 Q0 d1 1 9.0 t\n1 Q0 d2 2 8.0 t\n1 Q0 d1 3 1.0 t\n"
+    row = folder.row(run, "run.txt", **beside)
+    assert (row["candidates"], row["teacher_scores"]) == (["text 1", "text 2"], [9.0, 8.0])
+    assert list(folder.left_out.values()) == [1]
+
+
 def test_ranx_judgments_and_runs(folder, beside):
     integers = {"1": {"d1": 1, "d2": 2}}
     with pytest.raises(DataError, match=re.escape("(give format: ranx_qrels or ranx_run)")):
@@ -161,7 +168,7 @@ def test_beir_unknown_documents_and_queries(folder):
     with pytest.raises(DataError, match="1 of 2 document ids are not in the corpus"):
         folder.read(path, kind="eval")
     (row,) = folder.read(path, kind="eval", on_bad_row="skip")
-    assert row["relevant"] == {"d1": 1}
+    assert row["relevant"] == {"d1": 1, "d9": 1}, "a search misses d9"
     assert folder.left_out["rows whose query is not in the queries"] == 1
     path = beir(folder, HEADER + "1\td1\t1\n", name="test")
     with pytest.raises(DataError, match=r"no judged query is among the queries.*'1'.*'q1'"):

@@ -127,6 +127,44 @@ def test_kalm_instruction_is_split_off(folder):
     assert row["instruction"] == {"query": "Instruct: Find it. \n Query: ", "key": None}
 
 
+def test_kalm_rows_name_their_task_and_instruction(folder):
+    """The instruction of the query's text comes before that of the column."""
+    split = {"query": "Instruct: Find it. \n Query: who", "pos": ["a b"], "neg": []}
+    plain = {"query": "what is it", "pos": ["c d"], "neg": [], "instruction": "Find: "}
+    rows = folder.rows([{**row, "task": "tool"} for row in (split, plain)], "rows.jsonl")
+    assert [row["task"] for row in rows] == ["tool", "tool"]
+    assert [row["instruction"]["query"] for row in rows] == [
+        "Instruct: Find it. \n Query: ",
+        "Find: ",
+    ]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"question": "q", "pos_doc": ["a b"], "neg_doc": ["c d"]},
+        {"question": "q", "positive_ctxs": [{"text": "a b"}], "negative_ctxs": []},
+        {"anchor": "what is q", "positive": "a b", "negative": "c d"},
+        {
+            "query": "what is q",
+            "pos": ["a b"],
+            "neg": ["c d"],
+            "pos_scores": [1],
+            "neg_scores": [0],
+        },
+        {"query": "what is q", "pos": ["a b"], "neg": ["c d"]},
+    ],
+)
+def test_rows_of_any_format_name_their_task_and_instruction(folder, record):
+    given = {"query": "Find: ", "key": "Read: "}
+    row = folder.row([{**record, "task": "tool", "instruction": given}])
+    assert (row["task"], row["instruction"]) == ("tool", given)
+    row = folder.row([{**record, "instruction": "Find: "}])
+    assert row["instruction"] == {"query": "Find: ", "key": None}
+    with pytest.raises(DataError, match=r"line 1.*task: expected a string, found 3"):
+        folder.rows([{**record, "task": 3}])
+
+
 def test_nemo_inline_rows_of_every_type(folder):
     records = [
         {"query": "q", "pos_doc": "a", "neg_doc": ["b", "c"]},
@@ -179,6 +217,16 @@ def test_nemo_ids_are_joined_to_the_corpus_that_is_named(folder, beside):
     record["pos_doc"] = ["d1"]
     row = folder.row([record], corpus=beside["corpus"])
     assert (row["pos"], row["neg"]) == (["text 1"], ["text 2"])
+
+
+def test_nemo_rows_keep_their_inline_positive_beside_an_unknown_id(folder, beside):
+    pos_doc = [{"text": "inline"}, {"id": "d99"}]
+    record = {"question": "q", "pos_doc": pos_doc, "neg_doc": [{"id": "d2"}]}
+    row = folder.row([record], corpus=beside["corpus"], on_bad_row="skip")
+    assert (row["pos"], row["neg"]) == (["inline"], ["text 2"])
+    assert folder.left_out == {"document ids that the corpus does not have": 1}
+    with pytest.raises(DataError, match="1 of 2 document ids are not in the corpus"):
+        folder.rows([record], corpus=beside["corpus"])
 
 
 def test_a_nemo_corpus_without_passages_is_named(folder):

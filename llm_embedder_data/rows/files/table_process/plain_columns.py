@@ -154,7 +154,7 @@ def _allows(kind: str, found: pa.DataType) -> bool:
             "instruction": is_text,
             "strings": is_text,
             "text": is_text or is_int or is_float,
-            "id": is_text or is_int,
+            "id": is_text or is_int or is_float,  # floats of pandas; the values are checked
             "numbers": is_int or is_float,
             "integers": is_int,
         }[kind]

@@ -1,0 +1,60 @@
+"""Adds the task and the instruction that a record of any format may name to its row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llm_embedder_data.rows.columns.instructions import SIDES, unknown_sides
+from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row, text_of
+
+OWN_FIELDS = ("task", "instruction")
+
+
+def add_own_fields(row: Row, parts: Parts) -> None:
+    """Add ``task`` and ``instruction`` of the current record to a training row.
+
+    What the format's reader found stays: it may take the task from a column of another name, and
+    the instruction from the query.
+
+    Args:
+        row: a canonical training row of the current record.
+        parts: the parts of the source.
+
+    Raises:
+        DataError: a value has another type. If bad rows are skipped, it is counted and not used.
+    """
+    record = None if parts.at is None else parts.at[1].value
+    if not isinstance(record, Mapping):  # its content is forgotten if several records make a row
+        return
+    for name in OWN_FIELDS:
+        value = record.get(name)
+        # A reader that asked for it knows more: the query may hold the instruction already.
+        if value is None or row[name] is not None or name in parts.read_names:
+            continue
+        try:
+            row[name] = text_of(value, name) if name == "task" else _instruction_of(value)
+        except BadRowError as error:
+            if not parts.skips_bad_rows:
+                raise parts.error(str(error)) from error
+            parts.counts[f"values of {name} that are not used, as they are no texts"] += 1
+
+
+def _instruction_of(value: object) -> dict[str, str | None] | None:
+    """Return the instructions of query and keys; None if both are missing or blank.
+
+    Args:
+        value: the query's instruction, or an object of the texts ``query`` and ``key``.
+
+    Raises:
+        BadRowError: it has another type, or other names.
+    """
+    given = value if isinstance(value, Mapping) else {"query": value}
+    if fault := unknown_sides(given, "instruction"):
+        raise BadRowError(fault)
+    found: dict[str, str | None] = {}
+    for side in SIDES:
+        text = given.get(side)
+        is_blank = text is None or (isinstance(text, str) and not text.strip())
+        found[side] = None if is_blank else text_of(text, "instruction")
+    return found if any(found.values()) else None
