@@ -26,6 +26,7 @@ from llm_embedder_data.batches.tokens.row_instructions import (
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
 from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
 from llm_embedder_data.batches.tokens.token_slices import Tokens
+from llm_embedder_data.config.recipe_rules import COUNT, check_value
 from llm_embedder_data.core.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
@@ -100,6 +101,9 @@ class RetrievalDataCollator:
                 "data.unique_keys=True with data.cross=True: a pair holds one query's key (set one "
                 "of them to false)"
             )
+        check_value(self.chunk_size, COUNT, "data.chunk_size")
+        if self.pad_to_multiple_of is not None:
+            check_value(self.pad_to_multiple_of, COUNT, "data.pad_to_multiple_of", "or None")
         self._take_layout(self.layout)
         for name in ("query_max_length", "key_max_length"):
             value = getattr(self, name)

@@ -20,6 +20,7 @@ from llm_embedder_data.compat.numbered_rows import (
 from llm_embedder_data.compat.records import train_set_of
 from llm_embedder_data.compat.task_config import recipe_of
 from llm_embedder_data.config.negative_limits import LIMITS, normal_limit
+from llm_embedder_data.config.recipe_rules import COUNT, NUMBER, WHOLE, check_value
 from llm_embedder_data.config.recipes import (
     ANY_TASK,
     Instruction,
@@ -41,6 +42,40 @@ from llm_embedder_data.rows.sources.sources import resolve_sources
 from llm_embedder_data.rows.train_sets import build_train_sets
 
 DEFAULT_TASK = "qa"
+
+
+def _check_numbers(
+    train_group_size: Any,
+    seed: Any,
+    max_sample_num: Any,
+    teacher_scores_margin: Any,
+    teacher_scores_min: Any,
+) -> None:
+    check_value(train_group_size, COUNT, "train_group_size")
+    check_value(seed, WHOLE, "seed")
+    if max_sample_num is not None:
+        check_value(max_sample_num, COUNT, "max_sample_num", "or None for all rows")
+    if teacher_scores_margin is not None:
+        check_value(teacher_scores_margin, NUMBER, "teacher_scores_margin", "or None for no limit")
+    if teacher_scores_min is not None:
+        check_value(teacher_scores_min, NUMBER, "teacher_scores_min", "or None for no limit")
+
+
+def _given_instruction(instruction: Any) -> Instruction:
+    """Return the instruction that an argument gives, empty if it is None.
+
+    Raises:
+        ConfigError: it is not a mapping of ``query`` and ``key`` to texts.
+    """
+    given = {} if instruction is None else instruction
+    is_good = isinstance(given, Mapping) and {*given} <= {"query", "key"}
+    if not is_good or not all(isinstance(text, str) for text in given.values()):
+        raise ConfigError(
+            f"instruction={instruction!r}: expected a mapping such as "
+            "{'query': 'query: ', 'key': 'passage: '}"
+        )
+    return Instruction(**given)
+
 
 # A recipe that accepts any task and gives it no instruction.
 _ANY = Recipe("any", {ANY_TASK: Instruction()})
@@ -75,7 +110,8 @@ class RetrievalDataset:
             stable_distill=stable_distill,
             asked=_asked(select_positive, select_negative, stable_distill),
         )
-        texts = Instruction(**(instruction or {}))
+        _check_numbers(train_group_size, seed, None, teacher_scores_margin, teacher_scores_min)
+        texts = _given_instruction(instruction)
 
         def process(
             batch: Mapping[str, Sequence[Any]], indices: Sequence[int] | None = None
@@ -139,6 +175,10 @@ class RetrievalDataset:
                 "config=None: add_instruction and use_train_config need one (give an entry of "
                 "TASK_CONFIG)"
             )
+        _check_numbers(
+            train_group_size, seed, max_sample_num, teacher_scores_margin, teacher_scores_min
+        )
+        given = _given_instruction(instruction)
         recipe = _ANY if config is None else recipe_of(config)
         arguments = TrainSettings(
             select_positive=select_positive,
@@ -165,7 +205,6 @@ class RetrievalDataset:
             for train_set in build_train_sets(source, reading, settings_of=settings_of, seed=seed)
         ]
         by_unique_name(sets, "data_file")
-        given = Instruction(**(instruction or {}))
         dataset = TrainDataset(
             [TrainRows(train_set, train_group_size, seed) for train_set in sets],
             [
@@ -187,7 +226,7 @@ class RetrievalDataset:
             return None
         check_choice(eval_method, ("retrieve", "retrieval", "rerank"), "eval_method")
         method: EvalMethod = "rerank" if eval_method == "rerank" else "retrieve"
-        texts = Instruction(**(instruction or {}))
+        texts = _given_instruction(instruction)
         sources = resolve_sources(data_file, setting="data_file", fields=eval_fields(method))
         reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir, add_instruction=False)
         return EvalDataset(
@@ -208,7 +247,7 @@ class RetrievalDataset:
         """Read a corpus: rows of content, the fields of a passage joined by ``key_template``."""
         if data_file is None:
             return None
-        texts = Instruction(**(instruction or {}))
+        texts = _given_instruction(instruction)
         fields = template_fields(key_template)
         reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir, add_instruction=False)
         sources = resolve_sources(data_file, setting="data_file", fields=fields)

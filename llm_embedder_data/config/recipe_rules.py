@@ -47,6 +47,7 @@ ABOVE_ZERO: Rule = (
     "a finite number above 0",
 )
 COUNT: Rule = (lambda value: type(value) is int and value >= 1, "a whole number above 0")
+WHOLE: Rule = (lambda value: type(value) is int and value >= 0, "a whole number of at least 0")
 FLAG: Rule = (lambda value: isinstance(value, bool), "true or false")
 TEXT: Rule = (is_text, "a text without lone surrogates")
 

@@ -415,3 +415,37 @@ def test_two_processes_keep_to_one_task_or_say_what_is_wrong(
 def test_the_public_names_are_all_there():
     assert len(set(llm_embedder_data.__all__)) == 12
     assert all(hasattr(llm_embedder_data, name) for name in llm_embedder_data.__all__)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("train_group_size", 0),
+        ("train_group_size", "4"),
+        ("train_group_size", 2.5),
+        ("seed", "a"),
+        ("seed", -1),
+        ("max_sample_num", -3),
+        ("teacher_scores_min", "x"),
+        ("teacher_scores_margin", float("nan")),
+        ("instruction", "query: "),
+        ("instruction", {"passage": "x"}),
+    ],
+)
+def test_an_argument_that_cannot_be_is_named(tmp_path, argument, value):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "a", "pos": ["b"], "neg": ["c"]}\n')
+
+    with pytest.raises(ConfigError, match=f"^{argument}="):
+        RetrievalDataset.prepare_train_dataset(str(rows), **{argument: value})
+    if argument != "max_sample_num":
+        with pytest.raises(ConfigError, match=f"^{argument}="):
+            RetrievalDataset.get_train_process_fn(**{argument: value})
+
+
+@pytest.mark.parametrize(("argument", "value"), [("pad_to_multiple_of", -8), ("chunk_size", 0)])
+def test_the_collator_names_a_number_that_cannot_be(minilm, argument, value):
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+
+    with pytest.raises(ConfigError, match=rf"data\.{argument}={value}: expected a whole number"):
+        RetrievalDataCollator(tokenizer, **{argument: value})
