@@ -34,7 +34,9 @@ class RefreshNegatives(Callback):
     rows are trained on. So to train on pairs without negatives, set ``on_no_negatives=keep``.
 
     Mining uses no random numbers, and a checkpoint contains the names of the files. So a resumed
-    run has the same batches as a run that was never stopped. The files are not deleted.
+    run has the same batches as a run that was never stopped, as long as its weights are the same:
+    with dropout they are not, because Lightning does not restore PyTorch's random state. The files
+    are not deleted.
 
     Args:
         every_n_epochs: epochs from one mining to the next.
