@@ -40,7 +40,7 @@ def remedy_of(difference: Difference) -> str:
     if len(difference.path) == 1:
         return _OF_RUN["datasets"]
     entry = difference.path[1]
-    if entry != "settings":
+    if entry != "settings" or len(difference.path) == 2:  # a changed state may lack all settings
         return _OF_DATASET.get(entry, _ROWS)
     setting = difference.path[2]
     if setting == "rows with own instructions":
