@@ -30,9 +30,23 @@ def shared_texts_of(sizes):
     return shared
 
 
-def apart_as(plan):
-    """Return the shared texts of a copy of a plan."""
-    return shared_texts_of(plan.sizes) if plan.separates_texts else None
+def plan_like(plan, **changes):
+    """Return a plan with the arguments of one that ``plans`` drew, but for some changes."""
+    arguments = {
+        "sizes": plan.sizes,
+        "batch_size": plan.batch_size,
+        "num_replicas": plan.num_replicas,
+        "seed": plan.seed,
+        "organize_method": plan.organize_method,
+        "epoch": plan.epoch,
+        "remainder": plan.remainder,
+        "weights": plan.weights,
+        "length_window": plan.length_window,
+        "lengths": lengths_of(plan.sizes) if plan.length_window else None,
+        "shared_texts": shared_texts_of(plan.sizes) if plan.separates_texts else None,
+        "shuffle_window": plan.shuffle_window,
+    }
+    return EpochPlan(**(arguments | changes))
 
 
 @st.composite

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import lengths_of, plans
+from strategies import lengths_of, plan_like, plans
 
 from llm_embedder_data.batches.plan.batch_windows import deal_by_length
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
@@ -25,17 +25,7 @@ def by_pass(plan):
 
 @given(plans(methods=("epoch", "epoch-static", "epoch-random"), weights=(1.0, 2.0)))
 def test_a_window_changes_neither_the_steps_datasets_nor_the_rows_of_a_pass(plan):
-    without = EpochPlan(
-        plan.sizes,
-        plan.batch_size,
-        plan.num_replicas,
-        plan.seed,
-        plan.organize_method,
-        plan.epoch,
-        remainder=plan.remainder,
-        weights=plan.weights,
-        shuffle_window=plan.shuffle_window,
-    )
+    without = plan_like(plan, length_window=None, shared_texts=None)
 
     assert by_pass(plan) == by_pass(without)
 

@@ -9,7 +9,7 @@ import pytest
 from example_counts import tried
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import METHODS, apart_as, lengths_of, plans
+from strategies import METHODS, plan_like, plans
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.batches.plan.permutation import permute
@@ -64,19 +64,10 @@ def test_no_row_is_twice_in_a_global_batch(plan):
 
 @given(plans(weights=(1.0, 2.5)))
 def test_the_number_of_ranks_does_not_change_the_global_batch(plan):
-    alone = EpochPlan(
-        plan.sizes,
-        {name: size * plan.num_replicas for name, size in plan.batch_size.items()},
-        1,
-        plan.seed,
-        plan.organize_method,
-        plan.epoch,
-        remainder=plan.remainder,
-        weights=plan.weights,
-        length_window=plan.length_window,
-        shuffle_window=plan.shuffle_window,
-        lengths=lengths_of(plan.sizes),
-        shared_texts=apart_as(plan),
+    alone = plan_like(
+        plan,
+        batch_size={name: size * plan.num_replicas for name, size in plan.batch_size.items()},
+        num_replicas=1,
     )
 
     assert len(alone) == len(plan)

@@ -12,7 +12,7 @@ from example_counts import tried
 from hypothesis import given
 from hypothesis import strategies as st
 from slow_cases import mostly_slow
-from strategies import METHODS, apart_as, lengths_of, plans, shared_texts_of
+from strategies import METHODS, lengths_of, plan_like, plans, shared_texts_of
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 
@@ -58,19 +58,10 @@ def some_steps(draw, plan, most=4):
 
 def with_ranks(plan, n_ranks):
     """The same global batches on another number of ranks."""
-    return EpochPlan(
-        plan.sizes,
-        {name: plan.num_replicas * size // n_ranks for name, size in plan.batch_size.items()},
-        n_ranks,
-        plan.seed,
-        plan.organize_method,
-        plan.epoch,
-        remainder=plan.remainder,
-        weights=plan.weights,
-        length_window=plan.length_window,
-        shuffle_window=plan.shuffle_window,
-        lengths=lengths_of(plan.sizes) if plan.length_window else None,
-        shared_texts=apart_as(plan),
+    return plan_like(
+        plan,
+        batch_size={n: plan.num_replicas * size // n_ranks for n, size in plan.batch_size.items()},
+        num_replicas=n_ranks,
     )
 
 

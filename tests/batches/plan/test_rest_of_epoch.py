@@ -5,9 +5,8 @@ from collections import Counter
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import apart_as, lengths_of, plans
+from strategies import plan_like, plans
 
-from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.batches.plan.rest_of_epoch import RestOfEpoch
 
 ONCE = ("epoch", "epoch-static", "epoch-random")  # a row comes once in a pass
@@ -20,19 +19,10 @@ def others(draw, plan):
     most = {name: n_rows // n_ranks for name, n_rows in plan.sizes.items()}
     if not min(most.values()):
         n_ranks, most = 1, plan.sizes
-    return EpochPlan(
-        plan.sizes,
-        {name: draw(st.integers(1, min(size, 9))) for name, size in most.items()},
-        n_ranks,
-        plan.seed,
-        plan.organize_method,
-        plan.epoch,
-        remainder=plan.remainder,
-        weights=plan.weights,
-        length_window=plan.length_window,
-        shuffle_window=plan.shuffle_window,
-        lengths=lengths_of(plan.sizes),
-        shared_texts=apart_as(plan),
+    return plan_like(
+        plan,
+        batch_size={name: draw(st.integers(1, min(size, 9))) for name, size in most.items()},
+        num_replicas=n_ranks,
     )
 
 
@@ -119,20 +109,7 @@ def test_every_other_epoch_is_that_of_a_run_with_these_global_batches(data, plan
 def test_another_share_of_the_ranks_makes_the_same_rest(data, plan):
     new_plan = data.draw(others(plan))
     sizes = {name: size * new_plan.num_replicas for name, size in new_plan.batch_size.items()}
-    alone = EpochPlan(
-        new_plan.sizes,
-        sizes,
-        1,
-        new_plan.seed,
-        new_plan.organize_method,
-        new_plan.epoch,
-        remainder=new_plan.remainder,
-        weights=new_plan.weights,
-        length_window=new_plan.length_window,
-        shuffle_window=new_plan.shuffle_window,
-        lengths=lengths_of(new_plan.sizes),
-        shared_texts=apart_as(new_plan),
-    )
+    alone = plan_like(new_plan, batch_size=sizes, num_replicas=1)
     step = data.draw(st.integers(0, len(plan)))
 
     one, other = RestOfEpoch(new_plan, plan, step), RestOfEpoch(alone, plan, step)

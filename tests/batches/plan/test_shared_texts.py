@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import plans, shared_texts_of
+from strategies import shared_texts_of
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.batches.plan.shared_texts import SharedTexts
@@ -84,29 +84,6 @@ def test_a_text_that_is_query_and_positive_of_a_row_is_no_shared_text():
 
     assert (len(texts), texts.most_rows) == (2, 2)
     assert len(SharedTexts([], [])) == 0
-
-
-@given(plans(methods=["epoch", "epoch-random"], weights=(1.0, 2.5), windows=[None]))
-def test_a_pass_has_the_rows_that_it_has_without_shared_texts(plan):
-    without = EpochPlan(
-        plan.sizes,
-        plan.batch_size,
-        plan.num_replicas,
-        plan.seed,
-        plan.organize_method,
-        plan.epoch,
-        remainder=plan.remainder,
-        weights=plan.weights,
-        shuffle_window=plan.shuffle_window,
-    )
-
-    assert [name for name, _ in plan] == [name for name, _ in without]
-    for name in plan.sizes:
-        if plan.weights[name] == 1.0:
-            held = [
-                [r for of, rows in made if of == name for r in rows] for made in (plan, without)
-            ]
-            assert sorted(held[0]) == sorted(held[1])
 
 
 def test_the_batches_of_a_plan_hold_no_text_twice_in_any_epoch_and_on_any_number_of_ranks():
