@@ -25,7 +25,15 @@ from llm_embedder_data.core.errors import ConfigError
 
 PROMPT_FILE = "config_sentence_transformers.json"
 MODULES_FILE = "modules.json"
-LENGTH_FILE = "sentence_bert_config.json"  # maximum length, and whether to lower-case texts
+TRANSFORMER_FILE = "sentence_bert_config.json"  # how texts are cut, and arguments for transformers
+# Older versions of sentence-transformers named that file after the kind of model.
+_TRANSFORMER_FILES = (
+    TRANSFORMER_FILE,
+    *(
+        f"sentence_{kind}_config.json"
+        for kind in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    ),
+)
 
 
 class UnknownFile(Exception):
@@ -74,7 +82,7 @@ def transformer_folder(model: str) -> str:
     return ""
 
 
-def read_length_file(model: str) -> Any:
+def read_transformer_file(model: str) -> Any:
     """Return the content of ``sentence_bert_config.json``, which lies beside a model's weights.
 
     Returns:
@@ -84,7 +92,12 @@ def read_length_file(model: str) -> Any:
         UnknownFile: the file is not cached, and the hub is out of reach.
         ConfigError: the file is not JSON.
     """
-    return read_model_json(model, "/".join(filter(None, (transformer_folder(model), LENGTH_FILE))))
+    folder = transformer_folder(model)
+    for name in _TRANSFORMER_FILES:
+        content = read_model_json(model, "/".join(filter(None, (folder, name))))
+        if content is not None:
+            return content
+    return None
 
 
 def short_name(model: str) -> str:

@@ -148,8 +148,13 @@ def _modules(model: str) -> list[tuple[str, str]] | None:
 
 
 def _kind(module: str) -> str:
-    """Return the class name of a module's dotted type."""
-    return module.rpartition(".")[2]
+    """Return the class name of a module of sentence-transformers, or the dotted type of another.
+
+    A repository may bring a class of its own that is also called Transformer, and does something
+    else.
+    """
+    package = module.partition(".")[0]
+    return module.rpartition(".")[2] if package == "sentence_transformers" else module
 
 
 def _pooling_config(model: str, modules: list[tuple[str, str]]) -> Any:
@@ -226,15 +231,15 @@ def _from_modules(
 def _pooling_modes(config: Any) -> list[str]:
     """Return the modes that a pooling configuration turns on.
 
-    Reads the formats of all versions of sentence-transformers.
+    Reads the formats of all versions of sentence-transformers, which take the mean if a
+    configuration names no mode.
     """
     if not isinstance(config, Mapping):
         return []
     mode = config.get("pooling_mode")
-    modes = [mode] if isinstance(mode, str) else mode if isinstance(mode, list) else []
-    return [str(mode) for mode in modes] or [
-        name for flag, name in _POOLING_FLAGS.items() if config.get(flag)
-    ]
+    if mode is None:
+        return [name for flag, name in _POOLING_FLAGS.items() if config.get(flag)] or ["mean"]
+    return [str(mode) for mode in (mode if isinstance(mode, list) else [mode])]
 
 
 def _similarity(model: str) -> SimilarityName:

@@ -102,26 +102,32 @@ def _recipe_of(model: str | None) -> Recipe:
         unread = f"; {PROMPT_FILE} could not be fetched: give data.recipe if the model has prompts"
     else:
         unread = ""
-    prompts = _checked_prompts(config, f"{model}, {PROMPT_FILE}")
-    if prompts is not None:
-        instructions = _instructions(prompts)
-        if instructions is not None:
-            return Recipe(AUTO, instructions, origin=f"{PROMPT_FILE} of {short_name(model)}")
-        names = ", ".join(map(repr, prompts))
-        return Recipe(
-            AUTO,
-            no_prompts,
-            origin=f"{PROMPT_FILE} of {short_name(model)} names the prompts {names}, and none of "
-            "them is for queries or documents (give data.recipe to use one)",
-        )
     published = published_convention(model)
-    if published is None:
-        return Recipe(AUTO, no_prompts, origin=f"{short_name(model)} states no prompts{unread}")
-    origin = published.origin(model)
-    if published.recipe is not None:
-        recipe = load_recipe(published.recipe)
-        return replace(recipe, origin=f"recipe {recipe.name}, {origin}")
-    return Recipe(AUTO, {ANY_TASK: Instruction(published.query, published.key)}, origin=origin)
+    prompts = _checked_prompts(config, f"{model}, {PROMPT_FILE}") or {}
+    instructions = _instructions(prompts)
+    if instructions is not None:
+        origin = f"{PROMPT_FILE} of {short_name(model)}"
+        if published is not None and published.has_prompts and not any(prompts.values()):
+            origin += (
+                f", whose prompts are empty; the published model has others: {published.source} "
+                "(give data.recipe to use them)"
+            )
+        return Recipe(AUTO, instructions, origin=origin)
+    if published is not None:
+        origin = published.origin(model)
+        if published.recipe is not None:
+            recipe = load_recipe(published.recipe)
+            return replace(recipe, origin=f"recipe {recipe.name}, {origin}")
+        return Recipe(AUTO, {ANY_TASK: Instruction(published.query, published.key)}, origin=origin)
+    if prompts:
+        origin = (
+            f"{PROMPT_FILE} of {short_name(model)} names the prompts "
+            f"{', '.join(map(repr, prompts))}, and none of them is for queries or documents (give "
+            "data.recipe to use one)"
+        )
+    else:
+        origin = f"{short_name(model)} states no prompts{unread}"
+    return Recipe(AUTO, no_prompts, origin=origin)
 
 
 def _checked_prompts(config: Any, where: str) -> dict[str, str] | None:
@@ -150,7 +156,7 @@ def _instructions(prompts: Mapping[str, str]) -> dict[str, Instruction] | None:
     query = next((prompts[name] for name in _QUERY_PROMPTS if name in prompts), None)
     key = next((prompts[name] for name in _KEY_PROMPTS if name in prompts), None)
     if query is None and key is None:
-        return None if prompts else {ANY_TASK: Instruction()}
+        return None
     tasks = [
         name.removesuffix(QUERY_SUFFIX)
         for name in prompts

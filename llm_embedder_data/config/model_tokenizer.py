@@ -12,14 +12,14 @@ import os
 from collections.abc import Mapping
 
 from tokenizers.normalizers import Lowercase, Normalizer, Sequence
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.config.model_files import (
-    LENGTH_FILE,
+    TRANSFORMER_FILE,
     UnknownFile,
-    read_length_file,
-    transformer_folder,
+    read_transformer_file,
 )
+from llm_embedder_data.config.pretrained import load_plain_tokenizer
 from llm_embedder_data.core.errors import ConfigError
 
 
@@ -33,15 +33,13 @@ def load_tokenizer(model: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
         ConfigError: the model's files ask for lower-casing, but the tokenizer is a slow one.
         OSError, ValueError: transformers cannot load the tokenizer.
     """
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        os.path.expanduser(model), subfolder=transformer_folder(os.fspath(model))
-    )
+    tokenizer = load_plain_tokenizer(os.fspath(model))
     if not _wants_lowercase(os.fspath(model)):
         return tokenizer
     if not tokenizer.is_fast:
         raise ConfigError(
-            f"{model}, {LENGTH_FILE}: do_lower_case=true, and {type(tokenizer).__name__} cannot be "
-            "told to lower-case texts (give a tokenizer that does)"
+            f"{model}, {TRANSFORMER_FILE}: do_lower_case=true, and {type(tokenizer).__name__} "
+            "cannot be told to lower-case texts (give a tokenizer that does)"
         )
     backend = tokenizer.backend_tokenizer
     if not _lowercases(backend.normalizer):
@@ -52,7 +50,7 @@ def load_tokenizer(model: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
 
 def _wants_lowercase(model: str) -> bool:
     try:
-        found = read_length_file(model)
+        found = read_transformer_file(model)
     except UnknownFile:
         return False
     return isinstance(found, Mapping) and bool(found.get("do_lower_case", False))

@@ -36,6 +36,11 @@ class Convention:
     query: str = ""
     key: str = ""
 
+    @property
+    def has_prompts(self) -> bool:
+        """Whether queries or keys have a prompt."""
+        return self.recipe is not None or bool(self.query or self.key)
+
     def origin(self, model: str) -> str:
         """Return the source of the convention for ``model``, for logs and reports."""
         return f"{self.source} (by the name {short_name(model)})"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, cast
+from typing import cast
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from llm_embedder_data.config.pretrained import load_model
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
 
@@ -30,11 +30,11 @@ def classifier(encoder: str | PreTrainedModel) -> PreTrainedModel:
                 "from_pretrained(..., num_labels=1), or give its name or path)"
             )
         return encoder
-    loaded: Any
     try:
         # Always float32: in bfloat16, AdamW updates at a learning rate of 2e-5 round to 0.
-        loaded, info = AutoModelForSequenceClassification.from_pretrained(
-            os.path.expanduser(encoder),
+        loaded, info = load_model(
+            AutoModelForSequenceClassification,
+            encoder,
             num_labels=1,
             dtype=torch.float32,
             output_loading_info=True,

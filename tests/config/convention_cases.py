@@ -21,7 +21,7 @@ def model_folder(path, *, prompts=None, pooling=None, modules=None, **more):
                 "idx": i,
                 "name": str(i),
                 "path": "" if i == 0 else f"{i}_{kind}",
-                "type": f"st.models.{kind}",
+                "type": f"sentence_transformers.models.{kind}",
             }
             for i, kind in enumerate(kinds)
         ]

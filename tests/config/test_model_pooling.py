@@ -1,5 +1,7 @@
 """How an encoder's token vectors are pooled and compared, read from its own files."""
 
+import json
+
 import pytest
 from convention_cases import model_folder
 from transformers import BertConfig, LlamaConfig
@@ -15,6 +17,7 @@ from llm_embedder_data.config.model_pooling import leaves_prompt_out, pooled
         ({"pooling_mode_cls_token": True}, "cls"),
         ({"pooling_mode_lasttoken": True}, "last"),
         ({"pooling_mode": "lasttoken"}, "last"),
+        ({"word_embedding_dimension": 384, "pooling_mode_mean_tokens": False}, "mean"),
         ({"pooling_mode": ["mean"], "include_prompt": False}, "mean"),
     ],
 )
@@ -37,7 +40,6 @@ def test_pooling_is_what_the_models_files_say(tmp_path, config, expected):
         {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": 1},
         {"pooling_mode": "weightedmean"},
         {"pooling_mode": 3},
-        {},
         [],
     ],
 )
@@ -72,7 +74,24 @@ def test_a_module_that_cannot_be_computed_is_refused_unless_a_pooling_is_given(t
     modules = ["Transformer", "Pooling", kind]
     folder = model_folder(tmp_path / "mine", pooling={"pooling_mode": "mean"}, modules=modules)
 
-    with pytest.raises(ConfigError, match=rf"'st\.models\.{kind}' is neither pooling nor"):
+    with pytest.raises(
+        ConfigError, match=rf"'sentence_transformers\.models\.{kind}' is neither pooling nor"
+    ):
+        pooled(folder, BertConfig())
+    assert pooled(folder, BertConfig(), pooling="mean").pooling == "mean"
+
+
+@pytest.mark.parametrize("kind", ["Transformer", "Pooling"])
+def test_a_class_of_the_repository_is_not_taken_for_the_usual_one(tmp_path, kind):
+    folder = model_folder(tmp_path / "mine", pooling={"pooling_mode": "mean"})
+    modules = json.loads((tmp_path / "mine" / "modules.json").read_text())
+    for module in modules:
+        module["type"] = module["type"].replace(
+            f"sentence_transformers.models.{kind}", f"custom_st.{kind}"
+        )
+    (tmp_path / "mine" / "modules.json").write_text(json.dumps(modules))
+
+    with pytest.raises(ConfigError, match=rf"'custom_st\.{kind}' is neither pooling nor"):
         pooled(folder, BertConfig())
     assert pooled(folder, BertConfig(), pooling="mean").pooling == "mean"
 

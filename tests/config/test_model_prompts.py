@@ -21,7 +21,6 @@ from llm_embedder_data.config.recipes import Instruction, load_recipe
         ({"query": "", "document": ""}, ("", "")),
         ({"query": None, "document": None}, ("", "")),
         ({"classification": "c: "}, ("", "")),
-        ({}, ("", "")),
     ],
 )
 def test_instructions_are_the_prompts_of_the_models_own_file(tmp_path, prompts, expected):
@@ -37,10 +36,30 @@ def test_instructions_are_the_prompts_of_the_models_own_file(tmp_path, prompts, 
 
 def test_the_models_own_file_wins_over_what_is_published_under_its_name(tmp_path):
     own = model_folder(tmp_path / "own" / "e5-base-v2", prompts={"query": "own: "})
-    silent = model_folder(tmp_path / "silent" / "e5-base-v2", similarity_fn_name="cosine")
 
     assert with_conventions(AUTO, own).instruction("qa") == Instruction("own: ", "")
+
+
+# sentence-transformers 2.4 to 4 write {} unasked.
+@pytest.mark.parametrize("prompts", [None, {}, {"classification": "c: "}])
+def test_a_file_without_prompts_leaves_what_is_published_under_the_models_name(tmp_path, prompts):
+    silent = model_folder(tmp_path / "e5-base-v2", prompts=prompts, similarity_fn_name="cosine")
+
     assert with_conventions(AUTO, silent).instruction("qa") == Instruction("query: ", "passage: ")
+    unknown = model_folder(tmp_path / "mine", prompts=prompts, similarity_fn_name="cosine")
+    assert with_conventions(AUTO, unknown).instruction("qa") == Instruction("", "")
+
+
+def test_empty_prompts_hold_and_what_is_published_under_the_models_name_is_said(tmp_path):
+    empty = {"query": "", "document": ""}
+
+    recipe = with_conventions(AUTO, model_folder(tmp_path / "e5-base-v2", prompts=empty))
+
+    assert recipe.instruction("qa") == Instruction("", "")
+    assert "prompts are empty; the published model has others: E5" in recipe.origin
+    for name in ("mine", "all-MiniLM-L6-v2"):
+        recipe = with_conventions(AUTO, model_folder(tmp_path / name, prompts=empty))
+        assert "published" not in recipe.origin
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tiny_models import save_bert
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from llm_embedder_data import BiEncoder, RetrievalDataModule
+from llm_embedder_data import BiEncoder, ConfigError, RetrievalDataModule
 from llm_embedder_data.config.model_files import read_model_json
 from llm_embedder_data.config.model_tokenizer import load_tokenizer
 
@@ -93,6 +93,52 @@ def test_embeddings_are_those_of_sentence_transformers(cased):
     theirs = SentenceTransformer(cased, device="cpu").encode(TEXTS, normalize_embeddings=True)
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-6)
     assert np.allclose(theirs[0], theirs[2])
+
+
+@pytest.mark.parametrize("older_names", [False, True])
+def test_arguments_that_the_file_names_act_as_in_sentence_transformers(cased, older_names):
+    SentenceTransformer(cased).save(cased)  # mean pooling, which the folder then says
+    names = ("config_args", "model_args", "tokenizer_args")
+    if not older_names:
+        names = ("config_kwargs", "model_kwargs", "processor_kwargs")
+    given = (
+        {"hidden_act": "relu"},
+        {"dtype": "float16", "trust_remote_code": True},
+        {"padding_side": "left"},
+    )
+    with open(f"{cased}/sentence_bert_config.json", "w") as file:
+        json.dump({"max_seq_length": 16} | dict(zip(names, given, strict=True)), file)
+
+    tokenizer = load_tokenizer(cased)
+    tokens = tokenizer(["Pier", "PIER nine"], padding=True, return_tensors="pt")
+    encoder = BiEncoder(cased).eval()
+    with torch.no_grad():
+        ours = encoder.encode(tokens)
+
+    assert tokens["input_ids"][0, 0] == tokenizer.pad_token_id
+    assert ours.dtype == torch.float32  # the Trainer sets the precision
+    theirs = SentenceTransformer(cased, device="cpu", model_kwargs={"dtype": torch.float32})
+    assert theirs[0].model.config.hidden_act == encoder.encoder.config.hidden_act == "relu"
+    expected = theirs.encode(["Pier", "PIER nine"], normalize_embeddings=True)
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [3, ["padding_side"], "left"])
+def test_arguments_must_be_a_mapping(cased, given):
+    with open(f"{cased}/sentence_bert_config.json", "w") as file:
+        json.dump({"tokenizer_args": given, "config_args": given}, file)
+
+    with pytest.raises(ConfigError, match=r"tokenizer_args=.*expected a mapping"):
+        load_tokenizer(cased)
+    with pytest.raises(ConfigError, match=r"config_args=.*expected a mapping"):
+        BiEncoder(cased)
+
+
+def test_an_older_name_of_the_file_is_found(cased):
+    with open(f"{cased}/sentence_roberta_config.json", "w") as file:
+        json.dump({"max_seq_length": 16, "do_lower_case": True}, file)
+
+    assert ids(load_tokenizer(cased)) == [[5], [5, 7], [5]]
 
 
 def test_the_file_is_read_like_the_others_of_a_model(cased):

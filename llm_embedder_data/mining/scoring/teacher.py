@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llm_embedder_data.config.model_files import transformer_folder
 from llm_embedder_data.config.model_tokenizer import load_tokenizer
+from llm_embedder_data.config.pretrained import load_model, load_model_config
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.mining.scoring.scored_rows import ScoredRow
 
@@ -62,7 +61,8 @@ def load_config_of(teacher: str) -> Any:
     Raises:
         ConfigError: there is no such model.
     """
-    return _loaded(AutoConfig, teacher)
+    with _explained(teacher, "the configuration"):
+        return load_model_config(teacher)
 
 
 def load_tokenizer_of(teacher: str) -> PreTrainedTokenizerBase:
@@ -87,7 +87,8 @@ def load_model_of(teacher: str, auto_class: Any, dtype: torch.dtype) -> PreTrain
         ConfigError: the model cannot be loaded, or its files lack weights, which transformers
             would initialize at random.
     """
-    model, report = _loaded(auto_class, teacher, dtype=dtype, output_loading_info=True)
+    with _explained(teacher, auto_class.__name__):
+        model, report = load_model(auto_class, teacher, dtype=dtype, output_loading_info=True)
     missing = sorted(report["missing_keys"])
     if missing:
         raise ConfigError(
@@ -103,13 +104,6 @@ def facts_of_model(model: PreTrainedModel) -> dict[str, Any]:
     config = json.loads(json.dumps(model.config.to_dict(), default=str))
     kept = {name: config[name] for name in config if name not in _WITHOUT_EFFECT}
     return {"class": type(model).__name__, "config": kept}
-
-
-def _loaded(auto_class: Any, teacher: str, **arguments: Any) -> Any:
-    with _explained(teacher, auto_class.__name__):
-        return auto_class.from_pretrained(
-            os.path.expanduser(teacher), subfolder=transformer_folder(teacher), **arguments
-        )
 
 
 @contextmanager

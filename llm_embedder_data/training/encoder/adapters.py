@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
+from llm_embedder_data.config.pretrained import load_model
 from llm_embedder_data.core.errors import ConfigError
 
 # The entry of a checkpoint with the digest of the frozen weights that it leaves out.
@@ -100,7 +101,7 @@ def with_saved_adapters(folder: Path) -> PreTrainedModel:
     """
     peft = _peft(f"encoder={folder} (a folder of adapters)")
     base = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path
-    model: Any = AutoModel.from_pretrained(base, dtype=torch.float32)
+    model = load_model(AutoModel, base, dtype=torch.float32)
     adapted = peft.PeftModel.from_pretrained(model, folder, is_trainable=True)
     return cast(PreTrainedModel, adapted)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from transformers import AutoModel, PreTrainedModel
 
 from llm_embedder_data.config.model_files import transformer_folder
+from llm_embedder_data.config.pretrained import load_model
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import cause
 from llm_embedder_data.training.encoder.adapters import base_of, with_saved_adapters
@@ -36,14 +37,12 @@ def _from_files(encoder: str) -> PreTrainedModel:
     # Always float32: in bfloat16, AdamW updates at a learning rate of 5e-6 round to 0. The trainer
     # sets the precision of the computation.
     folder = transformer_folder(encoder)
-    expanded = os.path.expanduser(encoder)
-    adapters = Path(expanded, folder, "adapter_config.json")
+    adapters = Path(os.path.expanduser(encoder), folder, "adapter_config.json")
     try:
         if adapters.is_file():
             return with_saved_adapters(adapters.parent)
-        loaded: Any
-        loaded, report = AutoModel.from_pretrained(
-            expanded, subfolder=folder, dtype=torch.float32, output_loading_info=True
+        loaded, report = load_model(
+            AutoModel, encoder, dtype=torch.float32, output_loading_info=True
         )
     except ConfigError:
         raise

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.config.model_files import (
     UnknownFile,
-    read_length_file,
+    read_transformer_file,
     short_name,
 )
 from llm_embedder_data.config.model_prompts import KEY_SUFFIX, QUERY_SUFFIX, with_conventions
@@ -208,7 +208,7 @@ def longest_of_model(
     """
     if model_name is not None:
         try:
-            found = read_length_file(model_name)
+            found = read_transformer_file(model_name)
         except UnknownFile:
             found = None
         length = found.get("max_seq_length") if isinstance(found, Mapping) else None

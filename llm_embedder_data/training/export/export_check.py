@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
-from llm_embedder_data.config.model_files import LENGTH_FILE, PROMPT_FILE, read_model_json
+from llm_embedder_data.config.model_files import PROMPT_FILE, TRANSFORMER_FILE, read_model_json
 from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.training.encoder.pooling import pool
@@ -174,7 +174,7 @@ class _TransformersReader:
         self._model = AutoModel.from_pretrained(folder).eval()
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._pooled = pooled(str(folder), self._model.config)
-        self._max_length = read_model_json(str(folder), LENGTH_FILE)["max_seq_length"]
+        self._max_length = read_model_json(str(folder), TRANSFORMER_FILE)["max_seq_length"]
         assert read_model_json(str(folder), PROMPT_FILE) is not None
 
     def _inputs(self, texts: Sequence[str]) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from llm_embedder_data.config.model_files import LENGTH_FILE, MODULES_FILE, PROMPT_FILE
+from llm_embedder_data.config.model_files import MODULES_FILE, PROMPT_FILE, TRANSFORMER_FILE
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 
 
@@ -65,7 +65,7 @@ def write_encoder_files(
         folder / PROMPT_FILE,
         {"similarity_fn_name": similarity_name, "prompts": dict(prompts)},
     )
-    _write_json(folder / LENGTH_FILE, {"max_seq_length": max_length, "do_lower_case": False})
+    _write_json(folder / TRANSFORMER_FILE, {"max_seq_length": max_length, "do_lower_case": False})
 
 
 def write_cross_encoder_files(folder: Path, *, query_prompt: str) -> None:
@@ -91,7 +91,7 @@ def write_cross_encoder_files(folder: Path, *, query_prompt: str) -> None:
     }
     _write_json(folder / MODULES_FILE, modules)
     _write_json(folder / PROMPT_FILE, config)
-    _write_json(folder / LENGTH_FILE, {"transformer_task": "sequence-classification"})
+    _write_json(folder / TRANSFORMER_FILE, {"transformer_task": "sequence-classification"})
 
 
 # The activation function that leaves logits unchanged, by the name sentence-transformers expects.
