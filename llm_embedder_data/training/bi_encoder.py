@@ -24,6 +24,7 @@ from llm_embedder_data.training.batch_kinds import check_gives_sides
 from llm_embedder_data.training.data_module_protocols import (
     GivesConventions,
     GivesLongestInputs,
+    tokenizer_of,
 )
 from llm_embedder_data.training.encoder.adapters import (
     FROZEN_DIGEST,
@@ -36,6 +37,7 @@ from llm_embedder_data.training.encoder.adapters import (
 from llm_embedder_data.training.encoder.embedding_module import Pooling, RetrievalBatch, Similarity
 from llm_embedder_data.training.encoder.grad_cache import cached_embeddings
 from llm_embedder_data.training.encoder.position_limits import check_positions
+from llm_embedder_data.training.encoder.vocabulary_check import check_vocabulary
 from llm_embedder_data.training.encoder_formats import EncoderFormats
 from llm_embedder_data.training.matryoshka import (
     TruncatingEvaluator,
@@ -245,7 +247,7 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
             )
 
     def check_data_module(self, datamodule: object) -> None:
-        """Check the lengths and prompts of a data module's texts against the encoder.
+        """Check the lengths, token ids and prompts of a data module against the encoder.
 
         :meth:`setup` does this for a trainer's data module. Call it if there is no trainer.
 
@@ -254,6 +256,9 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
         """
         if isinstance(datamodule, GivesLongestInputs):
             for message in check_positions(self.encoder, datamodule.longest_inputs()):
+                self._warn_once(message)
+        if (tokenizer := tokenizer_of(datamodule)) is not None:
+            for message in check_vocabulary(self.encoder, self._model_name, tokenizer):
                 self._warn_once(message)
         if isinstance(datamodule, GivesConventions) and datamodule.recipe.name == AUTO:
             expected = with_conventions(Recipe(AUTO, {}), self._model_name)

@@ -17,10 +17,11 @@ from llm_embedder_data.config.recipes import ModelSettings, Recipe
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.training.batch_kinds import check_gives_pairs
 from llm_embedder_data.training.classifier import classifier
-from llm_embedder_data.training.data_module_protocols import GivesLongestInputs
+from llm_embedder_data.training.data_module_protocols import GivesLongestInputs, tokenizer_of
 from llm_embedder_data.training.encoder.activation_checkpointing import checkpoint_activations
 from llm_embedder_data.training.encoder.eval_mode import evaluating, on_device
 from llm_embedder_data.training.encoder.position_limits import check_positions
+from llm_embedder_data.training.encoder.vocabulary_check import check_vocabulary
 from llm_embedder_data.training.export.cross_encoder_export import CrossEncoderExport
 from llm_embedder_data.training.export.encoder_export import longest_of_model
 from llm_embedder_data.training.export.run_record import RunRecord
@@ -155,7 +156,10 @@ class CrossEncoder(RetrievalModule):
         if isinstance(datamodule, GivesLongestInputs):
             for message in check_positions(self.encoder, datamodule.longest_inputs()):
                 self._warn_once(message)
-        self._note_padding_token(getattr(datamodule, "tokenizer", None))
+        if (tokenizer := tokenizer_of(datamodule)) is not None:
+            for message in check_vocabulary(self.encoder, self._model_name, tokenizer):
+                self._warn_once(message)
+            self._note_padding_token(tokenizer)
         if stage == "fit":
             rank_zero_info(
                 f"loss: {self.label_loss}, distillation: {self.distillation}, learning rate: "
@@ -163,15 +167,14 @@ class CrossEncoder(RetrievalModule):
                 "model.learning_rate change them)"
             )
 
-    def _note_padding_token(self, tokenizer: Any) -> None:
+    def _note_padding_token(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Set the padding token of a decoder whose configuration has none.
 
         The classification head of a decoder reads the last token that is not padding, so it has to
         know the padding token.
         """
-        token = getattr(tokenizer, "pad_token_id", None)
-        if self.encoder.config.pad_token_id is None and token is not None:
-            self.encoder.config.pad_token_id = token
+        if self.encoder.config.pad_token_id is None:
+            self.encoder.config.pad_token_id = tokenizer.pad_token_id
 
     # Scores
 

@@ -68,3 +68,9 @@ class GivesPairs(Protocol):
     cross: bool
     eval_method: str
     hparams: Any
+
+
+def tokenizer_of(datamodule: object) -> PreTrainedTokenizerBase | None:
+    """Return the tokenizer of a data module's batches, or None if it does not tell."""
+    tokenizer = getattr(datamodule, "tokenizer", None)
+    return tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else None
