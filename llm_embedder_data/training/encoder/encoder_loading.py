@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from transformers import AutoModel, PreTrainedModel
 
 from llm_embedder_data.config.model_files import transformer_folder
@@ -58,5 +59,12 @@ def _from_files(encoder: str) -> PreTrainedModel:
             f"encoder={encoder!r}: its files lack {len(missing)} weights of "
             f"{type(loaded).__name__}, such as {missing[0]}, which would be initialized at random "
             "(give a complete model; or load it yourself, and give the model)"
+        )
+    kinds = getattr(loaded.config, "architectures", None) or []
+    if any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        rank_zero_warn(
+            f"encoder={encoder!r} is a {kinds[0]}, such as a reranker: it was not trained to embed "
+            "texts, so its embeddings mean little before a fine-tuning (the verb score takes "
+            "rerankers, as teacher=)"
         )
     return cast(PreTrainedModel, loaded)

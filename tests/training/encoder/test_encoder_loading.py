@@ -2,7 +2,7 @@
 
 import pytest
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.training.encoder.encoder_loading import load_encoder
@@ -51,3 +51,13 @@ def test_weights_that_the_files_lack_are_not_drawn_at_random(folder):
     save_file(without_pooler, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ConfigError, match=r"lack 1 weights of BertModel, such as embeddings\.word"):
         load_encoder(str(folder))
+
+
+def test_a_reranker_in_place_of_an_encoder_is_said(folder, tmp_path, recwarn):
+    load_encoder(str(folder))
+    assert not recwarn.list
+    reranker = BertForSequenceClassification(BertConfig.from_pretrained(folder, num_labels=1))
+    reranker.save_pretrained(tmp_path / "reranker")
+
+    with pytest.warns(UserWarning, match="is a BertForSequenceClassification, such as a reranker"):
+        load_encoder(str(tmp_path / "reranker"))
