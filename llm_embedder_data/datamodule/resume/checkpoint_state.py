@@ -46,7 +46,7 @@ def make_state(
         fingerprint: the fingerprint of the run.
         began: how the epoch began, see :class:`Continued`.
         exchanged: files of negatives that the run has exchanged, from
-            :func:`~llm_embedder_data.datamodule.open_data.exchanged_negatives.recorded_files`.
+            :meth:`~llm_embedder_data.datamodule.open_data.exchanged_negatives.ExchangedNegatives.record`.
     """
     epoch, step = position
     state = {
