@@ -126,7 +126,10 @@ def leaves_prompt_out(model: str | None) -> bool:
     modules = None if model is None else _modules(model)
     if model is None or modules is None:
         return False
-    return not _includes_prompt(_pooling_config(model, modules))
+    try:
+        return not _includes_prompt(_pooling_config(model, modules))
+    except UnknownFile:
+        return False
 
 
 def _modules(model: str) -> list[tuple[str, str]] | None:
@@ -162,13 +165,13 @@ def _pooling_config(model: str, modules: list[tuple[str, str]]) -> Any:
 
     Returns:
         The parsed JSON; None if there is no or more than one pooling module, or if its file is
-        missing or null; the class :class:`UnknownFile` if it is unknown whether the file exists.
+        missing or null.
+
+    Raises:
+        UnknownFile: it is unknown whether the file exists.
     """
     folders = [folder for module, folder in modules if _kind(module) == "Pooling"]
-    try:
-        return read_model_json(model, f"{folders[0]}/config.json") if len(folders) == 1 else None
-    except UnknownFile:
-        return UnknownFile
+    return read_model_json(model, f"{folders[0]}/config.json") if len(folders) == 1 else None
 
 
 def _includes_prompt(config: Any) -> bool:
@@ -186,7 +189,11 @@ def _from_modules(
 
     None if the configuration of the pooling module could not be looked up.
     """
-    config = _pooling_config(model, modules)
+    is_known, config = True, None
+    try:
+        config = _pooling_config(model, modules)
+    except UnknownFile:
+        is_known = False
     if similarity is None:
         # The inner product of normalized embeddings is the cosine.
         normalises = any(_kind(module) == "Normalize" for module, _ in modules)
@@ -204,7 +211,7 @@ def _from_modules(
                 "another model; or set model.pooling to cls, mean or last, which leaves that "
                 "module out)"
             )
-    if config is UnknownFile:
+    if not is_known:
         return None
     if config is None:
         names = [module for module, _ in modules if _kind(module) == "Pooling"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, get_args
 
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
+from llm_embedder_data.core.shown_values import shown
 
 # The most rows of a batch over all ranks: batches number their rows in 32 bits.
 LARGEST_BATCH = 2**31 - 1
@@ -126,12 +127,3 @@ def check_names(found: Mapping[Any, Any], allowed: tuple[str, ...], where: str) 
                 f"{where}: unknown key {shown(name)}, expected one of {', '.join(allowed)}"
                 f"{did_you_mean(name, allowed)}"
             )
-
-
-def shown(value: Any) -> str:
-    """Return a value's repr for a message, shortened to 80 characters."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # it contains itself; an integer of thousands of digits
-        return f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -27,10 +27,10 @@ from llm_embedder_data.config.recipe_rules import (
     checked_mapping,
     checked_settings,
     one_of,
-    shown,
 )
 from llm_embedder_data.config.recipe_yaml import read_yaml
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
+from llm_embedder_data.core.shown_values import shown
 
 ANY_TASK = "*"
 AUTO = "auto"

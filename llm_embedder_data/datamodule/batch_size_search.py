@@ -7,9 +7,11 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
+from lightning.pytorch.utilities import rank_zero_warn
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.datamodule.open_data.open_data import OpenData
 from llm_embedder_data.rows.train_set import TrainSet
 
 # The finder tries a smaller batch only after an out-of-memory error, which it recognizes by the
@@ -18,6 +20,10 @@ _WORDS = (
     'reported to Lightning\'s batch-size finder as "CUDA out of memory", so that it goes back to a '
     "smaller size"
 )
+
+
+class SizeRefused(RuntimeError):
+    """A search must not try a size; its message makes the finder try a smaller one."""
 
 
 class BatchSizeSearch:
@@ -61,7 +67,7 @@ class BatchSizeSearch:
         """Return the plan of a trial.
 
         Raises:
-            RuntimeError: the size is refused; the message makes the finder try a smaller one.
+            SizeRefused: the size is too large for the data.
         """
         if self._first_tried is None:
             self._first_tried = batch_size
@@ -84,12 +90,12 @@ class BatchSizeSearch:
     def _too_small(self, batch_size: int) -> list[str]:
         return [name for name in self._followers if len(self._sets[name].kept) < batch_size]
 
-    def _refusal(self, batch_size: int, reason: str) -> RuntimeError:
+    def _refusal(self, batch_size: int, reason: str) -> SizeRefused:
         text = f"data.batch_size={batch_size} is too large for these data: {reason}"
         if not self._has_ended:
             self._has_ended = True
             self._say(f"{text}; the search for a batch size tries no larger size")
-        return RuntimeError(f"{text} ({_WORDS})")
+        return SizeRefused(f"{text} ({_WORDS})")
 
     def _say_who_does_not_follow(self) -> None:
         others = [name for name in self._sets if name not in self._followers]
@@ -112,32 +118,50 @@ class BatchSizeSearch:
 # removes all callbacks from the trainer: that is how a search is recognized.
 
 
-def active_finders(trainer: Any) -> list[BatchSizeFinder]:
-    """Return the batch-size finders among a trainer's callbacks."""
-    callbacks = getattr(trainer, "callbacks", ())
-    return [callback for callback in callbacks if isinstance(callback, BatchSizeFinder)]
+def search_to_come(
+    trainer: Any, stage: str | None, data: OpenData, batch_size: int
+) -> BatchSizeSearch | None:
+    """Return the search that a trainer's batch-size finder will make in this stage; None if none.
 
-
-def refuse_training_size(trainer: Any, stage: str | None) -> None:
-    """Refuse, in a stage other than fit, a finder that searches for the size of training batches.
+    Args:
+        trainer: the trainer, if there is one.
+        stage: the stage that is set up.
+        data: the open data.
+        batch_size: the batch size before the search.
 
     Raises:
-        ConfigError: the first finder sets ``batch_size``.
+        ConfigError: the stage is not fit, and the finder searches for the size of training batches.
     """
-    finders = active_finders(trainer)
+    finders = _finders(trainer)
+    if stage == "fit":
+        if not data.train or not finders:
+            return None
+        return BatchSizeSearch(data.train, data.plan, batch_size, rank_zero_warn)
     if finders and getattr(finders[0], "_batch_arg_name", None) == "batch_size":
         raise ConfigError(
             f"the batch-size finder searches for data.batch_size, the size of training batches, "
             f"but the trainer is to {stage} (give the finder batch_arg_name='eval_batch_size')"
         )
+    return None
 
 
-def check_search_can_begin(search: BatchSizeSearch, trainer: Trainer, *, resumes: bool) -> None:
-    """Check that a search can try a size at this point of a fit.
+def plan_of_trial(
+    search: BatchSizeSearch | None, trainer: Trainer | None, batch_size: int, *, resumes: bool
+) -> EpochPlan | None:
+    """Return the plan of a trial, for the training loader; None if no search is being made.
+
+    Args:
+        search: the search that :func:`search_to_come` returned.
+        trainer: the trainer that fits.
+        batch_size: the size that the finder tries.
+        resumes: whether the fit resumes a checkpoint.
 
     Raises:
-        ConfigError: the fit resumes a checkpoint, or trials would end before their first step.
+        SizeRefused: the size is too large for the data.
+        ConfigError: a search cannot be made at this point of the fit.
     """
+    if search is None or trainer is None or _finders(trainer):
+        return None
     if resumes:
         raise ConfigError(
             "a search for a batch size must begin with a new fit, but this fit resumes a "
@@ -152,3 +176,10 @@ def check_search_can_begin(search: BatchSizeSearch, trainer: Trainer, *, resumes
             f"because its trials end at step {n_tried} (search before the first step: give "
             "BatchSizeFinder as a callback, unchanged, or call Tuner.scale_batch_size)"
         )
+    return search.plan(batch_size)
+
+
+def _finders(trainer: Any) -> list[BatchSizeFinder]:
+    """Return the batch-size finders among a trainer's callbacks."""
+    callbacks = getattr(trainer, "callbacks", ())
+    return [callback for callback in callbacks if isinstance(callback, BatchSizeFinder)]

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.groups.eval_rows import CorpusPassages, EvalQueries
@@ -117,6 +119,24 @@ def corpus_loaders(
         )
         loaders[names[name]] = make_loader(passages)
     return loaders
+
+
+def must_hide_validation(trainer: Trainer | None, eval_data: Any) -> bool:
+    """Return whether a data module must look as if it did not override ``val_dataloader``.
+
+    Lightning warns if only one of data module and model validates, and decides that by whether they
+    override their hooks. So a data module without eval data hides its hook from a model that does
+    not validate.
+
+    Args:
+        trainer: the trainer that fits, if there is one.
+        eval_data: the setting of that name.
+    """
+    if trainer is None:
+        return False
+    # A data frame has no truth value.
+    is_empty = eval_data is None or (isinstance(eval_data, list | dict) and not eval_data)
+    return is_empty and not is_overridden("validation_step", trainer.lightning_module)
 
 
 def sampled_passages(

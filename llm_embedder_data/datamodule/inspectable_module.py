@@ -1,26 +1,21 @@
-"""The part of the data module that answers questions about its data: reports, views, plans."""
+"""The part of the data module that answers questions about its data: reports, views, figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.batches.plan.epoch_plan import (
     EpochPlan,
 )
-from llm_embedder_data.batches.plan.plan_checks import PlanError, TooSmallError
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.datamodule.configured_module import ConfiguredDataModule
 from llm_embedder_data.datamodule.open_data.data_to_mine import data_to_mine
-from llm_embedder_data.datamodule.open_data.open_data import OpenData
 from llm_embedder_data.datamodule.open_data.texts_to_embed import TextKind, texts_to_embed
-from llm_embedder_data.datamodule.ranks import Ranks
-from llm_embedder_data.datamodule.resume.run_fingerprint import RunFingerprint
+from llm_embedder_data.datamodule.planned_module import PlannedDataModule
 from llm_embedder_data.datamodule.settings.hparams import recorded
 from llm_embedder_data.datamodule.settings.settings import (
     DEFAULTS,
-    DataSettings,
 )
 from llm_embedder_data.inspection.batch_view.making import batches_of_step
 from llm_embedder_data.inspection.batch_view.shown_batch import ShownBatch, show_batches
@@ -38,16 +33,8 @@ from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.train_set import TrainSet
 
 
-class InspectableDataModule(ConfiguredDataModule):
-    """Answers questions about the open data and their plan; training is not affected.
-
-    Args:
-        settings: the arguments of the constructor, as the user passed them.
-    """
-
-    def __init__(self, settings: DataSettings) -> None:
-        super().__init__(settings)
-        self._data = OpenData(settings)
+class InspectableDataModule(PlannedDataModule):
+    """Answers questions about the open data and their plan; training is not affected."""
 
     def __repr__(self) -> str:
         return in_a_line(type(self).__name__, recorded(self._settings), DEFAULTS)
@@ -188,10 +175,6 @@ class InspectableDataModule(ConfiguredDataModule):
             notes=notes,
         )
 
-    def train_sets(self) -> dict[str, TrainSet]:
-        """Return the training rows and their statistics, by dataset. Needs :meth:`setup`."""
-        return self._data.train_sets()
-
     def texts_to_embed(self, kind: TextKind) -> dict[str, PromptedTexts]:
         """Return the texts to embed into embedding stores, by name of the dataset.
 
@@ -214,58 +197,6 @@ class InspectableDataModule(ConfiguredDataModule):
             name: data_to_mine(train_set, self._builder, self._settings, with_answers=with_answers)
             for name, train_set in self.train_sets().items()
         }
-
-    def plan(
-        self,
-        epoch: int = 0,
-        num_replicas: int | None = None,
-        *,
-        batch_size: Mapping[str, int] | None = None,
-    ) -> EpochPlan:
-        """Return the global batches of an epoch, on any number of ranks. Needs :meth:`setup`.
-
-        Its rows are positions among a dataset's kept rows: ``train_sets()[name].kept[rows]`` are
-        the row numbers in the dataset.
-
-        Args:
-            epoch: zero-based.
-            num_replicas: number of data-parallel ranks; None takes this run's.
-            batch_size: queries per rank and step, by dataset; None takes this run's.
-        """
-        if batch_size is None:
-            batch_size = self._batch_sizes()
-        return self._data.plan(batch_size, epoch, num_replicas or self._ranks.num_replicas)
-
-    def _batch_sizes(self) -> dict[str, int]:
-        """Return the queries per rank and step, by dataset."""
-        return {
-            name: train_set.batch_size or self.batch_size
-            for name, train_set in self.train_sets().items()
-        }
-
-    def _plan_if_any(self, num_replicas: int | None = None) -> tuple[EpochPlan | None, str | None]:
-        """Return the plan of epoch 0, and the reason why a run would be refused, or None.
-
-        A run is refused if a dataset is smaller than a global batch and ``small_datasets`` is
-        ``error``. The plan is then that of the other datasets. It is None if there are no others,
-        or if no plan can be made with these settings.
-
-        Args:
-            num_replicas: number of data-parallel ranks; None takes this run's.
-        """
-        try:
-            return self.plan(num_replicas=num_replicas), None
-        except TooSmallError as error:
-            refused = str(error)
-        except PlanError as error:
-            return None, str(error)
-        ranks = num_replicas or self._ranks.num_replicas
-        try:
-            return self._data.plan(self._batch_sizes(), 0, ranks, small_datasets="drop"), refused
-        except TooSmallError:
-            return None, refused
-        except PlanError as error:
-            return None, f"{refused}\n{error}"
 
     def occurrences(
         self,
@@ -315,29 +246,3 @@ class InspectableDataModule(ConfiguredDataModule):
             instruction_of=self._builder.instruction_of,
             epochs=epochs,
         )
-
-    def fingerprint(self, world_size: int | None = None) -> RunFingerprint:
-        """Return the run fingerprint, which a checkpoint stores. Needs :meth:`setup`.
-
-        The fingerprint holds everything that training batches depend on.
-
-        Args:
-            world_size: number of data-parallel ranks to plan for; None takes this run's.
-        """
-        return self._fingerprint(self.plan(num_replicas=world_size))
-
-    def _fingerprint(self, plan: EpochPlan) -> RunFingerprint:
-        train_sets = self.train_sets().values()
-        instructions = {
-            train_set.task
-            if train_set.task_description is None
-            else f"{train_set.task} ({train_set.name})": self._builder.instruction_of(train_set)
-            for train_set in train_sets
-        }
-        return RunFingerprint.of(
-            train_sets, plan, self._settings, instructions, self._tokenizer_fingerprint
-        )
-
-    @property
-    def _ranks(self) -> Ranks:
-        return Ranks.of(self.trainer)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan.epoch_plan import (
-    EpochPlan,
     OrganizeMethod,
     Remainder,
     SmallDatasets,
 )
-from llm_embedder_data.batches.plan.sampler import OverfitSampler, SameTaskSampler
 from llm_embedder_data.batches.tokens.model_inputs import Layout
 from llm_embedder_data.config.negative_limits import Limit
 from llm_embedder_data.config.recipes import (
@@ -28,19 +23,20 @@ from llm_embedder_data.config.recipes import (
     NormalizeScores,
     PositiveStrategy,
 )
-from llm_embedder_data.core.errors import ConfigError, did_you_mean
-from llm_embedder_data.core.printable import one_line, printable
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import printable
 from llm_embedder_data.datamodule.batch_size_search import (
     BatchSizeSearch,
-    active_finders,
-    check_search_can_begin,
-    refuse_training_size,
+    SizeRefused,
+    plan_of_trial,
+    search_to_come,
 )
 from llm_embedder_data.datamodule.evaluation_loaders import (
     Loaders,
     NoLoaders,
     corpus_loaders,
     eval_loaders,
+    must_hide_validation,
     single_or_all,
 )
 from llm_embedder_data.datamodule.inspectable_module import InspectableDataModule
@@ -50,16 +46,22 @@ from llm_embedder_data.datamodule.loading.loaders import (
     RefusingSampler,
     SequentialShardSampler,
 )
+from llm_embedder_data.datamodule.loading.training_sampler import training_sampler
 from llm_embedder_data.datamodule.loading.worker_failures import explain_lost_worker
-from llm_embedder_data.datamodule.open_data.exchanged_negatives import (
-    check_recorded,
-    files_of,
-    missing_file_error,
-    recorded_files,
+from llm_embedder_data.datamodule.open_data.exchanged_negatives import ExchangedNegatives
+from llm_embedder_data.datamodule.open_data.stage_data import (
+    check_has_eval_data,
+    check_instructions_fit,
+    open_stage,
+    write_caches,
 )
 from llm_embedder_data.datamodule.quiet_run import QuietRun
 from llm_embedder_data.datamodule.ranks import Ranks, check_ranks_agree
 from llm_embedder_data.datamodule.resume.fit_position import FitPosition
+from llm_embedder_data.datamodule.resume.training_loader import (
+    forget_training_loader,
+    renew_training_loader,
+)
 from llm_embedder_data.datamodule.settings.settings import (
     Auto,
     DataSettings,
@@ -67,11 +69,11 @@ from llm_embedder_data.datamodule.settings.settings import (
     Tokenize,
     plain,
 )
+from llm_embedder_data.datamodule.trainer_state import fitting_trainer, is_running, stage_of
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
 from llm_embedder_data.rows.selection.train_settings import OnNoNegatives
 from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE
 from llm_embedder_data.rows.settings.reading_settings import OnBadRow
-from llm_embedder_data.rows.streaming.streamed_texts import STEPS_AHEAD
 
 
 class RetrievalDataModule(InspectableDataModule):
@@ -338,7 +340,7 @@ class RetrievalDataModule(InspectableDataModule):
         self._ranks_at_setup = Ranks()
         self._position = FitPosition()
         self._search: BatchSizeSearch | None = None
-        self._exchanged: dict[str, str] = {}  # paths of exchanged files of negatives, by source
+        self._exchanged = ExchangedNegatives(self._data, self._reopen)
         self._quiet = QuietRun()
 
     # -- what Lightning calls ------------------------------------------------------------------
@@ -349,16 +351,9 @@ class RetrievalDataModule(InspectableDataModule):
         With several ranks, an error only leads to a warning here, because ``setup`` will raise it
         on all ranks.
         """
-        builder, stage = self._builder, self._trainer_fn
+        builder, stage = self._builder, stage_of(self.trainer)
         try:
-            tokenizer = self.tokenizer
-            train_sets = builder.train_sets()
-            evals, corpora = builder.evaluation()
-            builder.require_corpora(stage, evals, corpora)
-            if stage in ("fit", None):
-                builder.token_tables(tokenizer, train_sets)
-            builder.token_tables(tokenizer, evals)
-            builder.token_tables(tokenizer, builder.matching(evals, corpora).views)
+            write_caches(builder, self.tokenizer, stage)
         except Exception as error:
             # The other ranks are waiting for this one. All ranks will meet the error in setup.
             if self._ranks.num_replicas == 1:
@@ -375,24 +370,16 @@ class RetrievalDataModule(InspectableDataModule):
             ConfigError: the data do not suit the settings, or ranks do not agree on data and
                 settings.
         """
-        if self._is_running():
+        if is_running(self.trainer):
             self._quiet.begin(chooses_workers=self._settings.num_workers == "auto")
-        self._ranks_at_setup = self._ranks
         if stage == "fit":
             self._position.forget_finished_fit()
-        with check_ranks_agree(self._ranks_at_setup) as fingerprint:
-            for note in self._open(stage):
-                rank_zero_warn(printable(note))
-            self._data.log_instructions(self._builder)
-            if self._settings.mixing is not None and (plan := self._plan_at(stage)) is not None:
-                self._data.log_mixing(plan)
-            self._check_instructions_fit()
-            fingerprint.update(self._fingerprint_across_ranks(stage))
-            self._prepare_search(stage)
-            if stage in ("validate", "test") and not self._data.evals:
-                raise ConfigError(
-                    f"data.eval_data=None: nothing to {TrainerFn(stage).value} (give eval data)"
-                )
+        self._ranks_at_setup = self._ranks
+        with check_ranks_agree(self._ranks_at_setup) as values:
+            self._open(stage)
+            values.update(self._values_of_all_ranks(stage, self._ranks_at_setup.num_replicas))
+            self._search = search_to_come(self.trainer, stage, self._data, self.batch_size)
+            check_has_eval_data(self._data, stage)
             if stage is None and self._data.train:
                 self.plan()  # raises last, so that diagnose() can look at all data even then
 
@@ -404,38 +391,26 @@ class RetrievalDataModule(InspectableDataModule):
         is_set_up = self._data.train is not None
         if self.trainer is None and is_set_up and self._ranks_at_setup != self._ranks:
             self.setup("fit")  # init_process_group() was called after setup, so compare ranks now
-        trainer, is_trial = self._fitting_trainer(), self._is_searching()
-        if not is_trial:
-            plan = self.plan()
-        else:
-            try:
-                plan = self._trial_plan()
-            except RuntimeError as error:
-                groups = self._data.groups(self._builder)
-                return self._loader(groups, RefusingSampler(error), sized=False)
+        trainer, groups = fitting_trainer(self.trainer), self._data.groups(self._builder)
+        try:
+            trial = plan_of_trial(
+                self._search, trainer, self.batch_size, resumes=self._position.resumes
+            )
+        except SizeRefused as error:
+            return self._loader(groups, RefusingSampler(error), sized=False)
         begin = self._position.begin(
-            plan,
+            self.plan() if trial is None else trial,
             trainer,
             fingerprint=self._fingerprint,
             plan_of=self._data.plan,
             on_other_global_batch=self._settings.on_other_global_batch,
         )
-        overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
-        groups = self._data.groups(self._builder)
-        sampler = (OverfitSampler if overfit else SameTaskSampler)(
-            begin.plan,
-            rank=self._ranks.rank,
-            start=begin.start,
-            place_of=begin.place_of,
-            fetch_ahead=groups.fetch_ahead if groups.is_streamed else None,
-            steps_ahead=STEPS_AHEAD,
-        )
         return self._loader(
             groups,
-            sampler,
+            training_sampler(begin, groups, self._ranks.rank, trainer),
             persistent=True,
             resumed_by_module=trainer is not None,
-            sized=not is_trial,
+            sized=trial is None,
         )
 
     @property
@@ -446,17 +421,10 @@ class RetrievalDataModule(InspectableDataModule):
         itself if there is only one. Otherwise it returns a dict: the eval sets by name, then
         ``corpus``, or ``corpus/<name>`` if there are several.
         """
-        # This must be a property because of Lightning. It warns if only one of data module and
-        # model validates, and decides that by whether this hook is overridden. A data module
-        # without eval data must therefore look as if it did not override the hook.
-        trainer = self._fitting_trainer()
-        eval_data = self._settings.eval_data  # a data frame has no truth value
-        is_empty = eval_data is None or (isinstance(eval_data, list | dict) and not eval_data)
-        if trainer is None or not is_empty:
-            return self._eval_dataloaders
-        if is_overridden("validation_step", trainer.lightning_module):
-            return self._eval_dataloaders
-        return super().val_dataloader
+        # A property, because Lightning asks whether this hook is overridden before it calls it.
+        if must_hide_validation(fitting_trainer(self.trainer), self._settings.eval_data):
+            return super().val_dataloader
+        return self._eval_dataloaders
 
     def test_dataloader(self) -> Loaders:
         """Return the same loaders as :attr:`val_dataloader`."""
@@ -478,8 +446,7 @@ class RetrievalDataModule(InspectableDataModule):
         """Return the position of the run, in plain Python; it is the same on all ranks."""
         if not self._data.train:
             return {}
-        exchanged = recorded_files(self._exchanged, self._data.train.values())
-        return self._position.state(self.plan, self._fingerprint, exchanged)
+        return self._position.state(self.plan, self._fingerprint, self._exchanged.record())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the position of a checkpoint for the :meth:`train_dataloader` of this fit.
@@ -487,17 +454,12 @@ class RetrievalDataModule(InspectableDataModule):
         Raises:
             ConfigError: the state is damaged, or a later version wrote it.
         """
-        if self._trainer_fn in ("validate", "test", "predict"):
+        if stage_of(self.trainer) in ("validate", "test", "predict"):
             return  # an evaluation needs no training position
-        trainer = self._fitting_trainer()
-        exchanged = files_of(state_dict)
-        if self._data.train is not None and (exchanged or self._exchanged):
-            self._open_exchanged(exchanged)
-            check_recorded(state_dict, self._data.train.values())
+        trainer = fitting_trainer(self.trainer)
+        _warn(self._exchanged.restore(state_dict))
         if self._position.load(state_dict) and trainer is not None:
-            # With strategies that restore after their setup (FSDP, DeepSpeed), a learning-rate
-            # schedule has already requested the loader. Lightning 2.6 would keep that loader.
-            trainer.fit_loop._combined_loader = None
+            forget_training_loader(trainer)
 
     @classmethod
     def load_from_checkpoint(
@@ -532,7 +494,7 @@ class RetrievalDataModule(InspectableDataModule):
         explain_lost_worker(exception)
         self.teardown()
 
-    # -- exchanged negatives -------------------------------------------------------------------
+    # -- what callbacks call -------------------------------------------------------------------
 
     def exchange_negatives(self, files: Mapping[str, str | os.PathLike[str]]) -> None:
         """Replace the negatives to train on; call this between epochs.
@@ -550,125 +512,35 @@ class RetrievalDataModule(InspectableDataModule):
             ConfigError: a source does not exist.
             DataError: a file cannot be read.
         """
-        names = {found.source.name for found in self.train_sets().values() if found.source}
-        for name in files:
-            if name not in names:
-                raise ConfigError(
-                    f"there is no dataset {name!r} whose negatives could be exchanged"
-                    f"{did_you_mean(name, sorted(names))}"
-                )
-        given = {name: os.path.abspath(path) for name, path in files.items()}
-        self._open_exchanged(self._exchanged | given)
-        trainer = self._fitting_trainer()
-        if trainer is not None and self._is_running() and trainer.fit_loop._combined_loader:
-            trainer.fit_loop._combined_loader = None  # its workers still have the old negatives
-            trainer.fit_loop.setup_data()
-
-    def _open_exchanged(self, files: dict[str, str]) -> None:
-        for name, path in files.items():
-            if not os.path.isfile(path):
-                raise missing_file_error(name, path)
-        self._exchanged = files
-        for note in self._data.exchange_negatives(self._builder, self.tokenizer, files):
-            rank_zero_warn(printable(note))
+        _warn(self._exchanged.exchange(files))
+        trainer = fitting_trainer(self.trainer)
+        if trainer is not None and is_running(trainer):
+            renew_training_loader(trainer)
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _plan_at(self, stage: str | None) -> EpochPlan | None:
-        """Return the plan of epoch 0; None without training data.
+    def _open(self, stage: str | None) -> None:
+        """Open the data of a stage, and tell the user what there is to know about them."""
+        data, builder = self._data, self._builder
+        first_plan = partial(self._first_plan, stage)
+        _warn(open_stage(data, builder, self.tokenizer, self._settings, stage, first_plan))
+        data.log_instructions(builder)
+        if self._settings.mixing is not None and (plan := first_plan()) is not None:
+            data.log_mixing(plan)
+        check_instructions_fit(data, builder, self._collator)
 
-        If a dataset is too small for a global batch, the stage ``fit`` raises an error at once.
-        Other stages do not, so that :meth:`setup` without a stage can open all data first.
-        """
-        if not self._data.train:
-            return None
-        return self.plan() if stage == "fit" else self._plan_if_any()[0]
-
-    def _open(self, stage: str | None) -> list[str]:
-        """Open the data that a stage needs, unless they are open, and return notes on them."""
-        data, notes = self._data, []
-        if data.train is None and stage in ("fit", None):
-            notes += data.open_train(self._builder, self.tokenizer)
-            plan = self._plan_at(stage)
-            drops = self._settings.small_datasets == "drop"
-            if plan is not None and drops and (small := plan.dropped):
-                sizes = (f"{one_line(name)} ({rows} rows)" for name, rows in small.items())
-                notes.append(
-                    "dropped because they are smaller than a global batch (data.small_datasets): "
-                    + ", ".join(sizes)
-                )
-            if plan is not None:
-                frequent = data.notes_on_duplicates(plan).items()
-                notes += [f"{one_line(name)}: {note}" for name, of in frequent for note in of]
-        if data.evals is None or data.corpora is None:
-            notes += self._longer_than_the_model()
-            notes += data.open_evaluation(self._builder, self.tokenizer)
-        assert data.evals is not None
-        assert data.corpora is not None
-        self._builder.require_corpora(stage, data.evals, data.corpora)
-        return notes
-
-    def _longer_than_the_model(self) -> list[str]:
-        """Return warnings about maximum lengths that exceed the tokenizer's model_max_length."""
-        limit = self.tokenizer.model_max_length
-        if not isinstance(limit, int | float):
-            return []
-        return [
-            f"{name}={length}: according to its tokenizer (model_max_length), the model takes "
-            f"{limit} tokens; set {name} to that or less, or set the tokenizer's model_max_length "
-            "if the model takes more"
-            for name, (length, _) in self.longest_inputs().items()
-            if length > limit
-        ]
-
-    def _check_instructions_fit(self) -> None:
-        datasets = self._data.with_instructions()
-        instructions = chain.from_iterable(map(self._builder.instructions_of, datasets))
-        for instruction in dict.fromkeys(instructions):
-            self._collator.check_room(instruction.query, instruction.key)
-
-    def _fingerprint_across_ranks(self, stage: str | None) -> dict[str, Any]:
-        """Return the values that all ranks must agree on.
-
-        Raises:
-            ConfigError: the plan cannot be made, or eval sets and corpora do not match.
-        """
-        several = self._ranks_at_setup.num_replicas > 1
-        entries: dict[str, Any] = {}
-        if several:
-            entries |= self._tokenizer_fingerprint.as_dict()
-        plan = self._plan_at(stage)
-        if plan is not None and several:
-            entries |= self._fingerprint(plan).across_ranks()
-        entries["eval_batch_size"] = self.eval_batch_size
-        return entries | self._data.evaluation_fingerprint(self._builder)
-
-    def _prepare_search(self, stage: str | None) -> None:
-        self._search = None
-        if stage != "fit":
-            refuse_training_size(self.trainer, stage)
-        elif self._data.train and active_finders(self.trainer):
-            self._search = BatchSizeSearch(
-                self._data.train, self._data.plan, self.batch_size, rank_zero_warn
-            )
-
-    def _is_searching(self) -> bool:
-        return self._search is not None and not active_finders(self.trainer)
-
-    def _trial_plan(self) -> EpochPlan:
-        trainer = self._fitting_trainer()
-        assert self._search is not None
-        assert trainer is not None
-        check_search_can_begin(self._search, trainer, resumes=self._position.resumes)
-        return self._search.plan(self.batch_size)
+    def _reopen(self, negatives: Mapping[str, str]) -> list[str]:
+        """Open the training sets with other files of negatives, and return notes on them."""
+        return self._data.exchange_negatives(self._builder, self.tokenizer, negatives)
 
     def _eval_dataloaders(self) -> Loaders:
-        sample = self._settings.eval_corpus_sample if self._trainer_fn == "fit" else None
+        is_fit = stage_of(self.trainer) == "fit"
+        sample = self._settings.eval_corpus_sample if is_fit else None
         loaders: dict[str, Any]
         loaders = eval_loaders(self._data, self._builder, self._shard_loader, sample, self.seed)
         if self.replace_eval_loaders is not None:
             loaders = self.replace_eval_loaders(loaders)
-        if not loaders and self._fitting_trainer() is not None:
+        if not loaders and fitting_trainer(self.trainer) is not None:
             return NoLoaders()
         return single_or_all(loaders)
 
@@ -684,17 +556,7 @@ class RetrievalDataModule(InspectableDataModule):
         how = LoaderSettings(settings.num_workers, settings.pin_memory, settings.prefetch_factor)
         return how.loader(dataset, sampler, self._collator, ranks=self._ranks, **options)
 
-    @property
-    def _trainer_fn(self) -> str | None:
-        """The trainer's current function: fit, validate, test or predict; None if there is none."""
-        state = getattr(self.trainer, "state", None)
-        return None if state is None or state.fn is None else str(state.fn.value)
 
-    def _is_running(self) -> bool:
-        """Return whether a trainer is running. If so, it will call teardown() or on_exception()."""
-        state = getattr(self.trainer, "state", None)
-        return getattr(state, "status", None) == "running"
-
-    def _fitting_trainer(self) -> Trainer | None:
-        trainer = self.trainer
-        return trainer if trainer is not None and hasattr(trainer, "fit_loop") else None
+def _warn(notes: Iterable[str]) -> None:
+    for note in notes:
+        rank_zero_warn(printable(note))

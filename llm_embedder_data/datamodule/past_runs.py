@@ -22,7 +22,7 @@ from llm_embedder_data.datamodule.resume.run_fingerprint import (
     global_batches,
     steps_of_epoch,
 )
-from llm_embedder_data.datamodule.resume.state_checks import check_unchanged, shown
+from llm_embedder_data.datamodule.resume.state_checks import check_unchanged, entry_shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,8 @@ def data_of(run: PastRun, **settings: Any) -> RetrievalDataModule:
     ]
     if changed:
         listed = "; ".join(
-            f"{one.name}: {shown(one.before)} then, {shown(one.now)} now" for one in changed[:4]
+            f"{one.name}: {entry_shown(one.before)} then, {entry_shown(one.now)} now"
+            for one in changed[:4]
         )
         more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
         raise ConfigError(

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.resume.run_fingerprint import differences
-from llm_embedder_data.datamodule.resume.state_checks import shown
+from llm_embedder_data.datamodule.resume.state_checks import entry_shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ def check_ranks_agree(ranks: Ranks) -> Iterator[dict[str, Any]]:
     if failures:
         raise ConfigError("not every rank can go on:\n" + "\n".join(failures)) from failure
     found = [
-        f"{entry.name}\n  rank 0: {shown(entry.before)}\n  rank {rank}: {shown(entry.now)}"
+        f"{entry.name}\n  rank 0: {entry_shown(entry.before)}\n"
+        f"  rank {rank}: {entry_shown(entry.now)}"
         for rank, (_, theirs) in enumerate(gathered)
         for entry in differences(gathered[0][1], theirs)
     ]

@@ -8,7 +8,7 @@ from typing import Any
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.past_runs import PastRun
 from llm_embedder_data.datamodule.resume.run_fingerprint import AtResume, differences
-from llm_embedder_data.datamodule.resume.state_checks import shown
+from llm_embedder_data.datamodule.resume.state_checks import entry_shown
 from llm_embedder_data.inspection.html_page import escaped, section, table
 
 _MEANING = {
@@ -46,7 +46,7 @@ class RunDifferences(dict[str, Any]):
             for one in self[kind]:
                 meaning = f" ({one['meaning']})" if one["meaning"] else ""
                 lines.append(f"  {one_line(one['name'])}{meaning}")
-                lines += [f"    {side}: {one_line(shown(one[side]))}" for side in ("a", "b")]
+                lines += [f"    {side}: {one_line(entry_shown(one[side]))}" for side in ("a", "b")]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -56,7 +56,12 @@ class RunDifferences(dict[str, Any]):
         for kind, title in _TITLES.items():
             has_meaning = any(one["meaning"] for one in self[kind])
             rows = [
-                (one["name"], shown(one["a"]), shown(one["b"]), *[one["meaning"]] * has_meaning)
+                (
+                    one["name"],
+                    entry_shown(one["a"]),
+                    entry_shown(one["b"]),
+                    *[one["meaning"]] * has_meaning,
+                )
                 for one in self[kind]
             ]
             names = ["what", "a", "b", *["what it means"] * has_meaning]

@@ -16,7 +16,7 @@ import numpy as np
 
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.files import atomic_file
-from llm_embedder_data.rows.files.shown_values import shown
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.parts import Options, Parts
 from llm_embedder_data.rows.formats.trec import run_of
 from llm_embedder_data.rows.records.raw_files import RawFile

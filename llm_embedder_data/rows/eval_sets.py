@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.faults.row_errors import error_at_row, require_rows
 from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.file_formats import Format
@@ -20,13 +21,7 @@ from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
 from llm_embedder_data.rows.formats.mteb import names_candidates
 from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.records.rejected_files import RejectedFile
-from llm_embedder_data.rows.schema.canonical_rows import (
-    BadRowError,
-    Dropped,
-    Row,
-    shown,
-    stored_id,
-)
+from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Row, stored_id
 from llm_embedder_data.rows.schema.evaluation import (
     RERANK_ROWS,
     RETRIEVE_BY_ID_ROWS,

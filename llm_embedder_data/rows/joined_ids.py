@@ -15,12 +15,12 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import reason, remedy
 from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.columns.column import FLOATS, INTS
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.faults.row_errors import require_rows
 from llm_embedder_data.rows.faults.row_locations import locations_of, with_files
-from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.schema.reading import make_folder, open_cached
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.source_rows.row_numbers import numbers_where

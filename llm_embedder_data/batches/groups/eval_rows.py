@@ -43,6 +43,10 @@ class EvalQueries:
         corpus: name of the corpus whose rows ``pos_index`` refers to, if there is one.
         texts: supplies ``query``, and ``key`` if there are candidates to rank; None reads the texts
             from the rows.
+
+    Attributes:
+        eval_set: the rows.
+        mapped: the memory-mapped files that batches are read from.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class EvalQueries:
         unread |= {name for name, _ in LOCATION_COLUMNS}
         columns = [name for name in eval_set.rows.column_names if name not in unread]
         self._arrow: datasets.Dataset = eval_set.rows.with_format("arrow", columns=columns)
-        self._mapped = _mapped(eval_set.rows, texts)
+        self.mapped = _mapped(eval_set.rows, texts)
 
     @property
     def has_keys(self) -> bool:
@@ -72,10 +76,6 @@ class EvalQueries:
     def with_texts(self, texts: TextSource) -> EvalQueries:
         """Return the same queries, with their texts supplied by ``texts``."""
         return EvalQueries(self.eval_set, self._instruction, self._corpus, texts)
-
-    def cut_off(self, positions: NDArray[np.int64]) -> str | None:
-        """Return a file of the eval set that was truncated after it was opened, or None."""
-        return self._mapped.cut_off()
 
     def __len__(self) -> int:
         return len(self.eval_set.kept)
@@ -130,6 +130,7 @@ class CorpusPassages:
         corpus: the rows.
         name: name of the corpus, as its batches give it.
         is_sample: whether passages are left out.
+        mapped: the memory-mapped files that batches are read from.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class CorpusPassages:
         self._texts = texts
         self._order = order
         self._instruction = key_instruction
-        self._mapped = _mapped(corpus.rows, texts)
+        self.mapped = _mapped(corpus.rows, texts)
 
     def with_texts(self, texts: TextSource) -> CorpusPassages:
         """Return the same passages, with their texts supplied by ``texts``."""
@@ -160,10 +161,6 @@ class CorpusPassages:
             order=self._order,
             is_sample=self.is_sample,
         )
-
-    def cut_off(self, positions: NDArray[np.int64]) -> str | None:
-        """Return a file of the corpus that was truncated after it was opened, or None."""
-        return self._mapped.cut_off()
 
     def __len__(self) -> int:
         return len(self.corpus.kept if self._order is None else self._order)

@@ -46,6 +46,10 @@ class TrainGroups:
         sources: makes the groups of each training set, by name.
         instructions: the instruction of each training set, by name; empty for no instruction. A row
             with an instruction of its own uses that instead.
+
+    Attributes:
+        mapped: the memory-mapped files that the batches of each training set are read from, by
+            name.
     """
 
     def __init__(
@@ -53,11 +57,7 @@ class TrainGroups:
     ) -> None:
         self._sources = dict(sources)
         self._instructions = dict(instructions)
-        self._mapped = {name: MappedFiles(source.files) for name, source in sources.items()}
-
-    def cut_off(self, index: BatchIndex) -> str | None:
-        """Return a file of the index's dataset that was truncated after it was opened, or None."""
-        return self._mapped[index.dataset].cut_off()
+        self.mapped = {name: MappedFiles(source.files) for name, source in sources.items()}
 
     @property
     def is_streamed(self) -> bool:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.batches.plan.plan_checks import check_names
-from llm_embedder_data.config.recipe_rules import is_finite_number, shown
+from llm_embedder_data.config.recipe_rules import is_finite_number
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.shown_values import shown
 
 _EXPECTED = (
     "expected null or a mapping with one of alpha (from 0, all datasets equally often, to 1, in "

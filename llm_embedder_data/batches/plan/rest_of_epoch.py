@@ -6,6 +6,7 @@ This is how a run resumes in the middle of an epoch with another batch size or n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,45 +47,33 @@ class RestOfEpoch(EpochPlan):
     ) -> None:
         vars(self).update(vars(plan))
         self._own, self._before = plan, before
-        passes: dict[tuple[str, int], list[int]] = {}
-        end = before.first + before.n_left if isinstance(before, RestOfEpoch) else len(before)
-        steps = range(step, end)
-        for at, batch in zip(steps, before.batches(steps), strict=True):
-            passes.setdefault((batch.dataset, batch.repeat), []).append(at)
-        self._passes = list(passes.items())
-        rows = [len(steps) * before.global_batch(dataset) for (dataset, _), steps in self._passes]
-        batches = {
-            str(number): n_rows // plan.global_batch(dataset)
-            for number, (((dataset, _), _), n_rows) in enumerate(
-                zip(self._passes, rows, strict=True)
-            )
-        }
-        batches = {number: n for number, n in batches.items() if n}
+        self._passes = _unreached(plan, before, step)
         # The order of the batches is itself a plan: its "rows" are batches, one per step, and its
         # "datasets" are the passes, named by number. With a shuffle window its "datasets" are the
         # real datasets, so that the batches of a dataset's passes come one after another.
-        self._batches = batches
-        sizes = batches
-        if plan.shuffle_window is not None:
-            sizes = {}
-            for number, n_batches in batches.items():
-                dataset = self._passes[int(number)][0][0]
-                sizes[dataset] = sizes.get(dataset, 0) + n_batches
+        self._turn_of: dict[str, list[_RestOfPass]] = {}
+        for number, rest in enumerate(self._passes):
+            if rest.n_batches:
+                name = str(number) if plan.shuffle_window is None else rest.dataset
+                self._turn_of.setdefault(name, []).append(rest)
         self._turns = (
             EpochPlan(
-                sizes,
+                {
+                    name: sum(rest.n_batches for rest in passes)
+                    for name, passes in self._turn_of.items()
+                },
                 batch_size=1,
                 seed=plan.seed,
                 epoch=plan.epoch,
                 shuffle_window=plan.shuffle_window,
             )
-            if batches
+            if self._turn_of
             else None
         )
         # With a fractional weight, more steps may be left than an epoch of this run has.
-        self.n_left = min(len(plan), sum(batches.values()))
+        self.n_left = min(len(plan), sum(rest.n_batches for rest in self._passes))
         self.first = len(plan) - self.n_left if first is None else first
-        self.n_rows = sum(rows)
+        self.n_rows = sum(rest.n_rows for rest in self._passes)
 
     @property
     def n_left_out(self) -> int:
@@ -108,8 +97,8 @@ class RestOfEpoch(EpochPlan):
                 yield from self._own.batches([step], rank)
 
     def _left(self, position: int, rank: int | None) -> PlannedBatch:
-        number, block = self._batch_of_pass(position)
-        (dataset, repeat), steps = self._passes[number]
+        rest, block = self._batch_of_pass(position)
+        dataset = rest.dataset
         size, old_size = self.global_batch(dataset), self._before.global_batch(dataset)
         share = slice(None)
         if rank is not None:
@@ -118,29 +107,65 @@ class RestOfEpoch(EpochPlan):
         at, within = np.divmod(block * size + np.arange(size)[share], old_size)
         dealt = range(int(at[0]), int(at[-1]) + 1)
         rows: NDArray[np.int64] = np.stack(
-            [batch.rows for batch in self._before.batches([steps[index] for index in dealt])]
+            [batch.rows for batch in self._before.batches([rest.steps[at] for at in dealt])]
         )  # [old global batches, rows of one]
-        return PlannedBatch(dataset, rows[at - at[0], within], repeat)
+        return PlannedBatch(dataset, rows[at - at[0], within], rest.repeat)
 
-    def _batch_of_pass(self, position: int) -> tuple[int, int]:
+    def _batch_of_pass(self, position: int) -> tuple[_RestOfPass, int]:
         """Return the pass that a step of the rest belongs to, and which of its batches it is.
 
         Args:
             position: the step, counted from the first step of the rest.
-
-        Returns:
-            The index of the pass in ``_passes``, and the index of the batch within the pass.
         """
         assert self._turns is not None
         if self.shuffle_window is None:
             name, [block] = self._turns[position]
-            return int(name), int(block)
-        [index], [block] = self._turns.listed(np.array([position]))
-        dataset, left = list(self._turns.sizes)[index], int(block)
-        for number, n_batches in self._batches.items():
-            if self._passes[int(number)][0][0] != dataset:
-                continue
-            if left < n_batches:
-                return int(number), left
-            left -= n_batches
+        else:
+            [index], [block] = self._turns.listed(np.array([position]))
+            name = list(self._turn_of)[index]
+        n_before = 0
+        for rest in self._turn_of[name]:
+            if block < n_before + rest.n_batches:
+                return rest, int(block) - n_before
+            n_before += rest.n_batches
         raise AssertionError("the turns have as many batches as the passes")
+
+
+@dataclass(frozen=True, slots=True)
+class _RestOfPass:
+    """What the other run did not reach of one pass over a dataset.
+
+    Attributes:
+        dataset: the name of the dataset.
+        repeat: the number of the pass in the epoch, from 0.
+        steps: the steps of the other run's plan that hold its rows, ascending.
+        n_rows: the number of its rows.
+        n_batches: how many global batches of this run they fill.
+    """
+
+    dataset: str
+    repeat: int
+    steps: Sequence[int]
+    n_rows: int
+    n_batches: int
+
+
+def _unreached(plan: EpochPlan, before: EpochPlan, step: int) -> list[_RestOfPass]:
+    """Return the passes of which rows are left, in the order of their first step.
+
+    Args:
+        plan: this run's plan of the epoch.
+        before: the other run's plan of the epoch.
+        step: the first step of ``before`` that was not trained on.
+    """
+    end = before.first + before.n_left if isinstance(before, RestOfEpoch) else len(before)
+    steps = range(step, end)
+    steps_of: dict[tuple[str, int], list[int]] = {}
+    for at, batch in zip(steps, before.batches(steps), strict=True):
+        steps_of.setdefault((batch.dataset, batch.repeat), []).append(at)
+    found = []
+    for (dataset, repeat), of_pass in steps_of.items():
+        n_rows = len(of_pass) * before.global_batch(dataset)
+        n_batches = n_rows // plan.global_batch(dataset)
+        found.append(_RestOfPass(dataset, repeat, of_pass, n_rows, n_batches))
+    return found

@@ -23,6 +23,7 @@ class WholeBatches(Dataset[Any]):
 
     Args:
         dataset: maps an index to the rows of a batch: training groups, eval queries or passages.
+            Its ``mapped`` has the files that they are read from.
         collate: turns these rows into the tensors of a batch.
     """
 
@@ -94,7 +95,9 @@ class WholeBatches(Dataset[Any]):
         Raises:
             DataError: a file has been truncated.
         """
-        if (path := self.dataset.cut_off(index)) is not None:
+        mapped = self.dataset.mapped
+        files = mapped[index.dataset] if isinstance(index, BatchIndex) else mapped
+        if (path := files.cut_off()) is not None:
             raise DataError.at(
                 path,
                 "the cache file was truncated while it was in use, so the batch of "

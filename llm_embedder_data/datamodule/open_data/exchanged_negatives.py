@@ -1,46 +1,91 @@
-"""Files of negatives that a fit exchanges between epochs, and their record in a checkpoint.
-
-An exchange does not change the rows that are trained on, so the plan does not change either. A row
-that has no negative left is trained with in-batch negatives only.
-"""
+"""Files of negatives that a fit exchanges between epochs, and their record in a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
-from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.errors import ConfigError, did_you_mean
 from llm_embedder_data.core.printable import one_line
-from llm_embedder_data.rows.train_set import TokenRows, TrainSet
+from llm_embedder_data.datamodule.open_data.open_data import OpenData
+from llm_embedder_data.rows.train_set import TrainSet
 
 _REMEDY = "(put the file back, or start anew from the weights alone, without ckpt_path)"
 
 
-def with_rows_of(train_set: TrainSet, begun: TrainSet) -> TrainSet:
-    """Return a training set, restricted to the rows with which the fit began.
+class ExchangedNegatives:
+    """The files of negatives that a fit has exchanged, by source.
 
     Args:
-        train_set: the training set with new negatives, and all rows that may be trained on.
-        begun: the training set of the same source with which the fit began.
+        data: the open data.
+        reopen: opens the training sets of ``data`` with other files of negatives, given by the name
+            of the source, and returns notes on them.
     """
-    positions = np.searchsorted(train_set.kept, begun.kept)
-    within = np.minimum(positions, max(len(train_set.kept) - 1, 0))
-    assert np.array_equal(train_set.kept[within], begun.kept), "a row that was kept is dropped"
-    return replace(
-        train_set,
-        kept=begun.kept,
-        dropped=begun.dropped,
-        token_rows=TokenRows(train_set.kept, positions, train_set.n_scored),
-    )
+
+    def __init__(self, data: OpenData, reopen: Callable[[Mapping[str, str]], list[str]]) -> None:
+        self._data = data
+        self._reopen = reopen
+        self._files: dict[str, str] = {}
+
+    def exchange(self, files: Mapping[str, str | os.PathLike[str]]) -> list[str]:
+        """Open the training sets with new files of negatives; return notes on them.
+
+        Args:
+            files: the new files, by the name of the source. The other sources keep theirs.
+
+        Raises:
+            ConfigError: a source does not exist.
+            DataError: a file cannot be read.
+        """
+        train_sets = self._data.train_sets().values()
+        names = {found.source.name for found in train_sets if found.source}
+        for name in files:
+            if name not in names:
+                raise ConfigError(
+                    f"there is no dataset {name!r} whose negatives could be exchanged"
+                    f"{did_you_mean(name, sorted(names))}"
+                )
+        given = {name: os.path.abspath(path) for name, path in files.items()}
+        return self._open(self._files | given)
+
+    def restore(self, state: Any) -> list[str]:
+        """Open the training sets, if they are open, with a checkpoint's files; return notes.
+
+        Args:
+            state: the data module's state in the checkpoint.
+
+        Raises:
+            ConfigError: the record is damaged, or its files are missing or have changed.
+        """
+        files = _recorded_paths(state)
+        if self._data.train is None or not (files or self._files):
+            return []
+        notes = self._open(files)
+        _check_unchanged(state.get("exchanged", {}), self._data.train.values())
+        return notes
+
+    def record(self) -> dict[str, dict[str, str]]:
+        """Return the exchanged files in plain Python: path and digest, by name of the source."""
+        return _record_of(self._files, self._data.train_sets().values())
+
+    def _open(self, files: dict[str, str]) -> list[str]:
+        for name, path in files.items():
+            if not os.path.isfile(path):
+                raise ConfigError(
+                    f"the checkpoint's run has exchanged the negatives of dataset {name!r} for "
+                    f"{one_line(path)}, which cannot be read {_REMEDY}"
+                )
+        self._files = files
+        return self._reopen(files)
 
 
-def recorded_files(
+# --------------------------------------------------------------------------------------------------
+
+
+def _record_of(
     files: Mapping[str, str], train_sets: Iterable[TrainSet]
 ) -> dict[str, dict[str, str]]:
-    """Return the exchanged files in plain Python: path and digest, by the name of the source."""
     found: dict[str, dict[str, str]] = {}
     for train_set in train_sets:
         name = "" if train_set.source is None else train_set.source.name
@@ -49,7 +94,7 @@ def recorded_files(
     return found
 
 
-def files_of(state: Any) -> dict[str, str]:
+def _recorded_paths(state: Any) -> dict[str, str]:
     """Return the paths of exchanged files that a checkpoint's state records, by source.
 
     Raises:
@@ -71,26 +116,19 @@ def files_of(state: Any) -> dict[str, str]:
     return {str(name): entry["path"] for name, entry in record.items()}
 
 
-def missing_file_error(name: str, path: str) -> ConfigError:
-    """Return the error for an exchanged file that does not exist or cannot be read."""
-    return ConfigError(
-        f"the checkpoint's run has exchanged the negatives of dataset {name!r} for "
-        f"{one_line(path)}, which cannot be read {_REMEDY}"
-    )
-
-
-def check_recorded(state: Mapping[str, Any], train_sets: Iterable[TrainSet]) -> None:
+def _check_unchanged(
+    wanted: Mapping[str, Mapping[str, str]], train_sets: Iterable[TrainSet]
+) -> None:
     """Check that exchanged files of negatives have the content that a checkpoint recorded.
 
     Args:
-        state: the data module's state in the checkpoint.
-        train_sets: the training sets, opened with the files that the state records.
+        wanted: the record in the checkpoint.
+        train_sets: the training sets, opened with the recorded files.
 
     Raises:
         ConfigError: a file has other content, or a dataset does not exist.
     """
-    wanted = state.get("exchanged", {})
-    found = recorded_files({name: entry["path"] for name, entry in wanted.items()}, train_sets)
+    found = _record_of({name: entry["path"] for name, entry in wanted.items()}, train_sets)
     for name, entry in wanted.items():
         if name not in found:
             raise ConfigError(

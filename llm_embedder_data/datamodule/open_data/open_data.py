@@ -23,7 +23,7 @@ from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.datamodule.open_data.building import DatasetBuilder
 from llm_embedder_data.datamodule.open_data.corpus_matching import Matching
-from llm_embedder_data.datamodule.open_data.exchanged_negatives import with_rows_of
+from llm_embedder_data.datamodule.open_data.rows_of_fit import with_rows_of
 from llm_embedder_data.datamodule.open_data.streamed_sets import traffic_notes
 from llm_embedder_data.datamodule.settings.settings import DataSettings
 from llm_embedder_data.inspection.doctor.costs.cache_sizes import cache_files
@@ -333,6 +333,18 @@ class OpenData:
         for name, note in traffic_notes(self.train or {}, self._settings).items():
             notes.setdefault(name, []).append(note)
         return notes
+
+    def notes_on_plan(self, plan: EpochPlan) -> list[str]:
+        """Return notes on datasets that are dropped, or that have too frequent texts."""
+        notes = []
+        if self._settings.small_datasets == "drop" and plan.dropped:
+            sizes = (f"{one_line(name)} ({rows} rows)" for name, rows in plan.dropped.items())
+            notes.append(
+                "dropped because they are smaller than a global batch (data.small_datasets): "
+                + ", ".join(sizes)
+            )
+        frequent = self.notes_on_duplicates(plan).items()
+        return notes + [f"{one_line(name)}: {note}" for name, of in frequent for note in of]
 
     def notes_on_duplicates(self, plan: EpochPlan) -> dict[str, list[str]]:
         """Return notes on texts that are too frequent for ``no_duplicates``, by dataset."""

@@ -26,7 +26,7 @@ from llm_embedder_data.datamodule.resume.state_checks import (
     check_state,
     check_unchanged,
     digest_of,
-    shown,
+    entry_shown,
 )
 from llm_embedder_data.datamodule.settings.settings import OnOtherGlobalBatch
 
@@ -46,7 +46,7 @@ def make_state(
         fingerprint: the fingerprint of the run.
         began: how the epoch began, see :class:`Continued`.
         exchanged: files of negatives that the run has exchanged, from
-            :func:`~llm_embedder_data.datamodule.open_data.exchanged_negatives.recorded_files`.
+            :meth:`~llm_embedder_data.datamodule.open_data.exchanged_negatives.ExchangedNegatives.record`.
     """
     epoch, step = position
     state = {
@@ -109,8 +109,8 @@ def check_same_run(
     raise ConfigError(
         "this run does not continue the checkpoint's batches:\n"
         + "\n".join(
-            f"{_name_shown(difference.name)}\n  checkpoint: {shown(difference.before)}\n"
-            f"  this run:   {shown(difference.now)}\n  set by:     {remedy_of(difference)}"
+            f"{_name_shown(difference.name)}\n  checkpoint: {entry_shown(difference.before)}\n"
+            f"  this run:   {entry_shown(difference.now)}\n  set by:     {remedy_of(difference)}"
             for difference in listed
         )
         + "\n(set these as in the checkpoint; or start anew from the weights alone"
@@ -121,8 +121,8 @@ def check_same_run(
 def _layout_note(allowed: Iterable[Difference]) -> str:
     names = {"padding_side": "the tokenizer's padding_side"}
     parts = [
-        f"{names.get(entry.name, f'data.{entry.name}')} {shown(entry.now)}, "
-        f"not {shown(entry.before)}"
+        f"{names.get(entry.name, f'data.{entry.name}')} {entry_shown(entry.now)}, "
+        f"not {entry_shown(entry.before)}"
         for entry in allowed
     ]
     return (
@@ -284,4 +284,4 @@ def rest_of_epoch(
 
 
 def _name_shown(name: str) -> str:
-    return name if name.isprintable() and len(name) <= 200 else shown(name)
+    return name if name.isprintable() and len(name) <= 200 else entry_shown(name)

@@ -9,6 +9,7 @@ from typing import Any
 import xxhash
 
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.shown_values import shown
 
 # No run reaches these counts. Higher counts would overflow when rows are computed from them.
 _MOST_EPOCHS = 2**31 - 1
@@ -82,20 +83,16 @@ def check_unchanged(state: Mapping[str, Any]) -> None:
         )
 
 
-def shown(value: Any) -> str:
-    """Return a value for an error message, shortened if it is long."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # nested too deeply, or a number with too many digits
-        return f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= 200 else f"{text[:180]}... ({len(text)} characters)"
+def entry_shown(value: Any) -> str:
+    """Return an entry of a state or fingerprint for a message, up to 200 characters of it."""
+    return shown(value, 200)
 
 
 _REMEDY = " (take another checkpoint, or start anew from the weights alone, without ckpt_path)"
 
 
 def _wrong(what: str, found: Any, expected: str) -> ConfigError:
-    kind = f"{type(found).__name__} {shown(found)}"
+    kind = f"{type(found).__name__} {entry_shown(found)}"
     return ConfigError(
         f"the checkpoint's data state is damaged: {what} is {kind}, expected {expected}{_REMEDY}"
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.records.raw_files import RawRecord
-from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row, shown, text_of, texts_of
+from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row, text_of, texts_of
 from llm_embedder_data.rows.side_cars.row_scores import digest_of_texts, keys_of
 
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from llm_embedder_data.core.errors import did_you_mean
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.columns.column import TEXT, Column, Columns, Faults
-from llm_embedder_data.rows.files.shown_values import shown
 
 SIDES = ("query", "key")
 

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.columns.arrow_lines import columns_of_lines
 from llm_embedder_data.rows.columns.column import Column, Faults, RawRows, Record
 from llm_embedder_data.rows.columns.instructions import SIDES, instruction_names
 from llm_embedder_data.rows.files.json_text import parsed, utf8_text
-from llm_embedder_data.rows.files.shown_values import shown
 
 # orjson parses integers from here on as floats.
 _ROUNDED = 2.0**63

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.columns.column import (
     ARROW_TYPES,
     INEXACT_INTEGERS,
@@ -22,9 +23,9 @@ from llm_embedder_data.rows.columns.column import (
 )
 from llm_embedder_data.rows.columns.instructions import instruction_columns_of_records
 from llm_embedder_data.rows.files.json_text import LongInteger
-from llm_embedder_data.rows.files.shown_values import shown
 
-_NEEDED: dict[Kind, str] = {
+# What each kind asks of a value in a record, in the words of JSON.
+_NEEDED_VALUE: dict[Kind, str] = {
     "string": "a string",
     "text": "a string",
     "strings": "a list of strings",
@@ -149,13 +150,13 @@ def _why_not(value: Any, column: Column) -> str:
     long = [entry for entry in entries if type(entry) is LongInteger or _is_over_64_bits(entry)]
     if long and column.kind in ("id", "integers") and types <= {int, LongInteger}:
         verb = "holds" if is_list else "is"
-        remedy = "write it as a string" if column.kind == "id" else _NEEDED[column.kind]
+        remedy = "write it as a string" if column.kind == "id" else _NEEDED_VALUE[column.kind]
         return f"{location} {verb} an integer over 64 bits ({remedy})"
     if column.kind == "numbers" and is_list and types <= {int, float, LongInteger}:
         return f"{location} holds an integer that a 64-bit float cannot hold exactly (round it)"
     if column.kind == "text" and types == {float} and not is_list:
         return f"{location} is not a finite number (give a text, or null)"
-    return f"{location} ({_NEEDED[column.kind]} is needed)"
+    return f"{location} ({_NEEDED_VALUE[column.kind]} is needed)"
 
 
 def _why_not_text(entries: list[str | None], name: str, location: str, is_list: bool) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.columns.column import Column
 from llm_embedder_data.rows.faults.known_columns import (
     as_line,
@@ -18,7 +19,6 @@ from llm_embedder_data.rows.faults.known_columns import (
     nearest_mapping,
 )
 from llm_embedder_data.rows.files.compression import opened
-from llm_embedder_data.rows.files.shown_values import shown
 
 # The bytes of a file without records from which the reason is found.
 _HEAD_BYTES = 1 << 16

@@ -14,9 +14,8 @@ from llm_embedder_data.core.checked_json import (
     read_checked_json,
     write_checked_json,
 )
-from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.core.file_errors import is_a_limit, reason, remedy
 from llm_embedder_data.core.sealed_files import hash_of
+from llm_embedder_data.rows.files.unreadable_files import unreadable
 from llm_embedder_data.rows.files.watched_reads import opened_file
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
@@ -66,9 +65,3 @@ def stamp(path: str) -> list[int]:
     except OSError as error:
         raise unreadable(path, error) from error
     return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
-
-
-def unreadable(path: str, error: OSError) -> DataError:
-    """Return the error to raise for a file that the system cannot read."""
-    action = remedy(error) if is_a_limit(error) else "correct the path"
-    return DataError.at(path, f"cannot be read: {reason(error)} ({action})")

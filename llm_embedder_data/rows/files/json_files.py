@@ -11,7 +11,6 @@ import pyarrow as pa
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.file_errors import is_a_limit
 from llm_embedder_data.rows.files.compression import compression_suffix, opened
-from llm_embedder_data.rows.files.content_digest import unreadable
 from llm_embedder_data.rows.files.file_formats import Format, real_format
 from llm_embedder_data.rows.files.json_text import array_blocks, first_elements
 from llm_embedder_data.rows.files.lines import head_lines, line_blocks, lines_of_rows
@@ -21,6 +20,7 @@ from llm_embedder_data.rows.files.signatures import (
     head_of,
     unsupported_content,
 )
+from llm_embedder_data.rows.files.unreadable_files import unreadable
 
 # Bytes of JSON per block. Converting a block takes about twice its memory in addition.
 BLOCK_BYTES = 4 << 20

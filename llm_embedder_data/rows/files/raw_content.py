@@ -10,21 +10,20 @@ from typing import Any
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.files.compression import opened
 from llm_embedder_data.rows.files.signatures import (
+    ARROW_STREAM,
     BYTE_ORDER_MARK,
     compression_of,
     head_of,
     table_of,
     unsupported_content,
 )
+from llm_embedder_data.rows.files.unreadable_files import unreadable
 from llm_embedder_data.rows.files.watched_reads import opened_file
 
 # The first bytes of the content, from which the kind of a file is detected.
 HEAD_BYTES = 1 << 18
 
 _BUFFER_BYTES = 1 << 20
-
-# The first bytes of an Arrow stream. An Arrow file begins with a signature instead.
-_ARROW_STREAM = b"\xff\xff\xff\xff"
 
 _PICKLE = (
     "it is a pickle, which may run any code when it is opened (write its rows as JSON Lines or "
@@ -45,7 +44,6 @@ _REFUSED: tuple[tuple[bytes, str], ...] = (
 )
 # Pickles of protocol 2 to 5; and of protocol 0, which are text.
 _PICKLED = re.compile(rb"\x80[\x02-\x05]|\(lp0\n|\(dp0\n|\(lp1\n|ccopy_reg\n|c__builtin__\n")
-_HTML = re.compile(rb"\s*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 
 
 def open_content(path: str) -> io.BufferedReader:
@@ -69,7 +67,7 @@ def table_format(path: str) -> str | None:
         OSError: the file cannot be read.
     """
     head = head_of(path)
-    return "arrow" if head.startswith(_ARROW_STREAM) else table_of(head)
+    return "arrow" if head.startswith(ARROW_STREAM) else table_of(head)
 
 
 def content_head(path: str) -> bytes:
@@ -100,8 +98,6 @@ def refusal(head: bytes) -> str | None:
     for mark, sentence in _REFUSED:
         if head.startswith(mark):
             return sentence
-    if _HTML.match(head.removeprefix(BYTE_ORDER_MARK)):
-        return "it is an HTML page (download the file itself; a login page may have come instead)"
     if b"\x00" in head:
         n_zeros = head.count(b"\x00")
         if n_zeros > len(head) // 4:
@@ -124,15 +120,6 @@ def readable(path: str, read: Callable[[], Any]) -> Any:
         return read()
     except (OSError, EOFError) as error:
         raise unreadable(path, error) from error
-
-
-def unreadable(path: str, error: Exception) -> DataError:
-    """Return the error to raise for a file that cannot be read or decompressed."""
-    if isinstance(error, FileNotFoundError):
-        return DataError.at(path, "there is no such file (correct the path)")
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        return DataError.at(path, f"cannot be read: {error.strerror} (correct the path)")
-    return DataError.at(path, f"cannot be read: {error} (is it complete?)")
 
 
 def not_utf8(path: str) -> DataError:

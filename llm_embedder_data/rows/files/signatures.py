@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # Enough for all signatures below.
 _HEAD_BYTES = 1024
 
@@ -15,6 +17,12 @@ COMPRESSION_SIGNATURES = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
 )
 _TABLE_SIGNATURES = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"))
+
+# The first bytes of an Arrow stream, which has no signature, and the bytes that end it.
+ARROW_STREAM = b"\xff\xff\xff\xff"
+ARROW_STREAM_END = ARROW_STREAM + b"\x00\x00\x00\x00"
+
+_HTML = re.compile(rb"\s*<(!doctype|html|head|body)\b", re.IGNORECASE)
 
 _CONVERT = "convert it with: iconv -f {} -t UTF-8"
 
@@ -36,8 +44,6 @@ _UNSUPPORTED = (
         "a Git LFS pointer: the data itself was not fetched",
         "run: git lfs pull",
     ),
-    (b"<!DOCTYPE", "an HTML page", "download the file itself; a login page may have come instead"),
-    (b"<html", "an HTML page", "download the file itself; a login page may have come instead"),
 )
 
 
@@ -70,6 +76,8 @@ def unsupported_content(head: bytes) -> str | None:
     for mark, name, remedy in _UNSUPPORTED:
         if head.startswith(mark):
             return f"it is {name} ({remedy})"
+    if _HTML.match(head.removeprefix(BYTE_ORDER_MARK)):
+        return "it is an HTML page (download the file itself; a login page may have come instead)"
     if head[257:262] == b"ustar":
         return "it is a tar archive (unpack it, and name the files in it)"
     if table_of(head):

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.columns import row_in_order
 from llm_embedder_data.rows.formats.format import Format, each_record, most_are
 from llm_embedder_data.rows.formats.parts import Parts
@@ -26,7 +27,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
-    shown,
     texts_of,
     train_row,
 )

@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
@@ -29,7 +30,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
-    shown,
     text_of,
     texts_of,
     train_row,

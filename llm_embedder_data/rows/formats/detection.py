@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from llm_embedder_data.core.errors import ConfigError, DataError, did_you_mean
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.faults.known_columns import naming_hint
 from llm_embedder_data.rows.formats.arctic import ARCTIC
 from llm_embedder_data.rows.formats.arrays import ARRAYS, SETS
@@ -52,7 +53,7 @@ from llm_embedder_data.rows.formats.trec import (
     may_be_qrels_or_run,
 )
 from llm_embedder_data.rows.records.raw_files import RawFile
-from llm_embedder_data.rows.schema.canonical_rows import Kind, shown
+from llm_embedder_data.rows.schema.canonical_rows import Kind
 
 # The first format that recognizes a file wins. So formats with distinctive column names come first,
 # then those known by the shapes of query and pos, by common names, and by the number of cells.

@@ -20,12 +20,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, each_record, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import Candidates, id_and_query, pos_and_neg
 from llm_embedder_data.rows.records.raw_files import RawFile
-from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Row, shown, train_row
+from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Row, train_row
 
 TYPES = {
     "normal",

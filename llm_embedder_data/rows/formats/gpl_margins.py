@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, most_are
 from llm_embedder_data.rows.formats.msmarco import cells
 from llm_embedder_data.rows.formats.parts import Parts
@@ -24,7 +25,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Row,
     ids_of,
     scores_of,
-    shown,
     train_row,
 )
 

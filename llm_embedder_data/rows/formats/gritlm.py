@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, each_record, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
@@ -27,7 +28,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
-    shown,
     text_of,
     train_row,
 )

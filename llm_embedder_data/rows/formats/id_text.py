@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, is_text, most_are
 from llm_embedder_data.rows.formats.judgments import judged_eval
 from llm_embedder_data.rows.formats.parts import Parts
@@ -26,7 +27,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Row,
     corpus_row,
     id_of,
-    shown,
     titled,
 )
 from llm_embedder_data.rows.settings.key_templates import KeyTemplate, parse_template

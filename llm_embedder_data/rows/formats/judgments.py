@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -14,7 +15,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Row,
     eval_row,
     scores_of,
-    shown,
     train_row,
 )
 

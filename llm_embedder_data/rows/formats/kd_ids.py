@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -23,7 +24,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Row,
     ids_of,
     scores_of,
-    shown,
     train_row,
 )
 

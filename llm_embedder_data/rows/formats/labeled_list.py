@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, each_record, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
@@ -26,7 +27,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Dropped,
     Row,
     scores_of,
-    shown,
     texts_of,
     train_row,
 )

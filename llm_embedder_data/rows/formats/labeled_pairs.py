@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.columns import plain_name
 from llm_embedder_data.rows.formats.format import Format, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
@@ -27,7 +28,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
-    shown,
     text_of,
     train_row,
 )

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.columns.instructions import unknown_sides
 from llm_embedder_data.rows.formats.format import Format, each_record, is_text, most_are
 from llm_embedder_data.rows.formats.judgments import grade_of, relevant_row
@@ -37,7 +38,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Row,
     document_id,
     ids_of,
-    shown,
     train_row,
 )
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.labeled_pairs import needs_threshold
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
@@ -25,7 +26,6 @@ from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Row,
-    shown,
     text_of,
     texts_of,
     train_row,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import id_and_text
@@ -35,7 +36,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Row,
     corpus_row,
     document_id,
-    shown,
     text_of,
     titled,
     train_row,

@@ -24,6 +24,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -33,7 +34,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Row,
     corpus_row,
     eval_row,
-    shown,
     titled,
     train_row,
 )

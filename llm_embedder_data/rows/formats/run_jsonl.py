@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.judgments import by_query, grade_of
 from llm_embedder_data.rows.formats.parts import Parts
@@ -28,7 +29,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     document_id,
     eval_row,
     scores_of,
-    shown,
     text_of,
     titled,
     train_row,

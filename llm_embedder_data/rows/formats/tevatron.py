@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
@@ -28,7 +29,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Row,
     document_id,
     scores_of,
-    shown,
     titled,
     train_row,
 )

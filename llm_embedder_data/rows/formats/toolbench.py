@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.beir import chosen_split
 from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
@@ -34,7 +35,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Kind,
     Row,
     corpus_row,
-    shown,
     text_of,
     train_row,
 )

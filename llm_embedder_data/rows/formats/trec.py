@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, most_are
 from llm_embedder_data.rows.formats.judgments import (
     Grades,
@@ -38,7 +39,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Row,
     document_id,
     scores_of,
-    shown,
     train_row,
 )
 

@@ -24,7 +24,7 @@ from llm_embedder_data.core.files import locked
 from llm_embedder_data.core.hash_order import in_order, runs
 from llm_embedder_data.core.hashing import text_ids
 from llm_embedder_data.core.sealed_files import HashedFile, is_whole, sealed_file
-from llm_embedder_data.rows.files.shown_values import shown
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.passages.passage_files import PASSAGES_VERSION, PassageFile
 from llm_embedder_data.rows.records.raw_files import OPENED, RawRecord
 from llm_embedder_data.rows.records.rejected_records import (

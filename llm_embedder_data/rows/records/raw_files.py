@@ -23,8 +23,8 @@ from llm_embedder_data.rows.files.raw_content import (
     content_head,
     not_utf8,
     table_format,
-    unreadable,
 )
+from llm_embedder_data.rows.files.unreadable_files import unreadable
 from llm_embedder_data.rows.records.delimited_dialect import Dialect, dialect_of, is_scored_pair
 from llm_embedder_data.rows.records.delimited_records import BLANK, BadRecord, cell_records
 from llm_embedder_data.rows.records.json_records import (

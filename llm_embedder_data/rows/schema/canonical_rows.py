@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from llm_embedder_data.core.shown_values import shown
+
 Kind = Literal["train", "eval", "corpus"]
 Row = dict[str, Any]
 
@@ -300,12 +302,3 @@ def titled(title: Any, text: Any, field: str = "text", *, no_title: Sequence[str
     if not joined:
         raise EmptyTextError(f"{field}: the text is empty")
     return joined
-
-
-def shown(value: Any) -> str:
-    """Return a value as a message shows it, cut to 80 characters."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a deep list
-        return f"a {type(value).__name__} that is too large to show"
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.columns.column import FLOATS, STRINGS, Column, Columns, Faults
-from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.schema.canonical_rows import LARGEST_SCORE
 from llm_embedder_data.rows.schema.checks import ListView, add_fault, is_blank, slice_indices

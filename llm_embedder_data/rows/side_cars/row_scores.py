@@ -13,13 +13,13 @@ from typing import Any
 
 import xxhash
 
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     LARGEST_SCORE,
     BadRowError,
     Row,
     document_id,
-    shown,
 )
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llm_embedder_data.config.recipes import Instruction
-from llm_embedder_data.rows.files.shown_values import shown
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.source_rows.row_instructions import KEY_INSTRUCTION, QUERY_INSTRUCTION
 from llm_embedder_data.rows.source_rows.source_rows import SourceRows

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.faults.file_shapes import (
     ids_for_texts,
     note_on_unread,
@@ -25,7 +26,6 @@ from llm_embedder_data.rows.faults.row_errors import bad_rows_error, error_at_ro
 from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.files.file_formats import Format
-from llm_embedder_data.rows.files.shown_values import shown
 from llm_embedder_data.rows.foreign_rows.foreign_rows import read_foreign
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.formats.parts import INCOMPLETE_SCORES

@@ -37,6 +37,7 @@ from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.rows.faults.file_shapes import ids_for_texts, missing_fields
 from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.files.file_formats import Format
+from llm_embedder_data.rows.files.signatures import ARROW_STREAM
 from llm_embedder_data.rows.files.tables import table_columns, table_rows
 from llm_embedder_data.rows.schema.reading import (
     CACHE_VERSION,
@@ -74,7 +75,7 @@ _FETCHED_BYTES = 8 << 20
 _MAGICS: Mapping[bytes, Format] = {
     b"PAR1": "parquet",
     b"ARROW1": "arrow",
-    b"\xff\xff\xff\xff": "arrow",
+    ARROW_STREAM: "arrow",
 }
 
 _NOT_NATIVE = (

@@ -17,6 +17,7 @@ import xxhash
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.sealed_files import mapped
 from llm_embedder_data.rows.files.file_formats import Format
+from llm_embedder_data.rows.files.signatures import ARROW_STREAM_END
 from llm_embedder_data.rows.schema.row_kind import RowKind
 
 # Neighbouring row groups are merged into pieces of at least this many bytes, because a request
@@ -30,7 +31,6 @@ _LEAST_GAP = 1 << 16
 _ROWS_AT_ONCE = 1024
 
 _ARROW_MAGIC = b"ARROW1\0\0"
-_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 Range = tuple[int, int]
 
@@ -145,7 +145,7 @@ def write_rows(target: Path, shard: Shard, piece: Piece, contents: Sequence[byte
         contents: the content of each of the piece's ranges, ``[len(piece.ranges)]``.
     """
     if shard.container == "arrow":
-        content = b"".join([mapped(shard.header).tobytes(), *contents, _END_OF_STREAM])
+        content = b"".join([mapped(shard.header).tobytes(), *contents, ARROW_STREAM_END])
         reader: Iterable[pa.RecordBatch] = pa.ipc.open_stream(content)
     else:
         reader = _parquet_batches(shard, piece, contents)

@@ -10,10 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llm_embedder_data.rows.files.signatures import ARROW_STREAM_END
 from llm_embedder_data.rows.files.table_process.row_sizes import SLICE_BYTES, SLICE_ROWS
 from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
-
-_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def file_batches(
@@ -128,8 +127,8 @@ def _arrow_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.Record
                 f"{size - end} bytes follow the end of the stream (it is several streams in one "
                 "file, or damaged: write it again)"
             )
-        source.seek(max(0, size - len(_END_OF_STREAM)))
-        if source.read() != _END_OF_STREAM:
+        source.seek(max(0, size - len(ARROW_STREAM_END)))
+        if source.read() != ARROW_STREAM_END:
             raise Unreadable(
                 "the mark that ends a stream is missing (its writer was not closed, or it was cut "
                 "off: write it again)"

@@ -18,7 +18,8 @@ from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
 # The kinds of values that each wanted column must hold, by the column's name in the file.
 Kinds = Mapping[str, Sequence[str]]
 
-_NEEDED = {
+# What each kind asks of the type of a table's column, in the words of Arrow.
+_NEEDED_TYPE = {
     "string": "a string",
     "text": "a string or a number",
     "strings": "a list of strings",
@@ -53,8 +54,8 @@ def checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
             found = str(array.type)
             found = found if len(found) <= 80 else f"{found[:77]}..."
             raise Unreadable(
-                f"the column {name!r} is of type {found} ({_NEEDED[unmet[0]]} is needed: convert "
-                "the column, or give the field another column by its name)"
+                f"the column {name!r} is of type {found} ({_NEEDED_TYPE[unmet[0]]} is needed: "
+                "convert the column, or give the field another column by its name)"
             )
         arrays.append(array)
     return with_columns(batch, arrays)
