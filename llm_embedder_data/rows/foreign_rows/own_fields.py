@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm_embedder_data.rows.columns.instructions import SIDES, unknown_sides
-from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.parts import OWN_FIELDS, Parts
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row, text_of
-
-OWN_FIELDS = ("task", "instruction")
 
 
 def add_own_fields(row: Row, parts: Parts) -> None:
@@ -25,7 +23,7 @@ def add_own_fields(row: Row, parts: Parts) -> None:
         DataError: a value has another type. If bad rows are skipped, it is counted and not used.
     """
     record = None if parts.at is None else parts.at[1].value
-    if not isinstance(record, Mapping):  # its content is forgotten if several records make a row
+    if not isinstance(record, Mapping):  # the first of several has only these fields, if any
         return
     for name in OWN_FIELDS:
         value = record.get(name)

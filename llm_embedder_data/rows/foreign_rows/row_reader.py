@@ -14,7 +14,7 @@ import numpy as np
 from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
 from llm_embedder_data.rows.faults.known_columns import look_alikes
 from llm_embedder_data.rows.foreign_rows.found_rows import Found
-from llm_embedder_data.rows.foreign_rows.own_fields import OWN_FIELDS, add_own_fields
+from llm_embedder_data.rows.foreign_rows.own_fields import add_own_fields
 from llm_embedder_data.rows.formats.detection import (
     check_named,
     format_of_file,
@@ -25,7 +25,7 @@ from llm_embedder_data.rows.formats.detection import (
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import read_texts
 from llm_embedder_data.rows.formats.judgments import Judgment
-from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.parts import OWN_FIELDS, Parts
 from llm_embedder_data.rows.formats.trec import judgments_of
 from llm_embedder_data.rows.passages.passage_building import Passage, passages_in
 from llm_embedder_data.rows.passages.passage_files import PassageFile

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_embedder_data.rows.formats.format import Format, each_record, most_are
+from llm_embedder_data.rows.formats.label_words import Verdict, verdict_of
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
@@ -56,6 +57,14 @@ def _listed(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**record, "passages": passages["passage_text"], "labels": passages["is_selected"]}
 
 
+def _number(label: Any) -> Any:
+    """Return 1 for a label that says that a document matches, 0 for no match, others as they are.
+
+    Digits in quotes and classes without a known name are not changed.
+    """
+    return {Verdict.MATCH: 1, Verdict.NO_MATCH: 0}.get(verdict_of(label), label)  # type: ignore[arg-type]
+
+
 def _is_labeled(record: Mapping[str, Any]) -> bool:
     record = _listed(record)
     return (
@@ -77,6 +86,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     if not isinstance(values, list) or len(values) != len(texts):
         n_values = len(values) if isinstance(values, list) else 0
         raise BadRowError(f"{n_values} {name} for {len(texts)} documents")
+    values = list(map(_number, values))
     query = record.get("query", record.get("question"))
     if parts.options.threshold is None and not _are_labels(parts, name, values):
         found = parts.complete_scores(True, scores_of((values, len(texts)), field=name))
@@ -110,7 +120,7 @@ def _are_labels(parts: Parts, name: str, values: list[Any]) -> bool:
             for file in parts.files
             for listed in file.values(name)
             if isinstance(listed, list)
-            for value in listed
+            for value in map(_number, listed)
         )
     return parts.known_as_labels[key] and all(map(_is_zero_or_one, values))
 

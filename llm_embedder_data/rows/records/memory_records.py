@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.files.class_names import naming_classes
+from llm_embedder_data.rows.files.table_process.class_columns import features_in
 from llm_embedder_data.rows.records.raw_files import Container, RawFile, RawRecord
 
 _BATCH_ROWS = 1000
@@ -87,7 +89,8 @@ def _rows(data: Any, name: str) -> Iterator[Any]:
         for table in data.with_format("arrow").iter(_BATCH_ROWS):
             yield from _of_table(table, name)
     elif kind == "IterableDataset":
-        yield from data
+        features = data.features.to_dict() if data.features is not None else {}
+        yield from map(naming_classes(features), data)
     elif kind in ("DataFrame", "LazyFrame"):
         yield from _of_frame(data.collect() if kind == "LazyFrame" else data, name)
     elif isinstance(data, pa.RecordBatch | pa.Table):
@@ -101,9 +104,10 @@ def _rows(data: Any, name: str) -> Iterator[Any]:
 
 def _of_table(table: pa.Table, name: str) -> Iterator[dict[str, Any]]:
     _check_names(table.schema.names, name)
+    named = naming_classes(features_in(table.schema))
     for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
         try:
-            yield from batch.to_pylist()
+            yield from map(named, batch.to_pylist())
         except UnicodeDecodeError:
             raise _not_utf8(batch, name) from None
 

@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from llm_embedder_data.rows.files.class_names import NamedClass
+
 Kind = Literal["train", "eval", "corpus"]
 Row = dict[str, Any]
 
@@ -130,6 +132,8 @@ def text_of(value: Any, field: str) -> str:
     Raises:
         BadRowError: it is not a string, or it is empty or white space.
     """
+    if isinstance(value, NamedClass):
+        value = value.name
     if not isinstance(value, str):
         raise BadRowError(f"{field}: expected a string, found {shown(value)}")
     if not value.strip():

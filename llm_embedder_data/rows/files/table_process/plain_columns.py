@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llm_embedder_data.rows.files.table_process.class_columns import class_names_of, features_in
 from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
 
 # The kinds of values that each wanted column must hold, by the column's name in the file.
@@ -28,6 +29,8 @@ _NEEDED = {
     "instruction": "a string, or a struct with the strings query and key",
 }
 
+_TEXTS = {"string", "text", "strings", "instruction"}
+
 # The fields of an instruction's struct.
 _SIDES = ("query", "key")
 
@@ -35,17 +38,20 @@ _SIDES = ("query", "key")
 def checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
     """Return a batch after checking that its columns are valid and have types of their kinds.
 
-    Extension types become their storage types, and a column without values becomes null.
+    Extension types become their storage types, numbers of named classes become the names where
+    texts are needed, and a column without values becomes null.
 
     Raises:
         Unreadable: a column holds an invalid value, or its type is not allowed.
     """
     batch.validate()
-    arrays = []
+    arrays, features = [], features_in(batch.schema)
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         validate(name, array)
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
+        if _TEXTS.issuperset(kinds[name]):
+            array = class_names_of(array, features.get(name))
         if array.null_count == len(array):
             array = pa.nulls(len(array))
         unmet = [kind for kind in kinds[name] if not _allows(kind, array.type)]
@@ -100,7 +106,8 @@ def with_columns(batch: pa.RecordBatch, arrays: Sequence[pa.Array]) -> pa.Record
     """Return a batch with other arrays; a batch without columns keeps its number of rows."""
     if not arrays:
         return batch
-    return pa.RecordBatch.from_arrays(list(arrays), names=batch.schema.names)
+    schema = batch.schema
+    return pa.RecordBatch.from_arrays(list(arrays), names=schema.names, metadata=schema.metadata)
 
 
 def sides(array: pa.StructArray) -> list[pa.Array]:
