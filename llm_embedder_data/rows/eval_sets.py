@@ -208,6 +208,7 @@ def _ranked_record(row: Row, documents: Mapping[str, tuple[int, str]]) -> Mappin
     return {
         "query": row["query"],
         "query_id": stored_id(row["query_id"]),
+        "task": row.get("task"),
         "instruction": row.get("instruction"),
         "key": [text for _, text in candidates],
         "key_index": [number for number, _ in candidates],
@@ -220,6 +221,7 @@ def _retrieve_record(row: Row) -> Mapping[str, Any]:
     return {
         "query": row["query"],
         "query_id": stored_id(row["query_id"]),
+        "task": row.get("task"),
         "document": list(relevant),
         "grade": [float(grade) for grade in relevant.values()],
         "instruction": row.get("instruction"),

@@ -304,3 +304,18 @@ def test_a_file_whose_name_is_not_utf8_is_read(tmp_path, ending):
 
     assert plain(read_rows(os.fsdecode(path))) == ROWS
     assert len(read(Path(os.fsdecode(path)))) == len(ROWS)
+
+
+def test_an_eval_row_has_its_task_and_instruction():
+    row = {"query": "q", "query_id": 1, "relevant": {"d1": 1}}
+    own = {"task": "tool", "instruction": "Find the tool: "}
+    assert list(read_rows([row], kind="eval")) == [row]
+    [found] = read_rows([{**row, **own}], kind="eval")
+    assert found == {
+        **row,
+        "task": "tool",
+        "instruction": {"query": own["instruction"], "key": None},
+    }
+    records = [{**row, "task": 3}]
+    with pytest.raises(DataError, match="row 0: task: expected a string, found 3"):
+        list(read_rows(records, kind="eval"))

@@ -10,13 +10,13 @@ from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row, text_
 
 
 def add_own_fields(row: Row, parts: Parts) -> None:
-    """Add ``task`` and ``instruction`` of the current record to a training row.
+    """Add ``task`` and ``instruction`` of the current record to a row, if it names them.
 
     What the format's reader found stays: it may take the task from a column of another name, and
     the instruction from the query.
 
     Args:
-        row: a canonical training row of the current record.
+        row: a canonical training or eval row of the current record.
         parts: the parts of the source.
 
     Raises:
@@ -28,14 +28,17 @@ def add_own_fields(row: Row, parts: Parts) -> None:
     for name in OWN_FIELDS:
         value = record.get(name)
         # A reader that asked for it knows more: the query may hold the instruction already.
-        if value is None or row[name] is not None or name in parts.read_names:
+        if value is None or row.get(name) is not None or name in parts.read_names:
             continue
         try:
-            row[name] = text_of(value, name) if name == "task" else _instruction_of(value)
+            found = text_of(value, name) if name == "task" else _instruction_of(value)
         except BadRowError as error:
             if not parts.skips_bad_rows:
                 raise parts.error(str(error)) from error
             parts.counts[f"values of {name} that are not used, as they are no texts"] += 1
+            continue
+        if found is not None:
+            row[name] = found
 
 
 def _instruction_of(value: object) -> dict[str, str | None] | None:

@@ -228,7 +228,7 @@ class RowReader:
         try:
             for row in read(parts):
                 found.n_rows += 1
-                if self._kind == "train":
+                if self._kind != "corpus":
                     add_own_fields(row, parts)
                 if side_cars is not None:
                     row = side_cars.join(self._with_texts(row), found.n_rows - 1, parts)
@@ -239,7 +239,7 @@ class RowReader:
             parts.check_unknown_ids()
         finally:
             found.left_out.update(parts.counts - before)
-            found.unread += _unread(parts, OWN_FIELDS if self._kind == "train" else ())
+            found.unread += _unread(parts, () if self._kind == "corpus" else OWN_FIELDS)
             found.dropped.update(parts.n_dropped - dropped_before)
             found.first_dropped.update(
                 (reason, at) for reason, at in parts.first_dropped.items() if found.dropped[reason]

@@ -7,7 +7,7 @@
   or None)
 - eval: ``query`` (str), ``query_id`` (str, int or None), ``relevant`` ({document id: grade}). Only
   queries that have them also get ``candidates`` (ids of the documents to rerank), ``instruction``
-  (as in train) and ``answers`` (list of str).
+  and ``task`` (as in train) and ``answers`` (list of str).
 - corpus: ``id`` (str), ``text`` (str)
 """
 
