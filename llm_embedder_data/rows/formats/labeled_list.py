@@ -75,14 +75,14 @@ def _is_labeled(record: Mapping[str, Any]) -> bool:
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
-    record = _listed(record)
-    documents, labels = _name(record, _DOCUMENTS), _name(record, _LABELS)
+    listed = _listed(record)  # a copy, which does not note the columns that are read
+    documents, labels = _name(listed, _DOCUMENTS), _name(listed, _LABELS)
     if documents is None:
         raise BadRowError("docs: expected a list of strings")
-    texts = texts_of(record[documents], documents)
-    scores = _name(record, _SCORES)
+    texts = texts_of(listed[documents], documents)
+    scores = _name(listed, _SCORES)
     name = labels or scores or "labels"
-    values = record.get(name)
+    values = listed.get(name)
     if not isinstance(values, list) or len(values) != len(texts):
         n_values = len(values) if isinstance(values, list) else 0
         raise BadRowError(f"{n_values} {name} for {len(texts)} documents")
@@ -97,7 +97,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     if not order:
         raise Dropped("rows without a positive")
     order += [position for position, positive in enumerate(is_positive) if not positive]
-    given = record[scores] if labels and scores else None
+    given = listed[scores] if labels and scores else None
     if given is not None and len(given) != len(texts):
         raise BadRowError(f"{len(given)} {scores} for {len(texts)} documents")
     return train_row(

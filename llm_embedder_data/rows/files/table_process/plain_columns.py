@@ -7,6 +7,7 @@ null for a column without values.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
@@ -38,8 +39,8 @@ _SIDES = ("query", "key")
 def checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
     """Return a batch after checking that its columns are valid and have types of their kinds.
 
-    Extension types become their storage types, numbers of named classes become the names where
-    texts are needed, and a column without values becomes null.
+    Extension types become their storage types, and decimals become numbers. Numbers of named
+    classes become the names where texts are needed. A column without values becomes null.
 
     Raises:
         Unreadable: a column holds an invalid value, or its type is not allowed.
@@ -50,6 +51,7 @@ def checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
         validate(name, array)
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
+        array = without_decimals(array)
         if _TEXTS.issuperset(kinds[name]):
             array = class_names_of(array, features.get(name))
         if array.null_count == len(array):
@@ -85,6 +87,31 @@ def plain(array: pa.Array) -> pa.Array:
     if is_string_view(found):
         return array.cast(pa.string())
     return array
+
+
+def readable(array: pa.Array) -> pa.Array:
+    """Return a column of bytes as texts if it is UTF-8, and one of decimals as numbers.
+
+    Some writers have no type for strings, and others, such as DuckDB, write literals as decimals.
+    """
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        with suppress(pa.ArrowException):
+            large = pa.types.is_large_binary(array.type)
+            return array.cast(pa.large_string() if large else pa.string())
+    return without_decimals(array)
+
+
+def without_decimals(array: pa.Array) -> pa.Array:
+    """Return decimals, or lists of them, as floats; as integers if they have no fraction."""
+    types, found = pa.types, array.type
+    is_list = types.is_list(found) or types.is_large_list(found)
+    item = found.value_type if is_list else found
+    if not types.is_decimal(item):
+        return array
+    number = pa.int64() if item.scale == 0 and item.precision <= 18 else pa.float64()
+    if is_list:
+        return array.cast(pa.large_list(number) if types.is_large_list(found) else pa.list_(number))
+    return array.cast(number)
 
 
 def validate(name: str, array: pa.Array) -> None:
