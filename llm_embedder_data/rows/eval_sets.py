@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,8 +19,10 @@ from llm_embedder_data.rows.faults.row_errors import error_at_row, require_rows
 from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.file_formats import Format
 from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
+from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.formats.mteb import names_candidates
-from llm_embedder_data.rows.records.raw_files import RecordPlace
+from llm_embedder_data.rows.records.memory_records import MemoryRecords
+from llm_embedder_data.rows.records.raw_files import RawFile, RecordPlace
 from llm_embedder_data.rows.records.rejected_files import RejectedFile
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Dropped, Row, stored_id
 from llm_embedder_data.rows.schema.evaluation import (
@@ -121,7 +124,7 @@ def _shapes(source: Source, reading: ReadingSettings, eval_method: EvalMethod) -
     if eval_method == "retrieve":
         return RowShapes(native, RETRIEVE_BY_ID_ROWS, _retrieve_record)
     folders = [file for file in map(Path, source.files) if file.is_dir()]
-    if folders and all(map(names_candidates, folders)):
+    if all(map(names_candidates, folders)) if folders else _ranks_by_id(source):
         documents = cache(lambda: _documents_of(source, reading))
         return RowShapes(
             native, RERANK_ROWS, lambda row: _ranked_record(row, documents()), kind="eval"
@@ -131,9 +134,43 @@ def _shapes(source: Source, reading: ReadingSettings, eval_method: EvalMethod) -
     return RowShapes(native, RERANK_ROWS, _rerank_record, kind="train")
 
 
+def _ranks_by_id(source: Source) -> bool:
+    """Return whether rows name their relevant documents and the candidates to rerank by id."""
+    needed = {"relevant", "candidates"}
+    if source.data is not None:
+        return needed <= MemoryRecords(source.name, data=source.data).fields.keys()
+    files = [RawFile(file) for file in source.files if Path(file).is_file()]
+    try:
+        return bool(files) and all(needed <= file.fields.keys() for file in files)
+    except DataError:  # reading the rows reports what is wrong
+        return False
+
+
 def _documents_of(source: Source, reading: ReadingSettings) -> dict[str, tuple[int, str]]:
-    """Return the number and the text of each passage of a source's corpus, by id."""
-    rows = reader_of(source, reading, "corpus").rows()
+    """Return the number and the text of each passage of a source's corpus, by id.
+
+    Raises:
+        DataError: the source is no folder with a corpus, and names none.
+    """
+    corpus = source.reader_options.get("corpus")
+    if corpus is not None:
+        reader = RowReader(
+            corpus,
+            kind="corpus",
+            on_bad_row=reading.on_bad_row,
+            data_root=reading.data_root,
+            cache_dir=reading.cache_folder,
+            key_template=source.key_template,
+        )
+    elif all(map(os.path.isdir, source.files)):
+        reader = reader_of(source, reading, "corpus")
+    else:
+        raise DataError.at(
+            source.files[0],
+            "its rows name the documents to rerank by id, and no corpus is given (give the source "
+            "its corpus: {path: ..., corpus: ...})",
+        )
+    rows = reader.rows()
     return {row["id"]: (number, row["text"]) for number, row in enumerate(rows)}
 
 
@@ -166,6 +203,7 @@ def _ranked_record(row: Row, documents: Mapping[str, tuple[int, str]]) -> Mappin
     return {
         "query": row["query"],
         "query_id": stored_id(row["query_id"]),
+        "task": row.get("task"),
         "instruction": row.get("instruction"),
         "key": [text for _, text in candidates],
         "key_index": [number for number, _ in candidates],
@@ -178,6 +216,7 @@ def _retrieve_record(row: Row) -> Mapping[str, Any]:
     return {
         "query": row["query"],
         "query_id": stored_id(row["query_id"]),
+        "task": row.get("task"),
         "document": list(relevant),
         "grade": [float(grade) for grade in relevant.values()],
         "instruction": row.get("instruction"),

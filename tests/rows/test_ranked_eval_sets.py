@@ -5,7 +5,12 @@ import json
 import pytest
 from set_cases import evaluate
 
+from llm_embedder_data.config.recipes import load_recipe
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.eval_sets import build_eval_sets
+from llm_embedder_data.rows.schema.evaluation import eval_fields
+from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
+from llm_embedder_data.rows.sources.sources import resolve_sources
 
 
 def repository(folder, ranked):
@@ -74,3 +79,48 @@ def test_a_positive_that_the_corpus_lacks_is_a_bad_row(tmp_path, missing, reason
     [(found, n_rows)] = eval_set.dropped.items()
     assert reason in found
     assert n_rows == 1
+
+
+# -- canonical rows that name their candidates -----------------------------------------------------
+
+ROWS = [
+    {"query": "query 7", "query_id": 7, "relevant": {"d1": 1, "d4": 2}, "candidates": ["d2", "d1"]},
+    {"query": "query 8", "query_id": 8, "relevant": {"d3": 1}, "candidates": ["d0", "d3"]},
+]
+
+
+def ranked(folder, rows, *, named=True, **more):
+    files = {"rows": rows, "corpus": [{"id": f"d{n}", "text": f"text {n}"} for n in range(5)]}
+    for name, records in files.items():
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / f"{name}.jsonl").write_text(text)
+    source = {"path": str(folder / "rows.jsonl")}
+    if named:
+        source["corpus"] = str(folder / "corpus.jsonl")
+    [found] = resolve_sources(source, setting="data.eval_data", fields=eval_fields("rerank"))
+    reading = ReadingSettings(load_recipe("bge"), cache_dir=folder / "cache", **more)
+    [eval_set] = build_eval_sets(found, reading, eval_method="rerank")
+    return eval_set
+
+
+def test_canonical_rows_name_the_documents_to_rerank(tmp_path):
+    rows = ranked(tmp_path, ROWS).rows
+    found = [(row["key"], row["key_index"], row["pos_index"]) for row in rows]
+    assert found == [(["text 2", "text 1"], [2, 1], [1, 4]), (["text 0", "text 3"], [0, 3], [3])]
+
+
+@pytest.mark.parametrize(
+    "unknown", [{"candidates": ["d3", "d9"]}, {"relevant": {"d3": 1, "d9": 1}}]
+)
+def test_an_unknown_document_of_a_canonical_row_is_a_bad_row(tmp_path, unknown):
+    rows = [ROWS[0], {**ROWS[1], **unknown}]
+    with pytest.raises(DataError, match=r"row 1 \(line 2\).*does not have the .* 'd9'"):
+        ranked(tmp_path, rows)
+    eval_set = ranked(tmp_path, rows, on_bad_row="skip")
+    assert [row["query"] for row in eval_set.rows] == ["query 7"]
+    assert sum(eval_set.dropped.values()) == 1
+
+
+def test_canonical_rows_to_rerank_need_a_corpus(tmp_path):
+    with pytest.raises(DataError, match="rerank by id, and no corpus is given"):
+        ranked(tmp_path, ROWS, named=False)

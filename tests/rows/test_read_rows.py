@@ -89,7 +89,7 @@ def test_a_column_of_a_table_in_memory_that_is_not_utf8_is_named():
     [
         ([1e39, 0.0, 1.0], r"1e\+39 is beyond 3\.40e\+38"),
         ([10**400, 0, 1], "is beyond 3"),
-        (np.array([1.0, 0.0, 1.0]), r"expected numbers, found array\(\["),
+        (np.array(["1", "0", "1"]), "expected numbers, found '1'"),
     ],
 )
 def test_a_score_that_no_batch_can_hold_is_an_error(scores, message):
@@ -304,3 +304,18 @@ def test_a_file_whose_name_is_not_utf8_is_read(tmp_path, ending):
 
     assert plain(read_rows(os.fsdecode(path))) == ROWS
     assert len(read(Path(os.fsdecode(path)))) == len(ROWS)
+
+
+def test_an_eval_row_has_its_task_and_instruction():
+    row = {"query": "q", "query_id": 1, "relevant": {"d1": 1}}
+    own = {"task": "tool", "instruction": "Find the tool: "}
+    assert list(read_rows([row], kind="eval")) == [row]
+    [found] = read_rows([{**row, **own}], kind="eval")
+    assert found == {
+        **row,
+        "task": "tool",
+        "instruction": {"query": own["instruction"], "key": None},
+    }
+    records = [{**row, "task": 3}]
+    with pytest.raises(DataError, match="row 0: task: expected a string, found 3"):
+        list(read_rows(records, kind="eval"))

@@ -40,6 +40,7 @@ _KNOWN = {
     *("relevance", "similarity", "document_score", "negatives_scores", "prompt", "query_prompt"),
     *("passage_prompt", "instruction", "query_instruction", "passage_instruction", "type"),
     *("docid", "doc_id", "document_id", "document_ids", "corpus_id", "corpus-id", "pid", "did"),
+    *("gold_label", "is_duplicate", "is_paraphrase", "entailment_label", "entailment_judgment"),
     *("messages", "set", "corpus", "relevant_docs", "api_list", "supporting_facts", "paragraphs"),
 }
 

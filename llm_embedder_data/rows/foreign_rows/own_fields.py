@@ -5,39 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm_embedder_data.rows.columns.instructions import SIDES, unknown_sides
-from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.parts import OWN_FIELDS, Parts
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row, text_of
-
-OWN_FIELDS = ("task", "instruction")
 
 
 def add_own_fields(row: Row, parts: Parts) -> None:
-    """Add ``task`` and ``instruction`` of the current record to a training row.
+    """Add ``task`` and ``instruction`` of the current record to a row, if it names them.
 
     What the format's reader found stays: it may take the task from a column of another name, and
     the instruction from the query.
 
     Args:
-        row: a canonical training row of the current record.
+        row: a canonical training or eval row of the current record.
         parts: the parts of the source.
 
     Raises:
         DataError: a value has another type. If bad rows are skipped, it is counted and not used.
     """
     record = None if parts.at is None else parts.at[1].value
-    if not isinstance(record, Mapping):  # its content is forgotten if several records make a row
+    if not isinstance(record, Mapping):  # the first of several has only these fields, if any
         return
     for name in OWN_FIELDS:
         value = record.get(name)
         # A reader that asked for it knows more: the query may hold the instruction already.
-        if value is None or row[name] is not None or name in parts.read_names:
+        if value is None or row.get(name) is not None or name in parts.read_names:
             continue
         try:
-            row[name] = text_of(value, name) if name == "task" else _instruction_of(value)
+            found = text_of(value, name) if name == "task" else _instruction_of(value)
         except BadRowError as error:
             if not parts.skips_bad_rows:
                 raise parts.error(str(error)) from error
             parts.counts[f"values of {name} that are not used, as they are no texts"] += 1
+            continue
+        if found is not None:
+            row[name] = found
 
 
 def _instruction_of(value: object) -> dict[str, str | None] | None:

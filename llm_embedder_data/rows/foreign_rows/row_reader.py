@@ -14,7 +14,7 @@ import numpy as np
 from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
 from llm_embedder_data.rows.faults.known_columns import look_alikes
 from llm_embedder_data.rows.foreign_rows.found_rows import Found
-from llm_embedder_data.rows.foreign_rows.own_fields import OWN_FIELDS, add_own_fields
+from llm_embedder_data.rows.foreign_rows.own_fields import add_own_fields
 from llm_embedder_data.rows.formats.detection import (
     check_named,
     format_of_file,
@@ -25,7 +25,7 @@ from llm_embedder_data.rows.formats.detection import (
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.id_text import read_texts
 from llm_embedder_data.rows.formats.judgments import Judgment
-from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.parts import OWN_FIELDS, Parts
 from llm_embedder_data.rows.formats.trec import judgments_of
 from llm_embedder_data.rows.passages.passage_building import Passage, passages_in
 from llm_embedder_data.rows.passages.passage_files import PassageFile
@@ -228,7 +228,7 @@ class RowReader:
         try:
             for row in read(parts):
                 found.n_rows += 1
-                if self._kind == "train":
+                if self._kind != "corpus":
                     add_own_fields(row, parts)
                 if side_cars is not None:
                     row = side_cars.join(self._with_texts(row), found.n_rows - 1, parts)
@@ -239,7 +239,7 @@ class RowReader:
             parts.check_unknown_ids()
         finally:
             found.left_out.update(parts.counts - before)
-            found.unread += _unread(parts, OWN_FIELDS if self._kind == "train" else ())
+            found.unread += _unread(parts, () if self._kind == "corpus" else OWN_FIELDS)
             found.dropped.update(parts.n_dropped - dropped_before)
             found.first_dropped.update(
                 (reason, at) for reason, at in parts.first_dropped.items() if found.dropped[reason]

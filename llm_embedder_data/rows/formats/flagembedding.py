@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.shown_values import shown
+from llm_embedder_data.rows.files.class_names import NamedClass
 from llm_embedder_data.rows.formats.format import Format, each_record, is_text, most_are
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
@@ -62,8 +63,12 @@ def _recognizes(file: RawFile) -> bool:
     queries = file.values("query")
     if queries and not most_are(queries, is_text):
         return False
-    types = {shown(kind)[1:-1] for kind in file.values("type")}  # without the quotes of a string
+    types = {shown(_name_of(kind))[1:-1] for kind in file.values("type")}  # without the quotes
     return bool(fields & _DISTINCTIVE) or bool(types & TYPES)
+
+
+def _name_of(kind: Any) -> Any:
+    return kind.name if isinstance(kind, NamedClass) else kind
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
@@ -95,7 +100,7 @@ def _type_of(record: Mapping[str, Any], parts: Parts) -> Any:
     Raises:
         BadRowError: the type asks for another number than that of the file's first row.
     """
-    kind = record.get("type")
+    kind = _name_of(record.get("type"))
     size = _TWO_KEYS if kind == ONE_NEGATIVE else None
     path = parts.source if parts.at is None else parts.at[0]
     first = parts.group_sizes.setdefault(path, size)

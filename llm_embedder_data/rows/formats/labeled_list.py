@@ -18,6 +18,7 @@ from typing import Any
 
 from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, each_record, most_are
+from llm_embedder_data.rows.formats.label_words import Verdict, verdict_of
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
@@ -56,6 +57,14 @@ def _listed(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**record, "passages": passages["passage_text"], "labels": passages["is_selected"]}
 
 
+def _number(label: Any) -> Any:
+    """Return 1 for a label that says that a document matches, 0 for no match, others as they are.
+
+    Digits in quotes and classes without a known name are not changed.
+    """
+    return {Verdict.MATCH: 1, Verdict.NO_MATCH: 0}.get(verdict_of(label), label)  # type: ignore[arg-type]
+
+
 def _is_labeled(record: Mapping[str, Any]) -> bool:
     record = _listed(record)
     return (
@@ -66,17 +75,18 @@ def _is_labeled(record: Mapping[str, Any]) -> bool:
 
 
 def _train(record: Mapping[str, Any], parts: Parts) -> Row:
-    record = _listed(record)
-    documents, labels = _name(record, _DOCUMENTS), _name(record, _LABELS)
+    listed = _listed(record)  # a copy, which does not note the columns that are read
+    documents, labels = _name(listed, _DOCUMENTS), _name(listed, _LABELS)
     if documents is None:
         raise BadRowError("docs: expected a list of strings")
-    texts = texts_of(record[documents], documents)
-    scores = _name(record, _SCORES)
+    texts = texts_of(listed[documents], documents)
+    scores = _name(listed, _SCORES)
     name = labels or scores or "labels"
-    values = record.get(name)
+    values = listed.get(name)
     if not isinstance(values, list) or len(values) != len(texts):
         n_values = len(values) if isinstance(values, list) else 0
         raise BadRowError(f"{n_values} {name} for {len(texts)} documents")
+    values = list(map(_number, values))
     query = record.get("query", record.get("question"))
     if parts.options.threshold is None and not _are_labels(parts, name, values):
         found = parts.complete_scores(True, scores_of((values, len(texts)), field=name))
@@ -87,7 +97,7 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     if not order:
         raise Dropped("rows without a positive")
     order += [position for position, positive in enumerate(is_positive) if not positive]
-    given = record[scores] if labels and scores else None
+    given = listed[scores] if labels and scores else None
     if given is not None and len(given) != len(texts):
         raise BadRowError(f"{len(given)} {scores} for {len(texts)} documents")
     return train_row(
@@ -110,7 +120,7 @@ def _are_labels(parts: Parts, name: str, values: list[Any]) -> bool:
             for file in parts.files
             for listed in file.values(name)
             if isinstance(listed, list)
-            for value in listed
+            for value in map(_number, listed)
         )
     return parts.known_as_labels[key] and all(map(_is_zero_or_one, values))
 

@@ -126,8 +126,6 @@ def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
         row["relevant"] = {doc_id: max(grades[doc_id], 0) for doc_id in row["relevant"]}
         if record.get("candidates") is not None:
             row["candidates"] = ids_of(record["candidates"], "candidates")
-        if record.get("instruction") is not None:
-            row["instruction"] = record["instruction"]
         return _with_answers(row, record)
     ids = _of_lines(record, parts, "pos_index") or relevant_ids(record, parts, "pos")
     if not ids and record.get("pos") is not None and "pos_index" not in record:

@@ -129,28 +129,32 @@ def _has_media(text: str) -> bool:
 
 
 def _read(parts: Parts) -> Iterator[Row]:
-    groups: dict[tuple[str, str | None], tuple[dict[str, None], dict[str, None], Any]] = {}
+    # {((query, its instruction), the row's task): (positives, negatives, query id)}
+    groups: dict[
+        tuple[tuple[str, str | None], str | None], tuple[dict[str, None], dict[str, None], Any]
+    ] = {}
     threshold = parts.options.threshold
     for record in parts.records():
         try:
-            value = record.value
-            if not isinstance(value, Mapping):
+            if not isinstance(record.value, Mapping):
                 raise BadRowError("expected an object")
+            value = parts.watched(record)
             if any(value.get(name) for name in _MEDIA):
                 raise BadRowError("rows of images, video or audio are not read")
-            key, positive, negative = _old(value) if "messages" not in value else _new(value)
+            texts, positive, negative = _old(value) if "messages" not in value else _new(value)
             label = value.get("label")
             if label is not None and not _is_positive(label, threshold):
                 positive, negative = [], [*positive, *negative]
         except BadRowError as error:
             parts.leave_out(error)
             continue
+        key = texts, parts.own_key()
         parts.note_query(key)
         pos, neg, _ = groups.setdefault(key, ({}, {}, query_id_in(value)))
         pos.update(dict.fromkeys(positive))
         neg.update(dict.fromkeys(negative))
     for key, (pos, neg, query_id) in groups.items():
-        query, system = key
+        (query, system), _ = key
         parts.go_to_query(key)
         if not pos:
             parts.count_record("queries without a positive")

@@ -24,6 +24,14 @@ INCOMPLETE_SCORES = "rows without teacher scores, as some candidates have none"
 _UNKNOWN = "document ids that the corpus does not have"
 
 
+# The fields that a record of any format may have, and that its row takes over.
+OWN_FIELDS = ("task", "instruction")
+
+
+class OwnValues(dict[str, Any]):
+    """The values of OWN_FIELDS of a query's first record, which is otherwise forgotten."""
+
+
 class NeedsSettingError(BadRowError):
     """A record that cannot be understood unless the user gives a setting, which the message names.
 
@@ -138,8 +146,23 @@ class Parts:
             at = self.at
             if at is not None:  # without the record's content, which would stay in memory
                 path, record = at
-                at = path, RawRecord(None, record.row, record.line)
+                at = path, RawRecord(self._own_values(), record.row, record.line)
             self.first_at[query] = at
+
+    def own_key(self) -> str | None:
+        """Return a key of the task and the instruction of the current record; None without any.
+
+        Records of the same query with another task or instruction must not become one row.
+        """
+        own = self._own_values()
+        return None if own is None else repr(sorted(own.items()))
+
+    def _own_values(self) -> OwnValues | None:
+        value = None if self.at is None else self.at[1].value
+        if not isinstance(value, Mapping):
+            return None
+        own = {name: value[name] for name in OWN_FIELDS if value.get(name) is not None}
+        return OwnValues(own) if own else None
 
     def go_to_query(self, query: Hashable) -> None:
         """Make a query's first record the current record, so that errors and rows refer to it."""
@@ -183,7 +206,8 @@ class Parts:
         self.counts[reason] += 1
         if self.at is not None:
             path, record = self.at
-            note_rejected(path, record.row, record.line, reason, record.value)
+            value = None if isinstance(record.value, OwnValues) else record.value
+            note_rejected(path, record.row, record.line, reason, value)
 
     @cached_property
     def documents(self) -> Mapping[str, str]:

@@ -79,9 +79,9 @@ def _groups(parts: Parts) -> list[_Ranked]:
     groups: dict[str, _Ranked] = {}
     for record in parts.records():
         try:
-            value = record.value
-            if not isinstance(value, Mapping):
-                raise BadRowError(f"expected an object, found {shown(value)}")
+            if not isinstance(record.value, Mapping):
+                raise BadRowError(f"expected an object, found {shown(record.value)}")
+            value = parts.watched(record)
             query_id = document_id(value.get("query_id"), "query_id")
             document = document_id(value.get("doc_id"), "doc_id")
             grade = value.get("relevance")

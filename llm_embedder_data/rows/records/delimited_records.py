@@ -59,8 +59,10 @@ def cell_records(path: str, dialect: Dialect) -> Iterator[tuple[int, Any]]:
         record: dict[str, Any] = dict(zip(header, cells, strict=True))
         for column in lists:
             cell = cells[column]
-            value = list_of(cell) if cell.strip() else []
-            if value is None:
+            if not cell.strip():
+                record[header[column]] = None
+                continue
+            if (value := list_of(cell)) is None:
                 break
             record[header[column]] = value
         else:

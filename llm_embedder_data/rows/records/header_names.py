@@ -21,6 +21,9 @@ HEADER_NAMES = frozenset(
         *("instruction", "prompt", "type", "document_ids", "positive_ids", "negative_ids"),
         *("teacher_scores", "pos_scores", "neg_scores", "query_text", "iteration", "subtopic"),
         *("gold_label", "entailment", "contradiction", "history", "context", "tag"),
+        *("question1", "question2", "question_1", "question_2", "is_duplicate", "qid1", "qid2"),
+        *("sentence_a", "sentence_b", "sentence", "claim", "evidence", "is_paraphrase"),
+        *("entailment_label", "entailment_judgment", "pair_id", "pairid"),
     )
 )
 # A line of a single cell is a header if the cell is one of these.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.files.class_names import naming_classes
+from llm_embedder_data.rows.files.table_process.class_columns import features_in
+from llm_embedder_data.rows.files.table_process.plain_columns import readable, with_columns
 from llm_embedder_data.rows.records.raw_files import Container, RawFile, RawRecord
 
 _BATCH_ROWS = 1000
+_BUILT_IN = {str, int, float, bool, type(None)}
 _CLASSES = {
     *("Dataset", "IterableDataset", "DatasetDict", "IterableDatasetDict"),
     *("DataFrame", "LazyFrame"),
@@ -87,23 +92,26 @@ def _rows(data: Any, name: str) -> Iterator[Any]:
         for table in data.with_format("arrow").iter(_BATCH_ROWS):
             yield from _of_table(table, name)
     elif kind == "IterableDataset":
-        yield from data
+        features = data.features.to_dict() if data.features is not None else {}
+        yield from map(naming_classes(features), map(_plain_record, data))
     elif kind in ("DataFrame", "LazyFrame"):
         yield from _of_frame(data.collect() if kind == "LazyFrame" else data, name)
     elif isinstance(data, pa.RecordBatch | pa.Table):
         table = pa.Table.from_batches([data]) if isinstance(data, pa.RecordBatch) else data
         yield from _of_table(table, name)
     elif isinstance(data, Iterable):
-        yield from data
+        yield from map(_plain_record, data)
     else:
         raise DataError.at(name, f"a {type(data).__name__} holds no rows (give a list of dicts)")
 
 
 def _of_table(table: pa.Table, name: str) -> Iterator[dict[str, Any]]:
     _check_names(table.schema.names, name)
+    named = naming_classes(features_in(table.schema))
     for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
         try:
-            yield from batch.to_pylist()
+            batch = with_columns(batch, list(map(readable, batch.columns)))
+            yield from map(named, batch.to_pylist())
         except UnicodeDecodeError:
             raise _not_utf8(batch, name) from None
 
@@ -116,10 +124,35 @@ def _of_frame(frame: Any, name: str) -> Iterator[Any]:
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError):  # columns of mixed types
-        for record in frame.to_dict("records"):
-            yield {name: None if value != value else value for name, value in record.items()}
+        yield from map(_plain_record, frame.to_dict("records"))
         return
     yield from _of_table(table, name)
+
+
+def _plain_record(record: Any) -> Any:
+    """Return a record with built-in values in place of those of NumPy, pandas and torch.
+
+    NaN in a column is what pandas has for a missing value, and becomes None.
+    """
+    if not isinstance(record, Mapping):
+        return record
+    plain = {name: _plain_value(value) for name, value in record.items()}
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in plain.items()
+    }
+
+
+def _plain_value(value: Any) -> Any:
+    if type(value) in _BUILT_IN:
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain_value(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain_value(entry) for name, entry in value.items()}
+    if hasattr(value, "tolist"):  # an array, a tensor, or a scalar of NumPy
+        return _plain_value(value.tolist())
+    return None if type(value).__name__ in ("NAType", "NaTType") else value
 
 
 def _check_names(columns: Sequence[Any], name: str) -> None:

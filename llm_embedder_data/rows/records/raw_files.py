@@ -35,6 +35,7 @@ from llm_embedder_data.rows.records.json_records import (
     object_values,
 )
 from llm_embedder_data.rows.records.rejected_records import note_rejected
+from llm_embedder_data.rows.records.struct_lists import columns_to_turn, with_structs
 
 Container = Literal["lines", "array", "object", "cells", "fields", "table"]
 
@@ -153,12 +154,18 @@ class RawFile:
         return [value for value in found if value is not None]
 
     def __iter__(self) -> Iterator[RawRecord]:
-        first = self.__dict__.get("_first_records")
-        is_whole = first is not None and len(first) < LOOKED_AT
-        return self._renamed(iter(first) if first is not None and is_whole else self._records())
+        first = self._first_records
+        return self._renamed(iter(first) if len(first) < LOOKED_AT else self._records())
 
     def _renamed(self, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
-        rename = self.rename
+        rename, to_turn = self.rename, self._to_turn
+        if to_turn:
+            records = (
+                record._replace(value=with_structs(record.value, to_turn))
+                if type(record.value) is dict
+                else record
+                for record in records
+            )
         if rename is None:
             return records
         return (
@@ -212,6 +219,10 @@ class RawFile:
             self.counts.clear()
             self.counts.update(counted)
         return found
+
+    @cached_property
+    def _to_turn(self) -> tuple[str, ...]:
+        return columns_to_turn(record.value for record in self._first_records)
 
     # -- records -----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@
   or None)
 - eval: ``query`` (str), ``query_id`` (str, int or None), ``relevant`` ({document id: grade}). Only
   queries that have them also get ``candidates`` (ids of the documents to rerank), ``instruction``
-  (as in train) and ``answers`` (list of str).
+  and ``task`` (as in train) and ``answers`` (list of str).
 - corpus: ``id`` (str), ``text`` (str)
 """
 
@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from llm_embedder_data.core.shown_values import shown
+from llm_embedder_data.rows.files.class_names import NamedClass
 
 Kind = Literal["train", "eval", "corpus"]
 Row = dict[str, Any]
@@ -132,6 +133,8 @@ def text_of(value: Any, field: str) -> str:
     Raises:
         BadRowError: it is not a string, or it is empty or white space.
     """
+    if isinstance(value, NamedClass):
+        value = value.name
     if not isinstance(value, str):
         raise BadRowError(f"{field}: expected a string, found {shown(value)}")
     if not value.strip():

@@ -37,7 +37,7 @@ from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 
 # Part of every cache file's name. Raise it when what is written changes.
-CACHE_VERSION = 7
+CACHE_VERSION = 8
 
 # Key in the metadata of the cached Arrow schema; its value is the names of the file's fields, JSON.
 FIELD_NAMES = b"fields"

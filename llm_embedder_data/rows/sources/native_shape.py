@@ -37,7 +37,7 @@ from llm_embedder_data.rows.sources.reader_settings import CONTAINERS
 from llm_embedder_data.rows.sources.sources import Source
 
 # Part of the name of cached answers. Raise it when the answer for a file may change.
-_VERSION = 3
+_VERSION = 4
 
 # LLM-Embedder's files may call a query's id so, instead of ``query_id``.
 QID = "qid"

@@ -76,10 +76,6 @@ UNUSABLE = {
     "map": ("neg", pa.array([[("a", 1)], [("b", 2)]], pa.map_(pa.string(), pa.int64()))),
     "dictionary of numbers": ("query", pa.array([1, 2]).dictionary_encode()),
     "scores of text": ("teacher_scores", pa.array([["1", "2"], ["1", "2", "3"]])),
-    "decimal scores": (
-        "teacher_scores",
-        pa.array([[1, 2], [1, 2, 3]], pa.list_(pa.decimal128(5))),
-    ),
     "bool id": ("query_id", pa.array([True, False])),
 }
 ARROW_ONLY = {

@@ -104,6 +104,8 @@ FILES = {
         {"sentence1": "query 1", "sentence2": "passage 0", "label": "entailment"},
         {"sentence1": "query 1", "sentence2": "passage 1", "label": "contradiction"},
     ),
+    "quora.tsv": "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+    "0\t1\t2\tquery 1\tpassage 0\t1\n1\t1\t3\tquery 1\tpassage 1\t0\n",
     "query-docs-labels.jsonl": lines(
         {"query": "query 1", "docs": ["passage 0", "passage 1"], "labels": [1, 0]}
     ),
@@ -298,6 +300,7 @@ TABLE, MOON = "tide: table: lists tides", "tide: moon: lists tides"
 # query is "query 1".
 TRAIN = {
     **dict.fromkeys(["nli", "classes", "llm_embedder", "triplets", "pairs", "labelled"], TRIPLET),
+    "duplicates": TRIPLET,
     **dict.fromkeys(["lists", "arrays", "tevatron", "lightretriever", "dpr", "cohere"], TRIPLET),
     **dict.fromkeys(["contrastors", "nemo", "nemo_ids", "judged", "mined", "ranx"], TRIPLET),
     **dict.fromkeys(["ranx_judged", "triples", "top1000", "hard", "tevatron_ids"], TRIPLET),

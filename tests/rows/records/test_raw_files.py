@@ -242,7 +242,7 @@ def test_cells_that_are_lists_in_json_or_python_become_lists(file):
     assert values(rows) == [
         {"query": "a", "pos": ["x, y", "z"], "neg": ["it's", "b"], "text": "[1]"},
         {"query": "b", "pos": [], "neg": ["c"], "text": "plain"},
-        {"query": "c", "pos": [1, 2.5, None], "neg": [], "text": "[2]"},
+        {"query": "c", "pos": [1, 2.5, None], "neg": None, "text": "[2]"},
     ]
     assert rows.dialect == "commas, a header, quoted, lists in pos, neg"
 

@@ -7,7 +7,7 @@ notices if the reading process ends or is too slow (see
 
 ``table_program`` is the reading process: it reads requests and sends answers, in the format of
 ``table_messages``. ``checked_slices`` reads a file from beginning to end, with the help of
-``file_batches`` (files to batches), ``plain_columns`` (batches to columns of plain types) and
-``row_sizes`` (batches to slices of limited size). These modules import nothing but NumPy and
-pyarrow, so that the process starts quickly.
+``file_batches`` (files to batches), ``plain_columns`` (batches to columns of plain types),
+``class_columns`` (numbers of named classes) and ``row_sizes`` (batches to slices of limited size).
+These modules import nothing but NumPy and pyarrow, so that the process starts quickly.
 """

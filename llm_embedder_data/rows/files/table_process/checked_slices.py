@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pyarrow as pa
 
@@ -13,6 +12,7 @@ from llm_embedder_data.rows.files.table_process.plain_columns import (
     Kinds,
     checked,
     plain,
+    readable,
     validate,
     with_columns,
 )
@@ -55,7 +55,7 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
 def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator[pa.RecordBatch]:
     """Yield all columns of a file, of any type, some rows at a time; every array is validated.
 
-    A column of bytes becomes strings if all of it is UTF-8: some writers have no type for strings.
+    A column of bytes becomes strings if all of it is UTF-8, and decimals become numbers.
 
     Args:
         path: the file.
@@ -77,7 +77,7 @@ def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator
         batch.validate()
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
             validate(name, array)
-        batch = with_columns(batch, [_as_text(array) for array in batch.columns])
+        batch = with_columns(batch, [readable(array) for array in batch.columns])
         n_parts = batch.nbytes // SLICE_BYTES + 1
         n_each = max(1, min(SLICE_ROWS, -(-batch.num_rows // n_parts)))
         for first in range(0, batch.num_rows, n_each):
@@ -87,14 +87,6 @@ def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator
 
 
 # --------------------------------------------------------------------------------------------------
-
-
-def _as_text(array: pa.Array) -> pa.Array:
-    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
-        with suppress(pa.ArrowException):
-            large = pa.types.is_large_binary(array.type)
-            return array.cast(pa.large_string() if large else pa.string())
-    return array
 
 
 def _more_rows_than(most: int, path: str) -> str:

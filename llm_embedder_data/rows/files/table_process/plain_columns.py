@@ -7,12 +7,14 @@ null for a column without values.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llm_embedder_data.rows.files.table_process.class_columns import class_names_of, features_in
 from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
 
 # The kinds of values that each wanted column must hold, by the column's name in the file.
@@ -29,6 +31,8 @@ _NEEDED_TYPE = {
     "instruction": "a string, or a struct with the strings query and key",
 }
 
+_TEXTS = {"string", "text", "strings", "instruction"}
+
 # The fields of an instruction's struct.
 _SIDES = ("query", "key")
 
@@ -36,17 +40,21 @@ _SIDES = ("query", "key")
 def checked(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
     """Return a batch after checking that its columns are valid and have types of their kinds.
 
-    Extension types become their storage types, and a column without values becomes null.
+    Extension types become their storage types, and decimals become numbers. Numbers of named
+    classes become the names where texts are needed. A column without values becomes null.
 
     Raises:
         Unreadable: a column holds an invalid value, or its type is not allowed.
     """
     batch.validate()
-    arrays = []
+    arrays, features = [], features_in(batch.schema)
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         validate(name, array)
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
+        array = without_decimals(array)
+        if _TEXTS.issuperset(kinds[name]):
+            array = class_names_of(array, features.get(name))
         if array.null_count == len(array):
             array = pa.nulls(len(array))
         unmet = [kind for kind in kinds[name] if not _allows(kind, array.type)]
@@ -82,6 +90,31 @@ def plain(array: pa.Array) -> pa.Array:
     return array
 
 
+def readable(array: pa.Array) -> pa.Array:
+    """Return a column of bytes as texts if it is UTF-8, and one of decimals as numbers.
+
+    Some writers have no type for strings, and others, such as DuckDB, write literals as decimals.
+    """
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        with suppress(pa.ArrowException):
+            large = pa.types.is_large_binary(array.type)
+            return array.cast(pa.large_string() if large else pa.string())
+    return without_decimals(array)
+
+
+def without_decimals(array: pa.Array) -> pa.Array:
+    """Return decimals, or lists of them, as floats; as integers if they have no fraction."""
+    types, found = pa.types, array.type
+    is_list = types.is_list(found) or types.is_large_list(found)
+    item = found.value_type if is_list else found
+    if not types.is_decimal(item):
+        return array
+    number = pa.int64() if item.scale == 0 and item.precision <= 18 else pa.float64()
+    if is_list:
+        return array.cast(pa.large_list(number) if types.is_large_list(found) else pa.list_(number))
+    return array.cast(number)
+
+
 def validate(name: str, array: pa.Array) -> None:
     """Check that a column holds no invalid value.
 
@@ -101,7 +134,8 @@ def with_columns(batch: pa.RecordBatch, arrays: Sequence[pa.Array]) -> pa.Record
     """Return a batch with other arrays; a batch without columns keeps its number of rows."""
     if not arrays:
         return batch
-    return pa.RecordBatch.from_arrays(list(arrays), names=batch.schema.names)
+    schema = batch.schema
+    return pa.RecordBatch.from_arrays(list(arrays), names=schema.names, metadata=schema.metadata)
 
 
 def sides(array: pa.StructArray) -> list[pa.Array]:
