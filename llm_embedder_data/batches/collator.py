@@ -96,6 +96,11 @@ class RetrievalDataCollator:
     def __post_init__(self) -> None:
         if self.tokenizer is None:
             raise ConfigError("RetrievalDataCollator needs a tokenizer")
+        if isinstance(self.tokenizer, str):
+            raise ConfigError(
+                f"tokenizer={self.tokenizer!r}: expected a tokenizer (give "
+                f"AutoTokenizer.from_pretrained({self.tokenizer!r}))"
+            )
         if self.unique_keys and self.cross:
             raise ConfigError(
                 "data.unique_keys=True with data.cross=True: a pair holds one query's key (set one "

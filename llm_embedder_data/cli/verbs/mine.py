@@ -16,6 +16,7 @@ from llm_embedder_data.cli.named_encoder import build_embedder, build_encoder, l
 from llm_embedder_data.cli.output_files import (
     check_output_file,
     check_whole_number,
+    output_folder,
     store_folder,
     write_json,
     write_text,
@@ -101,10 +102,11 @@ def _checked_out(out: Any) -> Path:
             f"out={out!r}: expected a file for the negatives, such as run.tsv, or a folder"
         )
     path = Path(out).expanduser().absolute()
-    if not _is_folder(path) and path.suffix != ".tsv":
+    if _is_folder(path):
+        return output_folder("out", out, "files of negatives").absolute()
+    if path.suffix != ".tsv":
         raise ConfigError(f"out={out!r}: expected a file that ends in .tsv, or a folder")
-    if not path.parent.is_dir():
-        raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
+    check_output_file("out", out)
     return path
 
 
@@ -222,9 +224,9 @@ def _write(
     for run in runs:
         show(f"negatives: {run}, scores of positives: {path_beside(run)}")
     if cfg.json:
-        write_json(cfg.json, reports)
+        write_json("json", cfg.json, reports)
     if cfg.html:
-        write_text(cfg.html, mining_page(reports))
+        write_text("html", cfg.html, mining_page(reports))
 
 
 def _merge(cfg: DictConfig, out: Path, depth: int) -> None:
