@@ -131,6 +131,16 @@ def write_json(setting: str, path: str, content: Any) -> None:
     write_text(setting, path, text)
 
 
+def check_flag(setting: str, value: Any) -> None:
+    """Refuse a setting's value that is neither true nor false: any text, such as no, would be true.
+
+    Raises:
+        ConfigError: the value has another type.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{setting}={value!r}: expected true or false")
+
+
 def check_whole_number(setting: str, value: Any, least: int, *, may_be_null: bool = False) -> None:
     """Refuse a setting's value that is not a whole number of at least ``least``.
 

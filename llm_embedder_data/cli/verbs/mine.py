@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.named_encoder import build_embedder, build_encoder, launch
 from llm_embedder_data.cli.output_files import (
+    check_flag,
     check_output_file,
     check_whole_number,
     output_folder,
@@ -55,6 +56,7 @@ def mine(cfg: DictConfig) -> None:
     out, depth = _checked_out(cfg.out), cfg.depth
     check_whole_number("depth", depth, 1)
     check_choice(cfg.kind, Kind, "kind")
+    check_flag("exclude_answers", cfg.exclude_answers)
     for name in ("json", "html"):
         check_output_file(name, cfg[name])
     if cfg.merge is not None:
@@ -67,7 +69,7 @@ def mine(cfg: DictConfig) -> None:
     work = out / ".mining" if _is_folder(out) else out.with_name(f".{out.name}.mining")
     makes = _retrievers(cfg, datamodule, fabric, kept_store or work / "store")
     datasets = []
-    to_mine = datamodule.data_to_mine(with_answers=bool(cfg.exclude_answers))
+    to_mine = datamodule.data_to_mine(with_answers=cfg.exclude_answers)
     if _is_folder(out):
         file_names(to_mine, ".tsv", "out")  # refused before an hour of mining, not after
     with _progress_line(fabric.is_global_zero) as progress:

@@ -255,6 +255,7 @@ def test_datasets_whose_ids_clash_need_files_of_their_own(run, refused, tiny, fi
         (["out=train.jsonl/run.tsv"], "is a file, not a folder"),
         (["out=run.tsv", "depth=0"], "depth=0: expected a whole number"),
         (["out=run.tsv", "kind=words"], "kind='words'"),
+        (["out=run.tsv", "exclude_answers=no"], "exclude_answers='no': expected true or false"),
         (["out=run.tsv", "merge=[a.tsv]"], "expected a list of at least two files"),
         (
             ["out=run.tsv", "data.train_data=train.jsonl", "data.absolute_margin={0: 0.1}"],
