@@ -26,7 +26,7 @@ from llm_embedder_data.batches.tokens.row_instructions import (
 from llm_embedder_data.batches.tokens.side_tokenizer import SideTokenizer
 from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
 from llm_embedder_data.batches.tokens.token_slices import Tokens
-from llm_embedder_data.config.recipe_rules import COUNT, check_value
+from llm_embedder_data.config.recipe_rules import COUNT, LARGEST_BATCH, check_value
 from llm_embedder_data.core.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
@@ -96,6 +96,11 @@ class RetrievalDataCollator:
     def __post_init__(self) -> None:
         if self.tokenizer is None:
             raise ConfigError("RetrievalDataCollator needs a tokenizer")
+        if isinstance(self.tokenizer, str):
+            raise ConfigError(
+                f"tokenizer={self.tokenizer!r}: expected a tokenizer (give "
+                f"AutoTokenizer.from_pretrained({self.tokenizer!r}))"
+            )
         if self.unique_keys and self.cross:
             raise ConfigError(
                 "data.unique_keys=True with data.cross=True: a pair holds one query's key (set one "
@@ -107,8 +112,10 @@ class RetrievalDataCollator:
         self._take_layout(self.layout)
         for name in ("query_max_length", "key_max_length"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise ConfigError(f"data.{name}={value!r}: expected a whole number")
+            if type(value) is not int or value > LARGEST_BATCH:
+                raise ConfigError(
+                    f"data.{name}={value!r}: expected a whole number of at most {LARGEST_BATCH:,}"
+                )
         plain = BareTokenizer(self.tokenizer)
         self.query_tokenizer = SideTokenizer(self.tokenizer, self.query_max_length, plain)
         self.key_tokenizer = SideTokenizer(self.tokenizer, self.key_max_length, plain)

@@ -30,10 +30,17 @@ class Coverage:
         self._sampler: SameTaskSampler | None = None
         self._epoch = self._counted = self._next = 0
 
-    def begin(self, sampler: SameTaskSampler) -> None:
-        """Go to the epoch and step at which a sampler begins."""
+    def begin(self, sampler: SameTaskSampler) -> bool:
+        """Go to the epoch and step at which a sampler begins.
+
+        Returns:
+            Whether an earlier fit with other datasets was recorded, which is now forgotten.
+        """
         self._count()
         sizes = sampler.plan.sizes
+        is_of_others = bool(self._seen) and {n: len(s) for n, s in self._seen.items()} != sizes
+        if is_of_others:
+            self._seen, self._packed = {}, {}
         self._sampler = sampler if sum(sizes.values()) <= _MOST_ROWS else None
         self._epoch, self._counted = sampler.place
         self._next = self._counted
@@ -43,6 +50,7 @@ class Coverage:
                 if name in self._packed:
                     bits = np.unpackbits(self._packed[name].numpy(), count=n_rows)
                     self._seen[name] |= bits.astype(bool)
+        return is_of_others
 
     def step(self) -> None:
         """Count the next step of the epoch."""
@@ -59,6 +67,8 @@ class Coverage:
     def packed(self) -> dict[str, torch.Tensor]:
         """Return which rows of each dataset were seen, by name: uint8, one bit per row."""
         self._count()
+        if not self._seen:  # a resumed fit that has not begun an epoch
+            return dict(self._packed)
         return {name: torch.from_numpy(np.packbits(seen)) for name, seen in self._seen.items()}
 
     def figures(self) -> dict[str, float]:

@@ -37,7 +37,8 @@ class DataFigures(Callback):
       the wait, so this is an upper bound
     - ``data/share/<task>``: the task's share of all steps since the fit began
     - ``data/coverage`` and ``data/coverage/<dataset>``: share of the kept rows that any rank has
-      trained on so far, also before a resume; not logged with more than 100 million rows
+      trained on so far, also before a resume; not logged with more than 100 million rows. A later
+      fit on other datasets begins anew
     - ``data/known_positives``: keys per query that belong to other queries of this rank's batch and
       are known to answer this query, so that the loss leaves them out
     - ``data/rejected_negatives``: number of hard negatives of the kept rows that limits such as
@@ -96,8 +97,9 @@ class DataFigures(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Watch the loader of this epoch."""
         self._watch(trainer)
-        if self._loader is not None and isinstance(self._loader.sampler, SameTaskSampler):
-            self._coverage.begin(self._loader.sampler)
+        sampler = None if self._loader is None else self._loader.sampler
+        if isinstance(sampler, SameTaskSampler) and self._coverage.begin(sampler):
+            self._steps_of_task.clear()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

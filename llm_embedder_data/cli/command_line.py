@@ -18,6 +18,12 @@ _FLAGS |= {"--run": 0, "-r": 0, "--multirun": 0, "-m": 0, "--shell-completion": 
 _FLAGS |= {"--cfg": 1, "-c": 1, "--package": 1, "-p": 1, "--config-path": 1, "-cp": 1}
 _FLAGS |= {"--config-name": 1, "-cn": 1, "--config-dir": 1, "-cd": 1, "--experimental-rerun": 1}
 
+# Flags with which the configuration is printed.
+_PRINTS = ("--cfg", "-c", "--help", "-h")
+
+# Flags that say how the configuration is printed.
+_OF_PRINTING = ("--resolve", "--package", "-p")
+
 # --info and -i may be followed by one of these values.
 _INFO_VALUES = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
@@ -78,6 +84,10 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
             flags += [argument, *_flag_values(argument, remaining)]
         else:
             settings.append(argument)
+    given = [flag.partition("=")[0] for flag in flags]
+    for flag in _OF_PRINTING:
+        if flag in given and not {*given} & {*_PRINTS}:
+            raise ConfigError(f"the flag {flag!r} is for a printed configuration (add --cfg job)")
     is_multirun = any(flag in ("-m", "--multirun") for flag in flags)
     return CommandLine(tuple(flags), tuple(_override(setting, is_multirun) for setting in settings))
 

@@ -14,7 +14,7 @@ from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_file
 from llm_embedder_data.cli.input_files import check_no_input_is_replaced
-from llm_embedder_data.cli.output_files import check_output_file
+from llm_embedder_data.cli.output_files import check_flag, check_output_file, output_folder
 from llm_embedder_data.cli.refusals import sentence
 from llm_embedder_data.cli.verbs import Verb
 from llm_embedder_data.core.addresses import check_on_this_machine
@@ -48,6 +48,9 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
         return
     if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**32:
         raise ConfigError(f"seed={cfg.seed!r}: expected a whole number from 0 to {2**32 - 1}")
+    for setting in ("validate_before", "export"):
+        check_flag(setting, cfg[setting])
+    _check_output_dir(cfg)
     for group in ("callbacks", "logger"):
         _check_group_of_objects(group, cfg.get(group))
     check_checkpoint_file(cfg.ckpt_path, verb.name)
@@ -67,10 +70,24 @@ def check_run_folder(overrides: Sequence[str]) -> None:
             check_on_this_machine(setting, value.strip("'\""))
 
 
+def _check_output_dir(cfg: DictConfig) -> None:
+    """Refuse a folder for outputs that cannot be made; with an empty text it would be the root."""
+    try:
+        folder = cfg.output_dir
+    except InterpolationResolutionError:
+        return  # the run folder, which is only known inside a job
+    output_folder("output_dir", folder, "checkpoints, logs and the encoder")
+
+
 def _check_encoder(encoder: Any) -> None:
     """Refuse a folder that does not exist. A name on the hub has at most one slash."""
-    if not isinstance(encoder, str):
-        return
+    if encoder is None:
+        return  # data.tokenizer and model.encoder may name it
+    if not isinstance(encoder, str) or not encoder.strip():
+        raise ConfigError(
+            f"encoder={encoder!r}: expected the folder of a model, or its name on the Hugging Face "
+            "hub"
+        )
     looks_like_a_path = encoder.startswith((".", "/", "~")) or encoder.count("/") > 1
     if looks_like_a_path and not os.path.isdir(os.path.expanduser(encoder)):
         raise ConfigError(

@@ -104,7 +104,8 @@ class _Jobs:
 
     def finish(self, error: Exception) -> None:
         """Clean up after a failed command; raise another error if that is clearer."""
-        if isinstance(error, OSError) and not self._has_begun:
+        # Hydra's error about a missing configuration is an OSError too.
+        if isinstance(error, OSError) and not is_refusal(error) and not self._has_begun:
             raise ConfigError(
                 f"the run's folder cannot be made: {error} (give another hydra.run.dir, or for "
                 "--multirun hydra.sweep.dir)"

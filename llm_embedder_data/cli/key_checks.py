@@ -62,6 +62,8 @@ def check_keys(line: CommandLine, config_name: str) -> CommandLine:
     for override in overrides:
         _check_deletion(override, default)
         _check_choice_of_group(override, groups)
+        for choice in _swept_choices(override, groups):
+            compose([*line.search_path, choice], config_name)
     choices = [str(o.input_line) for o in overrides if _changes_keys(o, groups)]
     is_default = not (choices or line.search_path)
     config = default if is_default else _plain(compose([*line.search_path, *choices], config_name))
@@ -160,11 +162,28 @@ def _check_choice_of_group(override: Override, groups: Sequence[str]) -> None:
     names = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) for name in names):
         group = _group(override)
+        ways = [f"{group}.KEY=VALUE sets one of its keys"]
+        if group in _REMOVABLE:
+            ways.insert(0, f"~{group} leaves it out")
+        if group == "recipe":
+            ways.insert(0, "data.recipe=... takes a path or a mapping")
         raise ConfigError(
             f"{str(override.input_line)!r}: {group} is a group, from which a name is chosen "
-            f"(~{group} leaves it out where it can be left out; {group}.KEY=VALUE sets one of its "
-            "keys)"
+            f"({'; '.join(ways)})"
         )
+
+
+def _swept_choices(override: Override, groups: Sequence[str]) -> list[str]:
+    """Return the overrides for the names that a sweep over a group lists.
+
+    Hydra composes the configuration of a job only when its turn comes, and ends the sweep if a name
+    does not exist.
+    """
+    if not _is_group(override, groups) or not override.is_choice_sweep():
+        return []
+    key, _, _ = str(override.input_line).partition("=")
+    choices = override.value().list  # type: ignore[union-attr]
+    return [f"{key}={name}" for name in choices if isinstance(name, str)]
 
 
 def _with_plus(override: Override, config: dict[str, Any]) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from llm_embedder_data.cli.output_files import write_json
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.core.files import atomic_file
 
 
 def unrounded(metrics: Mapping[str, Any], model: Any) -> dict[str, Any]:
@@ -61,10 +59,4 @@ def write_metrics(path: str, metrics: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"metrics_file={path!r} is not written: nothing was measured (val/<dataset>/<metric>)"
         )
-    file = Path(path).expanduser()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(file) as opened:
-            opened.write((json.dumps(grouped, indent=2) + "\n").encode())
-    except OSError as error:
-        raise ConfigError(f"metrics_file={path!r} cannot be written: {error}") from error
+    write_json("metrics_file", path, grouped)

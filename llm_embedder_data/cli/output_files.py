@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.file_errors import reason
 from llm_embedder_data.core.files import atomic_file
 
 
 def check_output_file(setting: str, path: Any) -> None:
     """Refuse a path that cannot be written, before the content is computed.
+
+    The file's folder need not exist: it is made when the file is written.
 
     Args:
         setting: the key of the setting that names the file.
@@ -28,43 +33,112 @@ def check_output_file(setting: str, path: Any) -> None:
     where = f"{setting}={path!r}"
     if not isinstance(path, str) or not path.strip():
         raise ConfigError(f"{where}: expected the path of a file, or null")
-    check_on_this_machine(setting, path)
-    file = Path(path).expanduser().absolute()
-    if file.is_dir():
+    if os.path.isdir(os.path.expanduser(path)):
         raise ConfigError(f"{where} is a folder (name a file in it)")
-    folder = next(parent for parent in file.parents if parent.exists())
+    _check_parent(setting, path)
+
+
+def output_folder(setting: str, path: Any, what: str) -> Path:
+    """Return the folder that a setting names for outputs; it need not exist yet.
+
+    Args:
+        setting: the key of the setting that names the folder.
+        path: the setting's value.
+        what: what the folder is for, for the message.
+
+    Raises:
+        ConfigError: the value is not text, is an address on another machine, names a file, or is in
+            a folder that cannot be written.
+    """
+    if not isinstance(path, str) or not path.strip():
+        raise ConfigError(f"{setting}={path!r}: expected the folder for {what}")
+    folder = Path(path).expanduser()
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ConfigError(f"{setting}={path!r}: there is a file of that name (name a folder)")
+    _check_parent(setting, path)
+    return folder
+
+
+def store_folder(setting: str, path: Any) -> Path:
+    """Return the folder that a setting names for embedding stores: see :func:`output_folder`."""
+    return output_folder(setting, path, "embedding stores")
+
+
+def _check_parent(setting: str, path: str) -> None:
+    """Refuse a path on another machine, or in a folder that can be neither written nor made."""
+    check_on_this_machine(setting, path)
+    where = f"{setting}={path!r}"
+    parents = Path(path).expanduser().absolute().parents
+    folder = next(parent for parent in parents if os.path.exists(parent))
     if not folder.is_dir():
         raise ConfigError(f"{where}: {str(folder)!r} is a file, not a folder")
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"{where}: the folder {str(folder)!r} cannot be written")
 
 
-def store_folder(setting: str, path: Any) -> Path:
-    """Return the folder that a setting names for embedding stores; it need not exist yet.
+def path_of_rejected(beside: str | Path) -> Path:
+    """Return the path of the rejected rows beside an output file, for ``rejected=auto``."""
+    return Path(beside).expanduser().with_suffix(".rejected.jsonl")
+
+
+@contextmanager
+def in_made_folder(setting: str, path: str | Path) -> Iterator[Path]:
+    """Make the folder of a file to write, and its parents, and yield the file's path.
+
+    If the block fails, the folders that were made here are deleted again, as they are empty.
+
+    Args:
+        setting: the key of the setting that names the file, for the message.
+        path: the setting's value.
 
     Raises:
-        ConfigError: the value is not text, is an address on another machine, or names a file.
+        ConfigError: the folder cannot be made, or the block raises an OSError.
     """
-    if not isinstance(path, str) or not path.strip():
-        raise ConfigError(f"{setting}={path!r}: expected the folder for embedding stores")
-    check_on_this_machine(setting, path)
-    folder = Path(path).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{setting}={path!r}: there is a file of that name (name a folder)")
-    return folder
+    file = Path(path).expanduser().absolute()
+    missing = [folder for folder in file.parents if not os.path.exists(folder)]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield file
+    except BaseException as error:
+        for folder in missing:
+            with suppress(OSError):  # never made, or another process has written to it
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise ConfigError(
+                f"{setting}={str(path)!r} cannot be written: {reason(error)} (name another file)"
+            ) from error
+        raise
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a text file, which appears complete or not at all. Its folder is made if needed."""
-    file = Path(path).expanduser()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(file) as opened:
+def write_text(setting: str, path: str, text: str) -> None:
+    """Write a text file, which appears complete or not at all. Its folder is made if needed.
+
+    Args:
+        setting: the key of the setting that names the file, for the message.
+        path: the setting's value.
+        text: the content.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    with in_made_folder(setting, path) as file, atomic_file(file) as opened:
         opened.write(text.encode())
 
 
-def write_json(path: str, content: Any) -> None:
-    """Write a JSON file, which appears complete or not at all. Its folder is made if needed."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(setting: str, path: str, content: Any) -> None:
+    """Write a JSON file as :func:`write_text` does."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(setting, path, text)
+
+
+def check_flag(setting: str, value: Any) -> None:
+    """Refuse a setting's value that is neither true nor false: any text, such as no, would be true.
+
+    Raises:
+        ConfigError: the value has another type.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{setting}={value!r}: expected true or false")
 
 
 def check_whole_number(setting: str, value: Any, least: int, *, may_be_null: bool = False) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from llm_embedder_data.core.errors import ConfigError, DataError
+from collections.abc import Sequence
+
+from llm_embedder_data.config.composing import CONF_DIR
+from llm_embedder_data.core.errors import ConfigError, DataError, did_you_mean
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -39,6 +42,26 @@ def message(verb: str, error: BaseException, *, job: str = "") -> str:
 
 
 def sentence(error: BaseException) -> str:
-    """Return the messages of an error and of its cause on a single line."""
+    """Return the messages of an error and of its cause on a single line.
+
+    Hydra's message about a missing file of a group lists its whole search path; here, the names
+    that the group has take its place.
+    """
+    from hydra.errors import MissingConfigException
+
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        return _missing_file(error.missing_cfg_file, error.options)
     messages = [str(error)] if error.__cause__ is None else [str(error), str(error.__cause__)]
     return " ".join(" ".join(dict.fromkeys(messages)).split())
+
+
+def _missing_file(file: str, options: Sequence[str] | None) -> str:
+    group, _, name = file.removesuffix(".yaml").rpartition("/")
+    if not group:
+        return f"there is no configuration {name!r} (--config-dir=FOLDER adds a folder of your own)"
+    names = options or sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    there = f"; there are {', '.join(names)}" if names else ""
+    return (
+        f"{group}={name}: the group {group} has no {name!r}{there}{did_you_mean(name, names)} "
+        "(--config-dir=FOLDER adds files of your own)"
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llm_embedder_data.cli.output_files import in_made_folder, path_of_rejected
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.inspection.rejected_rows import RejectedRows, write_rejected_rows
 
@@ -25,13 +26,14 @@ def write_rejected_file(
     n_rows = sum(rows.n_rows for rows in rejected.values())
     path = None if setting is None else Path(setting).expanduser()
     if setting == "auto":
-        path = None if beside is None else Path(beside).expanduser().with_suffix(".rejected.jsonl")
+        path = None if beside is None else path_of_rejected(beside)
         if path is None and n_rows:
             show(f"{n_rows:,} rejected rows (rejected=rejected.jsonl writes each with its reason)")
         if path is not None and not n_rows and not path.exists():
             return
     if path is None:
         return
-    n_written = write_rejected_rows(path, rejected)
+    with in_made_folder("rejected", path):
+        n_written = write_rejected_rows(path, rejected)
     few = "" if n_written == n_rows else f", of which the first {n_written:,} were written"
     show(f"{n_rows:,} rejected rows{few}: {path}")

@@ -20,7 +20,14 @@ from llm_embedder_data.compat.numbered_rows import (
 from llm_embedder_data.compat.records import train_set_of
 from llm_embedder_data.compat.task_config import recipe_of
 from llm_embedder_data.config.negative_limits import LIMITS, normal_limit
-from llm_embedder_data.config.recipe_rules import COUNT, NUMBER, WHOLE, check_value
+from llm_embedder_data.config.recipe_rules import (
+    COUNT,
+    FLAG,
+    NUMBER,
+    WHOLE,
+    Rule,
+    check_value,
+)
 from llm_embedder_data.config.recipes import (
     ANY_TASK,
     Instruction,
@@ -44,21 +51,41 @@ from llm_embedder_data.rows.train_sets import build_train_sets
 DEFAULT_TASK = "qa"
 
 
-def _check_numbers(
-    train_group_size: Any,
-    seed: Any,
-    max_sample_num: Any,
-    teacher_scores_margin: Any,
-    teacher_scores_min: Any,
-) -> None:
-    check_value(train_group_size, COUNT, "train_group_size")
-    check_value(seed, WHOLE, "seed")
-    if max_sample_num is not None:
-        check_value(max_sample_num, COUNT, "max_sample_num", "or None for all rows")
-    if teacher_scores_margin is not None:
-        check_value(teacher_scores_margin, NUMBER, "teacher_scores_margin", "or None for no limit")
-    if teacher_scores_min is not None:
-        check_value(teacher_scores_min, NUMBER, "teacher_scores_min", "or None for no limit")
+_PATH: Rule = (lambda value: isinstance(value, str | os.PathLike), "the path of a folder")
+
+_CHOICES = {"select_positive": PositiveStrategy, "select_negative": NegativeStrategy}
+
+_RULES: Mapping[str, Rule] = {
+    "train_group_size": COUNT,
+    "stable_distill": FLAG,
+    "add_instruction": FLAG,
+    "use_train_config": FLAG,
+    "seed": WHOLE,
+}
+
+# Rules for arguments that may also be None, and what None stands for.
+_RULES_OR_NONE: Mapping[str, tuple[Rule, str]] = {
+    "max_sample_num": (COUNT, "all rows"),
+    "teacher_scores_margin": (NUMBER, "no limit"),
+    "teacher_scores_min": (NUMBER, "no limit"),
+    "cache_dir": (_PATH, "the default folder"),
+}
+
+
+def _check_arguments(**arguments: Any) -> None:
+    """Refuse an argument of another type, or with a value that is not allowed.
+
+    Raises:
+        ConfigError: the message has the argument, its value and what is allowed.
+    """
+    for name, value in arguments.items():
+        if name in _CHOICES:
+            check_choice(value, _CHOICES[name], name)
+        elif name in _RULES:
+            check_value(value, _RULES[name], name)
+        elif value is not None:
+            rule, none = _RULES_OR_NONE[name]
+            check_value(value, rule, name, f"or None for {none}")
 
 
 def _given_instruction(instruction: Any) -> Instruction:
@@ -102,6 +129,15 @@ class RetrievalDataset:
         and rows without a negative. With ``with_indices=True``, random choices depend on (seed, row
         number); otherwise they depend on the seed and the row's position in the batch.
         """
+        _check_arguments(
+            train_group_size=train_group_size,
+            select_positive=select_positive,
+            select_negative=select_negative,
+            teacher_scores_margin=teacher_scores_margin,
+            teacher_scores_min=teacher_scores_min,
+            stable_distill=stable_distill,
+            seed=seed,
+        )
         settings = TrainSettings(
             select_positive=select_positive,
             select_negative=select_negative,
@@ -110,7 +146,6 @@ class RetrievalDataset:
             stable_distill=stable_distill,
             asked=_asked(select_positive, select_negative, stable_distill),
         )
-        _check_numbers(train_group_size, seed, None, teacher_scores_margin, teacher_scores_min)
         texts = _given_instruction(instruction)
 
         def process(
@@ -168,16 +203,24 @@ class RetrievalDataset:
         """
         if data_file is None:
             return None, None
-        check_choice(select_positive, PositiveStrategy, "select_positive")
-        check_choice(select_negative, NegativeStrategy, "select_negative")
+        _check_arguments(
+            cache_dir=cache_dir,
+            train_group_size=train_group_size,
+            select_positive=select_positive,
+            select_negative=select_negative,
+            max_sample_num=max_sample_num,
+            teacher_scores_margin=teacher_scores_margin,
+            teacher_scores_min=teacher_scores_min,
+            stable_distill=stable_distill,
+            add_instruction=add_instruction,
+            use_train_config=use_train_config,
+            seed=seed,
+        )
         if config is None and (add_instruction or use_train_config):
             raise ConfigError(
                 "config=None: add_instruction and use_train_config need one (give an entry of "
                 "TASK_CONFIG)"
             )
-        _check_numbers(
-            train_group_size, seed, max_sample_num, teacher_scores_margin, teacher_scores_min
-        )
         given = _given_instruction(instruction)
         recipe = _ANY if config is None else recipe_of(config)
         arguments = TrainSettings(
@@ -224,6 +267,7 @@ class RetrievalDataset:
         """Read eval files: rows of query, query_id and task; to rerank also key and key_index."""
         if data_file is None:
             return None
+        _check_arguments(cache_dir=cache_dir)
         check_choice(eval_method, ("retrieve", "retrieval", "rerank"), "eval_method")
         method: EvalMethod = "rerank" if eval_method == "rerank" else "retrieve"
         texts = _given_instruction(instruction)
@@ -247,6 +291,7 @@ class RetrievalDataset:
         """Read a corpus: rows of content, the fields of a passage joined by ``key_template``."""
         if data_file is None:
             return None
+        _check_arguments(cache_dir=cache_dir)
         texts = _given_instruction(instruction)
         fields = template_fields(key_template)
         reading = ReadingSettings(_ANY, DEFAULT_TASK, cache_dir=cache_dir, add_instruction=False)

@@ -9,6 +9,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, OrganizeMethod
+from llm_embedder_data.config.recipe_rules import COUNT, WHOLE, check_value, shown
 from llm_embedder_data.core.errors import ConfigError
 
 
@@ -37,7 +38,8 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
         num_processes: number of all processes.
 
     Raises:
-        ConfigError: ``process_index`` is out of range, or the plan cannot be made.
+        ConfigError: ``process_index`` is out of range, ``dataset_indices_range`` does not belong to
+            the dataset, or the plan cannot be made.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
         process_index: int = 0,
         num_processes: int = 1,
     ) -> None:
-        if not 0 <= process_index < num_processes:
+        check_value(num_processes, COUNT, "num_processes")
+        check_value(process_index, WHOLE, "process_index")
+        if process_index >= num_processes:
             raise ConfigError(f"process_index must be in [0, {num_processes}), got {process_index}")
         self.dataset = dataset
         self.process_index = process_index
         self.num_processes = num_processes
-        self._ranges = dict(dataset_indices_range)
+        self._ranges = _checked_ranges(dataset_indices_range, dataset)
         self._plan = EpochPlan(
             {name: stop - start for name, (start, stop) in self._ranges.items()},
             batch_size,
@@ -97,3 +101,27 @@ class SameDatasetTrainDataset(Dataset[dict[str, Any]]):
         return bool(
             state.is_initialized() and state.AcceleratorState().num_processes == self.num_processes
         )
+
+
+def _checked_ranges(ranges: Any, dataset: Any) -> dict[str, tuple[int, int]]:
+    """Return the ranges of the dataset's parts.
+
+    Raises:
+        ConfigError: they are not ``{name: (first row, last row + 1)}``, or end after the dataset.
+    """
+    hint = "take both values that RetrievalDataset.prepare_train_dataset returns"
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise ConfigError(f"dataset={shown(dataset)}: expected a dataset with rows ({hint})")
+    is_good = isinstance(ranges, Mapping) and all(
+        isinstance(range_, tuple | list)
+        and len(range_) == 2
+        and all(isinstance(row, int) for row in range_)
+        and 0 <= range_[0] <= range_[1] <= len(dataset)
+        for range_ in ranges.values()
+    )
+    if not is_good:
+        raise ConfigError(
+            f"dataset_indices_range={shown(ranges)}: expected {{name: (first row, last row + 1)}} "
+            f"within the {len(dataset):,} rows of the dataset ({hint})"
+        )
+    return {name: (first, stop) for name, (first, stop) in ranges.items()}

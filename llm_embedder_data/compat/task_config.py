@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from llm_embedder_data.config.recipes import ANY_TASK, Recipe, load_recipe, recipe_names
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.printable import one_line
 
 
 def _task_config() -> dict[str, dict[str, Any]]:
@@ -42,8 +44,15 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
     """Return the recipe of an entry of TASK_CONFIG, or of a mapping in the same form.
 
     Raises:
-        ConfigError: the mapping is not a valid recipe.
+        ConfigError: it is not such a mapping, or not a valid recipe.
     """
+    if not isinstance(config, Mapping) or not isinstance(config.get("instruction"), Mapping):
+        known = isinstance(config, str) and config in TASK_CONFIG
+        example = config if known else "llm-embedder"
+        raise ConfigError(
+            f"config={one_line(repr(config))}: expected a mapping with the key 'instruction', such "
+            f"as TASK_CONFIG[{example!r}]"
+        )
     instruction = config["instruction"]
     entries = dict(instruction)
     if isinstance(instruction, defaultdict) and instruction.default_factory is not None:

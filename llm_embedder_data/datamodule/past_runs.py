@@ -47,13 +47,17 @@ class PastRun:
         return self.state["epoch"], self.state["step"]
 
 
-def read_run(path: str) -> PastRun:
+def read_run(path: str, setting: str = "ckpt_path") -> PastRun:
     """Read a checkpoint's record of its run's data, without the weights.
+
+    Args:
+        path: path of the checkpoint.
+        setting: the key of the setting that names it, for messages.
 
     Raises:
         ConfigError: there is no such checkpoint, or it has no state of RetrievalDataModule.
     """
-    where = f"ckpt_path={one_line(path)!r}"
+    where = f"{setting}={one_line(path)!r}"
     if not Path(path).is_file():
         raise ConfigError(f"{where}: there is no such file (name a checkpoint that a run wrote)")
     try:

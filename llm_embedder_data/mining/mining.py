@@ -42,7 +42,7 @@ MakeRetriever = Callable[[MiningData, MinablePassages, MinedQueries], Retriever]
 
 @dataclass(slots=True)
 class Mined:
-    """What was mined for one dataset. The last five attributes are set by :func:`write_mined`.
+    """What was mined for one dataset. :func:`write_mined` sets the last five attributes.
 
     Attributes:
         name: the dataset's name.
@@ -93,6 +93,9 @@ class Mined:
             ),
             "rows that have the id of a query with another text": self.queries.n_other_texts,
         }
+
+
+_COUNTS = ("n_negatives", "n_short", "n_same_text", "n_same_id", "n_holding_answers")
 
 
 def mine(
@@ -152,6 +155,9 @@ def write_mined(run: Path, datasets: Sequence[Mined], cache: Path | None = None)
         ConfigError: an id belongs to different queries in two datasets.
     """
     _check_ids_are_unique(datasets)
+    for mined in datasets:
+        for name in _COUNTS:  # those of an earlier call
+            setattr(mined, name, 0)
     write_run(run, (ranked for mined in datasets for ranked in _ranked(mined)))
     with atomic_file(path_beside(run)) as file:
         file.write(f"{head_beside(content_digest(str(run), cache))}\n".encode())

@@ -6,6 +6,7 @@ import time
 import warnings
 
 import lightning
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
@@ -166,6 +167,43 @@ def test_coverage_goes_on_after_a_resume(make_data, fit, tmp_path):
         [16 / 24, 20 / 24, 24 / 24]
     )
     assert float(rows[-1]["data/share/qa"]) == pytest.approx(4 / 6)
+
+
+def test_a_resumed_fit_that_has_made_no_step_keeps_what_was_seen(make_data, fit, tmp_path):
+    _, trainer, _, _ = fit(make_data(), DataFigures(2), max_steps=3)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    before = torch.load(tmp_path / "last.ckpt")["callbacks"]["DataFigures"]
+
+    resumed = DataFigures(2)
+    resumed.load_state_dict(before)
+
+    after = resumed.state_dict()
+    assert sum(int(np.unpackbits(bits).sum()) for bits in before["seen"].values()) == 12
+    assert after["steps of task"] == before["steps of task"]
+    assert list(after["seen"]) == list(before["seen"])
+    assert all(torch.equal(after["seen"][name], bits) for name, bits in before["seen"].items())
+
+
+def test_a_fit_on_other_datasets_begins_anew(make_data, fit, tmp_path):
+    callback = DataFigures(1)
+    fit(make_data(), callback)
+
+    other = make_data(train_data={"other": f"{tmp_path}/tool.jsonl"})
+    _, _, [row], _ = fit(other, callback, max_steps=1)
+
+    shown = {key: float(value) for key, value in row.items() if key.startswith("data/")}
+    assert shown["data/coverage"] == shown["data/coverage/other"] == 4 / 8
+    assert shown["data/share/tool"] == 1
+    assert "data/share/qa" not in shown
+
+
+def test_figures_and_losses_have_the_same_steps_with_accumulated_gradients(make_data, fit):
+    _, trainer, rows, _ = fit(make_data(), DataFigures(4), max_epochs=2, accumulate_grad_batches=3)
+
+    assert trainer.global_step == 4
+    assert [int(row["step"]) for row in rows] == [0, 1, 3]
+    assert float(rows[-1]["data/share/qa"]) == pytest.approx(8 / 12)
+    assert float(rows[-1]["data/coverage"]) == 1
 
 
 def test_a_run_that_waits_is_told_once_what_to_change(make_data, fit, monkeypatch):

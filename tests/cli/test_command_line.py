@@ -22,6 +22,9 @@ def test_an_argument_without_a_key_is_refused(refused, verb, argument):
         ("--cfg", "nothing follows the flag '--cfg'"),
         ("data.train_data={a: x=1.jsonl}", "must be quoted"),
         ("seed", "is not a setting"),
+        ("--resolve", "the flag '--resolve' is for a printed configuration (add --cfg job)"),
+        ("--package=data", "the flag '--package' is for a printed configuration"),
+        ("--config-name=nope", "there is no configuration 'nope'"),
     ],
 )
 def test_a_typing_error_is_named(refused, argument, sentence):

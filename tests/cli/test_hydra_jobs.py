@@ -78,6 +78,12 @@ def test_a_sweep_whose_every_job_is_refused_leaves_no_folder(refused, settings):
     assert said == "llm-embedder-data fit: failed: job 0, 1"
 
 
+def test_a_sweep_over_a_name_that_a_group_lacks_is_refused_before_its_first_job(refused, settings):
+    said = refused("fit", *settings, "recipe=bge,bgee", "-m")
+
+    assert "recipe=bgee: the group recipe has no 'bgee'" in said
+
+
 def test_the_users_own_variable_shows_the_traceback(run, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
 

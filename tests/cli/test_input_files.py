@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import datasets
 import pytest
 from cli_cases import write_rows
 
@@ -58,6 +59,60 @@ def test_the_files_of_a_pattern_and_of_a_folder_are_read_too(refused, tiny, rows
     said = refused("inspect", f"data.tokenizer={tiny}", f"data.train_data={source}", f"json={rows}")
 
     assert "data.train_data is read from this file" in said
+
+
+@pytest.fixture
+def beir(tmp_path) -> Path:
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "d1", "title": "", "text": "red"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "red?"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "file"),
+    [
+        ("validate", ["data.eval_data=beir", "data.corpus=beir", "run_file=FILE"], "corpus.jsonl"),
+        ("validate", ["data.eval_data={mine: beir}", "metrics_file=FILE"], "qrels/test.tsv"),
+        ("inspect", ["data.train_data=[beir]", "json=FILE"], "queries.jsonl"),
+        ("prepare", ["data.train_data={mine: {path: beir}}", "rejected=FILE"], "queries.jsonl"),
+        ("prepare", ["data.corpus={path: beir, format: beir}", "html=FILE"], "corpus.jsonl"),
+        ("score", ["data.train_data=*eir", "teacher=none", "out=FILE"], "corpus.jsonl"),
+        ("convert", ["data.corpus=beir", "out=FILE"], "corpus.jsonl"),
+    ],
+)
+def test_a_folder_that_is_a_data_set_keeps_its_files(refused, beir, verb, arguments, file):
+    before = (beir / file).read_bytes()
+
+    said = refused(verb, *(given.replace("FILE", f"beir/{file}") for given in arguments))
+
+    assert "is read from this file (name another)" in said
+    assert (beir / file).read_bytes() == before
+
+
+def test_a_data_set_that_datasets_saved_keeps_its_files(refused, tmp_path):
+    datasets.Dataset.from_list([{"query": "q", "pos": ["p"]}]).save_to_disk(tmp_path / "saved")
+    before = (tmp_path / "saved/state.json").read_bytes()
+
+    said = refused("inspect", "data.train_data=saved", "json=saved/state.json")
+
+    assert "data.train_data is read from this file" in said
+    assert (tmp_path / "saved/state.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["convert", "out=rows.jsonl"], ["prepare", "html=rows.html"]]
+)
+def test_rejected_rows_are_not_written_over_rows_that_are_read(refused, tmp_path, arguments):
+    mended = tmp_path / "rows.rejected.jsonl"
+    mended.write_text('{"query": "q", "pos": ["p"], "neg": ["n"]}\n')
+
+    said = refused(*arguments, "data.train_data=rows.rejected.jsonl")
+
+    assert "rejected='auto' ('rows.rejected.jsonl'): data.train_data is read from this file" in said
+    assert mended.read_text().startswith('{"query"')
 
 
 def test_validate_keeps_the_corpus_and_the_encoder(refused, tiny, rows, tmp_path):

@@ -14,6 +14,10 @@ import pytest
         ("logger=null", "logger is a group, from which a name is chosen"),
         ("callbacks=[1]", "callbacks is a group, from which a name is chosen"),
         ("data@=1", "data is a group, from which a name is chosen"),
+        ("recipe={a: 1}", "(data.recipe=... takes a path or a mapping; recipe.KEY=VALUE sets"),
+        ("recipe=bgee", "the group recipe has no 'bgee'; there are auto, bge, e5"),
+        ("logger=[csv,wandbb]", "csv, tensorboard, wandb; did you mean 'wandb'?"),
+        ("experiment=dmo", "experiment=dmo: the group experiment has no 'dmo'; there are demo"),
     ],
 )
 def test_a_key_that_does_not_exist_is_named(refused, argument, sentence):

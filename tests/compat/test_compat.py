@@ -1,9 +1,11 @@
 """LLM-Embedder's names: its documented usage, and its batches token for token."""
 
+import inspect
 import json
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -430,6 +432,12 @@ def test_the_public_names_are_all_there():
         ("teacher_scores_margin", float("nan")),
         ("instruction", "query: "),
         ("instruction", {"passage": "x"}),
+        ("select_positive", "frist"),
+        ("select_negative", None),
+        ("stable_distill", "false"),
+        ("add_instruction", "yes"),
+        ("use_train_config", 1),
+        ("cache_dir", 3),
     ],
 )
 def test_an_argument_that_cannot_be_is_named(tmp_path, argument, value):
@@ -438,9 +446,56 @@ def test_an_argument_that_cannot_be_is_named(tmp_path, argument, value):
 
     with pytest.raises(ConfigError, match=f"^{argument}="):
         RetrievalDataset.prepare_train_dataset(str(rows), **{argument: value})
-    if argument != "max_sample_num":
+    if argument in inspect.signature(RetrievalDataset.get_train_process_fn).parameters:
         with pytest.raises(ConfigError, match=f"^{argument}="):
             RetrievalDataset.get_train_process_fn(**{argument: value})
+
+
+@pytest.mark.parametrize("config", ["llm-embedder", "bge", "nothing", 3, {}, {"instruction": "x"}])
+def test_a_config_that_is_no_entry_of_task_config_is_named(tmp_path, config):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "a", "pos": ["b"], "neg": ["c"]}\n')
+
+    with pytest.raises(ConfigError, match=r"^config=.*TASK_CONFIG") as refused:
+        RetrievalDataset.prepare_train_dataset(str(rows), config=config, add_instruction=True)
+    if config == "bge":
+        assert "such as TASK_CONFIG['bge']" in str(refused.value)
+
+
+def test_a_cache_folder_that_cannot_be_is_named(tmp_path):
+    for prepare in (
+        RetrievalDataset.prepare_eval_dataset,
+        partial(RetrievalDataset.prepare_corpus, key_template="{text}"),
+    ):
+        with pytest.raises(ConfigError, match=r"^cache_dir=3: expected the path of a folder"):
+            prepare(str(tmp_path / "rows.jsonl"), cache_dir=3)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("dataset", None),
+        ("dataset_indices_range", [("rows", 0, 2)]),
+        ("dataset_indices_range", {"rows": 2}),
+        ("dataset_indices_range", {"rows": (0, 3)}),
+        ("num_processes", 0),
+        ("num_processes", None),
+        ("process_index", "0"),
+    ],
+)
+def test_the_batches_name_an_argument_that_cannot_be(tmp_path, argument, value):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "a", "pos": ["b"], "neg": ["c"]}\n' * 2)
+    dataset, ranges = RetrievalDataset.prepare_train_dataset(str(rows), cache_dir=tmp_path)
+    arguments = {"dataset": dataset, "dataset_indices_range": ranges, argument: value}
+
+    with pytest.raises(ConfigError, match=f"^{argument}="):
+        SameDatasetTrainDataset(**arguments, batch_size=1, seed=1, organize_method="epoch")
+
+
+def test_the_collator_says_how_a_name_becomes_a_tokenizer():
+    with pytest.raises(ConfigError, match=r"AutoTokenizer\.from_pretrained\('some/model'\)"):
+        RetrievalDataCollator("some/model")
 
 
 @pytest.mark.parametrize(("argument", "value"), [("pad_to_multiple_of", -8), ("chunk_size", 0)])

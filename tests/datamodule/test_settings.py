@@ -27,7 +27,13 @@ def test_signature_record_and_configuration_have_the_same_settings_and_defaults(
     assert of_yaml == {name: of_record[name] for name in of_yaml}
 
 
-@pytest.mark.parametrize("name", ["batch_size", "train_group_size", "length_window"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("batch_size", "train_group_size", "length_window"),
+        *("query_max_length", "key_max_length", "pad_to_multiple_of"),
+    ],
+)
 def test_numbers_that_no_batch_can_have_are_refused(tmp_path, minilm, name):
     with pytest.raises(ConfigError, match=rf"data\.{name}=1000+: expected .* at most 2,147,483"):
         RetrievalDataModule(str(minilm), "t.jsonl", small_datasets="repeat", **{name: 10**30})

@@ -140,3 +140,28 @@ def test_each_process_that_shares_the_queries_reports_its_progress_to_the_end(tm
 
     assert all(done == of for done, of in ends)
     assert sum(of for _, of in ends) == len(rows)
+
+
+def test_a_run_that_is_written_again_counts_the_same(tmp_path):
+    rows = [("what is it", ["sun"], ["moon"]), ("what is it", ["tide"], ["tide reef", "reef"])]
+    data = MiningData(
+        name="qa",
+        rows=table(list(enumerate(rows))),
+        numbers=np.arange(len(rows)),
+        corpora=[],
+        answers={"what is it": ["moon"]},
+    )
+    mined = mine(
+        data,
+        lambda data, passages, queries: Drawn(passages, len(queries), 0),
+        tmp_path / "blocks",
+        depth=4,
+    )
+
+    write_mined(tmp_path / "run.tsv", [mined], tmp_path / "cache")
+    once = mined.counts()
+    write_mined(tmp_path / "again.tsv", [mined], tmp_path / "cache")
+
+    assert once["negatives"] == len((tmp_path / "run.tsv").read_text().splitlines())
+    assert once["queries with fewer negatives than asked for"] > 0
+    assert mined.counts() == once

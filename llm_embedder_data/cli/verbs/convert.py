@@ -11,10 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from llm_embedder_data.cli.output_files import check_output_file
+from llm_embedder_data.cli.output_files import check_output_file, in_made_folder
 from llm_embedder_data.cli.rejected_file import write_rejected_file
 from llm_embedder_data.cli.showing import show
-from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.inspection.rejected_rows import rejected_of
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
@@ -58,7 +57,7 @@ def convert(cfg: DictConfig) -> None:
     )
     progress = _progress_line()
     try:
-        with gathering() as rejected:
+        with in_made_folder("out", out), gathering() as rejected:
             n_rows = write_rows(_rows_of_other_files(reader, out), out, kind, progress)
     finally:
         progress(-1)
@@ -86,11 +85,8 @@ def _checked_out(out: Any) -> Path:
         raise ConfigError(
             f"out={out!r}: expected a file for the rows, which ends in {' or '.join(ENDINGS)}"
         )
-    check_on_this_machine("out", out)
-    path = Path(out).expanduser()
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
-    return path
+    check_output_file("out", out)
+    return Path(out).expanduser()
 
 
 def _progress_line() -> Callable[[int], None]:

@@ -32,16 +32,19 @@ def explain(cfg: DictConfig) -> None:
     """
     _check_settings(cfg)
     if cfg.diff is not None:
-        title, found = "How two runs differ", run_differences(*map(read_run, cfg.diff))
+        title, found = (
+            "How two runs differ",
+            run_differences(*(read_run(path, "diff") for path in cfg.diff)),
+        )
     elif cfg.step is not None:
         title, found = "A batch of a past run", _batch(cfg)
     else:
         title, found = "Where a text occurs", _occurrences(cfg)
     show(str(found))
     if cfg.json:
-        write_json(cfg.json, found.to_dict())
+        write_json("json", cfg.json, found.to_dict())
     if cfg.html:
-        write_text(cfg.html, page(title, [found._repr_html_()]))
+        write_text("html", cfg.html, page(title, [found._repr_html_()]))
         show(f"page: {cfg.html}")
 
 

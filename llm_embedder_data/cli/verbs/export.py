@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_content, check_checkpoint_file
+from llm_embedder_data.cli.output_files import check_flag
 from llm_embedder_data.cli.run_objects import build_data, build_model, overridden_keys
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.addresses import check_on_this_machine
@@ -60,8 +62,7 @@ def export(cfg: DictConfig) -> None:
 
 def _checked_out(cfg: DictConfig) -> Path:
     for name in ("overwrite", "check"):
-        if not isinstance(cfg[name], bool):
-            raise ConfigError(f"{name}={cfg[name]!r}: expected true or false")
+        check_flag(name, cfg[name])
     length = cfg.max_length
     if length is not None and (type(length) is not int or length < 1):
         raise ConfigError(f"max_length={length!r}: expected a whole number of at least 1, or null")
@@ -69,11 +70,21 @@ def _checked_out(cfg: DictConfig) -> Path:
         raise ConfigError(f"out={cfg.out!r}: expected a folder to write to")
     check_on_this_machine("out", cfg.out)
     out = Path(cfg.out).expanduser()
-    source = Path(str(cfg.encoder)).expanduser()
-    if out.is_dir() and source.is_dir() and out.samefile(source):
-        raise ConfigError(f"out={cfg.out!r} is the folder of the encoder (name another one)")
+    _check_holds_no_input(out, cfg)
     check_target(out, overwrite=cfg.overwrite)
     return out
+
+
+def _check_holds_no_input(out: Path, cfg: DictConfig) -> None:
+    """Refuse a folder that is or holds what is exported: to replace it would delete that."""
+    for setting in ("encoder", "ckpt_path"):
+        if cfg[setting] is None:
+            continue
+        source = Path(os.path.realpath(os.path.expanduser(str(cfg[setting]))))
+        if os.path.exists(source) and source.is_relative_to(os.path.realpath(out)):
+            raise ConfigError(
+                f"out={cfg.out!r} is or holds {setting}={cfg[setting]!r} (name another folder)"
+            )
 
 
 def _read(path: Any) -> Mapping[str, Any]:

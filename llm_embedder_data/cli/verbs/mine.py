@@ -14,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.named_encoder import build_embedder, build_encoder, launch
 from llm_embedder_data.cli.output_files import (
+    check_flag,
     check_output_file,
     check_whole_number,
+    output_folder,
     store_folder,
     write_json,
     write_text,
@@ -54,6 +56,7 @@ def mine(cfg: DictConfig) -> None:
     out, depth = _checked_out(cfg.out), cfg.depth
     check_whole_number("depth", depth, 1)
     check_choice(cfg.kind, Kind, "kind")
+    check_flag("exclude_answers", cfg.exclude_answers)
     for name in ("json", "html"):
         check_output_file(name, cfg[name])
     if cfg.merge is not None:
@@ -66,7 +69,7 @@ def mine(cfg: DictConfig) -> None:
     work = out / ".mining" if _is_folder(out) else out.with_name(f".{out.name}.mining")
     makes = _retrievers(cfg, datamodule, fabric, kept_store or work / "store")
     datasets = []
-    to_mine = datamodule.data_to_mine(with_answers=bool(cfg.exclude_answers))
+    to_mine = datamodule.data_to_mine(with_answers=cfg.exclude_answers)
     if _is_folder(out):
         file_names(to_mine, ".tsv", "out")  # refused before an hour of mining, not after
     with _progress_line(fabric.is_global_zero) as progress:
@@ -101,10 +104,11 @@ def _checked_out(out: Any) -> Path:
             f"out={out!r}: expected a file for the negatives, such as run.tsv, or a folder"
         )
     path = Path(out).expanduser().absolute()
-    if not _is_folder(path) and path.suffix != ".tsv":
+    if _is_folder(path):
+        return output_folder("out", out, "files of negatives").absolute()
+    if path.suffix != ".tsv":
         raise ConfigError(f"out={out!r}: expected a file that ends in .tsv, or a folder")
-    if not path.parent.is_dir():
-        raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
+    check_output_file("out", out)
     return path
 
 
@@ -222,9 +226,9 @@ def _write(
     for run in runs:
         show(f"negatives: {run}, scores of positives: {path_beside(run)}")
     if cfg.json:
-        write_json(cfg.json, reports)
+        write_json("json", cfg.json, reports)
     if cfg.html:
-        write_text(cfg.html, mining_page(reports))
+        write_text("html", cfg.html, mining_page(reports))
 
 
 def _merge(cfg: DictConfig, out: Path, depth: int) -> None:

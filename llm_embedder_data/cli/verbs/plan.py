@@ -7,7 +7,7 @@ import sys
 
 from omegaconf import DictConfig
 
-from llm_embedder_data.cli.output_files import check_whole_number
+from llm_embedder_data.cli.output_files import check_flag, check_whole_number
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
@@ -43,6 +43,7 @@ def _check_settings(cfg: DictConfig) -> None:
         ("rank", 0, True),
     ):
         check_whole_number(name, cfg[name], least, may_be_null=may_be_null)
+    check_flag("json", cfg.json)
     if cfg.rank is not None and cfg.step is None:
         raise ConfigError(
             f"rank={cfg.rank} selects rows of a step, and no step is given (give step=)"

@@ -66,9 +66,9 @@ def prepare(cfg: DictConfig) -> None:
     show(str(diagnosis))
     write_rejected_file(cfg.rejected, cfg.json or cfg.html, datamodule.rejected_rows())
     if cfg.json:
-        write_json(cfg.json, diagnosis)
+        write_json("json", cfg.json, diagnosis)
     if cfg.html:
-        write_text(cfg.html, diagnosis_page(diagnosis))
+        write_text("html", cfg.html, diagnosis_page(diagnosis))
     failed = exceeded(limits, diagnosis["datasets"])
     if _wants_annotations(cfg.annotations):
         sys.stdout.write("".join(_annotations(diagnosis, failed)))

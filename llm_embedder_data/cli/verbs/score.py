@@ -17,9 +17,8 @@ from rich.text import Text
 
 from llm_embedder_data.cli.bi_encoder_teacher import bi_encoder_teacher
 from llm_embedder_data.cli.named_encoder import launch
-from llm_embedder_data.cli.output_files import store_folder
+from llm_embedder_data.cli.output_files import check_output_file, store_folder
 from llm_embedder_data.cli.showing import show
-from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.mining.rank_group import ranks_fail_together
@@ -103,11 +102,8 @@ def _checked_teacher(cfg: DictConfig) -> str:
 def _checked_out(out: Any) -> Path:
     if not isinstance(out, str) or Path(out).suffix != ".jsonl":
         raise ConfigError(f"out={out!r}: expected a file for the scores, which ends in .jsonl")
-    check_on_this_machine("out", out)
-    path = Path(out).expanduser().absolute()
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
-    return path
+    check_output_file("out", out)
+    return Path(out).expanduser().absolute()
 
 
 def _checked_store(cfg: DictConfig, kind: Kind) -> Path | None:

@@ -63,8 +63,11 @@ _WHOLE = {
     "stream_cache_mib": 1,
 }
 
-# Whole numbers that count rows or keys of a batch, or batches.
+# Whole numbers that count rows, keys or tokens of a batch, or batches.
 _OF_BATCHES = (
+    "query_max_length",
+    "key_max_length",
+    "pad_to_multiple_of",
     "train_group_size",
     "batch_size",
     "length_window",
@@ -141,7 +144,7 @@ def check_whole(name: str, value: Any) -> None:
     least = _WHOLE[name]
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
     _check(name, value, whole, f"a whole number of at least {least}")
-    if name in _OF_BATCHES and whole:
+    if name in _OF_BATCHES and isinstance(value, int):
         _check(name, value, value <= LARGEST_BATCH, f"a whole number of at most {LARGEST_BATCH:,}")
 
 

@@ -56,7 +56,7 @@ class ScoreParts:
         """
         lines = [json.dumps(entry, ensure_ascii=True) + "\n" for entry in (dict(counts), *rows)]
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_file(self._path(part)) as file:
                 file.write("".join(lines).encode())
         except OSError as error:

@@ -105,6 +105,19 @@ def test_bad_data_leave_no_file(run, flagembedding, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["flag.jsonl"]
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_the_folder_of_the_rows_is_made_and_goes_again_with_a_bad_row(run, tmp_path, ending):
+    (tmp_path / "t.csv").write_text("anchor,positive\na,b\n")
+    (tmp_path / "bad.csv").write_text("anchor,positive\na,b\n,c\n")
+
+    run("convert", "data.train_data=t.csv", f"out=new/rows/t.{ending}")
+    with pytest.raises(SystemExit, match=r"bad\.csv, row 1"):
+        run("convert", "data.train_data=bad.csv", f"out=other/rows/t.{ending}")
+
+    assert (tmp_path / "new/rows" / f"t.{ending}").stat().st_size
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -112,10 +125,11 @@ def test_bad_data_leave_no_file(run, flagembedding, tmp_path):
         (["data.corpus=x", "data.eval_data=y", "out=a.jsonl"], "data.eval_data and data.corpus is"),
         (["data.corpus=x"], "out=None: expected a file"),
         (["data.corpus=x", "out=rows.csv"], "ends in .jsonl or .parquet"),
-        (["data.corpus=x", "out=nowhere/rows.jsonl"], "name an existing folder"),
+        (["data.corpus=x", "out=a.txt/rows.jsonl"], "is a file, not a folder"),
     ],
 )
-def test_what_cannot_be_converted_is_one_sentence(run, arguments, sentence):
+def test_what_cannot_be_converted_is_one_sentence(run, tmp_path, arguments, sentence):
+    (tmp_path / "a.txt").touch()
     with pytest.raises(SystemExit) as leaving:
         run("convert", *arguments)
 
@@ -169,7 +183,7 @@ def test_a_folder_of_beir_keeps_its_files(run, tmp_path):
     (tmp_path / "beir" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
     before = corpus.read_bytes()
 
-    with pytest.raises(SystemExit, match=r"the rows are read from this file \(name another\)"):
+    with pytest.raises(SystemExit, match=r"data\.corpus is read from this file \(name another\)"):
         run("convert", "data.corpus=beir", "out=beir/corpus.jsonl")
 
     assert corpus.read_bytes() == before

@@ -85,6 +85,7 @@ def test_explain_takes_a_text_from_a_file(run, settings, tmp_path):
         (["epoch=0", "step=0", "ckpt_path=x.ckpt"], "ckpt_path='x.ckpt': there is no such file"),
         (["diff=[a.ckpt]"], "expected two checkpoints"),
         (["diff=ab"], "expected two checkpoints"),
+        (["diff=[a.ckpt,b.ckpt]"], "diff='a.ckpt': there is no such file"),
         (["text_file=no.txt"], "text_file='no.txt' cannot be read"),
         (["text=a", "epochs=0"], "epochs=0: expected a whole number of at least 1"),
     ],

@@ -103,7 +103,9 @@ def test_a_cross_encoder_trains_and_is_written(run, tiny, sample_dir, tmp_path):
     [
         (["encoder=TINY"], "out=None: expected a folder"),
         (["out=folder"], "nothing to export (name an encoder, or a checkpoint"),
-        (["encoder=TINY", "out=TINY"], "is the folder of the encoder"),
+        (["encoder=TINY", "out=TINY"], "is or holds encoder="),
+        (["encoder=TINY", "out=TINY/..", "overwrite=true"], "is or holds encoder="),
+        (["ckpt_path=full/mine.txt", "out=full", "overwrite=true"], "is or holds ckpt_path="),
         (["encoder=TINY", "out=folder", "overwrite=maybe"], "overwrite='maybe': expected true"),
         (["encoder=TINY", "out=folder", "max_length=0"], "max_length=0: expected a whole number"),
         (["encoder=TINY", "out=full"], "full exists and has files (name another folder, or"),

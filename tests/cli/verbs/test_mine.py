@@ -62,6 +62,14 @@ def test_train_data_may_be_a_path(run, tiny, files):
     assert len(lines("run.tsv")) == 3
 
 
+@pytest.mark.parametrize("out", ["new/runs/run.tsv", "new/runs"])
+def test_the_folder_of_a_run_is_made(run, tiny, files, out):
+    mined(run, tiny, "kind=bm25", out=out)
+
+    assert len(lines(out if out.endswith(".tsv") else f"{out}/qa.tsv")) == 3
+    assert not [path for path in Path("new").rglob("*") if "mining" in path.name]
+
+
 @pytest.mark.parametrize("kind", ["encoder", "bm25"])
 def test_no_known_positive_and_no_answer_is_mined(run, tiny, files, kind):
     printed = mined(run, tiny, f"kind={kind}")
@@ -244,9 +252,10 @@ def test_datasets_whose_ids_clash_need_files_of_their_own(run, refused, tiny, fi
         (["out=run.tsv"], "there are no queries to mine for"),
         (["out=null"], "out=None: expected a file for the negatives"),
         (["out=run.csv"], "expected a file that ends in .tsv, or a folder"),
-        (["out=no/run.tsv"], "name an existing folder"),
+        (["out=train.jsonl/run.tsv"], "is a file, not a folder"),
         (["out=run.tsv", "depth=0"], "depth=0: expected a whole number"),
         (["out=run.tsv", "kind=words"], "kind='words'"),
+        (["out=run.tsv", "exclude_answers=no"], "exclude_answers='no': expected true or false"),
         (["out=run.tsv", "merge=[a.tsv]"], "expected a list of at least two files"),
         (
             ["out=run.tsv", "data.train_data=train.jsonl", "data.absolute_margin={0: 0.1}"],

@@ -205,6 +205,13 @@ def test_what_was_cut_and_what_has_no_answer_is_counted(run, settings, data, tmp
     assert lines(tmp_path / "scores.jsonl")[-1]["scores"] is None
 
 
+def test_the_folder_of_the_scores_is_made(run, settings, tmp_path):
+    run("score", *settings, "out=new/scores/qa.jsonl")
+
+    assert [path.name for path in (tmp_path / "new/scores").iterdir()] == ["qa.jsonl"]
+    assert len(lines(tmp_path / "new/scores/qa.jsonl")) == len(ROWS)
+
+
 def test_a_bi_encoders_prompts_may_be_left_out_and_not_come_from_a_source(
     run, refused, settings, tiny, data
 ):
@@ -225,7 +232,7 @@ def test_a_bi_encoders_prompts_may_be_left_out_and_not_come_from_a_source(
         ("teacher=null", "teacher=None: expected the model that scores"),
         ("teacher=nowhere/to/be/found", "cannot be loaded"),
         ("out=null", "out=None: expected a file for the scores, which ends in .jsonl"),
-        ("out=missing/scores.jsonl", "name an existing folder"),
+        ("out=rows.jsonl/scores.jsonl", "is a file, not a folder"),
         ("data.train_data=null", "there are no rows to score"),
         ("kind=auto", "is a causal language model, which scores in two ways"),
         ("kind=likelyhood", "did you mean 'likelihood'?"),
