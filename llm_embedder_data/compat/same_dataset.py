@@ -9,8 +9,9 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from llm_embedder_data.batches.plan.epoch_plan import EpochPlan, OrganizeMethod
-from llm_embedder_data.config.recipe_rules import COUNT, WHOLE, check_value, shown
+from llm_embedder_data.config.recipe_rules import COUNT, WHOLE, check_value
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.shown_values import shown
 
 
 class SameDatasetTrainDataset(Dataset[dict[str, Any]]):

@@ -63,6 +63,8 @@ PAIRS = (
     ("query", "response"),
     ("query", "pos"),
 )
+# The columns of SNLI and MNLI, QNLI and FEVER, whose integer 0 means a match.
+_INFERENCE_PAIRS = {("premise", "hypothesis"), ("question", "sentence"), ("claim", "evidence")}
 # {(query, values of other fields): (positives, negatives, query id)}, in the order of the file; a
 # dict serves as ordered set.
 Groups = dict[tuple[str, str | None], tuple[dict[str, None], dict[str, None], Any]]
@@ -210,7 +212,7 @@ def _read(parts: Parts) -> Iterator[Row]:
             query = text_of(value[first], first)
             text = text_of(value[second], second)
             if label not in question:
-                question[label] = _question(parts, first, label)
+                question[label] = _question(parts, (first, second), label)
             if threshold is None and (asked := question[label]) is not None:
                 raise NeedsSettingError(asked)
             verdict = _verdict(value[label], threshold, label)
@@ -249,11 +251,12 @@ def _rows_of(groups: Groups, parts: Parts) -> Iterator[Row]:
         yield train_row(key[0], pos, negatives, query_id=query_id)
 
 
-def _question(parts: Parts, first: str, label: str) -> str | None:
+def _question(parts: Parts, pair: tuple[str, str], label: str) -> str | None:
     """Return what to ask about integers that may mean one thing or another; None if they do not.
 
-    Integers may be NLI's, where 0 means entailment, if 2 is among them, or if the first text is a
-    premise. If there are only 1 and -1, then -1 may mean no match, or that there is no label.
+    Integers may be NLI's, where 0 means entailment, if 2 is among them, or if the columns are those
+    of an NLI file. If there are only 1 and -1, then -1 may mean no match, or that there is no
+    label.
     """
     heads = [_flat(head) for file in parts.files for head in file.head if isinstance(head, Mapping)]
     values = [head[label] for head in heads if head.get(label) is not None]
@@ -265,7 +268,7 @@ def _question(parts: Parts, first: str, label: str) -> str | None:
             f"{label} holds 1 and -1, and -1 may mean no match, or that a pair has no label (give "
             "threshold: 1 where it means no match, or take the pairs without a label out)"
         )
-    is_nli = "2" in found or plain_name(first) == "premise"
+    is_nli = "2" in found or tuple(map(plain_name, pair)) in _INFERENCE_PAIRS
     if not is_nli or not found <= {"0", "1", "2", "-1"}:
         return None
     return (

@@ -198,6 +198,13 @@ def test_integers_without_names_are_asked_for_with_what_each_choice_means(folder
     choices = "0 is entailment, 1 neutral and 2 contradiction.*give threshold: 1, which makes label"
     with pytest.raises(DataError, match=choices):
         folder.rows(records)
+    for first, second in (
+        ("premise", "hypothesis"),
+        ("question", "sentence"),
+        ("claim", "evidence"),
+    ):
+        with pytest.raises(DataError, match=choices):  # 0 may be a match here
+            folder.rows([{first: "p", second: f"h {n}", "label": n} for n in (0, 1)])
     with pytest.raises(DataError, match="-1 may mean no match, or that a pair has no label"):
         folder.rows([{"text1": "a", "text2": f"b {n}", "label": n} for n in (1, -1)])
 
