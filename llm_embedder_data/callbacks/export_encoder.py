@@ -10,6 +10,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_warn
 
 from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.training.export.encoder_export import check_target
 
 Which = Literal["last", "best", "every"]
@@ -47,7 +48,7 @@ class ExportEncoder(lightning.Callback):
     ) -> None:
         check_choice(which, Which, "which")
         check_choice(mode, ("max", "min"), "mode")
-        self.folder = Path(folder).expanduser()
+        self.folder = with_home(folder)
         self.which = which
         self.monitor = monitor
         self.mode = mode

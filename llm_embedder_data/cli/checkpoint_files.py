@@ -48,7 +48,7 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
     if "://" in path or path.partition(":")[0] == "registry":
         return  # on another machine, or in a model registry
     file = Path(path)
-    if file.is_dir():
+    if os.path.isdir(file):
         if any((file / name).exists() for name in _FILES_OF_SHARDED):
             return
         inside = sorted(file.rglob("*.ckpt"))[:3]
@@ -56,7 +56,7 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
             f"{where} is a folder, not a checkpoint ("
             + (f"in it there are {', '.join(map(str, inside))})" if inside else f"{_REMEDY})")
         )
-    if not file.exists():
+    if not os.path.exists(file):
         raise ConfigError(f"{where}: there is no such file{_nearest(file)} ({_REMEDY})")
     if not _is_archive(file):
         raise ConfigError(
@@ -167,9 +167,10 @@ def _is_archive(file: Path) -> bool:
 
 def _nearest(file: Path) -> str:
     """Return a hint at the checkpoint in the same folder with the most similar name, if any."""
-    names = [found.name for found in file.parent.glob("*.ckpt")] if file.parent.is_dir() else []
+    folder = file.parent
+    names = [found.name for found in folder.glob("*.ckpt")] if os.path.isdir(folder) else []
     near = get_close_matches(file.name, names, n=1, cutoff=0.3)
-    return f"; did you mean {str(file.parent / near[0])!r}?" if near else ""
+    return f"; did you mean {str(folder / near[0])!r}?" if near else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_file
 from llm_embedder_data.cli.input_files import check_no_input_is_replaced
 from llm_embedder_data.cli.output_files import check_flag, check_output_file, output_folder
-from llm_embedder_data.cli.refusals import sentence
 from llm_embedder_data.cli.verbs import Verb
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
@@ -112,14 +111,21 @@ def check_sweep(overrides: Sequence[str]) -> None:
             )
 
 
-def _check_interpolations(cfg: DictConfig) -> None:
-    """Refuse an interpolation ``${key}`` if the key does not exist."""
-    try:
-        OmegaConf.to_container(cfg, resolve=True)
-    except InterpolationKeyError as error:
-        raise ConfigError(sentence(error)) from error
-    except InterpolationResolutionError:
-        return  # Hydra's resolvers, such as ${hydra:...}, only work inside a job
+def _check_interpolations(node: Any, prefix: str = "") -> None:
+    """Refuse an interpolation such as ``${key}`` or ``${oc.env:NAME}`` that cannot be resolved."""
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    for key in node if isinstance(node, DictConfig) else range(len(node)):
+        if raw[key] == "???":
+            continue  # a value that Hydra requires; whoever reads it says so
+        try:
+            value = node[key]
+        except OmegaConfBaseException as error:
+            if "HydraConfig was not set" in str(error):
+                continue  # Hydra's resolvers, such as ${hydra:...}, only work inside a job
+            said = str(error).splitlines()[0]
+            raise ConfigError(f"{prefix}{key!s}={raw[key]!r}: {said}") from error
+        if OmegaConf.is_config(value):
+            _check_interpolations(value, f"{prefix}{key!s}.")
 
 
 def _check_group_of_objects(group: str, nodes: Any) -> None:

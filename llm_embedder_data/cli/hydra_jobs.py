@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from llm_embedder_data.cli.command_line import CommandLine
 from llm_embedder_data.cli.early_checks import check_settings, expand_home
@@ -81,7 +82,7 @@ class _Jobs:
         self._has_begun = True
         job = HydraConfig.get()
         # Lightning starts other ranks with this command line: the verb and this job's overrides.
-        sys.argv = [self._program, self._verb.name, *job.overrides.task]
+        sys.argv = [self._program, self._verb.name, *_overrides_of(job)]
         with read_write(cast("DictConfig", job)):
             job.run.dir = job.runtime.output_dir
         folder, output_subdir = Path(job.runtime.output_dir), job.output_subdir
@@ -129,8 +130,16 @@ class _Jobs:
         number = int(job.job.num)
         self._failed.append((number, error))
         if is_refusal(error):
-            prefix = f"job {number} ({', '.join(job.overrides.task)}): "
+            prefix = f"job {number} ({', '.join(_overrides_of(job))}): "
             sys.stderr.write(message(self._verb.name, error, job=prefix) + "\n")
+
+
+def _overrides_of(job: Any) -> list[str]:
+    """Return a job's overrides, resolved so that all ranks have the same values, if they can be."""
+    try:
+        return list(job.overrides.task)
+    except OmegaConfBaseException:
+        return cast("list[str]", OmegaConf.to_container(job.overrides.task, resolve=False))
 
 
 def _leave_process_group() -> None:

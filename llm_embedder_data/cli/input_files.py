@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from llm_embedder_data.cli.output_files import path_of_rejected
 from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.core.home_paths import with_home
 
 # Settings that name a file to write.
 _OUTPUTS = ("out", "json", "html", "rejected", "run_file", "metrics_file")
@@ -45,7 +46,7 @@ def check_no_input_is_replaced(cfg: DictConfig, made_by_verb: Collection[str] = 
     _check_different(outputs)
     existing = {name: path for name, path in outputs.items() if os.path.isfile(path)}
     folders = {
-        name: Path(cfg[name]).expanduser()
+        name: with_home(cfg[name])
         for name in _FOLDERS
         if isinstance(cfg.get(name), str) and os.path.isdir(os.path.expanduser(cfg[name]))
     }
@@ -69,7 +70,7 @@ def check_no_input_is_replaced(cfg: DictConfig, made_by_verb: Collection[str] = 
 def _outputs(cfg: DictConfig) -> dict[str, Path]:
     """Return the path of each file that settings name, also of those named after another file."""
     outputs = {
-        name: Path(cfg[name]).expanduser()
+        name: with_home(cfg[name])
         for name in _OUTPUTS
         if isinstance(cfg.get(name), str) and "://" not in cfg[name]
     }
@@ -83,7 +84,7 @@ def _outputs(cfg: DictConfig) -> dict[str, Path]:
 
 def _written_too(value: str, path: Path) -> str:
     """Return where a file lies that a setting does not name itself, for a message."""
-    return "" if Path(value).expanduser() == path else f" ({str(path)!r})"
+    return "" if with_home(value) == path else f" ({str(path)!r})"
 
 
 def _check_different(outputs: Mapping[str, Path]) -> None:
@@ -107,9 +108,9 @@ def _files_read(cfg: DictConfig, made_by_verb: Collection[str]) -> Iterator[tupl
     others += [(f"data.{name}", data.get(name)) for name in ("tokenizer", "recipe")]
     for setting, value in others:
         for text, _ in _texts(_plain(value), ()):
-            path = Path(text).expanduser()
-            for file in path.iterdir() if path.is_dir() else (path,):
-                if file.is_file():
+            path = Path(os.path.expanduser(text))  # not all of these texts are paths
+            for file in path.iterdir() if os.path.isdir(path) else (path,):
+                if os.path.isfile(file):
                     yield setting, file
 
 

@@ -13,6 +13,7 @@ from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.file_errors import reason
 from llm_embedder_data.core.files import atomic_file
+from llm_embedder_data.core.home_paths import with_home
 
 
 def check_output_file(setting: str, path: Any) -> None:
@@ -52,7 +53,7 @@ def output_folder(setting: str, path: Any, what: str) -> Path:
     """
     if not isinstance(path, str) or not path.strip():
         raise ConfigError(f"{setting}={path!r}: expected the folder for {what}")
-    folder = Path(path).expanduser()
+    folder = with_home(path)
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ConfigError(f"{setting}={path!r}: there is a file of that name (name a folder)")
     _check_parent(setting, path)
@@ -68,8 +69,15 @@ def _check_parent(setting: str, path: str) -> None:
     """Refuse a path on another machine, or in a folder that can be neither written nor made."""
     check_on_this_machine(setting, path)
     where = f"{setting}={path!r}"
-    parents = Path(path).expanduser().absolute().parents
-    folder = next(parent for parent in parents if os.path.exists(parent))
+    file = with_home(path).absolute()
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it will be made, or the file in its way is named below
+    except (OSError, ValueError) as error:  # a name that is too long, or that holds a zero byte
+        said = reason(error) if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{where}: {said} (name another)") from error
+    folder = next(parent for parent in file.parents if os.path.exists(parent))
     if not folder.is_dir():
         raise ConfigError(f"{where}: {str(folder)!r} is a file, not a folder")
     if not os.access(folder, os.W_OK):
@@ -78,7 +86,7 @@ def _check_parent(setting: str, path: str) -> None:
 
 def path_of_rejected(beside: str | Path) -> Path:
     """Return the path of the rejected rows beside an output file, for ``rejected=auto``."""
-    return Path(beside).expanduser().with_suffix(".rejected.jsonl")
+    return with_home(beside).with_suffix(".rejected.jsonl")
 
 
 @contextmanager
@@ -94,7 +102,7 @@ def in_made_folder(setting: str, path: str | Path) -> Iterator[Path]:
     Raises:
         ConfigError: the folder cannot be made, or the block raises an OSError.
     """
-    file = Path(path).expanduser().absolute()
+    file = with_home(path).absolute()
     missing = [folder for folder in file.parents if not os.path.exists(folder)]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_embedder_data.cli.output_files import in_made_folder, path_of_rejected
 from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.inspection.rejected_rows import RejectedRows, write_rejected_rows
 
 
@@ -24,7 +25,7 @@ def write_rejected_file(
         rejected: the rejected rows by dataset.
     """
     n_rows = sum(rows.n_rows for rows in rejected.values())
-    path = None if setting is None else Path(setting).expanduser()
+    path = None if setting is None else with_home(setting)
     if setting == "auto":
         path = None if beside is None else path_of_rejected(beside)
         if path is None and n_rows:

@@ -116,7 +116,7 @@ def last_part(model: str) -> str:
 
 def _find(model: str, name: str) -> Path | None:
     folder = Path(os.path.expanduser(model))
-    if folder.is_dir():
+    if os.path.isdir(folder):
         path = folder / name
         return path if path.is_file() else None
     try:

@@ -30,6 +30,7 @@ from llm_embedder_data.config.recipe_rules import (
 )
 from llm_embedder_data.config.recipe_yaml import read_yaml
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.core.shown_values import shown
 
 ANY_TASK = "*"
@@ -254,10 +255,10 @@ def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> 
 def _find(recipe: str | os.PathLike[str]) -> Path:
     text = os.fspath(recipe)
     named = CONF_DIR / "recipe" / f"{text.replace('-', '_')}.yaml"
-    if "/" not in text and "\0" not in text and named.is_file():
+    if "/" not in text and os.path.isfile(named):
         return named
-    path = Path(text).expanduser()
-    if "\0" not in text and path.is_file():
+    path = with_home(text)
+    if os.path.isfile(path):
         return path
     names = [AUTO, *recipe_names()]
     raise ConfigError(

@@ -24,6 +24,7 @@ from llm_embedder_data.config.recipes import (
     load_recipe,
 )
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.core.printable import cause
 from llm_embedder_data.datamodule.open_data.building import DatasetBuilder
 from llm_embedder_data.datamodule.resume.run_fingerprint import TokenizerFingerprint
@@ -100,7 +101,7 @@ class ConfiguredDataModule(LightningDataModule):
     def cache_dir(self) -> Path | None:
         """The folder of Arrow files and token tables; None means the default folder."""
         folder = self._settings.cache_dir
-        return None if folder is None else Path(folder).expanduser()
+        return None if folder is None else with_home(folder)
 
     @property
     def default_task(self) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,7 +58,7 @@ def read_run(path: str, setting: str = "ckpt_path") -> PastRun:
         ConfigError: there is no such checkpoint, or it has no state of RetrievalDataModule.
     """
     where = f"{setting}={one_line(path)!r}"
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise ConfigError(f"{where}: there is no such file (name a checkpoint that a run wrote)")
     try:
         saved = torch.load(path, map_location="meta", mmap=True, weights_only=True)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.mining.run_files import Ranked, write_run
 
 
@@ -98,7 +99,7 @@ def write_rankings(run_file: str | os.PathLike[str], rankings: Mapping[str, Rank
     """
     paths = []
     for name, ranking in rankings.items():
-        paths.append(run_path(run_file, name, len(rankings)).expanduser())
+        paths.append(with_home(run_path(run_file, name, len(rankings))))
         write_run(paths[-1], ranking.run())
     return paths
 

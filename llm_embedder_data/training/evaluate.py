@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from llm_embedder_data.core.files import atomic_file
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.core.printable import one_line, printable
 from llm_embedder_data.mining.rankings import write_rankings
 from llm_embedder_data.mining.search import Precision as SearchPrecision
@@ -96,7 +97,7 @@ def evaluate(
                 loaders,
                 model,
                 datamodule,
-                Path(store).expanduser(),
+                with_home(store),
                 precision=_autocast_precision(model.device),
                 say=_log.info if is_first else lambda sentence: None,
                 show_progress=show_progress,

@@ -7,7 +7,17 @@ import pytest
     ("argument", "sentence"),
     [
         ("callbacks.progress=3", "callbacks.progress=3: expected a mapping with a _target_"),
-        ("data.train_data=${nope}", "Interpolation key 'nope' not found"),
+        (
+            "data.train_data=${nope}",
+            "data.train_data='${nope}': Interpolation key 'nope' not found",
+        ),
+        ("data.batch_size=${oc.env:NO_SUCH}", "data.batch_size='${oc.env:NO_SUCH}': KeyError"),
+        ("data.batch_size=${no_resolver:1}", "Unsupported interpolation type no_resolver"),
+        ("data.batch_size=${data.batch_size}", "Recursive interpolation detected"),
+        ("data.train_data=[${nope}]", "data.train_data.0='${nope}'"),
+        (f"metrics_file={'x' * 300}", "File name too long (name another)"),
+        (f"ckpt_path={'x' * 300}", "there is no such file"),
+        ("metrics_file=~nobody-here/x.json", "there is no user with the home folder"),
         ("seed=abc", "seed='abc': expected a whole number"),
         ("seed=-1", "seed=-1: expected a whole number"),
         ("encoder=no/such/folder", "there is no such folder (give a folder that holds a model"),

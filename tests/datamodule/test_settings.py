@@ -39,6 +39,13 @@ def test_numbers_that_no_batch_can_have_are_refused(tmp_path, minilm, name):
         RetrievalDataModule(str(minilm), "t.jsonl", small_datasets="repeat", **{name: 10**30})
 
 
+@pytest.mark.parametrize("name", ["cache_dir", "data_root"])
+def test_an_empty_text_is_no_folder(minilm, name):
+    """It would be the folder that a command was started in."""
+    with pytest.raises(ConfigError, match=rf"data\.{name}='': expected the path of a folder"):
+        RetrievalDataModule(str(minilm), "t.jsonl", **{name: ""})
+
+
 def test_a_source_has_no_larger_batch_either(tmp_path, minilm):
     (tmp_path / "t.jsonl").write_text('{"query": "q", "pos": ["p"], "neg": ["n"]}\n')
     source = {"path": str(tmp_path / "t.jsonl"), "batch_size": 10**30}

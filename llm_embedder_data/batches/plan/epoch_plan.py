@@ -340,7 +340,10 @@ class EpochPlan(Sequence[tuple[str, NDArray[np.int64]]]):
             IndexError: a step outside ``[-len, len)``, or a rank outside ``[0, num_replicas)``.
             TypeError: a step or rank that is no integer.
         """
-        return next(self.batches([integer(step)], None if rank is None else integer(rank)))
+        n_steps, number = len(self), integer(step)
+        if not -n_steps <= number < n_steps:  # also a number that has no place in 64 bits
+            raise IndexError(f"step must be in [0, {n_steps}), got {number}")
+        return next(self.batches([number], None if rank is None else integer(rank)))
 
     def batches(self, steps: Sequence[int], rank: int | None = None) -> Iterator[PlannedBatch]:
         """Yield the batch of each of ``steps``, whole or one rank's share.

@@ -15,6 +15,7 @@ from llm_embedder_data.cli.output_files import check_output_file, in_made_folder
 from llm_embedder_data.cli.rejected_file import write_rejected_file
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.inspection.rejected_rows import rejected_of
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.records.rejected_records import gathering
@@ -86,7 +87,7 @@ def _checked_out(out: Any) -> Path:
             f"out={out!r}: expected a file for the rows, which ends in {' or '.join(ENDINGS)}"
         )
     check_output_file("out", out)
-    return Path(out).expanduser()
+    return with_home(out)
 
 
 def _progress_line() -> Callable[[int], None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from llm_embedder_data.cli.checkpoint_files import check_checkpoint_file
 from llm_embedder_data.cli.output_files import (
     check_output_file,
     check_whole_number,
@@ -82,6 +83,7 @@ def _check_settings(cfg: DictConfig) -> None:
             f"step={cfg.step} asks for a batch of a past run (give ckpt_path= and epoch= too; "
             "without a checkpoint, inspect shows any batch)"
         )
+    check_checkpoint_file(cfg.ckpt_path, "explain")
 
 
 def _are_two(paths: Any) -> bool:

@@ -17,6 +17,7 @@ from llm_embedder_data.cli.run_objects import build_data, build_model, overridde
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.training.bi_encoder import BiEncoder
@@ -69,7 +70,7 @@ def _checked_out(cfg: DictConfig) -> Path:
     if not isinstance(cfg.out, str) or not cfg.out.strip():
         raise ConfigError(f"out={cfg.out!r}: expected a folder to write to")
     check_on_this_machine("out", cfg.out)
-    out = Path(cfg.out).expanduser()
+    out = with_home(cfg.out)
     _check_holds_no_input(out, cfg)
     check_target(out, overwrite=cfg.overwrite)
     return out
@@ -90,7 +91,7 @@ def _check_holds_no_input(out: Path, cfg: DictConfig) -> None:
 def _read(path: Any) -> Mapping[str, Any]:
     """Return a checkpoint with its tensors on the meta device."""
     check_checkpoint_file(path, "export")
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         raise ConfigError(
             f"ckpt_path={path!r} is a sharded checkpoint (make one file of it: python -m "
             "lightning.pytorch.utilities.consolidate_checkpoint)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.negative_limits import LIMITS
 from llm_embedder_data.core.errors import ConfigError, check_choice
 from llm_embedder_data.core.file_names import file_names
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 from llm_embedder_data.inspection.mining_page import mining_page
@@ -95,7 +97,7 @@ def mine(cfg: DictConfig) -> None:
 
 
 def _is_folder(out: Path) -> bool:
-    return out.is_dir() or not out.suffix
+    return os.path.isdir(out) or not out.suffix
 
 
 def _checked_out(out: Any) -> Path:
@@ -103,7 +105,7 @@ def _checked_out(out: Any) -> Path:
         raise ConfigError(
             f"out={out!r}: expected a file for the negatives, such as run.tsv, or a folder"
         )
-    path = Path(out).expanduser().absolute()
+    path = with_home(out).absolute()
     if _is_folder(path):
         return output_folder("out", out, "files of negatives").absolute()
     if path.suffix != ".tsv":
@@ -239,7 +241,7 @@ def _merge(cfg: DictConfig, out: Path, depth: int) -> None:
     if _is_folder(out):
         raise ConfigError(f"out={cfg.out!r}: merged negatives are one file (name it, as run.tsv)")
     cache = cache_folder(cfg.data.cache_dir)
-    n_negatives, notes = merge_runs([Path(run).expanduser() for run in runs], out, depth, cache)
+    n_negatives, notes = merge_runs([with_home(run) for run in runs], out, depth, cache)
     for note in notes:
         show(note)
     show(

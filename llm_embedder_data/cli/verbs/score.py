@@ -20,6 +20,7 @@ from llm_embedder_data.cli.named_encoder import launch
 from llm_embedder_data.cli.output_files import check_output_file, store_folder
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.mining.rank_group import ranks_fail_together
 from llm_embedder_data.mining.scoring.bi_encoders import BiEncoderTeacher
@@ -103,7 +104,7 @@ def _checked_out(out: Any) -> Path:
     if not isinstance(out, str) or Path(out).suffix != ".jsonl":
         raise ConfigError(f"out={out!r}: expected a file for the scores, which ends in .jsonl")
     check_output_file("out", out)
-    return Path(out).expanduser().absolute()
+    return with_home(out).absolute()
 
 
 def _checked_store(cfg: DictConfig, kind: Kind) -> Path | None:

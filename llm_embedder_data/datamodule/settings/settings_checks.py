@@ -129,7 +129,8 @@ def check_settings(settings: DataSettings) -> None:
     _check("default_task", task, isinstance(task, str), "a task's name")
     for name in ("cache_dir", "data_root"):
         value = getattr(settings, name)
-        _check(name, value, isinstance(value, str | os.PathLike), "the path of a folder")
+        is_path = isinstance(value, str | os.PathLike) and bool(os.fspath(value))
+        _check(name, value, is_path, "the path of a folder")
     check_on_this_machine("data.cache_dir", settings.cache_dir)
     template_fields(settings.key_template)
     Mixing.of(settings.mixing)

@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 
 from llm_embedder_data.core.addresses import check_on_this_machine
+from llm_embedder_data.core.home_paths import with_home
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -22,4 +23,4 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     if cache_dir is None:
         return Path(datasets.config.HF_DATASETS_CACHE) / "llm_embedder_data"
     check_on_this_machine("cache_dir", cache_dir)
-    return Path(cache_dir).expanduser()
+    return with_home(cache_dir)

@@ -22,6 +22,7 @@ from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
 from llm_embedder_data.config.recipes import ANY_TASK, AUTO, Recipe
 from llm_embedder_data.core.atomic_folder import atomic_folder
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.training.data_module_protocols import GivesConventions, GivesLongestInputs
 from llm_embedder_data.training.encoder.adapters import merged
@@ -157,7 +158,7 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Pat
         ConfigError: ``path`` is a folder with files, and ``overwrite`` is False or it does not hold
             a model; or it cannot be written.
     """
-    folder = Path(path).expanduser().absolute()
+    folder = with_home(path).absolute()
     check_target(folder, overwrite=overwrite)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -174,10 +175,10 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         ConfigError: the path is a file or a link; or it is a folder with files, and ``overwrite``
             is False or it does not hold a model.
     """
-    folder = Path(path).expanduser()
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+    folder = with_home(path)
+    if os.path.islink(folder) or (os.path.exists(folder) and not os.path.isdir(folder)):
         raise ConfigError(f"{one_line(folder)} is not a folder (name another path to export to)")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not os.path.isdir(folder) or not any(folder.iterdir()):
         return
     if not overwrite:
         raise ConfigError(

@@ -84,6 +84,8 @@ def test_explain_takes_a_text_from_a_file(run, settings, tmp_path):
         (["epoch=0", "ckpt_path=x.ckpt"], "epoch=0: which batch of the epoch? (give step= too)"),
         (["epoch=0", "step=0", "ckpt_path=x.ckpt"], "ckpt_path='x.ckpt': there is no such file"),
         (["diff=[a.ckpt]"], "expected two checkpoints"),
+        (["epoch=0", "step=0", "ckpt_path=3"], "ckpt_path=3: expected the path of a checkpoint"),
+        (["epoch=0", "step=0", "ckpt_path=[a]"], "ckpt_path=['a']: expected the path"),
         (["diff=ab"], "expected two checkpoints"),
         (["diff=[a.ckpt,b.ckpt]"], "diff='a.ckpt': there is no such file"),
         (["text_file=no.txt"], "text_file='no.txt' cannot be read"),

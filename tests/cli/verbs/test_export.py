@@ -110,6 +110,7 @@ def test_a_cross_encoder_trains_and_is_written(run, tiny, sample_dir, tmp_path):
         (["encoder=TINY", "out=folder", "max_length=0"], "max_length=0: expected a whole number"),
         (["encoder=TINY", "out=full"], "full exists and has files (name another folder, or"),
         (["encoder=TINY", "out=full", "overwrite=true"], "not an exported model"),
+        (["encoder=TINY", f"out={'x' * 300}"], "File name too long"),
         (["ckpt_path=none.ckpt", "out=folder"], "there is no such file"),
         (["encoder=TINY", "out=folder", "max_length=999"], "has positions for 512"),
     ],

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.file_names import file_names
 from llm_embedder_data.core.files import atomic_file
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.inspection.doctor.checks.row_checks import false_negatives, repeated_rows
 from llm_embedder_data.inspection.doctor.checks.row_fingerprints import RowFingerprints
 from llm_embedder_data.inspection.locations import located
@@ -85,7 +86,7 @@ def write_fixed(
         ConfigError: the folder cannot be made, or two sets would be written to one file.
     """
     names = file_names(train_sets, ENDING, "fix")
-    folder = Path(folder).expanduser()
+    folder = with_home(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
