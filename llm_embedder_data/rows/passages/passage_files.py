@@ -67,8 +67,7 @@ class PassageFile(Mapping[str, str]):
         if not len(self):
             return np.full(len(ids), -1, np.int64)
         names = [id.encode("utf-8", "surrogatepass") for id in ids]
-        digests = b"".join(map(xxhash.xxh3_64_digest, names))
-        hashes = np.frombuffer(digests, ">u8").astype(np.uint64)
+        hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, names), np.uint64, len(names))
         positions = self._hashes.searchsorted(hashes)
         is_known = self._hashes.take(positions, mode="clip") == hashes
         found = np.where(is_known, self._numbers.take(positions, mode="clip"), -1)
