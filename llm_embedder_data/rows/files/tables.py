@@ -25,10 +25,12 @@ from llm_embedder_data.rows.files.table_process.table_messages import (
     DONE,
     ERROR,
     NAMES,
+    PROGRESS,
     Unreadable,
     serialized,
 )
 from llm_embedder_data.rows.files.table_readers import PATIENCE_SECONDS, give_back, take_reader
+from llm_embedder_data.rows.files.watched_reads import report_read
 
 
 def table_slices(path: str, file_format: Format, kinds: Kinds) -> Iterator[pa.RecordBatch]:
@@ -121,7 +123,10 @@ def _answers(
                 raise _error(path, file_format, kind, sentence)
             if letter == b"":
                 raise _cannot_be_read(path, file_format, reader.why_ended(path, patience))
-            yield letter, content
+            if letter == PROGRESS:
+                report_read(path, json.loads(content.to_pybytes()))
+            else:
+                yield letter, content
     finally:
         if is_finished:
             give_back(reader)

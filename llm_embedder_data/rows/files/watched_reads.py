@@ -19,8 +19,9 @@ _watchers: list[Watcher] = []
 def watching_reads(watcher: Watcher) -> Iterator[None]:
     """Call a function with the progress of each file that is opened inside the block.
 
-    All text files report while they are read; compressed files count the bytes on the disk. Tables
-    only report while the digest of their content is computed, because another process reads them.
+    Files report while the digest of their content is computed, and while they are read; compressed
+    files count the bytes on the disk. Tables, which another process reads, report the share of
+    their rows or batches in bytes of the file.
 
     Args:
         watcher: called as ``watcher(path, n_bytes_read, n_bytes)``, from any thread.
@@ -39,6 +40,18 @@ def opened_file(path: str) -> io.FileIO | None:
         OSError: the file cannot be opened.
     """
     return _WatchedFile(path) if _watchers else None
+
+
+def report_read(path: str, share: float) -> None:
+    """Tell the watchers which share of a file, from 0 to 1, was read in another way.
+
+    Raises:
+        OSError: the file was deleted.
+    """
+    if _watchers:
+        n_bytes = os.path.getsize(path)
+        for watcher in tuple(_watchers):
+            watcher(path, round(share * n_bytes), n_bytes)
 
 
 class _WatchedFile(io.FileIO):

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,11 @@ class RowReader:
 
     def _with_texts(self, row: Row) -> Row:
         if self._kind == "train" and has_passage_numbers(row):
-            for side in ("pos", "neg", "candidates"):
-                if row[side]:
-                    row[side] = self.passages.texts(np.array(row[side], np.int64))
+            sides = [side for side in ("pos", "neg", "candidates") if row[side]]
+            numbers = np.array([number for side in sides for number in row[side]], np.int64)
+            texts = iter(self.passages.texts(numbers))
+            for side in sides:
+                row[side] = list(islice(texts, len(row[side])))
         return row
 
     # -- one place ---------------------------------------------------------------------------------
@@ -321,7 +324,7 @@ class RowReader:
         reader = RowReader(source, kind="corpus", allows_repeated_ids=True, **shared)
 
         def read() -> Iterator[Passage]:
-            for row in reader.rows():
+            for row in reader.numbered_rows():
                 yield Passage(row["id"], row["text"], reader.at)
 
         folder = cache_folder(shared.get("cache_dir"))

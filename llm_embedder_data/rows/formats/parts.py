@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, pairwise
@@ -96,6 +96,8 @@ class Parts:
         n_query_ids: number of query ids that were looked up.
         unknown_query_ids: number of these that the queries do not have.
         example_of_unknown_query: the first unknown query id, and the record that has it.
+        looked_up: the documents of the ids that :meth:`look_up` was called with last; None for an
+            unknown id.
         group_sizes: keys per query that the rows of a file ask for, by path; None for any number.
         known_as_labels: whether the values of a column are labels (or else scores), by path and
             column.
@@ -127,6 +129,7 @@ class Parts:
     n_query_ids: int = 0
     unknown_query_ids: int = 0
     example_of_unknown_query: tuple[str, tuple[str, RawRecord] | None] | None = None
+    looked_up: dict[str, Key | None] = field(default_factory=dict)
     group_sizes: dict[str, int | None] = field(default_factory=dict)
     known_as_labels: dict[tuple[str, str], bool] = field(default_factory=dict)
     known_as_ids: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict)
@@ -333,11 +336,31 @@ class Parts:
             missing = ids[found.index(None)]
             self.example_of_unknown = self.example_of_unknown or (missing, self.at)
 
+    def look_up(self, ids: Iterable[str]) -> None:
+        """Look up the ids of many rows at once, which is faster than row by row.
+
+        The results replace those of the last call. Call this before the rows' ids are asked for.
+
+        Raises:
+            DataError: the corpus cannot be read.
+        """
+        if self.texts_of_corpus is None or not isinstance(self.documents, PassageFile):
+            return
+        start, names = self.passages.add(self.documents), list(dict.fromkeys(ids))
+        numbers = self.documents.find(names).tolist()
+        self.looked_up = {
+            name: None if number < 0 else start + number
+            for name, number in zip(names, numbers, strict=True)
+        }
+
     def _found(self, ids: list[str]) -> list[Key | None]:
         """Return the document of each id; None for an unknown id."""
         documents = self.documents
         if not isinstance(documents, PassageFile):
             return [self._identified(documents.get(doc_id), doc_id) for doc_id in ids]
+        looked_up = self.looked_up
+        if looked_up and all(map(looked_up.__contains__, ids)):
+            return [looked_up[doc_id] for doc_id in ids]
         start = self.passages.add(documents)
         return [None if number < 0 else start + number for number in documents.find(ids).tolist()]
 

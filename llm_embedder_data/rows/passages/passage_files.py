@@ -67,10 +67,10 @@ class PassageFile(Mapping[str, str]):
         if not len(self):
             return np.full(len(ids), -1, np.int64)
         names = [id.encode("utf-8", "surrogatepass") for id in ids]
-        hashes = np.array([xxhash.xxh3_64_intdigest(name) for name in names], np.uint64)
-        positions = np.searchsorted(self._hashes, hashes)
-        inside = np.minimum(positions, len(self._hashes) - 1)
-        found = np.where(self._hashes[inside] == hashes, self._numbers[inside], -1)
+        hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, names), np.uint64, len(names))
+        positions = self._hashes.searchsorted(hashes)
+        is_known = self._hashes.take(positions, mode="clip") == hashes
+        found = np.where(is_known, self._numbers.take(positions, mode="clip"), -1)
         starts, ends = self._id_bounds[found].tolist(), self._id_bounds[found + 1].tolist()
         known = self._ids
         for i, (number, name) in enumerate(zip(found.tolist(), names, strict=True)):

@@ -7,9 +7,11 @@ import lzma
 from hashlib import sha512
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from llm_embedder_data import read_rows
+from llm_embedder_data.rows.files.content_digest import content_digest
 from llm_embedder_data.rows.files.watched_reads import watching_reads
 from llm_embedder_data.rows.schema.reading import read_file
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
@@ -61,6 +63,31 @@ def test_other_formats_are_told_too(tmp_path):
 
     assert max(n_read) == path.stat().st_size
     assert len(set(n_read)) > 2
+
+
+@pytest.mark.parametrize("container", ["parquet", "file", "stream"])
+@pytest.mark.parametrize("is_native", [True, False])
+def test_tables_are_told_until_their_end_while_they_are_read(tmp_path, container, is_native):
+    path = tmp_path / ("t.parquet" if container == "parquet" else "t.arrow")
+    table = pa.Table.from_pylist(ROWS)
+    if container == "parquet":
+        pq.write_table(table, path, row_group_size=2000)
+    else:
+        write = pa.ipc.new_file if container == "file" else pa.ipc.new_stream
+        with write(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=2000)
+
+    def read():
+        if is_native:
+            return len(read_file(str(path), TRAIN_ROWS, cache_dir=tmp_path / "c"))
+        return len(list(read_rows(str(path), cache_dir=tmp_path / "c")))
+
+    content_digest(str(path), tmp_path / "c")  # or its bytes are told too
+    n_read = told_of(path, read)
+
+    assert max(n_read) == path.stat().st_size
+    assert n_read == sorted(n_read)
+    assert len(set(n_read)) > 3
 
 
 def test_nothing_is_told_behind_the_block(tmp_path):

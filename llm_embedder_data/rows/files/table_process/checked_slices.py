@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from llm_embedder_data.rows.files.table_process.file_batches import file_batches
+from llm_embedder_data.rows.files.table_process.file_batches import (
+    Progress,
+    file_batches,
+    no_progress,
+)
 from llm_embedder_data.rows.files.table_process.plain_columns import (
     Kinds,
     checked,
@@ -25,7 +29,9 @@ _ROWS_PER_BYTE = 1000
 _ROWS_IN_ANY_CASE = 1_000_000
 
 
-def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.RecordBatch]:
+def checked_slices(
+    path: str, file_format: str, kinds: Kinds, progress: Progress = no_progress
+) -> Iterator[pa.RecordBatch]:
     """Yield the wanted columns of a file, some rows at a time, in the file's order.
 
     Every array is fully validated. The types are strings, integers, floats, lists of these, structs
@@ -36,6 +42,7 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
         path: the file.
         file_format: ``"parquet"`` or ``"arrow"``.
         kinds: the kinds of values that each wanted column must hold, by its name in the file.
+        progress: called with the share of the file that was read so far.
 
     Raises:
         Unreadable: a column appears twice, holds invalid values, or has a type that its kinds do
@@ -44,7 +51,7 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
         pa.ArrowException, OSError, ValueError, MemoryError: from pyarrow, for a damaged file.
     """
     n_rows, most = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
-    for batch in file_batches(path, file_format, list(kinds)):
+    for batch in file_batches(path, file_format, list(kinds), progress):
         if n_rows + batch.num_rows > most:
             raise Unreadable(_more_rows_than(most, path))
         for part in sliced(checked(batch, kinds), n_rows):
@@ -52,7 +59,9 @@ def checked_slices(path: str, file_format: str, kinds: Kinds) -> Iterator[pa.Rec
         n_rows += batch.num_rows
 
 
-def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator[pa.RecordBatch]:
+def row_slices(
+    path: str, file_format: str, most: int | None = None, progress: Progress = no_progress
+) -> Iterator[pa.RecordBatch]:
     """Yield all columns of a file, of any type, some rows at a time; every array is validated.
 
     A column of bytes becomes strings if all of it is UTF-8, and decimals become numbers.
@@ -61,6 +70,7 @@ def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator
         path: the file.
         file_format: ``"parquet"`` or ``"arrow"``.
         most: the number of rows to read; None reads all.
+        progress: called with the share of the file that was read so far, if all of it is read.
 
     Raises:
         Unreadable: a column appears twice or holds invalid values; the file has more or fewer rows
@@ -68,7 +78,8 @@ def row_slices(path: str, file_format: str, most: int | None = None) -> Iterator
         pa.ArrowException, OSError, ValueError, MemoryError: from pyarrow, for a damaged file.
     """
     n_rows, bound = 0, max(_ROWS_IN_ANY_CASE, _ROWS_PER_BYTE * os.path.getsize(path))
-    for batch in file_batches(path, file_format, None):
+    watched = progress if most is None else no_progress
+    for batch in file_batches(path, file_format, None, watched):
         if n_rows + batch.num_rows > bound:
             raise Unreadable(_more_rows_than(bound, path))
         if most is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,8 +15,19 @@ from llm_embedder_data.rows.files.table_process.row_sizes import SLICE_BYTES, SL
 from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
 
 
+# Called with the share of a file that was read so far, from 0 to 1.
+Progress = Callable[[float], None]
+
+
+def no_progress(share: float) -> None:
+    """Do nothing, for files whose progress nobody watches."""
+
+
 def file_batches(
-    path: str, file_format: str, names: Sequence[str] | None
+    path: str,
+    file_format: str,
+    names: Sequence[str] | None,
+    progress: Progress = no_progress,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the record batches of a file, in its order.
 
@@ -24,13 +35,15 @@ def file_batches(
         path: the file.
         file_format: ``"parquet"`` or ``"arrow"``.
         names: the columns to read, as far as the file has them; None reads all.
+        progress: called when a batch was used.
 
     Raises:
         Unreadable: a column appears twice, or the file has more or fewer rows than it claims.
         pa.ArrowException, OSError, ValueError, MemoryError: from pyarrow, for a damaged file.
     """
     batches = _parquet_batches if file_format == "parquet" else _arrow_batches
-    yield from batches(path, names)
+    yield from batches(path, names, progress)
+    progress(1.0)
 
 
 def names_of_columns(path: str, file_format: str) -> list[str]:
@@ -52,14 +65,19 @@ def _mapped(path: str) -> pa.MemoryMappedFile:
     return pa.memory_map(os.fsencode(path))  # as bytes, because a file's name may not be UTF-8
 
 
-def _parquet_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(
+    path: str, names: Sequence[str] | None, progress: Progress
+) -> Iterator[pa.RecordBatch]:
     file = pq.ParquetFile(_mapped(path), page_checksum_verification=True)
     columns = _existing(file.schema_arrow, names)
+    n_done = 0
     for group in range(file.metadata.num_row_groups):
         claimed, n_rows = file.metadata.row_group(group).num_rows, 0
         for batch in _batches_of_group(file, group, columns):
             n_rows += batch.num_rows
             yield batch
+            progress(min(1.0, (n_done + n_rows) / max(1, file.metadata.num_rows)))
+        n_done += n_rows
         if n_rows != claimed:
             raise Unreadable(_lost(f"row group {group} says it has {claimed} rows", n_rows))
     claimed = sum(file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups))
@@ -101,7 +119,9 @@ def _batches_of_group(
             batch_rows = max(1, batch_rows // 32)
 
 
-def _arrow_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def _arrow_batches(
+    path: str, names: Sequence[str] | None, progress: Progress
+) -> Iterator[pa.RecordBatch]:
     """Yield the batches of an Arrow file or stream; Hugging Face datasets writes streams."""
     with _mapped(path) as source:
         schema = _opened(source).schema
@@ -118,9 +138,11 @@ def _arrow_batches(path: str, names: Sequence[str] | None) -> Iterator[pa.Record
                 )
             for i in range(reader.num_record_batches):
                 yield reader.get_batch(i).select(columns)
+                progress((i + 1) / reader.num_record_batches)
             return
         for batch in reader:
             yield batch.select(columns)
+            progress(source.tell() / max(1, source.size()))
         end, size = source.tell(), source.size()
         if end != size:
             raise Unreadable(

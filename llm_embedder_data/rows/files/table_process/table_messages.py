@@ -10,6 +10,7 @@ import pyarrow as pa
 
 READY = b"R"  # the request was received
 BATCH = b"B"  # an Arrow stream
+PROGRESS = b"P"  # the share of the file that was read so far, as JSON
 NAMES = b"N"  # the columns' names, as JSON
 ERROR = b"E"  # [kind, sentence], as JSON: what is wrong with the file; ends the answers
 DONE = b"D"  # ends the answers

@@ -20,6 +20,7 @@ from llm_embedder_data.rows.files.table_process.table_messages import (
     ERROR,
     HEADER_BYTES,
     NAMES,
+    PROGRESS,
     READY,
     Unreadable,
     serialized,
@@ -72,13 +73,17 @@ def _answer_request(answer: Callable[[bytes, Any], None], request: Mapping[str, 
     path, file_format, kinds = request["path"], request["format"], request["kinds"]
     seconds = CPU_SECONDS + os.path.getsize(path) // BYTES_PER_SECOND
     _allow_cpu(seconds)
+
+    def progress(share: float) -> None:
+        answer(PROGRESS, json.dumps(share).encode())
+
     if "most" in request:
-        batches = row_slices(path, file_format, request["most"])
+        batches = row_slices(path, file_format, request["most"], progress)
     elif kinds is None:
         answer(NAMES, json.dumps(names_of_columns(path, file_format)).encode())
         return
     else:
-        batches = checked_slices(path, file_format, kinds)
+        batches = checked_slices(path, file_format, kinds, progress)
     for batch in batches:
         answer(BATCH, serialized(batch))
         _allow_cpu(seconds)
