@@ -39,6 +39,8 @@ class Corpus:
         digests: the digests of the files' content.
         template: the text of a key, with the names of fields in braces.
         fields: the fields of the template.
+        columns: (field, column that it is read from), for native files; empty for files of other
+            formats, whose digests cover the settings of the source.
         rows: a memory-mapped dataset with a string column per field, named by its index in
             ``fields``, and ``fault``: what is wrong with a record, or null.
         id_rows: the same rows with the columns of ``ID_COLUMNS``; None if passages have no ids.
@@ -69,6 +71,7 @@ class Corpus:
     rejected: tuple[RejectedFile, ...] = ()
     id_rows: datasets.Dataset | None = None
     format: str = "id_text"
+    columns: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
     def ids(self) -> pa.StringArray:
@@ -132,9 +135,12 @@ def build_corpus(
         source, RowShapes(native, foreign, _record, key_template=special_template), reading
     )
     if read.is_native:
+        assert native is not None
         _check_fields(read, template, fields, columns)
+        of_id = native.fields[len(fields) :]
+        columns_read = (*((name, columns[name]) for name in fields), *of_id)
     else:
-        template, fields = "{text}", ("text",)
+        template, fields, columns_read = "{text}", ("text",), ()
     corpus = Corpus(
         name=source.name,
         files=source.files,
@@ -151,6 +157,7 @@ def build_corpus(
         first_dropped=read.first_dropped,
         rejected=read.rejected,
         format=read.format,
+        columns=columns_read,
         notes=tuple(read.notes),
     )
     require_rows(corpus)

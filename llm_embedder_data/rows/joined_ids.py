@@ -21,7 +21,7 @@ from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.faults.row_errors import require_rows
 from llm_embedder_data.rows.faults.row_locations import locations_of, with_files
-from llm_embedder_data.rows.schema.reading import make_folder, open_cached
+from llm_embedder_data.rows.schema.reading import cache_names, make_folder, open_cached
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
 
@@ -186,7 +186,8 @@ def _joined_rows(
     """Return the rows with ``pos_index`` and ``grades`` in place of ids, memory-mapped."""
     folder = reading.cache_folder
     id_digest = xxhash.xxh3_128_hexdigest(found.passages.tobytes())
-    identity = (_VERSION, eval_set.digests, corpus.digests, id_digest, len(eval_set.rows))
+    made_of = cache_names(eval_set.rows), cache_names(corpus.rows)
+    identity = (_VERSION, *made_of, id_digest, len(eval_set.rows))
     name = xxhash.xxh3_128_hexdigest(repr(identity).encode())
     cached = folder / f"joined-{name}.arrow"
     if not is_whole(cached):

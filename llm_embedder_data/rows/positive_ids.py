@@ -28,7 +28,7 @@ from llm_embedder_data.rows.formats.passage_ids import ID_COLUMNS
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import Row, has_passage_numbers
 from llm_embedder_data.rows.schema.identified_texts import id_of_text
-from llm_embedder_data.rows.schema.reading import make_folder, open_cached
+from llm_embedder_data.rows.schema.reading import cache_names, make_folder, open_cached
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.source_rows.source_rows import SourceRows
 
@@ -58,8 +58,7 @@ def positive_ids(read: SourceRows, settings: ReadingSettings) -> pa.Table | None
     """
     if read.source.streaming or (read.is_native and not any(map(_has_ids, read.source.files))):
         return None
-    base = [Path(file["filename"]).name for file in read.rows.cache_files]
-    identity = (_VERSION, FORMATS_VERSION, base, read.digests)
+    identity = (_VERSION, FORMATS_VERSION, cache_names(read.rows), read.digests)
     name = xxhash.xxh3_128_hexdigest(repr(identity).encode())
     cached = settings.cache_folder / f"positive-ids-{name}.arrow"
     if not is_whole(cached):

@@ -76,7 +76,8 @@ class TrainSet:
             keys; 0 if instructions are not used.
         score_scaling: how teacher scores are scaled in batches; None: not at all.
         format: the format of the files, a name of :mod:`llm_embedder_data.rows.formats`.
-        side_cars: the digests of the joined side-cars, by the option that names them.
+        side_cars: the digests of the joined side-cars, by the option that names them; and as
+            ``corpus``, that of the corpus that their document ids refer to.
         base_files: the names of the cache files of the rows without side-cars; empty if there are
             no side-cars.
         are_teacher_scores: whether batches have the scores of ``rows``. Scores of a miner are only

@@ -695,9 +695,23 @@ def test_a_state_of_version_1_is_read_by_this_version(folder, checkpoint, tmp_pa
     assert resumed == dict(list(whole.items())[14:])
 
 
+def test_a_state_of_version_2_is_read_by_this_version(folder, checkpoint, tmp_path):
+    """It does not say which columns were read: a source may name some."""
+    state = json.loads((Path(__file__).parent / "state_version_2.json").read_text())
+    whole, *_ = run(folder, {}, {})
+    stored = torch.load(checkpoint, weights_only=True) | {"RetrievalDataModule": state}
+    torch.save(stored, tmp_path / "old.ckpt")
+    sources = {n: {"path": str(folder / n / "train.jsonl"), "query_id": "id"} for n in TRAIN}
+
+    resumed, *_ = run(folder, {"train_data": sources}, {}, ckpt_path=tmp_path / "old.ckpt")
+
+    assert state["version"] == 2
+    assert resumed == dict(list(whole.items())[14:])
+
+
 def test_the_state_of_this_version_is_written_and_read_as_ever(folder, checkpoint, tmp_path):
     """The file is never edited; a change of the state needs a new version."""
-    state = json.loads((Path(__file__).parent / "state_version_2.json").read_text())
+    state = json.loads((Path(__file__).parent / "state_version_3.json").read_text())
     whole, *_ = run(folder, {}, {})
     stored = torch.load(checkpoint, weights_only=True)
     assert stored["RetrievalDataModule"] == state
@@ -709,7 +723,7 @@ def test_the_state_of_this_version_is_written_and_read_as_ever(folder, checkpoin
 
 
 def test_a_state_of_a_later_version_is_refused(folder):
-    with pytest.raises(ConfigError, match="version 99, but this package reads versions up to 2"):
+    with pytest.raises(ConfigError, match="version 99, but this package reads versions up to 3"):
         make_datamodule(folder).load_state_dict({"version": 99, "epoch": 0, "step": 0, "facts": {}})
 
 

@@ -33,6 +33,7 @@ from llm_embedder_data.config.recipes import Instruction
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
+from llm_embedder_data.rows.schema.reading import cache_names
 from llm_embedder_data.rows.train_set import TrainSet
 
 
@@ -123,7 +124,7 @@ class TokenCache:
         prefixes: Mapping[str, str],
         blocks: Callable[[int], Iterator[RowBlock]],
     ) -> TokenTable:
-        files = [Path(file["filename"]).name for file in built.rows.cache_files]
+        files = cache_names(built.rows)
         rows = rows_with_tokens(built)
         kept = xxhash.xxh3_128_hexdigest(rows.data)
         content = TABLE_VERSION, self._digest, kind, files, kept, sorted(prefixes.items())

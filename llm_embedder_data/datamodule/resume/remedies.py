@@ -40,15 +40,26 @@ def remedy_of(difference: Difference) -> str:
     if len(difference.path) == 1:
         return _OF_RUN["datasets"]
     entry = difference.path[1]
+    if entry == "columns" and len(difference.path) > 2:
+        return _column_remedy(difference.path[2], difference.before)
     if entry != "settings" or len(difference.path) == 2:  # a changed state may lack all settings
         return _OF_DATASET.get(entry, _ROWS)
     setting = difference.path[2]
     if setting == "rows with own instructions":
         return "data.add_instruction, and the same files"
+    if setting == "corpus":
+        return "data.corpus, or corpus of the source, and key_template: the same files and columns"
     if setting in ("negatives", "scores"):
         return f"{setting} of the source in data.train_data: the same files"
     of_source = f", or {setting} of the source" if setting in _OF_SOURCE else ""
     return f"{_assigned(f'data.{setting}', difference.before)}{of_source}"
+
+
+def _column_remedy(field: str, column: Any) -> str:
+    if column is ABSENT:
+        return f"the source in data.train_data: no {field}"
+    named = column if isinstance(column, str) else f"[{', '.join(map(str, column))}]"
+    return f"{field} of the source in data.train_data: {field}: {named}"
 
 
 def _assigned(key: str, value: Any) -> str:

@@ -21,7 +21,7 @@ from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.settings.settings import DataSettings
 from llm_embedder_data.rows.train_set import TrainSet
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 # Stands for an entry that one side of a comparison does not have.
 ABSENT = "absent"
@@ -67,6 +67,7 @@ class DatasetFingerprint:
 
     task: str = _entry()
     files: list[str] = _entry()  # noqa: RUF009
+    columns: dict[str, Any] = _entry(since=3)  # noqa: RUF009
     rows_kept: int = _entry(name="rows kept")
     rows_digest: str = _entry(name="rows digest")
     global_batch: int = _entry(AtResume.FOLLOWS_GLOBAL_BATCH, name="global batch")
@@ -88,9 +89,15 @@ class DatasetFingerprint:
         settings |= train_set.side_cars
         if train_set.n_instructed:  # a count is enough: the files' digests cover the texts
             settings["rows with own instructions"] = train_set.n_instructed
+        renamed = {} if train_set.source is None else train_set.source.fields
         return cls(
             task=train_set.task,
             files=list(train_set.digests),
+            columns={
+                name: column if isinstance(column, str) else list(column)
+                for name, column in renamed.items()
+                if name != column
+            },
             rows_kept=len(train_set.kept),
             rows_digest=xxhash.xxh3_64_hexdigest(train_set.kept.data),
             global_batch=plan.global_batch(train_set.name),
@@ -232,9 +239,14 @@ _RULES: dict[str, AtResume] = {
 _DATASET_RULES: dict[str, AtResume] = {
     _DATASET_NAMES[entry.name]: entry.metadata["at_resume"] for entry in fields(DatasetFingerprint)
 }
-_NOT_IN_VERSION_1 = {
-    _NAMES[entry.name] for entry in fields(RunFingerprint) if entry.metadata["since"] > 1
+_SINCE: dict[str, int] = {
+    _NAMES[entry.name]: entry.metadata["since"] for entry in fields(RunFingerprint)
 }
+_DATASET_SINCE: dict[str, int] = {
+    _DATASET_NAMES[entry.name]: entry.metadata["since"] for entry in fields(DatasetFingerprint)
+}
+# The same for entries of a dataset's settings.
+_SETTING_SINCE = {"corpus": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +269,15 @@ class Difference:
         return one_line(", ".join(self.path))
 
     @property
+    def since(self) -> int:
+        """The first state version that records the entry."""
+        if len(self.path) > 1 and self.path[0].startswith(DATASET):
+            if self.path[1] == "settings" and len(self.path) > 2:
+                return _SETTING_SINCE.get(self.path[2], 1)
+            return _DATASET_SINCE.get(self.path[1], 1)
+        return _SINCE.get(self.path[0], 1)
+
+    @property
     def at_resume(self) -> AtResume:
         """Whether a resumed run may differ here."""
         if len(self.path) > 1 and self.path[0].startswith(DATASET):
@@ -277,21 +298,19 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
 def differences_at_resume(state: Mapping[str, Any], now: RunFingerprint) -> list[Difference]:
     """Return the differences between a checkpoint's state and this run that matter at resume.
 
-    Version 1 of the state lacks some entries; these are not compared.
+    Earlier versions of the state lack some entries; these are not compared.
     """
     before, after = dict(state["facts"]), now.as_dict()
     for stored in (before, after):
         for name in ("shuffle_window", "no_duplicates"):
             stored.setdefault(name, _OFF[name])
-    unknown: set[str] = set()
     if state["version"] == 1:
         before.setdefault("length_window", None)  # the oldest states lack this setting
-        unknown = _NOT_IN_VERSION_1 - before.keys()
     return [
         difference
         for difference in differences(before, after)
         if difference.at_resume is not AtResume.IS_NOT_COMPARED
-        and difference.path[0] not in unknown
+        and not (difference.before == ABSENT and difference.since > state["version"])
     ]
 
 

@@ -43,7 +43,7 @@ from llm_embedder_data.rows.records.rejected_files import (
 )
 from llm_embedder_data.rows.records.rejected_records import RejectedRecords, gathering
 from llm_embedder_data.rows.schema.canonical_rows import Row, train_record
-from llm_embedder_data.rows.schema.reading import make_folder, open_cached
+from llm_embedder_data.rows.schema.reading import cache_names, make_folder, open_cached
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.schema.train import TRAIN_ROWS
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
@@ -114,7 +114,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
             digests[name] += f"+{with_beside.digest}"
     keys = None if read.passages is None else PassagesAndTexts(read.passages)
     documents = SideCarDocuments(source, reading, read.tables, keys)
-    base = [Path(file["filename"]).name for file in read.rows.cache_files]
+    base = cache_names(read.rows)
     identity = (_VERSION, base, len(read.rows), digests, documents.digest)
     name = xxhash.xxh3_128_hexdigest(repr(identity).encode())
     cached = reading.cache_folder / f"joined-{name}.arrow"
@@ -136,7 +136,7 @@ def with_side_cars(read: SourceRows, source: Source, reading: ReadingSettings) -
         source=source,
         rows=_opened(cached, name, read.rows),
         passages=opened_passages(reading.cache_folder, summary["passages"]),
-        side_cars=digests,
+        side_cars=digests | documents.corpus_digest,
         base_files=tuple(base),
         are_teacher_scores="scores" in given,
         rejected=(*read.rejected, RejectedFile(cached, summary["n_rejected"])),

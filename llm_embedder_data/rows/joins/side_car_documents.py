@@ -11,6 +11,7 @@ import xxhash
 
 from llm_embedder_data.rows.corpora import Corpus, build_corpus
 from llm_embedder_data.rows.joins.passages_and_texts import PassagesAndTexts
+from llm_embedder_data.rows.schema.reading import cache_names
 from llm_embedder_data.rows.settings.key_templates import template_fields
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.side_cars.stand_in_ids import TEXT_ID, ids_of_texts
@@ -56,11 +57,23 @@ class SideCarDocuments:
 
     @property
     def digest(self) -> str:
-        """A digest of what the texts depend on, besides the rows."""
-        contents: list[Any] = [(corpus.digests, corpus.template) for corpus in self._corpora]
+        """A digest of what the texts depend on, besides the rows, for the names of cache files."""
+        contents: list[Any] = [
+            (cache_names(corpus.rows), corpus.template) for corpus in self._corpora
+        ]
         if self._are_passages and self._passages is not None:
             contents += [corpus.path.name for corpus in self._passages.corpora]
-        return str(xxhash.xxh3_128_hexdigest(repr(contents).encode()))
+        return _hash(contents)
+
+    @property
+    def corpus_digest(self) -> dict[str, str]:
+        """A digest of the corpora other than the rows' passages, as ``{"corpus": digest}``.
+
+        Unlike :attr:`digest`, it is the same in all versions of this package. Empty if there are no
+        such corpora.
+        """
+        contents = [(corpus.digests, corpus.template, corpus.columns) for corpus in self._corpora]
+        return {"corpus": _hash(contents)} if contents else {}
 
     def texts(self, ids: Iterable[str]) -> dict[str, str]:
         """Return the texts of documents by id, without unknown ids.
@@ -145,6 +158,10 @@ def corpora_of(given: Any, name: str, reading: ReadingSettings) -> list[Corpus]:
     )
     sources = [source for source in sources if source.name == name] or sources
     return [build_corpus(source, reading, key_template=reading.key_template) for source in sources]
+
+
+def _hash(contents: Sequence[Any]) -> str:
+    return str(xxhash.xxh3_128_hexdigest(repr(contents).encode()))
 
 
 def candidate_texts(tables: RowTables) -> Iterator[list[str]]:

@@ -102,6 +102,16 @@ def open_cached(cached: Path, fingerprint: str) -> datasets.Dataset:
         raise DataError.at(str(cached), f"the cache is damaged: {error} (delete it)") from error
 
 
+def cache_names(rows: datasets.Dataset) -> list[str]:
+    """Return the names of the cache files of rows.
+
+    A name depends on all that the rows were made of: the content of the files, their format, and
+    the column that each field was read from. So the name of what is computed from the rows should
+    depend on these names, not on the digests of the files alone.
+    """
+    return [Path(file["filename"]).name for file in rows.cache_files]
+
+
 def fields_seen(rows: datasets.Dataset) -> list[str]:
     """Return the names of a file's fields, which :func:`read_file` stored in its cache file."""
     [cached] = rows.cache_files

@@ -73,7 +73,8 @@ class SourceRows:
         n_incompletely_scored: the number of rows whose scores were left out, because a score is
             missing or not finite.
         unread: (file, column) of columns that are not read although their names are known.
-        side_cars: the digests of the joined side-cars, by the option that names them.
+        side_cars: the digests of the joined side-cars, by the option that names them; and as
+            ``corpus``, that of the corpus that their document ids refer to.
         base_files: the names of the cache files of the rows without side-cars; empty if there are
             no side-cars.
         are_teacher_scores: whether ``teacher_scores`` come from a teacher. Scores of a miner are

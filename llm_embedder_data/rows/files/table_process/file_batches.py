@@ -14,7 +14,6 @@ from llm_embedder_data.rows.files.signatures import ARROW_STREAM_END
 from llm_embedder_data.rows.files.table_process.row_sizes import SLICE_BYTES, SLICE_ROWS
 from llm_embedder_data.rows.files.table_process.table_messages import Unreadable
 
-
 # Called with the share of a file that was read so far, from 0 to 1.
 Progress = Callable[[float], None]
 
