@@ -131,7 +131,7 @@ def _files_of_source(text: str, data_root: Any) -> Iterator[Path]:
         path = os.path.expanduser(path)
         if not glob.has_magic(path) and not os.path.exists(path):
             return
-        found = paths_of(path, "source")
+        found = paths_of(path, "source").paths
     except (ConfigError, DataError, OSError, ValueError):
         return  # those who read the source report the fault
     yield from (Path(file) for file in found if os.path.isfile(file))

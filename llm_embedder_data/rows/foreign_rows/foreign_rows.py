@@ -54,7 +54,7 @@ from llm_embedder_data.rows.sources.sources import Source
 
 # Part of every cache file's name. Raise it when the reader of a format returns other rows, or when
 # the summary beside the cache file changes.
-FORMATS_VERSION = 9
+FORMATS_VERSION = 10
 
 
 @dataclass(slots=True)
