@@ -162,7 +162,7 @@ def _files_of_source(text: str, data_root: Any, folder_is_one: bool) -> Iterator
         path = os.path.expanduser(path)
         if not glob.has_magic(path) and not os.path.exists(path):
             return
-        found = paths_of(path, "source", folder_is_one=folder_is_one)
+        found = paths_of(path, "source", folder_is_one=folder_is_one).paths
     except (ConfigError, DataError, OSError, ValueError):
         return  # those who read the source report the fault
     for one in map(Path, found):

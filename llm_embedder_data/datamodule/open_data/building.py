@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
@@ -298,8 +299,15 @@ def _by_name(
 ) -> dict[str, Built]:
     """Build all sources in two threads: while one is parsed, the other is written to disk."""
     with ThreadPoolExecutor(2) as threads:
-        built = [dataset for datasets in threads.map(build, sources) for dataset in datasets]
+        found = threads.map(lambda source: _with_notes_of(source, build(source)), sources)
+        built = [dataset for datasets in found for dataset in datasets]
     return by_unique_name(built, key)
+
+
+def _with_notes_of(source: Source, datasets: list[Built]) -> list[Built]:
+    """Return the datasets of a source; the first also has the notes on the source."""
+    first: Any = datasets[0]
+    return [replace(first, notes=(*source.notes, *first.notes)), *datasets[1:]]
 
 
 def _templates_of(data: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,11 @@ from llm_embedder_data.rows.sources.data_places import (
     check_settings,
     of_split,
     places_of,
-    row_files,
+)
+from llm_embedder_data.rows.sources.folder_files import (
+    FolderFiles,
+    counts_of_left_out,
+    files_in,
 )
 from llm_embedder_data.rows.sources.source_content import digests_at, settings_at
 
@@ -113,6 +118,7 @@ class RowReader:
         self._keeps_ids = keeps_ids
         self._parts: Parts | None = None
         self._formats: list[Format] = []
+        self._left_out = Counter[str]()  # files of the place that are not read
 
     @property
     def at(self) -> tuple[str, RawRecord] | None:
@@ -177,6 +183,7 @@ class RowReader:
             whole, paths = self._in_folder(place.folder, chosen, settings)
         else:
             paths = list(place.files)
+            self._left_out = counts_of_left_out(place.left_out, os.path.dirname(place.name))
         skips = skips_bad_rows(settings)
         if place.data is not None:
             files = [MemoryRecords(place.name, data=place.data, rename=rename)]
@@ -225,7 +232,8 @@ class RowReader:
         if read is None:
             raise no_such_rows(parts.source, chosen, self._kind)
         self._formats.append(chosen)
-        found = Found(files=[], format=chosen.name)
+        found = Found(files=[], format=chosen.name, left_out=self._left_out)
+        self._left_out = Counter()
         self.report.append(found)
         before, dropped_before = Counter(parts.counts), Counter(parts.n_dropped)
         try:
@@ -265,7 +273,8 @@ class RowReader:
         whole = format_of_folder(folder)
         if whole is not None and chosen in (None, whole):
             return whole, []
-        paths = row_files(folder)
+        found = files_in(folder)
+        paths = found.files
         corpus = [path for path in paths if _CORPUS.search(path.name)]
         queries = [path for path in paths if _QUERIES.search(path.name) and path not in corpus]
         qrels = [path for path in paths if _QRELS.search(path.name)]
@@ -275,12 +284,20 @@ class RowReader:
             rows = corpus or rows
         elif qrels and (self._kind == "eval" or not rows):
             rows = qrels
-        rows = of_split(rows, folder, self._kind, split) if rows else []
-        queries, qrels = (of_split(found, folder, self._kind, None) for found in (queries, qrels))
-        for name, found in (("corpus", corpus), ("queries", queries), ("qrels", qrels)):
-            if found and settings.get(name) is None:
-                settings[name] = [str(path) for path in found]
-        return (chosen, []) if chosen is not None and not rows else (None, list(map(str, rows)))
+        of_rows = FolderFiles(rows, found.left_out).of_one_kind()
+        if rows:
+            of_rows = of_split(of_rows, folder, self._kind, split)
+        self._left_out = counts_of_left_out(of_rows.left_out, folder)
+        queries, qrels = (
+            of_split(FolderFiles(files), folder, self._kind, None).files
+            for files in (queries, qrels)
+        )
+        for name, files in (("corpus", corpus), ("queries", queries), ("qrels", qrels)):
+            if files and settings.get(name) is None:
+                settings[name] = list(map(str, files))
+        if chosen is not None and not rows:
+            return chosen, []
+        return None, list(map(str, of_rows.files))
 
     # -- files beside the rows -----------------------------------------------------------------
 

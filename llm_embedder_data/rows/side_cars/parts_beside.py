@@ -20,7 +20,8 @@ from llm_embedder_data.rows.schema.canonical_rows import BadRowError
 from llm_embedder_data.rows.side_cars.row_scores import RowScores, holds_row_scores
 from llm_embedder_data.rows.side_cars.scores_beside import ScoresBeside, scores_beside
 from llm_embedder_data.rows.side_cars.side_cars import GivenScores
-from llm_embedder_data.rows.sources.data_places import FIELDS, places_of, row_files
+from llm_embedder_data.rows.sources.data_places import FIELDS, places_of
+from llm_embedder_data.rows.sources.folder_files import files_in
 
 
 def parts_beside(source: Any, shared: Mapping[str, Any], where: str) -> Iterator[Parts]:
@@ -36,9 +37,8 @@ def parts_beside(source: Any, shared: Mapping[str, Any], where: str) -> Iterator
     """
     for place in places_of({where: source}, "eval", shared, ""):
         skips = skips_bad_rows(place.settings)
-        paths = (
-            [str(path) for path in row_files(place.folder)] if place.folder else list(place.files)
-        )
+        folder = place.folder
+        paths = list(place.files) if folder is None else list(map(str, files_in(folder).files))
         rename = RenamedFields.of(place.settings, FIELDS)
         files = [raw_file(path, skips, rename) for path in paths]
         if place.data is not None:

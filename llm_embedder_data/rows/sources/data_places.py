@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from llm_embedder_data.rows.records.memory_records import is_data, is_dataset_di
 from llm_embedder_data.rows.schema.canonical_rows import Kind
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
 from llm_embedder_data.rows.sources.fetched_files import fetched
+from llm_embedder_data.rows.sources.folder_files import FolderFiles, matches_of
 from llm_embedder_data.rows.sources.path_prefixes import HUB_NAME, without_prefix
 
 # The settings that a source may have, besides its path.
@@ -33,12 +34,6 @@ FIELDS = (
     *("answers", "context"),  # a teacher may read these
 )
 
-# Files of a folder that hold no rows.
-_NO_ROWS = re.compile(
-    r"^(README|LICENSE|\.|dataset_infos|dataset_info|dataset_dict|state|counts|offsets)"
-    r"|\.(md|py|yaml|yml|lock|idx|index|npy|log|zip|tar)$",
-    re.IGNORECASE,
-)
 _SPLIT = re.compile(
     r"(?:^|[-_.])(train|training|test|dev|valid|validation|val|eval)(?=[-_.]|$)", re.IGNORECASE
 )
@@ -59,6 +54,7 @@ class Place:
         files: the paths of the files; empty if ``folder`` or ``data`` is set.
         folder: a folder that is a dataset as a whole.
         data: data in memory.
+        left_out: what a pattern matches and is not read, with the reason.
         settings: the settings of the source.
     """
 
@@ -66,6 +62,7 @@ class Place:
     files: tuple[str, ...] = ()
     folder: Path | None = None
     data: Any = None
+    left_out: Mapping[Path, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -162,19 +159,14 @@ def chosen_split(names: Sequence[str], kind: Kind, given: str | None, where: str
     )
 
 
-def row_files(folder: Path) -> list[Path]:
-    """Return the data files of a folder, sorted; if it has none, those of all folders below it."""
-    return _data_files(folder.iterdir()) or _data_files(folder.rglob("*"))
-
-
-def of_split(paths: Sequence[Path], folder: Path, kind: Kind, split: str | None) -> list[Path]:
+def of_split(found: FolderFiles, folder: Path, kind: Kind, split: str | None) -> FolderFiles:
     """Return the files of a split, if their names say which split they are of; else all files.
 
-    Training reads files of ``train`` and files that name no split. Evaluation reads files of
-    ``test``, or else of ``dev``.
+    Training reads the files of ``train``, evaluation those of ``test``, or else of ``dev``; both
+    also read files that name no split.
 
     Args:
-        paths: the files.
+        found: the files.
         folder: the folder that holds them.
         kind: the kind of the rows.
         split: the user's choice, or None.
@@ -183,32 +175,21 @@ def of_split(paths: Sequence[Path], folder: Path, kind: Kind, split: str | None)
         ConfigError: no file is of the given split.
     """
     splits: dict[str | None, list[Path]] = {}
-    for path in paths:
+    for path in found.files:
         match = _SPLIT.search(str(path.relative_to(folder)).replace(os.sep, "_"))
         name = None if match is None else match[1].lower()
         splits.setdefault(_SAME_SPLIT.get(name or "", name), []).append(path)
     named = [name for name in splits if name is not None]
+    kept: Iterable[Path] = found.files
     if split is not None:
         wanted = _SAME_SPLIT.get(split.lower(), split.lower())
         if named and wanted not in splits:
             raise ConfigError(f"split={split!r}: {folder} has {', '.join(sorted(named))}")
-        return splits.get(wanted, list(paths))
-    if kind == "train":
-        kept = {path for name in ("train", None) for path in splits.get(name, ())}
-        return [path for path in paths if path in kept] or list(paths)
-    if kind == "eval":
-        for name in _IN_ORDER[kind]:
-            if name in splits:
-                return splits[name]
-    return list(paths)
-
-
-def _data_files(paths: Any) -> list[Path]:
-    return sorted(
-        path
-        for path in paths
-        if path.is_file() and not _NO_ROWS.search(path.name) and path.stat().st_size
-    )
+        kept = splits.get(wanted, kept)
+    elif kind != "corpus":
+        of_kind = next((splits[name] for name in _IN_ORDER[kind] if name in splits), [])
+        kept = [*of_kind, *splits.get(None, ())] or kept
+    return found.only(sorted(kept), "of another split")
 
 
 def _of_path(path: str, kind: Kind, settings: Mapping[str, Any], where: str) -> Iterator[Place]:
@@ -235,17 +216,17 @@ def _on_this_machine(
     elif os.path.isdir(found):
         yield from _of_folder(Path(found), kind, settings, shown)
     elif glob.has_magic(found):
-        files = sorted(file for file in glob.glob(found, recursive=True) if os.path.isfile(file))
-        folders = sorted(file for file in glob.glob(found) if os.path.isdir(file))
-        if not files and not folders:
+        matches = matches_of(found)
+        if not matches.files:
             raise DataError.at(
                 found, f"the pattern matches no file ({where}={shown!r}; correct the pattern)"
             )
-        if files:
-            yield Place(name=shown, files=tuple(files), settings=settings)
+        if matches.files[0].is_file():
+            files = tuple(map(str, matches.files))
+            yield Place(name=shown, files=files, left_out=matches.left_out, settings=settings)
         else:
-            for folder in folders:
-                yield from _of_folder(Path(folder), kind, settings, folder)
+            for folder in matches.files:
+                yield from _of_folder(folder, kind, settings, str(folder))
     else:
         hub = ""
         if HUB_NAME.fullmatch(shown) and not Path(shown).suffix:

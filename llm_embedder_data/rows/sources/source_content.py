@@ -15,6 +15,7 @@ from llm_embedder_data.rows.records.memory_digest import memory_digest
 from llm_embedder_data.rows.records.memory_records import is_data
 from llm_embedder_data.rows.schema.canonical_rows import Kind
 from llm_embedder_data.rows.sources.data_places import Place, places_of
+from llm_embedder_data.rows.sources.folder_files import files_below
 from llm_embedder_data.rows.sources.reader_settings import READER_OPTIONS
 from llm_embedder_data.rows.sources.sources import Source
 
@@ -106,10 +107,8 @@ def _digests_of(place: Place, cache_folder: Path) -> Iterator[tuple[str, str]]:
     if place.data is not None:
         yield place.name, memory_digest(place.data, place.name)
     elif place.folder is not None:
-        for file in sorted(place.folder.rglob("*")):
-            if file.is_file() and not any(
-                part.startswith(".") for part in file.relative_to(place.folder).parts
-            ):
+        for file in sorted(files_below(place.folder)):
+            if file.is_file():
                 yield str(file), content_digest(str(file), cache_folder)
     else:
         for path in place.files:

@@ -5,19 +5,52 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.addresses import is_address
 from llm_embedder_data.core.errors import ConfigError, DataError
+from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.rows.files.file_formats import ENDINGS, plain_suffix
 from llm_embedder_data.rows.formats.detection import format_of_folder
+from llm_embedder_data.rows.schema.canonical_rows import Kind
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
+from llm_embedder_data.rows.sources.data_places import of_split
 from llm_embedder_data.rows.sources.fetched_files import fetched, remote_files
+from llm_embedder_data.rows.sources.folder_files import (
+    TEXT_ENDINGS,
+    FolderFiles,
+    counts_of_left_out,
+    files_in,
+    is_saved_dataset,
+    matches_of,
+)
 from llm_embedder_data.rows.sources.path_prefixes import HUB_NAME, without_prefix
 
-# Endings of text tables. They are only read from a folder that has no other data files.
-_TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".trec", ".qrels", ".run")
+
+@dataclass(frozen=True, slots=True)
+class SourcePaths:
+    """The files of a source.
+
+    Attributes:
+        paths: the absolute paths of files, and of folders that are a dataset as a whole.
+        notes: what is left out of the folders and patterns that the user named, a line each.
+    """
+
+    paths: list[str]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, found: FolderFiles, place: str) -> SourcePaths:
+        """Return the files that were found in a folder or with a pattern."""
+        root = place if os.path.isdir(place) else os.path.dirname(place)
+        left_out = _in_words(found, root)
+        note = f"{one_line(place)}: not read: {left_out} (to read these too, name them)"
+        return cls(list(map(str, found.files)), [note] if left_out else [])
+
+    def __add__(self, other: SourcePaths) -> SourcePaths:
+        return SourcePaths(self.paths + other.paths, self.notes + other.notes)
 
 
 def paths_of(
@@ -26,8 +59,9 @@ def paths_of(
     data_root: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     *,
+    kind: Kind | None = None,
     folder_is_one: bool = False,
-) -> list[str]:
+) -> SourcePaths:
     """Return the absolute paths of the files of a path or a list of paths, in order.
 
     A folder that is a dataset as a whole, such as BEIR's, is returned instead of its files.
@@ -38,6 +72,8 @@ def paths_of(
         data_root: the folder that the prefix ``llm-embedder:`` stands for.
         cache_dir: where fetched files are kept: see
             :func:`~llm_embedder_data.rows.settings.cache_folder.cache_folder`.
+        kind: the kind of the rows; it decides which of several splits of a folder is read. None
+            reads all.
         folder_is_one: whether every folder is a dataset as a whole.
 
     Raises:
@@ -45,7 +81,7 @@ def paths_of(
         DataError: a file does not exist, or a folder holds no data file.
     """
     paths = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]
-    found: list[str] = []
+    found = SourcePaths([], [])
     for listed in paths:
         if not isinstance(listed, str | os.PathLike):
             raise ConfigError(f"{where}: {listed!r} is not a path")
@@ -54,11 +90,12 @@ def paths_of(
         if is_address(path_or_address):
             for kept in fetched(path_or_address, cache_folder(cache_dir), where):
                 # A data set of the hub has its files in folders of splits or configurations.
-                is_one = folder_is_one or (os.path.isdir(kept) and not _data_files(kept))
-                found += _paths_of_one(kept, given, where, is_one)
+                is_one = folder_is_one or (os.path.isdir(kept) and _is_of_folders(Path(kept)))
+                found += _paths_of_one(kept, given, where, is_one, kind)
         else:
-            found += _paths_of_one(_absolute(path_or_address), given, where, folder_is_one)
-    if not found:
+            path_here = _absolute(path_or_address)
+            found += _paths_of_one(path_here, given, where, folder_is_one, kind)
+    if not found.paths:
         raise ConfigError(f"{where}: an empty list (name at least one file, or give null)")
     return found
 
@@ -94,23 +131,26 @@ def addresses_of(
     return found
 
 
-def _paths_of_one(path: str, given: str, where: str, folder_is_one: bool) -> list[str]:
+def _paths_of_one(
+    path: str, given: str, where: str, folder_is_one: bool, kind: Kind | None
+) -> SourcePaths:
     if os.path.isfile(path):
-        return [path]
+        return SourcePaths([path], [])
     if os.path.isdir(path):
         is_one = folder_is_one or format_of_folder(Path(path)) is not None
-        return [path] if is_one else _files_of_folder(path, where)
+        return SourcePaths([path], []) if is_one else _files_of_folder(path, where, kind)
     if glob.has_magic(path):
-        matches = sorted(glob.glob(path, recursive=True))
-        files = [match for match in matches if os.path.isfile(match)]
-        if not files:
-            folders = [match for match in matches if os.path.isdir(match)]
-            files = [folder for folder in folders if format_of_folder(Path(folder)) is not None]
-        if not files:
+        matches = matches_of(path)
+        if not matches.files:
             raise DataError.at(
                 path, f"the pattern matches no file ({where}={given!r}; correct the pattern)"
             )
-        return files
+        if matches.files[0].is_file():
+            return SourcePaths.of(matches, path)
+        found = SourcePaths([], [])
+        for folder in matches.files:
+            found += _paths_of_one(str(folder), given, where, folder_is_one, kind)
+        return found
     hub = ""
     if HUB_NAME.fullmatch(given) and not plain_suffix(given):
         hub = f"; a dataset of the Hugging Face hub is written hf://datasets/{given}"
@@ -121,34 +161,28 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _files_of_folder(folder: str, where: str) -> list[str]:
-    if _is_saved_dataset(folder):
-        return [folder]
-    files = _data_files(folder)
-    if not files:
+def _files_of_folder(path: str, where: str, kind: Kind | None) -> SourcePaths:
+    """Return the files of a folder; or the folder itself, if ``save_to_disk`` wrote it."""
+    folder = Path(path)
+    if is_saved_dataset(folder):
+        return SourcePaths([path], [])
+    found = files_in(folder)
+    if not found.files:
+        left_out = f"; left out: {words}" if (words := _in_words(found, path)) else ""
         raise DataError.at(
-            folder,
-            f"the folder holds no data file ({where}; {', '.join((*ENDINGS, *_TEXT_ENDINGS))})",
+            path,
+            f"the folder holds no data file{left_out} ({where}; "
+            f"{', '.join((*ENDINGS, *TEXT_ENDINGS))})",
         )
-    return files
+    found = found.of_one_kind()
+    return SourcePaths.of(found if kind is None else of_split(found, folder, kind, None), path)
 
 
-def _data_files(folder: str) -> list[str]:
-    """Return the data files in a folder, sorted; text tables only if there are no other files."""
-    entries = [
-        entry
-        for entry in os.scandir(folder)
-        if entry.is_file() and not entry.name.startswith(".")  # glob skips these too
-    ]
-    found: list[str] = []
-    for endings in (tuple(ENDINGS), _TEXT_ENDINGS):
-        found = found or [e.path for e in entries if plain_suffix(e.name).lower() in endings]
-    return sorted(found)
+def _is_of_folders(folder: Path) -> bool:
+    """Return whether the files of a folder are in folders below it."""
+    return any(path.parent != folder for path in files_in(folder).files)
 
 
-def _is_saved_dataset(folder: str) -> bool:
-    """Return whether ``save_to_disk`` wrote a folder. Its JSON files hold no rows."""
-    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
-        return True
-    names = ("state.json", "dataset_info.json")
-    return all(os.path.isfile(os.path.join(folder, name)) for name in names)
+def _in_words(found: FolderFiles, root: str) -> str:
+    counts = counts_of_left_out(found.left_out, root)
+    return ", ".join(f"{n:,} {what}" for what, n in counts.items())

@@ -69,6 +69,7 @@ class Source:
         key_template: how a corpus record becomes the text of a key; None for the data module's.
         streaming: whether parts of the files are fetched when they are needed. ``files`` are
             addresses then.
+        notes: what is left out of the folders and patterns that the user named.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Source:
     normalize_scores: NormalizeScores | None = None
     key_template: str | None = None
     streaming: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def resolve_sources(
@@ -179,9 +181,14 @@ def _places(
         yield {"data": path, "files": (where,), "named_after": f"/{name}/{name}"}
         return
     is_dataset = arguments.get("format") is not None or bool(options)
-    for found in paths_of(path, where, roots.data_root, roots.cache_dir, folder_is_one=is_dataset):
-        named_after = os.path.join(found, "rows") if os.path.isdir(found) else found
-        yield {"files": (found,), "named_after": named_after}
+    found = paths_of(
+        path, where, roots.data_root, roots.cache_dir, kind=roots.kind, folder_is_one=is_dataset
+    )
+    notes = tuple(found.notes)
+    for file in found.paths:
+        named_after = os.path.join(file, "rows") if os.path.isdir(file) else file
+        yield {"files": (file,), "notes": notes, "named_after": named_after}
+        notes = ()  # the first dataset has them
 
 
 def _named_sources(
@@ -201,7 +208,8 @@ def _named_sources(
         places = list(_places(arguments, where, setting, roots))
         files = tuple(file for place in places for file in place["files"])
         rows = places[0].get("data")
-        sources.append(Source(name=str(name), files=files, data=rows, **arguments))
+        notes = tuple(note for place in places for note in place.get("notes", ()))
+        sources.append(Source(name=str(name), files=files, data=rows, notes=notes, **arguments))
     by_unique_name(sources, setting)  # refuses a mapping with the keys 1 and "1"
     return sources
 

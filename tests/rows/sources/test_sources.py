@@ -28,7 +28,7 @@ FILES = (
 def root(tmp_path):
     for file in FILES:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
+        (tmp_path / file).write_text("{}\n")
     return tmp_path
 
 
@@ -82,26 +82,16 @@ def test_names_are_always_unique(tmp_path_factory, files):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_files_are_sorted_whatever_the_order_on_disk(root, monkeypatch, order):
-    listing = os.scandir
-
-    class Listing(list):
-        __enter__ = list.__iter__
-
-        def __exit__(self, *error):
-            """Nothing to close."""
-
-    monkeypatch.setattr(
-        os,
-        "scandir",
-        lambda path: Listing(sorted(listing(path), key=lambda entry: entry.name)[::order]),
-    )
+    listing = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: sorted(listing(path))[::order])
+    (root / "qa/msmarco/dev.jsonl").rename(root / "qa/msmarco/more.jsonl")
 
     found = resolve([f"{root}/qa/*/train.jsonl", f"{root}/qa/msmarco", f"{root}/chat/train.jsonl"])
 
     assert [os.path.relpath(source.files[0], root) for source in found] == [
         "qa/msmarco/train.jsonl",
         "qa/nq/train.jsonl",
-        "qa/msmarco/dev.jsonl",
+        "qa/msmarco/more.jsonl",
         "qa/msmarco/train.jsonl",
         "chat/train.jsonl",
     ]
@@ -109,9 +99,11 @@ def test_files_are_sorted_whatever_the_order_on_disk(root, monkeypatch, order):
 
 def test_a_folder_gives_its_data_files_and_no_others(root):
     for name in ("README.md", ".hidden.jsonl"):
-        (root / "chat" / name).touch()
+        (root / "chat" / name).write_text("{}\n")
 
-    assert named(resolve(str(root / "chat")), root) == {"chat": ["chat/train.jsonl"]}
+    [source] = resolve(str(root / "chat"))
+    assert named([source], root) == {"chat": ["chat/train.jsonl"]}
+    assert source.notes == ()
 
 
 def test_a_mapping_names_datasets_of_one_or_more_files(root):
@@ -224,10 +216,14 @@ def test_an_invalid_setting_is_refused(root, data, sentence):
     [
         ("nowhere.jsonl", "there is no such file (data.train_data="),
         ("*/nothing-*.jsonl", "the pattern matches no file (data.train_data="),
-        ("qa", "the folder holds no data file (data.train_data; .jsonl, .json, .ndjson, .parquet"),
+        (
+            "nothing",
+            "the folder holds no data file (data.train_data; .jsonl, .json, .ndjson, .parquet",
+        ),
     ],
 )
 def test_a_path_without_a_file_is_an_error(root, path, sentence):
+    (root / "nothing").mkdir()
     with pytest.raises(DataError, match=re.escape(f"{root}/{path}: {sentence}")):
         resolve(f"{root}/{path}")
 
