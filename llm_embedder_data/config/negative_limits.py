@@ -11,6 +11,9 @@ from llm_embedder_data.config.recipe_rules import Rule, is_finite_number
 # mapping, None means no limit.
 Limit: TypeAlias = float | Mapping[int, float | None]
 
+# A limit on ranks. LightningCLI converts values to the annotated type: 2 would become 2.0.
+RankLimit: TypeAlias = int | Mapping[int, int | None]
+
 RANK_LIMITS = ("range_min", "range_max")
 SCORE_LIMITS = ("min_score", "max_score", "absolute_margin", "relative_margin")
 LIMITS = (*RANK_LIMITS, *SCORE_LIMITS)

@@ -4,6 +4,8 @@ import inspect
 from dataclasses import MISSING, fields
 
 import pytest
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser
 from omegaconf import OmegaConf
 
 from llm_embedder_data import ConfigError, RetrievalDataModule
@@ -37,6 +39,44 @@ def test_signature_record_and_configuration_have_the_same_settings_and_defaults(
 def test_numbers_that_no_batch_can_have_are_refused(tmp_path, minilm, name):
     with pytest.raises(ConfigError, match=rf"data\.{name}=1000+: expected .* at most 2,147,483"):
         RetrievalDataModule(str(minilm), "t.jsonl", small_datasets="repeat", **{name: 10**30})
+
+
+# Values of every kind that an argument takes, for what reads arguments by their annotations.
+VALUES = {
+    "train_data": ["a.jsonl", ["a.jsonl"], {"qa": {"path": "a.jsonl", "weight": 2.0}}, None],
+    "recipe": ["bge", {"name": "x", "instruction": {"*": {"query": "q: ", "key": ""}}}],
+    "range_min": [2, {0: 1, 2: 3}, None],
+    "range_max": [5, {0: 5, 1: None}, None],
+    "max_score": [0.9, {0: 0.9, 1: None}, None],
+    "relative_margin": [0.05, {0: 0.1}, None],
+    "mixing": [{"alpha": 0.5}, {"shares": {"qa": 0.6, "tool": 0.4}}, None],
+    "stable_distill": [True, False, None],
+    "max_sample_num": [10, None],
+    "pad_to_multiple_of": [16, None],
+    "num_workers": [2, "auto"],
+    "pin_memory": [False, "auto"],
+    "prefetch_factor": [2, "auto"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in VALUES.items() for value in values]
+)
+def test_lightning_cli_gives_the_value_that_a_yaml_file_has(tmp_path, minilm, name, value):
+    parser = LightningArgumentParser()
+    parser.add_lightning_class_args(RetrievalDataModule, "data")
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"data": {"tokenizer": str(minilm), name: value}}))
+    parser.add_argument("--config", action="config")
+
+    read = parser.parse_args(["--config", str(file)])
+    (tmp_path / "printed.yaml").write_text(parser.dump(read, skip_none=False))
+    again = parser.parse_args(["--config", str(tmp_path / "printed.yaml")])
+
+    for parsed in (read, again):
+        given = parser.instantiate_classes(parsed).data.hparams[name]
+        assert given == value
+        assert type(given) is type(value)
 
 
 @pytest.mark.parametrize("name", ["cache_dir", "data_root"])

@@ -154,7 +154,9 @@ from llm_embedder_data import BiEncoder, RetrievalDataModule
 
 cli = LightningCLI(save_config_callback=None)
 if cli.subcommand == "fit":
+    settings = cli.datamodule.hparams
     print("steps:", cli.trainer.global_step, cli.datamodule.recipe.instruction("qa").query)
+    print("limits:", settings["range_min"], settings["range_max"], settings["max_score"])
 """
 
 
@@ -167,13 +169,15 @@ def test_lightning_cli_takes_the_data_module_by_name(run, encoder, tmp_path):
     said = run(
         *["cli.py", "fit", "--model", "BiEncoder", "--model.encoder", encoder],
         *["--data", "RetrievalDataModule", "--data.tokenizer", encoder],
-        *["--data.train_data", f"{SAMPLE}/qa/train.jsonl"],
         *["--data.recipe", '{name: mine, instruction: {"*": {query: "ask: ", key: ""}}}'],
         *["--data.batch_size", "4", "--data.train_group_size", "2"],
+        *["--data.train_data", f"{{qa: {{path: '{SAMPLE}/qa/train.jsonl', weight: 2}}}}"],
+        *["--data.range_min", "1"],
         *["--trainer.max_steps", "2", "--trainer.accelerator", "cpu"],
         *["--trainer.logger", "false", "--trainer.enable_checkpointing", "false"],
     )
     assert "steps: 2 ask: " in said
+    assert "limits: 1 None None" in said
 
 
 RAY_TRAIN = """

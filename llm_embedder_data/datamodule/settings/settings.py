@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.plan.epoch_plan import OrganizeMethod, Remainder, SmallDatasets
 from llm_embedder_data.batches.tokens.model_inputs import Layout
-from llm_embedder_data.config.negative_limits import Limit
+from llm_embedder_data.config.negative_limits import Limit, RankLimit
 from llm_embedder_data.config.recipes import NegativeStrategy, NormalizeScores, PositiveStrategy
 from llm_embedder_data.rows.schema.evaluation import EvalMethod
 from llm_embedder_data.rows.selection.train_settings import OnNoNegatives
@@ -44,8 +44,8 @@ class DataSettings:
     teacher_scores_margin: float | None = None
     max_sample_num: int | None = None
     stable_distill: bool | None = None
-    range_min: Limit | None = None
-    range_max: Limit | None = None
+    range_min: RankLimit | None = None
+    range_max: RankLimit | None = None
     min_score: Limit | None = None
     max_score: Limit | None = None
     absolute_margin: Limit | None = None
