@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.file_errors import writing
 from llm_embedder_data.core.files import atomic_file
 
 
@@ -54,17 +55,28 @@ def store_folder(setting: str, path: Any) -> Path:
     return folder
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a text file, which appears complete or not at all. Its folder is made if needed."""
+def write_text(setting: str, path: str, text: str) -> None:
+    """Write a text file, which appears complete or not at all. Its folder is made if needed.
+
+    Args:
+        setting: the key of the setting that names the file.
+        path: the setting's value.
+        text: the content.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
     file = Path(path).expanduser()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(file) as opened:
-        opened.write(text.encode())
+    with writing(file, setting):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file) as opened:
+            opened.write(text.encode())
 
 
-def write_json(path: str, content: Any) -> None:
-    """Write a JSON file, which appears complete or not at all. Its folder is made if needed."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(setting: str, path: str, content: Any) -> None:
+    """Write a JSON file; see :func:`write_text`."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(setting, path, text)
 
 
 def check_whole_number(setting: str, value: Any, least: int, *, may_be_null: bool = False) -> None:

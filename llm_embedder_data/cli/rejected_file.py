@@ -6,8 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llm_embedder_data.cli.output_files import check_output_file
 from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.file_errors import writing
 from llm_embedder_data.inspection.rejected_rows import RejectedRows, write_rejected_rows
+
+
+def check_rejected_file(setting: Any) -> None:
+    """Refuse a path that cannot be written; ``auto`` is none.
+
+    Args:
+        setting: value of the setting ``rejected``.
+
+    Raises:
+        ConfigError: see :func:`~llm_embedder_data.cli.output_files.check_output_file`.
+    """
+    if setting != "auto":
+        check_output_file("rejected", setting)
 
 
 def write_rejected_file(
@@ -21,6 +36,9 @@ def write_rejected_file(
             file does not exist; an existing file is replaced, because its rows are outdated.
         beside: the output file of the verb; None if the verb writes none.
         rejected: the rejected rows by dataset.
+
+    Raises:
+        DataError: the file cannot be written.
     """
     n_rows = sum(rows.n_rows for rows in rejected.values())
     path = None if setting is None else Path(setting).expanduser()
@@ -32,6 +50,7 @@ def write_rejected_file(
             return
     if path is None:
         return
-    n_written = write_rejected_rows(path, rejected)
+    with writing(path, "rejected"):
+        n_written = write_rejected_rows(path, rejected)
     few = "" if n_written == n_rows else f", of which the first {n_written:,} were written"
     show(f"{n_rows:,} rejected rows{few}: {path}")

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.output_files import check_output_file
-from llm_embedder_data.cli.rejected_file import write_rejected_file
+from llm_embedder_data.cli.rejected_file import check_rejected_file, write_rejected_file
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
@@ -46,7 +46,7 @@ def convert(cfg: DictConfig) -> None:
             f"{found} is named (name one; run convert again for another)"
         )
     out, kind = _checked_out(cfg.out), _KINDS[named[0]]
-    check_output_file("rejected", cfg.rejected)
+    check_rejected_file(cfg.rejected)
     template = data["key_template"]
     reader = RowReader(
         {named[0]: data[named[0]]} if not isinstance(data[named[0]], dict) else data[named[0]],
@@ -90,6 +90,7 @@ def _checked_out(out: Any) -> Path:
     path = Path(out).expanduser()
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
+    check_output_file("out", out)
     return path
 
 

@@ -39,9 +39,9 @@ def explain(cfg: DictConfig) -> None:
         title, found = "Where a text occurs", _occurrences(cfg)
     show(str(found))
     if cfg.json:
-        write_json(cfg.json, found.to_dict())
+        write_json("json", cfg.json, found.to_dict())
     if cfg.html:
-        write_text(cfg.html, page(title, [found._repr_html_()]))
+        write_text("html", cfg.html, page(title, [found._repr_html_()]))
         show(f"page: {cfg.html}")
 
 

@@ -43,9 +43,9 @@ def inspect(cfg: DictConfig) -> None:
         plots = datamodule.plot_data(cfg.epoch, world_size=world_size, epochs=cfg.epochs)
         content |= {"plots": plots}
     if cfg.json:
-        write_json(cfg.json, content)
+        write_json("json", cfg.json, content)
     if cfg.html:
-        write_text(cfg.html, inspect_page(batch, datamodule.report(), plots))
+        write_text("html", cfg.html, inspect_page(batch, datamodule.report(), plots))
         show(f"page: {cfg.html}")
 
 

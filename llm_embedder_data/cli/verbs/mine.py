@@ -24,6 +24,7 @@ from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.negative_limits import LIMITS
 from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.core.file_errors import writing
 from llm_embedder_data.core.file_names import file_names
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
@@ -105,6 +106,8 @@ def _checked_out(out: Any) -> Path:
         raise ConfigError(f"out={out!r}: expected a file that ends in .tsv, or a folder")
     if not path.parent.is_dir():
         raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
+    if not _is_folder(path):
+        check_output_file("out", out)
     return path
 
 
@@ -211,7 +214,8 @@ def _write(
     else:
         runs = {out: datasets}
     for run, of_run in runs.items():
-        write_mined(run, of_run, cache)
+        with writing(run, "out"):
+            write_mined(run, of_run, cache)
     reports = {mined.name: mining_report(mined, limits) for mined in datasets}
     for name, report in reports.items():
         for what, number in report["counts"].items():
@@ -222,9 +226,9 @@ def _write(
     for run in runs:
         show(f"negatives: {run}, scores of positives: {path_beside(run)}")
     if cfg.json:
-        write_json(cfg.json, reports)
+        write_json("json", cfg.json, reports)
     if cfg.html:
-        write_text(cfg.html, mining_page(reports))
+        write_text("html", cfg.html, mining_page(reports))
 
 
 def _merge(cfg: DictConfig, out: Path, depth: int) -> None:
@@ -235,7 +239,8 @@ def _merge(cfg: DictConfig, out: Path, depth: int) -> None:
     if _is_folder(out):
         raise ConfigError(f"out={cfg.out!r}: merged negatives are one file (name it, as run.tsv)")
     cache = cache_folder(cfg.data.cache_dir)
-    n_negatives, notes = merge_runs([Path(run).expanduser() for run in runs], out, depth, cache)
+    with writing(out, "out"):
+        n_negatives, notes = merge_runs([Path(run).expanduser() for run in runs], out, depth, cache)
     for note in notes:
         show(note)
     show(

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from llm_embedder_data.cli.bi_encoder_teacher import bi_encoder_teacher
 from llm_embedder_data.cli.named_encoder import launch
-from llm_embedder_data.cli.output_files import store_folder
+from llm_embedder_data.cli.output_files import check_output_file, store_folder
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
@@ -107,6 +107,7 @@ def _checked_out(out: Any) -> Path:
     path = Path(out).expanduser().absolute()
     if path.is_dir() or not path.parent.is_dir():
         raise ConfigError(f"out={out!r}: no file can be written there (name an existing folder)")
+    check_output_file("out", out)
     return path
 
 
