@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
+from llm_embedder_data.core.file_errors import writing
 from llm_embedder_data.core.file_names import file_names
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.datamodule.module import RetrievalDataModule
@@ -143,7 +144,8 @@ class RefreshNegatives(Callback):
         files = {name: folder / names[name] for name in by_source}
         if trainer.is_global_zero:
             for name, mined_sets in by_source.items():
-                write_mined(files[name], mined_sets, cache_folder(datamodule.cache_dir))
+                with writing(files[name], "folder of RefreshNegatives"):
+                    write_mined(files[name], mined_sets, cache_folder(datamodule.cache_dir))
             shutil.rmtree(work, ignore_errors=True)
         trainer.strategy.barrier("RefreshNegatives")
         datamodule.exchange_negatives(files)

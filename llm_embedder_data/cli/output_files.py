@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_embedder_data.core.addresses import check_on_this_machine
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.core.file_errors import reason
+from llm_embedder_data.core.file_errors import reason, writing
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.core.home_paths import with_home
 
@@ -100,21 +100,18 @@ def in_made_folder(setting: str, path: str | Path) -> Iterator[Path]:
         path: the setting's value.
 
     Raises:
-        ConfigError: the folder cannot be made, or the block raises an OSError.
+        DataError: the folder cannot be made, or the block raises an OSError.
     """
     file = with_home(path).absolute()
     missing = [folder for folder in file.parents if not os.path.exists(folder)]
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        yield file
-    except BaseException as error:
+        with writing(file, setting):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            yield file
+    except BaseException:
         for folder in missing:
             with suppress(OSError):  # never made, or another process has written to it
                 folder.rmdir()
-        if isinstance(error, OSError):
-            raise ConfigError(
-                f"{setting}={str(path)!r} cannot be written: {reason(error)} (name another file)"
-            ) from error
         raise
 
 
@@ -127,7 +124,7 @@ def write_text(setting: str, path: str, text: str) -> None:
         text: the content.
 
     Raises:
-        ConfigError: the file cannot be written.
+        DataError: the file cannot be written.
     """
     with in_made_folder(setting, path) as file, atomic_file(file) as opened:
         opened.write(text.encode())

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from llm_embedder_data.config.composing import CONF_DIR
 from llm_embedder_data.core.errors import ConfigError, DataError, did_you_mean
+from llm_embedder_data.core.file_errors import reason
+from llm_embedder_data.core.printable import one_line
 
 
 def is_refusal(error: BaseException) -> bool:
     """Return whether an error is about a setting or a file, so that a traceback adds nothing.
 
-    These are the errors of this package, Hydra and OmegaConf, and Lightning's
-    ``MisconfigurationException``. The last is recognized by its name, because importing Lightning
-    just to print an error would take seconds.
+    These are the errors of this package, Hydra and OmegaConf, errors of a full disk, which any
+    library may raise, and Lightning's ``MisconfigurationException``. The last is recognized by its
+    name, because importing Lightning just to print an error would take seconds.
     """
-    if isinstance(error, ConfigError | DataError):
+    if isinstance(error, ConfigError | DataError) or _is_of_full_disk(error):
         return True
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -35,10 +39,17 @@ def message(verb: str, error: BaseException, *, job: str = "") -> str:
     """
     if isinstance(error, ConfigError | DataError):
         text = " ".join([str(error), *getattr(error, "__notes__", [])])
+    elif _is_of_full_disk(error):
+        file = "a file of this run" if error.filename is None else one_line(error.filename)
+        text = f"{file} could not be written: {reason(error)} (make room)"
     else:
         text = sentence(error)
     text = f"llm-embedder-data {verb}: {job}{text}"
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _is_of_full_disk(error: BaseException) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sentence(error: BaseException) -> str:

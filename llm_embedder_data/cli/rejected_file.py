@@ -6,10 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.cli.output_files import in_made_folder, path_of_rejected
+from llm_embedder_data.cli.output_files import (
+    check_output_file,
+    in_made_folder,
+    path_of_rejected,
+)
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.inspection.rejected_rows import RejectedRows, write_rejected_rows
+
+
+def check_rejected_file(setting: Any) -> None:
+    """Refuse a path that cannot be written; ``auto`` is none.
+
+    Args:
+        setting: value of the setting ``rejected``.
+
+    Raises:
+        ConfigError: see :func:`~llm_embedder_data.cli.output_files.check_output_file`.
+    """
+    if setting != "auto":
+        check_output_file("rejected", setting)
 
 
 def write_rejected_file(
@@ -23,6 +40,9 @@ def write_rejected_file(
             file does not exist; an existing file is replaced, because its rows are outdated.
         beside: the output file of the verb; None if the verb writes none.
         rejected: the rejected rows by dataset.
+
+    Raises:
+        DataError: the file cannot be written.
     """
     n_rows = sum(rows.n_rows for rows in rejected.values())
     path = None if setting is None else with_home(setting)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llm_embedder_data.core.files import remove_empty_folder
 from llm_embedder_data.core.part_files import is_abandoned, is_part, part_of
-from llm_embedder_data.core.platforms import hold, is_held, sync, sync_folder
+from llm_embedder_data.core.platforms import hold, sync, sync_folder
 
 _LOCK = ".lock"
 
@@ -20,9 +20,9 @@ _LOCK = ".lock"
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a folder to fill, which gets its name only when the block ends without an error.
 
-    Until then the folder is called ``<name>.<random>.part``. An error deletes this part. A killed
-    process leaves its part behind, and a later call for the same name deletes it. All files are
-    synced to the disk before the rename.
+    Until then the folder is called ``<name>.<32 digits>.part``. An error deletes this part. A
+    killed process leaves its part behind, and a later call for the same name deletes it. All files
+    are synced to the disk before the rename.
 
     Args:
         path: the folder to make. Its parent must exist. It may exist itself if it is empty.
@@ -86,5 +86,6 @@ def _delete_abandoned_parts(path: Path) -> None:
             if not is_part(part):
                 continue
             lock = part / _LOCK  # an old folder that was renamed has none, and is kept
-            if is_abandoned(is_held(lock), time.time() - lock.stat().st_mtime):
+            newest = max(found.stat().st_mtime for found in (lock, *part.rglob("*")))
+            if is_abandoned(part, lock, time.time() - newest):
                 shutil.rmtree(part)

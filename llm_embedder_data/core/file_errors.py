@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeGuard
 
 from llm_embedder_data.core.errors import DataError
@@ -43,6 +45,24 @@ def not_written(what: str, folder: str | os.PathLike[str], error: OSError) -> Da
     """
     said = f"{what} could not be written: {reason(error)} ({remedy(error)})"
     return DataError.at(os.fspath(folder), said)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], setting: str) -> Iterator[None]:
+    """Turn an OSError of the block into a DataError that says what to do.
+
+    Args:
+        path: the file or folder that is written.
+        setting: the setting that names it.
+
+    Raises:
+        DataError: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        said = f"cannot be written: {reason(error)} ({remedy(error, setting)})"
+        raise DataError.at(os.fspath(path), said) from error
 
 
 def reason(error: OSError) -> str:

@@ -18,11 +18,10 @@ from typing import IO
 from filelock import FileLock, Timeout
 
 from llm_embedder_data.core.part_files import is_abandoned, is_part, part_of
-from llm_embedder_data.core.platforms import hold, is_held, replace, sync, sync_folder
+from llm_embedder_data.core.platforms import hold, replace, sync, sync_folder
 
-# An abandoned part file is deleted if nothing was written to it for this many seconds: its writer
-# may run on a machine whose locks are not visible here.
-_QUIET_SECONDS = 120.0
+# How often a process looks for abandoned parts in a folder, in seconds.
+_SECONDS_BETWEEN_LOOKS = 120.0
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +38,10 @@ def atomic_file(
 
     The content is synced to the disk before the rename, and the rename before the block ends. So
     after a power failure, a file under that name is complete. Until the rename, the file is called
-    ``<name>.<random>.part``, in the same folder. An error deletes this part. A killed process
-    leaves its part behind, and a later ``atomic_file`` in the same folder deletes a part that has
-    not changed for two minutes. So write at least once a minute.
+    ``<name>.<32 digits>.part``, in the same folder. An error deletes this part. A killed process
+    leaves its part behind, and a later ``atomic_file`` in the same folder deletes it: at once on
+    the same machine; on another machine, whose locks may not be visible, if it has not changed for
+    two minutes. So write at least once a minute.
 
     Args:
         path: the file to make, in an existing folder. An existing file is replaced.
@@ -138,13 +138,10 @@ def _delete_abandoned_parts(folder: Path, now: float) -> None:
         folder: the folder to look in.
         now: the file server's time, taken from a new file, because the clocks of machines differ.
     """
-    if time.monotonic() - _looked_at.get(folder, -_QUIET_SECONDS) < _QUIET_SECONDS:
+    if time.monotonic() - _looked_at.get(folder, -_SECONDS_BETWEEN_LOOKS) < _SECONDS_BETWEEN_LOOKS:
         return
     _looked_at[folder] = time.monotonic()
     for part in folder.glob("*.part"):
         with suppress(OSError):  # deleted by another process meanwhile, or owned by another user
-            quiet_seconds = now - part.stat().st_mtime
-            if not is_part(part) or quiet_seconds < _QUIET_SECONDS:
-                continue
-            if is_abandoned(is_held(part), quiet_seconds):
+            if is_part(part) and is_abandoned(part, part, now - part.stat().st_mtime):
                 part.unlink()

@@ -106,6 +106,20 @@ def is_held(path: Path) -> bool | None:
     return False
 
 
+def machine() -> str | None:
+    """Return a name of this machine and of the file systems that this process sees.
+
+    Processes with the same name see each other's locks, on whatever file system. Containers of a
+    machine have different names, because a network disk may be mounted once for each of them. None
+    if the system, such as macOS or Windows, does not say.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/mnt')}"
+    except OSError:
+        return None
+
+
 def open_files_limit() -> int | None:
     """Return how many files this process may have open; None if that is unknown."""
     try:

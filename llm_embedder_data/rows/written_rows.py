@@ -11,8 +11,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llm_embedder_data.core.errors import ConfigError, DataError
-from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.file_errors import writing
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 
@@ -51,20 +51,15 @@ def write_rows(
     path = Path(path)
     if path.suffix not in ENDINGS:
         raise ConfigError(f"{path}: expected a file that ends in {' or '.join(ENDINGS)}")
-    try:
-        with atomic_file(path) as file:
-            if path.suffix == ".jsonl":
-                return _write_lines(rows, file, progress).n_rows
-            # The types of columns are only known when all rows were seen.
-            with tempfile.TemporaryFile(dir=path.parent) as lines:
-                seen = _write_lines(rows, lines, progress)
-                lines.seek(0)
-                _write_table(map(json.loads, lines), file, kind, seen)
-            return seen.n_rows
-    except OSError as error:
-        raise DataError.at(
-            str(path), f"cannot be written: {reason(error)} ({remedy(error, 'out')})"
-        ) from error
+    with writing(path, "out"), atomic_file(path) as file:
+        if path.suffix == ".jsonl":
+            return _write_lines(rows, file, progress).n_rows
+        # The types of columns are only known when all rows were seen.
+        with tempfile.TemporaryFile(dir=path.parent) as lines:
+            seen = _write_lines(rows, lines, progress)
+            lines.seek(0)
+            _write_table(map(json.loads, lines), file, kind, seen)
+        return seen.n_rows
 
 
 # --------------------------------------------------------------------------------------------------

@@ -92,6 +92,23 @@ def test_what_a_killed_process_left_is_deleted_by_the_next_to_write(tmp_path, wr
     assert names(tmp_path) == sorted(["c", fresh.name, strange.name])
 
 
+def test_what_was_left_moments_ago_is_deleted_if_it_is_this_machine_s(tmp_path, writer):
+    """A run that was killed is often started again at once."""
+    process, part = writer
+    process.kill()
+    process.join()
+    others = part.with_name(f"b.{'0' * 32}.part")
+    others.touch()
+    begun = part.with_name(f"c.{part.name[2:]}")
+    begun.touch()  # its process may not have locked it yet
+    for path in (part, others):
+        os.utime(path, (time.time() - 5,) * 2)
+
+    write(tmp_path / "d", b"another file")
+
+    assert names(tmp_path) == sorted([others.name, begun.name, "d"])
+
+
 def test_the_part_of_a_process_that_lives_stays(tmp_path, writer):
     _, part = writer
 

@@ -20,6 +20,10 @@ from llm_embedder_data.core.sealed_files import BUILDING_SUFFIX, hash_of
 # Files in a build folder: the progress of the build, the host that builds, and that process's lock.
 STATE, _OWNER, _LOCK = "state.json", "owner.json", "owner.lock"
 
+# A folder without an owner is deleted after this many seconds. Its process was killed right after
+# making the folder, or while deleting it.
+_OWNED_WITHIN = 120.0
+
 # An abandoned build is deleted after this many seconds, if no process has continued it.
 _FORGOTTEN = 7 * 86400.0
 
@@ -40,6 +44,9 @@ class BuildFolder:
 
     def __enter__(self) -> Path:
         for folder in sorted(self._path.parent.glob(f"*{BUILDING_SUFFIX}")):
+            if _has_no_owner(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
             same_table = folder.name.startswith(f"{self._path.stem}.")
             if (same_table or _is_unwanted(folder)) and self._take_over(folder):
                 if same_table and _is_sound(folder):
@@ -73,6 +80,15 @@ class BuildFolder:
             self._give_up()
         else:  # another process may go on with this build
             self._lock.release()
+
+
+def _has_no_owner(folder: Path) -> bool:
+    """Return whether a folder has had no owner for long, so that no process builds in it."""
+    try:
+        age = time.time() - folder.stat().st_mtime
+        return age > _OWNED_WITHIN and not folder.is_symlink() and not (folder / _OWNER).exists()
+    except OSError:  # another process has just deleted it
+        return False
 
 
 def _is_sound(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.output_files import check_output_file, in_made_folder
-from llm_embedder_data.cli.rejected_file import write_rejected_file
+from llm_embedder_data.cli.rejected_file import check_rejected_file, write_rejected_file
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.home_paths import with_home
@@ -46,7 +46,7 @@ def convert(cfg: DictConfig) -> None:
             f"{found} is named (name one; run convert again for another)"
         )
     out, kind = _checked_out(cfg.out), _KINDS[named[0]]
-    check_output_file("rejected", cfg.rejected)
+    check_rejected_file(cfg.rejected)
     template = data["key_template"]
     reader = RowReader(
         {named[0]: data[named[0]]} if not isinstance(data[named[0]], dict) else data[named[0]],

@@ -27,6 +27,7 @@ from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.config.negative_limits import LIMITS
 from llm_embedder_data.core.errors import ConfigError, check_choice
+from llm_embedder_data.core.file_errors import writing
 from llm_embedder_data.core.file_names import file_names
 from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.core.printable import one_line
@@ -217,7 +218,8 @@ def _write(
     else:
         runs = {out: datasets}
     for run, of_run in runs.items():
-        write_mined(run, of_run, cache)
+        with writing(run, "out"):
+            write_mined(run, of_run, cache)
     reports = {mined.name: mining_report(mined, limits) for mined in datasets}
     for name, report in reports.items():
         for what, number in report["counts"].items():
@@ -241,7 +243,8 @@ def _merge(cfg: DictConfig, out: Path, depth: int) -> None:
     if _is_folder(out):
         raise ConfigError(f"out={cfg.out!r}: merged negatives are one file (name it, as run.tsv)")
     cache = cache_folder(cfg.data.cache_dir)
-    n_negatives, notes = merge_runs([with_home(run) for run in runs], out, depth, cache)
+    with writing(out, "out"):
+        n_negatives, notes = merge_runs([with_home(run) for run in runs], out, depth, cache)
     for note in notes:
         show(note)
     show(

@@ -22,7 +22,7 @@ from llm_embedder_data.cli.output_files import (
     write_text,
 )
 from llm_embedder_data.cli.reading_progress import reading_progress
-from llm_embedder_data.cli.rejected_file import write_rejected_file
+from llm_embedder_data.cli.rejected_file import check_rejected_file, write_rejected_file
 from llm_embedder_data.cli.run_objects import build_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.damaged_files import damaged_files
@@ -46,8 +46,9 @@ def prepare(cfg: DictConfig) -> None:
     limits = check_gates(fail_on, near_duplicates)
     _warn_of_idle_gates(limits, cfg)
     check_whole_number("world_size", cfg.world_size, 1)
-    for name in ("json", "html", "rejected"):
+    for name in ("json", "html"):
         check_output_file(name, cfg[name])
+    check_rejected_file(cfg.rejected)
     datamodule = build_data(cfg)
     _remove_damaged_caches(cache_folder(datamodule.cache_dir))
     began = time.perf_counter()

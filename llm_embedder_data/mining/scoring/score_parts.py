@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_embedder_data.core.errors import DataError
-from llm_embedder_data.core.file_errors import reason, remedy
+from llm_embedder_data.core.file_errors import writing
 from llm_embedder_data.core.files import atomic_file, locked
 
 
@@ -55,12 +54,10 @@ class ScoreParts:
             DataError: the folder cannot be written.
         """
         lines = [json.dumps(entry, ensure_ascii=True) + "\n" for entry in (dict(counts), *rows)]
-        try:
+        with writing(self._out, "out"):
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_file(self._path(part)) as file:
                 file.write("".join(lines).encode())
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def join(self) -> Counter[str] | None:
         """Join all parts into the score file, and delete them. Do nothing if a part is missing.
@@ -75,24 +72,16 @@ class ScoreParts:
             DataError: the file cannot be written.
         """
         counts: Counter[str] = Counter()
-        try:
-            with locked(self._out):
-                if self.missing():
-                    return None
-                with atomic_file(self._out) as file:
-                    for part in range(self.n_parts):
-                        with open(self._path(part), "rb") as lines:
-                            counts.update(json.loads(lines.readline()))
-                            shutil.copyfileobj(lines, file)
-                shutil.rmtree(self.folder, ignore_errors=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with writing(self._out, "out"), locked(self._out):
+            if self.missing():
+                return None
+            with atomic_file(self._out) as file:
+                for part in range(self.n_parts):
+                    with open(self._path(part), "rb") as lines:
+                        counts.update(json.loads(lines.readline()))
+                        shutil.copyfileobj(lines, file)
+            shutil.rmtree(self.folder, ignore_errors=True)
         return counts
 
     def _path(self, part: int) -> Path:
         return self.folder / f"{part:08d}.jsonl"
-
-    def _unwritable(self, error: OSError) -> DataError:
-        return DataError.at(
-            str(self._out), f"cannot be written: {reason(error)} ({remedy(error, 'out')})"
-        )

@@ -27,3 +27,17 @@ def test_a_build_that_another_process_finishes_meanwhile_is_no_hindrance(tmp_pat
     (tmp_path / "other.renamed.building").symlink_to("nowhere")
 
     check(build(tmp_path / "t", LONG), LONG)
+
+
+def test_a_folder_that_no_process_has_claimed_is_deleted_after_a_while(tmp_path):
+    """Its process was killed right after making it, or while deleting it."""
+    left, new = (tmp_path / f"other.{name}.building" for name in ("left", "new"))
+    for place in (left, new):
+        place.mkdir()
+        (place / "ids.bin").touch()
+    os.utime(left, (0, 0))
+
+    build(tmp_path / "t", LONG)
+
+    assert not left.exists()
+    assert new.exists()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.file_errors import writing
 from llm_embedder_data.core.file_names import file_names
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.core.home_paths import with_home
@@ -84,6 +85,7 @@ def write_fixed(
 
     Raises:
         ConfigError: the folder cannot be made, or two sets would be written to one file.
+        DataError: a file cannot be written.
     """
     names = file_names(train_sets, ENDING, "fix")
     folder = with_home(folder)
@@ -107,7 +109,7 @@ def write_fixed(
         counts["contamination"] = int((is_left_out & ~repeated[name]).sum())
         answers = answers_by_record(train_set)
         path = folder / names[name]
-        with atomic_file(path) as out:
+        with writing(path, "fix"), atomic_file(path) as out:
             tables = train_set.tables(train_set.column_names)
             for start in range(0, len(of_rows.rows), _BLOCK_ROWS):
                 block = range(start, min(start + _BLOCK_ROWS, len(of_rows.rows)))
