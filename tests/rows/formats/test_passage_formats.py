@@ -245,3 +245,10 @@ def test_an_instruction_of_both_sides_is_read_as_in_any_format(folder, score):
     assert folder.row([{**record, "instruction": own}])["instruction"] == own
     with pytest.raises(DataError, match="instruction has 'doc'"):
         folder.rows([{**record, "instruction": {"doc": "Law: "}}])
+
+
+@pytest.mark.parametrize("pos", [["a"], ["a", "b", "c"]])
+def test_gritlm_with_an_instruction_for_the_query_alone(folder, pos):
+    row = folder.row([{"query": ["Find", "q"], "pos": pos, "neg": ["n"]}])
+    assert (row["query"], row["pos"], row["neg"]) == ("q", pos, ["n"])
+    assert row["instruction"] == {"query": "Find", "key": None}
