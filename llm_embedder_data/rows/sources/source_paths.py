@@ -12,7 +12,9 @@ from llm_embedder_data.core.addresses import is_address
 from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.rows.files.file_formats import ENDINGS, plain_suffix
 from llm_embedder_data.rows.formats.detection import format_of_folder
+from llm_embedder_data.rows.schema.canonical_rows import Kind
 from llm_embedder_data.rows.settings.cache_folder import cache_folder
+from llm_embedder_data.rows.sources.data_places import of_split
 from llm_embedder_data.rows.sources.fetched_files import fetched, remote_files
 from llm_embedder_data.rows.sources.path_prefixes import HUB_NAME, without_prefix
 
@@ -27,6 +29,7 @@ def paths_of(
     cache_dir: str | os.PathLike[str] | None = None,
     *,
     folder_is_one: bool = False,
+    kind: Kind | None = None,
 ) -> list[str]:
     """Return the absolute paths of the files of a path or a list of paths, in order.
 
@@ -39,6 +42,8 @@ def paths_of(
         cache_dir: where fetched files are kept: see
             :func:`~llm_embedder_data.rows.settings.cache_folder.cache_folder`.
         folder_is_one: whether every folder is a dataset as a whole.
+        kind: the kind of rows to read. Of a folder whose files are named by splits, only the files
+            of the split for these rows are returned, see :func:`.of_split`; None: all files.
 
     Raises:
         ConfigError: the setting is not a path.
@@ -55,9 +60,10 @@ def paths_of(
             for kept in fetched(path_or_address, cache_folder(cache_dir), where):
                 # A data set of the hub has its files in folders of splits or configurations.
                 is_one = folder_is_one or (os.path.isdir(kept) and not _data_files(kept))
-                found += _paths_of_one(kept, given, where, is_one)
+                found += _paths_of_one(kept, given, where, is_one, kind)
         else:
-            found += _paths_of_one(_absolute(path_or_address), given, where, folder_is_one)
+            path_here = _absolute(path_or_address)
+            found += _paths_of_one(path_here, given, where, folder_is_one, kind)
     if not found:
         raise ConfigError(f"{where}: an empty list (name at least one file, or give null)")
     return found
@@ -94,12 +100,14 @@ def addresses_of(
     return found
 
 
-def _paths_of_one(path: str, given: str, where: str, folder_is_one: bool) -> list[str]:
+def _paths_of_one(
+    path: str, given: str, where: str, folder_is_one: bool, kind: Kind | None
+) -> list[str]:
     if os.path.isfile(path):
         return [path]
     if os.path.isdir(path):
         is_one = folder_is_one or format_of_folder(Path(path)) is not None
-        return [path] if is_one else _files_of_folder(path, where)
+        return [path] if is_one else _files_of_folder(path, where, kind)
     if glob.has_magic(path):
         matches = sorted(glob.glob(path, recursive=True))
         files = [match for match in matches if os.path.isfile(match)]
@@ -121,16 +129,21 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _files_of_folder(folder: str, where: str) -> list[str]:
+def _files_of_folder(folder: str, where: str, kind: Kind | None) -> list[str]:
     if _is_saved_dataset(folder):
         return [folder]
     files = _data_files(folder)
+    data = os.path.join(folder, "data")
+    if not files and os.path.isdir(data) and _data_files(data):
+        return [folder]  # a copy of a data set of the hub, which is read as a whole
     if not files:
         raise DataError.at(
             folder,
             f"the folder holds no data file ({where}; {', '.join((*ENDINGS, *_TEXT_ENDINGS))})",
         )
-    return files
+    if kind is None:
+        return files
+    return list(map(str, of_split(list(map(Path, files)), Path(folder), kind, None)))
 
 
 def _data_files(folder: str) -> list[str]:

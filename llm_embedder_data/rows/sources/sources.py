@@ -179,7 +179,9 @@ def _places(
         yield {"data": path, "files": (where,), "named_after": f"/{name}/{name}"}
         return
     is_dataset = arguments.get("format") is not None or bool(options)
-    for found in paths_of(path, where, roots.data_root, roots.cache_dir, folder_is_one=is_dataset):
+    for found in paths_of(
+        path, where, roots.data_root, roots.cache_dir, folder_is_one=is_dataset, kind=roots.kind
+    ):
         named_after = os.path.join(found, "rows") if os.path.isdir(found) else found
         yield {"files": (found,), "named_after": named_after}
 

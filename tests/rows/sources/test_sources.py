@@ -32,8 +32,8 @@ def root(tmp_path):
     return tmp_path
 
 
-def resolve(data, **more):
-    return resolve_sources(data, setting="data.train_data", fields=TRAIN_FIELDS, **more)
+def resolve(data, setting="data.train_data", **more):
+    return resolve_sources(data, setting=setting, fields=TRAIN_FIELDS, **more)
 
 
 def named(sources, root):
@@ -82,6 +82,7 @@ def test_names_are_always_unique(tmp_path_factory, files):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_files_are_sorted_whatever_the_order_on_disk(root, monkeypatch, order):
+    (root / "qa" / "msmarco" / "more.jsonl").touch()
     listing = os.scandir
 
     class Listing(list):
@@ -101,7 +102,7 @@ def test_files_are_sorted_whatever_the_order_on_disk(root, monkeypatch, order):
     assert [os.path.relpath(source.files[0], root) for source in found] == [
         "qa/msmarco/train.jsonl",
         "qa/nq/train.jsonl",
-        "qa/msmarco/dev.jsonl",
+        "qa/msmarco/more.jsonl",
         "qa/msmarco/train.jsonl",
         "chat/train.jsonl",
     ]
@@ -112,6 +113,27 @@ def test_a_folder_gives_its_data_files_and_no_others(root):
         (root / "chat" / name).touch()
 
     assert named(resolve(str(root / "chat")), root) == {"chat": ["chat/train.jsonl"]}
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("train", ["rest", "train"]), ("eval", ["test"])])
+def test_of_a_folder_with_files_of_splits_only_those_for_the_rows_are_read(root, kind, wanted):
+    for name in ("train", "test", "rest"):
+        (root / "split").mkdir(exist_ok=True)
+        (root / "split" / f"{name}.jsonl").write_text("{}")
+
+    sources = resolve(f"{root}/split", kind=kind)
+
+    files = [os.path.basename(source.files[0]) for source in sources]
+    assert files == [f"{name}.jsonl" for name in wanted]
+
+
+def test_a_copy_of_a_data_set_of_the_hub_is_one_dataset(root):
+    (root / "copy" / "data").mkdir(parents=True)
+    (root / "copy" / "README.md").touch()
+    for name in ("train-00000-of-00001", "test-00000-of-00001"):
+        (root / "copy" / "data" / f"{name}.parquet").write_text("PAR1")
+
+    assert named(resolve(f"{root}/copy"), root) == {"copy": ["copy"]}
 
 
 def test_a_mapping_names_datasets_of_one_or_more_files(root):
