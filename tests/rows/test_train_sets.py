@@ -264,3 +264,20 @@ def test_a_query_id_is_read_before_a_qid_and_as_the_source_says(tmp_path):
 
     assert both.rows.data.column("query_id_str").to_pylist() == ["b"]
     assert named.rows.data.column("query_id_str").to_pylist() == ["c"]
+
+
+def test_queries_are_read_from_the_column_of_their_ids(tmp_path):
+    path = write(tmp_path, [{"query_id": "q1", "positive_id": "d1", "negative_id": "d2"}])
+    texts = {"queries": {"q1": "what is it"}, "corpus": {"d1": "one text", "d2": "another text"}}
+    source = {"query": "query_id", "pos": "positive_id", "neg": "negative_id"}
+    for name, found in texts.items():
+        lines = "".join(f"{text_id}\t{text}\n" for text_id, text in found.items())
+        (tmp_path / f"{name}.tsv").write_text(lines)
+        source[name] = str(tmp_path / f"{name}.tsv")
+
+    [found] = train(path, source=source)
+
+    assert (found.rows[0]["query"], found.passages.texts(np.array(found.rows[0]["key"]))) == (
+        "what is it",
+        ["one text", "another text"],
+    )

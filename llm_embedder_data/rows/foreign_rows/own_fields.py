@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llm_embedder_data.rows.columns.instructions import SIDES, unknown_sides
+from llm_embedder_data.rows.formats.own_instruction import instruction_of
 from llm_embedder_data.rows.formats.parts import OWN_FIELDS, Parts
 from llm_embedder_data.rows.schema.canonical_rows import BadRowError, Row, text_of
 
@@ -31,7 +31,7 @@ def add_own_fields(row: Row, parts: Parts) -> None:
         if value is None or row.get(name) is not None or name in parts.read_names:
             continue
         try:
-            found = text_of(value, name) if name == "task" else _instruction_of(value)
+            found = text_of(value, name) if name == "task" else instruction_of(value)
         except BadRowError as error:
             if not parts.skips_bad_rows:
                 raise parts.error(str(error)) from error
@@ -39,23 +39,3 @@ def add_own_fields(row: Row, parts: Parts) -> None:
             continue
         if found is not None:
             row[name] = found
-
-
-def _instruction_of(value: object) -> dict[str, str | None] | None:
-    """Return the instructions of query and keys; None if both are missing or blank.
-
-    Args:
-        value: the query's instruction, or an object of the texts ``query`` and ``key``.
-
-    Raises:
-        BadRowError: it has another type, or other names.
-    """
-    given = value if isinstance(value, Mapping) else {"query": value}
-    if fault := unknown_sides(given, "instruction"):
-        raise BadRowError(fault)
-    found: dict[str, str | None] = {}
-    for side in SIDES:
-        text = given.get(side)
-        is_blank = text is None or (isinstance(text, str) and not text.strip())
-        found[side] = None if is_blank else text_of(text, "instruction")
-    return found if any(found.values()) else None

@@ -19,7 +19,7 @@ from typing import Any
 from llm_embedder_data.core.hashing import below, hash_rows, stream_seed
 from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.columns import row_in_order
-from llm_embedder_data.rows.formats.format import Format, each_record, most_are
+from llm_embedder_data.rows.formats.format import Format, each_record, is_text, most_are
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
@@ -77,7 +77,13 @@ ARRAYS = Format(
 
 
 def _is_sets(file: RawFile) -> bool:
-    return set(file.fields) == {"set"}
+    # Other columns may name the set or its task; a query would be the one to train on.
+    has_query = bool({"query", "pos"} & set(file.fields))
+    return not has_query and most_are(file.values("set"), _is_list_of_texts)
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_text, value))
 
 
 def _from_set(record: Mapping[str, Any], parts: Parts) -> Row:

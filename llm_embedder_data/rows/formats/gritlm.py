@@ -11,7 +11,8 @@ A record of MEDI's has one positive and one negative, and the name of its task::
      "pos": ["Represent the text: ", "Tides follow the moon."],
      "neg": ["Represent the text: ", "Rain falls from clouds."], "task_name": "nq"}
 
-A file is known by how deep the lists of ``query`` and ``pos`` are nested.
+A file is known by how deep the lists of ``query`` and ``pos`` are nested. GritLM's texts may also
+be plain, without an instruction; but a ``pos`` of two plain texts is MEDI's pair.
 """
 
 from __future__ import annotations
@@ -53,8 +54,16 @@ def _is_nested(value: Any) -> bool:
     )
 
 
+def _are_plain(value: Any) -> bool:
+    """Return whether a value is a list of texts, and not a single pair [instruction, text]."""
+    return isinstance(value, list) and bool(value) and all(map(is_text, value)) and len(value) != 2
+
+
 def _recognizes_gritlm(file: RawFile) -> bool:
-    if not most_are(file.values("pos"), _is_nested):
+    positives = file.values("pos")
+    if _queries_are_pairs(file) and most_are(positives, _are_plain):
+        return True  # only the queries have instructions
+    if not most_are(positives, _is_nested):
         return False
     # Queries that are lists of something else, such as token ids, belong to another format.
     return _queries_are_pairs(file) or most_are(file.values("query"), is_text)

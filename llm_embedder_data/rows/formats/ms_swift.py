@@ -172,7 +172,7 @@ def _read(parts: Parts) -> Iterator[Row]:
 
 
 def _is_positive(label: Any, threshold: float | None) -> bool:
-    if isinstance(label, bool) or not isinstance(label, int | float):
+    if not isinstance(label, int | float):
         raise BadRowError(f"label: expected a number, found {shown(label)}")
     if threshold is not None:
         return label >= threshold

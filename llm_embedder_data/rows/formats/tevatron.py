@@ -21,6 +21,7 @@ from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
+from llm_embedder_data.rows.formats.own_instruction import instruction_of
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -119,17 +120,18 @@ def _scores(record: Mapping[str, Any], n_candidates: int, parts: Parts) -> list[
     return parts.complete_scores(True, scores_of((given, n_candidates)))
 
 
-def _query(record: Mapping[str, Any]) -> tuple[Any, str | None]:
-    """Return the query and its instruction; the instruction is None if the query contains it."""
-    query, instruction = record.get("query"), record.get("instruction")
-    if instruction is not None and not isinstance(instruction, str):
-        raise BadRowError(f"instruction: expected a string, found {shown(instruction)}")
-    if not instruction:
-        only_query = record.get("only_query") or query
-        return only_query, None if "only_query" in record else instruction
+def _query(record: Mapping[str, Any]) -> tuple[Any, Mapping[str, str | None] | None]:
+    """Return the query and the row's instruction; None if the query contains the instruction."""
+    query, given = record.get("query"), record.get("instruction")
+    instruction = instruction_of(given)
+    of_query = given if isinstance(given, str) else None
+    if of_query == "" and "only_query" not in record:
+        return query, {"query": "", "key": None}  # the row asks for none, not for the recipe's
+    if not of_query:
+        return record.get("only_query") or query, instruction
     if record.get("only_query"):
         return record["only_query"], instruction
-    if isinstance(query, str) and instruction in query and query != instruction:
+    if isinstance(query, str) and of_query in query and query != of_query:
         return query, None
     return query, instruction
 
@@ -141,14 +143,16 @@ def _train(record: Mapping[str, Any], parts: Parts) -> Row:
     )
     if not pos:
         raise Dropped("rows without a positive")
-    query, instruction = _query(record)
+    query, given = _query(record)
+    instruction: Mapping[str, str | None] = given or {}
     return train_row(
         query,
         pos,
         neg,
         scores=_scores(record, len(pos) + len(neg), parts),
         query_id=query_id_in(record),
-        query_instruction=instruction,
+        query_instruction=instruction.get("query"),
+        key_instruction=instruction.get("key"),
     )
 
 
@@ -157,7 +161,7 @@ def _eval(record: Mapping[str, Any], parts: Parts) -> Row:
     ids = passage_ids_of(record.get("positive_passages"), "positive_passages")
     row = relevant_row(query, query_id_in(record), ids, parts)
     if instruction is not None:
-        row["instruction"] = {"query": instruction, "key": None}
+        row["instruction"] = dict(instruction)
     return row
 
 

@@ -136,7 +136,10 @@ def _plain_record(record: Any) -> Any:
     """
     if not isinstance(record, Mapping):
         return record
-    plain = {name: _plain_value(value) for name, value in record.items()}
+    try:
+        plain = {name: _plain_value(value) for name, value in record.items()}
+    except RecursionError:  # lists of lists of lists: whoever reads the column says what is wrong
+        plain = dict(record)
     return {
         name: None if isinstance(value, float) and math.isnan(value) else value
         for name, value in plain.items()

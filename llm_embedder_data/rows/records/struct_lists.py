@@ -36,13 +36,19 @@ def with_structs(record: dict[str, Any], columns: Iterable[str]) -> dict[str, An
     return record | {name: as_structs(record[name]) for name in columns if name in record}
 
 
-def as_structs(value: Any) -> Any:
-    """Return a struct of lists of one length as a list of structs, also inside a list.
+def as_structs(value: Any, depth: int = 1) -> Any:
+    """Return a struct of lists of one length as a list of structs, also inside lists.
 
     Other values are returned as they are.
+
+    Args:
+        value: any value.
+        depth: how deep a list may be nested whose structs are turned.
     """
     if isinstance(value, list):
-        entries = [as_structs(entry) for entry in value]
+        if depth < 0:
+            return value
+        entries = [as_structs(entry, depth - 1) for entry in value]
         is_same = all(entry is given for entry, given in zip(entries, value, strict=True))
         return value if is_same else entries
     if not isinstance(value, dict) or not value:

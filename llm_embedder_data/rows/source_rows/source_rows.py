@@ -33,6 +33,7 @@ from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import RecordPlace
 from llm_embedder_data.rows.records.rejected_files import RejectedFile
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
+from llm_embedder_data.rows.schema.query_columns import QUERY_ID
 from llm_embedder_data.rows.schema.reading import fields_seen, read_file
 from llm_embedder_data.rows.schema.row_kind import RowKind
 from llm_embedder_data.rows.settings.field_names import columns_by_field
@@ -199,6 +200,9 @@ def renamed_fields(source: Source, fields: Sequence[str]) -> tuple[tuple[str, st
     renamed = {name: column for name, column in source.fields.items() if isinstance(column, str)}
     if len(renamed) < len(source.fields) or not set(renamed) <= set(fields):
         return None
+    if "queries" in source.reader_options and QUERY_ID.name not in renamed:
+        # Queries may be read from the column of their ids: the ids come with the queries' texts.
+        fields = [name for name in fields if name != QUERY_ID.name]
     columns_by_field(fields, renamed, f"source {source.name!r}")
     return tuple(sorted(renamed.items()))
 

@@ -162,8 +162,8 @@ def chosen_split(names: Sequence[str], kind: Kind, given: str | None, where: str
 def of_split(found: FolderFiles, folder: Path, kind: Kind, split: str | None) -> FolderFiles:
     """Return the files of a split, if their names say which split they are of; else all files.
 
-    Training reads the files of ``train``, evaluation those of ``test``, or else of ``dev``; both
-    also read files that name no split.
+    Training reads the files of ``train`` and those that name no split. Evaluation reads the files
+    of ``test``, or else of ``dev``, or else those that name no split.
 
     Args:
         found: the files.
@@ -188,7 +188,8 @@ def of_split(found: FolderFiles, folder: Path, kind: Kind, split: str | None) ->
         kept = splits.get(wanted, kept)
     elif kind != "corpus":
         of_kind = next((splits[name] for name in _IN_ORDER[kind] if name in splits), [])
-        kept = [*of_kind, *splits.get(None, ())] or kept
+        without = splits.get(None, [])
+        kept = ([*of_kind, *without] if kind == "train" else of_kind or without) or kept
     return found.only(sorted(kept), "of another split")
 
 

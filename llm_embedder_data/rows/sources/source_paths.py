@@ -174,6 +174,8 @@ def _files_of_folder(path: str, where: str, kind: Kind | None) -> SourcePaths:
             f"the folder holds no data file{left_out} ({where}; "
             f"{', '.join((*ENDINGS, *TEXT_ENDINGS))})",
         )
+    if all(file.is_relative_to(folder / "data") for file in found.files):
+        return SourcePaths([path], [])  # a copy of a dataset of the hub, whose name is the folder's
     found = found.of_one_kind()
     return SourcePaths.of(found if kind is None else of_split(found, folder, kind, None), path)
 

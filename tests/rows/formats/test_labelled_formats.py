@@ -131,6 +131,14 @@ def test_ms_swift_last_turn_earlier_turns_and_system(folder):
     }
 
 
+def test_ms_swift_labels_may_be_true_and_false(folder):
+    records = [
+        {"messages": turns("q"), "positive_messages": [turns(text)], "label": label}
+        for text, label in (("a", True), ("b", False))
+    ]
+    assert folder.row(records) == {"query": "q", "pos": ["a"], "neg": ["b"]}
+
+
 def test_ms_swift_labels(folder):
     records = [
         {"messages": turns("q"), "positive_messages": [turns(text)], "label": label}

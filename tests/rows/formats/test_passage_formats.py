@@ -235,3 +235,20 @@ def test_a_nemo_corpus_without_passages_is_named(folder):
     folder.write("wiki/merlin_metadata.json", {"class": "TextQADataset", "corpus_id": "wiki"})
     with pytest.raises(DataError, match="wiki: the corpus has no file of passages"):
         folder.read(rows)
+
+
+@pytest.mark.parametrize("score", [{}, {"ce_score": 1.5}])
+def test_an_instruction_of_both_sides_is_read_as_in_any_format(folder, score):
+    passage = {"docid": "1", "text": "a b", **score}
+    record = {"query": "q", "positive_passages": [passage], "negative_passages": []}
+    own = {"query": "Find: ", "key": "Law: "}
+    assert folder.row([{**record, "instruction": own}])["instruction"] == own
+    with pytest.raises(DataError, match="instruction has 'doc'"):
+        folder.rows([{**record, "instruction": {"doc": "Law: "}}])
+
+
+@pytest.mark.parametrize("pos", [["a"], ["a", "b", "c"]])
+def test_gritlm_with_an_instruction_for_the_query_alone(folder, pos):
+    row = folder.row([{"query": ["Find", "q"], "pos": pos, "neg": ["n"]}])
+    assert (row["query"], row["pos"], row["neg"]) == ("q", pos, ["n"])
+    assert row["instruction"] == {"query": "Find", "key": None}

@@ -221,3 +221,9 @@ def test_a_wrong_number_of_teacher_scores_names_their_field(folder):
     row = {"query": "what", "pos": ["one two"], "neg": ["no such"], "teacher_scores": [1, 2, 3]}
     with pytest.raises(DataError, match="teacher_scores: 3 scores for 2 candidates"):
         folder.rows([row])
+
+
+def test_sets_may_have_further_columns(folder):
+    [row] = folder.rows([{"set": ["a b", "c d"], "id": 4, "task": "faq"}])
+    assert {row["query"], *row["pos"]} == {"a b", "c d"}
+    assert row["task"] == "faq"

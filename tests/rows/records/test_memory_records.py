@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm_embedder_data import read_rows
+from llm_embedder_data.core.errors import DataError
 
 
 def only(source, **settings):
@@ -152,6 +153,15 @@ def test_negatives_by_miner_stay_a_dict_of_lists(tmp_path):
     beside = {name: str(tmp_path / f"{name}.tsv") for name in ("corpus", "queries")}
     record = {"qid": 7, "pos": [1], "neg": {"bm25": [2], "dense": [3]}}
     assert only([record], **beside, miner="dense")["neg"] == ["drei"]
+
+
+def test_lists_of_any_depth_are_bad_rows():
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    for record in ({"query": "wo", "pos": deep}, {"query": "wo", "positive_passages": deep}):
+        with pytest.raises(DataError, match="row 0"):
+            list(read_rows([record]))
 
 
 # -- empty cells of lists --------------------------------------------------------------------------

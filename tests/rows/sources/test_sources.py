@@ -32,8 +32,8 @@ def root(tmp_path):
     return tmp_path
 
 
-def resolve(data, **more):
-    return resolve_sources(data, setting="data.train_data", fields=TRAIN_FIELDS, **more)
+def resolve(data, setting="data.train_data", **more):
+    return resolve_sources(data, setting=setting, fields=TRAIN_FIELDS, **more)
 
 
 def named(sources, root):
@@ -104,6 +104,27 @@ def test_a_folder_gives_its_data_files_and_no_others(root):
     [source] = resolve(str(root / "chat"))
     assert named([source], root) == {"chat": ["chat/train.jsonl"]}
     assert source.notes == ()
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("train", ["rest", "train"]), ("eval", ["test"])])
+def test_of_a_folder_with_files_of_splits_only_those_for_the_rows_are_read(root, kind, wanted):
+    for name in ("train", "test", "rest"):
+        (root / "split").mkdir(exist_ok=True)
+        (root / "split" / f"{name}.jsonl").write_text("{}")
+
+    sources = resolve(f"{root}/split", kind=kind)
+
+    files = [os.path.basename(source.files[0]) for source in sources]
+    assert files == [f"{name}.jsonl" for name in wanted]
+
+
+def test_a_copy_of_a_data_set_of_the_hub_is_one_dataset(root):
+    (root / "copy" / "data").mkdir(parents=True)
+    (root / "copy" / "README.md").touch()
+    for name in ("train-00000-of-00001", "test-00000-of-00001"):
+        (root / "copy" / "data" / f"{name}.parquet").write_text("PAR1")
+
+    assert named(resolve(f"{root}/copy"), root) == {"copy": ["copy"]}
 
 
 def test_a_mapping_names_datasets_of_one_or_more_files(root):
