@@ -18,8 +18,8 @@ from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.faults.row_errors import error_at_row, require_rows
 from llm_embedder_data.rows.faults.row_locations import locations_of
 from llm_embedder_data.rows.files.file_formats import Format
-from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
+from llm_embedder_data.rows.foreign_rows.source_reader import reader_of
 from llm_embedder_data.rows.formats.mteb import names_candidates
 from llm_embedder_data.rows.records.memory_records import MemoryRecords
 from llm_embedder_data.rows.records.raw_files import RawFile, RecordPlace

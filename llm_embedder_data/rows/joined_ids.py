@@ -21,15 +21,13 @@ from llm_embedder_data.rows.corpora import Corpus
 from llm_embedder_data.rows.eval_sets import EvalSet
 from llm_embedder_data.rows.faults.row_errors import require_rows
 from llm_embedder_data.rows.faults.row_locations import locations_of, with_files
+from llm_embedder_data.rows.formats.looked_up_ids import MOST_UNKNOWN
 from llm_embedder_data.rows.schema.reading import cache_names, make_folder, open_cached
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.source_rows.row_numbers import numbers_where
 
 # Part of the cache's name. Raise it when what is written changes.
 _VERSION = 2
-
-# A larger share of unknown ids is an error, unless bad rows are skipped.
-_MOST_UNKNOWN = 0.01
 
 
 def names_documents(eval_set: EvalSet) -> bool:
@@ -172,7 +170,7 @@ def _check_unknown(
             f"no document of the row is in the corpus, {compared}; in {int(is_lost.sum()):,} rows "
             f"({skips})",
         )
-    if n_unknown > _MOST_UNKNOWN * n_ids:
+    if n_unknown > MOST_UNKNOWN * n_ids:
         raise eval_set.error(
             int(found.row_of_id[first]),
             f"{n_unknown:,} of {n_ids:,} document ids of dataset {eval_set.name!r} are not in the "

@@ -21,8 +21,9 @@ from llm_embedder_data.core.normal_form import form_hashes
 from llm_embedder_data.core.printable import one_line
 from llm_embedder_data.core.sealed_files import is_whole, sealed_file
 from llm_embedder_data.rows.files.large_batches import LargeBatches
-from llm_embedder_data.rows.foreign_rows.foreign_rows import FORMATS_VERSION, reader_of
+from llm_embedder_data.rows.foreign_rows.foreign_rows import FORMATS_VERSION
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
+from llm_embedder_data.rows.foreign_rows.source_reader import reader_of
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.formats.passage_ids import ID_COLUMNS
 from llm_embedder_data.rows.records.raw_files import RawFile

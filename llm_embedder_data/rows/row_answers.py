@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.normal_form import normal_form
-from llm_embedder_data.rows.foreign_rows.foreign_rows import reader_of
+from llm_embedder_data.rows.foreign_rows.source_reader import reader_of
 from llm_embedder_data.rows.joins.joined_rows import without_side_cars
 from llm_embedder_data.rows.records.memory_records import MemoryRecords
 from llm_embedder_data.rows.records.raw_files import RawFile

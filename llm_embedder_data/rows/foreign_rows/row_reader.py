@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -15,6 +14,7 @@ import numpy as np
 
 from llm_embedder_data.core.errors import ConfigError, DataError, check_choice
 from llm_embedder_data.rows.faults.known_columns import look_alikes
+from llm_embedder_data.rows.foreign_rows.folder_roles import files_by_role
 from llm_embedder_data.rows.foreign_rows.found_rows import Found
 from llm_embedder_data.rows.foreign_rows.own_fields import add_own_fields
 from llm_embedder_data.rows.formats.detection import (
@@ -50,26 +50,16 @@ from llm_embedder_data.rows.sources.data_places import (
     FIELDS,
     Place,
     check_settings,
-    of_split,
     places_of,
 )
 from llm_embedder_data.rows.sources.folder_files import (
-    FolderFiles,
     counts_of_left_out,
-    files_in,
 )
 from llm_embedder_data.rows.sources.source_content import digests_at, settings_at
 
 # Values of ``format:`` that name a container. They are ignored, because the content of a file shows
 # its container and its format.
 _CONTAINERS = ("auto", "json", "parquet", "arrow", "csv", "tsv")
-
-# Files of a folder that hold a corpus, queries or judgments instead of rows, by their names.
-_CORPUS = re.compile(
-    r"^(corpus|collection|documents?|docs|passages|wiki_corpus)(?![a-z])", re.IGNORECASE
-)
-_QUERIES = re.compile(r"(^|[-_.])(queries|qas|topics)\b", re.IGNORECASE)
-_QRELS = re.compile(r"(^|[-_.])qrels\b", re.IGNORECASE)
 
 # Settings that only have an effect on training rows of some formats.
 _OF_SOME_FORMATS = ("prefix", "config", "miner", "threshold")
@@ -273,31 +263,14 @@ class RowReader:
         whole = format_of_folder(folder)
         if whole is not None and chosen in (None, whole):
             return whole, []
-        found = files_in(folder)
-        paths = found.files
-        corpus = [path for path in paths if _CORPUS.search(path.name)]
-        queries = [path for path in paths if _QUERIES.search(path.name) and path not in corpus]
-        qrels = [path for path in paths if _QRELS.search(path.name)]
-        beside, split = {*corpus, *queries, *qrels}, settings.get("split")
-        rows = [path for path in paths if path not in beside]
-        if self._kind == "corpus":
-            rows = corpus or rows
-        elif qrels and (self._kind == "eval" or not rows):
-            rows = qrels
-        of_rows = FolderFiles(rows, found.left_out).of_one_kind()
-        if rows:
-            of_rows = of_split(of_rows, folder, self._kind, split)
-        self._left_out = counts_of_left_out(of_rows.left_out, folder)
-        queries, qrels = (
-            of_split(FolderFiles(files), folder, self._kind, None).files
-            for files in (queries, qrels)
-        )
-        for name, files in (("corpus", corpus), ("queries", queries), ("qrels", qrels)):
+        found = files_by_role(folder, self._kind, settings.get("split"))
+        self._left_out = counts_of_left_out(found.rows.left_out, folder)
+        for name, files in found.beside.items():
             if files and settings.get(name) is None:
                 settings[name] = list(map(str, files))
-        if chosen is not None and not rows:
+        if chosen is not None and not found.rows.files:
             return chosen, []
-        return None, list(map(str, of_rows.files))
+        return None, list(map(str, found.rows.files))
 
     # -- files beside the rows -----------------------------------------------------------------
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from llm_embedder_data.core.errors import DataError
+from llm_embedder_data.rows.formats.looked_up_ids import LookedUpIds
+from llm_embedder_data.rows.formats.watched_records import WatchedRecord
 from llm_embedder_data.rows.passages.passage_files import IdsOfLines, PassageFile
 from llm_embedder_data.rows.passages.passages import Passages
 from llm_embedder_data.rows.records.raw_files import LOOKED_AT, RawFile, RawRecord, RecordPlace
@@ -90,14 +92,10 @@ class Parts:
         first_dropped: location of the first of these records, by reason.
         read_names: columns that the format asked the first records for. Other columns are reported
             as not read.
-        n_ids: number of document ids that were looked up.
-        unknown_ids: number of these that the corpus does not have.
-        example_of_unknown: the first unknown document id, and the record that has it.
-        n_query_ids: number of query ids that were looked up.
-        unknown_query_ids: number of these that the queries do not have.
-        example_of_unknown_query: the first unknown query id, and the record that has it.
         looked_up: the documents of the ids that :meth:`look_up` was called with last; None for an
             unknown id.
+        document_ids: how many document ids were looked up in the corpus, and not found.
+        query_ids: how many query ids were looked up in the queries, and not found.
         group_sizes: keys per query that the rows of a file ask for, by path; None for any number.
         known_as_labels: whether the values of a column are labels (or else scores), by path and
             column.
@@ -123,13 +121,9 @@ class Parts:
     n_dropped: Counter[str] = field(default_factory=Counter)
     first_dropped: dict[str, RecordPlace] = field(default_factory=dict)
     read_names: set[str] = field(default_factory=set)
-    n_ids: int = 0
-    unknown_ids: int = 0
-    example_of_unknown: tuple[str, tuple[str, RawRecord] | None] | None = None
-    n_query_ids: int = 0
-    unknown_query_ids: int = 0
-    example_of_unknown_query: tuple[str, tuple[str, RawRecord] | None] | None = None
     looked_up: dict[str, Key | None] = field(default_factory=dict)
+    document_ids: LookedUpIds = field(default_factory=partial(LookedUpIds, "document", "corpus"))
+    query_ids: LookedUpIds = field(default_factory=partial(LookedUpIds, "query", "queries"))
     group_sizes: dict[str, int | None] = field(default_factory=dict)
     known_as_labels: dict[tuple[str, str], bool] = field(default_factory=dict)
     known_as_ids: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict)
@@ -173,7 +167,9 @@ class Parts:
 
     def watched(self, record: RawRecord) -> Mapping[str, Any]:
         """Return a record's value, a mapping; a first record notes the columns asked of it."""
-        return _Watched(record.value, self.read_names) if record.row < LOOKED_AT else record.value
+        if record.row >= LOOKED_AT:
+            return record.value  # type: ignore[no-any-return]
+        return WatchedRecord(record.value, self.read_names)
 
     def error(self, sentence: str) -> DataError:
         """Return an error that says where the current record is."""
@@ -330,11 +326,10 @@ class Parts:
         return [doc_id for doc_id, key in zip(ids, found, strict=True) if key is not None]
 
     def _count(self, ids: list[str], found: list[Key | None]) -> None:
-        self.n_ids += len(ids)
-        if None in found:
-            self.unknown_ids += found.count(None)
-            missing = ids[found.index(None)]
-            self.example_of_unknown = self.example_of_unknown or (missing, self.at)
+        unknown: list[str] = []
+        if None in found:  # rare, and large files hold billions of ids
+            unknown = [doc_id for doc_id, key in zip(ids, found, strict=True) if key is None]
+        self.document_ids.note(len(ids), unknown, self.at)
 
     def look_up(self, ids: Iterable[str]) -> None:
         """Look up the ids of many rows at once, which is faster than row by row.
@@ -409,13 +404,8 @@ class Parts:
             DataError: no queries are named.
         """
         found = self.queries.get(document_id(query_id, "query id"))
-        self.n_query_ids += 1
+        self.query_ids.note(1, [str(query_id)] if found is None else [], self.at)
         if found is None:
-            self.unknown_query_ids += 1
-            self.example_of_unknown_query = self.example_of_unknown_query or (
-                str(query_id),
-                self.at,
-            )
             raise Dropped("rows whose query is not in the queries")
         return found
 
@@ -441,45 +431,12 @@ class Parts:
             DataError: no id is known; or bad rows are not skipped, and over 1 % of the ids are
                 unknown.
         """
-        if self.unknown_ids:
-            self._check(self.unknown_ids, self.n_ids, "document", "corpus", self.example_of_unknown)
-        if self.unknown_query_ids:
-            self._check(
-                self.unknown_query_ids,
-                self.n_query_ids,
-                "query",
-                "queries",
-                self.example_of_unknown_query,
-            )
-
-    def _check(
-        self,
-        unknown: int,
-        asked: int,
-        what: str,
-        where: str,
-        found: tuple[str, tuple[str, RawRecord] | None] | None,
-    ) -> None:
-        known = next(iter(self.documents if what == "document" else self.queries), None)
-        example, at = found or (None, None)
-        path, record = at or (self.source, None)
-        row, line = (None, None) if record is None else (record.row, record.line)
-        if unknown == asked:
-            raise DataError.at(
-                path,
-                f"no {what} id is in the {where}: {example!r} is asked for, and the ids there are "
-                f"such as {known!r} (give the {where} of these rows)",
-                row=row,
-                line=line,
-            )
-        if not self.skips_bad_rows and unknown > 0.01 * asked:
-            raise DataError.at(
-                path,
-                f"{unknown} of {asked} {what} ids are not in the {where}, such as {example!r}; the "
-                f"ids there are such as {known!r} (data.on_bad_row=skip leaves them out)",
-                row=row,
-                line=line,
-            )
+        for ids, known in (
+            (self.document_ids, lambda: self.documents),
+            (self.query_ids, lambda: self.queries),
+        ):
+            if ids.n_unknown:
+                ids.check(known(), self.source, skips=self.skips_bad_rows)
 
 
 def _are_line_numbers(ids: list[str]) -> bool:
@@ -490,19 +447,3 @@ def _are_line_numbers(ids: list[str]) -> bool:
     return all(number >= line for line, number in enumerate(numbers)) and all(
         low < high for low, high in pairwise(numbers)
     )
-
-
-class _Watched(dict[str, Any]):
-    """A record that notes which of its columns a reader asks for."""
-
-    def __init__(self, record: Mapping[str, Any], names: set[str]) -> None:
-        super().__init__(record)
-        self._names = names
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self._names.add(name)
-        return super().get(name, default)
-
-    def __getitem__(self, name: str) -> Any:
-        self._names.add(name)
-        return super().__getitem__(name)

@@ -148,8 +148,8 @@ def test_a_setting_that_needs_a_teacher_is_refused_for_scores_of_a_run(files):
 
 def test_another_side_car_reads_no_row_again(files, monkeypatch):
     first = joined(files, [("a", "d6", 0.5)])
-    for module in (reading, foreign_rows):
-        monkeypatch.setattr(module, "_write", None)  # whoever reads a file calls it
+    for module, write_cache in ((reading, "_write"), (foreign_rows, "write_foreign")):
+        monkeypatch.setattr(module, write_cache, None)  # whoever reads a file calls it
 
     second = joined(files, [("a", "d7", 0.5)])
 
