@@ -138,7 +138,8 @@ def mine(
     check_run_ids(passages.ids, "document", where, _RUN)
     check_run_ids(queries.texts.ids().to_pylist(), "query", where, _RUN)
     retriever = make_retriever(data, passages, queries)
-    blocks = MinedBlocks(queries, passages, retriever, depth, folder)
+    # A block has a place for each negative, so more places than passages would only take memory.
+    blocks = MinedBlocks(queries, passages, retriever, min(depth, passages.n_searched), folder)
     blocks.run(share, lambda done, of: progress(f"mining {data.name}", done, of))
     return Mined(data.name, queries, passages, blocks, depth)
 

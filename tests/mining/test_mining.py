@@ -165,3 +165,23 @@ def test_a_run_that_is_written_again_counts_the_same(tmp_path):
     assert once["negatives"] == len((tmp_path / "run.tsv").read_text().splitlines())
     assert once["queries with fewer negatives than asked for"] > 0
     assert mined.counts() == once
+
+
+def test_a_depth_beyond_all_passages_takes_no_memory(tmp_path):
+    data = MiningData(
+        name="qa",
+        rows=table([(0, ("what is it", ["sun"], ["moon"]))]),
+        numbers=np.arange(1),
+        corpora=[],
+        answers={},
+    )
+    mined = mine(
+        data,
+        lambda data, passages, queries: Drawn(passages, len(queries), 0),
+        tmp_path / "blocks",
+        depth=10**15,
+    )
+    write_mined(tmp_path / "run.tsv", [mined], tmp_path / "cache")
+
+    assert mined.counts()["negatives"] == 1
+    assert mined.counts()["queries with fewer negatives than asked for"] == 1

@@ -76,6 +76,12 @@ def test_padding_has_no_say_on_either_side(sizes, left, right, pooling):
     assert_close(pool(hidden, mask, pooling), expected)
 
 
+@pytest.mark.parametrize("strings", ["a text", ["a text", "another"]])
+def test_strings_are_not_taken_for_tokens(strings):
+    with pytest.raises(ConfigError, match="was given strings, and takes tokenized texts"):
+        BiEncoder(tiny_bert()).encode(strings)
+
+
 def test_a_text_of_no_tokens_has_a_mean_that_is_a_number():
     assert pool(torch.ones(1, 2, 3), torch.zeros(1, 2).long(), "mean").tolist() == [[0, 0, 0]]
 

@@ -130,13 +130,21 @@ def _model_of(checkpoint: Mapping[str, Any], cfg: DictConfig) -> Any:
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"ckpt_path={cfg.ckpt_path!r}: its encoder {encoder!r} cannot be loaded with its "
-            f"weights: {str(error).splitlines()[0]} (give encoder=...)"
+            f"weights: {_shortened(error)} (give encoder=...)"
         ) from error
+
+
+def _shortened(error: Exception) -> str:
+    """Return an error's message on a line; that of torch may list all weights, and is cut."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _data_of(checkpoint: Mapping[str, Any], cfg: DictConfig) -> Any:
     """Return the data module of a checkpoint; settings on the command line replace its settings."""
     if RetrievalDataModule.CHECKPOINT_HYPER_PARAMS_KEY not in checkpoint:
+        if cfg.encoder is None:  # trained with other loaders: the encoder's own tokenizer
+            cfg.encoder = checkpoint["hyper_parameters"]["encoder"]
         return build_data(cfg)
     given = _given_data(cfg)
     if cfg.encoder is not None:

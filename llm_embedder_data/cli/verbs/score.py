@@ -18,6 +18,7 @@ from rich.text import Text
 from llm_embedder_data.cli.bi_encoder_teacher import bi_encoder_teacher
 from llm_embedder_data.cli.named_encoder import launch
 from llm_embedder_data.cli.output_files import check_output_file, store_folder
+from llm_embedder_data.cli.run_objects import overridden_keys
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.home_paths import with_home
@@ -41,6 +42,14 @@ from llm_embedder_data.mining.scoring.scoring import (
 from llm_embedder_data.mining.scoring.teacher import Teacher
 from llm_embedder_data.mining.store_filling import Share
 from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE
+
+# Settings that a single kind of teacher reads.
+_OF_KIND = {
+    "instruction": "yes-no",
+    "yes_word": "yes-no",
+    "no_word": "yes-no",
+    "activation": "cross-encoder",
+}
 
 
 def score(cfg: DictConfig) -> None:
@@ -123,7 +132,14 @@ def _settings(cfg: DictConfig, teacher: str) -> TeacherSettings:
     given = {name: cfg[name] for name in names}
     if OmegaConf.is_config(given["template"]):
         given["template"] = OmegaConf.to_container(given["template"])
-    return TeacherSettings(kind=kind_of_teacher(teacher, cfg.kind), **given)
+    settings = TeacherSettings(kind=kind_of_teacher(teacher, cfg.kind), **given)
+    for name in sorted(overridden_keys() & {*_OF_KIND}):
+        if settings.kind != _OF_KIND[name]:
+            raise ConfigError(
+                f"{name}={given[name]!r}: only kind={_OF_KIND[name]} reads it, and "
+                f"kind={settings.kind} is in force (leave it out, or give another kind)"
+            )
+    return settings
 
 
 def _rows(cfg: DictConfig, *, needs_answers: bool) -> RowsToScore:

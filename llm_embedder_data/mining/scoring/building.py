@@ -105,6 +105,10 @@ class TeacherSettings:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ConfigError(f"{name}={value!r}: expected a whole number of at least 1")
+        for name in ("instruction", "yes_word", "no_word", "activation"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (name == "instruction" and value is None):
+                raise ConfigError(f"{name}={value!r}: expected a text")
         self.templates()
 
     def templates(self) -> TaskTemplates | None:

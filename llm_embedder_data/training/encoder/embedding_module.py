@@ -139,9 +139,18 @@ class EmbeddingModule(lightning.LightningModule):
             ``[N, D]`` float32, normalized if the similarity is the cosine.
 
         Raises:
-            ConfigError: the encoder leaves its prompt out of the mean, and ``prompt_length`` is not
-                given; or the texts are packed, and the encoder would let them attend to each other.
+            ConfigError: the texts are strings; the encoder leaves its prompt out of the mean, and
+                ``prompt_length`` is not given; or the texts are packed, and the encoder would let
+                them attend to each other.
         """
+        if isinstance(inputs, str) or (
+            isinstance(inputs, list) and any(isinstance(text, str) for text in inputs)
+        ):
+            raise ConfigError(
+                "encode() was given strings, and takes tokenized texts (give tokenizer(texts, "
+                'padding=True, return_tensors="pt"); or export the encoder, and embed texts with '
+                "sentence-transformers)"
+            )
         if prompt_length is None:
             if self._needs_prompt_length:
                 raise ConfigError(

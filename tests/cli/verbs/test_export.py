@@ -2,9 +2,11 @@
 
 import json
 
+import lightning
 import pytest
 import torch
 from cli_cases import small
+from transformers import AutoTokenizer
 
 from llm_embedder_data import BiEncoder, CrossEncoder
 
@@ -134,3 +136,21 @@ def test_a_model_that_does_not_fit_the_batches_is_one_sentence(
     refused, settings, arguments, sentence
 ):
     assert sentence in refused("fit", *settings, *arguments)
+
+
+def test_a_checkpoint_of_other_loaders_is_written_too(run, refused, tiny, tmp_path):
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(BiEncoder(tiny))
+    trainer.save_checkpoint(tmp_path / "own.ckpt", weights_only=True)
+    content = torch.load(tmp_path / "own.ckpt")
+    name = next(name for name in content["state_dict"] if "word_embeddings" in name)
+    del content["state_dict"][name]
+    torch.save(content, tmp_path / "lacking.ckpt")
+
+    run("export", "ckpt_path=own.ckpt", "out=new/encoder")
+    said = refused("export", "ckpt_path=lacking.ckpt", "out=other")
+
+    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in (tiny, "new/encoder")]
+    assert tokenizers[0]("a text").input_ids == tokenizers[1]("a text").input_ids
+    assert name in said
+    assert not (tmp_path / "other").exists()

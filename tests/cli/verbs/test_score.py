@@ -247,6 +247,10 @@ def test_a_bi_encoders_prompts_may_be_left_out_and_not_come_from_a_source(
         ("kind=cross-encoder", "lack the weights"),
         ("kind=yes-no store=kept", "kind=yes-no has no embeddings to store"),
         ("kind=bi-encoder store=rows.jsonl", "there is a file of that name"),
+        ("kind=yes-no yes_word=true", "yes_word=True: expected a text"),
+        ("kind=yes-no instruction=[a]", "instruction=['a']: expected a text"),
+        ("kind=likelihood yes_word=y", "yes_word='y': only kind=yes-no reads it, and kind=likel"),
+        ("kind=yes-no activation=Identity", "only kind=cross-encoder reads it, and kind=yes-no is"),
         ("kind=yes-no yes_word=absolutely", "tokens of it, and a logit is that of one token"),
     ],
 )
