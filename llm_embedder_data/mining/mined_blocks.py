@@ -167,8 +167,8 @@ class MinedBlocks:
     def _searched(self, queries: range) -> _Searched:
         """Search the negatives of a block.
 
-        All queries are searched again with more results while some have too few negatives, because
-        many of their results contain answers.
+        Queries that have too few negatives, because many of their results contain answers, are
+        searched again with more results.
         """
         index = np.full((len(queries), self._depth), -1, np.int64)
         scores = np.full(index.shape, -np.inf, np.float32)
@@ -180,15 +180,15 @@ class MinedBlocks:
         if any(self._queries.answers[i] for i in queries):
             wanted += self._depth  # some of the results will contain an answer
         while len(todo):
-            found_scores, found = self._retriever.search(queries, wanted)
+            all_scores, all_found = self._retriever.search(queries.start + todo, wanted)
             too_few = []
-            for row in todo.tolist():
-                positions = found[row][found[row] >= 0]
+            for row, found_scores, found in zip(todo.tolist(), all_scores, all_found, strict=True):
+                positions = found[found >= 0]
                 unknown = ~np.isin(positions, self._queries.known[queries[row]])
                 holds = self._hold_answers(queries[row], positions, unknown)
                 kept = np.flatnonzero(unknown & ~holds)[: self._depth]
                 index[row, : len(kept)] = positions[kept]
-                scores[row, : len(kept)] = found_scores[row][: len(positions)][kept]
+                scores[row, : len(kept)] = found_scores[: len(positions)][kept]
                 # Passages ranked below the last negative would not have been mined anyway.
                 last = kept[-1] if len(kept) == self._depth else len(positions)
                 known_by_id = self._queries.known_by_id[queries[row]]

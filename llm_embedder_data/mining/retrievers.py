@@ -30,8 +30,14 @@ class Retriever(Protocol):
     def digest(self) -> str:
         """A digest of everything that the results depend on."""
 
-    def search(self, queries: range, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Find the best usable passages of consecutive queries.
+    def search(
+        self, queries: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Find the best usable passages of queries. A query's result does not depend on the others.
+
+        Args:
+            queries: ``[q]`` int64, positions of the queries.
+            k: number of passages per query.
 
         Returns:
             Scores ``[q, k]`` float32, descending, -inf where there are fewer than k passages; and
@@ -86,10 +92,11 @@ class DenseRetriever:
         stores = [*self._searched, self._queries, *further]
         return str(xxhash.xxh3_128_hexdigest(repr([s.folder.name for s in stores]).encode()))
 
-    def search(self, queries: range, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(
+        self, queries: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the best passages by inner product: see :class:`Retriever`."""
-        vectors = self._queries.vectors(queries.start, queries.stop)
-        wanted = torch.from_numpy(np.array(vectors)).to(self._device)
+        wanted = torch.from_numpy(self._queries.at(queries)).to(self._device)
         scores, index, start = [], [], 0
         for store in self._searched:
             usable = self._usable[start : start + len(store)]
@@ -156,11 +163,13 @@ class WordRetriever:
         """A digest of all texts, and the version of bm25s."""
         return f"bm25 {self._bm25s.__version__} {self._digest}"
 
-    def search(self, queries: range, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(
+        self, queries: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the passages with the highest scores above 0: see :class:`Retriever`."""
         scores = np.full((len(queries), k), -np.inf, np.float32)
         index = np.full((len(queries), k), -1, np.int64)
-        for row, query in enumerate(queries):
+        for row, query in enumerate(queries.tolist()):
             found = self._scores_of_all(query)[: self._n_searched]
             found = np.where(self._usable, found, 0)
             n_best = min(k, int((found > 0).sum()))

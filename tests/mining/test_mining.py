@@ -39,10 +39,12 @@ class Drawn:
         self.of_all = np.random.default_rng(seed).permutation(n_queries * n_passages)
         self.of_all = self.of_all.reshape(n_queries, n_passages).astype(np.float32)
         self.passages, self.digest = passages, str(seed)
+        self.searched = []  # the queries of each search
 
     def search(self, queries, k):
+        self.searched.append(queries.tolist())
         found = np.where(self.passages.usable, self.of_all[:, : self.passages.n_searched], -np.inf)
-        found = found[queries.start : queries.stop]
+        found = found[queries]
         order = np.argsort(-found, axis=1, kind="stable")[:, :k]
         scores = np.take_along_axis(found, order, 1).astype(np.float32)
         index = np.where(np.isfinite(scores), order, -1)
@@ -115,6 +117,36 @@ def test_a_run_holds_the_best_passages_that_are_no_positive_and_hold_no_answer(
         for text in pos:
             [at] = [p for p in range(len(texts)) if normal_form(texts[p]) == normal_form(text)]
             assert scores[f"q{i}", passages.ids[at]] == drawn.of_all[i, at]
+
+
+def test_only_queries_with_too_few_negatives_are_searched_again(tmp_path):
+    moons = [f"moon {i}" for i in range(20)]
+    rows = [("where", ["sea"], ["reef"]), ("what is it", ["sun"], moons), ("who", ["fig"], ["elk"])]
+    data = MiningData(
+        name="qa",
+        rows=table(list(enumerate(rows))),
+        numbers=np.arange(len(rows)),
+        corpora=[],
+        answers={"what is it": ["moon"]},
+    )
+    made = []
+
+    def make(data, passages, queries):
+        drawn = Drawn(passages, len(queries), 0)
+        texts = passages.texts(np.arange(passages.n_searched))
+        drawn.of_all[:, [text in moons for text in texts]] += 1000
+        made.append(drawn)
+        return drawn
+
+    mined = mine(data, make, tmp_path / "blocks", depth=2)
+
+    [drawn] = made
+    assert drawn.searched[0] == [0, 1, 2]
+    assert len(drawn.searched) > 1
+    assert all(again == [1] for again in drawn.searched[1:])
+    [block] = mined.blocks
+    assert (block.index[[0, 2]] >= 0).all()
+    assert (block.scores[[0, 2]] > 1000).all()
 
 
 def test_each_process_that_shares_the_queries_reports_its_progress_to_the_end(tmp_path):
