@@ -28,7 +28,7 @@ from llm_embedder_data.rows.formats.label_words import Verdict, verdict_of
 from llm_embedder_data.rows.formats.llm_embedder import query_id_in
 from llm_embedder_data.rows.formats.parts import NeedsSettingError, Parts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
-from llm_embedder_data.rows.records.raw_files import RawFile
+from llm_embedder_data.rows.records.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
@@ -207,7 +207,7 @@ def _read(parts: Parts) -> Iterator[Row]:
             columns = _columns(list(flat))
             if columns is None:
                 raise BadRowError("expected two texts and a label")
-            value = parts.watched(record._replace(value=flat))
+            value = parts.watched(RawRecord(flat, record.row, record.line))
             first, second, label = columns
             query = text_of(value[first], first)
             text = text_of(value[second], second)

@@ -161,7 +161,7 @@ class RawFile:
         rename, to_turn = self.rename, self._to_turn
         if to_turn:
             records = (
-                record._replace(value=with_structs(record.value, to_turn))
+                RawRecord(with_structs(record.value, to_turn), record.row, record.line)
                 if type(record.value) is dict
                 else record
                 for record in records
