@@ -110,8 +110,6 @@ def _delimiter(lines: Sequence[str], name: str, given: Collection[str]) -> str |
     looked_at = lines[:_LOOKED_AT]
     if _most([is_scored_pair(line.split("\t")) for line in looked_at]):
         return "\t"  # even if texts in the first two cells hold other delimiters
-    if _are_trec(looked_at) and not _most([_is_id_and_words(line) for line in looked_at]):
-        return "\t" if _most([line.count("\t") in (3, 5) for line in looked_at]) else None
     by_header = {
         mark: n_known(cells)
         for mark in ("\t", *_MARKS)
@@ -119,6 +117,8 @@ def _delimiter(lines: Sequence[str], name: str, given: Collection[str]) -> str |
     }
     if by_header:
         return max(by_header, key=lambda mark: by_header[mark])
+    if _are_trec(looked_at) and not _most([_is_id_and_words(line) for line in looked_at]):
+        return "\t" if _most([line.count("\t") in (3, 5) for line in looked_at]) else None
     if _most(["\t" in line for line in looked_at]):
         return "\t"
     regular = {mark: _regularity(looked_at, mark) for mark in _MARKS}

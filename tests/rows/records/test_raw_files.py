@@ -107,6 +107,15 @@ def test_a_header_needs_two_known_names(file):
     ]
 
 
+def test_a_header_decides_on_the_delimiter_also_if_each_line_has_four_words_as_in_trec(file):
+    lines = ["anchor,positive,negative", "an 00,po 00,ne 00", "an 01,po 01,ne 01"]
+
+    read = file("train.csv", "\n".join(lines) + "\n")
+
+    assert read.container == "cells"
+    assert read.header == ("anchor", "positive", "negative")
+
+
 def test_a_name_that_the_user_gave_makes_a_header(file):
     rows = file("rows.csv", "frage;antwort\nq;p\n", names=("frage",))
 
