@@ -245,7 +245,9 @@ def run_one_module_again_and_again(rank, folder, n_ranks):
     return runs
 
 
-@pytest.mark.parametrize("n_ranks", [1, pytest.param(2, marks=pytest.mark.ranks)])
+@pytest.mark.parametrize(
+    "n_ranks", [1, pytest.param(2, marks=[pytest.mark.ranks, pytest.mark.slow])]
+)
 def test_each_run_of_one_module_begins_where_its_trainer_does(folder, plain, tmp_path, n_ranks):
     if n_ranks == 1:
         results = [run_one_module_again_and_again(0, folder, 1)]
