@@ -130,7 +130,13 @@ def _build_each(nodes: Mapping[str, Any] | None, kind: type[T], key: str) -> lis
 
 
 def overridden_keys() -> set[str]:
-    """Return the keys that the job's overrides set or remove, such as ``data.batch_size``."""
+    """Return the keys that the job's overrides set or remove, such as ``data.batch_size``.
+
+    Outside a job, as in a notebook that composes a configuration, the overrides are unknown, and
+    the set is empty.
+    """
+    if not HydraConfig.initialized():
+        return set()
     return {
         override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task
     }
