@@ -125,8 +125,10 @@ def _treatment(kind: TextKind, embedder: TextEmbedder, origin: str) -> str:
     )
 
 
-def _command() -> str:
-    """Return this command without ``shard``: it fills the whole store."""
+def _command() -> str | None:
+    """Return this command without ``shard``: it fills the whole store. None outside a job."""
+    if not HydraConfig.initialized():
+        return None
     overrides = HydraConfig.get().overrides.task
     kept = [text for text in overrides if text.lstrip("+").partition("=")[0] != "shard"]
     return shlex.join(["llm-embedder-data", "embed", *kept])
