@@ -119,16 +119,21 @@ def test_a_run_holds_the_best_passages_that_are_no_positive_and_hold_no_answer(
             assert scores[f"q{i}", passages.ids[at]] == drawn.of_all[i, at]
 
 
-def test_only_queries_with_too_few_negatives_are_searched_again(tmp_path):
-    moons = [f"moon {i}" for i in range(20)]
-    rows = [("where", ["sea"], ["reef"]), ("what is it", ["sun"], moons), ("who", ["fig"], ["elk"])]
-    data = MiningData(
+def asking_what(rows):
+    """Rows of (query, pos, neg), of which the query "what is it" has the answer "moon"."""
+    return MiningData(
         name="qa",
         rows=table(list(enumerate(rows))),
         numbers=np.arange(len(rows)),
         corpora=[],
         answers={"what is it": ["moon"]},
     )
+
+
+def test_only_queries_with_too_few_negatives_are_searched_again(tmp_path):
+    moons = [f"moon {i}" for i in range(20)]
+    rows = [("where", ["sea"], ["reef"]), ("what is it", ["sun"], moons), ("who", ["fig"], ["elk"])]
+    data = asking_what(rows)
     made = []
 
     def make(data, passages, queries):
@@ -176,13 +181,7 @@ def test_each_process_that_shares_the_queries_reports_its_progress_to_the_end(tm
 
 def test_a_run_that_is_written_again_counts_the_same(tmp_path):
     rows = [("what is it", ["sun"], ["moon"]), ("what is it", ["tide"], ["tide reef", "reef"])]
-    data = MiningData(
-        name="qa",
-        rows=table(list(enumerate(rows))),
-        numbers=np.arange(len(rows)),
-        corpora=[],
-        answers={"what is it": ["moon"]},
-    )
+    data = asking_what(rows)
     mined = mine(
         data,
         lambda data, passages, queries: Drawn(passages, len(queries), 0),

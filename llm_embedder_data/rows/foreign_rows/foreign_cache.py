@@ -105,18 +105,15 @@ def _write_rows(
     folder: Path,
     texts: TextsOfRows | None = None,
 ) -> dict[str, Any]:
-    """Write the cache file and its summary; return the summary.
+    """Write the cache as :func:`write_foreign` does, if keys are all texts or all ids.
 
     Args:
-        cached: the cache file.
-        reading: the source and how it is read.
-        content: the content of the files.
-        folder: the folder of all caches.
+        cached, reading, content, folder: as in :func:`write_foreign`.
         texts: the texts of the rows, if some rows name documents by id and others hold texts.
 
     Raises:
         MixedKeysError: ``texts`` is None, but some rows name documents by id and others hold texts.
-        DataError: as for :func:`read_foreign`; or a file changed while it was read.
+        DataError: as for :func:`write_foreign`.
     """
     what = f"the cache of {one_line(reading.source.name)}"
     reader = reading.reader()
