@@ -52,7 +52,8 @@ def write_metrics(path: str, metrics: Mapping[str, Any]) -> None:
     """Write the metrics by dataset as JSON; the file appears complete or not at all.
 
     Raises:
-        ConfigError: there is nothing to write, or the file cannot be written.
+        ConfigError: there is nothing to write.
+        DataError: the file cannot be written.
     """
     grouped = by_dataset(metrics)
     if not grouped:

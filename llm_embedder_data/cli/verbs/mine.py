@@ -212,7 +212,8 @@ def _write(
 ) -> None:
     cache = cache_folder(datamodule.cache_dir)
     if _is_folder(out):
-        out.mkdir(exist_ok=True)
+        with writing(out, "out"):
+            out.mkdir(parents=True, exist_ok=True)
         names = file_names((mined.name for mined in datasets), ".tsv", "out")
         runs = {out / names[mined.name]: [mined] for mined in datasets}
     else:
