@@ -16,7 +16,13 @@ CHROMIUM = next(
 
 PHONE, DESK = 390, 1280
 SCREENS = pytest.mark.parametrize(
-    ("width", "scheme"), [(w, s) for w in (PHONE, DESK) for s in ("light", "dark")]
+    ("width", "scheme"),
+    [
+        (PHONE, "dark"),
+        (DESK, "light"),
+        pytest.param(PHONE, "light", marks=pytest.mark.slow),
+        pytest.param(DESK, "dark", marks=pytest.mark.slow),
+    ],
 )
 
 # Finds text that is hard to read against its background (WCAG AA asks for a contrast of 4.5), text

@@ -134,11 +134,17 @@ def test_json_is_a_value_a_line(block):
     assert all(isinstance(json.loads(line), dict) for line in block.text.splitlines())
 
 
+QUICK_PAGES = (README, ROOT / "docs" / "console.md")  # the commands of other pages are slow cases
 COMMANDS = [(page, words) for page in PAGES for words in console_commands(page)]
 
 
 @pytest.mark.parametrize(
-    ("page", "words"), COMMANDS, ids=[f"{page.stem}:{' '.join(w)[:60]}" for page, w in COMMANDS]
+    ("page", "words"),
+    [
+        pytest.param(*command, marks=[] if command[0] in QUICK_PAGES else pytest.mark.slow)
+        for command in COMMANDS
+    ],
+    ids=[f"{page.stem}:{' '.join(w)[:60]}" for page, w in COMMANDS],
 )
 def test_a_command_composes(page, words, minilm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -72,7 +72,7 @@ def test_relative_links_resolve(page):
 
 # They train or measure the demo's encoder.
 SLOW = {"evaluation", "first-use", "loops", "slow-gpu", "training"}
-SLOW |= {"from-llm-embedder", "from-sentence-transformers"}
+SLOW |= {"from-llm-embedder", "from-sentence-transformers", "index", "cross-encoder", "streaming"}
 
 
 @pytest.mark.usefixtures("minilm")

@@ -126,7 +126,7 @@ def resume_case(folder, checkpoints, case):
 
 @pytest.mark.parametrize("epochs", mostly_slow([2, 3], 2))
 @pytest.mark.parametrize(
-    "case", mostly_slow(CASES, "scheduled", "validating inside", "restored late", "epoch-random")
+    "case", mostly_slow(CASES, "scheduled", "validating inside", "restored late")
 )
 def test_resume_is_exact_from_every_checkpoint(folder, tmp_path, case, epochs):
     trainer = {"max_epochs": epochs} | CASES[case].get("trainer", {})
@@ -299,7 +299,7 @@ def lengthened_on_rank(rank, folder, checkpoints, saved, settings):
 @pytest.mark.parametrize(
     ("case", "saved"),
     [
-        ("plain", "epoch"),
+        pytest.param("plain", "epoch", marks=pytest.mark.slow),
         pytest.param("limited", "epoch", marks=pytest.mark.slow),
         pytest.param("accumulating", "step", marks=pytest.mark.slow),
     ],
@@ -505,7 +505,9 @@ CONTINUED = {
 
 
 @pytest.mark.parametrize("n_trained", mostly_slow([1, 12, 14, 18], 14, 18))
-@pytest.mark.parametrize("case", CONTINUED)
+@pytest.mark.parametrize(
+    "case", mostly_slow(CONTINUED, "halved", "doubled, scheduled", "accumulating", "restored late")
+)
 def test_a_run_with_another_global_batch_trains_on_the_rows_that_are_left(
     folder, tmp_path, case, n_trained
 ):

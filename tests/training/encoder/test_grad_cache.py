@@ -212,6 +212,7 @@ def on_rank(rank):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 def test_two_ranks_with_every_option_have_the_gradient_of_the_whole_batch(tmp_path):
     results = returned(run_on_ranks(on_rank, 2, tmp_path))
