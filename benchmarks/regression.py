@@ -159,6 +159,8 @@ def copied(checkout: Path, folder: Path) -> Path:
 def compare(checkouts: Mapping[str, Path], arguments: argparse.Namespace) -> Times:
     """All times by measurement and side; times at the same index were measured in succession."""
     times: Times = {what: {side: [] for side in SIDES} for what in SCHEDULE}
+    if arguments.folder:
+        Path(arguments.folder).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         packages = {side: copied(checkouts[side], folder / side) for side in SIDES}

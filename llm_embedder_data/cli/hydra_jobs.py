@@ -101,6 +101,7 @@ class _Jobs:
                     self._record_failure(error, job)
                 raise
             finally:
+                _end_wandb_run()
                 _leave_process_group()
 
     def finish(self, error: Exception) -> None:
@@ -140,6 +141,13 @@ def _overrides_of(job: Any) -> list[str]:
         return list(job.overrides.task)
     except OmegaConfBaseException:
         return cast("list[str]", OmegaConf.to_container(job.overrides.task, resolve=False))
+
+
+def _end_wandb_run() -> None:
+    """End the job's run of Weights & Biases: the next job's logger would write into it."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and getattr(wandb, "run", None) is not None:
+        wandb.finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
 def _leave_process_group() -> None:

@@ -26,7 +26,6 @@ NOT_TRIED = {
     "model.lora": "weights that the small encoder does not have",
     "matryoshka_dims": "weights that the small encoder does not have",
     "hydra/sweeper=optuna": "many runs: see test_sweeps",
-    "logger.wandb": "an account",
     "--cfg": "nothing is run",
 }
 

@@ -54,6 +54,38 @@ def test_tensorboard_records_the_settings_of_the_data(run, settings):
     assert "train_group_size: 3" in Path("out/logs/hparams.yaml").read_text()
 
 
+@pytest.mark.slow
+def test_each_job_of_a_sweep_is_a_run_of_weights_and_biases(run, settings, tmp_path, monkeypatch):
+    import wandb  # takes a second
+
+    for variable in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setenv("WANDB_MODE", "offline")  # undoes what the logger sets
+
+    run(
+        "fit",
+        *settings,
+        "logger=wandb",
+        "logger.wandb.offline=true",
+        "callbacks=[default,data_figures]",
+        "callbacks.data_figures.every_n_steps=1",
+        "hydra.sweep.dir=sweep",
+        "hydra.sweep.subdir=${hydra.job.num}",
+        "model.learning_rate=0.0125,0.0375",
+        "--multirun",
+    )
+
+    wandb.teardown()  # waits until the files are written
+    for job, rate in enumerate([b"0.0125", b"0.0375"]):
+        [file] = Path(f"sweep/{job}/wandb").glob("offline-run-*/*.wandb")
+        recorded = file.read_bytes()
+        for expected in (
+            *(b"train_group_size", b"train_data", b"learning_rate", rate),
+            *(b"train/loss", b"data/padded_share", b"data/wait_share"),
+        ):
+            assert expected in recorded
+
+
 class Recorder(Logger):
     """A logger that keeps what it is given, as W&B's client gets it."""
 
