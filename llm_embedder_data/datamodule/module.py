@@ -198,7 +198,8 @@ class RetrievalDataModule(InspectableDataModule):
         tokenize: on-the-fly; or cached: :meth:`prepare_data` tokenizes each distinct text once, and
             batches are assembled from token ids on disk. The batches are the same.
         key_template: how the fields of a corpus row make the text of a key, with field names in
-            braces.
+            braces; also of a corpus that training rows are joined to. A corpus may have a template
+            of its own.
         eval_method: retrieve (search the corpus) or rerank (rank the candidates of each row).
         eval_batch_size: queries or passages per rank and step of an evaluation.
         eval_corpus_sample: in validations during a fit, encode and search only the right passages

@@ -130,10 +130,7 @@ def build_corpus(
     fields = parse_template(template, setting).fields
     native, columns = _native_kind(source, fields, reading)
     foreign = corpus_rows(1, has_ids=True)
-    special_template = None if template == DEFAULT_KEY_TEMPLATE else template
-    read = read_source(
-        source, RowShapes(native, foreign, _record, key_template=special_template), reading
-    )
+    read = read_source(source, RowShapes(native, foreign, _record, key_template=template), reading)
     if read.is_native:
         assert native is not None
         _check_fields(read, template, fields, columns)

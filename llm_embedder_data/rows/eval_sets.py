@@ -31,6 +31,7 @@ from llm_embedder_data.rows.schema.evaluation import (
     EvalMethod,
     eval_rows,
 )
+from llm_embedder_data.rows.settings.key_templates import unless_default
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.source_rows.instructed_texts import note_on_instructed_texts
 from llm_embedder_data.rows.source_rows.row_instructions import count_instructed, kind_of_source
@@ -160,7 +161,7 @@ def _documents_of(source: Source, reading: ReadingSettings) -> dict[str, tuple[i
             on_bad_row=reading.on_bad_row,
             data_root=reading.data_root,
             cache_dir=reading.cache_folder,
-            key_template=source.key_template,
+            key_template=unless_default(reading.key_template),
         )
     elif all(map(os.path.isdir, source.files)):
         reader = reader_of(source, reading, "corpus")

@@ -20,7 +20,7 @@ from llm_embedder_data.inspection.rejected_rows import rejected_of
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.records.rejected_records import gathering
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
-from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE
+from llm_embedder_data.rows.settings.key_templates import unless_default
 from llm_embedder_data.rows.written_rows import ENDINGS, write_rows
 
 _KINDS: dict[str, Kind] = {"train_data": "train", "eval_data": "eval", "corpus": "corpus"}
@@ -54,7 +54,7 @@ def convert(cfg: DictConfig) -> None:
         data_root=data["data_root"],
         cache_dir=data["cache_dir"],
         on_bad_row=data["on_bad_row"],
-        key_template=None if template == DEFAULT_KEY_TEMPLATE else template,
+        key_template=unless_default(template),
     )
     progress = _progress_line()
     try:

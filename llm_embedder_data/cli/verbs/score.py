@@ -41,7 +41,7 @@ from llm_embedder_data.mining.scoring.scoring import (
 )
 from llm_embedder_data.mining.scoring.teacher import Teacher
 from llm_embedder_data.mining.store_filling import Share
-from llm_embedder_data.rows.settings.key_templates import DEFAULT_KEY_TEMPLATE
+from llm_embedder_data.rows.settings.key_templates import unless_default
 
 # Settings that a single kind of teacher reads.
 _OF_KIND = {
@@ -156,7 +156,7 @@ def _rows(cfg: DictConfig, *, needs_answers: bool) -> RowsToScore:
             "data_root": data["data_root"],
             "cache_dir": data["cache_dir"],
             "on_bad_row": data["on_bad_row"],
-            "key_template": None if template == DEFAULT_KEY_TEMPLATE else template,
+            "key_template": unless_default(template),
         },
     )
 

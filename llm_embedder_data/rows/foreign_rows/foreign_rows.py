@@ -35,7 +35,7 @@ from llm_embedder_data.rows.sources.sources import Source
 
 # Part of every cache file's name. Raise it when the reader of a format returns other rows, or when
 # the summary beside the cache file changes.
-FORMATS_VERSION = 10
+FORMATS_VERSION = 11
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ def read_foreign(
         settings: how the rows are read.
         record_of: returns a record with the fields of ``row_kind`` for a canonical row.
         kind: the kind of the canonical rows; None for that of ``row_kind``.
-        key_template: the template of a corpus's passages; None for title and text.
+        key_template: the template of passages; None for that of the settings.
 
     Raises:
         DataError: a row is bad and bad rows are not skipped, the format is unknown, or there is no
@@ -102,7 +102,7 @@ def read_foreign(
     names = [Path(file).parts[-2:] for file in content.digests]
     identity = (
         *(FORMATS_VERSION, CACHE_VERSION, content.digest, names, row_kind.name, row_kind.fields),
-        *(kind, settings.on_bad_row, key_template),
+        *(kind, settings.on_bad_row, key_template or settings.key_template),
     )
     name = xxhash.xxh3_128_hexdigest(repr(identity).encode())
     cached = folder / f"rows-{name}.arrow"

@@ -8,6 +8,7 @@ from typing import Any
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.rows.foreign_rows.row_reader import RowReader
 from llm_embedder_data.rows.schema.canonical_rows import Kind
+from llm_embedder_data.rows.settings.key_templates import unless_default
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.sources.data_places import Place
 from llm_embedder_data.rows.sources.sources import Source
@@ -27,7 +28,7 @@ def reader_of(
         source: the source of the rows.
         settings: how the rows are read.
         kind: the kind of the rows.
-        key_template: the template of a corpus's passages; None for title and text.
+        key_template: the template of passages; None for that of the settings.
         keeps_ids: whether candidates that are texts carry the ids from their rows: see
             :mod:`~llm_embedder_data.rows.schema.identified_texts`.
 
@@ -39,6 +40,7 @@ def reader_of(
             f"dataset {source.name!r}: streamed rows cannot be read one by one (leave out "
             "streaming, so that the files are fetched whole)"
         )
+    template = settings.key_template if key_template is None else key_template
     options: dict[str, Any] = {
         **source.reader_options,
         **{name: _as_list(columns) for name, columns in source.fields.items()},
@@ -46,7 +48,7 @@ def reader_of(
         "data_root": settings.data_root,
         "cache_dir": settings.cache_folder,
         "on_bad_row": settings.on_bad_row,
-        "key_template": key_template,
+        "key_template": unless_default(template),
     }
     return RowReader(_places_of(source), kind=kind, keeps_ids=keeps_ids, **options)
 

@@ -30,12 +30,12 @@ from llm_embedder_data.rows.formats.judgments import (
     train_rows,
 )
 from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_texts import PassageTexts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
-    corpus_row,
     document_id,
     text_of,
 )
@@ -77,8 +77,10 @@ def _texts(parts: Parts, side: str) -> Iterator[tuple[Any, str]]:
 
 
 def _documents(parts: Parts) -> Iterator[Row]:
+    passages = PassageTexts(parts)
     for given_id, text in _texts(parts, "DOCUMENT"):
-        yield corpus_row(given_id, text)
+        yield passages.row({"id": given_id, "text": text})
+    passages.check_fields()
 
 
 def _labels(parts: Parts) -> Iterator[tuple[str, str, int]]:

@@ -12,84 +12,21 @@ line that is the title.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import Any
 
 from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, is_text, most_are
 from llm_embedder_data.rows.formats.judgments import judged_eval
 from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_texts import IDS, TEXTS, PassageTexts, id_and_text
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     EmptyTextError,
     Row,
-    corpus_row,
     id_of,
-    titled,
 )
-from llm_embedder_data.rows.settings.key_templates import KeyTemplate, parse_template
-
-IDS = (
-    # The id of a passage before that of the document from which it was cut.
-    *("_id", "id", "pid", "passage_id", "docid", "doc_id", "docno", "document_id", "corpus_id"),
-    *("corpus-id", "did", "query_id", "query-id", "qid", "q_id", "DOCUMENT_ID", "QUERY_ID"),
-)
-TEXTS = (
-    *("text", "contents", "content", "document_content", "passage", "document", "body", "query"),
-    *("question", "query_text", "document_text", "DOCUMENT_TEXT", "QUERY_TEXT", "doc"),
-    *("passage_text", "segment"),
-)
-_QUERY_TEXTS = {"query", "question", "query_text", "QUERY_TEXT"}
-
-
-def id_and_text(value: Any) -> tuple[Any, str]:
-    """Return the id and the text of a record, the title included; the id is None if it has none.
-
-    Args:
-        value: an object, or the cells of a line: id and text, or MS MARCO's docid, url, title and
-            body.
-
-    Raises:
-        BadRowError: the record has another shape, or no text.
-    """
-    if isinstance(value, list):
-        if len(value) == 2:
-            return value[0], titled(None, value[1])
-        if len(value) == 4:  # docid, url, title, body
-            return value[0], titled(value[2], value[3])
-        raise BadRowError(f"expected an id and a text, found {len(value)} cells")
-    if not isinstance(value, Mapping):
-        raise BadRowError(f"expected an id and a text, found {shown(value)}")
-    ids, texts = _fields_of(tuple(value))
-    given_id = field = None
-    for name in ids:
-        given_id = value[name]
-        if given_id is not None:
-            break
-    for name in texts:
-        if isinstance(value[name], str):
-            field = name
-            break
-    title = value.get("title")
-    if field is None:
-        wrong = next((name for name in TEXTS if value.get(name) is not None), None)
-        if wrong is not None or not isinstance(title, str):
-            found = "" if wrong is None else f", found {wrong}={shown(value[wrong])}"
-            raise BadRowError(f"expected an id and a text{found}")
-        return given_id, titled(None, title)
-    text = value[field]
-    if field == "contents" and title is None and "\n" in text:  # Anserini's title
-        title, text = text.split("\n", 1)
-    no_title = ("-",) if "docid" in value else ()  # the title of Tevatron's passages without title
-    return given_id, titled(title, text, field, no_title=no_title)
-
-
-@lru_cache(maxsize=1024)
-def _fields_of(fields: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Return the fields that may hold the id, and those that may hold the text, best first."""
-    return [name for name in IDS if name in fields], [name for name in TEXTS if name in fields]
 
 
 def _recognizes(file: RawFile) -> bool:
@@ -102,6 +39,7 @@ def _recognizes(file: RawFile) -> bool:
     return bool(fields & {*TEXTS, "title"}) and fields <= _KNOWN
 
 
+_QUERY_TEXTS = {"query", "question", "query_text", "QUERY_TEXT"}
 _KNOWN = {*IDS, *TEXTS, "title", "metadata", "url", "instruction", "lang", "language", "idx"}
 
 
@@ -137,21 +75,6 @@ def _is_longer(file: RawFile, name: str) -> bool:
     return bool(titles and others) and sum(others) * len(titles) > sum(titles) * len(others)
 
 
-def _filled(template: KeyTemplate, record: Mapping[str, Any]) -> str:
-    """Return the text of a record by the user's template; missing and null fields are empty.
-
-    ``{text}`` stands for the record's text even if the field has another name.
-    """
-    text = next((record[name] for name in TEXTS if isinstance(record.get(name), str)), None)
-    values = []
-    for name in template.fields:
-        value = text if name == "text" and "text" not in record else record.get(name)
-        if value is not None and not isinstance(value, str | int | float):
-            raise BadRowError(f"{name}: expected a string, found {shown(value)}")
-        values.append("" if value is None else value if isinstance(value, str) else shown(value))
-    return titled(None, template.filled(values))
-
-
 def read_passages(parts: Parts) -> Iterator[Row]:
     """Yield canonical corpus rows; a passage without an id gets the number of its row.
 
@@ -162,16 +85,12 @@ def read_passages(parts: Parts) -> Iterator[Row]:
             skipped.
     """
     seen: set[str] = set()
-    given = parts.options.key_template
-    template = None if given is None else parse_template(given)
+    passages = PassageTexts(parts)
     for number, record in enumerate(parts.records()):
         try:
-            row = _row_of_cells(record.value)
+            row = _row_of_cells(record.value) if passages.are_plain else None
             if row is None:
-                given_id, text = id_and_text(record.value)
-                if template is not None and isinstance(record.value, Mapping):
-                    text = _filled(template, record.value)
-                row = corpus_row(number if given_id is None else given_id, text)
+                row = passages.row(record.value, number)
             if not parts.allows_repeated_ids and row["id"] in seen:
                 raise BadRowError(f"the id {shown(row['id'])} stands in the corpus twice")
         except EmptyTextError:
@@ -183,12 +102,13 @@ def read_passages(parts: Parts) -> Iterator[Row]:
         if not parts.allows_repeated_ids:
             seen.add(row["id"])
         yield row
+    passages.check_fields()
 
 
 def _row_of_cells(value: Any) -> Row | None:
     """Return the row of a line of two cells, as most large corpora have; None for other records.
 
-    It is the row that :func:`id_and_text` and :func:`corpus_row` make, in a third of the time.
+    It is the row that :class:`PassageTexts` makes, in a third of the time.
     """
     if type(value) is not list or len(value) != 2:
         return None

@@ -16,12 +16,12 @@ from typing import Any
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_texts import PassageTexts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
-    corpus_row,
     eval_row,
     ids_of,
     texts_of,
@@ -85,11 +85,13 @@ def _eval(parts: Parts) -> Iterator[Row]:
 
 
 def _corpus(parts: Parts) -> Iterator[Row]:
+    passages = PassageTexts(parts)
     for dataset in _datasets(parts):
         for doc_id, text in dataset["corpus"].items():
             if not isinstance(text, str):
                 raise DataError.at(parts.source, f"corpus.{doc_id}: expected a string")
-            yield corpus_row(doc_id, text)
+            yield passages.row({"id": doc_id, "text": text})
+    passages.check_fields()
 
 
 LLAMAINDEX = Format(

@@ -33,14 +33,13 @@ from llm_embedder_data.rows.formats.judgments import (
 )
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import are_ids, nearly_all
+from llm_embedder_data.rows.formats.passage_texts import PassageTexts
 from llm_embedder_data.rows.formats.texts_or_ids import texts_or_ids
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
-    corpus_row,
-    titled,
     train_row,
 )
 
@@ -272,13 +271,15 @@ def _is_documents(file: RawFile) -> bool:
 
 
 def _documents(parts: Parts) -> Iterator[Row]:
+    passages = PassageTexts(parts)
     for record in parts.records():
         try:
             if not isinstance(record.value, list) or len(record.value) != 4:
                 raise BadRowError("expected four cells: docid, url, title, body")
-            yield corpus_row(record.value[0], titled(record.value[2], record.value[3]))
+            yield passages.row(record.value)
         except BadRowError as error:
             parts.leave_out(error)
+    passages.check_fields()
 
 
 MSMARCO_DOCUMENTS = Format(

@@ -24,10 +24,10 @@ from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.folder_passages import passages_of
 from llm_embedder_data.rows.formats.format import Format
-from llm_embedder_data.rows.formats.id_text import id_and_text
 from llm_embedder_data.rows.formats.judgments import relevant_row
 from llm_embedder_data.rows.formats.parts import Parts
 from llm_embedder_data.rows.formats.passage_ids import holds_document_ids
+from llm_embedder_data.rows.formats.passage_texts import PassageTexts
 from llm_embedder_data.rows.records.raw_files import RawFile, RawRecord
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -222,12 +222,13 @@ def _corpus(parts: Parts) -> Iterator[Row]:
 
 
 def _passages(parts: Parts) -> Iterator[Row]:
+    passages = PassageTexts(parts)
     for number, record in enumerate(parts.records()):
         try:
-            given_id, text = id_and_text(record.value)
-            yield corpus_row(number if given_id is None else given_id, text)
+            yield passages.row(record.value, number)
         except BadRowError as error:
             raise parts.error(str(error)) from error
+    passages.check_fields()
 
 
 def _corpus_of(folder: Path, parts: Parts) -> tuple[str, _Corpus]:

@@ -21,18 +21,18 @@ the Hub's version, a row for each question, by ``question``, a string ``context`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from llm_embedder_data.core.shown_values import shown
 from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_texts import PassageTexts
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
     Dropped,
     Row,
-    corpus_row,
     eval_row,
     titled,
     train_row,
@@ -207,7 +207,7 @@ def _squad(parts: Parts) -> Iterator[Row]:
 
 
 def _squad_eval(parts: Parts) -> Iterator[Row]:
-    numbers = {row["text"]: row["id"] for row in _squad_corpus(parts)}
+    numbers = {text: str(number) for number, text in enumerate(_squad_passages(parts))}
     for text, question in _answered(parts):
         try:
             yield eval_row(question.get("question"), question.get("id"), {numbers[text]: 1})
@@ -217,8 +217,14 @@ def _squad_eval(parts: Parts) -> Iterator[Row]:
 
 def _squad_corpus(parts: Parts) -> Iterator[Row]:
     """Yield each passage once, with its number in the order of the file as its id."""
-    for number, text in enumerate(dict.fromkeys(text for text, _ in _questions(parts))):
-        yield corpus_row(number, text)
+    passages = PassageTexts(parts)
+    for number, text in enumerate(_squad_passages(parts)):
+        yield passages.row({"id": number, "text": text})
+    passages.check_fields()
+
+
+def _squad_passages(parts: Parts) -> Iterable[str]:
+    return dict.fromkeys(text for text, _ in _questions(parts))
 
 
 SQUAD = Format(

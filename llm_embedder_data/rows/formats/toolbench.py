@@ -27,6 +27,7 @@ from llm_embedder_data.rows.formats.beir import chosen_split
 from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
+from llm_embedder_data.rows.formats.passage_texts import PassageTexts
 from llm_embedder_data.rows.formats.trec import grades_of_folder
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -34,7 +35,6 @@ from llm_embedder_data.rows.schema.canonical_rows import (
     Dropped,
     Kind,
     Row,
-    corpus_row,
     text_of,
     train_row,
 )
@@ -158,8 +158,10 @@ def _require_folder(parts: Parts, kind: Kind) -> None:
 
 def _folder_corpus(parts: Parts) -> Iterator[Row]:
     _require_folder(parts, "corpus")
+    passages = PassageTexts(parts)
     for doc_id, text in _corpus_texts(Path(parts.source)):
-        yield corpus_row(doc_id, text)
+        yield passages.row({"id": doc_id, "text": text})
+    passages.check_fields()
 
 
 TOOLBENCH = Format(

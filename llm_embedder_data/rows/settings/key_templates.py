@@ -13,6 +13,11 @@ from llm_embedder_data.core.errors import ConfigError
 DEFAULT_KEY_TEMPLATE = "{title} {text}"
 
 
+def unless_default(template: str) -> str | None:
+    """Return a template; None for the default one, which needs no fields that have its names."""
+    return None if template == DEFAULT_KEY_TEMPLATE else template
+
+
 @dataclass(frozen=True, slots=True)
 class KeyTemplate:
     """A parsed template.

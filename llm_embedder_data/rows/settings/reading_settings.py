@@ -27,7 +27,7 @@ class ReadingSettings:
         data_root: the folder that the prefix ``llm-embedder:`` of a path stands for.
         corpus: the corpus whose document ids ``negatives`` and ``scores`` use, for sources that
             name no corpus; or None.
-        key_template: how a record of that corpus becomes a text.
+        key_template: how a record of a corpus becomes a text, unless the corpus has a template.
         stream_cache_mib: maximum size, in MiB, of the parts of streamed files that are kept on this
             machine.
     """

@@ -150,7 +150,7 @@ class RowShapes:
         foreign: the kind of rows for all other files.
         record_of: returns a record with the fields of ``foreign`` for a canonical row.
         kind: the kind of the canonical rows; None for that of ``foreign``.
-        key_template: the template of a corpus's passages; None for title and text.
+        key_template: the template of passages; None for that of the settings.
     """
 
     native: RowKind | None

@@ -25,9 +25,10 @@ from llm_embedder_data.rows.files.file_formats import (
     format_of,
 )
 from llm_embedder_data.rows.formats.detection import FORMATS, format_of_file
-from llm_embedder_data.rows.formats.id_text import IDS, holds_texts
+from llm_embedder_data.rows.formats.id_text import holds_texts
 from llm_embedder_data.rows.formats.llm_embedder import LLM_EMBEDDER
 from llm_embedder_data.rows.formats.passage_ids import candidates_in, nearly_all
+from llm_embedder_data.rows.formats.passage_texts import IDS
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.records.renamed_fields import RenamedFields
 from llm_embedder_data.rows.schema.canonical_rows import Kind

@@ -245,6 +245,44 @@ def test_a_key_template_of_a_corpus(folder):
         assert rows == [{"id": "1", "text": text or "en 1988: a\nb"}]
 
 
+SQUAD = {
+    "version": "1",
+    "data": [{"paragraphs": [{"context": "moon", "qas": [{"id": "q", "question": "why"}]}]}],
+}
+LLAMAINDEX = {"queries": {"q": "why"}, "corpus": {"1": "moon"}, "relevant_docs": {"q": ["1"]}}
+CORPORA = {
+    "two cells": ("c.tsv", "1\tmoon\n2\ttides\n", "moon"),
+    "a table": ("c.csv", "id,title,text,url\n1,T,moon,u\n", "moon T u"),
+    "documents": ("c.tsv", "D1\thttps://a.org\tT\tmoon\n" * 3, "moon T https://a.org"),
+    "titled lines": ("c.jsonl", [{"id": 1, "contents": "T\nmoon"}], "moon T"),
+    "questions": ("c.json", SQUAD, "moon"),
+    "one object": ("c.json", LLAMAINDEX, "moon"),
+    "APIs": ("toolbench/corpus.tsv", "docid\tdocument_content\n1\tmoon\n", "moon"),
+    "a corpus folder": ("nemo/c.jsonl", [{"id": 1, "title": "T", "text": "moon"}], "moon T"),
+}
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_a_key_template_names_fields_that_the_corpus_has(folder, name):
+    file, content, text = CORPORA[name]
+    path = folder.write(file, content)
+    if name == "APIs":
+        folder.write("toolbench/test.query.txt", "7\twhy\n")
+        folder.write("toolbench/qrels.test.tsv", "7\t0\t1\t1\n")
+    if name == "a corpus folder":
+        folder.write("nemo/merlin_metadata.json", {"corpus_id": "c"})
+    source = path if path.parent == folder.path else path.parent
+    corpus = {"kind": "corpus", "on_bad_row": "skip"}
+    fields = ["text", "title", "url"][: len(text.split())]
+    template = " ".join(f"{{{field}}}" for field in fields)
+
+    assert folder.read(source, key_template=f"as is: {template}", **corpus)[0]["text"] == (
+        f"as is: {text}"
+    )
+    with pytest.raises(DataError, match=r"no record has the field 'texd' of key_template"):
+        folder.read(source, key_template="{text} {texd}", **corpus)
+
+
 def test_queries_are_eval_rows_by_the_judgments_beside_them(folder, beside):
     queries = folder.write("asked.jsonl", [{"_id": 1, "text": "what"}, {"_id": 2, "text": "who"}])
     qrels = str(folder.write("judged.tsv", "1\t0\td1\t2\n1\t0\td2\t0\n"))
