@@ -33,6 +33,7 @@ from llm_embedder_data.config.model_files import (
     short_name,
 )
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
+from llm_embedder_data.config.pretrained import is_encoder_of_pair
 from llm_embedder_data.config.published_conventions import published_convention
 from llm_embedder_data.core.errors import ConfigError
 
@@ -77,8 +78,8 @@ def pooled(
     """Return how a model pools tokens and compares embeddings.
 
     This is taken from the model's ``modules.json`` and pooling configuration; if these are missing,
-    from the published conventions; if there is none, a decoder uses the last token, and an encoder
-    the first.
+    from the published conventions; if there is none, a decoder uses the last token, an encoder the
+    first, and the encoder of an encoder-decoder the mean.
 
     Args:
         model: a folder, or a name on the Hugging Face hub; None if unknown.
@@ -102,12 +103,11 @@ def pooled(
                 origin=published.origin(model),
             )
     if found is None:
-        decoder = _is_decoder(config)
+        mode, kind = _usual_pooling(config)
         found = Pooled(
-            pooling="last" if decoder else "cls",
+            pooling=mode,
             similarity="cos",
-            origin=f"usual for {'a decoder' if decoder else 'an encoder'}, as the model has no "
-            f"{MODULES_FILE}",
+            origin=f"usual for {kind}, as the model has no {MODULES_FILE}",
         )
     return replace(
         found,
@@ -265,6 +265,17 @@ def _similarity(model: str) -> SimilarityName:
             f"{', '.join(_SIMILARITIES)} (train another model, or give model.similarity)"
         )
     return _SIMILARITIES[name]
+
+
+def _usual_pooling(config: PretrainedConfig) -> tuple[PoolingMode, str]:
+    """Return the usual pooling for a kind of model, and the kind's name with its article.
+
+    Ni et al., 2022, "Sentence-T5" (arXiv:2108.08877), found the mean best for T5's encoder, which
+    has no token that stands for the text.
+    """
+    if is_encoder_of_pair(config):
+        return "mean", "the encoder of an encoder-decoder"
+    return ("last", "a decoder") if _is_decoder(config) else ("cls", "an encoder")
 
 
 def _is_decoder(config: PretrainedConfig) -> bool:

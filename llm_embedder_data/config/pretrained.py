@@ -12,7 +12,16 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from llm_embedder_data.config.model_files import (
     TRANSFORMER_FILE,
@@ -22,6 +31,15 @@ from llm_embedder_data.config.model_files import (
 )
 from llm_embedder_data.core.errors import ConfigError
 
+# Encoder-decoders whose encoder alone embeds texts, by model type, with the class of the encoder.
+# AutoModel would load the decoder too.
+_ENCODER_CLASSES = {
+    "longt5": "LongT5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "switch_transformers": "SwitchTransformersEncoderModel",
+    "t5": "T5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+}
 # The names of the arguments in current and in older files.
 _CONFIG = ("config_kwargs", "config_args")
 _MODEL = ("model_kwargs", "model_args")
@@ -46,10 +64,37 @@ def load_model(auto_class: Any, model: str, **arguments: Any) -> Any:
     """
     of_config = _arguments(model, _CONFIG)
     of_model = _arguments(model, _MODEL, without=_DECIDED_ELSEWHERE)
-    if of_config:
+    if of_config and "config" not in arguments:
         labels = {name: arguments[name] for name in arguments.keys() & {"num_labels"}}
         arguments["config"] = _from_files(AutoConfig, model, **{**of_config, **labels})
     return _from_files(auto_class, model, **{**of_model, **arguments})
+
+
+def load_encoder_model(model: str) -> tuple[PreTrainedModel, set[str]]:
+    """Return a model that encodes texts, and the names of weights that its files lack.
+
+    Of T5 and the like, which have a decoder too, it is the encoder alone, as in
+    sentence-transformers. The weights are float32: in bfloat16, AdamW updates at a learning rate of
+    5e-6 round to 0. The trainer sets the precision of the computation.
+
+    Raises: see :func:`load_model`.
+    """
+    auto_class: Any = AutoModel
+    arguments: dict[str, Any] = {}
+    config = load_model_config(model)
+    if is_encoder_of_pair(config):
+        config.is_encoder_decoder = False
+        auto_class = getattr(transformers, _ENCODER_CLASSES[config.model_type])
+        arguments["config"] = config
+    loaded, report = load_model(
+        auto_class, model, dtype=torch.float32, output_loading_info=True, **arguments
+    )
+    return loaded, set(report["missing_keys"])
+
+
+def is_encoder_of_pair(config: PretrainedConfig) -> bool:
+    """Return whether the encoder of an encoder-decoder such as T5 is taken alone."""
+    return config.model_type in _ENCODER_CLASSES
 
 
 def load_model_config(model: str) -> PretrainedConfig:

@@ -1,4 +1,4 @@
-"""The key template makes the texts of every corpus: also of one that training rows are joined to."""
+"""The key template makes the texts of corpora that training rows are joined to, too."""
 
 import pytest
 from datamodule_cases import make_datamodule, write

@@ -16,9 +16,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
-from llm_embedder_data.config.pretrained import load_model
+from llm_embedder_data.config.pretrained import load_encoder_model
 from llm_embedder_data.core.errors import ConfigError
 
 # The entry of a checkpoint with the digest of the frozen weights that it leaves out.
@@ -101,7 +101,7 @@ def with_saved_adapters(folder: Path) -> PreTrainedModel:
     """
     peft = _peft(f"encoder={folder} (a folder of adapters)")
     base = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path
-    model = load_model(AutoModel, base, dtype=torch.float32)
+    model = load_encoder_model(base)[0]
     adapted = peft.PeftModel.from_pretrained(model, folder, is_trainable=True)
     return cast(PreTrainedModel, adapted)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import cast
 
-import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from llm_embedder_data.config.model_files import transformer_folder
-from llm_embedder_data.config.pretrained import load_model
+from llm_embedder_data.config.pretrained import load_encoder_model
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import cause
 from llm_embedder_data.training.encoder.adapters import base_of, with_saved_adapters
@@ -26,7 +24,8 @@ def load_encoder(encoder: str | PreTrainedModel) -> PreTrainedModel:
     """
     loaded = _from_files(encoder) if isinstance(encoder, str) else encoder
     base = base_of(loaded)
-    if getattr(base.config, "is_encoder_decoder", False):
+    is_encoder = type(base).__name__.endswith(("EncoderModel", "Encoder"))
+    if getattr(base.config, "is_encoder_decoder", False) and not is_encoder:
         raise ConfigError(
             f"encoder={type(base).__name__}: an encoder-decoder, expected an encoder or a "
             "decoder (give its encoder, e.g. T5EncoderModel.from_pretrained(...))"
@@ -35,16 +34,12 @@ def load_encoder(encoder: str | PreTrainedModel) -> PreTrainedModel:
 
 
 def _from_files(encoder: str) -> PreTrainedModel:
-    # Always float32: in bfloat16, AdamW updates at a learning rate of 5e-6 round to 0. The trainer
-    # sets the precision of the computation.
     folder = transformer_folder(encoder)
     adapters = Path(os.path.expanduser(encoder), folder, "adapter_config.json")
     try:
         if adapters.is_file():
             return with_saved_adapters(adapters.parent)
-        loaded, report = load_model(
-            AutoModel, encoder, dtype=torch.float32, output_loading_info=True
-        )
+        loaded, missing_weights = load_encoder_model(encoder)
     except ConfigError:
         raise
     except Exception as error:  # each file format raises exceptions of its own
@@ -54,7 +49,7 @@ def _from_files(encoder: str) -> PreTrainedModel:
             "a folder that holds a model, or a model)"
         ) from cause(error)
     # A missing pooler does no harm: embeddings do not use it, and many encoders come without one.
-    if missing := sorted(name for name in report["missing_keys"] if "pooler." not in name):
+    if missing := sorted(name for name in missing_weights if "pooler." not in name):
         raise ConfigError(
             f"encoder={encoder!r}: its files lack {len(missing)} weights of "
             f"{type(loaded).__name__}, such as {missing[0]}, which would be initialized at random "
@@ -67,4 +62,4 @@ def _from_files(encoder: str) -> PreTrainedModel:
             "texts, so its embeddings mean little before a fine-tuning (the verb score takes "
             "rerankers, as teacher=)"
         )
-    return cast(PreTrainedModel, loaded)
+    return loaded

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from llm_embedder_data.batches.collator import RetrievalDataCollator
 from llm_embedder_data.config.model_files import PROMPT_FILE, TRANSFORMER_FILE, read_model_json
 from llm_embedder_data.config.model_pooling import pooled
+from llm_embedder_data.config.pretrained import load_encoder_model
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.training.encoder.pooling import pool
 
@@ -171,7 +172,8 @@ class _TransformersReader:
     name = "transformers (sentence-transformers is not installed)"
 
     def __init__(self, folder: Path) -> None:
-        self._model = AutoModel.from_pretrained(folder).eval()
+        self._model = load_encoder_model(str(folder))[0]
+        self._model.train(False)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._pooled = pooled(str(folder), self._model.config)
         self._max_length = read_model_json(str(folder), TRANSFORMER_FILE)["max_seq_length"]

@@ -1,9 +1,12 @@
 """An encoder's files are loaded whole, or refused in one sentence that names them."""
 
 import pytest
+import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
+from llm_embedder_data import BiEncoder
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.training.encoder.encoder_loading import load_encoder
 
@@ -61,3 +64,24 @@ def test_a_reranker_in_place_of_an_encoder_is_said(folder, tmp_path, recwarn):
 
     with pytest.warns(UserWarning, match="is a BertForSequenceClassification, such as a reranker"):
         load_encoder(str(tmp_path / "reranker"))
+
+
+@pytest.mark.parametrize("family", ["T5", "MT5", "LongT5"])
+@pytest.mark.parametrize("saved", ["ForConditionalGeneration", "EncoderModel"])
+def test_of_an_encoder_decoder_the_encoder_embeds(tmp_path, family, saved):
+    sizes = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+    config = getattr(transformers, f"{family}Config")(vocab_size=9, **sizes)
+    model = getattr(transformers, f"{family}{saved}")(config).eval()
+    model.save_pretrained(tmp_path)
+    inputs = {
+        "input_ids": torch.tensor([[3, 4, 5], [6, 7, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]]),
+    }
+
+    module = BiEncoder(str(tmp_path), similarity="dot").eval()
+
+    assert type(module.encoder).__name__ == f"{family}EncoderModel"
+    hidden = model.get_encoder()(**inputs).last_hidden_state
+    expected = torch.stack([hidden[0].mean(0), hidden[1, :2].mean(0)])
+    torch.testing.assert_close(module.encode(inputs), expected)
+    assert BiEncoder(module.encoder).pooling == "mean"  # a model in memory too
