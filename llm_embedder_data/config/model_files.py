@@ -51,7 +51,7 @@ def read_model_json(model: str, name: str) -> Any:
         UnknownFile: the file is not cached, and the hub is out of reach.
         ConfigError: the file is not JSON.
     """
-    path = _find(model, name)
+    path = find_model_file(model, name)
     if path is None:
         return None
     try:
@@ -114,7 +114,16 @@ def last_part(model: str) -> str:
     return model.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
 
 
-def _find(model: str, name: str) -> Path | None:
+def find_model_file(model: str, name: str) -> Path | None:
+    """Return the path of a file of a model, or None if the model has no such file.
+
+    Args:
+        model: a folder, or a name on the Hugging Face hub.
+        name: path of the file in the model's folder.
+
+    Raises:
+        UnknownFile: the file is not cached, and the hub is out of reach.
+    """
     folder = Path(os.path.expanduser(model))
     if os.path.isdir(folder):
         path = folder / name

@@ -59,12 +59,14 @@ class Pooled:
         pooling: how token vectors are pooled.
         similarity: how embeddings are compared.
         include_prompt: whether mean pooling includes the prompt's tokens.
+        dense: folders of the dense layers that follow the pooling, inside the model's own folder.
         origin: the file, publication or argument that the pooling comes from, for messages.
     """
 
     pooling: PoolingMode
     similarity: SimilarityName
     include_prompt: bool = True
+    dense: tuple[str, ...] = ()
     origin: str
 
 
@@ -89,8 +91,8 @@ def pooled(
         similarity: the user's choice, which overrides all others.
 
     Raises:
-        ConfigError: the model has a module other than pooling and normalization, pools in another
-            way than cls, mean and last, or has an invalid file.
+        ConfigError: the model has a module other than pooling, dense layers and normalization,
+            pools in another way than cls, mean and last, or has an invalid file.
     """
     modules = None if model is None else _modules(model)
     found = _from_modules(model, modules, pooling, similarity) if model and modules else None
@@ -199,17 +201,22 @@ def _from_modules(
         normalises = any(_kind(module) == "Normalize" for module, _ in modules)
         similarity = "cos" if normalises else _similarity(model)
     include_prompt = _includes_prompt(config)
+    dense = _dense_folders(model, modules)
     if pooling is not None:
         return Pooled(
-            pooling=pooling, similarity=similarity, include_prompt=include_prompt, origin=""
-        )  # pooled() replaces the empty origin
+            pooling=pooling,
+            similarity=similarity,
+            include_prompt=include_prompt,
+            dense=dense,
+            origin="",  # pooled() replaces it
+        )
     for module, _ in modules:
-        if _kind(module) not in ("Transformer", "Pooling", "Normalize"):
+        if _kind(module) not in ("Transformer", "Pooling", "Dense", "Normalize"):
             raise ConfigError(
-                f"{model}, {MODULES_FILE}: the module {module!r} is neither pooling nor "
-                "normalization, so the embeddings of this model cannot be computed here (train "
-                "another model; or set model.pooling to cls, mean or last, which leaves that "
-                "module out)"
+                f"{model}, {MODULES_FILE}: the module {module!r} is neither pooling, a dense "
+                "layer nor normalization, so the embeddings of this model cannot be computed here "
+                "(train another model; or set model.pooling to cls, mean or last, which leaves "
+                "that module out)"
             )
     if not is_known:
         return None
@@ -231,8 +238,29 @@ def _from_modules(
         pooling=_POOLINGS[modes[0]],
         similarity=similarity,
         include_prompt=include_prompt,
+        dense=dense,
         origin=f"the pooling configuration of {short_name(model)}",
     )
+
+
+def _dense_folders(model: str, modules: list[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the folders of the dense layers, in order.
+
+    Raises:
+        ConfigError: one does not stand between pooling and normalization.
+    """
+    kinds = [_kind(module) for module, _ in modules]
+    if "Dense" not in kinds:
+        return ()
+    rest = kinds[kinds.index("Dense") :]
+    n_dense = kinds.count("Dense")
+    if "Pooling" not in kinds[: kinds.index("Dense")] or rest[:n_dense] != ["Dense"] * n_dense:
+        raise ConfigError(
+            f"{model}, {MODULES_FILE}: the modules are {', '.join(kinds)}, and dense layers are "
+            "computed between pooling and normalization alone (train another model; or load its "
+            "encoder with transformers, and give that)"
+        )
+    return tuple(folder for module, folder in modules if _kind(module) == "Dense")
 
 
 def _pooling_modes(config: Any) -> list[str]:

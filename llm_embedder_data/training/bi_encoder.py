@@ -213,7 +213,7 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
             lora=lora,
         )
         self._dimensions = weighted_dimensions(
-            matryoshka_dims, matryoshka_weights, self.encoder.config.hidden_size
+            matryoshka_dims, matryoshka_weights, self.embedding_size
         )
         self._objective = Objective(
             dimensions=self._dimensions,
@@ -284,7 +284,8 @@ class BiEncoder(RetrievalSteps, EncoderFormats):
             rows = [self._encode_call(call) for call in calls]
         else:
             # Embed both sides in one call, so that their gradients of a weight share a buffer.
-            rows = cached_embeddings(self._encode_call, calls, self.encoder.parameters())
+            weights = [*self.encoder.parameters(), *self.dense_layers.parameters()]
+            rows = cached_embeddings(self._encode_call, calls, weights)
         first_key = len(query.calls)
         return (
             query.in_order(torch.cat(rows[:first_key])),

@@ -81,6 +81,7 @@ class EncoderFormats(RetrievalModule, EmbeddingModule):
                 pooling=self.pooling,
                 include_prompt=self.include_prompt,
                 similarity=self.similarity,
+                dense_layers=self.dense_layers,
                 encode=lambda inputs, n: self.encode(on_device(inputs, self.device), None, n),
                 datamodule=datamodule,
                 max_length=max_length,

@@ -69,16 +69,34 @@ def test_a_folder_without_its_pooling_is_refused_unless_one_is_given(
     assert pooled(folder, BertConfig(), pooling="mean").pooling == "mean"
 
 
-@pytest.mark.parametrize("kind", ["Dense", "LayerNorm", "LatentAttention"])
+@pytest.mark.parametrize("kind", ["LayerNorm", "LatentAttention"])
 def test_a_module_that_cannot_be_computed_is_refused_unless_a_pooling_is_given(tmp_path, kind):
     modules = ["Transformer", "Pooling", kind]
     folder = model_folder(tmp_path / "mine", pooling={"pooling_mode": "mean"}, modules=modules)
 
     with pytest.raises(
-        ConfigError, match=rf"'sentence_transformers\.models\.{kind}' is neither pooling nor"
+        ConfigError, match=rf"'sentence_transformers\.models\.{kind}' is neither pooling, a dense"
     ):
         pooled(folder, BertConfig())
     assert pooled(folder, BertConfig(), pooling="mean").pooling == "mean"
+
+
+def test_dense_layers_stand_between_pooling_and_normalization(tmp_path):
+    pooling = {"pooling_mode": "mean"}
+    usual = ["Transformer", "Pooling", "Dense", "Dense", "Normalize"]
+    folder = model_folder(tmp_path / "usual", pooling=pooling, modules=usual)
+
+    assert pooled(folder, BertConfig()).dense == ("2_Dense", "3_Dense")
+    assert pooled(folder, BertConfig(), pooling="cls").dense == ("2_Dense", "3_Dense")
+    for i, other in enumerate(
+        (
+            ["Transformer", "Pooling", "Dense", "Normalize", "Dense"],
+            ["Transformer", "Dense", "Pooling"],
+        )
+    ):
+        folder = model_folder(tmp_path / str(i), pooling=pooling, modules=other)
+        with pytest.raises(ConfigError, match=r"dense layers are computed between pooling"):
+            pooled(folder, BertConfig())
 
 
 @pytest.mark.parametrize("kind", ["Transformer", "Pooling"])
@@ -91,7 +109,7 @@ def test_a_class_of_the_repository_is_not_taken_for_the_usual_one(tmp_path, kind
         )
     (tmp_path / "mine" / "modules.json").write_text(json.dumps(modules))
 
-    with pytest.raises(ConfigError, match=rf"'custom_st\.{kind}' is neither pooling nor"):
+    with pytest.raises(ConfigError, match=rf"'custom_st\.{kind}' is neither pooling"):
         pooled(folder, BertConfig())
     assert pooled(folder, BertConfig(), pooling="mean").pooling == "mean"
 

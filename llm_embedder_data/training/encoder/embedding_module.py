@@ -9,7 +9,7 @@ import lightning
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from llm_embedder_data.batches.tokens.model_inputs import layout_of
@@ -20,6 +20,7 @@ from llm_embedder_data.mining.text_embedder import CPU_BATCH_TOKENS
 from llm_embedder_data.training.encoder.activation_checkpointing import checkpoint_activations
 from llm_embedder_data.training.encoder.adapters import base_of, with_lora
 from llm_embedder_data.training.encoder.bidirectional import attend_both_ways, check_both_ways
+from llm_embedder_data.training.encoder.dense_layers import dense_settings, load_dense_layers
 from llm_embedder_data.training.encoder.encoder_calls import (
     EncoderCall,
     TextCalls,
@@ -62,12 +63,15 @@ class EmbeddingModule(lightning.LightningModule):
 
     Attributes:
         encoder: the transformers model, without its pooler, or a PeftModel around it.
+        dense_layers: the layers that the model's files put after the pooling; most have none.
         pooling: how token vectors become the embedding of a text.
         similarity: how embeddings are compared.
         include_prompt: whether mean pooling includes the prompt's tokens.
+        embedding_size: number of dimensions of an embedding.
     """
 
     encoder: PreTrainedModel
+    dense_layers: nn.Sequential
     pooling: PoolingMode
     similarity: SimilarityName
     include_prompt: bool
@@ -113,8 +117,14 @@ class EmbeddingModule(lightning.LightningModule):
         self.pooling: PoolingMode = chosen.pooling
         self.similarity: SimilarityName = chosen.similarity
         self.include_prompt = chosen.include_prompt
+        hidden_size = cast(int, encoder.config.hidden_size)
+        self.dense_layers = load_dense_layers(self._model_name, chosen.dense, hidden_size)
+        of_layers = [int(layer["out_features"]) for layer in dense_settings(self.dense_layers)]
+        widths = [hidden_size, *of_layers]
+        self.embedding_size: int = widths[-1]
+        dense = f"dense layers: {' > '.join(map(str, widths))}, " if chosen.dense else ""
         rank_zero_info(
-            f"pooling: {chosen.pooling}, similarity: {chosen.similarity} ({chosen.origin}; "
+            f"pooling: {chosen.pooling}, {dense}similarity: {chosen.similarity} ({chosen.origin}; "
             "model.pooling and model.similarity change them)"
         )
 
@@ -172,12 +182,14 @@ class EmbeddingModule(lightning.LightningModule):
         config = base_of(self.encoder).config.to_dict()
         for name in _NO_EMBEDDING_SETTINGS & config.keys():
             del config[name]
+        dense = dense_settings(self.dense_layers)
         return {
             "class": type(base_of(self.encoder)).__name__,
             "config": config,
             "pooling": self.pooling,
             "similarity": self.similarity,
             "include_prompt": self.include_prompt,
+            **({"dense": dense} if dense else {}),
             "adapters": {
                 name: {setting: getattr(adapter, setting, None) for setting in _ADAPTER_SCALES}
                 for name, adapter in getattr(self.encoder, "peft_config", {}).items()
@@ -212,6 +224,7 @@ class EmbeddingModule(lightning.LightningModule):
             hidden = self.encoder(**inputs).last_hidden_state  # [N, L, D]
             mask = inputs["attention_mask"]
             embedding = pool(hidden.float(), mask, self.pooling, prompt_length)
+        embedding = self.dense_layers(embedding).float()
         return F.normalize(embedding, dim=1) if self.similarity == "cos" else embedding
 
     def _calls(

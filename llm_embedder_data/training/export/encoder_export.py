@@ -55,6 +55,7 @@ class EncoderExport:
         pooling: how token vectors are pooled.
         include_prompt: whether mean pooling includes the prompt's tokens.
         similarity: how embeddings are compared.
+        dense_layers: the layers after the pooling.
         encode: embeds a padded batch, on the device of the encoder.
         datamodule: the run's data module, the source of prompts and maximum length. None takes them
             from the model's files.
@@ -70,6 +71,7 @@ class EncoderExport:
     pooling: PoolingMode
     include_prompt: bool
     similarity: SimilarityName
+    dense_layers: nn.Sequential
     encode: Encode
     datamodule: object
     max_length: int | None
@@ -92,6 +94,7 @@ class EncoderExport:
                 pooling=self.pooling,
                 include_prompt=include_prompt,
                 similarity=self.similarity,
+                dense_layers=self.dense_layers,
                 prompts=prompts,
                 max_length=length,
             )
@@ -111,6 +114,7 @@ class EncoderExport:
                 facts=[
                     ("pooling", self.pooling),
                     *([] if include_prompt else [("pooling of the prompt", "left out")]),
+                    *([("dense layers", str(len(self.dense_layers)))] if self.dense_layers else []),
                     ("similarity", "cosine" if self.similarity == "cos" else "inner product"),
                     ("longest text, in tokens", f"{length} ({origin})"),
                 ],

@@ -20,6 +20,7 @@ from llm_embedder_data.config.model_files import PROMPT_FILE, TRANSFORMER_FILE, 
 from llm_embedder_data.config.model_pooling import pooled
 from llm_embedder_data.config.pretrained import load_encoder_model
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.training.encoder.dense_layers import load_dense_layers
 from llm_embedder_data.training.encoder.pooling import pool
 
 # Embeds a padded batch: maps (tokenizer's output, number of prompt tokens) to ``[N, D]`` float32.
@@ -176,6 +177,8 @@ class _TransformersReader:
         self._model.train(False)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._pooled = pooled(str(folder), self._model.config)
+        hidden_size = self._model.config.hidden_size
+        self._dense_layers = load_dense_layers(str(folder), self._pooled.dense, hidden_size)
         self._max_length = read_model_json(str(folder), TRANSFORMER_FILE)["max_seq_length"]
         assert read_model_json(str(folder), PROMPT_FILE) is not None
 
@@ -200,6 +203,7 @@ class _TransformersReader:
             n_prompt = len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
         hidden = self._model(**inputs).last_hidden_state.float()
         vectors = pool(hidden, inputs["attention_mask"], self._pooled.pooling, n_prompt)
+        vectors = self._dense_layers(vectors)
         return F.normalize(vectors, dim=1) if self._pooled.similarity == "cos" else vectors
 
 

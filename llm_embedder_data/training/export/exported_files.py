@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llm_embedder_data.config.model_files import MODULES_FILE, PROMPT_FILE, TRANSFORMER_FILE
 from llm_embedder_data.config.pooling_modes import PoolingMode, SimilarityName
+from llm_embedder_data.training.encoder.dense_layers import save_dense_layers
 
 
 def write_encoder_files(
@@ -21,6 +23,7 @@ def write_encoder_files(
     pooling: PoolingMode,
     include_prompt: bool,
     similarity: SimilarityName,
+    dense_layers: nn.Sequential,
     prompts: Mapping[str, str],
     max_length: int,
 ) -> None:
@@ -32,10 +35,12 @@ def write_encoder_files(
         pooling: how token vectors are pooled.
         include_prompt: whether mean pooling includes the prompt's tokens.
         similarity: ``cos`` adds a module that normalizes embeddings.
+        dense_layers: the layers between pooling and normalization.
         prompts: texts to put before inputs, by name.
         max_length: maximum number of tokens of a text.
     """
-    kinds = ["Transformer", "Pooling", *(["Normalize"] if similarity == "cos" else [])]
+    dense = ["Dense"] * len(dense_layers)
+    kinds = ["Transformer", "Pooling", *dense, *(["Normalize"] if similarity == "cos" else [])]
     subfolders = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds) if i)]
     for subfolder in subfolders:
         (folder / subfolder).mkdir(exist_ok=True)
@@ -58,6 +63,7 @@ def write_encoder_files(
         "pooling_mode_lasttoken": pooling == "last",
         "include_prompt": include_prompt,
     }
+    save_dense_layers(dense_layers, [folder / subfolders[2 + i] for i in range(len(dense))])
     similarity_name = {"cos": "cosine", "dot": "dot"}[similarity]
     _write_json(folder / MODULES_FILE, modules)
     _write_json(folder / "1_Pooling" / "config.json", pooling_config)
