@@ -52,6 +52,15 @@ def load_model(auto_class: Any, model: str, **arguments: Any) -> Any:
     return _from_files(auto_class, model, **{**of_model, **arguments})
 
 
+def cannot_be_loaded(model: str, error: Exception) -> ConfigError:
+    """Return the refusal of a model whose loading raised an error."""
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return ConfigError(
+        f"encoder={model!r} cannot be loaded: {reason} (give a name on the Hugging Face hub, a "
+        "folder that holds a model, or a model)"
+    )
+
+
 def load_model_config(model: str) -> PretrainedConfig:
     """Return a model's configuration; see :func:`load_model`."""
     config: PretrainedConfig = _from_files(AutoConfig, model, **_arguments(model, _CONFIG))

@@ -23,7 +23,7 @@ from llm_embedder_data.cli.output_files import (
 )
 from llm_embedder_data.cli.reading_progress import reading_progress
 from llm_embedder_data.cli.rejected_file import check_rejected_file, write_rejected_file
-from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.damaged_files import damaged_files
 from llm_embedder_data.core.errors import ConfigError
@@ -49,7 +49,7 @@ def prepare(cfg: DictConfig) -> None:
     for name in ("json", "html"):
         check_output_file(name, cfg[name])
     check_rejected_file(cfg.rejected)
-    datamodule = build_data(cfg)
+    datamodule = build_retrieval_data(cfg)
     _remove_damaged_caches(cache_folder(datamodule.cache_dir))
     began = time.perf_counter()
     with reading_progress():
