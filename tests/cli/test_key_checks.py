@@ -22,3 +22,10 @@ import pytest
 )
 def test_a_key_that_does_not_exist_is_named(refused, argument, sentence):
     assert sentence in refused("fit", argument)
+
+
+def test_an_entry_of_a_mapping_that_is_null_by_default_needs_no_plus(run):
+    printed = run("fit", "model.lora.r=4", "trainer.max_time.hours=2", "--cfg", "job")
+
+    assert "  lora:\n    r: 4\n" in printed
+    assert "  max_time:\n    hours: 2\n" in printed

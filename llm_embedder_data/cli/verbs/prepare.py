@@ -18,6 +18,7 @@ from llm_embedder_data.batches.plan.plan_checks import PlanError
 from llm_embedder_data.cli.output_files import (
     check_output_file,
     check_whole_number,
+    output_folder,
     write_json,
     write_text,
 )
@@ -42,13 +43,19 @@ def prepare(cfg: DictConfig) -> None:
         DataError: the data cannot be read.
     """
     near_duplicates = check_near_duplicates(cfg.near_duplicates)
-    fail_on = OmegaConf.to_container(cfg.fail_on) if cfg.fail_on else None
+    fail_on = OmegaConf.to_container(cfg.fail_on) if OmegaConf.is_config(cfg.fail_on) else None
+    if cfg.fail_on is not None and fail_on is None:
+        raise ConfigError(
+            f"fail_on={cfg.fail_on!r}: expected a mapping such as {{contamination: 0}}, or null"
+        )
     limits = check_gates(fail_on, near_duplicates)
     _warn_of_idle_gates(limits, cfg)
     check_whole_number("world_size", cfg.world_size, 1)
     for name in ("json", "html"):
         check_output_file(name, cfg[name])
     check_rejected_file(cfg.rejected)
+    if cfg.fix is not None:
+        output_folder("fix", cfg.fix, "the cleaned files")
     datamodule = build_retrieval_data(cfg)
     _remove_damaged_caches(cache_folder(datamodule.cache_dir))
     began = time.perf_counter()
