@@ -11,6 +11,8 @@ import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import is_dataclass
 from typing import Any, Literal, Union
 
 from llm_embedder_data.core.errors import ConfigError
@@ -43,10 +45,7 @@ def check_types_of(target: type, given: Mapping[str, Any], key: str) -> None:
     Raises:
         ConfigError: a value has another type; the message names its key and what is allowed.
     """
-    try:
-        hints = typing.get_type_hints(target.__init__)  # type: ignore[misc]
-    except (NameError, TypeError, AttributeError):
-        return  # hints that only a type checker can resolve
+    hints = _hints(target)
     parameters = inspect.signature(target).parameters
     for name, value in given.items():
         if name not in hints or not _is_plain(value) or value is parameters[name].default:
@@ -54,6 +53,22 @@ def check_types_of(target: type, given: Mapping[str, Any], key: str) -> None:
         allowed = list(_alternatives(hints[name]))
         if not any(_fits(value, hint) for hint in allowed):
             raise ConfigError(f"{key}.{name}={shown(value)}: expected {_in_words(allowed)}")
+
+
+def _hints(target: type) -> dict[str, Any]:
+    """Return the type hints of a class's arguments, without those that cannot be resolved."""
+    constructor: Any = target.__init__  # type: ignore[misc]
+    try:
+        # The constructor of a dataclass does not know the modules of the inherited fields.
+        return typing.get_type_hints(target if is_dataclass(target) else constructor)
+    except (NameError, TypeError, AttributeError):
+        pass
+    resolved: dict[str, Any] = {}
+    for name, hint in getattr(constructor, "__annotations__", {}).items():
+        alone = types.SimpleNamespace(__annotations__={name: hint})
+        with suppress(NameError, TypeError, AttributeError):  # for type checkers only
+            resolved |= typing.get_type_hints(alone, getattr(constructor, "__globals__", {}))
+    return resolved
 
 
 def _is_plain(value: Any) -> bool:
@@ -79,18 +94,22 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is Literal:
         return any(value == part and type(value) is type(part) for part in parts)
     kind = hint if origin is None else origin
-    if kind is Any or not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
-        return True  # such a hint says nothing about plain values
+    if kind is Any or not isinstance(kind, type):
+        return True  # a hint such as Any or a TypeVar, which says nothing about plain values
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind in (bool, object)
     if isinstance(value, float) and math.isnan(value):
         return False
     if kind is float:
         return isinstance(value, int | float)
-    if isinstance(value, list) and (kind is tuple or isinstance(value, kind)):
+    try:
+        is_instance = isinstance(value, kind)
+    except TypeError:
+        return True  # a protocol, which says nothing about plain values either
+    if isinstance(value, list) and (kind is tuple or is_instance):
         of_elements = [*_alternatives(parts[0])] if len(parts) == 1 else [Any]
         return all(any(_fits(element, one) for one in of_elements) for element in value)
-    return isinstance(value, kind)
+    return is_instance
 
 
 def _in_words(allowed: list[Any]) -> str:

@@ -78,8 +78,12 @@ def test_a_value_that_the_hint_allows_passes(name, value):
     check_types_of(Takes, {name: value}, "group.one")
 
 
-def test_hints_that_cannot_be_resolved_are_passed_over():
-    class Later:
-        def __init__(self, name: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+class Later:
+    def __init__(self, name: "Nowhere", count: int = 1) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    check_types_of(Later, {"name": 3}, "group.one")
+
+def test_a_hint_that_cannot_be_resolved_is_passed_over_and_the_others_are_not():
+    check_types_of(Later, {"name": 3, "count": 1}, "group.one")
+
+    with pytest.raises(ConfigError, match=r"group\.one\.count='x': expected a whole number"):
+        check_types_of(Later, {"name": 3, "count": "x"}, "group.one")
