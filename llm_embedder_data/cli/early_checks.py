@@ -57,6 +57,8 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
     for setting in ("validate_before", "export"):
         check_flag(setting, cfg[setting])
     _check_folder(cfg, "output_dir", "output_dir")
+    if "default_root_dir" in (cfg.get("trainer") or ()):
+        _check_folder(cfg.trainer, "default_root_dir", "trainer.default_root_dir")
     for group in ("callbacks", "logger"):
         _check_group_of_objects(group, cfg.get(group))
     check_checkpoint_file(cfg.ckpt_path, verb.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.errors import ConfigError, check_choice
 
 # The smallest value of each number.
 _LEAST: dict[str, int] = {
@@ -21,6 +21,9 @@ _LEAST: dict[str, int] = {
     "accumulate_grad_batches": 1,
     "gradient_clip_val": 0,
 }
+
+# The entries of a time that is given as a mapping: arguments of datetime.timedelta.
+_UNITS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds")
 
 # Pairs of a lower and an upper bound; -1 and null are no bound.
 _BOUNDS = (("min_epochs", "max_epochs"), ("min_steps", "max_steps"))
@@ -56,6 +59,10 @@ def check_trainer_numbers(trainer: Mapping[str, Any]) -> None:
                 "ends (raise or leave out one of them)"
             )
     _check_overfitting(trainer)
+    for name in ("max_time", "val_check_interval"):
+        if isinstance(value := trainer.get(name), Mapping) and "_target_" not in value:
+            for unit in value:
+                check_choice(unit, _UNITS, f"trainer.{name}")
     if (
         trainer.get("gradient_clip_algorithm") is not None
         and trainer.get("gradient_clip_val") is None

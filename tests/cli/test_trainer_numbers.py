@@ -26,6 +26,10 @@ ITS_TARGET = {"_target_": "lightning.pytorch.Trainer"}
             "trainer.limit_val_batches=5 has no effect beside trainer.overfit_batches=2",
         ),
         (
+            ["max_time={second: 1}"],
+            "trainer.max_time='second': expected one of weeks, days, hours",
+        ),
+        (
             ["gradient_clip_val=null", "gradient_clip_algorithm=norm"],
             "no gradient is clipped, as trainer.gradient_clip_val=null",
         ),
