@@ -26,6 +26,13 @@ from llm_embedder_data.inspection.html_page import page
 # Settings that only some questions read, each with its default in conf/.
 _OF_SOME = {"ckpt_path": None, "rank": None, "run": None, "world_size": None, "epochs": 1}
 
+# Those that the questions for two runs and for a batch read, and those of the questions for a text.
+_READ: dict[str, tuple[str, ...]] = {
+    "diff=[a.ckpt,b.ckpt]": (),
+    "epoch= and step=": ("ckpt_path", "rank", "run", "world_size"),
+}
+_READ_BY_TEXTS = ("ckpt_path", "world_size", "epochs")
+
 
 def explain(cfg: DictConfig) -> None:
     """Show a batch of a past run, the occurrences of a text, or the differences of two runs.
@@ -95,9 +102,7 @@ def _check_settings(cfg: DictConfig) -> None:
 
 def _check_unread(cfg: DictConfig, question: str) -> None:
     """Refuse a setting that the question does not read: it would change nothing."""
-    read = {"diff": (), "epoc": ("ckpt_path", "rank", "run", "world_size")}.get(
-        question[:4], ("ckpt_path", "world_size", "epochs")
-    )
+    read = _READ.get(question, _READ_BY_TEXTS)
     for name, default in _OF_SOME.items():
         if cfg[name] != default and name not in read:
             raise ConfigError(f"{name}={cfg[name]!r} says nothing to {question} (leave it out)")
@@ -108,7 +113,8 @@ def _check_texts(cfg: DictConfig) -> None:
     for name in ("text", "text_file"):
         value = cfg[name]
         if value is not None and (type(value) not in (str, int) or value == ""):
-            raise ConfigError(f"{name}={value!r}: expected a text (quote it: {name}=\"'...'\")")
+            what = "a text" if name == "text" else "the path of a file"
+            raise ConfigError(f"{name}={value!r}: expected {what} (quote it: {name}=\"'...'\")")
     if cfg.id is not None and type(cfg.id) not in (str, int):
         raise ConfigError(f"id={cfg.id!r}: expected a query id, a text or a whole number")
 
