@@ -84,7 +84,10 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         return _missing_file(error.missing_cfg_file, error.options)
     messages = [str(error)] if error.__cause__ is None else [str(error), str(error.__cause__)]
-    return " ".join(" ".join(dict.fromkeys(messages)).split())
+    lines = [line.strip() for text in dict.fromkeys(messages) for line in text.splitlines()]
+    # OmegaConf adds where in its own structures the error arose.
+    said = [line for line in lines if not line.startswith(("full_key: ", "object_type="))]
+    return " ".join(" ".join(said).split())
 
 
 def _missing_file(file: str, options: Sequence[str] | None) -> str:

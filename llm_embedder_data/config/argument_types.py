@@ -52,7 +52,11 @@ def check_types_of(target: type, given: Mapping[str, Any], key: str) -> None:
             continue
         allowed = list(_alternatives(hints[name]))
         if not any(_fits(value, hint) for hint in allowed):
-            raise ConfigError(f"{key}.{name}={shown(value)}: expected {_in_words(allowed)}")
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            remedy = (
+                " (quote a number that is meant as text)" if is_number and str in allowed else ""
+            )
+            raise ConfigError(f"{key}.{name}={shown(value)}: expected {_in_words(allowed)}{remedy}")
 
 
 def _hints(target: type) -> dict[str, Any]:

@@ -29,3 +29,11 @@ def test_an_entry_of_a_mapping_that_is_null_by_default_needs_no_plus(run):
 
     assert "  lora:\n    r: 4\n" in printed
     assert "  max_time:\n    hours: 2\n" in printed
+
+
+def test_a_new_callback_needs_a_plus_and_the_message_says_so_alone(refused):
+    said = refused("fit", "callbacks.mine._target_=users_classes.Recorder")
+
+    assert "use +callbacks.mine._target_=users_classes.Recorder" in said
+    assert "full_key" not in said
+    assert "object_type" not in said

@@ -38,7 +38,7 @@ class Takes:
         ("rate", [0.5], "expected a number"),
         ("is_on", 1, "is_on=1: expected true or false"),
         ("is_on", "no", "is_on='no': expected true or false"),
-        ("name", 3, "name=3: expected text or null"),
+        ("name", 3, "name=3: expected text or null (quote a number that is meant as text)"),
         ("level", "hihg", "level='hihg': expected low, high or 16"),
         ("level", True, "expected low, high or 16"),
         ("devices", [0, "a"], "expected a list, text or a whole number"),
