@@ -53,9 +53,7 @@ def check_types_of(target: type, given: Mapping[str, Any], key: str) -> None:
         allowed = list(_alternatives(hints[name]))
         if not any(_fits(value, hint) for hint in allowed):
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            remedy = (
-                " (quote a number that is meant as text)" if is_number and str in allowed else ""
-            )
+            remedy = " (quote a number that is meant as text)" * (is_number and str in allowed)
             raise ConfigError(f"{key}.{name}={shown(value)}: expected {_in_words(allowed)}{remedy}")
 
 
