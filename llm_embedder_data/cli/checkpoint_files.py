@@ -30,17 +30,18 @@ _LOADING_HOOKS = ("on_load_checkpoint", "configure_model", "load_state_dict", "s
 _REMEDY = "ckpt_path names a file that a run wrote, such as outputs/.../checkpoints/last.ckpt"
 
 
-def check_checkpoint_file(path: Any, verb: str) -> None:
-    """Refuse a ``ckpt_path`` that cannot be a checkpoint, by its name and file type.
+def check_checkpoint_file(path: Any, verb: str, setting: str = "ckpt_path") -> None:
+    """Refuse a path that cannot be a checkpoint, by its name and file type.
 
     Args:
         path: the setting's value.
         verb: name of the verb that loads the checkpoint.
+        setting: the key of the setting, for messages.
 
     Raises:
         ConfigError: there is no such file, or it is not a checkpoint. The message says what it is.
     """
-    where = f"ckpt_path={path!r}"
+    where, remedy = f"{setting}={path!r}", _REMEDY.replace("ckpt_path", setting)
     if path is None or path in _LOOKED_UP.get(verb, ()):
         return
     if not isinstance(path, str) or not path.strip():
@@ -54,14 +55,14 @@ def check_checkpoint_file(path: Any, verb: str) -> None:
         inside = sorted(file.rglob("*.ckpt"))[:3]
         raise ConfigError(
             f"{where} is a folder, not a checkpoint ("
-            + (f"in it there are {', '.join(map(str, inside))})" if inside else f"{_REMEDY})")
+            + (f"in it there are {', '.join(map(str, inside))})" if inside else f"{remedy})")
         )
     if not os.path.exists(file):
-        raise ConfigError(f"{where}: there is no such file{_nearest(file)} ({_REMEDY})")
+        raise ConfigError(f"{where}: there is no such file{_nearest(file)} ({remedy})")
     if not _is_archive(file):
         raise ConfigError(
             f"{where} is not a checkpoint: not an archive as torch.save writes it, or cut off "
-            f"({file.stat().st_size:,} bytes; {_REMEDY})"
+            f"({file.stat().st_size:,} bytes; {remedy})"
         )
 
 

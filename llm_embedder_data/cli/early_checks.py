@@ -15,9 +15,13 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from llm_embedder_data.cli.checkpoint_files import check_checkpoint_file
 from llm_embedder_data.cli.input_files import check_no_input_is_replaced
 from llm_embedder_data.cli.output_files import check_flag, check_output_file, output_folder
+from llm_embedder_data.cli.trainer_numbers import check_trainer_numbers
 from llm_embedder_data.cli.verbs import Verb
-from llm_embedder_data.core.addresses import check_on_this_machine
+from llm_embedder_data.core.addresses import check_on_this_machine, is_address
 from llm_embedder_data.core.errors import ConfigError
+
+# Arguments of Lightning's callbacks and loggers that name a folder, made when they first write.
+_FOLDERS = {"dirpath", "save_dir"}
 
 # Settings that name a file which a run writes at its end, with an example of a name for messages.
 _OUTPUT_FILES = {"metrics_file": "metrics.json", "run_file": "run.trec"}
@@ -36,20 +40,25 @@ def check_settings(cfg: DictConfig, verb: Verb) -> None:
 
     Raises:
         ConfigError: an interpolation of an unknown key; an encoder's folder that is not there; an
-            output file that is read, or that another setting names too; or, for a verb with a
+            output file that is read, or that another setting names too; a number of the trainer
+            that is out of range; or, for a verb with a
             Trainer, a seed, callback, logger, ``ckpt_path``, ``metrics_file`` or ``run_file`` that
             cannot be used.
     """
     _check_interpolations(cfg)
     _check_encoder(cfg.get("encoder"))
     check_no_input_is_replaced(cfg, verb.makes)
+    if isinstance(cfg.get("trainer"), Mapping):
+        check_trainer_numbers(cfg.trainer)
     if not verb.uses_trainer:
         return
     if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**32:
         raise ConfigError(f"seed={cfg.seed!r}: expected a whole number from 0 to {2**32 - 1}")
     for setting in ("validate_before", "export"):
         check_flag(setting, cfg[setting])
-    _check_output_dir(cfg)
+    _check_folder(cfg, "output_dir", "output_dir")
+    if "default_root_dir" in (cfg.get("trainer") or ()):
+        _check_folder(cfg.trainer, "default_root_dir", "trainer.default_root_dir")
     for group in ("callbacks", "logger"):
         _check_group_of_objects(group, cfg.get(group))
     check_checkpoint_file(cfg.ckpt_path, verb.name)
@@ -69,13 +78,22 @@ def check_run_folder(overrides: Sequence[str]) -> None:
             check_on_this_machine(setting, value.strip("'\""))
 
 
-def _check_output_dir(cfg: DictConfig) -> None:
-    """Refuse a folder for outputs that cannot be made; with an empty text it would be the root."""
+def _check_folder(node: Any, name: str, key: str) -> None:
+    """Refuse a folder for outputs that cannot be made; an empty text would stand for the root.
+
+    Args:
+        node: the node of the configuration that names the folder.
+        name: the key in that node.
+        key: the dotted key, for the message.
+    """
     try:
-        folder = cfg.output_dir
+        folder = node[name]
     except InterpolationResolutionError:
-        return  # the run folder, which is only known inside a job
-    output_folder("output_dir", folder, "checkpoints, logs and the encoder")
+        return  # in the run folder, which is only known inside a job
+    # Callbacks and loggers also write to other machines; their values of other types are refused
+    # when they are built.
+    if key == "output_dir" or (isinstance(folder, str) and not is_address(folder)):
+        output_folder(key, folder, "checkpoints, logs and the encoder")
 
 
 def _check_encoder(encoder: Any) -> None:
@@ -129,6 +147,7 @@ def _check_interpolations(node: Any, prefix: str = "") -> None:
 
 
 def _check_group_of_objects(group: str, nodes: Any) -> None:
+    """Refuse a group that is no mapping of nodes, and a folder of a node that cannot be made."""
     if nodes is not None and not isinstance(nodes, Mapping):
         raise ConfigError(f"{group}={nodes}: expected a mapping {{name: {{_target_: ...}}}}")
     for name, node in (nodes or {}).items():
@@ -137,3 +156,5 @@ def _check_group_of_objects(group: str, nodes: Any) -> None:
                 f"{group}.{name}={node!r}: expected a mapping with a _target_ (~{group}.{name} "
                 "takes it out)"
             )
+        for argument in _FOLDERS & set(node or ()):
+            _check_folder(node, argument, f"{group}.{name}.{argument}")

@@ -43,8 +43,9 @@ def check_keys(line: CommandLine, config_name: str) -> CommandLine:
     """Refuse settings whose key does not exist.
 
     The arguments of a user's class, of a callback or of a logger are not in conf/, so Hydra
-    requires a plus before them. It is added here. When the object is built, the class refuses
-    arguments that it does not have.
+    requires a plus before them. It is added here, as it is for an entry of a mapping that is null
+    by default, such as ``model.lora.r``. When the object is built, the class refuses arguments that
+    it does not have.
 
     Args:
         line: the command line.
@@ -79,7 +80,7 @@ def check_keys(line: CommandLine, config_name: str) -> CommandLine:
         if key.partition(".")[0] in of_users:
             return _with_plus(override, config)
         _check_key(key, config)
-        return text
+        return _with_plus(override, config) if _is_below_null(key, config) else text
 
     return CommandLine(line.flags, tuple(map(checked, overrides)))
 
@@ -200,6 +201,18 @@ def _exists(config: dict[str, Any], key: str) -> bool:
             return False
         node = node[part]
     return True
+
+
+def _is_below_null(key: str, config: dict[str, Any]) -> bool:
+    """Return whether a key is an entry of a mapping that is null so far, such as model.lora.r."""
+    node: Any = config
+    for part in key.split("."):
+        if node is None:
+            return True
+        if not isinstance(node, dict):
+            return False
+        node = node.get(part)
+    return False
 
 
 def _check_key(key: str, config: dict[str, Any]) -> None:

@@ -19,15 +19,20 @@ _DEFAULT_METRIC = "val/ndcg@10"
 
 
 def check_wanted_metrics(cfg: DictConfig, has_eval_data: bool) -> None:
-    """Refuse, before training, settings that need eval data if there is none.
+    """Refuse, before training, settings that need metrics if nothing will be measured.
 
     Raises:
-        ConfigError: ``metrics_file``, ``run_file`` or ``optimized_metric`` needs eval data.
+        ConfigError: ``metrics_file``, ``run_file`` or ``optimized_metric`` needs metrics, and there
+            is no eval data, or ``trainer.limit_val_batches`` is 0.
     """
-    missing = "data.eval_data=null: there is nothing to measure"
+    missing, remedy = "data.eval_data=null: there is nothing to measure", "name an eval set"
+    limit = cfg.trainer.get("limit_val_batches")
+    if has_eval_data and limit in (0, 0.0) and not isinstance(limit, bool):
+        missing, remedy = f"trainer.limit_val_batches={limit}: nothing is measured", "raise it"
+        has_eval_data = False
     for setting in ("metrics_file", "run_file"):
         if cfg[setting] is not None and not has_eval_data:
-            raise ConfigError(f"{missing} for {setting}={cfg[setting]!r} (name an eval set)")
+            raise ConfigError(f"{missing} for {setting}={cfg[setting]!r} ({remedy})")
     wanted = cfg.optimized_metric
     if wanted is not None and not isinstance(wanted, str):
         raise ConfigError(
@@ -35,7 +40,7 @@ def check_wanted_metrics(cfg: DictConfig, has_eval_data: bool) -> None:
             f"{_DEFAULT_METRIC}, or null"
         )
     if str(wanted).startswith("val/") and wanted != _DEFAULT_METRIC and not has_eval_data:
-        raise ConfigError(f"{missing} for optimized_metric={wanted!r} (name an eval set)")
+        raise ConfigError(f"{missing} for optimized_metric={wanted!r} ({remedy})")
 
 
 def show_metrics(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

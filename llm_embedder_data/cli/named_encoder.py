@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from lightning.pytorch import LightningModule
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.checkpoint_files import (
     check_checkpoint_content,
@@ -15,6 +15,7 @@ from llm_embedder_data.cli.checkpoint_files import (
     check_checkpoint_fits,
 )
 from llm_embedder_data.cli.run_objects import node_of
+from llm_embedder_data.config.argument_types import check_types_of
 from llm_embedder_data.config.instantiating import build
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.datamodule.module import RetrievalDataModule
@@ -42,12 +43,14 @@ def launch(cfg: DictConfig) -> Fabric:
     Raises:
         ConfigError: there are no such devices.
     """
-    trainer = cfg.trainer
+    given: dict[str, Any] = {}
+    for name in ("accelerator", "devices", "num_nodes"):
+        value = cfg.trainer[name]
+        given[name] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    check_types_of(Fabric, given, "trainer")
     try:
-        fabric = Fabric(
-            accelerator=trainer.accelerator, devices=trainer.devices, num_nodes=trainer.num_nodes
-        )
-    except (ValueError, TypeError, RuntimeError) as error:
+        fabric = Fabric(**given)
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"trainer.accelerator, trainer.devices: {reason}") from error
     fabric.launch()

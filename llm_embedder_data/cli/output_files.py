@@ -15,6 +15,9 @@ from llm_embedder_data.core.file_errors import reason, writing
 from llm_embedder_data.core.files import atomic_file
 from llm_embedder_data.core.home_paths import with_home
 
+# The largest whole number of a setting.
+_MOST = 2**31 - 1
+
 
 def check_output_file(setting: str, path: Any) -> None:
     """Refuse a path that cannot be written, before the content is computed.
@@ -147,7 +150,9 @@ def check_flag(setting: str, value: Any) -> None:
 
 
 def check_whole_number(setting: str, value: Any, least: int, *, may_be_null: bool = False) -> None:
-    """Refuse a setting's value that is not a whole number of at least ``least``.
+    """Refuse a setting's value that is not a whole number from ``least`` to 2**31 - 1.
+
+    Larger numbers overflow where arrays are indexed by them.
 
     Args:
         setting: the key of the setting.
@@ -156,9 +161,11 @@ def check_whole_number(setting: str, value: Any, least: int, *, may_be_null: boo
         may_be_null: whether None is allowed.
 
     Raises:
-        ConfigError: the value has another type or is too small.
+        ConfigError: the value has another type, is too small or is too large.
     """
     if value is None and may_be_null:
         return
     if type(value) is not int or value < least:
         raise ConfigError(f"{setting}={value!r}: expected a whole number of at least {least}")
+    if value > _MOST:
+        raise ConfigError(f"{setting}={value}: expected a whole number from {least} to {_MOST}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import linecache
 from collections.abc import Sequence
 from typing import TypeGuard
 
@@ -16,8 +17,9 @@ def is_refusal(error: BaseException) -> bool:
     """Return whether an error is about a setting or a file, so that a traceback adds nothing.
 
     These are the errors of this package, Hydra and OmegaConf, errors of a full disk, which any
-    library may raise, and Lightning's ``MisconfigurationException``. The last is recognized by its
-    name, because importing Lightning just to print an error would take seconds.
+    library may raise, and Lightning's own: ``MisconfigurationException``, and what its code raises
+    by a statement, such as a ValueError for ``val_check_interval`` (Lightning 2.6). The first is
+    recognized by its name, because importing Lightning just to print an error would take seconds.
     """
     if isinstance(error, ConfigError | DataError) or _is_of_full_disk(error):
         return True
@@ -26,7 +28,25 @@ def is_refusal(error: BaseException) -> bool:
 
     if isinstance(error, HydraException | OmegaConfBaseException):
         return True
-    return any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__)
+    if any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__):
+        return True
+    return isinstance(error, ValueError | TypeError | RuntimeError) and _is_raised_by_lightning(
+        error
+    )
+
+
+def _is_raised_by_lightning(error: BaseException) -> bool:
+    """Return whether a ``raise`` of Lightning's code raised an error, and no bug or user's code."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return False
+    module = str(last.tb_frame.f_globals.get("__name__"))
+    line = linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno)
+    return module.startswith(("lightning.", "pytorch_lightning.")) and line.lstrip().startswith(
+        "raise "
+    )
 
 
 def message(verb: str, error: BaseException, *, job: str = "") -> str:
@@ -38,12 +58,13 @@ def message(verb: str, error: BaseException, *, job: str = "") -> str:
         job: prefix that names the job of a --multirun.
     """
     if isinstance(error, ConfigError | DataError):
-        text = " ".join([str(error), *getattr(error, "__notes__", [])])
+        text = str(error)
     elif _is_of_full_disk(error):
         file = "a file of this run" if error.filename is None else one_line(error.filename)
         text = f"{file} could not be written: {reason(error)} (make room)"
     else:
         text = sentence(error)
+    text = " ".join([text, *getattr(error, "__notes__", [])])
     text = f"llm-embedder-data {verb}: {job}{text}"
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
@@ -63,7 +84,10 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         return _missing_file(error.missing_cfg_file, error.options)
     messages = [str(error)] if error.__cause__ is None else [str(error), str(error.__cause__)]
-    return " ".join(" ".join(dict.fromkeys(messages)).split())
+    lines = [line.strip() for text in dict.fromkeys(messages) for line in text.splitlines()]
+    # OmegaConf adds where in its own structures the error arose.
+    said = [line for line in lines if not line.startswith(("full_key: ", "object_type="))]
+    return " ".join(" ".join(said).split())
 
 
 def _missing_file(file: str, options: Sequence[str] | None) -> str:

@@ -111,18 +111,27 @@ def without_folder_warning(trainer: Trainer) -> Iterator[None]:
 
 
 def _build_trainer(cfg: DictConfig) -> Trainer:
+    """Build the trainer with the callbacks and loggers that its switches leave in place.
+
+    The groups ``callbacks`` and ``logger`` bring some by default, and Lightning refuses those that
+    a switch of the trainer turns off.
+    """
     callbacks = _build_each(cfg.get("callbacks"), Callback, "callbacks")
-    node = node_of(cfg, "trainer", Trainer)
-    if node.get("enable_progress_bar") is False:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     loggers = _build_each(cfg.get("logger"), Logger, "logger")  # type: ignore[type-abstract]
-    arguments: dict[str, Any] = {"callbacks": callbacks, "logger": loggers}
-    # If the user removed the progress bar or the checkpoints from the callbacks, keep Lightning
-    # from adding its default callbacks.
+    node = node_of(cfg, "trainer", Trainer)
+    is_bare = node.get("barebones") is True
+    arguments: dict[str, Any] = {"logger": loggers}
+    if is_bare:
+        arguments["logger"] = False
+        if "trainer.log_every_n_steps" not in overridden_keys():
+            arguments["log_every_n_steps"] = 0
     for name, kind in (("enable_progress_bar", ProgressBar), ("enable_checkpointing", Checkpoint)):
+        if node.get(name) is False or (is_bare and node.get(name) is None):
+            callbacks = [callback for callback in callbacks if not isinstance(callback, kind)]
+        # Without one of its kind, Lightning would add its own.
         if node.get(name) is None and not any(isinstance(found, kind) for found in callbacks):
             arguments[name] = False
-    return build(node, Trainer, "trainer", **arguments)
+    return build(node, Trainer, "trainer", callbacks=callbacks, **arguments)
 
 
 def _build_each(nodes: Mapping[str, Any] | None, kind: type[T], key: str) -> list[T]:

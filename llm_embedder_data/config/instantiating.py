@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from llm_embedder_data.config.argument_types import check_types_of
 from llm_embedder_data.core.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
@@ -217,11 +218,15 @@ def _made(value: Any, key: str) -> Any:
         given = {name: _made(child, f"{key}.{name}") for name, child in given.items()}
         args = [_made(child, f"{key}._args_[{number}]") for number, child in enumerate(args)]
     check_arguments_of(found, given, key)
+    if isinstance(found, type) and found.__module__.startswith("lightning."):
+        check_types_of(found, given, key)
     if value.get("_partial_"):
         return functools.partial(found, *args, **given)
     try:
         return found(*args, **given)
-    except ConfigError:
+    except ConfigError as error:
+        if str(error).partition("=")[0] in given:  # a class alone does not know its key
+            raise ConfigError(f"{key}.{error}") from error
         raise
     except Exception as error:
         reason = str(error) or type(error).__name__

@@ -97,6 +97,15 @@ def is_encoder_of_pair(config: PretrainedConfig) -> bool:
     return config.model_type in _ENCODER_CLASSES
 
 
+def cannot_be_loaded(model: str, error: Exception) -> ConfigError:
+    """Return the refusal of a model whose loading raised an error."""
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return ConfigError(
+        f"encoder={model!r} cannot be loaded: {reason} (give a name on the Hugging Face hub, a "
+        "folder that holds a model, or a model)"
+    )
+
+
 def load_model_config(model: str) -> PretrainedConfig:
     """Return a model's configuration; see :func:`load_model`."""
     config: PretrainedConfig = _from_files(AutoConfig, model, **_arguments(model, _CONFIG))

@@ -216,7 +216,9 @@ def recipe_names() -> list[str]:
     return sorted(names - {AUTO})
 
 
-def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> Recipe:
+def load_recipe(
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe, setting: str = "data.recipe"
+) -> Recipe:
     """Load a recipe by its name in conf/recipe, from the path of a YAML file, or from a mapping.
 
     A recipe may have these sections:
@@ -225,6 +227,10 @@ def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> 
     - ``training``: settings by task, see :class:`TaskSettings`.
     - ``model``: settings for all tasks, see :class:`ModelSettings`.
     - ``task_description``: a text, or a text by task.
+
+    Args:
+        recipe: the name, path or mapping; a recipe is returned as it is.
+        setting: the key of the setting that names the recipe, for messages.
 
     Raises:
         ConfigError: the name is unknown, the file is missing, a setting is unknown, or a value has
@@ -235,14 +241,14 @@ def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> 
     if isinstance(recipe, Mapping):
         loaded: Any = OmegaConf.to_container(recipe) if OmegaConf.is_config(recipe) else recipe
         name = loaded.get("name")
-        return _from_mapping(loaded, name if isinstance(name, str) else "mapping", "data.recipe")
+        return _from_mapping(loaded, name if isinstance(name, str) else "mapping", setting)
     if not isinstance(recipe, str | os.PathLike):
         raise ConfigError(
-            f"data.recipe={shown(recipe)}: expected a name, the path of a YAML file, or a mapping"
+            f"{setting}={shown(recipe)}: expected a name, the path of a YAML file, or a mapping"
         )
     if os.fspath(recipe) == AUTO:
         return Recipe(AUTO, {})
-    path = _find(recipe)
+    path = _find(recipe, setting)
     loaded = read_yaml(path)
     if not isinstance(loaded, dict):
         raise ConfigError(
@@ -252,7 +258,7 @@ def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> 
     return _from_mapping(loaded, path.stem, f"recipe {path}")
 
 
-def _find(recipe: str | os.PathLike[str]) -> Path:
+def _find(recipe: str | os.PathLike[str], setting: str) -> Path:
     text = os.fspath(recipe)
     named = CONF_DIR / "recipe" / f"{text.replace('-', '_')}.yaml"
     if "/" not in text and os.path.isfile(named):
@@ -262,7 +268,7 @@ def _find(recipe: str | os.PathLike[str]) -> Path:
         return path
     names = [AUTO, *recipe_names()]
     raise ConfigError(
-        f"recipe={text!r}: expected one of {', '.join(names)}, or the path of a YAML file"
+        f"{setting}={text!r}: expected one of {', '.join(names)}, or the path of a YAML file"
         f"{did_you_mean(text, names)}"
     )
 

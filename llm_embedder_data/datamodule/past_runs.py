@@ -176,12 +176,14 @@ def plan_of_step(
             run. None plans an earlier run for a single rank.
 
     Raises:
-        ConfigError: no run trained on the step, or several did.
+        ConfigError: no run trained on the step, or several did; or ``world_size`` is not that of
+            the run, whose number of ranks is recorded.
     """
     began = run.state.get("began")
     own = datamodule.plan(epoch, world_size_of(run, datamodule))
     notes = _not_yet_trained(run, epoch, step)
     if began is None or epoch > began["epoch"]:
+        _check_ranks(world_size, own)
         if number not in (None, 0):
             raise ConfigError(f"run={number}: one run trained on epoch {epoch}, run 0")
         return PlannedStep(own, notes + _of_unknown_size(run, epoch))
@@ -208,6 +210,7 @@ def plan_of_step(
     if chosen is None or chosen not in having:
         raise ConfigError(f"step={step}: no such step in epoch {epoch} ({spans})")
     if chosen == len(runs):
+        _check_ranks(world_size, own)
         return PlannedStep(rest_of_epoch(runs, own, plan_of, began["first"]), notes)
     notes.append(f"run {chosen} of epoch {epoch}, with global batches of {_sizes(runs[chosen])}")
     plan = plan_of(runs[chosen]["global batch"])
@@ -217,6 +220,15 @@ def plan_of_step(
 
 
 # --------------------------------------------------------------------------------------------------
+
+
+def _check_ranks(world_size: int | None, own: EpochPlan) -> None:
+    """Refuse another number of ranks than the checkpoint's run had: its batches were others."""
+    if world_size not in (None, own.num_replicas):
+        raise ConfigError(
+            f"world_size={world_size}: the run of this checkpoint had {own.num_replicas} (leave "
+            "world_size out, or inspect other plans with the verb inspect)"
+        )
 
 
 def _not_yet_trained(run: PastRun, epoch: int, step: int) -> list[str]:

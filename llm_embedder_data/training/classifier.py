@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from llm_embedder_data.config.pretrained import load_model
+from llm_embedder_data.config.pretrained import cannot_be_loaded, load_model
 from llm_embedder_data.core.errors import ConfigError
-from llm_embedder_data.core.printable import one_line
+from llm_embedder_data.core.printable import cause, one_line
 
 
 def classifier(encoder: str | PreTrainedModel) -> PreTrainedModel:
@@ -19,7 +19,8 @@ def classifier(encoder: str | PreTrainedModel) -> PreTrainedModel:
     A model without a classification head gets a new, random head; a log line says so.
 
     Raises:
-        ConfigError: the model is not a sequence classifier, or has another number of labels.
+        ConfigError: the model cannot be loaded, is not a sequence classifier, or has another number
+            of labels.
     """
     if not isinstance(encoder, str):
         n_labels = getattr(encoder.config, "num_labels", None)
@@ -45,6 +46,10 @@ def classifier(encoder: str | PreTrainedModel) -> PreTrainedModel:
             f"{str(error).splitlines()[0]} (a model with several labels is no reranker; name "
             "another model)"
         ) from error
+    except ConfigError:
+        raise
+    except Exception as error:  # each file format raises exceptions of its own
+        raise cannot_be_loaded(encoder, error) from cause(error)
     if missing := sorted(info["missing_keys"]):
         rank_zero_info(
             f"{one_line(encoder)} has no classification head: {', '.join(missing)} are initialized "

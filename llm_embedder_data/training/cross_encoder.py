@@ -113,6 +113,11 @@ class CrossEncoder(RetrievalModule):
         check_encoder(encoder)
         check_flags(gradient_checkpointing=gradient_checkpointing)
         _check_numbers(pos_weight, eval_pairs)
+        if pos_weight is not None and loss != "binary":
+            raise ConfigError(
+                f"model.pos_weight={pos_weight!r} has no effect with model.loss={loss!r} (set "
+                "model.loss=binary, or leave pos_weight out)"
+            )
         # save_hyperparameters reads these local variables. They must be plain Python.
         cutoffs = plain_tuple(cutoffs, "cutoffs")
         loaded_recipe, recipe = plain_recipe(recipe)

@@ -56,7 +56,7 @@ WeightedDimension(width=32, weight=0.5)]
         return [WeightedDimension(full, 1.0)]
     if (
         not dims
-        or not all(isinstance(width, int) and 1 <= width <= full for width in dims)
+        or not all(type(width) is int and 1 <= width <= full for width in dims)
         or len(set(dims)) < len(dims)
     ):
         raise ConfigError(

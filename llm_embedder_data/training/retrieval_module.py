@@ -220,6 +220,6 @@ def plain_recipe(
     """Load a recipe; return it, and the plain Python value to record for it in checkpoints."""
     if recipe is None:
         return None, None
-    loaded = load_recipe(recipe)
+    loaded = load_recipe(recipe, "model.recipe")
     is_name = isinstance(recipe, str | os.PathLike)
     return loaded, os.fspath(recipe) if is_name else loaded.to_mapping()  # type: ignore[arg-type]

@@ -76,6 +76,11 @@ def check_model_arguments(
         faults.append(f"model.warmup_ratio={warmup_ratio!r}: expected a number in [0, 1]")
     if not cutoffs or not all(type(k) is int and k >= 1 for k in cutoffs):
         faults.append(f"model.cutoffs={cutoffs!r}: expected one or more integers above 0")
+    if arguments.contrastive_weight == 0 == arguments.distill_weight:
+        faults.append(
+            "model.contrastive_weight=0 and model.distill_weight=0: a query with scores would have "
+            "no loss (raise one of them)"
+        )
     if faults:
         raise ConfigError("; ".join(faults))
 

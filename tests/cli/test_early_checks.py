@@ -23,6 +23,8 @@ import pytest
         ("encoder=no/such/folder", "there is no such folder (give a folder that holds a model"),
         ("export=no", "export='no': expected true or false"),
         ("validate_before=0", "validate_before=0: expected true or false"),
+        ("trainer.default_root_dir=/dev/null", "there is a file of that name (name a folder)"),
+        ("trainer.default_root_dir=''", "trainer.default_root_dir='': expected the folder"),
         ('output_dir=""', "output_dir='': expected the folder for checkpoints, logs"),
         ("output_dir=3", "output_dir=3: expected the folder"),
         ("output_dir=/dev/null/out", "'/dev/null' is a file, not a folder"),

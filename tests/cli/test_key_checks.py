@@ -22,3 +22,18 @@ import pytest
 )
 def test_a_key_that_does_not_exist_is_named(refused, argument, sentence):
     assert sentence in refused("fit", argument)
+
+
+def test_an_entry_of_a_mapping_that_is_null_by_default_needs_no_plus(run):
+    printed = run("fit", "model.lora.r=4", "trainer.max_time.hours=2", "--cfg", "job")
+
+    assert "  lora:\n    r: 4\n" in printed
+    assert "  max_time:\n    hours: 2\n" in printed
+
+
+def test_a_new_callback_needs_a_plus_and_the_message_says_so_alone(refused):
+    said = refused("fit", "callbacks.mine._target_=users_classes.Recorder")
+
+    assert "use +callbacks.mine._target_=users_classes.Recorder" in said
+    assert "full_key" not in said
+    assert "object_type" not in said

@@ -523,6 +523,19 @@ def test_an_empty_batch_is_no_trouble():
     )
 
 
+def test_metrics_of_numbers_that_are_not_finite_are_said(caplog):
+    model = BiEncoder(tiny_bert(), cutoffs=(1,))
+    torch.nn.init.constant_(next(model.encoder.encoder.parameters()), torch.nan)
+    data = [[query_batch("trivia", [1, 2])], [corpus_batch("wiki", [*range(40)])]]
+
+    with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
+        quiet_trainer().validate(model, datamodule=Batches(evaluate=data), verbose=False)
+        validate(data)  # of a model with finite numbers: no warning
+
+    [said] = [text for text in caplog.messages if "not finite" in text]
+    assert "'trivia': the model gives 2 of 2 queries numbers that are not finite" in said
+
+
 def test_what_is_not_measured_is_said(caplog):
     with caplog.at_level(logging.WARNING, logger="llm_embedder_data"):
         found = validate(
@@ -641,6 +654,10 @@ def test_the_config_holds_the_arguments_with_their_defaults_in_order():
         ({"mini_batch_size": True}, r"model\.mini_batch_size=True: expected an integer above 0"),
         ({"cutoffs": ()}, r"model\.cutoffs=\(\): expected one or more integers above 0"),
         ({"cutoffs": (0, 5)}, r"model\.cutoffs=\(0, 5\): expected one or more integers"),
+        (
+            {"contrastive_weight": 0, "distill_weight": 0},
+            r"model\.contrastive_weight=0 and model\.distill_weight=0: a query with scores",
+        ),
         (
             {"temperature": 0, "contrastive_weight": -1},
             r"model\.temperature=0: .*; model\.contrastive_weight=-1: ",

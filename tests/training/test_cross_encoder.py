@@ -437,6 +437,7 @@ def test_the_config_holds_the_arguments_with_their_defaults_in_order():
         ({"loss": "pairwise"}, r"model\.loss='pairwise': expected one of listwise, binary"),
         ({"distillation": "mse"}, r"model\.distillation='mse': expected one of auto, kl"),
         ({"pos_weight": 0}, r"model\.pos_weight=0: expected a number above 0, or null"),
+        ({"pos_weight": 2}, r"model\.pos_weight=2 has no effect with model\.loss='listwise'"),
         ({"eval_pairs": 0}, r"model\.eval_pairs=0: expected a whole number of at least 1"),
         ({"cutoffs": ()}, r"model\.cutoffs=\(\): expected"),
         ({"student_temperature": 0}, r"model\.student_temperature=0: expected .* above 0"),

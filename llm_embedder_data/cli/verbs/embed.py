@@ -74,6 +74,8 @@ def _checked_kinds(cfg: DictConfig) -> list[TextKind]:
             raise ConfigError(f"there are no texts to embed (name one of {names})")
         return named
     wanted = given if isinstance(given, list) else [given]
+    if not wanted:
+        raise ConfigError(f"texts=[]: expected one or more of {', '.join(_KINDS)}, or null for all")
     for kind in wanted:
         check_choice(kind, TextKind, "texts")
         if kind not in named:

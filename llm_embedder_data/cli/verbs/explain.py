@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -14,14 +13,25 @@ from llm_embedder_data.cli.output_files import (
     write_json,
     write_text,
 )
-from llm_embedder_data.cli.run_objects import build_data, overridden_keys
+from llm_embedder_data.cli.run_objects import build_retrieval_data, overridden_keys
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.home_paths import with_home
 from llm_embedder_data.core.printable import cause
 from llm_embedder_data.datamodule.past_runs import data_of, plan_of_step, read_run, world_size_of
 from llm_embedder_data.datamodule.run_differences import run_differences
 from llm_embedder_data.demo import demo_encoder
 from llm_embedder_data.inspection.html_page import page
+
+# Settings that only some questions read, each with its default in conf/.
+_OF_SOME = {"ckpt_path": None, "rank": None, "run": None, "world_size": None, "epochs": 1}
+
+# Those that the questions for two runs and for a batch read, and those of the questions for a text.
+_READ: dict[str, tuple[str, ...]] = {
+    "diff=[a.ckpt,b.ckpt]": (),
+    "epoch= and step=": ("ckpt_path", "rank", "run", "world_size"),
+}
+_READ_BY_TEXTS = ("ckpt_path", "world_size", "epochs")
 
 
 def explain(cfg: DictConfig) -> None:
@@ -83,7 +93,30 @@ def _check_settings(cfg: DictConfig) -> None:
             f"step={cfg.step} asks for a batch of a past run (give ckpt_path= and epoch= too; "
             "without a checkpoint, inspect shows any batch)"
         )
+    _check_unread(cfg, next(name for name, is_asked in asked.items() if is_asked))
+    _check_texts(cfg)
     check_checkpoint_file(cfg.ckpt_path, "explain")
+    for path in cfg.diff or ():
+        check_checkpoint_file(path, "explain", "diff")
+
+
+def _check_unread(cfg: DictConfig, question: str) -> None:
+    """Refuse a setting that the question does not read: it would change nothing."""
+    read = _READ.get(question, _READ_BY_TEXTS)
+    for name, default in _OF_SOME.items():
+        if cfg[name] != default and name not in read:
+            raise ConfigError(f"{name}={cfg[name]!r} says nothing to {question} (leave it out)")
+
+
+def _check_texts(cfg: DictConfig) -> None:
+    """Refuse values that YAML reads as something else than the text or id that was meant."""
+    for name in ("text", "text_file"):
+        value = cfg[name]
+        if value is not None and (type(value) not in (str, int) or value == ""):
+            what = "a text" if name == "text" else "the path of a file"
+            raise ConfigError(f"{name}={value!r}: expected {what} (quote it: {name}=\"'...'\")")
+    if cfg.id is not None and type(cfg.id) not in (str, int):
+        raise ConfigError(f"id={cfg.id!r}: expected a query id, a text or a whole number")
 
 
 def _are_two(paths: Any) -> bool:
@@ -103,7 +136,7 @@ def _batch(cfg: DictConfig) -> Any:
 def _occurrences(cfg: DictConfig) -> Any:
     world_size = cfg.world_size
     if cfg.ckpt_path is None:
-        datamodule = build_data(cfg)
+        datamodule = build_retrieval_data(cfg)
         datamodule.prepare_data()
         datamodule.setup("fit")
     else:
@@ -122,14 +155,17 @@ def _text_of(path: Any) -> str:
     """Return the text of a file, without a line break at the end.
 
     Raises:
-        ConfigError: the file cannot be read, or is not UTF-8.
+        ConfigError: the file cannot be read, is not UTF-8, or is empty.
     """
     try:
-        return Path(str(path)).read_bytes().decode().removesuffix("\n")
+        text = with_home(str(path)).read_bytes().decode().removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"text_file={str(path)!r} cannot be read: {error} (name a file of text in UTF-8)"
         ) from cause(error)
+    if not text:
+        raise ConfigError(f"text_file={str(path)!r} is empty (name a file with the text)")
+    return text
 
 
 def _names(overridden: set[str], key: str) -> bool:

@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 
 from llm_embedder_data.cli.measured import check_wanted_metrics, finish, show_metrics
 from llm_embedder_data.cli.metrics_file import unrounded
+from llm_embedder_data.cli.refusals import is_refusal
 from llm_embedder_data.cli.run_file import ask_for_rankings, write_runs
 from llm_embedder_data.cli.run_objects import build_run, without_folder_warning
 from llm_embedder_data.cli.showing import show
-from llm_embedder_data.core.errors import ConfigError, DataError
 from llm_embedder_data.training.bi_encoder import BiEncoder
 from llm_embedder_data.training.cross_encoder import CrossEncoder
 
@@ -33,7 +33,7 @@ def fit(cfg: DictConfig) -> float | None:
     trainer, model, datamodule = build_run(cfg, "fit")
     ask_for_rankings(cfg, model)
     before: Mapping[str, Any] = {}
-    if cfg.validate_before and has_eval_data and not is_dry_run:
+    if cfg.validate_before and has_eval_data and not is_dry_run and trainer.limit_val_batches:
         before = trainer.validate(model, datamodule=datamodule, verbose=False)[0]
     trainer.callbacks.append(last := _LastValidation())  # type: ignore[attr-defined]
     with _noting_trained_steps(trainer), without_folder_warning(trainer):
@@ -80,8 +80,8 @@ def _noting_trained_steps(trainer: Trainer) -> Iterator[None]:
     """Add a note to errors that are raised after training steps, so that the folder is kept."""
     try:
         yield
-    except (ConfigError, DataError) as error:
-        if trainer.global_step:
+    except Exception as error:
+        if trainer.global_step and is_refusal(error):
             error.add_note(
                 f"(after {trainer.global_step} steps; the checkpoints and logs so far are kept)"
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from llm_embedder_data.cli.output_files import (
     check_output_file,
@@ -10,8 +12,9 @@ from llm_embedder_data.cli.output_files import (
     write_json,
     write_text,
 )
-from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
+from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.inspection.pages.inspect_page import inspect_page
 
 
@@ -32,7 +35,7 @@ def inspect(cfg: DictConfig) -> None:
         check_whole_number(name, cfg[name], least, may_be_null=may_be_null)
     for name in ("html", "json"):
         check_output_file(name, cfg[name])
-    datamodule = build_data(cfg)
+    datamodule = build_retrieval_data(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
     world_size = _world_size(cfg)
@@ -50,12 +53,40 @@ def inspect(cfg: DictConfig) -> None:
 
 
 def _world_size(cfg: DictConfig) -> int:
-    """Return ``world_size``, else the trainer's number of ranks, but at least ``rank + 1``."""
+    """Return ``world_size``, else the trainer's number of ranks, but at least ``rank + 1``.
+
+    Raises:
+        ConfigError: ``trainer.devices`` or ``trainer.num_nodes`` cannot be a number of ranks.
+    """
     if cfg.world_size is not None:
         return int(cfg.world_size)
-    devices, nodes = cfg.trainer.get("devices"), cfg.trainer.get("num_nodes")
-    of_trainer = devices * nodes if type(devices) is int and type(nodes) is int else 1
+    check_whole_number("trainer.num_nodes", cfg.trainer.get("num_nodes"), 1)
+    of_trainer = _n_devices(cfg.trainer.get("devices")) * int(cfg.trainer.num_nodes)
     if cfg.rank is None or cfg.rank < of_trainer:
         return max(of_trainer, 1)
     show(f"ranks: {cfg.rank + 1}, so that there is a rank {cfg.rank} (world_size changes it)")
     return int(cfg.rank) + 1
+
+
+def _n_devices(devices: Any) -> int:
+    """Return the number of devices that ``trainer.devices`` names, as a Trainer reads it.
+
+    ``auto`` and -1 stand for all devices of the machine that will train, which may be another one:
+    they count as one device.
+
+    Raises:
+        ConfigError: the value names no devices.
+    """
+    if devices in ("auto", "-1") or (type(devices) is int and devices == -1):
+        return 1
+    if OmegaConf.is_list(devices) and len(devices):
+        return len(devices)
+    text = str(devices).strip()
+    if isinstance(devices, str) and "," in text:
+        return len([one for one in text.split(",") if one.strip()])
+    if type(devices) is bool or not text.isdecimal() or int(text) < 1:
+        raise ConfigError(
+            f"trainer.devices={devices!r}: expected a number of devices of at least 1, a list of "
+            "devices, or auto"
+        )
+    return int(text)

@@ -8,7 +8,7 @@ import sys
 from omegaconf import DictConfig
 
 from llm_embedder_data.cli.output_files import check_flag, check_whole_number
-from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.inspection.plan_view import plan_summary, plan_table, step_rows, step_text
@@ -22,7 +22,7 @@ def plan(cfg: DictConfig) -> None:
         DataError: the data cannot be read.
     """
     _check_settings(cfg)
-    datamodule = build_data(cfg)
+    datamodule = build_retrieval_data(cfg)
     datamodule.setup("fit")
     epoch_plan, train_sets = datamodule.plan(cfg.epoch, cfg.world_size), datamodule.train_sets()
     epoch = plan_summary(epoch_plan, train_sets)

@@ -18,12 +18,13 @@ from llm_embedder_data.batches.plan.plan_checks import PlanError
 from llm_embedder_data.cli.output_files import (
     check_output_file,
     check_whole_number,
+    output_folder,
     write_json,
     write_text,
 )
 from llm_embedder_data.cli.reading_progress import reading_progress
 from llm_embedder_data.cli.rejected_file import check_rejected_file, write_rejected_file
-from llm_embedder_data.cli.run_objects import build_data
+from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.damaged_files import damaged_files
 from llm_embedder_data.core.errors import ConfigError
@@ -42,14 +43,20 @@ def prepare(cfg: DictConfig) -> None:
         DataError: the data cannot be read.
     """
     near_duplicates = check_near_duplicates(cfg.near_duplicates)
-    fail_on = OmegaConf.to_container(cfg.fail_on) if cfg.fail_on else None
+    fail_on = OmegaConf.to_container(cfg.fail_on) if OmegaConf.is_config(cfg.fail_on) else None
+    if cfg.fail_on is not None and fail_on is None:
+        raise ConfigError(
+            f"fail_on={cfg.fail_on!r}: expected a mapping such as {{contamination: 0}}, or null"
+        )
     limits = check_gates(fail_on, near_duplicates)
     _warn_of_idle_gates(limits, cfg)
     check_whole_number("world_size", cfg.world_size, 1)
     for name in ("json", "html"):
         check_output_file(name, cfg[name])
     check_rejected_file(cfg.rejected)
-    datamodule = build_data(cfg)
+    if cfg.fix is not None:
+        output_folder("fix", cfg.fix, "the cleaned files")
+    datamodule = build_retrieval_data(cfg)
     _remove_damaged_caches(cache_folder(datamodule.cache_dir))
     began = time.perf_counter()
     with reading_progress():

@@ -30,6 +30,12 @@ def validate(cfg: DictConfig) -> float | None:
     """
     if cfg.data.get("eval_data") is None:
         raise ConfigError("data.eval_data=null: there is nothing to validate on (name an eval set)")
+    limit = cfg.trainer.get("limit_val_batches")
+    if limit in (0, 0.0) and not isinstance(limit, bool):
+        raise ConfigError(
+            f"trainer.limit_val_batches={limit}: there is nothing to validate on (raise it, or set "
+            "it to null for all batches)"
+        )
     store = None if cfg.store is None else store_folder("store", cfg.store)
     trainer, model, datamodule = build_run(cfg, "validate")
     ask_for_rankings(cfg, model)

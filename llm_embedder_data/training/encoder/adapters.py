@@ -18,6 +18,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from llm_embedder_data.config.argument_types import check_types_of
+from llm_embedder_data.config.instantiating import check_arguments_of
 from llm_embedder_data.config.pretrained import load_encoder_model
 from llm_embedder_data.core.errors import ConfigError
 
@@ -71,13 +73,15 @@ def with_lora(encoder: PreTrainedModel, settings: Mapping[str, Any]) -> PreTrain
             "model.lora: the encoder is a PeftModel already (set model.lora to null, or give its "
             "base model)"
         )
+    check_arguments_of(peft.LoraConfig, settings, "model.lora")
+    check_types_of(peft.LoraConfig, settings, "model.lora")
     chosen = {"target_modules": "all-linear", "task_type": "FEATURE_EXTRACTION", **settings}
     try:
         with warnings.catch_warnings():
             # peft 0.21 uses a name that transformers 5.23 has deprecated.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             adapted = peft.get_peft_model(encoder, peft.LoraConfig(**chosen))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         raise ConfigError(
             f"model.lora={dict(settings)}: {error} (expected arguments of peft.LoraConfig)"
         ) from error

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedModel
 
 from llm_embedder_data.config.model_files import transformer_folder
-from llm_embedder_data.config.pretrained import load_encoder_model
+from llm_embedder_data.config.pretrained import cannot_be_loaded, load_encoder_model
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import cause
 from llm_embedder_data.training.encoder.adapters import base_of, with_saved_adapters
@@ -43,11 +43,7 @@ def _from_files(encoder: str) -> PreTrainedModel:
     except ConfigError:
         raise
     except Exception as error:  # each file format raises exceptions of its own
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ConfigError(
-            f"encoder={encoder!r} cannot be loaded: {reason} (give a name on the Hugging Face hub, "
-            "a folder that holds a model, or a model)"
-        ) from cause(error)
+        raise cannot_be_loaded(encoder, error) from cause(error)
     # A missing pooler does no harm: embeddings do not use it, and many encoders come without one.
     if missing := sorted(name for name in missing_weights if "pooler." not in name):
         raise ConfigError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from llm_embedder_data.training.evaluation.eval_shard import EncodedQueries
 
 
@@ -23,7 +25,7 @@ def corpus_is_missing(name: str, queries: EncodedQueries) -> str:
 
 
 def notes_on_queries(name: str, queries: EncodedQueries, limit: str | None) -> list[str]:
-    """Return warnings about queries that the metrics leave out.
+    """Return warnings about queries that the metrics leave out, or that nothing can be found for.
 
     Args:
         name: name of the eval set.
@@ -36,6 +38,18 @@ def notes_on_queries(name: str, queries: EncodedQueries, limit: str | None) -> l
         notes.append(
             f"eval set {name!r}: {n_without} of {len(queries.row)} queries have no positive and "
             "are left out of the metrics"
+        )
+    scores = queries.embedding if queries.ranked_scores is None else queries.ranked_scores
+    is_real = torch.ones_like(scores, dtype=torch.bool)
+    if queries.ranked is not None and queries.ranked_scores is not None:
+        is_real = queries.ranked >= 0
+    n_not_finite = int((~scores.isfinite() & is_real).any(1).sum())
+    if n_not_finite:
+        notes.append(
+            f"eval set {name!r}: the model gives {n_not_finite} of {len(queries.row)} queries "
+            "numbers that are not finite, so the metrics say nothing (it has diverged if a "
+            "train/loss is NaN: lower model.learning_rate; else compute in another "
+            "trainer.precision, such as 32-true)"
         )
     if limit is not None:
         notes.append(

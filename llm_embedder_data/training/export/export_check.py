@@ -83,7 +83,8 @@ def check_encoder(
         A sentence that says what was compared.
 
     Raises:
-        ConfigError: token ids or vectors differ, or the folder cannot be loaded.
+        ConfigError: token ids or vectors differ, vectors are not finite, or the folder cannot be
+            loaded.
     """
     collator = RetrievalDataCollator(
         tokenizer, key_max_length=max_length, query_max_length=max_length, prompt_lengths=True
@@ -111,6 +112,12 @@ def check_encoder(
         some = {name: values[compared] for name, values in batch["content"].items()}
         n_prompt = 0 if include_prompt else batch["content_prompt_length"]
         expected_vectors = encode(some, n_prompt)
+        if not expected_vectors.isfinite().all():
+            raise ConfigError(
+                "the encoder gives vectors that are not finite, so it ranks nothing: has its "
+                "training diverged? (nothing was written; lower model.learning_rate, or "
+                "check=false writes the folder anyway)"
+            )
         found_vectors = reader.vectors([texts[i] for i in compared], prompt)
         largest = max(largest, _difference(expected_vectors.float().cpu(), found_vectors))
         n_texts += len(compared)

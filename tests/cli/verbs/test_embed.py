@@ -198,6 +198,8 @@ def test_the_ranks_of_the_trainer_share_the_shards_out(base, data, tmp_path):
         (["CORPUS", "shard=1"], "shard=1: expected i/n, such as 0/2"),
         (["CORPUS", "dtype=double"], "dtype='double': expected one of float32, float16, bfloat16"),
         (["CORPUS", "batch_tokens=many"], "batch_tokens='many': expected a whole number"),
+        (["CORPUS", "texts=[]"], "texts=[]: expected one or more of corpus, eval_data"),
+        (["CORPUS", "trainer.devices=true"], "trainer.devices=True: expected a list, text or"),
         (["CORPUS", "texts=queries"], "texts='queries': expected one of corpus, eval_data"),
         (["CORPUS", "texts=train_data"], "texts=train_data: data.train_data is null"),
         (["CORPUS", "trainer.precision=64-true"], "embeddings are computed in 32-true, bf16-mixed"),

@@ -89,6 +89,13 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(run, tiny, tmp
         ("step=99", "epoch=0: step must be in [0, 4), got 99"),
         ("rank=-1", "rank=-1: expected a whole number of at least 0"),
         ("step=first", "step='first': expected a whole number of at least 0"),
+        (f"epoch={2**31}", "expected a whole number from 0 to 2147483647"),
+        ("trainer.devices=two", "trainer.devices='two': expected a number of devices"),
+        ("trainer.num_nodes=0", "trainer.num_nodes=0: expected a whole number of at least 1"),
+        (
+            "data._target_=lightning.pytorch.LightningDataModule",
+            "expected RetrievalDataModule or a subclass",
+        ),
         ("epochs=0", "epochs=0: expected a whole number of at least 1"),
         ("html=.", "is a folder"),
         ("stpe=3", "did you mean"),
@@ -96,3 +103,12 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(run, tiny, tmp
 )
 def test_a_wrong_setting_is_one_sentence(refused, data, override, sentence):
     assert sentence in refused("inspect", *data, override)
+
+
+@pytest.mark.parametrize(
+    ("devices", "n_ranks"), [("2", 2), ("[0,1]", 2), ("'0,1'", 2), ("auto", 1), ("-1", 1)]
+)
+def test_the_ranks_are_the_devices_of_the_trainer(run, data, tmp_path, devices, n_ranks):
+    run("inspect", *data, f"trainer.devices={devices}", "json=batch.json")
+
+    assert json.loads((tmp_path / "batch.json").read_text())["world_size"] == n_ranks

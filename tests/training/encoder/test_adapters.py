@@ -159,7 +159,10 @@ def test_gradient_checkpointing_reaches_the_adapters():
 @pytest.mark.parametrize(
     ("lora", "message"),
     [
-        ({"rank": 3}, r"model\.lora=\{'rank': 3\}: .*expected arguments of peft\.LoraConfig"),
+        ({"rank": 3}, r"model\.lora\.rank: LoraConfig has no such argument"),
+        ({"r": "four"}, r"model\.lora\.r='four': expected a whole number"),
+        ({"r": None}, r"model\.lora\.r=None: expected a whole number"),
+        ({"bias": "some"}, r"model\.lora\.bias='some': expected none, all or lora_only"),
         ({"r": 0}, r"model\.lora=\{'r': 0\}: "),
         (8, r"model\.lora=8: expected arguments of peft\.LoraConfig"),
         (

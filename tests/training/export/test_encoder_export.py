@@ -270,3 +270,13 @@ def test_what_was_compared_is_logged(bert, tmp_path, monkeypatch):
     BiEncoder(bert).export(tmp_path / "out", datamodule=data_of(bert))
 
     assert "Compared with sentence-transformers" in " ".join(said)
+
+
+def test_an_encoder_that_diverged_is_not_exported(bert, tmp_path):
+    model = BiEncoder(bert)
+    torch.nn.init.constant_(next(model.encoder.encoder.parameters()), torch.nan)
+
+    with pytest.raises(ConfigError, match="the encoder gives vectors that are not finite"):
+        model.export(tmp_path / "out", AutoTokenizer.from_pretrained(bert))
+
+    assert not (tmp_path / "out").exists()
