@@ -28,6 +28,7 @@ class Coverage:
         self._packed = packed or {}
         self._seen: dict[str, NDArray[np.bool_]] = {}
         self._sampler: SameTaskSampler | None = None
+        self._begun: tuple[SameTaskSampler, tuple[int, int]] | None = None
         self._epoch = self._counted = self._next = 0
 
     def begin(self, sampler: SameTaskSampler) -> bool:
@@ -42,6 +43,7 @@ class Coverage:
         if is_of_others:
             self._seen, self._packed = {}, {}
         self._sampler = sampler if sum(sizes.values()) <= _MOST_ROWS else None
+        self._begun = sampler, sampler.place
         self._epoch, self._counted = sampler.place
         self._next = self._counted
         if not self._seen and self._sampler is not None:
@@ -51,6 +53,10 @@ class Coverage:
                     bits = np.unpackbits(self._packed[name].numpy(), count=n_rows)
                     self._seen[name] |= bits.astype(bool)
         return is_of_others
+
+    def has_begun(self, sampler: SameTaskSampler) -> bool:
+        """Return whether :meth:`begin` was last called for the place where a sampler begins."""
+        return self._begun is not None and self._begun == (sampler, sampler.place)
 
     def step(self) -> None:
         """Count the next step of the epoch."""

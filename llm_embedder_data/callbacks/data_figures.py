@@ -16,7 +16,7 @@ from llm_embedder_data.callbacks.batch_counts import BatchCounts, FiguresWindow
 from llm_embedder_data.callbacks.coverage import Coverage
 from llm_embedder_data.core.errors import ConfigError
 from llm_embedder_data.core.printable import one_line, printable
-from llm_embedder_data.datamodule.loading.loaders import BatchLoader
+from llm_embedder_data.datamodule.loading.loaders import BatchLoader, Watch
 from llm_embedder_data.datamodule.module import RetrievalDataModule
 
 
@@ -67,7 +67,6 @@ class DataFigures(Callback):
         self._figures: dict[str, float] = {}
         self._steps_of_task: Counter[str] = Counter()
         self._coverage = Coverage()
-        self._loader: BatchLoader | None = None
         self._device_done: Any = None
         self._n_windows = 0
         self._has_warned = False
@@ -94,18 +93,23 @@ class DataFigures(Callback):
                 "trainer.fit(datamodule=...), or take the callback out)"
             )
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch the training loader, and all loaders that replace it in this fit."""
+        self._watch(trainer, self._count)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watch the loader of this epoch."""
-        self._watch(trainer)
-        sampler = None if self._loader is None else self._loader.sampler
-        if isinstance(sampler, SameTaskSampler) and self._coverage.begin(sampler):
-            self._steps_of_task.clear()
+        """Record the rows of this epoch."""
+        self._cover(_sampler_of(trainer))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Log the figures of a window that has ended."""
-        self._watch(trainer)
+        sampler = _sampler_of(trainer)
+        # Lightning does not call on_train_epoch_start if a fit resumes inside an epoch or at its
+        # end, and another callback may have replaced the loader after that call.
+        if sampler is not None and not self._coverage.has_begun(sampler):
+            self._cover(sampler)
         self._log(trainer)
 
     def on_train_batch_end(
@@ -130,24 +134,25 @@ class DataFigures(Callback):
         """Log the figures of the last window, and stop watching the loader."""
         self._close(time.perf_counter())
         self._log(trainer)
-        self._stop_watching()
+        self._watch(trainer, None)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Stop watching the loader."""
-        self._stop_watching()
+        self._watch(trainer, None)
 
-    def _watch(self, trainer: Trainer) -> None:
-        loader = trainer.train_dataloader
-        if loader is not self._loader and isinstance(loader, BatchLoader):
-            loader.watch = self._count
-            self._loader = loader
+    def _cover(self, sampler: SameTaskSampler | None) -> None:
+        if sampler is not None and self._coverage.begin(sampler):
+            self._steps_of_task.clear()
 
-    def _stop_watching(self) -> None:
-        if self._loader is not None:
-            self._loader.watch = None
-            self._loader = None
+    def _watch(self, trainer: Trainer, watch: Watch | None) -> None:
+        """Watch the training loader, and all that replace it; None stops watching."""
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(datamodule, RetrievalDataModule):
+            datamodule.watch_training = watch
+        if (loader := _loader_of(trainer)) is not None:
+            loader.watch = watch
 
     def _count(self, batch: Any, asked: float, came: float) -> None:
         """Count a batch that has just come. If the window is full, begin a new window first."""
@@ -195,7 +200,8 @@ class DataFigures(Callback):
     def _knobs(self, trainer: Trainer) -> Iterator[str]:
         """Yield settings that may help, the most likely remedy first."""
         settings = trainer.datamodule.hparams  # type: ignore[attr-defined]
-        workers = 0 if self._loader is None else self._loader.num_workers
+        loader = _loader_of(trainer)
+        workers = 0 if loader is None else loader.num_workers
         if workers == 0:
             yield "set data.num_workers to the cores that are free"
         if settings["tokenize"] != "cached":
@@ -208,12 +214,26 @@ class DataFigures(Callback):
             yield f"give more than data.num_workers={workers} if cores are free"
 
 
+def _loader_of(trainer: Trainer) -> BatchLoader | None:
+    """Return the training loader of a fit, if it is one of a RetrievalDataModule."""
+    loader = trainer.train_dataloader
+    return loader if isinstance(loader, BatchLoader) else None
+
+
+def _sampler_of(trainer: Trainer) -> SameTaskSampler | None:
+    loader = _loader_of(trainer)
+    sampler = None if loader is None else loader.sampler
+    return sampler if isinstance(sampler, SameTaskSampler) else None
+
+
 def _rejected_negatives(trainer: Trainer) -> dict[str, float]:
     """Return how many negatives the limits leave out in this epoch; nothing without limits."""
-    counts = []
+    sampler, counts = _sampler_of(trainer), []
+    # Lightning miscounts epochs in some resumed fits; the sampler has the epoch of the plan.
+    epoch = trainer.current_epoch if sampler is None else sampler.epoch
     for train_set in trainer.datamodule.train_sets().values():  # type: ignore[attr-defined]
         if train_set.policies is not None:
             firsts = train_set.policies.first_epochs
-            number = max(n for n, first in enumerate(firsts) if first <= trainer.current_epoch)
+            number = max(n for n, first in enumerate(firsts) if first <= epoch)
             counts += [by_policy[number] for by_policy in train_set.left_out_by_limit.values()]
     return {"data/rejected_negatives": float(sum(counts))} if counts else {}

@@ -83,7 +83,10 @@ class RefreshNegatives(Callback):
         Raises:
             ConfigError: the data module is not a RetrievalDataModule.
         """
-        if stage == "fit" and not isinstance(_datamodule(trainer), RetrievalDataModule):
+        if stage != "fit":
+            return
+        self._mined_in = 0  # forget an earlier fit; the state of a checkpoint is loaded later
+        if not isinstance(_datamodule(trainer), RetrievalDataModule):
             raise ConfigError(
                 "RefreshNegatives exchanges the negatives of a RetrievalDataModule (give one to "
                 "trainer.fit as datamodule=)"
@@ -106,8 +109,9 @@ class RefreshNegatives(Callback):
         Raises:
             ConfigError: a name in ``datasets`` is unknown, or two sources would have the same file.
         """
-        self._files_of(_datamodule(trainer), trainer.current_epoch)  # raise errors before mining
-        if _datamodule(trainer).state_dict()["step"] == 0:
+        state = _datamodule(trainer).state_dict()
+        self._files_of(_datamodule(trainer), state["epoch"])  # raise errors before mining
+        if state["step"] == 0:
             self._mine_if_due(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -115,11 +119,11 @@ class RefreshNegatives(Callback):
         self._mine_if_due(trainer, pl_module)
 
     def _mine_if_due(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epoch = trainer.current_epoch
+        datamodule = _datamodule(trainer)
+        # Lightning miscounts epochs in some resumed fits; the data module does not.
+        epoch = datamodule.state_dict()["epoch"]
         if epoch in (0, self._mined_in) or epoch % self.every_n_epochs:
             return
-        self._mined_in = epoch
-        datamodule = _datamodule(trainer)
         folder = self._folder or Path(trainer.default_root_dir) / "negatives"
         folder = trainer.strategy.broadcast(folder.absolute())
         names = self._files_of(datamodule, epoch)
@@ -149,6 +153,9 @@ class RefreshNegatives(Callback):
             shutil.rmtree(work, ignore_errors=True)
         trainer.strategy.barrier("RefreshNegatives")
         datamodule.exchange_negatives(files)
+        self._mined_in = (
+            epoch  # only now: a checkpoint of an exception in mining is mined for again
+        )
         for name, path in files.items():
             rank_zero_info(f"epoch {epoch}: negatives of {one_line(name)} mined anew: {path}")
             for mined in by_source[name]:

@@ -61,7 +61,12 @@ def message(verb: str, error: BaseException, *, job: str = "") -> str:
         text = str(error)
     elif _is_of_full_disk(error):
         file = "a file of this run" if error.filename is None else one_line(error.filename)
-        text = f"{file} could not be written: {reason(error)} (make room)"
+        advice = (
+            "larger than the limit of this process (ulimit -f) or of the file system: raise it"
+            if error.errno == errno.EFBIG
+            else "make room"
+        )
+        text = f"{file} could not be written: {reason(error)} ({advice})"
     else:
         text = sentence(error)
     text = " ".join([text, *getattr(error, "__notes__", [])])
@@ -70,7 +75,7 @@ def message(verb: str, error: BaseException, *, job: str = "") -> str:
 
 
 def _is_of_full_disk(error: BaseException) -> TypeGuard[OSError]:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sentence(error: BaseException) -> str:

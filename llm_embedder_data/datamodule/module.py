@@ -45,6 +45,7 @@ from llm_embedder_data.datamodule.loading.loaders import (
     LoaderSettings,
     RefusingSampler,
     SequentialShardSampler,
+    Watch,
 )
 from llm_embedder_data.datamodule.loading.training_sampler import training_sampler
 from llm_embedder_data.datamodule.loading.worker_failures import explain_lost_worker
@@ -116,6 +117,9 @@ class RetrievalDataModule(InspectableDataModule):
     Attributes:
         replace_eval_loaders: a function that is called with the loaders of an evaluation, by name,
             and returns the loaders to use instead; None uses them unchanged.
+        watch_training: a function that is called with each training batch on the host, and with
+            the times (``time.perf_counter``, in seconds) at which it was requested and delivered;
+            None calls nothing. It acts on loaders that are made after it was set.
 
     Args:
         tokenizer: a name or path for AutoTokenizer, or a tokenizer.
@@ -227,6 +231,7 @@ class RetrievalDataModule(InspectableDataModule):
     """
 
     replace_eval_loaders: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    watch_training: Watch | None = None
 
     def __init__(
         self,
@@ -406,13 +411,15 @@ class RetrievalDataModule(InspectableDataModule):
             plan_of=self._data.plan,
             on_other_global_batch=self._settings.on_other_global_batch,
         )
-        return self._loader(
+        loader = self._loader(
             groups,
             training_sampler(begin, groups, self._ranks.rank, trainer),
             persistent=True,
             resumed_by_module=trainer is not None,
             sized=trial is None,
         )
+        loader.watch = self.watch_training
+        return loader
 
     @property
     def val_dataloader(self) -> Callable[[], Loaders]:

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 from llm_embedder_data import ConfigError, RetrievalDataCollator, RetrievalDataModule
 from llm_embedder_data.callbacks.batch_counts import BatchCounts
 from llm_embedder_data.callbacks.data_figures import DataFigures
+from llm_embedder_data.datamodule.resume.training_loader import renew_training_loader
 
 
 class Model(lightning.LightningModule):
@@ -67,14 +68,14 @@ def make_data(minilm, tmp_path):
 def fit(tmp_path):
     """Fit with the callback; return the model, the trainer and what was logged, by step."""
 
-    def call(data, callback, model=None, **settings):
+    def call(data, callback, model=None, others=(), **settings):
         model = model or Model()
         folder = tmp_path / f"logs-{time.monotonic_ns()}"
         trainer = lightning.Trainer(
             accelerator="cpu",
             devices=1,
             logger=CSVLogger(folder, name=None, version="logs"),
-            callbacks=[callback],
+            callbacks=[callback, *others],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -167,6 +168,56 @@ def test_coverage_goes_on_after_a_resume(make_data, fit, tmp_path):
         [16 / 24, 20 / 24, 24 / 24]
     )
     assert float(rows[-1]["data/share/qa"]) == pytest.approx(4 / 6)
+
+
+class Saved(lightning.Callback):
+    """A checkpoint after each step, as ModelCheckpoint(every_n_train_steps=1) makes it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+
+def padded(batches):
+    masks = [batch[side]["attention_mask"] for batch in batches for side in ("query", "key")]
+    return float(1 - sum(mask.sum() for mask in masks) / sum(mask.numel() for mask in masks))
+
+
+@pytest.mark.parametrize("n_done", [2, 6, 7])  # inside an epoch, at its end, inside the next
+def test_all_batches_after_a_resume_are_counted(make_data, fit, tmp_path, n_done):
+    settings = {"max_epochs": 2}
+    whole, _, _, _ = fit(make_data(), DataFigures(1), others=[Saved(tmp_path)], **settings)
+
+    path = tmp_path / f"{n_done}.ckpt"
+    model, _, rows, _ = fit(make_data(), DataFigures(1), ckpt_path=path, **settings)
+
+    assert len(model.batches) == 12 - n_done
+    assert [float(row["data/padded_share"]) for row in rows] == pytest.approx(
+        [padded([batch]) for batch in model.batches]
+    )
+    for number, row in enumerate(rows):
+        seen = whole.batches[: n_done + number + 1]
+        n_rows = len({(batch["dataset"], i) for batch in seen for i in batch["row"].tolist()})
+        assert float(row["data/coverage"]) == pytest.approx(n_rows / 24)
+        n_qa = sum(batch["task"] == "qa" for batch in seen)
+        assert float(row["data/share/qa"]) == pytest.approx(n_qa / len(seen))
+
+
+class NewLoader(lightning.Callback):
+    """Replaces the loader at the beginning of an epoch, as RefreshNegatives does."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        renew_training_loader(trainer)
+
+
+def test_the_first_batch_of_a_loader_that_another_callback_replaced_is_counted(make_data, fit):
+    model, _, rows, _ = fit(make_data(), DataFigures(1), others=[NewLoader()], max_epochs=2)
+
+    assert [float(row["data/padded_share"]) for row in rows] == pytest.approx(
+        [padded([batch]) for batch in model.batches]
+    )
 
 
 def test_a_resumed_fit_that_has_made_no_step_keeps_what_was_seen(make_data, fit, tmp_path):

@@ -78,3 +78,7 @@ def test_a_full_disk_that_a_library_meets_is_a_refusal():
         "llm-embedder-data fit: logs/hparams.yaml could not be written: No space left on device "
         "(make room)"
     )
+    too_large = OSError(errno.EFBIG, os.strerror(errno.EFBIG), "last.ckpt")
+    assert is_refusal(too_large)
+    assert "last.ckpt could not be written: File too large" in message("fit", too_large)
+    assert "ulimit -f" in message("fit", too_large)

@@ -18,6 +18,16 @@ def write(path, content):
         file.write(content)
 
 
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"of another user")
+    assert damaged_files(tmp_path) == [path]
+
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read all files
+
+    assert damaged_files(tmp_path) == []
+
+
 @given(content=st.binary(max_size=40), at=st.integers(0, 200), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found_wherever_it_is(tmp_path, content, at, bit):
     path = tmp_path / "a.bin"

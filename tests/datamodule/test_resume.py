@@ -766,3 +766,27 @@ def test_lightning_finds_nothing_to_warn_of_in_a_resumed_run(folder, checkpoint,
     said = [str(one.message) for one in found if "lightning" in one.filename]
     of_the_machine = ("many workers", "treespec", "`srun` command")
     assert not [one for one in said if not any(advice in one for advice in of_the_machine)]
+
+
+class SavedAtLastStep(lightning.Callback):
+    """A checkpoint of the last step of epoch 0, as ModelCheckpoint(every_n_train_steps) makes."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.current_epoch == 0 and batch_idx == trainer.num_training_batches - 1:
+            trainer.save_checkpoint(self.path)
+
+
+def test_the_epoch_after_a_last_step_is_whole_with_smaller_global_batches(tmp_path):
+    path = write_train(tmp_path / "qa" / "train.jsonl", "qa", 24)
+    data = {"train_data": {"qa": str(path)}, "on_other_global_batch": "continue"}
+    saved = tmp_path / "last step.ckpt"
+    run(tmp_path, data | {"batch_size": 8}, {}, callbacks=[SavedAtLastStep(saved)])
+
+    whole, _, _ = run(tmp_path, data | {"batch_size": 4}, {})
+    with pytest.warns(UserWarning, match="it continues with epoch 1"):
+        rest, _, _ = run(tmp_path, data | {"batch_size": 4}, {}, ckpt_path=saved)
+
+    assert rest == {(epoch, step): batch for (epoch, step), batch in whole.items() if epoch}

@@ -28,6 +28,7 @@ from llm_embedder_data.cli.run_objects import build_retrieval_data
 from llm_embedder_data.cli.showing import show
 from llm_embedder_data.core.damaged_files import damaged_files
 from llm_embedder_data.core.errors import ConfigError
+from llm_embedder_data.core.file_errors import writing
 from llm_embedder_data.inspection.doctor.near_duplicates.near_checks import check_near_duplicates
 from llm_embedder_data.inspection.doctor.results.diagnosis import Diagnosis
 from llm_embedder_data.inspection.doctor.results.diagnosis_page import diagnosis_page
@@ -101,10 +102,11 @@ def _remove_damaged_caches(folder: Path) -> None:
     """Read all cache files in full, and delete damaged files, so that they are made again."""
     for path in damaged_files(folder):
         show(f"damaged cache, made again: {path}")
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        with writing(path, "data.cache_dir"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _wants_annotations(setting: Any) -> bool:

@@ -19,17 +19,20 @@ from llm_embedder_data.datamodule.loading.worker_transfer import for_transfer
 from llm_embedder_data.datamodule.ranks import Ranks
 from llm_embedder_data.datamodule.settings.settings import Auto
 
+# Called with a batch, and with the times (``time.perf_counter``, in seconds) at which it was
+# requested and delivered.
+Watch = Callable[[Any, float, float], None]
+
 
 class BatchLoader(DataLoader[Any]):
     """A DataLoader whose dataset gives whole batches, one for each index of its sampler.
 
     Attributes:
-        watch: a function that is called with each batch and the times (``time.perf_counter``, in
-            seconds) at which the batch was requested and delivered; or None. It may be set in the
-            middle of a pass.
+        watch: a function that is called with each batch and its times, see :data:`Watch`; or None.
+            It may be set in the middle of a pass.
     """
 
-    watch: Callable[[Any, float, float], None] | None = None
+    watch: Watch | None = None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Return an iterator over the batches of a pass.

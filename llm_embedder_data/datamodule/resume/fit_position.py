@@ -103,7 +103,7 @@ class FitPosition:
             limit = trainer.limit_train_batches if trainer else 1.0
             going_on = continued(state, plan, plan_of, limit)
             plan, start, self._began = going_on.plan, going_on.start, going_on.began
-            renumber = going_on.note is not None and start[1] > 0
+            renumber = going_on.note is not None
             for note in (layout_note, going_on.note):
                 if note is not None:
                     rank_zero_warn(printable(note))

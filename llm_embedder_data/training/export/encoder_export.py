@@ -168,7 +168,10 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Pat
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder, overwrite=overwrite) as part:
             yield part
-    except OSError as error:
+    except Exception as error:
+        # safetensors and tokenizers raise errors of their own, with the system's number in the text
+        if not isinstance(error, OSError) and "(os error " not in str(error):
+            raise
         raise ConfigError(f"{one_line(folder)}: the export cannot be written: {error}") from error
 
 

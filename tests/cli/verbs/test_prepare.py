@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 from cli_cases import write_rows
@@ -73,6 +75,22 @@ def test_a_byte_that_changed_in_a_cache_is_found(run, data, tmp_path):
 
     assert f"damaged cache, made again: {cached}" in printed.replace("\n", "")
     assert "damaged" not in run("prepare", *data)
+
+
+def test_a_damaged_cache_that_cannot_be_deleted_is_one_sentence(
+    refused, data, tmp_path, monkeypatch
+):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/a.bin").write_bytes(b"damaged")
+
+    def denied(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "unlink", denied)  # root may delete all files
+    said = refused("prepare", *data)
+
+    assert "cache/a.bin: cannot be written: Permission denied" in said
+    assert "data.cache_dir" in said
 
 
 def test_annotations_name_file_and_line(run, data):

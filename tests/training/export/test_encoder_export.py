@@ -1,6 +1,7 @@
 """An exported folder is the encoder: sentence-transformers reads it token for token."""
 
 import json
+import resource
 import sys
 
 import pytest
@@ -144,6 +145,20 @@ def test_the_length_is_the_keys_else_the_models_own(bert, tmp_path):
     assert found["max_seq_length"] == 12
     with pytest.raises(ConfigError, match=r"max_length=65.*has positions for 64"):
         model.export(tmp_path / "long", max_length=65)
+
+
+def test_a_disk_that_is_full_while_weights_are_written_is_one_sentence(bert, tmp_path):
+    model = BiEncoder(bert, pooling="mean")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"out: the export cannot be written: .*too large"):
+            model.export(tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["bert"]
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
