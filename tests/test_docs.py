@@ -71,8 +71,9 @@ def test_relative_links_resolve(page):
 
 
 # They train or measure the demo's encoder.
-SLOW = {"evaluation", "first-use", "loops", "slow-gpu", "training"}
+SLOW = {"evaluation", "first-use", "loops", "slow-gpu", "training", "embed", "export"}
 SLOW |= {"from-llm-embedder", "from-sentence-transformers", "index", "cross-encoder", "streaming"}
+SLOW |= {"how-it-works"}
 
 
 @pytest.mark.usefixtures("minilm")

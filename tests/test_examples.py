@@ -62,8 +62,13 @@ def run_in(folder, *command, **environment):
 
 
 @pytest.mark.slow
-def test_the_jobs_of_a_slurm_array_make_a_store(minilm, corpus, tmp_path):
-    settings = [f"encoder={minilm}", f"data.corpus={corpus}", "out=store", "data.cache_dir=cache"]
+def test_the_jobs_of_a_slurm_array_make_a_store(minilm_model, corpus, tmp_path):
+    settings = [
+        f"encoder={minilm_model}",
+        f"data.corpus={corpus}",
+        "out=store",
+        "data.cache_dir=cache",
+    ]
     settings.append("trainer.accelerator=cpu")
     printed = [
         run_in(
@@ -84,9 +89,9 @@ def test_the_jobs_of_a_slurm_array_make_a_store(minilm, corpus, tmp_path):
 
 
 @pytest.mark.slow
-def test_ray_data_fills_a_store_on_a_cluster_of_two_workers(minilm, corpus, tmp_path):
+def test_ray_data_fills_a_store_on_a_cluster_of_two_workers(minilm_model, corpus, tmp_path):
     pytest.importorskip("ray", reason="needs the extra 'ray'")
-    command = [sys.executable, str(EXAMPLES / "ray_embed.py"), minilm, str(corpus), "store"]
+    command = [sys.executable, str(EXAMPLES / "ray_embed.py"), minilm_model, str(corpus), "store"]
 
     printed = run_in(tmp_path, *command, "--tasks", "2")
 
@@ -105,7 +110,7 @@ def one_thread():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread", "minilm")
+@pytest.mark.usefixtures("one_thread", "minilm_model")
 @pytest.mark.parametrize("name", ON_TWO)
 def test_an_example_trains_in_one_process(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{name}.py"])
@@ -118,7 +123,7 @@ def test_an_example_trains_in_one_process(name, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.ranks
-@pytest.mark.usefixtures("minilm")
+@pytest.mark.usefixtures("minilm_model")
 @pytest.mark.parametrize("name", ON_TWO)
 def test_an_example_trains_in_two_processes(name):
     done = subprocess.run(

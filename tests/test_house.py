@@ -2,10 +2,11 @@
 
 import ast
 import re
+import tomllib
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
-import pytest
 import yaml
 
 import llm_embedder_data
@@ -75,6 +76,7 @@ def is_face(path: Path) -> bool:
     return path.name == "__init__.py" and not path.read_text().strip()
 
 
+@cache
 def imports_of(path: Path) -> list[str]:
     """Return the dotted names that a file imports, also inside functions."""
     names = []
@@ -87,28 +89,38 @@ def imports_of(path: Path) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_every_module_has_a_room(path):
-    assert room_of(dotted(path)) or is_face(path), f"{dotted(path)} is in no room of FLOORS"
+def test_every_module_has_a_room():
+    homeless = [dotted(path) for path in MODULES if not (room_of(dotted(path)) or is_face(path))]
+
+    assert homeless == []  # they are in no room of FLOORS
 
 
-@pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_imports_point_down(path):
-    room = room_of(dotted(path))
-    if room is None:
-        return
+def is_forbidden(room: str, name: str) -> bool:
+    """Return whether a module of a room may not import a name."""
+    top, _, rest = name.partition(".")
+    if top != PACKAGE:
+        return top in ONLY_IN and room.partition(".")[0] not in ONLY_IN[top]
+    imported = room_of(rest) or "__init__"  # a name of the package itself
+    return imported != room and FLOOR[imported] >= FLOOR[room]
 
-    for name in imports_of(path):
-        top, _, rest = name.partition(".")
-        if top != PACKAGE:
-            allowed = ONLY_IN.get(top, {room.partition(".")[0]})
-            assert room.partition(".")[0] in allowed, f"{dotted(path)} may not import {top}"
-            continue
-        imported = room_of(rest)
-        if imported is None:  # a name of the package itself
-            imported = "__init__"
-        if imported != room:
-            assert FLOOR[imported] < FLOOR[room], f"{dotted(path)} reaches up to {name}"
+
+def test_imports_point_down():
+    forbidden = [
+        f"{dotted(path)} imports {name}"
+        for path in MODULES
+        if (room := room_of(dotted(path)))
+        for name in imports_of(path)
+        if is_forbidden(room, name)
+    ]
+
+    assert forbidden == []  # imports from rooms above, or of slow libraries
+
+
+def test_every_folder_of_the_package_is_packed_into_the_wheel():
+    settings = tomllib.loads((HOUSE.parent / "pyproject.toml").read_text())
+    folders = {".".join(path.parent.relative_to(HOUSE.parent).parts) for path in MODULES}
+
+    assert folders - set(settings["tool"]["setuptools"]["packages"]) == set()
 
 
 def test_no_room_imports_itself_in_a_circle():
@@ -144,15 +156,25 @@ def test_no_module_reads_global_randomness():
 UNESCAPED_DOT = re.compile(r"(?<!\\)\.(?![*+?])")
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_dots_in_expected_messages_are_escaped(path):
+def unescaped_dots(path: Path) -> list[str]:
+    """Return the places of a file of tests where an expected message has one."""
+    if "match=" not in path.read_text():
+        return []
+    places = []
     for node in ast.walk(ast.parse(path.read_text())):
         if not (isinstance(node, ast.keyword) and node.arg == "match"):
             continue
         parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
-        for part in parts:
-            if isinstance(part, ast.Constant):
-                assert not UNESCAPED_DOT.search(part.value), f"line {part.lineno}: {part.value!r}"
+        places += [
+            f"{path.stem}, line {part.lineno}: {part.value!r}"
+            for part in parts
+            if isinstance(part, ast.Constant) and UNESCAPED_DOT.search(part.value)
+        ]
+    return places
+
+
+def test_dots_in_expected_messages_are_escaped():
+    assert [place for path in TESTS for place in unescaped_dots(path)] == []
 
 
 def test_hooks_before_a_commit_run_what_the_makefile_runs():

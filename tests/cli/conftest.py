@@ -1,6 +1,7 @@
 """A small encoder, and the console script run in this process."""
 
-import json
+import copy
+import functools
 import sys
 import warnings
 from pathlib import Path
@@ -11,28 +12,23 @@ import users_classes
 from cli_cases import write_rows
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from tiny_models import ONE_LAYER, save_bert
 
 from llm_embedder_data.cli import main as cli
-
-# A whole vocabulary takes long to load, which each command does. These hold all single characters.
-N_TOKENS = 5000
+from llm_embedder_data.cli.early_checks import check_settings, expand_home
+from llm_embedder_data.cli.refusals import is_refusal, message
+from llm_embedder_data.cli.verbs import VERBS
+from llm_embedder_data.config.composing import load_config
 
 
 @pytest.fixture(scope="session")
 def tiny(minilm, tmp_path_factory) -> str:
-    """The folder of an encoder of one small layer, with the first tokens of a tokenizer."""
-    words = tmp_path_factory.mktemp("words")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        settings = json.loads((Path(minilm) / name).read_text())
-        if "model" in settings:
-            vocabulary = settings["model"]["vocab"]
-            settings["model"]["vocab"] = {
-                token: i for token, i in vocabulary.items() if i < N_TOKENS
-            }
-        (words / name).write_text(json.dumps(settings))
+    """The folder of an encoder of one small layer."""
     folder = tmp_path_factory.mktemp("tiny")
-    return save_bert(folder, str(words), max_position_embeddings=512, **ONE_LAYER)
+    return save_bert(folder, minilm, max_position_embeddings=512, **ONE_LAYER)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -93,6 +89,39 @@ def refused(run):
         assert "\n" not in said
         assert not Path("outputs").exists()
         return said
+
+    return call
+
+
+@functools.cache
+def _defaults(config_name):
+    return load_config(config_name=config_name, output_dir="outputs")
+
+
+@pytest.fixture
+def refused_by_verb(monkeypatch, tmp_path):
+    """Run a verb's function as a job does, without Hydra, which composes three times; it must
+    refuse. Return the sentence. The settings are of no group in conf/.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+
+    def call(name: str, *overrides: str) -> str:
+        verb = VERBS[name]
+        cfg = copy.deepcopy(_defaults(verb.config_name))
+        for one in OverridesParser.create().parse_overrides(list(overrides)):
+            OmegaConf.update(cfg, one.key_or_group, one.value(), force_add=one.is_add())
+        try:
+            expand_home(cfg)
+            check_settings(cfg, verb)
+            verb.load()(cfg)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            said = message(name, error)
+            assert "\n" not in said
+            return said
+        pytest.fail(f"{name} takes {overrides}")
 
     return call
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slow_cases import mostly_slow
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 pytest.importorskip("sentence_transformers")
@@ -97,10 +98,11 @@ def columns_of_plan(datamodule):
     return seen
 
 
-@pytest.mark.parametrize("unique_keys", [False, True])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_it_trains_on_the_groups_of_the_plan(tiny, tmp_path, workers, unique_keys):
-    arguments = {"num_workers": workers, "unique_keys": unique_keys}
+@pytest.mark.parametrize(
+    "case", mostly_slow([(0, False), (0, True), (2, False), (2, True)], (0, False), (2, True))
+)
+def test_it_trains_on_the_groups_of_the_plan(tiny, tmp_path, case):
+    arguments = dict(zip(("num_workers", "unique_keys"), case, strict=True))
     datamodule = make_datamodule(tiny, tmp_path / "cache", **arguments)
     trainer = make_trainer(tiny, tmp_path / "out", datamodule)
 
@@ -168,7 +170,7 @@ _TWO_PROCESSES = """
 import os, sys
 from pathlib import Path
 import torch
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_sentence_transformer import make_datamodule, make_trainer, columns_of_plan
 
 if __name__ == "__main__":
@@ -194,7 +196,7 @@ if __name__ == "__main__":
 @pytest.mark.ranks
 def test_two_processes_train_on_one_task_and_on_different_rows(tiny, tmp_path):
     script = tmp_path / "train.py"
-    tests = str(Path(__file__).parent)
+    tests = [str(folder) for folder in Path(__file__).parents[:2]]
     script.write_text(_TWO_PROCESSES.format(tests=tests, folder=str(tmp_path), tiny=tiny))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(

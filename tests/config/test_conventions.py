@@ -116,11 +116,11 @@ def test_encode_asks_for_the_length_of_a_prompt_that_is_left_out(tmp_path, left_
         assert not torch.allclose(found, model.encode(batch["query"], prompt_length=0))
 
 
-def test_an_exported_folder_says_what_the_model_was_trained_with(tmp_path, minilm):
+def test_an_exported_folder_says_what_the_model_was_trained_with(tmp_path, minilm_model):
     from sentence_transformers import SentenceTransformer
 
     source = tmp_path / "e5-small"
-    shutil.copytree(minilm, source)
+    shutil.copytree(minilm_model, source)
     (source / "config_sentence_transformers.json").write_text("{}")
     data = module_of(source, tmp_path)
 
@@ -133,11 +133,11 @@ def test_an_exported_folder_says_what_the_model_was_trained_with(tmp_path, minil
     assert theirs.prompts["document"] == "passage: "
 
 
-def test_tasks_keep_their_own_prompts_through_an_export(tmp_path, minilm):
+def test_tasks_keep_their_own_prompts_through_an_export(tmp_path, minilm_model):
     instructions = {"qa": {"query": "ask "}, "tool": {"query": "do ", "key": "tool "}}
-    data = RetrievalDataModule(minilm, recipe={"instruction": instructions})
+    data = RetrievalDataModule(minilm_model, recipe={"instruction": instructions})
 
-    BiEncoder(minilm).export(tmp_path / "out", datamodule=data, check=False)
+    BiEncoder(minilm_model).export(tmp_path / "out", datamodule=data, check=False)
 
     found = with_conventions(AUTO, str(tmp_path / "out"))
     assert found.instruction("qa") == Instruction("ask ", "")

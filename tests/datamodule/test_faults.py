@@ -35,6 +35,7 @@ from datamodule_cases import (
 from example_counts import tried
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_cases import mostly_slow
 
 from llm_embedder_data.batches.groups.train_groups import TrainGroups
 from llm_embedder_data.core.errors import DataError
@@ -230,12 +231,20 @@ def truncate(path):
     os.truncate(path, 10)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize(
-    ("spoil", "kind"),
-    [(os.unlink, "*/train.jsonl"), (truncate, "*/train.jsonl"), (os.unlink, "cache/*")],
-)
-def test_a_run_goes_on_unharmed_without_its_files(own, spoil, kind, num_workers):
+LOSSES = [
+    (spoil, kind, num_workers)
+    for spoil, kind in (
+        (os.unlink, "*/train.jsonl"),
+        (truncate, "*/train.jsonl"),
+        (os.unlink, "cache/*"),
+    )
+    for num_workers in (0, 2)
+]
+
+
+@pytest.mark.parametrize("case", mostly_slow(LOSSES, LOSSES[0], LOSSES[3], LOSSES[5]))
+def test_a_run_goes_on_unharmed_without_its_files(own, case):
+    spoil, kind, num_workers = case
     undisturbed, disturbed = Recorder(), Recorder()
     make_trainer().fit(undisturbed, datamodule=make_datamodule(own))
     files = list(own.glob(kind))

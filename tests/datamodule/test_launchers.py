@@ -84,13 +84,13 @@ def test_ranks_on_two_nodes_share_each_step(folder, tmp_path):
 
 
 @pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
-def test_ranks_of_the_console_script_share_each_step(folder, minilm, tmp_path, launcher):
+def test_ranks_of_the_console_script_share_each_step(folder, minilm_model, tmp_path, launcher):
     script = str(Path(sys.executable).with_name("llm-embedder-data"))
     late = ["bash", "-c", 'sleep $((2 * LOCAL_RANK)); exec "$0" "$@"', script]
     start = {"lightning": [script], "torchrun": [*ON_ONE_NODE, "--no-python", *late]}[launcher]
     train = ", ".join(f"{name}: {folder / name / 'train.jsonl'}" for name in TRAIN)
     data = {"data.train_data": f"{{{train}}}", "data.batch_size": 2, "data.seed": 5}
-    model = {"model._target_": "launched.Writer", "+model.out": tmp_path, "encoder": minilm}
+    model = {"model._target_": "launched.Writer", "+model.out": tmp_path, "encoder": minilm_model}
     ranks = {"trainer.devices": 2, "trainer.strategy": "ddp", "trainer.accelerator": "cpu"}
     more = {"trainer.max_epochs": EPOCHS, "export": False}
     overrides = [f"{key}={value}" for key, value in (data | model | ranks | more).items()]

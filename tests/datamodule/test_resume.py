@@ -71,16 +71,24 @@ def run(folder, data, trainer, *, scheduled=False, callbacks=(), ckpt_path=None)
     return recorder.trained, trainer.global_step, set(recorder.loader_lengths)
 
 
-def resume_everywhere(folder, checkpoints, data=None, trainer=None, scheduled=False):
-    """(steps of the whole run, resumes): from each checkpoint, and each was exact."""
+def n_trained(checkpoint):
+    """How many steps were trained before a checkpoint of ``Saver``."""
+    return int(re.search(r"after (\d+)", checkpoint.name)[1])
+
+
+def resume_everywhere(folder, checkpoints, data=None, trainer=None, scheduled=False, at=None):
+    """(steps of the whole run, resumes): from each checkpoint, and each was exact.
+
+    ``at``: the steps of an epoch, from 0 on, that begin a resume; None for all.
+    """
     data, trainer = data or {}, trainer or {}
     whole, n_steps, lengths = run(
         folder, data, trainer, scheduled=scheduled, callbacks=[Saver(checkpoints)]
     )
     paths = sorted(checkpoints.glob("*.ckpt"))
+    paths = [path for path in paths if at is None or n_trained(path) % STEPS in at]
     for path in paths:
-        n_trained = int(re.search(r"after (\d+)", path.name)[1])
-        left = dict(list(whole.items())[n_trained:])
+        left = dict(list(whole.items())[n_trained(path) :])
         resumed = run(folder, data, trainer, scheduled=scheduled, ckpt_path=path)
         if left:
             assert resumed == (left, n_steps, lengths), path.name
@@ -114,20 +122,29 @@ CASES = {
 }
 
 
-def resume_case(folder, checkpoints, case):
+def resume_case(folder, checkpoints, case, at=None):
     trainer = dict(case.get("trainer", {}))
     if trainer.get("strategy") is LateStrategy:
         trainer |= {"strategy": trainer["strategy"](), "accelerator": "auto"}
     data = dict(case.get("data", {}))
     if "val_check_interval" in trainer:
         data |= eval_arguments(folder)
-    return resume_everywhere(folder, checkpoints, data, trainer, case.get("scheduled", False))
+    return resume_everywhere(folder, checkpoints, data, trainer, case.get("scheduled", False), at)
 
 
-@pytest.mark.parametrize("epochs", mostly_slow([2, 3], 2))
-@pytest.mark.parametrize(
-    "case", mostly_slow(CASES, "scheduled", "validating inside", "restored late")
-)
+@pytest.mark.parametrize("case", ["scheduled", "validating inside", "restored late"])
+def test_resume_is_exact_from_the_ends_of_epochs_and_places_inside(folder, tmp_path, case):
+    """From each checkpoint at an end: of the step, of the validation there and of the epoch."""
+    settings = CASES[case] | {"trainer": {"max_epochs": 2} | CASES[case].get("trainer", {})}
+
+    _, n_resumes = resume_case(folder, tmp_path, settings, at=(0, 1, 4))
+
+    assert n_resumes >= 4 * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [2, 3])
+@pytest.mark.parametrize("case", CASES)
 def test_resume_is_exact_from_every_checkpoint(folder, tmp_path, case, epochs):
     trainer = {"max_epochs": epochs} | CASES[case].get("trainer", {})
 
@@ -173,6 +190,33 @@ def test_resume_is_exact_on_two_ranks(folder, tmp_path, case):
     assert counts[0][1] >= EPOCHS * (STEPS + 1)
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(folder):
+    """What :func:`run` gives with settings of the data, from the first step on; made once."""
+    made = {}
+
+    def of(**data):
+        if repr(data) not in made:
+            made[repr(data)] = run(folder, data, {})
+        return made[repr(data)]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def saved(folder, tmp_path_factory):
+    """{steps trained: checkpoint at the end of the last of them}, of a run of three epochs."""
+    checkpoints = tmp_path_factory.mktemp("saved")
+    run(folder, {}, {}, callbacks=[Saver(checkpoints)])
+    return {n_trained(path): path for path in checkpoints.glob("*step end.ckpt")}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(saved):
+    """Of a run of 14 steps."""
+    return saved[14]
+
+
 class Interruption(lightning.Callback):
     """Ends a run by an exception, and saves a checkpoint as it goes."""
 
@@ -201,8 +245,10 @@ CHAINS = [(4, 3, 2), (2, 8, 12), (1, 1, 1), (10, 13, 5), (11, 1, 15), (2, 9, 1),
 
 @pytest.mark.parametrize("inside_a_step", [False, True])
 @pytest.mark.parametrize("lengths", mostly_slow(CHAINS, (4, 3, 2), (10, 13, 5), (11, 1, 15)))
-def test_a_chain_of_three_interruptions_is_exact(folder, tmp_path, lengths, inside_a_step):
-    whole, n_steps, _ = run(folder, {}, {})
+def test_a_chain_of_three_interruptions_is_exact(
+    folder, uninterrupted, tmp_path, lengths, inside_a_step
+):
+    whole, n_steps, _ = uninterrupted()
     trained, path = [], None
 
     for number, length in enumerate(lengths):
@@ -238,13 +284,15 @@ LONGER = {
 
 
 def lengthened(folder, checkpoints, saved, settings, data=None):
-    """A run of 40 optimizer steps at once; and in three, each going on with the last one's end.
+    """A run of many optimizer steps at once; and in three, each going on with the last one's end.
 
     ``saved``: whether that is a checkpoint of the last step, or of the end of the epoch that was
     cut off, which Lightning took for a whole one.
     """
+    # Each stop lies inside an epoch, and a run that accumulates has 4 optimizer steps in one.
+    stops = [7, 14, 19] if "accumulate_grad_batches" in settings else [15, 26, 40]
     runs = []
-    for max_steps in ([40], [15, 26, 40]):
+    for max_steps in (stops[-1:], stops):
         trained, validated, positions, path = [], [], {}, None
         for number, n_steps in enumerate(max_steps):
             out = checkpoints / f"{len(runs)} {number}"
@@ -259,9 +307,9 @@ def lengthened(folder, checkpoints, saved, settings, data=None):
             )
             assert last == n_steps
             for file in out.glob("*.ckpt"):
-                n_trained = len(trained) + int(re.search(r"after (\d+)", file.name)[1])
                 state = torch.load(file, weights_only=True)["RetrievalDataModule"]
-                positions.setdefault(n_trained, set()).add((state["epoch"], state["step"]))
+                n_before = len(trained) + n_trained(file)
+                positions.setdefault(n_before, set()).add((state["epoch"], state["step"]))
             validated += [len(trained) + after for after in validations.after]
             trained += steps.values()
             path = max(out.glob(f"* {saved} end.ckpt"))
@@ -368,15 +416,6 @@ def test_twice_as_many_ranks_go_on_with_the_rows_that_are_left(folder, tmp_path)
     assert both == alone
     rows = [one[:2] for part in (first, both[0]) for at in part if at[0] == 1 for one in part[at]]
     assert len(set(rows)) == len(rows)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(folder, tmp_path_factory):
-    """Of a run of 14 steps."""
-    path = tmp_path_factory.mktemp("checkpoint") / "14.ckpt"
-    with pytest.raises(KeyError):
-        run(folder, {}, {}, callbacks=[Interruption(path, 14)])
-    return path
 
 
 def test_a_checkpoint_loads_with_weights_only_and_its_state_is_the_same_whatever_the_rank(
@@ -504,12 +543,12 @@ CONTINUED = {
 }
 
 
-@pytest.mark.parametrize("n_trained", mostly_slow([1, 12, 14, 18], 14, 18))
+@pytest.mark.parametrize("n_before", mostly_slow([1, 12, 14, 18], 14, 18))
 @pytest.mark.parametrize(
     "case", mostly_slow(CONTINUED, "halved", "doubled, scheduled", "accumulating", "restored late")
 )
 def test_a_run_with_another_global_batch_trains_on_the_rows_that_are_left(
-    folder, tmp_path, case, n_trained
+    folder, uninterrupted, saved, tmp_path, case, n_before
 ):
     data, settings = CONTINUED[case]
     settings = dict(settings)
@@ -517,13 +556,15 @@ def test_a_run_with_another_global_batch_trains_on_the_rows_that_are_left(
     if trainer.get("strategy") is LateStrategy:
         trainer |= {"strategy": LateStrategy(), "accelerator": "auto"}
     before = {name: value for name, value in data.items() if name == "organize_method"}
-    path = tmp_path / "some.ckpt"
-    with pytest.raises(KeyError):
-        run(folder, before, {}, callbacks=[Interruption(path, n_trained)])
-    first, *_ = run(folder, before, {})
-    first = dict(list(first.items())[:n_trained])
-    fresh, *_ = run(folder, data, {})
-    epoch, step = n_trained // STEPS, n_trained % STEPS
+    path = saved[n_before]
+    if before:
+        path = tmp_path / "some.ckpt"
+        with pytest.raises(KeyError):
+            run(folder, before, {}, callbacks=[Interruption(path, n_before)])
+    first, *_ = uninterrupted(**before)
+    first = dict(list(first.items())[:n_before])
+    fresh, *_ = uninterrupted(**data)
+    epoch, step = n_before // STEPS, n_before % STEPS
     steps = len([1 for at in fresh if at[0] == 0])
 
     with pytest.warns(
@@ -561,25 +602,25 @@ def test_a_run_with_another_global_batch_trains_on_the_rows_that_are_left(
 
 @pytest.mark.slow
 def test_a_run_that_went_on_with_another_global_batch_goes_on_like_any_other(
-    folder, checkpoint, tmp_path
+    folder, uninterrupted, checkpoint, tmp_path
 ):
     """From each of its checkpoints: with its own global batch exactly, and with a third one."""
     data = {"batch_size": 2, "on_other_global_batch": "continue"}
-    first = pairs(dict(list(run(folder, {}, {})[0].items())[:14]), {1})
+    first = pairs(dict(list(uninterrupted()[0].items())[:14]), {1})
     saver = Saver(tmp_path)
     whole, n_steps, _ = run(folder, data, {}, ckpt_path=checkpoint, callbacks=[saver])
-    fresh, *_ = run(folder, {"batch_size": 3}, {})
+    fresh, *_ = uninterrupted(batch_size=3)
     paths = sorted(tmp_path.glob("*.ckpt"))
     assert len(paths) == len(whole) + 2
 
     for path in paths:
-        n_trained = int(re.search(r"after (\d+)", path.name)[1])
-        left = dict(list(whole.items())[n_trained:])
+        n_before = n_trained(path)
+        left = dict(list(whole.items())[n_before:])
         assert run(folder, data, {}, ckpt_path=path)[:2] == (left, n_steps), path.name
-        if n_trained > 10:
+        if n_before > 10:
             continue
         third, *_ = run(folder, data | {"batch_size": 3}, {}, ckpt_path=path)
-        epoch_1 = first + pairs(dict(list(whole.items())[:n_trained]), {1}) + pairs(third, {1})
+        epoch_1 = first + pairs(dict(list(whole.items())[:n_before]), {1}) + pairs(third, {1})
         assert len(set(epoch_1)) == len(epoch_1) >= 44 - 2 * len(TRAIN) - 2
         assert {at: one for at, one in third.items() if at[0] == 2} == {
             at: one for at, one in fresh.items() if at[0] == 2
@@ -599,10 +640,10 @@ def test_random_draws_go_on_as_far_into_the_epoch(folder, tmp_path):
     assert resumed == {at: one for at, one in fresh.items() if at >= (1, 6)}
 
 
-def test_an_epochs_end_leaves_nothing_to_go_on_with(folder, tmp_path):
+def test_an_epochs_end_leaves_nothing_to_go_on_with(folder, uninterrupted, tmp_path):
     run(folder, {}, {"max_epochs": 1}, callbacks=[Saver(tmp_path)])
     [path] = tmp_path.glob("*epoch end.ckpt")
-    fresh, *_ = run(folder, {"batch_size": 8}, {})
+    fresh, *_ = uninterrupted(batch_size=8)
 
     with pytest.warns(UserWarning, match="chat 8 rows, not 4; it continues with epoch 1"):
         resumed, *_ = run(
@@ -652,15 +693,14 @@ def test_validation_comes_where_it_would_have_come(folder, checkpoint):
     assert Checks.places == ((1, 23), (2, 23))
 
 
-def test_rows_that_fill_no_global_batch_end_the_epoch_with_a_step_of_its_own(folder, tmp_path):
-    path = tmp_path / "21.ckpt"
-    with pytest.raises(KeyError):
-        run(folder, {}, {}, callbacks=[Interruption(path, 21)])
-    fresh, *_ = run(folder, {"batch_size": 8}, {})
+def test_rows_that_fill_no_global_batch_end_the_epoch_with_a_step_of_its_own(
+    folder, uninterrupted, saved
+):
+    fresh, *_ = uninterrupted(batch_size=8)
 
     with pytest.warns(UserWarning, match="has 4 rows left, which do not fill a global batch"):
         resumed, *_ = run(
-            folder, {"batch_size": 8, "on_other_global_batch": "continue"}, {}, ckpt_path=path
+            folder, {"batch_size": 8, "on_other_global_batch": "continue"}, {}, ckpt_path=saved[21]
         )
 
     assert resumed == {at: one for at, one in fresh.items() if at >= (1, 4)}
@@ -679,7 +719,9 @@ def test_a_setting_may_move_from_the_recipe_to_an_argument(folder, tmp_path):
 
 
 @pytest.mark.parametrize("unknown", [(), ("length_window",)])  # which its first writers had not
-def test_a_state_of_version_1_is_read_by_this_version(folder, checkpoint, tmp_path, unknown):
+def test_a_state_of_version_1_is_read_by_this_version(
+    folder, uninterrupted, checkpoint, tmp_path, unknown
+):
     """The file is never edited: a version that cannot read it has to learn how.
 
     It is what this module wrote into a checkpoint after 14 steps; the paths of files are not in it.
@@ -687,7 +729,7 @@ def test_a_state_of_version_1_is_read_by_this_version(folder, checkpoint, tmp_pa
     state = json.loads((Path(__file__).parent / "state_version_1.json").read_text())
     for fact in unknown:
         del state["facts"][fact]
-    whole, *_ = run(folder, {}, {})
+    whole, *_ = uninterrupted()
     stored = torch.load(checkpoint, weights_only=True) | {"RetrievalDataModule": state}
     torch.save(stored, tmp_path / "old.ckpt")
 
@@ -697,10 +739,10 @@ def test_a_state_of_version_1_is_read_by_this_version(folder, checkpoint, tmp_pa
     assert resumed == dict(list(whole.items())[14:])
 
 
-def test_a_state_of_version_2_is_read_by_this_version(folder, checkpoint, tmp_path):
+def test_a_state_of_version_2_is_read_by_this_version(folder, uninterrupted, checkpoint, tmp_path):
     """It does not say which columns were read: a source may name some."""
     state = json.loads((Path(__file__).parent / "state_version_2.json").read_text())
-    whole, *_ = run(folder, {}, {})
+    whole, *_ = uninterrupted()
     stored = torch.load(checkpoint, weights_only=True) | {"RetrievalDataModule": state}
     torch.save(stored, tmp_path / "old.ckpt")
     sources = {n: {"path": str(folder / n / "train.jsonl"), "query_id": "id"} for n in TRAIN}
@@ -711,10 +753,12 @@ def test_a_state_of_version_2_is_read_by_this_version(folder, checkpoint, tmp_pa
     assert resumed == dict(list(whole.items())[14:])
 
 
-def test_the_state_of_this_version_is_written_and_read_as_ever(folder, checkpoint, tmp_path):
+def test_the_state_of_this_version_is_written_and_read_as_ever(
+    folder, uninterrupted, checkpoint, tmp_path
+):
     """The file is never edited; a change of the state needs a new version."""
     state = json.loads((Path(__file__).parent / "state_version_3.json").read_text())
-    whole, *_ = run(folder, {}, {})
+    whole, *_ = uninterrupted()
     stored = torch.load(checkpoint, weights_only=True)
     assert stored["RetrievalDataModule"] == state
     torch.save(stored | {"RetrievalDataModule": state}, tmp_path / "old.ckpt")

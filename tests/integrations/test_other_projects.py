@@ -95,11 +95,13 @@ def hydra_app(tmp_path):
     (tmp_path / "app.py").write_text(HYDRA_APP)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hydra_app")
 def test_a_hydra_application_finds_our_groups_and_its_own_values_win(run):
     assert run("app.py", "only_compose=true", "encoder=x") == "2 7 bge\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hydra_app")
 def test_a_hydra_application_finds_the_groups_of_an_editable_install(run):
     # "make test" installs the checkout so. Hydra finds plugins in folders, not by import hooks.

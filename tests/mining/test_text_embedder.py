@@ -147,10 +147,10 @@ def test_embeddings_equal_those_of_the_data_modules_batches(minilm, tmp_path, en
 
 
 @pytest.mark.parametrize("include_prompt", [True, False])
-def test_embeddings_equal_those_of_sentence_transformers(minilm, tmp_path, include_prompt):
+def test_embeddings_equal_those_of_sentence_transformers(minilm_model, tmp_path, include_prompt):
     from sentence_transformers import SentenceTransformer
 
-    source = SentenceTransformer(minilm, device="cpu", prompts={"document": "a text about: "})
+    source = SentenceTransformer(minilm_model, device="cpu", prompts={"document": "a text about: "})
     source.max_seq_length = 20
     source[1].include_prompt = include_prompt
     source.save(str(tmp_path / "model"))

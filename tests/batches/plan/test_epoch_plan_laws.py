@@ -108,7 +108,7 @@ def test_the_global_batches_of_a_pass_of_any_size_have_no_row_in_common(plan, da
 def test_passes_are_whole_and_share_the_epochs_in_the_exact_proportion(plan, n_epochs):
     passes = {}
     for epoch in range(n_epochs):
-        for batch in map(plan.at(epoch).batch, range(len(plan))):
+        for batch in plan.at(epoch).batches(range(len(plan))):
             global_batch = plan.batch_size[batch.dataset] * plan.num_replicas
             per_pass = plan.sizes[batch.dataset] // global_batch
             number = epoch * plan.steps[batch.dataset] // per_pass + batch.repeat

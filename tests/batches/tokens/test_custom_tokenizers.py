@@ -9,6 +9,7 @@ import torch
 from example_counts import tried
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from slow_cases import mostly_slow
 from tokenizer_zoo import TEXTS, backends, refused, wrapped
 from tokenizers import AddedToken, NormalizedString, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerFast, ByT5Tokenizer
@@ -68,10 +69,22 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("normalized", [False, True])
-@pytest.mark.parametrize("flag", ["none", "lstrip", "rstrip", "single_word"])
+FLAGS = [
+    (flag, normalized)
+    for flag in ("none", "lstrip", "rstrip", "single_word")
+    for normalized in (False, True)
+]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    mostly_slow(
+        FLAGS, ("none", False), ("none", True), ("lstrip", False), ("rstrip", True), FLAGS[-2]
+    ),
+)
 @pytest.mark.parametrize("content", BLANKS)
-def test_an_added_token_of_white_space_has_its_place(tokenizer, content, flag, normalized):
+def test_an_added_token_of_white_space_has_its_place(tokenizer, content, flags):
+    flag, normalized = flags
     if normalized and not tokenizer.backend_tokenizer.normalizer.normalize_str(content):
         normalized = False  # else it is refused
     tokenizer.add_tokens(

@@ -1,6 +1,7 @@
 """Texts to padded token ids."""
 
 import copy
+import functools
 import pickle
 
 import pytest
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 from tokenizers import processors
 from transformers import AutoTokenizer, ByT5Tokenizer
 
+from llm_embedder_data.batches.tokens.bare_tokenizer import BareTokenizer
 from llm_embedder_data.batches.tokens.left_truncation import InstructedText
 from llm_embedder_data.batches.tokens.tensor_layout import TensorLayout
 from llm_embedder_data.batches.tokens.text_tokenizer import TextTokenizer
 from llm_embedder_data.config import ConfigError
 
+bare = functools.cache(BareTokenizer)  # made once for a tokenizer, as by a collator
 KINDS = ("minilm", "byte_level_bpe", "unigram")
 SIDES = ("left", "right")
 INSTRUCTION = "Represent this query for retrieving relevant documents: "
@@ -97,7 +100,9 @@ def test_tokens_are_those_of_the_tokenizers_own_call(load, padding, truncation, 
     tokenizer = load(padding, truncation)
     max_length, multiple = sizes
 
-    found = padded(tokenizer, TextTokenizer(tokenizer, max_length)(texts), multiple)
+    found = padded(
+        tokenizer, TextTokenizer(tokenizer, max_length, bare(tokenizer))(texts), multiple
+    )
 
     assert_same(found, call(tokenizer, texts, max_length=max_length, multiple=multiple))
 
@@ -109,7 +114,7 @@ def test_an_instruction_is_text_in_front_where_the_right_end_is_cut(load, texts,
     max_length, multiple = sizes
     joined = [INSTRUCTION + text for text in texts]
 
-    tokens = TextTokenizer(tokenizer, max_length)(texts, INSTRUCTION)
+    tokens = TextTokenizer(tokenizer, max_length, bare(tokenizer))(texts, INSTRUCTION)
     found = padded(tokenizer, tokens, multiple)
 
     assert_same(found, call(tokenizer, joined, max_length=max_length, multiple=multiple))
@@ -135,7 +140,9 @@ def test_an_instruction_stays_whole_where_the_left_end_is_cut(load, padding, tex
     instruction = tokenizer(INSTRUCTION.rstrip(), add_special_tokens=False)["input_ids"]
     max_length = len(tokenizer(INSTRUCTION.rstrip())["input_ids"]) + room
 
-    found = padded(tokenizer, TextTokenizer(tokenizer, max_length)(texts, INSTRUCTION))
+    found = padded(
+        tokenizer, TextTokenizer(tokenizer, max_length, bare(tokenizer))(texts, INSTRUCTION)
+    )
 
     for row, text in enumerate(texts):
         whole = tokenizer(INSTRUCTION + text)["input_ids"]
@@ -183,7 +190,11 @@ def test_pairs_are_those_of_the_tokenizers_pair_call(load, truncation, pairs, si
     max_length, multiple = sizes
     queries, keys = map(list, zip(*pairs, strict=True))
 
-    found = padded(tokenizer, TextTokenizer(tokenizer, max_length).pairs(queries, keys), multiple)
+    found = padded(
+        tokenizer,
+        TextTokenizer(tokenizer, max_length, bare(tokenizer)).pairs(queries, keys),
+        multiple,
+    )
 
     assert_same(found, call(tokenizer, queries, keys, max_length=max_length, multiple=multiple))
 
@@ -196,7 +207,9 @@ def test_instructed_pairs_cut_on_the_left_keep_lengths_and_instructions(load, pa
     queries = [InstructedText(put[0], query * 3) for query, _ in pairs]
     keys = [InstructedText(put[1], key * 3) for _, key in pairs]
 
-    found = padded(tokenizer, TextTokenizer(tokenizer, max_length).pairs(queries, keys))
+    found = padded(
+        tokenizer, TextTokenizer(tokenizer, max_length, bare(tokenizer)).pairs(queries, keys)
+    )
 
     wanted = call(
         tokenizer,

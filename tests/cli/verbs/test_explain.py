@@ -105,5 +105,5 @@ def test_explain_takes_a_text_from_a_file(run, settings, tmp_path):
         (["text=a", "epochs=0"], "epochs=0: expected a whole number of at least 1"),
     ],
 )
-def test_a_wrong_question_is_one_sentence(refused, overrides, sentence):
-    assert sentence in refused("explain", *overrides)
+def test_a_wrong_question_is_one_sentence(refused_by_verb, overrides, sentence):
+    assert sentence in refused_by_verb("explain", *overrides)

@@ -117,11 +117,14 @@ def test_a_cross_encoder_trains_and_is_written(run, tiny, sample_dir, tmp_path):
         (["encoder=TINY", "out=folder", "max_length=999"], "has positions for 512"),
     ],
 )
-def test_what_cannot_be_exported_is_one_sentence(refused, tiny, tmp_path, arguments, sentence):
+def test_what_cannot_be_exported_is_one_sentence(
+    refused_by_verb, tiny, tmp_path, arguments, sentence
+):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").touch()
 
-    assert sentence in refused("export", *(word.replace("TINY", tiny) for word in arguments))
+    words = [word.replace("TINY", tiny) for word in arguments]
+    assert sentence in refused_by_verb("export", *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
 
 

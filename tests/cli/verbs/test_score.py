@@ -249,15 +249,27 @@ def test_a_bi_encoders_prompts_may_be_left_out_and_not_come_from_a_source(
         ("kind=bi-encoder store=rows.jsonl", "there is a file of that name"),
         ("kind=yes-no yes_word=true", "yes_word=True: expected a text"),
         ("kind=yes-no instruction=[a]", "instruction=['a']: expected a text"),
-        ("kind=likelihood yes_word=y", "yes_word='y': only kind=yes-no reads it, and kind=likel"),
-        ("kind=yes-no activation=Identity", "only kind=cross-encoder reads it, and kind=yes-no is"),
         ("kind=yes-no yes_word=absolutely", "tokens of it, and a logit is that of one token"),
     ],
 )
-def test_what_cannot_be_used_is_one_sentence(refused, settings, changed, sentence, tmp_path):
+def test_what_cannot_be_used_is_one_sentence(
+    refused_by_verb, settings, changed, sentence, tmp_path
+):
     more = changed.split(" ", 1) if changed.startswith("kind") else [changed]
-    assert sentence in refused("score", *settings, *more)
+    assert sentence in refused_by_verb("score", *settings, *more)
     assert not (tmp_path / "scores.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (["yes_word=y"], "yes_word='y': only kind=yes-no reads it, and kind=likel"),
+        (["kind=yes-no", "activation=Identity"], "only kind=cross-encoder reads it, and kind=yes-"),
+    ],
+)
+def test_a_setting_of_another_kind_is_one_sentence(refused, settings, changed, sentence):
+    """Only the console knows which settings were given."""
+    assert sentence in refused("score", *settings, *changed)
 
 
 def test_a_task_without_a_template_is_refused(refused, settings, data):

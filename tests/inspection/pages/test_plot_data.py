@@ -43,8 +43,10 @@ def test_scores_are_those_of_the_chosen_keys(tmp_path, minilm):
 
 
 @pytest.mark.parametrize("settings", [{}, {"unique_keys": True}, {"cross": True}])
-def test_packed_has_no_padding_and_chunks_have_no_more_than_padded(tmp_path, minilm, settings):
-    module = opened(tmp_path, minilm, chunk_size=2, pad_to_multiple_of=None, **settings)
+def test_packed_has_no_padding_and_chunks_have_no_more_than_padded(
+    tmp_path, minilm_model, settings
+):
+    module = opened(tmp_path, minilm_model, chunk_size=2, pad_to_multiple_of=None, **settings)
 
     padding = module.plot_data(epochs=1)["padding"]
 

@@ -20,10 +20,10 @@ def rows():
     return list(RowsToScore([*rows_with_answers(), {**instructed, "task": "qa"}]))
 
 
-def teacher_of(encoder, minilm, max_length=12):
+def teacher_of(encoder, minilm_model, max_length=12):
     return BiEncoderTeacher(
         encoder,
-        AutoTokenizer.from_pretrained(minilm),
+        AutoTokenizer.from_pretrained(minilm_model),
         RECIPE,
         query_max_length=max_length,
         key_max_length=max_length,
@@ -37,11 +37,11 @@ def scored(teacher, rows, folder):
 
 
 @pytest.mark.parametrize("similarity", ["cos", "dot"])
-def test_scores_are_the_encoders_similarity(similarity, rows, minilm, tmp_path):
-    encoder = BiEncoder(minilm, similarity=similarity).eval()
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
+def test_scores_are_the_encoders_similarity(similarity, rows, minilm_model, tmp_path):
+    encoder = BiEncoder(minilm_model, similarity=similarity).eval()
+    tokenizer = AutoTokenizer.from_pretrained(minilm_model)
 
-    found = scored(teacher_of(encoder, minilm), rows, tmp_path)
+    found = scored(teacher_of(encoder, minilm_model), rows, tmp_path)
 
     @torch.inference_mode()
     def embedding(text):
@@ -56,8 +56,8 @@ def test_scores_are_the_encoders_similarity(similarity, rows, minilm, tmp_path):
         assert of_row == pytest.approx(wanted, abs=1e-4 if similarity == "dot" else 1e-5)
 
 
-def test_each_distinct_text_is_embedded_once(rows, minilm, tmp_path, monkeypatch):
-    encoder = BiEncoder(minilm).eval()
+def test_each_distinct_text_is_embedded_once(rows, minilm_model, tmp_path, monkeypatch):
+    encoder = BiEncoder(minilm_model).eval()
     n_embedded = []
     encode = encoder.encode
     monkeypatch.setattr(
@@ -65,7 +65,7 @@ def test_each_distinct_text_is_embedded_once(rows, minilm, tmp_path, monkeypatch
         "encode",
         lambda inputs, *more: n_embedded.append(len(inputs["input_ids"])) or encode(inputs, *more),
     )
-    teacher = teacher_of(encoder, minilm)
+    teacher = teacher_of(encoder, minilm_model)
 
     first = scored(teacher, rows, tmp_path)
 
@@ -75,9 +75,9 @@ def test_each_distinct_text_is_embedded_once(rows, minilm, tmp_path, monkeypatch
     assert sum(n_embedded) == n_texts  # they were found in the store
 
 
-def test_texts_that_are_cut_are_counted(rows, minilm, tmp_path):
-    encoder, tokenizer = BiEncoder(minilm).eval(), AutoTokenizer.from_pretrained(minilm)
-    teacher = teacher_of(encoder, minilm)
+def test_texts_that_are_cut_are_counted(rows, minilm_model, tmp_path):
+    encoder, tokenizer = BiEncoder(minilm_model).eval(), AutoTokenizer.from_pretrained(minilm_model)
+    teacher = teacher_of(encoder, minilm_model)
 
     scored(teacher, rows, tmp_path)
 

@@ -107,9 +107,9 @@ def test_more_tokens_than_positions_are_refused(folder):
         scored(folder, max_length=49)
 
 
-def test_the_kind_follows_from_the_architecture(folder, minilm):
+def test_the_kind_follows_from_the_architecture(folder, minilm_model):
     assert kind_of_teacher(str(folder), "auto") == "cross-encoder"
-    assert kind_of_teacher(minilm, "auto") == "bi-encoder"
+    assert kind_of_teacher(minilm_model, "auto") == "bi-encoder"
     add_to_config(folder, architectures=["LlamaForCausalLM"])
     with pytest.raises(ConfigError, match="is a causal language model, which scores in two ways"):
         kind_of_teacher(str(folder), "auto")

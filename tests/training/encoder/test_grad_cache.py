@@ -5,6 +5,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 from processes import returned, run_on_ranks
+from slow_cases import mostly_slow
 from test_bi_encoder_layouts import batch_with_repeats, laid_out, loss_and_gradients, qwen
 from torch.testing import assert_close
 from training_cases import Batches, quiet_trainer, share, tiny_bert, training_batch
@@ -32,15 +33,18 @@ def bert_with_dropout():
     )
 
 
-@pytest.mark.parametrize("unique", [False, True], ids=["every key", "unique keys"])
+SIZES = [(size, unique) for size in (1, 5, 100) for unique in (False, True)]
+
+
+@pytest.mark.parametrize("size_and_unique", mostly_slow(SIZES, (1, True), (5, False), (100, True)))
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("make", "pooling"), [(tiny_bert, "mean"), (qwen, "last")], ids=["bert", "qwen"]
 )
-@pytest.mark.parametrize("size", [1, 5, 100])
 def test_the_loss_and_all_gradients_are_those_of_the_whole_batch(
-    make, pooling, layout, unique, size
+    make, pooling, layout, size_and_unique
 ):
+    size, unique = size_and_unique
     torch.manual_seed(1)
     plain = BiEncoder(make(), pooling=pooling, temperature=0.5)
     small = BiEncoder(plain.encoder, pooling=pooling, temperature=0.5, mini_batch_size=size)

@@ -57,10 +57,11 @@ def task(mteb):
     return Tiny()
 
 
-def test_mteb_finds_what_evaluate_finds(minilm, mteb):
-    model = BiEncoder(minilm, cutoffs=(10,))
+@pytest.mark.slow  # importing mteb takes longer than the test
+def test_mteb_finds_what_evaluate_finds(minilm_model, mteb):
+    model = BiEncoder(minilm_model, cutoffs=(10,))
     datamodule = RetrievalDataModule(
-        tokenizer=minilm,
+        tokenizer=minilm_model,
         eval_data=[{"query": t, "query_id": i, "relevant": RELEVANT[i]} for i, t in QUERIES],
         corpus=[{"id": i, "text": t} for i, t in PASSAGES],
     )
@@ -77,8 +78,8 @@ def test_mteb_finds_what_evaluate_finds(minilm, mteb):
     assert model.training
 
 
-def test_a_model_without_a_tokenizer_says_so(minilm):
+def test_a_model_without_a_tokenizer_says_so(minilm_model):
     from transformers import AutoModel
 
     with pytest.raises(ConfigError, match=r"to_mteb\(\) has no tokenizer"):
-        BiEncoder(AutoModel.from_pretrained(minilm)).to_mteb()
+        BiEncoder(AutoModel.from_pretrained(minilm_model)).to_mteb()

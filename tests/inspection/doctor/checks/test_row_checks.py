@@ -16,7 +16,7 @@ LONG = "a lighthouse keeper counts the ships that pass the cape on every night o
         ("duplicate_rows", [SOUND[0]], 1, 5),
         ("duplicate_queries", [row("how deep is harbour 0", ["another"], ["no"])], 2, 1),
         ("short_texts", [row("ab", ["a positive"], ["a negative"])], 1, 5),
-        ("short_texts", [row("a query", ["a positive"], ["harbour"])], 1, 5),
+        ("short_texts", [row("a query", ["a positive"], ["ship"])], 1, 5),
         ("scores_above_positive", [row("s", ["p one"], ["n one"], teacher_scores=[1, 2])], 1, 5),
         ("instruction_in_text", [row("find: a thing", ["a positive"], ["a negative"])], 1, 5),
         ("instruction_in_text", [row("own: q", ["a positive"], ["n"], instruction="own: ")], 1, 5),
