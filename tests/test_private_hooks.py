@@ -172,7 +172,14 @@ def trainer_like():
         restarting=False,
         restarted_on_train_batch_end=False,
     )
-    return SimpleNamespace(fit_loop=SimpleNamespace(epoch_loop=epoch_loop, _combined_loader=None))
+    fit_loop = SimpleNamespace(
+        epoch_loop=epoch_loop,
+        epoch_progress=SimpleNamespace(current=current),
+        restarted_mid_epoch=False,
+        reset_restart_stage=lambda: None,
+        _combined_loader=None,
+    )
+    return SimpleNamespace(fit_loop=fit_loop)
 
 
 def test_a_lightning_that_counts_elsewhere_is_refused():

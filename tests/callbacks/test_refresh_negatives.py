@@ -175,9 +175,9 @@ def test_a_mining_that_failed_is_done_when_the_run_resumes(tmp_path, monkeypatch
     assert [keys for _, keys in rest] == [keys for _, keys in whole[4:]]
 
 
-def test_negatives_are_mined_in_the_epochs_of_the_plan_where_lightning_miscounts(tmp_path):
+def test_negatives_are_mined_in_their_epochs_after_resumes_from_last_steps(tmp_path):
     write_data(tmp_path)
-    whole = [keys for _, keys in fit(tmp_path, max_epochs=5)]
+    whole = fit(tmp_path, max_epochs=5)
     path = None
 
     for n_done in (0, 2, 4):  # resumes from the last step of epoch 0, then of epoch 1
@@ -185,8 +185,7 @@ def test_negatives_are_mined_in_the_epochs_of_the_plan_where_lightning_miscounts
         saved.mkdir()
         rest = fit(tmp_path, saved=saved, ckpt_path=path, max_epochs=5)
         path = saved / f"{n_done + 2}.ckpt"
-        assert [keys for _, keys in rest][: 10 - n_done] == whole[n_done:]
-    assert rest[0][0] == 1  # epoch 2, so this test is in vain if Lightning counts right
+        assert rest == whole[n_done:]
 
 
 def test_a_callback_mines_again_in_another_fit(tmp_path):

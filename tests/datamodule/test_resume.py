@@ -238,18 +238,18 @@ class Interruption(lightning.Callback):
             trainer.save_checkpoint(self.path)
 
 
-# From an epoch's last step (11, 22) on, Lightning 2.6.6 itself counts an epoch too few, and calls
-# the first step of a later resume step 0 again: what is trained on is compared, not its numbers.
+# 11 and 22 steps end with an epoch; there Lightning 2.6.6 itself would count an epoch too few.
 CHAINS = [(4, 3, 2), (2, 8, 12), (1, 1, 1), (10, 13, 5), (11, 1, 15), (2, 9, 1), (22, 3, 4)]
+CHAINS += [(11, 11, 5)]
 
 
 @pytest.mark.parametrize("inside_a_step", [False, True])
-@pytest.mark.parametrize("lengths", mostly_slow(CHAINS, (4, 3, 2), (10, 13, 5), (11, 1, 15)))
+@pytest.mark.parametrize("lengths", mostly_slow(CHAINS, (4, 3, 2), (10, 13, 5), (11, 11, 5)))
 def test_a_chain_of_three_interruptions_is_exact(
     folder, uninterrupted, tmp_path, lengths, inside_a_step
 ):
     whole, n_steps, _ = uninterrupted()
-    trained, path = [], None
+    trained, path = {}, None
 
     for number, length in enumerate(lengths):
         before, path = path, tmp_path / f"{number}.ckpt"
@@ -258,10 +258,10 @@ def test_a_chain_of_three_interruptions_is_exact(
         with pytest.raises(KeyError, match="interrupted"):
             trainer.fit(recorder, datamodule=datamodule, ckpt_path=before)
         assert len(recorder.trained) == length
-        trained += recorder.trained.values()
+        trained |= recorder.trained
     resumed, resumed_steps, _ = run(folder, {}, {}, ckpt_path=path)
 
-    assert [*trained, *resumed.values()] == list(whole.values())
+    assert {**trained, **resumed} == whole
     assert resumed_steps == n_steps
 
 

@@ -50,10 +50,10 @@ class FitProgress:
 
     Lightning 2.6.6 miscounts epochs in two cases. A fit that resumes at an epoch's end with
     ``max_steps`` and no ``max_epochs`` passes through an epoch without a batch, and counts one
-    epoch too many from then on. A fit that resumes from an epoch's last step, before the epoch's
-    end, counts one epoch too few, and a later resume begins its epoch at step 0 once more. Here an
-    epoch counts only if a batch was trained on in it, and its steps are the batches trained on
-    since it was announced.
+    epoch too many from then on. So an epoch counts here only if a batch was trained on in it, and
+    its steps are the batches trained on since it was announced. A fit that resumes from an epoch's
+    last step, before the epoch's end, would count one epoch too few; this is corrected in
+    Lightning's own counts.
 
     Some tools reset Lightning's counts: the batch-size finder in each trial, and the learning-rate
     finder at its end. So this class remembers the count at which each epoch began, and derives the
@@ -93,6 +93,7 @@ class FitProgress:
             epoch, first = self._start or (announced, 0)
             if self._renumber:
                 self._set_lightnings_count(first)
+            self._begin_new_epoch()
             self._begun = [_Begun(announced, trained, epoch, first)]
             return epoch, first
         while len(self._begun) > 1 and self._begun[-1].trained > trained:
@@ -141,6 +142,17 @@ class FitProgress:
         return TrainerCounts(
             announced, processed if goes_on else 0, self.trained, processed, n_steps
         )
+
+    def _begin_new_epoch(self) -> None:
+        """Let Lightning begin an epoch if it resumed from the last step of one that is over.
+
+        Lightning 2.6.6 takes the new epoch for the rest of the old one: it would skip
+        ``on_train_epoch_start``, and from then on count one epoch too few.
+        """
+        loop = self.trainer.fit_loop
+        current = loop.epoch_progress.current
+        if loop.restarted_mid_epoch and current.processed >= current.ready:
+            loop.reset_restart_stage()
 
     def _set_lightnings_count(self, step: int) -> None:
         loop = self.trainer.fit_loop.epoch_loop
