@@ -153,9 +153,8 @@ class RefreshNegatives(Callback):
             shutil.rmtree(work, ignore_errors=True)
         trainer.strategy.barrier("RefreshNegatives")
         datamodule.exchange_negatives(files)
-        self._mined_in = (
-            epoch  # only now: a checkpoint of an exception in mining is mined for again
-        )
+        # Not before, so that a run resumed from an exception while mining mines again.
+        self._mined_in = epoch
         for name, path in files.items():
             rank_zero_info(f"epoch {epoch}: negatives of {one_line(name)} mined anew: {path}")
             for mined in by_source[name]:
