@@ -21,13 +21,6 @@ _BYTES_BESIDE = 100
 # which is unlikely to come again.
 _LONGEST_WORD = 40
 
-# While the cache has fewer words than this, most words of a text are new: tokenize them in bulk.
-_FEW_WORDS = 1 << 10
-
-# How many words to tokenize in one call. More encodings at a time would start Python's garbage
-# collector, which takes a third of a second when torch and transformers are loaded.
-_WORDS_AT_ONCE = 128
-
 
 class WordMemo(dict[str, bytes]):
     """Caches the ids of words, as bytes of int32, in a bounded amount of memory.
@@ -39,55 +32,24 @@ class WordMemo(dict[str, bytes]):
     def __init__(self, backend: Tokenizer) -> None:
         super().__init__()
         self._backend = backend
-        self._is_young = True  # many words are still new, so texts are worth learning in bulk
         self._n_bytes = 0
-        self._passing: dict[str, bytes] = {}  # words of the current texts too long to be cached
 
     def __reduce__(self) -> tuple[Any, ...]:
         return WordMemo, (self._backend,)
 
     def __missing__(self, word: str) -> bytes:
-        if word in self._passing:
-            return self._passing[word]
         self._backend.no_truncation()
         ids = _bytes(self._backend.encode(word, add_special_tokens=False))
         if len(word) <= _LONGEST_WORD:
-            self._keep(word, ids)
+            if self._n_bytes > _MOST_BYTES:
+                self.clear()
+                self._n_bytes = 0
+            self[word] = ids
+            self._n_bytes += getsizeof(word) + getsizeof(ids) + _BYTES_BESIDE
         return ids
-
-    def _keep(self, word: str, ids: bytes) -> None:
-        if self._n_bytes > _MOST_BYTES:
-            self.clear()
-            self._n_bytes, self._is_young = 0, True
-        self[word] = ids
-        self._n_bytes += getsizeof(word) + getsizeof(ids) + _BYTES_BESIDE
-
-    def _learn(self, texts: Sequence[str]) -> None:
-        """Tokenize all new words of some texts in bulk: three times as fast as one by one."""
-        words = {word for text in texts for word in text.split(" ")}
-        new = list(words - self.keys())
-        self._is_young = 8 * len(new) > len(words) or len(self) < _FEW_WORDS
-        self._backend.no_truncation()
-        for start in range(0, len(new), _WORDS_AT_ONCE):
-            some = new[start : start + _WORDS_AT_ONCE]
-            encodings = self._backend.encode_batch_fast(some, add_special_tokens=False)
-            for word, encoding in zip(some, encodings, strict=True):
-                if len(word) <= _LONGEST_WORD:
-                    self._keep(word, _bytes(encoding))
-                else:
-                    self._passing[word] = _bytes(encoding)
 
     def ids(self, texts: Sequence[str], room: int | None = None) -> list[bytes]:
         """Return the ids of each text as bytes of int32, truncated to the first ``room`` ids."""
-        if not self._is_young or not texts:
-            return self._joined(texts, room)
-        self._learn(texts)
-        try:
-            return self._joined(texts, room)
-        finally:
-            self._passing.clear()
-
-    def _joined(self, texts: Sequence[str], room: int | None) -> list[bytes]:
         # Split at the space only: tokenizers disagree with Python on other white space.
         if room is None:
             return [b"".join(map(self.__getitem__, text.split(" "))) for text in texts]
