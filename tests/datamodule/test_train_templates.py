@@ -1,9 +1,9 @@
 """The key template makes the texts of corpora that training rows are joined to, too."""
 
 import pytest
-from datamodule_cases import make_datamodule, write
+from datamodule_cases import Recorder, make_datamodule, make_trainer, write
 
-from llm_embedder_data import DataError
+from llm_embedder_data import ConfigError, DataError
 
 PASSAGES = [{"_id": f"d{i}", "title": "t", "text": f"p{i}", "url": f"u{i}"} for i in range(8)]
 JUDGED = "query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(8))
@@ -28,9 +28,9 @@ def sources(tmp_path):
     }
 
 
-def keys(tmp_path, source, **settings):
-    """The texts of all keys of an epoch."""
-    module = make_datamodule(
+def joined(tmp_path, source, **settings):
+    """A data module of one training set."""
+    return make_datamodule(
         tmp_path,
         train_data={"qa": source},
         add_instruction=False,
@@ -39,6 +39,12 @@ def keys(tmp_path, source, **settings):
         batch_size=2,
         **settings,
     )
+
+
+def keys(tmp_path, source, **settings):
+    """The texts of all keys of an epoch."""
+    module = joined(tmp_path, source, **settings)
+    module.prepare_data()
     module.setup("fit")
     return {
         module.tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "")
@@ -47,12 +53,16 @@ def keys(tmp_path, source, **settings):
     }
 
 
+@pytest.mark.parametrize("tokenize", ["on-the-fly", "cached"])
 @pytest.mark.parametrize("name", ["folder", "ids"])
-def test_the_template_of_the_data_module_makes_the_keys_of_training_rows(tmp_path, sources, name):
-    assert keys(tmp_path, sources[name]) == {f"tp{i}" for i in range(8)}
-    assert keys(tmp_path, sources[name], key_template="{url} {text}") == {
-        f"u{i}p{i}" for i in range(8)
-    }
+def test_the_template_of_the_data_module_makes_the_keys_of_training_rows(
+    tmp_path, sources, name, tokenize
+):
+    usual = keys(tmp_path, sources[name], tokenize=tokenize)
+    other = keys(tmp_path, sources[name], tokenize=tokenize, key_template="{url} {text}")
+
+    assert usual == {f"tp{i}" for i in range(8)}
+    assert other == {f"u{i}p{i}" for i in range(8)}
     with pytest.raises(DataError, match=r"field 'uri' of key_template.*did you mean 'url'"):
         keys(tmp_path, sources[name], key_template="{uri} {text}")
 
@@ -60,3 +70,22 @@ def test_the_template_of_the_data_module_makes_the_keys_of_training_rows(tmp_pat
 def test_a_corpus_with_a_template_keeps_it(tmp_path, sources):
     expected = {f"tp{i}" for i in range(8)}
     assert keys(tmp_path, sources["own"], key_template="{url} {text}") == expected
+
+
+@pytest.mark.parametrize("name", ["folder", "ids", "own"])
+def test_a_run_does_not_go_on_with_texts_of_another_template(tmp_path, sources, name):
+    def fit(source, ckpt_path=None, **settings):
+        trainer = make_trainer(max_epochs=1, limit_train_batches=2)
+        trainer.fit(
+            Recorder(), datamodule=joined(tmp_path, source, **settings), ckpt_path=ckpt_path
+        )
+        return trainer
+
+    source, saved, other = sources[name], tmp_path / "saved.ckpt", "{url} {text}"
+    fit(source).save_checkpoint(saved)
+
+    if name == "own":
+        fit(source, saved, key_template=other)  # its corpus keeps its texts
+        source = source | {"corpus": source["corpus"] | {"key_template": other}}
+    with pytest.raises(ConfigError, match=r"does not continue(.|\n)*data\.key_template"):
+        fit(source, saved, key_template=other)

@@ -15,7 +15,7 @@ _ROWS = "data.train_data: the same files"
 _KEPT = f"{_ROWS}; data.max_sample_num, data.teacher_scores_min and other settings that drop rows"
 _OF_DATASET = {
     "task": "data.default_task, or task of the source in data.train_data",
-    "files": _ROWS,
+    "files": f"{_ROWS}; key_template of a corpus that they name, or data.key_template",
     "rows kept": _KEPT,
     "rows digest": _KEPT,
     "global batch": "data.batch_size, or batch_size of the source, and the number of ranks",

@@ -28,6 +28,7 @@ from llm_embedder_data.rows.records.rejected_files import (
 from llm_embedder_data.rows.schema.canonical_rows import Kind, Row
 from llm_embedder_data.rows.schema.reading import CACHE_VERSION, make_folder, open_cached
 from llm_embedder_data.rows.schema.row_kind import RowKind
+from llm_embedder_data.rows.settings.key_templates import unless_default
 from llm_embedder_data.rows.settings.reading_settings import ReadingSettings
 from llm_embedder_data.rows.sources.native_shape import kind_of
 from llm_embedder_data.rows.sources.source_content import SourceContent, content_of
@@ -115,9 +116,14 @@ def read_foreign(
                 reading = ForeignReading(source, row_kind, settings, record_of, kind, key_template)
                 summary = write_foreign(cached, reading, content, folder)
     path_of = _paths_as_given(summary, content)
+    digest = summary["digest"]
+    template = unless_default(settings.key_template)
+    if summary["passages"] and template is not None and not _has_template(source):
+        # The template makes the texts that the rows' ids stand for.
+        digest = xxhash.xxh3_128_hexdigest(repr((digest, template)).encode())
     return ForeignRows(
         with_files(open_cached(cached, name), map(path_of, summary["row_files"])),
-        digest=summary["digest"],
+        digest=digest,
         formats=summary["formats"],
         dropped=summary["dropped"],
         first_dropped={
@@ -137,6 +143,12 @@ def read_foreign(
 
 
 # --------------------------------------------------------------------------------------------------
+
+
+def _has_template(source: Source) -> bool:
+    """Return whether a source names a corpus with a template of its own."""
+    corpus = source.reader_options.get("corpus")
+    return isinstance(corpus, Mapping) and "key_template" in corpus
 
 
 def _valid_summary(cached: Path, folder: Path) -> dict[str, Any] | None:
