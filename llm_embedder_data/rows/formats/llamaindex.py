@@ -16,7 +16,7 @@ from typing import Any
 from llm_embedder_data.core.errors import DataError
 from llm_embedder_data.rows.formats.format import Format
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_texts import PassageTexts
+from llm_embedder_data.rows.formats.passage_texts import PassageTexts, refuse_template
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
     BadRowError,
@@ -69,6 +69,8 @@ def _rows(parts: Parts, make: Callable[[str, Any, list[str]], Row], missing: str
 
 
 def _train(parts: Parts) -> Iterator[Row]:
+    refuse_template(parts)
+
     def make(query_id: str, query: Any, ids: list[str]) -> Row:
         texts, _ = parts.candidates_of(ids)
         return train_row(query, texts_of(texts, "corpus"), query_id=query_id)

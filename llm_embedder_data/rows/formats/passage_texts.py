@@ -150,6 +150,21 @@ class PassageTexts:
         return titled(None, self._template.filled(values))
 
 
+def refuse_template(parts: Parts) -> None:
+    """Refuse a key template for training rows of a format that holds its passages as plain texts.
+
+    Raises:
+        DataError: there is a template, which the rows would not follow.
+    """
+    if not PassageTexts(parts).are_plain:
+        raise DataError.at(
+            parts.source,
+            f"key_template={parts.options.key_template!r} does not change the passages of training "
+            "rows of this format, which are plain texts (leave it out; give a corpus that needs it "
+            "a key_template: corpus: {path: ..., key_template: ...})",
+        )
+
+
 def _by_name(record: Any) -> Mapping[str, Any]:
     """Return a record that :func:`id_and_text` accepted as a mapping; cells get names."""
     if isinstance(record, Mapping):

@@ -27,7 +27,7 @@ from llm_embedder_data.rows.formats.beir import chosen_split
 from llm_embedder_data.rows.formats.format import Format, each_record
 from llm_embedder_data.rows.formats.judgments import eval_rows, train_rows
 from llm_embedder_data.rows.formats.parts import Parts
-from llm_embedder_data.rows.formats.passage_texts import PassageTexts
+from llm_embedder_data.rows.formats.passage_texts import PassageTexts, refuse_template
 from llm_embedder_data.rows.formats.trec import grades_of_folder
 from llm_embedder_data.rows.records.raw_files import RawFile
 from llm_embedder_data.rows.schema.canonical_rows import (
@@ -137,6 +137,7 @@ def _folder_train(parts: Parts) -> Iterator[Row]:
     if not _is_folder(Path(parts.source)):
         yield from each_record(_train)(parts)
         return
+    refuse_template(parts)
     parts = _parts(parts, "train")
     yield from train_rows(grades_of_folder(parts), parts)
 

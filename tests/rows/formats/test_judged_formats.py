@@ -262,6 +262,20 @@ CORPORA = {
 }
 
 
+@pytest.mark.parametrize("name", ["one object", "APIs"])
+def test_a_key_template_is_refused_where_training_rows_would_not_follow_it(folder, name):
+    file, content, _ = CORPORA[name]
+    source = folder.write(file, content)
+    if name == "APIs":
+        source = source.parent
+        folder.write("toolbench/train.query.txt", "7\twhy\n")
+        folder.write("toolbench/qrels.train.tsv", "7\t0\t1\t1\n")
+
+    assert folder.read(source)[0]["pos"] == ["moon"]
+    with pytest.raises(DataError, match=r"key_template='as is: \{text\}' does not change"):
+        folder.read(source, key_template="as is: {text}")
+
+
 @pytest.mark.parametrize("name", CORPORA)
 def test_a_key_template_names_fields_that_the_corpus_has(folder, name):
     file, content, text = CORPORA[name]
