@@ -87,5 +87,5 @@ def test_a_run_does_not_go_on_with_texts_of_another_template(tmp_path, sources, 
     if name == "own":
         fit(source, saved, key_template=other)  # its corpus keeps its texts
         source = source | {"corpus": source["corpus"] | {"key_template": other}}
-    with pytest.raises(ConfigError, match=r"does not continue(.|\n)*data\.key_template"):
+    with pytest.raises(ConfigError, match=r"(?s)does not continue.*data\.key_template"):
         fit(source, saved, key_template=other)
